@@ -1,0 +1,198 @@
+//! What the operator asked for: checked, plain data.
+//!
+//! [`Config`] holds only values that passed every check; nothing that reads it needs to check again.
+//! [`Config::load`] reads `proxy.toml` and the environment and either gives a `Config` or all findings at once.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::Authority;
+use url::Url;
+
+use crate::oauth::ClientAuth;
+use crate::secret::Secret;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[listen]`: where clients connect.
+    pub listen: Listen,
+    /// `[admin]`: where operators look.
+    pub admin: Admin,
+    /// `[upstream]`: the API in front of which we stand.
+    pub upstream: Upstream,
+    /// `[oauth]`: the authorization server.
+    pub oauth: OAuth,
+    /// `[retry]`: what a replay may cost.
+    pub retry: Retry,
+    /// `[store]`: where token sets rest.
+    pub store: Store,
+    /// `[credentials.*]`, in the order of their names.
+    pub credentials: Vec<Credential>,
+    /// `[log]`.
+    pub log: Log,
+    /// `[simulator]`: for `serve --simulate` and `simulate`.
+    pub simulator: Simulator,
+}
+
+/// `[listen]`.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Data-plane threads; 0 is one per core.
+    pub workers: usize,
+    /// Host names clients may use, beyond those that always pass. Lower case, without ports.
+    pub hosts: BTreeSet<String>,
+    /// Web origins whose pages may call us (`https://app.example`), lower case; none by default.
+    pub origins: BTreeSet<String>,
+    /// How clients reach us, when the request's Host does not say it.
+    pub public_url: Option<Url>,
+    /// From the first byte of a head to its end.
+    pub header_timeout: Duration,
+    /// How long a connection may stay open without a request.
+    pub idle_timeout: Duration,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Listening beyond loopback without `[[clients]]` was asked for.
+    pub allow_anonymous: bool,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where the admin listener is; `None` when it is off.
+    pub address: Option<SocketAddr>,
+}
+
+/// `[upstream]`.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Scheme and authority of the API; no path.
+    pub url: Origin,
+    /// Trust roots to use instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the answer.
+    pub response_timeout: Duration,
+    /// Between two pieces of a body, in both directions.
+    pub idle_timeout: Duration,
+}
+
+/// A scheme and an authority: where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Host and, where it is not the scheme's default, port: the `Host` header.
+    pub authority: Authority,
+}
+
+/// `[oauth]`.
+#[derive(Clone, Debug)]
+pub struct OAuth {
+    /// The token endpoint.
+    pub token_url: Url,
+    /// How long one exchange may take.
+    pub timeout: Duration,
+    /// How long a request waits for a token when none is usable and the first exchange is under way.
+    pub max_wait: Duration,
+    /// Trust roots for the token endpoint; the upstream's when not given.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[retry]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Request bodies up to this many bytes are kept for the one replay.
+    pub memory: usize,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// Nothing survives the process.
+    Memory,
+    /// A directory with one file a credential.
+    File {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// `[credentials.NAME]`: one upstream identity to keep fresh.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Its name.
+    pub name: String,
+    /// How it begins.
+    pub grant: GrantKind,
+    /// The application's consumer key.
+    pub client_id: String,
+    /// The application's consumer secret.
+    pub client_secret: Secret,
+    /// The user name with its suffix; none for a code grant.
+    pub username: Option<String>,
+    /// The password, for the password grant.
+    pub password: Option<Secret>,
+    /// The scope asked for.
+    pub scope: String,
+    /// Where id and secret travel, per grant when not said: body for password and refresh.
+    pub client_auth: Option<ClientAuth>,
+    /// A first refresh token from elsewhere.
+    pub seed: Option<Secret>,
+    /// When to refresh early.
+    pub refresh: RefreshAt,
+}
+
+/// `grant = …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantKind {
+    /// Log in with user name and password when nothing better is left.
+    Password,
+    /// A person logs in; we only refresh.
+    AuthorizationCode,
+}
+
+/// When a token is refreshed ahead of its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RefreshAt {
+    /// After this share of its lifetime, with jitter.
+    Share(f64),
+    /// This long before its end.
+    Before(Duration),
+}
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// A level, or a filter as tracing's `EnvFilter` reads it.
+    pub level: String,
+    /// One line a request.
+    pub access: bool,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[simulator]`.
+#[derive(Clone, Debug)]
+pub struct Simulator {
+    /// Where the simulated VBC listens.
+    pub address: SocketAddr,
+    /// Where its control plane listens.
+    pub control: SocketAddr,
+}

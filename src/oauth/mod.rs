@@ -1,0 +1,12 @@
+//! OAuth 2.0 towards the authorization server: what is exchanged ([`Grant`]), what comes back ([`TokenSet`]), who
+//! carries it ([`Endpoint`]), and what a failure means ([`RedeemError`]).
+
+mod endpoint;
+mod error;
+mod grant;
+mod token;
+
+pub use endpoint::{Endpoint, Redeem};
+pub use error::{Class, RedeemError};
+pub use grant::{ClientAuth, ClientIdentity, Grant};
+pub use token::{Issued, TokenSet};

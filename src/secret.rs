@@ -1,0 +1,76 @@
+//! A string that must not be seen.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use zeroize::Zeroizing;
+
+/// A secret: `Debug` prints `[redacted]`, there is no `Display` and no `Serialize`, and the memory is zeroed when
+/// the last copy is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(Zeroizing::new(value.into()))
+    }
+
+    /// The value itself. Call it where the value is sent or stored, and nowhere else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self::new(value)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(value: &str) -> Self {
+        Self::new(value)
+    }
+}
+
+/// The first 16 bytes of SHA-256 over `parts`, in hexadecimal: enough to tell values apart, useless to guess a
+/// strong one from. Each part is preceded by its length, so that `["ab", "c"]` and `["a", "bc"]` differ.
+pub fn fingerprint(parts: &[&str]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    hex(&context.finish().as_ref()[..16])
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)] as char, DIGITS[usize::from(b & 15)] as char]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+        assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some([redacted])");
+    }
+
+    #[test]
+    fn fingerprints_tell_parts_apart() {
+        assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
+        assert_eq!(fingerprint(&["a"]), fingerprint(&["a"]));
+        assert_eq!(fingerprint(&["a"]).len(), 32);
+    }
+}

@@ -1,0 +1,100 @@
+//! Where token sets rest between two lives of the process.
+//!
+//! A store keeps one [`Record`] a credential identity. It is written before a token set is used, so that the store
+//! is never older than what the proxy sends, but for the length of one write.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use thiserror::Error;
+
+use crate::clock::Timestamp;
+use crate::oauth::TokenSet;
+
+/// A future that a store hands out: stores are chosen at run time, so their futures are boxed.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Which record: a credential's name, and the identity behind it. A credential whose identity changed (another
+/// user, another application, another scope) has another record, so an old token set is never reused, nor lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The credential's name in the configuration.
+    pub credential: String,
+    /// Fingerprint over token URL, client id, user name and scope.
+    pub identity: String,
+}
+
+/// All that is remembered of one credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Order of this credential's records; every write is one higher than the record it replaces. 0 means that
+    /// nothing has been stored yet.
+    pub revision: u64,
+    /// The latest token set, if any lives or may be refreshed.
+    pub tokens: Option<TokenSet>,
+    /// What is known about refused logins.
+    pub brake: BrakeRecord,
+}
+
+/// What the login brake remembers across restarts. The rules are in `credential::brake`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrakeRecord {
+    /// Fingerprint of the login secret that the server refused.
+    pub refused: Option<String>,
+    /// Fingerprint of the seed refresh token that has been used up or refused.
+    pub spent_seed: Option<String>,
+    /// No login before this time: the account was reported locked.
+    pub locked_until: Option<Timestamp>,
+    /// Login attempts that were begun and whose outcome was never stored (a crash between sending and storing).
+    pub unresolved: u32,
+    /// When the last login attempt was begun.
+    pub last_attempt: Option<Timestamp>,
+}
+
+/// Why a store could not do what was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Reading or writing failed.
+    #[error("{what}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// The operating system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process holds the store.
+    #[error("the token store {path} is in use by another process; stop it, or give this one its own [store] path")]
+    InUse {
+        /// The store's directory.
+        path: String,
+    },
+    /// The stored record cannot be read. It is left untouched.
+    #[error("{what}: not a token record ({detail}); move it away to start afresh")]
+    Damaged {
+        /// Which record.
+        what: String,
+        /// What is wrong with it, without quoting it.
+        detail: String,
+    },
+    /// Somebody stored a newer revision first.
+    #[error("the stored revision is {found}, not {expected}: another writer was faster")]
+    Conflict {
+        /// The revision the caller had read.
+        expected: u64,
+        /// The revision that is there.
+        found: u64,
+    },
+}
+
+/// A place for records.
+pub trait TokenStore: Send + Sync + 'static {
+    /// Reads the record, or an empty one of revision 0.
+    fn load<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Record>;
+
+    /// Replaces the record of revision `expected` by `record` (compare-and-set); durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the stored revision is not `expected`; then nothing was written.
+    fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
+}
