@@ -1,0 +1,191 @@
+//! One way to serve HTTP, for every listener: the proxy, the admin routes, the simulator.
+//!
+//! A listener is bound ([`bind`]), accepted from ([`accept`]), and each stream is driven by [`connection`], which
+//! the caller spawns where it wants it: on its own thread (`spawn_local`) or on the shared runtime. Between socket
+//! and hyper stands the [`guard`]: it reads every message head before hyper does, refuses what RFC 9112 does not
+//! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
+//! writes every answer.
+
+mod drain;
+mod guard;
+mod head;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+pub use drain::{Drain, DrainSignal};
+use guard::{Guard, State, Tracked};
+pub use head::Refusal;
+
+/// What a connection may take, in bytes and time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the first byte of a head to its end.
+    pub header_timeout: Duration,
+    /// How long a connection may stay open without a request. A lazy timer: it ends between one and two times
+    /// this long after the last activity.
+    pub idle_timeout: Duration,
+    /// Between two reads of a request body, and how long a write may make no progress.
+    pub body_timeout: Duration,
+    /// Request line and header section together.
+    pub head_bytes: usize,
+    /// Header lines.
+    pub headers: usize,
+    /// The request target.
+    pub target_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            head_bytes: 64 * 1024,
+            headers: 100,
+            target_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// A handler's way to say: end this connection without an answer, by a reset.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is reset on purpose")]
+pub struct Abort;
+
+/// What answers requests on one connection. Cloned per connection by the caller; `handle` takes requests one
+/// after another.
+pub trait Handler: 'static {
+    /// The answers' body.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
+
+    /// Answers a request.
+    ///
+    /// Dropped when the client goes away, so whatever must not be lost belongs in a task of its own.
+    fn handle(&self, request: Request<Incoming>)
+    -> impl Future<Output = Result<Response<Self::Body>, Abort>>;
+
+    /// Answers what the guard refused; the connection ends after it.
+    fn refuse(&self, refusal: Refusal) -> Response<Self::Body>;
+}
+
+/// Binds `address` for `listeners` sockets that share its connections (`SO_REUSEPORT`), all of one real port.
+///
+/// The first socket is bound without sharing, so an address in use is an error even where its owner shares:
+/// a second proxy never steals half of the first one's connections.
+///
+/// # Errors
+/// What the operating system says, usually that the address is in use or not ours.
+pub fn bind(address: SocketAddr, listeners: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let first = socket(address)?;
+    first.bind(&address.into())?;
+    if listeners > 1 {
+        first.set_reuse_port(true)?;
+    }
+    let real = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    for _ in 1..listeners {
+        let next = socket(real)?;
+        next.set_reuse_port(true)?;
+        next.bind(&real.into())?;
+        sockets.push(next);
+    }
+    for socket in &sockets {
+        socket.listen(4096)?;
+    }
+    Ok(sockets.into_iter().map(Into::into).collect())
+}
+
+fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    // A restart must not wait for the last connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Accepts until the drain begins, then takes what the kernel had already accepted and closes the listener.
+///
+/// `spawn` gets every stream with the peer's address. It must not block.
+pub async fn accept(
+    listener: std::net::TcpListener,
+    mut drain: DrainSignal,
+    mut spawn: impl FnMut(TcpStream, SocketAddr),
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.begun() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                spawn(stream, peer);
+            }
+            // The peer gave up, or descriptors ran out: neither is a reason to stop listening. Out of
+            // descriptors, a short rest keeps the loop from spinning.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(listener.accept()) {
+        spawn(stream, peer);
+    }
+    Ok(())
+}
+
+/// Drives one connection to its end: requests in order, deadlines, refusals, drain.
+pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain: DrainSignal, handler: H) {
+    let state = Arc::new(State::default());
+    let io = TokioIo::new(Guard::new(stream, limits, Arc::clone(&state)));
+    let handler = Arc::new(handler);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
+        async move {
+            let in_flight = state.begin();
+            let answer = match state.refusal_of_this_request() {
+                Some(refusal) => Ok(handler.refuse(refusal)),
+                None => handler.handle(request).await,
+            };
+            match answer {
+                Ok(response) => Ok(response.map(|body| Tracked::new(body, in_flight))),
+                Err(abort) => {
+                    state.reset_on_close();
+                    Err(abort)
+                }
+            }
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    // The guard has checked the head; hyper's own limit must never be the narrower one: its answers are bare.
+    builder.max_headers(limits.headers + 1).writev(false);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut draining = false;
+    let ended = poll_fn(|cx| {
+        if !draining && drain.poll_begun(cx).is_ready() {
+            draining = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
