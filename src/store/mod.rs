@@ -45,7 +45,12 @@ pub struct BrakeRecord {
     pub spent_seed: Option<String>,
     /// No login before this time: the account was reported locked.
     pub locked_until: Option<Timestamp>,
-    /// Login attempts that were begun and whose outcome was never stored (a crash between sending and storing).
+    /// Fingerprint of the login secret of the last attempt; a changed secret makes all of this void.
+    pub attempted: Option<String>,
+    /// Fingerprint of the login secret that last worked.
+    pub proven: Option<String>,
+    /// Login attempts that were begun and whose outcome never became known (a crash between sending and storing,
+    /// or an answer that was lost).
     pub unresolved: u32,
     /// When the last login attempt was begun.
     pub last_attempt: Option<Timestamp>,

@@ -1,0 +1,136 @@
+//! When a token is refreshed next, and when a failed exchange is tried again. Pure.
+
+use std::time::Duration;
+
+use crate::clock::{self, Timestamp};
+use crate::config::RefreshAt;
+use crate::oauth::TokenSet;
+
+/// Two early refreshes are at least this far apart, however short-lived the tokens are. A token that ends sooner is
+/// replaced when it is asked for.
+const EARLY_FLOOR: Duration = Duration::from_secs(10);
+
+/// How far the early refresh moves around its share of the lifetime, so that many credentials spread out.
+const JITTER: f64 = 0.1;
+
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_LAST: Duration = Duration::from_secs(5 * 60);
+/// A server that asks to be left alone for longer is asked again after this.
+const RETRY_AFTER_CAP: Duration = Duration::from_secs(60 * 60);
+
+/// When to refresh `tokens`. `random` in `0.0..1.0` places the time within its jitter.
+pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Timestamp {
+    let lifetime = clock::until(tokens.issued_at, tokens.expires_at);
+    let delay = match plan {
+        RefreshAt::Share(share) => {
+            let share = share * (1.0 + JITTER * (2.0 * random - 1.0));
+            lifetime.mul_f64(share.clamp(0.0, 1.0))
+        }
+        RefreshAt::Before(margin) => lifetime.saturating_sub(margin),
+    };
+    clock::after(tokens.issued_at, delay.max(EARLY_FLOOR)).min(tokens.expires_at)
+}
+
+/// The pause after failed exchanges: 1 s, doubling up to 5 min, the upper half of it random; never shorter than
+/// what the server asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    until: Option<Timestamp>,
+}
+
+impl Backoff {
+    /// Notes a failure at `now` and gives the time of the next attempt.
+    pub(super) fn fail(&mut self, now: Timestamp, retry_after: Option<Duration>, random: f64) -> Timestamp {
+        let ceiling = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_LAST);
+        self.failures = self.failures.saturating_add(1);
+        let pause = ceiling.mul_f64(0.5 + 0.5 * random);
+        let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_CAP);
+        let until = clock::after(now, pause.max(asked));
+        self.until = Some(until);
+        until
+    }
+
+    /// Ends the pause.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The end of the pause, while it lasts.
+    ///
+    /// A clock that jumped back must not stretch the pause, so an end further away than any pause is void.
+    pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.until.filter(|until| *until > now && clock::until(now, *until) <= RETRY_AFTER_CAP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::{Issued, TokenSet};
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn tokens(seconds: u64) -> TokenSet {
+        let issued = Issued {
+            access_token: "a".into(),
+            refresh_token: None,
+            expires_in: Duration::from_secs(seconds),
+            scope: None,
+        };
+        TokenSet::from_issued(issued, NOW, None)
+    }
+
+    fn seconds_until(at: Timestamp) -> u64 {
+        clock::until(NOW, at).as_secs()
+    }
+
+    #[test]
+    fn a_share_of_the_lifetime_with_jitter() {
+        let plan = RefreshAt::Share(0.5);
+        assert_eq!(seconds_until(refresh_at(plan, &tokens(86_400), 0.5)), 43_200);
+        assert_eq!(seconds_until(refresh_at(plan, &tokens(86_400), 0.0)), 38_880);
+        assert!(seconds_until(refresh_at(plan, &tokens(86_400), 0.999)) <= 47_520);
+    }
+
+    #[test]
+    fn a_fixed_time_before_the_end() {
+        let plan = RefreshAt::Before(Duration::from_secs(600));
+        assert_eq!(seconds_until(refresh_at(plan, &tokens(86_400), 0.3)), 85_800);
+    }
+
+    #[test]
+    fn short_lived_tokens_are_not_refreshed_in_a_storm() {
+        assert_eq!(seconds_until(refresh_at(RefreshAt::Share(0.5), &tokens(12), 0.5)), 10);
+        assert_eq!(seconds_until(refresh_at(RefreshAt::Share(0.5), &tokens(2), 0.5)), 2);
+    }
+
+    #[test]
+    fn backoff_grows_to_five_minutes_and_makes_at_most_ten_attempts_a_minute() {
+        let mut backoff = Backoff::default();
+        let (mut now, mut in_first_minute) = (NOW, 1);
+        for _ in 0..20 {
+            now = backoff.fail(now, None, 0.0);
+            in_first_minute += u32::from(seconds_until(now) < 60);
+        }
+        assert!(in_first_minute <= 10, "{in_first_minute}");
+        let last = backoff.fail(now, None, 1.0);
+        assert_eq!(clock::until(now, last), BACKOFF_LAST);
+    }
+
+    #[test]
+    fn backoff_honours_retry_after_within_reason() {
+        let mut backoff = Backoff::default();
+        let until = backoff.fail(NOW, Some(Duration::from_secs(90)), 0.0);
+        assert_eq!(seconds_until(until), 90);
+        let until = backoff.fail(NOW, Some(Duration::from_secs(1_000_000)), 0.0);
+        assert_eq!(clock::until(NOW, until), RETRY_AFTER_CAP);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_does_not_stretch_the_pause() {
+        let mut backoff = Backoff::default();
+        backoff.fail(clock::after(NOW, Duration::from_secs(1_000_000)), None, 1.0);
+        assert_eq!(backoff.until(NOW), None);
+    }
+}
