@@ -1,41 +1,83 @@
 //! What stands between the socket and hyper.
+//!
+//! Every byte a client sends passes [`Messages`] before hyper sees it. A head that is refused is replaced by a
+//! small one of ours, so that hyper calls the handler for it in its turn, behind the answers to earlier requests;
+//! [`State`] tells the handler's side which call that is. The guard also keeps the deadlines of the connection, and
+//! closes it so that an answer in flight is not lost to a reset.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Limits;
-use super::head::Refusal;
+use super::head::{Messages, Refusal};
+
+/// Takes the place of a refused head.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+
+/// How much a closing connection still reads, and for how long, before the socket is given up: a socket closed
+/// with unread input sends a reset, which can overtake the answer.
+const LINGER_BYTES: usize = 1 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What the two sides of hyper tell each other about one connection.
 #[derive(Default)]
 pub(super) struct State {
+    /// Heads given to hyper, the stand-in included.
+    heads: AtomicU32,
+    /// Requests that hyper gave to the handler.
+    requests: AtomicU32,
+    /// Requests whose answer has not been sent to its end.
     in_flight: AtomicU32,
+    /// Set together with the stand-in, which is the last head.
+    has_refused: AtomicBool,
+    refusal: Mutex<Option<Refusal>>,
     reset: AtomicBool,
 }
 
 impl State {
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
+    /// Why the request whose turn it is was refused, if it was.
     pub(super) fn refusal_of_this_request(&self) -> Option<Refusal> {
-        None
+        let is_last = self.requests.load(Ordering::Relaxed) == self.heads.load(Ordering::Relaxed);
+        if !self.has_refused.load(Ordering::Relaxed) || !is_last {
+            return None;
+        }
+        *self.refusal.lock()
     }
 
     pub(super) fn reset_on_close(&self) {
         self.reset.store(true, Ordering::Relaxed);
     }
+
+    fn refuse(&self, refusal: Refusal) {
+        *self.refusal.lock() = Some(refusal);
+        self.has_refused.store(true, Ordering::Relaxed);
+        self.heads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
 }
 
+/// A request that is being answered.
 pub(super) struct InFlight(Arc<State>);
 
 impl Drop for InFlight {
@@ -79,46 +121,235 @@ impl<B: Body> Body for Tracked<B> {
     }
 }
 
-pub(super) struct Guard {
-    stream: TcpStream,
-    state: Arc<State>,
-}
+/// A deadline that costs a timer only while something is really waited for.
+#[derive(Default)]
+struct Deadline(Option<Pin<Box<Sleep>>>);
 
-impl Guard {
-    pub(super) fn new(stream: TcpStream, _limits: Limits, state: Arc<State>) -> Self {
-        Self { stream, state }
+impl Deadline {
+    /// Waits until `after` from the first call since the last `clear`.
+    fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
+        sleep.as_mut().poll(cx)
+    }
+
+    fn clear(&mut self) {
+        self.0 = None;
     }
 }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if self.state.reset.load(Ordering::Relaxed) {
-            // Closing with no linger time makes the kernel send RST.
-            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+/// The socket, guarded.
+pub(super) struct Guard {
+    stream: TcpStream,
+    state: Arc<State>,
+    limits: Limits,
+    messages: Messages,
+    /// Bytes read and not given to hyper: `ready` of them are checked and wait for room, the rest is the beginning
+    /// of a head.
+    held: Vec<u8>,
+    ready: usize,
+    /// Nothing more is read: something was refused.
+    ended: bool,
+    /// What the body under way fails with, once what precedes it has been given to hyper.
+    body_failure: Option<Refusal>,
+    /// Runs while a head or a body is incomplete and nothing arrives.
+    reading: Deadline,
+    /// Runs lazily across requests; `heads_at_idle` tells whether there was one since it was set.
+    idle: Deadline,
+    heads_at_idle: u32,
+    /// Runs while a write makes no progress.
+    writing: Deadline,
+    closing: Option<Closing>,
+}
+
+struct Closing {
+    deadline: Deadline,
+    read: usize,
+}
+
+impl Guard {
+    pub(super) fn new(stream: TcpStream, limits: Limits, state: Arc<State>) -> Self {
+        Self {
+            stream,
+            state,
+            limits,
+            messages: Messages::new(limits),
+            held: Vec::new(),
+            ready: 0,
+            ended: false,
+            body_failure: None,
+            reading: Deadline::default(),
+            idle: Deadline::default(),
+            heads_at_idle: 0,
+            writing: Deadline::default(),
+            closing: None,
+        }
+    }
+
+    /// Gives hyper what has been checked and fits.
+    fn release(&mut self, buf: &mut ReadBuf<'_>) {
+        let fits = self.ready.min(buf.remaining());
+        buf.put_slice(&self.held[..fits]);
+        self.ready -= fits;
+        self.held.drain(..fits);
+        if self.held.is_empty() {
+            // A kept-alive connection should not keep the room of its largest head.
+            self.held = Vec::new();
+        }
+    }
+
+    /// Checks what was just read into `buf` behind `before`; what may not pass yet is held back.
+    fn check(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        self.reading.clear();
+        let (released, heads, outcome) = if self.held.is_empty() {
+            let (released, heads, outcome) = self.messages.read(&buf.filled()[before..]);
+            self.held.extend_from_slice(&buf.filled()[before + released..]);
+            buf.set_filled(before + released);
+            (0, heads, outcome)
+        } else {
+            self.held.extend_from_slice(&buf.filled()[before..]);
+            buf.set_filled(before);
+            self.messages.read(&self.held)
+        };
+        self.ready = released;
+        self.state.heads.fetch_add(heads, Ordering::Relaxed);
+        let Err(refusal) = outcome else { return };
+        self.held.truncate(released);
+        if self.messages.in_body() {
+            // The handler has this request, or is about to: its body fails, behind what was good of it.
+            self.ended = true;
+            self.body_failure = Some(refusal);
+        } else {
+            self.stand_in(refusal);
+        }
+    }
+
+    fn stand_in(&mut self, refusal: Refusal) {
+        self.ended = true;
+        self.held.truncate(self.ready);
+        self.held.extend_from_slice(STAND_IN);
+        self.ready = self.held.len();
+        self.state.refuse(refusal);
+    }
+
+    /// Nothing to read now: see whether that has lasted too long.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.messages.in_body() {
+            ready!(self.reading.poll(cx, self.limits.body_timeout));
+            self.ended = true;
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Refusal::BodyTimeout)));
+        }
+        if self.messages.in_head() {
+            ready!(self.reading.poll(cx, self.limits.header_timeout));
+            self.stand_in(Refusal::HeadTimeout);
+            return Poll::Ready(Ok(()));
+        }
+        // While a request is being answered hyper reads ahead, to see the client leave.
+        if !self.state.idle() {
+            return Poll::Pending;
+        }
+        let heads = self.state.heads.load(Ordering::Relaxed);
+        loop {
+            if self.idle.0.is_none() {
+                self.heads_at_idle = heads;
+            }
+            ready!(self.idle.poll(cx, self.limits.idle_timeout));
+            self.idle.clear();
+            if self.heads_at_idle == heads {
+                // As if the client had closed.
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 }
 
 impl AsyncRead for Guard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.ready > 0 {
+                this.release(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(refusal) = this.body_failure.take() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
+            }
+            if this.ended {
+                // To hyper an end while it answers is a client that left. It looks again when it has answered.
+                return if this.state.idle() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            let before = buf.filled().len();
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(outcome) => {
+                    outcome?;
+                    if buf.filled().len() == before {
+                        return Poll::Ready(Ok(()));
+                    }
+                    this.check(buf, before);
+                    if buf.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Pending => {
+                    ready!(this.poll_deadlines(cx))?;
+                }
+            }
+        }
     }
 }
 
 impl AsyncWrite for Guard {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(cx, buf) {
+            Poll::Ready(outcome) => {
+                this.writing.clear();
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => {
+                ready!(this.writing.poll(cx, this.limits.body_timeout));
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client does not read its answer",
+                )))
+            }
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// Ends the sending side, then reads on for a moment where input may be on its way.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.closing.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.closing = Some(Closing { deadline: Deadline::default(), read: 0 });
+        }
+        let unread = this.ended || !this.messages.between_messages();
+        let Some(closing) = this.closing.as_mut().filter(|_| unread) else { return Poll::Ready(Ok(())) };
+        let mut scratch = [0; 4096];
+        while closing.read < LINGER_BYTES {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => closing.read += buf.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    ready!(closing.deadline.poll(cx, LINGER_TIME));
+                    break;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.state.reset.load(Ordering::Relaxed) {
+            // Closing with no linger time makes the kernel send a reset.
+            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
     }
 }

@@ -1,6 +1,19 @@
-//! Reads message heads before hyper does, and refuses what RFC 9112 does not allow.
+//! Reads messages before hyper does, and refuses what RFC 9112 does not allow.
+//!
+//! hyper is lenient in places where being lenient towards one side and strict towards the other is how requests are
+//! smuggled. So every head is read here first, by the letter; what passes is unambiguous, and hyper's own reading
+//! of it cannot differ in what matters: where the message ends, where it goes, how long it is. The framing of bodies
+//! is followed too, because that is how one knows where the next head begins.
 
-/// Why a request was refused before it became one.
+use std::error::Error;
+use std::fmt;
+
+use memchr::memchr;
+
+use super::Limits;
+use super::chunked::Chunked;
+
+/// Why a request was refused before it became one, or in the middle of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Not valid RFC 9112; the text says what is wrong, and quotes nothing.
@@ -11,4 +24,569 @@ pub enum Refusal {
     HeadTooLarge,
     /// The head was not complete in time.
     HeadTimeout,
+    /// The body stopped arriving.
+    BodyTimeout,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed(what) => what,
+            Self::TargetTooLong => "the request target is too long",
+            Self::HeadTooLarge => "the request head is too large",
+            Self::HeadTimeout => "the request head did not arrive in time",
+            Self::BodyTimeout => "the request body stopped arriving",
+        })
+    }
+}
+
+impl Error for Refusal {}
+
+/// Follows the messages on one connection.
+#[derive(Debug)]
+pub(super) struct Messages {
+    limits: Limits,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Head(Head),
+    /// `Content-Length`: this many bytes are left.
+    Sized(u64),
+    Chunked(Chunked),
+}
+
+impl Messages {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, phase: Phase::Head(Head::default()) }
+    }
+
+    /// Whether the next byte begins a message.
+    pub(super) fn between_messages(&self) -> bool {
+        matches!(&self.phase, Phase::Head(head) if head.searched == 0)
+    }
+
+    /// Whether a head has begun and is not complete.
+    pub(super) fn in_head(&self) -> bool {
+        matches!(&self.phase, Phase::Head(head) if head.searched > 0)
+    }
+
+    /// Whether a body is under way.
+    pub(super) fn in_body(&self) -> bool {
+        !matches!(self.phase, Phase::Head(_))
+    }
+
+    /// Reads on. `bytes` begins where the last call stopped: at the first byte it did not release.
+    ///
+    /// Gives how many bytes may be released (whole heads and body bytes) and how many heads are among them. A
+    /// refusal concerns what follows the released bytes.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, u32, Result<(), Refusal>) {
+        let (mut released, mut heads) = (0, 0);
+        while released < bytes.len() {
+            let rest = &bytes[released..];
+            match &mut self.phase {
+                Phase::Head(head) => match head.read(rest, &self.limits) {
+                    Err(refusal) => return (released, heads, Err(refusal)),
+                    Ok(None) => break,
+                    Ok(Some((length, body))) => {
+                        released += length;
+                        heads += 1;
+                        self.phase = match body {
+                            Body::Sized(0) => Phase::Head(Head::default()),
+                            Body::Sized(length) => Phase::Sized(length),
+                            Body::Chunked => Phase::Chunked(Chunked::default()),
+                        };
+                    }
+                },
+                Phase::Sized(left) => {
+                    let taken = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    released += taken;
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        self.phase = Phase::Head(Head::default());
+                    }
+                }
+                Phase::Chunked(chunked) => match chunked.read(rest, &self.limits) {
+                    Err(refusal) => return (released, heads, Err(refusal)),
+                    Ok((taken, ended)) => {
+                        released += taken;
+                        if ended {
+                            self.phase = Phase::Head(Head::default());
+                        }
+                    }
+                },
+            }
+        }
+        (released, heads, Ok(()))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Body {
+    Sized(u64),
+    Chunked,
+}
+
+/// One head, line by line.
+#[derive(Debug, Default)]
+struct Head {
+    /// Bytes already searched for a line end.
+    searched: usize,
+    line_start: usize,
+    lines: usize,
+    request_line: Option<RequestLine>,
+    hosts: u8,
+    content_length: Option<u64>,
+    chunked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RequestLine {
+    http_11: bool,
+}
+
+impl Head {
+    fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<(usize, Body)>, Refusal> {
+        if self.searched == 0 {
+            check_first_byte(bytes)?;
+        }
+        while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
+            let line_end = self.searched + at;
+            if line_end >= limits.head_bytes {
+                return Err(self.too_large(bytes, limits));
+            }
+            let line = bytes[self.line_start..line_end]
+                .strip_suffix(b"\r")
+                .ok_or(Refusal::Malformed("a line ends with a bare LF"))?;
+            self.searched = line_end + 1;
+            self.line_start = self.searched;
+            match self.request_line {
+                // RFC 9112 §2.2: an empty line before the request line is ignored.
+                None if line.is_empty() && line_end == 1 => {}
+                None => self.request_line = Some(request_line(line, limits)?),
+                Some(_) if line.is_empty() => return self.complete().map(Some),
+                Some(RequestLine { http_11 }) => {
+                    self.lines += 1;
+                    if self.lines > limits.headers {
+                        return Err(Refusal::HeadTooLarge);
+                    }
+                    self.header(line, http_11)?;
+                }
+            }
+        }
+        self.searched = bytes.len();
+        if bytes.len() > limits.head_bytes {
+            return Err(self.too_large(bytes, limits));
+        }
+        Ok(None)
+    }
+
+    fn too_large(&self, bytes: &[u8], limits: &Limits) -> Refusal {
+        let in_request_line = self.request_line.is_none() && bytes.len() > limits.target_bytes;
+        if in_request_line { Refusal::TargetTooLong } else { Refusal::HeadTooLarge }
+    }
+
+    fn header(&mut self, line: &[u8], http_11: bool) -> Result<(), Refusal> {
+        let (name, value) = field(line)?;
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                self.hosts = self.hosts.saturating_add(1);
+                if self.hosts > 1 {
+                    return Err(Refusal::Malformed("more than one Host"));
+                }
+                if !valid_host(value) {
+                    return Err(Refusal::Malformed("the Host is not a host name with an optional port"));
+                }
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = decimal(value)
+                    .ok_or(Refusal::Malformed("Content-Length is not one number of decimal digits"))?;
+                if self.content_length.is_some_and(|other| other != length) {
+                    return Err(Refusal::Malformed("Content-Length lines differ"));
+                }
+                self.content_length = Some(length);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if !http_11 {
+                    return Err(Refusal::Malformed("Transfer-Encoding in HTTP/1.0"));
+                }
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::Malformed("Transfer-Encoding is not exactly one chunked"));
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn complete(&self) -> Result<(usize, Body), Refusal> {
+        let http_11 = self.request_line.is_some_and(|line| line.http_11);
+        if http_11 && self.hosts == 0 {
+            return Err(Refusal::Malformed("an HTTP/1.1 request needs a Host"));
+        }
+        let body = match (self.content_length, self.chunked) {
+            (Some(_), true) => return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding")),
+            (None, true) => Body::Chunked,
+            (length, false) => Body::Sized(length.unwrap_or(0)),
+        };
+        Ok((self.searched, body))
+    }
+}
+
+/// What cannot be HTTP at all is refused at its first byte, not when a line end fails to come.
+fn check_first_byte(bytes: &[u8]) -> Result<(), Refusal> {
+    match bytes.first() {
+        Some(0x16) => Err(Refusal::Malformed("this is a TLS handshake, and the listener speaks plain HTTP")),
+        Some(byte) if is_token(*byte) || matches!(byte, b'\r' | b'\n') => Ok(()),
+        Some(_) => Err(Refusal::Malformed("a request begins with a method")),
+        None => Ok(()),
+    }
+}
+
+/// `method SP request-target SP HTTP-version` (RFC 9112 §3), single spaces only.
+fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
+    const SHAPE: Refusal = Refusal::Malformed("the request line is not: method, target, version");
+    let method_end = memchr(b' ', line).ok_or(SHAPE)?;
+    let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
+    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+        return Err(Refusal::Malformed("the method is not a token"));
+    }
+    let target_end = memchr(b' ', rest).ok_or(SHAPE)?;
+    let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
+    let http_11 = match version {
+        b"HTTP/1.1" => true,
+        b"HTTP/1.0" => false,
+        b"HTTP/2.0" => return Err(Refusal::Malformed("HTTP/2 is not spoken here; use HTTP/1.1")),
+        _ => return Err(Refusal::Malformed("the version is not HTTP/1.1 or HTTP/1.0")),
+    };
+    if target.len() > limits.target_bytes {
+        return Err(Refusal::TargetTooLong);
+    }
+    check_target(method, target)?;
+    Ok(RequestLine { http_11 })
+}
+
+/// The four forms of RFC 9112 §3.2, in bytes that our URI type carries unchanged.
+fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
+    const BYTES: Refusal = Refusal::Malformed("the request target has a byte that a URI cannot have");
+    if target.first() == Some(&b'/') {
+        let (mut in_query, mut high) = (false, false);
+        for &byte in target {
+            let class = TARGET[usize::from(byte)];
+            if class & if in_query { QUERY } else { PATH } == 0 {
+                return Err(BYTES);
+            }
+            in_query |= byte == b'?';
+            high |= byte >= 0x80;
+        }
+        return if high && std::str::from_utf8(target).is_err() { Err(BYTES) } else { Ok(()) };
+    }
+    if target == b"*" {
+        return if method == b"OPTIONS" {
+            Ok(())
+        } else {
+            Err(Refusal::Malformed("only OPTIONS takes the target *"))
+        };
+    }
+    let absolute = target.len() > 7
+        && (target[..7].eq_ignore_ascii_case(b"http://")
+            || target.len() > 8 && target[..8].eq_ignore_ascii_case(b"https://"));
+    if !absolute && method != b"CONNECT" {
+        return Err(Refusal::Malformed("the request target is neither a path nor an http URL"));
+    }
+    let fragment = target.contains(&b'#');
+    if fragment || http::Uri::try_from(target).is_err() { Err(BYTES) } else { Ok(()) }
+}
+
+const PATH: u8 = 1;
+const QUERY: u8 = 2;
+
+/// Which bytes the `http` crate's URI accepts in path and query, but for `#`, which it would cut off; a test
+/// compares the two.
+const TARGET: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0x21_usize;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'#' | 0x7f | b'<' | b'>' => 0,
+            b'`' => QUERY,
+            b'"' => PATH,
+            _ => PATH | QUERY,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// `field-name ":" OWS field-value OWS` (RFC 9112 §5); gives name and trimmed value.
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let colon = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+    match line.get(colon) {
+        Some(b':') if colon > 0 => {}
+        Some(b' ' | b'\t') if colon == 0 => {
+            return Err(Refusal::Malformed("a header line begins with white space (obsolete line folding)"));
+        }
+        Some(b' ' | b'\t') => return Err(Refusal::Malformed("white space before the colon of a header")),
+        _ => return Err(Refusal::Malformed("a header line is not: name, colon, value")),
+    }
+    let value = &line[colon + 1..];
+    if value.iter().any(|byte| !is_field_byte(*byte)) {
+        return Err(Refusal::Malformed("a control character in a header value"));
+    }
+    Ok((&line[..colon], value.trim_ascii()))
+}
+
+pub(super) fn is_field_byte(byte: u8) -> bool {
+    byte >= b' ' && byte != 0x7f || byte == b'\t'
+}
+
+pub(super) const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// `tchar` of RFC 9110 §5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_usize;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(
+                byte as u8,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
+fn valid_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => match memchr(b']', rest) {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        },
+        _ => value.split_at(memchr(b':', value).unwrap_or(value.len())),
+    };
+    let bracketed = value.first() == Some(&b'[');
+    let host_ok = !host.is_empty()
+        && host.iter().all(|byte| match byte {
+            b'-' | b'.' | b'_' | b'~' => true,
+            b':' => bracketed,
+            _ => byte.is_ascii_alphanumeric(),
+        });
+    let port_ok = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    host_ok && port_ok
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages() -> Messages {
+        Messages::new(Limits { head_bytes: 2000, headers: 20, target_bytes: 500, ..Limits::default() })
+    }
+
+    fn whole(input: &[u8]) -> (usize, u32, Result<(), Refusal>) {
+        messages().read(input)
+    }
+
+    /// Feeds byte by byte, as the slowest client would, and must come to the same result.
+    fn dripped(input: &[u8]) -> (usize, u32, Result<(), Refusal>) {
+        let mut messages = messages();
+        let (mut released, mut heads) = (0, 0);
+        for end in 1..=input.len() {
+            let (r, h, outcome) = messages.read(&input[released..end]);
+            released += r;
+            heads += h;
+            if outcome.is_err() {
+                return (released, heads, outcome);
+            }
+        }
+        (released, heads, Ok(()))
+    }
+
+    fn refused(input: &[u8]) -> bool {
+        let (a, b) = (whole(input), dripped(input));
+        assert_eq!(a.2.is_err(), b.2.is_err(), "{}", input.escape_ascii());
+        a.2.is_err()
+    }
+
+    #[test]
+    fn what_is_valid_passes_whole() {
+        for input in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a?b=c:d&e=%20+@ HTTP/1.1\r\nhost: 127.0.0.1:8080\r\nX: \x09a\u{e4}\r\n\r\n",
+            "GET /? HTTP/1.0\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+            "GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "FOO-bar /~a/{b}|\" HTTP/1.1\r\nHost: a\r\nEmpty:\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n5;x=\"y\"\r\nhello\r\n0\r\nT: v\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            let expected = (input.len(), input.matches(" HTTP/1.").count() as u32, Ok(()));
+            assert_eq!(whole(input.as_bytes()), expected, "{input}");
+            assert_eq!(dripped(input.as_bytes()), expected, "{input}");
+        }
+    }
+
+    #[test]
+    fn heads_that_are_ambiguous_or_invalid_are_refused() {
+        let long_target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(500));
+        let long_head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(2000));
+        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(20));
+        for input in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+            "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+            "GET / http/1.1\r\nHost: a\r\n\r\n",
+            "GET /\r\n\r\n",
+            "G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -3\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x3\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "\x16\x03\x01\x02\x00\x01\x00",
+            "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            &long_target,
+            &long_head,
+            &many,
+        ] {
+            assert!(refused(input.as_bytes()), "{}", input.escape_debug());
+        }
+    }
+
+    #[test]
+    fn chunked_bodies_that_are_ambiguous_are_refused() {
+        for body in [
+            "5\nhello\r\n0\r\n\r\n",
+            "+5\r\nhello\r\n0\r\n\r\n",
+            "-5\r\nhello\r\n0\r\n\r\n",
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            " 5\r\nhello\r\n0\r\n\r\n",
+            "5 \r\nhello\r\n0\r\n\r\n",
+            "\r\nhello\r\n0\r\n\r\n",
+            "5\r\nhelloXX0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhello!\r\n0\r\n\r\n",
+            "ffffffffffffffffff\r\nhello",
+            "5;a\x00b\r\nhello\r\n0\r\n\r\n",
+            "5;a\nb\r\nhello\r\n0\r\n\r\n",
+            "0\r\nT\r\n\r\n",
+            "0\r\n T: v\r\n\r\n",
+            "0\r\nT: v\n\r\n",
+            "0\r\nT : v\r\n\r\n",
+        ] {
+            let input = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+            assert!(refused(input.as_bytes()), "{}", body.escape_debug());
+        }
+    }
+
+    #[test]
+    fn a_refused_head_behind_good_messages_does_not_touch_them() {
+        let good = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+        let input = [&good[..], b"GET / HTTP/1.1\nHost: a\r\n\r\n"].concat();
+        let (released, heads, outcome) = whole(&input);
+        assert_eq!((released, heads), (good.len(), 1));
+        assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn too_long_targets_and_heads_are_told_apart() {
+        let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(3000));
+        assert_eq!(whole(target.as_bytes()).2, Err(Refusal::TargetTooLong));
+        let unfinished = format!("GET /{}", "a".repeat(3000));
+        assert_eq!(whole(unfinished.as_bytes()).2, Err(Refusal::TargetTooLong));
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(3000));
+        assert_eq!(whole(head.as_bytes()).2, Err(Refusal::HeadTooLarge));
+    }
+
+    #[test]
+    fn the_target_table_is_what_the_uri_type_carries() {
+        for byte in 0..=255_u8 {
+            for (prefix, class) in [(&b"/"[..], PATH), (b"/?", QUERY)] {
+                let mut target = [prefix, &[byte][..]].concat();
+                if byte >= 0xc2 {
+                    // Make it valid UTF-8: the rule is about bytes of well-formed characters.
+                    target = [prefix, "\u{e4}\u{10ffff}".as_bytes()].concat();
+                }
+                let carried = http::uri::PathAndQuery::try_from(&target[..])
+                    .is_ok_and(|parsed| parsed.as_str().as_bytes() == target);
+                let ours = check_target(b"GET", &target).is_ok();
+                assert_eq!(ours, carried, "{class} {byte:#x}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics_and_dripping_changes_nothing(input in proptest::collection::vec(
+            proptest::sample::select(b"GET /POST HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nTransfer-Encoding: chunked05;x\0\t".to_vec()),
+            0..200,
+        )) {
+            let (a, b) = (whole(&input), dripped(&input));
+            proptest::prop_assert_eq!(a.2, b.2);
+            proptest::prop_assert_eq!((a.0, a.1), (b.0, b.1));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
 //! writes every answer.
 
+mod chunked;
 mod drain;
 mod guard;
 mod head;
