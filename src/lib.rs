@@ -2,7 +2,9 @@
 
 // Ground: pure, no I/O, no tasks.
 pub mod clock;
+pub mod headers;
 pub mod metrics;
+pub mod problem;
 pub mod random;
 pub mod secret;
 

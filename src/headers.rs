@@ -1,0 +1,238 @@
+//! What is taken out of messages on their way through.
+
+use std::fmt;
+
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+
+/// Takes out of a request what is not the upstream's business: everything hop-by-hop (RFC 9110 §7.6.1), every
+/// credential the client sent, and what says where the client is.
+///
+/// `Host`, `Content-Length` and `Expect` are left to the caller, and no name on a `Connection` line takes them.
+pub fn strip_request(headers: &mut HeaderMap) {
+    strip(headers, |name| match *name {
+        header::AUTHORIZATION | header::PROXY_AUTHORIZATION | header::FORWARDED => true,
+        _ => name
+            .as_str()
+            .strip_prefix("x-")
+            .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-")),
+    });
+}
+
+/// Takes out of an answer everything hop-by-hop, and the upstream's `Access-Control-*`: which web pages may read
+/// what passes through here is ours to say.
+pub fn strip_response(headers: &mut HeaderMap) {
+    strip(headers, |name| {
+        *name == header::PROXY_AUTHENTICATE || name.as_str().starts_with("access-control-")
+    });
+}
+
+/// One pass over the names; a message with nothing to strip costs nothing else.
+fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
+    let mut found: Vec<HeaderName> = Vec::new();
+    let mut te_trailers = false;
+    for name in headers.keys() {
+        match *name {
+            header::CONNECTION => {
+                found.extend(headers.get_all(header::CONNECTION).iter().flat_map(connection_names));
+                found.push(header::CONNECTION);
+            }
+            header::TE => {
+                te_trailers = headers.get_all(header::TE).iter().any(asks_for_trailers);
+                found.push(header::TE);
+            }
+            header::TRANSFER_ENCODING | header::UPGRADE => found.push(name.clone()),
+            _ if name.as_str() == "keep-alive" || name.as_str() == "proxy-connection" || also(name) => {
+                found.push(name.clone());
+            }
+            _ => {}
+        }
+    }
+    for name in found {
+        headers.remove(name);
+    }
+    if te_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// The header names on one `Connection` line that may be taken away: framing and routing are not up to the client.
+fn connection_names(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::EXPECT | header::TE))
+}
+
+fn asks_for_trailers(value: &HeaderValue) -> bool {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Takes out of trailers what decides about framing, routing, identity or how a message is read (RFC 9110 §6.5.1).
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    const FORBIDDEN: [HeaderName; 15] = [
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_ENCODING,
+        header::CONTENT_TYPE,
+        header::CONTENT_RANGE,
+        header::CONNECTION,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::SET_COOKIE,
+        header::COOKIE,
+        header::EXPECT,
+    ];
+    for name in FORBIDDEN {
+        trailers.remove(name);
+    }
+}
+
+/// Joins `Cookie` lines by `; ` (RFC 6265 §5.4): the one header whose lines are not a list.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let Entry::Occupied(entry) = headers.entry(header::COOKIE) else { return };
+    let mut lines = entry.iter();
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return };
+    let mut joined = [first.as_bytes(), b"; ", second.as_bytes()].concat();
+    for line in lines {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+/// Headers for a log: names, and the values of those that cannot carry a secret.
+pub struct Redacted<'a>(pub &'a HeaderMap);
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |name: &HeaderName| {
+            matches!(
+                *name,
+                header::CONTENT_TYPE
+                    | header::CONTENT_LENGTH
+                    | header::RETRY_AFTER
+                    | header::DATE
+                    | header::SERVER
+            )
+        };
+        f.debug_map()
+            .entries(self.0.iter().map(|(name, value)| {
+                (
+                    name,
+                    if shown(name) { String::from_utf8_lossy(value.as_bytes()) } else { "[redacted]".into() },
+                )
+            }))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        headers.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_headers_go_and_what_any_connection_line_names_goes_with_them() {
+        let mut headers = map(&[
+            ("accept", "a"),
+            ("connection", "close, X-One"),
+            ("x-one", "1"),
+            ("connection", "x-two,,x-three ,"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("keep-alive", "a"),
+            ("proxy-connection", "a"),
+            ("proxy-authorization", "a"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-end-to-end", "1"),
+            ("x-end-to-end", "2"),
+        ]);
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["accept", "x-end-to-end"]);
+        let values: Vec<_> = headers.get_all("x-end-to-end").iter().collect();
+        assert_eq!(values, ["1", "2"]);
+    }
+
+    #[test]
+    fn client_credentials_and_whereabouts_go() {
+        let mut headers = map(&[
+            ("Authorization", "Bearer theirs"),
+            ("authorization", "Basic theirs"),
+            ("x-api-key", "k"),
+            ("forwarded", "for=1"),
+            ("x-forwarded-for", "1"),
+            ("x-forwarded-host", "h"),
+            ("x-real-ip", "1"),
+            ("x-request-id", "keep"),
+        ]);
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["x-request-id"]);
+    }
+
+    #[test]
+    fn a_connection_line_does_no_harm_to_framing() {
+        let mut headers =
+            map(&[("connection", "host, content-length, expect"), ("host", "h"), ("content-length", "3")]);
+        strip_request(&mut headers);
+        assert_eq!(names(&headers).len(), 2);
+    }
+
+    #[test]
+    fn te_keeps_trailers_alone() {
+        let mut headers = map(&[("te", "deflate, trailers"), ("connection", "te")]);
+        strip_request(&mut headers);
+        assert_eq!(headers["te"], "trailers");
+    }
+
+    #[test]
+    fn answers_lose_the_upstreams_cors_policy() {
+        let mut headers = map(&[
+            ("access-control-allow-origin", "*"),
+            ("access-control-expose-headers", ""),
+            ("set-cookie", "a=b"),
+            ("www-authenticate", "OAuth2"),
+        ]);
+        strip_response(&mut headers);
+        let mut names = names(&headers);
+        names.sort_unstable();
+        assert_eq!(names, ["set-cookie", "www-authenticate"]);
+    }
+
+    #[test]
+    fn cookies_are_joined_by_semicolons() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn redacted_headers_show_no_unknown_value() {
+        let headers =
+            map(&[("authorization", "Bearer s3cret"), ("x-key", "s3cret"), ("content-type", "a/b")]);
+        let shown = format!("{:?}", Redacted(&headers));
+        assert!(!shown.contains("s3cret") && shown.contains("a/b"), "{shown}");
+    }
+}

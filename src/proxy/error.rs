@@ -1,0 +1,203 @@
+//! The one table from error to answer.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode, header};
+use thiserror::Error;
+
+use super::body::AnswerBody;
+use super::upstream::UpstreamError;
+use crate::credential::Unavailable;
+use crate::problem::Problem;
+use crate::server::Refusal;
+
+/// How long a client should wait after a failure that has no time of its own.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Why a request is answered in our own name.
+#[derive(Debug, Error)]
+pub(super) enum Error {
+    /// The guard refused it, or its body broke the framing.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// `CONNECT` and `TRACE`.
+    #[error("the method is not forwarded")]
+    Method,
+    /// The request is for another host.
+    #[error("the request is for another host")]
+    ForeignAuthority,
+    /// A web page of another origin asks.
+    #[error("a cross-site request")]
+    CrossSite,
+    /// It has been here before.
+    #[error("a loop")]
+    Loop,
+    /// We are shutting down.
+    #[error("draining")]
+    Draining,
+    /// The client's body ended early. Nobody is left to read the answer, usually.
+    #[error("the request body was cut short")]
+    RequestCutShort,
+    /// There is no token to send.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The upstream could not be asked, or did not answer.
+    #[error("upstream: {0}")]
+    Upstream(#[from] UpstreamError),
+}
+
+impl Error {
+    /// What the client sees.
+    pub(super) fn answer(&self, request_id: &str) -> http::Response<AnswerBody> {
+        let mut response = self.problem().response(request_id).map(AnswerBody::own);
+        let headers = response.headers_mut();
+        match self {
+            Self::Method => {
+                let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+            }
+            Self::Draining => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Refused(refusal) => refused(*refusal),
+            Self::Method => Problem {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                kind: "method-not-forwarded",
+                title: "Method not forwarded",
+                detail: "CONNECT would open a tunnel and TRACE would echo the credential; neither is forwarded".into(),
+                error: Some("http_request_denied"),
+                retry_after: None,
+            },
+            Self::ForeignAuthority => Problem {
+                status: StatusCode::MISDIRECTED_REQUEST,
+                kind: "foreign-authority",
+                title: "Not our host",
+                detail: "this proxy serves only its own host names and its upstream's; \
+                         if this name is ours, add it to listen.hosts"
+                    .into(),
+                error: Some("http_request_denied"),
+                retry_after: None,
+            },
+            Self::CrossSite => Problem {
+                status: StatusCode::FORBIDDEN,
+                kind: "cross-site",
+                title: "Cross-site request",
+                detail: "a web page of another origin may not use this proxy; \
+                         if it is yours, add its origin to listen.origins"
+                    .into(),
+                error: Some("http_request_denied"),
+                retry_after: None,
+            },
+            Self::Loop => Problem {
+                status: StatusCode::LOOP_DETECTED,
+                kind: "loop",
+                title: "Loop detected",
+                detail: "the request has passed this proxy before (Via); upstream.url must not lead back here".into(),
+                error: Some("proxy_loop_detected"),
+                retry_after: None,
+            },
+            Self::Draining => Problem {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                kind: "draining",
+                title: "Shutting down",
+                detail: "the proxy is shutting down; the request was not forwarded".into(),
+                error: Some("proxy_internal_error"),
+                retry_after: Some(SOON),
+            },
+            Self::RequestCutShort => Problem {
+                status: StatusCode::BAD_REQUEST,
+                kind: "request-cut-short",
+                title: "Request body cut short",
+                detail: "the connection ended before the announced body did".into(),
+                error: Some("http_request_error"),
+                retry_after: None,
+            },
+            Self::Unavailable(unavailable) => Problem {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                kind: "no-usable-token",
+                title: "No usable token",
+                detail: unavailable.to_string(),
+                error: Some("proxy_internal_error"),
+                // Without a time of its own somebody has to act; a minute keeps callers from hammering.
+                retry_after: Some(unavailable.retry_after.unwrap_or(Duration::from_secs(60))),
+            },
+            Self::Upstream(error) => upstream(error),
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let (status, kind, title) = match refusal {
+        Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed-request", "Malformed request"),
+        Refusal::TargetTooLong => (StatusCode::URI_TOO_LONG, "target-too-long", "Request target too long"),
+        Refusal::HeadTooLarge => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
+        }
+        Refusal::HeadTimeout | Refusal::BodyTimeout => {
+            (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request not received in time")
+        }
+    };
+    Problem { status, kind, title, detail: refusal.to_string(), error: Some("http_request_error"), retry_after: None }
+}
+
+fn upstream(error: &UpstreamError) -> Problem {
+    let (status, kind, title, name) = match error {
+        UpstreamError::Dns => {
+            (StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", "dns_error")
+        }
+        UpstreamError::Refused => {
+            (StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", "connection_refused")
+        }
+        UpstreamError::Terminated => {
+            (StatusCode::BAD_GATEWAY, "upstream-hung-up", "Upstream hung up", "connection_terminated")
+        }
+        UpstreamError::TlsProtocol => (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_protocol_error"),
+        UpstreamError::TlsCertificate => {
+            (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_certificate_error")
+        }
+        UpstreamError::ConnectTimeout => {
+            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "connection_timeout")
+        }
+        UpstreamError::ResponseTimeout => {
+            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "http_response_timeout")
+        }
+        UpstreamError::ReadTimeout => {
+            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "connection_read_timeout")
+        }
+        UpstreamError::WriteTimeout => {
+            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "connection_write_timeout")
+        }
+        UpstreamError::Protocol => {
+            (StatusCode::BAD_GATEWAY, "upstream-malformed", "Upstream answer malformed", "http_protocol_error")
+        }
+        UpstreamError::HeadTooLarge => (
+            StatusCode::BAD_GATEWAY,
+            "upstream-malformed",
+            "Upstream answer malformed",
+            "http_response_header_section_size",
+        ),
+    };
+    Problem { status, kind, title, detail: error.to_string(), error: Some(name), retry_after: None }
+}
+
+/// What a failed request body means: the guard's refusal if there is one, else the client cut it short.
+pub(super) fn request_body_error(error: &(dyn StdError + 'static)) -> Error {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        let refusal = inner.and_then(|inner| inner.downcast_ref::<Refusal>());
+        if let Some(refusal) = refusal.or_else(|| error.downcast_ref::<Refusal>()) {
+            return Error::Refused(*refusal);
+        }
+        cause = error.source();
+    }
+    Error::RequestCutShort
+}

@@ -1,0 +1,123 @@
+//! Which requests are for us at all: method, authority, and what a browser says about who asks.
+//!
+//! An open proxy on loopback is reachable by every web page its user opens. A page cannot hide where it comes from
+//! (`Origin`, `Sec-Fetch-Site`), and cannot make a browser send a `Host` that is ours without being ours, so both
+//! are checked on every request.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+
+use super::error::Error;
+use crate::config::Config;
+use crate::problem::NAME;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The rules, and the last `Host` that passed them.
+pub(super) struct Gate {
+    hosts: BTreeSet<String>,
+    any_address: bool,
+    origins: BTreeSet<String>,
+    /// Most requests on a thread carry the same one.
+    last_host: RefCell<Option<HeaderValue>>,
+}
+
+impl Gate {
+    pub(super) fn new(config: &Config, listen: SocketAddr) -> Self {
+        let mut hosts = config.listen.hosts.clone();
+        hosts.insert(config.upstream.url.authority.host().to_ascii_lowercase());
+        hosts.insert(listen.ip().to_string());
+        if let Some(host) = config.listen.public_url.as_ref().and_then(|url| url.host_str()) {
+            hosts.insert(host.trim_matches(['[', ']']).to_ascii_lowercase());
+        }
+        Self {
+            hosts,
+            // Listening on every address of the machine, we are called by any of them. A rebinding attack needs a
+            // name, so an address is never one.
+            any_address: listen.ip().is_unspecified(),
+            origins: config.listen.origins.clone(),
+            last_host: RefCell::new(None),
+        }
+    }
+
+    /// Decides whether the request may go on; gives the web origin to be named in the answer, if a page asks whose
+    /// origin is allowed.
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Option<HeaderValue>, Error> {
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            return Err(Error::Method);
+        }
+        let headers = request.headers();
+        match request.uri().authority() {
+            // RFC 9112 §3.2.2: the authority of an absolute-form target counts, not the Host beside it.
+            Some(authority) if self.is_ours(authority.host()) => {}
+            Some(_) => return Err(Error::ForeignAuthority),
+            None => self.check_host(headers)?,
+        }
+        if headers.get_all(header::VIA).iter().any(names_us) {
+            return Err(Error::Loop);
+        }
+        self.check_browser(headers)
+    }
+
+    fn check_host(&self, headers: &HeaderMap) -> Result<(), Error> {
+        // HTTP/1.0 may come without; browsers never do.
+        let Some(host) = headers.get(header::HOST) else { return Ok(()) };
+        if self.last_host.borrow().as_ref() == Some(host) {
+            return Ok(());
+        }
+        let name = host.to_str().map_err(|_| Error::ForeignAuthority)?;
+        let name = match name.rfind(':') {
+            Some(colon) if !name[colon..].contains(']') => &name[..colon],
+            _ => name,
+        };
+        if !self.is_ours(name) {
+            return Err(Error::ForeignAuthority);
+        }
+        *self.last_host.borrow_mut() = Some(host.clone());
+        Ok(())
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase();
+        if host == "localhost" || host.ends_with(".localhost") || self.hosts.contains(&host) {
+            return true;
+        }
+        let Ok(address) = host.parse::<IpAddr>() else { return false };
+        address.is_loopback() || self.any_address
+    }
+
+    fn check_browser(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
+        if let Some(origin) = headers.get(header::ORIGIN) {
+            let text = origin.to_str().map_err(|_| Error::CrossSite)?.to_ascii_lowercase();
+            if self.origins.contains(&text) {
+                return Ok(Some(origin.clone()));
+            }
+            if !is_own_origin(&text, headers) {
+                return Err(Error::CrossSite);
+            }
+        }
+        match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
+            // `none`: a person typed the address.
+            None | Some(b"same-origin" | b"none") => Ok(None),
+            Some(_) => Err(Error::CrossSite),
+        }
+    }
+}
+
+/// Whether the page that asks was served under the very host it asks.
+fn is_own_origin(origin: &str, headers: &HeaderMap) -> bool {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
+}
+
+/// Whether a `Via` line has our name as one of its stations (RFC 9110 §7.6.3).
+fn names_us(via: &HeaderValue) -> bool {
+    via.as_bytes().split(|byte| *byte == b',').any(|station| {
+        let mut words = station.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|name| name.eq_ignore_ascii_case(NAME.as_bytes()))
+    })
+}

@@ -1,0 +1,437 @@
+//! The upstream: one pool a thread, and the only client of the API.
+//!
+//! A connection lives on one thread, in one local task; its sender is in a request, or in the pool of that thread.
+//! There is no lock, and no connection is shared while it is in use. A connection goes back to the pool only after a
+//! whole request has been sent on it and a whole answer has been read.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use super::body::{AttemptBody, RequestBody};
+use super::timer::LazyTimer;
+use crate::config;
+use crate::headers;
+
+/// Idle connections kept per thread.
+const POOL_SIZE: usize = 512;
+
+/// How long a connection stays in the pool: less than common servers keep theirs.
+const POOL_TIME: Duration = Duration::from_secs(30);
+
+/// A connection that has been idle longer is looked at before a request that must not be sent twice.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// Why the upstream gave no answer. `Display` is what the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum UpstreamError {
+    #[error("the upstream's host name cannot be resolved; check upstream.url and DNS")]
+    Dns,
+    #[error("the upstream cannot be reached; check upstream.url, and whether it is up")]
+    Refused,
+    #[error("the upstream closed the connection before it answered; the request may have been processed")]
+    Terminated,
+    #[error("TLS with the upstream failed")]
+    TlsProtocol,
+    #[error("the upstream's certificate is not trusted; upstream.ca_file names other roots")]
+    TlsCertificate,
+    #[error("the upstream did not accept a connection within upstream.connect_timeout")]
+    ConnectTimeout,
+    #[error("the upstream did not answer within upstream.response_timeout; the request may have been processed")]
+    ResponseTimeout,
+    #[error("the upstream stopped in the middle of its answer for longer than upstream.idle_timeout")]
+    ReadTimeout,
+    #[error("the upstream did not take the request for longer than upstream.idle_timeout")]
+    WriteTimeout,
+    #[error("the upstream's answer is not valid HTTP")]
+    Protocol,
+    #[error("the head of the upstream's answer is too large")]
+    HeadTooLarge,
+}
+
+/// What one thread needs to reach the upstream.
+pub(super) struct Upstream {
+    origin: config::Origin,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    idle_timeout: Duration,
+    pool: Rc<Pool>,
+    open: Gauge,
+}
+
+/// The idle connections of one thread, the most recently used last.
+#[derive(Default)]
+struct Pool(RefCell<Vec<Connection>>);
+
+/// A connection, in use or idle.
+struct Connection {
+    sender: SendRequest<AttemptBody>,
+    /// Bytes read from it so far, to know whether an answer had begun.
+    read: Rc<Cell<u64>>,
+    idle_since: Instant,
+    reused: bool,
+}
+
+/// The head of a request as it goes out, kept for a second attempt.
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+}
+
+impl Upstream {
+    pub(super) fn new(config: &config::Upstream, tls: &Arc<rustls::ClientConfig>, open: Gauge) -> Self {
+        let tls = config.url.tls.then(|| {
+            let host = config.url.authority.host().trim_matches(['[', ']']).to_owned();
+            // The configuration has checked the authority; a name that is none fails the handshake.
+            let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress([0, 0, 0, 0].into()));
+            (TlsConnector::from(Arc::clone(tls)), name)
+        });
+        Self {
+            origin: config.url.clone(),
+            tls,
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+            idle_timeout: config.idle_timeout,
+            pool: Rc::default(),
+            open,
+        }
+    }
+
+    /// Sends a request and gives the head of the answer.
+    ///
+    /// It is sent once. The exception is the race every pool has: on a reused connection that turns out to have
+    /// been closed before a byte of the answer came, the request is sent on another when it was never written, or
+    /// when its method is idempotent (RFC 9110 §9.2.2) and its body can be sent again.
+    pub(super) async fn send(
+        &self,
+        head: &Head,
+        body: &RequestBody,
+        timer: &LazyTimer,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let idempotent = is_idempotent(&head.method);
+        let Some(mut attempt) = body.attempt() else { return Err(UpstreamError::Terminated) };
+        let mut resend = true;
+        loop {
+            let mut connection = match self.checkout(idempotent, timer).await {
+                Some(connection) => connection,
+                None => self.connect(timer).await?,
+            };
+            let read_before = connection.read.get();
+            let sent = connection.sender.try_send_request(head.request(attempt));
+            let outcome = self.await_head(sent, body, timer).await?;
+            let mut error = match outcome {
+                Ok(response) => return self.answer(response, connection, body, timer),
+                Err(error) => error,
+            };
+            let unanswered = connection.reused && connection.read.get() == read_before;
+            let unsent = error.take_message().map(Request::into_body);
+            attempt = match unsent {
+                Some(unsent) if connection.reused => unsent,
+                None if unanswered && idempotent && resend => match body.attempt() {
+                    Some(again) => {
+                        resend = false;
+                        again
+                    }
+                    None => return Err(classify(error.error())),
+                },
+                _ => return Err(classify(error.error())),
+            };
+        }
+    }
+
+    /// Waits for the head: as long as the upload moves, then for the response timeout.
+    async fn await_head<T>(
+        &self,
+        sent: impl Future<Output = T>,
+        body: &RequestBody,
+        timer: &LazyTimer,
+    ) -> Result<T, UpstreamError> {
+        let mut sent = pin!(sent);
+        let start = Instant::now();
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Ok(outcome));
+            }
+            let moved = body.progress().map_or(start, |at| at.max(start));
+            let (after, error) = match body.ended() {
+                true => (self.response_timeout, UpstreamError::ResponseTimeout),
+                false => (self.idle_timeout, UpstreamError::WriteTimeout),
+            };
+            timer.poll_deadline(cx, moved + after).map(|()| Err(error))
+        })
+        .await
+    }
+
+    fn answer(
+        &self,
+        response: Response<Incoming>,
+        connection: Connection,
+        body: &RequestBody,
+        timer: &LazyTimer,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        // An upgrade that nobody asked for.
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(UpstreamError::Protocol);
+        }
+        Ok(response.map(|incoming| {
+            let mut answer = UpstreamBody {
+                incoming,
+                connection: Some(connection),
+                request: body.clone(),
+                pool: Rc::clone(&self.pool),
+                idle_timeout: self.idle_timeout,
+                waiting_since: None,
+                timer: timer.clone(),
+            };
+            if answer.incoming.is_end_stream() {
+                answer.finish();
+            }
+            answer
+        }))
+    }
+
+    /// Takes the most recently used live connection out of the pool.
+    async fn checkout(&self, idempotent: bool, timer: &LazyTimer) -> Option<Connection> {
+        let mut looked = false;
+        loop {
+            let mut connection = self.pool.0.borrow_mut().pop()?;
+            let idle = connection.idle_since.elapsed();
+            if idle > POOL_TIME {
+                // All others are older.
+                self.pool.0.borrow_mut().clear();
+                return None;
+            }
+            if !idempotent && idle > FRESH && !looked {
+                // Lets the runtime see what has arrived on the pooled connections, a close above all, before a
+                // request goes out that cannot be taken back.
+                looked = true;
+                tokio::task::yield_now().await;
+            }
+            if connection.sender.is_closed() {
+                continue;
+            }
+            // Its task may have to run once more after the last answer.
+            let ready = timer.within(self.connect_timeout, connection.sender.ready());
+            if let Some(Ok(())) = ready.await {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn connect(&self, timer: &LazyTimer) -> Result<Connection, UpstreamError> {
+        timer.within(self.connect_timeout, self.dial()).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
+    }
+
+    async fn dial(&self) -> Result<Connection, UpstreamError> {
+        let host = self.origin.authority.host().trim_matches(['[', ']']);
+        let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
+        let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
+        let mut failure = UpstreamError::Dns;
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    return match &self.tls {
+                        None => self.handshake(stream).await,
+                        Some((connector, name)) => {
+                            let stream =
+                                connector.connect(name.clone(), stream).await.map_err(|error| tls_error(&error))?;
+                            self.handshake(stream).await
+                        }
+                    };
+                }
+                Err(error) => {
+                    tracing::debug!(%address, %error, "connecting to the upstream failed");
+                    failure = UpstreamError::Refused;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    async fn handshake<S>(&self, stream: S) -> Result<Connection, UpstreamError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let read = Rc::new(Cell::new(0));
+        let counted = Counted { stream, read: Rc::clone(&read) };
+        let (sender, driver) = http1::Builder::new()
+            .writev(false)
+            .handshake(TokioIo::new(counted))
+            .await
+            .map_err(|error| classify(&error))?;
+        let open = self.open.clone();
+        open.inc();
+        tokio::task::spawn_local(async move {
+            // Its errors reach whoever waits for an answer.
+            let _ = driver.await;
+            open.dec();
+        });
+        Ok(Connection { sender, read, idle_since: Instant::now(), reused: false })
+    }
+}
+
+impl Head {
+    fn request(&self, body: AttemptBody) -> Request<AttemptBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+impl Pool {
+    fn put(&self, mut connection: Connection) {
+        connection.idle_since = Instant::now();
+        connection.reused = true;
+        let mut idle = self.0.borrow_mut();
+        if idle.len() < POOL_SIZE {
+            idle.push(connection);
+        }
+    }
+}
+
+/// An answer's body. It gives its connection back when it has been read to its end.
+pub(super) struct UpstreamBody {
+    incoming: Incoming,
+    connection: Option<Connection>,
+    request: RequestBody,
+    pool: Rc<Pool>,
+    idle_timeout: Duration,
+    waiting_since: Option<Instant>,
+    timer: LazyTimer,
+}
+
+impl UpstreamBody {
+    fn finish(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // With a request that is still being sent the connection is not between two exchanges.
+        if self.request.ended() && !connection.sender.is_closed() {
+            self.pool.put(connection);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let this = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            let since = *this.waiting_since.get_or_insert_with(Instant::now);
+            ready!(this.timer.poll_deadline(cx, since + this.idle_timeout));
+            this.connection = None;
+            return Poll::Ready(Some(Err(UpstreamError::ReadTimeout)));
+        };
+        this.waiting_since = None;
+        match frame {
+            None => {
+                this.finish();
+                Poll::Ready(None)
+            }
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_trailers(trailers);
+                }
+                if this.incoming.is_end_stream() {
+                    this.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                this.connection = None;
+                Poll::Ready(Some(Err(classify(&error))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A stream that counts what is read from it.
+struct Counted<S> {
+    stream: S,
+    read: Rc<Cell<u64>>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let outcome = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+        this.read.set(this.read.get() + (buf.filled().len() - before) as u64);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// RFC 9110 §9.2.2, and nothing that is not registered there: an unknown method may place a call.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
+}
+
+fn classify(error: &hyper::Error) -> UpstreamError {
+    if error.is_parse_too_large() {
+        UpstreamError::HeadTooLarge
+    } else if error.is_parse() {
+        UpstreamError::Protocol
+    } else {
+        UpstreamError::Terminated
+    }
+}
+
+fn tls_error(error: &io::Error) -> UpstreamError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    tracing::warn!(%error, "TLS with the upstream failed");
+    match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => UpstreamError::TlsCertificate,
+        Some(_) => UpstreamError::TlsProtocol,
+        None => UpstreamError::Terminated,
+    }
+}

@@ -1,0 +1,152 @@
+//! What a 401 means. Pure.
+//!
+//! A 401 from the gateway carries a WSO2 code and a challenge; one from a backend behind it carries neither, or a
+//! body of its own. Only some of them can be cured by another token.
+
+use http::{HeaderMap, header};
+use serde_json::Value;
+
+use crate::credential::refusals::Kind;
+
+/// The verdict on a 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A new token may cure it.
+    Curable(Kind),
+    /// It would not; the text says why.
+    Incurable(&'static str),
+}
+
+impl Verdict {
+    /// The label in metrics.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Curable(Kind::Token) => "token_refused",
+            Self::Curable(Kind::Unclear) => "unclear",
+            Self::Incurable(_) => "not_the_token",
+        }
+    }
+}
+
+/// Judges a 401 by its head and the beginning of its body.
+pub(super) fn judge(headers: &HeaderMap, body: &[u8]) -> Verdict {
+    if let Some(code) = wso2_code(body) {
+        return match code {
+            // Invalid credentials (also for expired and revoked), expired, inactive.
+            900_901 | 900_903 | 900_904 => Verdict::Curable(Kind::Token),
+            900_902 => Verdict::Incurable("900902: the gateway saw no credential"),
+            900_905 => Verdict::Incurable("900905: this token type does not fit the resource"),
+            900_907 => Verdict::Incurable("900907: the API is blocked"),
+            900_909 => Verdict::Incurable("900909: the application's subscription is inactive"),
+            900_911 => Verdict::Incurable("900911: the gateway wants a client certificate"),
+            _ => Verdict::Curable(Kind::Unclear),
+        };
+    }
+    let challenges = || headers.get_all(header::WWW_AUTHENTICATE).iter().map(|value| value.as_bytes());
+    if challenges().any(|challenge| contains(challenge, b"insufficient_scope")) {
+        return Verdict::Incurable("the scope of the token is not enough");
+    }
+    if challenges().any(|challenge| contains(challenge, b"invalid_token")) {
+        return Verdict::Curable(Kind::Token);
+    }
+    Verdict::Curable(Kind::Unclear)
+}
+
+/// The WSO2 error code in a body: `code` as a string (4.x), inside `fault` (3.x), or in XML (2.x).
+fn wso2_code(body: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(body).ok()?.trim_start_matches('\u{feff}').trim();
+    let code = if text.starts_with('{') {
+        let json: Value = serde_json::from_str(text).ok()?;
+        let code = json.get("code").or_else(|| json.get("fault")?.get("code"))?;
+        match code {
+            Value::String(code) => code.trim().parse().ok()?,
+            code => u32::try_from(code.as_u64()?).ok()?,
+        }
+    } else if text.starts_with('<') {
+        // `<ams:code>900901</ams:code>`, with whatever prefix.
+        let open = text.find(":code>").or_else(|| text.find("<code>"))?;
+        let value = &text[open + 6..];
+        value[..value.find('<')?].trim().parse().ok()?
+    } else {
+        return None;
+    };
+    // Backends number their errors too (`"code": 401`); the gateway's have six digits.
+    (code >= 100_000).then_some(code)
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const TOKEN: Verdict = Verdict::Curable(Kind::Token);
+    const UNCLEAR: Verdict = Verdict::Curable(Kind::Unclear);
+
+    fn by_body(body: &str) -> Verdict {
+        judge(&HeaderMap::new(), body.as_bytes())
+    }
+
+    fn by_challenge(challenge: &'static str) -> Verdict {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        judge(&headers, b"")
+    }
+
+    #[test]
+    fn the_gateways_codes_are_read_in_every_wrapping() {
+        assert_eq!(by_body(r#"{"code":"900901","message":"Invalid Credentials"}"#), TOKEN);
+        assert_eq!(by_body(r#"{"fault":{"code":900901,"message":"Invalid Credentials"}}"#), TOKEN);
+        assert_eq!(
+            by_body(
+                r#"<ams:fault xmlns:ams="http://wso2.org/apimanager/security"><ams:code>900903</ams:code></ams:fault>"#
+            ),
+            TOKEN
+        );
+        assert_eq!(by_body("\u{feff} {\"code\":\"900904\"}"), TOKEN);
+    }
+
+    #[test]
+    fn codes_that_are_not_about_the_token_are_passed_on() {
+        for code in ["900902", "900905", "900907", "900909", "900911"] {
+            let body = format!(r#"{{"code":"{code}"}}"#);
+            assert!(matches!(by_body(&body), Verdict::Incurable(why) if why.starts_with(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn backends_and_nonsense_are_worth_one_try() {
+        for body in [
+            "",
+            "missing user data",
+            r#"{"title":"Problem with provided token"}"#,
+            r#"{"code":401,"message":"User is not permitted to make a request against this account"}"#,
+            r#"{"code":"#,
+            "<html><code>",
+            "\u{0}\u{1}",
+        ] {
+            assert_eq!(by_body(body), UNCLEAR, "{body}");
+        }
+        assert_eq!(judge(&HeaderMap::new(), b"\xff\xfe"), UNCLEAR);
+    }
+
+    #[test]
+    fn the_challenge_decides_where_no_code_does() {
+        let wso2 = r#"OAuth2 realm="WSO2 API Manager", error="invalid_token", error_description="expired""#;
+        assert_eq!(by_challenge(wso2), TOKEN);
+        assert_eq!(by_challenge(r#"null Bearer realm="x""#), UNCLEAR);
+        assert!(matches!(by_challenge(r#"Bearer error="insufficient_scope""#), Verdict::Incurable(_)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(0_u8..255, 0..200)) {
+            judge(&HeaderMap::new(), &body);
+            judge(&HeaderMap::new(), &[&b"{\"code\":"[..], &body].concat());
+            judge(&HeaderMap::new(), &[&b"<:code>"[..], &body].concat());
+        }
+    }
+}
