@@ -8,3 +8,5 @@ pub mod config;
 pub mod oauth;
 
 pub mod store;
+
+pub mod cli;

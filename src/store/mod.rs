@@ -64,7 +64,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Another process holds the store.
-    #[error("the token store {path} is in use by another process; stop it, or give this one its own [store] path")]
+    #[error(
+        "the token store {path} is in use by another process; stop it, or give this one its own [store] path"
+    )]
     InUse {
         /// The store's directory.
         path: String,
