@@ -71,10 +71,21 @@ pub(super) fn parse(file: &Arc<str>, text: &str) -> (Table, Vec<Finding>) {
     let findings = errors.iter().map(|error| {
         let place = lines.place(&error.span().unwrap_or_default());
         let message = format!("this is not TOML: {}", error.message());
-        Finding::new(place, "", Complaint::new(message, "texts need quotes; a section is written [name]"))
+        Finding::new(place, "", Complaint::new(message, remedy(error.message())))
     });
     let findings = findings.collect();
     (lines.table(table.into_inner()), findings)
+}
+
+/// What to do about a syntax error, from the parser's words for it.
+fn remedy(message: &str) -> &'static str {
+    if message.contains("duplicate") {
+        "keep one of the two"
+    } else if message.contains("quoted") {
+        "write it as key = \"value\""
+    } else {
+        "check the quotes, brackets and `=` of this line"
+    }
 }
 
 /// Finds lines and columns.
@@ -136,7 +147,8 @@ mod tests {
     fn syntax_errors_come_with_their_places_and_quote_nothing() {
         let text = "[log]\nlevel = hunter2\nformat = \"text\"\npassword = \"hunter2\nx hunter2\n";
         let (table, findings) = parse(&"proxy.toml".into(), text);
-        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let mut shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        shown.sort();
         assert!(shown.len() >= 3, "{shown:?}");
         assert!(shown[0].starts_with("proxy.toml:2:9: this is not TOML"), "{shown:?}");
         assert!(shown.iter().all(|line| !line.contains("hunter2")), "{shown:?}");
