@@ -28,7 +28,7 @@ struct Cli {
 }
 
 const HELP: &str = "\
-To begin:     vbc-proxy init, put your credentials into proxy.toml or the environment, vbc-proxy check
+To begin:     run `vbc-proxy init`, give your credentials, and let `vbc-proxy check` say what is missing
 
 Exit status:  0 done, 1 failed, 64 wrong usage, 69 something needed is unreachable, 78 configuration";
 

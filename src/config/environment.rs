@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Entry, Item, Table, Value};
 use super::error::{Complaint, Finding, Place};
-use super::schema::{self, ALTERNATIVES, CREDENTIAL, SECTIONS};
+use super::schema::{self, ALTERNATIVES, CREDENTIAL, SECTIONS, SECTIONS_LATER};
 
 const PREFIX: &str = "VBC_PROXY_";
 
@@ -40,6 +40,8 @@ pub(super) fn lay_over(root: &mut Table, environment: &BTreeMap<String, String>)
             let table =
                 table_at(root, "credentials", name).and_then(|table| table_at(table, &credential, name));
             put(table, key, Entry::variable(name, text));
+        } else if let Some(section) = section_later(rest) {
+            table_at(root, section, name);
         } else {
             overlay.warnings.push(unknown(name, &credentials));
             continue;
@@ -56,6 +58,12 @@ fn section_key(rest: &str) -> Option<(&'static str, &'static str)> {
         let known = shape.keys.iter().chain(shape.later).find(|known| as_variable(known) == key)?;
         Some((shape.name, *known))
     })
+}
+
+/// A variable for a section that is not built yet: the section itself will be refused.
+fn section_later(rest: &str) -> Option<&'static str> {
+    let is_for = |name: &&&str| rest.strip_prefix(&as_variable(name)).is_some_and(|key| key.starts_with('_'));
+    SECTIONS_LATER.iter().find(is_for).copied().filter(|_| !is_service_link(rest))
 }
 
 /// `CREDENTIALS_DEFAULT_GRANT` → `default`, `grant`. Variables make new credentials only where the file has none.

@@ -93,7 +93,7 @@ pub(super) fn size(text: &str) -> Result<u64, Complaint> {
 pub(super) fn show_size(bytes: u64) -> String {
     let largest = SIZES.iter().rev().filter(|(unit, _)| unit.len() != 2);
     for (unit, factor) in largest {
-        if bytes >= *factor && bytes % factor == 0 {
+        if bytes >= *factor && bytes.is_multiple_of(*factor) {
             return format!("{}{unit}", bytes / factor);
         }
     }

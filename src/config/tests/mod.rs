@@ -81,7 +81,7 @@ fn defaults_hold_where_nothing_is_said() {
     assert_eq!(config.oauth.token_url.as_str(), "https://api.vonage.com/token");
     assert_eq!(config.oauth.max_wait, Duration::from_secs(10));
     assert_eq!(config.retry.memory, 65_536);
-    assert!(matches!(config.store, Store::File { path } if path == PathBuf::from("tokens")));
+    assert!(matches!(config.store, Store::File { path } if path.as_os_str() == "tokens"));
     assert_eq!(config.credentials[0].username.as_deref(), Some("alice@vbc.prod"));
 }
 
@@ -118,11 +118,12 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(findings[0].contains("is not available in this version"), "{findings:?}");
     }
-    let variables = [("VBC_PROXY_UPSTREAM_PROXY", "http://egress:3128")];
+    let variables = [("VBC_PROXY_UPSTREAM_PROXY", "x"), ("VBC_PROXY_TELEMETRY_OTLP_ENDPOINT", "x")];
     let findings = load(CREDENTIAL, &variables).unwrap_err().to_string();
     assert_eq!(
         findings,
-        "VBC_PROXY_UPSTREAM_PROXY: upstream.proxy: this key is not available in this version; remove it"
+        "VBC_PROXY_TELEMETRY_OTLP_ENDPOINT: telemetry: this section is not available in this version; remove it\n\
+         VBC_PROXY_UPSTREAM_PROXY: upstream.proxy: this key is not available in this version; remove it"
     );
 }
 
