@@ -1,6 +1,6 @@
 //! The command line: one file a subcommand.
 //!
-//! To add one: a file with a `clap::Args` struct and a `run` that returns an [`Exit`], a variant in `Command`, an arm
+//! To add one: a file with a `clap::Args` struct and a `run` that returns an `Exit`, a variant in `Command`, an arm
 //! in `run`. A subcommand takes no secret as an argument, writes what was asked for to standard output and everything
 //! else to standard error.
 

@@ -65,7 +65,8 @@ fn unknown_sections(reader: &mut Reader<'_>, root: &mut Table) {
             };
             Complaint::new(message, remedy)
         };
-        reader.complain(entry.key_place.clone(), name.escape_debug().to_string(), complaint);
+        let name = reader.shown(name, &entry.key_place);
+        reader.complain(entry.key_place.clone(), name, complaint);
         false
     });
 }

@@ -114,6 +114,7 @@ pub(super) fn read(
         environment: variables,
         base: source.as_ref().map(|source| source.base.clone()).unwrap_or_default(),
         simulate,
+        broken: syntax.iter().filter_map(Finding::line).min(),
         whole: source.as_ref().map_or(Place::Environment, |source| Place::File(source.name.clone())),
         inline_secret: false,
     };

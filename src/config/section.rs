@@ -24,6 +24,8 @@ pub(super) struct Reader<'e> {
     pub(super) simulate: bool,
     /// The place of what is missing altogether.
     pub(super) whole: Place,
+    /// The first line that is not TOML. What follows may be the tail of a broken secret.
+    pub(super) broken: Option<usize>,
     /// A secret stands in the file itself.
     pub(super) inline_secret: bool,
 }
@@ -67,7 +69,8 @@ impl<'e> Reader<'e> {
             } else {
                 Complaint::new("there is no such key", schema::remedy_for_unknown_key(shape, key))
             };
-            self.complain(entry.key_place.clone(), format!("{path}.{}", key.escape_debug()), complaint);
+            let key = self.shown(key, &entry.key_place);
+            self.complain(entry.key_place.clone(), format!("{path}.{key}"), complaint);
             false
         });
         Section { reader: self, path, place, entries }
@@ -86,6 +89,14 @@ impl<'e> Reader<'e> {
                 );
                 Table::new()
             }
+        }
+    }
+
+    /// An unknown name as it may be shown.
+    pub(super) fn shown(&self, name: &str, place: &Place) -> String {
+        match (place, self.broken) {
+            (Place::Line { line, .. }, Some(broken)) if *line >= broken => "(not shown)".into(),
+            _ => name.escape_debug().to_string(),
         }
     }
 

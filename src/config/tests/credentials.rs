@@ -209,6 +209,7 @@ fn findings_never_show_a_secret() {
         "client_secret = \"hunter2\"x\npassword = \"hun\"hunter2 = \"",
         "clientsecret = \"hunter2\"\npasword = \"hunter2\"",
         "client_secret = 2\npassword_env = \"HUNTER2hunter2\"",
+        "client_secret = \"\nhunter2password = 1",
         "client_secret = \"\\hunter2\"\npassword = \"a\nhunter2 = 5 5\"",
     ] {
         let found = load(&credential(&format!("{id}{lines}")), &[]).unwrap_err();
@@ -251,4 +252,27 @@ fn an_open_file_with_a_secret_in_it_is_warned_of() {
     let by_name = "client_id_env = \"VBC_CLIENT_ID\"\nclient_secret_env = \"VBC_CLIENT_SECRET\"\n\
                    username_env = \"VBC_USERNAME\"\npassword_env = \"VBC_PASSWORD\"";
     assert_eq!(warnings(&credential(by_name), true), 0);
+}
+
+proptest::proptest! {
+    /// Slips of the hand around a secret: characters that mean something to TOML, put in or struck out.
+    #[test]
+    fn no_slip_of_the_hand_makes_a_finding_show_a_secret(
+        slips in proptest::collection::vec((0_usize..60, "[\"'=#\\[\\]{}\n,. \\\\]?"), 1..4),
+    ) {
+        let line = "client_secret = \"zq7zq7zq\"\npassword = '''zq7zq7zq'''\n";
+        let mut text: Vec<char> = line.chars().collect();
+        for (at, slip) in slips {
+            let at = at.min(text.len() - 1);
+            match slip.chars().next() {
+                Some(slip) => text.insert(at, slip),
+                None => drop(text.remove(at)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(findings) = load(&credential(&format!("client_id = \"id\"\nusername = \"a\"\n{text}")), &[]) {
+            let shown = findings.to_string();
+            proptest::prop_assert!(!shown.contains("zq"), "{}\n{}", text, shown);
+        }
+    }
 }
