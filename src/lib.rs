@@ -1,4 +1,6 @@
 //! An authenticating proxy for the Vonage Business Communications (VBC) API, and a simulator of that API.
+//!
+//! Modules in reading order, ground floor first: a module uses lower floors only, never its own (a test keeps it so).
 
 // Ground: pure, no I/O, no tasks.
 pub mod clock;
@@ -20,3 +22,9 @@ pub mod store;
 
 // 4: one fresh credential.
 pub mod credential;
+
+// 5: the services behind the listeners.
+pub mod proxy;
+
+// 7: the command line.
+pub mod cli;

@@ -14,6 +14,27 @@ use url::Url;
 use crate::oauth::ClientAuth;
 use crate::secret::Secret;
 
+mod credential;
+mod defaults;
+mod document;
+mod environment;
+mod error;
+mod file;
+mod load;
+mod redacted;
+mod schema;
+mod secrets;
+mod section;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use error::{Finding, Findings, Place};
+pub use load::{LoadOptions, Loaded};
+
+/// The `proxy.toml` that ships with the program: every key that works, with its default and what it is for.
+pub const EXAMPLE: &str = include_str!("../../proxy.toml");
+
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -94,6 +94,15 @@ impl Refusals {
         self.end_attempt(place);
     }
 
+    /// The request cannot be sent again, so whether the refresh it forced helps will not be known. It counts as one
+    /// that did not: large uploads to a path that always answers 401 must not rotate tokens without end.
+    pub fn unproven(&mut self, place: &str, kind: Kind, now: Timestamp) {
+        self.end_attempt(place);
+        if !self.places.contains_key(place) {
+            self.unfruitful[kind as usize].push(now);
+        }
+    }
+
     /// The replay with `revision`, which was minted after the first 401, was refused too.
     pub fn refused(&mut self, place: &str, revision: u64, kind: Kind, now: Timestamp) {
         let known =

@@ -61,13 +61,19 @@ impl RequestBody {
     /// The body for the next attempt, from its first byte; `None` when that is gone.
     pub(super) fn attempt(&self) -> Option<AttemptBody> {
         let mut source = self.0.borrow_mut();
-        if source.attempt > 0 && (source.kept.is_none() || source.failure.is_some()) {
+        if source.attempt > 0 && !(source.kept.is_some() && source.failure.is_none()) {
             return None;
         }
         source.attempt += 1;
         let hint = source.incoming.size_hint();
         let exact = hint.exact().filter(|_| source.attempt == 1);
         Some(AttemptBody { source: Rc::clone(&self.0), attempt: source.attempt, next: 0, exact })
+    }
+
+    /// Whether it can be sent once more.
+    pub(super) fn replayable(&self) -> bool {
+        let source = self.0.borrow();
+        source.kept.is_some() && source.failure.is_none()
     }
 
     /// Whether the client has sent it to the end.
@@ -134,7 +140,10 @@ impl Body for AttemptBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let mut source = this.source.borrow_mut();
         if source.attempt != this.attempt {
@@ -194,7 +203,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Upstream { prefix, rest } => match prefix.pop_front() {
                 Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),

@@ -72,7 +72,9 @@ impl Error {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 kind: "method-not-forwarded",
                 title: "Method not forwarded",
-                detail: "CONNECT would open a tunnel and TRACE would echo the credential; neither is forwarded".into(),
+                detail:
+                    "CONNECT would open a tunnel and TRACE would echo the credential; neither is forwarded"
+                        .into(),
                 error: Some("http_request_denied"),
                 retry_after: None,
             },
@@ -100,7 +102,9 @@ impl Error {
                 status: StatusCode::LOOP_DETECTED,
                 kind: "loop",
                 title: "Loop detected",
-                detail: "the request has passed this proxy before (Via); upstream.url must not lead back here".into(),
+                detail:
+                    "the request has passed this proxy before (Via); upstream.url must not lead back here"
+                        .into(),
                 error: Some("proxy_loop_detected"),
                 retry_after: None,
             },
@@ -145,7 +149,14 @@ fn refused(refusal: Refusal) -> Problem {
             (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request not received in time")
         }
     };
-    Problem { status, kind, title, detail: refusal.to_string(), error: Some("http_request_error"), retry_after: None }
+    Problem {
+        status,
+        kind,
+        title,
+        detail: refusal.to_string(),
+        error: Some("http_request_error"),
+        retry_after: None,
+    }
 }
 
 fn upstream(error: &UpstreamError) -> Problem {
@@ -159,7 +170,9 @@ fn upstream(error: &UpstreamError) -> Problem {
         UpstreamError::Terminated => {
             (StatusCode::BAD_GATEWAY, "upstream-hung-up", "Upstream hung up", "connection_terminated")
         }
-        UpstreamError::TlsProtocol => (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_protocol_error"),
+        UpstreamError::TlsProtocol => {
+            (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_protocol_error")
+        }
         UpstreamError::TlsCertificate => {
             (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_certificate_error")
         }
@@ -175,9 +188,12 @@ fn upstream(error: &UpstreamError) -> Problem {
         UpstreamError::WriteTimeout => {
             (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "connection_write_timeout")
         }
-        UpstreamError::Protocol => {
-            (StatusCode::BAD_GATEWAY, "upstream-malformed", "Upstream answer malformed", "http_protocol_error")
-        }
+        UpstreamError::Protocol => (
+            StatusCode::BAD_GATEWAY,
+            "upstream-malformed",
+            "Upstream answer malformed",
+            "http_protocol_error",
+        ),
         UpstreamError::HeadTooLarge => (
             StatusCode::BAD_GATEWAY,
             "upstream-malformed",

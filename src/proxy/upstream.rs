@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -56,7 +57,9 @@ pub(super) enum UpstreamError {
     TlsCertificate,
     #[error("the upstream did not accept a connection within upstream.connect_timeout")]
     ConnectTimeout,
-    #[error("the upstream did not answer within upstream.response_timeout; the request may have been processed")]
+    #[error(
+        "the upstream did not answer within upstream.response_timeout; the request may have been processed"
+    )]
     ResponseTimeout,
     #[error("the upstream stopped in the middle of its answer for longer than upstream.idle_timeout")]
     ReadTimeout,
@@ -104,7 +107,8 @@ impl Upstream {
         let tls = config.url.tls.then(|| {
             let host = config.url.authority.host().trim_matches(['[', ']']).to_owned();
             // The configuration has checked the authority; a name that is none fails the handshake.
-            let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress([0, 0, 0, 0].into()));
+            let name =
+                ServerName::try_from(host).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()));
             (TlsConnector::from(Arc::clone(tls)), name)
         });
         Self {
@@ -255,8 +259,10 @@ impl Upstream {
                     return match &self.tls {
                         None => self.handshake(stream).await,
                         Some((connector, name)) => {
-                            let stream =
-                                connector.connect(name.clone(), stream).await.map_err(|error| tls_error(&error))?;
+                            let stream = connector
+                                .connect(name.clone(), stream)
+                                .await
+                                .map_err(|error| tls_error(&error))?;
                             self.handshake(stream).await
                         }
                     };

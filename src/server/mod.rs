@@ -71,6 +71,9 @@ pub trait Handler: 'static {
     /// The answers' body.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
 
+    /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
+    const DATE: bool = true;
+
     /// Answers a request.
     ///
     /// Dropped when the client goes away, so whatever must not be lost belongs in a task of its own.
@@ -175,7 +178,7 @@ pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The guard has checked the head; hyper's own limit must never be the narrower one: its answers are bare.
-    builder.max_headers(limits.headers + 1).writev(false);
+    builder.max_headers(limits.headers + 1).writev(false).auto_date_header(H::DATE);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = false;
     let ended = poll_fn(|cx| {

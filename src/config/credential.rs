@@ -1,0 +1,304 @@
+//! `[credentials.NAME]`: whose identity is kept fresh.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use url::form_urlencoded::byte_serialize;
+
+use super::document::{Entry, Table};
+use super::environment::as_variable;
+use super::error::{Complaint, Place};
+use super::schema::CREDENTIAL;
+use super::secrets::{self, Found};
+use super::section::{Given, Reader, Section};
+use super::{Credential, GrantKind, RefreshAt, units};
+use crate::oauth::ClientAuth;
+use crate::secret::{Secret, fingerprint};
+
+const SUFFIX: &str = "@vbc.prod";
+const NEEDED: &str = " and grant = \"password\" needs it";
+
+/// Reads all credentials, in the order of their names.
+pub(super) fn read_all(reader: &mut Reader<'_>, root: &mut Table) -> Vec<Credential> {
+    let entry = root.remove("credentials");
+    let place = entry.as_ref().map_or_else(|| reader.whole.clone(), |entry| entry.key_place.clone());
+    let table = reader.table(entry, "credentials");
+    names(reader, &table, &place);
+    if table.is_empty() && reader.simulate {
+        return vec![Credential::simulated("default")];
+    }
+    let mut identities = BTreeMap::new();
+    let mut credentials = Vec::new();
+    for (name, entry) in table {
+        let place = entry.key_place.clone();
+        let credential = read(reader, &name, entry);
+        same_identity(reader, &mut identities, &credential, place);
+        credentials.push(credential);
+    }
+    credentials
+}
+
+/// Checks the names among each other.
+fn names(reader: &mut Reader<'_>, table: &Table, place: &Place) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for (name, entry) in table {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let key = format!("credentials.{}", name.escape_debug());
+        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+            let remedy = "use up to 64 letters, digits, `-` and `_`, as in [credentials.default]";
+            reader.complain(
+                entry.key_place.clone(),
+                &key,
+                Complaint::new("this is no name for a credential", remedy),
+            );
+        }
+        if let Some(other) = seen.insert(as_variable(name), name) {
+            let message = format!("the name is too like credentials.{}", other.escape_debug());
+            let remedy = "upper and lower case, `-` and `_` are the same in variables; choose another name";
+            reader.complain(entry.key_place.clone(), &key, Complaint::new(message, remedy));
+        }
+    }
+    if table.is_empty() && !reader.simulate {
+        let complaint =
+            Complaint::new("there is no credential", "add [credentials.default]; `vbc-proxy init` shows how");
+        reader.complain(place.clone(), "credentials", complaint);
+    }
+    if table.len() > 1 && !table.contains_key("default") {
+        let message = "there are several credentials and none is called `default`";
+        let remedy = "name the one that requests are to use [credentials.default]";
+        reader.complain(place.clone(), "credentials", Complaint::new(message, remedy));
+    }
+}
+
+/// Two credentials with one identity replace each other's tokens.
+fn same_identity(
+    reader: &mut Reader<'_>,
+    identities: &mut BTreeMap<String, String>,
+    credential: &Credential,
+    place: Place,
+) {
+    if reader.simulate || credential.client_id.is_empty() {
+        return;
+    }
+    let username = credential.username.as_deref().unwrap_or_default();
+    let identity = fingerprint(&[&credential.client_id, username, &credential.scope]);
+    if let Some(other) = identities.insert(identity, credential.name.clone()) {
+        let message = format!("it is the same application, user and scope as credentials.{other}");
+        let remedy = "the service keeps one token for both, so that each may end the other's; remove one";
+        reader.warn(place, format!("credentials.{}", credential.name), Complaint::new(message, remedy));
+    }
+}
+
+fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
+    let mut section = reader.open(Some(entry), &CREDENTIAL, format!("credentials.{}", name.escape_debug()));
+    let grant = grant(&mut section);
+    let client_id = client_id(&mut section);
+    let client_secret = required(&mut section, "client_secret", "").map(|given| given.value);
+    let username = username(&mut section, grant);
+    let password = password(&mut section, grant);
+    let seed = secrets::find(&mut section, "refresh_token").given().map(|given| given.value);
+    let scope = scope(&mut section);
+    let client_auth = client_auth(&mut section, client_id.as_deref(), client_secret.as_deref());
+    let refresh = refresh(&mut section);
+    if section.reader.simulate {
+        return Credential { scope, client_auth, refresh, ..Credential::simulated(name) };
+    }
+    Credential {
+        name: name.to_owned(),
+        grant: grant.unwrap_or(GrantKind::Password),
+        client_id: client_id.unwrap_or_default(),
+        client_secret: Secret::new(client_secret.unwrap_or_default()),
+        username,
+        password: password.map(Secret::new),
+        scope,
+        client_auth,
+        seed: seed.map(Secret::new),
+        refresh,
+    }
+}
+
+/// `None` when it is wrong, which is not a reason to ask for a password.
+fn grant(section: &mut Section<'_, '_>) -> Option<GrantKind> {
+    if section.place_of("grant").is_none() {
+        return Some(GrantKind::Password);
+    }
+    let words = [("password", GrantKind::Password), ("authorization_code", GrantKind::AuthorizationCode)];
+    section.choice("grant", &words)
+}
+
+/// A value without which the credential cannot work; `why` follows "it is missing".
+fn required(section: &mut Section<'_, '_>, key: &str, why: &str) -> Option<Given<String>> {
+    match secrets::find(section, key) {
+        Found::Value(given) => return Some(given),
+        Found::Withheld => {}
+        Found::Nothing => missing(section, key, why),
+    }
+    None
+}
+
+fn missing(section: &mut Section<'_, '_>, key: &str, why: &str) {
+    if section.reader.simulate {
+        return;
+    }
+    let remedy =
+        format!("give {key}, {key}_file or {key}_env, for example {key}_env = \"VBC_{}\"", as_variable(key));
+    let place = section.place();
+    section.complain(place, key, Complaint::new(format!("it is missing{why}"), remedy));
+}
+
+fn client_id(section: &mut Section<'_, '_>) -> Option<String> {
+    let Given { value: id, place } = required(section, "client_id", "")?;
+    if id.chars().any(char::is_control) || id.trim() != id {
+        let complaint =
+            Complaint::new("there are blanks around it or control characters in it", "write only the key");
+        section.complain(place, "client_id", complaint);
+        return None;
+    }
+    Some(id)
+}
+
+fn username(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<String> {
+    let Given { value, place } = match grant {
+        Some(GrantKind::Password) => required(section, "username", NEEDED)?,
+        _ => secrets::find(section, "username").given()?,
+    };
+    match with_suffix(&value) {
+        Ok(username) => Some(username),
+        Err(complaint) => {
+            section.complain(place, "username", complaint);
+            None
+        }
+    }
+}
+
+/// The user name as the service knows it: `@vbc.prod` is appended unless it is there. A name that is an e-mail
+/// address gets it too.
+fn with_suffix(name: &str) -> Result<String, Complaint> {
+    let bare = name.strip_suffix(SUFFIX).unwrap_or(name);
+    if bare.is_empty() || bare.trim() != bare || bare.chars().any(char::is_control) {
+        let message = "the name is empty, or has blanks around it or control characters in it";
+        return Err(Complaint::new(message, "write the VBC user name, such as \"alice\""));
+    }
+    if bare.ends_with(SUFFIX) {
+        return Err(Complaint::new(
+            format!("it ends with {SUFFIX} twice"),
+            "write it once, or leave it to be appended",
+        ));
+    }
+    if bare.ends_with(".api") {
+        let message = "a name ending in .api is a developer account, whose credentials cannot be used for the token \
+                       request";
+        return Err(Complaint::new(message, "use the name and password of a VBC user"));
+    }
+    Ok(format!("{bare}{SUFFIX}"))
+}
+
+fn password(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<String> {
+    let given = ["password", "password_file", "password_env"].map(|key| (key, section.place_of(key)));
+    if grant == Some(GrantKind::AuthorizationCode) {
+        for (key, place) in given {
+            if let Some(place) = place {
+                let message = "grant = \"authorization_code\" uses no password: a person logs in";
+                section.complain(
+                    place,
+                    key,
+                    Complaint::new(message, "remove it, or write grant = \"password\""),
+                );
+            }
+        }
+        return None;
+    }
+    let given = match grant {
+        Some(GrantKind::Password) => required(section, "password", NEEDED),
+        _ => secrets::find(section, "password").given(),
+    };
+    given.map(|given| given.value)
+}
+
+fn scope(section: &mut Section<'_, '_>) -> String {
+    // RFC 6749 §3.3
+    let is_token = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'))
+    };
+    let parse = |text: &str| {
+        let complaint =
+            Complaint::new("this is not a scope", "write words with one blank between, such as \"openid\"");
+        if text.split(' ').all(is_token) { Ok(text.to_owned()) } else { Err(complaint) }
+    };
+    let Some(Given { value, place }) = section.parsed("scope", parse) else { return "openid".into() };
+    if !value.split(' ').any(|word| word == "openid") {
+        let complaint =
+            Complaint::new("openid is not in it, and some suites refuse such tokens", "add openid");
+        section.warn(place, "scope", complaint);
+    }
+    value
+}
+
+fn client_auth(section: &mut Section<'_, '_>, id: Option<&str>, secret: Option<&str>) -> Option<ClientAuth> {
+    let place = section.place_of("client_auth")?;
+    let auth = section.choice("client_auth", &[("body", ClientAuth::Body), ("basic", ClientAuth::Basic)])?;
+    if auth == ClientAuth::Basic && !section.reader.simulate {
+        for (what, value) in [("client_id", id), ("client_secret", secret)] {
+            if value.is_some_and(encoding_changes) {
+                let message = format!(
+                    "form-encoding, which RFC 6749 asks for with \"basic\", changes {what}, and servers such as \
+                     WSO2 do not decode it"
+                );
+                let complaint =
+                    Complaint::new(message, "write client_auth = \"body\" if the login is refused");
+                section.warn(place.clone(), "client_auth", complaint);
+            }
+        }
+    }
+    Some(auth)
+}
+
+fn encoding_changes(value: &str) -> bool {
+    byte_serialize(value.as_bytes()).collect::<String>() != value
+}
+
+fn refresh(section: &mut Section<'_, '_>) -> RefreshAt {
+    let both = section.place_of("refresh_at").is_some();
+    if both && let Some(place) = section.place_of("refresh_before") {
+        let complaint = Complaint::new("refresh_at is given as well", "keep one of the two");
+        section.complain(place, "refresh_before", complaint);
+    }
+    let share = section.number("refresh_at", 0.05, 0.95).map(RefreshAt::Share);
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+    let before = section.parsed("refresh_before", |text| units::duration_within(text, least, most));
+    before.map(|given| RefreshAt::Before(given.value)).or(share).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suffix_is_appended_unless_the_name_ends_with_it() {
+        assert_eq!(with_suffix("alice"), Ok("alice@vbc.prod".into()));
+        assert_eq!(with_suffix("alice@vbc.prod"), Ok("alice@vbc.prod".into()));
+        assert_eq!(with_suffix("alice@org.com"), Ok("alice@org.com@vbc.prod".into()));
+        assert_eq!(with_suffix("alice@org.com@vbc.prod"), Ok("alice@org.com@vbc.prod".into()));
+        assert_eq!(with_suffix("a@vbc.production"), Ok("a@vbc.production@vbc.prod".into()));
+    }
+
+    #[test]
+    fn names_that_cannot_work_are_refused() {
+        assert!(with_suffix("alice@vbc.prod@vbc.prod").unwrap_err().message.contains("twice"));
+        for name in ["acme.api", "acme.api@vbc.prod"] {
+            assert!(with_suffix(name).unwrap_err().message.contains("developer account"), "{name}");
+        }
+        for name in ["", "@vbc.prod", " alice", "alice\n"] {
+            assert!(with_suffix(name).is_err(), "{name:?}");
+        }
+        assert!(with_suffix("acme.apis").is_ok());
+    }
+
+    #[test]
+    fn encoding_is_known_to_change_a_value() {
+        assert!(!encoding_changes("abcXYZ_019-."));
+        for value in ["a b", "a+b", "a/b=", "ä", "a~b"] {
+            assert!(encoding_changes(value), "{value}");
+        }
+    }
+}

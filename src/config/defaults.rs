@@ -1,0 +1,178 @@
+//! What holds where `proxy.toml` says nothing.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::Authority;
+use url::Url;
+
+use super::{
+    Admin, Config, Credential, GrantKind, Listen, Log, LogFormat, OAuth, Origin, RefreshAt, Retry, Simulator,
+    Store, Upstream,
+};
+use crate::secret::Secret;
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: loopback(8080),
+            workers: 0,
+            hosts: BTreeSet::new(),
+            origins: BTreeSet::new(),
+            public_url: None,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            drain_timeout: Duration::from_secs(30),
+            allow_anonymous: false,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: Some(loopback(8081)) }
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { tls: true, authority: Authority::from_static("api.vonage.com") }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            url: Origin::default(),
+            ca_file: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for OAuth {
+    fn default() -> Self {
+        Self {
+            token_url: constant_url("https://api.vonage.com/token"),
+            timeout: Duration::from_secs(30),
+            max_wait: Duration::from_secs(10),
+            ca_file: None,
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { memory: 64 * 1024 }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::File { path: PathBuf::from("tokens") }
+    }
+}
+
+impl Default for RefreshAt {
+    fn default() -> Self {
+        Self::Share(0.5)
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: "info".into(), access: false }
+    }
+}
+
+impl Default for Simulator {
+    fn default() -> Self {
+        Self { address: loopback(8090), control: loopback(8091) }
+    }
+}
+
+impl Credential {
+    /// An identity the built-in simulator knows.
+    pub fn simulated(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            grant: GrantKind::Password,
+            client_id: "sim-client".into(),
+            client_secret: Secret::new("sim-secret"),
+            username: Some("alice@vbc.prod".into()),
+            password: Some(Secret::new("sim-password")),
+            scope: "openid".into(),
+            client_auth: None,
+            seed: None,
+            refresh: RefreshAt::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Defaults with the simulator's identity as the credential `default`, a store in memory, and upstream and token
+    /// endpoint where the simulator is by default. A start for tests and for users of the library.
+    pub fn simulated() -> Self {
+        let mut config = Self::empty();
+        config.credentials.push(Credential::simulated("default"));
+        config.point_at_simulator();
+        config
+    }
+
+    /// Nothing but defaults; no credential yet.
+    pub(super) fn empty() -> Self {
+        Self {
+            listen: Listen::default(),
+            admin: Admin::default(),
+            upstream: Upstream::default(),
+            oauth: OAuth::default(),
+            retry: Retry::default(),
+            store: Store::default(),
+            credentials: Vec::new(),
+            log: Log::default(),
+            simulator: Simulator::default(),
+        }
+    }
+
+    /// Memory for a store, the simulator's address for upstream and token endpoint, no trust roots. The caller sets
+    /// the URLs again once the simulator is bound.
+    pub(super) fn point_at_simulator(&mut self) {
+        let address = self.simulator.address.to_string();
+        if let Ok(url) = Url::parse(&format!("http://{address}/token")) {
+            self.oauth.token_url = url;
+        }
+        if let Ok(authority) = Authority::try_from(address) {
+            self.upstream.url = Origin { tls: false, authority };
+        }
+        self.upstream.ca_file = None;
+        self.oauth.ca_file = None;
+        self.store = Store::Memory;
+    }
+}
+
+#[expect(clippy::expect_used, reason = "for constants only; a test reads them")]
+fn constant_url(text: &'static str) -> Url {
+    Url::parse(text).expect("a constant URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_made_and_the_simulated_configuration_stays_at_home() {
+        assert_eq!(OAuth::default().token_url.as_str(), "https://api.vonage.com/token");
+        let config = Config::simulated();
+        assert_eq!(config.oauth.token_url.as_str(), "http://127.0.0.1:8090/token");
+        assert_eq!(config.upstream.url.authority, "127.0.0.1:8090");
+        assert!(matches!(config.store, Store::Memory));
+    }
+}

@@ -1,0 +1,197 @@
+//! `VBC_PROXY_<SECTION>_<KEY>` laid over the file, and the four variables that stand in for one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::document::{Entry, Item, Table, Value};
+use super::error::{Complaint, Finding, Place};
+use super::schema::{self, ALTERNATIVES, CREDENTIAL, SECTIONS, SECTIONS_LATER};
+
+const PREFIX: &str = "VBC_PROXY_";
+
+/// The variables that make the credential `default` when there is no file, and the keys they stand for.
+pub(super) const STAND_INS: [(&str, &str); 4] = [
+    ("VBC_CLIENT_ID", "client_id_env"),
+    ("VBC_CLIENT_SECRET", "client_secret_env"),
+    ("VBC_USERNAME", "username_env"),
+    ("VBC_PASSWORD", "password_env"),
+];
+
+/// What laying the environment over a file did.
+pub(super) struct Overlay {
+    /// The variables that took the place of a key.
+    pub(super) used: Vec<String>,
+    /// About variables that mean nothing.
+    pub(super) warnings: Vec<Finding>,
+}
+
+/// Puts the values of all `VBC_PROXY_*` variables into the tree. An empty variable is one that is not set.
+pub(super) fn lay_over(root: &mut Table, environment: &BTreeMap<String, String>) -> Overlay {
+    let credentials: BTreeSet<String> = match root.get("credentials").map(|entry| &entry.item.value) {
+        Some(Value::Table(table)) => table.keys().cloned().collect(),
+        _ => BTreeSet::new(),
+    };
+    let mut overlay = Overlay { used: Vec::new(), warnings: Vec::new() };
+    for (name, text) in environment.iter().filter(|(_, text)| !text.is_empty()) {
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        if let Some((section, key)) = section_key(rest) {
+            let table = table_at(root, section, name);
+            put(table, key, Entry::variable(name, text));
+        } else if let Some((credential, key)) = credential_key(rest, &credentials) {
+            let table =
+                table_at(root, "credentials", name).and_then(|table| table_at(table, &credential, name));
+            put(table, key, Entry::variable(name, text));
+        } else if let Some(section) = section_later(rest) {
+            table_at(root, section, name);
+        } else {
+            overlay.warnings.push(unknown(name, &credentials));
+            continue;
+        }
+        overlay.used.push(name.clone());
+    }
+    overlay
+}
+
+/// `LISTEN_ADDRESS` → `listen`, `address`.
+fn section_key(rest: &str) -> Option<(&'static str, &'static str)> {
+    SECTIONS.iter().find_map(|shape| {
+        let key = rest.strip_prefix(&as_variable(shape.name))?.strip_prefix('_')?;
+        let known = shape.keys.iter().chain(shape.later).find(|known| as_variable(known) == key)?;
+        Some((shape.name, *known))
+    })
+}
+
+/// A variable for a section that is not built yet: the section itself will be refused.
+fn section_later(rest: &str) -> Option<&'static str> {
+    let is_for = |name: &&&str| rest.strip_prefix(&as_variable(name)).is_some_and(|key| key.starts_with('_'));
+    SECTIONS_LATER.iter().find(is_for).copied().filter(|_| !is_service_link(rest))
+}
+
+/// `CREDENTIALS_DEFAULT_GRANT` → `default`, `grant`. Variables make new credentials only where the file has none.
+fn credential_key(rest: &str, credentials: &BTreeSet<String>) -> Option<(String, &'static str)> {
+    let rest = rest.strip_prefix("CREDENTIALS_")?;
+    CREDENTIAL.keys.iter().chain(CREDENTIAL.later).find_map(|key| {
+        let name = rest.strip_suffix(&as_variable(key))?.strip_suffix('_')?;
+        let existing = credentials.iter().find(|existing| as_variable(existing) == name);
+        let new = || (credentials.is_empty() && !name.is_empty()).then(|| name.to_ascii_lowercase());
+        Some((existing.cloned().or_else(new)?, *key))
+    })
+}
+
+/// A name as it appears in a variable: upper case, `-` as `_`.
+pub(super) fn as_variable(name: &str) -> String {
+    name.to_ascii_uppercase().replace('-', "_")
+}
+
+fn table_at<'t>(table: &'t mut Table, key: &str, variable: &str) -> Option<&'t mut Table> {
+    let new = || {
+        let place = Place::Variable(variable.into());
+        Entry { key_place: place.clone(), item: Item { place, value: Value::Table(Table::new()) } }
+    };
+    match &mut table.entry(key.to_owned()).or_insert_with(new).item.value {
+        Value::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// Puts an entry in place of the key and of those it excludes, unless these come from variables too.
+fn put(table: Option<&mut Table>, key: &str, entry: Entry) {
+    let Some(table) = table else { return };
+    let excluded = ALTERNATIVES.iter().filter(|group| group.contains(&key)).flat_map(|group| group.iter());
+    for other in excluded {
+        if table.get(*other).is_some_and(|entry| !entry.item.is_variable()) {
+            table.remove(*other);
+        }
+    }
+    table.insert(key.to_owned(), entry);
+}
+
+fn unknown(name: &str, credentials: &BTreeSet<String>) -> Finding {
+    let all = SECTIONS.iter().flat_map(|shape| shape.keys.iter().map(|key| variable(shape.name, key)));
+    let of_credential = |name: &String| {
+        let section = format!("credentials_{name}");
+        CREDENTIAL.keys.iter().map(move |key| variable(&section, key)).collect::<Vec<_>>()
+    };
+    let all: Vec<String> = all.chain(credentials.iter().flat_map(of_credential)).collect();
+    let remedy = match schema::nearest(name, all.iter().map(String::as_str).filter(|known| is_close(name, known))) {
+        Some(near) => format!("did you mean {near}?"),
+        None if is_service_link(name) => {
+            "Kubernetes sets it for a service named vbc-proxy; `enableServiceLinks: false` in the pod keeps it out".into()
+        }
+        None => "unset it".into(),
+    };
+    let complaint = Complaint::new("no key of the configuration has this name", remedy);
+    Finding::new(Place::Variable(name.into()), "", complaint)
+}
+
+/// Names share a long prefix, so a suggestion must be nearer than the usual third.
+fn is_close(name: &str, known: &str) -> bool {
+    strsim::damerau_levenshtein(name, known) <= 3
+}
+
+fn is_service_link(name: &str) -> bool {
+    ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP", "_UDP"].iter().any(|part| name.contains(part))
+}
+
+fn variable(section: &str, key: &str) -> String {
+    format!("{PREFIX}{}_{}", as_variable(section), as_variable(key))
+}
+
+/// Without a file: the credential `default`, if any of the four variables is set.
+pub(super) fn stand_in(root: &mut Table, environment: &BTreeMap<String, String>) -> Vec<String> {
+    let is_set = |name: &str| environment.get(name).is_some_and(|text| !text.is_empty());
+    let used: Vec<String> =
+        STAND_INS.iter().map(|(name, _)| (*name).to_owned()).filter(|name| is_set(name)).collect();
+    if used.is_empty() {
+        return used;
+    }
+    let code =
+        environment.get("VBC_PROXY_CREDENTIALS_DEFAULT_GRANT").is_some_and(|grant| grant != "password");
+    let wanted = |name: &str| !code || matches!(name, "VBC_CLIENT_ID" | "VBC_CLIENT_SECRET");
+    let entry =
+        |value| Entry { key_place: Place::Environment, item: Item { place: Place::Environment, value } };
+    let keys = STAND_INS.iter().filter(|(name, _)| wanted(name));
+    let credential: Table =
+        keys.map(|(name, key)| ((*key).to_owned(), entry(Value::Text((*name).to_owned())))).collect();
+    let credentials = Table::from([("default".to_owned(), entry(Value::Table(credential)))]);
+    root.insert("credentials".to_owned(), entry(Value::Table(credentials)));
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_name_section_and_key() {
+        assert_eq!(section_key("LISTEN_ADDRESS"), Some(("listen", "address")));
+        assert_eq!(section_key("OAUTH_TOKEN_URL"), Some(("oauth", "token_url")));
+        assert_eq!(section_key("LISTEN_ADRESS"), None);
+    }
+
+    #[test]
+    fn variables_find_the_credential_they_mean() {
+        let names = BTreeSet::from(["my-crm".to_owned(), "default".to_owned()]);
+        assert_eq!(
+            credential_key("CREDENTIALS_MY_CRM_CLIENT_ID", &names),
+            Some(("my-crm".into(), "client_id"))
+        );
+        assert_eq!(credential_key("CREDENTIALS_SALES_CLIENT_ID", &names), None);
+        let none = BTreeSet::new();
+        assert_eq!(credential_key("CREDENTIALS_SALES_CLIENT_ID", &none), Some(("sales".into(), "client_id")));
+        assert_eq!(credential_key("CREDENTIALS_CLIENT_ID", &none), None);
+    }
+
+    #[test]
+    fn an_unknown_variable_is_explained() {
+        let names = BTreeSet::from(["default".to_owned()]);
+        let remedy = |name| unknown(name, &names).remedy().to_owned();
+        assert_eq!(remedy("VBC_PROXY_LISTEN_ADRESS"), "did you mean VBC_PROXY_LISTEN_ADDRESS?");
+        assert_eq!(
+            remedy("VBC_PROXY_CREDENTIALS_DEFUALT_GRANT"),
+            "did you mean VBC_PROXY_CREDENTIALS_DEFAULT_GRANT?"
+        );
+        assert!(remedy("VBC_PROXY_SERVICE_HOST").contains("enableServiceLinks"));
+        assert!(remedy("VBC_PROXY_PORT_8080_TCP_ADDR").contains("enableServiceLinks"));
+        assert_eq!(remedy("VBC_PROXY_QUUX"), "unset it");
+    }
+}

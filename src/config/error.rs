@@ -1,0 +1,172 @@
+//! What is wrong with a configuration: every finding, with its place and its remedy.
+//!
+//! A finding quotes the operator's words only where they cannot be a secret.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a finding was made. Orders as an operator reads: the file from top to bottom, then the environment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Somewhere in a file.
+    Line {
+        /// The file, as the operator named it.
+        file: Arc<str>,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+    },
+    /// A file as a whole.
+    File(Arc<str>),
+    /// An environment variable.
+    Variable(Arc<str>),
+    /// The environment as a whole.
+    Environment,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Self::File(name) | Self::Variable(name) => f.write_str(name),
+            Self::Environment => f.write_str("environment"),
+        }
+    }
+}
+
+/// One thing to put right: `proxy.toml:12:5: listen.header_timeout: "10 parsecs" is not a duration; write …`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    place: Place,
+    key: String,
+    message: String,
+    remedy: String,
+}
+
+impl Finding {
+    pub(super) fn new(place: Place, key: impl Into<String>, complaint: Complaint) -> Self {
+        Self { place, key: key.into(), message: complaint.message, remedy: complaint.remedy }
+    }
+
+    /// Where it was found.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The path of the key concerned, such as `listen.address`; empty when it is about no key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it; may be empty.
+    pub fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
+    /// The line of the file, where there is one.
+    pub fn line(&self) -> Option<usize> {
+        match self.place {
+            Place::Line { line, .. } => Some(line),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)?;
+        if !self.remedy.is_empty() {
+            write!(f, "; {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// All findings of one configuration, in the order of their places. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(super) fn new(mut findings: Vec<Finding>) -> Self {
+        findings.sort();
+        findings.dedup();
+        Self(findings)
+    }
+
+    /// The findings, sorted by place.
+    pub fn iter(&self) -> std::slice::Iter<'_, Finding> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Findings {
+    type Item = &'a Finding;
+    type IntoIter = std::slice::Iter<'a, Finding>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Findings {
+    /// One line a finding, without a newline at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, finding) in self.0.iter().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(f, "{newline}{finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Findings {}
+
+/// What is wrong with a value and what to write instead; becomes a [`Finding`] when its place is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    pub(super) message: String,
+    pub(super) remedy: String,
+}
+
+impl Complaint {
+    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// A key, section or value of a feature that is not built yet.
+    pub(super) fn not_available(what: &str) -> Self {
+        Self::new(format!("{what} is not available in this version"), "remove it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(line: usize) -> Finding {
+        let place = Place::Line { file: "proxy.toml".into(), line, column: 1 };
+        Finding::new(place, "listen.workers", Complaint::new("is odd", "make it even"))
+    }
+
+    #[test]
+    fn findings_are_sorted_by_line_and_the_environment_comes_last() {
+        let variable =
+            Finding::new(Place::Variable("VBC_PROXY_LOG_LEVEL".into()), "", Complaint::new("no", ""));
+        let findings = Findings::new(vec![variable, at(10), at(9), at(9)]);
+        let text = findings.to_string();
+        let expected = "proxy.toml:9:1: listen.workers: is odd; make it even\n\
+                        proxy.toml:10:1: listen.workers: is odd; make it even\n\
+                        VBC_PROXY_LOG_LEVEL: no";
+        assert_eq!(text, expected);
+    }
+}

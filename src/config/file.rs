@@ -1,0 +1,292 @@
+//! The sections of `proxy.toml`, one function each. What a value must be is said here and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::credential;
+use super::document::{Table, Value};
+use super::error::{Complaint, Place};
+use super::schema::{self, SECTIONS, SECTIONS_LATER, Shape};
+use super::section::{Given, Reader, Section};
+use super::{Admin, Config, Listen, Log, LogFormat, OAuth, Retry, Simulator, Store, Upstream, units};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const MIB: u64 = 1 << 20;
+
+/// Reads the whole tree. What is wrong stands in the reader's findings; the result counts only if there are none.
+pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Config {
+    unknown_sections(reader, root);
+    let mut places = Vec::new();
+    let listen = listen(reader, root, &mut places);
+    let admin = admin(reader, root, listen.allow_anonymous, &mut places);
+    let simulator = simulator(reader, root, &mut places);
+    same_address_twice(reader, places);
+    let mut config = Config {
+        listen,
+        admin,
+        upstream: upstream(reader, root),
+        oauth: oauth(reader, root),
+        retry: retry(reader, root),
+        store: store(reader, root),
+        credentials: credential::read_all(reader, root),
+        log: log(reader, root),
+        simulator,
+    };
+    if reader.simulate {
+        config.point_at_simulator();
+    }
+    config
+}
+
+fn unknown_sections(reader: &mut Reader<'_>, root: &mut Table) {
+    let known = || SECTIONS.iter().map(|shape| shape.name).chain(["credentials"]);
+    root.retain(|name, entry| {
+        if known().any(|known| known == name) {
+            return true;
+        }
+        let complaint = if SECTIONS_LATER.contains(&name.as_str()) {
+            Complaint::not_available("this section")
+        } else {
+            let is_table = matches!(entry.item.value, Value::Table(_));
+            let message = if is_table {
+                "there is no such section"
+            } else {
+                "there is no such key outside of sections"
+            };
+            let home = SECTIONS.iter().find(|shape| !is_table && shape.keys.contains(&name.as_str()));
+            let remedy = match (schema::nearest(name, known()), home) {
+                (_, Some(home)) => format!("it belongs to [{}]", home.name),
+                (Some(near), None) => format!("did you mean `{near}`?"),
+                (None, None) => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            Complaint::new(message, remedy)
+        };
+        let name = reader.shown(name, &entry.key_place);
+        reader.complain(entry.key_place.clone(), name, complaint);
+        false
+    });
+}
+
+fn shape(name: &'static str) -> &'static Shape {
+    const NONE: &Shape = &Shape { name: "", keys: &[], later: &[] };
+    schema::section(name).unwrap_or(NONE)
+}
+
+/// Where an address was given, to find two that are the same.
+type Placed = (&'static str, SocketAddr, Place);
+
+fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -> Listen {
+    let default = Listen::default();
+    let mut section = reader.section(root, shape("listen"));
+    section.refuse_list("address");
+    let allow_anonymous = section.flag("allow_anonymous", default.allow_anonymous);
+    let address = section.parsed("address", units::address);
+    if let Some(Given { value, place }) = &address
+        && !value.ip().is_loopback()
+    {
+        anyone(&mut section, place, allow_anonymous);
+    }
+    let (address, place) = match address {
+        Some(given) => (given.value, given.place),
+        None => (default.address, section.place()),
+    };
+    placed.push(("listen.address", address, place));
+    let public_url = |text: &str| units::url(text, "http://vbc.internal");
+    Listen {
+        address,
+        workers: section.number("workers", 0, 1024).unwrap_or(default.workers),
+        hosts: section.list("hosts", units::host_name),
+        origins: section.list("origins", units::web_origin),
+        public_url: section.parsed("public_url", public_url).map(|given| given.value),
+        header_timeout: section.duration("header_timeout", MILLISECOND, default.header_timeout),
+        idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
+        drain_timeout: section.duration("drain_timeout", Duration::ZERO, default.drain_timeout),
+        allow_anonymous,
+    }
+}
+
+fn anyone(section: &mut Section<'_, '_>, place: &Place, allowed: bool) {
+    if !allowed {
+        let message = "anyone who can reach this address could use the credentials";
+        let remedy =
+            "listen on 127.0.0.1, or set listen.allow_anonymous = true if the network keeps strangers out";
+        section.complain(place.clone(), "address", Complaint::new(message, remedy));
+    } else if !section.reader.simulate {
+        let message = "anyone who can reach this address can use the credentials (listen.allow_anonymous)";
+        section.warn(
+            place.clone(),
+            "address",
+            Complaint::new(message, "make sure the network keeps strangers out"),
+        );
+    }
+}
+
+fn admin(
+    reader: &mut Reader<'_>,
+    root: &mut Table,
+    allow_anonymous: bool,
+    placed: &mut Vec<Placed>,
+) -> Admin {
+    let mut section = reader.section(root, shape("admin"));
+    section.refuse_list("address");
+    let parse = |text: &str| if text == "off" { Ok(None) } else { units::address(text).map(Some) };
+    let given = section.parsed("address", parse);
+    let (address, place) = match given {
+        Some(given) => (given.value, given.place),
+        None => (Admin::default().address, section.place()),
+    };
+    if let Some(address) = address {
+        if !address.ip().is_loopback() && !allow_anonymous {
+            let remedy = "write \"127.0.0.1:8081\", or set listen.allow_anonymous = true if the network keeps \
+                          strangers out";
+            let complaint = Complaint::new("the admin listener must be on loopback", remedy);
+            section.complain(place.clone(), "address", complaint);
+        }
+        placed.push(("admin.address", address, place));
+    }
+    Admin { address }
+}
+
+fn simulator(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -> Simulator {
+    let default = Simulator::default();
+    let simulate = reader.simulate;
+    let mut section = reader.section(root, shape("simulator"));
+    let mut read = |key, name, default: SocketAddr| {
+        let given = section.parsed(key, units::address);
+        let place = given.as_ref().map_or_else(|| section.place(), |given| given.place.clone());
+        let address = given.map_or(default, |given| given.value);
+        if simulate {
+            placed.push((name, address, place));
+        }
+        address
+    };
+    Simulator {
+        address: read("address", "simulator.address", default.address),
+        control: read("control", "simulator.control", default.control),
+    }
+}
+
+fn same_address_twice(reader: &mut Reader<'_>, placed: Vec<Placed>) {
+    for (index, (key, address, place)) in placed.iter().enumerate() {
+        let same = placed.iter().take(index).find(|(_, other, _)| other == address && address.port() != 0);
+        if let Some((other, _, _)) = same {
+            let complaint = Complaint::new(format!("{other} is {address} too"), "give each its own port");
+            reader.complain(place.clone(), *key, complaint);
+        }
+    }
+}
+
+fn upstream(reader: &mut Reader<'_>, root: &mut Table) -> Upstream {
+    let default = Upstream::default();
+    let mut section = reader.section(root, shape("upstream"));
+    let url = section.parsed("url", units::origin);
+    if let Some(Given { value, place }) = &url
+        && !value.tls
+        && !units::is_loopback(value.authority.host())
+        && !section.reader.simulate
+    {
+        let complaint = Complaint::new("tokens would travel in the clear", "write https");
+        section.warn(place.clone(), "url", complaint);
+    }
+    let ca_file = ca_file(&mut section);
+    Upstream {
+        url: url.map_or(default.url, |given| given.value),
+        ca_file,
+        connect_timeout: section.duration("connect_timeout", MILLISECOND, default.connect_timeout),
+        response_timeout: section.duration("response_timeout", MILLISECOND, default.response_timeout),
+        idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
+    }
+}
+
+fn oauth(reader: &mut Reader<'_>, root: &mut Table) -> OAuth {
+    let default = OAuth::default();
+    let mut section = reader.section(root, shape("oauth"));
+    let url = section.parsed("token_url", |text| units::url(text, "https://api.vonage.com/token"));
+    if let Some(Given { value, place }) = &url
+        && value.scheme() == "http"
+        && !units::is_loopback(value.host_str().unwrap_or_default())
+        && !section.reader.simulate
+    {
+        let complaint = Complaint::new("passwords and secrets would travel in the clear", "write https");
+        section.warn(place.clone(), "token_url", complaint);
+    }
+    let ca_file = ca_file(&mut section);
+    OAuth {
+        token_url: url.map_or(default.token_url, |given| given.value),
+        timeout: section.duration("timeout", MILLISECOND, default.timeout),
+        max_wait: section.duration("max_wait", Duration::ZERO, default.max_wait),
+        ca_file,
+    }
+}
+
+/// A file of trust roots, which must be there and hold a certificate. Not looked at under `--simulate`.
+fn ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
+    let Given { value: path, place } = section.path("ca_file")?;
+    if section.reader.simulate {
+        return None;
+    }
+    let shown = path.display();
+    let complaint = match std::fs::read(&path) {
+        Err(error) => {
+            Complaint::new(format!("cannot read {shown}: {error}"), "correct the path or the permissions")
+        }
+        Ok(bytes) if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") => {
+            Complaint::new(
+                format!("{shown} holds no certificate"),
+                "it must be PEM: -----BEGIN CERTIFICATE-----",
+            )
+        }
+        Ok(_) => return Some(path),
+    };
+    section.complain(place, "ca_file", complaint);
+    None
+}
+
+fn retry(reader: &mut Reader<'_>, root: &mut Table) -> Retry {
+    let mut section = reader.section(root, shape("retry"));
+    Retry { memory: section.size("memory", 64 * MIB, Retry::default().memory) }
+}
+
+fn store(reader: &mut Reader<'_>, root: &mut Table) -> Store {
+    let default = reader.resolve("tokens");
+    let mut section = reader.section(root, shape("store"));
+    let path = section.path("path").map_or(default, |given| given.value);
+    let parse = |text: &str| match text {
+        "file" => Ok(Store::File { path: path.clone() }),
+        "memory" => Ok(Store::Memory),
+        "postgres" => {
+            let mut complaint = Complaint::not_available("\"postgres\"");
+            complaint.remedy = "write \"file\" or \"memory\"".into();
+            Err(complaint)
+        }
+        other => Err(Complaint::new(format!("{other:?} is not a store"), "write \"file\" or \"memory\"")),
+    };
+    section.parsed("kind", parse).map(|given| given.value).unwrap_or(Store::File { path })
+}
+
+fn log(reader: &mut Reader<'_>, root: &mut Table) -> Log {
+    let default = Log::default();
+    let mut section = reader.section(root, shape("log"));
+    let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    Log {
+        format: section.choice("format", &formats).unwrap_or(default.format),
+        level: section.parsed("level", level).map_or(default.level, |given| given.value),
+        access: section.flag("access", default.access),
+    }
+}
+
+/// A level, or a filter of directives. A lone word that is no level would be a filter for a target: a slip.
+fn level(text: &str) -> Result<String, Complaint> {
+    let remedy =
+        "write error, warn, info, debug, trace or off; or for example \"info,vbc_proxy::oauth=debug\"";
+    let complaint = || Complaint::new(format!("{text:?} is not a log level"), remedy);
+    let slip = text.split(',').map(str::trim).any(|part| {
+        let lone = !part.contains(['=', '[', ':']);
+        lone && part.parse::<LevelFilter>().is_err()
+    });
+    if slip || EnvFilter::try_new(text).is_err() { Err(complaint()) } else { Ok(text.to_owned()) }
+}

@@ -1,0 +1,148 @@
+//! The effective configuration as text, for people; without secrets.
+
+use std::fmt::{Display, Write};
+
+use super::units::{show_duration, show_size};
+use super::{Config, Credential, GrantKind, LogFormat, Origin, RefreshAt, Store};
+use crate::oauth::ClientAuth;
+
+const REDACTED: &str = "[redacted]";
+
+impl Display for Origin {
+    /// As `upstream.url` is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+    }
+}
+
+impl Config {
+    /// The configuration laid out as `proxy.toml`, with every secret as `[redacted]`.
+    pub fn redacted(&self) -> String {
+        let mut page = Page::default();
+        self.listeners(&mut page);
+        self.upstreams(&mut page);
+        page.section("retry").text("memory", show_size(self.retry.memory as u64));
+        page.section("store");
+        match &self.store {
+            Store::Memory => page.text("kind", "memory"),
+            Store::File { path } => page.text("kind", "file").text("path", path.display()),
+        };
+        for credential in &self.credentials {
+            credential.redacted(&mut page);
+        }
+        let format = match self.log.format {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        page.section("log")
+            .text("format", format)
+            .text("level", &self.log.level)
+            .bare("access", self.log.access);
+        let simulator = &self.simulator;
+        page.section("simulator").text("address", simulator.address).text("control", simulator.control);
+        page.0
+    }
+
+    fn listeners(&self, page: &mut Page) {
+        let listen = &self.listen;
+        page.section("listen").text("address", listen.address).bare("workers", listen.workers);
+        page.list("hosts", &listen.hosts).list("origins", &listen.origins);
+        if let Some(url) = &listen.public_url {
+            page.text("public_url", url);
+        }
+        page.text("header_timeout", show_duration(listen.header_timeout))
+            .text("idle_timeout", show_duration(listen.idle_timeout))
+            .text("drain_timeout", show_duration(listen.drain_timeout))
+            .bare("allow_anonymous", listen.allow_anonymous);
+        let admin = self.admin.address.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        page.section("admin").text("address", admin);
+    }
+
+    fn upstreams(&self, page: &mut Page) {
+        let upstream = &self.upstream;
+        page.section("upstream").text("url", &upstream.url);
+        if let Some(path) = &upstream.ca_file {
+            page.text("ca_file", path.display());
+        }
+        page.text("connect_timeout", show_duration(upstream.connect_timeout))
+            .text("response_timeout", show_duration(upstream.response_timeout))
+            .text("idle_timeout", show_duration(upstream.idle_timeout));
+        let oauth = &self.oauth;
+        page.section("oauth")
+            .text("token_url", &oauth.token_url)
+            .text("timeout", show_duration(oauth.timeout))
+            .text("max_wait", show_duration(oauth.max_wait));
+        if let Some(path) = &oauth.ca_file {
+            page.text("ca_file", path.display());
+        }
+    }
+}
+
+impl Credential {
+    fn redacted(&self, page: &mut Page) {
+        let grant = match self.grant {
+            GrantKind::Password => "password",
+            GrantKind::AuthorizationCode => "authorization_code",
+        };
+        page.section(&format!("credentials.{}", self.name)).text("grant", grant);
+        page.text("client_id", &self.client_id).text("client_secret", REDACTED);
+        if let Some(username) = &self.username {
+            page.text("username", username);
+        }
+        if self.password.is_some() {
+            page.text("password", REDACTED);
+        }
+        page.text("scope", &self.scope);
+        match self.client_auth {
+            Some(ClientAuth::Body) => page.text("client_auth", "body"),
+            Some(ClientAuth::Basic) => page.text("client_auth", "basic"),
+            None => page,
+        };
+        if self.seed.is_some() {
+            page.comment("a first refresh token is given: [redacted]");
+        }
+        match self.refresh {
+            RefreshAt::Share(share) => page.bare("refresh_at", share),
+            RefreshAt::Before(time) => page.text("refresh_before", show_duration(time)),
+        };
+    }
+}
+
+/// TOML text in the making.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn section(&mut self, name: &str) -> &mut Self {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        self.line(format_args!("{gap}[{name}]"))
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) -> &mut Self {
+        self.bare(key, quoted(&value.to_string()))
+    }
+
+    fn list<'v>(&mut self, key: &str, values: impl IntoIterator<Item = &'v String>) -> &mut Self {
+        let values: Vec<String> = values.into_iter().map(|value| quoted(value)).collect();
+        self.line(format_args!("{key} = [{}]", values.join(", ")))
+    }
+
+    fn bare(&mut self, key: &str, value: impl Display) -> &mut Self {
+        self.line(format_args!("{key} = {value}"))
+    }
+
+    fn comment(&mut self, text: &str) -> &mut Self {
+        self.line(format_args!("# {text}"))
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) -> &mut Self {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{line}");
+        self
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

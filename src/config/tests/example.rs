@@ -1,0 +1,94 @@
+//! The `proxy.toml` that ships: every line of it must work.
+
+use std::fs;
+
+use super::*;
+use crate::config::EXAMPLE;
+use crate::config::schema::{ALTERNATIVES, CREDENTIAL, SECTIONS};
+
+const VARIABLES: [(&str, &str); 5] = [
+    ("VBC_CLIENT_ID", "id"),
+    ("VBC_CLIENT_SECRET", "secret"),
+    ("VBC_USERNAME", "alice"),
+    ("VBC_PASSWORD", "password"),
+    ("VBC_REFRESH_TOKEN", "first"),
+];
+
+/// The key of a line `key = value` or `# key = value`.
+fn key(line: &str) -> Option<&str> {
+    let (key, _) = line.strip_prefix("# ").unwrap_or(line).split_once(" = ")?;
+    key.chars().all(|c| c.is_ascii_lowercase() || c == '_').then_some(key)
+}
+
+#[test]
+fn the_example_is_accepted_and_says_only_what_holds_anyway() {
+    let loaded = load(EXAMPLE, &VARIABLES).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let four = without_file(&VARIABLES).unwrap();
+    assert_eq!(loaded.config.redacted(), four.config.redacted());
+}
+
+#[test]
+fn each_line_that_is_commented_out_is_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["ca.pem", "client_secret", "password", "refresh_token"] {
+        fs::write(directory.path().join(name), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    }
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let mut tried = 0;
+    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("# ")) {
+        let Some(key_here) = key(line) else { continue };
+        let rivals = ALTERNATIVES.iter().find(|group| group.contains(&key_here)).copied().unwrap_or_default();
+        let changed = lines.iter().enumerate().map(|(other, text)| match (other == index, key(text)) {
+            (true, _) => line.trim_start_matches("# "),
+            (false, Some(rival)) if rivals.contains(&rival) => "",
+            _ => *text,
+        });
+        let text: Vec<&str> = changed.collect();
+        let source = source(&text.join("\n"), directory.path());
+        if let Err(findings) = read(Some(source), &environment(&VARIABLES), false) {
+            panic!("{line}: {findings}");
+        }
+        tried += 1;
+    }
+    assert!(tried > 25, "only {tried} lines were tried");
+}
+
+#[test]
+fn what_is_commented_out_as_a_default_is_the_default() {
+    let examples = ["ca_file", "hosts", "origins", "public_url", "username", "refresh_before", "client_auth"];
+    let is_example = |key: &str| examples.contains(&key) || key.ends_with("_file") || key.ends_with("_env");
+    let uncommented: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| match key(line) {
+            Some(key) if !is_example(key) => line.trim_start_matches("# "),
+            _ => line,
+        })
+        .collect();
+    let explicit = load(&uncommented.join("\n"), &VARIABLES).unwrap();
+    assert_eq!(explicit.config.redacted(), load(EXAMPLE, &VARIABLES).unwrap().config.redacted());
+}
+
+#[test]
+fn every_key_that_works_is_shown() {
+    let mut section = String::new();
+    let mut shown = Vec::new();
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if let Some(key) = key(line) {
+            shown.push(format!("{section}.{key}"));
+        }
+    }
+    for shape in SECTIONS {
+        for key in shape.keys {
+            assert!(shown.contains(&format!("{}.{key}", shape.name)), "{}.{key}", shape.name);
+        }
+    }
+    for key in CREDENTIAL.keys {
+        // The three forms of a value are explained once.
+        let stem = key.trim_end_matches("_file").trim_end_matches("_env");
+        let stem = format!("credentials.default.{stem}");
+        assert!(shown.iter().any(|shown| shown.starts_with(&stem)), "{key}");
+    }
+}

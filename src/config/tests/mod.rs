@@ -1,0 +1,280 @@
+//! Reading whole configurations, as an operator meets it.
+
+mod credentials;
+mod example;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::load::{Source, read};
+use super::{Config, Finding, Findings, Loaded, LogFormat, Store};
+
+/// A credential that needs nothing from outside.
+const CREDENTIAL: &str = r#"
+[credentials.default]
+client_id = "id"
+client_secret = "s3cret-inline"
+username = "alice"
+password = "pa55-inline"
+"#;
+
+fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn source(text: &str, base: impl Into<PathBuf>) -> Source {
+    Source { name: "proxy.toml".into(), text: text.to_owned(), base: base.into(), world_readable: false }
+}
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
+    read(Some(source(text, "")), &environment(variables), false)
+}
+
+fn simulate(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
+    read(Some(source(text, "")), &environment(variables), true)
+}
+
+fn without_file(variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
+    read(None, &environment(variables), false)
+}
+
+/// What is found in `text` beside a good credential.
+fn found(text: &str) -> Vec<String> {
+    match load(&format!("{text}{CREDENTIAL}"), &[]) {
+        Ok(_) => Vec::new(),
+        Err(findings) => findings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn shown(findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn five_mistakes_are_found_at_once_each_with_its_line() {
+    let text = r#"[listen]
+adress = "127.0.0.1:80"
+header_timeout = "10 parsecs"
+[upstream]
+url = "ftp://api.vonage.com"
+[credentials.default]
+grant = "magic"
+client_id = "id"
+client_secret_file = "/nowhere/secret"
+"#;
+    let findings = load(text, &[]).unwrap_err().to_string();
+    let expected = r#"proxy.toml:2:1: listen.adress: there is no such key; did you mean `address`?
+proxy.toml:3:18: listen.header_timeout: "10 parsecs" is not a duration; write for example "10s", "250ms" or "1h30m"
+proxy.toml:5:7: upstream.url: the scheme of "ftp://api.vonage.com" is neither https nor http; write for example "https://api.vonage.com"
+proxy.toml:7:9: credentials.default.grant: "magic" is not known; write "password" or "authorization_code"
+proxy.toml:9:22: credentials.default.client_secret_file: cannot read /nowhere/secret: No such file or directory (os error 2); correct the path or the file's permissions"#;
+    assert_eq!(findings, expected);
+}
+
+#[test]
+fn defaults_hold_where_nothing_is_said() {
+    let config = load(CREDENTIAL, &[]).unwrap().config;
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.listen.drain_timeout, Duration::from_secs(30));
+    assert_eq!(config.upstream.url.to_string(), "https://api.vonage.com");
+    assert_eq!(config.oauth.token_url.as_str(), "https://api.vonage.com/token");
+    assert_eq!(config.oauth.max_wait, Duration::from_secs(10));
+    assert_eq!(config.retry.memory, 65_536);
+    assert!(matches!(config.store, Store::File { path } if path.as_os_str() == "tokens"));
+    assert_eq!(config.credentials[0].username.as_deref(), Some("alice@vbc.prod"));
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_and_never_ignored() {
+    let keys = [
+        ("listen", "tls = { cert = \"c\" }"),
+        ("listen", "address = [\"127.0.0.1:80\"]"),
+        ("listen", "address = \"unix:/run/x.sock\""),
+        ("admin", "address = [\"127.0.0.1:80\"]"),
+        ("admin", "address = \"unix:/run/x.sock\""),
+        ("upstream", "http = \"h2\""),
+        ("upstream", "proxy = \"http://egress:3128\""),
+        ("upstream", "rewrite_links = true"),
+        ("oauth", "authorize_url = \"https://x\""),
+        ("oauth", "revoke_url = \"https://x\""),
+        ("retry", "disk = \"0B\""),
+        ("store", "kind = \"postgres\""),
+        ("store", "url = \"postgres://x\""),
+        ("store", "url_file = \"x\""),
+        ("store", "key_file = \"x\""),
+        ("credentials.default", "redirect_uri = \"http://localhost\""),
+        ("credentials.default", "max_age = { \"/t\" = \"4m\" }"),
+        ("credentials.default", "pace = { per_minute = 10 }"),
+        ("telemetry", "otlp_endpoint = \"http://x\""),
+        ("[clients]", "name = \"crm\""),
+    ];
+    for (section, line) in keys {
+        let text = match section {
+            "credentials.default" => format!("{CREDENTIAL}{line}\n"),
+            _ => format!("{CREDENTIAL}[{section}]\n{line}\n"),
+        };
+        let findings = shown(load(&text, &[]).unwrap_err().iter().as_slice());
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].contains("is not available in this version"), "{findings:?}");
+    }
+    let variables = [("VBC_PROXY_UPSTREAM_PROXY", "x"), ("VBC_PROXY_TELEMETRY_OTLP_ENDPOINT", "x")];
+    let findings = load(CREDENTIAL, &variables).unwrap_err().to_string();
+    assert_eq!(
+        findings,
+        "VBC_PROXY_TELEMETRY_OTLP_ENDPOINT: telemetry: this section is not available in this version; remove it\n\
+         VBC_PROXY_UPSTREAM_PROXY: upstream.proxy: this key is not available in this version; remove it"
+    );
+}
+
+#[test]
+fn unknown_sections_and_misplaced_keys_are_explained() {
+    assert_eq!(
+        found("[lisen]\n"),
+        ["proxy.toml:1:2: lisen: there is no such section; did you mean `listen`?"]
+    );
+    assert_eq!(
+        found("token_url = \"https://x\"\n"),
+        ["proxy.toml:1:1: token_url: there is no such key outside of sections; it belongs to [oauth]"]
+    );
+    assert_eq!(
+        found("[upstream]\ntoken_url = \"https://x\"\n"),
+        ["proxy.toml:2:1: upstream.token_url: there is no such key; it belongs to [oauth]"]
+    );
+    assert_eq!(found("listen = 5\n"), ["proxy.toml:1:1: listen: this is a section; write it as [listen]"]);
+    assert_eq!(found("[[log]]\n"), ["proxy.toml:1:3: log: this is a section; write it as [log]"]);
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused() {
+    for line in [
+        "header_timeout = 10",
+        "header_timeout = \"0s\"",
+        "header_timeout = \"3d\"",
+        "header_timeout = true",
+        "workers = -1",
+        "workers = \"4\"",
+        "workers = 1.5",
+        "workers = 5000",
+        "hosts = \"vbc.internal\"",
+        "hosts = [1]",
+        "hosts = [\"http://x\"]",
+        "origins = [\"*\"]",
+        "public_url = \"vbc.internal\"",
+        "allow_anonymous = \"true\"",
+        "address = 8080",
+    ] {
+        let findings = found(&format!("[listen]\n{line}\n"));
+        assert_eq!(findings.len(), 1, "{line}: {findings:?}");
+        assert!(findings[0].starts_with("proxy.toml:2:"), "{findings:?}");
+    }
+    assert!(found("[retry]\nmemory = 65536\n")[0].contains("a size needs a unit"));
+    assert!(found("[retry]\nmemory = \"10GiB\"\n")[0].contains("at most 64MiB"));
+    assert!(found("[log]\nlevel = \"inof\"\n")[0].contains("is not a log level"));
+    assert!(found("[log]\nlevel = \"info,vbc_proxy::oauth=debug\"\n").is_empty());
+    assert!(found("[upstream]\nca_file = \"/nowhere\"\n")[0].contains("cannot read /nowhere"));
+    assert!(found("[upstream]\nurl = \"https://api.vonage.com/t\"\n")[0].contains("without a path"));
+}
+
+#[test]
+fn strangers_are_kept_out_unless_they_were_asked_in() {
+    let findings = found("[listen]\naddress = \"0.0.0.0:8080\"\n[admin]\naddress = \"0.0.0.0:8081\"\n");
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.contains("listen.allow_anonymous = true")), "{findings:?}");
+
+    let text =
+        "[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true\n[admin]\naddress = \"[::]:8081\"\n";
+    let loaded = load(&format!("{text}{CREDENTIAL}"), &[]).unwrap();
+    assert!(shown(&loaded.warnings)[0].contains("strangers"), "{:?}", loaded.warnings);
+    assert!(found("[admin]\naddress = \"off\"\n").is_empty());
+}
+
+#[test]
+fn two_listeners_need_two_addresses() {
+    let findings = found("[admin]\naddress = \"localhost:8080\"\n");
+    assert_eq!(
+        findings,
+        ["proxy.toml:2:11: admin.address: listen.address is 127.0.0.1:8080 too; give each its own port"]
+    );
+    assert!(found("[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n").is_empty());
+}
+
+#[test]
+fn secrets_in_the_clear_are_warned_of() {
+    let text = "[upstream]\nurl = \"http://api.test\"\n[oauth]\ntoken_url = \"http://api.test/token\"\n";
+    let warnings = shown(&load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().warnings);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let text = text.replace("api.test", "localhost:9000");
+    assert!(load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn syntax_errors_are_found_beside_the_rest() {
+    let findings = found("[listen]\nheader_timeout = 10s\nworkers = -1\n");
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings[0].starts_with("proxy.toml:2:18: this is not TOML: "), "{findings:?}");
+    assert!(findings[1].starts_with("proxy.toml:3:11: listen.workers"), "{findings:?}");
+    assert!(found("[listen]\nworkers = 1\nworkers = 2\n")[0].contains("duplicate key"));
+}
+
+#[test]
+fn variables_override_the_file() {
+    let variables = [
+        ("VBC_PROXY_LISTEN_ADDRESS", "127.0.0.1:9000"),
+        ("VBC_PROXY_LISTEN_WORKERS", "3"),
+        ("VBC_PROXY_LISTEN_HOSTS", "one.test, Two.test"),
+        ("VBC_PROXY_LISTEN_ALLOW_ANONYMOUS", "true"),
+        ("VBC_PROXY_LOG_FORMAT", "json"),
+        ("VBC_PROXY_LOG_LEVEL", ""),
+        ("VBC_PROXY_CREDENTIALS_DEFAULT_REFRESH_AT", "0.8"),
+        ("VBC_PROXY_CREDENTIALS_DEFAULT_CLIENT_SECRET_ENV", "OTHER_SECRET"),
+        ("OTHER_SECRET", "other"),
+    ];
+    let text = format!("[listen]\naddress = \"bad\"\nworkers = 1\n{CREDENTIAL}refresh_before = \"10m\"\n");
+    let loaded = load(&text, &variables).unwrap();
+    let config = loaded.config;
+    assert_eq!(config.listen.address.port(), 9000);
+    assert_eq!(config.listen.workers, 3);
+    assert_eq!(config.listen.hosts.iter().collect::<Vec<_>>(), ["one.test", "two.test"]);
+    assert!(config.listen.allow_anonymous);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.credentials[0].refresh, super::RefreshAt::Share(0.8));
+    assert_eq!(config.credentials[0].client_secret.expose(), "other");
+    assert!(loaded.origin.starts_with("proxy.toml, VBC_PROXY_CREDENTIALS_DEFAULT"), "{}", loaded.origin);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_bad_variable_is_found_under_its_own_name() {
+    let variables = [("VBC_PROXY_LISTEN_HEADER_TIMEOUT", "10"), ("VBC_PROXY_LISTEN_ALLOW_ANONYMOUS", "yes")];
+    let findings = shown(load(CREDENTIAL, &variables).unwrap_err().iter().as_slice());
+    assert!(
+        findings[0].starts_with("VBC_PROXY_LISTEN_ALLOW_ANONYMOUS: listen.allow_anonymous: "),
+        "{findings:?}"
+    );
+    assert!(
+        findings[1].starts_with("VBC_PROXY_LISTEN_HEADER_TIMEOUT: listen.header_timeout: "),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning() {
+    let warnings = shown(&load(CREDENTIAL, &[("VBC_PROXY_LISTEN_ADRESS", "x")]).unwrap().warnings);
+    let expected = "VBC_PROXY_LISTEN_ADRESS: no key of the configuration has this name; \
+                    did you mean VBC_PROXY_LISTEN_ADDRESS?";
+    assert_eq!(warnings, [expected]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_found_only_when_it_was_named() {
+    let options = super::LoadOptions { file: Some("/nowhere/proxy.toml".into()), simulate: false };
+    let findings = super::load::load(&options, &BTreeMap::new()).unwrap_err().to_string();
+    assert!(findings.starts_with("/nowhere/proxy.toml: cannot read it: No such file"), "{findings}");
+}
+
+#[test]
+fn a_library_user_needs_only_a_text() {
+    assert_eq!(Config::from_toml(CREDENTIAL).unwrap().config.credentials.len(), 1);
+    assert_eq!(Config::from_toml("").unwrap_err().iter().count(), 1);
+}

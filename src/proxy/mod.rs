@@ -1,0 +1,494 @@
+//! The data plane. [`forward`] is one request; read it first.
+//!
+//! Each thread has a [`Proxy`] of its own: nothing of a request leaves its thread, and nothing is locked but the
+//! memory of 401s, which only a 401 touches.
+
+mod body;
+mod error;
+mod gate;
+mod timer;
+mod upstream;
+mod verdict;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
+use tokio::time::Instant;
+
+use crate::config::{self, Config};
+use crate::credential::refusals::{self, Decision, Kind};
+use crate::credential::{Bearer, Credential, Reader, Unavailable};
+use crate::headers;
+use crate::metrics::{Metrics, Source};
+use crate::problem::{self, Param};
+use crate::random;
+use crate::secret;
+use crate::server::{Abort, Handler, Refusal};
+use body::{AnswerBody, RequestBody};
+use error::Error;
+use gate::Gate;
+use timer::LazyTimer;
+use upstream::{Head, Upstream, UpstreamBody};
+use verdict::Verdict;
+
+/// How much of a 401's body is looked at to judge it.
+const JUDGED_BYTES: usize = 16 * 1024;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// What the threads share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Where we really listen.
+    pub listen: SocketAddr,
+    /// The credential whose bearer is sent.
+    pub credential: Credential,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Trust roots and everything else TLS with the upstream needs.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// The data plane of one thread.
+pub struct Proxy {
+    gate: Gate,
+    upstream: Upstream,
+    bearer: RefCell<Reader>,
+    credential: Credential,
+    host: HeaderValue,
+    via: HeaderValue,
+    retry: config::Retry,
+    access_log: bool,
+    metrics: Arc<Metrics>,
+    /// Counters of answers by status, the upstream's and ours, looked up once.
+    counters: RefCell<[Vec<Option<Counter>>; 2]>,
+    next_id: Cell<u64>,
+    draining: Cell<bool>,
+}
+
+impl Proxy {
+    /// The data plane for the thread it is called on.
+    pub fn new(shared: &Shared) -> Self {
+        let config = &shared.config;
+        let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
+        let via = HeaderValue::try_from(format!("1.1 {}", problem::NAME));
+        Self {
+            gate: Gate::new(config, shared.listen),
+            upstream: Upstream::new(
+                &config.upstream,
+                &shared.tls,
+                shared.metrics.upstream_connections.clone(),
+            ),
+            bearer: RefCell::new(shared.credential.reader()),
+            credential: shared.credential.clone(),
+            // An authority and our name are always legal field values.
+            host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
+            via: via.unwrap_or_else(|_| HeaderValue::from_static(problem::NAME)),
+            retry: config.retry,
+            access_log: config.log.access,
+            metrics: Arc::clone(&shared.metrics),
+            counters: RefCell::default(),
+            next_id: Cell::new(u64::from_be_bytes(random::bytes())),
+            draining: Cell::new(false),
+        }
+    }
+
+    /// From now on new requests are answered 503.
+    pub fn drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// The handler of one connection.
+    pub fn handler(self: &Rc<Self>, peer: SocketAddr) -> Connection {
+        Connection { proxy: Rc::clone(self), peer, timer: LazyTimer::default() }
+    }
+}
+
+/// What answers the requests of one connection.
+pub struct Connection {
+    proxy: Rc<Proxy>,
+    peer: SocketAddr,
+    timer: LazyTimer,
+}
+
+/// One request, all decisions in order.
+async fn forward(
+    proxy: &Proxy,
+    timer: &LazyTimer,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Error> {
+    let (parts, body) = request.into_parts();
+    let body = RequestBody::new(body, proxy.retry.memory);
+    let mut head = proxy.outgoing(parts)?;
+
+    let bearer = proxy.bearer().await?;
+    head.authorize(&bearer);
+    let answer = proxy.send(&head, &body, timer).await?;
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        return Ok(answer.map(AnswerBody::streamed));
+    }
+
+    let refused = Refused::read(answer).await?;
+    let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
+        Next::Replay(attempt) => attempt,
+        Next::PassOn(why) => return Ok(refused.pass_on(why)),
+    };
+    head.authorize(&attempt.bearer);
+    let answer = proxy.send(&head, &body, timer).await?;
+    Ok(attempt.conclude(answer))
+}
+
+impl Proxy {
+    /// The head of the request to the upstream: stripped first, then given what is ours.
+    fn outgoing(&self, parts: http::request::Parts) -> Result<Head, Error> {
+        let http::request::Parts { method, uri, mut headers, .. } = parts;
+        let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+        headers::strip_request(&mut headers);
+        headers::join_cookies(&mut headers);
+        // The guard has answered it: 100 is sent when the body is first read.
+        headers.remove(header::EXPECT);
+        if chunked {
+            // Said openly, or hyper sends a GET without its body.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        headers.insert(header::HOST, self.host.clone());
+        headers.append(header::VIA, self.via.clone());
+        Ok(Head { method, uri: origin_form(uri), headers })
+    }
+
+    async fn bearer(&self) -> Result<Bearer, Unavailable> {
+        let cached = self.bearer.borrow_mut().cached().cloned();
+        match cached {
+            Some(bearer) => Ok(bearer),
+            None => self.credential.bearer().await,
+        }
+    }
+
+    async fn send(
+        &self,
+        head: &Head,
+        body: &RequestBody,
+        timer: &LazyTimer,
+    ) -> Result<Response<UpstreamBody>, Error> {
+        self.upstream.send(head, body, timer).await.map_err(|error| match body.take_failure() {
+            // The upstream's connection ended because the client's upload did.
+            Some(failure) => failure,
+            None => Error::Upstream(error),
+        })
+    }
+
+    /// What to do about a 401: a newer bearer to try, or nothing.
+    async fn replacement(
+        &self,
+        refused: &Refused,
+        bearer: &Bearer,
+        head: &Head,
+        body: &RequestBody,
+    ) -> Result<Next<'_>, Error> {
+        let kind = match refused.verdict {
+            Verdict::Curable(kind) => kind,
+            Verdict::Incurable(why) => return Ok(self.passed_on(refused.verdict, why)),
+        };
+        let now = self.credential.clock().now();
+        let place = refusals::place(head.uri.path());
+        let decision = self.credential.refusals().decide(place, bearer.revision, kind, now);
+        if let Decision::PassOn(why) = decision {
+            return Ok(self.passed_on(refused.verdict, why));
+        }
+        if !body.replayable() {
+            // Too late for this request, in time for the next.
+            let (credential, old) = (self.credential.clone(), bearer.clone());
+            tokio::task::spawn_local(async move { credential.replace(&old).await });
+            self.credential.refusals().unproven(place, kind, now);
+            let why = "the request body is over retry.memory and could not be sent again";
+            return Ok(self.passed_on(refused.verdict, why));
+        }
+        let mut attempt = Attempt {
+            proxy: self,
+            place: place.to_owned(),
+            kind,
+            first: refused.verdict,
+            bearer: bearer.clone(),
+            fresh: false,
+            open: true,
+        };
+        match self.credential.replace(bearer).await {
+            Ok(replacement) => {
+                attempt.bearer = replacement.bearer;
+                attempt.fresh = replacement.fresh;
+                Ok(Next::Replay(attempt))
+            }
+            // The gateway says that it is the token: the 401 is ours to cure, and it cannot be cured now.
+            Err(unavailable) if kind == Kind::Token => {
+                self.metrics.retries(refused.verdict.label(), "no_token").inc();
+                Err(unavailable.into())
+            }
+            Err(_) => Ok(self.passed_on(refused.verdict, "no newer token could be had")),
+        }
+    }
+
+    fn passed_on(&self, verdict: Verdict, why: &'static str) -> Next<'_> {
+        self.metrics.retries(verdict.label(), "passed_on").inc();
+        Next::PassOn(why)
+    }
+
+    fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
+        let given = headers
+            .get(X_REQUEST_ID)
+            .filter(|id| id.len() <= 128 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic));
+        given.cloned().unwrap_or_else(|| {
+            let id = self.next_id.get();
+            self.next_id.set(id.wrapping_add(1));
+            HeaderValue::try_from(secret::hex(&id.to_be_bytes())).unwrap_or(HeaderValue::from_static("0"))
+        })
+    }
+
+    fn count(&self, status: StatusCode, source: Source) {
+        let index = usize::from(status.as_u16()).saturating_sub(100).min(899);
+        let mut counters = self.counters.borrow_mut();
+        let slots = &mut counters[source as usize];
+        if slots.len() <= index {
+            slots.resize(index + 1, None);
+        }
+        slots[index].get_or_insert_with(|| self.metrics.requests(status.as_u16(), source)).inc();
+    }
+}
+
+impl Head {
+    /// Exactly one `Authorization`.
+    fn authorize(&mut self, bearer: &Bearer) {
+        self.headers.insert(header::AUTHORIZATION, bearer.value.clone());
+    }
+}
+
+/// The target as it goes out: the bytes of path and query as they came.
+fn origin_form(uri: Uri) -> Uri {
+    if uri.authority().is_none() {
+        return uri;
+    }
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = uri.into_parts().path_and_query;
+    Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
+}
+
+/// A 401, judged, with as much of its body as that took.
+struct Refused {
+    answer: Response<UpstreamBody>,
+    prefix: VecDeque<Bytes>,
+    verdict: Verdict,
+}
+
+impl Refused {
+    /// Reads as much of the body as the verdict needs. A body read to its end gives its connection back.
+    async fn read(mut answer: Response<UpstreamBody>) -> Result<Self, Error> {
+        let mut judged = Vec::new();
+        let mut prefix = VecDeque::new();
+        while judged.len() < JUDGED_BYTES {
+            let body = answer.body_mut();
+            let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await else { break };
+            if let Ok(data) = frame?.into_data() {
+                judged.extend_from_slice(&data);
+                prefix.push_back(data);
+            }
+        }
+        let verdict = verdict::judge(answer.headers(), &judged);
+        Ok(Self { answer, prefix, verdict })
+    }
+
+    /// The 401 as it came.
+    fn pass_on(self, why: &str) -> Response<AnswerBody> {
+        let prefix = self.prefix;
+        annotate(self.answer.map(|rest| AnswerBody::Upstream { prefix, rest }), why)
+    }
+}
+
+/// Says on a 401 that is passed on why it was not cured.
+fn annotate(mut answer: Response<AnswerBody>, why: &str) -> Response<AnswerBody> {
+    let value = problem::proxy_status(&[("received-status", Param::Number(401))], why);
+    answer.headers_mut().append(PROXY_STATUS, value);
+    answer
+}
+
+enum Next<'a> {
+    Replay(Attempt<'a>),
+    PassOn(&'static str),
+}
+
+/// The second sending of a request. Whatever becomes of it, the memory of 401s learns of it.
+struct Attempt<'a> {
+    proxy: &'a Proxy,
+    place: String,
+    kind: Kind,
+    first: Verdict,
+    bearer: Bearer,
+    /// The bearer was minted after the first 401, so a second one is evidence against the place.
+    fresh: bool,
+    open: bool,
+}
+
+impl Attempt<'_> {
+    /// Whatever comes is the answer.
+    fn conclude(mut self, answer: Response<UpstreamBody>) -> Response<AnswerBody> {
+        let credential = &self.proxy.credential;
+        let label = self.first.label();
+        let answer = answer.map(AnswerBody::streamed);
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            self.open = false;
+            credential.refusals().cured(&self.place);
+            self.proxy.metrics.retries(label, "cured").inc();
+            return answer;
+        }
+        self.proxy.metrics.retries(label, "refused_again").inc();
+        if !self.fresh {
+            return annotate(answer, "a newer token was refused too");
+        }
+        self.open = false;
+        let now = credential.clock().now();
+        credential.refusals().refused(&self.place, self.bearer.revision, self.kind, now);
+        annotate(answer, "a fresh token was refused too; 401s on this path pass for a minute")
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.proxy.credential.refusals().abandoned(&self.place);
+        }
+    }
+}
+
+impl Connection {
+    /// Admission, then the request itself; an error becomes an answer here and nowhere else.
+    async fn answer(&self, request: Request<Incoming>, id: &HeaderValue) -> Response<Outgoing> {
+        let proxy = &*self.proxy;
+        let admitted = match proxy.draining.get() {
+            true => Err(Error::Draining),
+            false => proxy.gate.admit(&request),
+        };
+        let (page, outcome) = match admitted {
+            Ok(Some(origin)) if gate::is_preflight(&request) => {
+                let answer = gate::preflight(&origin, request.headers());
+                return self.own(answer.map(AnswerBody::own), id);
+            }
+            Ok(page) => (page, forward(proxy, &self.timer, request).await),
+            Err(error) => (None, Err(error)),
+        };
+        let mut response = match outcome {
+            Ok(answer) => self.pass(answer, id),
+            Err(error) => {
+                log_failure(&error, id);
+                self.own(error.answer(id.to_str().unwrap_or_default()), id)
+            }
+        };
+        if let Some(origin) = page {
+            gate::allow_page(&origin, response.headers_mut());
+        }
+        response
+    }
+
+    /// The upstream's answer on its way to the client.
+    fn pass(&self, answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
+        let mut response = self.finish(answer, Source::upstream);
+        *response.version_mut() = Version::HTTP_11;
+        headers::strip_response(response.headers_mut());
+        response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.clone());
+        response
+    }
+
+    fn own(&self, answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
+        let mut response = self.finish(answer, Source::proxy);
+        response.headers_mut().insert(X_REQUEST_ID, id.clone());
+        response
+    }
+
+    fn finish(&self, answer: Response<AnswerBody>, source: Source) -> Response<Outgoing> {
+        self.proxy.count(answer.status(), source);
+        answer.map(|body| Outgoing { body, aborted: self.proxy.metrics.aborted.clone() })
+    }
+}
+
+impl Handler for Connection {
+    type Body = Outgoing;
+
+    // An answer is passed on without a date of ours.
+    const DATE: bool = false;
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
+        let id = self.proxy.request_id(request.headers());
+        if !self.proxy.access_log {
+            return Ok(self.answer(request, &id).await);
+        }
+        let (method, path, started) =
+            (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+        let response = self.answer(request, &id).await;
+        tracing::info!(
+            target: "access", peer = %self.peer, %method, path, status = response.status().as_u16(),
+            millis = started.elapsed().as_millis() as u64, id = id.to_str().unwrap_or_default(), "request"
+        );
+        Ok(response)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
+        let id = self.proxy.request_id(&HeaderMap::new());
+        let error = Error::Refused(refusal);
+        log_failure(&error, &id);
+        self.own(error.answer(id.to_str().unwrap_or_default()), &id)
+    }
+}
+
+/// What the upstream does is worth a warning; what clients do wrong is not, and why a token is missing has been
+/// logged by the refresher.
+fn log_failure(error: &Error, id: &HeaderValue) {
+    let id = id.to_str().unwrap_or_default();
+    match error {
+        Error::Upstream(_) => tracing::warn!(id, %error, "answered in our own name"),
+        _ => tracing::debug!(id, %error, "answered in our own name"),
+    }
+}
+
+/// The body of whatever the data plane answers.
+pub struct Outgoing {
+    body: AnswerBody,
+    aborted: Counter,
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = body::BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, body::BoxError>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(error))) = &frame {
+            // The head is out, so there is nothing left to answer: the connection is cut.
+            this.aborted.inc();
+            tracing::warn!(%error, "an answer was cut short");
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
