@@ -16,6 +16,7 @@ pub mod config;
 // 2: protocols.
 pub mod oauth;
 pub mod server;
+pub mod tls;
 
 // 3: where token sets rest.
 pub mod store;
@@ -24,7 +25,17 @@ pub mod store;
 pub mod credential;
 
 // 5: the services behind the listeners.
+pub mod admin;
 pub mod proxy;
+pub mod simulator;
+
+// 6: all of it as one thing.
+pub mod app;
 
 // 7: the command line.
 pub mod cli;
+
+pub use app::App;
+pub use config::Config;
+pub use simulator::Simulator;
+pub use store::TokenStore;

@@ -6,6 +6,11 @@
 
 mod check;
 mod init;
+mod logging;
+mod serve;
+mod signals;
+mod simulate;
+mod status;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -28,19 +33,26 @@ struct Cli {
 }
 
 const HELP: &str = "\
+To try it:    vbc-proxy serve --simulate
 To begin:     run `vbc-proxy init`, give your credentials, and let `vbc-proxy check` say what is missing
 
 Exit status:  0 done, 1 failed, 64 wrong usage, 69 something needed is unreachable, 78 configuration";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
     Check(check::Check),
+    Status(status::Status),
+    Simulate(simulate::Simulate),
     Init(init::Init),
 }
 
 fn run(command: &Command) -> Exit {
     match command {
+        Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Status(status) => status.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Init(init) => init.run(),
     }
 }
@@ -67,6 +79,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The arguments make no sense (`EX_USAGE`).
     Usage = 64,
+    /// Something needed is not to be had: an address, the token store, a running proxy (`EX_UNAVAILABLE`).
+    Unavailable = 69,
     /// The configuration is not right (`EX_CONFIG`).
     Config = 78,
 }
@@ -90,6 +104,11 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// The arguments of a subcommand that words `--config` its own way.
+    pub(crate) fn of(config: Option<PathBuf>) -> Self {
+        Self { config }
+    }
+
     /// Loads the configuration. Warnings and findings go to standard error.
     pub(crate) fn load(&self, simulate: bool) -> Result<Loaded, Exit> {
         let options = LoadOptions { file: self.config.clone(), simulate };

@@ -1,0 +1,375 @@
+//! The proxy as one thing: bind it, then run it.
+//!
+//! [`App::bind`] does everything that can fail for a reason the operator must know: trust roots, the token store,
+//! the credentials' records, the listeners. After it the addresses are known. [`App::run`] serves until its shutdown
+//! future ends, then drains.
+//!
+//! The data plane has threads of its own, one runtime each; credentials and the admin listener live on the runtime
+//! that `bind` was called on, and cannot delay a request.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use thiserror::Error;
+use tokio::runtime::LocalOptions;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::config::{self, Config, GrantKind};
+use crate::credential::{Credential, Login, Options};
+use crate::metrics::Metrics;
+use crate::oauth::{ClientAuth, ClientIdentity, Endpoint, EndpointOptions, HttpClient};
+use crate::proxy::{self, Proxy};
+use crate::secret::fingerprint;
+use crate::server::{self, Drain, DrainSignal, Limits};
+use crate::store::{FileStore, MemoryStore, StoreError, TokenStore};
+use crate::tls::{self, TlsError};
+
+/// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
+const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
+
+/// Why the proxy cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {source}; is another process using it?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The configuration key it comes from.
+        key: &'static str,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The token store cannot be used.
+    #[error("{0}{}", because(.0))]
+    Store(#[from] StoreError),
+    /// TLS cannot be set up.
+    #[error("{0}{}", because(.0))]
+    Tls(#[from] TlsError),
+    /// The client for the token endpoint cannot be built.
+    #[error("the client for the token endpoint cannot be set up: {0}")]
+    TokenClient(String),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+fn because(error: &dyn std::error::Error) -> String {
+    error.source().map(|source| format!(": {source}")).unwrap_or_default()
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every request in flight was answered.
+    Drained,
+    /// `listen.drain_timeout` passed first; some answers were cut short.
+    CutShort,
+}
+
+/// A proxy that is bound and not yet serving.
+pub struct App {
+    shared: proxy::Shared,
+    listeners: Vec<TcpListener>,
+    admin: Option<(TcpListener, Admin)>,
+    credentials: Vec<(Credential, JoinHandle<()>)>,
+}
+
+impl App {
+    /// Binds everything and begins to fetch tokens. Must be called on a tokio runtime, which then also carries the
+    /// credentials and the admin listener.
+    ///
+    /// # Errors
+    /// [`StartError`]; a token endpoint or an upstream that cannot be reached is none.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        Self::bind_with_clock(config, Clock::system()).await
+    }
+
+    /// [`bind`](Self::bind) with a clock of one's own, which tests can move.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new());
+        let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+        // The listeners first: a second proxy on the same address fails before it touches the first one's store.
+        let listeners = bind(config.listen.address, workers(&config), "listen.address")?;
+        let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
+        let listen = listen.unwrap_or(config.listen.address);
+        let admin = match config.admin.address {
+            Some(address) => bind(address, 1, "admin.address")?.pop(),
+            None => None,
+        };
+        let credentials = start_credentials(&config, &tls, &clock, &metrics).await?;
+        let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
+        let admin = admin.map(|listener| {
+            let upstream = config.upstream.url.to_string();
+            (listener, Admin::new(handles.clone(), Arc::clone(&metrics), &clock, listen, upstream))
+        });
+        // The configuration has at least one, and one called `default` where there are several.
+        let chosen = handles.iter().find(|credential| credential.name() == "default").or(handles.first());
+        let Some(credential) = chosen.cloned() else {
+            return Err(StartError::TokenClient("no credential is configured".into()));
+        };
+        let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls };
+        Ok(Self { shared, listeners, admin, credentials })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.listen
+    }
+
+    /// Where the admin listener is, unless it is off.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    /// The metrics, as `/metrics` shows them.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.metrics)
+    }
+
+    /// The credential whose bearer is sent.
+    pub fn credential(&self) -> Credential {
+        self.shared.credential.clone()
+    }
+
+    /// Serves until `shutdown` ends, then drains: no new connections, requests in flight are answered, an exchange
+    /// with the token endpoint under way is finished and stored.
+    ///
+    /// # Errors
+    /// When the threads of the data plane cannot be started.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
+        let (drain, signal) = Drain::new();
+        let mut threads = Vec::new();
+        for (index, listener) in self.listeners.into_iter().enumerate() {
+            let worker = Worker { listener, shared: self.shared.clone(), signal: signal.clone() };
+            threads.push(worker.start(index)?);
+        }
+        let (admin_drain, admin_signal) = Drain::new();
+        let admin = self.admin.map(|(listener, admin)| {
+            tokio::spawn(serve_admin(listener, admin.clone(), admin_signal));
+            admin
+        });
+
+        shutdown.await;
+        tracing::info!("draining");
+        if let Some(admin) = admin {
+            admin.drain();
+        }
+        drain.begin();
+        let mut ended = Ended::Drained;
+        for thread in threads {
+            // A thread that panicked has cut its answers short.
+            if thread.await != Ok(Ended::Drained) {
+                ended = Ended::CutShort;
+            }
+        }
+        let patience = self.shared.config.oauth.timeout + CREDENTIAL_GRACE;
+        for (credential, task) in self.credentials {
+            credential.close();
+            if tokio::time::timeout(patience, task).await.is_err() {
+                tracing::error!(credential = credential.name(), "an exchange did not end in time");
+                ended = Ended::CutShort;
+            }
+        }
+        admin_drain.begin();
+        tracing::info!(?ended, "ended");
+        Ok(ended)
+    }
+}
+
+fn workers(config: &Config) -> usize {
+    match config.listen.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
+fn bind(address: SocketAddr, listeners: usize, key: &'static str) -> Result<Vec<TcpListener>, StartError> {
+    server::bind(address, listeners).map_err(|source| StartError::Bind { address, key, source })
+}
+
+async fn start_credentials(
+    config: &Config,
+    upstream_tls: &Arc<rustls::ClientConfig>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
+    let tls = match &config.oauth.ca_file {
+        Some(path) => tls::client_config(Some(path))?,
+        None => Arc::clone(upstream_tls),
+    };
+    let client = HttpClient::new((*tls).clone(), config.oauth.timeout)
+        .map_err(|error| StartError::TokenClient(error.to_string()))?;
+    let store: Arc<dyn TokenStore> = match &config.store {
+        config::Store::Memory => Arc::new(MemoryStore::default()),
+        config::Store::File { path } => Arc::new(FileStore::open(path)?),
+    };
+    let mut credentials = Vec::with_capacity(config.credentials.len());
+    for credential in &config.credentials {
+        let endpoint = Endpoint::new(EndpointOptions {
+            token_url: config.oauth.token_url.clone(),
+            client: client_identity(credential),
+            http: client.clone(),
+            clock: clock.clone(),
+        });
+        let options = options(credential, config);
+        credentials
+            .push(Credential::start(options, endpoint, Arc::clone(&store), clock.clone(), metrics).await?);
+    }
+    Ok(credentials)
+}
+
+fn client_identity(credential: &config::Credential) -> ClientIdentity {
+    ClientIdentity {
+        client_id: credential.client_id.clone(),
+        client_secret: credential.client_secret.clone(),
+        auth: credential.client_auth.unwrap_or(ClientAuth::Body),
+    }
+}
+
+fn options(credential: &config::Credential, config: &Config) -> Options {
+    let username = credential.username.clone().unwrap_or_default();
+    let login = match (credential.grant, &credential.password) {
+        (GrantKind::Password, Some(password)) => Some(Login::new(
+            username.clone(),
+            password.clone(),
+            credential.scope.clone(),
+            &credential.client_id,
+            &credential.client_secret,
+        )),
+        _ => None,
+    };
+    let identity = [config.oauth.token_url.as_str(), &credential.client_id, &username, &credential.scope];
+    Options {
+        name: credential.name.clone(),
+        identity: fingerprint(&identity),
+        login,
+        seed: credential.seed.clone(),
+        refresh: credential.refresh,
+        max_wait: config.oauth.max_wait,
+    }
+}
+
+/// One thread of the data plane.
+struct Worker {
+    listener: TcpListener,
+    shared: proxy::Shared,
+    signal: DrainSignal,
+}
+
+impl Worker {
+    /// Starts the thread; the receiver tells how it ended.
+    fn start(self, index: usize) -> Result<oneshot::Receiver<Ended>, StartError> {
+        let (done, ended) = oneshot::channel();
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let thread = thread::Builder::new().name(format!("worker-{index}"));
+        thread
+            .spawn(move || match runtime() {
+                Ok(runtime) => {
+                    let ended = runtime.block_on(self.serve());
+                    // Connections that outlived the drain are cut here.
+                    drop(runtime);
+                    let _ = done.send(ended);
+                }
+                Err(error) => tracing::error!(%error, "a worker has no runtime"),
+            })
+            .map_err(StartError::Thread)?;
+        Ok(ended)
+    }
+
+    async fn serve(self) -> Ended {
+        let Self { listener, shared, mut signal } = self;
+        let config = Arc::clone(&shared.config);
+        let proxy = Rc::new(Proxy::new(&shared));
+        let open = Open::new(shared.metrics.connections.clone());
+        let accepting = tokio::task::spawn_local(server::accept(listener, signal.clone(), {
+            let (proxy, open, signal) = (Rc::clone(&proxy), Rc::clone(&open), signal.clone());
+            let limits = limits(&config);
+            move |stream, peer| {
+                let counted = open.count();
+                let connection = server::connection(stream, limits, signal.clone(), proxy.handler(peer));
+                tokio::task::spawn_local(async move {
+                    connection.await;
+                    drop(counted);
+                });
+            }
+        }));
+        signal.begun().await;
+        proxy.drain();
+        let quiet = async {
+            let _ = accepting.await;
+            open.none().await;
+        };
+        match tokio::time::timeout(config.listen.drain_timeout, quiet).await {
+            Ok(()) => Ended::Drained,
+            Err(_) => Ended::CutShort,
+        }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        header_timeout: config.listen.header_timeout,
+        idle_timeout: config.listen.idle_timeout,
+        body_timeout: config.upstream.idle_timeout,
+        ..Limits::default()
+    }
+}
+
+/// The open connections of one thread.
+struct Open {
+    count: Cell<usize>,
+    changed: Notify,
+    gauge: Gauge,
+}
+
+/// One of them.
+struct Counted(Rc<Open>);
+
+impl Open {
+    fn new(gauge: Gauge) -> Rc<Self> {
+        Rc::new(Self { count: Cell::new(0), changed: Notify::new(), gauge })
+    }
+
+    fn count(self: &Rc<Self>) -> Counted {
+        self.count.set(self.count.get() + 1);
+        self.gauge.inc();
+        Counted(Rc::clone(self))
+    }
+
+    async fn none(&self) {
+        while self.count.get() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.gauge.dec();
+        self.0.changed.notify_one();
+    }
+}
+
+async fn serve_admin(listener: TcpListener, admin: Admin, signal: DrainSignal) {
+    let connections = signal.clone();
+    let accepted = server::accept(listener, signal, move |stream, _| {
+        tokio::spawn(server::connection(stream, Limits::default(), connections.clone(), admin.clone()));
+    });
+    if let Err(error) = accepted.await {
+        tracing::error!(%error, "the admin listener ended");
+    }
+}

@@ -1,0 +1,118 @@
+//! `vbc-proxy serve`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use http::uri::Authority;
+use url::Url;
+
+use super::signals::Signals;
+use super::{ConfigArgs, Exit, complain, logging, say, simulate};
+use crate::app::{App, Ended, StartError};
+use crate::config::{Config, Origin};
+use crate::simulator::Simulator;
+
+/// Run the proxy
+///
+/// Prints one line to standard output when it accepts requests; logs go to standard error. SIGTERM and SIGINT drain:
+/// requests in flight are answered, then it exits with status 0. A second signal ends it at once.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Start the built-in simulator and serve from it: no VBC account is needed, no secret is read
+    #[arg(long)]
+    simulate: bool,
+}
+
+impl Serve {
+    pub(crate) fn run(&self) -> Exit {
+        let loaded = match self.config.load(self.simulate) {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
+        };
+        logging::start(&loaded.config.log);
+        tracing::info!(origin = loaded.origin, "configuration loaded");
+        say_ignored_proxies();
+        // Credentials, admin and, if asked for, the simulator. The data plane brings its own threads.
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+            Ok(runtime) => runtime.block_on(serve(loaded.config, self.simulate)),
+            Err(error) => {
+                complain(format_args!("vbc-proxy: no runtime: {error}"));
+                Exit::Failed
+            }
+        }
+    }
+}
+
+async fn serve(mut config: Config, simulate: bool) -> Exit {
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
+            return Exit::Failed;
+        }
+    };
+    // Held until the end: dropping it stops it.
+    let simulator = match simulate {
+        true => match simulate::start(&config.simulator).await {
+            Ok(simulator) => Some(simulator),
+            Err(exit) => return exit,
+        },
+        false => None,
+    };
+    if let Some(simulator) = &simulator {
+        point_at(&mut config, simulator);
+    }
+    let app = match App::bind(config).await {
+        Ok(app) => app,
+        Err(error) => {
+            complain(format_args!("vbc-proxy: {error}"));
+            return exit_of(&error);
+        }
+    };
+    if let Some(simulator) = &simulator {
+        simulate::announce(simulator);
+    }
+    let admin = app.admin_address().map_or_else(|| "off".to_owned(), url_of);
+    say(format_args!("vbc-proxy listening on {} (admin {admin})", url_of(app.address())));
+    match app.run(signals.first_of_two()).await {
+        Ok(Ended::Drained) => Exit::Done,
+        Ok(Ended::CutShort) => Exit::Failed,
+        Err(error) => {
+            complain(format_args!("vbc-proxy: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Makes the simulator the upstream and the authorization server.
+fn point_at(config: &mut Config, simulator: &Simulator) {
+    let authority = Authority::try_from(simulator.address().to_string());
+    let token_url = Url::parse(&format!("{}/token", simulator.url()));
+    if let (Ok(authority), Ok(token_url)) = (authority, token_url) {
+        config.upstream.url = Origin { tls: false, authority };
+        config.oauth.token_url = token_url;
+    }
+}
+
+fn url_of(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Bind { .. } | StartError::Store(_) => Exit::Unavailable,
+        StartError::Tls(_) | StartError::TokenClient(_) => Exit::Config,
+        StartError::Thread(_) => Exit::Failed,
+    }
+}
+
+/// Going through an egress proxy is a decision for the configuration, not for a variable that happens to be set.
+fn say_ignored_proxies() {
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        if std::env::var_os(name).is_some() {
+            tracing::warn!(variable = name, "this variable is ignored: upstream and token endpoint are reached directly");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `vbc-proxy status`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{ConfigArgs, Exit, complain, say};
+use crate::admin::{CredentialStatus, Status as Report};
+use crate::clock::{Clock, Timestamp};
+
+/// How long an answer on this machine may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// Show the state of a running proxy
+///
+/// Asks the admin listener. Exits with 0 when every credential has a usable token, 1 when not, 69 when nothing answers:
+/// fit for a health check.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print the JSON as it came
+    #[arg(long)]
+    json: bool,
+    /// Ask a running simulator's control plane instead whether it is up
+    #[arg(long, conflicts_with = "json")]
+    simulator: bool,
+}
+
+impl Status {
+    pub(crate) fn run(&self) -> Exit {
+        // Secrets are not needed to ask, and may not be there where one asks from.
+        let config = match self.config.load(true) {
+            Ok(loaded) => loaded.config,
+            Err(exit) => return exit,
+        };
+        let (address, path) = match (self.simulator, config.admin.address) {
+            (true, _) => (config.simulator.control, "/__sim/health"),
+            (false, Some(address)) => (address, "/status.json"),
+            (false, None) => {
+                complain("vbc-proxy: the admin listener is off (admin.address), so there is nobody to ask");
+                return Exit::Unavailable;
+            }
+        };
+        let answer = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| runtime.block_on(ask(address, path)));
+        match answer {
+            Ok(body) if self.simulator => {
+                say(format_args!("simulator: {}", String::from_utf8_lossy(&body).trim_end()));
+                Exit::Done
+            }
+            Ok(body) => self.show(&body),
+            Err(error) => {
+                complain(format_args!("vbc-proxy: nothing answers on http://{address}{path}: {error:#}; is it running?"));
+                Exit::Unavailable
+            }
+        }
+    }
+
+    fn show(&self, body: &[u8]) -> Exit {
+        let report: Report = match serde_json::from_slice(body) {
+            Ok(report) => report,
+            Err(error) => {
+                complain(format_args!("vbc-proxy: the answer is not a status ({error}); is it another program?"));
+                return Exit::Unavailable;
+            }
+        };
+        if self.json {
+            say(String::from_utf8_lossy(body));
+        } else {
+            say(describe(&report, Clock::system().now()));
+        }
+        if report.ready { Exit::Done } else { Exit::Failed }
+    }
+}
+
+/// One GET on this machine. The command line has a small client of its own; reqwest is the token endpoint's.
+async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
+    let exchange = async {
+        let stream = TcpStream::connect(reachable(address)).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request =
+            Request::get(path).header(header::HOST, address.to_string()).body(Empty::<Bytes>::new())?;
+        let response = sender.send_request(request).await?;
+        anyhow::ensure!(response.status() == StatusCode::OK, "it answered {}", response.status());
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
+    };
+    tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| anyhow::anyhow!("no answer in {PATIENCE:?}"))?
+}
+
+/// A listener on every address is asked on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn describe(report: &Report, now: Timestamp) -> String {
+    let ready = if report.ready { "ready" } else { "NOT READY" };
+    let mut lines = vec![
+        format!("vbc-proxy {} on {}: {ready}", report.version, report.listen),
+        format!("upstream     {}", report.upstream),
+        format!("started      {:.0}, {} ago", report.started, span(report.started, now)),
+        format!("connections  {}", report.connections),
+    ];
+    for credential in &report.credentials {
+        lines.push(String::new());
+        lines.extend(describe_credential(credential, now));
+    }
+    lines.join("\n")
+}
+
+fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![format!("credential {}", credential.name)];
+    lines.push(match credential.expires_at {
+        Some(at) if credential.usable => {
+            format!("  token      usable for {}, until {at:.0} (revision {})", span(now, at), credential.revision)
+        }
+        Some(at) => format!("  token      NOT USABLE, ended {at:.0}"),
+        None => "  token      NONE".to_owned(),
+    });
+    if let Some(at) = credential.next_attempt {
+        lines.push(format!("  refresh    in {}, at {at:.0}", span(now, at)));
+    }
+    lines.push(format!("  exchanges  {} with the token endpoint", credential.exchanges));
+    if credential.brake {
+        lines.push("  brake      ON: logins are held back, so as not to lock the account".to_owned());
+    }
+    if credential.login_needed {
+        lines.push("  login      NEEDED".to_owned());
+    }
+    if credential.unsaved {
+        lines.push("  store      UNSAVED: the latest token set is only in memory".to_owned());
+    }
+    if let Some(trouble) = &credential.trouble {
+        lines.push(format!("  trouble    {trouble}"));
+    }
+    lines
+}
+
+/// `3h 20m`, `45s`: as exact as one wants to read it.
+fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = crate::clock::until(from, to).as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_as_exact_as_one_wants_to_read_them() {
+        let after = |seconds| span(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap());
+        assert_eq!([after(5), after(65), after(3700), after(90_000)], ["5s", "1m 5s", "1h 1m", "1d 1h"]);
+    }
+}
