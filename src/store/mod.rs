@@ -3,13 +3,23 @@
 //! A store keeps one [`Record`] a credential identity. It is written before a token set is used, so that the store
 //! is never older than what the proxy sends, but for the length of one write.
 
+#[cfg(test)]
+mod contract;
+mod file;
+mod memory;
+mod wire;
+
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::oauth::TokenSet;
+
+pub use file::FileStore;
+pub use memory::MemoryStore;
 
 /// A future that a store hands out: stores are chosen at run time, so their futures are boxed.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -102,6 +112,19 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Replaces the record of revision `expected` by `record` (compare-and-set); durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the stored revision is not `expected`; then nothing was written.
+    /// [`StoreError::Conflict`] when the stored revision is not `expected`; then nothing was written. After
+    /// [`StoreError::Io`] the same swap may be tried again, also with a newer record.
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
+}
+
+/// A store chosen at run time, shared by all credentials.
+pub type SharedStore = Arc<dyn TokenStore>;
+
+/// Refuses a record whose revision is not above the one it replaces: it would let a late writer pass for a new one.
+fn follows(expected: u64, record: &Record) -> Result<(), StoreError> {
+    if record.revision > expected {
+        return Ok(());
+    }
+    let what = format!("storing revision {} over revision {expected}", record.revision);
+    Err(StoreError::Io { what, source: std::io::ErrorKind::InvalidInput.into() })
 }

@@ -1,0 +1,119 @@
+//! What every store does. A new store runs [`every_store_rule`] in its tests.
+
+use std::sync::Arc;
+
+use super::{BrakeRecord, FileStore, Key, MemoryStore, Record, SharedStore, StoreError, TokenStore};
+use crate::clock::Timestamp;
+use crate::oauth::TokenSet;
+use crate::secret::Secret;
+
+pub(super) fn key(credential: &str, identity: &str) -> Key {
+    Key { credential: credential.to_owned(), identity: identity.to_owned() }
+}
+
+/// A record with every field set, different for each revision.
+pub(super) fn full_record(revision: u64) -> Record {
+    let at = |seconds: i64| Timestamp::new(1_790_000_000 + seconds, 123_456_789).unwrap();
+    Record {
+        revision,
+        tokens: Some(TokenSet {
+            access_token: Secret::new(format!("token-access-{revision}")),
+            refresh_token: Some(Secret::new(format!("token-refresh-{revision}"))),
+            issued_at: at(0),
+            expires_at: at(86_400),
+            scope: Some("openid".to_owned()),
+        }),
+        brake: BrakeRecord {
+            refused: Some("0badc0de".to_owned()),
+            spent_seed: Some("5eed".to_owned()),
+            locked_until: Some(at(2100)),
+            unresolved: 2,
+            last_attempt: Some(at(-7)),
+        },
+    }
+}
+
+pub(super) async fn every_store_rule(store: SharedStore) {
+    loads_what_was_swapped(&*store).await;
+    refuses_a_stale_writer(&*store).await;
+    keeps_identities_apart(&*store).await;
+    takes_unusual_names(&*store).await;
+    lets_one_of_many_writers_win(store).await;
+}
+
+async fn loads_what_was_swapped(store: &dyn TokenStore) {
+    let key = key("default", "aaaaaaaaaaaaaaaa");
+    assert_eq!(store.load(&key).await.unwrap(), Record::default());
+    store.swap(&key, 0, &full_record(1)).await.unwrap();
+    assert_eq!(store.load(&key).await.unwrap(), full_record(1));
+
+    // The brake outlives the tokens.
+    let braked = Record { revision: 2, tokens: None, ..full_record(2) };
+    store.swap(&key, 1, &braked).await.unwrap();
+    assert_eq!(store.load(&key).await.unwrap(), braked);
+}
+
+async fn refuses_a_stale_writer(store: &dyn TokenStore) {
+    let key = key("stale", "aaaaaaaaaaaaaaaa");
+    let conflict = store.swap(&key, 4, &full_record(5)).await.unwrap_err();
+    assert!(matches!(conflict, StoreError::Conflict { expected: 4, found: 0 }), "{conflict}");
+    store.swap(&key, 0, &full_record(3)).await.unwrap();
+    for expected in [0, 2, 4] {
+        let conflict = store.swap(&key, expected, &full_record(9)).await.unwrap_err();
+        assert!(matches!(conflict, StoreError::Conflict { found: 3, .. }), "{conflict}");
+    }
+    // A revision that does not rise is refused, whatever is stored.
+    assert!(matches!(store.swap(&key, 3, &full_record(3)).await, Err(StoreError::Io { .. })));
+    assert_eq!(store.load(&key).await.unwrap(), full_record(3));
+}
+
+async fn keeps_identities_apart(store: &dyn TokenStore) {
+    let (one, two) = (key("moved", "bbbbbbbb00000000"), key("moved", "cccccccc00000000"));
+    store.swap(&one, 0, &full_record(1)).await.unwrap();
+    assert_eq!(store.load(&two).await.unwrap(), Record::default());
+    store.swap(&two, 0, &full_record(8)).await.unwrap();
+    assert_eq!(store.load(&one).await.unwrap(), full_record(1));
+}
+
+async fn takes_unusual_names(store: &dyn TokenStore) {
+    let long = "x".repeat(300);
+    let names =
+        ["", ".", "..", "../up", "a/b", "a.b", "a%2Eb", "a b\n", "Ünïcödé", ".lock", &long, &long[1..]];
+    for (n, name) in (1..).zip(names) {
+        store.swap(&key(name, "same identity"), 0, &full_record(n)).await.unwrap();
+    }
+    for (n, name) in (1..).zip(names) {
+        assert_eq!(store.load(&key(name, "same identity")).await.unwrap(), full_record(n), "{name}");
+    }
+}
+
+async fn lets_one_of_many_writers_win(store: SharedStore) {
+    let race = key("race", "aaaaaaaaaaaaaaaa");
+    let writers: Vec<_> = (1..=16)
+        .map(|revision| {
+            let (store, race) = (Arc::clone(&store), race.clone());
+            tokio::spawn(async move { store.swap(&race, 0, &full_record(revision)).await })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for (revision, writer) in (1..).zip(writers) {
+        match writer.await.unwrap() {
+            Ok(()) => won.push(revision),
+            Err(StoreError::Conflict { expected: 0, .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(won.len(), 1);
+    assert_eq!(store.load(&race).await.unwrap(), full_record(won[0]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_store_keeps_the_rules() {
+    every_store_rule(Arc::new(MemoryStore::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_file_store_keeps_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    every_store_rule(Arc::new(FileStore::open(directory.path().join("tokens")).unwrap())).await;
+}

@@ -1,0 +1,210 @@
+//! What the file store does beyond the contract.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::contract::{full_record, key};
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn default_key() -> Key {
+    key("default", "0123456789abcdef0123456789abcdef")
+}
+
+const DEFAULT_FILE: &str = "default.01234567.json";
+
+#[tokio::test]
+async fn the_directory_and_the_files_are_for_the_owner_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("state/tokens");
+    let store = FileStore::open(&directory).unwrap();
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+    assert_eq!(mode(&directory), 0o700);
+    let mut names: Vec<_> =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [LOCK, DEFAULT_FILE]);
+    for name in names {
+        assert_eq!(mode(&directory.join(name)), 0o600);
+    }
+}
+
+#[tokio::test]
+async fn a_reopened_store_reads_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+    store.swap(&default_key(), 1, &full_record(2)).await.unwrap();
+    drop(store);
+    let store = FileStore::open(directory.path()).unwrap();
+    // Without a load before it: the revision is read from the disk at first use.
+    let conflict = store.swap(&default_key(), 1, &full_record(3)).await.unwrap_err();
+    assert!(matches!(conflict, StoreError::Conflict { expected: 1, found: 2 }), "{conflict}");
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(2));
+}
+
+#[test]
+fn a_second_store_on_the_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = FileStore::open(directory.path()).unwrap();
+    let refused = FileStore::open(directory.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
+    drop(first);
+    FileStore::open(directory.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_reported_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(DEFAULT_FILE);
+    let content = r#"{"format": 1, "tokens": {"access_token": "token-precious""#;
+    fs::write(&path, content).unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+
+    let loaded = store.load(&default_key()).await.unwrap_err();
+    let swapped = store.swap(&default_key(), 0, &full_record(1)).await.unwrap_err();
+    for error in [loaded, swapped] {
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(path.to_str().unwrap()) && !text.contains("precious"), "{text}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), content);
+
+    // Moved away, as the message says, the store works without a restart.
+    fs::rename(&path, directory.path().join("aside")).unwrap();
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_of_another_identity_is_never_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+    // The same file name, and another identity behind it.
+    let twin = key("default", "01234567ffffffffffffffffffffffff");
+    assert!(matches!(store.load(&twin).await, Err(StoreError::Damaged { .. })));
+    assert!(matches!(store.swap(&twin, 0, &full_record(1)).await, Err(StoreError::Damaged { .. })));
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
+}
+
+#[tokio::test]
+async fn leftovers_of_a_crash_are_removed_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let ours = directory.path().join(".vbc-proxy-AbC123.tmp");
+    let others = [directory.path().join("notes.tmp"), directory.path().join(".vbc-proxy-rc")];
+    fs::write(&ours, "half a rec").unwrap();
+    for other in &others {
+        fs::write(other, "").unwrap();
+    }
+    let store = FileStore::open(directory.path()).unwrap();
+    assert!(!ours.exists());
+    assert!(others.iter().all(|other| other.exists()));
+    assert_eq!(store.load(&default_key()).await.unwrap(), Record::default());
+}
+
+#[tokio::test]
+async fn a_reader_never_sees_half_a_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+    let path = directory.path().join(DEFAULT_FILE);
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = std::thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            let mut newest = 0;
+            while !done.load(Ordering::Acquire) {
+                let record = wire::decode(&default_key(), &fs::read(&path).unwrap()).unwrap();
+                assert!(record.revision >= newest);
+                newest = record.revision;
+            }
+        }
+    });
+    for revision in 1..40 {
+        store.swap(&default_key(), revision, &full_record(revision + 1)).await.unwrap();
+    }
+    done.store(true, Ordering::Release);
+    reader.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_write_says_where_and_can_be_tried_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("tokens");
+    let store = FileStore::open(&directory).unwrap();
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+    // Even root cannot create a file in a directory that is gone.
+    fs::rename(&directory, parent.path().join("away")).unwrap();
+    let error = store.swap(&default_key(), 1, &full_record(2)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert!(error.to_string().contains(directory.to_str().unwrap()), "{error}");
+    assert!(!format!("{error:?}").contains("token-"), "{error:?}");
+
+    fs::rename(parent.path().join("away"), &directory).unwrap();
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
+    store.swap(&default_key(), 1, &full_record(3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_deleted_under_us_comes_back_with_the_next_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+    fs::remove_file(directory.path().join(DEFAULT_FILE)).unwrap();
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
+    store.swap(&default_key(), 1, &full_record(2)).await.unwrap();
+    assert!(directory.path().join(DEFAULT_FILE).exists());
+}
+
+#[test]
+fn a_write_that_may_not_have_lasted_can_be_repeated_from_either_revision() {
+    let mut slot = Slot { record: full_record(5), unconfirmed_over: Some(4) };
+    assert!(slot.admits(4) && slot.admits(5) && !slot.admits(3));
+    slot.unconfirmed_over = None;
+    assert!(!slot.admits(4) && slot.admits(5));
+}
+
+#[test]
+fn a_directory_that_others_can_use_is_closed_or_refused() {
+    // Ours alone: closed.
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(DEFAULT_FILE), "").unwrap();
+    set_mode(directory.path(), 0o777);
+    drop(FileStore::open(directory.path()).unwrap());
+    assert_eq!(mode(directory.path()), 0o700);
+
+    // Shared with other things: never changed, and refused when others may write.
+    fs::write(directory.path().join("proxy.toml"), "").unwrap();
+    set_mode(directory.path(), 0o755);
+    drop(FileStore::open(directory.path()).unwrap());
+    assert_eq!(mode(directory.path()), 0o755);
+    set_mode(directory.path(), 0o775);
+    let refused = FileStore::open(directory.path()).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Io { source, .. } if source.to_string().contains("0775")),
+        "{refused:?}"
+    );
+    assert_eq!(mode(directory.path()), 0o775);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_directory_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert!(matches!(FileStore::open(file.path()), Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn file_names_are_plain() {
+    assert_eq!(file_name(&default_key()), DEFAULT_FILE);
+    for credential in ["../../etc/passwd", "", &"é".repeat(200)] {
+        let name = file_name(&key(credential, "not hexadecimal"));
+        assert!(name.len() < 200 && !name.starts_with('.'), "{name}");
+        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"%-_~.".contains(&b)), "{name}");
+    }
+}
