@@ -10,3 +10,5 @@ pub mod oauth;
 pub mod store;
 
 pub mod server;
+
+pub mod simulator;
