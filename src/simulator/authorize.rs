@@ -5,10 +5,11 @@ use http::header::LOCATION;
 
 use super::answer::{Answer, empty, set, text};
 use super::identity::{check_login, login_name, scopes};
+use super::jwt;
 use super::request::{Arrived, Form};
 use super::rows::Row;
 use super::state::{Code, State, same};
-use super::tokens::{self, Owner};
+use super::tokens::Owner;
 use crate::clock::{Timestamp, after};
 
 pub(super) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
@@ -55,7 +56,7 @@ pub(super) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> An
     let challenge = query
         .value("code_challenge")
         .map(|challenge| (challenge.to_owned(), query.value("code_challenge_method") == Some("S256")));
-    let code = tokens::code();
+    let code = uuid::Uuid::new_v4().to_string();
     let issued = Code {
         client: query.value("client_id").unwrap_or_default().to_owned(),
         user: user.to_string(),
@@ -85,7 +86,7 @@ pub(super) fn redeem(state: &mut State, form: &Form, client: &str, now: Timestam
     }
     if let Some((challenge, hashed)) = &code.challenge {
         let verifier = form.value("code_verifier").unwrap_or_default();
-        let verifier = if *hashed { tokens::challenge(verifier) } else { verifier.to_owned() };
+        let verifier = if *hashed { jwt::challenge(verifier) } else { verifier.to_owned() };
         if !same(challenge, &verifier) {
             return Err(Row::VerifierMismatch);
         }

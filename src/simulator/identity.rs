@@ -9,15 +9,16 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, empty, json as json_answer, ordered, set};
 use super::authorize;
+use super::jwt;
 use super::request::{Arrived, Endpoint, Form};
 use super::rows::Row;
 use super::state::{Attempt, State, same};
-use super::tokens::{self, Owner, Refused};
+use super::tokens::{Owner, Refused};
 use super::world::TENANT;
 use crate::clock::Timestamp;
 
 /// Grants the server knows; an application may use those ticked for it.
-const KNOWN_GRANTS: &[&str] = &[
+pub(super) const KNOWN_GRANTS: &[&str] = &[
     "password",
     "refresh_token",
     "authorization_code",
@@ -215,7 +216,7 @@ fn issued(state: &State, row: usize, now: Timestamp) -> Answer {
     }
     members.insert("scope".into(), Value::from(&*pair.owner.scopes));
     if pair.owner.scopes.split(' ').any(|scope| scope == "openid") {
-        members.insert("id_token".into(), tokens::id_token(&pair, now).into());
+        members.insert("id_token".into(), jwt::id_token(&pair, now).into());
     }
     members.insert("token_type".into(), "Bearer".into());
     members.insert("expires_in".into(), pair.expires_in.into());

@@ -29,10 +29,12 @@ mod fault;
 mod gateway;
 mod identity;
 mod journal;
+mod jwt;
 mod options;
 mod random;
 mod request;
 mod rows;
+mod seed;
 mod serve;
 mod state;
 mod tokens;
@@ -225,3 +227,6 @@ fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let mut sockets = server::bind(address, 1)?;
     sockets.pop().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
+
+#[cfg(test)]
+mod tests;

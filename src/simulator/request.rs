@@ -124,7 +124,7 @@ impl Body {
                 data.extend_from_slice(&chunk);
             }
         }
-        Some(Self { data: data.freeze(), length, sha256: super::tokens::sha256(hash), too_long: false })
+        Some(Self { data: data.freeze(), length, sha256: super::jwt::sha256(hash), too_long: false })
     }
 }
 

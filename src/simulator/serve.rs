@@ -139,7 +139,10 @@ impl Front {
         };
         let Plan { delay, fate, lose } = plan;
         match fate {
-            Fate::Reset => return Err(Abort),
+            Fate::Reset => {
+                tokio::time::sleep(delay).await;
+                return Err(Abort);
+            }
             Fate::Answer(fault) => {
                 tokio::time::sleep(delay).await;
                 let now = core.options.clock.now();
@@ -177,10 +180,10 @@ async fn execute_later(
     receiver.await.map_err(|_| Abort)
 }
 
-/// The journal must not repeat what was sent as a grant in error.
+/// The journal must not repeat a secret that was sent as a grant in error.
 fn known_grant(grant: &str) -> String {
-    let plain = grant.len() <= 64 && grant.chars().all(|c| c.is_ascii_lowercase() || "_:-".contains(c));
-    if plain { grant.to_owned() } else { "[unknown]".to_owned() }
+    let known = identity::KNOWN_GRANTS.contains(&grant);
+    if known { grant.to_owned() } else { "[unknown]".to_owned() }
 }
 
 /// Counts a token request while it is under way.

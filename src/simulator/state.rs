@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) policy: Policy,
     pub(super) quota: Option<u32>,
     /// Requests in the current minute, by client and user.
-    pub(super) windows: HashMap<(Arc<str>, Option<Arc<str>>), (i64, u32)>,
+    pub(super) windows: HashMap<Consumer, (i64, u32)>,
     pub(super) faults: Faults,
     pub(super) stats: Stats,
     pub(super) journal: Journal,
@@ -36,6 +36,9 @@ pub(super) struct State {
     token_requests_now: u64,
     advanced: SignedDuration,
 }
+
+/// A client and the user it acts for.
+type Consumer = (Arc<str>, Option<Arc<str>>);
 
 /// An authorization code and what became of it.
 pub(super) struct Code {

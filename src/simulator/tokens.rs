@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use serde_json::json;
-
+use super::jwt;
 use super::options::{Lifetimes, Mode, OldAccess, TokenFormat};
 use crate::clock::{Timestamp, after, until};
-use crate::secret::{Secret, fingerprint, hex};
+use crate::secret::{Secret, fingerprint};
 
 /// One set for one client, user and scope set; the order of scopes does not matter.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -281,7 +278,7 @@ impl Tokens {
         let expires = after(now, policy.lifetimes.access);
         let access = match policy.format {
             TokenFormat::Uuid => uuid::Uuid::new_v4().to_string(),
-            TokenFormat::Jwt => jwt(&owner, now, expires),
+            TokenFormat::Jwt => jwt::access(&owner, now, expires),
         };
         self.by_access.insert(access.clone(), index);
         self.latest.insert(owner.clone(), index);
@@ -310,65 +307,6 @@ impl Tokens {
 #[derive(Debug)]
 pub(super) struct OtherClient;
 
-/// What looks like an RS256 token; its signature is noise.
-fn jwt(owner: &Owner, now: Timestamp, expires: Timestamp) -> String {
-    let subject = owner.user.as_deref().unwrap_or(&owner.client);
-    signed(&json!({
-        "sub": subject,
-        "aut": if owner.user.is_some() { "APPLICATION_USER" } else { "APPLICATION" },
-        "aud": &*owner.client,
-        "azp": &*owner.client,
-        "scope": &*owner.scopes,
-        "iss": "https://apimanager.auth.prod.vonagenetworks.net:443/oauth2/token",
-        "exp": expires.as_second(),
-        "iat": now.as_second(),
-        "nbf": now.as_second(),
-        "jti": uuid::Uuid::new_v4().to_string(),
-        "eAuthStatus": true,
-    }))
-}
-
-/// The ID token that comes with `openid`.
-pub(super) fn id_token(pair: &Pair<'_>, now: Timestamp) -> String {
-    let exp = now.as_second().saturating_add_unsigned(pair.expires_in);
-    signed(&json!({
-        "sub": pair.owner.user.as_deref().unwrap_or(&pair.owner.client),
-        "aud": [&*pair.owner.client],
-        "azp": &*pair.owner.client,
-        "amr": ["password"],
-        "at_hash": &fingerprint(&[pair.access.expose()])[..22],
-        "iss": "https://apimanager.auth.prod.vonagenetworks.net:443/oauth2/token",
-        "exp": exp,
-        "iat": now.as_second(),
-    }))
-}
-
-fn signed(claims: &serde_json::Value) -> String {
-    const KID: &str = "Mzg1NzYyNTMxOGY1NTM1MGQ0OGVlMTg3NWEyYjdiYWQ4MWI1MzhkZg";
-    let header = json!({ "x5t": KID, "kid": format!("{KID}_RS256"), "alg": "RS256" });
-    let mut signature = [0u8; 256];
-    // Noise is all that is needed here: uniqueness comes from the claims.
-    let _ = aws_lc_rs::rand::fill(&mut signature);
-    let parts = [header.to_string().as_bytes(), claims.to_string().as_bytes(), &signature]
-        .map(|part| BASE64.encode(part));
-    parts.join(".")
-}
-
-/// An authorization code.
-pub(super) fn code() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
-/// What the PKCE verifier must hash to.
-pub(super) fn challenge(verifier: &str) -> String {
-    BASE64.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes()))
-}
-
-/// SHA-256 in hexadecimal.
-pub(super) fn sha256(context: aws_lc_rs::digest::Context) -> String {
-    hex(context.finish().as_ref())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,16 +326,16 @@ mod tests {
         Owner { client: "c".into(), user: Some("u".into()), scopes: "openid".into() }
     }
 
-    fn values(tokens: &Tokens, row: usize, now: Timestamp) -> (String, String, u64) {
+    /// Access token, refresh token, and how long the first lives.
+    type Values = (String, String, u64);
+
+    fn values(tokens: &Tokens, row: usize, now: Timestamp) -> Values {
         let pair = tokens.pair(row, now);
         let refresh = pair.refresh.map(|secret| secret.expose().to_owned()).unwrap_or_default();
         (pair.access.expose().to_owned(), refresh, pair.expires_in)
     }
 
-    fn two_logins(
-        mode: Mode,
-        between: u64,
-    ) -> (Tokens, (String, String, u64), (String, String, u64), Timestamp) {
+    fn two_logins(mode: Mode, between: u64) -> (Tokens, Values, Values, Timestamp) {
         let mut tokens = Tokens::default();
         let first = tokens.issue(owner(), true, policy(mode), NOW);
         let first = values(&tokens, first, NOW);
