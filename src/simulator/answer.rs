@@ -1,0 +1,115 @@
+//! Answers: bodies with or without a length, JSON with its members in order.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use serde_json::Value;
+
+pub(super) type Answer = Response<Payload>;
+
+/// A body that is all there; sent in chunks where the service does so.
+#[derive(Default)]
+pub(super) struct Payload {
+    data: Bytes,
+    chunked: bool,
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = std::mem::take(&mut self.data);
+        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.chunked { SizeHint::default() } else { SizeHint::with_exact(self.data.len() as u64) }
+    }
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: u16) -> Answer {
+    answer(status, None, Bytes::new())
+}
+
+/// A JSON answer.
+pub(super) fn json(status: u16, value: &Value) -> Answer {
+    answer(status, Some("application/json"), Bytes::from(value.to_string()))
+}
+
+/// A JSON object whose members keep this order, as the service writes its errors.
+pub(super) fn ordered(status: u16, members: &[(&str, &str)]) -> Answer {
+    let mut text = String::from("{");
+    for (index, (name, value)) in members.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&Value::from(*name).to_string());
+        text.push(':');
+        text.push_str(&Value::from(*value).to_string());
+    }
+    text.push('}');
+    answer(status, Some("application/json"), Bytes::from(text))
+}
+
+/// A plain text answer.
+pub(super) fn text(status: u16, content_type: &str, text: impl Into<String>) -> Answer {
+    answer(status, Some(content_type), Bytes::from(text.into()))
+}
+
+fn answer(status: u16, content_type: Option<&str>, data: Bytes) -> Answer {
+    let mut answer = Response::new(Payload { data, chunked: false });
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(value) = content_type {
+        set(&mut answer, CONTENT_TYPE, value);
+    }
+    answer
+}
+
+/// Sets a header; a value that cannot be one is left out.
+pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// Sends a body without its length, as the gateway does.
+pub(super) fn chunk(answer: &mut Answer) {
+    let body = answer.body_mut();
+    body.chunked = !body.data.is_empty();
+}
+
+/// An HTTP date (RFC 9110, IMF-fixdate).
+pub(super) fn http_date(at: crate::clock::Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_imf_fixdates() {
+        let at: crate::clock::Timestamp = "2026-09-05T16:00:00Z".parse().unwrap();
+        assert_eq!(http_date(at), "Sat, 05 Sep 2026 16:00:00 GMT");
+    }
+
+    #[test]
+    fn members_keep_their_order_and_are_escaped() {
+        let answer = ordered(400, &[("z", "a\"b"), ("a", "1")]);
+        assert_eq!(answer.body().data, r#"{"z":"a\"b","a":"1"}"#);
+    }
+}

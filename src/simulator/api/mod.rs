@@ -1,0 +1,179 @@
+//! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
+
+mod provisioning;
+mod telephony;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::state::State;
+use super::tokens::Owner;
+use super::world::{Account, Login};
+use crate::clock::Timestamp;
+
+const SUITES: &[&Suite] = &[&provisioning::SUITE, &telephony::SUITE];
+
+/// One API of the service.
+pub(super) struct Suite {
+    /// Its segment under `/t/vbc.prod/`, and what applications subscribe to.
+    pub(super) context: &'static str,
+    /// The version segment that may follow.
+    version: &'static str,
+    routes: &'static [Route],
+    /// Whether the backend knows the user behind a token.
+    pub(super) admits: fn(&State, &Owner) -> bool,
+    /// Its 401 when it does not.
+    pub(super) refuse: fn() -> Answer,
+}
+
+/// One operation.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    /// Segments separated by slashes; `{}` takes any one.
+    pattern: &'static str,
+    pub(super) run: fn(Call<'_>) -> Answer,
+}
+
+/// A request that passed the gateway.
+pub(super) struct Call<'a> {
+    pub(super) state: &'a mut State,
+    /// The account of the token's user; 0 for a client's own token.
+    pub(super) account: u64,
+    pub(super) owner: &'a Owner,
+    /// What the pattern's `{}` took, as sent.
+    pub(super) parameters: Vec<&'a str>,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    pub(super) body: &'a Bytes,
+    /// What absolute links start with.
+    pub(super) base: &'a str,
+    pub(super) now: Timestamp,
+}
+
+/// The suite of a path, and what follows context and version.
+pub(super) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
+    let rest = path.strip_prefix("/t/vbc.prod/")?;
+    let (context, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let suite = SUITES.iter().find(|suite| suite.context == context)?;
+    let rest = match rest.split_once('/') {
+        Some((version, after)) if version == suite.version => after,
+        _ => rest,
+    };
+    Some((suite, rest))
+}
+
+/// Every route whose pattern fits, whatever its method.
+pub(super) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
+    suite.routes.iter().filter_map(|route| Some((route, fit(route.pattern, path)?))).collect()
+}
+
+fn fit<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let mut taken = Vec::new();
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return Some(taken),
+            (Some("{}"), Some(segment)) if !segment.is_empty() => taken.push(segment),
+            (Some(fixed), Some(segment)) if fixed == segment => {}
+            _ => return None,
+        }
+    }
+}
+
+fn login_of<'a>(state: &'a State, owner: &Owner) -> Option<&'a Login> {
+    state.world.logins.get(&owner.user.as_deref()?.to_lowercase())
+}
+
+pub(super) fn account_of(state: &State, owner: &Owner) -> u64 {
+    login_of(state, owner).map_or(0, |login| login.account)
+}
+
+impl Call<'_> {
+    /// The parameter at a position, percent-decoded.
+    fn parameter(&self, index: usize) -> String {
+        let raw = self.parameters.get(index).copied().unwrap_or_default();
+        percent_encoding::percent_decode_str(raw).decode_utf8_lossy().into_owned()
+    }
+
+    /// The account a path names, if it is the caller's own; `self` always is.
+    fn own_account(&mut self) -> Option<&mut Account> {
+        let named = self.parameter(0);
+        if named != "self" && named != self.account.to_string() {
+            return None;
+        }
+        self.state.world.accounts.get_mut(&self.account)
+    }
+
+    /// A query parameter, decoded.
+    fn query(&self, name: &str) -> Option<String> {
+        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The query without the named parameters, its bytes as they came.
+    fn query_without(&self, names: &[&str]) -> String {
+        let kept = self.query.split('&').filter(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            !pair.is_empty() && !names.contains(&name)
+        });
+        kept.collect::<Vec<_>>().join("&")
+    }
+}
+
+/// A page of a list that is numbered from 1.
+struct Page {
+    number: usize,
+    size: usize,
+    pages: usize,
+    total: usize,
+}
+
+impl Page {
+    fn new(number: usize, size: usize, total: usize) -> Self {
+        Self { number, size, pages: total.div_ceil(size.max(1)), total }
+    }
+
+    fn of<'a, T>(&self, items: &'a [T]) -> &'a [T] {
+        let start = (self.number.saturating_sub(1)).saturating_mul(self.size).min(items.len());
+        &items[start..start.saturating_add(self.size).min(items.len())]
+    }
+}
+
+fn read_json(body: &Bytes) -> Option<Value> {
+    super::gateway::json_body(body).filter(Value::is_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_segment_may_be_left_out() {
+        for path in ["/t/vbc.prod/provisioning/api/accounts/1", "/t/vbc.prod/provisioning/v1/api/accounts/1"]
+        {
+            let (suite, rest) = suite(path).unwrap();
+            assert_eq!((suite.context, rest), ("provisioning", "api/accounts/1"));
+        }
+        assert_eq!(suite("/t/vbc.prod/telephony/v3/cc").unwrap().1, "cc");
+        assert!(suite("/t/vbc.prod/nothing/api").is_none());
+        assert!(suite("/provisioning/api").is_none());
+    }
+
+    #[test]
+    fn patterns_take_raw_segments() {
+        assert_eq!(fit("a/{}/b", "a/x%2Fy/b").unwrap(), ["x%2Fy"]);
+        assert!(fit("a/{}", "a/").is_none());
+        assert!(fit("a/{}", "a/b/c").is_none());
+        assert!(fit("a/{}/c", "a/b").is_none());
+    }
+
+    #[test]
+    fn a_page_beyond_the_end_is_empty() {
+        let items = [1, 2, 3];
+        assert_eq!(Page::new(1, 2, 3).of(&items), [1, 2]);
+        assert_eq!(Page::new(2, 2, 3).of(&items), [3]);
+        assert!(Page::new(usize::MAX, 10, 3).of(&items).is_empty());
+        assert_eq!(Page::new(1, 2, 3).pages, 2);
+    }
+}

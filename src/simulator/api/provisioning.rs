@@ -1,0 +1,257 @@
+//! Provisioning: accounts, locations, extensions and users; read only, HAL.
+
+use serde_json::{Map, Value, json};
+
+use super::{Call, Page, Route, Suite, login_of};
+use crate::simulator::answer::{Answer, json as json_answer};
+use crate::simulator::world::{Account, Address, Extension, Location, User};
+
+pub(super) static SUITE: Suite = Suite {
+    context: "provisioning",
+    version: "v1",
+    routes: &[
+        Route { method: "GET", pattern: "api/accounts/{}", run: account },
+        Route { method: "GET", pattern: "api/accounts/{}/locations", run: locations },
+        Route { method: "GET", pattern: "api/accounts/{}/locations/{}", run: location },
+        Route { method: "GET", pattern: "api/accounts/{}/extensions", run: extensions },
+        Route { method: "GET", pattern: "api/accounts/{}/extensions/{}", run: extension },
+        Route { method: "GET", pattern: "api/accounts/{}/users", run: users },
+        Route { method: "GET", pattern: "api/accounts/{}/users/{}", run: user },
+    ],
+    admits: |state, owner| login_of(state, owner).is_some_and(|login| login.roles.provisioning),
+    refuse: || json_answer(401, &json!({ "msg": "missing user data", "status": 401 })),
+};
+
+/// As many as anyone has asked for.
+const LARGEST_PAGE: usize = 10_000;
+
+fn account(mut call: Call<'_>) -> Answer {
+    let Some(account) = call.own_account() else { return not_found("Account not found") };
+    let data = json!({
+        "id": account.id, "name": account.name, "status": "ACTIVE", "address": address(&account.address, false),
+    });
+    one(&call, "data", data)
+}
+
+fn locations(mut call: Call<'_>) -> Answer {
+    let listed = call.own_account().map(|account| account.locations.iter().map(show_location).collect());
+    list(&call, listed)
+}
+
+fn location(mut call: Call<'_>) -> Answer {
+    let id = call.parameter(1);
+    let found = call.own_account().and_then(|account| {
+        account.locations.iter().find(|location| location.id.to_string() == id).map(show_location)
+    });
+    found.map_or_else(|| not_found("Location not found"), |data| one(&call, "data", data))
+}
+
+fn extensions(mut call: Call<'_>) -> Answer {
+    let [location, number, login, email] =
+        ["location_id", "phone_number", "login_name", "email"].map(|name| call.query(name));
+    if location.as_deref().is_some_and(|id| id.parse::<u64>().is_err()) {
+        return validation(vec![("location_id", "must be a number".into())]);
+    }
+    let listed = call.own_account().map(|account| {
+        let fits = |extension: &&Extension| {
+            let user = extension.user.and_then(|user| account.users.get(user));
+            is(location.as_deref(), Some(&extension.location.to_string()))
+                && number.as_ref().is_none_or(|number| extension.dids.contains(number))
+                && is(login.as_deref(), user.map(|user| user.login_name.as_str()))
+                && is(email.as_deref(), user.map(|user| user.email.as_str()))
+        };
+        account.extensions.iter().filter(fits).map(|extension| show_extension(account, extension)).collect()
+    });
+    list(&call, listed)
+}
+
+fn extension(mut call: Call<'_>) -> Answer {
+    let id = call.parameter(1);
+    let found = call.own_account().and_then(|account| {
+        let found = account.extensions.iter().find(|known| known.external_id == id || known.number == id)?;
+        Some(show_extension(account, found))
+    });
+    let Some(found) = found else { return not_found("Extension not found") };
+    let href = format!("{}{}", call.base, call.path);
+    let body = json!({ "_links": { "self": { "href": href } }, "_embedded": { "extension": found } });
+    json_answer(200, &body)
+}
+
+fn users(mut call: Call<'_>) -> Answer {
+    let [first, last, login, email] =
+        ["first_name", "last_name", "login_name", "email"].map(|name| call.query(name));
+    let listed = call.own_account().map(|account| {
+        let fits = |(_, user): &(usize, &User)| {
+            is(first.as_deref(), Some(&user.first_name))
+                && is(last.as_deref(), Some(&user.last_name))
+                && is(login.as_deref(), Some(&user.login_name))
+                && is(email.as_deref(), Some(&user.email))
+        };
+        let users = account.users.iter().enumerate().filter(fits);
+        users.map(|(position, user)| show_user(account, position, user)).collect()
+    });
+    list(&call, listed)
+}
+
+fn user(mut call: Call<'_>) -> Answer {
+    let own = login_of(call.state, call.owner).map(|login| login.user_id.to_string());
+    let id = Some(call.parameter(1)).filter(|id| id != "self").or(own).unwrap_or_default();
+    let found = call.own_account().and_then(|account| {
+        let (position, user) =
+            account.users.iter().enumerate().find(|(_, user)| user.id.to_string() == id)?;
+        Some(show_user(account, position, user))
+    });
+    found.map_or_else(|| not_found("User not found"), |data| one(&call, "data", data))
+}
+
+/// Whether a filter, if given, is met; case does not matter.
+fn is(wanted: Option<&str>, value: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
+}
+
+fn list(call: &Call<'_>, listed: Option<Vec<Value>>) -> Answer {
+    let (number, size) =
+        match (whole(call, "page", 1, usize::MAX), whole(call, "page_size", 10, LARGEST_PAGE)) {
+            (Ok(number), Ok(size)) => (number, size),
+            (number, size) => {
+                return validation(number.err().into_iter().chain(size.err()).collect());
+            }
+        };
+    let Some(listed) = listed else { return not_found("Account not found") };
+    let page = Page::new(number, size, listed.len());
+    let data = page.of(&listed).to_vec();
+    hal(call, &page, "data", Value::Array(data))
+}
+
+/// A whole number of the query that is at least 1, or why it is none.
+fn whole(
+    call: &Call<'_>,
+    name: &'static str,
+    default: usize,
+    most: usize,
+) -> Result<usize, (&'static str, String)> {
+    let Some(value) = call.query(name) else { return Ok(default) };
+    match value.parse() {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        Ok(number) if number > most => Err((name, format!("must be less than or equal to {most}"))),
+        Ok(_) => Err((name, "must be greater than or equal to 1".into())),
+        Err(_) => Err((name, "must be a number".into())),
+    }
+}
+
+fn validation(wrong: Vec<(&'static str, String)>) -> Answer {
+    let wrong: Vec<Value> =
+        wrong.into_iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
+    let instance = uuid::Uuid::new_v4().to_string();
+    let title = "Your request parameters didn't validate.";
+    json_answer(
+        400,
+        &json!({ "status": 400, "title": title, "instance": instance, "invalid_parameters": wrong }),
+    )
+}
+
+fn one(call: &Call<'_>, name: &str, data: Value) -> Answer {
+    let mut links = Map::new();
+    links.insert("self".into(), json!({ "href": format!("{}{}", call.base, call.path) }));
+    json_answer(
+        200,
+        &json!({
+            "page_size": 1, "page": 1, "total_pages": 1, "total_items": 1,
+            "_links": links, "_embedded": { name: data },
+        }),
+    )
+}
+
+fn hal(call: &Call<'_>, page: &Page, name: &str, data: Value) -> Answer {
+    let filters = call.query_without(&["page", "page_size"]);
+    let href = |number: usize| {
+        let separator = if filters.is_empty() { "" } else { "&" };
+        let path = format!("{}{}", call.base, call.path);
+        json!({ "href": format!("{path}?{filters}{separator}page={number}&page_size={}", page.size) })
+    };
+    let last = page.pages.max(1);
+    let mut links = Map::new();
+    links.insert("first".into(), href(1));
+    links.insert("self".into(), href(page.number));
+    links.insert("last".into(), href(last));
+    if page.number > 1 {
+        links.insert("prev".into(), href((page.number - 1).min(last)));
+    }
+    if page.number < last {
+        links.insert("next".into(), href(page.number + 1));
+    }
+    json_answer(
+        200,
+        &json!({
+            "page_size": page.size, "page": page.number, "total_pages": page.pages, "total_items": page.total,
+            "_links": links, "_embedded": { name: data },
+        }),
+    )
+}
+
+fn not_found(what: &str) -> Answer {
+    json_answer(404, &json!({ "msg": what, "status": 404 }))
+}
+
+fn address(address: &Address, time_zone: bool) -> Value {
+    let mut shown = json!({
+        "address_1": address.street, "address_2": "", "city": address.city, "state": address.state,
+        "postal_code": address.postal_code, "country": "US",
+    });
+    if time_zone {
+        shown["time_zone"] = address.time_zone.into();
+    }
+    shown
+}
+
+fn show_location(location: &Location) -> Value {
+    json!({ "id": location.id, "name": location.name, "address": address(&location.address, true) })
+}
+
+fn show_extension(account: &Account, extension: &Extension) -> Value {
+    let user = extension.user.and_then(|user| account.users.get(user)).map(|user| {
+        json!({
+            "email": user.email, "login_name": user.login_name,
+            "first_name": user.first_name, "last_name": user.last_name,
+        })
+    });
+    let dids: Vec<Value> = extension
+        .dids
+        .iter()
+        .map(|number| json!({ "phone_number": number, "custom_tag": extension.label }))
+        .collect();
+    json!({
+        "extension_number": extension.number,
+        "external_id": extension.external_id,
+        "user": user,
+        "location_id": extension.location,
+        "vtt_enabled": extension.voicemail_to_text,
+        "dnd_enabled": extension.do_not_disturb,
+        "caller_id": extension.label,
+        "block_caller_id": false,
+        "dids": dids,
+        "extension_handsets": [{ "handset_name": format!("line1-{}", extension.sip_id), "sip_id": extension.sip_id }],
+    })
+}
+
+fn show_user(account: &Account, position: usize, user: &User) -> Value {
+    let extensions: Vec<Value> = account
+        .extensions
+        .iter()
+        .filter(|extension| extension.user == Some(position))
+        .map(|extension| {
+            let dids: Vec<Value> = extension
+                .dids
+                .iter()
+                .map(|number| json!({ "phone_number": number, "custom_tag": extension.label }))
+                .collect();
+            json!({ "extension_number": extension.number, "dids": dids })
+        })
+        .collect();
+    json!({
+        "id": user.id, "email": user.email, "login_name": user.login_name,
+        "first_name": user.first_name, "last_name": user.last_name,
+        "contact_numbers": [{ "type": "Mobile", "value": user.mobile }],
+        "extensions": extensions,
+    })
+}

@@ -1,0 +1,164 @@
+//! What arrived, in order, for assertions. No secret and no token enters it.
+
+use std::collections::VecDeque;
+
+use http::{HeaderMap, Method};
+
+use super::tokens::Tokens;
+use crate::clock::Timestamp;
+use crate::secret::fingerprint;
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Counts up from 1 at the start and at every reset.
+    pub sequence: u64,
+    /// When its head arrived.
+    pub time: Timestamp,
+    /// Which connection it came on; counts up from 1.
+    pub connection: u64,
+    /// The method.
+    pub method: Method,
+    /// Path and query as sent, but for the values of parameters that carry secrets.
+    pub target: String,
+    /// Names in lower case and values, in the order received. Credentials are replaced by what they are.
+    pub headers: Vec<(String, String)>,
+    /// Bytes of the body; 0 until it has arrived.
+    pub body_length: u64,
+    /// SHA-256 of the body, in hexadecimal; empty until it has arrived.
+    pub body_sha256: String,
+    /// The `grant_type` of a token request.
+    pub grant: Option<String>,
+    /// Which access token it bore: `access-1` is the first one issued.
+    pub token: Option<String>,
+    /// The status answered; `None` while unanswered, and for good when the connection was reset.
+    pub status: Option<u16>,
+}
+
+pub(super) struct Journal {
+    entries: VecDeque<Recorded>,
+    next: u64,
+    limit: usize,
+    /// Tells requests from before a reset from those after it.
+    epoch: u64,
+}
+
+/// A request's place in the journal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    sequence: u64,
+    epoch: u64,
+}
+
+impl Journal {
+    pub(super) fn new(limit: usize, epoch: u64) -> Self {
+        Self { entries: VecDeque::new(), next: 1, limit: limit.max(1), epoch }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) fn add(&mut self, entry: impl FnOnce(u64) -> Recorded) -> Place {
+        let sequence = self.next;
+        self.next += 1;
+        if self.entries.len() == self.limit {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry(sequence));
+        Place { sequence, epoch: self.epoch }
+    }
+
+    /// The entry, unless it was pushed out or belongs to before a reset.
+    pub(super) fn entry(&mut self, place: Place) -> Option<&mut Recorded> {
+        let first = self.entries.front()?.sequence;
+        let index = usize::try_from(place.sequence.checked_sub(first)?).ok()?;
+        (place.epoch == self.epoch).then(|| self.entries.get_mut(index))?
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Recorded> {
+        self.entries.iter()
+    }
+}
+
+/// What an `Authorization` header carried, without carrying it.
+pub(super) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<String>) {
+    let value = String::from_utf8_lossy(value);
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value.as_ref(), ""));
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
+        let name = tokens.name_of(rest);
+        return (format!("{scheme} {name}"), Some(name));
+    }
+    if rest.is_empty() {
+        // A lone word may be a token that lost its scheme.
+        return (format!("[{}]", &fingerprint(&[scheme])[..8]), None);
+    }
+    (format!("{scheme} [redacted]"), None)
+}
+
+/// The headers as they came, with credentials replaced.
+pub(super) fn headers(headers: &HeaderMap, tokens: &Tokens) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let shown = match name.as_str() {
+                "authorization" => credentials(value.as_bytes(), tokens).0,
+                "proxy-authorization" | "cookie" | "x-api-key" | "apikey" | "internal-key" => {
+                    "[redacted]".to_owned()
+                }
+                _ => {
+                    let text = String::from_utf8_lossy(value.as_bytes());
+                    // A token where none belongs.
+                    if text.contains("eyJ") { "[redacted]".to_owned() } else { text.into_owned() }
+                }
+            };
+            (name.as_str().to_owned(), shown)
+        })
+        .collect()
+}
+
+/// The target as it came, with the values of secret parameters replaced.
+pub(super) fn target(target: &str) -> String {
+    const SECRET: &[&str] = &[
+        "access_token",
+        "refresh_token",
+        "id_token",
+        "token",
+        "password",
+        "client_secret",
+        "code",
+        "code_verifier",
+        "assertion",
+        "client_assertion",
+        "apikey",
+    ];
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let shown = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if SECRET.contains(&name.to_ascii_lowercase().as_str()) => {
+            format!("{name}=[redacted]")
+        }
+        _ => pair.to_owned(),
+    });
+    format!("{path}?{}", shown.collect::<Vec<_>>().join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_keep_their_bytes_but_not_their_secrets() {
+        assert_eq!(target("/a%40b?start:gte=x+y&z=%20"), "/a%40b?start:gte=x+y&z=%20");
+        assert_eq!(target("/token?Password=hunter2&a"), "/token?Password=[redacted]&a");
+    }
+
+    #[test]
+    fn credentials_are_named_not_shown() {
+        let tokens = Tokens::default();
+        for value in ["Bearer s3cret-token", "Basic czNjcmV0", "s3cret-token", "bearer  s3cret-token"] {
+            let (shown, _) = credentials(value.as_bytes(), &tokens);
+            assert!(!shown.contains("s3cret") && !shown.contains("czNjcmV0"), "{shown}");
+        }
+    }
+}

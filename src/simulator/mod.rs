@@ -1,0 +1,232 @@
+//! A faithful, scriptable simulator of the VBC service: its identity server, its gateway and its API suites.
+//!
+//! [`Simulator::start`] serves a seeded world on a free loopback port, in the current tokio runtime and without
+//! threads of its own; dropping it ends it. It keeps the service's rules, down to its error bodies, in the order
+//! the service applies them; what is unknown of the service can be switched ([`SimulatorOptions`]), and what can
+//! go wrong can be made to ([`Fault`]). What arrived is remembered ([`Recorded`], [`Stats`]) without a secret.
+//!
+//! A second port is the control plane: `/__sim/health`, `stats`, `requests`, `reset` and `faults`.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use vbc_proxy::simulator::{Fault, Simulator};
+//!
+//! let sim = Simulator::start().await?;
+//! println!("the service is at {}, its switches at {}", sim.url(), sim.control_url());
+//! sim.revoke_all_access();
+//! let _ = sim.inject(Fault::status(503).on("/token").times(2));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It imports nothing of the proxy it is there to test.
+
+mod answer;
+mod api;
+mod authorize;
+mod control;
+mod fault;
+mod gateway;
+mod identity;
+mod journal;
+mod jwt;
+mod options;
+mod random;
+mod request;
+mod rows;
+mod seed;
+mod serve;
+mod state;
+mod tokens;
+mod world;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
+
+pub use fault::{Action, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
+pub use journal::Recorded;
+pub use options::{Identity, Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
+use serve::{Control, Core, Front};
+pub use state::{Outcomes, Stats};
+
+use crate::server::{self, Drain, DrainSignal, Limits};
+
+/// A running simulator. Dropped, it stops: its sockets close, whatever was under way is broken off.
+pub struct Simulator {
+    core: Arc<Core>,
+    address: SocketAddr,
+    control: SocketAddr,
+    listeners: [JoinHandle<()>; 2],
+    connections: Arc<Mutex<JoinSet<()>>>,
+    /// Never begun; connections end by being aborted.
+    _drain: Drain,
+}
+
+impl std::fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulator").field("address", &self.address).field("control", &self.control).finish()
+    }
+}
+
+/// Accepts connections and spawns what drives each; `drive` gets the stream and the connection's number.
+async fn listen<F: Future<Output = ()> + Send + 'static>(
+    listener: std::net::TcpListener,
+    drain: DrainSignal,
+    connections: Arc<Mutex<JoinSet<()>>>,
+    drive: impl Fn(TcpStream, u64) -> F,
+) {
+    let mut count = 0;
+    let accepted = server::accept(listener, drain, |stream, _| {
+        count += 1;
+        let mut connections = connections.lock();
+        while connections.try_join_next().is_some() {}
+        connections.spawn(drive(stream, count));
+    });
+    if let Err(error) = accepted.await {
+        tracing::error!(%error, "the simulator's listener failed");
+    }
+}
+
+impl Simulator {
+    /// Starts one on free loopback ports, with the demo identity and defaults throughout.
+    ///
+    /// # Errors
+    /// When no socket can be bound.
+    pub async fn start() -> io::Result<Self> {
+        Self::bind(SimulatorOptions::default()).await
+    }
+
+    /// Starts one as asked, in the current tokio runtime.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    #[allow(clippy::unused_async, reason = "it must be called in a runtime, and may come to wait")]
+    pub async fn bind(options: SimulatorOptions) -> io::Result<Self> {
+        let front = listener(options.address)?;
+        let control = listener(options.control)?;
+        let (address, control_address) = (front.local_addr()?, control.local_addr()?);
+        let core = Arc::new(Core::new(options));
+        let (drain, signal) = Drain::new();
+        let connections = Arc::new(Mutex::new(JoinSet::new()));
+        let (shared, drain_of_each) = (Arc::clone(&core), signal.clone());
+        let drive_front = move |stream, connection| {
+            let front = Front { core: Arc::clone(&shared), connection };
+            server::connection(stream, Limits::default(), drain_of_each.clone(), front)
+        };
+        let (shared, drain_of_each) = (Arc::clone(&core), signal.clone());
+        let drive_control = move |stream, _| {
+            let control = Control { core: Arc::clone(&shared) };
+            server::connection(stream, Limits::default(), drain_of_each.clone(), control)
+        };
+        let listeners = [
+            tokio::spawn(listen(front, signal.clone(), Arc::clone(&connections), drive_front)),
+            tokio::spawn(listen(control, signal, Arc::clone(&connections), drive_control)),
+        ];
+        Ok(Self { core, address, control: control_address, listeners, connections, _drain: drain })
+    }
+
+    /// Where the API, the token endpoint and the rest of the service are: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where the control plane is.
+    pub fn control_url(&self) -> String {
+        format!("http://{}", self.control)
+    }
+
+    /// The service's socket address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The control plane's socket address.
+    pub fn control_address(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Makes something go wrong; returns the fault's id.
+    ///
+    /// # Errors
+    /// When the fault names a user or a suite that does not exist.
+    pub fn inject(&self, fault: impl Into<Fault>) -> Result<u64, FaultError> {
+        self.core.inject(fault.into())
+    }
+
+    /// Removes a fault on requests; whether there was one of that id. Requests that hang on it are executed.
+    pub fn remove_fault(&self, id: u64) -> bool {
+        self.core.remove_fault(id)
+    }
+
+    /// Removes every fault on requests. What an [`Action`] did stays done.
+    pub fn clear_faults(&self) {
+        self.core.clear_faults();
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.core.state.lock().stats.clone()
+    }
+
+    /// What arrived so far, oldest first, as far as the journal remembers.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.core.state.lock().journal.entries().cloned().collect()
+    }
+
+    /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
+    pub fn reset(&self) {
+        self.core.reset();
+    }
+
+    /// Makes every access token issued so far refused; refresh tokens stay good.
+    pub fn revoke_all_access(&self) {
+        self.core.state.lock().tokens.revoke_all_access();
+    }
+
+    /// Makes every refresh token issued so far refused; access tokens stay good.
+    pub fn revoke_all_refresh(&self) {
+        self.core.state.lock().tokens.revoke_all_refresh();
+    }
+
+    /// Moves the simulator's clock ahead.
+    pub fn advance(&self, by: Duration) {
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        // An action on the clock cannot fail.
+        let _ = self.core.inject(Action::ClockAdvance(by).into());
+    }
+
+    /// Stops, and waits until every socket is closed.
+    pub async fn stop(mut self) {
+        for listener in &mut self.listeners {
+            listener.abort();
+            let _ = listener.await;
+        }
+        let mut connections = std::mem::take(&mut *self.connections.lock());
+        connections.shutdown().await;
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        for listener in &self.listeners {
+            listener.abort();
+        }
+        self.connections.lock().abort_all();
+        self.core.delayed.lock().abort_all();
+    }
+}
+
+fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let mut sockets = server::bind(address, 1)?;
+    sockets.pop().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+#[cfg(test)]
+mod tests;

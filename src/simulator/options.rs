@@ -1,0 +1,184 @@
+//! What a simulator is started with.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::secret::Secret;
+
+/// What a second login with the same client, user and scope does. The service has been seen doing all three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The living pair again, with what is left of its lifetime.
+    #[default]
+    Reuse,
+    /// A new access token with the old refresh token; the old access token is revoked.
+    RenewRevoke,
+    /// A new pair; the old access token stays good.
+    RenewKeep,
+}
+
+/// What happens to the old access token when its refresh token is redeemed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OldAccess {
+    /// Refused at once.
+    #[default]
+    Dead,
+    /// Accepted until it expires.
+    Alive,
+}
+
+/// How access tokens look. Refresh tokens are always UUIDs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenFormat {
+    /// Three parts, about a kilobyte.
+    #[default]
+    Jwt,
+    /// A UUID.
+    Uuid,
+}
+
+/// A word that names no [`Mode`], [`OldAccess`] or [`TokenFormat`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of: {0}")]
+pub struct UnknownWord(&'static str);
+
+impl FromStr for Mode {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "reuse" => Ok(Self::Reuse),
+            "renew_revoke" => Ok(Self::RenewRevoke),
+            "renew_keep" => Ok(Self::RenewKeep),
+            _ => Err(UnknownWord("reuse, renew_revoke, renew_keep")),
+        }
+    }
+}
+
+impl FromStr for OldAccess {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "dead" => Ok(Self::Dead),
+            "alive" => Ok(Self::Alive),
+            _ => Err(UnknownWord("dead, alive")),
+        }
+    }
+}
+
+impl FromStr for TokenFormat {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "jwt" => Ok(Self::Jwt),
+            "uuid" => Ok(Self::Uuid),
+            _ => Err(UnknownWord("jwt, uuid")),
+        }
+    }
+}
+
+/// How long things live.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Access tokens: a day.
+    pub access: Duration,
+    /// Refresh tokens: seven days.
+    pub refresh: Duration,
+    /// Authorization codes: five minutes.
+    pub code: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            access: Duration::from_secs(86_400),
+            refresh: Duration::from_secs(604_800),
+            code: Duration::from_secs(300),
+        }
+    }
+}
+
+/// An application and a user beside the seeded ones: every grant, every suite, every role.
+///
+/// An application or user of that name is replaced; an account that does not exist is made.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The application's consumer key.
+    pub client_id: String,
+    /// The application's consumer secret.
+    pub client_secret: Secret,
+    /// Where `/authorize` may redirect to.
+    pub callback: String,
+    /// The whole user name, with `@vbc.prod`.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+    /// The account the user belongs to.
+    pub account: u64,
+}
+
+impl Identity {
+    /// The demo identity, which every simulator has: `sim-client`, `alice@vbc.prod`, account 12345.
+    pub fn demo() -> Self {
+        Self {
+            client_id: "sim-client".into(),
+            client_secret: "sim-secret".into(),
+            callback: "http://localhost:8081/callback".into(),
+            user: "alice@vbc.prod".into(),
+            password: "sim-password".into(),
+            account: 12345,
+        }
+    }
+}
+
+/// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.
+#[derive(Clone, Debug)]
+pub struct SimulatorOptions {
+    /// Where the API and the token endpoint listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Where the control plane listens; port 0 takes a free one.
+    pub control: SocketAddr,
+    /// The world grows from this; the same seed on the same day gives the same world.
+    pub seed: u64,
+    /// The simulator's time. `clock_advance` moves it together with every clone of it.
+    pub clock: Clock,
+    /// What a second login does.
+    pub mode: Mode,
+    /// What a refresh does to the old access token.
+    pub old_access: OldAccess,
+    /// How access tokens look.
+    pub token_format: TokenFormat,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// Requests a minute an application may make for one user; `None` is no limit. The service's default is 10.
+    pub quota: Option<u32>,
+    /// Absolute links in answers start with this.
+    pub public_base: String,
+    /// Further identities.
+    pub identities: Vec<Identity>,
+    /// How many requests the journal remembers.
+    pub journal: usize,
+}
+
+impl Default for SimulatorOptions {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            control: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            seed: 1,
+            clock: Clock::system(),
+            mode: Mode::default(),
+            old_access: OldAccess::default(),
+            token_format: TokenFormat::default(),
+            lifetimes: Lifetimes::default(),
+            quota: None,
+            public_base: "https://api.vonage.com".into(),
+            identities: Vec::new(),
+            journal: 10_000,
+        }
+    }
+}

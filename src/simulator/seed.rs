@@ -1,0 +1,309 @@
+//! How the world grows from its seed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::SignedDuration;
+
+use super::options::{Identity, SimulatorOptions};
+use super::random::Random;
+use super::world::{
+    Account, Address, App, Call, Device, Extension, Location, Login, Roles, SUITES, TENANT, User, World,
+};
+use crate::clock::Timestamp;
+
+const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
+
+impl World {
+    /// The seeded world. Its past ends at the midnight before `now`.
+    pub(super) fn seeded(options: &SimulatorOptions, now: Timestamp) -> Self {
+        let mut random = Random::new(options.seed);
+        let midnight = now.as_second().div_euclid(86_400) * 86_400;
+        let midnight = Timestamp::from_second(midnight).unwrap_or(now);
+        let mut world = Self { apps: HashMap::new(), logins: HashMap::new(), accounts: BTreeMap::new() };
+        for (id, name, people) in [
+            (12345, "Northwind Traders", 28),
+            (23456, "Contoso Dental Group", 12),
+            (34567, "Fabrikam Logistics", 6),
+        ] {
+            world.accounts.insert(id, Account::seeded(id, name, people, midnight, &mut random));
+        }
+        world.add(&Identity::demo(), midnight, &mut random);
+        // Two logins of the demo account that show what goes wrong, and one of each other account.
+        world.login("erin@vbc.prod", "erin-password", 12345, &mut random).roles.provisioning = false;
+        world.login("sam@vbc.prod", "sam-password", 12345, &mut random).sso = true;
+        world.login("bob@vbc.prod", "bob-password", 23456, &mut random);
+        world.login("carol@vbc.prod", "carol-password", 34567, &mut random);
+        // An application that may do little: one grant, one suite.
+        let limited = App {
+            secret: "limited-secret".into(),
+            grants: vec!["password"],
+            callback: String::new(),
+            subscriptions: BTreeSet::from(["telephony"]),
+        };
+        world.apps.insert("limited-client".into(), limited);
+        for identity in &options.identities {
+            world.add(identity, midnight, &mut random);
+        }
+        world
+    }
+
+    fn add(&mut self, identity: &Identity, midnight: Timestamp, random: &mut Random) {
+        let app = App {
+            secret: identity.client_secret.clone(),
+            grants: GRANTS.to_vec(),
+            callback: identity.callback.clone(),
+            subscriptions: SUITES.iter().copied().collect(),
+        };
+        self.apps.insert(identity.client_id.clone(), app);
+        self.accounts
+            .entry(identity.account)
+            .or_insert_with(|| Account::seeded(identity.account, "Tailspin Toys", 8, midnight, random));
+        self.login(&identity.user, identity.password.expose(), identity.account, random);
+    }
+
+    /// Makes or replaces a login. The account's first user without one becomes its person.
+    fn login(&mut self, name: &str, password: &str, account: u64, random: &mut Random) -> &mut Login {
+        let local = name.strip_suffix(TENANT).unwrap_or(name);
+        let taken: BTreeSet<u64> =
+            self.logins.values().filter(|login| login.name != name).map(|login| login.user_id).collect();
+        let user_id = self.accounts.get_mut(&account).map_or(0, |account| {
+            if let Some(known) = account.users.iter().find(|user| user.login_name == local) {
+                return known.id;
+            }
+            if let Some(free) = account.users.iter_mut().find(|user| !taken.contains(&user.id)) {
+                free.rename(local);
+                return free.id;
+            }
+            let id = 800_000 + random.below(100_000);
+            let mut user = User::seeded(id, random);
+            user.rename(local);
+            account.users.push(user);
+            id
+        });
+        let login = Login {
+            name: name.to_owned(),
+            password: password.into(),
+            account,
+            user_id,
+            roles: Roles { provisioning: true },
+            sso: false,
+            failures: 0,
+            lock: None,
+        };
+        self.logins.entry(name.to_lowercase()).insert_entry(login).into_mut()
+    }
+}
+
+const FIRST: &[&str] = &[
+    "Alice", "Omar", "Priya", "Lucas", "Mei", "Sofia", "Noah", "Amara", "Jonas", "Leila", "Mateo", "Grace",
+    "Hiroshi", "Ines", "Dmitri", "Fatima", "Oliver", "Chloe", "Tariq", "Hannah", "Diego", "Yuki", "Elena",
+    "Samuel", "Nadia", "Victor", "Ruth", "Andre",
+];
+const LAST: &[&str] = &[
+    "Moreau",
+    "Haddad",
+    "Raman",
+    "Silva",
+    "Chen",
+    "Rossi",
+    "Bennett",
+    "Okafor",
+    "Lindqvist",
+    "Farahani",
+    "Garcia",
+    "O'Neill",
+    "Tanaka",
+    "Almeida",
+    "Volkov",
+    "Rahman",
+    "Wright",
+    "Dubois",
+    "Aziz",
+    "Schneider",
+    "Herrera",
+    "Sato",
+    "Popescu",
+    "Adeyemi",
+    "Kowalski",
+    "Petrov",
+    "Goldberg",
+    "Baptiste",
+];
+const STREETS: &[&str] = &["Main Street", "Harbor Road", "Maple Avenue", "Commerce Drive", "Station Street"];
+const CITIES: &[(&str, &str, &str)] = &[
+    ("Holmdel", "NJ", "America/New York"),
+    ("Austin", "TX", "America/Chicago"),
+    ("Denver", "CO", "America/Denver"),
+    ("Seattle", "WA", "America/Los Angeles"),
+];
+
+impl Address {
+    fn seeded(random: &mut Random) -> Self {
+        let (city, state, time_zone) = CITIES[random.below(CITIES.len() as u64) as usize];
+        Self {
+            street: format!("{} {}", 10 + random.below(900), random.pick(STREETS)),
+            city,
+            state,
+            postal_code: format!("{:05}", 7000 + random.below(90_000)),
+            time_zone,
+        }
+    }
+}
+
+impl User {
+    fn seeded(id: u64, random: &mut Random) -> Self {
+        let (first, last) = (random.pick(FIRST), random.pick(LAST));
+        let login = format!("{}{}", first.to_lowercase(), id % 1000);
+        let mail = last.to_lowercase().replace('\'', "");
+        Self {
+            id,
+            first_name: first.into(),
+            last_name: last.into(),
+            email: format!("{}.{mail}@example.com", first.to_lowercase()),
+            login_name: login,
+            mobile: phone(random),
+        }
+    }
+
+    fn rename(&mut self, login: &str) {
+        let first = login.split(['@', '.']).next().unwrap_or(login);
+        let mut letters = first.chars();
+        if let Some(initial) = letters.next() {
+            self.first_name = initial.to_uppercase().chain(letters).collect();
+        }
+        let last = self.last_name.to_lowercase().replace('\'', "");
+        self.email = format!("{}.{last}@example.com", first.to_lowercase());
+        self.login_name = login.to_owned();
+    }
+}
+
+/// A number of the range kept for fiction.
+fn phone(random: &mut Random) -> String {
+    let area = [201, 212, 303, 415, 512, 646][random.below(6) as usize];
+    format!("1{area}55501{:02}", random.below(100))
+}
+
+impl Account {
+    fn seeded(id: u64, name: &str, people: usize, midnight: Timestamp, random: &mut Random) -> Self {
+        let locations: Vec<Location> = (0..2 + people / 12)
+            .map(|n| {
+                let address = Address::seeded(random);
+                let name =
+                    if n == 0 { "Headquarters".into() } else { format!("{} Office {n}", address.city) };
+                Location { id: id * 10 + n as u64, name, address }
+            })
+            .collect();
+        let users: Vec<User> = (0..people).map(|n| User::seeded(id * 100 + 1 + n as u64, random)).collect();
+        let rooms = ["Front Desk", "Conference Room", "Fax"];
+        let extensions = (0..people + rooms.len())
+            .map(|n| {
+                let user = users.get(n);
+                let label = match (user, rooms.get(n.wrapping_sub(people))) {
+                    (Some(user), _) => format!("{} {}", user.first_name, user.last_name),
+                    (None, room) => room.copied().unwrap_or("Lobby").to_owned(),
+                };
+                Extension {
+                    number: (1001 + n).to_string(),
+                    external_id: format!("{id}{}", 1001 + n),
+                    user: user.map(|_| n),
+                    label,
+                    location: locations[random.below(locations.len() as u64) as usize].id,
+                    dids: (0..random.below(3)).map(|_| phone(random)).collect(),
+                    sip_id: format!("VH{}", 1_000_000 + random.below(9_000_000)),
+                    voicemail_to_text: random.chance(0.6),
+                    do_not_disturb: random.chance(0.1),
+                }
+            })
+            .collect::<Vec<_>>();
+        let devices = (0..people)
+            .map(|n| {
+                let last_seen = before(midnight, random.below(3_600));
+                Device {
+                    mac: format!("0004F2{:06X}", random.below(1 << 24)),
+                    ip: format!("10.{}.{}.{}", id % 200, n / 200, 10 + n % 200),
+                    last_seen,
+                    provisioned: before(last_seen, 86_400 + random.below(2_000_000)),
+                }
+            })
+            .collect();
+        let mut account = Self {
+            id,
+            name: name.into(),
+            address: locations.first().map_or_else(|| Address::seeded(random), |at| at.address.clone()),
+            locations,
+            users,
+            extensions,
+            devices,
+            calls: Vec::new(),
+            call_positions: HashMap::new(),
+        };
+        account.remember_calls(people * 3, midnight, random);
+        account
+    }
+
+    fn remember_calls(&mut self, calls: usize, midnight: Timestamp, random: &mut Random) {
+        for n in (0..calls as u64).rev() {
+            let start = before(midnight, 60 + n * 1_700 + random.below(1_500));
+            let seconds = i64::try_from(random.below(900)).unwrap_or(0);
+            let end = start.checked_add(SignedDuration::from_secs(seconds)).ok();
+            let extension =
+                self.extensions[random.below(self.extensions.len() as u64) as usize].number.clone();
+            let outside = phone(random);
+            let inbound = random.chance(0.6);
+            let (from, to) =
+                if inbound { (outside, extension.clone()) } else { (extension.clone(), outside) };
+            let direction = if inbound { "inbound" } else { "outbound" };
+            let mut call = Call::started(random, direction, from, to, extension, start);
+            call.finish(end.unwrap_or(start), if seconds == 0 { "MISSED" } else { "COMPLETED" });
+            self.place(call);
+        }
+    }
+}
+
+fn before(at: Timestamp, seconds: u64) -> Timestamp {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    at.saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(seed: u64) -> World {
+        let options = SimulatorOptions { seed, ..SimulatorOptions::default() };
+        World::seeded(&options, "2026-09-05T16:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_world() {
+        let (one, two, other) = (world(7), world(7), world(8));
+        let calls = |world: &World| -> Vec<String> {
+            world.accounts.values().flat_map(|a| a.calls.iter().map(|c| c.id.clone())).collect()
+        };
+        assert_eq!(calls(&one), calls(&two));
+        assert_ne!(calls(&one), calls(&other));
+    }
+
+    #[test]
+    fn the_demo_identity_is_there() {
+        let world = world(1);
+        let alice = &world.logins["alice@vbc.prod"];
+        let account = &world.accounts[&alice.account];
+        assert_eq!(account.id, 12345);
+        assert!(account.users.len() >= 25);
+        assert!(account.extensions.iter().any(|extension| extension.number == "1001"));
+        let user = account.users.iter().find(|user| user.id == alice.user_id).unwrap();
+        assert_eq!((user.first_name.as_str(), user.login_name.as_str()), ("Alice", "alice"));
+        assert_eq!(world.apps["sim-client"].subscriptions.len(), SUITES.len());
+    }
+
+    #[test]
+    fn a_further_identity_brings_its_account() {
+        let identity =
+            Identity { client_id: "x".into(), user: "x@vbc.prod".into(), account: 9, ..Identity::demo() };
+        let options = SimulatorOptions { identities: vec![identity], ..SimulatorOptions::default() };
+        let world = World::seeded(&options, Timestamp::UNIX_EPOCH);
+        assert_eq!(world.logins["x@vbc.prod"].account, 9);
+        assert_eq!(world.accounts[&9].users[0].login_name, "x");
+    }
+}

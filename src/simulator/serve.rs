@@ -1,0 +1,226 @@
+//! One request from its head to its answer: journal, body, faults, execution.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::answer::{Answer, Payload, empty, json};
+use super::fault::{Fate, Plan};
+use super::journal::{self, Place, Recorded};
+use super::options::SimulatorOptions;
+use super::request::{Arrived, Body, Endpoint};
+use super::state::State;
+use super::{gateway, identity};
+use crate::server::{Abort, Handler, Refusal};
+
+/// What both listeners share.
+pub(super) struct Core {
+    pub(super) options: SimulatorOptions,
+    pub(super) state: Mutex<State>,
+    /// Told when faults are removed, so that what hangs can look.
+    pub(super) released: Notify,
+    /// Requests that a delay holds: they are executed even when their client has left.
+    pub(super) delayed: Mutex<JoinSet<()>>,
+}
+
+impl Core {
+    pub(super) fn new(options: SimulatorOptions) -> Self {
+        let state = State::seeded(&options, options.clock.now(), 0);
+        Self { options, state: Mutex::new(state), released: Notify::new(), delayed: Mutex::default() }
+    }
+
+    fn execute(&self, arrived: &Arrived) -> Answer {
+        let mut state = self.state.lock();
+        let now = self.options.clock.now();
+        match arrived.endpoint {
+            Some(endpoint) => identity::answer(&mut state, arrived, endpoint, now),
+            None => gateway::answer(&mut state, arrived, &self.options, now),
+        }
+    }
+
+    /// Waits as long as the fault is there.
+    async fn hang(&self, fault: u64) {
+        loop {
+            let mut released = std::pin::pin!(self.released.notified());
+            released.as_mut().enable();
+            if !self.state.lock().faults.contains(fault) {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    /// Counts a status and notes it in the journal.
+    fn answered(&self, place: Place, endpoint: Option<Endpoint>, answer: &Answer) {
+        let mut state = self.state.lock();
+        let status = answer.status().as_u16();
+        if endpoint.is_none() {
+            *state.stats.by_status.entry(status).or_default() += 1;
+        }
+        if let Some(entry) = state.journal.entry(place) {
+            entry.status = Some(status);
+        }
+    }
+}
+
+/// One connection to the API and the token endpoint.
+pub(super) struct Front {
+    pub(super) core: Arc<Core>,
+    pub(super) connection: u64,
+}
+
+impl Handler for Front {
+    type Body = Payload;
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
+        let (head, body) = request.into_parts();
+        let endpoint = Endpoint::of(head.uri.path());
+        let place = self.arrives(&head, endpoint);
+        let _under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(&self.core));
+        let body = Body::read(body, endpoint).await.ok_or(Abort)?;
+        let arrived = Arrived::new(head, endpoint, body);
+        let answer = self.answer(arrived, place).await?;
+        self.core.answered(place, endpoint, &answer);
+        Ok(answer)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Payload> {
+        empty(match refusal {
+            Refusal::TargetTooLong => 414,
+            Refusal::HeadTooLarge => 431,
+            Refusal::HeadTimeout => 408,
+            _ => 400,
+        })
+    }
+}
+
+impl Front {
+    fn arrives(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
+        let mut state = self.core.state.lock();
+        let state = &mut *state;
+        let authorization = head.headers.get(http::header::AUTHORIZATION);
+        let token = authorization.and_then(|value| journal::credentials(value.as_bytes(), &state.tokens).1);
+        if endpoint.is_none() {
+            state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
+        }
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        state.journal.add(|sequence| Recorded {
+            sequence,
+            time: self.core.options.clock.now(),
+            connection: self.connection,
+            method: head.method.clone(),
+            target: journal::target(target),
+            headers: journal::headers(&head.headers, &state.tokens),
+            body_length: 0,
+            body_sha256: String::new(),
+            grant: None,
+            token,
+            status: None,
+        })
+    }
+
+    async fn answer(&self, arrived: Arrived, place: Place) -> Result<Answer, Abort> {
+        let core = &self.core;
+        let plan = {
+            let mut state = core.state.lock();
+            if let Some(entry) = state.journal.entry(place) {
+                entry.body_length = arrived.body.length;
+                entry.body_sha256.clone_from(&arrived.body.sha256);
+                entry.grant = arrived.grant().map(known_grant);
+            }
+            if arrived.body.too_long {
+                return Ok(gateway::too_large(&mut state));
+            }
+            state.faults.plan(&arrived.subject())
+        };
+        let Plan { delay, fate, lose } = plan;
+        match fate {
+            Fate::Reset => {
+                tokio::time::sleep(delay).await;
+                return Err(Abort);
+            }
+            Fate::Answer(fault) => {
+                tokio::time::sleep(delay).await;
+                let now = core.options.clock.now();
+                return Ok(gateway::injected(&mut core.state.lock(), &arrived, &fault, now));
+            }
+            Fate::Hang(fault) => core.hang(fault).await,
+            Fate::Execute => {}
+        }
+        let answer = if delay.is_zero() {
+            core.execute(&arrived)
+        } else {
+            execute_later(core, arrived, delay).await?
+        };
+        if lose { Err(Abort) } else { Ok(answer) }
+    }
+}
+
+/// Executes after `delay`, whether or not the client is still there by then.
+async fn execute_later(
+    core: &Arc<Core>,
+    arrived: Arrived,
+    delay: std::time::Duration,
+) -> Result<Answer, Abort> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let executing = Arc::clone(core);
+    let later = async move {
+        tokio::time::sleep(delay).await;
+        let _ = sender.send(executing.execute(&arrived));
+    };
+    {
+        let mut delayed = core.delayed.lock();
+        while delayed.try_join_next().is_some() {}
+        delayed.spawn(later);
+    }
+    receiver.await.map_err(|_| Abort)
+}
+
+/// The journal must not repeat a secret that was sent as a grant in error.
+fn known_grant(grant: &str) -> String {
+    let known = identity::KNOWN_GRANTS.contains(&grant);
+    if known { grant.to_owned() } else { "[unknown]".to_owned() }
+}
+
+/// Counts a token request while it is under way.
+struct TokenRequest<'a>(&'a Core);
+
+impl<'a> TokenRequest<'a> {
+    fn begin(core: &'a Core) -> Self {
+        core.state.lock().token_request_arrives();
+        Self(core)
+    }
+}
+
+impl Drop for TokenRequest<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().token_request_leaves();
+    }
+}
+
+/// One connection to the control plane.
+pub(super) struct Control {
+    pub(super) core: Arc<Core>,
+}
+
+impl Handler for Control {
+    type Body = Payload;
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
+        let (head, body) = request.into_parts();
+        // The identity server's limit is enough for what the control plane takes.
+        let body = Body::read(body, Some(Endpoint::Token)).await.ok_or(Abort)?;
+        if body.too_long {
+            return Ok(json(413, &serde_json::json!({ "error": "the body is too long" })));
+        }
+        Ok(super::control::answer(&self.core, &head, &body.data))
+    }
+
+    fn refuse(&self, _: Refusal) -> Response<Payload> {
+        empty(400)
+    }
+}

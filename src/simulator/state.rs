@@ -1,0 +1,299 @@
+//! Everything that changes, behind one lock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::fault::{Action, FaultError, Faults};
+use super::journal::Journal;
+use super::options::SimulatorOptions;
+use super::random::Random;
+use super::tokens::{Policy, Tokens};
+use super::world::{Lock, Login, SUITES, World};
+use crate::clock::{Clock, Timestamp, until};
+
+/// Failures in a row after which a login is locked.
+const FAILURES: u32 = 5;
+/// How long a lock lasts from the last attempt.
+const LOCKED: Duration = Duration::from_secs(30 * 60);
+/// Paths counted one by one; further ones are counted together.
+const COUNTED_PATHS: usize = 10_000;
+
+pub(super) struct State {
+    pub(super) world: World,
+    pub(super) tokens: Tokens,
+    pub(super) codes: HashMap<String, Code>,
+    pub(super) policy: Policy,
+    pub(super) quota: Option<u32>,
+    /// Requests in the current minute, by client and user.
+    pub(super) windows: HashMap<Consumer, (i64, u32)>,
+    pub(super) faults: Faults,
+    pub(super) stats: Stats,
+    pub(super) journal: Journal,
+    pub(super) random: Random,
+    token_requests_now: u64,
+    advanced: SignedDuration,
+}
+
+/// A client and the user it acts for.
+type Consumer = (Arc<str>, Option<Arc<str>>);
+
+/// An authorization code and what became of it.
+pub(super) struct Code {
+    pub(super) client: String,
+    pub(super) user: String,
+    pub(super) redirect_uri: String,
+    pub(super) scopes: String,
+    pub(super) challenge: Option<(String, bool)>,
+    pub(super) expires: Timestamp,
+    /// The row it was redeemed for.
+    pub(super) row: Option<usize>,
+}
+
+/// How often something went well and how often not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Answered with tokens.
+    pub ok: u64,
+    /// Refused.
+    pub failed: u64,
+}
+
+impl Outcomes {
+    pub(super) fn count(&mut self, ok: bool) {
+        if ok { self.ok += 1 } else { self.failed += 1 }
+    }
+}
+
+/// What happened since the start or the last reset.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Password grants that reached the token endpoint's rules.
+    pub logins: Outcomes,
+    /// Refresh grants.
+    pub refreshes: Outcomes,
+    /// Authorization-code grants.
+    pub codes: Outcomes,
+    /// Answered revocation requests.
+    pub revokes: u64,
+    /// Everything that arrived at the token endpoint, faults included.
+    pub token_requests: u64,
+    /// The most token requests that were ever under way at once.
+    pub token_concurrency_max: u64,
+    /// Presentations of a refresh token that had been redeemed before.
+    pub refresh_reuse: u64,
+    /// How often a login became locked.
+    pub lock_events: u64,
+    /// Calls placed.
+    pub calls_placed: u64,
+    /// Requests outside the identity endpoints.
+    pub api_requests: u64,
+    /// Their answers by status; resets are not among them.
+    pub by_status: BTreeMap<u16, u64>,
+    /// Method and path, then token (or `none`), then how many requests.
+    pub requests_by_token: HashMap<String, HashMap<String, u64>>,
+}
+
+impl Stats {
+    pub(super) fn count_request(&mut self, method: &str, path: &str, token: Option<&str>) {
+        self.api_requests += 1;
+        let mut key = format!("{method} {path}");
+        if self.requests_by_token.len() >= COUNTED_PATHS && !self.requests_by_token.contains_key(&key) {
+            key = "(others)".into();
+        }
+        let tokens = self.requests_by_token.entry(key).or_default();
+        let token = token.unwrap_or("none");
+        match tokens.get_mut(token) {
+            Some(count) => *count += 1,
+            None => {
+                tokens.insert(token.to_owned(), 1);
+            }
+        }
+    }
+}
+
+/// What came of trying a user name and a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    Right,
+    Wrong,
+    Locked,
+    LockedByAdministrator,
+}
+
+impl State {
+    pub(super) fn seeded(options: &SimulatorOptions, now: Timestamp, epoch: u64) -> Self {
+        Self {
+            world: World::seeded(options, now),
+            tokens: Tokens::default(),
+            codes: HashMap::new(),
+            policy: Policy {
+                mode: options.mode,
+                old_access: options.old_access,
+                format: options.token_format,
+                lifetimes: options.lifetimes,
+            },
+            quota: options.quota,
+            windows: HashMap::new(),
+            faults: Faults::default(),
+            stats: Stats::default(),
+            journal: Journal::new(options.journal, epoch),
+            random: Random::new(options.seed ^ 0x5eed),
+            token_requests_now: 0,
+            advanced: SignedDuration::ZERO,
+        }
+    }
+
+    /// Back to the start: world, tokens, faults, counters, journal and time.
+    pub(super) fn reset(&mut self, options: &SimulatorOptions) {
+        options.clock.shift(-self.advanced);
+        let fresh = Self::seeded(options, options.clock.now(), self.journal.epoch() + 1);
+        let token_requests_now = self.token_requests_now;
+        *self = fresh;
+        self.token_requests_now = token_requests_now;
+    }
+
+    pub(super) fn token_request_arrives(&mut self) {
+        self.stats.token_requests += 1;
+        self.token_requests_now += 1;
+        self.stats.token_concurrency_max = self.stats.token_concurrency_max.max(self.token_requests_now);
+    }
+
+    pub(super) fn token_request_leaves(&mut self) {
+        self.token_requests_now = self.token_requests_now.saturating_sub(1);
+    }
+
+    /// Tries a login: tenant, then lock, then password, as the service does.
+    pub(super) fn attempt(&mut self, user: &str, password: &str, now: Timestamp) -> Attempt {
+        let Some(login) = self.world.logins.get_mut(&user.to_lowercase()) else { return Attempt::Wrong };
+        match login.lock {
+            Some(Lock::Administrator) => return Attempt::LockedByAdministrator,
+            // Every attempt starts the half hour again, the right password too.
+            Some(Lock::Failures(last)) if until(last, now) < LOCKED => {
+                login.lock = Some(Lock::Failures(now));
+                return Attempt::Locked;
+            }
+            Some(Lock::Failures(_)) => {
+                login.lock = None;
+                login.failures = 0;
+            }
+            None => {}
+        }
+        if !login.sso && same(login.password.expose(), password) {
+            login.failures = 0;
+            return Attempt::Right;
+        }
+        login.failures += 1;
+        if login.failures >= FAILURES {
+            login.lock = Some(Lock::Failures(now));
+            self.stats.lock_events += 1;
+            let name = login.name.clone();
+            self.tokens.revoke_user(&name);
+        }
+        Attempt::Wrong
+    }
+
+    /// Does what a fault of the lasting kind asks for.
+    pub(super) fn act(&mut self, action: &Action, clock: &Clock) -> Result<(), FaultError> {
+        match action {
+            Action::RevokeAllAccess => self.tokens.revoke_all_access(),
+            Action::RevokeAllRefresh => self.tokens.revoke_all_refresh(),
+            Action::ExpireIn { lifetime, existing } => {
+                self.policy.lifetimes.access = *lifetime;
+                if *existing {
+                    self.tokens.shorten(*lifetime, clock.now());
+                }
+            }
+            Action::Mode(mode) => self.policy.mode = *mode,
+            Action::OldAccess(old) => self.policy.old_access = *old,
+            Action::LockUser { user, keep_tokens } => {
+                let login = self.login_mut(user)?;
+                let name = login.name.clone();
+                if login.lock.replace(Lock::Administrator).is_none() {
+                    self.stats.lock_events += 1;
+                }
+                if !keep_tokens {
+                    self.tokens.revoke_user(&name);
+                }
+            }
+            Action::UnlockUser { user } => {
+                let login = self.login_mut(user)?;
+                login.lock = None;
+                login.failures = 0;
+            }
+            Action::ChangePassword { user, password } => {
+                let login = self.login_mut(user)?;
+                login.password = password.clone();
+                let name = login.name.clone();
+                self.tokens.revoke_user(&name);
+            }
+            Action::ClockAdvance(by) => {
+                clock.shift(*by);
+                self.advanced += *by;
+            }
+            Action::Quota(quota) => {
+                self.quota = *quota;
+                self.windows.clear();
+            }
+            Action::Unsubscribe { suite } => {
+                if !SUITES.contains(&suite.as_str()) {
+                    return Err(FaultError::NoSuchSuite(suite.clone()));
+                }
+                for app in self.world.apps.values_mut() {
+                    app.subscriptions.remove(suite.as_str());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn login_mut(&mut self, user: &str) -> Result<&mut Login, FaultError> {
+        let login = self.world.logins.get_mut(&user.to_lowercase());
+        login.ok_or_else(|| FaultError::NoSuchUser(user.to_owned()))
+    }
+}
+
+/// Compares without telling by its time where the difference is.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::after;
+
+    fn state() -> State {
+        State::seeded(&SimulatorOptions::default(), Timestamp::UNIX_EPOCH, 0)
+    }
+
+    const ALICE: &str = "alice@vbc.prod";
+
+    #[test]
+    fn five_failures_lock_for_half_an_hour_from_the_last_attempt() {
+        let mut state = state();
+        let minutes = |n: u64| after(Timestamp::UNIX_EPOCH, Duration::from_secs(60 * n));
+        for n in 0..5 {
+            assert_eq!(state.attempt(ALICE, "wrong", minutes(n)), Attempt::Wrong);
+        }
+        assert_eq!(state.stats.lock_events, 1);
+        assert_eq!(state.attempt(ALICE, "sim-password", minutes(33)), Attempt::Locked);
+        assert_eq!(state.attempt(ALICE, "sim-password", minutes(62)), Attempt::Locked, "it started again");
+        assert_eq!(state.attempt(ALICE, "sim-password", minutes(92)), Attempt::Right);
+        assert_eq!(state.attempt(ALICE, "wrong", minutes(93)), Attempt::Wrong, "counting from zero");
+    }
+
+    #[test]
+    fn a_success_forgets_the_failures() {
+        let mut state = state();
+        for _ in 0..3 {
+            for _ in 0..4 {
+                assert_eq!(state.attempt(ALICE, "wrong", Timestamp::UNIX_EPOCH), Attempt::Wrong);
+            }
+            assert_eq!(state.attempt(ALICE, "sim-password", Timestamp::UNIX_EPOCH), Attempt::Right);
+        }
+        assert_eq!(state.attempt("sam@vbc.prod", "sam-password", Timestamp::UNIX_EPOCH), Attempt::Wrong);
+    }
+}

@@ -1,0 +1,451 @@
+//! Token rows: what was issued, what of it is still good, and what a second issue does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::jwt;
+use super::options::{Lifetimes, Mode, OldAccess, TokenFormat};
+use crate::clock::{Timestamp, after, until};
+use crate::secret::{Secret, fingerprint};
+
+/// One set for one client, user and scope set; the order of scopes does not matter.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Owner {
+    pub(super) client: Arc<str>,
+    /// `None` for a client's own token.
+    pub(super) user: Option<Arc<str>>,
+    /// Sorted, separated by spaces.
+    pub(super) scopes: Arc<str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Active,
+    Expired,
+    Inactive,
+    Revoked,
+}
+
+pub(super) struct Row {
+    access: Secret,
+    refresh: Option<usize>,
+    pub(super) owner: Owner,
+    expires: Timestamp,
+    state: State,
+    /// Whether the gateway takes it; not always what the identity server thinks of it.
+    accepted: bool,
+}
+
+struct Refresh {
+    value: Secret,
+    expires: Timestamp,
+    state: RefreshState,
+    row: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RefreshState {
+    Live,
+    Spent,
+    Revoked,
+}
+
+/// How tokens are issued now.
+#[derive(Clone, Copy)]
+pub(super) struct Policy {
+    pub(super) mode: Mode,
+    pub(super) old_access: OldAccess,
+    pub(super) format: TokenFormat,
+    pub(super) lifetimes: Lifetimes,
+}
+
+/// Why a refresh token is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Unknown,
+    Spent,
+    Revoked,
+    NotLatest,
+    Expired,
+    Scope,
+}
+
+/// What the token endpoint answers with.
+pub(super) struct Pair<'a> {
+    pub(super) access: &'a Secret,
+    pub(super) refresh: Option<&'a Secret>,
+    pub(super) owner: &'a Owner,
+    pub(super) expires_in: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Tokens {
+    rows: Vec<Row>,
+    refreshes: Vec<Refresh>,
+    by_access: HashMap<String, usize>,
+    by_refresh: HashMap<String, usize>,
+    latest: HashMap<Owner, usize>,
+}
+
+impl Tokens {
+    /// Issues for a login or a code, as the mode says.
+    pub(super) fn issue(
+        &mut self,
+        owner: Owner,
+        with_refresh: bool,
+        policy: Policy,
+        now: Timestamp,
+    ) -> usize {
+        let mut carried = None;
+        if let Some(&latest) = self.latest.get(&owner) {
+            let kept = self.rows[latest].refresh.filter(|&refresh| {
+                let refresh = &self.refreshes[refresh];
+                refresh.state == RefreshState::Live && refresh.expires > now
+            });
+            let row = &mut self.rows[latest];
+            match policy.mode {
+                Mode::Reuse => {
+                    let living =
+                        row.state == State::Active && until(now, row.expires) > Duration::from_secs(1);
+                    if living && (kept.is_some() || row.refresh.is_none()) {
+                        if with_refresh && row.refresh.is_none() {
+                            let refresh = self.mint_refresh(latest, policy, now);
+                            self.rows[latest].refresh = Some(refresh);
+                        }
+                        return latest;
+                    }
+                    carried = kept;
+                }
+                Mode::RenewRevoke => {
+                    row.state = State::Revoked;
+                    row.accepted = false;
+                    carried = kept;
+                }
+                Mode::RenewKeep => {}
+            }
+        }
+        let row = self.mint(owner, policy, now);
+        let refresh = match carried {
+            Some(refresh) => {
+                self.refreshes[refresh].row = row;
+                Some(refresh)
+            }
+            None => with_refresh.then(|| self.mint_refresh(row, policy, now)),
+        };
+        self.rows[row].refresh = refresh;
+        row
+    }
+
+    /// Redeems a refresh token: a new pair, and the old one is spent.
+    pub(super) fn redeem(
+        &mut self,
+        value: &str,
+        client: &str,
+        scopes: Option<&str>,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<usize, Refused> {
+        let &index = self.by_refresh.get(value).ok_or(Refused::Unknown)?;
+        let refresh = &self.refreshes[index];
+        let row = &self.rows[refresh.row];
+        if &*row.owner.client != client {
+            return Err(Refused::Unknown);
+        }
+        match refresh.state {
+            RefreshState::Spent => return Err(Refused::Spent),
+            RefreshState::Revoked => return Err(Refused::Revoked),
+            RefreshState::Live => {}
+        }
+        if !matches!(row.state, State::Active | State::Expired) {
+            return Err(Refused::Revoked);
+        }
+        if refresh.expires <= now {
+            return Err(Refused::Expired);
+        }
+        if self.latest.get(&row.owner) != Some(&refresh.row) {
+            return Err(Refused::NotLatest);
+        }
+        let mut owner = row.owner.clone();
+        if let Some(asked) = scopes {
+            if !asked.split(' ').all(|scope| owner.scopes.split(' ').any(|granted| granted == scope)) {
+                return Err(Refused::Scope);
+            }
+            owner.scopes = asked.into();
+        }
+        let old = refresh.row;
+        self.refreshes[index].state = RefreshState::Spent;
+        self.rows[old].state = State::Inactive;
+        if policy.old_access == OldAccess::Dead {
+            self.rows[old].accepted = false;
+        }
+        let row = self.mint(owner, policy, now);
+        self.rows[row].refresh = Some(self.mint_refresh(row, policy, now));
+        Ok(row)
+    }
+
+    pub(super) fn pair(&self, row: usize, now: Timestamp) -> Pair<'_> {
+        let row = &self.rows[row];
+        Pair {
+            access: &row.access,
+            refresh: row.refresh.map(|refresh| &self.refreshes[refresh].value),
+            owner: &row.owner,
+            expires_in: until(now, row.expires).as_secs().max(1),
+        }
+    }
+
+    /// Who an access token speaks for, if the gateway takes it.
+    pub(super) fn accept(&self, access: &str, now: Timestamp) -> Option<&Owner> {
+        let row = &self.rows[*self.by_access.get(access)?];
+        (row.accepted && row.expires > now).then_some(&row.owner)
+    }
+
+    /// A name for an access token that gives nothing away: `access-1` for the first one issued.
+    pub(super) fn name_of(&self, access: &str) -> String {
+        match self.by_access.get(access) {
+            Some(row) => format!("access-{}", row + 1),
+            None => format!("unknown-{}", &fingerprint(&[access])[..8]),
+        }
+    }
+
+    /// Revokes the pair an access or refresh token belongs to, for its own client.
+    pub(super) fn revoke(&mut self, value: &str, client: &str) -> Result<Option<Pair<'_>>, OtherClient> {
+        let row = match (self.by_access.get(value), self.by_refresh.get(value)) {
+            (Some(&row), _) => row,
+            (None, Some(&refresh)) if self.refreshes[refresh].state == RefreshState::Live => {
+                self.refreshes[refresh].row
+            }
+            _ => return Ok(None),
+        };
+        if &*self.rows[row].owner.client != client {
+            return Err(OtherClient);
+        }
+        if !matches!(self.rows[row].state, State::Active | State::Expired) {
+            return Ok(None);
+        }
+        self.revoke_row(row);
+        Ok(Some(self.pair(row, Timestamp::MAX)))
+    }
+
+    pub(super) fn revoke_row(&mut self, row: usize) {
+        let row = &mut self.rows[row];
+        row.state = State::Revoked;
+        row.accepted = false;
+        if let Some(refresh) = row.refresh {
+            let refresh = &mut self.refreshes[refresh];
+            if refresh.state == RefreshState::Live {
+                refresh.state = RefreshState::Revoked;
+            }
+        }
+    }
+
+    /// Everything of one user: what a changed password or a lock does.
+    pub(super) fn revoke_user(&mut self, user: &str) {
+        for row in 0..self.rows.len() {
+            if self.rows[row].owner.user.as_deref() == Some(user) {
+                self.revoke_row(row);
+            }
+        }
+    }
+
+    /// Kills every access token; refresh tokens stay good.
+    pub(super) fn revoke_all_access(&mut self) {
+        for row in &mut self.rows {
+            row.accepted = false;
+            if row.state == State::Active {
+                row.state = State::Expired;
+            }
+        }
+    }
+
+    /// Kills every refresh token; access tokens stay good.
+    pub(super) fn revoke_all_refresh(&mut self) {
+        for refresh in self.refreshes.iter_mut().filter(|refresh| refresh.state == RefreshState::Live) {
+            refresh.state = RefreshState::Revoked;
+        }
+    }
+
+    /// Lets no living access token live longer than `lifetime` from now.
+    pub(super) fn shorten(&mut self, lifetime: Duration, now: Timestamp) {
+        let latest = after(now, lifetime);
+        for row in &mut self.rows {
+            row.expires = row.expires.min(latest);
+        }
+    }
+
+    fn mint(&mut self, owner: Owner, policy: Policy, now: Timestamp) -> usize {
+        let index = self.rows.len();
+        let expires = after(now, policy.lifetimes.access);
+        let access = match policy.format {
+            TokenFormat::Uuid => uuid::Uuid::new_v4().to_string(),
+            TokenFormat::Jwt => jwt::access(&owner, now, expires),
+        };
+        self.by_access.insert(access.clone(), index);
+        self.latest.insert(owner.clone(), index);
+        self.rows.push(Row {
+            access: access.into(),
+            refresh: None,
+            owner,
+            expires,
+            state: State::Active,
+            accepted: true,
+        });
+        index
+    }
+
+    fn mint_refresh(&mut self, row: usize, policy: Policy, now: Timestamp) -> usize {
+        let index = self.refreshes.len();
+        let value = uuid::Uuid::new_v4().to_string();
+        self.by_refresh.insert(value.clone(), index);
+        let expires = after(now, policy.lifetimes.refresh);
+        self.refreshes.push(Refresh { value: value.into(), expires, state: RefreshState::Live, row });
+        index
+    }
+}
+
+/// The token was issued to another client.
+#[derive(Debug)]
+pub(super) struct OtherClient;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn policy(mode: Mode) -> Policy {
+        Policy {
+            mode,
+            old_access: OldAccess::Dead,
+            format: TokenFormat::Jwt,
+            lifetimes: Lifetimes::default(),
+        }
+    }
+
+    fn owner() -> Owner {
+        Owner { client: "c".into(), user: Some("u".into()), scopes: "openid".into() }
+    }
+
+    /// Access token, refresh token, and how long the first lives.
+    type Values = (String, String, u64);
+
+    fn values(tokens: &Tokens, row: usize, now: Timestamp) -> Values {
+        let pair = tokens.pair(row, now);
+        let refresh = pair.refresh.map(|secret| secret.expose().to_owned()).unwrap_or_default();
+        (pair.access.expose().to_owned(), refresh, pair.expires_in)
+    }
+
+    fn two_logins(mode: Mode, between: u64) -> (Tokens, Values, Values, Timestamp) {
+        let mut tokens = Tokens::default();
+        let first = tokens.issue(owner(), true, policy(mode), NOW);
+        let first = values(&tokens, first, NOW);
+        let later = after(NOW, Duration::from_secs(between));
+        let second = tokens.issue(owner(), true, policy(mode), later);
+        let second = values(&tokens, second, later);
+        (tokens, first, second, later)
+    }
+
+    #[test]
+    fn reuse_returns_the_living_pair_with_what_is_left() {
+        let (_, first, second, _) = two_logins(Mode::Reuse, 3834);
+        assert_eq!((&first.0, &first.1), (&second.0, &second.1));
+        assert_eq!((first.2, second.2), (86_400, 82_566));
+        let (_, first, second, _) = two_logins(Mode::Reuse, 86_398);
+        assert_eq!((&first.0, second.2), (&second.0, 2));
+    }
+
+    #[test]
+    fn reuse_mints_an_access_token_for_the_old_refresh_token_when_the_old_one_is_dying() {
+        for between in [86_399, 86_400, 90_000] {
+            let (tokens, first, second, now) = two_logins(Mode::Reuse, between);
+            assert_ne!(first.0, second.0);
+            assert_eq!(first.1, second.1);
+            assert_eq!(second.2, 86_400);
+            assert!(tokens.accept(&second.0, now).is_some());
+        }
+        let (_, first, second, _) = two_logins(Mode::Reuse, 604_800);
+        assert_ne!(first.1, second.1, "both had expired");
+    }
+
+    #[test]
+    fn renew_revoke_kills_the_old_access_token_and_keeps_the_refresh_token() {
+        let (mut tokens, first, second, now) = two_logins(Mode::RenewRevoke, 60);
+        assert_ne!(first.0, second.0);
+        assert_eq!(first.1, second.1);
+        assert!(tokens.accept(&first.0, now).is_none());
+        assert!(tokens.accept(&second.0, now).is_some());
+        assert!(tokens.redeem(&second.1, "c", None, policy(Mode::RenewRevoke), now).is_ok());
+    }
+
+    #[test]
+    fn renew_keep_makes_a_pair_beside_the_old_one() {
+        let (mut tokens, first, second, now) = two_logins(Mode::RenewKeep, 60);
+        assert_ne!((&first.0, &first.1), (&second.0, &second.1));
+        assert!(tokens.accept(&first.0, now).is_some());
+        let policy = policy(Mode::RenewKeep);
+        assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(Refused::NotLatest));
+        assert!(tokens.redeem(&second.1, "c", None, policy, now).is_ok());
+    }
+
+    #[test]
+    fn a_refresh_token_works_once() {
+        for mode in [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep] {
+            let mut tokens = Tokens::default();
+            let row = tokens.issue(owner(), true, policy(mode), NOW);
+            let old = values(&tokens, row, NOW);
+            let row = tokens.redeem(&old.1, "c", None, policy(mode), NOW).unwrap();
+            let new = values(&tokens, row, NOW);
+            assert!(old.0 != new.0 && old.1 != new.1);
+            assert!(tokens.accept(&old.0, NOW).is_none());
+            assert!(tokens.accept(&new.0, NOW).is_some());
+            assert_eq!(tokens.redeem(&old.1, "c", None, policy(mode), NOW), Err(Refused::Spent));
+            assert!(tokens.redeem(&new.1, "c", None, policy(mode), NOW).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_old_access_token_may_live_on() {
+        let alive = Policy { old_access: OldAccess::Alive, ..policy(Mode::Reuse) };
+        let mut tokens = Tokens::default();
+        let row = tokens.issue(owner(), true, alive, NOW);
+        let old = values(&tokens, row, NOW);
+        tokens.redeem(&old.1, "c", None, alive, NOW).unwrap();
+        assert!(tokens.accept(&old.0, NOW).is_some());
+        assert!(tokens.accept(&old.0, after(NOW, Duration::from_secs(86_400))).is_none());
+    }
+
+    #[test]
+    fn refusals_tell_why() {
+        let (mut tokens, first, _, now) = two_logins(Mode::Reuse, 0);
+        let policy = policy(Mode::Reuse);
+        assert_eq!(tokens.redeem("nonsense", "c", None, policy, now), Err(Refused::Unknown));
+        assert_eq!(tokens.redeem(&first.1, "other", None, policy, now), Err(Refused::Unknown));
+        assert_eq!(tokens.redeem(&first.1, "c", Some("openid x"), policy, now), Err(Refused::Scope));
+        let week = after(now, Duration::from_secs(604_800));
+        assert_eq!(tokens.redeem(&first.1, "c", None, policy, week), Err(Refused::Expired));
+        tokens.revoke_all_refresh();
+        assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(Refused::Revoked));
+    }
+
+    #[test]
+    fn a_revoked_access_token_is_not_reused_but_its_refresh_token_works() {
+        let (mut tokens, first, _, now) = two_logins(Mode::Reuse, 0);
+        tokens.revoke_all_access();
+        assert!(tokens.accept(&first.0, now).is_none());
+        let row = tokens.issue(owner(), true, policy(Mode::Reuse), now);
+        let second = values(&tokens, row, now);
+        assert_ne!(first.0, second.0);
+        assert_eq!(first.1, second.1);
+        assert!(tokens.redeem(&first.1, "c", None, policy(Mode::Reuse), now).is_ok());
+    }
+
+    #[test]
+    fn tokens_look_the_part() {
+        let (tokens, first, ..) = two_logins(Mode::Reuse, 0);
+        assert_eq!(first.0.split('.').count(), 3);
+        assert!((900..1200).contains(&first.0.len()), "{}", first.0.len());
+        assert!(uuid::Uuid::parse_str(&first.1).is_ok());
+        assert_eq!(tokens.name_of(&first.0), "access-1");
+        assert!(tokens.name_of("what").starts_with("unknown-"));
+    }
+}

@@ -1,0 +1,177 @@
+//! The world behind the API: applications, logins, and accounts with their people, extensions, devices and calls.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::random::Random;
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+
+/// The tenant every user name ends with.
+pub(super) const TENANT: &str = "@vbc.prod";
+/// The suites an application can be subscribed to.
+pub(super) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "call_recording", "vis"];
+
+pub(super) struct World {
+    pub(super) apps: HashMap<String, App>,
+    /// By whole user name, in lower case.
+    pub(super) logins: HashMap<String, Login>,
+    pub(super) accounts: BTreeMap<u64, Account>,
+}
+
+pub(super) struct App {
+    pub(super) secret: Secret,
+    pub(super) grants: Vec<&'static str>,
+    pub(super) callback: String,
+    pub(super) subscriptions: BTreeSet<&'static str>,
+}
+
+/// Which backends know the user; without the role they answer with an error of their own.
+#[derive(Clone, Copy)]
+pub(super) struct Roles {
+    pub(super) provisioning: bool,
+}
+
+pub(super) struct Login {
+    pub(super) name: String,
+    pub(super) password: Secret,
+    pub(super) account: u64,
+    pub(super) user_id: u64,
+    pub(super) roles: Roles,
+    /// Logs in elsewhere: a password never works.
+    pub(super) sso: bool,
+    pub(super) failures: u32,
+    pub(super) lock: Option<Lock>,
+}
+
+/// Why a login is refused, and since when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Too many failures; the last attempt was then.
+    Failures(Timestamp),
+    /// By an administrator, until unlocked.
+    Administrator,
+}
+
+pub(super) struct Account {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) address: Address,
+    pub(super) locations: Vec<Location>,
+    pub(super) users: Vec<User>,
+    pub(super) extensions: Vec<Extension>,
+    pub(super) devices: Vec<Device>,
+    /// In the order they began; never removed, so that positions hold.
+    pub(super) calls: Vec<Call>,
+    pub(super) call_positions: HashMap<String, usize>,
+}
+
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) street: String,
+    pub(super) city: &'static str,
+    pub(super) state: &'static str,
+    pub(super) postal_code: String,
+    pub(super) time_zone: &'static str,
+}
+
+pub(super) struct Location {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) address: Address,
+}
+
+pub(super) struct User {
+    pub(super) id: u64,
+    pub(super) first_name: String,
+    pub(super) last_name: String,
+    pub(super) login_name: String,
+    pub(super) email: String,
+    pub(super) mobile: String,
+}
+
+pub(super) struct Extension {
+    pub(super) number: String,
+    pub(super) external_id: String,
+    /// Position in the account's users; `None` for a conference room or a fax.
+    pub(super) user: Option<usize>,
+    pub(super) label: String,
+    pub(super) location: u64,
+    pub(super) dids: Vec<String>,
+    pub(super) sip_id: String,
+    pub(super) voicemail_to_text: bool,
+    pub(super) do_not_disturb: bool,
+}
+
+pub(super) struct Device {
+    pub(super) mac: String,
+    pub(super) ip: String,
+    pub(super) last_seen: Timestamp,
+    pub(super) provisioned: Timestamp,
+}
+
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) direction: &'static str,
+    pub(super) from: String,
+    pub(super) to: String,
+    /// The extension of this account that takes part.
+    pub(super) extension: String,
+    pub(super) start: Timestamp,
+    pub(super) end: Option<Timestamp>,
+    pub(super) status: &'static str,
+    pub(super) legs: Vec<Leg>,
+}
+
+pub(super) struct Leg {
+    pub(super) id: String,
+    pub(super) direction: &'static str,
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) start: Timestamp,
+    pub(super) end: Option<Timestamp>,
+    pub(super) status: &'static str,
+}
+
+impl Account {
+    pub(super) fn place(&mut self, call: Call) {
+        self.call_positions.insert(call.id.clone(), self.calls.len());
+        self.calls.push(call);
+    }
+
+    pub(super) fn call_mut(&mut self, id: &str) -> Option<&mut Call> {
+        self.calls.get_mut(*self.call_positions.get(id)?)
+    }
+}
+
+impl Call {
+    pub(super) fn started(
+        random: &mut Random,
+        direction: &'static str,
+        from: String,
+        to: String,
+        extension: String,
+        start: Timestamp,
+    ) -> Self {
+        let legs = [("inbound", &from), ("outbound", &to)]
+            .map(|(direction, _)| Leg {
+                id: random.uuid(),
+                direction,
+                from: from.clone(),
+                to: to.clone(),
+                start,
+                end: None,
+                status: "ACTIVE",
+            })
+            .into();
+        Self { id: random.uuid(), direction, from, to, extension, start, end: None, status: "ACTIVE", legs }
+    }
+
+    pub(super) fn finish(&mut self, at: Timestamp, status: &'static str) {
+        self.end = Some(at);
+        self.status = status;
+        for leg in self.legs.iter_mut().filter(|leg| leg.end.is_none()) {
+            leg.end = Some(at);
+            leg.status = status;
+        }
+    }
+}
