@@ -8,6 +8,8 @@ mod brake;
 mod refresher;
 pub mod refusals;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

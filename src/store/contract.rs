@@ -27,6 +27,8 @@ pub(super) fn full_record(revision: u64) -> Record {
             refused: Some("0badc0de".to_owned()),
             spent_seed: Some("5eed".to_owned()),
             locked_until: Some(at(2100)),
+            attempted: Some("attempted".into()),
+            proven: Some("proven".into()),
             unresolved: 2,
             last_attempt: Some(at(-7)),
         },

@@ -50,6 +50,10 @@ struct Brake<'a> {
     spent_seed: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     locked_until: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempted: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proven: Option<Cow<'a, str>>,
     #[serde(default)]
     unresolved: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +78,8 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
             refused: record.brake.refused.as_deref().map(borrowed),
             spent_seed: record.brake.spent_seed.as_deref().map(borrowed),
             locked_until: record.brake.locked_until.map(time),
+            attempted: record.brake.attempted.as_deref().map(borrowed),
+            proven: record.brake.proven.as_deref().map(borrowed),
             unresolved: record.brake.unresolved,
             last_attempt: record.brake.last_attempt.map(time),
         },
@@ -104,6 +110,8 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
             refused: file.brake.refused.map(Cow::into_owned),
             spent_seed: file.brake.spent_seed.map(Cow::into_owned),
             locked_until: instant("brake.locked_until", file.brake.locked_until.as_deref())?,
+            attempted: file.brake.attempted.map(Cow::into_owned),
+            proven: file.brake.proven.map(Cow::into_owned),
             unresolved: file.brake.unresolved,
             last_attempt: instant("brake.last_attempt", file.brake.last_attempt.as_deref())?,
         },

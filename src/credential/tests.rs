@@ -1,0 +1,493 @@
+//! The refresher against a scripted token endpoint, in paused time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::oauth::{Class, Grant, Issued, RedeemError};
+use crate::store::{MemoryStore, Record, StoreFuture};
+
+/// What the endpoint answers next; when the script is at its end, a fresh token set.
+#[derive(Clone, Copy)]
+enum Answer {
+    Tokens { seconds: u64 },
+    Fail(Class),
+    FailAfter(Class, Duration),
+}
+
+#[derive(Clone, Default)]
+struct Script(Arc<ScriptState>);
+
+#[derive(Default)]
+struct ScriptState {
+    answers: Mutex<VecDeque<Answer>>,
+    calls: Mutex<Vec<String>>,
+    issued: Mutex<u32>,
+    /// When given, a redeem waits for a permit before it answers.
+    gate: Mutex<Option<Arc<Semaphore>>>,
+}
+
+impl Script {
+    fn then(self, answer: Answer) -> Self {
+        self.0.answers.lock().push_back(answer);
+        self
+    }
+
+    fn push(&self, answer: Answer) {
+        self.0.answers.lock().push_back(answer);
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.0.calls.lock().clone()
+    }
+
+    fn gated(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.0.gate.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+}
+
+impl Redeem for Script {
+    async fn redeem(&self, grant: &Grant) -> Result<Issued, RedeemError> {
+        let call = match grant {
+            Grant::Password { password, .. } => format!("password {}", password.expose()),
+            Grant::RefreshToken { refresh_token } => format!("refresh {}", refresh_token.expose()),
+        };
+        self.0.calls.lock().push(call);
+        let gate = self.0.gate.lock().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        let answer = self.0.answers.lock().pop_front();
+        let (seconds, failure) = match answer {
+            None => (86_400, None),
+            Some(Answer::Tokens { seconds }) => (seconds, None),
+            Some(Answer::Fail(class)) => (0, Some(class)),
+            Some(Answer::FailAfter(class, after)) => {
+                tokio::time::sleep(after).await;
+                (0, Some(class))
+            }
+        };
+        if let Some(class) = failure {
+            return Err(RedeemError { class, message: "scripted".into(), retry_after: None });
+        }
+        let mut issued = self.0.issued.lock();
+        *issued += 1;
+        Ok(Issued {
+            access_token: format!("access-{issued}").into(),
+            refresh_token: Some(format!("refresh-{issued}").into()),
+            expires_in: Duration::from_secs(seconds),
+            scope: None,
+        })
+    }
+}
+
+/// A world of one credential: everything but the endpoint outlives a restart.
+struct World {
+    script: Script,
+    store: Arc<MemoryStore>,
+    clock: Clock,
+    options: Options,
+}
+
+impl World {
+    fn new(script: Script) -> Self {
+        let login = Login::new("alice".into(), "right".into(), "openid".into(), "id", &"secret".into());
+        let options = Options {
+            name: "default".into(),
+            identity: "identity".into(),
+            login: Some(login),
+            seed: None,
+            refresh: RefreshAt::Share(0.5),
+            max_wait: Duration::from_secs(10),
+        };
+        Self { script, store: Arc::default(), clock: Clock::tokio(), options }
+    }
+
+    fn with_password(&mut self, password: &str) {
+        self.options.login =
+            Some(Login::new("alice".into(), password.into(), "openid".into(), "id", &"secret".into()));
+    }
+
+    async fn start(&self) -> Credential {
+        let store: Arc<dyn TokenStore> = Arc::clone(&self.store) as _;
+        self.start_on(store).await
+    }
+
+    async fn start_on(&self, store: Arc<dyn TokenStore>) -> Credential {
+        let metrics = Arc::new(Metrics::new());
+        let (options, script) = (self.options.clone(), self.script.clone());
+        Credential::start(options, script, store, self.clock.clone(), &metrics).await.unwrap().0
+    }
+
+    async fn stored(&self) -> Record {
+        let key = Key { credential: "default".into(), identity: "identity".into() };
+        self.store.load(&key).await.unwrap()
+    }
+}
+
+fn value(bearer: &Bearer) -> &str {
+    bearer.value.to_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_first_requests_make_one_exchange() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    let asks = (0..1000).map(|_| {
+        let credential = credential.clone();
+        tokio::spawn(async move { credential.bearer().await.unwrap() })
+    });
+    for ask in asks.collect::<Vec<_>>() {
+        assert_eq!(value(&ask.await.unwrap()), "Bearer access-1");
+    }
+    assert_eq!(world.script.calls(), ["password right"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_refusals_of_one_bearer_make_one_refresh_and_a_late_one_none() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    let asks = (0..1000).map(|_| {
+        let (credential, first) = (credential.clone(), first.clone());
+        tokio::spawn(async move { credential.replace(&first).await.unwrap() })
+    });
+    for ask in asks.collect::<Vec<_>>() {
+        assert_eq!(value(&ask.await.unwrap().bearer), "Bearer access-2");
+    }
+    let late = credential.replace(&first).await.unwrap();
+    assert!(!late.fresh);
+    assert_eq!(value(&late.bearer), "Bearer access-2");
+    assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_does_not_lose_the_refresh() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    let gate = world.script.gated();
+    let ask = tokio::spawn({
+        let credential = credential.clone();
+        async move { credential.replace(&first).await }
+    });
+    while world.script.calls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    ask.abort();
+    assert!(ask.await.unwrap_err().is_cancelled());
+    gate.add_permits(1);
+    while credential.snapshot().revision < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-2");
+    assert_eq!(world.stored().await.tokens.unwrap().access_token.expose(), "access-2");
+}
+
+/// A store that can be made to fail, and that notes what was published when it was written to.
+struct Witness {
+    inner: Arc<MemoryStore>,
+    failing: AtomicBool,
+    published: Mutex<Option<Credential>>,
+    /// Whether any write saw its own token published already.
+    late: AtomicBool,
+}
+
+impl TokenStore for Witness {
+    fn load<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Record> {
+        self.inner.load(key)
+    }
+
+    fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()> {
+        if let (Some(credential), Some(tokens)) = (&*self.published.lock(), &record.tokens) {
+            let published = credential.shared.published.read().clone();
+            let same = published.is_some_and(|b| value(&b).ends_with(tokens.access_token.expose()));
+            if same && credential.shared.snapshot.lock().revision < record.revision {
+                self.late.store(true, Ordering::Relaxed);
+            }
+        }
+        if self.failing.load(Ordering::Relaxed) {
+            let source = std::io::Error::other("disk full");
+            return Box::pin(async { Err(StoreError::Io { what: "writing".into(), source }) });
+        }
+        self.inner.swap(key, expected, record)
+    }
+}
+
+fn witness(world: &World) -> Arc<Witness> {
+    Arc::new(Witness {
+        inner: Arc::clone(&world.store),
+        failing: AtomicBool::new(false),
+        published: Mutex::default(),
+        late: AtomicBool::new(false),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_set_is_stored_before_it_is_published() {
+    let world = World::new(Script::default());
+    let store = witness(&world);
+    let credential = world.start_on(Arc::clone(&store) as _).await;
+    *store.published.lock() = Some(credential.clone());
+    let mut bearer = credential.bearer().await.unwrap();
+    for _ in 0..5 {
+        bearer = credential.replace(&bearer).await.unwrap().bearer;
+        let stored = world.stored().await.tokens.unwrap();
+        assert!(value(&bearer).ends_with(stored.access_token.expose()));
+    }
+    assert!(!store.late.load(Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_cannot_be_stored_is_used_said_to_be_unsaved_and_stored_later() {
+    let world = World::new(Script::default());
+    let store = witness(&world);
+    store.failing.store(true, Ordering::Relaxed);
+    let credential = world.start_on(Arc::clone(&store) as _).await;
+    assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-1");
+    assert!(credential.snapshot().unsaved);
+    store.failing.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(!credential.snapshot().unsaved);
+    assert_eq!(world.stored().await.tokens.unwrap().access_token.expose(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_credential_is_refreshed_early_and_never_expires() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    for _ in 0..30 * 24 {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(credential.snapshot().usable);
+    }
+    let calls = world.script.calls();
+    assert!(calls[1..].iter().all(|call| call.starts_with("refresh")), "{calls:?}");
+    assert!((54..=68).contains(&calls.len()), "{}", calls.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_past_the_refresh_time_asks_for_the_next_even_where_timers_slept() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    let mut reader = credential.reader();
+    // The machine was suspended: the wall clock moved, timers did not.
+    world.clock.shift(SignedDuration::from_hours(20));
+    assert!(reader.cached().is_some());
+    while world.script.calls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.script.calls()[1], "refresh refresh-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_never_sent() {
+    let world = World::new(Script::default().then(Answer::Tokens { seconds: 100 }));
+    let credential = world.start().await;
+    let mut reader = credential.reader();
+    credential.bearer().await.unwrap();
+    assert!(reader.cached().is_some());
+    world.clock.shift(SignedDuration::from_secs(100));
+    assert!(reader.cached().is_none());
+    assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_login_is_tried_once_over_requests_and_restarts_until_the_secret_changes() {
+    let mut world = World::new(Script::default().then(Answer::Fail(Class::Grant)));
+    for _ in 0..5 {
+        let credential = world.start().await;
+        for _ in 0..100 {
+            let error = credential.bearer().await.unwrap_err();
+            assert!(error.detail.contains("refused"), "{error}");
+        }
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        assert!(credential.snapshot().brake);
+    }
+    assert_eq!(world.script.calls(), ["password right"]);
+    world.with_password("changed");
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    assert_eq!(world.script.calls(), ["password right", "password changed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_locked_account_is_left_alone_for_35_minutes_then_tried_once() {
+    let world = World::new(Script::default().then(Answer::Fail(Class::Locked)));
+    let credential = world.start().await;
+    let error = credential.bearer().await.unwrap_err();
+    assert!(error.retry_after.unwrap() > Duration::from_secs(34 * 60));
+    tokio::time::sleep(Duration::from_secs(34 * 60)).await;
+    drop(credential);
+    let credential = world.start().await;
+    credential.bearer().await.unwrap_err();
+    assert_eq!(world.script.calls().len(), 1);
+    tokio::time::sleep(Duration::from_secs(2 * 60)).await;
+    assert!(credential.snapshot().usable);
+    assert_eq!(world.script.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_is_down_is_asked_at_most_ten_times_a_minute() {
+    let script = Script::default();
+    (0..50).for_each(|_| script.push(Answer::Fail(Class::Transient)));
+    let world = World::new(script);
+    let credential = world.start().await;
+    for _ in 0..600 {
+        let asked = Instant::now();
+        let error = credential.bearer().await.unwrap_err();
+        assert!(asked.elapsed() < Duration::from_secs(1));
+        assert!(error.retry_after.is_some());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let calls = world.script.calls().len();
+    assert!((5..=10).contains(&calls), "{calls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_living_token_is_served_while_the_token_endpoint_is_down() {
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 });
+    (0..50).for_each(|_| script.push(Answer::Fail(Class::Transient)));
+    let world = World::new(script);
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(990)).await;
+    assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-1");
+    assert!(world.script.calls().len() > 2);
+    assert!(credential.snapshot().trouble.is_some());
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    credential.bearer().await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_token_endpoint_holds_a_request_only_briefly_once_it_is_known() {
+    let hang = Answer::FailAfter(Class::Ambiguous, Duration::from_secs(30));
+    let world = World::new(Script::default().then(Answer::Tokens { seconds: 60 }).then(hang).then(hang));
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let asked = Instant::now();
+    let error = credential.bearer().await.unwrap_err();
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    assert!(error.retry_after.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_followed_by_one_more_presentation_then_by_the_login() {
+    let script = Script::default()
+        .then(Answer::Tokens { seconds: 1000 })
+        .then(Answer::Fail(Class::Ambiguous))
+        .then(Answer::Fail(Class::Grant));
+    let world = World::new(script);
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    let second = credential.replace(&first).await.unwrap();
+    assert_eq!(value(&second.bearer), "Bearer access-2");
+    assert_eq!(
+        world.script.calls(),
+        ["password right", "refresh refresh-1", "refresh refresh-1", "password right"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_refresh_token_alone_is_no_reason_to_log_in_before_the_token_ends() {
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Grant));
+    let world = World::new(script);
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_eq!(world.script.calls()[2..], ["password right"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_application_latches_until_the_configuration_changes() {
+    let world = World::new(Script::default().then(Answer::Fail(Class::Configuration)));
+    let credential = world.start().await;
+    for _ in 0..10 {
+        credential.bearer().await.unwrap_err();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    assert_eq!(world.script.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_begins_with_the_stored_token_and_makes_no_exchange() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    drop(credential);
+    let credential = world.start().await;
+    let again = credential.bearer().await.unwrap();
+    assert_eq!((value(&again), again.revision), (value(&first), first.revision));
+    assert_eq!(world.script.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_credential_lives_on_its_seed_and_then_needs_a_login() {
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Grant));
+    let mut world = World::new(script);
+    world.options.login = None;
+    world.options.seed = Some("seed".into());
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    let error = credential.replace(&first).await.unwrap_err();
+    assert!(error.detail.contains("login needed"), "{error}");
+    assert!(credential.snapshot().login_needed);
+    drop(credential);
+    // The spent seed is not presented again after a restart; a new one is.
+    let credential = world.start().await;
+    let stored = credential.bearer().await.unwrap();
+    credential.replace(&stored).await.unwrap_err();
+    assert_eq!(world.script.calls(), ["refresh seed", "refresh refresh-1"]);
+    drop(credential);
+    world.options.seed = Some("new seed".into());
+    let credential = world.start().await;
+    let stored = credential.bearer().await.unwrap();
+    credential.replace(&stored).await.unwrap();
+    assert_eq!(world.script.calls()[2..], ["refresh new seed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_somebody_else_stored_is_adopted_when_ours_is_refused() {
+    let world =
+        World::new(Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Grant)));
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    let key = Key { credential: "default".into(), identity: "identity".into() };
+    let mut record = world.stored().await;
+    let expected = record.revision;
+    record.revision += 1;
+    let tokens = record.tokens.as_mut().unwrap();
+    (tokens.access_token, tokens.refresh_token) = ("theirs".into(), Some("their refresh".into()));
+    world.store.swap(&key, expected, &record).await.unwrap();
+    assert_eq!(value(&credential.replace(&first).await.unwrap().bearer), "Bearer theirs");
+    assert_eq!(world.script.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_finishes_the_exchange_and_stores_it() {
+    let world = World::new(Script::default());
+    let gate = world.script.gated();
+    let store: Arc<dyn TokenStore> = Arc::clone(&world.store) as _;
+    let metrics = Arc::new(Metrics::new());
+    let (options, script) = (world.options.clone(), world.script.clone());
+    let (credential, task) =
+        Credential::start(options, script, store, world.clock.clone(), &metrics).await.unwrap();
+    while world.script.calls().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    credential.close();
+    gate.add_permits(1);
+    task.await.unwrap();
+    assert_eq!(world.stored().await.tokens.unwrap().access_token.expose(), "access-1");
+}
