@@ -1,0 +1,27 @@
+# One image, two services: the proxy and the simulator (see docker-compose.yml).
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked && install -D target/release/vbc-proxy /out/vbc-proxy
+
+FROM debian:bookworm-slim
+# A user of its own, and a directory for the token store that belongs to it.
+RUN useradd --system --uid 10001 --home-dir /var/lib/vbc-proxy vbc-proxy \
+    && install -d -m 0700 -o vbc-proxy -g vbc-proxy /var/lib/vbc-proxy
+COPY --from=build /out/vbc-proxy /usr/local/bin/vbc-proxy
+USER vbc-proxy
+WORKDIR /var/lib/vbc-proxy
+# Inside the container the network is its own; what is published, and where, is decided outside.
+ENV VBC_PROXY_LISTEN_ADDRESS=0.0.0.0:8080 \
+    VBC_PROXY_LISTEN_ALLOW_ANONYMOUS=true \
+    VBC_PROXY_ADMIN_ADDRESS=0.0.0.0:8081 \
+    VBC_PROXY_SIMULATOR_ADDRESS=0.0.0.0:8090 \
+    VBC_PROXY_SIMULATOR_CONTROL=0.0.0.0:8091 \
+    VBC_PROXY_STORE_PATH=/var/lib/vbc-proxy/tokens
+VOLUME /var/lib/vbc-proxy
+EXPOSE 8080 8081
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=5s CMD ["vbc-proxy", "status"]
+ENTRYPOINT ["vbc-proxy"]
+CMD ["serve"]
