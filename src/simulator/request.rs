@@ -112,7 +112,7 @@ impl Body {
         use aws_lc_rs::digest;
         let limit = if endpoint.is_some() { IDENTITY_LIMIT } else { API_LIMIT };
         let mut hash = digest::Context::new(&digest::SHA256);
-        let (mut data, mut length) = (BytesMut::new(), 0);
+        let (mut data, mut length, mut whole) = (BytesMut::new(), 0, true);
         while let Some(frame) = incoming.frame().await {
             let Ok(chunk) = frame.ok()?.into_data() else { continue };
             length += chunk.len() as u64;
@@ -120,7 +120,8 @@ impl Body {
                 return Some(Self { data: Bytes::new(), length, sha256: String::new(), too_long: true });
             }
             hash.update(&chunk);
-            if data.len() + chunk.len() <= KEPT {
+            whole &= data.len() + chunk.len() <= KEPT;
+            if whole {
                 data.extend_from_slice(&chunk);
             }
         }

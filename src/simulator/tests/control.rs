@@ -99,3 +99,14 @@ async fn the_journal_is_bounded() {
     let kept: Vec<_> = sim.requests().into_iter().map(|r| (r.sequence, r.target, r.status)).collect();
     assert_eq!(kept, [(3, "/2".into(), Some(404)), (4, "/3".into(), Some(404)), (5, "/4".into(), Some(404))]);
 }
+
+#[tokio::test]
+async fn bodies_are_known_by_length_and_hash() {
+    let sim = Simulator::start().await.unwrap();
+    let body = "x".repeat(3 * 1024 * 1024);
+    assert_eq!(sim.send("POST", CALLS, &[], &body).await.status, 401);
+    let entry = sim.requests().remove(0);
+    assert_eq!(entry.body_length, body.len() as u64);
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
+    assert_eq!(entry.body_sha256, crate::secret::hex(hash.as_ref()));
+}

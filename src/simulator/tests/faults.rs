@@ -204,3 +204,16 @@ async fn faults_that_make_no_sense_are_refused_with_the_known_ones() {
     assert_eq!(sim.control("POST", "/__sim/faults", "{").await.status, 400);
     assert_eq!(sim.control("GET", "/__sim/faults", "").await.json(), json!([]));
 }
+
+#[tokio::test]
+async fn a_reset_is_a_reset_and_not_an_end() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let sim = Simulator::start().await.unwrap();
+    for fault in [Fault::reset_before_headers(), Fault::lose_response_after_commit()] {
+        sim.inject(fault).unwrap();
+        let mut stream = TcpStream::connect(sim.address()).await.unwrap();
+        stream.write_all(b"GET /nothing HTTP/1.1\r\nhost: sim.test\r\n\r\n").await.unwrap();
+        let ended = stream.read(&mut [0; 16]).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}
