@@ -1,8 +1,25 @@
 //! The token endpoint, and the only user of reqwest.
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
-use super::{Grant, Issued, RedeemError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use thiserror::Error;
+use url::Url;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use super::redact::Redactor;
+use super::response::{self, Answer, MAX_BODY};
+use super::{Class, ClientAuth, ClientIdentity, Grant, Issued, RedeemError};
+use crate::clock::Clock;
+
+/// A connection that has not come about by then is given up, whatever the timeout of the whole.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something that redeems grants: the token endpoint, or a script in a test.
 pub trait Redeem: Send + Sync + 'static {
@@ -13,6 +30,219 @@ pub trait Redeem: Send + Sync + 'static {
     fn redeem(&self, grant: &Grant) -> impl Future<Output = Result<Issued, RedeemError>> + Send;
 }
 
+/// Why an endpoint could not be made.
+#[derive(Debug, Error)]
+pub enum EndpointError {
+    /// The HTTP client refused its settings.
+    #[error("the client for the token endpoint cannot be built")]
+    Client(#[source] reqwest::Error),
+    /// Not an `http` or `https` URL with a host.
+    #[error("the token URL must be an http or https URL")]
+    NotHttp,
+    /// `user:password@` would be sent as a second client authentication, and shown in logs.
+    #[error("the token URL must not carry a user name or password; the client has its own settings")]
+    UserInfo,
+}
+
+/// The HTTP client of the token endpoints. Clones share it; one serves every credential.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    http: reqwest::Client,
+    timeout: Duration,
+}
+
+impl HttpClient {
+    /// Builds a client that trusts what `tls` trusts and gives a whole exchange `timeout`.
+    ///
+    /// It follows no redirect, keeps no cookie, sends no referrer and reads no proxy from the environment. It uses
+    /// each connection once: redeems are hours apart, and the race between a request and the closing of an idle
+    /// connection would make a sent grant uncertain. For the same reason it never sends a request twice.
+    ///
+    /// # Errors
+    /// [`EndpointError::Client`] when reqwest refuses the settings.
+    pub fn new(mut tls: rustls::ClientConfig, timeout: Duration) -> Result<Self, EndpointError> {
+        // reqwest is built without HTTP/2, and takes the list as it is.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("vbc-proxy/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(connect_timeout(timeout))
+            .timeout(timeout)
+            .build()
+            .map_err(|error| EndpointError::Client(error.without_url()))?;
+        Ok(Self { http, timeout })
+    }
+}
+
+/// Clearly shorter than the whole: when connecting is what takes so long, it is this limit that strikes, and the
+/// grant is known not to have been sent.
+fn connect_timeout(timeout: Duration) -> Duration {
+    CONNECT_TIMEOUT.min(timeout / 2)
+}
+
+/// What an [`Endpoint`] is made of.
+#[derive(Clone, Debug)]
+pub struct EndpointOptions {
+    /// The client, shared with other credentials.
+    pub http: HttpClient,
+    /// Where grants are redeemed. A query is kept (RFC 6749 §3.2).
+    pub token_url: Url,
+    /// The application.
+    pub client: ClientIdentity,
+    /// The credential's user name, to be taken out of messages even when the grant does not carry it.
+    pub username: Option<String>,
+    /// For dates in `Retry-After`.
+    pub clock: Clock,
+}
+
 /// The token endpoint of one credential.
-#[derive(Debug)]
-pub struct Endpoint {}
+pub struct Endpoint {
+    http: HttpClient,
+    token_url: Url,
+    /// The URL as messages show it: without query.
+    shown: String,
+    client: ClientIdentity,
+    username: Option<String>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("token_url", &self.shown)
+            .field("client_id", &self.client.client_id)
+            .field("auth", &self.client.auth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// Makes the endpoint of one credential.
+    ///
+    /// # Errors
+    /// [`EndpointError::NotHttp`] and [`EndpointError::UserInfo`], for a token URL that cannot be used.
+    pub fn new(options: EndpointOptions) -> Result<Self, EndpointError> {
+        let EndpointOptions { http, token_url, client, username, clock } = options;
+        if !matches!(token_url.scheme(), "http" | "https") || !token_url.has_host() {
+            return Err(EndpointError::NotHttp);
+        }
+        if !token_url.username().is_empty() || token_url.password().is_some() {
+            return Err(EndpointError::UserInfo);
+        }
+        let shown = response::without_query(token_url.as_str());
+        Ok(Self { http, token_url, shown, client, username, clock })
+    }
+
+    async fn exchange(&self, grant: &Grant, redactor: &Redactor) -> Result<Issued, RedeemError> {
+        let (headers, form) = request(&self.client, grant).ok_or_else(|| RedeemError {
+            class: Class::Configuration,
+            message: "the client's id or secret cannot be sent in a header".to_owned(),
+            retry_after: None,
+        })?;
+        let request = self.http.http.post(self.token_url.clone()).headers(headers).body(form);
+        let sent = request.send().await.map_err(|error| self.unanswered(&error))?;
+        let (status, headers, body) = receive(sent).await.map_err(|error| self.unanswered(&error))?;
+        let answer = Answer { status, headers: &headers, body: &body };
+        response::read(&answer, grant, redactor, self.clock.now())
+    }
+
+    /// No answer, or half of one. Whether anything was sent decides what that means: only a connection that never
+    /// came about leaves the grant certainly untouched.
+    fn unanswered(&self, error: &reqwest::Error) -> RedeemError {
+        let timeout = self.http.timeout;
+        let (class, message) = match (error.is_connect(), error.is_timeout()) {
+            (true, true) => {
+                (Class::Transient, format!("no connection within {:?}", connect_timeout(timeout)))
+            }
+            (true, false) => (Class::Transient, format!("no connection: {}", cause(error))),
+            _ if error.is_builder() => (Class::Configuration, format!("cannot be asked: {}", cause(error))),
+            (false, true) => (Class::Ambiguous, format!("sent, and no answer within {timeout:?}")),
+            (false, false) => (Class::Ambiguous, format!("sent, and the answer was lost: {}", cause(error))),
+        };
+        RedeemError { class, message, retry_after: None }
+    }
+}
+
+impl Redeem for Endpoint {
+    async fn redeem(&self, grant: &Grant) -> Result<Issued, RedeemError> {
+        let redactor = Redactor::new(grant, &self.client, self.username.as_deref());
+        self.exchange(grant, &redactor).await.map_err(|error| RedeemError {
+            message: format!("token endpoint {}: {}", self.shown, error.message),
+            ..error
+        })
+    }
+}
+
+/// The headers and the form body of one exchange; `None` when the client cannot be put in a header.
+fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let mut form = Serializer::new(String::new());
+    form.append_pair("grant_type", grant.name());
+    match grant {
+        Grant::Password { username, password, scope } => {
+            form.append_pair("username", username).append_pair("password", password.expose());
+            // An empty one is no scope (RFC 6749 §3.3 wants at least one token in it).
+            if !scope.is_empty() {
+                form.append_pair("scope", scope);
+            }
+        }
+        // No scope: RFC 6749 §6 then grants what was granted before.
+        Grant::RefreshToken { refresh_token } => {
+            form.append_pair("refresh_token", refresh_token.expose());
+        }
+    }
+    // Exactly one of the two: WSO2 refuses a request that carries both.
+    match client.auth {
+        ClientAuth::Body => {
+            form.append_pair("client_id", &client.client_id);
+            form.append_pair("client_secret", client.client_secret.expose());
+        }
+        ClientAuth::Basic => {
+            let mut value = HeaderValue::try_from(format!("Basic {}", basic(client))).ok()?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+    }
+    Some((headers, form.finish()))
+}
+
+/// The credentials of HTTP Basic, both parts form-encoded first (RFC 6749 §2.3.1), which also keeps a colon in the
+/// id from splitting it.
+pub(super) fn basic(client: &ClientIdentity) -> String {
+    let encode = |part: &str| byte_serialize(part.as_bytes()).collect::<String>();
+    STANDARD.encode(format!("{}:{}", encode(&client.client_id), encode(client.client_secret.expose())))
+}
+
+/// Reads the answer, up to one byte beyond the limit.
+async fn receive(mut sent: reqwest::Response) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
+    let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
+    let mut body = Vec::new();
+    while body.len() <= MAX_BODY {
+        let Some(chunk) = sent.chunk().await? else { break };
+        let room = MAX_BODY + 1 - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    Ok((status, headers, body))
+}
+
+/// The innermost reason ("Connection refused", "invalid peer certificate: UnknownIssuer"): reqwest's own text says
+/// only that something failed, and quotes the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut reason: &dyn Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    let text = if error.source().is_none() { "unknown reason".to_owned() } else { reason.to_string() };
+    if error.is_dns() { format!("name not resolved: {text}") } else { text }
+}
+
+#[cfg(test)]
+#[path = "endpoint_tests.rs"]
+mod tests;

@@ -4,9 +4,12 @@
 mod endpoint;
 mod error;
 mod grant;
+mod redact;
+mod response;
+mod retry_after;
 mod token;
 
-pub use endpoint::{Endpoint, Redeem};
+pub use endpoint::{Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem};
 pub use error::{Class, RedeemError};
 pub use grant::{ClientAuth, ClientIdentity, Grant};
 pub use token::{Issued, TokenSet};

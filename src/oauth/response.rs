@@ -1,0 +1,285 @@
+//! What the token endpoint's answer means. Pure: no I/O, no clock.
+//!
+//! Reading is lenient where nothing is lost by it, and careful in one direction: an answer that may have used up a
+//! refresh token, or counted as a refused login, is never taken for one that did not.
+
+use std::time::Duration;
+
+use http::header::LOCATION;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::redact::Redactor;
+use super::{Class, Grant, Issued, RedeemError, retry_after};
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+
+/// The largest answer that is read. A token set is a few KB.
+pub(super) const MAX_BODY: usize = 1024 * 1024;
+
+/// `expires_in` is only recommended (RFC 6749 §5.1). An hour is WSO2's own default and, where the token lives
+/// longer, costs no more than an early refresh.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+/// A server that means "for ever" says so with numbers that overflow dates.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// An answer of the token endpoint.
+pub(super) struct Answer<'a> {
+    pub(super) status: StatusCode,
+    pub(super) headers: &'a HeaderMap,
+    /// Up to [`MAX_BODY`] bytes; one more says that there was more.
+    pub(super) body: &'a [u8],
+}
+
+/// Reads `answer`, received at `now`, to the redeeming of `grant`.
+pub(super) fn read(
+    answer: &Answer<'_>,
+    grant: &Grant,
+    redactor: &Redactor,
+    now: Timestamp,
+) -> Result<Issued, RedeemError> {
+    let body = parse(answer.body);
+    let reading = Reading { answer, grant, redactor, now, body: body.as_ref().ok() };
+    let failed = if answer.status.is_success() {
+        match &body {
+            Ok(body) if body.get("access_token").is_some_and(|token| !token.is_null()) => {
+                match issued(body) {
+                    Ok(issued) => return Ok(issued),
+                    Err(what) => reading.lost(what),
+                }
+            }
+            Ok(body) if body.is_empty() || !is_error(body) => reading.lost("no access_token in it"),
+            Ok(_) => reading.refused(),
+            Err(what) => reading.lost(what),
+        }
+    } else if answer.status.is_redirection() {
+        reading.redirected()
+    } else {
+        reading.refused()
+    };
+    Err(failed)
+}
+
+/// The JSON object in `body`, or what is there instead.
+fn parse(body: &[u8]) -> Result<Map<String, Value>, &'static str> {
+    if body.len() > MAX_BODY {
+        return Err("more than 1 MiB");
+    }
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("JSON, but not an object"),
+        Err(_) if body.is_empty() => Err("empty"),
+        Err(_) if body.starts_with(b"<") => Err("HTML or XML"),
+        Err(error) if error.is_eof() => Err("JSON that is cut off"),
+        Err(_) => Err("not JSON"),
+    }
+}
+
+/// Reads a successful answer (RFC 6749 §5.1).
+fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
+    let access_token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
+    // It goes into a header: `b68` allows less (RFC 6750 §2.1), but anything visible passes, and nothing else may.
+    if access_token.is_empty() || !access_token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("an access_token that cannot be sent");
+    }
+    // RFC 6749 §7.1: a client must not use a token of a type it does not know; §5.1: in any case.
+    match body.get("token_type") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(kind)) if kind.trim().eq_ignore_ascii_case("bearer") || kind.is_empty() => {}
+        Some(_) => return Err("a token_type other than Bearer"),
+    }
+    let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    Ok(Issued {
+        access_token: Secret::new(access_token),
+        refresh_token: text("refresh_token").map(Secret::new),
+        expires_in: lifetime(body.get("expires_in")),
+        scope: text("scope").map(str::to_owned),
+    })
+}
+
+/// `expires_in`: a number by RFC 6749 §5.1, a string with some servers. What has ended already lives one second,
+/// so that it is an ordinary token about to expire to those who schedule.
+fn lifetime(value: Option<&Value>) -> Duration {
+    let seconds = match value {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if seconds < 1.0 => Duration::from_secs(1),
+        Some(seconds) if seconds >= LONGEST_LIFETIME.as_secs_f64() => LONGEST_LIFETIME,
+        Some(seconds) if !seconds.is_nan() => Duration::from_secs(seconds as u64),
+        _ => DEFAULT_LIFETIME,
+    }
+}
+
+/// Whether a 200 is an error in disguise: some gateways answer so when they throttle.
+fn is_error(body: &Map<String, Value>) -> bool {
+    ["error", "fault", "code"].iter().any(|name| body.contains_key(*name))
+}
+
+/// One answer that is not a token set, being read.
+struct Reading<'a> {
+    answer: &'a Answer<'a>,
+    grant: &'a Grant,
+    redactor: &'a Redactor,
+    now: Timestamp,
+    body: Option<&'a Map<String, Value>>,
+}
+
+impl Reading<'_> {
+    /// A 2xx that cannot be used. The server may have done its work: a refresh token is then used up, and what
+    /// replaced it is lost. A login can simply be made again.
+    fn lost(&self, what: &str) -> RedeemError {
+        let class = if self.is_refresh() { Class::Ambiguous } else { Class::Transient };
+        self.fail(class, format!("not an OAuth answer: {what}"))
+    }
+
+    /// A 3xx. Following it would hand the credentials to wherever it points.
+    fn redirected(&self) -> RedeemError {
+        let target = self.answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let target = target.map(|target| format!(" to {}", self.redactor.clean(&without_query(target))));
+        self.fail(
+            Class::Configuration,
+            format!(
+                "a redirect{}: redirects are not followed, set token_url to the final address",
+                target.unwrap_or_default()
+            ),
+        )
+    }
+
+    fn refused(&self) -> RedeemError {
+        if self.answer.status == StatusCode::TOO_MANY_REQUESTS || self.throttle_code().is_some() {
+            return self.fail(Class::Transient, format!("throttled{}", self.words()));
+        }
+        match self.text("error") {
+            Some(error) => self.oauth_error(error),
+            None => self.other_error(),
+        }
+    }
+
+    /// An error of RFC 6749 §5.2. The code decides, not the status: servers disagree about 400, 401 and 500, and a
+    /// refused password must never be taken for a hiccup, for every repetition counts towards the account's lock.
+    fn oauth_error(&self, error: &str) -> RedeemError {
+        let class = match error {
+            "invalid_client"
+            | "unauthorized_client"
+            | "invalid_scope"
+            | "invalid_request"
+            | "unsupported_grant_type" => Class::Configuration,
+            // Usually an `invalid_grant`; where it is not, the account is locked all the same.
+            _ if self.is_locked() => Class::Locked,
+            "invalid_grant" => Class::Grant,
+            // WSO2 answers 500 or 502 to one of two concurrent refreshes (wso2/product-is#24206): this one may have
+            // gone through. A 5xx without this body comes from something in front of it.
+            "server_error" if self.is_refresh() && matches!(self.answer.status.as_u16(), 500 | 502) => {
+                Class::Ambiguous
+            }
+            "server_error" | "temporarily_unavailable" | "slow_down" => Class::Transient,
+            _ if self.answer.status.is_server_error() => Class::Transient,
+            // An error we do not know. A login is taken for refused, and not repeated; repeating a refresh is safe.
+            _ if self.is_refresh() => Class::Transient,
+            _ => Class::Grant,
+        };
+        self.fail(class, format!("{}{}", self.redactor.clean(error), self.words()))
+    }
+
+    /// An error that is not OAuth's: a gateway, a balancer, or no token endpoint at all.
+    fn other_error(&self) -> RedeemError {
+        let words = self.words();
+        match self.answer.status {
+            StatusCode::UNAUTHORIZED => {
+                self.fail(Class::Configuration, format!("the client is refused{words}"))
+            }
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                self.fail(Class::Transient, format!("not an OAuth answer{words}; is token_url right?"))
+            }
+            status if status.is_server_error() => {
+                self.fail(Class::Transient, format!("the server is in trouble{words}"))
+            }
+            _ => self.fail(Class::Transient, format!("not an OAuth answer{words}")),
+        }
+    }
+
+    fn fail(&self, class: Class, what: String) -> RedeemError {
+        RedeemError {
+            class,
+            message: format!("answered {}, {what}", self.answer.status.as_u16()),
+            retry_after: self.retry_after(),
+        }
+    }
+
+    fn is_refresh(&self) -> bool {
+        matches!(self.grant, Grant::RefreshToken { .. })
+    }
+
+    /// WSO2's words for a locked account: "17003 User account is locked", "17003:MaxAttemptsExceeded …". Looked for
+    /// after redaction: a user may be called "locked".
+    fn is_locked(&self) -> bool {
+        let Some(description) = self.text("error_description") else { return false };
+        let clean = self.redactor.hide_in(description);
+        let mut words = clean.split(|c: char| !c.is_alphanumeric());
+        words.any(|word| word == "17003" || word.eq_ignore_ascii_case("locked"))
+    }
+
+    /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in version 3.
+    fn throttle_code(&self) -> Option<String> {
+        let code = match self.field("code")? {
+            Value::String(code) => code.trim().to_owned(),
+            Value::Number(code) => code.to_string(),
+            _ => return None,
+        };
+        (code.len() == 6 && code.starts_with("9008")).then_some(code)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        retry_after::from_header(self.answer.headers, self.now)
+            .or_else(|| retry_after::from_next_access_time(self.text("nextAccessTime")?, self.now))
+    }
+
+    /// What the server says in words, cleaned, with its code.
+    fn words(&self) -> String {
+        let code = match self.field("code") {
+            Some(Value::String(code)) => Some(code.clone()),
+            Some(Value::Number(code)) => Some(code.to_string()),
+            _ => None,
+        };
+        let text = self
+            .text("error_description")
+            .or_else(|| self.text("description"))
+            .or_else(|| self.text("message"));
+        let words: Vec<String> =
+            code.as_deref().into_iter().chain(text).map(|part| self.redactor.clean(part)).collect();
+        if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) }
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.field(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty())
+    }
+
+    /// A field of the body, or of the `fault` that older gateways wrap theirs in.
+    fn field(&self, name: &str) -> Option<&Value> {
+        let body = self.body?;
+        body.get(name).or_else(|| body.get("fault")?.get(name))
+    }
+}
+
+/// A URL for the log: no user information, no query, no fragment; each may carry a secret.
+pub(super) fn without_query(url: &str) -> String {
+    if let Ok(mut url) = Url::parse(url) {
+        url.set_query(None);
+        url.set_fragment(None);
+        // Fails only where there is no host, and then there is no user information either.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
+        return url.to_string();
+    }
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    // "//user:password@host/": relative to the scheme.
+    path.rsplit_once('@').map_or(path, |(_, rest)| rest).to_owned()
+}
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

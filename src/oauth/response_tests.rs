@@ -1,0 +1,292 @@
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue};
+use proptest::prelude::*;
+
+use super::*;
+use crate::oauth::{ClientAuth, ClientIdentity};
+
+fn now() -> Timestamp {
+    "2026-09-05T15:59:18Z".parse().unwrap()
+}
+
+fn password() -> Grant {
+    Grant::Password {
+        username: "alice@vbc.prod".to_owned(),
+        password: Secret::new("hunter2"),
+        scope: "openid".to_owned(),
+    }
+}
+
+fn refresh() -> Grant {
+    Grant::RefreshToken { refresh_token: Secret::new("old-refresh") }
+}
+
+fn answer_to(
+    grant: &Grant,
+    status: u16,
+    header: Option<(HeaderName, &str)>,
+    body: &[u8],
+) -> Result<Issued, RedeemError> {
+    let client = ClientIdentity {
+        client_id: "app".to_owned(),
+        client_secret: Secret::new("s3cret"),
+        auth: ClientAuth::Body,
+    };
+    let headers: HeaderMap =
+        header.into_iter().map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).collect();
+    let redactor = Redactor::new(grant, &client, Some("alice@vbc.prod"));
+    let answer = Answer { status: StatusCode::from_u16(status).unwrap(), headers: &headers, body };
+    read(&answer, grant, &redactor, now())
+}
+
+fn class(grant: &Grant, status: u16, body: &str) -> Class {
+    answer_to(grant, status, None, body.as_bytes()).unwrap_err().class
+}
+
+fn error_body(error: &str, description: &str) -> String {
+    serde_json::json!({ "error_description": description, "error": error }).to_string()
+}
+
+#[test]
+fn a_token_set_is_read() {
+    let body = br#"{"access_token":"at","refresh_token":"rt","scope":"openid","id_token":"x","token_type":"Bearer","expires_in":82566}"#;
+    let issued = answer_to(&password(), 200, None, body).unwrap();
+    assert_eq!(issued.access_token.expose(), "at");
+    assert_eq!(issued.refresh_token.unwrap().expose(), "rt");
+    assert_eq!(issued.expires_in, Duration::from_secs(82_566));
+    assert_eq!(issued.scope.as_deref(), Some("openid"));
+}
+
+#[test]
+fn lifetimes_are_read_leniently() {
+    let year = 365 * 86_400;
+    let cases = [
+        ("3600", 3600),
+        ("3599.9", 3599),
+        ("\"7200\"", 7200),
+        ("\" 12.5 \"", 12),
+        ("0", 1),
+        ("-5", 1),
+        ("0.2", 1),
+        ("\"-1\"", 1),
+        ("1e300", 10 * year),
+        ("18446744073709551615", 10 * year),
+        ("\"inf\"", 10 * year),
+        ("\"NaN\"", 3600),
+        ("\"soon\"", 3600),
+        ("null", 3600),
+        ("[1]", 3600),
+    ];
+    for (value, seconds) in cases {
+        let body = format!(r#"{{"access_token":"at","expires_in":{value}}}"#);
+        let issued = answer_to(&refresh(), 200, None, body.as_bytes()).unwrap();
+        assert_eq!(issued.expires_in, Duration::from_secs(seconds), "{value}");
+    }
+    let issued = answer_to(&refresh(), 200, None, br#"{"access_token":"at"}"#).unwrap();
+    assert_eq!(issued.expires_in, DEFAULT_LIFETIME);
+}
+
+#[test]
+fn optional_fields_may_be_missing_or_odd() {
+    for body in [
+        "\u{feff} {\"access_token\":\"at\",\"token_type\":\"BEARER\",\"refresh_token\":\"\",\"scope\":\"\"} \n",
+        r#"{"access_token":"at","token_type":null,"refresh_token":null,"scope":["openid"]}"#,
+        r#"{"access_token":"at","error":""}"#,
+    ] {
+        let issued = answer_to(&refresh(), 200, None, body.as_bytes()).unwrap();
+        assert!(issued.refresh_token.is_none() && issued.scope.is_none(), "{body}");
+    }
+    answer_to(&refresh(), 201, None, br#"{"access_token":"at"}"#).unwrap();
+}
+
+#[test]
+fn an_unusable_200_loses_a_refresh_but_not_a_login() {
+    let huge = format!("{{\"x\":\"{}\"}}", "y".repeat(MAX_BODY));
+    for body in [
+        "",
+        "<html>Sign in to the hotel network</html>",
+        r#"{"access_token":"a"#,
+        "[]",
+        "{}",
+        "\"token\"",
+        r#"{"access_token":""}"#,
+        r#"{"access_token":7}"#,
+        r#"{"access_token":"a b"}"#,
+        r#"{"access_token":"a\r\nX-Evil: 1"}"#,
+        r#"{"access_token":"é"}"#,
+        r#"{"access_token":"at","token_type":"mac"}"#,
+        &huge,
+    ] {
+        assert_eq!(class(&refresh(), 200, body), Class::Ambiguous, "{:.40}", body);
+        assert_eq!(class(&password(), 200, body), Class::Transient, "{:.40}", body);
+    }
+}
+
+#[test]
+fn a_throttle_is_transient_whatever_its_status() {
+    let wso2 = r#"{"code":"900803","message":"Message throttled out","description":"You have exceeded your quota .You can access API after 2026-Sep-05 16:00:00+0000 UTC","nextAccessTime":"2026-Sep-05 16:00:00+0000 UTC"}"#;
+    let older = r#"{"fault":{"code":900804,"message":"Message throttled out","nextAccessTime":"2026-Sep-05 16:00:00+0000 UTC"}}"#;
+    for status in [200, 403, 429, 503] {
+        for body in [wso2, older] {
+            let error = answer_to(&refresh(), status, None, body.as_bytes()).unwrap_err();
+            assert_eq!(
+                (error.class, error.retry_after),
+                (Class::Transient, Some(Duration::from_secs(42))),
+                "{error}"
+            );
+            assert!(error.message.contains("throttled: 90080"), "{error}");
+        }
+    }
+    let date = Some((RETRY_AFTER, "Sat, 05 Sep 2026 16:00:18 GMT"));
+    let error = answer_to(&password(), 429, date, b"slow down").unwrap_err();
+    assert_eq!((error.class, error.retry_after), (Class::Transient, Some(Duration::from_secs(60))));
+    let error = answer_to(&password(), 503, Some((RETRY_AFTER, "7")), b"").unwrap_err();
+    assert_eq!((error.class, error.retry_after), (Class::Transient, Some(Duration::from_secs(7))));
+    // 429 wins over the error it carries.
+    assert_eq!(class(&password(), 429, &error_body("invalid_grant", "")), Class::Transient);
+}
+
+/// The table of the service's answers, and relatives seen elsewhere.
+#[test]
+fn oauth_errors_are_told_apart() {
+    use Class::{Ambiguous, Configuration, Grant, Locked, Transient};
+    // status, error, description, class for a login, class for a refresh
+    let cases = [
+        (400, "invalid_request", "Missing grant_type parameter value", Configuration, Configuration),
+        (400, "unsupported_grant_type", "", Configuration, Configuration),
+        (401, "invalid_client", "Client credentials are invalid.", Configuration, Configuration),
+        (400, "invalid_client", "the client is locked", Configuration, Configuration),
+        (400, "unauthorized_client", "", Configuration, Configuration),
+        (400, "invalid_scope", "Invalid Scope!", Configuration, Configuration),
+        (400, "invalid_grant", "Authentication failed for alice@vbc.prod", Grant, Grant),
+        (400, "invalid_grant", "Persisted access token data not found", Grant, Grant),
+        (400, "invalid_grant", "", Grant, Grant),
+        (401, "invalid_grant", "", Grant, Grant),
+        (500, "invalid_grant", "", Grant, Grant),
+        (200, "invalid_grant", "", Grant, Grant),
+        (400, "invalid_grant", "17003 User account is locked", Locked, Locked),
+        (
+            400,
+            "invalid_grant",
+            "17003:MaxAttemptsExceeded Error when handling event : POST_AUTHENTICATION",
+            Locked,
+            Locked,
+        ),
+        (400, "invalid_grant", "17003:AdminInitiated", Locked, Locked),
+        (400, "invalid_grant", "Account is LOCKED.", Locked, Locked),
+        (500, "server_error", "17003 User account is locked", Locked, Locked),
+        (400, "invalid_grant", "the request was blocked", Grant, Grant),
+        (400, "invalid_grant", "code 170030", Grant, Grant),
+        (500, "server_error", "Internal Server Error.", Transient, Ambiguous),
+        (502, "server_error", "Service Unavailable Error.", Transient, Ambiguous),
+        (503, "server_error", "", Transient, Transient),
+        (400, "server_error", "", Transient, Transient),
+        (503, "temporarily_unavailable", "", Transient, Transient),
+        (400, "account_trouble", "", Grant, Transient),
+        (500, "account_trouble", "", Transient, Transient),
+    ];
+    for (status, error, description, login, again) in cases {
+        let body = error_body(error, description);
+        assert_eq!(class(&password(), status, &body), login, "{status} {body}");
+        assert_eq!(class(&refresh(), status, &body), again, "{status} {body}");
+    }
+}
+
+#[test]
+fn answers_that_are_not_oauths_go_by_their_status() {
+    let cases = [
+        (400, Class::Transient),
+        (401, Class::Configuration),
+        (403, Class::Transient),
+        (404, Class::Transient),
+        (405, Class::Transient),
+        (500, Class::Transient),
+        (502, Class::Transient),
+        (504, Class::Transient),
+    ];
+    for (status, expected) in cases {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"error":{"code":1}}"#,
+            r#"{"fault":{"code":900900,"message":"Unclassified"}}"#,
+        ] {
+            assert_eq!(class(&refresh(), status, body), expected, "{status} {body}");
+        }
+    }
+    let error = answer_to(&password(), 404, None, b"").unwrap_err();
+    assert_eq!(error.message, "answered 404, not an OAuth answer; is token_url right?");
+    let error = answer_to(&password(), 401, None, br#"{"code":"900901","message":"Invalid Credentials"}"#)
+        .unwrap_err();
+    assert_eq!(error.message, "answered 401, the client is refused: 900901 Invalid Credentials");
+}
+
+#[test]
+fn a_redirect_is_a_matter_of_configuration_and_its_query_is_not_shown() {
+    for (target, shown) in [
+        ("https://u:p@other.example/token?code=precious#x", "https://other.example/token"),
+        ("/login?sid=precious", "/login"),
+        ("//u:precious@other.example/token", "other.example/token"),
+    ] {
+        let error = answer_to(&refresh(), 302, Some((LOCATION, target)), b"").unwrap_err();
+        assert_eq!(error.class, Class::Configuration);
+        let expected = format!(
+            "answered 302, a redirect to {shown}: redirects are not followed, set token_url to the final address"
+        );
+        assert_eq!(error.message, expected);
+    }
+    assert_eq!(class(&password(), 304, ""), Class::Configuration);
+}
+
+#[test]
+fn messages_carry_the_servers_words_and_no_secret() {
+    let body = error_body("invalid_grant", "Authentication failed for alice@vbc.prod");
+    let error = answer_to(&password(), 400, None, body.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "answered 400, invalid_grant: Authentication failed for [user]");
+
+    let echo =
+        error_body("invalid_grant hunter2", "password=hunter2\n2026 INFO all well, client s3cret, alice");
+    let error = answer_to(&password(), 400, None, echo.as_bytes()).unwrap_err();
+    for hidden in ["hunter2", "s3cret", "alice", "\n"] {
+        assert!(!error.message.contains(hidden), "{}", error.message);
+    }
+    let echo = error_body("invalid_grant", &format!("alice: old-refresh {}", "x".repeat(500)));
+    let error = answer_to(&refresh(), 400, None, echo.as_bytes()).unwrap_err();
+    assert!(error.message.contains("[user]: [redacted] x") && error.message.len() < 300, "{}", error.message);
+}
+
+#[test]
+fn a_user_called_locked_is_not_locked() {
+    let grant = Grant::Password {
+        username: "locked@vbc.prod".to_owned(),
+        password: Secret::new("hunter2"),
+        scope: String::new(),
+    };
+    let body = error_body("invalid_grant", "Authentication failed for locked@vbc.prod");
+    assert_eq!(class(&grant, 400, &body), Class::Grant);
+}
+
+proptest! {
+    #[test]
+    fn no_answer_panics_or_leaks(
+        status in 200u16..600,
+        retry in "[ -~]{0,40}",
+        body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            "\\PC*".prop_map(String::into_bytes),
+            ("[a-z_]{1,12}", "\\PC{0,40}", "[0-9eE.+-]{0,20}").prop_map(|(error, text, number)| format!(
+                r#"{{"error":"{error}","error_description":{},"access_token":null,"code":"{number}","nextAccessTime":"{number}"}}"#,
+                Value::from(format!("{text} hunter2 {text}")),
+            ).into_bytes()),
+        ],
+    ) {
+        for grant in [password(), refresh()] {
+            if let Err(error) = answer_to(&grant, status, Some((RETRY_AFTER, &retry)), &body) {
+                prop_assert!(!error.message.chars().any(char::is_control));
+                let is_refresh = matches!(grant, Grant::RefreshToken { .. });
+                prop_assert!(is_refresh || !error.message.contains("hunter2"));
+            }
+        }
+    }
+}
