@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
 use crate::credential::{Credential, Login, Options};
 use crate::metrics::Metrics;
-use crate::oauth::{ClientAuth, ClientIdentity, Endpoint, EndpointOptions, HttpClient};
+use crate::oauth::{ClientAuth, ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};
@@ -50,14 +50,25 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The token store cannot be used.
-    #[error("{0}{}", because(.0))]
-    Store(#[from] StoreError),
+    #[error("{source}{}", because(source))]
+    Store {
+        /// Why.
+        #[from]
+        source: StoreError,
+    },
     /// TLS cannot be set up.
-    #[error("{0}{}", because(.0))]
-    Tls(#[from] TlsError),
+    #[error("{source}{}", because(source))]
+    Tls {
+        /// Why.
+        #[from]
+        source: TlsError,
+    },
     /// The client for the token endpoint cannot be built.
     #[error("the client for the token endpoint cannot be set up: {0}")]
-    TokenClient(String),
+    TokenClient(#[from] EndpointError),
+    /// There is nothing to authenticate with.
+    #[error("no credential is configured; add [credentials.default]")]
+    NoCredential,
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -118,7 +129,7 @@ impl App {
         // The configuration has at least one, and one called `default` where there are several.
         let chosen = handles.iter().find(|credential| credential.name() == "default").or(handles.first());
         let Some(credential) = chosen.cloned() else {
-            return Err(StartError::TokenClient("no credential is configured".into()));
+            return Err(StartError::NoCredential);
         };
         let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls };
         Ok(Self { shared, listeners, admin, credentials })
@@ -210,8 +221,7 @@ async fn start_credentials(
         Some(path) => tls::client_config(Some(path))?,
         None => Arc::clone(upstream_tls),
     };
-    let client = HttpClient::new((*tls).clone(), config.oauth.timeout)
-        .map_err(|error| StartError::TokenClient(error.to_string()))?;
+    let http = HttpClient::new((*tls).clone(), config.oauth.timeout)?;
     let store: Arc<dyn TokenStore> = match &config.store {
         config::Store::Memory => Arc::new(MemoryStore::default()),
         config::Store::File { path } => Arc::new(FileStore::open(path)?),
@@ -221,9 +231,10 @@ async fn start_credentials(
         let endpoint = Endpoint::new(EndpointOptions {
             token_url: config.oauth.token_url.clone(),
             client: client_identity(credential),
-            http: client.clone(),
+            username: credential.username.clone(),
+            http: http.clone(),
             clock: clock.clone(),
-        });
+        })?;
         let options = options(credential, config);
         credentials
             .push(Credential::start(options, endpoint, Arc::clone(&store), clock.clone(), metrics).await?);
@@ -273,7 +284,9 @@ impl Worker {
     /// Starts the thread; the receiver tells how it ended.
     fn start(self, index: usize) -> Result<oneshot::Receiver<Ended>, StartError> {
         let (done, ended) = oneshot::channel();
-        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+        };
         let thread = thread::Builder::new().name(format!("worker-{index}"));
         thread
             .spawn(move || match runtime() {

@@ -102,8 +102,8 @@ fn url_of(address: SocketAddr) -> String {
 
 fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Bind { .. } | StartError::Store(_) => Exit::Unavailable,
-        StartError::Tls(_) | StartError::TokenClient(_) => Exit::Config,
+        StartError::Bind { .. } | StartError::Store { .. } => Exit::Unavailable,
+        StartError::Tls { .. } | StartError::TokenClient(_) | StartError::NoCredential => Exit::Config,
         StartError::Thread(_) => Exit::Failed,
     }
 }
@@ -112,7 +112,10 @@ fn exit_of(error: &StartError) -> Exit {
 fn say_ignored_proxies() {
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         if std::env::var_os(name).is_some() {
-            tracing::warn!(variable = name, "this variable is ignored: upstream and token endpoint are reached directly");
+            tracing::warn!(
+                variable = name,
+                "this variable is ignored: upstream and token endpoint are reached directly"
+            );
         }
     }
 }

@@ -61,7 +61,9 @@ impl Status {
             }
             Ok(body) => self.show(&body),
             Err(error) => {
-                complain(format_args!("vbc-proxy: nothing answers on http://{address}{path}: {error:#}; is it running?"));
+                complain(format_args!(
+                    "vbc-proxy: nothing answers on http://{address}{path}: {error:#}; is it running?"
+                ));
                 Exit::Unavailable
             }
         }
@@ -71,7 +73,9 @@ impl Status {
         let report: Report = match serde_json::from_slice(body) {
             Ok(report) => report,
             Err(error) => {
-                complain(format_args!("vbc-proxy: the answer is not a status ({error}); is it another program?"));
+                complain(format_args!(
+                    "vbc-proxy: the answer is not a status ({error}); is it another program?"
+                ));
                 return Exit::Unavailable;
             }
         };
@@ -97,7 +101,9 @@ async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
         Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
     };
-    tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| anyhow::anyhow!("no answer in {PATIENCE:?}"))?
+    tokio::time::timeout(PATIENCE, exchange)
+        .await
+        .map_err(|_| anyhow::anyhow!("no answer in {PATIENCE:?}"))?
 }
 
 /// A listener on every address is asked on loopback.
@@ -130,7 +136,11 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     let mut lines = vec![format!("credential {}", credential.name)];
     lines.push(match credential.expires_at {
         Some(at) if credential.usable => {
-            format!("  token      usable for {}, until {at:.0} (revision {})", span(now, at), credential.revision)
+            format!(
+                "  token      usable for {}, until {at:.0} (revision {})",
+                span(now, at),
+                credential.revision
+            )
         }
         Some(at) => format!("  token      NOT USABLE, ended {at:.0}"),
         None => "  token      NONE".to_owned(),
