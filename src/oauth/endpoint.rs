@@ -145,15 +145,16 @@ impl Endpoint {
             retry_after: None,
         })?;
         let request = self.http.http.post(self.token_url.clone()).headers(headers).body(form);
-        let sent = request.send().await.map_err(|error| self.unanswered(&error))?;
-        let (status, headers, body) = receive(sent).await.map_err(|error| self.unanswered(&error))?;
+        let sent = request.send().await.map_err(|error| self.unanswered(&error, redactor))?;
+        let (status, headers, body) =
+            receive(sent).await.map_err(|error| self.unanswered(&error, redactor))?;
         let answer = Answer { status, headers: &headers, body: &body };
         response::read(&answer, grant, redactor, self.clock.now())
     }
 
     /// No answer, or half of one. Whether anything was sent decides what that means: only a connection that never
     /// came about leaves the grant certainly untouched.
-    fn unanswered(&self, error: &reqwest::Error) -> RedeemError {
+    fn unanswered(&self, error: &reqwest::Error, redactor: &Redactor) -> RedeemError {
         let timeout = self.http.timeout;
         let (class, message) = match (error.is_connect(), error.is_timeout()) {
             (true, true) => {
@@ -164,7 +165,7 @@ impl Endpoint {
             (false, true) => (Class::Ambiguous, format!("sent, and no answer within {timeout:?}")),
             (false, false) => (Class::Ambiguous, format!("sent, and the answer was lost: {}", cause(error))),
         };
-        RedeemError { class, message, retry_after: None }
+        RedeemError { class, message: redactor.clean(&message), retry_after: None }
     }
 }
 

@@ -18,21 +18,17 @@ fn tls() -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
-fn endpoint_within(url: &str, auth: ClientAuth, timeout: Duration) -> Endpoint {
+fn endpoint(url: &str, auth: ClientAuth) -> Endpoint {
     let client =
         ClientIdentity { client_id: "app:1".to_owned(), client_secret: Secret::new("s3cr&t +"), auth };
     Endpoint::new(EndpointOptions {
-        http: HttpClient::new(tls(), timeout).unwrap(),
+        http: HttpClient::new(tls(), TIMEOUT).unwrap(),
         token_url: Url::parse(url).unwrap(),
         client,
         username: Some("alice@vbc.prod".to_owned()),
         clock: Clock::system(),
     })
     .unwrap()
-}
-
-fn endpoint(url: &str, auth: ClientAuth) -> Endpoint {
-    endpoint_within(url, auth, TIMEOUT)
 }
 
 fn password() -> Grant {
@@ -159,10 +155,28 @@ async fn a_lost_answer_is_ambiguous() {
 async fn an_answer_that_does_not_come_is_ambiguous() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
-    let endpoint = endpoint_within(&url, ClientAuth::Body, Duration::from_millis(200));
-    let error = endpoint.redeem(&refresh()).await.unwrap_err();
+    let redeem = tokio::spawn(async move { endpoint(&url, ClientAuth::Body).redeem(&refresh()).await });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    read_request(&mut stream).await;
+    tokio::time::pause();
+    tokio::time::advance(TIMEOUT).await;
+    let error = redeem.await.unwrap().unwrap_err();
     assert_eq!(error.class, Class::Ambiguous, "{error}");
-    assert!(error.message.ends_with("/token: sent, and no answer within 200ms"), "{error}");
+    assert!(error.message.ends_with("/token: sent, and no answer within 20s"), "{error}");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_transient() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/token", listener.local_addr().unwrap());
+    let redeem = tokio::spawn(async move { endpoint(&url, ClientAuth::Body).redeem(&refresh()).await });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.read_u8().await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(TIMEOUT / 2).await;
+    let error = redeem.await.unwrap().unwrap_err();
+    assert_eq!(error.class, Class::Transient, "{error}");
+    assert!(error.message.ends_with("/token: no connection within 10s"), "{error}");
 }
 
 #[tokio::test]

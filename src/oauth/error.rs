@@ -15,7 +15,7 @@ pub struct RedeemError {
     pub class: Class,
     /// For the log and the status page.
     pub message: String,
-    /// When the server asked to be left alone until (`Retry-After`).
+    /// How long the server asked to be left alone (`Retry-After`, or WSO2's `nextAccessTime`); a day at most.
     pub retry_after: Option<Duration>,
 }
 
@@ -25,8 +25,8 @@ pub enum Class {
     /// The request never reached the server, or the server said it cannot answer now (connection refused, 5xx,
     /// 429, an answer that is not an OAuth answer): back off and try again.
     Transient,
-    /// The request was sent and its answer lost (reset, timeout, truncated body, or a 500 after a refresh): the
-    /// grant may or may not have been used up.
+    /// The request was sent and its answer lost (reset, timeout, truncated body), or it cannot tell what became of a
+    /// refresh (an unusable 200, a `server_error` with 500 or 502): the grant may or may not have been used up.
     Ambiguous,
     /// The application is refused (`invalid_client`, `unauthorized_client`, `invalid_scope`, `invalid_request`):
     /// nothing changes until the configuration does.
