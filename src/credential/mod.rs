@@ -258,10 +258,11 @@ impl Credential {
     /// [`Unavailable`], as [`bearer`](Self::bearer).
     pub async fn replace(&self, refused: &Bearer) -> Result<Replacement, Unavailable> {
         let current = self.shared.published.read().clone();
-        if let Some(bearer) = current.filter(|bearer| bearer.revision > refused.revision) {
-            if bearer.expires_at > self.shared.clock.now() {
-                return Ok(Replacement { bearer, fresh: false });
-            }
+        let newer = |bearer: &Bearer| {
+            bearer.revision > refused.revision && bearer.expires_at > self.shared.clock.now()
+        };
+        if let Some(bearer) = current.filter(newer) {
+            return Ok(Replacement { bearer, fresh: false });
         }
         let (refused, asked) = (refused.revision, Instant::now());
         self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, asked, reply }).await
