@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::config::{self, Config};
 use crate::credential::refusals::{self, Decision, Kind};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
-use crate::headers;
+use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
 use crate::problem::{self, Param};
 use crate::random;
@@ -130,10 +130,11 @@ async fn forward(
     proxy: &Proxy,
     timer: &LazyTimer,
     request: Request<Incoming>,
+    survey: Survey,
 ) -> Result<Response<AnswerBody>, Error> {
     let (parts, body) = request.into_parts();
     let body = RequestBody::new(body, proxy.retry.memory);
-    let mut head = proxy.outgoing(parts)?;
+    let mut head = proxy.outgoing(parts, survey);
 
     let bearer = proxy.bearer().await?;
     head.authorize(&bearer);
@@ -154,20 +155,23 @@ async fn forward(
 
 impl Proxy {
     /// The head of the request to the upstream: stripped first, then given what is ours.
-    fn outgoing(&self, parts: http::request::Parts) -> Result<Head, Error> {
+    fn outgoing(&self, parts: http::request::Parts, survey: Survey) -> Head {
         let http::request::Parts { method, uri, mut headers, .. } = parts;
-        let chunked = headers.contains_key(header::TRANSFER_ENCODING);
         headers::strip_request(&mut headers);
-        headers::join_cookies(&mut headers);
-        // The guard has answered it: 100 is sent when the body is first read.
-        headers.remove(header::EXPECT);
-        if chunked {
+        if survey.cookie {
+            headers::join_cookies(&mut headers);
+        }
+        if survey.expect {
+            // It has been answered: 100 is sent when the body is first read.
+            headers.remove(header::EXPECT);
+        }
+        if survey.transfer_encoding {
             // Said openly, or hyper sends a GET without its body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers.insert(header::HOST, self.host.clone());
         headers.append(header::VIA, self.via.clone());
-        Ok(Head { method, uri: origin_form(uri), headers })
+        Head { method, uri: origin_form(uri), headers }
     }
 
     async fn bearer(&self) -> Result<Bearer, Unavailable> {
@@ -246,15 +250,20 @@ impl Proxy {
         Next::PassOn(why)
     }
 
-    fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
-        let given = headers
-            .get(X_REQUEST_ID)
-            .filter(|id| id.len() <= 128 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic));
-        given.cloned().unwrap_or_else(|| {
-            let id = self.next_id.get();
-            self.next_id.set(id.wrapping_add(1));
-            HeaderValue::try_from(secret::hex(&id.to_be_bytes())).unwrap_or(HeaderValue::from_static("0"))
-        })
+    /// The client's own id where it has a sensible one, else the next of this thread.
+    fn request_id(&self, headers: &HeaderMap, survey: Survey) -> HeaderValue {
+        let sensible = |id: &&HeaderValue| {
+            (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        if survey.request_id
+            && let Some(id) = headers.get(X_REQUEST_ID).filter(sensible)
+        {
+            return id.clone();
+        }
+        let id = self.next_id.get();
+        self.next_id.set(id.wrapping_add(1));
+        // Hexadecimal digits are a legal field value.
+        HeaderValue::from_bytes(&secret::hex_digits(id)).unwrap_or(HeaderValue::from_static("0"))
     }
 
     fn count(&self, status: StatusCode, source: Source) {
@@ -373,18 +382,23 @@ impl Drop for Attempt<'_> {
 
 impl Connection {
     /// Admission, then the request itself; an error becomes an answer here and nowhere else.
-    async fn answer(&self, request: Request<Incoming>, id: &HeaderValue) -> Response<Outgoing> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        survey: Survey,
+        id: &HeaderValue,
+    ) -> Response<Outgoing> {
         let proxy = &*self.proxy;
         let admitted = match proxy.draining.get() {
             true => Err(Error::Draining),
-            false => proxy.gate.admit(&request),
+            false => proxy.gate.admit(&request, survey),
         };
         let (page, outcome) = match admitted {
             Ok(Some(origin)) if gate::is_preflight(&request) => {
                 let answer = gate::preflight(&origin, request.headers());
                 return self.own(answer.map(AnswerBody::own), id);
             }
-            Ok(page) => (page, forward(proxy, &self.timer, request).await),
+            Ok(page) => (page, forward(proxy, &self.timer, request, survey).await),
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {
@@ -428,13 +442,14 @@ impl Handler for Connection {
     const DATE: bool = false;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
-        let id = self.proxy.request_id(request.headers());
+        let survey = Survey::of(request.headers());
+        let id = self.proxy.request_id(request.headers(), survey);
         if !self.proxy.access_log {
-            return Ok(self.answer(request, &id).await);
+            return Ok(self.answer(request, survey, &id).await);
         }
         let (method, path, started) =
             (request.method().clone(), request.uri().path().to_owned(), Instant::now());
-        let response = self.answer(request, &id).await;
+        let response = self.answer(request, survey, &id).await;
         tracing::info!(
             target: "access", peer = %self.peer, %method, path, status = response.status().as_u16(),
             millis = started.elapsed().as_millis() as u64, id = id.to_str().unwrap_or_default(), "request"
@@ -443,7 +458,7 @@ impl Handler for Connection {
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
-        let id = self.proxy.request_id(&HeaderMap::new());
+        let id = self.proxy.request_id(&HeaderMap::new(), Survey::default());
         let error = Error::Refused(refusal);
         log_failure(&error, &id);
         self.own(error.answer(id.to_str().unwrap_or_default()), &id)
