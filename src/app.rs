@@ -173,7 +173,11 @@ impl App {
             admin
         });
 
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            // A thread that ends by itself has failed; half a data plane is not left running unnoticed.
+            _ = futures_util::future::select_all(&mut threads) => tracing::error!("a worker thread ended"),
+        }
         tracing::info!("draining");
         if let Some(admin) = admin {
             admin.drain();
@@ -182,7 +186,7 @@ impl App {
         let mut ended = Ended::Drained;
         for thread in threads {
             // A thread that panicked has cut its answers short.
-            if thread.await != Ok(Ended::Drained) {
+            if thread.is_terminated() || thread.await != Ok(Ended::Drained) {
                 ended = Ended::CutShort;
             }
         }

@@ -15,6 +15,7 @@ use super::brake::{self, Permit};
 use super::schedule::{self, Backoff};
 use super::{Bearer, Login, Options, Replacement, Shared, Unavailable};
 use crate::clock::{self, Clock, Timestamp};
+use crate::config::RefreshAt;
 use crate::metrics::{CredentialGauges, Metrics};
 use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError, TokenSet};
 use crate::random;
@@ -32,7 +33,13 @@ pub(super) enum Ask {
     /// Any usable bearer.
     Usable { reply: oneshot::Sender<Result<Bearer, Unavailable>> },
     /// One newer than the revision that was refused.
-    Newer { refused: u64, asked: Instant, reply: oneshot::Sender<Result<Replacement, Unavailable>> },
+    Newer {
+        refused: u64,
+        /// The gateway named the token as the reason.
+        certain: bool,
+        asked: Instant,
+        reply: oneshot::Sender<Result<Replacement, Unavailable>>,
+    },
     /// The refresh time has passed.
     Early,
     /// Finish and end.
@@ -78,6 +85,9 @@ pub(super) struct Refresher<R> {
     stored: u64,
     /// The revision that `record.tokens` came with.
     token_revision: u64,
+    /// The gateway refuses tokens up to this revision. Until there is a newer one, the current is not counted as
+    /// usable, and a replacement is due.
+    distrusted: u64,
     refresh_at: Timestamp,
     published_at: Option<Instant>,
     backoff: Backoff,
@@ -97,6 +107,7 @@ impl<R: Redeem> Refresher<R> {
             metrics: Arc::clone(metrics),
             gauges,
             record,
+            distrusted: 0,
             refresh_at: Timestamp::UNIX_EPOCH,
             published_at: None,
             backoff: Backoff::default(),
@@ -148,14 +159,20 @@ impl<R: Redeem> Refresher<R> {
 
     /// When the next exchange is due, if any is planned.
     fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
-        let due = match (&self.hold, self.alive()) {
+        let due = match (&self.hold, self.trusted()) {
             // A hold concerns logins and the application; a living token is used until its end.
             (Some(Hold::Configuration(_) | Hold::LoginNeeded), _) => return None,
             (Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))), _) => *at,
             (Some(Hold::Brake(_)), _) => return None,
             (None, true) if self.refresh_token().is_some() => self.refresh_at,
             (None, true) => self.record.tokens.as_ref().map_or(now, |tokens| tokens.expires_at),
-            (None, false) => now,
+            (None, false) if self.alive() => now,
+            // Ended, or never there. Tokens of a few seconds must not make a storm of refreshes that nobody needs.
+            (None, false) => self
+                .record
+                .tokens
+                .as_ref()
+                .map_or(now, |tokens| schedule::refresh_at(RefreshAt::Share(0.0), tokens, 0.0)),
         };
         Some(self.backoff.until(now).map_or(due, |until| until.max(due)))
     }
@@ -164,7 +181,7 @@ impl<R: Redeem> Refresher<R> {
         self.save_if_unsaved().await;
         let now = self.now();
         if self.next_attempt(now).is_some_and(|at| at <= now) {
-            let need = if self.alive() { Need::Early } else { Need::Token };
+            let need = if self.trusted() { Need::Early } else { Need::Token };
             // The outcome is in the snapshot, the log and the metrics.
             let _ = self.obtain(need).await;
         }
@@ -180,7 +197,10 @@ impl<R: Redeem> Refresher<R> {
                     let _ = reply.send(self.current());
                 }
             }
-            Ask::Newer { refused, asked, reply } => {
+            Ask::Newer { refused, certain, asked, reply } => {
+                if certain {
+                    self.distrusted = self.distrusted.max(refused);
+                }
                 let outcome = match self.token_revision > refused && self.alive() {
                     true => Ok(()),
                     false => self.obtain(Need::Token).await,
@@ -520,6 +540,11 @@ impl<R: Redeem> Refresher<R> {
         self.record.tokens.as_ref().is_some_and(|tokens| tokens.expires_at > self.now())
     }
 
+    /// Alive, and not refused by the gateway.
+    fn trusted(&self) -> bool {
+        self.alive() && self.token_revision > self.distrusted
+    }
+
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
@@ -545,6 +570,7 @@ impl<R: Redeem> Refresher<R> {
         snapshot.next_attempt = self.next_attempt(now);
         snapshot.brake = matches!(self.hold, Some(Hold::Brake(_)));
         snapshot.login_needed = matches!(self.hold, Some(Hold::LoginNeeded));
+        snapshot.distrusted = self.alive() && !self.trusted();
         snapshot.unsaved = self.unsaved();
         snapshot.exchanges = self.exchanges;
         snapshot.trouble = match &self.hold {

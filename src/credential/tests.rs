@@ -157,12 +157,12 @@ async fn a_thousand_refusals_of_one_bearer_make_one_refresh_and_a_late_one_none(
     let first = credential.bearer().await.unwrap();
     let asks = (0..1000).map(|_| {
         let (credential, first) = (credential.clone(), first.clone());
-        tokio::spawn(async move { credential.replace(&first).await.unwrap() })
+        tokio::spawn(async move { credential.replace(&first, Kind::Token).await.unwrap() })
     });
     for ask in asks.collect::<Vec<_>>() {
         assert_eq!(value(&ask.await.unwrap().bearer), "Bearer access-2");
     }
-    let late = credential.replace(&first).await.unwrap();
+    let late = credential.replace(&first, Kind::Token).await.unwrap();
     assert!(!late.fresh);
     assert_eq!(value(&late.bearer), "Bearer access-2");
     assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
@@ -176,7 +176,7 @@ async fn a_client_that_hangs_up_does_not_lose_the_refresh() {
     let gate = world.script.gated();
     let ask = tokio::spawn({
         let credential = credential.clone();
-        async move { credential.replace(&first).await }
+        async move { credential.replace(&first, Kind::Token).await }
     });
     while world.script.calls().len() < 2 {
         tokio::task::yield_now().await;
@@ -238,7 +238,7 @@ async fn a_token_set_is_stored_before_it_is_published() {
     *store.published.lock() = Some(credential.clone());
     let mut bearer = credential.bearer().await.unwrap();
     for _ in 0..5 {
-        bearer = credential.replace(&bearer).await.unwrap().bearer;
+        bearer = credential.replace(&bearer, Kind::Token).await.unwrap().bearer;
         let stored = world.stored().await.tokens.unwrap();
         assert!(value(&bearer).ends_with(stored.access_token.expose()));
     }
@@ -389,7 +389,7 @@ async fn a_lost_answer_is_followed_by_one_more_presentation_then_by_the_login() 
     let world = World::new(script);
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
-    let second = credential.replace(&first).await.unwrap();
+    let second = credential.replace(&first, Kind::Token).await.unwrap();
     assert_eq!(value(&second.bearer), "Bearer access-2");
     assert_eq!(
         world.script.calls(),
@@ -440,20 +440,20 @@ async fn a_code_credential_lives_on_its_seed_and_then_needs_a_login() {
     world.options.seed = Some("seed".into());
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
-    let error = credential.replace(&first).await.unwrap_err();
+    let error = credential.replace(&first, Kind::Token).await.unwrap_err();
     assert!(error.detail.contains("login needed"), "{error}");
     assert!(credential.snapshot().login_needed);
     drop(credential);
     // The spent seed is not presented again after a restart; a new one is.
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
-    credential.replace(&stored).await.unwrap_err();
+    credential.replace(&stored, Kind::Token).await.unwrap_err();
     assert_eq!(world.script.calls(), ["refresh seed", "refresh refresh-1"]);
     drop(credential);
     world.options.seed = Some("new seed".into());
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
-    credential.replace(&stored).await.unwrap();
+    credential.replace(&stored, Kind::Token).await.unwrap();
     assert_eq!(world.script.calls()[2..], ["refresh new seed"]);
 }
 
@@ -470,7 +470,7 @@ async fn a_set_that_somebody_else_stored_is_adopted_when_ours_is_refused() {
     let tokens = record.tokens.as_mut().unwrap();
     (tokens.access_token, tokens.refresh_token) = ("theirs".into(), Some("their refresh".into()));
     world.store.swap(&key, expected, &record).await.unwrap();
-    assert_eq!(value(&credential.replace(&first).await.unwrap().bearer), "Bearer theirs");
+    assert_eq!(value(&credential.replace(&first, Kind::Token).await.unwrap().bearer), "Bearer theirs");
     assert_eq!(world.script.calls().len(), 2);
 }
 
@@ -490,4 +490,46 @@ async fn closing_finishes_the_exchange_and_stores_it() {
     gate.add_permits(1);
     task.await.unwrap();
     assert_eq!(world.stored().await.tokens.unwrap().access_token.expose(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_the_gateway_refuses_is_not_usable_and_is_replaced_unasked() {
+    let script =
+        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::Transient));
+    let world = World::new(script);
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    credential.replace(&first, Kind::Token).await.unwrap_err();
+    assert!(!credential.snapshot().usable);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(credential.snapshot().usable);
+    assert_eq!(world.script.calls(), ["password right", "refresh refresh-1", "refresh refresh-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_that_may_mean_anything_does_not_make_the_token_unusable() {
+    let script =
+        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::Transient));
+    let world = World::new(script);
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    credential.replace(&first, Kind::Unclear).await.unwrap_err();
+    assert!(credential.snapshot().usable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_a_second_are_replaced_when_asked_for_and_not_in_a_storm() {
+    let script = Script::default();
+    (0..100).for_each(|_| script.push(Answer::Tokens { seconds: 1 }));
+    let world = World::new(script);
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let idle = world.script.calls().len();
+    assert!((10..=12).contains(&idle), "{idle}");
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        credential.bearer().await.unwrap();
+    }
+    assert!(world.script.calls().len() >= idle + 5);
 }

@@ -216,7 +216,7 @@ impl Proxy {
         if !body.replayable() {
             // Too late for this request, in time for the next.
             let (credential, old) = (self.credential.clone(), bearer.clone());
-            tokio::task::spawn_local(async move { credential.replace(&old).await });
+            tokio::task::spawn_local(async move { credential.replace(&old, kind).await });
             self.credential.refusals().unproven(place, kind, now);
             let why = "the request body is over retry.memory and could not be sent again";
             return Ok(self.passed_on(refused.verdict, why));
@@ -230,7 +230,7 @@ impl Proxy {
             fresh: false,
             open: true,
         };
-        match self.credential.replace(bearer).await {
+        match self.credential.replace(bearer, kind).await {
             Ok(replacement) => {
                 attempt.bearer = replacement.bearer;
                 attempt.fresh = replacement.fresh;
