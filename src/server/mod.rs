@@ -10,6 +10,7 @@ mod chunked;
 mod drain;
 mod guard;
 mod head;
+pub(crate) mod syntax;
 
 use std::future::{Future, poll_fn};
 use std::io;
