@@ -9,6 +9,7 @@ mod gate;
 mod timer;
 mod upstream;
 mod verdict;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
