@@ -11,10 +11,7 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 pub fn strip_request(headers: &mut HeaderMap) {
     strip(headers, |name| match *name {
         header::AUTHORIZATION | header::PROXY_AUTHORIZATION | header::FORWARDED => true,
-        _ => name
-            .as_str()
-            .strip_prefix("x-")
-            .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-")),
+        _ => is_about_the_client(name.as_str()),
     });
 }
 
@@ -71,28 +68,47 @@ fn asks_for_trailers(value: &HeaderValue) -> bool {
         .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
+/// Leaves one of several `Content-Length` lines that agree.
+pub fn keep_one_length(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut entry) = headers.entry(header::CONTENT_LENGTH)
+        && entry.iter().nth(1).is_some()
+    {
+        let length = entry.get().clone();
+        entry.insert(length);
+    }
+}
+
+/// The number that a `Content-Length` names.
+pub fn length(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
 /// Takes out of trailers what decides about framing, routing, identity or how a message is read (RFC 9110 §6.5.1).
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    const FORBIDDEN: [HeaderName; 15] = [
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONTENT_ENCODING,
-        header::CONTENT_TYPE,
-        header::CONTENT_RANGE,
-        header::CONNECTION,
-        header::TE,
-        header::TRAILER,
-        header::UPGRADE,
-        header::SET_COOKIE,
-        header::COOKIE,
-        header::EXPECT,
-    ];
-    for name in FORBIDDEN {
-        trailers.remove(name);
-    }
+    strip(trailers, |name| match *name {
+        header::AUTHORIZATION
+        | header::PROXY_AUTHORIZATION
+        | header::PROXY_AUTHENTICATE
+        | header::HOST
+        | header::CONTENT_LENGTH
+        | header::CONTENT_ENCODING
+        | header::CONTENT_TYPE
+        | header::CONTENT_RANGE
+        | header::TRAILER
+        | header::SET_COOKIE
+        | header::COOKIE
+        | header::EXPECT
+        | header::VIA
+        | header::FORWARDED => true,
+        _ => is_about_the_client(name.as_str()) || name.as_str().starts_with("access-control-"),
+    });
+    trailers.remove(header::TE);
+}
+
+/// Keys, and where the client is, under names that are no standard.
+fn is_about_the_client(name: &str) -> bool {
+    name.strip_prefix("x-")
+        .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-"))
 }
 
 /// Joins `Cookie` lines by `; ` (RFC 6265 §5.4): the one header whose lines are not a list.
