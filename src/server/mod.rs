@@ -179,10 +179,12 @@ pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain
     let seen = Arc::clone(&state);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
+        // Before the future is first polled: hyper reads ahead between the two.
+        let in_flight = state.begin();
+        let refusal = state.refusal_of_this_request();
         async move {
-            let in_flight = state.begin();
             let version = request.version();
-            let answer = match state.refusal_of_this_request() {
+            let answer = match refusal {
                 Some(refusal) => Ok(handler.refuse(refusal)),
                 None => handler.handle(request).await,
             };
