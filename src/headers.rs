@@ -9,35 +9,37 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 ///
 /// `Host`, `Content-Length` and `Expect` are left to the caller, and no name on a `Connection` line takes them.
 pub fn strip_request(headers: &mut HeaderMap) {
+    let te_trailers =
+        headers.contains_key(header::TE) && headers.get_all(header::TE).iter().any(asks_for_trailers);
     strip(headers, |name| match *name {
-        header::AUTHORIZATION | header::PROXY_AUTHORIZATION | header::FORWARDED => true,
+        header::AUTHORIZATION | header::FORWARDED => true,
         _ => is_about_the_client(name.as_str()),
     });
+    if te_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
 }
 
 /// Takes out of an answer everything hop-by-hop, and the upstream's `Access-Control-*`: which web pages may read
 /// what passes through here is ours to say.
 pub fn strip_response(headers: &mut HeaderMap) {
-    strip(headers, |name| {
-        *name == header::PROXY_AUTHENTICATE || name.as_str().starts_with("access-control-")
-    });
+    strip(headers, |name| name.as_str().starts_with("access-control-"));
 }
 
 /// One pass over the names; a message with nothing to strip costs nothing else.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     let mut found: Vec<HeaderName> = Vec::new();
-    let mut te_trailers = false;
     for name in headers.keys() {
         match *name {
             header::CONNECTION => {
                 found.extend(headers.get_all(header::CONNECTION).iter().flat_map(connection_names));
                 found.push(header::CONNECTION);
             }
-            header::TE => {
-                te_trailers = headers.get_all(header::TE).iter().any(asks_for_trailers);
-                found.push(header::TE);
-            }
-            header::TRANSFER_ENCODING | header::UPGRADE => found.push(name.clone()),
+            header::TE
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION => found.push(name.clone()),
             _ if name.as_str() == "keep-alive" || name.as_str() == "proxy-connection" || also(name) => {
                 found.push(name.clone());
             }
@@ -46,9 +48,6 @@ fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     }
     for name in found {
         headers.remove(name);
-    }
-    if te_trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -87,8 +86,6 @@ pub fn length(value: &HeaderValue) -> Option<u64> {
 pub fn strip_trailers(trailers: &mut HeaderMap) {
     strip(trailers, |name| match *name {
         header::AUTHORIZATION
-        | header::PROXY_AUTHORIZATION
-        | header::PROXY_AUTHENTICATE
         | header::HOST
         | header::CONTENT_LENGTH
         | header::CONTENT_ENCODING
@@ -102,7 +99,6 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
         | header::FORWARDED => true,
         _ => is_about_the_client(name.as_str()) || name.as_str().starts_with("access-control-"),
     });
-    trailers.remove(header::TE);
 }
 
 /// Keys, and where the client is, under names that are no standard.
