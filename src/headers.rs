@@ -14,6 +14,8 @@ pub struct Survey {
     pub browser: bool,
     /// `Cookie`
     pub cookie: bool,
+    /// `Content-Length`
+    pub content_length: bool,
     /// `Expect`
     pub expect: bool,
     /// `Transfer-Encoding`
@@ -31,6 +33,7 @@ impl Survey {
                 header::VIA => survey.via = true,
                 header::ORIGIN => survey.browser = true,
                 header::COOKIE => survey.cookie = true,
+                header::CONTENT_LENGTH => survey.content_length = true,
                 header::EXPECT => survey.expect = true,
                 header::TRANSFER_ENCODING => survey.transfer_encoding = true,
                 _ => match name.as_str() {
@@ -49,38 +52,37 @@ impl Survey {
 ///
 /// `Host`, `Content-Length` and `Expect` are left to the caller, and no name on a `Connection` line takes them.
 pub fn strip_request(headers: &mut HeaderMap) {
+    let te_trailers =
+        headers.contains_key(header::TE) && headers.get_all(header::TE).iter().any(asks_for_trailers);
     strip(headers, |name| match *name {
-        header::AUTHORIZATION | header::PROXY_AUTHORIZATION | header::FORWARDED => true,
-        _ => name
-            .as_str()
-            .strip_prefix("x-")
-            .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-")),
+        header::AUTHORIZATION | header::FORWARDED => true,
+        _ => is_about_the_client(name.as_str()),
     });
+    if te_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
 }
 
 /// Takes out of an answer everything hop-by-hop, and the upstream's `Access-Control-*`: which web pages may read
 /// what passes through here is ours to say.
 pub fn strip_response(headers: &mut HeaderMap) {
-    strip(headers, |name| {
-        *name == header::PROXY_AUTHENTICATE || name.as_str().starts_with("access-control-")
-    });
+    strip(headers, |name| name.as_str().starts_with("access-control-"));
 }
 
 /// One pass over the names; a message with nothing to strip costs nothing else.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     let mut found: Vec<HeaderName> = Vec::new();
-    let mut te_trailers = false;
     for name in headers.keys() {
         match *name {
             header::CONNECTION => {
                 found.extend(headers.get_all(header::CONNECTION).iter().flat_map(connection_names));
                 found.push(header::CONNECTION);
             }
-            header::TE => {
-                te_trailers = headers.get_all(header::TE).iter().any(asks_for_trailers);
-                found.push(header::TE);
-            }
-            header::TRANSFER_ENCODING | header::UPGRADE => found.push(name.clone()),
+            header::TE
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION => found.push(name.clone()),
             _ if name.as_str() == "keep-alive" || name.as_str() == "proxy-connection" || also(name) => {
                 found.push(name.clone());
             }
@@ -89,9 +91,6 @@ fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     }
     for name in found {
         headers.remove(name);
-    }
-    if te_trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -111,28 +110,44 @@ fn asks_for_trailers(value: &HeaderValue) -> bool {
         .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
+/// Leaves one of several `Content-Length` lines that agree.
+pub fn keep_one_length(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut entry) = headers.entry(header::CONTENT_LENGTH)
+        && entry.iter().nth(1).is_some()
+    {
+        let length = entry.get().clone();
+        entry.insert(length);
+    }
+}
+
+/// The number that a `Content-Length` names.
+pub fn length(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
 /// Takes out of trailers what decides about framing, routing, identity or how a message is read (RFC 9110 §6.5.1).
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    const FORBIDDEN: [HeaderName; 15] = [
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONTENT_ENCODING,
-        header::CONTENT_TYPE,
-        header::CONTENT_RANGE,
-        header::CONNECTION,
-        header::TE,
-        header::TRAILER,
-        header::UPGRADE,
-        header::SET_COOKIE,
-        header::COOKIE,
-        header::EXPECT,
-    ];
-    for name in FORBIDDEN {
-        trailers.remove(name);
-    }
+    strip(trailers, |name| match *name {
+        header::AUTHORIZATION
+        | header::HOST
+        | header::CONTENT_LENGTH
+        | header::CONTENT_ENCODING
+        | header::CONTENT_TYPE
+        | header::CONTENT_RANGE
+        | header::TRAILER
+        | header::SET_COOKIE
+        | header::COOKIE
+        | header::EXPECT
+        | header::VIA
+        | header::FORWARDED => true,
+        _ => is_about_the_client(name.as_str()) || name.as_str().starts_with("access-control-"),
+    });
+}
+
+/// Keys, and where the client is, under names that are no standard.
+fn is_about_the_client(name: &str) -> bool {
+    name.strip_prefix("x-")
+        .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-"))
 }
 
 /// Joins `Cookie` lines by `; ` (RFC 6265 §5.4): the one header whose lines are not a list.
@@ -190,15 +205,15 @@ mod tests {
             ("expect", "b"),
             ("x-request-id", "c"),
         ]);
-        let all_but_one = Survey {
+        let expected = Survey {
             via: true,
             browser: true,
             cookie: true,
             expect: true,
-            transfer_encoding: false,
             request_id: true,
+            ..Survey::default()
         };
-        assert_eq!(Survey::of(&headers), all_but_one);
+        assert_eq!(Survey::of(&headers), expected);
     }
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {

@@ -187,6 +187,8 @@ pub(super) enum AnswerBody {
     },
     /// Ours.
     Own(Full<Bytes>),
+    /// None, of this length: hyper drops the `Content-Length` of a 304 whose body is merely empty.
+    Absent(u64),
 }
 
 impl AnswerBody {
@@ -213,6 +215,7 @@ impl Body for AnswerBody {
                 None => Pin::new(rest).poll_frame(cx).map_err(Into::into),
             },
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+            Self::Absent(_) => Poll::Ready(None),
         }
     }
 
@@ -220,6 +223,7 @@ impl Body for AnswerBody {
         match self {
             Self::Upstream { prefix, rest } => prefix.is_empty() && rest.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
+            Self::Absent(_) => false,
         }
     }
 
@@ -231,6 +235,7 @@ impl Body for AnswerBody {
                 hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
             Self::Own(body) => body.size_hint(),
+            Self::Absent(length) => SizeHint::with_exact(*length),
         }
     }
 }

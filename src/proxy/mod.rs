@@ -9,6 +9,7 @@ mod gate;
 mod timer;
 mod upstream;
 mod verdict;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -70,7 +71,8 @@ pub struct Proxy {
     bearer: RefCell<Reader>,
     credential: Credential,
     host: HeaderValue,
-    via: HeaderValue,
+    /// What we add to `Via`, for requests of HTTP/1.1 and of HTTP/1.0.
+    via: [HeaderValue; 2],
     retry: config::Retry,
     access_log: bool,
     metrics: Arc<Metrics>,
@@ -85,7 +87,11 @@ impl Proxy {
     pub fn new(shared: &Shared) -> Self {
         let config = &shared.config;
         let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
-        let via = HeaderValue::try_from(format!("1.1 {}", problem::NAME));
+        let via = ["1.1", "1.0"].map(|version| {
+            // Our name is a legal field value.
+            HeaderValue::try_from(format!("{version} {}", problem::NAME))
+                .unwrap_or(HeaderValue::from_static(problem::NAME))
+        });
         Self {
             gate: Gate::new(config, shared.listen),
             upstream: Upstream::new(
@@ -95,9 +101,9 @@ impl Proxy {
             ),
             bearer: RefCell::new(shared.credential.reader()),
             credential: shared.credential.clone(),
-            // An authority and our name are always legal field values.
+            // An authority is always a legal field value.
             host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
-            via: via.unwrap_or_else(|_| HeaderValue::from_static(problem::NAME)),
+            via,
             retry: config.retry,
             access_log: config.log.access,
             metrics: Arc::clone(&shared.metrics),
@@ -156,10 +162,13 @@ async fn forward(
 impl Proxy {
     /// The head of the request to the upstream: stripped first, then given what is ours.
     fn outgoing(&self, parts: http::request::Parts, survey: Survey) -> Head {
-        let http::request::Parts { method, uri, mut headers, .. } = parts;
+        let http::request::Parts { method, uri, version, mut headers, .. } = parts;
         headers::strip_request(&mut headers);
         if survey.cookie {
             headers::join_cookies(&mut headers);
+        }
+        if survey.content_length {
+            headers::keep_one_length(&mut headers);
         }
         if survey.expect {
             // It has been answered: 100 is sent when the body is first read.
@@ -170,7 +179,7 @@ impl Proxy {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers.insert(header::HOST, self.host.clone());
-        headers.append(header::VIA, self.via.clone());
+        headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
         Head { method, uri: origin_form(uri), headers }
     }
 
@@ -419,6 +428,13 @@ impl Connection {
         let mut response = self.finish(answer, Source::upstream);
         *response.version_mut() = Version::HTTP_11;
         headers::strip_response(response.headers_mut());
+        headers::keep_one_length(response.headers_mut());
+        if response.status() == StatusCode::NOT_MODIFIED {
+            let length = response.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
+            if let Some(length) = length {
+                response.body_mut().announce(length);
+            }
+        }
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.clone());
         response
     }
@@ -479,6 +495,13 @@ fn log_failure(error: &Error, id: &HeaderValue) {
 pub struct Outgoing {
     body: AnswerBody,
     aborted: Counter,
+}
+
+impl Outgoing {
+    /// Lets an answer without a body keep the length that one would have.
+    fn announce(&mut self, length: u64) {
+        self.body = AnswerBody::Absent(length);
+    }
 }
 
 impl Body for Outgoing {

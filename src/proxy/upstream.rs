@@ -4,7 +4,7 @@
 //! There is no lock, and no connection is shared while it is in use. A connection goes back to the pool only after a
 //! whole request has been sent on it and a whole answer has been read.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::Ipv4Addr;
@@ -23,13 +23,15 @@ use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::body::{AttemptBody, RequestBody};
 use super::timer::LazyTimer;
+use super::wire::{Watch, Wire};
 use crate::config;
 use crate::headers;
 
@@ -89,10 +91,34 @@ struct Pool(RefCell<Vec<Connection>>);
 /// A connection, in use or idle.
 struct Connection {
     sender: SendRequest<AttemptBody>,
-    /// Bytes read from it so far, to know whether an answer had begun.
-    read: Rc<Cell<u64>>,
+    watch: Watch,
+    driver: Driver,
     idle_since: Instant,
     reused: bool,
+}
+
+/// The task that drives a connection. Between exchanges it ends by itself, politely; one that is dropped in the
+/// middle of an exchange is ended at once, or it would go on sending what nobody waits for.
+struct Driver {
+    task: AbortHandle,
+    in_exchange: bool,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.in_exchange {
+            self.task.abort();
+        }
+    }
+}
+
+/// Counts a connection while it is open.
+struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The head of a request as it goes out, kept for a second attempt.
@@ -137,18 +163,25 @@ impl Upstream {
         let Some(mut attempt) = body.attempt() else { return Err(UpstreamError::Terminated) };
         let mut resend = true;
         loop {
-            let mut connection = match self.checkout(idempotent, timer).await {
+            // The second time nothing is left to chance.
+            let pooled = if resend { self.checkout(idempotent, timer).await } else { None };
+            let mut connection = match pooled {
                 Some(connection) => connection,
                 None => self.connect(timer).await?,
             };
-            let read_before = connection.read.get();
+            let read_before = connection.watch.read();
+            connection.watch.expect_answer();
+            connection.driver.in_exchange = true;
             let sent = connection.sender.try_send_request(head.request(attempt));
             let outcome = self.await_head(sent, body, timer).await?;
             let mut error = match outcome {
-                Ok(response) => return self.answer(response, connection, body, timer),
+                Ok(response) => return Ok(self.answer(response, connection, body, timer)),
                 Err(error) => error,
             };
-            let unanswered = connection.reused && connection.read.get() == read_before;
+            if let Some(failure) = connection.watch.failure() {
+                return Err(failure);
+            }
+            let unanswered = connection.reused && connection.watch.read() == read_before;
             let unsent = error.take_message().map(Request::into_body);
             attempt = match unsent {
                 Some(unsent) if connection.reused => unsent,
@@ -193,15 +226,14 @@ impl Upstream {
         connection: Connection,
         body: &RequestBody,
         timer: &LazyTimer,
-    ) -> Result<Response<UpstreamBody>, UpstreamError> {
-        // An upgrade that nobody asked for.
-        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return Err(UpstreamError::Protocol);
-        }
-        Ok(response.map(|incoming| {
+    ) -> Response<UpstreamBody> {
+        // hyper would send the next request as HTTP/1.0 too, without its body where that is chunked.
+        let reusable = response.version() == Version::HTTP_11;
+        response.map(|incoming| {
             let mut answer = UpstreamBody {
                 incoming,
                 connection: Some(connection),
+                reusable,
                 request: body.clone(),
                 pool: Rc::clone(&self.pool),
                 idle_timeout: self.idle_timeout,
@@ -212,7 +244,7 @@ impl Upstream {
                 answer.finish();
             }
             answer
-        }))
+        })
     }
 
     /// Takes the most recently used live connection out of the pool.
@@ -280,21 +312,22 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let read = Rc::new(Cell::new(0));
-        let counted = Counted { stream, read: Rc::clone(&read) };
+        let watch = Watch::default();
+        let wire = Wire::new(stream, watch.clone());
         let (sender, driver) = http1::Builder::new()
             .writev(false)
-            .handshake(TokioIo::new(counted))
+            .handshake(TokioIo::new(wire))
             .await
             .map_err(|error| classify(&error))?;
-        let open = self.open.clone();
-        open.inc();
-        tokio::task::spawn_local(async move {
+        self.open.inc();
+        let open = Open(self.open.clone());
+        let task = tokio::task::spawn_local(async move {
+            let _open = open;
             // Its errors reach whoever waits for an answer.
             let _ = driver.await;
-            open.dec();
         });
-        Ok(Connection { sender, read, idle_since: Instant::now(), reused: false })
+        let driver = Driver { task: task.abort_handle(), in_exchange: false };
+        Ok(Connection { sender, watch, driver, idle_since: Instant::now(), reused: false })
     }
 }
 
@@ -324,6 +357,7 @@ impl Pool {
 pub(super) struct UpstreamBody {
     incoming: Incoming,
     connection: Option<Connection>,
+    reusable: bool,
     request: RequestBody,
     pool: Rc<Pool>,
     idle_timeout: Duration,
@@ -333,9 +367,11 @@ pub(super) struct UpstreamBody {
 
 impl UpstreamBody {
     fn finish(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        // With a request that is still being sent the connection is not between two exchanges.
-        if self.request.ended() && !connection.sender.is_closed() {
+        let Some(mut connection) = self.connection.take() else { return };
+        // With a request that is still being sent the connection is not between two exchanges: it ends here, and
+        // with it the upload.
+        connection.driver.in_exchange = !self.request.ended();
+        if self.request.ended() && self.reusable && !connection.sender.is_closed() {
             self.pool.put(connection);
         }
     }
@@ -384,36 +420,6 @@ impl Body for UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
-    }
-}
-
-/// A stream that counts what is read from it.
-struct Counted<S> {
-    stream: S,
-    read: Rc<Cell<u64>>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let outcome = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
-        this.read.set(this.read.get() + (buf.filled().len() - before) as u64);
-        Poll::Ready(outcome)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 

@@ -2,7 +2,8 @@
 //! head begins.
 
 use super::Limits;
-use super::head::{Refusal, is_field_byte, is_token};
+use super::head::Refusal;
+use super::syntax::{is_field_byte, is_token};
 
 /// Follows a chunked body (RFC 9112 §7.1), byte by byte where it is framing.
 #[derive(Debug, Default)]

@@ -43,6 +43,8 @@ pub(super) struct State {
     /// Set together with the stand-in, which is the last head.
     has_refused: AtomicBool,
     refusal: Mutex<Option<Refusal>>,
+    /// A head has begun and is not complete.
+    in_head: AtomicBool,
     reset: AtomicBool,
 }
 
@@ -72,6 +74,10 @@ impl State {
         self.heads.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn in_head(&self) -> bool {
+        self.in_head.load(Ordering::Relaxed)
+    }
+
     fn idle(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0
     }
@@ -92,12 +98,13 @@ pin_project! {
         #[pin]
         body: B,
         in_flight: InFlight,
+        ends_by_close: bool,
     }
 }
 
 impl<B> Tracked<B> {
-    pub(super) fn new(body: B, in_flight: InFlight) -> Self {
-        Self { body, in_flight }
+    pub(super) fn new(body: B, in_flight: InFlight, ends_by_close: bool) -> Self {
+        Self { body, in_flight, ends_by_close }
     }
 }
 
@@ -109,7 +116,12 @@ impl<B: Body> Body for Tracked<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let frame = this.body.poll_frame(cx);
+        if *this.ends_by_close && matches!(frame, Poll::Ready(Some(Err(_)))) {
+            this.in_flight.0.reset_on_close();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -211,6 +223,7 @@ impl Guard {
             self.messages.read(&self.held)
         };
         self.ready = released;
+        self.state.in_head.store(self.messages.in_head(), Ordering::Relaxed);
         self.state.heads.fetch_add(heads, Ordering::Relaxed);
         let Err(refusal) = outcome else { return };
         self.held.truncate(released);
@@ -228,6 +241,7 @@ impl Guard {
         self.held.truncate(self.ready);
         self.held.extend_from_slice(STAND_IN);
         self.ready = self.held.len();
+        self.state.in_head.store(false, Ordering::Relaxed);
         self.state.refuse(refusal);
     }
 

@@ -12,6 +12,7 @@ use memchr::memchr;
 
 use super::Limits;
 use super::chunked::Chunked;
+use super::syntax::{decimal, field, is_token};
 
 /// Why a request was refused before it became one, or in the middle of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +189,7 @@ impl Head {
     }
 
     fn header(&mut self, line: &[u8], http_11: bool) -> Result<(), Refusal> {
-        let (name, value) = field(line)?;
+        let (name, value) = field(line).map_err(Refusal::Malformed)?;
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 self.hosts = self.hosts.saturating_add(1);
@@ -320,60 +321,6 @@ const TARGET: [u8; 256] = {
     table
 };
 
-/// `field-name ":" OWS field-value OWS` (RFC 9112 §5); gives name and trimmed value.
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let colon = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
-    match line.get(colon) {
-        Some(b':') if colon > 0 => {}
-        Some(b' ' | b'\t') if colon == 0 => {
-            return Err(Refusal::Malformed("a header line begins with white space (obsolete line folding)"));
-        }
-        Some(b' ' | b'\t') => return Err(Refusal::Malformed("white space before the colon of a header")),
-        _ => return Err(Refusal::Malformed("a header line is not: name, colon, value")),
-    }
-    let value = &line[colon + 1..];
-    if value.iter().any(|byte| !is_field_byte(*byte)) {
-        return Err(Refusal::Malformed("a control character in a header value"));
-    }
-    Ok((&line[..colon], value.trim_ascii()))
-}
-
-pub(super) fn is_field_byte(byte: u8) -> bool {
-    byte >= b' ' && byte != 0x7f || byte == b'\t'
-}
-
-pub(super) const fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize]
-}
-
-/// `tchar` of RFC 9110 §5.6.2.
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_usize;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(
-                byte as u8,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            );
-        byte += 1;
-    }
-    table
-};
-
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
 fn valid_host(value: &[u8]) -> bool {
     let (host, port) = match value {
@@ -396,13 +343,6 @@ fn valid_host(value: &[u8]) -> bool {
         _ => false,
     };
     host_ok && port_ok
-}
-
-fn decimal(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]

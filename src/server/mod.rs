@@ -10,6 +10,7 @@ mod chunked;
 mod drain;
 mod guard;
 mod head;
+pub(crate) mod syntax;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -154,21 +155,49 @@ pub async fn accept(
     Ok(())
 }
 
+/// How far a connection is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Draining {
+    NotYet,
+    /// What the client has sent by now is still answered: one turn of the runtime brings it in.
+    Looking,
+    /// A head that has begun is read to its end.
+    Finishing,
+    Closing,
+}
+
+/// Whether an answer says nothing about the length of its body, and has one.
+fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
+    !response.body().is_end_stream() && response.body().size_hint().exact().is_none()
+}
+
 /// Drives one connection to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::default());
     let io = TokioIo::new(Guard::new(stream, limits, Arc::clone(&state)));
     let handler = Arc::new(handler);
+    let seen = Arc::clone(&state);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
+        // Before the future is first polled: hyper reads ahead between the two.
+        let in_flight = state.begin();
+        let refusal = state.refusal_of_this_request();
         async move {
-            let in_flight = state.begin();
-            let answer = match state.refusal_of_this_request() {
+            let version = request.version();
+            let answer = match refusal {
                 Some(refusal) => Ok(handler.refuse(refusal)),
                 None => handler.handle(request).await,
             };
             match answer {
-                Ok(response) => Ok(response.map(|body| Tracked::new(body, in_flight))),
+                Ok(mut response) => {
+                    // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look
+                    // different from one.
+                    let ends_by_close = version == Version::HTTP_10 && is_open_ended(&response);
+                    if ends_by_close {
+                        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok(response.map(|body| Tracked::new(body, in_flight, ends_by_close)))
+                }
                 Err(abort) => {
                     state.reset_on_close();
                     Err(abort)
@@ -180,13 +209,22 @@ pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain
     // The guard has checked the head; hyper's own limit must never be the narrower one: its answers are bare.
     builder.max_headers(limits.headers + 1).writev(false).auto_date_header(H::DATE);
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut draining = false;
+    let mut draining = Draining::NotYet;
+    let mut turn = pin!(tokio::task::yield_now());
     let ended = poll_fn(|cx| {
-        if !draining && drain.poll_begun(cx).is_ready() {
-            draining = true;
-            connection.as_mut().graceful_shutdown();
+        if draining == Draining::NotYet && drain.poll_begun(cx).is_ready() {
+            draining = Draining::Looking;
         }
-        connection.as_mut().poll(cx)
+        if draining == Draining::Looking && turn.as_mut().poll(cx).is_ready() {
+            draining = Draining::Finishing;
+        }
+        let outcome = connection.as_mut().poll(cx);
+        if outcome.is_pending() && draining == Draining::Finishing && !seen.in_head() {
+            draining = Draining::Closing;
+            connection.as_mut().graceful_shutdown();
+            return connection.as_mut().poll(cx);
+        }
+        outcome
     })
     .await;
     if let Err(error) = ended {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use vbc_proxy::app::Ended;
 use vbc_proxy::simulator::SimulatorOptions;
@@ -66,6 +66,16 @@ impl World {
         let mut client = self.connect().await;
         client.request(head, body).await;
         client.response().await
+    }
+
+    /// Writes these bytes on a connection of their own; gives the answer, and asserts that the connection ends
+    /// behind it.
+    pub(crate) async fn refused(&self, bytes: &[u8]) -> Response {
+        let mut client = self.connect().await;
+        client.write(bytes).await;
+        let response = client.response().await;
+        client.closed().await;
+        response
     }
 
     /// A GET on a connection of its own.
@@ -313,6 +323,18 @@ impl Client {
         .await
     }
 
+    /// Asserts that the proxy ends the connection and sends nothing more.
+    pub(crate) async fn closed(&mut self) {
+        let rest = self.read_to_end().await;
+        assert!(rest.is_empty(), "{}", rest.escape_ascii());
+    }
+
+    /// Reads a head alone, up to the body; gives it without its empty line.
+    pub(crate) async fn head(&mut self) -> String {
+        let lines = within(self.lines()).await.expect("a head");
+        String::from_utf8(lines.join(&b"\r\n"[..])).unwrap()
+    }
+
     /// Reads at least one more byte; `None` at the end.
     pub(crate) async fn read_some(&mut self) -> Option<Vec<u8>> {
         if self.buffer.is_empty() {
@@ -459,6 +481,8 @@ pub(crate) struct RawUpstream {
     address: SocketAddr,
     seen: Arc<Seen>,
     task: JoinHandle<()>,
+    /// Connections to be driven by the test.
+    by_hand: tokio::sync::Mutex<mpsc::UnboundedReceiver<UpstreamConnection>>,
 }
 
 #[derive(Default)]
@@ -513,9 +537,26 @@ impl UpstreamConnection {
         Some(received)
     }
 
+    /// Reads the next request whole and answers it with these bytes.
+    pub(crate) async fn answer(&mut self, answer: &str) -> Received {
+        let received = within(self.request()).await.expect("a request");
+        self.write(answer.as_bytes()).await;
+        received
+    }
+
+    /// Waits until the proxy has ended the connection; gives what it sent before.
+    pub(crate) async fn gone(&mut self) -> Vec<u8> {
+        self.client.read_to_end().await
+    }
+
+    /// Reads exactly the next bytes.
+    pub(crate) async fn expect(&mut self, bytes: &[u8]) {
+        self.client.expect(bytes).await;
+    }
+
     /// Reads the next head alone. Not remembered.
     pub(crate) async fn head(&mut self) -> Option<Received> {
-        let lines = self.client.lines().await.ok()?;
+        let lines = within(self.client.lines()).await.ok()?;
         Some(Received {
             connection: self.number,
             head: lines.join(&b"\r\n"[..]),
@@ -550,11 +591,6 @@ impl UpstreamConnection {
         let _ = self.client.stream.write_all(bytes).await;
     }
 
-    /// Reads at least one more byte; `None` at the end or after a reset.
-    pub(crate) async fn read_some(&mut self) -> Option<Vec<u8>> {
-        self.client.read_some().await
-    }
-
     /// Closes by a reset.
     pub(crate) fn reset(self) {
         self.client.reset();
@@ -564,6 +600,32 @@ impl UpstreamConnection {
 impl RawUpstream {
     /// One that drives every connection by `script`.
     pub(crate) async fn scripted<F>(script: impl Fn(UpstreamConnection) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::start(script, mpsc::unbounded_channel().1).await
+    }
+
+    /// One whose connections the test itself drives, by [`accept`](Self::accept).
+    pub(crate) async fn by_hand() -> Self {
+        let (hand_over, by_hand) = mpsc::unbounded_channel();
+        let script = move |connection| {
+            let _ = hand_over.send(connection);
+            std::future::ready(())
+        };
+        Self::start(script, by_hand).await
+    }
+
+    /// The next connection of an upstream that is driven by hand.
+    pub(crate) async fn accept(&self) -> UpstreamConnection {
+        let mut by_hand = self.by_hand.lock().await;
+        within(by_hand.recv()).await.expect("a connection")
+    }
+
+    async fn start<F>(
+        script: impl Fn(UpstreamConnection) -> F + Send + 'static,
+        by_hand: mpsc::UnboundedReceiver<UpstreamConnection>,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -584,7 +646,7 @@ impl RawUpstream {
                 }
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, task, by_hand: by_hand.into() }
     }
 
     /// One that answers every request, kept alive, with these bytes.

@@ -1,0 +1,350 @@
+//! What stands between the upstream's socket and hyper.
+//!
+//! hyper's client is lenient with answers: it takes `Transfer-Encoding` beside `Content-Length`, codings it does not
+//! decode, a bare LF for a line end, and looks at no length at all where there is no body. So every head of an
+//! answer is read here first, by the letter. Bodies are passed without a look.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::upstream::UpstreamError;
+use crate::server::syntax;
+
+/// The largest head of an answer, in bytes and in lines.
+const HEAD_BYTES: usize = 64 * 1024;
+const HEAD_LINES: usize = 100;
+
+/// What a connection and those who use it tell each other.
+#[derive(Clone, Default)]
+pub(super) struct Watch(Rc<Watched>);
+
+#[derive(Default)]
+struct Watched {
+    phase: Cell<Phase>,
+    read: Cell<u64>,
+    failure: Cell<Option<UpstreamError>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// Bodies, and what comes unasked, which hyper does not take.
+    #[default]
+    Pass,
+    /// A request is about to be written; until then nothing is an answer.
+    Armed,
+    /// The next byte belongs to the head of an answer.
+    Head,
+}
+
+impl Watch {
+    /// A request is about to be sent.
+    pub(super) fn expect_answer(&self) {
+        self.0.phase.set(Phase::Armed);
+    }
+
+    /// How many bytes have been read so far.
+    pub(super) fn read(&self) -> u64 {
+        self.0.read.get()
+    }
+
+    /// Why the answer was refused, if it was.
+    pub(super) fn failure(&self) -> Option<UpstreamError> {
+        self.0.failure.get()
+    }
+}
+
+/// A stream whose answers are checked.
+pub(super) struct Wire<S> {
+    stream: S,
+    watch: Watch,
+    head: Head,
+    /// Bytes of a head that came in pieces; `ready` of them are checked and wait for room.
+    held: Vec<u8>,
+    ready: usize,
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, watch: Watch) -> Self {
+        Self { stream, watch, head: Head::default(), held: Vec::new(), ready: 0 }
+    }
+
+    /// Checks what was just read into `buf` behind `before`; an incomplete head is held back.
+    fn check(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), UpstreamError> {
+        if self.held.is_empty() {
+            let checked = self.heads(&buf.filled()[before..])?;
+            self.held.extend_from_slice(&buf.filled()[before + checked..]);
+            buf.set_filled(before + checked);
+            return Ok(());
+        }
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(&buf.filled()[before..]);
+        buf.set_filled(before);
+        self.ready = self.heads(&held)?;
+        self.held = held;
+        Ok(())
+    }
+
+    /// Reads heads up to the final one. Gives how many bytes may pass: whole heads, and everything behind a final
+    /// one.
+    fn heads(&mut self, bytes: &[u8]) -> Result<usize, UpstreamError> {
+        let mut passed = 0;
+        while let Some((length, last)) = self.head.read(&bytes[passed..])? {
+            self.head = Head::default();
+            passed += length;
+            if last {
+                self.watch.0.phase.set(Phase::Pass);
+                return Ok(bytes.len());
+            }
+        }
+        Ok(passed)
+    }
+
+    fn fail(&self, error: UpstreamError) -> io::Error {
+        self.watch.0.failure.set(Some(error));
+        io::ErrorKind::InvalidData.into()
+    }
+
+    fn release(&mut self, buf: &mut ReadBuf<'_>) {
+        let fits = self.ready.min(buf.remaining());
+        buf.put_slice(&self.held[..fits]);
+        self.ready -= fits;
+        self.held.drain(..fits);
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.ready > 0 {
+                this.release(buf);
+                return Poll::Ready(Ok(()));
+            }
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            let count = buf.filled().len() - before;
+            this.watch.0.read.set(this.watch.0.read.get() + count as u64);
+            if this.watch.0.phase.get() != Phase::Head {
+                return Poll::Ready(Ok(()));
+            }
+            if count == 0 {
+                let partial = !this.held.is_empty();
+                return Poll::Ready(if partial { Err(this.fail(UpstreamError::Protocol)) } else { Ok(()) });
+            }
+            if let Err(error) = this.check(buf, before) {
+                buf.set_filled(before);
+                return Poll::Ready(Err(this.fail(error)));
+            }
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf));
+        if this.watch.0.phase.get() == Phase::Armed {
+            this.watch.0.phase.set(Phase::Head);
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// One head, line by line.
+#[derive(Default)]
+struct Head {
+    /// Bytes already searched for a line end.
+    searched: usize,
+    line_start: usize,
+    lines: usize,
+    status: Option<Status>,
+    content_length: Option<u64>,
+    chunked: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Status {
+    http_11: bool,
+    informational: bool,
+}
+
+impl Head {
+    /// Reads on. Gives the length of the head once it is complete, and whether it is the final one.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, bool)>, UpstreamError> {
+        while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
+            let end = self.searched + at;
+            if end >= HEAD_BYTES {
+                return Err(UpstreamError::HeadTooLarge);
+            }
+            let line = bytes[self.line_start..end].strip_suffix(b"\r").ok_or(UpstreamError::Protocol)?;
+            self.searched = end + 1;
+            self.line_start = self.searched;
+            match self.status {
+                None => self.status = Some(status_line(line)?),
+                Some(status) if line.is_empty() => {
+                    let both = self.chunked && self.content_length.is_some();
+                    return if both {
+                        Err(UpstreamError::Protocol)
+                    } else {
+                        Ok(Some((self.searched, !status.informational)))
+                    };
+                }
+                Some(status) => self.field(line, status)?,
+            }
+        }
+        self.searched = bytes.len();
+        // What cannot become an answer is not waited for.
+        let begun = bytes.len().min(PREFIX.len());
+        if self.status.is_none() && bytes[..begun] != PREFIX[..begun] {
+            return Err(UpstreamError::Protocol);
+        }
+        if bytes.len() > HEAD_BYTES { Err(UpstreamError::HeadTooLarge) } else { Ok(None) }
+    }
+
+    fn field(&mut self, line: &[u8], status: Status) -> Result<(), UpstreamError> {
+        self.lines += 1;
+        if self.lines > HEAD_LINES {
+            return Err(UpstreamError::HeadTooLarge);
+        }
+        let (name, value) = syntax::field(line).map_err(refused)?;
+        if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
+            let length = syntax::decimal(value).ok_or(UpstreamError::Protocol)?;
+            if self.content_length.is_some_and(|other| other != length) {
+                return Err(UpstreamError::Protocol);
+            }
+            self.content_length = Some(length);
+        }
+        if name.len() == 17 && name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.chunked || !status.http_11 || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(UpstreamError::Protocol);
+            }
+            self.chunked = true;
+        }
+        Ok(())
+    }
+}
+
+const PREFIX: &[u8] = b"HTTP/1.";
+
+/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4); the last space is often forgotten, which harms nobody.
+fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
+    let rest = line.strip_prefix(PREFIX).ok_or(UpstreamError::Protocol)?;
+    let (http_11, code, reason) = match rest {
+        [b'1', b' ', a, b, c, reason @ ..] => (true, [a, b, c], reason),
+        [b'0', b' ', a, b, c, reason @ ..] => (false, [a, b, c], reason),
+        _ => return Err(UpstreamError::Protocol),
+    };
+    let is_code = matches!(code[0], b'1'..=b'5') && code.iter().all(|digit| digit.is_ascii_digit());
+    let is_reason = matches!(reason.first(), None | Some(b' '));
+    // An upgrade that nobody asked for is none.
+    let switches = code.iter().map(|digit| **digit).eq(*b"101");
+    if !is_code || switches || !is_reason || !reason.iter().all(|byte| syntax::is_field_byte(*byte)) {
+        return Err(UpstreamError::Protocol);
+    }
+    Ok(Status { http_11, informational: *code[0] == b'1' })
+}
+
+fn refused(why: &'static str) -> UpstreamError {
+    tracing::debug!(why, "an answer was refused");
+    UpstreamError::Protocol
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// What passes of `answer` to one request, read as it comes in pieces of `step` bytes.
+    async fn passed(answer: &[u8], step: usize) -> (Vec<u8>, Option<UpstreamError>) {
+        let (near, mut far) = tokio::io::duplex(step);
+        let watch = Watch::default();
+        let mut wire = Wire::new(near, watch.clone());
+        watch.expect_answer();
+        wire.write_all(b"q").await.unwrap();
+        let answer = answer.to_vec();
+        let sending = tokio::spawn(async move {
+            far.read_u8().await.unwrap();
+            let _ = far.write_all(&answer).await;
+        });
+        let mut read = Vec::new();
+        let _ = wire.read_to_end(&mut read).await;
+        drop(wire);
+        sending.await.unwrap();
+        (read, watch.failure())
+    }
+
+    #[tokio::test]
+    async fn good_answers_pass_byte_for_byte_however_they_come() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\n\0\r",
+            "HTTP/1.1 200\r\n\r\nto the end",
+            "HTTP/1.0 299 \u{e4}\r\nX: \u{e4}\t1\r\nX:\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\nok",
+        ] {
+            for step in [1, 7, 4096] {
+                assert_eq!(passed(answer.as_bytes(), step).await, (answer.as_bytes().to_vec(), None));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn bad_answers_do_not_pass() {
+        let head = |line: &str| format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\nok");
+        let large = format!("X: {}", "a".repeat(HEAD_BYTES));
+        let many = "X: a\r\n".repeat(HEAD_LINES + 1);
+        let cases = [
+            (head("Content-Length: 2\r\nContent-Length: 3"), UpstreamError::Protocol),
+            (head("Content-Length: 2, 2"), UpstreamError::Protocol),
+            (head("Content-Length: +2"), UpstreamError::Protocol),
+            (head("Content-Length:"), UpstreamError::Protocol),
+            (head("Content-Length: 2\r\nTransfer-Encoding: chunked"), UpstreamError::Protocol),
+            (head("Transfer-Encoding: gzip, chunked"), UpstreamError::Protocol),
+            (head("Transfer-Encoding: identity"), UpstreamError::Protocol),
+            (head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), UpstreamError::Protocol),
+            (head("X: a\0b"), UpstreamError::Protocol),
+            (head("X: a\rb"), UpstreamError::Protocol),
+            (head("X: a\nY: b"), UpstreamError::Protocol),
+            (head("X: a\r\n b"), UpstreamError::Protocol),
+            (head("X : a"), UpstreamError::Protocol),
+            (head("no colon"), UpstreamError::Protocol),
+            (head(&large), UpstreamError::HeadTooLarge),
+            (head(&many), UpstreamError::HeadTooLarge),
+            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into(), UpstreamError::Protocol),
+            ("HTTP/1.1 101 Switching\r\n\r\n".into(), UpstreamError::Protocol),
+            ("HTTP/1.1 20 OK\r\n\r\n".into(), UpstreamError::Protocol),
+            ("HTTP/1.1 2000 OK\r\n\r\n".into(), UpstreamError::Protocol),
+            ("HTTP/1.1  200 OK\r\n\r\n".into(), UpstreamError::Protocol),
+            ("HTTP/2 200 OK\r\n\r\n".into(), UpstreamError::Protocol),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n".into(), UpstreamError::Protocol),
+            ("SSH-2.0-OpenSSH_9.6".into(), UpstreamError::Protocol),
+            ("HTTP/1.1 200 OK\r\nContent-Le".into(), UpstreamError::Protocol),
+        ];
+        for (answer, error) in cases {
+            for step in [1, 4096] {
+                assert_eq!(passed(answer.as_bytes(), step).await, (vec![], Some(error)), "{answer:?}");
+            }
+        }
+    }
+}

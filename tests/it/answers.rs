@@ -1,0 +1,194 @@
+//! http.md, "Bodies": what the upstream may not say.
+
+use crate::harness::{RawUpstream, World};
+
+/// Asserts that each answer becomes a 502 with this error, and that the connection it came on is not used again.
+async fn assert_refused(answers: &[String], error: &str) {
+    for answer in answers {
+        eprintln!("{}", &answer[..answer.len().min(100)].escape_debug());
+        let upstream = RawUpstream::by_hand().await;
+        let world = World::before(&upstream).await;
+        for _ in 0..2 {
+            let mut client = world.connect().await;
+            client.request("GET /a HTTP/1.1", b"").await;
+            let mut connection = upstream.accept().await;
+            connection.answer(answer).await;
+            client.response().await.assert_problem(502, error);
+            connection.gone().await;
+        }
+    }
+}
+
+fn with(lines: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\nok")
+}
+
+#[tokio::test]
+async fn lengths_that_conflict_or_are_no_number_are_a_502() {
+    let answers = [
+        with("Content-Length: 2\r\nContent-Length: 3"),
+        with("Content-Length: 2, 3"),
+        with("Content-Length: 2, 2"),
+        with("Content-Length: +2"),
+        with("Content-Length: -2"),
+        with("Content-Length: 0x2"),
+        with("Content-Length: 2 2"),
+        with("Content-Length:"),
+        with("Content-Length: two"),
+        with("Content-Length: 18446744073709551618"),
+    ];
+    assert_refused(&answers, "http_protocol_error").await;
+}
+
+#[tokio::test]
+async fn lengths_are_looked_at_where_there_is_no_body_too() {
+    let upstream = RawUpstream::answering(with("Content-Length: 2\r\nContent-Length: 3")).await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.request("HEAD / HTTP/1.1", b"").await;
+    client.response_to("HEAD").await.assert_problem(502, "http_protocol_error");
+    for status in ["204 No Content", "304 Not Modified"] {
+        let lines = "Content-Length: x";
+        let upstream = RawUpstream::answering(format!("HTTP/1.1 {status}\r\n{lines}\r\n\r\n")).await;
+        let world = World::before(&upstream).await;
+        world.get("/").await.assert_problem(502, "http_protocol_error");
+    }
+}
+
+#[tokio::test]
+async fn framings_that_are_ambiguous_are_a_502() {
+    let answers = [
+        with("Content-Length: 2\r\nTransfer-Encoding: chunked"),
+        with("Transfer-Encoding: chunked\r\nContent-Length: 2"),
+        with("Transfer-Encoding: gzip, chunked"),
+        with("Transfer-Encoding: gzip"),
+        with("Transfer-Encoding: identity"),
+        with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
+    ];
+    assert_refused(&answers, "http_protocol_error").await;
+}
+
+#[tokio::test]
+async fn control_characters_and_broken_lines_are_a_502() {
+    let answers = [
+        with("X: a\0b"),
+        with("X: a\rb"),
+        with("X: a\r"),
+        with("X\0: a"),
+        with("X: a\nSet-Cookie: b"),
+        with("X: a\u{7f}"),
+        with("X: a\r\n folded"),
+        with(" X: a"),
+        with("X : a"),
+        with("X y: a"),
+        with(": a"),
+        with("no colon"),
+        "HTTP/1.1 200 OK\nContent-Length: 2\n\nok".into(),
+        "HTTP/1.1 200 a\0b\r\nContent-Length: 2\r\n\r\nok".into(),
+        "HTTP/1.1 200 a\rb\r\nContent-Length: 2\r\n\r\nok".into(),
+    ];
+    assert_refused(&answers, "http_protocol_error").await;
+}
+
+#[tokio::test]
+async fn another_protocol_is_a_502() {
+    let answers = [
+        "SSH-2.0-OpenSSH_9.6\r\n".into(),
+        "220 smtp.example ESMTP\r\n".into(),
+        "\u{15}\u{3}\u{3}\0\u{2}\u{2}\n".into(),
+        "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok".into(),
+        "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok".into(),
+        "HTTP/0.9 200 OK\r\n\r\n".into(),
+        "ICY 200 OK\r\n\r\n".into(),
+        "http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".into(),
+        "<html>hello</html>".into(),
+        "\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".into(),
+        "HTTP/1.1 20 OK\r\n\r\n".into(),
+        "HTTP/1.1 abc OK\r\n\r\n".into(),
+        "HTTP/1.1 2000 OK\r\n\r\n".into(),
+        "HTTP/1.1 000 OK\r\n\r\n".into(),
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+    ];
+    assert_refused(&answers, "http_protocol_error").await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for_is_a_502() {
+    let upstream = RawUpstream::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    )
+    .await;
+    let world = World::before(&upstream).await;
+    for head in [
+        "GET / HTTP/1.1",
+        "GET / HTTP/1.1\nUpgrade: h2c\nHTTP2-Settings: AAMAAABk\nConnection: Upgrade, HTTP2-Settings",
+        "GET / HTTP/1.1\nUpgrade: TLS/1.3\nConnection: Upgrade",
+    ] {
+        world.send(head, b"").await.assert_problem(502, "http_protocol_error");
+    }
+    let upgraded = |name| upstream.requests().iter().any(|received| received.header(name).is_some());
+    assert!(!upgraded("upgrade") && !upgraded("http2-settings") && !upgraded("connection"));
+}
+
+#[tokio::test]
+async fn a_head_that_ends_halfway_is_a_502() {
+    for answer in ["H", "HTTP/1.1", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a"] {
+        let upstream = RawUpstream::scripted(move |mut connection| async move {
+            connection.request().await;
+            connection.write(answer.as_bytes()).await;
+        })
+        .await;
+        let world = World::before(&upstream).await;
+        world.get("/").await.assert_problem(502, "http_protocol_error");
+        assert_eq!(upstream.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_a_502() {
+    let answers = [
+        with(&format!("X: {}", "a".repeat(64 * 1024))),
+        with("X: a\r\n".repeat(101).trim_end()),
+        format!("HTTP/1.1 200 {}", "a".repeat(70 * 1024)),
+    ];
+    assert_refused(&answers, "http_response_header_section_size").await;
+}
+
+#[tokio::test]
+async fn a_large_head_under_the_limit_passes_however_it_is_cut() {
+    let value = "a".repeat(60_000);
+    let answer = format!(
+        "HTTP/1.1 103 Early\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 2\r\n\r\nok"
+    );
+    let upstream = RawUpstream::scripted(move |mut connection| {
+        let answer = answer.clone();
+        async move {
+            while connection.request().await.is_some() {
+                for piece in answer.as_bytes().chunks(997) {
+                    connection.write(piece).await;
+                }
+            }
+        }
+    })
+    .await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..3 {
+        client.request("GET / HTTP/1.1", b"").await;
+        let answer = client.response().await;
+        assert_eq!((answer.text(), answer.header("x")), ("ok", Some(value.as_str())));
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn equal_lengths_of_an_answer_are_one_length() {
+    let upstream = RawUpstream::answering(with("Content-Length: 2\r\ncontent-length: 2")).await;
+    let world = World::before(&upstream).await;
+    let answer = world.get("/").await;
+    assert_eq!((answer.header("content-length"), answer.text()), (Some("2"), "ok"));
+    let mut client = world.connect().await;
+    client.request("HEAD / HTTP/1.1", b"").await;
+    assert_eq!(client.response_to("HEAD").await.all("content-length"), ["2"]);
+}

@@ -1,0 +1,207 @@
+//! http.md, "From a browser".
+
+use crate::harness::{RawUpstream, World};
+
+/// An upstream that lets every page read its answers.
+async fn permissive() -> RawUpstream {
+    RawUpstream::answering(
+        "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
+         access-control-expose-headers: X-A\r\nAccess-Control-Max-Age: 1\r\nVary: Accept\r\n\
+         Content-Length: 2\r\n\r\nok",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_ours_is_refused_so_that_rebinding_a_name_to_us_does_not_help() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let port = world.address.port();
+    for host in [
+        "attacker.example".to_owned(),
+        format!("attacker.example:{port}"),
+        "localhost.attacker.example".into(),
+        "127.0.0.1.attacker.example".into(),
+        "xlocalhost".into(),
+        "localhostx".into(),
+        "192.168.0.1".into(),
+        "0.0.0.0".into(),
+        "169.254.169.254".into(),
+        "[2001:db8::1]:8080".into(),
+        "2130706433".into(),
+        "api.vonage.com".into(),
+    ] {
+        let answer = world.send(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
+        answer.assert_problem(421, "http_request_denied");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn loopback_names_configured_hosts_and_the_upstreams_name_are_ours() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::builder()
+        .upstream(upstream.url())
+        .config("listen.hosts = [\"vbc.internal\"]")
+        .config("listen.public_url = \"http://calls.example\"")
+        .start()
+        .await;
+    let port = world.address.port();
+    for host in [
+        "localhost".to_owned(),
+        "LOCALHOST:1".into(),
+        "localhost.".into(),
+        "app.localhost".into(),
+        format!("127.0.0.1:{port}"),
+        "127.8.8.8".into(),
+        "[::1]:80".into(),
+        "vbc.internal".into(),
+        "VBC.internal:8080".into(),
+        "calls.example".into(),
+        upstream.address().to_string(),
+    ] {
+        let answer = world.send(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn one_good_host_does_not_open_the_door_for_the_next() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for (host, status) in [("localhost", 200), ("attacker.example", 421), ("localhost", 200)] {
+        client.request(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
+        assert_eq!(client.response().await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_is_refused() {
+    let upstream = permissive().await;
+    let world = World::before(&upstream).await;
+    for origin in [
+        "http://attacker.example",
+        "https://localhost.attacker.example",
+        "null",
+        "file://",
+        "http://localhost:1",
+        "",
+        "http://localhost, http://attacker.example",
+    ] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            let answer = world.send(&format!("{method} / HTTP/1.1\nOrigin: {origin}"), b"").await;
+            answer.assert_problem(403, "http_request_denied");
+            assert_eq!(answer.header("access-control-allow-origin"), None);
+        }
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_a_browser_calls_cross_site_is_refused() {
+    let upstream = permissive().await;
+    let world = World::before(&upstream).await;
+    for site in ["cross-site", "same-site", "", "what"] {
+        let answer = world.send(&format!("GET / HTTP/1.1\nSec-Fetch-Site: {site}"), b"").await;
+        answer.assert_problem(403, "http_request_denied");
+    }
+    assert_eq!(upstream.connections(), 0);
+    for site in ["none", "same-origin"] {
+        let answer = world.send(&format!("GET / HTTP/1.1\nSec-Fetch-Site: {site}"), b"").await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_of_a_foreign_page_is_refused_and_not_forwarded() {
+    let upstream = permissive().await;
+    let world = World::before(&upstream).await;
+    let head =
+        "OPTIONS /calls HTTP/1.1\nOrigin: http://attacker.example\nAccess-Control-Request-Method: POST";
+    world.send(head, b"").await.assert_problem(403, "http_request_denied");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_upstreams_own_word_on_which_pages_may_read_is_stripped() {
+    let upstream = permissive().await;
+    let world = World::before(&upstream).await;
+    let answer = world.get("/").await;
+    assert_eq!(answer.text(), "ok");
+    assert!(!answer.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{answer:?}");
+    assert_eq!(answer.all("vary"), ["Accept"]);
+}
+
+#[tokio::test]
+async fn a_page_served_under_the_host_it_calls_is_no_stranger() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let head =
+        "GET / HTTP/1.1\nHost: localhost:8080\nOrigin: http://localhost:8080\nSec-Fetch-Site: same-origin";
+    assert_eq!(world.send(head, b"").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_may_call_and_read() {
+    let upstream = permissive().await;
+    let world = World::builder()
+        .upstream(upstream.url())
+        .config("listen.origins = [\"https://app.example\", \"http://localhost:3000\"]")
+        .start()
+        .await;
+    for origin in ["https://app.example", "http://localhost:3000", "HTTPS://App.Example"] {
+        let head = format!("POST / HTTP/1.1\nOrigin: {origin}\nSec-Fetch-Site: cross-site");
+        let answer = world.send(&head, b"body").await;
+        assert_eq!(answer.status, 200);
+        // Ours alone, not the upstream's beside it.
+        assert_eq!(answer.all("access-control-allow-origin"), [origin]);
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+        assert_eq!(answer.all("vary"), ["Accept", "origin"]);
+    }
+    for origin in ["https://app.example:444", "http://app.example", "https://app.example.attacker.example"] {
+        let answer = world.send(&format!("GET / HTTP/1.1\nOrigin: {origin}"), b"").await;
+        answer.assert_problem(403, "http_request_denied");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_can_read_our_own_errors_too() {
+    let upstream = RawUpstream::answering("nonsense").await;
+    let world = World::builder()
+        .upstream(upstream.url())
+        .config("listen.origins = [\"https://app.example\"]")
+        .start()
+        .await;
+    let answer = world.send("GET / HTTP/1.1\nOrigin: https://app.example", b"").await;
+    answer.assert_problem(502, "http_protocol_error");
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+}
+
+#[tokio::test]
+async fn a_preflight_of_an_allowed_origin_is_answered_here() {
+    let upstream = permissive().await;
+    let world = World::builder()
+        .upstream(upstream.url())
+        .config("listen.origins = [\"https://app.example\"]")
+        .start()
+        .await;
+    let mut client = world.connect().await;
+    client
+        .request(
+            "OPTIONS /calls HTTP/1.1\nOrigin: https://app.example\nSec-Fetch-Site: cross-site\n\
+             Access-Control-Request-Method: POST\nAccess-Control-Request-Headers: content-type, x-a",
+            b"",
+        )
+        .await;
+    let answer = client.response().await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("content-type, x-a"));
+    assert_eq!(answer.header("vary"), Some("origin"));
+    assert_eq!(upstream.connections(), 0);
+    // An OPTIONS that is no preflight is the upstream's.
+    client.request("OPTIONS /calls HTTP/1.1\nOrigin: https://app.example", b"").await;
+    assert_eq!(client.response().await.text(), "ok");
+}

@@ -1,0 +1,204 @@
+//! http.md, "Target and request line".
+
+use crate::harness::{RawUpstream, World};
+
+/// The request lines that reach the upstream for one sent with this target.
+async fn forwarded(target: &str) -> String {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let answer = world.get(target).await;
+    assert_eq!(answer.status, 200, "{target}: {answer:?}");
+    upstream.only().line
+}
+
+#[tokio::test]
+async fn path_and_query_are_forwarded_byte_for_byte() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    let targets = [
+        "/",
+        "/?",
+        "/a?",
+        "/a??b",
+        "//a//b/",
+        "/a/./b/../c/..",
+        "/../a",
+        "/a%2Fb%2f%5C%00",
+        "/%e4%FF%zz%",
+        "/a+b?c+d=%20+%2B",
+        "/t/vbc.prod/reports?start:gte=2024-01-01T00:00:00Z&user=a@b.example",
+        "/a;b=c,d!$&'()*:@~_-.",
+        "/\u{e4}/\u{1f600}?\u{e4}",
+        "/a?q=[{\"|\\^}]/?",
+        "/a?http://localhost/",
+    ];
+    for target in targets {
+        let target = target.replace('"', "%22");
+        client.request(&format!("GET {target} HTTP/1.1"), b"").await;
+        assert_eq!(client.response().await.status, 200, "{target}");
+        assert_eq!(upstream.requests().pop().unwrap().line, format!("GET {target} HTTP/1.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_long_target_under_the_limit_passes_whole() {
+    let target = format!("/{}", "a".repeat(16 * 1024 - 1));
+    assert_eq!(forwarded(&target).await, format!("GET {target} HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn an_absolute_form_of_our_own_authority_goes_out_in_origin_form() {
+    for (target, expected) in [
+        ("http://localhost/a/../b?c:d=e", "/a/../b?c:d=e"),
+        ("http://127.0.0.1:8080/a", "/a"),
+        ("HTTP://LOCALHOST:1/a", "/a"),
+        ("https://localhost/a", "/a"),
+        ("http://localhost", "/"),
+        ("http://localhost?a=b", "/?a=b"),
+        ("http://[::1]:8080//a", "//a"),
+    ] {
+        assert_eq!(forwarded(target).await, format!("GET {expected} HTTP/1.1"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_uses_us_as_its_http_proxy_is_served() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let authority = upstream.address();
+    let head = format!("GET http://{authority}/a HTTP/1.1\nHost: {authority}\nProxy-Connection: keep-alive");
+    assert_eq!(world.send(&head, b"").await.status, 200);
+    let received = upstream.only();
+    assert_eq!(received.line, "GET /a HTTP/1.1");
+    assert_eq!(received.header("host"), Some(authority.to_string().as_str()));
+    assert_eq!(received.header("proxy-connection"), None);
+}
+
+#[tokio::test]
+async fn an_absolute_form_of_a_foreign_authority_is_refused_and_the_bearer_goes_nowhere() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for target in [
+        "http://example.com/a",
+        "http://localhost@example.com/",
+        "https://example.com:80/",
+        "http://localhost.example.com/",
+        "http://127.0.0.1.example.com/",
+        "http://10.0.0.1/",
+    ] {
+        world.get(target).await.assert_problem(421, "http_request_denied");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_authority_of_an_absolute_form_counts_and_not_the_host_beside_it() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let ours = world.send("GET http://localhost/ HTTP/1.1\nHost: example.com", b"").await;
+    assert_eq!(ours.status, 200);
+    let foreign = world.send("GET http://example.com/ HTTP/1.1\nHost: localhost", b"").await;
+    foreign.assert_problem(421, "http_request_denied");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn connect_and_trace_are_refused_and_the_answer_says_what_is_allowed() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for line in ["CONNECT api.vonage.com:443", "CONNECT localhost:1", "TRACE /", "TRACE http://localhost/"] {
+        let answer = world.send(&format!("{line} HTTP/1.1"), b"").await;
+        answer.assert_problem(405, "http_request_denied");
+        let allow = answer.header("allow").unwrap();
+        assert!(allow.contains("GET") && !allow.contains("TRACE") && !allow.contains("CONNECT"), "{allow}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn options_for_the_whole_server_is_forwarded_as_it_is() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    assert_eq!(world.send("OPTIONS * HTTP/1.1", b"").await.status, 200);
+    assert_eq!(upstream.only().line, "OPTIONS * HTTP/1.1");
+}
+
+#[tokio::test]
+async fn an_asterisk_with_another_method_is_refused() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for method in ["GET", "POST", "options"] {
+        let request = format!("{method} * HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        world.refused(request.as_bytes()).await.assert_problem(400, "http_request_error");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn every_method_token_passes_known_or_not() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let methods = [
+        "GET",
+        "PUT",
+        "POST",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "PROPFIND",
+        "get",
+        "M-SEARCH",
+        "X!#$%&'*+.^_`|~9",
+    ];
+    for method in methods {
+        assert_eq!(world.send(&format!("{method} /a HTTP/1.1"), b"").await.status, 200, "{method}");
+        assert_eq!(upstream.requests().pop().unwrap().line, format!("{method} /a HTTP/1.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_target_over_the_limit_is_414() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let request = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(16 * 1024));
+    world.refused(request.as_bytes()).await.assert_problem(414, "http_request_error");
+    // One that never ends is not read to its end.
+    let endless = format!("GET /{}", "a".repeat(70 * 1024));
+    world.refused(endless.as_bytes()).await.assert_problem(414, "http_request_error");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_host_towards_the_upstream_is_its_authority() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for head in ["GET / HTTP/1.1\nHost: localhost:1", "GET / HTTP/1.1\nHost: LocalHost\nConnection: host"] {
+        assert_eq!(world.send(head, b"").await.status, 200);
+        let received = upstream.requests().pop().unwrap();
+        assert_eq!(received.header("host"), Some(upstream.address().to_string().as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_missing_doubled_or_invalid_host_is_refused() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for host in [
+        "",
+        "Host: localhost\r\nHost: localhost\r\n",
+        "Host: localhost\r\nhost: example.com\r\n",
+        "Host:\r\n",
+        "Host: local host\r\n",
+        "Host: localhost, localhost\r\n",
+        "Host: localhost:x\r\n",
+        "Host: user@localhost\r\n",
+        "Host: localhost/\r\n",
+        "Host: [::1\r\n",
+        "Host: http://localhost\r\n",
+    ] {
+        let request = format!("GET / HTTP/1.1\r\n{host}\r\n");
+        world.refused(request.as_bytes()).await.assert_problem(400, "http_request_error");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
