@@ -18,7 +18,7 @@ fn rules() -> toml::Table {
 /// The packages that are built for Linux with default features, development and build dependencies included.
 fn resolved() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .args(["metadata", "--locked", "--format-version", "1"])
         .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -37,7 +37,7 @@ fn resolved() -> Vec<Value> {
 /// The names of what is really compiled. The metadata also lists what a feature mentions without asking for it.
 fn built() -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--edges", "normal,build,dev", "--prefix", "none"])
+        .args(["tree", "--locked", "--edges", "normal,build,dev", "--prefix", "none"])
         .args(["--format", "{p}", "--target", "x86_64-unknown-linux-gnu"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

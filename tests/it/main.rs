@@ -6,4 +6,5 @@
 mod architecture;
 mod dependencies;
 mod harness;
+mod retry;
 mod smoke;
