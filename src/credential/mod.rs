@@ -162,6 +162,8 @@ struct Shared {
     epoch: AtomicU64,
     /// Whether the early refresh of this publication has been asked for.
     nudged: AtomicBool,
+    /// The revision of the newest bearer that the gateway refused by name when none newer could be had; 0 is none.
+    condemned: AtomicU64,
     /// Whether any exchange has ended in this process: before, a request waits longer.
     experienced: AtomicBool,
     snapshot: Mutex<Snapshot>,
@@ -192,6 +194,7 @@ impl Credential {
             published: RwLock::new(None),
             epoch: AtomicU64::new(0),
             nudged: AtomicBool::new(false),
+            condemned: AtomicU64::new(0),
             experienced: AtomicBool::new(false),
             snapshot: Mutex::default(),
             refusals: Mutex::default(),
@@ -212,7 +215,10 @@ impl Credential {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.shared.snapshot.lock().clone();
         let now = self.shared.clock.now();
-        snapshot.usable = self.shared.published.read().as_ref().is_some_and(|bearer| bearer.expires_at > now);
+        let published = self.shared.published.read();
+        snapshot.usable = published
+            .as_ref()
+            .is_some_and(|bearer| bearer.expires_at > now && !self.shared.is_condemned(bearer.revision));
         snapshot
     }
 
@@ -266,6 +272,15 @@ impl Credential {
         }
         let (refused, asked) = (refused.revision, Instant::now());
         self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, asked, reply }).await
+    }
+
+    /// Notes that the gateway refused `bearer` by name and that no newer one could be had: it is still sent, because
+    /// nothing better is there and gateways err, but it does not count as usable, and is replaced as soon as that
+    /// can be done, as an expired one is.
+    pub fn condemn(&self, bearer: &Bearer) {
+        self.shared.condemned.fetch_max(bearer.revision, Ordering::Relaxed);
+        // So that the refresher plans anew.
+        let _ = self.mailbox.send(Ask::Early);
     }
 
     /// Lets the refresher finish what it does and end. Later questions are answered with what is cached.
@@ -330,6 +345,10 @@ impl Reader {
 }
 
 impl Shared {
+    fn is_condemned(&self, revision: u64) -> bool {
+        self.condemned.load(Ordering::Relaxed) >= revision
+    }
+
     fn publish(&self, tokens: &TokenSet, revision: u64, refresh_at: Timestamp) {
         // The endpoint's reader has made sure that the token is a legal field value.
         let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", tokens.access_token.expose())) else {

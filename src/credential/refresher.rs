@@ -148,7 +148,7 @@ impl<R: Redeem> Refresher<R> {
 
     /// When the next exchange is due, if any is planned.
     fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
-        let due = match (&self.hold, self.alive()) {
+        let due = match (&self.hold, self.good()) {
             // A hold concerns logins and the application; a living token is used until its end.
             (Some(Hold::Configuration(_) | Hold::LoginNeeded), _) => return None,
             (Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))), _) => *at,
@@ -164,9 +164,11 @@ impl<R: Redeem> Refresher<R> {
         self.save_if_unsaved().await;
         let now = self.now();
         if self.next_attempt(now).is_some_and(|at| at <= now) {
-            let need = if self.alive() { Need::Early } else { Need::Token };
+            let need = if self.good() { Need::Early } else { Need::Token };
             // The outcome is in the snapshot, the log and the metrics.
             let _ = self.obtain(need).await;
+        } else {
+            self.report();
         }
     }
 
@@ -518,6 +520,11 @@ impl<R: Redeem> Refresher<R> {
 
     fn alive(&self) -> bool {
         self.record.tokens.as_ref().is_some_and(|tokens| tokens.expires_at > self.now())
+    }
+
+    /// Alive, and not refused by the gateway as far as we know.
+    fn good(&self) -> bool {
+        self.alive() && !self.shared.is_condemned(self.token_revision)
     }
 
     fn now(&self) -> Timestamp {

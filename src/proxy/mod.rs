@@ -234,6 +234,7 @@ impl Proxy {
             }
             // The gateway says that it is the token: the 401 is ours to cure, and it cannot be cured now.
             Err(unavailable) if kind == Kind::Token => {
+                self.credential.condemn(bearer);
                 self.metrics.retries(refused.verdict.label(), "no_token").inc();
                 Err(unavailable.into())
             }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use vbc_proxy::app::Ended;
+use vbc_proxy::clock::Clock;
 use vbc_proxy::simulator::SimulatorOptions;
 use vbc_proxy::{App, Config, Simulator};
 
@@ -167,7 +168,12 @@ impl WorldBuilder {
 impl World {
     /// A proxy of this configuration; `sim` is kept alive beside it.
     pub(crate) async fn with(config: Config, sim: Simulator) -> Self {
-        let app = App::bind(config).await.unwrap();
+        Self::with_clock(config, sim, Clock::system()).await
+    }
+
+    /// The same, with a clock that the test can move.
+    pub(crate) async fn with_clock(config: Config, sim: Simulator, clock: Clock) -> Self {
+        let app = App::bind_with_clock(config, clock).await.unwrap();
         let (address, admin) = (app.address(), app.admin_address().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {

@@ -8,3 +8,4 @@ mod dependencies;
 mod harness;
 mod retry;
 mod smoke;
+mod tokens;
