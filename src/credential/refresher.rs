@@ -148,14 +148,17 @@ impl<R: Redeem> Refresher<R> {
 
     /// When the next exchange is due, if any is planned.
     fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
-        let due = match (&self.hold, self.good()) {
-            // A hold concerns logins and the application; a living token is used until its end.
-            (Some(Hold::Configuration(_) | Hold::LoginNeeded), _) => return None,
-            (Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))), _) => *at,
-            (Some(Hold::Brake(_)), _) => return None,
-            (None, true) if self.refresh_token().is_some() => self.refresh_at,
-            (None, true) => self.record.tokens.as_ref().map_or(now, |tokens| tokens.expires_at),
-            (None, false) => now,
+        let unheld = match (self.good(), &self.record.tokens) {
+            (true, _) if self.refresh_token().is_some() => self.refresh_at,
+            (true, Some(tokens)) => tokens.expires_at,
+            _ => now,
+        };
+        // A hold concerns logins and the application; a living token is used until its end.
+        let due = match &self.hold {
+            Some(Hold::Configuration(_) | Hold::LoginNeeded) => return None,
+            Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))) => unheld.max(*at),
+            Some(Hold::Brake(_)) => return None,
+            None => unheld,
         };
         Some(self.backoff.until(now).map_or(due, |until| until.max(due)))
     }
