@@ -3,6 +3,7 @@
 // The ban is for what serves people; a test that cannot go on should stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admin;
 mod architecture;
 mod dependencies;
 mod harness;
