@@ -5,8 +5,10 @@
 
 mod admin;
 mod architecture;
+mod cli;
 mod dependencies;
 mod harness;
+mod process;
 mod retry;
 mod smoke;
 mod tokens;
