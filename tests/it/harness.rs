@@ -279,6 +279,21 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// A connection, unless nobody listens any more.
+    pub(crate) async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = within(TcpStream::connect(address)).await.ok()?;
+        Some(Self { stream, buffer: Vec::new() })
+    }
+
+    /// A GET whose answer may stay away or break off because the proxy is killed.
+    pub(crate) async fn try_get(&mut self, target: &str) -> Option<Response> {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.ok()?;
+        let response = within(self.read_response("GET")).await.ok()?;
+        response.check();
+        response.complete.then_some(response)
+    }
+
     /// Writes a request: `head` without its empty line, given a `Host` and, with a body, a `Content-Length` where it
     /// has none.
     pub(crate) async fn request(&mut self, head: &str, body: &[u8]) {

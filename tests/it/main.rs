@@ -9,6 +9,7 @@ mod cli;
 mod dependencies;
 mod harness;
 mod process;
+mod restart;
 mod retry;
 mod smoke;
 mod tokens;
