@@ -23,10 +23,10 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{self, Config, GrantKind};
+use crate::config::{self, ClientAuth, Config, GrantKind};
 use crate::credential::{Credential, Login, Options};
 use crate::metrics::Metrics;
-use crate::oauth::{ClientAuth, ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
+use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};

@@ -159,20 +159,20 @@ impl<R: Redeem> Refresher<R> {
 
     /// When the next exchange is due, if any is planned.
     fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
-        let due = match (&self.hold, self.trusted()) {
-            // A hold concerns logins and the application; a living token is used until its end.
-            (Some(Hold::Configuration(_) | Hold::LoginNeeded), _) => return None,
-            (Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))), _) => *at,
-            (Some(Hold::Brake(_)), _) => return None,
-            (None, true) if self.refresh_token().is_some() => self.refresh_at,
-            (None, true) => self.record.tokens.as_ref().map_or(now, |tokens| tokens.expires_at),
-            (None, false) if self.alive() => now,
-            // Ended, or never there. Tokens of a few seconds must not make a storm of refreshes that nobody needs.
-            (None, false) => self
-                .record
-                .tokens
-                .as_ref()
-                .map_or(now, |tokens| schedule::refresh_at(RefreshAt::Share(0.0), tokens, 0.0)),
+        let unheld = match &self.record.tokens {
+            None => now,
+            Some(_) if self.trusted() && self.refresh_token().is_some() => self.refresh_at,
+            Some(tokens) if self.trusted() => tokens.expires_at,
+            Some(_) if self.alive() => now,
+            // Ended. Tokens of a few seconds must not make a storm of refreshes that nobody needs.
+            Some(tokens) => schedule::refresh_at(RefreshAt::Share(0.0), tokens, 0.0),
+        };
+        // A hold concerns logins and the application; a living token is used until its end.
+        let due = match &self.hold {
+            Some(Hold::Configuration(_) | Hold::LoginNeeded) => return None,
+            Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))) => unheld.max(*at),
+            Some(Hold::Brake(_)) => return None,
+            None => unheld,
         };
         Some(self.backoff.until(now).map_or(due, |until| until.max(due)))
     }
@@ -184,6 +184,8 @@ impl<R: Redeem> Refresher<R> {
             let need = if self.trusted() { Need::Early } else { Need::Token };
             // The outcome is in the snapshot, the log and the metrics.
             let _ = self.obtain(need).await;
+        } else {
+            self.report();
         }
     }
 

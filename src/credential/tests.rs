@@ -336,6 +336,24 @@ async fn a_locked_account_is_left_alone_for_35_minutes_then_tried_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lock_that_ends_while_a_token_lives_is_no_reason_to_do_anything() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    // A backend refuses the token; it cannot be replaced, and still lives.
+    world.script.push(Answer::Fail(Class::Grant));
+    world.script.push(Answer::Fail(Class::Locked));
+    assert!(credential.replace(&first, Kind::Unclear).await.is_err());
+    let snapshot = credential.snapshot();
+    assert!(snapshot.usable && snapshot.brake);
+    // When it ends, and not when the lock does: the refresher would find nothing to do, without end.
+    assert_eq!(snapshot.next_attempt, snapshot.expires_at);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(world.script.calls().len(), 3);
+    assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_endpoint_that_is_down_is_asked_at_most_ten_times_a_minute() {
     let script = Script::default();
     (0..50).for_each(|_| script.push(Answer::Fail(Class::Transient)));

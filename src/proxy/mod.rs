@@ -156,7 +156,7 @@ async fn forward(
     };
     head.authorize(&attempt.bearer);
     let answer = proxy.send(&head, &body, timer).await?;
-    Ok(attempt.conclude(answer))
+    attempt.conclude(answer).await
 }
 
 impl Proxy {
@@ -360,31 +360,35 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Whatever comes is the answer.
-    fn conclude(mut self, answer: Response<UpstreamBody>) -> Response<AnswerBody> {
+    async fn conclude(mut self, answer: Response<UpstreamBody>) -> Result<Response<AnswerBody>, Error> {
         let credential = &self.proxy.credential;
         let label = self.first.label();
-        let answer = answer.map(AnswerBody::streamed);
         if answer.status() != StatusCode::UNAUTHORIZED {
             self.open = false;
-            credential.refusals().cured(&self.place);
+            credential.refusals().cured(&self.place, self.kind);
             self.proxy.metrics.retries(label, "cured").inc();
-            return answer;
+            return Ok(answer.map(AnswerBody::streamed));
         }
         self.proxy.metrics.retries(label, "refused_again").inc();
+        let again = Refused::read(answer).await?;
         if !self.fresh {
-            return annotate(answer, "a newer token was refused too");
+            return Ok(again.pass_on("a newer token was refused too"));
         }
         self.open = false;
+        let second = match again.verdict {
+            Verdict::Curable(kind) => kind,
+            Verdict::Incurable(_) => Kind::Unclear,
+        };
         let now = credential.clock().now();
-        credential.refusals().refused(&self.place, self.bearer.revision, self.kind, now);
-        annotate(answer, "a fresh token was refused too; 401s on this path pass for a minute")
+        credential.refusals().refused(&self.place, self.bearer.revision, self.kind, second, now);
+        Ok(again.pass_on("a fresh token was refused too; 401s on this path pass for a minute"))
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.proxy.credential.refusals().abandoned(&self.place);
+            self.proxy.credential.refusals().abandoned(&self.place, self.kind);
         }
     }
 }
