@@ -5,6 +5,8 @@
 //! a client that hangs up loses nothing, and a thousand askers share one exchange.
 
 mod brake;
+mod hold;
+mod keeper;
 mod refresher;
 pub mod refusals;
 mod schedule;
@@ -28,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::oauth::{Redeem, TokenSet};
 use crate::secret::{Secret, fingerprint};
 use crate::store::{Key, StoreError, TokenStore};
+use keeper::Keeper;
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
 
@@ -186,7 +189,7 @@ impl Credential {
         metrics: &Arc<Metrics>,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let key = Key { credential: options.name.clone(), identity: options.identity.clone() };
-        let record = store.load(&key).await?;
+        let keeper = Keeper::load(store, key).await?;
         let shared = Arc::new(Shared {
             name: options.name.clone(),
             clock: clock.clone(),
@@ -199,8 +202,8 @@ impl Credential {
             refusals: Mutex::default(),
         });
         let (mailbox, inbox) = mpsc::unbounded_channel();
-        let parts = refresher::Parts { options, endpoint, store, key, clock, inbox };
-        let refresher = Refresher::new(parts, record, Arc::clone(&shared), metrics);
+        let parts = refresher::Parts { options, endpoint, clock, inbox };
+        let refresher = Refresher::new(parts, keeper, Arc::clone(&shared), metrics);
         let task = tokio::spawn(refresher.run());
         Ok((Self { shared, mailbox }, task))
     }

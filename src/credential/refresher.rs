@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::brake::{self, Permit};
+use super::hold::Hold;
+use super::keeper::Keeper;
 use super::schedule::{self, Backoff};
 use super::{Bearer, Login, Options, Replacement, Shared, Unavailable};
 use crate::clock::{self, Clock, Timestamp};
@@ -20,7 +22,6 @@ use crate::metrics::{CredentialGauges, Metrics};
 use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError, TokenSet};
 use crate::random;
 use crate::secret::{Secret, fingerprint};
-use crate::store::{Key, Record, StoreError, TokenStore};
 
 /// The wall clock is looked at this often at least: timers stand still while a machine is suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -55,22 +56,9 @@ enum Need {
     Token,
 }
 
-/// What holds exchanges back until something outside changes.
-#[derive(Clone, Debug)]
-enum Hold {
-    /// The application is refused; only another configuration changes that.
-    Configuration(String),
-    /// The login is refused, locked or spaced.
-    Brake(Permit),
-    /// A person has to log in.
-    LoginNeeded,
-}
-
 pub(super) struct Parts<R> {
     pub(super) options: Options,
     pub(super) endpoint: R,
-    pub(super) store: Arc<dyn TokenStore>,
-    pub(super) key: Key,
     pub(super) clock: Clock,
     pub(super) inbox: mpsc::UnboundedReceiver<Ask>,
 }
@@ -80,10 +68,8 @@ pub(super) struct Refresher<R> {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     gauges: CredentialGauges,
-    record: Record,
-    /// The revision that the store has; behind `record.revision` while unsaved.
-    stored: u64,
-    /// The revision that `record.tokens` came with.
+    keeper: Keeper,
+    /// The revision that the token set came with.
     token_revision: u64,
     /// The gateway refuses tokens up to this revision. Until there is a newer one, the current is not counted as
     /// usable, and a replacement is due.
@@ -97,16 +83,15 @@ pub(super) struct Refresher<R> {
 }
 
 impl<R: Redeem> Refresher<R> {
-    pub(super) fn new(parts: Parts<R>, record: Record, shared: Arc<Shared>, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(parts: Parts<R>, keeper: Keeper, shared: Arc<Shared>, metrics: &Arc<Metrics>) -> Self {
         let gauges = metrics.credential(&parts.options.name);
         let mut refresher = Self {
-            stored: record.revision,
-            token_revision: record.revision,
+            token_revision: keeper.record.revision,
             parts,
             shared,
             metrics: Arc::clone(metrics),
             gauges,
-            record,
+            keeper,
             distrusted: 0,
             refresh_at: Timestamp::UNIX_EPOCH,
             published_at: None,
@@ -150,7 +135,7 @@ impl<R: Redeem> Refresher<R> {
     fn pause(&self) -> Duration {
         let now = self.now();
         let mut next = self.next_attempt(now);
-        if self.unsaved() {
+        if self.keeper.unsaved() {
             let save = clock::after(now, SAVE_AGAIN);
             next = Some(next.map_or(save, |at| at.min(save)));
         }
@@ -159,7 +144,7 @@ impl<R: Redeem> Refresher<R> {
 
     /// When the next exchange is due, if any is planned.
     fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
-        let unheld = match &self.record.tokens {
+        let unheld = match &self.keeper.record.tokens {
             None => now,
             Some(_) if self.trusted() && self.refresh_token().is_some() => self.refresh_at,
             Some(tokens) if self.trusted() => tokens.expires_at,
@@ -277,7 +262,12 @@ impl<R: Redeem> Refresher<R> {
                     self.drop_refresh_token(&refresh_token).await;
                     break;
                 }
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => {
+                    if error.class == Class::Locked {
+                        self.note_lock().await;
+                    }
+                    return Err(self.failed(error));
+                }
             }
         }
         if need == Need::Early && self.alive() {
@@ -309,7 +299,7 @@ impl<R: Redeem> Refresher<R> {
             self.hold = Some(Hold::LoginNeeded);
             return Err(self.held(&Hold::LoginNeeded, now));
         };
-        match brake::permit(&self.record.brake, &login.fingerprint, now) {
+        match brake::permit(&self.keeper.record.brake, &login.fingerprint, now) {
             Permit::Allowed => {}
             permit => {
                 let hold = Hold::Brake(permit);
@@ -318,8 +308,8 @@ impl<R: Redeem> Refresher<R> {
             }
         }
         // Stored first: a crash between sending and storing must not make the attempt unseen.
-        brake::begin(&mut self.record.brake, &login.fingerprint, now);
-        self.save().await;
+        brake::begin(&mut self.keeper.record.brake, &login.fingerprint, now);
+        self.keeper.save().await;
         let outcome = self.redeem(&password_grant(&login)).await;
         self.judge_login(&login, outcome).await
     }
@@ -332,7 +322,7 @@ impl<R: Redeem> Refresher<R> {
         let now = self.now();
         let error = match outcome {
             Ok(issued) => {
-                brake::succeeded(&mut self.record.brake, &login.fingerprint);
+                brake::succeeded(&mut self.keeper.record.brake, &login.fingerprint);
                 return self.adopt(issued, None).await;
             }
             Err(error) => error,
@@ -340,24 +330,33 @@ impl<R: Redeem> Refresher<R> {
         let name = &self.shared.name;
         match error.class {
             Class::Grant => {
-                brake::refused(&mut self.record.brake, &login.fingerprint);
+                brake::refused(&mut self.keeper.record.brake, &login.fingerprint);
                 tracing::error!(credential = %name, %error, "the login was refused; it is not tried again until its secret changes");
                 self.hold = Some(Hold::Brake(Permit::Refused));
             }
             Class::Locked => {
-                brake::locked(&mut self.record.brake, now);
+                brake::locked(&mut self.keeper.record.brake, &login.fingerprint, now);
                 tracing::error!(credential = %name, %error, "the account is locked; no login for 35 minutes");
                 self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(now, brake::LOCK))));
             }
-            Class::Transient => brake::not_judged(&mut self.record.brake),
-            Class::Configuration => brake::not_judged(&mut self.record.brake),
+            Class::Transient => brake::not_judged(&mut self.keeper.record.brake),
+            Class::Configuration => brake::not_judged(&mut self.keeper.record.brake),
             Class::Ambiguous => {}
         }
-        self.save().await;
+        self.keeper.save().await;
         match self.hold.clone() {
             Some(hold @ Hold::Brake(_)) => Err(self.held(&hold, now)),
             _ => Err(self.failed(error)),
         }
+    }
+
+    /// A refresh was answered that the account is locked: no login either, until that is over.
+    async fn note_lock(&mut self) {
+        let fingerprint = self.parts.options.login.as_ref().map_or("", |login| &login.fingerprint).to_owned();
+        let now = self.now();
+        brake::locked(&mut self.keeper.record.brake, &fingerprint, now);
+        self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(now, brake::LOCK))));
+        self.keeper.save().await;
     }
 
     /// One exchange: the only place that calls [`Redeem::redeem`].
@@ -389,12 +388,12 @@ impl<R: Redeem> Refresher<R> {
         if let (Some(presented), Some(seed)) = (presented, &self.parts.options.seed)
             && presented == seed
         {
-            self.record.brake.spent_seed = Some(fingerprint(&[seed.expose()]));
+            self.keeper.record.brake.spent_seed = Some(fingerprint(&[seed.expose()]));
         }
         let tokens = TokenSet::from_issued(issued, self.now(), presented);
-        self.record.tokens = Some(tokens);
-        self.save().await;
-        self.token_revision = self.record.revision;
+        self.keeper.record.tokens = Some(tokens);
+        self.keeper.save().await;
+        self.token_revision = self.keeper.record.revision;
         self.backoff.reset();
         self.hold = None;
         self.trouble = None;
@@ -402,61 +401,19 @@ impl<R: Redeem> Refresher<R> {
         Ok(())
     }
 
-    /// Writes the record under the next revision. A failure is logged and tried again: a token that cannot be
-    /// stored is still better used than thrown away.
-    async fn save(&mut self) {
-        self.record.revision += 1;
-        self.write().await;
-    }
-
     async fn save_if_unsaved(&mut self) {
-        if self.unsaved() {
-            self.write().await;
+        if self.keeper.unsaved() {
+            self.keeper.write().await;
             self.report();
         }
     }
 
-    async fn write(&mut self) {
-        let outcome = self.parts.store.swap(&self.parts.key, self.stored, &self.record).await;
-        match outcome {
-            Ok(()) => self.stored = self.record.revision,
-            Err(error @ StoreError::Conflict { found, .. }) => {
-                // Ours is the newer exchange: whatever was stored meanwhile is of an older refresh token.
-                tracing::warn!(credential = %self.shared.name, %error, "somebody else wrote to the store");
-                self.stored = found;
-                self.record.revision = self.record.revision.max(found + 1);
-                if let Err(error) = self.parts.store.swap(&self.parts.key, found, &self.record).await {
-                    self.log_unsaved(&error);
-                } else {
-                    self.stored = self.record.revision;
-                }
-            }
-            Err(error) => self.log_unsaved(&error),
-        }
-    }
-
-    fn log_unsaved(&self, error: &StoreError) {
-        let source = std::error::Error::source(error).map(ToString::to_string);
-        tracing::error!(
-            credential = %self.shared.name, %error, source,
-            "the token set could not be stored; it is used, and storing is tried again"
-        );
-    }
-
-    fn unsaved(&self) -> bool {
-        self.stored != self.record.revision
-    }
-
     /// Whether the store has a newer record than ours; if so, it is ours now.
     async fn reload_newer(&mut self) -> bool {
-        let Ok(record) = self.parts.store.load(&self.parts.key).await else { return false };
-        if record.revision <= self.record.revision {
+        if !self.keeper.reload_newer().await {
             return false;
         }
-        tracing::info!(credential = %self.shared.name, revision = record.revision, "adopted a newer stored token set");
-        self.stored = record.revision;
-        self.token_revision = record.revision;
-        self.record = record;
+        self.token_revision = self.keeper.record.revision;
         if self.alive() {
             self.backoff.reset();
             self.hold = None;
@@ -468,23 +425,23 @@ impl<R: Redeem> Refresher<R> {
     /// The server no longer knows this refresh token.
     async fn drop_refresh_token(&mut self, refresh_token: &Secret) {
         tracing::warn!(credential = %self.shared.name, "the refresh token is no longer good");
-        if let Some(tokens) = &mut self.record.tokens
+        if let Some(tokens) = &mut self.keeper.record.tokens
             && tokens.refresh_token.as_ref() == Some(refresh_token)
         {
             tokens.refresh_token = None;
         }
         if self.parts.options.seed.as_ref() == Some(refresh_token) {
-            self.record.brake.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
+            self.keeper.record.brake.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
         }
-        self.save().await;
+        self.keeper.save().await;
     }
 
     /// The refresh token to present: the stored one, or a seed that has not been used up.
     fn refresh_token(&self) -> Option<Secret> {
-        let stored = self.record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
+        let stored = self.keeper.record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
         stored.or_else(|| {
             let seed = self.parts.options.seed.as_ref()?;
-            let spent = self.record.brake.spent_seed.as_deref();
+            let spent = self.keeper.record.brake.spent_seed.as_deref();
             (spent != Some(fingerprint(&[seed.expose()]).as_str())).then(|| seed.clone())
         })
     }
@@ -499,13 +456,7 @@ impl<R: Redeem> Refresher<R> {
                 self.hold = Some(Hold::Configuration(message.clone()));
                 self.unavailable(&message, None)
             }
-            Class::Locked => {
-                let hold = Hold::Brake(Permit::LockedUntil(clock::after(now, brake::LOCK)));
-                brake::locked(&mut self.record.brake, now);
-                self.hold = Some(hold.clone());
-                self.held(&hold, now)
-            }
-            Class::Transient | Class::Ambiguous | Class::Grant => {
+            Class::Transient | Class::Ambiguous | Class::Grant | Class::Locked => {
                 let until = self.backoff.fail(now, error.retry_after, random::unit());
                 self.trouble = Some(error.message.clone());
                 self.unavailable(&error.message, Some(clock::until(now, until)))
@@ -514,13 +465,13 @@ impl<R: Redeem> Refresher<R> {
     }
 
     fn held(&self, hold: &Hold, now: Timestamp) -> Unavailable {
-        let (detail, retry_after) = hold_detail(hold, now);
+        let (detail, retry_after) = hold.describe(now);
         self.unavailable(&detail, retry_after)
     }
 
     fn login_permit(&self, now: Timestamp) -> Option<Permit> {
         let login = self.parts.options.login.as_ref()?;
-        Some(brake::permit(&self.record.brake, &login.fingerprint, now))
+        Some(brake::permit(&self.keeper.record.brake, &login.fingerprint, now))
     }
 
     fn unavailable(&self, detail: &str, retry_after: Option<Duration>) -> Unavailable {
@@ -539,7 +490,7 @@ impl<R: Redeem> Refresher<R> {
     }
 
     fn alive(&self) -> bool {
-        self.record.tokens.as_ref().is_some_and(|tokens| tokens.expires_at > self.now())
+        self.keeper.record.tokens.as_ref().is_some_and(|tokens| tokens.expires_at > self.now())
     }
 
     /// Alive, and not refused by the gateway.
@@ -552,7 +503,7 @@ impl<R: Redeem> Refresher<R> {
     }
 
     fn publish(&mut self) {
-        if let Some(tokens) = &self.record.tokens {
+        if let Some(tokens) = &self.keeper.record.tokens {
             self.refresh_at = schedule::refresh_at(self.parts.options.refresh, tokens, random::unit());
             let lazily = if self.refresh_token().is_some() { self.refresh_at } else { Timestamp::MAX };
             self.shared.publish(tokens, self.token_revision, lazily);
@@ -564,7 +515,7 @@ impl<R: Redeem> Refresher<R> {
     /// Puts the state where others can see it.
     fn report(&self) {
         let now = self.now();
-        let tokens = self.record.tokens.as_ref();
+        let tokens = self.keeper.record.tokens.as_ref();
         let mut snapshot = self.shared.snapshot.lock();
         snapshot.revision = tokens.map_or(0, |_| self.token_revision);
         snapshot.issued_at = tokens.map(|tokens| tokens.issued_at);
@@ -573,10 +524,10 @@ impl<R: Redeem> Refresher<R> {
         snapshot.brake = matches!(self.hold, Some(Hold::Brake(_)));
         snapshot.login_needed = matches!(self.hold, Some(Hold::LoginNeeded));
         snapshot.distrusted = self.alive() && !self.trusted();
-        snapshot.unsaved = self.unsaved();
+        snapshot.unsaved = self.keeper.unsaved();
         snapshot.exchanges = self.exchanges;
         snapshot.trouble = match &self.hold {
-            Some(hold) => Some(hold_detail(hold, now).0),
+            Some(hold) => Some(hold.describe(now).0),
             None => self.trouble.clone(),
         };
         self.gauges.expiry.set(tokens.map_or(0.0, |tokens| tokens.expires_at.as_second() as f64));
@@ -600,35 +551,5 @@ fn class_label(class: Class) -> &'static str {
         Class::Configuration => "configuration",
         Class::Grant => "refused",
         Class::Locked => "locked",
-    }
-}
-
-fn hold_detail(hold: &Hold, now: Timestamp) -> (String, Option<Duration>) {
-    match hold {
-        Hold::Configuration(message) => (message.clone(), None),
-        Hold::LoginNeeded => (
-            "login needed: the refresh token is missing or no longer good; give the credential a new one \
-              (refresh_token_file) and restart"
-                .to_owned(),
-            None,
-        ),
-        Hold::Brake(Permit::LockedUntil(until)) => (
-            format!(
-                "the account is locked (17003); the next login is tried at {until:.0}, an earlier one would lock it longer"
-            ),
-            Some(clock::until(now, *until)),
-        ),
-        Hold::Brake(Permit::SpacedUntil(until)) => (
-            format!(
-                "several logins ended without an answer; the next one is tried at {until:.0}, so as not to lock the account"
-            ),
-            Some(clock::until(now, *until)),
-        ),
-        Hold::Brake(Permit::Refused | Permit::Allowed) => (
-            "user name or password was refused; it is not tried again, so as not to lock the account: \
-              correct the secret and restart"
-                .to_owned(),
-            None,
-        ),
     }
 }

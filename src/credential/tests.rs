@@ -551,3 +551,16 @@ async fn tokens_of_a_second_are_replaced_when_asked_for_and_not_in_a_storm() {
     }
     assert!(world.script.calls().len() >= idle + 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_tells_of_a_lock_holds_the_login_back_and_is_not_repeated_at_once() {
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Locked));
+    let world = World::new(script);
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    for _ in 0..100 {
+        credential.replace(&first, Kind::Token).await.unwrap_err();
+    }
+    assert_eq!(world.script.calls().len(), 2);
+    assert!(world.stored().await.brake.locked_until.is_some());
+}
