@@ -7,6 +7,7 @@
 mod brake;
 mod hold;
 mod keeper;
+mod ladder;
 mod refresher;
 pub mod refusals;
 mod schedule;
