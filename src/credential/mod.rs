@@ -256,6 +256,13 @@ impl Credential {
         self.ask(patience, |reply| Ask::Usable { reply }).await
     }
 
+    /// A usable bearer newer than `refused`, if there is one already.
+    pub fn newer_than(&self, refused: &Bearer) -> Option<Bearer> {
+        let current = self.shared.published.read().clone()?;
+        (current.revision > refused.revision && current.expires_at > self.shared.clock.now())
+            .then_some(current)
+    }
+
     /// A bearer newer than `refused`, which the upstream did not accept for a reason of this kind. Joins an exchange under way; a 401 that
     /// comes late gets the newer bearer at once.
     ///
@@ -264,11 +271,7 @@ impl Credential {
     /// # Errors
     /// [`Unavailable`], as [`bearer`](Self::bearer).
     pub async fn replace(&self, refused: &Bearer, kind: Kind) -> Result<Replacement, Unavailable> {
-        let current = self.shared.published.read().clone();
-        let newer = |bearer: &Bearer| {
-            bearer.revision > refused.revision && bearer.expires_at > self.shared.clock.now()
-        };
-        if let Some(bearer) = current.filter(newer) {
+        if let Some(bearer) = self.newer_than(refused) {
             return Ok(Replacement { bearer, fresh: false });
         }
         let (refused, certain, asked) = (refused.revision, kind == Kind::Token, Instant::now());

@@ -6,14 +6,13 @@
 mod body;
 mod error;
 mod gate;
+mod retry;
 mod timer;
 mod upstream;
 mod verdict;
 mod wire;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,26 +27,21 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use crate::config::{self, Config};
-use crate::credential::refusals::{self, Decision, Kind};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
-use crate::problem::{self, Param};
+use crate::problem;
 use crate::random;
 use crate::secret;
 use crate::server::{Abort, Handler, Refusal};
 use body::{AnswerBody, RequestBody};
 use error::Error;
 use gate::Gate;
+use retry::{Next, Refused};
 use timer::LazyTimer;
 use upstream::{Head, Upstream, UpstreamBody};
-use verdict::Verdict;
-
-/// How much of a 401's body is looked at to judge it.
-const JUDGED_BYTES: usize = 16 * 1024;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// What the threads share.
 #[derive(Clone)]
@@ -204,61 +198,6 @@ impl Proxy {
         })
     }
 
-    /// What to do about a 401: a newer bearer to try, or nothing.
-    async fn replacement(
-        &self,
-        refused: &Refused,
-        bearer: &Bearer,
-        head: &Head,
-        body: &RequestBody,
-    ) -> Result<Next<'_>, Error> {
-        let kind = match refused.verdict {
-            Verdict::Curable(kind) => kind,
-            Verdict::Incurable(why) => return Ok(self.passed_on(refused.verdict, why)),
-        };
-        let now = self.credential.clock().now();
-        let place = refusals::place(head.uri.path());
-        let decision = self.credential.refusals().decide(place, bearer.revision, kind, now);
-        if let Decision::PassOn(why) = decision {
-            return Ok(self.passed_on(refused.verdict, why));
-        }
-        if !body.replayable() {
-            // Too late for this request, in time for the next.
-            let (credential, old) = (self.credential.clone(), bearer.clone());
-            tokio::task::spawn_local(async move { credential.replace(&old, kind).await });
-            self.credential.refusals().unproven(place, kind, now);
-            let why = "the request body is over retry.memory and could not be sent again";
-            return Ok(self.passed_on(refused.verdict, why));
-        }
-        let mut attempt = Attempt {
-            proxy: self,
-            place: place.to_owned(),
-            kind,
-            first: refused.verdict,
-            bearer: bearer.clone(),
-            fresh: false,
-            open: true,
-        };
-        match self.credential.replace(bearer, kind).await {
-            Ok(replacement) => {
-                attempt.bearer = replacement.bearer;
-                attempt.fresh = replacement.fresh;
-                Ok(Next::Replay(attempt))
-            }
-            // The gateway says that it is the token: the 401 is ours to cure, and it cannot be cured now.
-            Err(unavailable) if kind == Kind::Token => {
-                self.metrics.retries(refused.verdict.label(), "no_token").inc();
-                Err(unavailable.into())
-            }
-            Err(_) => Ok(self.passed_on(refused.verdict, "no newer token could be had")),
-        }
-    }
-
-    fn passed_on(&self, verdict: Verdict, why: &'static str) -> Next<'_> {
-        self.metrics.retries(verdict.label(), "passed_on").inc();
-        Next::PassOn(why)
-    }
-
     /// The client's own id where it has a sensible one, else the next of this thread.
     fn request_id(&self, headers: &HeaderMap, survey: Survey) -> HeaderValue {
         let sensible = |id: &&HeaderValue| {
@@ -301,96 +240,6 @@ fn origin_form(uri: Uri) -> Uri {
     let mut parts = uri::Parts::default();
     parts.path_and_query = uri.into_parts().path_and_query;
     Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
-}
-
-/// A 401, judged, with as much of its body as that took.
-struct Refused {
-    answer: Response<UpstreamBody>,
-    prefix: VecDeque<Bytes>,
-    verdict: Verdict,
-}
-
-impl Refused {
-    /// Reads as much of the body as the verdict needs. A body read to its end gives its connection back.
-    async fn read(mut answer: Response<UpstreamBody>) -> Result<Self, Error> {
-        let mut judged = Vec::new();
-        let mut prefix = VecDeque::new();
-        while judged.len() < JUDGED_BYTES {
-            let body = answer.body_mut();
-            let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await else { break };
-            if let Ok(data) = frame?.into_data() {
-                judged.extend_from_slice(&data);
-                prefix.push_back(data);
-            }
-        }
-        let verdict = verdict::judge(answer.headers(), &judged);
-        Ok(Self { answer, prefix, verdict })
-    }
-
-    /// The 401 as it came.
-    fn pass_on(self, why: &str) -> Response<AnswerBody> {
-        let prefix = self.prefix;
-        annotate(self.answer.map(|rest| AnswerBody::Upstream { prefix, rest }), why)
-    }
-}
-
-/// Says on a 401 that is passed on why it was not cured.
-fn annotate(mut answer: Response<AnswerBody>, why: &str) -> Response<AnswerBody> {
-    let value = problem::proxy_status(&[("received-status", Param::Number(401))], why);
-    answer.headers_mut().append(PROXY_STATUS, value);
-    answer
-}
-
-enum Next<'a> {
-    Replay(Attempt<'a>),
-    PassOn(&'static str),
-}
-
-/// The second sending of a request. Whatever becomes of it, the memory of 401s learns of it.
-struct Attempt<'a> {
-    proxy: &'a Proxy,
-    place: String,
-    kind: Kind,
-    first: Verdict,
-    bearer: Bearer,
-    /// The bearer was minted after the first 401, so a second one is evidence against the place.
-    fresh: bool,
-    open: bool,
-}
-
-impl Attempt<'_> {
-    /// Whatever comes is the answer.
-    async fn conclude(mut self, answer: Response<UpstreamBody>) -> Result<Response<AnswerBody>, Error> {
-        let credential = &self.proxy.credential;
-        let label = self.first.label();
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            self.open = false;
-            credential.refusals().cured(&self.place, self.kind);
-            self.proxy.metrics.retries(label, "cured").inc();
-            return Ok(answer.map(AnswerBody::streamed));
-        }
-        self.proxy.metrics.retries(label, "refused_again").inc();
-        let again = Refused::read(answer).await?;
-        if !self.fresh {
-            return Ok(again.pass_on("a newer token was refused too"));
-        }
-        self.open = false;
-        let second = match again.verdict {
-            Verdict::Curable(kind) => kind,
-            Verdict::Incurable(_) => Kind::Unclear,
-        };
-        let now = credential.clock().now();
-        credential.refusals().refused(&self.place, self.bearer.revision, self.kind, second, now);
-        Ok(again.pass_on("a fresh token was refused too; 401s on this path pass for a minute"))
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if self.open {
-            self.proxy.credential.refusals().abandoned(&self.place, self.kind);
-        }
-    }
 }
 
 impl Connection {
