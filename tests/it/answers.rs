@@ -158,7 +158,9 @@ async fn a_head_over_the_limit_is_a_502() {
 #[tokio::test]
 async fn a_large_head_under_the_limit_passes_however_it_is_cut() {
     let value = "a".repeat(60_000);
-    let answer = format!("HTTP/1.1 103 Early\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 2\r\n\r\nok");
+    let answer = format!(
+        "HTTP/1.1 103 Early\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 2\r\n\r\nok"
+    );
     let upstream = RawUpstream::scripted(move |mut connection| {
         let answer = answer.clone();
         async move {

@@ -117,7 +117,8 @@ async fn what_a_browser_calls_cross_site_is_refused() {
 async fn a_preflight_of_a_foreign_page_is_refused_and_not_forwarded() {
     let upstream = permissive().await;
     let world = World::before(&upstream).await;
-    let head = "OPTIONS /calls HTTP/1.1\nOrigin: http://attacker.example\nAccess-Control-Request-Method: POST";
+    let head =
+        "OPTIONS /calls HTTP/1.1\nOrigin: http://attacker.example\nAccess-Control-Request-Method: POST";
     world.send(head, b"").await.assert_problem(403, "http_request_denied");
     assert_eq!(upstream.connections(), 0);
 }
@@ -136,7 +137,8 @@ async fn the_upstreams_own_word_on_which_pages_may_read_is_stripped() {
 async fn a_page_served_under_the_host_it_calls_is_no_stranger() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
-    let head = "GET / HTTP/1.1\nHost: localhost:8080\nOrigin: http://localhost:8080\nSec-Fetch-Site: same-origin";
+    let head =
+        "GET / HTTP/1.1\nHost: localhost:8080\nOrigin: http://localhost:8080\nSec-Fetch-Site: same-origin";
     assert_eq!(world.send(head, b"").await.status, 200);
 }
 
