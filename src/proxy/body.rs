@@ -36,6 +36,8 @@ struct Source {
     ended: bool,
     /// When the last piece was handed on, for the deadline of an upload.
     progress: Option<Instant>,
+    /// The upstream would take more than the client has sent.
+    starved: bool,
     /// Why the client's side failed.
     failure: Option<super::error::Error>,
     /// The attempt that may read on; an older one is dead.
@@ -53,8 +55,17 @@ impl RequestBody {
         let ended = incoming.is_end_stream();
         // A body that announces more than the limit is not kept at all.
         let kept = (incoming.size_hint().lower() <= limit as u64).then(Vec::new);
-        let source =
-            Source { incoming, kept, kept_bytes: 0, limit, ended, progress: None, failure: None, attempt: 0 };
+        let source = Source {
+            incoming,
+            kept,
+            kept_bytes: 0,
+            limit,
+            ended,
+            progress: None,
+            starved: false,
+            failure: None,
+            attempt: 0,
+        };
         Self(Rc::new(RefCell::new(source)))
     }
 
@@ -81,6 +92,11 @@ impl RequestBody {
         self.0.borrow().ended
     }
 
+    /// Whether it is the client that is waited for; the client's connection keeps that deadline.
+    pub(super) fn starved(&self) -> bool {
+        self.0.borrow().starved
+    }
+
     /// When the upload last moved.
     pub(super) fn progress(&self) -> Option<Instant> {
         self.0.borrow().progress
@@ -94,7 +110,9 @@ impl RequestBody {
 
 impl Source {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BoxError>>> {
-        let piece = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.starved = polled.is_pending();
+        let piece = match ready!(polled) {
             None => {
                 self.ended = true;
                 self.progress = Some(Instant::now());

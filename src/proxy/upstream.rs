@@ -210,6 +210,9 @@ impl Upstream {
             if let Poll::Ready(outcome) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Ok(outcome));
             }
+            if body.starved() {
+                return Poll::Pending;
+            }
             let moved = body.progress().map_or(start, |at| at.max(start));
             let (after, error) = match body.ended() {
                 true => (self.response_timeout, UpstreamError::ResponseTimeout),

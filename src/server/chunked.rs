@@ -5,6 +5,10 @@ use super::Limits;
 use super::head::Refusal;
 use super::syntax::{is_field_byte, is_token};
 
+/// How many bytes of chunk extensions and of trailers one body may have: less than hyper's own limits, whose
+/// refusals say nothing.
+const OVERHEAD: usize = 15 * 1024;
+
 /// Follows a chunked body (RFC 9112 §7.1), byte by byte where it is framing.
 #[derive(Debug, Default)]
 pub(super) struct Chunked {
@@ -13,6 +17,7 @@ pub(super) struct Chunked {
     digits: u8,
     /// Bytes of chunk extensions or trailers so far.
     overhead: usize,
+    trailers: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +53,7 @@ impl Chunked {
             if ended {
                 return Ok((taken, true));
             }
-            if self.overhead > limits.head_bytes {
+            if self.overhead > OVERHEAD.min(limits.head_bytes) || self.trailers > limits.headers {
                 return Err(Refusal::HeadTooLarge);
             }
         }
@@ -92,7 +97,12 @@ impl Chunked {
                 At::TrailerName
             }
             (At::TrailerName, b':') => At::TrailerValue,
-            (At::TrailerValue, b'\r') => At::TrailerLf,
+            (At::TrailerValue, b'\r') => {
+                self.trailers += 1;
+                // Colon and line end.
+                self.overhead += 3;
+                At::TrailerLf
+            }
             (At::TrailerValue, byte) if is_field_byte(byte) => {
                 self.overhead += 1;
                 At::TrailerValue

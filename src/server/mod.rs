@@ -149,8 +149,12 @@ pub async fn accept(
             }
         }
     }
-    while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(listener.accept()) {
-        spawn(stream, peer);
+    // Asked of the kernel itself: the runtime may not have heard of the latest yet.
+    let listener = listener.into_std()?;
+    while let Ok((stream, peer)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        let _ = stream.set_nodelay(true);
+        spawn(TcpStream::from_std(stream)?, peer);
     }
     Ok(())
 }

@@ -1,1 +1,258 @@
-//! todo
+//! http.md, "Connections": keep-alive, order, and what is not used again.
+
+use crate::harness::{RawUpstream, World};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// An upstream that answers with the path it was asked for.
+async fn echo() -> RawUpstream {
+    RawUpstream::scripted(|mut connection| async move {
+        while let Some(received) = connection.request().await {
+            let path = received.line.split(' ').nth(1).unwrap().to_owned();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
+            connection.write(answer.as_bytes()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn connections_are_kept_on_both_sides() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for i in 0..20 {
+        let (method, body) = if i % 2 == 0 { ("GET", "") } else { ("POST", "body") };
+        client.request(&format!("{method} /{i} HTTP/1.1"), body.as_bytes()).await;
+        let answer = client.response().await;
+        assert_eq!((answer.text(), answer.header("connection")), (format!("/{i}").as_str(), None));
+    }
+    assert_eq!(upstream.connections(), 1);
+    // Another client finds it in the pool.
+    assert_eq!(world.get("/other").await.text(), "/other");
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_wants_to_close_is_closed_upon_and_the_upstream_is_not() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    for _ in 0..2 {
+        let mut client = world.connect().await;
+        client.request("GET /a HTTP/1.1\nConnection: x, Close", b"").await;
+        let answer = client.response().await;
+        assert_eq!((answer.text(), answer.header("connection")), ("/a", Some("close")));
+        client.closed().await;
+    }
+    assert_eq!(upstream.connections(), 1);
+    assert!(upstream.requests().iter().all(|received| received.header("connection").is_none()));
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_is_not_the_clients_business() {
+    let upstream = RawUpstream::scripted(|mut connection| async move {
+        connection.answer("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
+        connection.gone().await;
+    })
+    .await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for i in 1..4 {
+        client.request("POST /a HTTP/1.1", b"body").await;
+        let answer = client.response().await;
+        assert_eq!((answer.text(), answer.header("connection")), ("ok", None));
+        assert_eq!(upstream.connections(), i);
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http_10_is_closed_upon_unless_it_asks_otherwise() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.write(b"GET /a HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.response().await.text(), "/a");
+    client.closed().await;
+
+    let mut client = world.connect().await;
+    for i in 0..3 {
+        client.write(format!("GET /{i} HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").as_bytes()).await;
+        let answer = client.response().await;
+        assert_eq!(
+            (answer.text(), answer.header("connection")),
+            (format!("/{i}").as_str(), Some("keep-alive"))
+        );
+        assert_eq!(answer.header("content-length"), Some("2"));
+    }
+    assert!(upstream.requests().iter().all(|received| received.line.ends_with(" HTTP/1.1")));
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn our_own_answers_keep_an_http_10_client_too() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..2 {
+        client.request("GET / HTTP/1.0\nHost: attacker.example\nConnection: keep-alive", b"").await;
+        client.response().await.assert_problem(421, "http_request_denied");
+    }
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    let mut bytes = Vec::new();
+    for i in 0..10 {
+        let request = match i % 3 {
+            0 => format!("GET /{i} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            1 => format!("POST /{i} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"),
+            _ => format!(
+                "PUT /{i} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+            ),
+        };
+        bytes.extend_from_slice(request.as_bytes());
+    }
+    client.write(&bytes).await;
+    for i in 0..10 {
+        assert_eq!(client.response().await.text(), format!("/{i}"));
+    }
+    let arrived: Vec<_> = upstream.requests().into_iter().map(|received| received.line).collect();
+    assert!(arrived.iter().enumerate().all(|(i, line)| line.contains(&format!("/{i} "))), "{arrived:?}");
+}
+
+#[tokio::test]
+async fn an_error_of_ours_in_a_pipeline_keeps_its_place() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client
+        .write(
+            b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\nGET /b HTTP/1.1\r\nHost: attacker.example\r\n\r\n\
+              GET /c HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        )
+        .await;
+    assert_eq!(client.response().await.text(), "/a");
+    client.response().await.assert_problem(421, "http_request_denied");
+    assert_eq!(client.response().await.text(), "/c");
+}
+
+#[tokio::test]
+async fn an_empty_line_before_a_request_is_overlooked() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..2 {
+        client.write(b"\r\nGET /a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        assert_eq!(client.response().await.text(), "/a");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_drips_in_byte_by_byte_is_the_same_request() {
+    let upstream = echo().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    let request =
+        b"POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+    for byte in request {
+        client.write(&[*byte]).await;
+    }
+    assert_eq!(client.response().await.text(), "/a");
+    assert_eq!(upstream.only().body, b"body");
+}
+
+#[tokio::test]
+async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
+    // Together with the answer, as a smuggler would place them, and later.
+    for together in [true, false] {
+        let upstream = RawUpstream::by_hand().await;
+        let world = World::before(&upstream).await;
+        let mut client = world.connect().await;
+        client.request("GET /a HTTP/1.1", b"").await;
+        let mut first = upstream.accept().await;
+        let stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
+        if together {
+            first.answer(&format!("{OK}{stray}")).await;
+        } else {
+            first.answer(OK).await;
+        }
+        assert_eq!(client.response().await.text(), "ok");
+        if !together {
+            first.write(stray.as_bytes()).await;
+        }
+        assert_eq!(first.gone().await, b"");
+
+        client.request("GET /b HTTP/1.1", b"").await;
+        let mut second = upstream.accept().await;
+        second.answer(OK).await;
+        assert_eq!(client.response().await.text(), "ok");
+        // The good one stays.
+        client.request("GET /c HTTP/1.1", b"").await;
+        second.answer(OK).await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn what_follows_an_answer_without_a_body_is_stray_too() {
+    for (method, head) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5"),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5"),
+        ("GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked"),
+    ] {
+        let upstream = RawUpstream::by_hand().await;
+        let world = World::before(&upstream).await;
+        let mut client = world.connect().await;
+        client.request(&format!("{method} /a HTTP/1.1"), b"").await;
+        let mut first = upstream.accept().await;
+        first.answer(&format!("{head}\r\n\r\nhello")).await;
+        assert!(client.response_to(method).await.body.is_empty());
+        first.gone().await;
+        client.request("GET /b HTTP/1.1", b"").await;
+        upstream.accept().await.answer(OK).await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_a_half_read_answer_is_thrown_away() {
+    let upstream = RawUpstream::by_hand().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.request("GET /a HTTP/1.1", b"").await;
+    let mut first = upstream.accept().await;
+    first.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+    client.head().await;
+    client.expect(b"hello").await;
+    drop(client);
+    first.gone().await;
+    let mut client = world.connect().await;
+    client.request("GET /b HTTP/1.1", b"").await;
+    upstream.accept().await.answer(OK).await;
+    assert_eq!(client.response().await.text(), "ok");
+}
+
+#[tokio::test]
+async fn an_upstream_of_http_10_gets_every_request_as_http_11_and_whole() {
+    let upstream = RawUpstream::scripted(|mut connection| async move {
+        let answer = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+        while connection.request().await.is_some() {
+            connection.write(answer.as_bytes()).await;
+        }
+    })
+    .await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..3 {
+        client.request("POST / HTTP/1.1\nTransfer-Encoding: chunked", b"4\r\nbody\r\n0\r\n\r\n").await;
+        let answer = client.response().await;
+        assert_eq!((answer.version.as_str(), answer.text()), ("HTTP/1.1", "ok"));
+        let received = upstream.requests().pop().unwrap();
+        assert_eq!((received.line.as_str(), received.body.as_slice()), ("POST / HTTP/1.1", &b"body"[..]));
+        assert_eq!(received.header("connection"), None);
+    }
+}

@@ -1,1 +1,153 @@
-//! todo
+//! http.md, "Errors we answer": the rows that no other theme has.
+
+use crate::harness::{RawUpstream, World};
+
+/// An address on which nobody listens.
+async fn closed_port() -> std::net::SocketAddr {
+    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn a_host_name_that_cannot_be_resolved_is_a_dns_error() {
+    // No resolver is asked for a label of 64 letters.
+    let world = World::builder().upstream(format!("http://{}.invalid", "a".repeat(64))).start().await;
+    world.get("/").await.assert_problem(502, "dns_error");
+}
+
+#[tokio::test]
+async fn an_upstream_where_nobody_listens_is_connection_refused() {
+    let world = World::builder().upstream(format!("http://{}", closed_port().await)).start().await;
+    world.get("/").await.assert_problem(502, "connection_refused");
+}
+
+#[tokio::test]
+async fn an_upstream_that_resets_is_connection_terminated() {
+    let upstream = RawUpstream::scripted(|mut connection| async move {
+        connection.request().await;
+        connection.reset();
+    })
+    .await;
+    let world = World::before(&upstream).await;
+    world.send("POST / HTTP/1.1", b"body").await.assert_problem(502, "connection_terminated");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_head_over_the_limits_is_431() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "a".repeat(64 * 1024));
+    let many = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: a\r\n".repeat(100));
+    let endless = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "a".repeat(64 * 1024));
+    for request in [large, many, endless] {
+        world.refused(request.as_bytes()).await.assert_problem(431, "http_request_error");
+    }
+    assert_eq!(upstream.connections(), 0);
+    let most = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: a\r\n".repeat(99));
+    let mut client = world.connect().await;
+    client.write(most.as_bytes()).await;
+    assert_eq!(client.response().await.text(), "ok");
+    assert_eq!(upstream.only().all("x").len(), 99);
+}
+
+#[tokio::test]
+async fn trailers_over_the_limit_are_431() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for trailers in [format!("X: {}\r\n", "a".repeat(16 * 1024)), "X: a\r\n".repeat(101)] {
+        let mut client = world.connect().await;
+        client.request("POST / HTTP/1.1\nTransfer-Encoding: chunked", b"2\r\nok\r\n0\r\n").await;
+        client.write_all_or_be_closed_upon(format!("{trailers}\r\n").as_bytes()).await;
+        client.response().await.assert_problem(431, "http_request_error");
+        client.closed().await;
+    }
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_login_is_a_503_that_says_what_to_do_and_nothing_is_forwarded() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::builder()
+        .upstream(upstream.url())
+        .config("credentials.default.password = \"wrong\"")
+        .start()
+        .await;
+    for _ in 0..3 {
+        let answer = world.get("/").await;
+        answer.assert_problem(503, "proxy_internal_error");
+        assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+        assert!(answer.text().contains("default"), "{}", answer.text());
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_is_down_is_a_503_and_nothing_is_forwarded() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::builder()
+        .upstream(upstream.url())
+        .config(&format!("oauth.token_url = \"http://{}/token\"", closed_port().await))
+        .start()
+        .await;
+    let answer = world.get("/").await;
+    answer.assert_problem(503, "proxy_internal_error");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_problem_as_answer_to_head_has_no_body() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..2 {
+        client.request("HEAD / HTTP/1.1\nHost: attacker.example", b"").await;
+        let answer = client.response_to("HEAD").await;
+        answer.assert_problem(421, "http_request_denied");
+        assert_ne!(answer.header("content-length"), Some("0"));
+    }
+}
+
+#[tokio::test]
+async fn a_problem_is_not_for_keeping_and_an_answer_of_the_upstream_is_no_problem_of_ours() {
+    let upstream = RawUpstream::answering(
+        "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n{}",
+    )
+    .await;
+    let world = World::before(&upstream).await;
+    let answer = world.get("/").await;
+    assert_eq!((answer.status, answer.text(), answer.header("retry-after")), (503, "{}", Some("7")));
+    assert_eq!(answer.header("proxy-status"), None);
+    let ours = world.send("GET / HTTP/1.1\nHost: attacker.example", b"").await;
+    assert_eq!(ours.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn an_upload_that_a_client_ends_halfway_is_a_400_to_one_that_still_listens() {
+    let upstream = RawUpstream::by_hand().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.request("POST / HTTP/1.1\nContent-Length: 10", b"hello").await;
+    let mut connection = upstream.accept().await;
+    connection.head().await.unwrap();
+    connection.expect(b"hello").await;
+    client.shutdown().await;
+    assert_eq!(connection.gone().await, b"");
+    let rest = client.read_to_end().await;
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400 "), "{}", rest.escape_ascii());
+}
+
+#[tokio::test]
+async fn after_the_head_there_is_nothing_left_to_answer_but_to_count() {
+    let upstream = RawUpstream::by_hand().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.request("GET / HTTP/1.1", b"").await;
+    let mut connection = upstream.accept().await;
+    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+    client.head().await;
+    client.expect(b"hello").await;
+    drop(connection);
+    client.closed().await;
+    world.metric("vbc_proxy_aborted_answers_total", 1.0).await;
+}

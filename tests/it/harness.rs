@@ -22,6 +22,29 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The demo identity's secrets, and how every token of the simulator begins (it issues JWTs).
 const SECRETS: [&[u8]; 3] = [b"sim-secret", b"sim-password", b"eyJ"];
 
+/// The names of RFC 9209 §2.3 that a proxy like ours can need.
+const PROXY_STATUS_ERRORS: [&str; 19] = [
+    "dns_timeout",
+    "dns_error",
+    "destination_unavailable",
+    "connection_refused",
+    "connection_terminated",
+    "connection_timeout",
+    "connection_read_timeout",
+    "connection_write_timeout",
+    "connection_limit_reached",
+    "tls_protocol_error",
+    "tls_certificate_error",
+    "tls_alert_received",
+    "http_request_error",
+    "http_request_denied",
+    "http_response_timeout",
+    "http_response_header_section_size",
+    "http_protocol_error",
+    "proxy_internal_error",
+    "proxy_loop_detected",
+];
+
 /// A proxy, its upstream and its token endpoint.
 pub(crate) struct World {
     /// The proxy's address.
@@ -82,6 +105,16 @@ impl World {
     /// A GET on a connection of its own.
     pub(crate) async fn get(&self, target: &str) -> Response {
         self.send(&format!("GET {target} HTTP/1.1"), b"").await
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn metric(&self, name: &str, value: f64) {
+        within(async {
+            while self.admin("/metrics").await.metric(name) != Some(value) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// A GET to the admin listener.
@@ -243,9 +276,16 @@ impl Response {
         serde_json::from_slice(&self.body).expect("a body in JSON")
     }
 
+    /// The value of this counter or gauge, in an answer of `/metrics`.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let value = self.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        value.parse().ok()
+    }
+
     /// Asserts a problem in our own name, with this status and this error in `Proxy-Status`.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, error: &str) {
+        assert!(PROXY_STATUS_ERRORS.contains(&error), "{error}");
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         let proxy_status = self.header("proxy-status").expect("Proxy-Status");
@@ -304,6 +344,11 @@ impl Client {
         response.complete.then_some(response)
     }
 
+    /// Writes bytes that the proxy may no longer want.
+    pub(crate) async fn write_all_or_be_closed_upon(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
     /// Writes a request: `head` without its empty line, given a `Host` and, with a body, a `Content-Length` where it
     /// has none.
     pub(crate) async fn request(&mut self, head: &str, body: &[u8]) {
@@ -342,6 +387,28 @@ impl Client {
             rest
         })
         .await
+    }
+
+    /// Writes as much of a large request as the proxy takes, until an answer has begun.
+    pub(crate) async fn write_until_answered(&mut self, bytes: &[u8]) {
+        let (mut read, mut write) = self.stream.split();
+        let writing = async {
+            let _ = write.write_all(bytes).await;
+            std::future::pending::<()>().await;
+        };
+        within(async {
+            tokio::select! {
+                () = writing => {}
+                read = read.read_buf(&mut self.buffer) => assert!(read.expect("an answer") > 0),
+            }
+        })
+        .await;
+    }
+
+    /// Asserts that the proxy ends the connection by a reset, and sends nothing more.
+    pub(crate) async fn was_reset(&mut self) {
+        let end = within(self.fill()).await.expect_err("an end");
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
     }
 
     /// Asserts that the proxy ends the connection and sends nothing more.
@@ -563,6 +630,11 @@ impl UpstreamConnection {
         let received = within(self.request()).await.expect("a request");
         self.write(answer.as_bytes()).await;
         received
+    }
+
+    /// Writes without end, until the proxy has ended the connection.
+    pub(crate) async fn write_forever(&mut self, bytes: &[u8]) {
+        within(async { while self.client.stream.write_all(bytes).await.is_ok() {} }).await;
     }
 
     /// Waits until the proxy has ended the connection; gives what it sent before.

@@ -1,1 +1,107 @@
-//! todo
+//! An upstream that speaks TLS.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::harness::{RawUpstream, World};
+
+/// An upstream with a certificate of its own for `name`. It answers every request of every connection with 200.
+struct TlsUpstream {
+    url: String,
+    /// Its certificate, in a file.
+    certificate: tempfile::NamedTempFile,
+}
+
+impl TlsUpstream {
+    async fn start(name: &str) -> Self {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
+        let certificate = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(certificate.path(), cert.pem()).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut received = Vec::new();
+                    while stream.read_buf(&mut received).await.is_ok_and(|read| read > 0) {
+                        if received.ends_with(b"\r\n\r\n") {
+                            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                            stream.write_all(answer).await.unwrap();
+                            received.clear();
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, certificate }
+    }
+
+    async fn world(&self, ca_file: PathBuf) -> World {
+        World::builder()
+            .upstream(self.url.clone())
+            .config(&format!("upstream.ca_file = {:?}", ca_file.to_str().unwrap()))
+            .start()
+            .await
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_whose_certificate_is_trusted_is_spoken_to() {
+    let upstream = TlsUpstream::start("localhost").await;
+    let world = upstream.world(upstream.certificate.path().into()).await;
+    let mut client = world.connect().await;
+    for _ in 0..2 {
+        client.request("GET /a HTTP/1.1", b"").await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_whose_certificate_is_not_trusted_is_a_502_and_gets_no_bearer() {
+    let upstream = TlsUpstream::start("localhost").await;
+    let stranger = TlsUpstream::start("localhost").await;
+    let world = upstream.world(stranger.certificate.path().into()).await;
+    world.get("/").await.assert_problem(502, "tls_certificate_error");
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_not_trusted() {
+    let upstream = TlsUpstream::start("other.example").await;
+    let world = upstream.world(upstream.certificate.path().into()).await;
+    world.get("/").await.assert_problem(502, "tls_certificate_error");
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_speak_tls_is_a_502() {
+    let upstream = RawUpstream::scripted(|mut connection| async move {
+        connection.write(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        connection.gone().await;
+    })
+    .await;
+    let world = World::builder().upstream(upstream.url().replace("http", "https")).start().await;
+    world.get("/").await.assert_problem(502, "tls_protocol_error");
+}
+
+#[tokio::test]
+async fn an_upstream_that_ends_the_handshake_is_a_502() {
+    let upstream = RawUpstream::scripted(|connection| async move { drop(connection) }).await;
+    let world = World::builder().upstream(upstream.url().replace("http", "https")).start().await;
+    world.get("/").await.assert_problem(502, "connection_terminated");
+}
