@@ -11,5 +11,6 @@ mod harness;
 mod process;
 mod restart;
 mod retry;
+mod secrets;
 mod smoke;
 mod tokens;

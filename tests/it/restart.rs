@@ -149,7 +149,8 @@ impl Load {
 fn stored(directory: &Path) -> Option<String> {
     let entries = fs::read_dir(directory.join("tokens")).unwrap();
     let records = entries.map(|entry| entry.unwrap().path());
-    let record = records.filter(|path| path.extension().is_some_and(|extension| extension == "json")).next()?;
+    let record =
+        records.filter(|path| path.extension().is_some_and(|extension| extension == "json")).next()?;
     let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).expect("a whole record");
     record["tokens"]["refresh_token"].as_str().map(ToOwned::to_owned)
 }
@@ -184,14 +185,14 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
         load.answers(1 + random.below(20)).await;
         let (arrived, answered) = relay.counts();
         sim.revoke_all_access();
-        match random.below(5) {
+        match random.below(6) {
             // The request for the next token is on its way.
             0 => relay.arrived(arrived).await,
             // It has been rotated; the proxy does not have it, has it, or is storing it.
             1 => relay.answered(answered).await,
             2 | 3 => {
                 relay.answered(answered).await;
-                for _ in 0..random.below(400) {
+                for _ in 0..random.below(4000) {
                     tokio::task::yield_now().await;
                 }
             }

@@ -56,7 +56,8 @@ fn arrivals(sim: &Simulator, target: &str) -> Vec<Recorded> {
 }
 
 fn place_call(padding: usize) -> Vec<u8> {
-    let head = r#"{"type":"click2dial","from":{"destination":"1001"},"to":{"destination":"15550100"},"note":""#;
+    let head =
+        r#"{"type":"click2dial","from":{"destination":"1001"},"to":{"destination":"15550100"},"note":""#;
     let mut body = head.as_bytes().to_vec();
     body.extend((0..padding).map(|at| b'a' + (at % 26) as u8));
     body.extend_from_slice(b"\"}");

@@ -236,7 +236,13 @@ async fn a_changed_password_costs_exactly_one_failed_login() {
         assert_eq!((stats.logins.ok, stats.logins.failed, stats.lock_events), (1, 1, 0), "{mode:?}");
         let status = world.admin("/status.json").await.json();
         assert_eq!(status["credentials"][0]["brake"], true, "{status}");
-        assert!(world.admin("/metrics").await.text().contains("vbc_proxy_brake_engaged{credential=\"default\"} 1"));
+        assert!(
+            world
+                .admin("/metrics")
+                .await
+                .text()
+                .contains("vbc_proxy_brake_engaged{credential=\"default\"} 1")
+        );
     }
 }
 
