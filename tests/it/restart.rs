@@ -185,14 +185,14 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
         load.answers(1 + random.below(20)).await;
         let (arrived, answered) = relay.counts();
         sim.revoke_all_access();
-        match random.below(5) {
+        match random.below(6) {
             // The request for the next token is on its way.
             0 => relay.arrived(arrived).await,
             // It has been rotated; the proxy does not have it, has it, or is storing it.
             1 => relay.answered(answered).await,
             2 | 3 => {
                 relay.answered(answered).await;
-                for _ in 0..random.below(400) {
+                for _ in 0..random.below(4000) {
                     tokio::task::yield_now().await;
                 }
             }
