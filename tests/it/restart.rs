@@ -148,9 +148,8 @@ impl Load {
 /// The refresh token that is stored.
 fn stored(directory: &Path) -> Option<String> {
     let entries = fs::read_dir(directory.join("tokens")).unwrap();
-    let records = entries.map(|entry| entry.unwrap().path());
-    let record =
-        records.filter(|path| path.extension().is_some_and(|extension| extension == "json")).next()?;
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let record = paths.find(|path| path.extension().is_some_and(|extension| extension == "json"))?;
     let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).expect("a whole record");
     record["tokens"]["refresh_token"].as_str().map(ToOwned::to_owned)
 }
