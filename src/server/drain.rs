@@ -42,6 +42,12 @@ impl DrainSignal {
         *self.receiver.borrow()
     }
 
+    /// [`has_begun`](Self::has_begun), without a lock.
+    pub(super) fn begun_by_now(&self) -> bool {
+        // The value changes once, from "not begun"; the other side being gone counts as begun.
+        !matches!(self.receiver.has_changed(), Ok(false))
+    }
+
     /// Waits for the drain to begin. The other side being gone counts as one: nobody is left to begin it.
     pub async fn begun(&mut self) {
         let _ = self.receiver.wait_for(|begun| *begun).await;
@@ -51,7 +57,7 @@ impl DrainSignal {
     /// look at the channel's version is enough.
     pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let registered = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if registered && matches!(self.receiver.has_changed(), Ok(false)) {
+        if registered && !self.begun_by_now() {
             return Poll::Pending;
         }
         self.registered = Some(cx.waker().clone());
