@@ -170,6 +170,8 @@ struct Shared {
     nudged: AtomicBool,
     /// Whether any exchange has ended in this process: before, a request waits longer.
     experienced: AtomicBool,
+    /// Whether a request has waited in vain since the last token: the next ones do not wait as long.
+    slow: AtomicBool,
     snapshot: Mutex<Snapshot>,
     refusals: Mutex<Refusals>,
 }
@@ -199,6 +201,7 @@ impl Credential {
             epoch: AtomicU64::new(0),
             nudged: AtomicBool::new(false),
             experienced: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
             snapshot: Mutex::default(),
             refusals: Mutex::default(),
         });
@@ -249,11 +252,8 @@ impl Credential {
         if let Some(bearer) = self.shared.published.read().clone().filter(|bearer| bearer.expires_at > now) {
             return Ok(bearer);
         }
-        let patience = match self.shared.experienced.load(Ordering::Relaxed) {
-            true => SHORT_WAIT.min(self.shared.max_wait),
-            false => self.shared.max_wait,
-        };
-        self.ask(patience, |reply| Ask::Usable { reply }).await
+        let brief = self.shared.experienced.load(Ordering::Relaxed);
+        self.ask(brief, |reply| Ask::Usable { reply }).await
     }
 
     /// A usable bearer newer than `refused`, if there is one already.
@@ -275,7 +275,7 @@ impl Credential {
             return Ok(Replacement { bearer, fresh: false });
         }
         let (refused, certain, asked) = (refused.revision, kind == Kind::Token, Instant::now());
-        self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, certain, asked, reply }).await
+        self.ask(false, |reply| Ask::Newer { refused, certain, asked, reply }).await
     }
 
     /// Lets the refresher finish what it does and end. Later questions are answered with what is cached.
@@ -285,7 +285,7 @@ impl Credential {
 
     async fn ask<T>(
         &self,
-        patience: Duration,
+        brief: bool,
         ask: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Ask,
     ) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
@@ -297,10 +297,13 @@ impl Credential {
         if self.mailbox.send(ask(reply)).is_err() {
             return Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5))));
         }
+        let brief = brief || self.shared.slow.load(Ordering::Relaxed);
+        let patience = if brief { SHORT_WAIT.min(self.shared.max_wait) } else { self.shared.max_wait };
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5)))),
             Err(_) => {
+                self.shared.slow.store(true, Ordering::Relaxed);
                 let detail = "the token endpoint has not answered yet; the exchange goes on";
                 Err(unavailable(detail, Some(Duration::from_secs(1))))
             }
@@ -350,6 +353,7 @@ impl Shared {
         let bearer = Bearer { value, revision, expires_at: tokens.expires_at, refresh_at };
         *self.published.write() = Some(bearer);
         self.nudged.store(false, Ordering::Relaxed);
+        self.slow.store(false, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 }

@@ -564,3 +564,15 @@ async fn a_refresh_that_tells_of_a_lock_holds_the_login_back_and_is_not_repeated
     assert_eq!(world.script.calls().len(), 2);
     assert!(world.stored().await.brake.locked_until.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_the_first_requests_wait_for_a_token_endpoint_that_hangs_from_the_beginning() {
+    let world =
+        World::new(Script::default().then(Answer::FailAfter(Class::Ambiguous, Duration::from_secs(30))));
+    let credential = world.start().await;
+    for patience in [10, 1, 1] {
+        let asked = Instant::now();
+        credential.bearer().await.unwrap_err();
+        assert!(asked.elapsed() <= Duration::from_secs(patience));
+    }
+}
