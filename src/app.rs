@@ -23,10 +23,10 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{self, Config, GrantKind};
+use crate::config::{self, ClientAuth, Config, GrantKind};
 use crate::credential::{Credential, Login, Options};
 use crate::metrics::Metrics;
-use crate::oauth::{ClientAuth, ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
+use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};
@@ -173,7 +173,11 @@ impl App {
             admin
         });
 
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            // A thread that ends by itself has failed; half a data plane is not left running unnoticed.
+            _ = futures_util::future::select_all(&mut threads) => tracing::error!("a worker thread ended"),
+        }
         tracing::info!("draining");
         if let Some(admin) = admin {
             admin.drain();
@@ -182,7 +186,7 @@ impl App {
         let mut ended = Ended::Drained;
         for thread in threads {
             // A thread that panicked has cut its answers short.
-            if thread.await != Ok(Ended::Drained) {
+            if thread.is_terminated() || thread.await != Ok(Ended::Drained) {
                 ended = Ended::CutShort;
             }
         }

@@ -4,6 +4,49 @@ use std::fmt;
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+/// Which headers a request has that need attention: one look at each name, instead of a look-up for each that most
+/// requests do not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// `Via`
+    pub via: bool,
+    /// `Origin` or `Sec-Fetch-Site`: a browser asks.
+    pub browser: bool,
+    /// `Cookie`
+    pub cookie: bool,
+    /// `Content-Length`
+    pub content_length: bool,
+    /// `Expect`
+    pub expect: bool,
+    /// `Transfer-Encoding`
+    pub transfer_encoding: bool,
+    /// `X-Request-Id`
+    pub request_id: bool,
+}
+
+impl Survey {
+    /// Looks at every name once.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut survey = Self::default();
+        for name in headers.keys() {
+            match *name {
+                header::VIA => survey.via = true,
+                header::ORIGIN => survey.browser = true,
+                header::COOKIE => survey.cookie = true,
+                header::CONTENT_LENGTH => survey.content_length = true,
+                header::EXPECT => survey.expect = true,
+                header::TRANSFER_ENCODING => survey.transfer_encoding = true,
+                _ => match name.as_str() {
+                    "sec-fetch-site" => survey.browser = true,
+                    "x-request-id" => survey.request_id = true,
+                    _ => {}
+                },
+            }
+        }
+        survey
+    }
+}
+
 /// Takes out of a request what is not the upstream's business: everything hop-by-hop (RFC 9110 §7.6.1), every
 /// credential the client sent, and what says where the client is.
 ///
@@ -151,6 +194,27 @@ impl fmt::Debug for Redacted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_survey_sees_what_is_there_and_nothing_else() {
+        assert_eq!(Survey::of(&map(&[("host", "h"), ("accept", "a")])), Survey::default());
+        let headers = map(&[
+            ("Via", "1"),
+            ("sec-fetch-site", "none"),
+            ("cookie", "a"),
+            ("expect", "b"),
+            ("x-request-id", "c"),
+        ]);
+        let expected = Survey {
+            via: true,
+            browser: true,
+            cookie: true,
+            expect: true,
+            request_id: true,
+            ..Survey::default()
+        };
+        assert_eq!(Survey::of(&headers), expected);
+    }
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -39,3 +39,8 @@ pub use app::App;
 pub use config::Config;
 pub use simulator::Simulator;
 pub use store::TokenStore;
+
+/// The README's example, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -51,9 +51,15 @@ pub fn fingerprint(parts: &[&str]) -> String {
     hex(&context.finish().as_ref()[..16])
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// The sixteen hexadecimal digits of a number.
+pub fn hex_digits(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| DIGITS[(number >> (60 - 4 * place)) as usize & 15])
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
         .flat_map(|b| [DIGITS[usize::from(b >> 4)] as char, DIGITS[usize::from(b & 15)] as char])
@@ -68,6 +74,12 @@ mod tests {
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
         assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some([redacted])");
+    }
+
+    #[test]
+    fn hexadecimal_is_written_with_the_highest_digit_first() {
+        assert_eq!(&hex_digits(0x0123_4567_89ab_cdef), b"0123456789abcdef");
+        assert_eq!(hex(&[0x01, 0xef]), "01ef");
     }
 
     #[test]

@@ -11,8 +11,7 @@ use super::error::{Complaint, Place};
 use super::schema::CREDENTIAL;
 use super::secrets::{self, Found};
 use super::section::{Given, Reader, Section};
-use super::{Credential, GrantKind, RefreshAt, units};
-use crate::oauth::ClientAuth;
+use super::{ClientAuth, Credential, GrantKind, RefreshAt, units};
 use crate::secret::{Secret, fingerprint};
 
 const SUFFIX: &str = "@vbc.prod";

@@ -11,7 +11,6 @@ use std::time::Duration;
 use http::uri::Authority;
 use url::Url;
 
-use crate::oauth::ClientAuth;
 use crate::secret::Secret;
 
 mod credential;
@@ -167,6 +166,15 @@ pub struct Credential {
     pub seed: Option<Secret>,
     /// When to refresh early.
     pub refresh: RefreshAt,
+}
+
+/// How the application identifies itself to the token endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// `client_id` and `client_secret` in the form body.
+    Body,
+    /// HTTP Basic, both parts form-encoded first.
+    Basic,
 }
 
 /// `grant = …`.

@@ -3,8 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::units::{show_duration, show_size};
-use super::{Config, Credential, GrantKind, LogFormat, Origin, RefreshAt, Store};
-use crate::oauth::ClientAuth;
+use super::{ClientAuth, Config, Credential, GrantKind, LogFormat, Origin, RefreshAt, Store};
 
 const REDACTED: &str = "[redacted]";
 

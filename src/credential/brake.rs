@@ -82,7 +82,8 @@ pub(super) fn refused(record: &mut BrakeRecord, fingerprint: &str) {
 }
 
 /// The server says that the account is locked.
-pub(super) fn locked(record: &mut BrakeRecord, now: Timestamp) {
+pub(super) fn locked(record: &mut BrakeRecord, fingerprint: &str, now: Timestamp) {
+    record.attempted = Some(fingerprint.to_owned());
     record.locked_until = Some(clock::after(now, LOCK));
     record.unresolved = 0;
 }
@@ -115,11 +116,11 @@ mod tests {
     fn a_locked_account_is_left_alone_for_35_minutes_then_tried_once() {
         let mut record = BrakeRecord::default();
         begin(&mut record, "s", NOW);
-        locked(&mut record, NOW);
+        locked(&mut record, "s", NOW);
         assert_eq!(permit(&record, "s", later(34)), Permit::LockedUntil(later(35)));
         assert_eq!(permit(&record, "s", later(35)), Permit::Allowed);
         begin(&mut record, "s", later(35));
-        locked(&mut record, later(35));
+        locked(&mut record, "s", later(35));
         assert_eq!(permit(&record, "s", later(36)), Permit::LockedUntil(later(70)));
     }
 
@@ -127,7 +128,7 @@ mod tests {
     fn a_changed_secret_lifts_the_lock() {
         let mut record = BrakeRecord::default();
         begin(&mut record, "old", NOW);
-        locked(&mut record, NOW);
+        locked(&mut record, "old", NOW);
         assert_eq!(permit(&record, "new", NOW), Permit::Allowed);
         begin(&mut record, "new", NOW);
         assert_eq!(record.locked_until, None);

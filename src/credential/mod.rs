@@ -5,6 +5,9 @@
 //! a client that hangs up loses nothing, and a thousand askers share one exchange.
 
 mod brake;
+mod hold;
+mod keeper;
+mod ladder;
 mod refresher;
 pub mod refusals;
 mod schedule;
@@ -28,8 +31,9 @@ use crate::metrics::Metrics;
 use crate::oauth::{Redeem, TokenSet};
 use crate::secret::{Secret, fingerprint};
 use crate::store::{Key, StoreError, TokenStore};
+use keeper::Keeper;
 use refresher::{Ask, Refresher};
-use refusals::Refusals;
+use refusals::{Kind, Refusals};
 
 /// How long a request waits for a token when exchanges have been failing or slow before: the endpoint is known to
 /// be in trouble, and the proxy is not what anybody should wait for.
@@ -124,8 +128,10 @@ pub struct Unavailable {
 /// The state of a credential, for the status page and `/ready`.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Whether a token is usable now.
+    /// Whether a token is usable now: it lives, and the gateway does not refuse it.
     pub usable: bool,
+    /// Whether the gateway refuses the current token, and no newer one could be had yet.
+    pub distrusted: bool,
     /// The revision of the current token set; 0 without one.
     pub revision: u64,
     /// When the current access token was received.
@@ -184,7 +190,7 @@ impl Credential {
         metrics: &Arc<Metrics>,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let key = Key { credential: options.name.clone(), identity: options.identity.clone() };
-        let record = store.load(&key).await?;
+        let keeper = Keeper::load(store, key).await?;
         let shared = Arc::new(Shared {
             name: options.name.clone(),
             clock: clock.clone(),
@@ -197,8 +203,8 @@ impl Credential {
             refusals: Mutex::default(),
         });
         let (mailbox, inbox) = mpsc::unbounded_channel();
-        let parts = refresher::Parts { options, endpoint, store, key, clock, inbox };
-        let refresher = Refresher::new(parts, record, Arc::clone(&shared), metrics);
+        let parts = refresher::Parts { options, endpoint, clock, inbox };
+        let refresher = Refresher::new(parts, keeper, Arc::clone(&shared), metrics);
         let task = tokio::spawn(refresher.run());
         Ok((Self { shared, mailbox }, task))
     }
@@ -212,7 +218,8 @@ impl Credential {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.shared.snapshot.lock().clone();
         let now = self.shared.clock.now();
-        snapshot.usable = self.shared.published.read().as_ref().is_some_and(|bearer| bearer.expires_at > now);
+        let alive = self.shared.published.read().as_ref().is_some_and(|bearer| bearer.expires_at > now);
+        snapshot.usable = alive && !snapshot.distrusted;
         snapshot
     }
 
@@ -249,23 +256,26 @@ impl Credential {
         self.ask(patience, |reply| Ask::Usable { reply }).await
     }
 
-    /// A bearer newer than `refused`, which the upstream did not accept. Joins an exchange under way; a 401 that
+    /// A usable bearer newer than `refused`, if there is one already.
+    pub fn newer_than(&self, refused: &Bearer) -> Option<Bearer> {
+        let current = self.shared.published.read().clone()?;
+        (current.revision > refused.revision && current.expires_at > self.shared.clock.now())
+            .then_some(current)
+    }
+
+    /// A bearer newer than `refused`, which the upstream did not accept for a reason of this kind. Joins an exchange under way; a 401 that
     /// comes late gets the newer bearer at once.
     ///
     /// Cancel safe, as [`bearer`](Self::bearer).
     ///
     /// # Errors
     /// [`Unavailable`], as [`bearer`](Self::bearer).
-    pub async fn replace(&self, refused: &Bearer) -> Result<Replacement, Unavailable> {
-        let current = self.shared.published.read().clone();
-        let newer = |bearer: &Bearer| {
-            bearer.revision > refused.revision && bearer.expires_at > self.shared.clock.now()
-        };
-        if let Some(bearer) = current.filter(newer) {
+    pub async fn replace(&self, refused: &Bearer, kind: Kind) -> Result<Replacement, Unavailable> {
+        if let Some(bearer) = self.newer_than(refused) {
             return Ok(Replacement { bearer, fresh: false });
         }
-        let (refused, asked) = (refused.revision, Instant::now());
-        self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, asked, reply }).await
+        let (refused, certain, asked) = (refused.revision, kind == Kind::Token, Instant::now());
+        self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, certain, asked, reply }).await
     }
 
     /// Lets the refresher finish what it does and end. Later questions are answered with what is cached.

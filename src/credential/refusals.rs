@@ -5,6 +5,9 @@
 //! that asked for it: when a token minted for a place is refused there too, the place is remembered for a minute, or
 //! until there is a newer token, and its 401s pass. And refreshes that cured nothing are counted over all places,
 //! so that many such places cannot take turns.
+//!
+//! Each [`Kind`] of 401 has a memory of its own: that a backend refuses a user says nothing about the next time the
+//! gateway names the token as the reason.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,6 +19,10 @@ pub const MEMORY: Duration = Duration::from_secs(60);
 
 /// Forced refreshes that cured nothing, per kind of 401 and [`MEMORY`].
 const UNFRUITFUL: usize = 2;
+
+/// Forced refreshes after which the gateway was content and the backend was not, per [`MEMORY`]. Each was needed,
+/// so there may be more of them; an upstream that changes its mind at every request must still not make a storm.
+const HALF_FRUITFUL: usize = 10;
 
 /// Places remembered at once. Beyond it nothing is forced: so many places are an attack or a mistake.
 const PLACES: usize = 1024;
@@ -41,8 +48,9 @@ pub enum Decision {
 /// The memory of one credential.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    places: HashMap<Box<str>, Place>,
+    places: [HashMap<Box<str>, Place>; 2],
     unfruitful: [Vec<Timestamp>; 2],
+    half_fruitful: Vec<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -56,7 +64,8 @@ enum Place {
 impl Refusals {
     /// Decides about a 401 at `place` for a bearer of `revision`.
     pub fn decide(&mut self, place: &str, revision: u64, kind: Kind, now: Timestamp) -> Decision {
-        match self.places.get_mut(place) {
+        let places = &mut self.places[kind as usize];
+        match places.get_mut(place) {
             Some(Place::Trying { revision: tried, attempts }) if revision <= *tried => {
                 *attempts += 1;
                 return Decision::Refresh;
@@ -74,52 +83,65 @@ impl Refusals {
         if recent.len() >= UNFRUITFUL {
             return Decision::PassOn("fresh tokens cured nothing twice within a minute");
         }
-        if self.places.len() >= PLACES {
-            self.places.retain(|_, place| !matches!(place, Place::Refused { until, .. } if *until <= now));
-            if self.places.len() >= PLACES {
+        self.half_fruitful.retain(|at| clock::until(*at, now) < MEMORY);
+        if kind == Kind::Token && self.half_fruitful.len() >= HALF_FRUITFUL {
+            return Decision::PassOn("the token was refused too often within a minute");
+        }
+        if places.len() >= PLACES {
+            places.retain(|_, place| !matches!(place, Place::Refused { until, .. } if *until <= now));
+            if places.len() >= PLACES {
                 return Decision::PassOn("too many paths answer 401");
             }
         }
-        self.places.insert(place.into(), Place::Trying { revision, attempts: 1 });
+        places.insert(place.into(), Place::Trying { revision, attempts: 1 });
         Decision::Refresh
     }
 
     /// The replay was not refused.
-    pub fn cured(&mut self, place: &str) {
-        self.end_attempt(place);
+    pub fn cured(&mut self, place: &str, kind: Kind) {
+        self.end_attempt(place, kind);
     }
 
     /// The attempt ended without an answer to learn from.
-    pub fn abandoned(&mut self, place: &str) {
-        self.end_attempt(place);
+    pub fn abandoned(&mut self, place: &str, kind: Kind) {
+        self.end_attempt(place, kind);
     }
 
     /// The request cannot be sent again, so whether the refresh it forced helps will not be known. It counts as one
     /// that did not: large uploads to a path that always answers 401 must not rotate tokens without end.
     pub fn unproven(&mut self, place: &str, kind: Kind, now: Timestamp) {
-        self.end_attempt(place);
-        if !self.places.contains_key(place) {
+        self.end_attempt(place, kind);
+        if !self.places[kind as usize].contains_key(place) {
             self.unfruitful[kind as usize].push(now);
         }
     }
 
-    /// The replay with `revision`, which was minted after the first 401, was refused too.
-    pub fn refused(&mut self, place: &str, revision: u64, kind: Kind, now: Timestamp) {
-        let known =
-            matches!(self.places.get(place), Some(Place::Refused { revision: r, .. }) if *r >= revision);
-        if known {
+    /// The replay with `revision`, which was minted after a first 401 of kind `first`, was refused too, by a 401 of
+    /// kind `second`.
+    pub fn refused(&mut self, place: &str, revision: u64, first: Kind, second: Kind, now: Timestamp) {
+        // Where the gateway named the old token and does not name the new one, the refresh has helped.
+        let half = first == Kind::Token && second == Kind::Unclear;
+        let kind = if half { second } else { first };
+        if half {
+            self.end_attempt(place, first);
+        }
+        let places = &mut self.places[kind as usize];
+        if matches!(places.get(place), Some(Place::Refused { revision: r, .. }) if *r >= revision) {
             return;
         }
-        self.unfruitful[kind as usize].push(now);
-        let refused = Place::Refused { revision, until: clock::after(now, MEMORY) };
-        self.places.insert(place.into(), refused);
+        places.insert(place.into(), Place::Refused { revision, until: clock::after(now, MEMORY) });
+        match half {
+            true => self.half_fruitful.push(now),
+            false => self.unfruitful[kind as usize].push(now),
+        }
     }
 
-    fn end_attempt(&mut self, place: &str) {
-        if let Some(Place::Trying { attempts, .. }) = self.places.get_mut(place) {
+    fn end_attempt(&mut self, place: &str, kind: Kind) {
+        let places = &mut self.places[kind as usize];
+        if let Some(Place::Trying { attempts, .. }) = places.get_mut(place) {
             *attempts = attempts.saturating_sub(1);
             if *attempts == 0 {
-                self.places.remove(place);
+                places.remove(place);
             }
         }
     }
@@ -159,7 +181,7 @@ mod tests {
         let mut refusals = Refusals::default();
         for revision in 1..100 {
             assert_eq!(refusals.decide("/a", revision, Kind::Token, NOW), Decision::Refresh);
-            refusals.cured("/a");
+            refusals.cured("/a", Kind::Token);
         }
     }
 
@@ -167,11 +189,11 @@ mod tests {
     fn a_refused_place_passes_for_a_minute_or_until_a_newer_token() {
         let mut refusals = Refusals::default();
         assert_eq!(refusals.decide("/a", 1, Kind::Unclear, NOW), Decision::Refresh);
-        refusals.refused("/a", 2, Kind::Unclear, NOW);
+        refusals.refused("/a", 2, Kind::Unclear, Kind::Unclear, NOW);
         assert!(passes_on(refusals.decide("/a", 2, Kind::Unclear, later(59))));
         assert_eq!(refusals.decide("/a", 3, Kind::Unclear, later(1)), Decision::Refresh);
-        refusals.abandoned("/a");
-        refusals.refused("/a", 3, Kind::Unclear, NOW);
+        refusals.abandoned("/a", Kind::Unclear);
+        refusals.refused("/a", 3, Kind::Unclear, Kind::Unclear, NOW);
         assert_eq!(refusals.decide("/a", 3, Kind::Unclear, later(61)), Decision::Refresh);
     }
 
@@ -183,7 +205,7 @@ mod tests {
         }
         assert!(passes_on(refusals.decide("/a", 2, Kind::Token, NOW)));
         for _ in 0..200 {
-            refusals.cured("/a");
+            refusals.cured("/a", Kind::Token);
         }
         assert_eq!(refusals.decide("/a", 2, Kind::Token, NOW), Decision::Refresh);
     }
@@ -192,7 +214,7 @@ mod tests {
     fn an_abandoned_attempt_leaves_no_memory() {
         let mut refusals = Refusals::default();
         assert_eq!(refusals.decide("/a", 1, Kind::Token, NOW), Decision::Refresh);
-        refusals.abandoned("/a");
+        refusals.abandoned("/a", Kind::Token);
         assert_eq!(refusals.decide("/a", 2, Kind::Token, NOW), Decision::Refresh);
     }
 
@@ -204,10 +226,33 @@ mod tests {
             let place = format!("/{}", revision % 7);
             if refusals.decide(&place, revision, Kind::Unclear, NOW) == Decision::Refresh {
                 refreshes += 1;
-                refusals.refused(&place, revision + 1, Kind::Unclear, NOW);
+                refusals.refused(&place, revision + 1, Kind::Unclear, Kind::Unclear, NOW);
             }
         }
         assert_eq!(refreshes, UNFRUITFUL);
         assert_eq!(refusals.decide("/good", 5, Kind::Token, NOW), Decision::Refresh);
+    }
+
+    #[test]
+    fn a_backend_that_refuses_the_user_does_not_keep_a_revoked_token_from_being_replaced() {
+        let mut refusals = Refusals::default();
+        for revision in 1..=HALF_FRUITFUL as u64 {
+            assert_eq!(refusals.decide("/a", revision, Kind::Token, NOW), Decision::Refresh);
+            refusals.refused("/a", revision + 1, Kind::Token, Kind::Unclear, NOW);
+            assert!(passes_on(refusals.decide("/a", revision + 1, Kind::Unclear, NOW)));
+        }
+        assert!(passes_on(refusals.decide("/b", 100, Kind::Token, NOW)), "not without end");
+        assert_eq!(refusals.decide("/b", 100, Kind::Token, later(60)), Decision::Refresh);
+    }
+
+    #[test]
+    fn a_fresh_token_that_the_gateway_names_too_was_in_vain() {
+        let mut refusals = Refusals::default();
+        for (first, second) in [(Kind::Token, Kind::Token), (Kind::Unclear, Kind::Token)] {
+            assert_eq!(refusals.decide("/a", 1, first, NOW), Decision::Refresh);
+            refusals.refused("/a", 2, first, second, NOW);
+            assert!(passes_on(refusals.decide("/a", 2, first, NOW)));
+            assert_eq!(refusals.unfruitful[first as usize].len(), 1);
+        }
     }
 }

@@ -6,8 +6,8 @@ use crate::clock::{self, Timestamp};
 use crate::config::RefreshAt;
 use crate::oauth::TokenSet;
 
-/// Two early refreshes are at least this far apart, however short-lived the tokens are. A token that ends sooner is
-/// replaced when it is asked for.
+/// Refreshes that nobody asked for are at least this far apart, however short-lived the tokens are. A token that ends
+/// sooner is replaced when it is asked for.
 const EARLY_FLOOR: Duration = Duration::from_secs(10);
 
 /// How far the early refresh moves around its share of the lifetime, so that many credentials spread out.
@@ -18,7 +18,7 @@ const BACKOFF_LAST: Duration = Duration::from_secs(5 * 60);
 /// A server that asks to be left alone for longer is asked again after this.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60 * 60);
 
-/// When to refresh `tokens`. `random` in `0.0..1.0` places the time within its jitter.
+/// When to refresh `tokens` unasked. `random` in `0.0..1.0` places the time within its jitter.
 pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Timestamp {
     let lifetime = clock::until(tokens.issued_at, tokens.expires_at);
     let delay = match plan {
@@ -28,7 +28,7 @@ pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Tim
         }
         RefreshAt::Before(margin) => lifetime.saturating_sub(margin),
     };
-    clock::after(tokens.issued_at, delay.max(EARLY_FLOOR)).min(tokens.expires_at)
+    clock::after(tokens.issued_at, delay.max(EARLY_FLOOR))
 }
 
 /// The pause after failed exchanges: 1 s, doubling up to 5 min, the upper half of it random; never shorter than
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn short_lived_tokens_are_not_refreshed_in_a_storm() {
         assert_eq!(seconds_until(refresh_at(RefreshAt::Share(0.5), &tokens(12), 0.5)), 10);
-        assert_eq!(seconds_until(refresh_at(RefreshAt::Share(0.5), &tokens(2), 0.5)), 2);
+        assert_eq!(seconds_until(refresh_at(RefreshAt::Share(0.5), &tokens(2), 0.5)), 10);
     }
 
     #[test]

@@ -157,12 +157,12 @@ async fn a_thousand_refusals_of_one_bearer_make_one_refresh_and_a_late_one_none(
     let first = credential.bearer().await.unwrap();
     let asks = (0..1000).map(|_| {
         let (credential, first) = (credential.clone(), first.clone());
-        tokio::spawn(async move { credential.replace(&first).await.unwrap() })
+        tokio::spawn(async move { credential.replace(&first, Kind::Token).await.unwrap() })
     });
     for ask in asks.collect::<Vec<_>>() {
         assert_eq!(value(&ask.await.unwrap().bearer), "Bearer access-2");
     }
-    let late = credential.replace(&first).await.unwrap();
+    let late = credential.replace(&first, Kind::Token).await.unwrap();
     assert!(!late.fresh);
     assert_eq!(value(&late.bearer), "Bearer access-2");
     assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
@@ -176,7 +176,7 @@ async fn a_client_that_hangs_up_does_not_lose_the_refresh() {
     let gate = world.script.gated();
     let ask = tokio::spawn({
         let credential = credential.clone();
-        async move { credential.replace(&first).await }
+        async move { credential.replace(&first, Kind::Token).await }
     });
     while world.script.calls().len() < 2 {
         tokio::task::yield_now().await;
@@ -238,7 +238,7 @@ async fn a_token_set_is_stored_before_it_is_published() {
     *store.published.lock() = Some(credential.clone());
     let mut bearer = credential.bearer().await.unwrap();
     for _ in 0..5 {
-        bearer = credential.replace(&bearer).await.unwrap().bearer;
+        bearer = credential.replace(&bearer, Kind::Token).await.unwrap().bearer;
         let stored = world.stored().await.tokens.unwrap();
         assert!(value(&bearer).ends_with(stored.access_token.expose()));
     }
@@ -336,6 +336,24 @@ async fn a_locked_account_is_left_alone_for_35_minutes_then_tried_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lock_that_ends_while_a_token_lives_is_no_reason_to_do_anything() {
+    let world = World::new(Script::default());
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    // A backend refuses the token; it cannot be replaced, and still lives.
+    world.script.push(Answer::Fail(Class::Grant));
+    world.script.push(Answer::Fail(Class::Locked));
+    assert!(credential.replace(&first, Kind::Unclear).await.is_err());
+    let snapshot = credential.snapshot();
+    assert!(snapshot.usable && snapshot.brake);
+    // When it ends, and not when the lock does: the refresher would find nothing to do, without end.
+    assert_eq!(snapshot.next_attempt, snapshot.expires_at);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(world.script.calls().len(), 3);
+    assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_endpoint_that_is_down_is_asked_at_most_ten_times_a_minute() {
     let script = Script::default();
     (0..50).for_each(|_| script.push(Answer::Fail(Class::Transient)));
@@ -389,7 +407,7 @@ async fn a_lost_answer_is_followed_by_one_more_presentation_then_by_the_login() 
     let world = World::new(script);
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
-    let second = credential.replace(&first).await.unwrap();
+    let second = credential.replace(&first, Kind::Token).await.unwrap();
     assert_eq!(value(&second.bearer), "Bearer access-2");
     assert_eq!(
         world.script.calls(),
@@ -440,20 +458,20 @@ async fn a_code_credential_lives_on_its_seed_and_then_needs_a_login() {
     world.options.seed = Some("seed".into());
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
-    let error = credential.replace(&first).await.unwrap_err();
+    let error = credential.replace(&first, Kind::Token).await.unwrap_err();
     assert!(error.detail.contains("login needed"), "{error}");
     assert!(credential.snapshot().login_needed);
     drop(credential);
     // The spent seed is not presented again after a restart; a new one is.
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
-    credential.replace(&stored).await.unwrap_err();
+    credential.replace(&stored, Kind::Token).await.unwrap_err();
     assert_eq!(world.script.calls(), ["refresh seed", "refresh refresh-1"]);
     drop(credential);
     world.options.seed = Some("new seed".into());
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
-    credential.replace(&stored).await.unwrap();
+    credential.replace(&stored, Kind::Token).await.unwrap();
     assert_eq!(world.script.calls()[2..], ["refresh new seed"]);
 }
 
@@ -470,7 +488,7 @@ async fn a_set_that_somebody_else_stored_is_adopted_when_ours_is_refused() {
     let tokens = record.tokens.as_mut().unwrap();
     (tokens.access_token, tokens.refresh_token) = ("theirs".into(), Some("their refresh".into()));
     world.store.swap(&key, expected, &record).await.unwrap();
-    assert_eq!(value(&credential.replace(&first).await.unwrap().bearer), "Bearer theirs");
+    assert_eq!(value(&credential.replace(&first, Kind::Token).await.unwrap().bearer), "Bearer theirs");
     assert_eq!(world.script.calls().len(), 2);
 }
 
@@ -490,4 +508,59 @@ async fn closing_finishes_the_exchange_and_stores_it() {
     gate.add_permits(1);
     task.await.unwrap();
     assert_eq!(world.stored().await.tokens.unwrap().access_token.expose(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_the_gateway_refuses_is_not_usable_and_is_replaced_unasked() {
+    let script =
+        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::Transient));
+    let world = World::new(script);
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    credential.replace(&first, Kind::Token).await.unwrap_err();
+    assert!(!credential.snapshot().usable);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(credential.snapshot().usable);
+    assert_eq!(world.script.calls(), ["password right", "refresh refresh-1", "refresh refresh-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_that_may_mean_anything_does_not_make_the_token_unusable() {
+    let script =
+        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::Transient));
+    let world = World::new(script);
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    credential.replace(&first, Kind::Unclear).await.unwrap_err();
+    assert!(credential.snapshot().usable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_a_second_are_replaced_when_asked_for_and_not_in_a_storm() {
+    let script = Script::default();
+    (0..100).for_each(|_| script.push(Answer::Tokens { seconds: 1 }));
+    let world = World::new(script);
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let idle = world.script.calls().len();
+    assert!((10..=12).contains(&idle), "{idle}");
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        credential.bearer().await.unwrap();
+    }
+    assert!(world.script.calls().len() >= idle + 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_tells_of_a_lock_holds_the_login_back_and_is_not_repeated_at_once() {
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Locked));
+    let world = World::new(script);
+    let credential = world.start().await;
+    let first = credential.bearer().await.unwrap();
+    for _ in 0..100 {
+        credential.replace(&first, Kind::Token).await.unwrap_err();
+    }
+    assert_eq!(world.script.calls().len(), 2);
+    assert!(world.stored().await.brake.locked_until.is_some());
 }

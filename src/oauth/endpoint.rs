@@ -15,8 +15,9 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::redact::Redactor;
 use super::response::{self, Answer, MAX_BODY};
-use super::{Class, ClientAuth, ClientIdentity, Grant, Issued, RedeemError};
+use super::{Class, ClientIdentity, Grant, Issued, RedeemError};
 use crate::clock::Clock;
+use crate::config::ClientAuth;
 
 /// A connection that has not come about by then is given up, whatever the timeout of the whole.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

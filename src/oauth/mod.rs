@@ -11,5 +11,5 @@ mod token;
 
 pub use endpoint::{Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem};
 pub use error::{Class, RedeemError};
-pub use grant::{ClientAuth, ClientIdentity, Grant};
+pub use grant::{ClientIdentity, Grant};
 pub use token::{Issued, TokenSet};

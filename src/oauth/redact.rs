@@ -145,7 +145,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::ClientAuth;
+    use crate::config::ClientAuth;
 
     fn redactor(username: &str, password: &str) -> Redactor {
         let grant = Grant::Password {

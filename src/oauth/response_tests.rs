@@ -3,7 +3,8 @@ use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
-use crate::oauth::{ClientAuth, ClientIdentity};
+use crate::config::ClientAuth;
+use crate::oauth::ClientIdentity;
 
 fn now() -> Timestamp {
     "2026-09-05T15:59:18Z".parse().unwrap()

@@ -14,6 +14,7 @@ use http_body_util::Full;
 
 use super::error::Error;
 use crate::config::Config;
+use crate::headers::Survey;
 use crate::problem::NAME;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -47,7 +48,11 @@ impl Gate {
 
     /// Decides whether the request may go on; gives the web origin to be named in the answer, if a page asks whose
     /// origin is allowed.
-    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Option<HeaderValue>, Error> {
+    pub(super) fn admit<B>(
+        &self,
+        request: &Request<B>,
+        survey: Survey,
+    ) -> Result<Option<HeaderValue>, Error> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(Error::Method);
         }
@@ -58,10 +63,10 @@ impl Gate {
             Some(_) => return Err(Error::ForeignAuthority),
             None => self.check_host(headers)?,
         }
-        if headers.get_all(header::VIA).iter().any(names_us) {
+        if survey.via && headers.get_all(header::VIA).iter().any(names_us) {
             return Err(Error::Loop);
         }
-        self.check_browser(headers)
+        if survey.browser { self.check_browser(headers) } else { Ok(None) }
     }
 
     fn check_host(&self, headers: &HeaderMap) -> Result<(), Error> {

@@ -6,14 +6,13 @@
 mod body;
 mod error;
 mod gate;
+mod retry;
 mod timer;
 mod upstream;
 mod verdict;
 mod wire;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,26 +27,21 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use crate::config::{self, Config};
-use crate::credential::refusals::{self, Decision, Kind};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
-use crate::headers;
+use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
-use crate::problem::{self, Param};
+use crate::problem;
 use crate::random;
 use crate::secret;
 use crate::server::{Abort, Handler, Refusal};
 use body::{AnswerBody, RequestBody};
 use error::Error;
 use gate::Gate;
+use retry::{Next, Refused};
 use timer::LazyTimer;
 use upstream::{Head, Upstream, UpstreamBody};
-use verdict::Verdict;
-
-/// How much of a 401's body is looked at to judge it.
-const JUDGED_BYTES: usize = 16 * 1024;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// What the threads share.
 #[derive(Clone)]
@@ -136,10 +130,11 @@ async fn forward(
     proxy: &Proxy,
     timer: &LazyTimer,
     request: Request<Incoming>,
+    survey: Survey,
 ) -> Result<Response<AnswerBody>, Error> {
     let (parts, body) = request.into_parts();
     let body = RequestBody::new(body, proxy.retry.memory);
-    let mut head = proxy.outgoing(parts)?;
+    let mut head = proxy.outgoing(parts, survey);
 
     let bearer = proxy.bearer().await?;
     head.authorize(&bearer);
@@ -155,26 +150,31 @@ async fn forward(
     };
     head.authorize(&attempt.bearer);
     let answer = proxy.send(&head, &body, timer).await?;
-    Ok(attempt.conclude(answer))
+    attempt.conclude(answer).await
 }
 
 impl Proxy {
     /// The head of the request to the upstream: stripped first, then given what is ours.
-    fn outgoing(&self, parts: http::request::Parts) -> Result<Head, Error> {
+    fn outgoing(&self, parts: http::request::Parts, survey: Survey) -> Head {
         let http::request::Parts { method, uri, version, mut headers, .. } = parts;
-        let chunked = headers.contains_key(header::TRANSFER_ENCODING);
         headers::strip_request(&mut headers);
-        headers::join_cookies(&mut headers);
-        headers::keep_one_length(&mut headers);
-        // The guard has answered it: 100 is sent when the body is first read.
-        headers.remove(header::EXPECT);
-        if chunked {
+        if survey.cookie {
+            headers::join_cookies(&mut headers);
+        }
+        if survey.content_length {
+            headers::keep_one_length(&mut headers);
+        }
+        if survey.expect {
+            // It has been answered: 100 is sent when the body is first read.
+            headers.remove(header::EXPECT);
+        }
+        if survey.transfer_encoding {
             // Said openly, or hyper sends a GET without its body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers.insert(header::HOST, self.host.clone());
         headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
-        Ok(Head { method, uri: origin_form(uri), headers })
+        Head { method, uri: origin_form(uri), headers }
     }
 
     async fn bearer(&self) -> Result<Bearer, Unavailable> {
@@ -198,70 +198,20 @@ impl Proxy {
         })
     }
 
-    /// What to do about a 401: a newer bearer to try, or nothing.
-    async fn replacement(
-        &self,
-        refused: &Refused,
-        bearer: &Bearer,
-        head: &Head,
-        body: &RequestBody,
-    ) -> Result<Next<'_>, Error> {
-        let kind = match refused.verdict {
-            Verdict::Curable(kind) => kind,
-            Verdict::Incurable(why) => return Ok(self.passed_on(refused.verdict, why)),
+    /// The client's own id where it has a sensible one, else the next of this thread.
+    fn request_id(&self, headers: &HeaderMap, survey: Survey) -> HeaderValue {
+        let sensible = |id: &&HeaderValue| {
+            (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
-        let now = self.credential.clock().now();
-        let place = refusals::place(head.uri.path());
-        let decision = self.credential.refusals().decide(place, bearer.revision, kind, now);
-        if let Decision::PassOn(why) = decision {
-            return Ok(self.passed_on(refused.verdict, why));
+        if survey.request_id
+            && let Some(id) = headers.get(X_REQUEST_ID).filter(sensible)
+        {
+            return id.clone();
         }
-        if !body.replayable() {
-            // Too late for this request, in time for the next.
-            let (credential, old) = (self.credential.clone(), bearer.clone());
-            tokio::task::spawn_local(async move { credential.replace(&old).await });
-            self.credential.refusals().unproven(place, kind, now);
-            let why = "the request body is over retry.memory and could not be sent again";
-            return Ok(self.passed_on(refused.verdict, why));
-        }
-        let mut attempt = Attempt {
-            proxy: self,
-            place: place.to_owned(),
-            kind,
-            first: refused.verdict,
-            bearer: bearer.clone(),
-            fresh: false,
-            open: true,
-        };
-        match self.credential.replace(bearer).await {
-            Ok(replacement) => {
-                attempt.bearer = replacement.bearer;
-                attempt.fresh = replacement.fresh;
-                Ok(Next::Replay(attempt))
-            }
-            // The gateway says that it is the token: the 401 is ours to cure, and it cannot be cured now.
-            Err(unavailable) if kind == Kind::Token => {
-                self.metrics.retries(refused.verdict.label(), "no_token").inc();
-                Err(unavailable.into())
-            }
-            Err(_) => Ok(self.passed_on(refused.verdict, "no newer token could be had")),
-        }
-    }
-
-    fn passed_on(&self, verdict: Verdict, why: &'static str) -> Next<'_> {
-        self.metrics.retries(verdict.label(), "passed_on").inc();
-        Next::PassOn(why)
-    }
-
-    fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
-        let given = headers
-            .get(X_REQUEST_ID)
-            .filter(|id| id.len() <= 128 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic));
-        given.cloned().unwrap_or_else(|| {
-            let id = self.next_id.get();
-            self.next_id.set(id.wrapping_add(1));
-            HeaderValue::try_from(secret::hex(&id.to_be_bytes())).unwrap_or(HeaderValue::from_static("0"))
-        })
+        let id = self.next_id.get();
+        self.next_id.set(id.wrapping_add(1));
+        // Hexadecimal digits are a legal field value.
+        HeaderValue::from_bytes(&secret::hex_digits(id)).unwrap_or(HeaderValue::from_static("0"))
     }
 
     fn count(&self, status: StatusCode, source: Source) {
@@ -292,106 +242,25 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
 }
 
-/// A 401, judged, with as much of its body as that took.
-struct Refused {
-    answer: Response<UpstreamBody>,
-    prefix: VecDeque<Bytes>,
-    verdict: Verdict,
-}
-
-impl Refused {
-    /// Reads as much of the body as the verdict needs. A body read to its end gives its connection back.
-    async fn read(mut answer: Response<UpstreamBody>) -> Result<Self, Error> {
-        let mut judged = Vec::new();
-        let mut prefix = VecDeque::new();
-        while judged.len() < JUDGED_BYTES {
-            let body = answer.body_mut();
-            let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await else { break };
-            if let Ok(data) = frame?.into_data() {
-                judged.extend_from_slice(&data);
-                prefix.push_back(data);
-            }
-        }
-        let verdict = verdict::judge(answer.headers(), &judged);
-        Ok(Self { answer, prefix, verdict })
-    }
-
-    /// The 401 as it came.
-    fn pass_on(self, why: &str) -> Response<AnswerBody> {
-        let prefix = self.prefix;
-        annotate(self.answer.map(|rest| AnswerBody::Upstream { prefix, rest }), why)
-    }
-}
-
-/// Says on a 401 that is passed on why it was not cured.
-fn annotate(mut answer: Response<AnswerBody>, why: &str) -> Response<AnswerBody> {
-    let value = problem::proxy_status(&[("received-status", Param::Number(401))], why);
-    answer.headers_mut().append(PROXY_STATUS, value);
-    answer
-}
-
-enum Next<'a> {
-    Replay(Attempt<'a>),
-    PassOn(&'static str),
-}
-
-/// The second sending of a request. Whatever becomes of it, the memory of 401s learns of it.
-struct Attempt<'a> {
-    proxy: &'a Proxy,
-    place: String,
-    kind: Kind,
-    first: Verdict,
-    bearer: Bearer,
-    /// The bearer was minted after the first 401, so a second one is evidence against the place.
-    fresh: bool,
-    open: bool,
-}
-
-impl Attempt<'_> {
-    /// Whatever comes is the answer.
-    fn conclude(mut self, answer: Response<UpstreamBody>) -> Response<AnswerBody> {
-        let credential = &self.proxy.credential;
-        let label = self.first.label();
-        let answer = answer.map(AnswerBody::streamed);
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            self.open = false;
-            credential.refusals().cured(&self.place);
-            self.proxy.metrics.retries(label, "cured").inc();
-            return answer;
-        }
-        self.proxy.metrics.retries(label, "refused_again").inc();
-        if !self.fresh {
-            return annotate(answer, "a newer token was refused too");
-        }
-        self.open = false;
-        let now = credential.clock().now();
-        credential.refusals().refused(&self.place, self.bearer.revision, self.kind, now);
-        annotate(answer, "a fresh token was refused too; 401s on this path pass for a minute")
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if self.open {
-            self.proxy.credential.refusals().abandoned(&self.place);
-        }
-    }
-}
-
 impl Connection {
     /// Admission, then the request itself; an error becomes an answer here and nowhere else.
-    async fn answer(&self, request: Request<Incoming>, id: &HeaderValue) -> Response<Outgoing> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        survey: Survey,
+        id: &HeaderValue,
+    ) -> Response<Outgoing> {
         let proxy = &*self.proxy;
         let admitted = match proxy.draining.get() {
             true => Err(Error::Draining),
-            false => proxy.gate.admit(&request),
+            false => proxy.gate.admit(&request, survey),
         };
         let (page, outcome) = match admitted {
             Ok(Some(origin)) if gate::is_preflight(&request) => {
                 let answer = gate::preflight(&origin, request.headers());
                 return self.own(answer.map(AnswerBody::own), id);
             }
-            Ok(page) => (page, forward(proxy, &self.timer, request).await),
+            Ok(page) => (page, forward(proxy, &self.timer, request, survey).await),
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {
@@ -442,13 +311,14 @@ impl Handler for Connection {
     const DATE: bool = false;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
-        let id = self.proxy.request_id(request.headers());
+        let survey = Survey::of(request.headers());
+        let id = self.proxy.request_id(request.headers(), survey);
         if !self.proxy.access_log {
-            return Ok(self.answer(request, &id).await);
+            return Ok(self.answer(request, survey, &id).await);
         }
         let (method, path, started) =
             (request.method().clone(), request.uri().path().to_owned(), Instant::now());
-        let response = self.answer(request, &id).await;
+        let response = self.answer(request, survey, &id).await;
         tracing::info!(
             target: "access", peer = %self.peer, %method, path, status = response.status().as_u16(),
             millis = started.elapsed().as_millis() as u64, id = id.to_str().unwrap_or_default(), "request"
@@ -457,7 +327,7 @@ impl Handler for Connection {
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
-        let id = self.proxy.request_id(&HeaderMap::new());
+        let id = self.proxy.request_id(&HeaderMap::new(), Survey::default());
         let error = Error::Refused(refusal);
         log_failure(&error, &id);
         self.own(error.answer(id.to_str().unwrap_or_default()), &id)

@@ -270,7 +270,10 @@ impl Upstream {
             if connection.sender.is_closed() {
                 continue;
             }
-            // Its task may have to run once more after the last answer.
+            if connection.sender.is_ready() {
+                return Some(connection);
+            }
+            // Its task has to run once more after the last answer.
             let ready = timer.within(self.connect_timeout, connection.sender.ready());
             if let Some(Ok(())) = ready.await {
                 return Some(connection);

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
@@ -14,13 +14,14 @@ pub struct Drain(watch::Sender<bool>);
 pub struct DrainSignal {
     receiver: watch::Receiver<bool>,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    registered: Option<Waker>,
 }
 
 impl Drain {
     /// A drain that has not begun, and its first signal.
     pub fn new() -> (Self, DrainSignal) {
         let (sender, receiver) = watch::channel(false);
-        (Self(sender), DrainSignal { receiver, waiting: None })
+        (Self(sender), DrainSignal { receiver, waiting: None, registered: None })
     }
 
     /// Begins it; cannot be taken back.
@@ -31,7 +32,7 @@ impl Drain {
 
 impl Clone for DrainSignal {
     fn clone(&self) -> Self {
-        Self { receiver: self.receiver.clone(), waiting: None }
+        Self { receiver: self.receiver.clone(), waiting: None, registered: None }
     }
 }
 
@@ -41,14 +42,27 @@ impl DrainSignal {
         *self.receiver.borrow()
     }
 
+    /// [`has_begun`](Self::has_begun), without a lock.
+    pub(super) fn begun_by_now(&self) -> bool {
+        // The value changes once, from "not begun"; the other side being gone counts as begun.
+        !matches!(self.receiver.has_changed(), Ok(false))
+    }
+
     /// Waits for the drain to begin. The other side being gone counts as one: nobody is left to begin it.
     pub async fn begun(&mut self) {
         let _ = self.receiver.wait_for(|begun| *begun).await;
     }
 
+    /// [`begun`](Self::begun), for a connection that asks each time it is polled. Once its waker is registered, a
+    /// look at the channel's version is enough.
     pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let registered = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if registered && !self.begun_by_now() {
+            return Poll::Pending;
+        }
+        self.registered = Some(cx.waker().clone());
         let waiting = self.waiting.get_or_insert_with(|| {
-            let mut signal = Self { receiver: self.receiver.clone(), waiting: None };
+            let mut signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
             Box::pin(async move { signal.begun().await })
         });
         waiting.as_mut().poll(cx)

@@ -20,8 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Limits;
 use super::head::{Messages, Refusal};
+use super::{DrainSignal, Limits};
 
 /// Takes the place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -32,8 +32,9 @@ const LINGER_BYTES: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What the two sides of hyper tell each other about one connection.
-#[derive(Default)]
 pub(super) struct State {
+    /// An answer that goes out once the drain has begun says that it is the last.
+    pub(super) drain: DrainSignal,
     /// Heads given to hyper, the stand-in included.
     heads: AtomicU32,
     /// Requests that hyper gave to the handler.
@@ -49,6 +50,19 @@ pub(super) struct State {
 }
 
 impl State {
+    pub(super) fn new(drain: DrainSignal) -> Self {
+        Self {
+            drain,
+            heads: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
+            has_refused: AtomicBool::new(false),
+            refusal: Mutex::new(None),
+            in_head: AtomicBool::new(false),
+            reset: AtomicBool::new(false),
+        }
+    }
+
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);

@@ -177,7 +177,7 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
 
 /// Drives one connection to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain: DrainSignal, handler: H) {
-    let state = Arc::new(State::default());
+    let state = Arc::new(State::new(drain.clone()));
     let io = TokioIo::new(Guard::new(stream, limits, Arc::clone(&state)));
     let handler = Arc::new(handler);
     let seen = Arc::clone(&state);
@@ -197,7 +197,7 @@ pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain
                     // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look
                     // different from one.
                     let ends_by_close = version == Version::HTTP_10 && is_open_ended(&response);
-                    if ends_by_close {
+                    if ends_by_close || state.drain.begun_by_now() {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
                     Ok(response.map(|body| Tracked::new(body, in_flight, ends_by_close)))

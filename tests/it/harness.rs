@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use vbc_proxy::app::Ended;
+use vbc_proxy::clock::Clock;
 use vbc_proxy::simulator::SimulatorOptions;
 use vbc_proxy::{App, Config, Simulator};
 
@@ -210,7 +211,12 @@ impl WorldBuilder {
 impl World {
     /// A proxy of this configuration; `sim` is kept alive beside it.
     pub(crate) async fn with(config: Config, sim: Simulator) -> Self {
-        let app = App::bind(config).await.unwrap();
+        Self::with_clock(config, sim, Clock::system()).await
+    }
+
+    /// The same, with a clock that the test can move.
+    pub(crate) async fn with_clock(config: Config, sim: Simulator, clock: Clock) -> Self {
+        let app = App::bind_with_clock(config, clock).await.unwrap();
         let (address, admin) = (app.address(), app.admin_address().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {
@@ -321,6 +327,21 @@ impl Client {
     /// Writes bytes as they are.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// A connection, unless nobody listens any more.
+    pub(crate) async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = within(TcpStream::connect(address)).await.ok()?;
+        Some(Self { stream, buffer: Vec::new() })
+    }
+
+    /// A GET whose answer may stay away or break off because the proxy is killed.
+    pub(crate) async fn try_get(&mut self, target: &str) -> Option<Response> {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.ok()?;
+        let response = within(self.read_response("GET")).await.ok()?;
+        response.check();
+        response.complete.then_some(response)
     }
 
     /// Writes bytes that the proxy may no longer want.

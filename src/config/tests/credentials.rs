@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::config::ClientAuth;
 use crate::config::{GrantKind, RefreshAt};
-use crate::oauth::ClientAuth;
 
 const FOUR: [(&str, &str); 4] = [
     ("VBC_CLIENT_ID", "id"),

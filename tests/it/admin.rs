@@ -1,0 +1,202 @@
+//! The admin listener: what operators and their machines look at.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use vbc_proxy::app::Ended;
+use vbc_proxy::simulator::{Action, Fault};
+use vbc_proxy::{App, Simulator};
+
+use crate::harness::{World, within};
+
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
+
+#[tokio::test]
+async fn live_says_that_the_process_answers_and_nothing_more() {
+    let world = World::builder().config(r#"credentials.default.client_secret = "wrong""#).start().await;
+    let answer = world.admin("/live").await;
+    assert_eq!((answer.status, answer.text()), (200, "live\n"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn ready_gives_its_reasons_until_a_token_is_usable() {
+    let sim = Simulator::start().await.unwrap();
+    let hang = sim.inject(Fault::hang().on("/token")).unwrap();
+    let config = World::builder().configuration(&sim);
+    let world = World::with(config, sim).await;
+    let answer = world.admin("/ready").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let expected = "credential default: the first token has not been issued yet";
+    assert_eq!(answer.json(), serde_json::json!({ "ready": false, "reasons": [expected] }));
+    world.sim.remove_fault(hang);
+    world.ready().await;
+    assert_eq!(world.admin("/ready").await.json(), serde_json::json!({ "ready": true, "reasons": [] }));
+}
+
+#[tokio::test]
+async fn ready_says_what_is_wrong_with_the_token_endpoint() {
+    let sim = Simulator::start().await.unwrap();
+    sim.inject(Fault::status(503).on("/token")).unwrap();
+    let config = World::builder().configuration(&sim);
+    let world = World::with(config, sim).await;
+    world.get(USERS).await.assert_problem(503, "proxy_internal_error");
+    let answer = world.admin("/ready").await;
+    assert_eq!(answer.status, 503);
+    let reason = answer.json()["reasons"][0].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("credential default: token endpoint http://127.0.0.1:"), "{reason}");
+    assert!(reason.contains("503"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_drains_is_alive_and_not_ready() {
+    let mut world = World::start().await;
+    world.ready().await;
+    world.sim.inject(Fault::hang().on("/t/vbc.prod")).unwrap();
+    let mut client = world.connect().await;
+    client.request(&format!("GET {USERS} HTTP/1.1"), b"").await;
+    within(async {
+        while world.sim.stats().api_requests == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    world.begin_drain();
+    let answer = within(async {
+        loop {
+            let answer = world.admin("/ready").await;
+            if answer.status != 200 {
+                break answer;
+            }
+        }
+    })
+    .await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json()["reasons"][0], "draining: the proxy is shutting down");
+    assert_eq!(world.admin("/live").await.status, 200);
+    assert_eq!(world.admin("/status.json").await.json()["ready"], false);
+    world.sim.clear_faults();
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(world.ended().await, Ended::Drained);
+}
+
+/// The value of a sample in the exposition.
+fn sample(text: &str, name: &str) -> Option<f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let mut found = lines.filter_map(|line| line.rsplit_once(' ')).filter(|(key, _)| *key == name);
+    found.next().map(|(_, value)| value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn metrics_tell_what_was_answered_and_what_it_took() {
+    let world = World::start().await;
+    world.ready().await;
+    for _ in 0..3 {
+        assert_eq!(world.get(USERS).await.status, 200);
+    }
+    world.sim.revoke_all_access();
+    assert_eq!(world.get(USERS).await.status, 200);
+    assert_eq!(world.get("/t/vbc.prod/nothing").await.status, 404);
+    let foreign = world.send("GET / HTTP/1.1\nHost: elsewhere.example", b"").await;
+    foreign.assert_problem(421, "http_request_denied");
+    world.sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
+    world.get(USERS).await.assert_problem(503, "proxy_internal_error");
+
+    let answer = world.admin("/metrics").await;
+    assert_eq!(answer.status, 200);
+    let content_type = answer.header("content-type").unwrap();
+    assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let text = answer.text();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    for (name, expected) in [
+        (r#"vbc_proxy_requests_total{status="200",source="upstream"}"#, 4.0),
+        (r#"vbc_proxy_requests_total{status="404",source="upstream"}"#, 1.0),
+        (r#"vbc_proxy_requests_total{status="421",source="proxy"}"#, 1.0),
+        (r#"vbc_proxy_requests_total{status="503",source="proxy"}"#, 1.0),
+        (r#"vbc_proxy_retries_total{verdict="token_refused",outcome="cured"}"#, 1.0),
+        (r#"vbc_proxy_retries_total{verdict="token_refused",outcome="no_token"}"#, 1.0),
+        (r#"vbc_proxy_refreshes_total{credential="default",grant="password",outcome="issued"}"#, 1.0),
+        (r#"vbc_proxy_refreshes_total{credential="default",grant="password",outcome="locked"}"#, 1.0),
+        (r#"vbc_proxy_refreshes_total{credential="default",grant="refresh_token",outcome="issued"}"#, 1.0),
+        (r#"vbc_proxy_refreshes_total{credential="default",grant="refresh_token",outcome="refused"}"#, 1.0),
+        (r#"vbc_proxy_brake_engaged{credential="default"}"#, 1.0),
+        (r#"vbc_proxy_token_unsaved{credential="default"}"#, 0.0),
+        ("vbc_proxy_aborted_answers_total", 0.0),
+    ] {
+        assert_eq!(sample(text, name), Some(expected), "{name} in\n{text}");
+    }
+    let expiry = r#"vbc_proxy_token_expiry_timestamp_seconds{credential="default"}"#;
+    let ahead = sample(text, expiry).unwrap() - vbc_proxy::clock::Clock::system().now().as_second() as f64;
+    assert!((86_000.0..=86_400.0).contains(&ahead), "{ahead}");
+    assert!(sample(text, "vbc_proxy_connections_open").is_some());
+    assert!(sample(text, "vbc_proxy_upstream_connections_open").is_some());
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("vbc_proxy_"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_expiry_is_0_without_a_token() {
+    let world = World::builder().config(r#"credentials.default.client_secret = "wrong""#).start().await;
+    world.get(USERS).await.assert_problem(503, "proxy_internal_error");
+    let text = world.admin("/metrics").await.text().to_owned();
+    let expiry = r#"vbc_proxy_token_expiry_timestamp_seconds{credential="default"}"#;
+    assert_eq!(sample(&text, expiry), Some(0.0));
+}
+
+#[tokio::test]
+async fn the_status_has_everything_a_person_asks_first() {
+    let world = World::start().await;
+    world.ready().await;
+    let answer = world.admin("/status.json").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let status = answer.json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((&status["ready"], &status["reasons"]), (&Value::Bool(true), &serde_json::json!([])));
+    assert_eq!(status["listen"], format!("http://{}", world.address));
+    assert_eq!(status["upstream"], world.sim.url());
+    assert!(status["connections"].is_u64(), "{status}");
+    let credentials = status["credentials"].as_array().unwrap();
+    assert_eq!(credentials.len(), 1);
+    let credential = &credentials[0];
+    assert_eq!(credential["name"], "default");
+    assert_eq!(credential["exchanges"], 1);
+    for (member, expected) in
+        [("usable", true), ("brake", false), ("login_needed", false), ("unsaved", false)]
+    {
+        assert_eq!(credential[member], expected, "{member}");
+    }
+    assert!(credential["revision"].as_u64().unwrap() > 0);
+    assert_eq!(credential["trouble"], Value::Null);
+    let times: Vec<&str> = ["issued_at", "next_attempt", "expires_at"]
+        .iter()
+        .map(|member| credential[member].as_str().unwrap_or_else(|| panic!("{member} in {credential}")))
+        .collect();
+    assert!(times.is_sorted(), "{times:?}");
+    assert!(status["started"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn an_unknown_page_is_a_problem() {
+    let world = World::start().await;
+    for target in ["/", "/nothing", "/metrics/x"] {
+        let answer = world.admin(target).await;
+        assert_eq!(answer.status, 404, "{target}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.json()["type"], "urn:vbc-proxy:no-such-page");
+        assert_eq!(answer.json()["status"], 404);
+    }
+}
+
+#[tokio::test]
+async fn the_admin_listener_can_be_off() {
+    let sim = Simulator::start().await.unwrap();
+    let config = World::builder().config(r#"admin.address = "off""#).configuration(&sim);
+    let app = App::bind(config).await.unwrap();
+    assert_eq!(app.admin_address(), None);
+    let patience = Duration::from_secs(20);
+    assert_eq!(tokio::time::timeout(patience, app.run(async {})).await.unwrap().unwrap(), Ended::Drained);
+}

@@ -1,0 +1,230 @@
+//! What may be built in: the rules of deny.toml, kept without cargo-deny; and the files that ship the image.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+fn rules() -> toml::Table {
+    file("deny.toml").parse().unwrap()
+}
+
+/// The packages that are built for Linux with default features, development and build dependencies included.
+fn resolved() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version", "1"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let resolved: BTreeSet<&str> = nodes.iter().filter_map(|node| node["id"].as_str()).collect();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let found: Vec<Value> =
+        packages.filter(|package| resolved.contains(package["id"].as_str().unwrap())).cloned().collect();
+    assert!(found.len() > 50, "only {} packages", found.len());
+    found
+}
+
+/// The names of what is really compiled. The metadata also lists what a feature mentions without asking for it.
+fn built() -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--edges", "normal,build,dev", "--prefix", "none"])
+        .args(["--format", "{p}", "--target", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names: BTreeSet<String> =
+        text.lines().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect();
+    assert!(names.contains("aws-lc-rs") && names.len() > 50, "{names:?}");
+    names
+}
+
+fn name(package: &Value) -> &str {
+    package["name"].as_str().unwrap()
+}
+
+fn is_ours(package: &Value) -> bool {
+    name(package) == "vbc-proxy"
+}
+
+/// Whether an SPDX expression is satisfied by `allowed`. `/` is how it was written before there was `OR`.
+fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let words: Vec<&str> = spaced.split_ascii_whitespace().collect();
+    let mut parser = Parser { words: &words, at: 0, allowed };
+    let holds = parser.any();
+    assert_eq!(parser.at, words.len(), "not an SPDX expression: {expression}");
+    holds
+}
+
+struct Parser<'a> {
+    words: &'a [&'a str],
+    at: usize,
+    allowed: &'a BTreeSet<String>,
+}
+
+impl Parser<'_> {
+    fn next_is(&mut self, word: &str) -> bool {
+        let is = self.words.get(self.at) == Some(&word);
+        self.at += usize::from(is);
+        is
+    }
+
+    fn any(&mut self) -> bool {
+        let mut holds = self.all();
+        while self.next_is("OR") {
+            holds |= self.all();
+        }
+        holds
+    }
+
+    /// `AND` binds more tightly.
+    fn all(&mut self) -> bool {
+        let mut holds = self.one();
+        while self.next_is("AND") {
+            holds &= self.one();
+        }
+        holds
+    }
+
+    fn one(&mut self) -> bool {
+        if self.next_is("(") {
+            let holds = self.any();
+            assert!(self.next_is(")"), "a bracket is missing");
+            return holds;
+        }
+        let mut licence = self.words.get(self.at).copied().unwrap_or_default().to_owned();
+        self.at += 1;
+        if self.next_is("WITH") {
+            licence = format!("{licence} WITH {}", self.words.get(self.at).copied().unwrap_or_default());
+            self.at += 1;
+        }
+        self.allowed.contains(&licence)
+    }
+}
+
+fn allowed() -> BTreeSet<String> {
+    let rules = rules();
+    let allow = rules["licenses"]["allow"].as_array().unwrap();
+    allow.iter().map(|licence| licence.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_dependency_has_a_licence_we_allow() {
+    let allowed = allowed();
+    let refused: Vec<String> = resolved()
+        .iter()
+        .filter(|package| !package["license"].as_str().is_some_and(|licence| satisfied(licence, &allowed)))
+        .map(|package| format!("{}: {}", name(package), package["license"]))
+        .collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[test]
+fn no_banned_crate_is_built_in() {
+    let rules = rules();
+    let bans = rules["bans"]["deny"].as_array().unwrap();
+    let bans: BTreeMap<&str, &str> =
+        bans.iter().map(|ban| (ban["crate"].as_str().unwrap(), ban["reason"].as_str().unwrap())).collect();
+    assert!(!bans.is_empty());
+    for name in built() {
+        assert_eq!(bans.get(name.as_str()), None, "{name}");
+    }
+}
+
+#[test]
+fn every_dependency_comes_from_the_registry() {
+    let rules = rules();
+    assert_eq!(rules["sources"]["unknown-registry"].as_str(), Some("deny"));
+    assert_eq!(rules["sources"]["unknown-git"].as_str(), Some("deny"));
+    for package in resolved().iter().filter(|package| !is_ours(package)) {
+        let source = package["source"].as_str();
+        let from = Some("registry+https://github.com/rust-lang/crates.io-index");
+        assert_eq!(source, from, "{}", name(package));
+    }
+}
+
+#[test]
+fn licence_expressions_are_read_by_their_rules() {
+    let allowed: BTreeSet<String> =
+        ["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].map(ToOwned::to_owned).into();
+    for good in [
+        "MIT",
+        "MIT/GPL-3.0",
+        "GPL-3.0 OR MIT",
+        "MIT AND ISC",
+        "(GPL-3.0 OR MIT) AND ISC",
+        "GPL-3.0 AND ISC OR MIT",
+        "Apache-2.0 WITH LLVM-exception OR GPL-3.0",
+    ] {
+        assert!(satisfied(good, &allowed), "{good}");
+    }
+    for bad in ["GPL-3.0", "MIT AND GPL-3.0", "MIT AND (GPL-3.0 OR LGPL-3.0)", "Apache-2.0"] {
+        assert!(!satisfied(bad, &allowed), "{bad}");
+    }
+}
+
+/// The lines of a service of the composition: those indented below its name.
+fn service<'a>(composition: &'a str, name: &str) -> Vec<&'a str> {
+    let header = format!("  {name}:");
+    let lines = composition.lines().skip_while(|line| **line != *header).skip(1);
+    let lines: Vec<&str> = lines.take_while(|line| line.is_empty() || line.starts_with("   ")).collect();
+    assert!(!lines.is_empty(), "no service {name}");
+    lines
+}
+
+#[test]
+fn the_composition_is_two_services_that_tell_how_they_are() {
+    let composition = file("docker-compose.yml");
+    let services = composition.lines().skip_while(|line| *line != "services:").skip(1);
+    let names: Vec<&str> = services
+        .take_while(|line| line.is_empty() || line.starts_with(' '))
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   ") && line.ends_with(':'))
+        .map(|line| line.trim().trim_end_matches(':'))
+        .collect();
+    assert_eq!(names, ["proxy", "simulator"]);
+    for name in names {
+        let lines = service(&composition, name);
+        let after = lines.iter().skip_while(|line| line.trim() != "healthcheck:").nth(1);
+        let test = after.unwrap_or_else(|| panic!("{name} has no healthcheck")).trim();
+        assert!(test.starts_with(r#"test: ["CMD", "vbc-proxy", "status""#), "{name}: {test}");
+    }
+}
+
+#[test]
+fn the_composition_publishes_on_loopback_only() {
+    let composition = file("docker-compose.yml");
+    let mut published = 0;
+    for name in ["proxy", "simulator"] {
+        let lines = service(&composition, name);
+        let ports = lines.iter().skip_while(|line| line.trim() != "ports:").skip(1);
+        for port in ports.take_while(|line| line.trim().starts_with("- ")) {
+            let port = port.trim().trim_start_matches("- ").trim_matches('"');
+            assert!(port.starts_with("127.0.0.1:"), "{name} publishes {port}");
+            published += 1;
+        }
+        assert!(!lines.iter().any(|line| line.contains("network_mode")), "{name}");
+    }
+    assert_eq!(published, 4);
+}
+
+#[test]
+fn the_image_checks_itself_and_does_not_run_as_root() {
+    let image = file("Dockerfile");
+    let health = image.lines().find(|line| line.starts_with("HEALTHCHECK")).unwrap();
+    assert!(health.ends_with(r#"CMD ["vbc-proxy", "status"]"#), "{health}");
+    let user = image.lines().rfind(|line| line.starts_with("USER")).unwrap();
+    assert_eq!(user, "USER vbc-proxy");
+    assert!(image.contains("--locked"), "built from the lock file");
+}

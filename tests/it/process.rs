@@ -1,0 +1,314 @@
+//! The program itself, as a child process; and a token endpoint that notes what it issues.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc};
+
+use crate::harness::{Client, RawUpstream, Response, within};
+
+/// A running program. Dropped, it is killed.
+pub(crate) struct Process {
+    child: Child,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// One of its two outputs, line by line as it comes, and whole.
+struct Stream {
+    lines: mpsc::UnboundedReceiver<String>,
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn of(source: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = mpsc::unbounded_channel();
+        let text: Arc<Mutex<String>> = Arc::default();
+        let written = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(source).lines() {
+                let Ok(line) = line else { break };
+                let mut written = written.lock();
+                written.push_str(&line);
+                written.push('\n');
+                drop(written);
+                let _ = sender.send(line);
+            }
+        });
+        Self { lines, text, reader: Some(reader) }
+    }
+
+    /// What was written, up to the end.
+    fn finish(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text.lock().clone()
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    /// Starts the program in `directory`, with these arguments and no other variables than these.
+    pub(crate) fn start(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vbc-proxy"))
+            .args(arguments)
+            .env_clear()
+            .envs(variables.iter().copied())
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = Stream::of(child.stdout.take().unwrap());
+        let stderr = Stream::of(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    /// Runs the program to its end.
+    pub(crate) async fn run(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        Self::start(directory, arguments, variables).end().await
+    }
+
+    /// The next line on standard output.
+    pub(crate) async fn line(&mut self) -> String {
+        match within(self.stdout.lines.recv()).await {
+            Some(line) => line,
+            None => panic!("no more output; standard error:\n{}", self.stderr.finish()),
+        }
+    }
+
+    /// Reads the line that tells where the proxy listens: clients first, then the admin listener.
+    pub(crate) async fn listening(&mut self) -> (SocketAddr, SocketAddr) {
+        addresses(&self.line().await, "vbc-proxy listening on http://", " (admin http://")
+    }
+
+    /// Reads the line that tells where the simulator is: the service first, then its control plane.
+    pub(crate) async fn simulating(&mut self) -> (SocketAddr, SocketAddr) {
+        addresses(&self.line().await, "vbc-proxy simulator on http://", " (control http://")
+    }
+
+    /// Waits for a line on standard error that contains `text`.
+    pub(crate) async fn logged(&mut self, text: &str) -> String {
+        within(async {
+            while let Some(line) = self.stderr.lines.recv().await {
+                if line.contains(text) {
+                    return line;
+                }
+            }
+            panic!("{text:?} was not logged:\n{}", self.stderr.finish());
+        })
+        .await
+    }
+
+    /// Sends a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        // `kill` is built into every shell, and not always a program.
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(mut self) -> Output {
+        self.child.kill().unwrap();
+        self.collect()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(mut self) -> Output {
+        within(async { while self.stdout.lines.recv().await.is_some() {} }).await;
+        self.collect()
+    }
+
+    /// Asks it to drain, and waits for its end.
+    pub(crate) async fn terminate(self) -> Output {
+        self.signal("TERM");
+        self.end().await
+    }
+
+    fn collect(&mut self) -> Output {
+        let status = self.child.wait().unwrap();
+        assert!(status.code().is_some() || status.signal().is_some());
+        Output { code: status.code(), stdout: self.stdout.finish(), stderr: self.stderr.finish() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn addresses(line: &str, first: &str, second: &str) -> (SocketAddr, SocketAddr) {
+    let parse = || {
+        let (one, rest) = line.strip_prefix(first)?.split_once(second)?;
+        Some((one.parse().ok()?, rest.strip_suffix(')')?.parse().ok()?))
+    };
+    parse().unwrap_or_else(|| panic!("not the line that was promised: {line}"))
+}
+
+/// One GET on a connection of its own.
+pub(crate) async fn get(address: SocketAddr, target: &str) -> Response {
+    let mut client = Client::connect(address).await;
+    client.request(&format!("GET {target} HTTP/1.1"), b"").await;
+    client.response().await
+}
+
+/// A proxy.toml for the demo identity, with ports of the system's choice; `lines` are added, as `section.key = value`.
+pub(crate) fn configuration(upstream: &str, token_url: &str, lines: &str) -> String {
+    format!(
+        r#"listen.address = "127.0.0.1:0"
+listen.workers = 2
+admin.address = "127.0.0.1:0"
+upstream.url = "{upstream}"
+oauth.token_url = "{token_url}"
+credentials.default.client_id = "sim-client"
+credentials.default.client_secret = "sim-secret"
+credentials.default.username = "alice"
+credentials.default.password_file = "password"
+{lines}
+"#
+    )
+}
+
+/// Lays out a directory for `serve`: its proxy.toml and the password.
+pub(crate) fn lay_out(directory: &Path, configuration: &str, password: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    for (name, text) in [("proxy.toml", configuration), ("password", password)] {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// A token endpoint before the simulator's that notes every token it passes on.
+pub(crate) struct Relay {
+    upstream: RawUpstream,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    issued: Mutex<Vec<Issued>>,
+    under_way: AtomicUsize,
+    arrived: AtomicUsize,
+    answered: AtomicUsize,
+    changed: Notify,
+}
+
+/// What one answer brought.
+#[derive(Clone, Debug)]
+pub(crate) struct Issued {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+    pub(crate) id: String,
+}
+
+impl Relay {
+    pub(crate) async fn before(simulator: SocketAddr) -> Self {
+        let shared: Arc<Shared> = Arc::default();
+        let noting = Arc::clone(&shared);
+        let upstream = RawUpstream::scripted(move |mut connection| {
+            let shared = Arc::clone(&noting);
+            async move {
+                let Some(request) = connection.request().await else { return };
+                shared.under_way.fetch_add(1, Ordering::SeqCst);
+                shared.arrived.fetch_add(1, Ordering::SeqCst);
+                shared.changed.notify_waiters();
+                // A moment in which a process can die.
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                let mut client = Client::connect(simulator).await;
+                client.write(&request.head).await;
+                client.write(b"\r\nConnection: close\r\n\r\n").await;
+                client.write(&request.body).await;
+                let answer = client.read_to_end().await;
+                shared.note(&answer);
+                shared.answered.fetch_add(1, Ordering::SeqCst);
+                shared.under_way.fetch_sub(1, Ordering::SeqCst);
+                shared.changed.notify_waiters();
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                connection.write(&answer).await;
+            }
+        })
+        .await;
+        Self { upstream, shared }
+    }
+
+    pub(crate) fn token_url(&self) -> String {
+        format!("{}/token", self.upstream.url())
+    }
+
+    /// Everything issued so far, oldest first.
+    pub(crate) fn issued(&self) -> Vec<Issued> {
+        self.shared.issued.lock().clone()
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) async fn quiet(&self) {
+        self.wait(|shared| shared.under_way.load(Ordering::SeqCst) == 0).await;
+    }
+
+    /// How many requests have arrived, and how many answers have been made.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.shared.arrived.load(Ordering::SeqCst), self.shared.answered.load(Ordering::SeqCst))
+    }
+
+    /// Waits for one more request than `before`.
+    pub(crate) async fn arrived(&self, before: usize) {
+        self.wait(|shared| shared.arrived.load(Ordering::SeqCst) > before).await;
+    }
+
+    /// Waits for one more answer than `before`; the proxy does not have it yet.
+    pub(crate) async fn answered(&self, before: usize) {
+        self.wait(|shared| shared.answered.load(Ordering::SeqCst) > before).await;
+    }
+
+    async fn wait(&self, wanted: impl Fn(&Shared) -> bool) {
+        within(async {
+            loop {
+                let mut changed = std::pin::pin!(self.shared.changed.notified());
+                changed.as_mut().enable();
+                if wanted(&self.shared) {
+                    return;
+                }
+                changed.await;
+            }
+        })
+        .await;
+    }
+}
+
+impl Shared {
+    fn note(&self, answer: &[u8]) {
+        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+        let Ok(body) = serde_json::from_slice::<Value>(&answer[end + 4..]) else { return };
+        if let Some(access) = body["access_token"].as_str() {
+            let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+            let (refresh, id) = (text("refresh_token"), text("id_token"));
+            self.issued.lock().push(Issued { access: access.to_owned(), refresh, id });
+        }
+    }
+}
