@@ -307,9 +307,9 @@ impl Worker {
     }
 
     async fn serve(self) -> Ended {
-        let Self { listener, shared, mut signal } = self;
+        let Self { listener, shared, signal } = self;
         let config = Arc::clone(&shared.config);
-        let proxy = Rc::new(Proxy::new(&shared));
+        let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
         let open = Open::new(shared.metrics.connections.clone());
         let accepting = tokio::task::spawn_local(server::accept(listener, signal.clone(), {
             let (proxy, open, signal) = (Rc::clone(&proxy), Rc::clone(&open), signal.clone());
@@ -324,7 +324,6 @@ impl Worker {
             }
         }));
         signal.begun().await;
-        proxy.drain();
         let quiet = async {
             let _ = accepting.await;
             open.none().await;

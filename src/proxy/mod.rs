@@ -33,7 +33,7 @@ use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
 use crate::secret;
-use crate::server::{Abort, Handler, Refusal};
+use crate::server::{Abort, DrainSignal, Handler, Refusal};
 use body::{AnswerBody, RequestBody};
 use error::Error;
 use gate::Gate;
@@ -73,12 +73,12 @@ pub struct Proxy {
     /// Counters of answers by status, the upstream's and ours, looked up once.
     counters: RefCell<[Vec<Option<Counter>>; 2]>,
     next_id: Cell<u64>,
-    draining: Cell<bool>,
+    drain: DrainSignal,
 }
 
 impl Proxy {
-    /// The data plane for the thread it is called on.
-    pub fn new(shared: &Shared) -> Self {
+    /// The data plane for the thread it is called on. Once the drain has begun, new requests are answered 503.
+    pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
         let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
         let via = ["1.1", "1.0"].map(|version| {
@@ -103,13 +103,8 @@ impl Proxy {
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
             next_id: Cell::new(u64::from_be_bytes(random::bytes())),
-            draining: Cell::new(false),
+            drain,
         }
-    }
-
-    /// From now on new requests are answered 503.
-    pub fn drain(&self) {
-        self.draining.set(true);
     }
 
     /// The handler of one connection.
@@ -251,7 +246,7 @@ impl Connection {
         id: &HeaderValue,
     ) -> Response<Outgoing> {
         let proxy = &*self.proxy;
-        let admitted = match proxy.draining.get() {
+        let admitted = match proxy.drain.has_begun() {
             true => Err(Error::Draining),
             false => proxy.gate.admit(&request, survey),
         };

@@ -37,32 +37,28 @@ impl Clone for DrainSignal {
 }
 
 impl DrainSignal {
-    /// Whether the drain has begun.
+    /// Whether the drain has begun. Takes no lock, so it may be asked for each request.
     pub fn has_begun(&self) -> bool {
-        *self.receiver.borrow()
-    }
-
-    /// [`has_begun`](Self::has_begun), without a lock.
-    pub(super) fn begun_by_now(&self) -> bool {
-        // The value changes once, from "not begun"; the other side being gone counts as begun.
+        // The value changes once, from "not begun", and this receiver never takes note of it; the other side being
+        // gone counts as begun.
         !matches!(self.receiver.has_changed(), Ok(false))
     }
 
     /// Waits for the drain to begin. The other side being gone counts as one: nobody is left to begin it.
-    pub async fn begun(&mut self) {
-        let _ = self.receiver.wait_for(|begun| *begun).await;
+    pub async fn begun(&self) {
+        let _ = self.receiver.clone().wait_for(|begun| *begun).await;
     }
 
     /// [`begun`](Self::begun), for a connection that asks each time it is polled. Once its waker is registered, a
     /// look at the channel's version is enough.
     pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let registered = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if registered && !self.begun_by_now() {
+        if registered && !self.has_begun() {
             return Poll::Pending;
         }
         self.registered = Some(cx.waker().clone());
         let waiting = self.waiting.get_or_insert_with(|| {
-            let mut signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
+            let signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
             Box::pin(async move { signal.begun().await })
         });
         waiting.as_mut().poll(cx)

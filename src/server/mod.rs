@@ -125,7 +125,7 @@ fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
 /// `spawn` gets every stream with the peer's address. It must not block.
 pub async fn accept(
     listener: std::net::TcpListener,
-    mut drain: DrainSignal,
+    drain: DrainSignal,
     mut spawn: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
@@ -197,7 +197,7 @@ pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain
                     // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look
                     // different from one.
                     let ends_by_close = version == Version::HTTP_10 && is_open_ended(&response);
-                    if ends_by_close || state.drain.begun_by_now() {
+                    if ends_by_close || state.drain.has_begun() {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
                     Ok(response.map(|body| Tracked::new(body, in_flight, ends_by_close)))

@@ -8,7 +8,6 @@ async fn assert_refused(requests: &[String]) {
     for request in requests {
         let upstream = RawUpstream::ok().await;
         let world = World::before(&upstream).await;
-        eprintln!("{}", request.escape_debug());
         world.refused(request.as_bytes()).await.assert_problem(400, "http_request_error");
         assert_eq!(upstream.connections(), 0);
 
@@ -192,7 +191,6 @@ async fn chunk_sizes_and_ends_that_can_be_read_in_two_ways_are_refused() {
         "5\r\nhello\r\n0\r\nX: y\r\n\n",
         "5\r\nhello\r\n0\n\r\n",
     ] {
-        eprintln!("{}", body.escape_debug());
         let smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let head = "POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
         let bytes = format!("{head}{body}{smuggled}");

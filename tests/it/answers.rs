@@ -5,7 +5,6 @@ use crate::harness::{RawUpstream, World};
 /// Asserts that each answer becomes a 502 with this error, and that the connection it came on is not used again.
 async fn assert_refused(answers: &[String], error: &str) {
     for answer in answers {
-        eprintln!("{}", &answer[..answer.len().min(100)].escape_debug());
         let upstream = RawUpstream::by_hand().await;
         let world = World::before(&upstream).await;
         for _ in 0..2 {

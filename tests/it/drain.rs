@@ -2,7 +2,7 @@
 
 use vbc_proxy::app::Ended;
 
-use crate::harness::{RawUpstream, World};
+use crate::harness::{Client, RawUpstream, World};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -102,10 +102,10 @@ async fn a_pipelined_request_behind_the_one_in_flight_is_not_begun() {
 #[tokio::test]
 async fn nothing_new_is_accepted() {
     let upstream = RawUpstream::ok().await;
-    let mut world = World::before(&upstream).await;
-    world.begin_drain();
-    world.ended().await;
-    assert!(tokio::net::TcpStream::connect(world.address).await.is_err());
+    let world = World::before(&upstream).await;
+    let address = world.address;
+    assert_eq!(world.drain().await, Ended::Drained);
+    assert!(Client::try_connect(address).await.is_none());
 }
 
 #[tokio::test]

@@ -423,14 +423,6 @@ impl Client {
         String::from_utf8(lines.join(&b"\r\n"[..])).unwrap()
     }
 
-    /// Reads at least one more byte; `None` at the end.
-    pub(crate) async fn read_some(&mut self) -> Option<Vec<u8>> {
-        if self.buffer.is_empty() {
-            within(self.fill()).await.ok()?;
-        }
-        Some(std::mem::take(&mut self.buffer))
-    }
-
     /// Reads exactly the next bytes.
     pub(crate) async fn expect(&mut self, bytes: &[u8]) {
         while self.buffer.len() < bytes.len() {
