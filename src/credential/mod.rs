@@ -1,7 +1,7 @@
 //! One credential, kept fresh.
 //!
 //! A [`Credential`] is what the proxy holds: a cached read of the current bearer, and two questions it can ask the
-//! one task that redeems ([`refresher`]): "I need one" and "this one was refused". Asking never drives the exchange:
+//! one task that redeems (`refresher`): "I need one" and "this one was refused". Asking never drives the exchange:
 //! a client that hangs up loses nothing, and a thousand askers share one exchange.
 
 mod brake;

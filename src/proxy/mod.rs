@@ -1,4 +1,4 @@
-//! The data plane. [`forward`] is one request; read it first.
+//! The data plane. `forward` is one request; read it first.
 //!
 //! Each thread has a [`Proxy`] of its own: nothing of a request leaves its thread, and nothing is locked but the
 //! memory of 401s, which only a 401 touches.

@@ -2,7 +2,7 @@
 //!
 //! A listener is bound ([`bind`]), accepted from ([`accept`]), and each stream is driven by [`connection`], which
 //! the caller spawns where it wants it: on its own thread (`spawn_local`) or on the shared runtime. Between socket
-//! and hyper stands the [`guard`]: it reads every message head before hyper does, refuses what RFC 9112 does not
+//! and hyper stands the `guard`: it reads every message head before hyper does, refuses what RFC 9112 does not
 //! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
 //! writes every answer.
 
