@@ -17,7 +17,7 @@ use crate::clock::{self, Timestamp};
 /// How long a place is remembered.
 pub const MEMORY: Duration = Duration::from_secs(60);
 
-/// Forced refreshes that cured nothing, per kind of 401 and [`MEMORY`].
+/// Forced refreshes that have not been seen to cure anything, per kind of 401 and [`MEMORY`].
 const UNFRUITFUL: usize = 2;
 
 /// Forced refreshes after which the gateway was content and the backend was not, per [`MEMORY`]. Each was needed,
@@ -49,7 +49,9 @@ pub enum Decision {
 #[derive(Debug, Default)]
 pub struct Refusals {
     places: [HashMap<Box<str>, Place>; 2],
-    unfruitful: [Vec<Timestamp>; 2],
+    /// Forced refreshes of the last minute, but for those that have been seen to help: when each was forced, and by a
+    /// 401 for which revision. All 401s for one revision force the same refresh.
+    forced: [Vec<(Timestamp, u64)>; 2],
     half_fruitful: Vec<Timestamp>,
 }
 
@@ -78,9 +80,10 @@ impl Refusals {
             }
             _ => {}
         }
-        let recent = &mut self.unfruitful[kind as usize];
-        recent.retain(|at| clock::until(*at, now) < MEMORY);
-        if recent.len() >= UNFRUITFUL {
+        let forced = &mut self.forced[kind as usize];
+        forced.retain(|(at, _)| clock::until(*at, now) < MEMORY);
+        let joins = forced.iter().any(|(_, by)| *by == revision);
+        if !joins && forced.len() >= UNFRUITFUL {
             return Decision::PassOn("fresh tokens cured nothing twice within a minute");
         }
         self.half_fruitful.retain(|at| clock::until(*at, now) < MEMORY);
@@ -94,26 +97,36 @@ impl Refusals {
             }
         }
         places.insert(place.into(), Place::Trying { revision, attempts: 1 });
+        if !joins {
+            forced.push((now, revision));
+        }
         Decision::Refresh
     }
 
-    /// The replay was not refused.
-    pub fn cured(&mut self, place: &str, kind: Kind) {
+    /// The replay with `revision` was not refused.
+    pub fn cured(&mut self, place: &str, kind: Kind, revision: u64) {
         self.end_attempt(place, kind);
+        self.helped(kind, revision);
+    }
+
+    /// A token of `revision` was accepted where an older one was refused: the refreshes up to it were worth it.
+    pub fn helped(&mut self, kind: Kind, revision: u64) {
+        self.forced[kind as usize].retain(|(_, by)| *by >= revision);
     }
 
     /// The attempt ended without an answer to learn from.
     pub fn abandoned(&mut self, place: &str, kind: Kind) {
-        self.end_attempt(place, kind);
+        let Some(revision) = self.end_attempt(place, kind) else { return };
+        let is_of_it = |place: &Place| matches!(place, Place::Trying { revision: r, .. } if *r == revision);
+        if !self.places[kind as usize].values().any(is_of_it) {
+            self.forced[kind as usize].retain(|(_, by)| *by != revision);
+        }
     }
 
-    /// The request cannot be sent again, so whether the refresh it forced helps will not be known. It counts as one
-    /// that did not: large uploads to a path that always answers 401 must not rotate tokens without end.
-    pub fn unproven(&mut self, place: &str, kind: Kind, now: Timestamp) {
+    /// The request cannot be sent again, so whether the refresh it forced helps will not be known. It keeps counting as
+    /// one that did not: large uploads to a path that always answers 401 must not rotate tokens without end.
+    pub fn unproven(&mut self, place: &str, kind: Kind) {
         self.end_attempt(place, kind);
-        if !self.places[kind as usize].contains_key(place) {
-            self.unfruitful[kind as usize].push(now);
-        }
     }
 
     /// The replay with `revision`, which was minted after a first 401 of kind `first`, was refused too, by a 401 of
@@ -124,26 +137,29 @@ impl Refusals {
         let kind = if half { second } else { first };
         if half {
             self.end_attempt(place, first);
+            self.helped(first, revision);
         }
         let places = &mut self.places[kind as usize];
         if matches!(places.get(place), Some(Place::Refused { revision: r, .. }) if *r >= revision) {
             return;
         }
         places.insert(place.into(), Place::Refused { revision, until: clock::after(now, MEMORY) });
-        match half {
-            true => self.half_fruitful.push(now),
-            false => self.unfruitful[kind as usize].push(now),
+        if half {
+            self.half_fruitful.push(now);
         }
     }
 
-    fn end_attempt(&mut self, place: &str, kind: Kind) {
+    /// Ends one attempt; gives the revision that it was for, if it was the last of its place.
+    fn end_attempt(&mut self, place: &str, kind: Kind) -> Option<u64> {
         let places = &mut self.places[kind as usize];
-        if let Some(Place::Trying { attempts, .. }) = places.get_mut(place) {
-            *attempts = attempts.saturating_sub(1);
-            if *attempts == 0 {
-                places.remove(place);
-            }
+        let Some(Place::Trying { revision, attempts }) = places.get_mut(place) else { return None };
+        let revision = *revision;
+        *attempts = attempts.saturating_sub(1);
+        if *attempts > 0 {
+            return None;
         }
+        places.remove(place);
+        Some(revision)
     }
 }
 
@@ -181,7 +197,7 @@ mod tests {
         let mut refusals = Refusals::default();
         for revision in 1..100 {
             assert_eq!(refusals.decide("/a", revision, Kind::Token, NOW), Decision::Refresh);
-            refusals.cured("/a", Kind::Token);
+            refusals.cured("/a", Kind::Token, revision + 1);
         }
     }
 
@@ -205,7 +221,7 @@ mod tests {
         }
         assert!(passes_on(refusals.decide("/a", 2, Kind::Token, NOW)));
         for _ in 0..200 {
-            refusals.cured("/a", Kind::Token);
+            refusals.cured("/a", Kind::Token, 2);
         }
         assert_eq!(refusals.decide("/a", 2, Kind::Token, NOW), Decision::Refresh);
     }
@@ -252,7 +268,30 @@ mod tests {
             assert_eq!(refusals.decide("/a", 1, first, NOW), Decision::Refresh);
             refusals.refused("/a", 2, first, second, NOW);
             assert!(passes_on(refusals.decide("/a", 2, first, NOW)));
-            assert_eq!(refusals.unfruitful[first as usize].len(), 1);
+            assert_eq!(refusals.forced[first as usize].len(), 1);
         }
+    }
+
+    #[test]
+    fn refreshes_whose_outcome_is_open_count_too_but_once_for_all_who_share_them() {
+        let mut refusals = Refusals::default();
+        for place in ["/a", "/b", "/c", "/d"] {
+            assert_eq!(refusals.decide(place, 1, Kind::Token, NOW), Decision::Refresh);
+        }
+        assert_eq!(refusals.decide("/e", 2, Kind::Token, NOW), Decision::Refresh);
+        assert!(passes_on(refusals.decide("/f", 3, Kind::Token, NOW)));
+        // One success clears everything up to it.
+        refusals.helped(Kind::Token, 3);
+        assert_eq!(refusals.decide("/f", 3, Kind::Token, NOW), Decision::Refresh);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_replayed_counts_as_one_in_vain() {
+        let mut refusals = Refusals::default();
+        for revision in 1..=UNFRUITFUL as u64 {
+            assert_eq!(refusals.decide("/a", revision, Kind::Token, NOW), Decision::Refresh);
+            refusals.unproven("/a", Kind::Token);
+        }
+        assert!(passes_on(refusals.decide("/a", 9, Kind::Token, NOW)));
     }
 }

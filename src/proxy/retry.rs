@@ -53,7 +53,7 @@ impl Proxy {
             // Too late for this request, in time for the next.
             let (credential, old) = (self.credential.clone(), bearer.clone());
             tokio::task::spawn_local(async move { credential.replace(&old, kind).await });
-            self.credential.refusals().unproven(place, kind, now);
+            self.credential.refusals().unproven(place, kind);
             let why = "the request body is over retry.memory and could not be sent again";
             return Ok(self.passed_on(refused.verdict, why));
         }
@@ -139,7 +139,10 @@ impl Attempt<'_> {
         let credential = &self.proxy.credential;
         let label = self.first.label();
         if answer.status() != StatusCode::UNAUTHORIZED {
-            self.trial.into_iter().for_each(Trial::cured);
+            match self.trial {
+                Some(trial) => trial.cured(self.bearer.revision),
+                None => credential.refusals().helped(self.kind, self.bearer.revision),
+            }
             self.proxy.metrics.retries(label, "cured").inc();
             return Ok(answer.map(AnswerBody::streamed));
         }
@@ -168,9 +171,9 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    fn cured(mut self) {
+    fn cured(mut self, revision: u64) {
         self.open = false;
-        self.proxy.credential.refusals().cured(&self.place, self.kind);
+        self.proxy.credential.refusals().cured(&self.place, self.kind, revision);
     }
 }
 
