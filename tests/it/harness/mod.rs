@@ -1,0 +1,210 @@
+//! The world every test lives in: a proxy on a free port, in front of the simulator or of a raw upstream, and a
+//! client that writes bytes and checks every answer.
+mod client;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use vbc_proxy::app::Ended;
+use vbc_proxy::clock::Clock;
+use vbc_proxy::simulator::SimulatorOptions;
+use vbc_proxy::{App, Config, Simulator};
+
+pub(crate) use client::{Client, Response};
+pub(crate) use upstream::{RawUpstream, Received, UpstreamConnection};
+
+/// Longer than anything in a healthy test takes. It only turns a hang into a failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A proxy, its upstream and its token endpoint.
+pub(crate) struct World {
+    /// The proxy's address.
+    pub(crate) address: SocketAddr,
+    /// The admin listener's address.
+    pub(crate) admin: SocketAddr,
+    /// The token endpoint, and the upstream where no raw one is given.
+    pub(crate) sim: Simulator,
+    stop: Option<oneshot::Sender<()>>,
+    run: Option<JoinHandle<Ended>>,
+}
+
+/// What a [`World`] is made of.
+#[derive(Default)]
+pub(crate) struct WorldBuilder {
+    upstream: Option<String>,
+    sections: String,
+    simulator: SimulatorOptions,
+}
+
+impl World {
+    /// In front of the simulator.
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// In front of a raw upstream, with one worker thread, so that its pool is the only one.
+    pub(crate) async fn before(upstream: &RawUpstream) -> Self {
+        Self::builder().upstream(upstream.url()).start().await
+    }
+
+    pub(crate) fn builder() -> WorldBuilder {
+        WorldBuilder::default()
+    }
+
+    /// A connection to the proxy.
+    pub(crate) async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// One request on a connection of its own. `head` is the head without its empty line; `Host` is added.
+    pub(crate) async fn send(&self, head: &str, body: &[u8]) -> Response {
+        let mut client = self.connect().await;
+        client.request(head, body).await;
+        client.response().await
+    }
+
+    /// Writes these bytes on a connection of their own; gives the answer, and asserts that the connection ends
+    /// behind it.
+    pub(crate) async fn refused(&self, bytes: &[u8]) -> Response {
+        let mut client = self.connect().await;
+        client.write(bytes).await;
+        let response = client.response().await;
+        client.closed().await;
+        response
+    }
+
+    /// A GET on a connection of its own.
+    pub(crate) async fn get(&self, target: &str) -> Response {
+        self.send(&format!("GET {target} HTTP/1.1"), b"").await
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn metric(&self, name: &str, value: f64) {
+        within(async {
+            while self.admin("/metrics").await.metric(name) != Some(value) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// A GET to the admin listener.
+    pub(crate) async fn admin(&self, target: &str) -> Response {
+        let mut client = Client::connect(self.admin).await;
+        client.request(&format!("GET {target} HTTP/1.1"), b"").await;
+        client.response().await
+    }
+
+    /// Waits until the proxy has a token.
+    pub(crate) async fn ready(&self) {
+        within(async {
+            while self.admin("/ready").await.status != 200 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Begins the drain and waits for its end.
+    pub(crate) async fn drain(mut self) -> Ended {
+        self.begin_drain();
+        within(self.run.take().unwrap()).await.unwrap()
+    }
+
+    /// Begins the drain, as SIGTERM does.
+    pub(crate) fn begin_drain(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// Waits for the end of a drain that was begun.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        within(self.run.take().unwrap()).await.unwrap()
+    }
+}
+
+impl WorldBuilder {
+    /// Where requests go, instead of to the simulator.
+    pub(crate) fn upstream(mut self, url: impl Into<String>) -> Self {
+        self.upstream = Some(url.into());
+        self
+    }
+
+    /// Lines for `proxy.toml`, as `section.key = value`, one a line.
+    pub(crate) fn config(mut self, line: &str) -> Self {
+        self.sections.push_str(line);
+        self.sections.push('\n');
+        self
+    }
+
+    pub(crate) fn simulator(mut self, options: SimulatorOptions) -> Self {
+        self.simulator = options;
+        self
+    }
+
+    /// The configuration in front of `sim`.
+    pub(crate) fn configuration(&self, sim: &Simulator) -> Config {
+        let mut lines = String::new();
+        // A test's own line comes first and replaces the default.
+        let defaults = [
+            ("listen.address", "\"127.0.0.1:0\"".to_owned()),
+            ("listen.workers", "1".to_owned()),
+            ("admin.address", "\"127.0.0.1:0\"".to_owned()),
+            ("upstream.url", format!("\"{}\"", self.upstream.clone().unwrap_or_else(|| sim.url()))),
+            ("oauth.token_url", format!("\"{}/token\"", sim.url())),
+            ("store.kind", "\"memory\"".to_owned()),
+            ("credentials.default.client_id", "\"sim-client\"".to_owned()),
+            ("credentials.default.client_secret", "\"sim-secret\"".to_owned()),
+            ("credentials.default.username", "\"alice\"".to_owned()),
+            ("credentials.default.password", "\"sim-password\"".to_owned()),
+        ];
+        for (key, value) in defaults {
+            let given = self.sections.lines().any(|line| line.split('=').next().map(str::trim) == Some(key));
+            if !given {
+                lines.push_str(&format!("{key} = {value}\n"));
+            }
+        }
+        lines.push_str(&self.sections);
+        match Config::from_toml(&lines) {
+            Ok(loaded) => loaded.config,
+            Err(findings) => panic!("{findings}"),
+        }
+    }
+
+    pub(crate) async fn start(self) -> World {
+        let sim = Simulator::bind(self.simulator.clone()).await.unwrap();
+        let config = self.configuration(&sim);
+        World::with(config, sim).await
+    }
+}
+
+impl World {
+    /// A proxy of this configuration; `sim` is kept alive beside it.
+    pub(crate) async fn with(config: Config, sim: Simulator) -> Self {
+        Self::with_clock(config, sim, Clock::system()).await
+    }
+
+    /// The same, with a clock that the test can move.
+    pub(crate) async fn with_clock(config: Config, sim: Simulator, clock: Clock) -> Self {
+        let app = App::bind_with_clock(config, clock).await.unwrap();
+        let (address, admin) = (app.address(), app.admin_address().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let run = tokio::spawn(async move {
+            let shutdown = async {
+                // A world that is dropped also ends its proxy.
+                let _ = stopped.await;
+            };
+            app.run(shutdown).await.unwrap()
+        });
+        Self { address, admin, sim, stop: Some(stop), run: Some(run) }
+    }
+}
+
+/// Fails the test when `future` takes longer than [`PATIENCE`].
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("the test hangs")
+}

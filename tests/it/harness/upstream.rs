@@ -1,0 +1,257 @@
+//! An upstream that answers with bytes and remembers what arrived.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::client::{Client, Response, all, field, only};
+use super::within;
+
+/// An upstream that answers with bytes and remembers what arrived.
+pub(crate) struct RawUpstream {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    task: JoinHandle<()>,
+    /// Connections to be driven by the test.
+    by_hand: tokio::sync::Mutex<mpsc::UnboundedReceiver<UpstreamConnection>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: Mutex<Vec<Received>>,
+    connections: Mutex<usize>,
+    arrived: Notify,
+}
+
+/// A request as the upstream got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    /// Which connection it came on, from 1.
+    pub(crate) connection: usize,
+    /// Request line and headers, without the empty line, byte for byte.
+    pub(crate) head: Vec<u8>,
+    /// The request line.
+    pub(crate) line: String,
+    /// In order; names in lower case.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    /// Without its framing.
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, Vec<u8>)>,
+}
+
+impl Received {
+    /// Every value of a header, in order.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        all(&self.headers, name)
+    }
+
+    /// The only value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        only(&self.headers, name)
+    }
+}
+
+/// One connection at the raw upstream.
+pub(crate) struct UpstreamConnection {
+    client: Client,
+    number: usize,
+    seen: Arc<Seen>,
+}
+
+impl UpstreamConnection {
+    /// Reads the next request whole; `None` when the proxy has closed.
+    pub(crate) async fn request(&mut self) -> Option<Received> {
+        let mut received = self.head().await?;
+        self.body(&mut received).await.ok()?;
+        self.seen.requests.lock().push(received.clone());
+        self.seen.arrived.notify_waiters();
+        Some(received)
+    }
+
+    /// Reads the next request whole and answers it with these bytes.
+    pub(crate) async fn answer(&mut self, answer: &str) -> Received {
+        let received = within(self.request()).await.expect("a request");
+        self.write(answer.as_bytes()).await;
+        received
+    }
+
+    /// Writes without end, until the proxy has ended the connection.
+    pub(crate) async fn write_forever(&mut self, bytes: &[u8]) {
+        within(async { while self.client.stream.write_all(bytes).await.is_ok() {} }).await;
+    }
+
+    /// Waits until the proxy has ended the connection; gives what it sent before.
+    pub(crate) async fn gone(&mut self) -> Vec<u8> {
+        self.client.read_to_end().await
+    }
+
+    /// Reads exactly the next bytes.
+    pub(crate) async fn expect(&mut self, bytes: &[u8]) {
+        self.client.expect(bytes).await;
+    }
+
+    /// Reads the next head alone. Not remembered.
+    pub(crate) async fn head(&mut self) -> Option<Received> {
+        let lines = within(self.client.lines()).await.ok()?;
+        Some(Received {
+            connection: self.number,
+            head: lines.join(&b"\r\n"[..]),
+            line: String::from_utf8(lines[0].clone()).unwrap(),
+            headers: lines[1..].iter().map(|line| field(line)).collect(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+        })
+    }
+
+    async fn body(&mut self, received: &mut Received) -> io::Result<()> {
+        let mut response = Response {
+            head: Vec::new(),
+            version: String::new(),
+            status: 200,
+            headers: received.headers.clone(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+            complete: true,
+        };
+        let framed =
+            ["content-length", "transfer-encoding"].iter().any(|name| response.header(name).is_some());
+        if framed {
+            self.client.read_body(&mut response).await?;
+        }
+        (received.body, received.trailers) = (response.body, response.trailers);
+        Ok(())
+    }
+
+    /// Writes bytes as they are; a proxy that is gone is no error.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        let _ = self.client.stream.write_all(bytes).await;
+    }
+
+    /// Closes by a reset.
+    pub(crate) fn reset(self) {
+        self.client.reset();
+    }
+}
+
+impl RawUpstream {
+    /// One that drives every connection by `script`.
+    pub(crate) async fn scripted<F>(script: impl Fn(UpstreamConnection) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::start(script, mpsc::unbounded_channel().1).await
+    }
+
+    /// One whose connections the test itself drives, by [`accept`](Self::accept).
+    pub(crate) async fn by_hand() -> Self {
+        let (hand_over, by_hand) = mpsc::unbounded_channel();
+        let script = move |connection| {
+            let _ = hand_over.send(connection);
+            std::future::ready(())
+        };
+        Self::start(script, by_hand).await
+    }
+
+    /// The next connection of an upstream that is driven by hand.
+    pub(crate) async fn accept(&self) -> UpstreamConnection {
+        let mut by_hand = self.by_hand.lock().await;
+        within(by_hand.recv()).await.expect("a connection")
+    }
+
+    async fn start<F>(
+        script: impl Fn(UpstreamConnection) -> F + Send + 'static,
+        by_hand: mpsc::UnboundedReceiver<UpstreamConnection>,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Seen::default());
+        let task = tokio::spawn({
+            let seen = Arc::clone(&seen);
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let number = {
+                        let mut connections = seen.connections.lock();
+                        *connections += 1;
+                        *connections
+                    };
+                    let client = Client { stream, buffer: Vec::new() };
+                    tokio::spawn(script(UpstreamConnection { client, number, seen: Arc::clone(&seen) }));
+                }
+            }
+        });
+        Self { address, seen, task, by_hand: by_hand.into() }
+    }
+
+    /// One that answers every request, kept alive, with these bytes.
+    pub(crate) async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer: Arc<[u8]> = answer.into().into();
+        Self::scripted(move |mut connection| {
+            let answer = Arc::clone(&answer);
+            async move {
+                while connection.request().await.is_some() {
+                    connection.write(&answer).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// One that answers 200 with `ok`.
+    pub(crate) async fn ok() -> Self {
+        Self::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What has arrived so far.
+    pub(crate) fn requests(&self) -> Vec<Received> {
+        self.seen.requests.lock().clone()
+    }
+
+    /// The only request that has arrived.
+    pub(crate) fn only(&self) -> Received {
+        let requests = self.requests();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        requests.into_iter().next().unwrap()
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        *self.seen.connections.lock()
+    }
+
+    /// Waits until this many requests have arrived.
+    pub(crate) async fn arrived(&self, count: usize) {
+        within(async {
+            loop {
+                let arrived = self.seen.arrived.notified();
+                if self.requests().len() >= count {
+                    return;
+                }
+                arrived.await;
+            }
+        })
+        .await;
+    }
+}
+
+impl Drop for RawUpstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
