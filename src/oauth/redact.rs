@@ -12,9 +12,15 @@ use crate::secret::Secret;
 /// The longest text taken over from a server.
 const MAX_TEXT: usize = 200;
 
+/// Secrets below this length are hidden only where they stand alone.
+const SHORT: usize = 4;
+
 /// What is hidden in one exchange. `Debug` shows none of it.
 pub(super) struct Redactor {
     secrets: Vec<Secret>,
+    /// Secrets that are short enough to be part of any word, in lower case. Hidden where they stand alone: to cut
+    /// every occurrence out of the words around it would spell them.
+    short: Vec<Secret>,
     users: Vec<String>,
 }
 
@@ -27,7 +33,7 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// Hides what `grant` and `client` carry, and `user`.
     pub(super) fn new(grant: &Grant, client: &ClientIdentity, user: Option<&str>) -> Self {
-        let mut redactor = Self { secrets: Vec::new(), users: Vec::new() };
+        let mut redactor = Self { secrets: Vec::new(), short: Vec::new(), users: Vec::new() };
         redactor.hide(client.client_secret.expose());
         redactor.hide_raw(&super::endpoint::basic(client));
         match grant {
@@ -54,8 +60,10 @@ impl Redactor {
     }
 
     fn hide_raw(&mut self, secret: &str) {
-        if !secret.is_empty() {
-            self.secrets.push(Secret::new(secret));
+        match secret.len() {
+            0 => {}
+            1..SHORT => self.short.push(Secret::new(secret.to_lowercase())),
+            _ => self.secrets.push(Secret::new(secret)),
         }
     }
 
@@ -77,6 +85,9 @@ impl Redactor {
         let mut text = text.to_owned();
         for secret in &self.secrets {
             text = text.replace(secret.expose(), "[redacted]");
+        }
+        for secret in &self.short {
+            text = replace_word(&text, secret.expose(), "[redacted]");
         }
         for user in &self.users {
             text = replace_word(&text, user, "[user]");
