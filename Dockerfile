@@ -12,13 +12,9 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/vbc-proxy vbc-proxy \
 COPY --from=build /out/vbc-proxy /usr/local/bin/vbc-proxy
 USER vbc-proxy
 WORKDIR /var/lib/vbc-proxy
-# Inside the container the network is its own; what is published, and where, is decided outside.
-ENV VBC_PROXY_LISTEN_ADDRESS=0.0.0.0:8080 \
-    VBC_PROXY_LISTEN_ALLOW_ANONYMOUS=true \
-    VBC_PROXY_ADMIN_ADDRESS=0.0.0.0:8081 \
-    VBC_PROXY_SIMULATOR_ADDRESS=0.0.0.0:8090 \
-    VBC_PROXY_SIMULATOR_CONTROL=0.0.0.0:8091 \
-    VBC_PROXY_STORE_PATH=/var/lib/vbc-proxy/tokens
+# It listens on the container's loopback until told otherwise: whoever reaches the proxy uses the credential, so opening
+# it is the operator's decision (docker-compose.yml shows how).
+ENV VBC_PROXY_STORE_PATH=/var/lib/vbc-proxy/tokens
 VOLUME /var/lib/vbc-proxy
 EXPOSE 8080 8081
 STOPSIGNAL SIGTERM

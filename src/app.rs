@@ -160,7 +160,7 @@ impl App {
     ///
     /// # Errors
     /// When the threads of the data plane cannot be started.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
         for (index, listener) in self.listeners.into_iter().enumerate() {
@@ -173,17 +173,23 @@ impl App {
             admin
         });
 
+        let mut failed = false;
         tokio::select! {
             () = shutdown => {}
             // A thread that ends by itself has failed; half a data plane is not left running unnoticed.
             _ = futures_util::future::select_all(&mut threads) => tracing::error!("a worker thread ended"),
+            // Nor is a proxy whose tokens nobody keeps fresh any more.
+            _ = futures_util::future::select_all(self.credentials.iter_mut().map(|(_, task)| task)) => {
+                tracing::error!("the refresher of a credential ended");
+                failed = true;
+            }
         }
         tracing::info!("draining");
         if let Some(admin) = admin {
             admin.drain();
         }
         drain.begin();
-        let mut ended = Ended::Drained;
+        let mut ended = if failed { Ended::CutShort } else { Ended::Drained };
         for thread in threads {
             // A thread that panicked has cut its answers short.
             if thread.is_terminated() || thread.await != Ok(Ended::Drained) {
@@ -191,9 +197,11 @@ impl App {
             }
         }
         let patience = self.shared.config.oauth.timeout + CREDENTIAL_GRACE;
-        for (credential, task) in self.credentials {
+        for (credential, _) in &self.credentials {
             credential.close();
-            if tokio::time::timeout(patience, task).await.is_err() {
+        }
+        for (credential, task) in self.credentials {
+            if !task.is_finished() && tokio::time::timeout(patience, task).await.is_err() {
                 tracing::error!(credential = credential.name(), "an exchange did not end in time");
                 ended = Ended::CutShort;
             }
@@ -296,8 +304,8 @@ impl Worker {
             .spawn(move || match runtime() {
                 Ok(runtime) => {
                     let ended = runtime.block_on(self.serve());
-                    // Connections that outlived the drain are cut here.
-                    drop(runtime);
+                    // Connections that outlived the drain are cut here; name look-ups under way are not waited for.
+                    runtime.shutdown_background();
                     let _ = done.send(ended);
                 }
                 Err(error) => tracing::error!(%error, "a worker has no runtime"),

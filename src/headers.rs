@@ -146,8 +146,11 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
 
 /// Keys, and where the client is, under names that are no standard.
 fn is_about_the_client(name: &str) -> bool {
-    name.strip_prefix("x-")
-        .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-"))
+    // WSO2 takes the first two for credentials itself.
+    matches!(name, "apikey" | "internal-key")
+        || name
+            .strip_prefix("x-")
+            .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-"))
 }
 
 /// Joins `Cookie` lines by `; ` (RFC 6265 §5.4): the one header whose lines are not a list.

@@ -1,16 +1,103 @@
 //! Where log lines go, and which.
+//!
+//! Lines are written by a thread of their own: a standard error that nobody reads must not stop a request. What does
+//! not fit into its queue is dropped, counted, and said.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Log, LogFormat};
 
-/// Sends log lines to standard error. Called once, by the subcommands that serve.
+/// Lines that may wait to be written.
+const QUEUE: usize = 8192;
+
+/// How long the end of the program waits for the last lines.
+const FLUSH: Duration = Duration::from_secs(1);
+
+enum Message {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// Gives every line to the thread that writes.
+#[derive(Clone)]
+struct Queue {
+    sender: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Queue {
+    fn start() -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&dropped);
+        std::thread::Builder::new().name("log".into()).spawn(move || write_lines(&receiver, &count))?;
+        Ok(Self { sender, dropped })
+    }
+}
+
+fn write_lines(receiver: &Receiver<Message>, dropped: &AtomicU64) {
+    let mut out = std::io::stderr();
+    while let Ok(message) = receiver.recv() {
+        // A standard error that is gone takes nothing; that is no reason to stop.
+        let _ = match message {
+            Message::Line(line) => out.write_all(&line),
+            Message::Flush(done) => done.try_send(()).map_err(|_| std::io::ErrorKind::BrokenPipe.into()),
+        };
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _ =
+                writeln!(out, "vbc-proxy: {lost} log lines were dropped: standard error is read too slowly");
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for Queue {
+    /// One line: the formatter writes each event whole.
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if self.sender.try_send(Message::Line(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits, when dropped, until what has been logged is written.
+pub(super) struct Logging(Option<Queue>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let Some(queue) = &self.0 else { return };
+        let (done, written) = sync_channel(1);
+        if queue.sender.try_send(Message::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(FLUSH);
+        }
+    }
+}
+
+/// Sends log lines to standard error. Called once, by the subcommands that serve; the result is held to their end.
 ///
 /// A bare level is ours alone: libraries stay at warnings, so that no level makes them write down what passes
 /// through them.
-pub(super) fn start(log: &Log) {
+pub(super) fn start(log: &Log) -> Logging {
     let bare = log.level.chars().all(|c| c.is_ascii_alphabetic());
     let directives = match bare {
         true => format!("warn,vbc_proxy={level},access=info", level = log.level),
@@ -19,8 +106,19 @@ pub(super) fn start(log: &Log) {
     // The configuration has checked it.
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    let queue = match Queue::start() {
+        Ok(queue) => queue,
+        Err(error) => {
+            super::complain(format_args!("vbc-proxy: nothing will be logged: {error}"));
+            return Logging(None);
+        }
+    };
+    // Its own complaints about a failed write would go to the same place, by a macro that panics there.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(queue.clone())
+        .with_ansi(terminal)
+        .log_internal_errors(false);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
@@ -33,4 +131,5 @@ pub(super) fn start(log: &Log) {
     if outcome.is_err() {
         super::complain("vbc-proxy: logging was set up before");
     }
+    Logging(Some(queue))
 }

@@ -31,7 +31,7 @@ impl Serve {
             Ok(loaded) => loaded,
             Err(exit) => return exit,
         };
-        logging::start(&loaded.config.log);
+        let _logging = logging::start(&loaded.config.log);
         tracing::info!(origin = loaded.origin, "configuration loaded");
         say_ignored_proxies();
         // Credentials, admin and, if asked for, the simulator. The data plane brings its own threads.

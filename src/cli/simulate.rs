@@ -35,7 +35,7 @@ impl Simulate {
             Ok(loaded) => loaded.config,
             Err(exit) => return exit,
         };
-        logging::start(&config.log);
+        let _logging = logging::start(&config.log);
         config.simulator.address = self.listen.unwrap_or(config.simulator.address);
         config.simulator.control = self.control.unwrap_or(config.simulator.control);
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

@@ -39,7 +39,9 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
     if record.attempted.as_deref() != Some(fingerprint) {
         return Permit::Allowed;
     }
-    if let Some(until) = record.locked_until.filter(|until| *until > now) {
+    // A clock that jumped back must not stretch it.
+    let in_force = |until: &Timestamp| *until > now && clock::until(now, *until) <= LOCK;
+    if let Some(until) = record.locked_until.filter(in_force) {
         return Permit::LockedUntil(until);
     }
     let over = record.unresolved.saturating_sub(UNRESOLVED_FREE - 1);
@@ -48,7 +50,7 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
         && let Some(last) = record.last_attempt
     {
         let until = clock::after(last, (UNRESOLVED_STEP * over).min(LOCK));
-        if until > now {
+        if in_force(&until) {
             return Permit::SpacedUntil(until);
         }
     }

@@ -1,5 +1,7 @@
 //! The exchanges: down the ladder from the refresh token to the login to a person.
 
+use std::sync::atomic::Ordering;
+
 use tokio::time::Instant;
 
 use super::brake::{self, Permit};
@@ -21,6 +23,8 @@ impl<R: Redeem> Refresher<R> {
         }
         match &self.hold {
             Some(Hold::Configuration(message)) => Err(self.unavailable(message, None)),
+            // An account that is locked is left alone altogether.
+            Some(hold @ Hold::Brake(Permit::LockedUntil(until))) if *until > now => Err(self.held(hold, now)),
             // A refresh token may have arrived in the store meanwhile; only the login is held.
             Some(hold @ (Hold::Brake(_) | Hold::LoginNeeded)) if self.refresh_token().is_none() => {
                 match self.login_permit(now) {
@@ -39,6 +43,7 @@ impl<R: Redeem> Refresher<R> {
         // Twice: a refused refresh token may have been rotated by somebody else, whose set the store then has.
         for _ in 0..2 {
             let Some(refresh_token) = self.refresh_token() else { break };
+            self.may_go_on()?;
             match self.refresh(&refresh_token).await {
                 Ok(issued) => return self.adopt(issued, Some(&refresh_token)).await,
                 Err(error) if error.class == Class::Grant => {
@@ -63,7 +68,16 @@ impl<R: Redeem> Refresher<R> {
             // Logging in now could only return the same dying token (reuse mode); at its end it mints.
             return Err(self.unavailable("the refresh token is gone; logging in when the token ends", None));
         }
+        self.may_go_on()?;
         self.log_in().await
+    }
+
+    /// After `close` the exchange under way is finished, and no other begun.
+    fn may_go_on(&self) -> Result<(), Unavailable> {
+        match self.shared.closing.load(Ordering::Relaxed) {
+            true => Err(self.unavailable("the proxy is shutting down", None)),
+            false => Ok(()),
+        }
     }
 
     /// Redeems a refresh token. When the answer is lost the token may or may not be used up: look whether somebody
@@ -71,7 +85,7 @@ impl<R: Redeem> Refresher<R> {
     async fn refresh(&mut self, refresh_token: &Secret) -> Result<Issued, RedeemError> {
         let grant = Grant::RefreshToken { refresh_token: refresh_token.clone() };
         match self.redeem(&grant).await {
-            Err(error) if error.class == Class::Ambiguous => {
+            Err(error) if error.class == Class::Ambiguous && self.may_go_on().is_ok() => {
                 tracing::warn!(
                     credential = %self.shared.name, %error,
                     "the answer to a refresh was lost; presenting the refresh token once more"
@@ -89,7 +103,8 @@ impl<R: Redeem> Refresher<R> {
             return Err(self.held(&Hold::LoginNeeded, now));
         };
         match brake::permit(&self.keeper.record.brake, &login.fingerprint, now) {
-            Permit::Allowed => {}
+            // Whatever held it back is over.
+            Permit::Allowed => self.hold = None,
             permit => {
                 let hold = Hold::Brake(permit);
                 self.hold = Some(hold.clone());
@@ -133,8 +148,8 @@ impl<R: Redeem> Refresher<R> {
             Class::Ambiguous => {}
         }
         self.keeper.save().await;
-        match self.hold.clone() {
-            Some(hold @ Hold::Brake(_)) => Err(self.held(&hold, now)),
+        match (error.class, self.hold.clone()) {
+            (Class::Grant | Class::Locked, Some(hold)) => Err(self.held(&hold, now)),
             _ => Err(self.failed(error)),
         }
     }
@@ -159,6 +174,13 @@ impl<R: Redeem> Refresher<R> {
         };
         self.metrics.refreshes(&self.shared.name, grant.name(), label).inc();
         let millis = started.elapsed().as_millis() as u64;
+        match &outcome {
+            Ok(_) => self.shared.usual.store(millis.max(1), Ordering::Relaxed),
+            Err(error) if matches!(error.class, Class::Transient | Class::Ambiguous) => {
+                self.shared.in_trouble.store(true, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
         match &outcome {
             Ok(issued) => tracing::info!(
                 credential = %self.shared.name, grant = grant.name(), millis,

@@ -35,8 +35,8 @@ use keeper::Keeper;
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
 
-/// How long a request waits for a token when exchanges have been failing or slow before: the endpoint is known to
-/// be in trouble, and the proxy is not what anybody should wait for.
+/// How long a request waits for a token where the endpoint is known to be in trouble, and at least where it is not: the
+/// proxy is not what anybody should wait for.
 const SHORT_WAIT: Duration = Duration::from_millis(800);
 
 /// What a credential is made of.
@@ -168,10 +168,11 @@ struct Shared {
     epoch: AtomicU64,
     /// Whether the early refresh of this publication has been asked for.
     nudged: AtomicBool,
-    /// Whether any exchange has ended in this process: before, a request waits longer.
-    experienced: AtomicBool,
-    /// Whether a request has waited in vain since the last token: the next ones do not wait as long.
-    slow: AtomicBool,
+    /// How long a successful exchange last took, in milliseconds; 0 before the first.
+    usual: AtomicU64,
+    /// Whether an exchange has failed, or a request has waited in vain, since the last token.
+    in_trouble: AtomicBool,
+    closing: AtomicBool,
     snapshot: Mutex<Snapshot>,
     refusals: Mutex<Refusals>,
 }
@@ -200,8 +201,9 @@ impl Credential {
             published: RwLock::new(None),
             epoch: AtomicU64::new(0),
             nudged: AtomicBool::new(false),
-            experienced: AtomicBool::new(false),
-            slow: AtomicBool::new(false),
+            usual: AtomicU64::new(0),
+            in_trouble: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             snapshot: Mutex::default(),
             refusals: Mutex::default(),
         });
@@ -252,8 +254,10 @@ impl Credential {
         if let Some(bearer) = self.shared.published.read().clone().filter(|bearer| bearer.expires_at > now) {
             return Ok(bearer);
         }
-        let brief = self.shared.experienced.load(Ordering::Relaxed);
-        self.ask(brief, |reply| Ask::Usable { reply }).await
+        // Once the endpoint has answered, a few times what it took.
+        let usual = Duration::from_millis(self.shared.usual.load(Ordering::Relaxed));
+        let patience = if usual.is_zero() { self.shared.max_wait } else { SHORT_WAIT.max(usual * 3) };
+        self.ask(patience, |reply| Ask::Usable { reply }).await
     }
 
     /// A usable bearer newer than `refused`, if there is one already.
@@ -275,17 +279,18 @@ impl Credential {
             return Ok(Replacement { bearer, fresh: false });
         }
         let (refused, certain, asked) = (refused.revision, kind == Kind::Token, Instant::now());
-        self.ask(false, |reply| Ask::Newer { refused, certain, asked, reply }).await
+        self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, certain, asked, reply }).await
     }
 
     /// Lets the refresher finish what it does and end. Later questions are answered with what is cached.
     pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
         let _ = self.mailbox.send(Ask::Close);
     }
 
     async fn ask<T>(
         &self,
-        brief: bool,
+        patience: Duration,
         ask: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Ask,
     ) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
@@ -297,13 +302,13 @@ impl Credential {
         if self.mailbox.send(ask(reply)).is_err() {
             return Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5))));
         }
-        let brief = brief || self.shared.slow.load(Ordering::Relaxed);
-        let patience = if brief { SHORT_WAIT.min(self.shared.max_wait) } else { self.shared.max_wait };
+        let in_trouble = self.shared.in_trouble.load(Ordering::Relaxed);
+        let patience = if in_trouble { SHORT_WAIT } else { patience }.min(self.shared.max_wait);
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5)))),
             Err(_) => {
-                self.shared.slow.store(true, Ordering::Relaxed);
+                self.shared.in_trouble.store(true, Ordering::Relaxed);
                 let detail = "the token endpoint has not answered yet; the exchange goes on";
                 Err(unavailable(detail, Some(Duration::from_secs(1))))
             }
@@ -353,7 +358,7 @@ impl Shared {
         let bearer = Bearer { value, revision, expires_at: tokens.expires_at, refresh_at };
         *self.published.write() = Some(bearer);
         self.nudged.store(false, Ordering::Relaxed);
-        self.slow.store(false, Ordering::Relaxed);
+        self.in_trouble.store(false, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 }

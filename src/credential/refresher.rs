@@ -5,7 +5,6 @@
 //! published.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -217,7 +216,6 @@ impl<R: Redeem> Refresher<R> {
     async fn obtain(&mut self, need: Need) -> Result<(), Unavailable> {
         self.may_try(need)?;
         let outcome = self.climb(need).await;
-        self.shared.experienced.store(true, Ordering::Relaxed);
         self.report();
         outcome
     }

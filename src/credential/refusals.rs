@@ -60,7 +60,7 @@ enum Place {
     /// Requests that got 401 with `revision`, or an older one, are being tried with a newer one.
     Trying { revision: u64, attempts: u32 },
     /// A token of `revision`, minted for this place, was refused.
-    Refused { revision: u64, until: Timestamp },
+    Refused { revision: u64, at: Timestamp },
 }
 
 impl Refusals {
@@ -72,31 +72,38 @@ impl Refusals {
                 *attempts += 1;
                 return Decision::Refresh;
             }
+            // The gateway names a token as the reason that was good when it was minted: it may have been revoked since,
+            // so this is another refresh, within the limits.
+            Some(Place::Trying { .. }) if kind == Kind::Token => {}
             Some(Place::Trying { .. }) => {
                 return Decision::PassOn("a token just minted for this path is being tried");
             }
-            Some(Place::Refused { revision: refused, until }) if *until > now && revision <= *refused => {
+            Some(Place::Refused { revision: refused, at }) if is_recent(*at, now) && revision <= *refused => {
                 return Decision::PassOn("a fresh token was refused here too, less than a minute ago");
             }
             _ => {}
         }
         let forced = &mut self.forced[kind as usize];
-        forced.retain(|(at, _)| clock::until(*at, now) < MEMORY);
+        forced.retain(|(at, _)| is_recent(*at, now));
         let joins = forced.iter().any(|(_, by)| *by == revision);
         if !joins && forced.len() >= UNFRUITFUL {
             return Decision::PassOn("fresh tokens cured nothing twice within a minute");
         }
-        self.half_fruitful.retain(|at| clock::until(*at, now) < MEMORY);
+        self.half_fruitful.retain(|at| is_recent(*at, now));
         if kind == Kind::Token && self.half_fruitful.len() >= HALF_FRUITFUL {
             return Decision::PassOn("the token was refused too often within a minute");
         }
         if places.len() >= PLACES {
-            places.retain(|_, place| !matches!(place, Place::Refused { until, .. } if *until <= now));
+            places.retain(|_, place| !matches!(place, Place::Refused { at, .. } if !is_recent(*at, now)));
             if places.len() >= PLACES {
                 return Decision::PassOn("too many paths answer 401");
             }
         }
-        places.insert(place.into(), Place::Trying { revision, attempts: 1 });
+        let under_way = match places.get(place) {
+            Some(Place::Trying { attempts, .. }) => *attempts,
+            _ => 0,
+        };
+        places.insert(place.into(), Place::Trying { revision, attempts: under_way + 1 });
         if !joins {
             forced.push((now, revision));
         }
@@ -143,7 +150,7 @@ impl Refusals {
         if matches!(places.get(place), Some(Place::Refused { revision: r, .. }) if *r >= revision) {
             return;
         }
-        places.insert(place.into(), Place::Refused { revision, until: clock::after(now, MEMORY) });
+        places.insert(place.into(), Place::Refused { revision, at: now });
         if half {
             self.half_fruitful.push(now);
         }
@@ -161,6 +168,11 @@ impl Refusals {
         places.remove(place);
         Some(revision)
     }
+}
+
+/// Whether `at` is within the memory; a time ahead of a clock that jumped back is not.
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    at <= now && clock::until(at, now) < MEMORY
 }
 
 /// The first three segments of a path: `/t/vbc.prod/reports`.
@@ -219,11 +231,14 @@ mod tests {
         for _ in 0..200 {
             assert_eq!(refusals.decide("/a", 1, Kind::Token, NOW), Decision::Refresh);
         }
-        assert!(passes_on(refusals.decide("/a", 2, Kind::Token, NOW)));
-        for _ in 0..200 {
-            refusals.cured("/a", Kind::Token, 2);
+        assert_eq!(refusals.decide("/a", 2, Kind::Token, NOW), Decision::Refresh, "revoked again meanwhile");
+        assert!(passes_on(refusals.decide("/a", 3, Kind::Token, NOW)), "not without end");
+        for _ in 0..201 {
+            refusals.cured("/a", Kind::Token, 3);
         }
-        assert_eq!(refusals.decide("/a", 2, Kind::Token, NOW), Decision::Refresh);
+        assert_eq!(refusals.decide("/a", 3, Kind::Token, NOW), Decision::Refresh);
+        assert_eq!(refusals.decide("/b", 1, Kind::Unclear, NOW), Decision::Refresh);
+        assert!(passes_on(refusals.decide("/b", 2, Kind::Unclear, NOW)), "it may not be the token at all");
     }
 
     #[test]

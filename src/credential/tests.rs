@@ -576,3 +576,53 @@ async fn only_the_first_requests_wait_for_a_token_endpoint_that_hangs_from_the_b
         assert!(asked.elapsed() <= Duration::from_secs(patience));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_ended_does_not_free_the_next_failures_from_their_pause() {
+    let script = Script::default().then(Answer::Fail(Class::Locked));
+    (0..100).for_each(|_| script.push(Answer::Fail(Class::Transient)));
+    let world = World::new(script);
+    let credential = world.start().await;
+    credential.bearer().await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(35 * 60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let calls = world.script.calls().len();
+    assert!((2..=12).contains(&calls), "{calls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_refused_after_a_lock_latches() {
+    let world = World::new(
+        Script::default().then(Answer::Fail(Class::Locked)).then(Answer::Fail(Class::Configuration)),
+    );
+    let credential = world.start().await;
+    credential.bearer().await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(86_400)).await;
+    credential.bearer().await.unwrap_err();
+    assert_eq!(world.script.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_begins_no_further_exchange() {
+    let world = World::new(Script::default().then(Answer::Tokens { seconds: 1000 }));
+    let store: Arc<dyn TokenStore> = Arc::clone(&world.store) as _;
+    let metrics = Arc::new(Metrics::new());
+    let (options, script) = (world.options.clone(), world.script.clone());
+    let (credential, task) =
+        Credential::start(options, script, store, world.clock.clone(), &metrics).await.unwrap();
+    let first = credential.bearer().await.unwrap();
+    let gate = world.script.gated();
+    world.script.push(Answer::Fail(Class::Ambiguous));
+    let ask = tokio::spawn({
+        let credential = credential.clone();
+        async move { credential.replace(&first, Kind::Token).await }
+    });
+    while world.script.calls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    credential.close();
+    gate.add_permits(10);
+    task.await.unwrap();
+    ask.await.unwrap().unwrap_err();
+    assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
+}

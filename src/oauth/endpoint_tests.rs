@@ -128,7 +128,7 @@ async fn a_redirect_is_not_followed() {
     for status in ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let (url, _server) = serve_once(answer(status, &location, "")).await;
         let error = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap_err();
-        assert_eq!(error.class, Class::Configuration, "{error}");
+        assert_eq!(error.class, Class::Transient, "{error}");
         assert!(error.message.contains("redirects are not followed"), "{error}");
         assert!(!error.message.contains("precious"), "{error}");
     }

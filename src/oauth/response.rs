@@ -142,7 +142,7 @@ impl Reading<'_> {
         let target = self.answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.map(|target| format!(" to {}", self.redactor.clean(&without_query(target))));
         self.fail(
-            Class::Configuration,
+            Class::Transient,
             format!(
                 "a redirect{}: redirects are not followed, set token_url to the final address",
                 target.unwrap_or_default()
@@ -190,10 +190,10 @@ impl Reading<'_> {
     fn other_error(&self) -> RedeemError {
         let words = self.words();
         match self.answer.status {
-            StatusCode::UNAUTHORIZED => {
-                self.fail(Class::Configuration, format!("the client is refused{words}"))
-            }
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED => {
                 self.fail(Class::Transient, format!("not an OAuth answer{words}; is token_url right?"))
             }
             status if status.is_server_error() => {

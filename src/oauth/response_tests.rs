@@ -197,7 +197,7 @@ fn oauth_errors_are_told_apart() {
 fn answers_that_are_not_oauths_go_by_their_status() {
     let cases = [
         (400, Class::Transient),
-        (401, Class::Configuration),
+        (401, Class::Transient),
         (403, Class::Transient),
         (404, Class::Transient),
         (405, Class::Transient),
@@ -220,24 +220,27 @@ fn answers_that_are_not_oauths_go_by_their_status() {
     assert_eq!(error.message, "answered 404, not an OAuth answer; is token_url right?");
     let error = answer_to(&password(), 401, None, br#"{"code":"900901","message":"Invalid Credentials"}"#)
         .unwrap_err();
-    assert_eq!(error.message, "answered 401, the client is refused: 900901 Invalid Credentials");
+    assert_eq!(
+        error.message,
+        "answered 401, not an OAuth answer: 900901 Invalid Credentials; is token_url right?"
+    );
 }
 
 #[test]
-fn a_redirect_is_a_matter_of_configuration_and_its_query_is_not_shown() {
+fn a_redirect_is_not_the_end_and_its_query_is_not_shown() {
     for (target, shown) in [
         ("https://u:p@other.example/token?code=precious#x", "https://other.example/token"),
         ("/login?sid=precious", "/login"),
         ("//u:precious@other.example/token", "other.example/token"),
     ] {
         let error = answer_to(&refresh(), 302, Some((LOCATION, target)), b"").unwrap_err();
-        assert_eq!(error.class, Class::Configuration);
+        assert_eq!(error.class, Class::Transient);
         let expected = format!(
             "answered 302, a redirect to {shown}: redirects are not followed, set token_url to the final address"
         );
         assert_eq!(error.message, expected);
     }
-    assert_eq!(class(&password(), 304, ""), Class::Configuration);
+    assert_eq!(class(&password(), 304, ""), Class::Transient);
 }
 
 #[test]

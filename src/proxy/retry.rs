@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Response, StatusCode};
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::Proxy;
 use super::body::{AnswerBody, RequestBody};
@@ -19,6 +21,9 @@ use crate::problem::{self, Param};
 
 /// How much of a 401's body is looked at to judge it.
 const JUDGED_BYTES: usize = 16 * 1024;
+
+/// How soon after a token was minted a 401 for it says that a fresh token does not help.
+const EVIDENCE: Duration = Duration::from_secs(5);
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -57,9 +62,13 @@ impl Proxy {
             let why = "the request body is over retry.memory and could not be sent again";
             return Ok(self.passed_on(refused.verdict, why));
         }
-        let trial = Trial { proxy: self, place: place.to_owned(), kind, open: true };
+        let mut trial =
+            Trial { proxy: self, place: place.to_owned(), kind, open: true, minted: Instant::now() };
         match self.credential.replace(bearer, kind).await {
-            Ok(replacement) if replacement.fresh => Ok(attempt(replacement.bearer, Some(trial))),
+            Ok(replacement) if replacement.fresh => {
+                trial.minted = Instant::now();
+                Ok(attempt(replacement.bearer, Some(trial)))
+            }
             Ok(replacement) => Ok(attempt(replacement.bearer, None)),
             // The gateway says that it is the token: the 401 is ours to cure, and it cannot be cured now.
             Err(unavailable) if kind == Kind::Token => {
@@ -148,7 +157,8 @@ impl Attempt<'_> {
         }
         self.proxy.metrics.retries(label, "refused_again").inc();
         let again = Refused::read(answer).await?;
-        let Some(mut trial) = self.trial else {
+        // A slow answer says little about a token that may have been revoked while it was under way.
+        let Some(mut trial) = self.trial.filter(|trial| trial.minted.elapsed() < EVIDENCE) else {
             return Ok(again.pass_on("a newer token was refused too"));
         };
         let second = match again.verdict {
@@ -168,6 +178,7 @@ struct Trial<'a> {
     place: String,
     kind: Kind,
     open: bool,
+    minted: Instant,
 }
 
 impl Trial<'_> {

@@ -289,9 +289,13 @@ impl Upstream {
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
+        let addresses: Vec<_> = addresses.collect();
+        // One address that swallows everything must not take the others' time.
+        let share = self.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut failure = UpstreamError::Dns;
         for address in addresses {
-            match TcpStream::connect(address).await {
+            let connected = tokio::time::timeout(share, TcpStream::connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
                     return match &self.tls {
@@ -307,7 +311,10 @@ impl Upstream {
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "connecting to the upstream failed");
-                    failure = UpstreamError::Refused;
+                    failure = match error.kind() {
+                        io::ErrorKind::TimedOut => UpstreamError::ConnectTimeout,
+                        _ => UpstreamError::Refused,
+                    };
                 }
             }
         }
@@ -353,6 +360,11 @@ impl Pool {
         connection.idle_since = Instant::now();
         connection.reused = true;
         let mut idle = self.0.borrow_mut();
+        // After a burst the oldest are never taken out: they go here.
+        let now = connection.idle_since;
+        if idle.first().is_some_and(|oldest| now - oldest.idle_since > POOL_TIME) {
+            idle.retain(|old| now - old.idle_since <= POOL_TIME);
+        }
         if idle.len() < POOL_SIZE {
             idle.push(connection);
         }
