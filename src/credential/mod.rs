@@ -39,6 +39,9 @@ use refusals::{Kind, Refusals};
 /// proxy is not what anybody should wait for.
 const SHORT_WAIT: Duration = Duration::from_millis(800);
 
+/// Questions that may wait for the refresher. Those who asked may be gone; what they asked is not.
+const MAILBOX: usize = 32 * 1024;
+
 /// What a credential is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -156,7 +159,7 @@ pub struct Snapshot {
 #[derive(Clone)]
 pub struct Credential {
     shared: Arc<Shared>,
-    mailbox: mpsc::UnboundedSender<Ask>,
+    mailbox: mpsc::Sender<Ask>,
 }
 
 struct Shared {
@@ -207,7 +210,7 @@ impl Credential {
             snapshot: Mutex::default(),
             refusals: Mutex::default(),
         });
-        let (mailbox, inbox) = mpsc::unbounded_channel();
+        let (mailbox, inbox) = mpsc::channel(MAILBOX);
         let parts = refresher::Parts { options, endpoint, clock, inbox };
         let refresher = Refresher::new(parts, keeper, Arc::clone(&shared), metrics);
         let task = tokio::spawn(refresher.run());
@@ -285,7 +288,8 @@ impl Credential {
     /// Lets the refresher finish what it does and end. Later questions are answered with what is cached.
     pub fn close(&self) {
         self.shared.closing.store(true, Ordering::Relaxed);
-        let _ = self.mailbox.send(Ask::Close);
+        // Where the mailbox is full the flag is seen behind the question being answered.
+        let _ = self.mailbox.try_send(Ask::Close);
     }
 
     async fn ask<T>(
@@ -299,8 +303,14 @@ impl Credential {
             detail: detail.to_owned(),
             retry_after,
         };
-        if self.mailbox.send(ask(reply)).is_err() {
-            return Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5))));
+        match self.mailbox.try_send(ask(reply)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(unavailable("too many requests wait for a token", Some(Duration::from_secs(1))));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                return Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5))));
+            }
         }
         let in_trouble = self.shared.in_trouble.load(Ordering::Relaxed);
         let patience = if in_trouble { SHORT_WAIT } else { patience }.min(self.shared.max_wait);
@@ -341,7 +351,7 @@ impl Reader {
         let bearer = self.bearer.as_ref()?;
         let now = shared.clock.now();
         if now >= bearer.refresh_at && !shared.nudged.swap(true, Ordering::Relaxed) {
-            let _ = self.credential.mailbox.send(Ask::Early);
+            let _ = self.credential.mailbox.try_send(Ask::Early);
         }
         (now < bearer.expires_at).then_some(bearer)
     }

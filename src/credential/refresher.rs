@@ -5,6 +5,7 @@
 //! published.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -58,7 +59,7 @@ pub(super) struct Parts<R> {
     pub(super) options: Options,
     pub(super) endpoint: R,
     pub(super) clock: Clock,
-    pub(super) inbox: mpsc::UnboundedReceiver<Ask>,
+    pub(super) inbox: mpsc::Receiver<Ask>,
 }
 
 pub(super) struct Refresher<R> {
@@ -107,7 +108,7 @@ impl<R: Redeem> Refresher<R> {
     }
 
     pub(super) async fn run(mut self) {
-        loop {
+        while !self.shared.closing.load(Ordering::Relaxed) {
             let pause = self.pause();
             tokio::select! {
                 ask = self.parts.inbox.recv() => match ask {
