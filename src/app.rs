@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{self, ClientAuth, Config, GrantKind};
+use crate::config::{self, Config, GrantKind};
 use crate::credential::{Credential, Login, Options};
 use crate::metrics::Metrics;
 use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
@@ -242,6 +242,7 @@ async fn start_credentials(
     for credential in &config.credentials {
         let endpoint = Endpoint::new(EndpointOptions {
             token_url: config.oauth.token_url.clone(),
+            userinfo_url: None,
             client: client_identity(credential),
             username: credential.username.clone(),
             http: http.clone(),
@@ -258,7 +259,7 @@ fn client_identity(credential: &config::Credential) -> ClientIdentity {
     ClientIdentity {
         client_id: credential.client_id.clone(),
         client_secret: credential.client_secret.clone(),
-        auth: credential.client_auth.unwrap_or(ClientAuth::Body),
+        auth: credential.client_auth,
     }
 }
 

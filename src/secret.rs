@@ -1,19 +1,20 @@
 //! A string that must not be seen.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
-/// A secret: `Debug` prints `[redacted]`, there is no `Display` and no `Serialize`, and the memory is zeroed when
-/// the last copy is dropped.
+/// A secret: `Debug` prints `[redacted]`, there is no `Display` and no `Serialize`. Clones share one copy, which is
+/// zeroed when the last of them is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
-        Self(Zeroizing::new(value.into()))
+        Self(Arc::new(Zeroizing::new(value.into())))
     }
 
     /// The value itself. Call it where the value is sent or stored, and nowhere else.

@@ -15,6 +15,9 @@ pub(super) const LOCK: Duration = Duration::from_secs(35 * 60);
 /// Attempts whose outcome is unknown and that are nevertheless followed by another at once.
 const UNRESOLVED_FREE: u32 = 3;
 
+/// Refused secrets that are remembered: beyond so many changes of a password the oldest are forgotten.
+const REFUSED: usize = 64;
+
 /// How much longer each further one waits.
 const UNRESOLVED_STEP: Duration = Duration::from_secs(5 * 60);
 
@@ -31,12 +34,16 @@ pub(super) enum Permit {
     SpacedUntil(Timestamp),
 }
 
+fn has(fingerprints: &[String], wanted: &str) -> bool {
+    fingerprints.iter().any(|fingerprint| fingerprint == wanted)
+}
+
 /// Whether the login secret with this fingerprint may be tried at `now`.
 pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) -> Permit {
-    if record.refused.as_deref() == Some(fingerprint) {
+    if has(&record.refused, fingerprint) {
         return Permit::Refused;
     }
-    if record.attempted.as_deref() != Some(fingerprint) {
+    if !has(&record.attempted, fingerprint) {
         return Permit::Allowed;
     }
     // A clock that jumped back must not stretch it.
@@ -46,7 +53,7 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
     }
     let over = record.unresolved.saturating_sub(UNRESOLVED_FREE - 1);
     if over > 0
-        && record.proven.as_deref() != Some(fingerprint)
+        && !has(&record.proven, fingerprint)
         && let Some(last) = record.last_attempt
     {
         let until = clock::after(last, (UNRESOLVED_STEP * over).min(LOCK));
@@ -58,34 +65,44 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
 }
 
 /// Notes that a login is about to be sent; stored before it is, so that a crash cannot hide it.
-pub(super) fn begin(record: &mut BrakeRecord, fingerprint: &str, now: Timestamp) {
-    if record.attempted.as_deref() != Some(fingerprint) {
+///
+/// `secret` holds the fingerprints of every credential that would send the same user name and password: what is learnt
+/// of one counts for all. The first is that of the credential that logs in.
+pub(super) fn begin(record: &mut BrakeRecord, secret: &[String], now: Timestamp) {
+    if !secret.iter().any(|fingerprint| has(&record.attempted, fingerprint)) {
         record.unresolved = 0;
         record.locked_until = None;
     }
-    record.attempted = Some(fingerprint.to_owned());
+    record.attempted = secret.to_vec();
     record.last_attempt = Some(now);
     record.unresolved = record.unresolved.saturating_add(1);
 }
 
 /// The login succeeded.
-pub(super) fn succeeded(record: &mut BrakeRecord, fingerprint: &str) {
-    record.refused = None;
+pub(super) fn succeeded(record: &mut BrakeRecord, secret: &[String]) {
+    // Another password of the same user stays refused: a success of this one does not make it right.
+    record.refused.retain(|refused| !has(secret, refused));
     record.locked_until = None;
     record.unresolved = 0;
-    record.proven = Some(fingerprint.to_owned());
+    record.proven = secret.to_vec();
 }
 
 /// The server refused user name or password.
-pub(super) fn refused(record: &mut BrakeRecord, fingerprint: &str) {
-    record.refused = Some(fingerprint.to_owned());
-    record.proven = None;
+pub(super) fn refused(record: &mut BrakeRecord, secret: &[String]) {
+    for fingerprint in secret {
+        if !has(&record.refused, fingerprint) {
+            record.refused.push(fingerprint.clone());
+        }
+    }
+    record.proven.retain(|proven| !has(secret, proven));
     record.unresolved = 0;
+    let surplus = record.refused.len().saturating_sub(REFUSED.max(secret.len()));
+    record.refused.drain(..surplus);
 }
 
 /// The server says that the account is locked.
-pub(super) fn locked(record: &mut BrakeRecord, fingerprint: &str, now: Timestamp) {
-    record.attempted = Some(fingerprint.to_owned());
+pub(super) fn locked(record: &mut BrakeRecord, secret: &[String], now: Timestamp) {
+    record.attempted = secret.to_vec();
     record.locked_until = Some(clock::after(now, LOCK));
     record.unresolved = 0;
 }
@@ -101,6 +118,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
+    fn secret(fingerprint: &str) -> [String; 1] {
+        [fingerprint.to_owned()]
+    }
+
     fn later(minutes: u64) -> Timestamp {
         clock::after(NOW, Duration::from_secs(minutes * 60))
     }
@@ -108,8 +129,8 @@ mod tests {
     #[test]
     fn a_refused_secret_is_never_tried_again_but_a_changed_one_is() {
         let mut record = BrakeRecord::default();
-        begin(&mut record, "old", NOW);
-        refused(&mut record, "old");
+        begin(&mut record, &secret("old"), NOW);
+        refused(&mut record, &secret("old"));
         assert_eq!(permit(&record, "old", later(100_000)), Permit::Refused);
         assert_eq!(permit(&record, "new", NOW), Permit::Allowed);
     }
@@ -117,22 +138,22 @@ mod tests {
     #[test]
     fn a_locked_account_is_left_alone_for_35_minutes_then_tried_once() {
         let mut record = BrakeRecord::default();
-        begin(&mut record, "s", NOW);
-        locked(&mut record, "s", NOW);
+        begin(&mut record, &secret("s"), NOW);
+        locked(&mut record, &secret("s"), NOW);
         assert_eq!(permit(&record, "s", later(34)), Permit::LockedUntil(later(35)));
         assert_eq!(permit(&record, "s", later(35)), Permit::Allowed);
-        begin(&mut record, "s", later(35));
-        locked(&mut record, "s", later(35));
+        begin(&mut record, &secret("s"), later(35));
+        locked(&mut record, &secret("s"), later(35));
         assert_eq!(permit(&record, "s", later(36)), Permit::LockedUntil(later(70)));
     }
 
     #[test]
     fn a_changed_secret_lifts_the_lock() {
         let mut record = BrakeRecord::default();
-        begin(&mut record, "old", NOW);
-        locked(&mut record, "old", NOW);
+        begin(&mut record, &secret("old"), NOW);
+        locked(&mut record, &secret("old"), NOW);
         assert_eq!(permit(&record, "new", NOW), Permit::Allowed);
-        begin(&mut record, "new", NOW);
+        begin(&mut record, &secret("new"), NOW);
         assert_eq!(record.locked_until, None);
     }
 
@@ -140,22 +161,22 @@ mod tests {
     fn attempts_without_an_answer_are_spaced_from_the_third_on() {
         let mut record = BrakeRecord::default();
         for _ in 0..2 {
-            begin(&mut record, "s", NOW);
+            begin(&mut record, &secret("s"), NOW);
             assert_eq!(permit(&record, "s", NOW), Permit::Allowed);
         }
-        begin(&mut record, "s", NOW);
+        begin(&mut record, &secret("s"), NOW);
         assert_eq!(permit(&record, "s", NOW), Permit::SpacedUntil(later(5)));
-        begin(&mut record, "s", later(5));
+        begin(&mut record, &secret("s"), later(5));
         assert_eq!(permit(&record, "s", later(5)), Permit::SpacedUntil(later(15)));
     }
 
     #[test]
     fn a_proven_secret_is_not_spaced() {
         let mut record = BrakeRecord::default();
-        begin(&mut record, "s", NOW);
-        succeeded(&mut record, "s");
+        begin(&mut record, &secret("s"), NOW);
+        succeeded(&mut record, &secret("s"));
         for _ in 0..20 {
-            begin(&mut record, "s", NOW);
+            begin(&mut record, &secret("s"), NOW);
         }
         assert_eq!(permit(&record, "s", NOW), Permit::Allowed);
     }
@@ -164,7 +185,7 @@ mod tests {
     fn an_attempt_that_was_not_judged_does_not_count() {
         let mut record = BrakeRecord::default();
         for _ in 0..20 {
-            begin(&mut record, "s", NOW);
+            begin(&mut record, &secret("s"), NOW);
             not_judged(&mut record);
         }
         assert_eq!(permit(&record, "s", NOW), Permit::Allowed);

@@ -112,7 +112,7 @@ impl<R: Redeem> Refresher<R> {
             }
         }
         // Stored first: a crash between sending and storing must not make the attempt unseen.
-        brake::begin(&mut self.keeper.record.brake, &login.fingerprint, now);
+        brake::begin(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint), now);
         self.keeper.save().await;
         let outcome = self.redeem(&password_grant(&login)).await;
         self.judge_login(&login, outcome).await
@@ -126,7 +126,7 @@ impl<R: Redeem> Refresher<R> {
         let now = self.now();
         let error = match outcome {
             Ok(issued) => {
-                brake::succeeded(&mut self.keeper.record.brake, &login.fingerprint);
+                brake::succeeded(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint));
                 return self.adopt(issued, None).await;
             }
             Err(error) => error,
@@ -134,12 +134,12 @@ impl<R: Redeem> Refresher<R> {
         let name = &self.shared.name;
         match error.class {
             Class::Grant => {
-                brake::refused(&mut self.keeper.record.brake, &login.fingerprint);
+                brake::refused(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint));
                 tracing::error!(credential = %name, %error, "the login was refused; it is not tried again until its secret changes");
                 self.hold = Some(Hold::Brake(Permit::Refused));
             }
             Class::Locked => {
-                brake::locked(&mut self.keeper.record.brake, &login.fingerprint, now);
+                brake::locked(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint), now);
                 tracing::error!(credential = %name, %error, "the account is locked; no login for 35 minutes");
                 self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(now, brake::LOCK))));
             }
@@ -158,7 +158,7 @@ impl<R: Redeem> Refresher<R> {
     async fn note_lock(&mut self) {
         let fingerprint = self.parts.options.login.as_ref().map_or("", |login| &login.fingerprint).to_owned();
         let now = self.now();
-        brake::locked(&mut self.keeper.record.brake, &fingerprint, now);
+        brake::locked(&mut self.keeper.record.brake, &[fingerprint], now);
         self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(now, brake::LOCK))));
         self.keeper.save().await;
     }
@@ -199,9 +199,9 @@ impl<R: Redeem> Refresher<R> {
         if let (Some(presented), Some(seed)) = (presented, &self.parts.options.seed)
             && presented == seed
         {
-            self.keeper.record.brake.spent_seed = Some(fingerprint(&[seed.expose()]));
+            self.keeper.record.spent_seed = Some(fingerprint(&[seed.expose()]));
         }
-        let tokens = TokenSet::from_issued(issued, self.now(), presented);
+        let tokens = TokenSet::from_issued(issued, self.now(), presented, self.keeper.record.tokens.as_ref());
         self.keeper.record.tokens = Some(tokens);
         self.keeper.save().await;
         self.token_revision = self.keeper.record.revision;
@@ -235,7 +235,7 @@ impl<R: Redeem> Refresher<R> {
             tokens.refresh_token = None;
         }
         if self.parts.options.seed.as_ref() == Some(refresh_token) {
-            self.keeper.record.brake.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
+            self.keeper.record.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
         }
         self.keeper.save().await;
     }
@@ -245,7 +245,7 @@ impl<R: Redeem> Refresher<R> {
         let stored = self.keeper.record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
         stored.or_else(|| {
             let seed = self.parts.options.seed.as_ref()?;
-            let spent = self.keeper.record.brake.spent_seed.as_deref();
+            let spent = self.keeper.record.spent_seed.as_deref();
             (spent != Some(fingerprint(&[seed.expose()]).as_str())).then(|| seed.clone())
         })
     }

@@ -360,11 +360,10 @@ impl Reader {
 impl Shared {
     fn publish(&self, tokens: &TokenSet, revision: u64, refresh_at: Timestamp) {
         // The endpoint's reader has made sure that the token is a legal field value.
-        let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", tokens.access_token.expose())) else {
+        let Some(value) = tokens.access_token.header_value() else {
             tracing::error!(credential = %self.name, "the access token is not a legal header value");
             return;
         };
-        value.set_sensitive(true);
         let bearer = Bearer { value, revision, expires_at: tokens.expires_at, refresh_at };
         *self.published.write() = Some(bearer);
         self.nudged.store(false, Ordering::Relaxed);

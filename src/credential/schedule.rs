@@ -77,8 +77,9 @@ mod tests {
             refresh_token: None,
             expires_in: Duration::from_secs(seconds),
             scope: None,
+            subject: None,
         };
-        TokenSet::from_issued(issued, NOW, None)
+        TokenSet::from_issued(issued, NOW, None, None)
     }
 
     fn seconds_until(at: Timestamp) -> u64 {

@@ -57,6 +57,7 @@ impl Redeem for Script {
     async fn redeem(&self, grant: &Grant) -> Result<Issued, RedeemError> {
         let call = match grant {
             Grant::Password { password, .. } => format!("password {}", password.expose()),
+            Grant::AuthorizationCode { code, .. } => format!("code {}", code.expose()),
             Grant::RefreshToken { refresh_token } => format!("refresh {}", refresh_token.expose()),
         };
         self.0.calls.lock().push(call);
@@ -80,10 +81,11 @@ impl Redeem for Script {
         let mut issued = self.0.issued.lock();
         *issued += 1;
         Ok(Issued {
-            access_token: format!("access-{issued}").into(),
+            access_token: format!("access-{issued}").as_str().into(),
             refresh_token: Some(format!("refresh-{issued}").into()),
             expires_in: Duration::from_secs(seconds),
             scope: None,
+            subject: None,
         })
     }
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use thiserror::Error;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::redact::Redactor;
 use super::response::{self, Answer, MAX_BODY};
-use super::{Class, ClientIdentity, Grant, Issued, RedeemError};
+use super::{AccessToken, Class, ClientIdentity, Grant, Issued, RedeemError};
 use crate::clock::Clock;
 use crate::config::ClientAuth;
 
@@ -29,6 +29,32 @@ pub trait Redeem: Send + Sync + 'static {
     /// Not cancel safe: dropping the future after the request has been sent loses a single-use grant. Only the
     /// refresher calls it, and never drops it.
     fn redeem(&self, grant: &Grant) -> impl Future<Output = Result<Issued, RedeemError>> + Send;
+
+    /// Whose token this is, asked of the userinfo endpoint (OpenID Connect Core §5.3), where there is one. For logins
+    /// whose answer had no ID token.
+    fn subject(&self, token: &AccessToken) -> impl Future<Output = Option<String>> + Send {
+        let _ = token;
+        async { None }
+    }
+}
+
+/// What carries requests to the authorization server: [`HttpClient`], or in tests a simulator without a network.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends a request once, and receives the whole answer: up to a little over 1 MiB of its body.
+    fn exchange(
+        &self,
+        request: Request<String>,
+    ) -> impl Future<Output = Result<Response<Vec<u8>>, Unanswered>> + Send;
+}
+
+/// A request that got no answer, or half of one.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct Unanswered {
+    /// Whether the request may have reached the server. `None`: it cannot even be built.
+    pub sent: Option<bool>,
+    /// For the log. May quote the server's name, and nothing of the request.
+    pub message: String,
 }
 
 /// Why an endpoint could not be made.
@@ -78,6 +104,32 @@ impl HttpClient {
             .map_err(|error| EndpointError::Client(error.without_url()))?;
         Ok(Self { http, timeout })
     }
+
+    /// No answer, or half of one. Whether anything was sent decides what that means: only a connection that never
+    /// came about leaves the grant certainly untouched.
+    fn unanswered(&self, error: &reqwest::Error) -> Unanswered {
+        let timeout = self.timeout;
+        let (sent, message) = match (error.is_connect(), error.is_timeout()) {
+            (true, true) => (Some(false), format!("no connection within {:?}", connect_timeout(timeout))),
+            (true, false) => (Some(false), format!("no connection: {}", cause(error))),
+            _ if error.is_builder() => (None, format!("cannot be asked: {}", cause(error))),
+            (false, true) => (Some(true), format!("sent, and no answer within {timeout:?}")),
+            (false, false) => (Some(true), format!("sent, and the answer was lost: {}", cause(error))),
+        };
+        Unanswered { sent, message }
+    }
+
+    async fn send(&self, request: Request<String>) -> Result<Response<Vec<u8>>, reqwest::Error> {
+        let (head, body) = request.into_parts();
+        let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers).body(body);
+        receive(request.send().await?).await
+    }
+}
+
+impl Transport for HttpClient {
+    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, Unanswered> {
+        self.send(request).await.map_err(|error| self.unanswered(&error))
+    }
 }
 
 /// Clearly shorter than the whole: when connecting is what takes so long, it is this limit that strikes, and the
@@ -88,11 +140,13 @@ fn connect_timeout(timeout: Duration) -> Duration {
 
 /// What an [`Endpoint`] is made of.
 #[derive(Clone, Debug)]
-pub struct EndpointOptions {
+pub struct EndpointOptions<T = HttpClient> {
     /// The client, shared with other credentials.
-    pub http: HttpClient,
+    pub http: T,
     /// Where grants are redeemed. A query is kept (RFC 6749 §3.2).
     pub token_url: Url,
+    /// Where the subject of a token can be asked for.
+    pub userinfo_url: Option<Url>,
     /// The application.
     pub client: ClientIdentity,
     /// The credential's user name, to be taken out of messages even when the grant does not carry it.
@@ -102,9 +156,10 @@ pub struct EndpointOptions {
 }
 
 /// The token endpoint of one credential.
-pub struct Endpoint {
-    http: HttpClient,
-    token_url: Url,
+pub struct Endpoint<T = HttpClient> {
+    http: T,
+    token_url: Uri,
+    userinfo_url: Option<Uri>,
     /// The URL as messages show it: without query.
     shown: String,
     client: ClientIdentity,
@@ -112,7 +167,7 @@ pub struct Endpoint {
     clock: Clock,
 }
 
-impl fmt::Debug for Endpoint {
+impl<T> fmt::Debug for Endpoint<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("token_url", &self.shown)
@@ -122,21 +177,17 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-impl Endpoint {
+impl<T: Transport> Endpoint<T> {
     /// Makes the endpoint of one credential.
     ///
     /// # Errors
     /// [`EndpointError::NotHttp`] and [`EndpointError::UserInfo`], for a token URL that cannot be used.
-    pub fn new(options: EndpointOptions) -> Result<Self, EndpointError> {
-        let EndpointOptions { http, token_url, client, username, clock } = options;
-        if !matches!(token_url.scheme(), "http" | "https") || !token_url.has_host() {
-            return Err(EndpointError::NotHttp);
-        }
-        if !token_url.username().is_empty() || token_url.password().is_some() {
-            return Err(EndpointError::UserInfo);
-        }
+    pub fn new(options: EndpointOptions<T>) -> Result<Self, EndpointError> {
+        let EndpointOptions { http, token_url, userinfo_url, client, username, clock } = options;
         let shown = response::without_query(token_url.as_str());
-        Ok(Self { http, token_url, shown, client, username, clock })
+        let token_url = usable(&token_url)?;
+        let userinfo_url = userinfo_url.as_ref().map(usable).transpose()?;
+        Ok(Self { http, token_url, userinfo_url, shown, client, username, clock })
     }
 
     async fn exchange(&self, grant: &Grant, redactor: &Redactor) -> Result<Issued, RedeemError> {
@@ -145,38 +196,58 @@ impl Endpoint {
             message: "the client's id or secret cannot be sent in a header".to_owned(),
             retry_after: None,
         })?;
-        let request = self.http.http.post(self.token_url.clone()).headers(headers).body(form);
-        let sent = request.send().await.map_err(|error| self.unanswered(&error, redactor))?;
-        let (status, headers, body) =
-            receive(sent).await.map_err(|error| self.unanswered(&error, redactor))?;
-        let answer = Answer { status, headers: &headers, body: &body };
+        let mut request = Request::new(form);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.token_url.clone();
+        *request.headers_mut() = headers;
+        let received = self.http.exchange(request).await.map_err(|lost| {
+            let class = match lost.sent {
+                Some(true) => Class::Ambiguous,
+                Some(false) => Class::Transient,
+                None => Class::Configuration,
+            };
+            RedeemError { class, message: redactor.clean(&lost.message), retry_after: None }
+        })?;
+        let (head, body) = received.into_parts();
+        let answer = Answer { status: head.status, headers: &head.headers, body: &body };
         response::read(&answer, grant, redactor, self.clock.now())
     }
 
-    /// No answer, or half of one. Whether anything was sent decides what that means: only a connection that never
-    /// came about leaves the grant certainly untouched.
-    fn unanswered(&self, error: &reqwest::Error, redactor: &Redactor) -> RedeemError {
-        let timeout = self.http.timeout;
-        let (class, message) = match (error.is_connect(), error.is_timeout()) {
-            (true, true) => {
-                (Class::Transient, format!("no connection within {:?}", connect_timeout(timeout)))
-            }
-            (true, false) => (Class::Transient, format!("no connection: {}", cause(error))),
-            _ if error.is_builder() => (Class::Configuration, format!("cannot be asked: {}", cause(error))),
-            (false, true) => (Class::Ambiguous, format!("sent, and no answer within {timeout:?}")),
-            (false, false) => (Class::Ambiguous, format!("sent, and the answer was lost: {}", cause(error))),
-        };
-        RedeemError { class, message: redactor.clean(&message), retry_after: None }
+    async fn ask_subject(&self, token: &AccessToken) -> Option<String> {
+        let mut request = Request::new(String::new());
+        *request.uri_mut() = self.userinfo_url.clone()?;
+        request.headers_mut().insert(AUTHORIZATION, token.header_value()?);
+        let received = self.http.exchange(request).await.ok()?;
+        let claims =
+            received.status().is_success().then(|| serde_json::from_slice(received.body()).ok())??;
+        response::subject_of(&claims)
     }
 }
 
-impl Redeem for Endpoint {
+/// A URL that grants or tokens may be sent to.
+fn usable(url: &Url) -> Result<Uri, EndpointError> {
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(EndpointError::NotHttp);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(EndpointError::UserInfo);
+    }
+    let mut url = url.clone();
+    url.set_fragment(None);
+    Uri::try_from(url.as_str()).map_err(|_| EndpointError::NotHttp)
+}
+
+impl<T: Transport> Redeem for Endpoint<T> {
     async fn redeem(&self, grant: &Grant) -> Result<Issued, RedeemError> {
         let redactor = Redactor::new(grant, &self.client, self.username.as_deref());
         self.exchange(grant, &redactor).await.map_err(|error| RedeemError {
             message: format!("token endpoint {}: {}", self.shown, error.message),
             ..error
         })
+    }
+
+    async fn subject(&self, token: &AccessToken) -> Option<String> {
+        self.ask_subject(token).await
     }
 }
 
@@ -195,13 +266,19 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
                 form.append_pair("scope", scope);
             }
         }
+        Grant::AuthorizationCode { code, redirect_uri, verifier } => {
+            form.append_pair("code", code.expose()).append_pair("redirect_uri", redirect_uri);
+            if let Some(verifier) = verifier {
+                form.append_pair("code_verifier", verifier.expose());
+            }
+        }
         // No scope: RFC 6749 §6 then grants what was granted before.
         Grant::RefreshToken { refresh_token } => {
             form.append_pair("refresh_token", refresh_token.expose());
         }
     }
     // Exactly one of the two: WSO2 refuses a request that carries both.
-    match client.auth {
+    match client.auth_for(grant) {
         ClientAuth::Body => {
             form.append_pair("client_id", &client.client_id);
             form.append_pair("client_secret", client.client_secret.expose());
@@ -223,7 +300,7 @@ pub(super) fn basic(client: &ClientIdentity) -> String {
 }
 
 /// Reads the answer, up to one byte beyond the limit.
-async fn receive(mut sent: reqwest::Response) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
+async fn receive(mut sent: reqwest::Response) -> Result<Response<Vec<u8>>, reqwest::Error> {
     let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
     let mut body = Vec::new();
     while body.len() <= MAX_BODY {
@@ -231,7 +308,9 @@ async fn receive(mut sent: reqwest::Response) -> Result<(StatusCode, HeaderMap, 
         let room = MAX_BODY + 1 - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
-    Ok((status, headers, body))
+    let mut received = Response::new(body);
+    (*received.status_mut(), *received.headers_mut()) = (status, headers);
+    Ok(received)
 }
 
 /// The innermost reason ("Connection refused", "invalid peer certificate: UnknownIssuer"): reqwest's own text says

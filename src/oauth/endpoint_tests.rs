@@ -19,11 +19,15 @@ fn tls() -> rustls::ClientConfig {
 }
 
 fn endpoint(url: &str, auth: ClientAuth) -> Endpoint {
-    let client =
-        ClientIdentity { client_id: "app:1".to_owned(), client_secret: Secret::new("s3cr&t +"), auth };
+    let client = ClientIdentity {
+        client_id: "app:1".to_owned(),
+        client_secret: Secret::new("s3cr&t +"),
+        auth: Some(auth),
+    };
     Endpoint::new(EndpointOptions {
         http: HttpClient::new(tls(), TIMEOUT).unwrap(),
         token_url: Url::parse(url).unwrap(),
+        userinfo_url: None,
         client,
         username: Some("alice@vbc.prod".to_owned()),
         clock: Clock::system(),
@@ -257,6 +261,7 @@ fn a_url_that_cannot_be_used_is_refused() {
     let refusal = |url: &str| {
         Endpoint::new(EndpointOptions {
             token_url: Url::parse(url).unwrap(),
+            userinfo_url: None,
             http: HttpClient::new(tls(), TIMEOUT).unwrap(),
             client: endpoint("http://localhost", ClientAuth::Body).client,
             username: None,

@@ -15,6 +15,15 @@ pub enum Grant {
         /// The scope asked for.
         scope: String,
     },
+    /// An authorization code (RFC 6749 §4.1.3). Single use: presenting it twice ends what the first time gave.
+    AuthorizationCode {
+        /// The code, as it came to the redirect URI.
+        code: Secret,
+        /// The redirect URI of the authorization request, to the letter.
+        redirect_uri: String,
+        /// The verifier of RFC 7636, where the authorization request carried its challenge.
+        verifier: Option<Secret>,
+    },
     /// A refresh token (RFC 6749 §6). Single use: redeeming it ends it.
     RefreshToken {
         /// The latest refresh token of its line.
@@ -27,6 +36,7 @@ impl Grant {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Password { .. } => "password",
+            Self::AuthorizationCode { .. } => "authorization_code",
             Self::RefreshToken { .. } => "refresh_token",
         }
     }
@@ -39,6 +49,16 @@ pub struct ClientIdentity {
     pub client_id: String,
     /// The consumer secret.
     pub client_secret: Secret,
-    /// Where the two travel.
-    pub auth: ClientAuth,
+    /// Where the two travel; `None` is as the service documents it: in the header for a code, in the body otherwise.
+    pub auth: Option<ClientAuth>,
+}
+
+impl ClientIdentity {
+    /// Where the two travel with this grant.
+    pub fn auth_for(&self, grant: &Grant) -> ClientAuth {
+        self.auth.unwrap_or(match grant {
+            Grant::AuthorizationCode { .. } => ClientAuth::Basic,
+            Grant::Password { .. } | Grant::RefreshToken { .. } => ClientAuth::Body,
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! OAuth 2.0 towards the authorization server: what is exchanged ([`Grant`]), what comes back ([`TokenSet`]), who
 //! carries it ([`Endpoint`]), and what a failure means ([`RedeemError`]).
 
+mod authorize;
 mod endpoint;
 mod error;
 mod grant;
@@ -9,7 +10,10 @@ mod response;
 mod retry_after;
 mod token;
 
-pub use endpoint::{Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem};
+pub use authorize::{
+    AuthorizationAnswer, AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable,
+};
+pub use endpoint::{Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem, Transport, Unanswered};
 pub use error::{Class, RedeemError};
 pub use grant::{ClientIdentity, Grant};
-pub use token::{Issued, TokenSet};
+pub use token::{AccessToken, Issued, TokenSet};

@@ -41,6 +41,12 @@ impl Redactor {
                 redactor.hide(password.expose());
                 redactor.hide_user(username);
             }
+            Grant::AuthorizationCode { code, verifier, .. } => {
+                redactor.hide(code.expose());
+                if let Some(verifier) = verifier {
+                    redactor.hide(verifier.expose());
+                }
+            }
             Grant::RefreshToken { refresh_token } => redactor.hide(refresh_token.expose()),
         }
         if let Some(user) = user {
@@ -167,7 +173,7 @@ mod tests {
         let client = ClientIdentity {
             client_id: "app".to_owned(),
             client_secret: Secret::new("s3cr&t"),
-            auth: ClientAuth::Body,
+            auth: Some(ClientAuth::Body),
         };
         Redactor::new(&grant, &client, None)
     }

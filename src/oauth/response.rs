@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::redact::Redactor;
-use super::{Class, Grant, Issued, RedeemError, retry_after};
+use super::{AccessToken, Class, Grant, Issued, RedeemError, retry_after};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -92,11 +94,26 @@ fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
     }
     let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     Ok(Issued {
-        access_token: Secret::new(access_token),
+        access_token: AccessToken::new(access_token),
         refresh_token: text("refresh_token").map(Secret::new),
         expires_in: lifetime(body.get("expires_in")),
         scope: text("scope").map(str::to_owned),
+        subject: text("id_token").and_then(subject),
     })
+}
+
+/// The subject of an ID token (OpenID Connect Core §2). A text that is not one is no reason to refuse the tokens beside it.
+fn subject(id_token: &str) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode(id_token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
+    subject_of(&claims)
+}
+
+/// The `sub` of claims, from an ID token or the userinfo endpoint, fit to be shown.
+pub(super) fn subject_of(claims: &Map<String, Value>) -> Option<String> {
+    let subject = claims.get("sub").and_then(Value::as_str)?.trim();
+    let fit = !subject.is_empty() && subject.len() <= 255 && !subject.chars().any(char::is_control);
+    fit.then(|| subject.to_owned())
 }
 
 /// `expires_in`: a number by RFC 6749 §5.1, a string with some servers. What has ended already lives one second,

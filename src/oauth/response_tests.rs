@@ -31,7 +31,7 @@ fn answer_to(
     let client = ClientIdentity {
         client_id: "app".to_owned(),
         client_secret: Secret::new("s3cret"),
-        auth: ClientAuth::Body,
+        auth: Some(ClientAuth::Body),
     };
     let headers: HeaderMap =
         header.into_iter().map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).collect();

@@ -1,48 +1,158 @@
 //! What the token endpoint issues.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use zeroize::Zeroizing;
 
 use crate::clock::{self, Timestamp};
 use crate::secret::Secret;
+
+const SCHEME: &str = "Bearer ";
+
+/// An access token, kept once: as the field value it is sent in. Clones and header values share that one copy, which is
+/// zeroed when the last of them is dropped. `Debug` prints `[redacted]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(Arc<Zeroizing<String>>);
+
+impl AccessToken {
+    /// Wraps a token.
+    pub fn new(token: &str) -> Self {
+        let mut value = String::with_capacity(SCHEME.len() + token.len());
+        value.push_str(SCHEME);
+        value.push_str(token);
+        Self(Arc::new(Zeroizing::new(value)))
+    }
+
+    /// The token itself. Call it where the token is stored or compared, and nowhere else.
+    pub fn expose(&self) -> &str {
+        &self.0[SCHEME.len()..]
+    }
+
+    /// `Bearer …`, marked sensitive; `None` where the token has a byte that no field value may have.
+    pub fn header_value(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(self.clone())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+impl AsRef<[u8]> for AccessToken {
+    /// The whole field value, scheme included.
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl From<&str> for AccessToken {
+    fn from(token: &str) -> Self {
+        Self::new(token)
+    }
+}
 
 /// A successful answer of the token endpoint (RFC 6749 §5.1), before it has a place in a credential's history.
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The bearer token.
-    pub access_token: Secret,
+    pub access_token: AccessToken,
     /// The next refresh token; `None` when the answer carried none, in which case the old one stays good.
     pub refresh_token: Option<Secret>,
     /// Remaining lifetime of the access token.
     pub expires_in: Duration,
     /// The scope granted, when said.
     pub scope: Option<String>,
+    /// Whose tokens these are: the subject of the ID token, when there was one. The answer came from the token endpoint
+    /// itself, over TLS, so its signature need not be checked (OpenID Connect Core §3.1.3.7, item 6).
+    pub subject: Option<String>,
 }
 
 /// Tokens that were issued together, and when they end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSet {
     /// The bearer token.
-    pub access_token: Secret,
+    pub access_token: AccessToken,
     /// The refresh token of the same line, single use.
     pub refresh_token: Option<Secret>,
     /// When the set was received.
     pub issued_at: Timestamp,
     /// When the access token ends.
     pub expires_at: Timestamp,
+    /// Since when we have this refresh token, from which its own end is reckoned. A server may give the same one again
+    /// with a new access token; that does not make it younger.
+    pub refresh_issued_at: Timestamp,
     /// The scope granted, when said.
     pub scope: Option<String>,
 }
 
 impl TokenSet {
-    /// Places an answer received at `now` in a credential's history: a missing refresh token means that
-    /// `previous` one is still the latest (RFC 6749 §6).
-    pub fn from_issued(issued: Issued, now: Timestamp, previous: Option<&Secret>) -> Self {
+    /// Places an answer received at `now` in a credential's history. `presented` is the refresh token it was given for:
+    /// a missing refresh token means that this one is still the latest (RFC 6749 §6). `previous` is the set it
+    /// replaces.
+    pub fn from_issued(
+        issued: Issued,
+        now: Timestamp,
+        presented: Option<&Secret>,
+        previous: Option<&Self>,
+    ) -> Self {
+        let refresh_token = issued.refresh_token.or_else(|| presented.cloned());
+        let same = previous.filter(|old| refresh_token.is_some() && old.refresh_token == refresh_token);
         Self {
             access_token: issued.access_token,
-            refresh_token: issued.refresh_token.or_else(|| previous.cloned()),
+            refresh_issued_at: same.map_or(now, |old| old.refresh_issued_at),
+            refresh_token,
             issued_at: now,
             expires_at: clock::after(now, issued.expires_in),
             scope: issued.scope,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issued(refresh_token: Option<&str>) -> Issued {
+        Issued {
+            access_token: "a".into(),
+            refresh_token: refresh_token.map(Into::into),
+            expires_in: Duration::from_secs(60),
+            scope: None,
+            subject: None,
+        }
+    }
+
+    #[test]
+    fn an_access_token_is_kept_once_and_shown_to_nobody() {
+        let token = AccessToken::new("secret-token");
+        let value = token.header_value().unwrap();
+        assert_eq!(value, "Bearer secret-token");
+        assert!(value.is_sensitive());
+        assert!(std::ptr::eq(value.as_bytes().as_ptr(), token.as_ref().as_ptr()));
+        assert_eq!(format!("{token:?} {value:?}"), "[redacted] Sensitive");
+        assert!(AccessToken::new("line\nbreak").header_value().is_none());
+    }
+
+    #[test]
+    fn a_refresh_token_given_again_is_no_younger() {
+        let start = Timestamp::UNIX_EPOCH;
+        let later = clock::after(start, Duration::from_secs(1000));
+        let first = TokenSet::from_issued(issued(Some("r1")), start, None, None);
+        let presented = first.refresh_token.clone();
+        for same in [Some("r1"), None] {
+            let again = TokenSet::from_issued(issued(same), later, presented.as_ref(), Some(&first));
+            assert_eq!(again.refresh_token, first.refresh_token);
+            assert_eq!((again.issued_at, again.refresh_issued_at), (later, start));
+        }
+        let rotated = TokenSet::from_issued(issued(Some("r2")), later, presented.as_ref(), Some(&first));
+        assert_eq!(rotated.refresh_issued_at, later);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{BrakeRecord, FileStore, Key, MemoryStore, Record, SharedStore, StoreError, TokenStore};
+use super::{
+    BrakeRecord, FileStore, Issuance, Key, MemoryStore, Record, SharedStore, StoreError, TokenStore,
+};
 use crate::clock::Timestamp;
-use crate::oauth::TokenSet;
+use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
 
 pub(super) fn key(credential: &str, identity: &str) -> Key {
@@ -17,18 +19,22 @@ pub(super) fn full_record(revision: u64) -> Record {
     Record {
         revision,
         tokens: Some(TokenSet {
-            access_token: Secret::new(format!("token-access-{revision}")),
+            access_token: AccessToken::new(&format!("token-access-{revision}")),
             refresh_token: Some(Secret::new(format!("token-refresh-{revision}"))),
             issued_at: at(0),
             expires_at: at(86_400),
+            refresh_issued_at: at(-86_400),
             scope: Some("openid".to_owned()),
         }),
+        subject: Some("alice@vbc.prod".to_owned()),
+        spent_seed: Some("5eed".to_owned()),
+        full_lifetime: 86_400,
+        issuance: Some(Issuance::RenewRevoke),
         brake: BrakeRecord {
-            refused: Some("0badc0de".to_owned()),
-            spent_seed: Some("5eed".to_owned()),
+            refused: vec!["0badc0de".to_owned(), "decade".to_owned()],
             locked_until: Some(at(2100)),
-            attempted: Some("attempted".into()),
-            proven: Some("proven".into()),
+            attempted: vec!["attempted".into()],
+            proven: vec!["proven".into()],
             unresolved: 2,
             last_attempt: Some(at(-7)),
         },

@@ -34,31 +34,54 @@ pub struct Key {
     pub identity: String,
 }
 
-/// All that is remembered of one credential.
+/// All that is remembered of one credential, or of one login.
+///
+/// A login (a user name) has a record of its own, which holds only the brake: several credentials, and several
+/// identities of one credential over time, may log in as the same user, and it is the user's account that is locked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Order of this credential's records; every write is one higher than the record it replaces. 0 means that
-    /// nothing has been stored yet.
+    /// Order of this record's versions; every write is one higher than the record it replaces. 0 means that nothing has
+    /// been stored yet.
     pub revision: u64,
     /// The latest token set, if any lives or may be refreshed.
     pub tokens: Option<TokenSet>,
+    /// Whose tokens they are, as the authorization server calls the user.
+    pub subject: Option<String>,
+    /// Fingerprint of the seed refresh token that has been used up or refused.
+    pub spent_seed: Option<String>,
+    /// The longest lifetime an access token was issued with, in seconds; 0 before the first.
+    pub full_lifetime: u64,
+    /// How the server issues a second token set, as far as it has been seen.
+    pub issuance: Option<Issuance>,
     /// What is known about refused logins.
     pub brake: BrakeRecord,
 }
 
+/// What a second login of the same identity has been seen to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuance {
+    /// The living pair again, with what is left of its lifetime.
+    Reuse,
+    /// A new access token with the old refresh token; the old access token is revoked.
+    RenewRevoke,
+    /// A new pair; the old access token stays good.
+    RenewKeep,
+}
+
 /// What the login brake remembers across restarts. The rules are in `credential::brake`.
+///
+/// Secrets are told apart by fingerprints. Where several credentials share a password, what is said about one of their
+/// fingerprints is noted for all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrakeRecord {
-    /// Fingerprint of the login secret that the server refused.
-    pub refused: Option<String>,
-    /// Fingerprint of the seed refresh token that has been used up or refused.
-    pub spent_seed: Option<String>,
+    /// Fingerprints of login secrets that the server refused, the oldest first.
+    pub refused: Vec<String>,
     /// No login before this time: the account was reported locked.
     pub locked_until: Option<Timestamp>,
-    /// Fingerprint of the login secret of the last attempt; a changed secret makes all of this void.
-    pub attempted: Option<String>,
-    /// Fingerprint of the login secret that last worked.
-    pub proven: Option<String>,
+    /// Fingerprints of the login secret of the last attempt; for a changed secret the lock is void.
+    pub attempted: Vec<String>,
+    /// Fingerprints of the login secret that last worked.
+    pub proven: Vec<String>,
     /// Login attempts that were begun and whose outcome never became known (a crash between sending and storing,
     /// or an answer that was lost).
     pub unresolved: u32,

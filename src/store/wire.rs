@@ -2,17 +2,19 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::{BrakeRecord, Key, Record};
+use super::{BrakeRecord, Issuance, Key, Record};
 use crate::clock::Timestamp;
-use crate::oauth::TokenSet;
+use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
 
-/// The only format there is. A reader refuses what it does not know instead of dropping fields on the next write.
-const FORMAT: u32 = 1;
+/// The format that is written. A reader refuses what it does not know instead of dropping fields on the next write.
+const FORMAT: u32 = 2;
+/// The oldest format that is read. Its records are those of format 2 without the fields that came with it.
+const OLDEST: u32 = 1;
 
 #[derive(Deserialize)]
 struct Versioned {
@@ -27,7 +29,15 @@ struct File<'a> {
     revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tokens: Option<Tokens<'a>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spent_seed: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    full_lifetime: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuance: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Brake::is_empty")]
     brake: Brake<'a>,
 }
 
@@ -39,25 +49,50 @@ struct Tokens<'a> {
     issued_at: Cow<'a, str>,
     expires_at: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_issued_at: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<Cow<'a, str>>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, PartialEq, Serialize, Deserialize)]
 struct Brake<'a> {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    spent_seed: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    refused: Vec<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     locked_until: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    attempted: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    proven: Option<Cow<'a, str>>,
-    #[serde(default)]
-    unresolved: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    attempted: Vec<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    proven: Vec<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    unresolved: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_attempt: Option<Cow<'a, str>>,
+}
+
+impl Brake<'_> {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Format 1 had one fingerprint where format 2 has a list.
+fn one_or_many<'de, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cow<'a, str>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one.into()],
+        OneOrMany::Many(many) => many.into_iter().map(Cow::Owned).collect(),
+    })
 }
 
 /// Writes `record` as the content of its file. The memory is zeroed when it is dropped: it holds the tokens.
@@ -72,15 +107,19 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
             refresh_token: tokens.refresh_token.as_ref().map(|token| borrowed(token.expose())),
             issued_at: time(tokens.issued_at),
             expires_at: time(tokens.expires_at),
+            refresh_issued_at: Some(time(tokens.refresh_issued_at)),
             scope: tokens.scope.as_deref().map(borrowed),
         }),
+        subject: record.subject.as_deref().map(borrowed),
+        spent_seed: record.spent_seed.as_deref().map(borrowed),
+        full_lifetime: record.full_lifetime,
+        issuance: record.issuance.map(|issuance| borrowed(issuance_word(issuance))),
         brake: Brake {
-            refused: record.brake.refused.as_deref().map(borrowed),
-            spent_seed: record.brake.spent_seed.as_deref().map(borrowed),
+            refused: all_borrowed(&record.brake.refused),
             locked_until: record.brake.locked_until.map(time),
-            attempted: record.brake.attempted.as_deref().map(borrowed),
-            proven: record.brake.proven.as_deref().map(borrowed),
-            unresolved: record.brake.unresolved,
+            attempted: all_borrowed(&record.brake.attempted),
+            proven: all_borrowed(&record.brake.proven),
+            unresolved: record.brake.unresolved.into(),
             last_attempt: record.brake.last_attempt.map(time),
         },
     };
@@ -92,8 +131,8 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
 /// Reads the content of the file of `key`. The error says what is wrong and quotes nothing.
 pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
     let Versioned { format } = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
-    if format != FORMAT {
-        return Err(format!("its format is {format}, this version reads {FORMAT}"));
+    if !(OLDEST..=FORMAT).contains(&format) {
+        return Err(format!("its format is {format}, this version reads {OLDEST} to {FORMAT}"));
     }
     let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
     // In full: the file's name carries only the first characters.
@@ -106,13 +145,16 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
     Ok(Record {
         revision: file.revision,
         tokens: file.tokens.map(tokens).transpose()?,
+        subject: file.subject.map(Cow::into_owned),
+        spent_seed: file.spent_seed.map(Cow::into_owned),
+        full_lifetime: file.full_lifetime,
+        issuance: file.issuance.as_deref().map(issuance).transpose()?,
         brake: BrakeRecord {
-            refused: file.brake.refused.map(Cow::into_owned),
-            spent_seed: file.brake.spent_seed.map(Cow::into_owned),
+            refused: all_owned(file.brake.refused),
             locked_until: instant("brake.locked_until", file.brake.locked_until.as_deref())?,
-            attempted: file.brake.attempted.map(Cow::into_owned),
-            proven: file.brake.proven.map(Cow::into_owned),
-            unresolved: file.brake.unresolved,
+            attempted: all_owned(file.brake.attempted),
+            proven: all_owned(file.brake.proven),
+            unresolved: file.brake.unresolved.try_into().unwrap_or(u32::MAX),
             last_attempt: instant("brake.last_attempt", file.brake.last_attempt.as_deref())?,
         },
     })
@@ -122,13 +164,38 @@ fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, String> {
     if tokens.access_token.is_empty() {
         return Err("tokens.access_token is empty".to_owned());
     }
+    let issued_at = required("tokens.issued_at", &tokens.issued_at)?;
+    let refresh_issued_at = instant("tokens.refresh_issued_at", tokens.refresh_issued_at.as_deref())?;
     Ok(TokenSet {
-        access_token: Secret::new(tokens.access_token),
+        access_token: AccessToken::new(&tokens.access_token),
         refresh_token: tokens.refresh_token.map(Secret::new),
-        issued_at: required("tokens.issued_at", &tokens.issued_at)?,
+        issued_at,
+        refresh_issued_at: refresh_issued_at.unwrap_or(issued_at),
         expires_at: required("tokens.expires_at", &tokens.expires_at)?,
         scope: tokens.scope.map(Cow::into_owned),
     })
+}
+
+fn issuance_word(issuance: Issuance) -> &'static str {
+    match issuance {
+        Issuance::Reuse => "reuse",
+        Issuance::RenewRevoke => "renew_revoke",
+        Issuance::RenewKeep => "renew_keep",
+    }
+}
+
+fn issuance(word: &str) -> Result<Issuance, String> {
+    let all = [Issuance::Reuse, Issuance::RenewRevoke, Issuance::RenewKeep];
+    let found = all.into_iter().find(|issuance| issuance_word(*issuance) == word);
+    found.ok_or_else(|| "issuance is not known".to_owned())
+}
+
+fn all_borrowed(values: &[String]) -> Vec<Cow<'_, str>> {
+    values.iter().map(|value| borrowed(value)).collect()
+}
+
+fn all_owned(values: Vec<Cow<'_, str>>) -> Vec<String> {
+    values.into_iter().map(Cow::into_owned).collect()
 }
 
 fn borrowed(value: &str) -> Cow<'_, str> {
@@ -194,9 +261,23 @@ mod tests {
     }
 
     #[test]
+    fn the_format_before_is_read() {
+        let key = key("default", "i");
+        let content = br#"{"format": 1, "credential": "default", "identity": "i", "revision": 4, "tokens":
+            {"access_token": "a", "refresh_token": "r", "issued_at": "2026-11-01T00:00:00Z",
+             "expires_at": "2026-11-02T00:00:00Z"},
+            "brake": {"refused": "f1", "attempted": "f2", "unresolved": 2}}"#;
+        let record = decode(&key, content).unwrap();
+        let tokens = record.tokens.unwrap();
+        assert_eq!(tokens.refresh_issued_at, tokens.issued_at);
+        assert_eq!((record.brake.refused, record.brake.attempted), (vec!["f1".into()], vec!["f2".into()]));
+        assert_eq!(record.brake.unresolved, 2);
+    }
+
+    #[test]
     fn another_format_and_another_identity_are_refused() {
         let key = key("default", "i");
-        assert!(decode(&key, br#"{"format": 2, "sealed": "x"}"#).unwrap_err().contains("format is 2"));
+        assert!(decode(&key, br#"{"format": 3, "sealed": "x"}"#).unwrap_err().contains("format is 3"));
         let other = br#"{"format": 1, "credential": "default", "identity": "j", "revision": 1}"#;
         assert_eq!(decode(&key, other).unwrap_err(), "it belongs to another identity");
     }
