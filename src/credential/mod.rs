@@ -8,6 +8,7 @@ mod brake;
 mod hold;
 mod keeper;
 mod ladder;
+mod person;
 mod refresher;
 pub mod refusals;
 mod schedule;
@@ -30,8 +31,9 @@ use crate::config::RefreshAt;
 use crate::metrics::Metrics;
 use crate::oauth::{Redeem, TokenSet};
 use crate::secret::{Secret, fingerprint};
-use crate::store::{Key, StoreError, TokenStore};
+use crate::store::{Issuance, Key, StoreError, TokenStore};
 use keeper::Keeper;
+pub use person::{CodeLogin, LoggedIn, LoginError};
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
 
@@ -153,6 +155,15 @@ pub struct Snapshot {
     pub unsaved: bool,
     /// Exchanges with the token endpoint in this process.
     pub exchanges: u64,
+    /// Whose tokens these are, where the server has said so.
+    pub subject: Option<String>,
+    /// The scope that was granted, where the server has said so.
+    pub scope: Option<String>,
+    /// When a person has to log in at the latest, if the refresh token is not renewed before; `None` where the proxy can
+    /// log in by itself.
+    pub login_needed_by: Option<Timestamp>,
+    /// How the server issues a second token set, as far as it has been seen.
+    pub issuance: Option<Issuance>,
 }
 
 /// The handle. Cheap to clone; the last one dropped ends the refresher.
@@ -283,6 +294,44 @@ impl Credential {
         }
         let (refused, certain, asked) = (refused.revision, kind == Kind::Token, Instant::now());
         self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, certain, asked, reply }).await
+    }
+
+    /// Redeems an authorization code that a person brought, and takes what it gives into use, if it is the same user's as
+    /// before.
+    ///
+    /// Cancel safe: the exchange does not depend on who waits for it.
+    ///
+    /// # Errors
+    /// [`LoginError`]; the tokens there were are still there.
+    pub async fn redeem_code(&self, login: CodeLogin) -> Result<LoggedIn, LoginError> {
+        let _ = login;
+        Err(LoginError::Unavailable("not there yet".into()))
+    }
+
+    /// Takes the login of another user into use that [`redeem_code`](Self::redeem_code) held back.
+    ///
+    /// # Errors
+    /// [`LoginError::NothingToConfirm`] when there is none of this number, or not any more.
+    pub async fn confirm(&self, login: u64) -> Result<LoggedIn, LoginError> {
+        let _ = login;
+        Err(LoginError::NothingToConfirm)
+    }
+
+    /// Gets a new token set now, as an operator asked for. Joins an exchange under way.
+    ///
+    /// # Errors
+    /// [`Unavailable`], as [`bearer`](Self::bearer).
+    pub async fn refresh(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    /// Lifts the login brake, and forgets what made an exchange be held back: the next one is tried at once. Says whether
+    /// the brake was on.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the refresher does not answer.
+    pub async fn unlock(&self) -> Result<bool, Unavailable> {
+        Ok(false)
     }
 
     /// Lets the refresher finish what it does and end. Later questions are answered with what is cached.
