@@ -128,7 +128,8 @@ fn pass<'a>(
     let jwt = token.matches('.').count() == 2;
     let owner = state.tokens.accept(token, now).cloned().ok_or(Fault::InvalidCredentials { jwt })?;
     let app = state.world.apps.get(&*owner.client);
-    if !app.is_some_and(|app| app.subscriptions.contains(suite.context)) {
+    let subscribed = app.is_some_and(|app| app.subscriptions.contains(&suite.context));
+    if !subscribed || state.unsubscribed.contains(suite.context) {
         return Err(Fault::NotSubscribed);
     }
     throttle(state, &owner, now)?;

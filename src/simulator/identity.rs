@@ -249,7 +249,7 @@ fn revoke(state: &mut State, arrived: &Arrived, form: &Form) -> Result<Answer, R
     Ok(answer)
 }
 
-fn user_info(state: &State, arrived: &Arrived, now: Timestamp) -> Answer {
+fn user_info(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
     let owner = arrived.authorization("bearer").and_then(|token| state.tokens.accept(token, now));
     let Some(owner) = owner else {
         let mut answer = ordered(
@@ -265,15 +265,14 @@ fn user_info(state: &State, arrived: &Arrived, now: Timestamp) -> Answer {
     }
     let subject = owner.user.as_deref().unwrap_or(&owner.client);
     let mut claims = json!({ "sub": subject });
-    let login = owner.user.as_deref().and_then(|user| state.world.logins.get(&user.to_lowercase()));
-    let account = login.and_then(|login| Some((login, state.world.accounts.get(&login.account)?)));
-    if let Some((login, account)) = account
-        && let Some(user) = account.users.iter().find(|user| user.id == login.user_id)
+    let login = owner.user.clone();
+    if let Some((account, position)) = login.as_deref().and_then(|login| state.world.person(login))
+        && let Some(user) = account.users.get(position)
     {
         claims["email"] = user.email.as_str().into();
         claims["given_name"] = user.first_name.as_str().into();
         claims["family_name"] = user.last_name.as_str().into();
-        claims["preferred_username"] = login.name.as_str().into();
+        claims["preferred_username"] = login.as_deref().into();
     }
     json_answer(200, &claims)
 }

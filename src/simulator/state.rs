@@ -1,6 +1,6 @@
 //! Everything that changes, behind one lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) codes: HashMap<String, Code>,
     pub(super) policy: Policy,
     pub(super) quota: Option<u32>,
+    /// Suites that no application may use any more.
+    pub(super) unsubscribed: BTreeSet<String>,
     /// Requests in the current minute, by client and user.
     pub(super) windows: HashMap<Consumer, (i64, u32)>,
     pub(super) faults: Faults,
@@ -136,6 +138,7 @@ impl State {
                 lifetimes: options.lifetimes,
             },
             quota: options.quota,
+            unsubscribed: BTreeSet::new(),
             windows: HashMap::new(),
             faults: Faults::default(),
             stats: Stats::default(),
@@ -241,9 +244,7 @@ impl State {
                 if !SUITES.contains(&suite.as_str()) {
                     return Err(FaultError::NoSuchSuite(suite.clone()));
                 }
-                for app in self.world.apps.values_mut() {
-                    app.subscriptions.remove(suite.as_str());
-                }
+                self.unsubscribed.insert(suite.clone());
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The world behind the API: applications, logins, and accounts with their people, extensions, devices and calls.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::random::Random;
 use crate::clock::Timestamp;
@@ -15,14 +15,29 @@ pub(super) struct World {
     pub(super) apps: HashMap<String, App>,
     /// By whole user name, in lower case.
     pub(super) logins: HashMap<String, Login>,
+    /// What an account grows from when it is first asked for.
+    pub(super) plans: BTreeMap<u64, Plan>,
     pub(super) accounts: BTreeMap<u64, Account>,
+    pub(super) seed: u64,
+    /// Where the world's past ends.
+    pub(super) midnight: Timestamp,
+}
+
+/// An account that nobody has asked for yet. Most simulators never answer an API request for most of theirs.
+pub(super) struct Plan {
+    pub(super) name: &'static str,
+    pub(super) people: usize,
+    /// Its place among the accounts: each has a random sequence of its own.
+    pub(super) position: u64,
+    /// Logins of the account, without the tenant; its first people bear these names.
+    pub(super) logins: Vec<String>,
 }
 
 pub(super) struct App {
     pub(super) secret: Secret,
-    pub(super) grants: Vec<&'static str>,
+    pub(super) grants: &'static [&'static str],
     pub(super) callback: String,
-    pub(super) subscriptions: BTreeSet<&'static str>,
+    pub(super) subscriptions: &'static [&'static str],
 }
 
 /// Which backends know the user; without the role they answer with an error of their own.
@@ -35,7 +50,6 @@ pub(super) struct Login {
     pub(super) name: String,
     pub(super) password: Secret,
     pub(super) account: u64,
-    pub(super) user_id: u64,
     pub(super) roles: Roles,
     /// Logs in elsewhere: a password never works.
     pub(super) sso: bool,
@@ -58,6 +72,8 @@ pub(super) struct Account {
     pub(super) address: Address,
     pub(super) locations: Vec<Location>,
     pub(super) users: Vec<User>,
+    /// Positions of the users who can log in, by login without the tenant.
+    pub(super) people: HashMap<String, usize>,
     pub(super) extensions: Vec<Extension>,
     pub(super) devices: Vec<Device>,
     /// In the order they began; never removed, so that positions hold.
@@ -130,6 +146,33 @@ pub(super) struct Leg {
     pub(super) start: Timestamp,
     pub(super) end: Option<Timestamp>,
     pub(super) status: &'static str,
+}
+
+impl World {
+    /// An account, grown if this is the first time.
+    pub(super) fn account(&mut self, id: u64) -> Option<&mut Account> {
+        if !self.accounts.contains_key(&id) {
+            let account = Account::grown(id, self.plans.get(&id)?, self.seed, self.midnight);
+            self.accounts.insert(id, account);
+        }
+        self.accounts.get_mut(&id)
+    }
+
+    /// The account of a login and the login's place among its users.
+    pub(super) fn person(&mut self, login: &str) -> Option<(&mut Account, usize)> {
+        let login = self.logins.get(&login.to_lowercase())?;
+        let local = login.local().to_owned();
+        let account = self.account(login.account)?;
+        let position = *account.people.get(&local)?;
+        Some((account, position))
+    }
+}
+
+impl Login {
+    /// The name without the tenant.
+    pub(super) fn local(&self) -> &str {
+        self.name.strip_suffix(TENANT).unwrap_or(&self.name)
+    }
 }
 
 impl Account {

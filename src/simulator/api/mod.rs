@@ -102,7 +102,12 @@ impl Call<'_> {
         if named != "self" && named != self.account.to_string() {
             return None;
         }
-        self.state.world.accounts.get_mut(&self.account)
+        self.state.world.account(self.account)
+    }
+
+    /// Where the token's user is among the users of the account.
+    fn own_position(&mut self) -> Option<usize> {
+        self.state.world.person(self.owner.user.as_deref()?).map(|(_, position)| position)
     }
 
     /// A query parameter, decoded.

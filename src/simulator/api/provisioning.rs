@@ -94,12 +94,14 @@ fn users(mut call: Call<'_>) -> Answer {
 }
 
 fn user(mut call: Call<'_>) -> Answer {
-    let own = login_of(call.state, call.owner).map(|login| login.user_id.to_string());
-    let id = Some(call.parameter(1)).filter(|id| id != "self").or(own).unwrap_or_default();
+    let id = call.parameter(1);
+    let own = call.own_position();
     let found = call.own_account().and_then(|account| {
-        let (position, user) =
-            account.users.iter().enumerate().find(|(_, user)| user.id.to_string() == id)?;
-        Some(show_user(account, position, user))
+        let position = match id.as_str() {
+            "self" => own?,
+            id => account.users.iter().position(|user| user.id.to_string() == id)?,
+        };
+        Some(show_user(account, position, account.users.get(position)?))
     });
     found.map_or_else(|| not_found("User not found"), |data| one(&call, "data", data))
 }

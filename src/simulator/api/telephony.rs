@@ -77,7 +77,7 @@ fn place(mut request: Request<'_>) -> Answer {
     let state = request.state;
     let call = Call::started(&mut state.random, "outbound", from.clone(), to, from, now);
     let call_id = call.id.clone();
-    if let Some(account) = state.world.accounts.get_mut(&id) {
+    if let Some(account) = state.world.account(id) {
         account.place(call);
         state.stats.calls_placed += 1;
     }
