@@ -96,8 +96,11 @@ pub(super) fn redeem(state: &mut State, form: &Form, client: &str, now: Timestam
         user: Some(code.user.as_str().into()),
         scopes: code.scopes.as_str().into(),
     };
-    let row = state.tokens.issue(owner, true, state.policy, now);
-    code.row = Some(row);
+    let policy = state.policy_for(client);
+    let row = state.tokens.issue(owner, true, policy, now);
+    if let Some(code) = state.codes.get_mut(value) {
+        code.row = Some(row);
+    }
     Ok(row)
 }
 

@@ -101,14 +101,16 @@ fn redeem(
         "password" => {
             let user = log_in(state, form, now)?;
             let scopes = scopes(form.value("scope"))?;
+            let policy = state.policy_for(&client);
             let owner = Owner { client: client.into(), user: Some(user), scopes };
-            Ok(state.tokens.issue(owner, with_refresh, state.policy, now))
+            Ok(state.tokens.issue(owner, with_refresh, policy, now))
         }
         "refresh_token" => refresh(state, form, &client, now),
         "authorization_code" => authorize::redeem(state, form, &client, now),
         _ => {
+            let policy = state.policy_for(&client);
             let owner = Owner { client: client.into(), user: None, scopes: scopes(form.value("scope"))? };
-            Ok(state.tokens.issue(owner, false, state.policy, now))
+            Ok(state.tokens.issue(owner, false, policy, now))
         }
     }
 }
@@ -192,19 +194,18 @@ fn normal(asked: &str) -> String {
 fn refresh(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Result<usize, Row> {
     let scopes = form.value("scope").map(normal);
     let value = form.value("refresh_token").unwrap_or_default();
-    state.tokens.redeem(value, client, scopes.as_deref(), state.policy, now).map_err(
-        |refused| match refused {
-            Refused::Unknown => Row::RefreshUnknown,
-            Refused::Spent => {
-                state.stats.refresh_reuse += 1;
-                Row::RefreshUnknown
-            }
-            Refused::Revoked => Row::RefreshInactive,
-            Refused::NotLatest => Row::RefreshNotLatest,
-            Refused::Expired => Row::RefreshExpired,
-            Refused::Scope => Row::Scope,
-        },
-    )
+    let policy = state.policy_for(client);
+    state.tokens.redeem(value, client, scopes.as_deref(), policy, now).map_err(|refused| match refused {
+        Refused::Unknown => Row::RefreshUnknown,
+        Refused::Spent => {
+            state.stats.refresh_reuse += 1;
+            if state.spent_is_server_error { Row::ServerError } else { Row::RefreshUnknown }
+        }
+        Refused::Revoked => Row::RefreshInactive,
+        Refused::NotLatest => Row::RefreshNotLatest,
+        Refused::Expired => Row::RefreshExpired,
+        Refused::Scope => Row::Scope,
+    })
 }
 
 fn issued(state: &State, row: usize, now: Timestamp) -> Answer {
@@ -251,7 +252,7 @@ fn revoke(state: &mut State, arrived: &Arrived, form: &Form) -> Result<Answer, R
 
 fn user_info(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
     let owner = arrived.authorization("bearer").and_then(|token| state.tokens.accept(token, now));
-    let Some(owner) = owner else {
+    let Some(owner) = owner.map(|row| row.owner.clone()) else {
         let mut answer = ordered(
             401,
             &[("error_description", "Access token validation failed"), ("error", "invalid_token")],

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::options::{Identity, SimulatorOptions};
 use super::random::Random;
 use super::world::{
-    Account, Address, App, Call, Device, Extension, Location, Login, Plan, Roles, SUITES, User, World,
+    Account, Address, App, Call, Device, Extension, Location, Login, Plan, Roles, SUITES, TENANT, User, World,
 };
 use crate::clock::Timestamp;
 
@@ -29,8 +29,17 @@ impl World {
         world.plan(23456, "Contoso Dental Group", 12);
         world.plan(34567, "Fabrikam Logistics", 6);
         world.add(&Identity::demo());
-        // Two logins of the demo account that show what goes wrong, and one of each other account.
-        world.login("erin@vbc.prod", "erin-password", 12345).roles.provisioning = false;
+        // Logins of the demo account that show what goes wrong, and one of each other account.
+        for (name, suite) in [
+            ("erin", "provisioning"),
+            ("rita", "reports"),
+            ("vic", "vis"),
+            ("rec", "call_recording"),
+            ("tel", "telephony"),
+        ] {
+            let login = world.login(&format!("{name}{TENANT}"), &format!("{name}-password"), 12345);
+            login.roles = Roles::without(suite);
+        }
         world.login("sam@vbc.prod", "sam-password", 12345).sso = true;
         world.login("bob@vbc.prod", "bob-password", 23456);
         world.login("carol@vbc.prod", "carol-password", 34567);
@@ -40,6 +49,7 @@ impl World {
             grants: &["password"],
             callback: String::new(),
             subscriptions: &["telephony"],
+            openid: true,
         };
         world.apps.insert("limited-client".into(), limited);
         for identity in &options.identities {
@@ -59,6 +69,7 @@ impl World {
             grants: GRANTS,
             callback: identity.callback.clone(),
             subscriptions: SUITES,
+            openid: true,
         };
         self.apps.insert(identity.client_id.clone(), app);
         self.plan(identity.account, "Tailspin Toys", 8);
@@ -71,7 +82,7 @@ impl World {
             name: name.to_owned(),
             password: password.into(),
             account,
-            roles: Roles { provisioning: true },
+            roles: Roles::ALL,
             sso: false,
             failures: 0,
             lock: None,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::fault::{Action, FaultError, Faults};
+use super::fault::Faults;
 use super::journal::Journal;
 use super::options::SimulatorOptions;
 use super::random::Random;
 use super::tokens::{Policy, Tokens};
-use super::world::{Lock, Login, SUITES, World};
+use super::world::{Lock, World};
 use crate::clock::{Clock, Timestamp, until};
 
 /// Failures in a row after which a login is locked.
@@ -28,7 +28,9 @@ pub(super) struct State {
     pub(super) policy: Policy,
     pub(super) quota: Option<u32>,
     /// Suites that no application may use any more.
-    pub(super) unsubscribed: BTreeSet<String>,
+    pub(super) unsubscribed: BTreeSet<&'static str>,
+    /// Whether a refresh token that was redeemed before is answered by a server error.
+    pub(super) spent_is_server_error: bool,
     /// Requests in the current minute, by client and user.
     pub(super) windows: HashMap<Consumer, (i64, u32)>,
     pub(super) faults: Faults,
@@ -136,9 +138,11 @@ impl State {
                 old_access: options.old_access,
                 format: options.token_format,
                 lifetimes: options.lifetimes,
+                openid: true,
             },
             quota: options.quota,
             unsubscribed: BTreeSet::new(),
+            spent_is_server_error: false,
             windows: HashMap::new(),
             faults: Faults::default(),
             stats: Stats::default(),
@@ -198,61 +202,16 @@ impl State {
         Attempt::Wrong
     }
 
-    /// Does what a fault of the lasting kind asks for.
-    pub(super) fn act(&mut self, action: &Action, clock: &Clock) -> Result<(), FaultError> {
-        match action {
-            Action::RevokeAllAccess => self.tokens.revoke_all_access(),
-            Action::RevokeAllRefresh => self.tokens.revoke_all_refresh(),
-            Action::ExpireIn { lifetime, existing } => {
-                self.policy.lifetimes.access = *lifetime;
-                if *existing {
-                    self.tokens.shorten(*lifetime, clock.now());
-                }
-            }
-            Action::Mode(mode) => self.policy.mode = *mode,
-            Action::OldAccess(old) => self.policy.old_access = *old,
-            Action::LockUser { user, keep_tokens } => {
-                let login = self.login_mut(user)?;
-                let name = login.name.clone();
-                if login.lock.replace(Lock::Administrator).is_none() {
-                    self.stats.lock_events += 1;
-                }
-                if !keep_tokens {
-                    self.tokens.revoke_user(&name);
-                }
-            }
-            Action::UnlockUser { user } => {
-                let login = self.login_mut(user)?;
-                login.lock = None;
-                login.failures = 0;
-            }
-            Action::ChangePassword { user, password } => {
-                let login = self.login_mut(user)?;
-                login.password = password.clone();
-                let name = login.name.clone();
-                self.tokens.revoke_user(&name);
-            }
-            Action::ClockAdvance(by) => {
-                clock.shift(*by);
-                self.advanced += *by;
-            }
-            Action::Quota(quota) => {
-                self.quota = *quota;
-                self.windows.clear();
-            }
-            Action::Unsubscribe { suite } => {
-                if !SUITES.contains(&suite.as_str()) {
-                    return Err(FaultError::NoSuchSuite(suite.clone()));
-                }
-                self.unsubscribed.insert(suite.clone());
-            }
-        }
-        Ok(())
+    /// How tokens are issued to a client now.
+    pub(super) fn policy_for(&self, client: &str) -> Policy {
+        let openid = self.world.apps.get(client).is_none_or(|app| app.openid);
+        Policy { openid, ..self.policy }
     }
 
-    fn login_mut(&mut self, user: &str) -> Result<&mut Login, FaultError> {
-        let login = self.world.logins.get_mut(&user.to_lowercase());
-        login.ok_or_else(|| FaultError::NoSuchUser(user.to_owned()))
+    /// Moves the clock, so that a reset can move it back.
+    pub(super) fn advance(&mut self, by: SignedDuration, clock: &Clock) {
+        clock.shift(by);
+        self.advanced += by;
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) struct Row {
     access: Secret,
     refresh: Option<usize>,
     pub(super) owner: Owner,
+    pub(super) issued: Timestamp,
     expires: Timestamp,
     state: State,
     /// Whether the gateway takes it; not always what the identity server thinks of it.
@@ -58,6 +59,19 @@ pub(super) struct Policy {
     pub(super) old_access: OldAccess,
     pub(super) format: TokenFormat,
     pub(super) lifetimes: Lifetimes,
+    /// Whether the client is given the scope `openid`.
+    pub(super) openid: bool,
+}
+
+impl Policy {
+    /// What is granted of what is asked for.
+    fn granted(&self, mut owner: Owner) -> Owner {
+        if !self.openid && owner.scopes.split(' ').any(|scope| scope == "openid") {
+            let kept: Vec<&str> = owner.scopes.split(' ').filter(|scope| *scope != "openid").collect();
+            owner.scopes = if kept.is_empty() { "default".into() } else { kept.join(" ").into() };
+        }
+        owner
+    }
 }
 
 /// Why a refresh token is refused.
@@ -97,6 +111,7 @@ impl Tokens {
         policy: Policy,
         now: Timestamp,
     ) -> usize {
+        let owner = policy.granted(owner);
         let mut carried = None;
         if let Some(&latest) = self.latest.get(&owner) {
             let kept = self.rows[latest].refresh.filter(|&refresh| {
@@ -179,7 +194,7 @@ impl Tokens {
         if policy.old_access == OldAccess::Dead {
             self.rows[old].accepted = false;
         }
-        let row = self.mint(owner, policy, now);
+        let row = self.mint(policy.granted(owner), policy, now);
         self.rows[row].refresh = Some(self.mint_refresh(row, policy, now));
         Ok(row)
     }
@@ -195,9 +210,9 @@ impl Tokens {
     }
 
     /// Who an access token speaks for, if the gateway takes it.
-    pub(super) fn accept(&self, access: &str, now: Timestamp) -> Option<&Owner> {
+    pub(super) fn accept(&self, access: &str, now: Timestamp) -> Option<&Row> {
         let row = &self.rows[*self.by_access.get(access)?];
-        (row.accepted && row.expires > now).then_some(&row.owner)
+        (row.accepted && row.expires > now).then_some(row)
     }
 
     /// A name for an access token that gives nothing away: `access-1` for the first one issued.
@@ -248,6 +263,15 @@ impl Tokens {
         }
     }
 
+    /// Everything of one application: what a new secret does.
+    pub(super) fn revoke_client(&mut self, client: &str) {
+        for row in 0..self.rows.len() {
+            if &*self.rows[row].owner.client == client {
+                self.revoke_row(row);
+            }
+        }
+    }
+
     /// Kills every access token; refresh tokens stay good.
     pub(super) fn revoke_all_access(&mut self) {
         for row in &mut self.rows {
@@ -286,6 +310,7 @@ impl Tokens {
             access: access.into(),
             refresh: None,
             owner,
+            issued: now,
             expires,
             state: State::Active,
             accepted: true,
@@ -319,6 +344,7 @@ mod tests {
             old_access: OldAccess::Dead,
             format: TokenFormat::Jwt,
             lifetimes: Lifetimes::default(),
+            openid: true,
         }
     }
 

@@ -38,12 +38,51 @@ pub(super) struct App {
     pub(super) grants: &'static [&'static str],
     pub(super) callback: String,
     pub(super) subscriptions: &'static [&'static str],
+    /// Whether it is given the scope `openid`.
+    pub(super) openid: bool,
 }
 
 /// Which backends know the user; without the role they answer with an error of their own.
 #[derive(Clone, Copy)]
 pub(super) struct Roles {
-    pub(super) provisioning: bool,
+    provisioning: bool,
+    telephony: bool,
+    reports: bool,
+    call_recording: bool,
+    vis: bool,
+}
+
+impl Roles {
+    pub(super) const ALL: Self =
+        Self { provisioning: true, telephony: true, reports: true, call_recording: true, vis: true };
+
+    /// Every role but the one for `suite`.
+    pub(super) fn without(suite: &str) -> Self {
+        let mut roles = Self::ALL;
+        roles.set(suite, false);
+        roles
+    }
+
+    pub(super) fn allow(mut self, suite: &str) -> bool {
+        self.flag(suite).is_some_and(|flag| *flag)
+    }
+
+    pub(super) fn set(&mut self, suite: &str, allowed: bool) {
+        if let Some(flag) = self.flag(suite) {
+            *flag = allowed;
+        }
+    }
+
+    fn flag(&mut self, suite: &str) -> Option<&mut bool> {
+        match suite {
+            "provisioning" => Some(&mut self.provisioning),
+            "telephony" => Some(&mut self.telephony),
+            "reports" => Some(&mut self.reports),
+            "call_recording" => Some(&mut self.call_recording),
+            "vis" => Some(&mut self.vis),
+            _ => None,
+        }
+    }
 }
 
 pub(super) struct Login {

@@ -6,7 +6,7 @@ mod telephony;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, empty, json};
 use super::state::State;
 use super::tokens::Owner;
 use super::world::{Account, Login};
@@ -21,10 +21,18 @@ pub(super) struct Suite {
     /// The version segment that may follow.
     version: &'static str,
     routes: &'static [Route],
-    /// Whether the backend knows the user behind a token.
-    pub(super) admits: fn(&State, &Owner) -> bool,
-    /// Its 401 when it does not.
-    pub(super) refuse: fn() -> Answer,
+    /// The backend's answer to a token whose user it does not know; `None` where it does.
+    pub(super) refusal: fn(&State, &Owner) -> Option<Answer>,
+    /// That answer.
+    refuse: fn() -> Answer,
+}
+
+impl Suite {
+    /// The suite's own 401. Call Recording refuses users by a 403, and tokens without words.
+    pub(super) fn unauthorized(&self) -> Answer {
+        let answer = (self.refuse)();
+        if answer.status() == 401 { answer } else { empty(401) }
+    }
 }
 
 /// One operation.
@@ -83,6 +91,17 @@ fn fit<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
 
 fn login_of<'a>(state: &'a State, owner: &Owner) -> Option<&'a Login> {
     state.world.logins.get(&owner.user.as_deref()?.to_lowercase())
+}
+
+/// A suite's words for a user without the role; `None` for one who has it.
+fn without_role(state: &State, owner: &Owner, suite: &Suite) -> Option<Answer> {
+    let known = login_of(state, owner).is_some_and(|login| login.roles.allow(suite.context));
+    (!known).then(suite.refuse)
+}
+
+/// What Reports says to a token that it finds too old.
+pub(super) fn token_too_old() -> Answer {
+    json(401, &serde_json::json!({ "title": "Problem with provided token" }))
 }
 
 pub(super) fn account_of(state: &State, owner: &Owner) -> u64 {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, Page, Route, Suite, login_of};
+use super::{Call, Page, Route, Suite, without_role};
 use crate::simulator::answer::{Answer, json as json_answer};
 use crate::simulator::world::{Account, Address, Extension, Location, User};
 
@@ -18,7 +18,7 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "api/accounts/{}/users", run: users },
         Route { method: "GET", pattern: "api/accounts/{}/users/{}", run: user },
     ],
-    admits: |state, owner| login_of(state, owner).is_some_and(|login| login.roles.provisioning),
+    refusal: |state, owner| without_role(state, owner, &SUITE),
     refuse: || json_answer(401, &json!({ "msg": "missing user data", "status": 401 })),
 };
 

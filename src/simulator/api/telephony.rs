@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Call as Request, Page, Route, Suite, login_of, read_json};
+use super::{Call as Request, Page, Route, Suite, read_json, without_role};
 use crate::clock::Timestamp;
 use crate::simulator::answer::{Answer, empty, json as json_answer, text};
 use crate::simulator::world::{Account, Call, Device, Leg};
@@ -23,7 +23,7 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "registration/accounts/{}/devices", run: devices },
         Route { method: "GET", pattern: "registration/accounts/{}/devices/{}", run: device },
     ],
-    admits: |state, owner| login_of(state, owner).is_some(),
+    refusal: |state, owner| without_role(state, owner, &SUITE),
     refuse: not_permitted,
 };
 

@@ -281,8 +281,6 @@ async fn user_info_tells_who_a_token_speaks_for() {
     assert_eq!(reply.text("error"), "invalid_token");
 }
 
-const AUTHORIZE: &str = "/authorize?response_type=code&client_id=sim-client&scope=openid&state=a%20b\
-                         &redirect_uri=http%3A%2F%2Flocalhost%3A8081%2Fcallback";
 const CALLBACK: &str = "redirect_uri=http://localhost:8081/callback";
 
 async fn code(sim: &Simulator, more: &str) -> String {
