@@ -6,6 +6,7 @@ mod gateway;
 mod identity;
 mod service;
 mod suites;
+mod token_faults;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
