@@ -12,7 +12,7 @@ use super::authorize;
 use super::jwt;
 use super::request::{Arrived, Endpoint, Form};
 use super::rows::Row;
-use super::state::{Attempt, State, same};
+use super::state::{Attempt, Consumer, State, same};
 use super::tokens::{Owner, Refused};
 use super::world::TENANT;
 use crate::clock::Timestamp;
@@ -112,6 +112,29 @@ fn redeem(
             let owner = Owner { client: client.into(), user: None, scopes: scopes(form.value("scope"))? };
             Ok(state.tokens.issue(owner, false, policy, now))
         }
+    }
+}
+
+/// Whose tokens a request is about: client and user of a login, or whoever was issued what it presents. Nothing of
+/// it has been checked.
+pub(super) fn identity(state: &State, arrived: &Arrived) -> Option<Consumer> {
+    let form = arrived.form.as_ref()?;
+    match arrived.grant()? {
+        "password" => {
+            let in_header = arrived.authorization("basic").and_then(basic).map(|(id, _)| id);
+            let client = in_header.as_deref().or(form.value("client_id"))?;
+            let user = form.value("username")?.to_lowercase();
+            Some((client.into(), Some(user.into())))
+        }
+        "refresh_token" => {
+            let owner = state.tokens.owner_of_refresh(form.value("refresh_token")?)?;
+            Some((owner.client.clone(), owner.user.as_deref().map(|user| user.to_lowercase().into())))
+        }
+        "authorization_code" => {
+            let code = state.codes.get(form.value("code")?)?;
+            Some((code.client.as_str().into(), Some(code.user.to_lowercase().into())))
+        }
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::fault::{Fate, Plan};
 use super::journal::{self, Place, Recorded};
 use super::options::SimulatorOptions;
 use super::request::{Arrived, Body, Endpoint};
-use super::state::State;
+use super::state::{Consumer, State};
 use super::{gateway, identity};
 use crate::server::{Abort, Handler, Refusal};
 
@@ -46,9 +46,12 @@ impl Core {
         let (head, body) = request.into_parts();
         let endpoint = Endpoint::of(head.uri.path());
         let place = self.note(connection, &head, endpoint);
-        let _under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
+        let mut under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
         let body = Body::read(body, endpoint).await.ok_or(Abort)?;
         let arrived = Arrived::new(head, endpoint, body);
+        if let Some(under_way) = &mut under_way {
+            under_way.identify(&arrived);
+        }
         let answer = self.meet(arrived, place).await?;
         Ok(self.send(place, endpoint, answer))
     }
@@ -213,18 +216,30 @@ fn known_grant(grant: &str) -> String {
 }
 
 /// Counts a token request while it is under way.
-struct TokenRequest<'a>(&'a Core);
+struct TokenRequest<'a> {
+    core: &'a Core,
+    identity: Option<Consumer>,
+}
 
 impl<'a> TokenRequest<'a> {
     fn begin(core: &'a Core) -> Self {
         core.state.lock().token_request_arrives();
-        Self(core)
+        Self { core, identity: None }
+    }
+
+    /// Its body tells whom it is about.
+    fn identify(&mut self, arrived: &Arrived) {
+        let mut state = self.core.state.lock();
+        self.identity = identity::identity(&state, arrived);
+        if let Some(identity) = &self.identity {
+            state.token_request_is_about(identity.clone());
+        }
     }
 }
 
 impl Drop for TokenRequest<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().token_request_leaves();
+        self.core.state.lock().token_request_leaves(self.identity.as_ref());
     }
 }
 

@@ -38,11 +38,13 @@ pub(super) struct State {
     pub(super) journal: Journal,
     pub(super) random: Random,
     token_requests_now: u64,
+    /// Token requests under way, by whose tokens they are about.
+    under_way: HashMap<Consumer, u64>,
     advanced: SignedDuration,
 }
 
 /// A client and the user it acts for.
-type Consumer = (Arc<str>, Option<Arc<str>>);
+pub(super) type Consumer = (Arc<str>, Option<Arc<str>>);
 
 /// An authorization code and what became of it.
 pub(super) struct Code {
@@ -86,10 +88,15 @@ pub struct Stats {
     pub token_requests: u64,
     /// The most token requests that were ever under way at once.
     pub token_concurrency_max: u64,
+    /// The most token requests that were ever under way at once for one identity: client and user name of a login,
+    /// or the owner of the presented refresh token or code.
+    pub token_concurrency_max_by_identity: u64,
     /// Presentations of a refresh token that had been redeemed before.
     pub refresh_reuse: u64,
     /// How often a login became locked.
     pub lock_events: u64,
+    /// Attempts to log in, with whatever password, where the login was locked already.
+    pub logins_while_locked: u64,
     /// Calls placed.
     pub calls_placed: u64,
     /// Requests outside the identity endpoints.
@@ -149,6 +156,7 @@ impl State {
             journal: Journal::new(options.journal, epoch),
             random: Random::new(options.seed ^ 0x5eed),
             token_requests_now: 0,
+            under_way: HashMap::new(),
             advanced: SignedDuration::ZERO,
         }
     }
@@ -157,9 +165,10 @@ impl State {
     pub(super) fn reset(&mut self, options: &SimulatorOptions) {
         options.clock.shift(-self.advanced);
         let fresh = Self::seeded(options, options.clock.now(), self.journal.epoch() + 1);
-        let token_requests_now = self.token_requests_now;
-        *self = fresh;
-        self.token_requests_now = token_requests_now;
+        let before = std::mem::replace(self, fresh);
+        // What is under way stays under way.
+        self.token_requests_now = before.token_requests_now;
+        self.under_way = before.under_way;
     }
 
     pub(super) fn token_request_arrives(&mut self) {
@@ -168,18 +177,36 @@ impl State {
         self.stats.token_concurrency_max = self.stats.token_concurrency_max.max(self.token_requests_now);
     }
 
-    pub(super) fn token_request_leaves(&mut self) {
+    /// A token request turned out to be about this identity.
+    pub(super) fn token_request_is_about(&mut self, identity: Consumer) {
+        let now = self.under_way.entry(identity).or_default();
+        *now += 1;
+        self.stats.token_concurrency_max_by_identity = self.stats.token_concurrency_max_by_identity.max(*now);
+    }
+
+    pub(super) fn token_request_leaves(&mut self, identity: Option<&Consumer>) {
         self.token_requests_now = self.token_requests_now.saturating_sub(1);
+        let Some(identity) = identity else { return };
+        if let Some(now) = self.under_way.get_mut(identity) {
+            *now -= 1;
+            if *now == 0 {
+                self.under_way.remove(identity);
+            }
+        }
     }
 
     /// Tries a login: tenant, then lock, then password, as the service does.
     pub(super) fn attempt(&mut self, user: &str, password: &str, now: Timestamp) -> Attempt {
         let Some(login) = self.world.logins.get_mut(&user.to_lowercase()) else { return Attempt::Wrong };
         match login.lock {
-            Some(Lock::Administrator) => return Attempt::LockedByAdministrator,
+            Some(Lock::Administrator) => {
+                self.stats.logins_while_locked += 1;
+                return Attempt::LockedByAdministrator;
+            }
             // Every attempt starts the half hour again, the right password too.
             Some(Lock::Failures(last)) if until(last, now) < LOCKED => {
                 login.lock = Some(Lock::Failures(now));
+                self.stats.logins_while_locked += 1;
                 return Attempt::Locked;
             }
             Some(Lock::Failures(_)) => {

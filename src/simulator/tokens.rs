@@ -215,6 +215,11 @@ impl Tokens {
         (row.accepted && row.expires > now).then_some(row)
     }
 
+    /// Whom a refresh token was issued to, whatever became of it since.
+    pub(super) fn owner_of_refresh(&self, value: &str) -> Option<&Owner> {
+        Some(&self.rows[self.refreshes[*self.by_refresh.get(value)?].row].owner)
+    }
+
     /// A name for an access token that gives nothing away: `access-1` for the first one issued.
     pub(super) fn name_of(&self, access: &str) -> String {
         match self.by_access.get(access) {

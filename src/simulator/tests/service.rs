@@ -58,6 +58,71 @@ async fn a_lost_connection_is_no_answer() {
     assert_eq!(service.stats().token_requests, 0);
 }
 
+#[tokio::test]
+async fn token_requests_at_once_are_counted_by_identity() {
+    let users = ["ann", "ben"].map(Identity::demo_user);
+    let sim = Service::new(SimulatorOptions { identities: users.into(), ..SimulatorOptions::default() });
+    let login = |user: &str| format!("grant_type=password&username={user}@vbc.prod&password=sim-password");
+    let pair = sim.token(&login("ann")).await.unwrap();
+    let refresh = format!("grant_type=refresh_token&refresh_token={}", pair.text("refresh_token"));
+    let hang = sim.inject(Fault::hang()).unwrap();
+    let mut asking = tokio::task::JoinSet::new();
+    let mut ask = |form: &str| {
+        let (sim, form) = (sim.clone(), form.to_owned());
+        asking.spawn(async move { sim.token(&form).await.is_some() });
+    };
+    ask(&login("ANN"));
+    ask(&login("ben"));
+    while sim.stats().token_requests < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(sim.stats().token_concurrency_max_by_identity, 1);
+    ask(&refresh);
+    ask("grant_type=refresh_token&refresh_token=unknown");
+    while sim.stats().token_requests < 5 {
+        tokio::task::yield_now().await;
+    }
+    sim.remove_fault(hang);
+    assert!(asking.join_all().await.into_iter().all(|answered| answered));
+    let stats = sim.stats();
+    assert_eq!((stats.token_concurrency_max, stats.token_concurrency_max_by_identity), (4, 2));
+}
+
+#[tokio::test]
+async fn logins_while_locked_are_counted() {
+    let sim = Service::new(SimulatorOptions::default());
+    let login = |password: &str| format!("grant_type=password&username=alice@vbc.prod&password={password}");
+    for _ in 0..5 {
+        sim.token(&login("wrong")).await;
+    }
+    assert_eq!(sim.stats().logins_while_locked, 0, "the fifth one locked it");
+    sim.token(&login("sim-password")).await;
+    sim.inject(Action::LockUser { user: "bob@vbc.prod".into(), keep_tokens: false }).unwrap();
+    sim.token("grant_type=password&username=bob@vbc.prod&password=bob-password").await;
+    assert_eq!(sim.stats().logins_while_locked, 2);
+    sim.advance(Duration::from_secs(1800));
+    sim.token(&login("sim-password")).await;
+    assert_eq!(sim.stats().logins_while_locked, 2, "the lock had ended");
+}
+
+#[tokio::test]
+async fn ten_thousand_people_share_an_application() {
+    let identities = (0..10_000).map(|n| Identity::demo_user(&format!("user{n}"))).collect();
+    let sim = Service::new(SimulatorOptions { identities, ..SimulatorOptions::default() });
+    let (mut tokens, mut people) = (Vec::new(), std::collections::HashSet::new());
+    for n in [0, 5_000, 9_999] {
+        let form = format!("grant_type=password&username=user{n}@vbc.prod&password=sim-password");
+        tokens.push(sim.token(&form).await.unwrap().text("access_token"));
+    }
+    for token in &tokens {
+        let bearer = format!("Bearer {token}");
+        let path = "/t/vbc.prod/provisioning/api/accounts/12345/users/self";
+        let user = sim.ask(request("GET", path, &[("authorization", &bearer)], "")).await.unwrap().json();
+        people.insert(user["_embedded"]["data"]["login_name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(people, ["user0", "user5000", "user9999"].map(str::to_owned).into());
+}
+
 #[tokio::test(start_paused = true)]
 async fn delays_pass_in_paused_time() {
     let options = SimulatorOptions { clock: Clock::tokio(), ..SimulatorOptions::default() };
