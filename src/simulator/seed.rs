@@ -7,9 +7,10 @@ use jiff::SignedDuration;
 use super::options::{Identity, SimulatorOptions};
 use super::random::Random;
 use super::world::{
-    Account, Address, App, Call, Device, Extension, Location, Login, Plan, Roles, SUITES, TENANT, User, World,
+    Account, Address, App, Call, Device, Extension, Location, Login, Plan, Recording, Roles, SUITES, TENANT,
+    User, World,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, until};
 
 const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
@@ -189,6 +190,7 @@ impl Account {
         let mut random = Random::new(seed.wrapping_add(plan.position.wrapping_mul(0xd1b5_4a32_d192_ed03)));
         let mut account = Self::seeded(id, plan.name, plan.people, midnight, &mut random);
         account.admit(&plan.logins, &mut random);
+        account.recordings = account.record();
         account
     }
 
@@ -273,9 +275,40 @@ impl Account {
             devices,
             calls: Vec::new(),
             call_positions: HashMap::new(),
+            recordings: Vec::new(),
         };
         account.remember_calls(people * 3, midnight, random);
         account
+    }
+
+    /// A company's rule records every third answered call; of the rest, every fourth user does it on demand.
+    fn record(&self) -> Vec<Recording> {
+        let answered = self.calls.iter().filter(|call| call.status == "COMPLETED").enumerate();
+        let recordings = answered.filter_map(|(n, call)| {
+            let end = call.end?;
+            let extension = self.extensions.iter().find(|extension| extension.number == call.extension)?;
+            let on_demand = match n % 3 {
+                0 => None,
+                _ => Some(extension.user.filter(|user| user % 4 == 0)?),
+            };
+            let inbound = call.direction == "inbound";
+            let cnam = if inbound { "WIRELESS CALLER".to_owned() } else { extension.label.to_uppercase() };
+            Some(Recording {
+                id: self.id * 1_000 + n as u64,
+                on_demand,
+                call_id: call.id.clone(),
+                direction: if inbound { "INBOUND" } else { "OUTBOUND" },
+                caller_id: call.from.clone(),
+                cnam,
+                dnis: call.to.clone(),
+                extension: call.extension.clone(),
+                start: call.start,
+                end,
+                // 64 kbit/s.
+                bytes: until(call.start, end).as_secs() * 8_000,
+            })
+        });
+        recordings.collect()
     }
 
     fn remember_calls(&mut self, calls: usize, midnight: Timestamp, random: &mut Random) {

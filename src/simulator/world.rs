@@ -118,6 +118,8 @@ pub(super) struct Account {
     /// In the order they began; never removed, so that positions hold.
     pub(super) calls: Vec<Call>,
     pub(super) call_positions: HashMap<String, usize>,
+    /// In the order they began.
+    pub(super) recordings: Vec<Recording>,
 }
 
 #[derive(Clone)]
@@ -185,6 +187,21 @@ pub(super) struct Leg {
     pub(super) start: Timestamp,
     pub(super) end: Option<Timestamp>,
     pub(super) status: &'static str,
+}
+
+pub(super) struct Recording {
+    pub(super) id: u64,
+    /// The position of the user who recorded; `None` is a rule of the company.
+    pub(super) on_demand: Option<usize>,
+    pub(super) call_id: String,
+    pub(super) direction: &'static str,
+    pub(super) caller_id: String,
+    pub(super) cnam: String,
+    pub(super) dnis: String,
+    pub(super) extension: String,
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) bytes: u64,
 }
 
 impl World {

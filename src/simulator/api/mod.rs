@@ -1,18 +1,25 @@
 //! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
 
+mod hal;
 mod provisioning;
+mod recording;
+mod reports;
 mod telephony;
+mod vis;
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::answer::{Answer, empty, json};
+use super::answer::{Answer, empty};
 use super::state::State;
 use super::tokens::Owner;
 use super::world::{Account, Login};
 use crate::clock::Timestamp;
 
-const SUITES: &[&Suite] = &[&provisioning::SUITE, &telephony::SUITE];
+pub(super) use reports::problem_with_token as token_too_old;
+
+const SUITES: &[&Suite] =
+    &[&provisioning::SUITE, &telephony::SUITE, &reports::SUITE, &recording::SUITE, &vis::SUITE];
 
 /// One API of the service.
 pub(super) struct Suite {
@@ -99,11 +106,6 @@ fn without_role(state: &State, owner: &Owner, suite: &Suite) -> Option<Answer> {
     (!known).then(suite.refuse)
 }
 
-/// What Reports says to a token that it finds too old.
-pub(super) fn token_too_old() -> Answer {
-    json(401, &serde_json::json!({ "title": "Problem with provided token" }))
-}
-
 pub(super) fn account_of(state: &State, owner: &Owner) -> u64 {
     login_of(state, owner).map_or(0, |login| login.account)
 }
@@ -124,9 +126,14 @@ impl Call<'_> {
         self.state.world.account(self.account)
     }
 
+    /// The account of the token's user, and where the user is among its users.
+    fn person(&mut self) -> Option<(&mut Account, usize)> {
+        self.state.world.person(self.owner.user.as_deref()?)
+    }
+
     /// Where the token's user is among the users of the account.
     fn own_position(&mut self) -> Option<usize> {
-        self.state.world.person(self.owner.user.as_deref()?).map(|(_, position)| position)
+        self.person().map(|(_, position)| position)
     }
 
     /// A query parameter, decoded.

@@ -16,7 +16,7 @@ async fn what_does_not_exist_is_said_before_who_asks() {
         "/nothing",
         "/t/vbc.prod/nothing/api",
         "/t/other/provisioning/api/accounts/12345",
-        "/t/vbc.prod/reports/x",
+        "/t/vbc.prod/messages/x",
     ] {
         let reply = sim.send("GET", path, &[], "").await;
         assert_eq!((reply.status.as_u16(), reply.body), (404, nowhere(path)));

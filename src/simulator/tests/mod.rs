@@ -4,6 +4,7 @@ mod control;
 mod faults;
 mod gateway;
 mod identity;
+mod recordings;
 mod service;
 mod suites;
 mod token_faults;
