@@ -31,6 +31,7 @@ mod gateway;
 mod identity;
 mod journal;
 mod jwt;
+mod login_page;
 mod options;
 mod random;
 mod request;

@@ -48,7 +48,7 @@ impl World {
         let limited = App {
             secret: "limited-secret".into(),
             grants: &["password"],
-            callback: String::new(),
+            callback: "http://localhost:8081/limited".into(),
             subscriptions: &["telephony"],
             openid: true,
         };

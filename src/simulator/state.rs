@@ -11,13 +11,11 @@ use super::journal::Journal;
 use super::options::SimulatorOptions;
 use super::random::Random;
 use super::tokens::{Policy, Tokens};
-use super::world::{Lock, World};
-use crate::clock::{Clock, Timestamp, until};
+use super::world::{Lock, Login, TENANT, World};
+use crate::clock::{Clock, Timestamp};
 
 /// Failures in a row after which a login is locked.
 const FAILURES: u32 = 5;
-/// How long a lock lasts from the last attempt.
-const LOCKED: Duration = Duration::from_secs(30 * 60);
 /// Paths counted one by one; further ones are counted together.
 const COUNTED_PATHS: usize = 10_000;
 
@@ -195,6 +193,13 @@ impl State {
         }
     }
 
+    /// The login of a user name, with or without the tenant.
+    pub(super) fn login(&self, user: &str) -> Option<&Login> {
+        let user = user.to_lowercase();
+        let logins = &self.world.logins;
+        logins.get(&user).or_else(|| logins.get(&format!("{user}{TENANT}")))
+    }
+
     /// Tries a login: tenant, then lock, then password, as the service does.
     pub(super) fn attempt(&mut self, user: &str, password: &str, now: Timestamp) -> Attempt {
         let Some(login) = self.world.logins.get_mut(&user.to_lowercase()) else { return Attempt::Wrong };
@@ -204,7 +209,7 @@ impl State {
                 return Attempt::LockedByAdministrator;
             }
             // Every attempt starts the half hour again, the right password too.
-            Some(Lock::Failures(last)) if until(last, now) < LOCKED => {
+            Some(Lock::Failures(_)) if login.is_locked(now) => {
                 login.lock = Some(Lock::Failures(now));
                 self.stats.logins_while_locked += 1;
                 return Attempt::Locked;

@@ -30,6 +30,8 @@ enum State {
 pub(super) struct Row {
     access: Secret,
     refresh: Option<usize>,
+    /// The row that a refresh made of this one.
+    successor: Option<usize>,
     pub(super) owner: Owner,
     pub(super) issued: Timestamp,
     expires: Timestamp,
@@ -196,6 +198,7 @@ impl Tokens {
         }
         let row = self.mint(policy.granted(owner), policy, now);
         self.rows[row].refresh = Some(self.mint_refresh(row, policy, now));
+        self.rows[old].successor = Some(row);
         Ok(row)
     }
 
@@ -259,6 +262,15 @@ impl Tokens {
         }
     }
 
+    /// A row and whatever came of it by refreshes.
+    pub(super) fn revoke_line(&mut self, row: usize) {
+        let mut next = Some(row);
+        while let Some(row) = next {
+            self.revoke_row(row);
+            next = self.rows[row].successor;
+        }
+    }
+
     /// Everything of one user: what a changed password or a lock does.
     pub(super) fn revoke_user(&mut self, user: &str) {
         for row in 0..self.rows.len() {
@@ -314,6 +326,7 @@ impl Tokens {
         self.rows.push(Row {
             access: access.into(),
             refresh: None,
+            successor: None,
             owner,
             issued: now,
             expires,

@@ -1,13 +1,16 @@
 //! The world behind the API: applications, logins, and accounts with their people, extensions, devices and calls.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::random::Random;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, until};
 use crate::secret::Secret;
 
 /// The tenant every user name ends with.
 pub(super) const TENANT: &str = "@vbc.prod";
+/// How long a lock lasts from the last attempt.
+const LOCKED: Duration = Duration::from_secs(30 * 60);
 /// The suites an application can be subscribed to.
 pub(super) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "call_recording", "vis"];
 
@@ -225,6 +228,15 @@ impl World {
 }
 
 impl Login {
+    /// Whether every password is refused.
+    pub(super) fn is_locked(&self, now: Timestamp) -> bool {
+        match self.lock {
+            Some(Lock::Administrator) => true,
+            Some(Lock::Failures(last)) => until(last, now) < LOCKED,
+            None => false,
+        }
+    }
+
     /// The name without the tenant.
     pub(super) fn local(&self) -> &str {
         self.name.strip_suffix(TENANT).unwrap_or(&self.name)

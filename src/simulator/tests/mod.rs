@@ -1,5 +1,6 @@
 //! The simulator over real sockets.
 
+mod codes;
 mod control;
 mod faults;
 mod gateway;
