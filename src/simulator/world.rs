@@ -244,6 +244,12 @@ impl Login {
 }
 
 impl Account {
+    /// Where the user of an id is.
+    pub(super) fn position(&self, id: &str) -> Option<usize> {
+        let id: u64 = id.parse().ok()?;
+        self.users.iter().position(|user| user.id == id)
+    }
+
     pub(super) fn place(&mut self, call: Call) {
         self.call_positions.insert(call.id.clone(), self.calls.len());
         self.calls.push(call);

@@ -45,6 +45,11 @@ pub(super) fn page(
     listed: &[Value],
 ) -> Answer {
     let page = Page::new(number, size, listed.len());
+    shown(call, names, &page, page.of(listed))
+}
+
+/// A page whose content is made already: where a list may be long, only its page is.
+pub(super) fn shown(call: &Call<'_>, names: &Names, page: &Page, content: &[Value]) -> Answer {
     let filters = call.query_without(&["page", "page_size"]);
     let href = |number: usize| {
         let separator = if filters.is_empty() { "" } else { "&" };
@@ -66,7 +71,7 @@ pub(super) fn page(
         200,
         &json!({
             "page_size": page.size, "page": page.number, names.pages: page.pages, "total_items": page.total,
-            "_links": links, "_embedded": { names.embedded: page.of(listed) },
+            "_links": links, "_embedded": { names.embedded: content },
         }),
     )
 }

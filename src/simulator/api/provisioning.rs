@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::hal::{Names, is, list, not_found, one, validation};
-use super::{Call, Route, Suite, without_role};
+use super::hal::{Names, is, list, not_found, one, paging, shown, validation};
+use super::{Call, Page, Route, Suite, without_role};
 use crate::simulator::answer::{Answer, json as json_answer};
 use crate::simulator::world::{Account, Address, Extension, Location, User};
 
@@ -78,29 +78,31 @@ fn extension(mut call: Call<'_>) -> Answer {
 }
 
 fn users(mut call: Call<'_>) -> Answer {
+    let (number, size) = match paging(&call, 1) {
+        Ok(paging) => paging,
+        Err(wrong) => return validation(wrong),
+    };
     let [first, last, login, email] =
         ["first_name", "last_name", "login_name", "email"].map(|name| call.query(name));
-    let listed = call.own_account().map(|account| {
-        let fits = |(_, user): &(usize, &User)| {
-            is(first.as_deref(), Some(&user.first_name))
-                && is(last.as_deref(), Some(&user.last_name))
-                && is(login.as_deref(), Some(&user.login_name))
-                && is(email.as_deref(), Some(&user.email))
-        };
-        let users = account.users.iter().enumerate().filter(fits);
-        users.map(|(position, user)| show_user(account, position, user)).collect()
-    });
-    list(&call, &NAMES, listed)
+    let Some(account) = call.own_account() else { return not_found("Account not found") };
+    let fits = |(_, user): &(usize, &User)| {
+        is(first.as_deref(), Some(&user.first_name))
+            && is(last.as_deref(), Some(&user.last_name))
+            && is(login.as_deref(), Some(&user.login_name))
+            && is(email.as_deref(), Some(&user.email))
+    };
+    let found: Vec<(usize, &User)> = account.users.iter().enumerate().filter(fits).collect();
+    let page = Page::new(number, size, found.len());
+    let content: Vec<Value> =
+        page.of(&found).iter().map(|(position, user)| show_user(account, *position, user)).collect();
+    shown(&call, &NAMES, &page, &content)
 }
 
 fn user(mut call: Call<'_>) -> Answer {
     let id = call.parameter(1);
     let own = call.own_position();
     let found = call.own_account().and_then(|account| {
-        let position = match id.as_str() {
-            "self" => own?,
-            id => account.users.iter().position(|user| user.id.to_string() == id)?,
-        };
+        let position = if id == "self" { own? } else { account.position(&id)? };
         Some(show_user(account, position, account.users.get(position)?))
     });
     found.map_or_else(|| not_found("User not found"), |data| one(&call, data))

@@ -80,10 +80,7 @@ fn user(request: &mut Request<'_>) -> Result<usize, Box<Answer>> {
     let named = request.parameter(1);
     let own = request.own_position();
     let Some(account) = request.own_account() else { return Err(Box::new(not_authorized())) };
-    let position = match named.as_str() {
-        "self" => own,
-        id => account.users.iter().position(|user| user.id.to_string() == id),
-    };
+    let position = if named == "self" { own } else { account.position(&named) };
     position.ok_or_else(|| Box::new(not_found("User not found")))
 }
 
