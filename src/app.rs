@@ -257,7 +257,7 @@ async fn start_credentials(
     for credential in &config.credentials {
         let endpoint = Endpoint::new(EndpointOptions {
             token_url: config.oauth.token_url.clone(),
-            userinfo_url: None,
+            userinfo_url: config.oauth.userinfo_url.clone(),
             client: client_identity(credential),
             username: credential.username.clone(),
             http: http.clone(),
@@ -296,6 +296,7 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
         login,
         seed: credential.seed.clone(),
         refresh: credential.refresh,
+        refresh_lifetime: credential.refresh_token_lifetime,
         max_wait: config.oauth.max_wait,
         ..Options::new(&credential.name, fingerprint(&identity))
     }
