@@ -21,6 +21,7 @@ mod process;
 mod restart;
 mod retries;
 mod retry;
+mod seal;
 mod secrets;
 mod smoke;
 mod target;
