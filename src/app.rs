@@ -261,6 +261,7 @@ async fn start_credentials(
         credentials
             .push(Credential::start(options, endpoint, Arc::clone(&store), clock.clone(), metrics).await?);
     }
+    store.settle();
     Ok(credentials)
 }
 

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::directory::{failed, lock, prepare, remove_leftovers, replace, sync_directory};
 use super::seal::{self, Keys, Refusal};
-use super::{Key, Record, StoreError, StoreFuture, TokenStore, follows, reseal, wire};
+use super::{Key, Record, StoreError, StoreFuture, TokenStore, follows, opening, wire};
 use crate::secret;
 
 /// No record comes near it; a file that is larger is not ours.
@@ -34,9 +34,12 @@ struct Inner {
     directory: PathBuf,
     /// What records are encrypted with, if they are.
     keys: Option<Keys>,
-    /// What is known of the records that have been asked for. The lock is held while a file is read or written, so that
-    /// writers queue; it is taken on blocking threads only.
+    /// What is known of the records that are there or have been asked for. The lock is held while a file is read or
+    /// written, so that writers queue; it is taken on blocking threads only.
     slots: Mutex<HashMap<Key, Slot>>,
+    /// Records that were read at opening and not asked for yet. Ten thousand are read in one go in a fraction of the
+    /// time that they would take one by one. The lock is held for a moment, and never while a file is used.
+    ahead: Mutex<HashMap<Key, Record>>,
     /// Held, not read: the operating system's lock ends with it.
     _lock: File,
 }
@@ -51,6 +54,10 @@ struct Slot {
 }
 
 impl Slot {
+    fn of(revision: u64) -> Self {
+        Self { revision, unconfirmed_over: None }
+    }
+
     fn admits(&self, expected: u64) -> bool {
         self.revision == expected || self.unconfirmed_over == Some(expected)
     }
@@ -81,10 +88,10 @@ impl FileStore {
         let lock = lock(&directory)?;
         // Under the lock, so that these are leftovers of a crash and not somebody's write.
         remove_leftovers(&directory)?;
-        if let Some(keys) = &keys {
-            reseal::everything(&directory, keys)?;
-        }
-        Ok(Self { inner: Arc::new(Inner { directory, keys, slots: Mutex::default(), _lock: lock }) })
+        let ahead: HashMap<_, _> = opening::read_all(&directory, keys.as_ref())?.into_iter().collect();
+        let slot = |(key, record): (&Key, &Record)| (key.clone(), Slot::of(record.revision));
+        let slots = Mutex::new(ahead.iter().map(slot).collect());
+        Ok(Self { inner: Arc::new(Inner { directory, keys, slots, ahead: Mutex::new(ahead), _lock: lock }) })
     }
 
     /// Runs `work` where blocking is allowed. It runs to its end even when the caller goes away.
@@ -100,8 +107,15 @@ impl FileStore {
 
 impl TokenStore for FileStore {
     fn load<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Record> {
+        if let Some(record) = self.inner.ahead.lock().remove(key) {
+            return Box::pin(std::future::ready(Ok(record)));
+        }
         let key = key.clone();
         Box::pin(self.blocking(move |inner| inner.load(key)))
+    }
+
+    fn settle(&self) {
+        *self.inner.ahead.lock() = HashMap::new();
     }
 
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()> {
@@ -122,8 +136,8 @@ impl Inner {
                 return Err(StoreError::Meddled { what: what(), written: slot.revision, found });
             }
             Some(slot) if slot.revision == found => {}
-            Some(slot) => *slot = Slot { revision: found, unconfirmed_over: None },
-            None => drop(slots.insert(key, Slot { revision: found, unconfirmed_over: None })),
+            Some(slot) => *slot = Slot::of(found),
+            None => drop(slots.insert(key, Slot::of(found))),
         }
         Ok(record)
     }
@@ -137,12 +151,13 @@ impl Inner {
             Entry::Occupied(slot) => slot.into_mut(),
             Entry::Vacant(vacant) => {
                 let revision = self.read(key)?.revision;
-                vacant.insert(Slot { revision, unconfirmed_over: None })
+                vacant.insert(Slot::of(revision))
             }
         };
         if !slot.admits(expected) {
             return Err(StoreError::Conflict { expected, found: slot.revision });
         }
+        self.ahead.lock().remove(key);
         self.write(key, record)?;
         *slot = Slot { revision: record.revision, unconfirmed_over: Some(expected) };
         sync_directory(&self.directory)?;
@@ -213,7 +228,7 @@ pub(super) fn refused(refusal: Refusal, path: &Path) -> StoreError {
 
 /// `{credential}.{first 8 of the identity}.json`. Characters that a file name may not or should not have are
 /// percent-encoded, dots included, so that two credentials never share a name.
-fn file_name(key: &Key) -> String {
+pub(super) fn file_name(key: &Key) -> String {
     let mut name = percent_encoding::utf8_percent_encode(&key.credential, FILE_NAME).to_string();
     if name.is_empty() || name.len() > MAX_NAME {
         let cut = name.floor_char_boundary(MAX_NAME - 33);

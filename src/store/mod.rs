@@ -8,7 +8,7 @@ mod contract;
 mod directory;
 mod file;
 mod memory;
-mod reseal;
+mod opening;
 mod seal;
 mod wire;
 
@@ -175,6 +175,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// [`StoreError::Conflict`] when the stored revision is not `expected`; then nothing was written. After
     /// [`StoreError::Io`] the same swap may be tried again, also with a newer record.
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
+
+    /// Every record that is needed from the start has been asked for: what was read ahead can be dropped.
+    fn settle(&self) {}
 }
 
 /// A store chosen at run time, shared by all credentials.

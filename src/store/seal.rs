@@ -106,7 +106,6 @@ struct Envelope<'a> {
 pub(super) struct Opened {
     /// Whose it is.
     pub(super) key: Key,
-    pub(super) revision: u64,
     /// The plain record.
     pub(super) content: Zeroizing<Vec<u8>>,
     /// Whether it was sealed with the key that seals now.
@@ -171,7 +170,6 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<Opened, Refusal> {
     Ok(Opened {
         content: content.ok_or_else(changed)?,
         is_current: keys.is_first(id),
-        revision: envelope.revision,
         key: Key { credential: envelope.credential.into_owned(), identity: envelope.identity.into_owned() },
     })
 }

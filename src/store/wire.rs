@@ -160,16 +160,15 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
     })
 }
 
-/// Whose record this content says it is, and its revision.
-pub(super) fn owner(bytes: &[u8]) -> Option<(Key, u64)> {
+/// Whose record this content says it is.
+pub(super) fn owner(bytes: &[u8]) -> Option<Key> {
     #[derive(Deserialize)]
     struct Owner {
         credential: String,
         identity: String,
-        revision: u64,
     }
-    let Owner { credential, identity, revision } = serde_json::from_slice(bytes).ok()?;
-    Some((Key { credential, identity }, revision))
+    let Owner { credential, identity } = serde_json::from_slice(bytes).ok()?;
+    Some(Key { credential, identity })
 }
 
 fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, String> {
