@@ -23,6 +23,7 @@ mod retries;
 mod retry;
 mod seal;
 mod secrets;
+mod single_flight;
 mod smoke;
 mod target;
 mod tls;
