@@ -30,7 +30,7 @@ use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, Htt
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};
-use crate::store::{FileStore, MemoryStore, StoreError, TokenStore};
+use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
@@ -248,7 +248,10 @@ async fn start_credentials(
     let http = HttpClient::new((*tls).clone(), config.oauth.timeout)?;
     let store: Arc<dyn TokenStore> = match &config.store {
         config::Store::Memory => Arc::new(MemoryStore::default()),
-        config::Store::File { path, .. } => Arc::new(FileStore::open(path)?),
+        config::Store::File { path, key_file: None } => Arc::new(FileStore::open(path)?),
+        config::Store::File { path, key_file: Some(file) } => {
+            Arc::new(FileStore::open_sealed(path, Keys::new(&file.keys)?)?)
+        }
     };
     let logins = Logins::new(Arc::clone(&store), clock.clone());
     let unasked = Arc::new(Semaphore::new(UNASKED));
@@ -267,6 +270,7 @@ async fn start_credentials(
         let store = Arc::clone(&store);
         credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }
+    store.settle();
     Ok(credentials)
 }
 

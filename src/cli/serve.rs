@@ -8,6 +8,7 @@ use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, say, simulate};
 use crate::app::{App, Ended, StartError};
 use crate::config::Config;
+use crate::store::StoreError;
 
 /// Run the proxy
 ///
@@ -89,6 +90,8 @@ fn url_of(address: SocketAddr) -> String {
 
 fn exit_of(error: &StartError) -> Exit {
     match error {
+        // These do not pass by themselves.
+        StartError::Store { source: StoreError::NoKey { .. } | StoreError::Damaged { .. } } => Exit::Config,
         StartError::Bind { .. } | StartError::Store { .. } => Exit::Unavailable,
         StartError::AdminSocket
         | StartError::Tls { .. }

@@ -22,6 +22,7 @@ mod process;
 mod restart;
 mod retries;
 mod retry;
+mod seal;
 mod secrets;
 mod single_flight;
 mod smoke;
