@@ -1,22 +1,18 @@
 //! `vbc-proxy status`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{Request, StatusCode};
 
 use super::{ConfigArgs, Exit, complain, say};
 use crate::admin::{CredentialStatus, Status as Report};
+use crate::client::{self, Target};
 use crate::clock::{Clock, Timestamp};
 
 /// How long an answer on this machine may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-const ANSWER_BYTES: usize = 64 << 20;
 
 /// Show the state of a running proxy
 ///
@@ -53,7 +49,7 @@ impl Status {
             .enable_all()
             .build()
             .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(ask(address, path)));
+            .and_then(|runtime| runtime.block_on(ask(&Target::Tcp(address), path)));
         match answer {
             Ok(body) if self.simulator => {
                 say(format_args!("simulator: {}", String::from_utf8_lossy(&body).trim_end()));
@@ -88,33 +84,11 @@ impl Status {
     }
 }
 
-/// One GET on this machine. The command line has a small client of its own; reqwest is the token endpoint's.
-async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
-    let exchange = async {
-        let stream = TcpStream::connect(reachable(address)).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request =
-            Request::get(path).header(header::HOST, address.to_string()).body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
-        anyhow::ensure!(response.status() == StatusCode::OK, "it answered {}", response.status());
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-        Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
-    };
-    tokio::time::timeout(PATIENCE, exchange)
-        .await
-        .map_err(|_| anyhow::anyhow!("no answer in {PATIENCE:?}"))?
-}
-
-/// A listener on every address is asked on loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
+/// One GET on this machine.
+async fn ask(target: &Target, path: &str) -> anyhow::Result<Bytes> {
+    let answer = client::send(target, Request::get(path).body(Bytes::new())?, PATIENCE).await?;
+    anyhow::ensure!(answer.status() == StatusCode::OK, "it answered {}", answer.status());
+    Ok(answer.into_body())
 }
 
 fn describe(report: &Report, now: Timestamp) -> String {
