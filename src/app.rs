@@ -21,13 +21,13 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::runtime::LocalOptions;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
-use crate::credential::{Credential, Login, Options};
+use crate::credential::{Credential, Login, Logins, Options};
 use crate::metrics::Metrics;
 use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
 use crate::proxy::{self, Proxy};
@@ -41,6 +41,13 @@ pub use desk::Desk;
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
+
+/// How many exchanges that nobody asked for may be under way at once.
+const UNASKED: usize = 16;
+
+/// Ten thousand credentials that are all due when the process starts come one after the other, within this.
+const SPREAD: Duration = Duration::from_secs(5 * 60);
+const SPREAD_STEP: Duration = Duration::from_millis(10);
 
 /// Why the proxy cannot start.
 #[derive(Debug, Error)]
@@ -131,7 +138,7 @@ impl App {
         let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
         let listen = listen.unwrap_or(config.listen.address);
         let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
-        let credentials = start_credentials(&config, &tls, &clock, &metrics).await?;
+        let credentials = start_credentials(&config, &tls, &clock, false).await?;
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
         let admin = admin.map(|listener| {
             let address = listener.address();
@@ -246,7 +253,7 @@ async fn start_credentials(
     config: &Config,
     upstream_tls: &Arc<rustls::ClientConfig>,
     clock: &Clock,
-    metrics: &Arc<Metrics>,
+    passive: bool,
 ) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
     let tls = match &config.oauth.ca_file {
         Some(path) => tls::client_config(Some(path))?,
@@ -257,19 +264,23 @@ async fn start_credentials(
         config::Store::Memory => Arc::new(MemoryStore::default()),
         config::Store::File { path, .. } => Arc::new(FileStore::open(path)?),
     };
+    let logins = Logins::new(Arc::clone(&store), clock.clone());
+    let unasked = Arc::new(Semaphore::new(UNASKED));
+    let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
     let mut credentials = Vec::with_capacity(config.credentials.len());
     for credential in &config.credentials {
         let endpoint = Endpoint::new(EndpointOptions {
             token_url: config.oauth.token_url.clone(),
-            userinfo_url: None,
+            userinfo_url: config.oauth.userinfo_url.clone(),
             client: client_identity(credential),
             username: credential.username.clone(),
             http: http.clone(),
             clock: clock.clone(),
         })?;
-        let options = options(credential, config);
-        credentials
-            .push(Credential::start(options, endpoint, Arc::clone(&store), clock.clone(), metrics).await?);
+        let unasked = Arc::clone(&unasked);
+        let options = Options { spread, unasked, passive, ..options(credential, config) };
+        let store = Arc::clone(&store);
+        credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }
     Ok(credentials)
 }
@@ -296,12 +307,13 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
     };
     let identity = [config.oauth.token_url.as_str(), &credential.client_id, &username, &credential.scope];
     Options {
-        name: credential.name.clone(),
-        identity: fingerprint(&identity),
+        username: credential.username.clone(),
         login,
         seed: credential.seed.clone(),
         refresh: credential.refresh,
+        refresh_lifetime: credential.refresh_token_lifetime,
         max_wait: config.oauth.max_wait,
+        ..Options::new(&credential.name, fingerprint(&identity))
     }
 }
 

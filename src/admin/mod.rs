@@ -5,6 +5,7 @@ mod browser;
 mod gate;
 mod login;
 mod logins;
+mod metrics;
 mod operate;
 mod page;
 mod readiness;

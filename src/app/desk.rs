@@ -155,7 +155,7 @@ impl Desk {
             _ => None,
         };
         let address = listener.as_ref().and_then(AdminListener::address);
-        let mut credentials = start_credentials(&config, &tls, &clock, &metrics).await?;
+        let mut credentials = start_credentials(&config, &tls, &clock, true).await?;
         let Some((credential, refresher)) = credentials.pop() else { return Err(StartError::NoCredential) };
         let admin =
             admin(&config, vec![credential.clone()], &metrics, &clock, config.listen.address, address);
