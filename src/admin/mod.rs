@@ -33,8 +33,9 @@ use crate::server::{Abort, Handler, Refusal};
 use gate::Gate;
 use logins::Logins;
 
+pub use login::{credential_path, encode};
 pub use logins::LastLogin;
-pub use operate::Unlocked;
+pub use operate::{Unlocked, list};
 pub use status::{CredentialStatus, Status};
 pub use terminal::LoginOutcome;
 
