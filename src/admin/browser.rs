@@ -22,8 +22,6 @@ const CONFIRM_COOKIE: &str = "vbc-proxy-confirm-";
 
 /// What every failure ends with.
 const UNCHANGED: &str = "Nothing was replaced: the proxy goes on with the tokens it had.";
-const NO_SSO: &str = "A user whose account signs in through single sign-on (SSO) cannot log in here: the service does not \
-                      support that. Use a VBC user without SSO.";
 /// How many credentials are listed.
 const LISTED: usize = 500;
 
@@ -247,7 +245,8 @@ fn refused_by_server(taken: &Taken, error: &AuthorizationError) -> Response {
     let page = Page::new(StatusCode::BAD_REQUEST, "refused", title)
         .text(&capital(&error.to_string()))
         .text(UNCHANGED);
-    retry(page.text(NO_SSO), Some(&taken.credential)).response()
+    let page = if login::may_be_sso(error) { page.text(login::NO_SSO) } else { page };
+    retry(page, Some(&taken.credential)).response()
 }
 
 fn not_accepted(name: &str, error: &LoginError) -> Response {
@@ -257,7 +256,7 @@ fn not_accepted(name: &str, error: &LoginError) -> Response {
         _ => (StatusCode::BAD_GATEWAY, "The login was not accepted"),
     };
     let page = Page::new(status, "refused", title).text(&capital(&error.to_string())).text(UNCHANGED);
-    let page = if matches!(error, LoginError::Refused(_)) { page.text(NO_SSO) } else { page };
+    let page = if matches!(error, LoginError::Refused(_)) { page.text(login::NO_SSO) } else { page };
     retry(page, Some(name)).response()
 }
 
