@@ -26,7 +26,16 @@ const UNCHANGED: &str = "Nothing was replaced: the proxy goes on with the tokens
 const LISTED: usize = 500;
 
 /// `GET /login`: whom a person can log in as.
-pub(super) async fn choose(State(inner): State<Arc<Inner>>) -> Response {
+pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+    // Under the name that the answers come to already: from there a click on a link is one on a page of the same site.
+    let host = authority(&request).ok().flatten();
+    let first =
+        inner.people.iter().next().map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
+    if let Some((name, Reach::At(url))) = first
+        && let Some(origin) = url.strip_suffix(&login_path(name))
+    {
+        return redirect(&format!("{origin}/login"), None);
+    }
     let page = Page::new(StatusCode::OK, "choose", "Log in");
     list(&inner, page)
 }
@@ -218,8 +227,7 @@ fn ask(
 ) -> Response {
     let other = found.unwrap_or("an unknown user");
     let page = Page::new(StatusCode::CONFLICT, "other_user", "This is another user")
-        .code("The credential {} belongs to somebody else:", name)
-        .text(&format!("it is {expected}'s until now."))
+        .code(&format!("Until now the credential {{}} has been {expected}'s."), name)
         .user("You have logged in as {}.", other)
         .text("Requests of everybody who uses this credential would be made in the new name. Nothing has been replaced yet.")
         .question(

@@ -73,6 +73,8 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
     let moved = world.admin(LOGIN).await;
     assert_eq!((moved.status, moved.header("location")), (302, Some(&*format!("{own}/login/default"))));
     assert!(moved.all("set-cookie").is_empty());
+    let moved = world.admin("/login").await;
+    assert_eq!((moved.status, moved.header("location")), (302, Some(&*format!("{own}/login"))));
     let head = format!("GET {LOGIN} HTTP/1.1\nHost: localhost:{port}");
     let begun = Browser::new().send(world.admin, &head, b"").await;
     assert_eq!(query(begun.header("location").unwrap(), "redirect_uri"), Some(format!("{own}/callback")));
