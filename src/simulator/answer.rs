@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde_json::Value;
+
+use crate::clock::Timestamp;
 
 pub(super) type Answer = Response<Payload>;
 
@@ -17,6 +19,12 @@ pub(super) type Answer = Response<Payload>;
 pub(super) struct Payload {
     data: Bytes,
     chunked: bool,
+}
+
+impl Payload {
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.data
+    }
 }
 
 impl Body for Payload {
@@ -86,6 +94,23 @@ pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     }
 }
 
+/// The body of an answer.
+pub(super) fn body(answer: &Answer) -> Bytes {
+    answer.body().data.clone()
+}
+
+/// Gives an answer another body, of the type and framing it had.
+pub(super) fn replace(answer: &mut Answer, data: Bytes) {
+    let body = answer.body_mut();
+    body.chunked &= !data.is_empty();
+    body.data = data;
+}
+
+/// Says when the answer was made, by the service's own clock.
+pub(super) fn date(answer: &mut Answer, at: Timestamp) {
+    set(answer, DATE, &http_date(at));
+}
+
 /// Sends a body without its length, as the gateway does.
 pub(super) fn chunk(answer: &mut Answer) {
     let body = answer.body_mut();
@@ -93,7 +118,7 @@ pub(super) fn chunk(answer: &mut Answer) {
 }
 
 /// An HTTP date (RFC 9110, IMF-fixdate).
-pub(super) fn http_date(at: crate::clock::Timestamp) -> String {
+pub(super) fn http_date(at: Timestamp) -> String {
     at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
@@ -103,7 +128,7 @@ mod tests {
 
     #[test]
     fn dates_are_imf_fixdates() {
-        let at: crate::clock::Timestamp = "2026-09-05T16:00:00Z".parse().unwrap();
+        let at: Timestamp = "2026-09-05T16:00:00Z".parse().unwrap();
         assert_eq!(http_date(at), "Sat, 05 Sep 2026 16:00:00 GMT");
     }
 

@@ -54,7 +54,7 @@ impl Core {
         match fault {
             Fault::Requests(effect, on) => Ok(state.faults.add(effect, on)),
             Fault::Now(action) => {
-                state.act(&action, &self.options.clock)?;
+                action.act(&mut state, &self.options.clock)?;
                 Ok(state.faults.next_id())
             }
         }
@@ -96,7 +96,7 @@ fn inject(core: &Core, body: &[u8]) -> Answer {
         Ok(list) => json_answer(200, &Value::Array(list)),
         Err(error) => {
             let known: serde_json::Map<String, Value> =
-                KNOWN.iter().map(|(name, takes)| ((*name).to_owned(), takes.join(", ").into())).collect();
+                KNOWN.iter().map(|known| (known.name.to_owned(), known.takes.join(", ").into())).collect();
             json_answer(400, &json!({ "error": error.to_string(), "known": known }))
         }
     }
@@ -113,8 +113,10 @@ fn stats(stats: &Stats) -> Value {
         "revokes": stats.revokes,
         "token_requests": stats.token_requests,
         "token_concurrency_max": stats.token_concurrency_max,
+        "token_concurrency_max_by_identity": stats.token_concurrency_max_by_identity,
         "refresh_reuse": stats.refresh_reuse,
         "lock_events": stats.lock_events,
+        "logins_while_locked": stats.logins_while_locked,
         "calls_placed": stats.calls_placed,
         "api_requests": stats.api_requests,
         "by_status": by_status,

@@ -1,16 +1,17 @@
 //! The gateway in front of the suites: its checks, in its order, with its words.
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
 
 use super::answer::{Answer, chunk, empty, http_date, json, ordered, set};
 use super::api::{self, Call};
-use super::fault::{RetryAfter, StatusFault};
+use super::fault::{Backend, Instead, RetryAfter, StatusFault};
 use super::options::SimulatorOptions;
 use super::request::Arrived;
 use super::state::State;
 use super::tokens::Owner;
-use crate::clock::{Timestamp, after};
+use crate::clock::{Timestamp, after, until};
 
 const CHALLENGE: &str = "OAuth2 realm=\"WSO2 API Manager\", error=\"invalid_token\", \
                          error_description=\"The provided token is invalid\"";
@@ -126,15 +127,22 @@ fn pass<'a>(
         matched.into_iter().find(|(route, _)| route.method == method).ok_or(Fault::MethodNotAllowed)?;
     let token = arrived.authorization("bearer").ok_or(Fault::MissingCredentials)?;
     let jwt = token.matches('.').count() == 2;
-    let owner = state.tokens.accept(token, now).cloned().ok_or(Fault::InvalidCredentials { jwt })?;
+    let row = state.tokens.accept(token, now).ok_or(Fault::InvalidCredentials { jwt })?;
+    let (owner, age) = (row.owner.clone(), until(row.issued, now));
     let app = state.world.apps.get(&*owner.client);
-    if !app.is_some_and(|app| app.subscriptions.contains(suite.context)) {
+    let subscribed = app.is_some_and(|app| app.subscriptions.contains(&suite.context));
+    if !subscribed || state.unsubscribed.contains(suite.context) {
         return Err(Fault::NotSubscribed);
     }
     throttle(state, &owner, now)?;
     let account = api::account_of(state, &owner);
-    if state.faults.backend_refuses(&arrived.subject()) || !(suite.admits)(state, &owner) {
-        return Ok((suite.refuse)());
+    match state.faults.backend(&arrived.subject(), age) {
+        Some(Backend::TokenTooOld) => return Ok(api::token_too_old()),
+        Some(Backend::Refuses) => return Ok(suite.unauthorized()),
+        None => {}
+    }
+    if let Some(refusal) = (suite.refusal)(state, &owner) {
+        return Ok(refusal);
     }
     let call = Call {
         state,
@@ -181,8 +189,27 @@ fn preflight(matched: &[(&'static api::Route, Vec<&str>)]) -> Answer {
     answer
 }
 
+/// The answer to a request that a fault keeps from being executed.
+pub(super) fn injected(state: &mut State, arrived: &Arrived, instead: &Instead, now: Timestamp) -> Answer {
+    let answer = match instead {
+        Instead::Status(fault) => injected_status(arrived, fault, now),
+        Instead::Throttle200 => {
+            let mut answer = Fault::Throttled { until: next_minute(now) }.answer();
+            answer.headers_mut().remove(RETRY_AFTER);
+            *answer.status_mut() = StatusCode::OK;
+            answer
+        }
+        Instead::Redirect(location) => {
+            let mut answer = empty(302);
+            set(&mut answer, LOCATION, location);
+            answer
+        }
+    };
+    if arrived.endpoint.is_none() { dress(state, answer) } else { answer }
+}
+
 /// An injected status, with the body that usually comes with it.
-pub(super) fn injected(state: &mut State, arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> Answer {
+fn injected_status(arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> Answer {
     let mut answer = match (&fault.body, arrived.endpoint, fault.status) {
         (Some(body), ..) => {
             let content_type = fault.content_type.as_deref().unwrap_or("application/json");
@@ -216,7 +243,7 @@ pub(super) fn injected(state: &mut State, arrived: &Arrived, fault: &StatusFault
             set(&mut answer, RETRY_AFTER, &http_date(at));
         }
     }
-    if arrived.endpoint.is_none() { dress(state, answer) } else { answer }
+    answer
 }
 
 fn next_minute(now: Timestamp) -> Timestamp {

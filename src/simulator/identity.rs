@@ -12,7 +12,7 @@ use super::authorize;
 use super::jwt;
 use super::request::{Arrived, Endpoint, Form};
 use super::rows::Row;
-use super::state::{Attempt, State, same};
+use super::state::{Attempt, Consumer, State, same};
 use super::tokens::{Owner, Refused};
 use super::world::TENANT;
 use crate::clock::Timestamp;
@@ -101,15 +101,40 @@ fn redeem(
         "password" => {
             let user = log_in(state, form, now)?;
             let scopes = scopes(form.value("scope"))?;
+            let policy = state.policy_for(&client);
             let owner = Owner { client: client.into(), user: Some(user), scopes };
-            Ok(state.tokens.issue(owner, with_refresh, state.policy, now))
+            Ok(state.tokens.issue(owner, with_refresh, policy, now))
         }
         "refresh_token" => refresh(state, form, &client, now),
         "authorization_code" => authorize::redeem(state, form, &client, now),
         _ => {
+            let policy = state.policy_for(&client);
             let owner = Owner { client: client.into(), user: None, scopes: scopes(form.value("scope"))? };
-            Ok(state.tokens.issue(owner, false, state.policy, now))
+            Ok(state.tokens.issue(owner, false, policy, now))
         }
+    }
+}
+
+/// Whose tokens a request is about: client and user of a login, or whoever was issued what it presents. Nothing of
+/// it has been checked.
+pub(super) fn identity(state: &State, arrived: &Arrived) -> Option<Consumer> {
+    let form = arrived.form.as_ref()?;
+    match arrived.grant()? {
+        "password" => {
+            let in_header = arrived.authorization("basic").and_then(basic).map(|(id, _)| id);
+            let client = in_header.as_deref().or(form.value("client_id"))?;
+            let user = form.value("username")?.to_lowercase();
+            Some((client.into(), Some(user.into())))
+        }
+        "refresh_token" => {
+            let owner = state.tokens.owner_of_refresh(form.value("refresh_token")?)?;
+            Some((owner.client.clone(), owner.user.as_deref().map(|user| user.to_lowercase().into())))
+        }
+        "authorization_code" => {
+            let code = state.codes.get(form.value("code")?)?;
+            Some((code.client.as_str().into(), Some(code.user.to_lowercase().into())))
+        }
+        _ => None,
     }
 }
 
@@ -192,19 +217,18 @@ fn normal(asked: &str) -> String {
 fn refresh(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Result<usize, Row> {
     let scopes = form.value("scope").map(normal);
     let value = form.value("refresh_token").unwrap_or_default();
-    state.tokens.redeem(value, client, scopes.as_deref(), state.policy, now).map_err(
-        |refused| match refused {
-            Refused::Unknown => Row::RefreshUnknown,
-            Refused::Spent => {
-                state.stats.refresh_reuse += 1;
-                Row::RefreshUnknown
-            }
-            Refused::Revoked => Row::RefreshInactive,
-            Refused::NotLatest => Row::RefreshNotLatest,
-            Refused::Expired => Row::RefreshExpired,
-            Refused::Scope => Row::Scope,
-        },
-    )
+    let policy = state.policy_for(client);
+    state.tokens.redeem(value, client, scopes.as_deref(), policy, now).map_err(|refused| match refused {
+        Refused::Unknown => Row::RefreshUnknown,
+        Refused::Spent => {
+            state.stats.refresh_reuse += 1;
+            if state.spent_is_server_error { Row::ServerError } else { Row::RefreshUnknown }
+        }
+        Refused::Revoked => Row::RefreshInactive,
+        Refused::NotLatest => Row::RefreshNotLatest,
+        Refused::Expired => Row::RefreshExpired,
+        Refused::Scope => Row::Scope,
+    })
 }
 
 fn issued(state: &State, row: usize, now: Timestamp) -> Answer {
@@ -249,9 +273,9 @@ fn revoke(state: &mut State, arrived: &Arrived, form: &Form) -> Result<Answer, R
     Ok(answer)
 }
 
-fn user_info(state: &State, arrived: &Arrived, now: Timestamp) -> Answer {
+fn user_info(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
     let owner = arrived.authorization("bearer").and_then(|token| state.tokens.accept(token, now));
-    let Some(owner) = owner else {
+    let Some(owner) = owner.map(|row| row.owner.clone()) else {
         let mut answer = ordered(
             401,
             &[("error_description", "Access token validation failed"), ("error", "invalid_token")],
@@ -265,15 +289,14 @@ fn user_info(state: &State, arrived: &Arrived, now: Timestamp) -> Answer {
     }
     let subject = owner.user.as_deref().unwrap_or(&owner.client);
     let mut claims = json!({ "sub": subject });
-    let login = owner.user.as_deref().and_then(|user| state.world.logins.get(&user.to_lowercase()));
-    let account = login.and_then(|login| Some((login, state.world.accounts.get(&login.account)?)));
-    if let Some((login, account)) = account
-        && let Some(user) = account.users.iter().find(|user| user.id == login.user_id)
+    let login = owner.user.clone();
+    if let Some((account, position)) = login.as_deref().and_then(|login| state.world.person(login))
+        && let Some(user) = account.users.get(position)
     {
         claims["email"] = user.email.as_str().into();
         claims["given_name"] = user.first_name.as_str().into();
         claims["family_name"] = user.last_name.as_str().into();
-        claims["preferred_username"] = login.name.as_str().into();
+        claims["preferred_username"] = login.as_deref().into();
     }
     json_answer(200, &claims)
 }

@@ -15,7 +15,7 @@ pub struct Recorded {
     pub sequence: u64,
     /// When its head arrived.
     pub time: Timestamp,
-    /// Which connection it came on; counts up from 1.
+    /// Which connection it came on; counts up from 1. 0 is a request that came without one.
     pub connection: u64,
     /// The method.
     pub method: Method,

@@ -5,7 +5,8 @@
 //! the service applies them; what is unknown of the service can be switched ([`SimulatorOptions`]), and what can
 //! go wrong can be made to ([`Fault`]). What arrived is remembered ([`Recorded`], [`Stats`]) without a secret.
 //!
-//! A second port is the control plane: `/__sim/health`, `stats`, `requests`, `reset` and `faults`.
+//! A second port is the control plane: `/__sim/health`, `stats`, `requests`, `reset` and `faults`. [`Service`] is
+//! the same without sockets, for tests that ask a hundred thousand times.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -30,12 +31,14 @@ mod gateway;
 mod identity;
 mod journal;
 mod jwt;
+mod login_page;
 mod options;
 mod random;
 mod request;
 mod rows;
 mod seed;
 mod serve;
+mod service;
 mod state;
 mod tokens;
 mod world;
@@ -45,22 +48,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use fault::{Action, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
+pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 pub use journal::Recorded;
 pub use options::{Identity, Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
-use serve::{Control, Core, Front};
+use serve::{Control, Front};
+pub use service::Service;
 pub use state::{Outcomes, Stats};
 
 use crate::server::{self, Drain, DrainSignal, Limits};
 
 /// A running simulator. Dropped, it stops: its sockets close, whatever was under way is broken off.
 pub struct Simulator {
-    core: Arc<Core>,
+    service: Service,
     address: SocketAddr,
     control: SocketAddr,
     listeners: [JoinHandle<()>; 2],
@@ -112,15 +115,15 @@ impl Simulator {
         let front = listener(options.address)?;
         let control = listener(options.control)?;
         let (address, control_address) = (front.local_addr()?, control.local_addr()?);
-        let core = Arc::new(Core::new(options));
+        let service = Service::new(options);
         let (drain, signal) = Drain::new();
         let connections = Arc::new(Mutex::new(JoinSet::new()));
-        let (shared, drain_of_each) = (Arc::clone(&core), signal.clone());
+        let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
         let drive_front = move |stream, connection| {
             let front = Front { core: Arc::clone(&shared), connection };
             server::connection(stream, Limits::default(), drain_of_each.clone(), front)
         };
-        let (shared, drain_of_each) = (Arc::clone(&core), signal.clone());
+        let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
         let drive_control = move |stream, _| {
             let control = Control { core: Arc::clone(&shared) };
             server::connection(stream, Limits::default(), drain_of_each.clone(), control)
@@ -129,7 +132,7 @@ impl Simulator {
             tokio::spawn(listen(front, signal.clone(), Arc::clone(&connections), drive_front)),
             tokio::spawn(listen(control, signal, Arc::clone(&connections), drive_control)),
         ];
-        Ok(Self { core, address, control: control_address, listeners, connections, _drain: drain })
+        Ok(Self { service, address, control: control_address, listeners, connections, _drain: drain })
     }
 
     /// Where the API, the token endpoint and the rest of the service are: `http://127.0.0.1:PORT`.
@@ -152,54 +155,57 @@ impl Simulator {
         self.control
     }
 
+    /// What is served, to be asked without a socket; it shares everything with the sockets, and outlives them.
+    pub fn service(&self) -> Service {
+        self.service.clone()
+    }
+
     /// Makes something go wrong; returns the fault's id.
     ///
     /// # Errors
-    /// When the fault names a user or a suite that does not exist.
+    /// When the fault names a user, an application or a suite that does not exist.
     pub fn inject(&self, fault: impl Into<Fault>) -> Result<u64, FaultError> {
-        self.core.inject(fault.into())
+        self.service.inject(fault)
     }
 
     /// Removes a fault on requests; whether there was one of that id. Requests that hang on it are executed.
     pub fn remove_fault(&self, id: u64) -> bool {
-        self.core.remove_fault(id)
+        self.service.remove_fault(id)
     }
 
     /// Removes every fault on requests. What an [`Action`] did stays done.
     pub fn clear_faults(&self) {
-        self.core.clear_faults();
+        self.service.clear_faults();
     }
 
     /// What happened so far.
     pub fn stats(&self) -> Stats {
-        self.core.state.lock().stats.clone()
+        self.service.stats()
     }
 
     /// What arrived so far, oldest first, as far as the journal remembers.
     pub fn requests(&self) -> Vec<Recorded> {
-        self.core.state.lock().journal.entries().cloned().collect()
+        self.service.requests()
     }
 
     /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
     pub fn reset(&self) {
-        self.core.reset();
+        self.service.reset();
     }
 
     /// Makes every access token issued so far refused; refresh tokens stay good.
     pub fn revoke_all_access(&self) {
-        self.core.state.lock().tokens.revoke_all_access();
+        self.service.revoke_all_access();
     }
 
     /// Makes every refresh token issued so far refused; access tokens stay good.
     pub fn revoke_all_refresh(&self) {
-        self.core.state.lock().tokens.revoke_all_refresh();
+        self.service.revoke_all_refresh();
     }
 
     /// Moves the simulator's clock ahead.
     pub fn advance(&self, by: Duration) {
-        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-        // An action on the clock cannot fail.
-        let _ = self.core.inject(Action::ClockAdvance(by).into());
+        self.service.advance(by);
     }
 
     /// Stops, and waits until every socket is closed.
@@ -219,7 +225,7 @@ impl Drop for Simulator {
             listener.abort();
         }
         self.connections.lock().abort_all();
-        self.core.delayed.lock().abort_all();
+        self.service.core.delayed.lock().abort_all();
     }
 }
 

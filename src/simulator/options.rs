@@ -133,6 +133,11 @@ impl Identity {
             account: 12345,
         }
     }
+
+    /// Another user of the demo application and account: `<name>@vbc.prod` with the demo password.
+    pub fn demo_user(name: &str) -> Self {
+        Self { user: format!("{name}@vbc.prod"), ..Self::demo() }
+    }
 }
 
 /// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.

@@ -4,7 +4,6 @@ use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderName, Method};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::fault::Subject;
 use crate::secret::Secret;
@@ -108,7 +107,10 @@ pub(super) struct Body {
 
 impl Body {
     /// Reads a body to its end or limit; `None` when the client broke off.
-    pub(super) async fn read(mut incoming: Incoming, endpoint: Option<Endpoint>) -> Option<Self> {
+    pub(super) async fn read<B>(mut incoming: B, endpoint: Option<Endpoint>) -> Option<Self>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
         use aws_lc_rs::digest;
         let limit = if endpoint.is_some() { IDENTITY_LIMIT } else { API_LIMIT };
         let mut hash = digest::Context::new(&digest::SHA256);

@@ -32,6 +32,7 @@ pub(super) enum Row {
     Scope,
     InvalidRevocation,
     OtherClient,
+    ServerError,
 }
 
 impl Row {
@@ -95,6 +96,7 @@ impl Row {
             Self::VerifierMismatch => (400, "invalid_grant", "PKCE validation failed"),
             Self::Scope => (400, "invalid_scope", "Invalid Scope!"),
             Self::InvalidRevocation => (400, "invalid_request", "Invalid revocation request"),
+            Self::ServerError => (500, "server_error", "Internal Server Error."),
             Self::OtherClient => (400, "unauthorized_client", "Unauthorized Client"),
         };
         (status, error, description.to_owned())

@@ -1,95 +1,96 @@
 //! How the world grows from its seed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::SignedDuration;
 
 use super::options::{Identity, SimulatorOptions};
 use super::random::Random;
 use super::world::{
-    Account, Address, App, Call, Device, Extension, Location, Login, Roles, SUITES, TENANT, User, World,
+    Account, Address, App, Call, Device, Extension, Location, Login, Plan, Recording, Roles, SUITES, TENANT,
+    User, World,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, until};
 
 const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
 impl World {
-    /// The seeded world. Its past ends at the midnight before `now`.
+    /// The seeded world. Its past ends at the midnight before `now`; its accounts grow when they are asked for.
     pub(super) fn seeded(options: &SimulatorOptions, now: Timestamp) -> Self {
-        let mut random = Random::new(options.seed);
         let midnight = now.as_second().div_euclid(86_400) * 86_400;
-        let midnight = Timestamp::from_second(midnight).unwrap_or(now);
-        let mut world = Self { apps: HashMap::new(), logins: HashMap::new(), accounts: BTreeMap::new() };
-        for (id, name, people) in [
-            (12345, "Northwind Traders", 28),
-            (23456, "Contoso Dental Group", 12),
-            (34567, "Fabrikam Logistics", 6),
+        let mut world = Self {
+            apps: HashMap::new(),
+            logins: HashMap::with_capacity(8 + options.identities.len()),
+            plans: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            seed: options.seed,
+            midnight: Timestamp::from_second(midnight).unwrap_or(now),
+        };
+        world.plan(12345, "Northwind Traders", 28);
+        world.plan(23456, "Contoso Dental Group", 12);
+        world.plan(34567, "Fabrikam Logistics", 6);
+        world.add(&Identity::demo());
+        // Logins of the demo account that show what goes wrong, and one of each other account.
+        for (name, suite) in [
+            ("erin", "provisioning"),
+            ("rita", "reports"),
+            ("vic", "vis"),
+            ("rec", "call_recording"),
+            ("tel", "telephony"),
         ] {
-            world.accounts.insert(id, Account::seeded(id, name, people, midnight, &mut random));
+            let login = world.login(&format!("{name}{TENANT}"), &format!("{name}-password"), 12345);
+            login.roles = Roles::without(suite);
         }
-        world.add(&Identity::demo(), midnight, &mut random);
-        // Two logins of the demo account that show what goes wrong, and one of each other account.
-        world.login("erin@vbc.prod", "erin-password", 12345, &mut random).roles.provisioning = false;
-        world.login("sam@vbc.prod", "sam-password", 12345, &mut random).sso = true;
-        world.login("bob@vbc.prod", "bob-password", 23456, &mut random);
-        world.login("carol@vbc.prod", "carol-password", 34567, &mut random);
+        world.login("sam@vbc.prod", "sam-password", 12345).sso = true;
+        world.login("bob@vbc.prod", "bob-password", 23456);
+        world.login("carol@vbc.prod", "carol-password", 34567);
         // An application that may do little: one grant, one suite.
         let limited = App {
             secret: "limited-secret".into(),
-            grants: vec!["password"],
-            callback: String::new(),
-            subscriptions: BTreeSet::from(["telephony"]),
+            grants: &["password"],
+            callback: "http://localhost:8081/limited".into(),
+            subscriptions: &["telephony"],
+            openid: true,
         };
         world.apps.insert("limited-client".into(), limited);
         for identity in &options.identities {
-            world.add(identity, midnight, &mut random);
+            world.add(identity);
         }
         world
     }
 
-    fn add(&mut self, identity: &Identity, midnight: Timestamp, random: &mut Random) {
-        let app = App {
-            secret: identity.client_secret.clone(),
-            grants: GRANTS.to_vec(),
-            callback: identity.callback.clone(),
-            subscriptions: SUITES.iter().copied().collect(),
-        };
-        self.apps.insert(identity.client_id.clone(), app);
-        self.accounts
-            .entry(identity.account)
-            .or_insert_with(|| Account::seeded(identity.account, "Tailspin Toys", 8, midnight, random));
-        self.login(&identity.user, identity.password.expose(), identity.account, random);
+    fn plan(&mut self, id: u64, name: &'static str, people: usize) {
+        let position = self.plans.len() as u64;
+        self.plans.entry(id).or_insert_with(|| Plan { name, people, position, logins: Vec::new() });
     }
 
-    /// Makes or replaces a login. The account's first user without one becomes its person.
-    fn login(&mut self, name: &str, password: &str, account: u64, random: &mut Random) -> &mut Login {
-        let local = name.strip_suffix(TENANT).unwrap_or(name);
-        let taken: BTreeSet<u64> =
-            self.logins.values().filter(|login| login.name != name).map(|login| login.user_id).collect();
-        let user_id = self.accounts.get_mut(&account).map_or(0, |account| {
-            if let Some(known) = account.users.iter().find(|user| user.login_name == local) {
-                return known.id;
-            }
-            if let Some(free) = account.users.iter_mut().find(|user| !taken.contains(&user.id)) {
-                free.rename(local);
-                return free.id;
-            }
-            let id = 800_000 + random.below(100_000);
-            let mut user = User::seeded(id, random);
-            user.rename(local);
-            account.users.push(user);
-            id
-        });
+    fn add(&mut self, identity: &Identity) {
+        let app = App {
+            secret: identity.client_secret.clone(),
+            grants: GRANTS,
+            callback: identity.callback.clone(),
+            subscriptions: SUITES,
+            openid: true,
+        };
+        self.apps.insert(identity.client_id.clone(), app);
+        self.plan(identity.account, "Tailspin Toys", 8);
+        self.login(&identity.user, identity.password.expose(), identity.account);
+    }
+
+    /// Makes or replaces a login.
+    fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
         let login = Login {
             name: name.to_owned(),
             password: password.into(),
             account,
-            user_id,
-            roles: Roles { provisioning: true },
+            roles: Roles::ALL,
             sso: false,
             failures: 0,
             lock: None,
         };
+        if let Some(plan) = self.plans.get_mut(&account) {
+            plan.logins.push(login.local().to_owned());
+        }
         self.logins.entry(name.to_lowercase()).insert_entry(login).into_mut()
     }
 }
@@ -184,6 +185,43 @@ fn phone(random: &mut Random) -> String {
 }
 
 impl Account {
+    /// The account with its people: the same for the same seed, whenever it is grown.
+    pub(super) fn grown(id: u64, plan: &Plan, seed: u64, midnight: Timestamp) -> Self {
+        let mut random = Random::new(seed.wrapping_add(plan.position.wrapping_mul(0xd1b5_4a32_d192_ed03)));
+        let mut account = Self::seeded(id, plan.name, plan.people, midnight, &mut random);
+        account.admit(&plan.logins, &mut random);
+        account.recordings = account.record();
+        account
+    }
+
+    /// The first users who have no login yet become the people of these; where there are none left, more come.
+    fn admit(&mut self, logins: &[String], random: &mut Random) {
+        let known: HashMap<String, usize> =
+            self.users.iter().enumerate().map(|(n, user)| (user.login_name.clone(), n)).collect();
+        let mut taken = HashSet::new();
+        let mut next = 0;
+        for login in logins {
+            if self.people.contains_key(login) {
+                continue;
+            }
+            let position = known.get(login).copied().filter(|position| !taken.contains(position));
+            let position = position.unwrap_or_else(|| {
+                while taken.contains(&next) {
+                    next += 1;
+                }
+                next
+            });
+            if position == self.users.len() {
+                self.users.push(User::seeded(self.id * 100_000 + position as u64, random));
+            }
+            if known.get(login) != Some(&position) {
+                self.users[position].rename(login);
+            }
+            taken.insert(position);
+            self.people.insert(login.clone(), position);
+        }
+    }
+
     fn seeded(id: u64, name: &str, people: usize, midnight: Timestamp, random: &mut Random) -> Self {
         let locations: Vec<Location> = (0..2 + people / 12)
             .map(|n| {
@@ -232,13 +270,45 @@ impl Account {
             address: locations.first().map_or_else(|| Address::seeded(random), |at| at.address.clone()),
             locations,
             users,
+            people: HashMap::new(),
             extensions,
             devices,
             calls: Vec::new(),
             call_positions: HashMap::new(),
+            recordings: Vec::new(),
         };
         account.remember_calls(people * 3, midnight, random);
         account
+    }
+
+    /// A company's rule records every third answered call; of the rest, every fourth user does it on demand.
+    fn record(&self) -> Vec<Recording> {
+        let answered = self.calls.iter().filter(|call| call.status == "COMPLETED").enumerate();
+        let recordings = answered.filter_map(|(n, call)| {
+            let end = call.end?;
+            let extension = self.extensions.iter().find(|extension| extension.number == call.extension)?;
+            let on_demand = match n % 3 {
+                0 => None,
+                _ => Some(extension.user.filter(|user| user % 4 == 0)?),
+            };
+            let inbound = call.direction == "inbound";
+            let cnam = if inbound { "WIRELESS CALLER".to_owned() } else { extension.label.to_uppercase() };
+            Some(Recording {
+                id: self.id * 1_000 + n as u64,
+                on_demand,
+                call_id: call.id.clone(),
+                direction: if inbound { "INBOUND" } else { "OUTBOUND" },
+                caller_id: call.from.clone(),
+                cnam,
+                dnis: call.to.clone(),
+                extension: call.extension.clone(),
+                start: call.start,
+                end,
+                // 64 kbit/s.
+                bytes: until(call.start, end).as_secs() * 8_000,
+            })
+        });
+        recordings.collect()
     }
 
     fn remember_calls(&mut self, calls: usize, midnight: Timestamp, random: &mut Random) {
@@ -275,24 +345,24 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_world() {
-        let (one, two, other) = (world(7), world(7), world(8));
-        let calls = |world: &World| -> Vec<String> {
-            world.accounts.values().flat_map(|a| a.calls.iter().map(|c| c.id.clone())).collect()
+    fn the_same_seed_gives_the_same_world_in_whatever_order_it_grows() {
+        let (mut one, mut two, mut other) = (world(7), world(7), world(8));
+        let calls = |world: &mut World, ids: [u64; 2]| -> BTreeMap<u64, Vec<String>> {
+            ids.map(|id| (id, world.account(id).unwrap().calls.iter().map(|c| c.id.clone()).collect())).into()
         };
-        assert_eq!(calls(&one), calls(&two));
-        assert_ne!(calls(&one), calls(&other));
+        assert_eq!(calls(&mut one, [12345, 23456]), calls(&mut two, [23456, 12345]));
+        assert_ne!(calls(&mut one, [12345, 23456]), calls(&mut other, [12345, 23456]));
     }
 
     #[test]
     fn the_demo_identity_is_there() {
-        let world = world(1);
-        let alice = &world.logins["alice@vbc.prod"];
-        let account = &world.accounts[&alice.account];
+        let mut world = world(1);
+        assert!(world.accounts.is_empty(), "nothing has grown yet");
+        let (account, position) = world.person("Alice@vbc.prod").unwrap();
         assert_eq!(account.id, 12345);
         assert!(account.users.len() >= 25);
         assert!(account.extensions.iter().any(|extension| extension.number == "1001"));
-        let user = account.users.iter().find(|user| user.id == alice.user_id).unwrap();
+        let user = &account.users[position];
         assert_eq!((user.first_name.as_str(), user.login_name.as_str()), ("Alice", "alice"));
         assert_eq!(world.apps["sim-client"].subscriptions.len(), SUITES.len());
     }
@@ -302,8 +372,8 @@ mod tests {
         let identity =
             Identity { client_id: "x".into(), user: "x@vbc.prod".into(), account: 9, ..Identity::demo() };
         let options = SimulatorOptions { identities: vec![identity], ..SimulatorOptions::default() };
-        let world = World::seeded(&options, Timestamp::UNIX_EPOCH);
+        let mut world = World::seeded(&options, Timestamp::UNIX_EPOCH);
         assert_eq!(world.logins["x@vbc.prod"].account, 9);
-        assert_eq!(world.accounts[&9].users[0].login_name, "x");
+        assert_eq!(world.account(9).unwrap().users[0].login_name, "x");
     }
 }

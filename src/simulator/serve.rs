@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::answer::{Answer, Payload, empty, json};
+use super::answer::{Answer, Payload, date, empty, json};
 use super::fault::{Fate, Plan};
 use super::journal::{self, Place, Recorded};
 use super::options::SimulatorOptions;
 use super::request::{Arrived, Body, Endpoint};
-use super::state::State;
+use super::state::{Consumer, State};
 use super::{gateway, identity};
 use crate::server::{Abort, Handler, Refusal};
 
@@ -31,6 +32,90 @@ impl Core {
     pub(super) fn new(options: SimulatorOptions) -> Self {
         let state = State::seeded(&options, options.clock.now(), 0);
         Self { options, state: Mutex::new(state), released: Notify::new(), delayed: Mutex::default() }
+    }
+
+    /// Answers one request, from its head to its answer.
+    pub(super) async fn answer<B>(
+        self: &Arc<Self>,
+        connection: u64,
+        request: Request<B>,
+    ) -> Result<Answer, Abort>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = request.into_parts();
+        let endpoint = Endpoint::of(head.uri.path());
+        let place = self.note(connection, &head, endpoint);
+        let mut under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
+        let body = Body::read(body, endpoint).await.ok_or(Abort)?;
+        let arrived = Arrived::new(head, endpoint, body);
+        if let Some(under_way) = &mut under_way {
+            under_way.identify(&arrived);
+        }
+        let answer = self.meet(arrived, place).await?;
+        Ok(self.send(place, endpoint, answer))
+    }
+
+    /// Enters a request into the journal when its head has arrived.
+    fn note(&self, connection: u64, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let authorization = head.headers.get(http::header::AUTHORIZATION);
+        let token = authorization.and_then(|value| journal::credentials(value.as_bytes(), &state.tokens).1);
+        if endpoint.is_none() {
+            state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
+        }
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        state.journal.add(|sequence| Recorded {
+            sequence,
+            time: self.options.clock.now(),
+            connection,
+            method: head.method.clone(),
+            target: journal::target(target),
+            headers: journal::headers(&head.headers, &state.tokens),
+            body_length: 0,
+            body_sha256: String::new(),
+            grant: None,
+            token,
+            status: None,
+        })
+    }
+
+    /// What befalls a request: its faults, and its execution.
+    async fn meet(self: &Arc<Self>, arrived: Arrived, place: Place) -> Result<Answer, Abort> {
+        let plan = {
+            let mut state = self.state.lock();
+            if let Some(entry) = state.journal.entry(place) {
+                entry.body_length = arrived.body.length;
+                entry.body_sha256.clone_from(&arrived.body.sha256);
+                entry.grant = arrived.grant().map(known_grant);
+            }
+            if arrived.body.too_long {
+                return Ok(gateway::too_large(&mut state));
+            }
+            state.faults.plan(&arrived.subject())
+        };
+        let Plan { delay, fate, lose, edits } = plan;
+        match fate {
+            Fate::Reset => {
+                wait(delay).await;
+                return Err(Abort);
+            }
+            Fate::Answer(instead) => {
+                wait(delay).await;
+                let now = self.options.clock.now();
+                return Ok(gateway::injected(&mut self.state.lock(), &arrived, &instead, now));
+            }
+            Fate::Hang(fault) => self.hang(fault).await,
+            Fate::Execute => {}
+        }
+        let mut answer = if delay.is_zero() {
+            self.execute(&arrived)
+        } else {
+            execute_later(self, arrived, delay).await?
+        };
+        edits.iter().for_each(|edit| edit.apply(&mut answer));
+        if lose { Err(Abort) } else { Ok(answer) }
     }
 
     fn execute(&self, arrived: &Arrived) -> Answer {
@@ -54,8 +139,9 @@ impl Core {
         }
     }
 
-    /// Counts a status and notes it in the journal.
-    fn answered(&self, place: Place, endpoint: Option<Endpoint>, answer: &Answer) {
+    /// Dates an answer, counts its status and notes it in the journal.
+    fn send(&self, place: Place, endpoint: Option<Endpoint>, mut answer: Answer) -> Answer {
+        date(&mut answer, self.options.clock.now());
         let mut state = self.state.lock();
         let status = answer.status().as_u16();
         if endpoint.is_none() {
@@ -64,6 +150,7 @@ impl Core {
         if let Some(entry) = state.journal.entry(place) {
             entry.status = Some(status);
         }
+        answer
     }
 }
 
@@ -76,87 +163,29 @@ pub(super) struct Front {
 impl Handler for Front {
     type Body = Payload;
 
+    /// The service's own clock says what day it is.
+    const DATE: bool = false;
+
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
-        let (head, body) = request.into_parts();
-        let endpoint = Endpoint::of(head.uri.path());
-        let place = self.arrives(&head, endpoint);
-        let _under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(&self.core));
-        let body = Body::read(body, endpoint).await.ok_or(Abort)?;
-        let arrived = Arrived::new(head, endpoint, body);
-        let answer = self.answer(arrived, place).await?;
-        self.core.answered(place, endpoint, &answer);
-        Ok(answer)
+        self.core.answer(self.connection, request).await
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Payload> {
-        empty(match refusal {
+        let mut answer = empty(match refusal {
             Refusal::TargetTooLong => 414,
             Refusal::HeadTooLarge => 431,
             Refusal::HeadTimeout => 408,
             _ => 400,
-        })
+        });
+        date(&mut answer, self.core.options.clock.now());
+        answer
     }
 }
 
-impl Front {
-    fn arrives(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
-        let mut state = self.core.state.lock();
-        let state = &mut *state;
-        let authorization = head.headers.get(http::header::AUTHORIZATION);
-        let token = authorization.and_then(|value| journal::credentials(value.as_bytes(), &state.tokens).1);
-        if endpoint.is_none() {
-            state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
-        }
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        state.journal.add(|sequence| Recorded {
-            sequence,
-            time: self.core.options.clock.now(),
-            connection: self.connection,
-            method: head.method.clone(),
-            target: journal::target(target),
-            headers: journal::headers(&head.headers, &state.tokens),
-            body_length: 0,
-            body_sha256: String::new(),
-            grant: None,
-            token,
-            status: None,
-        })
-    }
-
-    async fn answer(&self, arrived: Arrived, place: Place) -> Result<Answer, Abort> {
-        let core = &self.core;
-        let plan = {
-            let mut state = core.state.lock();
-            if let Some(entry) = state.journal.entry(place) {
-                entry.body_length = arrived.body.length;
-                entry.body_sha256.clone_from(&arrived.body.sha256);
-                entry.grant = arrived.grant().map(known_grant);
-            }
-            if arrived.body.too_long {
-                return Ok(gateway::too_large(&mut state));
-            }
-            state.faults.plan(&arrived.subject())
-        };
-        let Plan { delay, fate, lose } = plan;
-        match fate {
-            Fate::Reset => {
-                tokio::time::sleep(delay).await;
-                return Err(Abort);
-            }
-            Fate::Answer(fault) => {
-                tokio::time::sleep(delay).await;
-                let now = core.options.clock.now();
-                return Ok(gateway::injected(&mut core.state.lock(), &arrived, &fault, now));
-            }
-            Fate::Hang(fault) => core.hang(fault).await,
-            Fate::Execute => {}
-        }
-        let answer = if delay.is_zero() {
-            core.execute(&arrived)
-        } else {
-            execute_later(core, arrived, delay).await?
-        };
-        if lose { Err(Abort) } else { Ok(answer) }
+/// Time that does not have to pass needs no timer, and so no runtime.
+async fn wait(delay: std::time::Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
     }
 }
 
@@ -187,18 +216,30 @@ fn known_grant(grant: &str) -> String {
 }
 
 /// Counts a token request while it is under way.
-struct TokenRequest<'a>(&'a Core);
+struct TokenRequest<'a> {
+    core: &'a Core,
+    identity: Option<Consumer>,
+}
 
 impl<'a> TokenRequest<'a> {
     fn begin(core: &'a Core) -> Self {
         core.state.lock().token_request_arrives();
-        Self(core)
+        Self { core, identity: None }
+    }
+
+    /// Its body tells whom it is about.
+    fn identify(&mut self, arrived: &Arrived) {
+        let mut state = self.core.state.lock();
+        self.identity = identity::identity(&state, arrived);
+        if let Some(identity) = &self.identity {
+            state.token_request_is_about(identity.clone());
+        }
     }
 }
 
 impl Drop for TokenRequest<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().token_request_leaves();
+        self.core.state.lock().token_request_leaves(self.identity.as_ref());
     }
 }
 

@@ -1,23 +1,20 @@
 //! Everything that changes, behind one lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::fault::{Action, FaultError, Faults};
+use super::fault::Faults;
 use super::journal::Journal;
 use super::options::SimulatorOptions;
 use super::random::Random;
 use super::tokens::{Policy, Tokens};
-use super::world::{Lock, Login, SUITES, World};
-use crate::clock::{Clock, Timestamp, until};
+use super::world::{Lock, Login, TENANT, World};
+use crate::clock::{Clock, Timestamp};
 
 /// Failures in a row after which a login is locked.
 const FAILURES: u32 = 5;
-/// How long a lock lasts from the last attempt.
-const LOCKED: Duration = Duration::from_secs(30 * 60);
 /// Paths counted one by one; further ones are counted together.
 const COUNTED_PATHS: usize = 10_000;
 
@@ -27,6 +24,10 @@ pub(super) struct State {
     pub(super) codes: HashMap<String, Code>,
     pub(super) policy: Policy,
     pub(super) quota: Option<u32>,
+    /// Suites that no application may use any more.
+    pub(super) unsubscribed: BTreeSet<&'static str>,
+    /// Whether a refresh token that was redeemed before is answered by a server error.
+    pub(super) spent_is_server_error: bool,
     /// Requests in the current minute, by client and user.
     pub(super) windows: HashMap<Consumer, (i64, u32)>,
     pub(super) faults: Faults,
@@ -34,11 +35,13 @@ pub(super) struct State {
     pub(super) journal: Journal,
     pub(super) random: Random,
     token_requests_now: u64,
+    /// Token requests under way, by whose tokens they are about.
+    under_way: HashMap<Consumer, u64>,
     advanced: SignedDuration,
 }
 
 /// A client and the user it acts for.
-type Consumer = (Arc<str>, Option<Arc<str>>);
+pub(super) type Consumer = (Arc<str>, Option<Arc<str>>);
 
 /// An authorization code and what became of it.
 pub(super) struct Code {
@@ -82,10 +85,15 @@ pub struct Stats {
     pub token_requests: u64,
     /// The most token requests that were ever under way at once.
     pub token_concurrency_max: u64,
+    /// The most token requests that were ever under way at once for one identity: client and user name of a login,
+    /// or the owner of the presented refresh token or code.
+    pub token_concurrency_max_by_identity: u64,
     /// Presentations of a refresh token that had been redeemed before.
     pub refresh_reuse: u64,
     /// How often a login became locked.
     pub lock_events: u64,
+    /// Attempts to log in, with whatever password, where the login was locked already.
+    pub logins_while_locked: u64,
     /// Calls placed.
     pub calls_placed: u64,
     /// Requests outside the identity endpoints.
@@ -134,14 +142,18 @@ impl State {
                 old_access: options.old_access,
                 format: options.token_format,
                 lifetimes: options.lifetimes,
+                openid: true,
             },
             quota: options.quota,
+            unsubscribed: BTreeSet::new(),
+            spent_is_server_error: false,
             windows: HashMap::new(),
             faults: Faults::default(),
             stats: Stats::default(),
             journal: Journal::new(options.journal, epoch),
             random: Random::new(options.seed ^ 0x5eed),
             token_requests_now: 0,
+            under_way: HashMap::new(),
             advanced: SignedDuration::ZERO,
         }
     }
@@ -150,9 +162,10 @@ impl State {
     pub(super) fn reset(&mut self, options: &SimulatorOptions) {
         options.clock.shift(-self.advanced);
         let fresh = Self::seeded(options, options.clock.now(), self.journal.epoch() + 1);
-        let token_requests_now = self.token_requests_now;
-        *self = fresh;
-        self.token_requests_now = token_requests_now;
+        let before = std::mem::replace(self, fresh);
+        // What is under way stays under way.
+        self.token_requests_now = before.token_requests_now;
+        self.under_way = before.under_way;
     }
 
     pub(super) fn token_request_arrives(&mut self) {
@@ -161,18 +174,43 @@ impl State {
         self.stats.token_concurrency_max = self.stats.token_concurrency_max.max(self.token_requests_now);
     }
 
-    pub(super) fn token_request_leaves(&mut self) {
+    /// A token request turned out to be about this identity.
+    pub(super) fn token_request_is_about(&mut self, identity: Consumer) {
+        let now = self.under_way.entry(identity).or_default();
+        *now += 1;
+        self.stats.token_concurrency_max_by_identity = self.stats.token_concurrency_max_by_identity.max(*now);
+    }
+
+    pub(super) fn token_request_leaves(&mut self, identity: Option<&Consumer>) {
         self.token_requests_now = self.token_requests_now.saturating_sub(1);
+        let Some(identity) = identity else { return };
+        if let Some(now) = self.under_way.get_mut(identity) {
+            *now -= 1;
+            if *now == 0 {
+                self.under_way.remove(identity);
+            }
+        }
+    }
+
+    /// The login of a user name, with or without the tenant.
+    pub(super) fn login(&self, user: &str) -> Option<&Login> {
+        let user = user.to_lowercase();
+        let logins = &self.world.logins;
+        logins.get(&user).or_else(|| logins.get(&format!("{user}{TENANT}")))
     }
 
     /// Tries a login: tenant, then lock, then password, as the service does.
     pub(super) fn attempt(&mut self, user: &str, password: &str, now: Timestamp) -> Attempt {
         let Some(login) = self.world.logins.get_mut(&user.to_lowercase()) else { return Attempt::Wrong };
         match login.lock {
-            Some(Lock::Administrator) => return Attempt::LockedByAdministrator,
+            Some(Lock::Administrator) => {
+                self.stats.logins_while_locked += 1;
+                return Attempt::LockedByAdministrator;
+            }
             // Every attempt starts the half hour again, the right password too.
-            Some(Lock::Failures(last)) if until(last, now) < LOCKED => {
+            Some(Lock::Failures(_)) if login.is_locked(now) => {
                 login.lock = Some(Lock::Failures(now));
+                self.stats.logins_while_locked += 1;
                 return Attempt::Locked;
             }
             Some(Lock::Failures(_)) => {
@@ -195,63 +233,16 @@ impl State {
         Attempt::Wrong
     }
 
-    /// Does what a fault of the lasting kind asks for.
-    pub(super) fn act(&mut self, action: &Action, clock: &Clock) -> Result<(), FaultError> {
-        match action {
-            Action::RevokeAllAccess => self.tokens.revoke_all_access(),
-            Action::RevokeAllRefresh => self.tokens.revoke_all_refresh(),
-            Action::ExpireIn { lifetime, existing } => {
-                self.policy.lifetimes.access = *lifetime;
-                if *existing {
-                    self.tokens.shorten(*lifetime, clock.now());
-                }
-            }
-            Action::Mode(mode) => self.policy.mode = *mode,
-            Action::OldAccess(old) => self.policy.old_access = *old,
-            Action::LockUser { user, keep_tokens } => {
-                let login = self.login_mut(user)?;
-                let name = login.name.clone();
-                if login.lock.replace(Lock::Administrator).is_none() {
-                    self.stats.lock_events += 1;
-                }
-                if !keep_tokens {
-                    self.tokens.revoke_user(&name);
-                }
-            }
-            Action::UnlockUser { user } => {
-                let login = self.login_mut(user)?;
-                login.lock = None;
-                login.failures = 0;
-            }
-            Action::ChangePassword { user, password } => {
-                let login = self.login_mut(user)?;
-                login.password = password.clone();
-                let name = login.name.clone();
-                self.tokens.revoke_user(&name);
-            }
-            Action::ClockAdvance(by) => {
-                clock.shift(*by);
-                self.advanced += *by;
-            }
-            Action::Quota(quota) => {
-                self.quota = *quota;
-                self.windows.clear();
-            }
-            Action::Unsubscribe { suite } => {
-                if !SUITES.contains(&suite.as_str()) {
-                    return Err(FaultError::NoSuchSuite(suite.clone()));
-                }
-                for app in self.world.apps.values_mut() {
-                    app.subscriptions.remove(suite.as_str());
-                }
-            }
-        }
-        Ok(())
+    /// How tokens are issued to a client now.
+    pub(super) fn policy_for(&self, client: &str) -> Policy {
+        let openid = self.world.apps.get(client).is_none_or(|app| app.openid);
+        Policy { openid, ..self.policy }
     }
 
-    fn login_mut(&mut self, user: &str) -> Result<&mut Login, FaultError> {
-        let login = self.world.logins.get_mut(&user.to_lowercase());
-        login.ok_or_else(|| FaultError::NoSuchUser(user.to_owned()))
+    /// Moves the clock, so that a reset can move it back.
+    pub(super) fn advance(&mut self, by: SignedDuration, clock: &Clock) {
+        clock.shift(by);
+        self.advanced += by;
     }
 }
 
@@ -262,6 +253,8 @@ pub(super) fn same(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::after;
 

@@ -30,7 +30,10 @@ enum State {
 pub(super) struct Row {
     access: Secret,
     refresh: Option<usize>,
+    /// The row that a refresh made of this one.
+    successor: Option<usize>,
     pub(super) owner: Owner,
+    pub(super) issued: Timestamp,
     expires: Timestamp,
     state: State,
     /// Whether the gateway takes it; not always what the identity server thinks of it.
@@ -58,6 +61,19 @@ pub(super) struct Policy {
     pub(super) old_access: OldAccess,
     pub(super) format: TokenFormat,
     pub(super) lifetimes: Lifetimes,
+    /// Whether the client is given the scope `openid`.
+    pub(super) openid: bool,
+}
+
+impl Policy {
+    /// What is granted of what is asked for.
+    fn granted(&self, mut owner: Owner) -> Owner {
+        if !self.openid && owner.scopes.split(' ').any(|scope| scope == "openid") {
+            let kept: Vec<&str> = owner.scopes.split(' ').filter(|scope| *scope != "openid").collect();
+            owner.scopes = if kept.is_empty() { "default".into() } else { kept.join(" ").into() };
+        }
+        owner
+    }
 }
 
 /// Why a refresh token is refused.
@@ -97,6 +113,7 @@ impl Tokens {
         policy: Policy,
         now: Timestamp,
     ) -> usize {
+        let owner = policy.granted(owner);
         let mut carried = None;
         if let Some(&latest) = self.latest.get(&owner) {
             let kept = self.rows[latest].refresh.filter(|&refresh| {
@@ -179,8 +196,9 @@ impl Tokens {
         if policy.old_access == OldAccess::Dead {
             self.rows[old].accepted = false;
         }
-        let row = self.mint(owner, policy, now);
+        let row = self.mint(policy.granted(owner), policy, now);
         self.rows[row].refresh = Some(self.mint_refresh(row, policy, now));
+        self.rows[old].successor = Some(row);
         Ok(row)
     }
 
@@ -195,9 +213,14 @@ impl Tokens {
     }
 
     /// Who an access token speaks for, if the gateway takes it.
-    pub(super) fn accept(&self, access: &str, now: Timestamp) -> Option<&Owner> {
+    pub(super) fn accept(&self, access: &str, now: Timestamp) -> Option<&Row> {
         let row = &self.rows[*self.by_access.get(access)?];
-        (row.accepted && row.expires > now).then_some(&row.owner)
+        (row.accepted && row.expires > now).then_some(row)
+    }
+
+    /// Whom a refresh token was issued to, whatever became of it since.
+    pub(super) fn owner_of_refresh(&self, value: &str) -> Option<&Owner> {
+        Some(&self.rows[self.refreshes[*self.by_refresh.get(value)?].row].owner)
     }
 
     /// A name for an access token that gives nothing away: `access-1` for the first one issued.
@@ -239,10 +262,28 @@ impl Tokens {
         }
     }
 
+    /// A row and whatever came of it by refreshes.
+    pub(super) fn revoke_line(&mut self, row: usize) {
+        let mut next = Some(row);
+        while let Some(row) = next {
+            self.revoke_row(row);
+            next = self.rows[row].successor;
+        }
+    }
+
     /// Everything of one user: what a changed password or a lock does.
     pub(super) fn revoke_user(&mut self, user: &str) {
         for row in 0..self.rows.len() {
             if self.rows[row].owner.user.as_deref() == Some(user) {
+                self.revoke_row(row);
+            }
+        }
+    }
+
+    /// Everything of one application: what a new secret does.
+    pub(super) fn revoke_client(&mut self, client: &str) {
+        for row in 0..self.rows.len() {
+            if &*self.rows[row].owner.client == client {
                 self.revoke_row(row);
             }
         }
@@ -285,7 +326,9 @@ impl Tokens {
         self.rows.push(Row {
             access: access.into(),
             refresh: None,
+            successor: None,
             owner,
+            issued: now,
             expires,
             state: State::Active,
             accepted: true,
@@ -308,144 +351,5 @@ impl Tokens {
 pub(super) struct OtherClient;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn policy(mode: Mode) -> Policy {
-        Policy {
-            mode,
-            old_access: OldAccess::Dead,
-            format: TokenFormat::Jwt,
-            lifetimes: Lifetimes::default(),
-        }
-    }
-
-    fn owner() -> Owner {
-        Owner { client: "c".into(), user: Some("u".into()), scopes: "openid".into() }
-    }
-
-    /// Access token, refresh token, and how long the first lives.
-    type Values = (String, String, u64);
-
-    fn values(tokens: &Tokens, row: usize, now: Timestamp) -> Values {
-        let pair = tokens.pair(row, now);
-        let refresh = pair.refresh.map(|secret| secret.expose().to_owned()).unwrap_or_default();
-        (pair.access.expose().to_owned(), refresh, pair.expires_in)
-    }
-
-    fn two_logins(mode: Mode, between: u64) -> (Tokens, Values, Values, Timestamp) {
-        let mut tokens = Tokens::default();
-        let first = tokens.issue(owner(), true, policy(mode), NOW);
-        let first = values(&tokens, first, NOW);
-        let later = after(NOW, Duration::from_secs(between));
-        let second = tokens.issue(owner(), true, policy(mode), later);
-        let second = values(&tokens, second, later);
-        (tokens, first, second, later)
-    }
-
-    #[test]
-    fn reuse_returns_the_living_pair_with_what_is_left() {
-        let (_, first, second, _) = two_logins(Mode::Reuse, 3834);
-        assert_eq!((&first.0, &first.1), (&second.0, &second.1));
-        assert_eq!((first.2, second.2), (86_400, 82_566));
-        let (_, first, second, _) = two_logins(Mode::Reuse, 86_398);
-        assert_eq!((&first.0, second.2), (&second.0, 2));
-    }
-
-    #[test]
-    fn reuse_mints_an_access_token_for_the_old_refresh_token_when_the_old_one_is_dying() {
-        for between in [86_399, 86_400, 90_000] {
-            let (tokens, first, second, now) = two_logins(Mode::Reuse, between);
-            assert_ne!(first.0, second.0);
-            assert_eq!(first.1, second.1);
-            assert_eq!(second.2, 86_400);
-            assert!(tokens.accept(&second.0, now).is_some());
-        }
-        let (_, first, second, _) = two_logins(Mode::Reuse, 604_800);
-        assert_ne!(first.1, second.1, "both had expired");
-    }
-
-    #[test]
-    fn renew_revoke_kills_the_old_access_token_and_keeps_the_refresh_token() {
-        let (mut tokens, first, second, now) = two_logins(Mode::RenewRevoke, 60);
-        assert_ne!(first.0, second.0);
-        assert_eq!(first.1, second.1);
-        assert!(tokens.accept(&first.0, now).is_none());
-        assert!(tokens.accept(&second.0, now).is_some());
-        assert!(tokens.redeem(&second.1, "c", None, policy(Mode::RenewRevoke), now).is_ok());
-    }
-
-    #[test]
-    fn renew_keep_makes_a_pair_beside_the_old_one() {
-        let (mut tokens, first, second, now) = two_logins(Mode::RenewKeep, 60);
-        assert_ne!((&first.0, &first.1), (&second.0, &second.1));
-        assert!(tokens.accept(&first.0, now).is_some());
-        let policy = policy(Mode::RenewKeep);
-        assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(Refused::NotLatest));
-        assert!(tokens.redeem(&second.1, "c", None, policy, now).is_ok());
-    }
-
-    #[test]
-    fn a_refresh_token_works_once() {
-        for mode in [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep] {
-            let mut tokens = Tokens::default();
-            let row = tokens.issue(owner(), true, policy(mode), NOW);
-            let old = values(&tokens, row, NOW);
-            let row = tokens.redeem(&old.1, "c", None, policy(mode), NOW).unwrap();
-            let new = values(&tokens, row, NOW);
-            assert!(old.0 != new.0 && old.1 != new.1);
-            assert!(tokens.accept(&old.0, NOW).is_none());
-            assert!(tokens.accept(&new.0, NOW).is_some());
-            assert_eq!(tokens.redeem(&old.1, "c", None, policy(mode), NOW), Err(Refused::Spent));
-            assert!(tokens.redeem(&new.1, "c", None, policy(mode), NOW).is_ok());
-        }
-    }
-
-    #[test]
-    fn an_old_access_token_may_live_on() {
-        let alive = Policy { old_access: OldAccess::Alive, ..policy(Mode::Reuse) };
-        let mut tokens = Tokens::default();
-        let row = tokens.issue(owner(), true, alive, NOW);
-        let old = values(&tokens, row, NOW);
-        tokens.redeem(&old.1, "c", None, alive, NOW).unwrap();
-        assert!(tokens.accept(&old.0, NOW).is_some());
-        assert!(tokens.accept(&old.0, after(NOW, Duration::from_secs(86_400))).is_none());
-    }
-
-    #[test]
-    fn refusals_tell_why() {
-        let (mut tokens, first, _, now) = two_logins(Mode::Reuse, 0);
-        let policy = policy(Mode::Reuse);
-        assert_eq!(tokens.redeem("nonsense", "c", None, policy, now), Err(Refused::Unknown));
-        assert_eq!(tokens.redeem(&first.1, "other", None, policy, now), Err(Refused::Unknown));
-        assert_eq!(tokens.redeem(&first.1, "c", Some("openid x"), policy, now), Err(Refused::Scope));
-        let week = after(now, Duration::from_secs(604_800));
-        assert_eq!(tokens.redeem(&first.1, "c", None, policy, week), Err(Refused::Expired));
-        tokens.revoke_all_refresh();
-        assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(Refused::Revoked));
-    }
-
-    #[test]
-    fn a_revoked_access_token_is_not_reused_but_its_refresh_token_works() {
-        let (mut tokens, first, _, now) = two_logins(Mode::Reuse, 0);
-        tokens.revoke_all_access();
-        assert!(tokens.accept(&first.0, now).is_none());
-        let row = tokens.issue(owner(), true, policy(Mode::Reuse), now);
-        let second = values(&tokens, row, now);
-        assert_ne!(first.0, second.0);
-        assert_eq!(first.1, second.1);
-        assert!(tokens.redeem(&first.1, "c", None, policy(Mode::Reuse), now).is_ok());
-    }
-
-    #[test]
-    fn tokens_look_the_part() {
-        let (tokens, first, ..) = two_logins(Mode::Reuse, 0);
-        assert_eq!(first.0.split('.').count(), 3);
-        assert!((900..1200).contains(&first.0.len()), "{}", first.0.len());
-        assert!(uuid::Uuid::parse_str(&first.1).is_ok());
-        assert_eq!(tokens.name_of(&first.0), "access-1");
-        assert!(tokens.name_of("what").starts_with("unknown-"));
-    }
-}
+#[path = "tokens_tests.rs"]
+mod tests;

@@ -1,13 +1,16 @@
 //! The world behind the API: applications, logins, and accounts with their people, extensions, devices and calls.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::random::Random;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, until};
 use crate::secret::Secret;
 
 /// The tenant every user name ends with.
 pub(super) const TENANT: &str = "@vbc.prod";
+/// How long a lock lasts from the last attempt.
+const LOCKED: Duration = Duration::from_secs(30 * 60);
 /// The suites an application can be subscribed to.
 pub(super) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "call_recording", "vis"];
 
@@ -15,27 +18,80 @@ pub(super) struct World {
     pub(super) apps: HashMap<String, App>,
     /// By whole user name, in lower case.
     pub(super) logins: HashMap<String, Login>,
+    /// What an account grows from when it is first asked for.
+    pub(super) plans: BTreeMap<u64, Plan>,
     pub(super) accounts: BTreeMap<u64, Account>,
+    pub(super) seed: u64,
+    /// Where the world's past ends.
+    pub(super) midnight: Timestamp,
+}
+
+/// An account that nobody has asked for yet. Most simulators never answer an API request for most of theirs.
+pub(super) struct Plan {
+    pub(super) name: &'static str,
+    pub(super) people: usize,
+    /// Its place among the accounts: each has a random sequence of its own.
+    pub(super) position: u64,
+    /// Logins of the account, without the tenant; its first people bear these names.
+    pub(super) logins: Vec<String>,
 }
 
 pub(super) struct App {
     pub(super) secret: Secret,
-    pub(super) grants: Vec<&'static str>,
+    pub(super) grants: &'static [&'static str],
     pub(super) callback: String,
-    pub(super) subscriptions: BTreeSet<&'static str>,
+    pub(super) subscriptions: &'static [&'static str],
+    /// Whether it is given the scope `openid`.
+    pub(super) openid: bool,
 }
 
 /// Which backends know the user; without the role they answer with an error of their own.
 #[derive(Clone, Copy)]
 pub(super) struct Roles {
-    pub(super) provisioning: bool,
+    provisioning: bool,
+    telephony: bool,
+    reports: bool,
+    call_recording: bool,
+    vis: bool,
+}
+
+impl Roles {
+    pub(super) const ALL: Self =
+        Self { provisioning: true, telephony: true, reports: true, call_recording: true, vis: true };
+
+    /// Every role but the one for `suite`.
+    pub(super) fn without(suite: &str) -> Self {
+        let mut roles = Self::ALL;
+        roles.set(suite, false);
+        roles
+    }
+
+    pub(super) fn allow(mut self, suite: &str) -> bool {
+        self.flag(suite).is_some_and(|flag| *flag)
+    }
+
+    pub(super) fn set(&mut self, suite: &str, allowed: bool) {
+        if let Some(flag) = self.flag(suite) {
+            *flag = allowed;
+        }
+    }
+
+    fn flag(&mut self, suite: &str) -> Option<&mut bool> {
+        match suite {
+            "provisioning" => Some(&mut self.provisioning),
+            "telephony" => Some(&mut self.telephony),
+            "reports" => Some(&mut self.reports),
+            "call_recording" => Some(&mut self.call_recording),
+            "vis" => Some(&mut self.vis),
+            _ => None,
+        }
+    }
 }
 
 pub(super) struct Login {
     pub(super) name: String,
     pub(super) password: Secret,
     pub(super) account: u64,
-    pub(super) user_id: u64,
     pub(super) roles: Roles,
     /// Logs in elsewhere: a password never works.
     pub(super) sso: bool,
@@ -58,11 +114,15 @@ pub(super) struct Account {
     pub(super) address: Address,
     pub(super) locations: Vec<Location>,
     pub(super) users: Vec<User>,
+    /// Positions of the users who can log in, by login without the tenant.
+    pub(super) people: HashMap<String, usize>,
     pub(super) extensions: Vec<Extension>,
     pub(super) devices: Vec<Device>,
     /// In the order they began; never removed, so that positions hold.
     pub(super) calls: Vec<Call>,
     pub(super) call_positions: HashMap<String, usize>,
+    /// In the order they began.
+    pub(super) recordings: Vec<Recording>,
 }
 
 #[derive(Clone)]
@@ -132,7 +192,64 @@ pub(super) struct Leg {
     pub(super) status: &'static str,
 }
 
+pub(super) struct Recording {
+    pub(super) id: u64,
+    /// The position of the user who recorded; `None` is a rule of the company.
+    pub(super) on_demand: Option<usize>,
+    pub(super) call_id: String,
+    pub(super) direction: &'static str,
+    pub(super) caller_id: String,
+    pub(super) cnam: String,
+    pub(super) dnis: String,
+    pub(super) extension: String,
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) bytes: u64,
+}
+
+impl World {
+    /// An account, grown if this is the first time.
+    pub(super) fn account(&mut self, id: u64) -> Option<&mut Account> {
+        if !self.accounts.contains_key(&id) {
+            let account = Account::grown(id, self.plans.get(&id)?, self.seed, self.midnight);
+            self.accounts.insert(id, account);
+        }
+        self.accounts.get_mut(&id)
+    }
+
+    /// The account of a login and the login's place among its users.
+    pub(super) fn person(&mut self, login: &str) -> Option<(&mut Account, usize)> {
+        let login = self.logins.get(&login.to_lowercase())?;
+        let local = login.local().to_owned();
+        let account = self.account(login.account)?;
+        let position = *account.people.get(&local)?;
+        Some((account, position))
+    }
+}
+
+impl Login {
+    /// Whether every password is refused.
+    pub(super) fn is_locked(&self, now: Timestamp) -> bool {
+        match self.lock {
+            Some(Lock::Administrator) => true,
+            Some(Lock::Failures(last)) => until(last, now) < LOCKED,
+            None => false,
+        }
+    }
+
+    /// The name without the tenant.
+    pub(super) fn local(&self) -> &str {
+        self.name.strip_suffix(TENANT).unwrap_or(&self.name)
+    }
+}
+
 impl Account {
+    /// Where the user of an id is.
+    pub(super) fn position(&self, id: &str) -> Option<usize> {
+        let id: u64 = id.parse().ok()?;
+        self.users.iter().position(|user| user.id == id)
+    }
+
     pub(super) fn place(&mut self, call: Call) {
         self.call_positions.insert(call.id.clone(), self.calls.len());
         self.calls.push(call);

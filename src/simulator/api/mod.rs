@@ -1,18 +1,25 @@
 //! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
 
+mod hal;
 mod provisioning;
+mod recording;
+mod reports;
 mod telephony;
+mod vis;
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, empty};
 use super::state::State;
 use super::tokens::Owner;
 use super::world::{Account, Login};
 use crate::clock::Timestamp;
 
-const SUITES: &[&Suite] = &[&provisioning::SUITE, &telephony::SUITE];
+pub(super) use reports::problem_with_token as token_too_old;
+
+const SUITES: &[&Suite] =
+    &[&provisioning::SUITE, &telephony::SUITE, &reports::SUITE, &recording::SUITE, &vis::SUITE];
 
 /// One API of the service.
 pub(super) struct Suite {
@@ -21,10 +28,18 @@ pub(super) struct Suite {
     /// The version segment that may follow.
     version: &'static str,
     routes: &'static [Route],
-    /// Whether the backend knows the user behind a token.
-    pub(super) admits: fn(&State, &Owner) -> bool,
-    /// Its 401 when it does not.
-    pub(super) refuse: fn() -> Answer,
+    /// The backend's answer to a token whose user it does not know; `None` where it does.
+    pub(super) refusal: fn(&State, &Owner) -> Option<Answer>,
+    /// That answer.
+    refuse: fn() -> Answer,
+}
+
+impl Suite {
+    /// The suite's own 401. Call Recording refuses users by a 403, and tokens without words.
+    pub(super) fn unauthorized(&self) -> Answer {
+        let answer = (self.refuse)();
+        if answer.status() == 401 { answer } else { empty(401) }
+    }
 }
 
 /// One operation.
@@ -85,6 +100,12 @@ fn login_of<'a>(state: &'a State, owner: &Owner) -> Option<&'a Login> {
     state.world.logins.get(&owner.user.as_deref()?.to_lowercase())
 }
 
+/// A suite's words for a user without the role; `None` for one who has it.
+fn without_role(state: &State, owner: &Owner, suite: &Suite) -> Option<Answer> {
+    let known = login_of(state, owner).is_some_and(|login| login.roles.allow(suite.context));
+    (!known).then(suite.refuse)
+}
+
 pub(super) fn account_of(state: &State, owner: &Owner) -> u64 {
     login_of(state, owner).map_or(0, |login| login.account)
 }
@@ -102,7 +123,17 @@ impl Call<'_> {
         if named != "self" && named != self.account.to_string() {
             return None;
         }
-        self.state.world.accounts.get_mut(&self.account)
+        self.state.world.account(self.account)
+    }
+
+    /// The account of the token's user, and where the user is among its users.
+    fn person(&mut self) -> Option<(&mut Account, usize)> {
+        self.state.world.person(self.owner.user.as_deref()?)
+    }
+
+    /// Where the token's user is among the users of the account.
+    fn own_position(&mut self) -> Option<usize> {
+        self.person().map(|(_, position)| position)
     }
 
     /// A query parameter, decoded.

@@ -1,8 +1,9 @@
 //! Provisioning: accounts, locations, extensions and users; read only, HAL.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Call, Page, Route, Suite, login_of};
+use super::hal::{Names, is, list, not_found, one, paging, shown, validation};
+use super::{Call, Page, Route, Suite, without_role};
 use crate::simulator::answer::{Answer, json as json_answer};
 use crate::simulator::world::{Account, Address, Extension, Location, User};
 
@@ -18,24 +19,23 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "api/accounts/{}/users", run: users },
         Route { method: "GET", pattern: "api/accounts/{}/users/{}", run: user },
     ],
-    admits: |state, owner| login_of(state, owner).is_some_and(|login| login.roles.provisioning),
+    refusal: |state, owner| without_role(state, owner, &SUITE),
     refuse: || json_answer(401, &json!({ "msg": "missing user data", "status": 401 })),
 };
 
-/// As many as anyone has asked for.
-const LARGEST_PAGE: usize = 10_000;
+const NAMES: Names = Names { embedded: "data", pages: "total_pages" };
 
 fn account(mut call: Call<'_>) -> Answer {
     let Some(account) = call.own_account() else { return not_found("Account not found") };
     let data = json!({
         "id": account.id, "name": account.name, "status": "ACTIVE", "address": address(&account.address, false),
     });
-    one(&call, "data", data)
+    one(&call, data)
 }
 
 fn locations(mut call: Call<'_>) -> Answer {
     let listed = call.own_account().map(|account| account.locations.iter().map(show_location).collect());
-    list(&call, listed)
+    list(&call, &NAMES, listed)
 }
 
 fn location(mut call: Call<'_>) -> Answer {
@@ -43,7 +43,7 @@ fn location(mut call: Call<'_>) -> Answer {
     let found = call.own_account().and_then(|account| {
         account.locations.iter().find(|location| location.id.to_string() == id).map(show_location)
     });
-    found.map_or_else(|| not_found("Location not found"), |data| one(&call, "data", data))
+    found.map_or_else(|| not_found("Location not found"), |data| one(&call, data))
 }
 
 fn extensions(mut call: Call<'_>) -> Answer {
@@ -62,7 +62,7 @@ fn extensions(mut call: Call<'_>) -> Answer {
         };
         account.extensions.iter().filter(fits).map(|extension| show_extension(account, extension)).collect()
     });
-    list(&call, listed)
+    list(&call, &NAMES, listed)
 }
 
 fn extension(mut call: Call<'_>) -> Answer {
@@ -78,119 +78,34 @@ fn extension(mut call: Call<'_>) -> Answer {
 }
 
 fn users(mut call: Call<'_>) -> Answer {
+    let (number, size) = match paging(&call, 1) {
+        Ok(paging) => paging,
+        Err(wrong) => return validation(wrong),
+    };
     let [first, last, login, email] =
         ["first_name", "last_name", "login_name", "email"].map(|name| call.query(name));
-    let listed = call.own_account().map(|account| {
-        let fits = |(_, user): &(usize, &User)| {
-            is(first.as_deref(), Some(&user.first_name))
-                && is(last.as_deref(), Some(&user.last_name))
-                && is(login.as_deref(), Some(&user.login_name))
-                && is(email.as_deref(), Some(&user.email))
-        };
-        let users = account.users.iter().enumerate().filter(fits);
-        users.map(|(position, user)| show_user(account, position, user)).collect()
-    });
-    list(&call, listed)
+    let Some(account) = call.own_account() else { return not_found("Account not found") };
+    let fits = |(_, user): &(usize, &User)| {
+        is(first.as_deref(), Some(&user.first_name))
+            && is(last.as_deref(), Some(&user.last_name))
+            && is(login.as_deref(), Some(&user.login_name))
+            && is(email.as_deref(), Some(&user.email))
+    };
+    let found: Vec<(usize, &User)> = account.users.iter().enumerate().filter(fits).collect();
+    let page = Page::new(number, size, found.len());
+    let content: Vec<Value> =
+        page.of(&found).iter().map(|(position, user)| show_user(account, *position, user)).collect();
+    shown(&call, &NAMES, &page, &content)
 }
 
 fn user(mut call: Call<'_>) -> Answer {
-    let own = login_of(call.state, call.owner).map(|login| login.user_id.to_string());
-    let id = Some(call.parameter(1)).filter(|id| id != "self").or(own).unwrap_or_default();
+    let id = call.parameter(1);
+    let own = call.own_position();
     let found = call.own_account().and_then(|account| {
-        let (position, user) =
-            account.users.iter().enumerate().find(|(_, user)| user.id.to_string() == id)?;
-        Some(show_user(account, position, user))
+        let position = if id == "self" { own? } else { account.position(&id)? };
+        Some(show_user(account, position, account.users.get(position)?))
     });
-    found.map_or_else(|| not_found("User not found"), |data| one(&call, "data", data))
-}
-
-/// Whether a filter, if given, is met; case does not matter.
-fn is(wanted: Option<&str>, value: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
-}
-
-fn list(call: &Call<'_>, listed: Option<Vec<Value>>) -> Answer {
-    let (number, size) =
-        match (whole(call, "page", 1, usize::MAX), whole(call, "page_size", 10, LARGEST_PAGE)) {
-            (Ok(number), Ok(size)) => (number, size),
-            (number, size) => {
-                return validation(number.err().into_iter().chain(size.err()).collect());
-            }
-        };
-    let Some(listed) = listed else { return not_found("Account not found") };
-    let page = Page::new(number, size, listed.len());
-    let data = page.of(&listed).to_vec();
-    hal(call, &page, "data", Value::Array(data))
-}
-
-/// A whole number of the query that is at least 1, or why it is none.
-fn whole(
-    call: &Call<'_>,
-    name: &'static str,
-    default: usize,
-    most: usize,
-) -> Result<usize, (&'static str, String)> {
-    let Some(value) = call.query(name) else { return Ok(default) };
-    match value.parse() {
-        Ok(number) if (1..=most).contains(&number) => Ok(number),
-        Ok(number) if number > most => Err((name, format!("must be less than or equal to {most}"))),
-        Ok(_) => Err((name, "must be greater than or equal to 1".into())),
-        Err(_) => Err((name, "must be a number".into())),
-    }
-}
-
-fn validation(wrong: Vec<(&'static str, String)>) -> Answer {
-    let wrong: Vec<Value> =
-        wrong.into_iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
-    let instance = uuid::Uuid::new_v4().to_string();
-    let title = "Your request parameters didn't validate.";
-    json_answer(
-        400,
-        &json!({ "status": 400, "title": title, "instance": instance, "invalid_parameters": wrong }),
-    )
-}
-
-fn one(call: &Call<'_>, name: &str, data: Value) -> Answer {
-    let mut links = Map::new();
-    links.insert("self".into(), json!({ "href": format!("{}{}", call.base, call.path) }));
-    json_answer(
-        200,
-        &json!({
-            "page_size": 1, "page": 1, "total_pages": 1, "total_items": 1,
-            "_links": links, "_embedded": { name: data },
-        }),
-    )
-}
-
-fn hal(call: &Call<'_>, page: &Page, name: &str, data: Value) -> Answer {
-    let filters = call.query_without(&["page", "page_size"]);
-    let href = |number: usize| {
-        let separator = if filters.is_empty() { "" } else { "&" };
-        let path = format!("{}{}", call.base, call.path);
-        json!({ "href": format!("{path}?{filters}{separator}page={number}&page_size={}", page.size) })
-    };
-    let last = page.pages.max(1);
-    let mut links = Map::new();
-    links.insert("first".into(), href(1));
-    links.insert("self".into(), href(page.number));
-    links.insert("last".into(), href(last));
-    if page.number > 1 {
-        links.insert("prev".into(), href((page.number - 1).min(last)));
-    }
-    if page.number < last {
-        links.insert("next".into(), href(page.number + 1));
-    }
-    json_answer(
-        200,
-        &json!({
-            "page_size": page.size, "page": page.number, "total_pages": page.pages, "total_items": page.total,
-            "_links": links, "_embedded": { name: data },
-        }),
-    )
-}
-
-fn not_found(what: &str) -> Answer {
-    json_answer(404, &json!({ "msg": what, "status": 404 }))
+    found.map_or_else(|| not_found("User not found"), |data| one(&call, data))
 }
 
 fn address(address: &Address, time_zone: bool) -> Value {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Call as Request, Page, Route, Suite, login_of, read_json};
+use super::{Call as Request, Page, Route, Suite, read_json, without_role};
 use crate::clock::Timestamp;
 use crate::simulator::answer::{Answer, empty, json as json_answer, text};
 use crate::simulator::world::{Account, Call, Device, Leg};
@@ -23,7 +23,7 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "registration/accounts/{}/devices", run: devices },
         Route { method: "GET", pattern: "registration/accounts/{}/devices/{}", run: device },
     ],
-    admits: |state, owner| login_of(state, owner).is_some(),
+    refusal: |state, owner| without_role(state, owner, &SUITE),
     refuse: not_permitted,
 };
 
@@ -77,7 +77,7 @@ fn place(mut request: Request<'_>) -> Answer {
     let state = request.state;
     let call = Call::started(&mut state.random, "outbound", from.clone(), to, from, now);
     let call_id = call.id.clone();
-    if let Some(account) = state.world.accounts.get_mut(&id) {
+    if let Some(account) = state.world.account(id) {
         account.place(call);
         state.stats.calls_placed += 1;
     }

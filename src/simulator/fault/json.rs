@@ -5,29 +5,106 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
-use super::{Action, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
+use super::edit::MEMBERS;
+use super::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 
-/// Every fault and its parameters; those that befall requests take the matchers too.
-pub(in crate::simulator) const KNOWN: &[(&str, &[&str])] = &[
-    ("revoke_all_access", &[]),
-    ("revoke_all_refresh", &[]),
-    ("expire_in", &["seconds", "existing"]),
-    ("mode", &["mode"]),
-    ("old_access", &["state"]),
-    ("lock_user", &["user", "keep_tokens"]),
-    ("unlock_user", &["user"]),
-    ("change_password", &["user", "password"]),
-    ("clock_advance", &["seconds"]),
-    ("quota", &["per_minute"]),
-    ("unsubscribe", &["suite"]),
-    ("status", &["status", "retry_after", "seconds", "body", "content_type", MATCHERS]),
-    ("delay", &["millis", "seconds", MATCHERS]),
-    ("hang", &[MATCHERS]),
-    ("reset_before_headers", &[MATCHERS]),
-    ("lose_response_after_commit", &[MATCHERS]),
-    ("backend_401", &[MATCHERS]),
-];
+/// A fault by its name.
+pub(in crate::simulator) struct Known {
+    pub(in crate::simulator) name: &'static str,
+    /// Its parameters; those that befall requests take the matchers too.
+    pub(in crate::simulator) takes: &'static [&'static str],
+    read: fn(&Given<'_>) -> Result<Fault, FaultError>,
+}
+
 const MATCHERS: &str = "path, method, grant, count, probability, seed";
+
+/// Every fault.
+pub(in crate::simulator) const KNOWN: &[Known] = &[
+    known("revoke_all_access", &[], |_| Ok(Action::RevokeAllAccess.into())),
+    known("revoke_all_refresh", &[], |_| Ok(Action::RevokeAllRefresh.into())),
+    known("expire_in", &["seconds", "existing"], |given| {
+        let lifetime = Duration::from_secs(given.number("seconds")?);
+        Ok(Action::ExpireIn { lifetime, existing: given.flag("existing", false)? }.into())
+    }),
+    known("mode", &["mode"], |given| Ok(Action::Mode(given.word("mode")?).into())),
+    known("old_access", &["state"], |given| Ok(Action::OldAccess(given.word("state")?).into())),
+    known("spent_refresh", &["status"], |given| {
+        let server_error = given.optional("status", "400 or 500", |value| match value.as_u64()? {
+            400 => Some(false),
+            500 => Some(true),
+            _ => None,
+        })?;
+        Ok(Action::SpentRefresh { server_error: server_error.unwrap_or(false) }.into())
+    }),
+    known("lock_user", &["user", "keep_tokens"], |given| {
+        let keep_tokens = given.flag("keep_tokens", false)?;
+        Ok(Action::LockUser { user: given.text("user")?, keep_tokens }.into())
+    }),
+    known("unlock_user", &["user"], |given| Ok(Action::UnlockUser { user: given.text("user")? }.into())),
+    known("change_password", &["user", "password"], |given| {
+        let password = given.text("password")?.into();
+        Ok(Action::ChangePassword { user: given.text("user")?, password }.into())
+    }),
+    known("regenerate_secret", &["client_id", "secret"], |given| {
+        let secret = given.text("secret")?.into();
+        Ok(Action::RegenerateSecret { client_id: given.text("client_id")?, secret }.into())
+    }),
+    known("refuse_scope", &["client_id", "allowed"], |given| {
+        let client_id = given.optional_text("client_id")?;
+        Ok(Action::Openid { client_id, allowed: given.flag("allowed", false)? }.into())
+    }),
+    known("roles", &["user", "suite", "allowed"], |given| {
+        let (user, suite) = (given.text("user")?, given.text("suite")?);
+        Ok(Action::Role { user, suite, allowed: given.flag("allowed", false)? }.into())
+    }),
+    known("clock_advance", &["seconds"], |given| Ok(Action::ClockAdvance(given.signed_seconds()?).into())),
+    known("quota", &["per_minute"], |given| Ok(Action::Quota(given.quota()?).into())),
+    known("unsubscribe", &["suite"], |given| Ok(Action::Unsubscribe { suite: given.text("suite")? }.into())),
+    known("resubscribe", &["suite"], |given| Ok(Action::Resubscribe { suite: given.text("suite")? }.into())),
+    known("status", &["status", "retry_after", "seconds", "body", "content_type", MATCHERS], |given| {
+        given.befalling(Effect::Status(given.status()?))
+    }),
+    known("throttle_200", &[MATCHERS], |given| given.befalling(Effect::Throttle200)),
+    known("redirect", &["location", MATCHERS], |given| {
+        given.befalling(Effect::Redirect(given.text("location")?))
+    }),
+    known("delay", &["millis", "seconds", MATCHERS], |given| {
+        given.befalling(Effect::Delay(given.duration()?))
+    }),
+    known("hang", &[MATCHERS], |given| given.befalling(Effect::Hang)),
+    known("reset_before_headers", &[MATCHERS], |given| given.befalling_once(Effect::ResetBeforeHeaders)),
+    known("lose_response_after_commit", &[MATCHERS], |given| given.befalling_once(Effect::LoseResponse)),
+    known("missing", &["field", MATCHERS], |given| given.befalling(Edit::Missing(given.field()?))),
+    known("expires_in_as", &["value", MATCHERS], |given| {
+        let value = given.object.get("value").ok_or_else(|| given.bad("value", "any JSON value"))?;
+        given.befalling(Edit::ExpiresInAs(value.clone()))
+    }),
+    known("token_type", &["value", MATCHERS], |given| given.befalling(Edit::TokenType(given.text("value")?))),
+    known("html_body", &[MATCHERS], |given| given.befalling(Edit::HtmlBody)),
+    known("truncated_json", &[MATCHERS], |given| given.befalling(Edit::TruncatedJson)),
+    known("empty_body", &[MATCHERS], |given| given.befalling(Edit::EmptyBody)),
+    known("wrong_content_type", &["content_type", MATCHERS], |given| {
+        let content_type = given.optional_text("content_type")?;
+        given.befalling(Edit::WrongContentType(content_type.unwrap_or_else(|| "text/html".into())))
+    }),
+    known("backend_401", &[MATCHERS], |given| given.befalling(Effect::Backend401)),
+    known("token_age_limit", &["seconds", MATCHERS], |given| {
+        let limit = Duration::from_secs(given.number("seconds")?);
+        given.text("path").and_then(|_| given.befalling(Effect::TokenAgeLimit(limit)))
+    }),
+    known("reports_token_age_limit", &["seconds"], |given| {
+        let limit = Duration::from_secs(given.number("seconds")?);
+        Ok(Fault::token_age_limit("/t/vbc.prod/reports", limit))
+    }),
+];
+
+const fn known(
+    name: &'static str,
+    takes: &'static [&'static str],
+    read: fn(&Given<'_>) -> Result<Fault, FaultError>,
+) -> Known {
+    Known { name, takes, read }
+}
 
 impl Fault {
     /// Reads `{"fault": NAME, PARAMETER: …}`.
@@ -37,44 +114,15 @@ impl Fault {
     pub fn from_json(value: &Value) -> Result<Self, FaultError> {
         let object = value.as_object().ok_or(FaultError::NotAFault)?;
         let name = object.get("fault").and_then(Value::as_str).ok_or(FaultError::NotAFault)?;
-        let takes = KNOWN.iter().find(|(known, _)| *known == name);
-        let (_, takes) = takes.ok_or_else(|| FaultError::Unknown(name.to_owned()))?;
-        let takes = takes.join(", ");
+        let known = KNOWN.iter().find(|known| known.name == name);
+        let known = known.ok_or_else(|| FaultError::Unknown(name.to_owned()))?;
+        let takes = known.takes.join(", ");
         let stray = object.keys().find(|key| *key != "fault" && !takes.split(", ").any(|take| take == *key));
         if let Some(parameter) = stray {
             let (fault, parameter) = (name.to_owned(), parameter.clone());
             return Err(FaultError::UnknownParameter { fault, parameter, takes });
         }
-        let given = Given { fault: name, object };
-        Ok(match name {
-            "revoke_all_access" => Action::RevokeAllAccess.into(),
-            "revoke_all_refresh" => Action::RevokeAllRefresh.into(),
-            "expire_in" => Action::ExpireIn {
-                lifetime: Duration::from_secs(given.number("seconds")?),
-                existing: given.flag("existing")?,
-            }
-            .into(),
-            "mode" => Action::Mode(given.word("mode")?).into(),
-            "old_access" => Action::OldAccess(given.word("state")?).into(),
-            "lock_user" => {
-                Action::LockUser { user: given.text("user")?, keep_tokens: given.flag("keep_tokens")? }.into()
-            }
-            "unlock_user" => Action::UnlockUser { user: given.text("user")? }.into(),
-            "change_password" => {
-                Action::ChangePassword { user: given.text("user")?, password: given.text("password")?.into() }
-                    .into()
-            }
-            "clock_advance" => Action::ClockAdvance(given.signed_seconds()?).into(),
-            "quota" => Action::Quota(given.quota()?).into(),
-            "unsubscribe" => Action::Unsubscribe { suite: given.text("suite")? }.into(),
-            "status" => Self::Requests(Effect::Status(given.status()?), given.matcher(None)?),
-            "delay" => Self::Requests(Effect::Delay(given.duration()?), given.matcher(None)?),
-            "hang" => Self::Requests(Effect::Hang, given.matcher(None)?),
-            "reset_before_headers" => Self::Requests(Effect::ResetBeforeHeaders, given.matcher(Some(1))?),
-            "lose_response_after_commit" => Self::Requests(Effect::LoseResponse, given.matcher(Some(1))?),
-            "backend_401" => Self::Requests(Effect::Backend401, given.matcher(None)?),
-            _ => return Err(FaultError::Unknown(name.to_owned())),
-        })
+        (known.read)(&Given { fault: name, object })
     }
 }
 
@@ -115,8 +163,15 @@ impl Given<'_> {
         number.ok_or_else(|| self.bad(name, "a whole number"))
     }
 
-    fn flag(&self, name: &str) -> Result<bool, FaultError> {
-        Ok(self.optional(name, "true or false", Value::as_bool)?.unwrap_or_default())
+    fn flag(&self, name: &str, default: bool) -> Result<bool, FaultError> {
+        Ok(self.optional(name, "true or false", Value::as_bool)?.unwrap_or(default))
+    }
+
+    fn field(&self) -> Result<String, FaultError> {
+        let known =
+            |value: &Value| MEMBERS.contains(&value.as_str()?).then(|| value.as_str().map(str::to_owned))?;
+        let expected = format!("one of: {}", MEMBERS.join(", "));
+        self.optional("field", &expected, known)?.ok_or_else(|| self.bad("field", expected))
     }
 
     fn word<T: std::str::FromStr<Err: ToString>>(&self, name: &str) -> Result<T, FaultError> {
@@ -168,6 +223,14 @@ impl Given<'_> {
         })
     }
 
+    fn befalling(&self, effect: impl Into<Effect>) -> Result<Fault, FaultError> {
+        Ok(Fault::Requests(effect.into(), self.matcher(None)?))
+    }
+
+    fn befalling_once(&self, effect: Effect) -> Result<Fault, FaultError> {
+        Ok(Fault::Requests(effect, self.matcher(Some(1))?))
+    }
+
     fn matcher(&self, count: Option<u64>) -> Result<Match, FaultError> {
         let chance = |value: &Value| value.as_f64().filter(|p| (0.0..=1.0).contains(p));
         Ok(Match {
@@ -191,9 +254,10 @@ mod tests {
     fn every_known_fault_can_be_read() {
         let all = json!({
             "seconds": 1, "mode": "reuse", "state": "dead", "user": "u", "password": "p", "per_minute": 1,
-            "suite": "reports", "status": 503, "count": 2, "path": "/token",
+            "suite": "reports", "status": 500, "count": 2, "path": "/token", "client_id": "c", "secret": "s",
+            "location": "http://elsewhere", "field": "expires_in", "value": "v", "allowed": true,
         });
-        for (name, takes) in KNOWN {
+        for Known { name, takes, .. } in KNOWN {
             let takes = takes.join(", ");
             let mut object = serde_json::Map::from_iter([("fault".to_owned(), json!(name))]);
             for take in takes.split(", ") {
@@ -225,6 +289,20 @@ mod tests {
                 "`status` of `status`: expected a status from 200 to 599",
             ),
             (
+                json!({ "fault": "missing", "field": "x" }),
+                "`field` of `missing`: expected one of: expires_in, refresh_token, access_token, token_type, \
+                 scope, id_token",
+            ),
+            (
+                json!({ "fault": "spent_refresh", "status": 503 }),
+                "`status` of `spent_refresh`: expected 400 or 500",
+            ),
+            (json!({ "fault": "expires_in_as" }), "`value` of `expires_in_as`: expected any JSON value"),
+            (
+                json!({ "fault": "token_age_limit", "seconds": 1 }),
+                "`path` of `token_age_limit`: expected a string",
+            ),
+            (
                 json!({ "fault": "hang", "probability": 2 }),
                 "`probability` of `hang`: expected a number from 0 to 1",
             ),
@@ -234,8 +312,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_shows_no_password() {
-        let given = json!({ "fault": "change_password", "user": "u", "password": "hunter2" });
-        assert!(!format!("{:?}", Fault::from_json(&given).unwrap()).contains("hunter2"));
+    fn what_is_read_shows_no_secret() {
+        for given in [
+            json!({ "fault": "change_password", "user": "u", "password": "hunter2" }),
+            json!({ "fault": "regenerate_secret", "client_id": "c", "secret": "hunter2" }),
+        ] {
+            assert!(!format!("{:?}", Fault::from_json(&given).unwrap()).contains("hunter2"));
+        }
     }
 }

@@ -1,20 +1,21 @@
 //! What can be made to go wrong.
 //!
 //! A fault is either an [`Action`], done at once and lasting until another one or a reset, or an [`Effect`] on
-//! the requests that match. To add one: an arm of its enum, two lines in `json.rs`, and the place that acts on it.
+//! the requests that match. To add one: an arm of its enum, a line in `json.rs`, and the place that acts on it.
 
+mod action;
+mod active;
+mod edit;
 mod json;
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-pub(in crate::simulator) use json::KNOWN;
-
-use super::options::{Mode, OldAccess};
-use super::random::Random;
-use crate::secret::Secret;
+pub use action::Action;
+pub(super) use active::{Backend, Fate, Faults, Instead, Plan, Subject};
+pub use edit::Edit;
+pub(super) use json::KNOWN;
 
 /// One thing to go wrong; [`Simulator::inject`](super::Simulator::inject) takes it.
 #[derive(Clone, Debug)]
@@ -25,59 +26,15 @@ pub enum Fault {
     Requests(Effect, Match),
 }
 
-/// Something done at once.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Every access token is refused from now on; refresh tokens stay good.
-    RevokeAllAccess,
-    /// Every refresh token is refused from now on; access tokens stay good.
-    RevokeAllRefresh,
-    /// Access tokens issued from now on live this long; with `existing`, living ones no longer than that either.
-    ExpireIn {
-        /// How long.
-        lifetime: Duration,
-        /// Whether living tokens are shortened too.
-        existing: bool,
-    },
-    /// What a second login does.
-    Mode(Mode),
-    /// What a refresh does to the old access token.
-    OldAccess(OldAccess),
-    /// Locked by an administrator; the user's tokens are revoked, as the service does, unless kept.
-    LockUser {
-        /// The whole user name.
-        user: String,
-        /// Leave the tokens alone.
-        keep_tokens: bool,
-    },
-    /// Lifts any lock.
-    UnlockUser {
-        /// The whole user name.
-        user: String,
-    },
-    /// A new password; the user's tokens are revoked, as the service does.
-    ChangePassword {
-        /// The whole user name.
-        user: String,
-        /// The new password.
-        password: Secret,
-    },
-    /// Moves the simulator's clock.
-    ClockAdvance(SignedDuration),
-    /// Requests a minute for each application and user; `None` takes the limit away.
-    Quota(Option<u32>),
-    /// No application may use the suite any more.
-    Unsubscribe {
-        /// `provisioning`, `telephony`, …
-        suite: String,
-    },
-}
-
 /// Something that befalls a request.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Answered so instead; nothing is executed.
     Status(StatusFault),
+    /// The gateway's words for too many requests, with status 200; nothing is executed.
+    Throttle200,
+    /// Sent there instead, by a 302; nothing is executed.
+    Redirect(String),
     /// Executed and answered that much later, even when the client has left by then.
     Delay(Duration),
     /// Read, and not answered until the fault is removed; then it is executed.
@@ -88,6 +45,10 @@ pub enum Effect {
     LoseResponse,
     /// The suite's own 401, behind a gateway that found nothing wrong.
     Backend401,
+    /// The 401 of Reports, for access tokens that were issued longer ago than this.
+    TokenAgeLimit(Duration),
+    /// Executed, and the answer altered.
+    Edit(Edit),
 }
 
 /// An answer in place of the real one.
@@ -175,6 +136,57 @@ impl Fault {
         Self::from(Effect::Backend401).on(path)
     }
 
+    /// Backends under `path` answer the 401 of Reports to access tokens that were issued longer ago than `age`,
+    /// until the fault is removed.
+    pub fn token_age_limit(path: &str, age: Duration) -> Self {
+        Self::from(Effect::TokenAgeLimit(age)).on(path)
+    }
+
+    /// Every request is answered with status 200 and the gateway's words for too many requests.
+    pub fn throttle_200() -> Self {
+        Self::from(Effect::Throttle200)
+    }
+
+    /// Every request is sent to `location`.
+    pub fn redirect(location: &str) -> Self {
+        Self::from(Effect::Redirect(location.to_owned()))
+    }
+
+    /// Every token answer lacks this member.
+    pub fn missing(field: &str) -> Self {
+        Self::from(Edit::Missing(field.to_owned()))
+    }
+
+    /// Every token answer has this as its `expires_in`; the token lives as long as ever.
+    pub fn expires_in_as(value: impl Into<Value>) -> Self {
+        Self::from(Edit::ExpiresInAs(value.into()))
+    }
+
+    /// Every token answer has this as its `token_type`.
+    pub fn token_type(value: &str) -> Self {
+        Self::from(Edit::TokenType(value.to_owned()))
+    }
+
+    /// Every request is executed and answered with a page.
+    pub fn html_body() -> Self {
+        Self::from(Edit::HtmlBody)
+    }
+
+    /// Every request is executed, and the second half of its answer's body is missing.
+    pub fn truncated_json() -> Self {
+        Self::from(Edit::TruncatedJson)
+    }
+
+    /// Every request is executed and answered without a body.
+    pub fn empty_body() -> Self {
+        Self::from(Edit::EmptyBody)
+    }
+
+    /// Every request is executed, and its answer said to be of this type.
+    pub fn wrong_content_type(content_type: &str) -> Self {
+        Self::from(Edit::WrongContentType(content_type.to_owned()))
+    }
+
     /// Only requests whose path starts so.
     #[must_use]
     pub fn on(self, path: &str) -> Self {
@@ -210,6 +222,18 @@ impl Fault {
             change(on);
         }
         self
+    }
+}
+
+impl From<Edit> for Effect {
+    fn from(edit: Edit) -> Self {
+        Self::Edit(edit)
+    }
+}
+
+impl From<Edit> for Fault {
+    fn from(edit: Edit) -> Self {
+        Self::from(Effect::from(edit))
     }
 }
 
@@ -251,162 +275,10 @@ pub enum FaultError {
     /// No user is called that.
     #[error("no user `{0}`")]
     NoSuchUser(String),
+    /// No application has that consumer key.
+    #[error("no application `{0}`")]
+    NoSuchApplication(String),
     /// No suite is called that.
     #[error("no suite `{0}`")]
     NoSuchSuite(String),
-}
-
-/// What a fault looks at.
-pub(super) struct Subject<'a> {
-    pub(super) path: &'a str,
-    /// The identity endpoint behind the path, by its short name.
-    pub(super) endpoint: Option<&'static str>,
-    pub(super) method: &'a str,
-    pub(super) grant: Option<&'a str>,
-}
-
-impl Match {
-    fn takes(&self, subject: &Subject<'_>) -> bool {
-        let path = self.path.as_deref().is_none_or(|prefix| {
-            subject.path.starts_with(prefix) || subject.endpoint.is_some_and(|name| name.starts_with(prefix))
-        });
-        path && self.method.as_deref().is_none_or(|method| method.eq_ignore_ascii_case(subject.method))
-            && self.grant.as_deref().is_none_or(|grant| subject.grant == Some(grant))
-    }
-}
-
-/// What befalls one request before and after it is executed.
-#[derive(Default)]
-pub(super) struct Plan {
-    pub(super) delay: Duration,
-    pub(super) fate: Fate,
-    pub(super) lose: bool,
-}
-
-#[derive(Default)]
-pub(super) enum Fate {
-    #[default]
-    Execute,
-    Answer(StatusFault),
-    /// Until the fault of this id is gone.
-    Hang(u64),
-    Reset,
-}
-
-struct Injected {
-    id: u64,
-    effect: Effect,
-    on: Match,
-    left: Option<u64>,
-    random: Random,
-}
-
-/// The faults on requests, in the order they came.
-#[derive(Default)]
-pub(super) struct Faults {
-    active: Vec<Injected>,
-    last: u64,
-}
-
-impl Faults {
-    pub(super) fn next_id(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-
-    pub(super) fn add(&mut self, effect: Effect, on: Match) -> u64 {
-        let id = self.next_id();
-        let (left, random) = (on.count, Random::new(on.seed));
-        self.active.push(Injected { id, effect, on, left, random });
-        id
-    }
-
-    pub(super) fn remove(&mut self, id: u64) -> bool {
-        let before = self.active.len();
-        self.active.retain(|fault| fault.id != id);
-        self.active.len() < before
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.active.clear();
-    }
-
-    pub(super) fn contains(&self, id: u64) -> bool {
-        self.active.iter().any(|fault| fault.id == id)
-    }
-
-    /// Decides what befalls a request, and counts it. The first fault that ends it wins; delays add up.
-    pub(super) fn plan(&mut self, subject: &Subject<'_>) -> Plan {
-        let mut plan = Plan::default();
-        for fault in &mut self.active {
-            let ended = !matches!(plan.fate, Fate::Execute) || plan.lose;
-            let fits = match fault.effect {
-                Effect::Delay(_) => true,
-                Effect::Backend401 => false,
-                _ => !ended,
-            };
-            if !fits || !fault.strikes(subject) {
-                continue;
-            }
-            match &fault.effect {
-                Effect::Status(status) => plan.fate = Fate::Answer(status.clone()),
-                Effect::Delay(by) => plan.delay += *by,
-                Effect::Hang => plan.fate = Fate::Hang(fault.id),
-                Effect::ResetBeforeHeaders => plan.fate = Fate::Reset,
-                Effect::LoseResponse => plan.lose = true,
-                Effect::Backend401 => {}
-            }
-        }
-        // One that hangs stays: removing it is what lets the request go.
-        self.active.retain(|fault| fault.left != Some(0) || matches!(fault.effect, Effect::Hang));
-        plan
-    }
-
-    /// Whether the backend refuses a request the gateway let through.
-    pub(super) fn backend_refuses(&mut self, subject: &Subject<'_>) -> bool {
-        let backend = self.active.iter_mut().filter(|fault| matches!(fault.effect, Effect::Backend401));
-        let refuses = backend.into_iter().any(|fault| fault.strikes(subject));
-        self.active.retain(|fault| fault.left != Some(0) || matches!(fault.effect, Effect::Hang));
-        refuses
-    }
-
-    /// What `GET /__sim/faults` shows.
-    pub(super) fn listed(&self) -> Value {
-        let shown = self.active.iter().map(|fault| {
-            let on = &fault.on;
-            json!({
-                "id": fault.id, "fault": fault.effect.name(), "path": on.path, "method": on.method,
-                "grant": on.grant, "remaining": fault.left, "probability": on.probability,
-            })
-        });
-        shown.collect()
-    }
-}
-
-impl Injected {
-    fn strikes(&mut self, subject: &Subject<'_>) -> bool {
-        if self.left == Some(0) || !self.on.takes(subject) {
-            return false;
-        }
-        if self.on.probability < 1.0 && !self.random.chance(self.on.probability) {
-            return false;
-        }
-        if let Some(left) = &mut self.left {
-            *left -= 1;
-        }
-        true
-    }
-}
-
-impl Effect {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Status(_) => "status",
-            Self::Delay(_) => "delay",
-            Self::Hang => "hang",
-            Self::ResetBeforeHeaders => "reset_before_headers",
-            Self::LoseResponse => "lose_response_after_commit",
-            Self::Backend401 => "backend_401",
-        }
-    }
 }

@@ -16,7 +16,7 @@ async fn what_does_not_exist_is_said_before_who_asks() {
         "/nothing",
         "/t/vbc.prod/nothing/api",
         "/t/other/provisioning/api/accounts/12345",
-        "/t/vbc.prod/reports/x",
+        "/t/vbc.prod/messages/x",
     ] {
         let reply = sim.send("GET", path, &[], "").await;
         assert_eq!((reply.status.as_u16(), reply.body), (404, nowhere(path)));
@@ -96,7 +96,7 @@ async fn the_quota_is_a_minute_of_the_clock_for_all_tokens_of_a_user() {
     let (one, two) = (sim.log_in().await.text("access_token"), sim.log_in().await.text("access_token"));
     sim.fault(json!({ "fault": "quota", "per_minute": 2 })).await;
     // To the beginning of a minute, so that the window cannot turn over in between.
-    let now = sim.core.options.clock.now().as_second();
+    let now = sim.service.clock().now().as_second();
     sim.advance(Duration::from_secs(u64::try_from(60 - now.rem_euclid(60)).unwrap()));
     assert_eq!(sim.get(ACCOUNT, &one).await.status, 200);
     assert_eq!(sim.get(CALLS, &two).await.status, 200);

@@ -1,10 +1,14 @@
 //! The simulator over real sockets.
 
+mod codes;
 mod control;
 mod faults;
 mod gateway;
 mod identity;
+mod recordings;
+mod service;
 mod suites;
+mod token_faults;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -116,6 +120,9 @@ impl Simulator {
 
 const ACCOUNT: &str = "/t/vbc.prod/provisioning/api/accounts/12345";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/12345/calls";
+
+const AUTHORIZE: &str = "/authorize?response_type=code&client_id=sim-client&scope=openid&state=a%20b\
+                         &redirect_uri=http%3A%2F%2Flocalhost%3A8081%2Fcallback";
 
 fn error(code: &str, words: &str) -> String {
     format!(r#"{{"error_description":"{words}","error":"{code}"}}"#)

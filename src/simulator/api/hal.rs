@@ -1,0 +1,127 @@
+//! What Provisioning, Reports and Call Recording have in common: lists in pages with links, and their errors.
+
+use serde_json::{Map, Value, json};
+
+use super::{Call, Page};
+use crate::simulator::answer::{Answer, json as json_answer};
+
+/// As many as anyone has asked for.
+const LARGEST_PAGE: usize = 10_000;
+
+/// What a suite calls the parts of its lists.
+pub(super) struct Names {
+    /// The list itself.
+    pub(super) embedded: &'static str,
+    /// How many pages there are.
+    pub(super) pages: &'static str,
+}
+
+/// A parameter and what is wrong with it.
+pub(super) type Wrong = (&'static str, String);
+
+/// Number and size of the page that is asked for, or what is wrong with them.
+pub(super) fn paging(call: &Call<'_>, first: usize) -> Result<(usize, usize), Vec<Wrong>> {
+    match (whole(call, "page", 1, first, usize::MAX), whole(call, "page_size", 10, 1, LARGEST_PAGE)) {
+        (Ok(number), Ok(size)) => Ok((number.max(1), size)),
+        (number, size) => Err(number.err().into_iter().chain(size.err()).collect()),
+    }
+}
+
+/// One page of a list; `None` is an account that is not the caller's.
+pub(super) fn list(call: &Call<'_>, names: &Names, listed: Option<Vec<Value>>) -> Answer {
+    let paging = match paging(call, 1) {
+        Ok(paging) => paging,
+        Err(wrong) => return validation(wrong),
+    };
+    let Some(listed) = listed else { return not_found("Account not found") };
+    page(call, names, paging, &listed)
+}
+
+/// One page of a list, with links to the others.
+pub(super) fn page(
+    call: &Call<'_>,
+    names: &Names,
+    (number, size): (usize, usize),
+    listed: &[Value],
+) -> Answer {
+    let page = Page::new(number, size, listed.len());
+    shown(call, names, &page, page.of(listed))
+}
+
+/// A page whose content is made already: where a list may be long, only its page is.
+pub(super) fn shown(call: &Call<'_>, names: &Names, page: &Page, content: &[Value]) -> Answer {
+    let filters = call.query_without(&["page", "page_size"]);
+    let href = |number: usize| {
+        let separator = if filters.is_empty() { "" } else { "&" };
+        let path = format!("{}{}", call.base, call.path);
+        json!({ "href": format!("{path}?{filters}{separator}page={number}&page_size={}", page.size) })
+    };
+    let last = page.pages.max(1);
+    let mut links = Map::new();
+    links.insert("first".into(), href(1));
+    links.insert("self".into(), href(page.number));
+    links.insert("last".into(), href(last));
+    if page.number > 1 {
+        links.insert("prev".into(), href((page.number - 1).min(last)));
+    }
+    if page.number < last {
+        links.insert("next".into(), href(page.number + 1));
+    }
+    json_answer(
+        200,
+        &json!({
+            "page_size": page.size, "page": page.number, names.pages: page.pages, "total_items": page.total,
+            "_links": links, "_embedded": { names.embedded: content },
+        }),
+    )
+}
+
+/// One thing, in the guise of a list.
+pub(super) fn one(call: &Call<'_>, data: Value) -> Answer {
+    let href = format!("{}{}", call.base, call.path);
+    json_answer(
+        200,
+        &json!({
+            "page_size": 1, "page": 1, "total_pages": 1, "total_items": 1,
+            "_links": { "self": { "href": href } }, "_embedded": { "data": data },
+        }),
+    )
+}
+
+/// A whole number of the query in a range, or why it is none.
+fn whole(
+    call: &Call<'_>,
+    name: &'static str,
+    default: usize,
+    least: usize,
+    most: usize,
+) -> Result<usize, Wrong> {
+    let Some(value) = call.query(name) else { return Ok(default) };
+    match value.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        Ok(number) if number > most => Err((name, format!("must be less than or equal to {most}"))),
+        Ok(_) => Err((name, format!("must be greater than or equal to {least}"))),
+        Err(_) => Err((name, "must be a number".into())),
+    }
+}
+
+/// What is wrong with the parameters.
+pub(super) fn validation(wrong: Vec<Wrong>) -> Answer {
+    let wrong: Vec<Value> =
+        wrong.into_iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
+    let instance = uuid::Uuid::new_v4().to_string();
+    let title = "Your request parameters didn't validate.";
+    json_answer(
+        400,
+        &json!({ "status": 400, "title": title, "instance": instance, "invalid_parameters": wrong }),
+    )
+}
+
+/// Whether a filter, if given, is met; case does not matter.
+pub(super) fn is(wanted: Option<&str>, value: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
+}
+
+pub(super) fn not_found(what: &str) -> Answer {
+    json_answer(404, &json!({ "msg": what, "status": 404 }))
+}

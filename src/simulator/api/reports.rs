@@ -1,0 +1,113 @@
+//! Reports: the call logs.
+
+use std::collections::HashSet;
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::hal::{Names, Wrong, is, not_found, page, paging, validation};
+use super::{Call as Request, Route, Suite, without_role};
+use crate::clock::{Timestamp, until};
+use crate::simulator::answer::{Answer, empty, json as json_answer};
+use crate::simulator::state::State;
+use crate::simulator::tokens::Owner;
+use crate::simulator::world::{Account, Call};
+
+pub(super) static SUITE: Suite = Suite {
+    context: "reports",
+    version: "v1",
+    routes: &[Route { method: "GET", pattern: "accounts/{}/call-logs", run: call_logs }],
+    refusal,
+    refuse: problem_with_token,
+};
+
+const NAMES: Names = Names { embedded: "call_logs", pages: "total_page" };
+/// Always in UTC.
+const TIME: &str = "%Y-%m-%d %H:%M:%S";
+
+/// What Reports says of users without the role, and of tokens that it finds too old.
+pub(in crate::simulator) fn problem_with_token() -> Answer {
+    json_answer(401, &json!({ "title": "Problem with provided token" }))
+}
+
+/// A token without `openid` is refused without a word.
+fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
+    if !owner.scopes.split(' ').any(|scope| scope == "openid") {
+        return Some(empty(401));
+    }
+    without_role(state, owner, &SUITE)
+}
+
+fn call_logs(mut request: Request<'_>) -> Answer {
+    let mut wrong = Vec::new();
+    let mut moment = |name: &'static str, required: bool| match time(request.query(name), name, required) {
+        Ok(moment) => moment,
+        Err(reason) => {
+            wrong.push(reason);
+            None
+        }
+    };
+    let [start_from, start_to] = ["start:gte", "start:lte"].map(|name| moment(name, true));
+    let [end_from, end_to] = ["end:gte", "end:lte"].map(|name| moment(name, false));
+    // The specification begins its pages at 0, the service at 1.
+    let paging = paging(&request, 0).map_err(|reasons| wrong.extend(reasons)).ok();
+    let direction = request.query("direction");
+    if direction.as_deref().is_some_and(|word| !["Inbound", "Outbound"].contains(&word)) {
+        wrong.push(("direction", "must be one of [Inbound, Outbound]".into()));
+    }
+    let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(wrong) };
+    let filters = ["from", "to", "source_user", "destination_user"].map(|name| request.query(name));
+    let Some(account) = request.own_account() else { return not_found("Account not found") };
+    let recorded: HashSet<&str> =
+        account.recordings.iter().map(|recording| recording.call_id.as_str()).collect();
+    let within = |at, from: Option<Timestamp>, to: Option<Timestamp>| {
+        from.is_none_or(|from| at >= from) && to.is_none_or(|to| at <= to)
+    };
+    let logs = account.calls.iter().filter_map(|call| {
+        let end = call.end?;
+        let fits = within(call.start, start_from, start_to) && within(end, end_from, end_to);
+        let log = fits.then(|| show(account, call, end, recorded.contains(call.id.as_str())))?;
+        let given = [&log["from"], &log["to"], &log["source_user"], &log["destination_user"]];
+        let fits = filters.iter().zip(given).all(|(filter, value)| is(filter.as_deref(), value.as_str()))
+            && is(direction.as_deref(), log["direction"].as_str());
+        fits.then_some(log)
+    });
+    let logs: Vec<Value> = logs.collect();
+    page(&request, &NAMES, paging, &logs)
+}
+
+fn time(given: Option<String>, name: &'static str, required: bool) -> Result<Option<Timestamp>, Wrong> {
+    let Some(text) = given.filter(|text| !text.is_empty()) else {
+        return if required { Err((name, "is required".into())) } else { Ok(None) };
+    };
+    let read = DateTime::strptime(TIME, &text).and_then(|time| TimeZone::UTC.to_timestamp(time));
+    match read {
+        Ok(time) => Ok(Some(time)),
+        Err(_) => Err((name, "must match the format YYYY-MM-DD HH:mm:ss".into())),
+    }
+}
+
+fn show(account: &Account, call: &Call, end: Timestamp, recorded: bool) -> Value {
+    let inbound = call.direction == "inbound";
+    let mut log = json!({
+        "id": call.id, "in_network": false, "international": false, "from": call.from, "to": call.to,
+        "direction": if inbound { "Inbound" } else { "Outbound" },
+        "length": until(call.start, end).as_secs(),
+        "start": call.start.strftime(TIME).to_string(), "end": end.strftime(TIME).to_string(),
+        "charge": 0, "rate": 0, "recorded": recorded,
+        "result": if call.status == "MISSED" { "Missed" } else { "Answered" },
+    });
+    let ours = account.extensions.iter().find(|extension| extension.number == call.extension);
+    for side in ["source", "destination"] {
+        let extension = ours.filter(|_| (side == "destination") == inbound);
+        let user = extension.and_then(|extension| account.users.get(extension.user?));
+        let mut set = |name: &str, value: Value| log[format!("{side}_{name}")] = value;
+        set("device_name", extension.map(|extension| extension.label.as_str()).into());
+        set("user_full_name", user.map(|user| format!("{} {}", user.first_name, user.last_name)).into());
+        set("user", user.map(|user| user.login_name.as_str()).into());
+        set("sip_id", extension.map(|extension| extension.sip_id.as_str()).into());
+        set("extension", extension.and_then(|extension| extension.number.parse::<u64>().ok()).into());
+    }
+    log
+}

@@ -1,0 +1,191 @@
+//! What is done at once.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::FaultError;
+use crate::clock::Clock;
+use crate::secret::Secret;
+use crate::simulator::options::{Mode, OldAccess};
+use crate::simulator::state::State;
+use crate::simulator::world::{Lock, Login, SUITES};
+
+/// Something done at once.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Every access token is refused from now on; refresh tokens stay good.
+    RevokeAllAccess,
+    /// Every refresh token is refused from now on; access tokens stay good.
+    RevokeAllRefresh,
+    /// Access tokens issued from now on live this long; with `existing`, living ones no longer than that either.
+    ExpireIn {
+        /// How long.
+        lifetime: Duration,
+        /// Whether living tokens are shortened too.
+        existing: bool,
+    },
+    /// What a second login does.
+    Mode(Mode),
+    /// What a refresh does to the old access token.
+    OldAccess(OldAccess),
+    /// Locked by an administrator; the user's tokens are revoked, as the service does, unless kept.
+    LockUser {
+        /// The whole user name.
+        user: String,
+        /// Leave the tokens alone.
+        keep_tokens: bool,
+    },
+    /// Lifts any lock.
+    UnlockUser {
+        /// The whole user name.
+        user: String,
+    },
+    /// A new password; the user's tokens are revoked, as the service does.
+    ChangePassword {
+        /// The whole user name.
+        user: String,
+        /// The new password.
+        password: Secret,
+    },
+    /// Moves the simulator's clock.
+    ClockAdvance(SignedDuration),
+    /// Requests a minute for each application and user; `None` takes the limit away.
+    Quota(Option<u32>),
+    /// No application may use the suite any more.
+    Unsubscribe {
+        /// `provisioning`, `telephony`, …
+        suite: String,
+    },
+    /// Applications may use the suite again.
+    Resubscribe {
+        /// `provisioning`, `telephony`, …
+        suite: String,
+    },
+    /// A new consumer secret; the application's tokens are revoked, as the service does.
+    RegenerateSecret {
+        /// The application's consumer key.
+        client_id: String,
+        /// The new secret.
+        secret: Secret,
+    },
+    /// Whether an application is given the scope `openid`. Where not, what it asks for is granted without it, or
+    /// as `default`.
+    Openid {
+        /// The application's consumer key; `None` is every application.
+        client_id: Option<String>,
+        /// Whether it may.
+        allowed: bool,
+    },
+    /// How a refresh token that was redeemed before is refused: as unknown, or by an internal server error.
+    SpentRefresh {
+        /// Whether it is a server error.
+        server_error: bool,
+    },
+    /// Whether a suite's backend knows a user.
+    Role {
+        /// The whole user name.
+        user: String,
+        /// `provisioning`, `telephony`, …
+        suite: String,
+        /// Whether it does.
+        allowed: bool,
+    },
+}
+
+impl Action {
+    /// Does it.
+    pub(in crate::simulator) fn act(&self, state: &mut State, clock: &Clock) -> Result<(), FaultError> {
+        match self {
+            Self::RevokeAllAccess => state.tokens.revoke_all_access(),
+            Self::RevokeAllRefresh => state.tokens.revoke_all_refresh(),
+            Self::ExpireIn { lifetime, existing } => {
+                state.policy.lifetimes.access = *lifetime;
+                if *existing {
+                    state.tokens.shorten(*lifetime, clock.now());
+                }
+            }
+            Self::Mode(mode) => state.policy.mode = *mode,
+            Self::OldAccess(old) => state.policy.old_access = *old,
+            Self::SpentRefresh { server_error } => state.spent_is_server_error = *server_error,
+            Self::ClockAdvance(by) => state.advance(*by, clock),
+            Self::Quota(quota) => {
+                state.quota = *quota;
+                state.windows.clear();
+            }
+            Self::Unsubscribe { suite } => {
+                state.unsubscribed.insert(known_suite(suite)?);
+            }
+            Self::Resubscribe { suite } => {
+                state.unsubscribed.remove(known_suite(suite)?);
+            }
+            Self::LockUser { .. }
+            | Self::UnlockUser { .. }
+            | Self::ChangePassword { .. }
+            | Self::Role { .. } => self.act_on_user(state)?,
+            Self::RegenerateSecret { .. } | Self::Openid { .. } => self.act_on_application(state)?,
+        }
+        Ok(())
+    }
+
+    fn act_on_user(&self, state: &mut State) -> Result<(), FaultError> {
+        match self {
+            Self::LockUser { user, keep_tokens } => {
+                let login = login(state, user)?;
+                let name = login.name.clone();
+                if login.lock.replace(Lock::Administrator).is_none() {
+                    state.stats.lock_events += 1;
+                }
+                if !keep_tokens {
+                    state.tokens.revoke_user(&name);
+                }
+            }
+            Self::UnlockUser { user } => {
+                let login = login(state, user)?;
+                login.lock = None;
+                login.failures = 0;
+            }
+            Self::ChangePassword { user, password } => {
+                let login = login(state, user)?;
+                login.password = password.clone();
+                let name = login.name.clone();
+                state.tokens.revoke_user(&name);
+            }
+            Self::Role { user, suite, allowed } => {
+                let suite = known_suite(suite)?;
+                login(state, user)?.roles.set(suite, *allowed);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn act_on_application(&self, state: &mut State) -> Result<(), FaultError> {
+        let unknown = |id: &str| FaultError::NoSuchApplication(id.to_owned());
+        match self {
+            Self::RegenerateSecret { client_id, secret } => {
+                let app = state.world.apps.get_mut(client_id).ok_or_else(|| unknown(client_id))?;
+                app.secret = secret.clone();
+                state.tokens.revoke_client(client_id);
+            }
+            Self::Openid { client_id: Some(id), allowed } => {
+                state.world.apps.get_mut(id).ok_or_else(|| unknown(id))?.openid = *allowed;
+            }
+            Self::Openid { client_id: None, allowed } => {
+                state.world.apps.values_mut().for_each(|app| app.openid = *allowed);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn known_suite(suite: &str) -> Result<&'static str, FaultError> {
+    let known = SUITES.iter().copied().find(|known| *known == suite);
+    known.ok_or_else(|| FaultError::NoSuchSuite(suite.to_owned()))
+}
+
+fn login<'a>(state: &'a mut State, user: &str) -> Result<&'a mut Login, FaultError> {
+    let login = state.world.logins.get_mut(&user.to_lowercase());
+    login.ok_or_else(|| FaultError::NoSuchUser(user.to_owned()))
+}

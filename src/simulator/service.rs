@@ -1,0 +1,123 @@
+//! The service without sockets: what every connection is answered by, and what a program may ask directly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use jiff::SignedDuration;
+
+use super::fault::{Action, Fault, FaultError};
+use super::journal::Recorded;
+use super::options::SimulatorOptions;
+use super::serve::Core;
+use super::state::Stats;
+use crate::clock::Clock;
+
+/// The service in this process, without sockets; clones share everything.
+///
+/// A request goes the way of one that came over a connection: journal, faults, counters, identity server and
+/// gateway. Delays pass in tokio's time, so that paused time skips them. [`Simulator`](super::Simulator) serves one
+/// over HTTP.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// use vbc_proxy::simulator::{Service, SimulatorOptions};
+///
+/// let service = Service::new(SimulatorOptions::default());
+/// let login = "grant_type=password&username=alice@vbc.prod&password=sim-password\
+///              &client_id=sim-client&client_secret=sim-secret";
+/// let request = http::Request::post("/token")
+///     .header("content-type", "application/x-www-form-urlencoded")
+///     .body(login.into())?;
+/// let answer = service.answer(request).await.ok_or("the connection was lost")?;
+/// assert_eq!(answer.status(), 200);
+/// assert_eq!(service.stats().logins.ok, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Service {
+    pub(super) core: Arc<Core>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// A seeded service; its addresses are not used. It is cheap: accounts grow when they are first asked for.
+    pub fn new(options: SimulatorOptions) -> Self {
+        Self { core: Arc::new(Core::new(options)) }
+    }
+
+    /// Answers a request; `None` is a connection that ended without an answer, whether or not the request was
+    /// executed before.
+    ///
+    /// The answer has no `Content-Length` and no `Transfer-Encoding`: those are a connection's. In the journal the
+    /// request's connection is 0. Dropped, it is a client that leaves: what had arrived whole and was only delayed
+    /// is still executed.
+    pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let answer = self.core.answer(0, request.map(Full::new)).await.ok()?;
+        Some(answer.map(super::answer::Payload::into_bytes))
+    }
+
+    /// The service's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.core.options.clock
+    }
+
+    /// Makes something go wrong; returns the fault's id.
+    ///
+    /// # Errors
+    /// When the fault names a user, an application or a suite that does not exist.
+    pub fn inject(&self, fault: impl Into<Fault>) -> Result<u64, FaultError> {
+        self.core.inject(fault.into())
+    }
+
+    /// Removes a fault on requests; whether there was one of that id. Requests that hang on it are executed.
+    pub fn remove_fault(&self, id: u64) -> bool {
+        self.core.remove_fault(id)
+    }
+
+    /// Removes every fault on requests. What an [`Action`] did stays done.
+    pub fn clear_faults(&self) {
+        self.core.clear_faults();
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.core.state.lock().stats.clone()
+    }
+
+    /// What arrived so far, oldest first, as far as the journal remembers.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.core.state.lock().journal.entries().cloned().collect()
+    }
+
+    /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
+    pub fn reset(&self) {
+        self.core.reset();
+    }
+
+    /// Makes every access token issued so far refused; refresh tokens stay good.
+    pub fn revoke_all_access(&self) {
+        self.core.state.lock().tokens.revoke_all_access();
+    }
+
+    /// Makes every refresh token issued so far refused; access tokens stay good.
+    pub fn revoke_all_refresh(&self) {
+        self.core.state.lock().tokens.revoke_all_refresh();
+    }
+
+    /// Moves the service's clock ahead.
+    pub fn advance(&self, by: Duration) {
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        // An action on the clock cannot fail.
+        let _ = self.core.inject(Action::ClockAdvance(by).into());
+    }
+}
