@@ -13,10 +13,10 @@ COPY --from=build /out/vbc-proxy /usr/local/bin/vbc-proxy
 USER vbc-proxy
 WORKDIR /var/lib/vbc-proxy
 # It listens on the container's loopback until told otherwise: whoever reaches the proxy uses the credential, so opening
-# it is the operator's decision (docker-compose.yml shows how).
+# it is the operator's decision (docker-compose.yml shows how). The admin listener stays there in any case.
 ENV VBC_PROXY_STORE_PATH=/var/lib/vbc-proxy/tokens
 VOLUME /var/lib/vbc-proxy
-EXPOSE 8080 8081
+EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=5s CMD ["vbc-proxy", "status"]
 ENTRYPOINT ["vbc-proxy"]

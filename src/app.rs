@@ -49,6 +49,11 @@ pub enum StartError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The admin listener cannot be a unix socket yet.
+    #[error(
+        "admin.address: a unix socket is not available in this version; write an address such as \"127.0.0.1:8081\""
+    )]
+    AdminSocket,
     /// The token store cannot be used.
     #[error("{source}{}", because(source))]
     Store {
@@ -116,8 +121,9 @@ impl App {
         let listeners = bind(config.listen.address, workers(&config), "listen.address")?;
         let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
         let listen = listen.unwrap_or(config.listen.address);
-        let admin = match config.admin.address {
-            Some(address) => bind(address, 1, "admin.address")?.pop(),
+        let admin = match &config.admin.address {
+            Some(config::AdminAddress::Tcp(address)) => bind(*address, 1, "admin.address")?.pop(),
+            Some(config::AdminAddress::Unix(_)) => return Err(StartError::AdminSocket),
             None => None,
         };
         let credentials = start_credentials(&config, &tls, &clock, &metrics).await?;
@@ -236,7 +242,7 @@ async fn start_credentials(
     let http = HttpClient::new((*tls).clone(), config.oauth.timeout)?;
     let store: Arc<dyn TokenStore> = match &config.store {
         config::Store::Memory => Arc::new(MemoryStore::default()),
-        config::Store::File { path } => Arc::new(FileStore::open(path)?),
+        config::Store::File { path, .. } => Arc::new(FileStore::open(path)?),
     };
     let mut credentials = Vec::with_capacity(config.credentials.len());
     for credential in &config.credentials {

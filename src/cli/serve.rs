@@ -3,14 +3,11 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use http::uri::Authority;
-use url::Url;
 
 use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, say, simulate};
 use crate::app::{App, Ended, StartError};
-use crate::config::{Config, Origin};
-use crate::simulator::Simulator;
+use crate::config::Config;
 
 /// Run the proxy
 ///
@@ -62,7 +59,7 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
         false => None,
     };
     if let Some(simulator) = &simulator {
-        point_at(&mut config, simulator);
+        config.point_at(simulator.address());
     }
     let app = match App::bind(config).await {
         Ok(app) => app,
@@ -86,16 +83,6 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     }
 }
 
-/// Makes the simulator the upstream and the authorization server.
-fn point_at(config: &mut Config, simulator: &Simulator) {
-    let authority = Authority::try_from(simulator.address().to_string());
-    let token_url = Url::parse(&format!("{}/token", simulator.url()));
-    if let (Ok(authority), Ok(token_url)) = (authority, token_url) {
-        config.upstream.url = Origin { tls: false, authority };
-        config.oauth.token_url = token_url;
-    }
-}
-
 fn url_of(address: SocketAddr) -> String {
     format!("http://{address}")
 }
@@ -103,7 +90,10 @@ fn url_of(address: SocketAddr) -> String {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Bind { .. } | StartError::Store { .. } => Exit::Unavailable,
-        StartError::Tls { .. } | StartError::TokenClient(_) | StartError::NoCredential => Exit::Config,
+        StartError::AdminSocket
+        | StartError::Tls { .. }
+        | StartError::TokenClient(_)
+        | StartError::NoCredential => Exit::Config,
         StartError::Thread(_) => Exit::Failed,
     }
 }

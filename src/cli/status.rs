@@ -10,6 +10,7 @@ use super::{ConfigArgs, Exit, complain, say};
 use crate::admin::{CredentialStatus, Status as Report};
 use crate::client::{self, Target};
 use crate::clock::{Clock, Timestamp};
+use crate::config::AdminAddress;
 
 /// How long an answer on this machine may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +40,11 @@ impl Status {
         };
         let (address, path) = match (self.simulator, config.admin.address) {
             (true, _) => (config.simulator.control, "/__sim/health"),
-            (false, Some(address)) => (address, "/status.json"),
+            (false, Some(AdminAddress::Tcp(address))) => (address, "/status.json"),
+            (false, Some(AdminAddress::Unix(_))) => {
+                complain("vbc-proxy: asking a unix socket (admin.address) is not available in this version");
+                return Exit::Unavailable;
+            }
             (false, None) => {
                 complain("vbc-proxy: the admin listener is off (admin.address), so there is nobody to ask");
                 return Exit::Unavailable;

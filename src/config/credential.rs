@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use url::Url;
 use url::form_urlencoded::byte_serialize;
 
+use super::defaults::REFRESH_TOKEN_LIFETIME;
 use super::document::{Entry, Table};
 use super::environment::as_variable;
 use super::error::{Complaint, Place};
@@ -27,10 +29,12 @@ pub(super) fn read_all(reader: &mut Reader<'_>, root: &mut Table) -> Vec<Credent
         return vec![Credential::simulated("default")];
     }
     let mut identities = BTreeMap::new();
+    let mut users = BTreeMap::new();
     let mut credentials = Vec::new();
     for (name, entry) in table {
         let place = entry.key_place.clone();
         let credential = read(reader, &name, entry);
+        other_password(reader, &mut users, &credential, &place);
         same_identity(reader, &mut identities, &credential, place);
         credentials.push(credential);
     }
@@ -88,6 +92,32 @@ fn same_identity(
     }
 }
 
+/// A user has one password. What another is tried with counts towards the lock of the account.
+fn other_password(
+    reader: &mut Reader<'_>,
+    users: &mut BTreeMap<String, (Secret, String)>,
+    credential: &Credential,
+    place: &Place,
+) {
+    let (Some(username), Some(password)) = (&credential.username, &credential.password) else { return };
+    if reader.simulate {
+        return;
+    }
+    let Some((known, other)) = users.get(username) else {
+        users.insert(username.clone(), (password.clone(), credential.name.clone()));
+        return;
+    };
+    if known != password {
+        let message = format!("the password of {username} is another one in credentials.{other}");
+        let remedy = "one of the two is wrong, and each refused login counts towards the lock of the account";
+        reader.warn(
+            place.clone(),
+            format!("credentials.{}", credential.name),
+            Complaint::new(message, remedy),
+        );
+    }
+}
+
 fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
     let mut section = reader.open(Some(entry), &CREDENTIAL, format!("credentials.{}", name.escape_debug()));
     let grant = grant(&mut section);
@@ -97,10 +127,23 @@ fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
     let password = password(&mut section, grant);
     let seed = secrets::find(&mut section, "refresh_token").given().map(|given| given.value);
     let scope = scope(&mut section);
-    let client_auth = client_auth(&mut section, client_id.as_deref(), client_secret.as_deref());
+    let client_auth = client_auth(&mut section, grant, client_id.as_deref(), client_secret.as_deref());
     let refresh = refresh(&mut section);
+    let refresh_token_lifetime = refresh_token_lifetime(&mut section);
+    let max_age = max_age(&mut section);
+    let redirect_uri = redirect_uri(&mut section);
+    let pkce = section.flag("pkce", false);
     if section.reader.simulate {
-        return Credential { scope, client_auth, refresh, ..Credential::simulated(name) };
+        let simulated = Credential::simulated(name);
+        return Credential {
+            scope,
+            client_auth,
+            refresh,
+            refresh_token_lifetime,
+            max_age,
+            pkce,
+            ..simulated
+        };
     }
     Credential {
         name: name.to_owned(),
@@ -113,6 +156,10 @@ fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
         client_auth,
         seed: seed.map(Secret::new),
         refresh,
+        refresh_token_lifetime,
+        max_age,
+        redirect_uri,
+        pkce,
     }
 }
 
@@ -233,23 +280,34 @@ fn scope(section: &mut Section<'_, '_>) -> String {
     value
 }
 
-fn client_auth(section: &mut Section<'_, '_>, id: Option<&str>, secret: Option<&str>) -> Option<ClientAuth> {
-    let place = section.place_of("client_auth")?;
-    let auth = section.choice("client_auth", &[("body", ClientAuth::Body), ("basic", ClientAuth::Basic)])?;
-    if auth == ClientAuth::Basic && !section.reader.simulate {
+fn client_auth(
+    section: &mut Section<'_, '_>,
+    grant: Option<GrantKind>,
+    id: Option<&str>,
+    secret: Option<&str>,
+) -> Option<ClientAuth> {
+    let given = section.place_of("client_auth");
+    let auth = section.choice("client_auth", &[("body", ClientAuth::Body), ("basic", ClientAuth::Basic)]);
+    // A code is redeemed with "basic" unless told otherwise.
+    let by_default = given.is_none() && grant == Some(GrantKind::AuthorizationCode);
+    if (auth == Some(ClientAuth::Basic) || by_default) && !section.reader.simulate {
+        let place = given.unwrap_or_else(|| section.place());
+        let (with, when) = match by_default {
+            true => ("\"basic\", the default for a code,", ""),
+            false => ("\"basic\",", " if the login is refused"),
+        };
         for (what, value) in [("client_id", id), ("client_secret", secret)] {
             if value.is_some_and(encoding_changes) {
                 let message = format!(
-                    "form-encoding, which RFC 6749 asks for with \"basic\", changes {what}, and servers such as \
-                     WSO2 do not decode it"
+                    "form-encoding, which RFC 6749 asks for with {with} changes {what}, and servers such as WSO2 do \
+                     not decode it"
                 );
-                let complaint =
-                    Complaint::new(message, "write client_auth = \"body\" if the login is refused");
+                let complaint = Complaint::new(message, format!("write client_auth = \"body\"{when}"));
                 section.warn(place.clone(), "client_auth", complaint);
             }
         }
     }
-    Some(auth)
+    auth
 }
 
 fn encoding_changes(value: &str) -> bool {
@@ -266,6 +324,35 @@ fn refresh(section: &mut Section<'_, '_>) -> RefreshAt {
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
     let before = section.parsed("refresh_before", |text| units::duration_within(text, least, most));
     before.map(|given| RefreshAt::Before(given.value)).or(share).unwrap_or_default()
+}
+
+fn refresh_token_lifetime(section: &mut Section<'_, '_>) -> Duration {
+    let (least, most) = (Duration::from_secs(3600), Duration::from_secs(365 * 86_400));
+    let parse = |text: &str| units::duration_within(text, least, most);
+    section.parsed("refresh_token_lifetime", parse).map_or(REFRESH_TOKEN_LIFETIME, |given| given.value)
+}
+
+/// The longest prefix first, so that the first that fits is the one that counts.
+fn max_age(section: &mut Section<'_, '_>) -> Vec<(String, Duration)> {
+    let (least, most) = (Duration::from_secs(10), Duration::from_secs(365 * 86_400));
+    let parse = |prefix: &str, age: &str| {
+        Ok((units::path_prefix(prefix)?, units::duration_within(age, least, most)?))
+    };
+    let mut ages: Vec<_> = section.map("max_age", parse).into_iter().collect();
+    ages.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+    ages
+}
+
+fn redirect_uri(section: &mut Section<'_, '_>) -> Option<String> {
+    let Given { value, place } = section.parsed("redirect_uri", units::redirect_uri)?;
+    let url = Url::parse(&value).ok();
+    if url
+        .is_some_and(|url| url.scheme() == "http" && !units::is_loopback(url.host_str().unwrap_or_default()))
+    {
+        let complaint = Complaint::new("authorization codes would travel in the clear", "write https");
+        section.warn(place, "redirect_uri", complaint);
+    }
+    Some(value)
 }
 
 #[cfg(test)]

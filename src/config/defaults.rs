@@ -9,10 +9,13 @@ use http::uri::Authority;
 use url::Url;
 
 use super::{
-    Admin, Config, Credential, GrantKind, Listen, Log, LogFormat, OAuth, Origin, RefreshAt, Retry, Simulator,
-    Store, Upstream,
+    Admin, AdminAddress, Config, Credential, GrantKind, Listen, Log, LogFormat, OAuth, Origin, RefreshAt,
+    Retry, Simulator, Store, Upstream,
 };
 use crate::secret::Secret;
+
+/// How long VBC's refresh tokens live, by its documentation.
+pub(super) const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
@@ -36,7 +39,7 @@ impl Default for Listen {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: Some(loopback(8081)) }
+        Self { address: Some(AdminAddress::Tcp(loopback(8081))) }
     }
 }
 
@@ -62,6 +65,8 @@ impl Default for OAuth {
     fn default() -> Self {
         Self {
             token_url: constant_url("https://api.vonage.com/token"),
+            authorize_url: constant_url("https://api.vonage.com/authorize"),
+            userinfo_url: Some(constant_url("https://api.vonage.com/userinfo")),
             timeout: Duration::from_secs(30),
             max_wait: Duration::from_secs(10),
             ca_file: None,
@@ -77,7 +82,7 @@ impl Default for Retry {
 
 impl Default for Store {
     fn default() -> Self {
-        Self::File { path: PathBuf::from("tokens") }
+        Self::File { path: PathBuf::from("tokens"), key_file: None }
     }
 }
 
@@ -113,6 +118,10 @@ impl Credential {
             client_auth: None,
             seed: None,
             refresh: RefreshAt::default(),
+            refresh_token_lifetime: REFRESH_TOKEN_LIFETIME,
+            max_age: Vec::new(),
+            redirect_uri: None,
+            pkce: false,
         }
     }
 }
@@ -145,16 +154,26 @@ impl Config {
     /// Memory for a store, the simulator's address for upstream and token endpoint, no trust roots. The caller sets
     /// the URLs again once the simulator is bound.
     pub(super) fn point_at_simulator(&mut self) {
-        let address = self.simulator.address.to_string();
-        if let Ok(url) = Url::parse(&format!("http://{address}/token")) {
-            self.oauth.token_url = url;
-        }
-        if let Ok(authority) = Authority::try_from(address) {
-            self.upstream.url = Origin { tls: false, authority };
-        }
+        self.point_at(self.simulator.address);
         self.upstream.ca_file = None;
         self.oauth.ca_file = None;
         self.store = Store::Memory;
+    }
+
+    /// Makes the simulator at this address the upstream and the authorization server.
+    pub fn point_at(&mut self, simulator: SocketAddr) {
+        let url = |path: &str| Url::parse(&format!("http://{simulator}/{path}"));
+        if let (Ok(authority), Ok(token_url), Ok(authorize_url), Ok(userinfo_url)) =
+            (Authority::try_from(simulator.to_string()), url("token"), url("authorize"), url("userinfo"))
+        {
+            self.upstream.url = Origin { tls: false, authority };
+            self.oauth = OAuth {
+                token_url,
+                authorize_url,
+                userinfo_url: Some(userinfo_url),
+                ..std::mem::take(&mut self.oauth)
+            };
+        }
     }
 }
 
@@ -172,6 +191,8 @@ mod tests {
         assert_eq!(OAuth::default().token_url.as_str(), "https://api.vonage.com/token");
         let config = Config::simulated();
         assert_eq!(config.oauth.token_url.as_str(), "http://127.0.0.1:8090/token");
+        assert_eq!(config.oauth.authorize_url.as_str(), "http://127.0.0.1:8090/authorize");
+        assert_eq!(config.oauth.userinfo_url.unwrap().as_str(), "http://127.0.0.1:8090/userinfo");
         assert_eq!(config.upstream.url.authority, "127.0.0.1:8090");
         assert!(matches!(config.store, Store::Memory));
     }

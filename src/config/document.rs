@@ -92,18 +92,22 @@ fn remedy(message: &str) -> &'static str {
 struct Lines<'t> {
     file: Arc<str>,
     text: &'t str,
+    /// Where each line but the first begins.
+    starts: Vec<usize>,
 }
 
 impl<'t> Lines<'t> {
     fn new(file: Arc<str>, text: &'t str) -> Self {
-        Self { file, text }
+        let starts = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n').map(|(_, next)| next).collect();
+        Self { file, text, starts }
     }
 
     fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Place::Line { file: self.file.clone(), line, column }
+        let at = span.start.min(self.text.len());
+        let above = self.starts.partition_point(|start| *start <= at);
+        let start = above.checked_sub(1).and_then(|last| self.starts.get(last)).copied().unwrap_or(0);
+        let column = self.text.get(start..at).unwrap_or_default().chars().count() + 1;
+        Place::Line { file: self.file.clone(), line: above + 1, column }
     }
 
     fn table(&self, table: DeTable<'_>) -> Table {

@@ -125,7 +125,7 @@ fn unknown(name: &str, credentials: &BTreeSet<String>) -> Finding {
 
 /// Names share a long prefix, so a suggestion must be nearer than the usual third.
 fn is_close(name: &str, known: &str) -> bool {
-    strsim::damerau_levenshtein(name, known) <= 3
+    name.len().abs_diff(known.len()) <= 3 && strsim::damerau_levenshtein(name, known) <= 3
 }
 
 fn is_service_link(name: &str) -> bool {

@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use url::Url;
 
 use super::credential;
 use super::document::{Table, Value};
 use super::error::{Complaint, Place};
+use super::keys::{self, KeyFile};
 use super::schema::{self, SECTIONS, SECTIONS_LATER, Shape};
 use super::section::{Given, Reader, Section};
-use super::{Admin, Config, Listen, Log, LogFormat, OAuth, Retry, Simulator, Store, Upstream, units};
+use super::{
+    Admin, AdminAddress, Config, Credential, GrantKind, Listen, Log, LogFormat, OAuth, Retry, Simulator,
+    Store, Upstream, units,
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MIB: u64 = 1 << 20;
@@ -22,7 +27,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Config {
     unknown_sections(reader, root);
     let mut places = Vec::new();
     let listen = listen(reader, root, &mut places);
-    let admin = admin(reader, root, listen.allow_anonymous, &mut places);
+    let admin = admin(reader, root, &mut places);
     let simulator = simulator(reader, root, &mut places);
     same_address_twice(reader, places);
     let mut config = Config {
@@ -39,6 +44,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Config {
     if reader.simulate {
         config.point_at_simulator();
     }
+    login_elsewhere(reader, &config);
     config
 }
 
@@ -125,25 +131,24 @@ fn anyone(section: &mut Section<'_, '_>, place: &Place, allowed: bool) {
     }
 }
 
-fn admin(
-    reader: &mut Reader<'_>,
-    root: &mut Table,
-    allow_anonymous: bool,
-    placed: &mut Vec<Placed>,
-) -> Admin {
+fn admin(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -> Admin {
+    let base = reader.base.clone();
     let mut section = reader.section(root, shape("admin"));
     section.refuse_list("address");
-    let parse = |text: &str| if text == "off" { Ok(None) } else { units::address(text).map(Some) };
+    let parse = |text: &str| match text.trim() {
+        "off" => Ok(None),
+        text => units::admin_address(text, &base).map(Some),
+    };
     let given = section.parsed("address", parse);
     let (address, place) = match given {
         Some(given) => (given.value, given.place),
         None => (Admin::default().address, section.place()),
     };
-    if let Some(address) = address {
-        if !address.ip().is_loopback() && !allow_anonymous {
-            let remedy = "write \"127.0.0.1:8081\", or set listen.allow_anonymous = true if the network keeps \
-                          strangers out";
-            let complaint = Complaint::new("the admin listener must be on loopback", remedy);
+    if let Some(AdminAddress::Tcp(address)) = address {
+        // Until there is access control, whoever reaches it may do everything: no flag opens it to others.
+        if !address.ip().is_loopback() {
+            let remedy = "write \"127.0.0.1:8081\", or a unix socket, \"unix:/run/vbc-proxy/admin.sock\"";
+            let complaint = Complaint::new("the admin listener is for this machine alone", remedy);
             section.complain(place.clone(), "address", complaint);
         }
         placed.push(("admin.address", address, place));
@@ -205,21 +210,64 @@ fn upstream(reader: &mut Reader<'_>, root: &mut Table) -> Upstream {
 fn oauth(reader: &mut Reader<'_>, root: &mut Table) -> OAuth {
     let default = OAuth::default();
     let mut section = reader.section(root, shape("oauth"));
-    let url = section.parsed("token_url", |text| units::url(text, "https://api.vonage.com/token"));
-    if let Some(Given { value, place }) = &url
+    let token_url = section.parsed("token_url", |text| units::url(text, "https://api.vonage.com/token"));
+    in_the_clear(&mut section, "token_url", token_url.as_ref(), "passwords and secrets");
+    let token_url = token_url.map_or(default.token_url, |given| given.value);
+    let authorize_url = section
+        .parsed("authorize_url", |text| units::url_with_query(text, "https://api.vonage.com/authorize"));
+    in_the_clear(&mut section, "authorize_url", authorize_url.as_ref(), "passwords and authorization codes");
+    let userinfo_url = userinfo_url(&mut section, &token_url);
+    let ca_file = ca_file(&mut section);
+    OAuth {
+        token_url,
+        authorize_url: authorize_url.map_or(default.authorize_url, |given| given.value),
+        userinfo_url,
+        timeout: section.duration("timeout", MILLISECOND, default.timeout),
+        max_wait: section.duration("max_wait", Duration::ZERO, default.max_wait),
+        ca_file,
+    }
+}
+
+/// Warns of a URL that is not encrypted and not on this machine.
+fn in_the_clear(section: &mut Section<'_, '_>, key: &str, url: Option<&Given<Url>>, what: &str) {
+    if let Some(Given { value, place }) = url
         && value.scheme() == "http"
         && !units::is_loopback(value.host_str().unwrap_or_default())
         && !section.reader.simulate
     {
-        let complaint = Complaint::new("passwords and secrets would travel in the clear", "write https");
-        section.warn(place.clone(), "token_url", complaint);
+        let complaint = Complaint::new(format!("{what} would travel in the clear"), "write https");
+        section.warn(place.clone(), key, complaint);
     }
-    let ca_file = ca_file(&mut section);
-    OAuth {
-        token_url: url.map_or(default.token_url, |given| given.value),
-        timeout: section.duration("timeout", MILLISECOND, default.timeout),
-        max_wait: section.duration("max_wait", Duration::ZERO, default.max_wait),
-        ca_file,
+}
+
+/// Where one asks whose a token is: as given, none for `"off"`, or else beside the token endpoint.
+fn userinfo_url(section: &mut Section<'_, '_>, token_url: &Url) -> Option<Url> {
+    let parse = |text: &str| match text {
+        "off" => Ok(None),
+        text => units::url(text, "https://api.vonage.com/userinfo").map(Some),
+    };
+    let Some(Given { value, place }) = section.parsed("userinfo_url", parse) else {
+        return units::sibling(token_url, "token", "userinfo");
+    };
+    let given = value.map(|value| Given { value, place });
+    in_the_clear(section, "userinfo_url", given.as_ref(), "access tokens");
+    given.map(|given| given.value)
+}
+
+/// A person would be sent to one server, and what comes back would be redeemed at another.
+fn login_elsewhere(reader: &mut Reader<'_>, config: &Config) {
+    let default = OAuth::default();
+    let by_code = |credential: &Credential| credential.grant == GrantKind::AuthorizationCode;
+    if config.oauth.token_url.origin() != default.token_url.origin()
+        && config.oauth.authorize_url == default.authorize_url
+        && config.credentials.iter().any(by_code)
+    {
+        let message = format!(
+            "a person would log in at {}, and the code be redeemed at {}",
+            config.oauth.authorize_url, config.oauth.token_url
+        );
+        let remedy = "give authorize_url as well, the login page of the same server";
+        reader.warn(reader.whole.clone(), "oauth.authorize_url", Complaint::new(message, remedy));
     }
 }
 
@@ -255,9 +303,17 @@ fn store(reader: &mut Reader<'_>, root: &mut Table) -> Store {
     let default = reader.resolve("tokens");
     let mut section = reader.section(root, shape("store"));
     let path = section.path("path").map_or(default, |given| given.value);
+    let key_place = section.place_of("key_file");
+    let key_file = keys::read(&mut section, "key_file");
+    if let (Some(KeyFile { path: keys, .. }), Some(place)) = (&key_file, &key_place)
+        && keys.starts_with(&path)
+    {
+        let message = "the key lies beside what it protects: whoever copies the directory has both";
+        section.warn(place.clone(), "key_file", Complaint::new(message, "keep it in another directory"));
+    }
     let parse = |text: &str| match text {
-        "file" => Ok(Store::File { path: path.clone() }),
-        "memory" => Ok(Store::Memory),
+        "file" => Ok(true),
+        "memory" => Ok(false),
         "postgres" => {
             let mut complaint = Complaint::not_available("\"postgres\"");
             complaint.remedy = "write \"file\" or \"memory\"".into();
@@ -265,7 +321,17 @@ fn store(reader: &mut Reader<'_>, root: &mut Table) -> Store {
         }
         other => Err(Complaint::new(format!("{other:?} is not a store"), "write \"file\" or \"memory\"")),
     };
-    section.parsed("kind", parse).map(|given| given.value).unwrap_or(Store::File { path })
+    let on_disk = section.parsed("kind", parse).is_none_or(|given| given.value);
+    match key_place {
+        _ if on_disk => return Store::File { path, key_file },
+        Some(place) if !section.reader.simulate => {
+            let complaint =
+                Complaint::new("a store in memory writes nothing that a key could protect", "remove it");
+            section.warn(place, "key_file", complaint);
+        }
+        _ => {}
+    }
+    Store::Memory
 }
 
 fn log(reader: &mut Reader<'_>, root: &mut Table) -> Log {

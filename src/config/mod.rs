@@ -19,6 +19,7 @@ mod document;
 mod environment;
 mod error;
 mod file;
+mod keys;
 mod load;
 mod redacted;
 mod schema;
@@ -29,6 +30,7 @@ mod tests;
 mod units;
 
 pub use error::{Finding, Findings, Place};
+pub use keys::{KeyFile, StoreKey};
 pub use load::{LoadOptions, Loaded};
 
 /// The `proxy.toml` that ships with the program: every key that works, with its default and what it is for.
@@ -84,7 +86,16 @@ pub struct Listen {
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Where the admin listener is; `None` when it is off.
-    pub address: Option<SocketAddr>,
+    pub address: Option<AdminAddress>,
+}
+
+/// Where operators look: this machine alone, whatever the rest of the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// An address on loopback.
+    Tcp(SocketAddr),
+    /// A unix socket: the file's permissions say who may connect.
+    Unix(PathBuf),
 }
 
 /// `[upstream]`.
@@ -116,6 +127,10 @@ pub struct Origin {
 pub struct OAuth {
     /// The token endpoint.
     pub token_url: Url,
+    /// Where a person logs in.
+    pub authorize_url: Url,
+    /// Where one asks whose token it is (OpenID Connect Core §5.3), if anywhere.
+    pub userinfo_url: Option<Url>,
     /// How long one exchange may take.
     pub timeout: Duration,
     /// How long a request waits for a token when none is usable and the first exchange is under way.
@@ -140,6 +155,8 @@ pub enum Store {
     File {
         /// The directory.
         path: PathBuf,
+        /// The keys that records are encrypted with; `None` where they are not.
+        key_file: Option<KeyFile>,
     },
 }
 
@@ -154,18 +171,27 @@ pub struct Credential {
     pub client_id: String,
     /// The application's consumer secret.
     pub client_secret: Secret,
-    /// The user name with its suffix; none for a code grant.
+    /// The user name with its suffix; for a code grant the user who is expected to log in, if that was said.
     pub username: Option<String>,
     /// The password, for the password grant.
     pub password: Option<Secret>,
     /// The scope asked for.
     pub scope: String,
-    /// Where id and secret travel, per grant when not said: body for password and refresh.
+    /// Where id and secret travel, per grant when not said: body for password and refresh, basic for a code.
     pub client_auth: Option<ClientAuth>,
     /// A first refresh token from elsewhere.
     pub seed: Option<Secret>,
     /// When to refresh early.
     pub refresh: RefreshAt,
+    /// How long a refresh token that is not used is taken to live.
+    pub refresh_token_lifetime: Duration,
+    /// How old a bearer may be for paths that begin so; of the prefixes that fit, the longest comes first.
+    pub max_age: Vec<(String, Duration)>,
+    /// The callback registered for the application, to the letter; `http://localhost:<admin port>/callback` when not
+    /// said.
+    pub redirect_uri: Option<String>,
+    /// Whether a login carries a code challenge (RFC 7636), which VBC does not ask for.
+    pub pkce: bool,
 }
 
 /// How the application identifies itself to the token endpoint (RFC 6749 §2.3.1).

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::units::{show_duration, show_size};
-use super::{ClientAuth, Config, Credential, GrantKind, LogFormat, Origin, RefreshAt, Store};
+use super::{AdminAddress, ClientAuth, Config, Credential, GrantKind, LogFormat, Origin, RefreshAt, Store};
 
 const REDACTED: &str = "[redacted]";
 
@@ -11,6 +11,16 @@ impl Display for Origin {
     /// As `upstream.url` is written.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+    }
+}
+
+impl Display for AdminAddress {
+    /// As `admin.address` is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -24,7 +34,13 @@ impl Config {
         page.section("store");
         match &self.store {
             Store::Memory => page.text("kind", "memory"),
-            Store::File { path } => page.text("kind", "file").text("path", path.display()),
+            Store::File { path, key_file } => {
+                page.text("kind", "file").text("path", path.display());
+                match key_file {
+                    Some(keys) => page.text("key_file", keys.path.display()),
+                    None => &mut page,
+                }
+            }
         };
         for credential in &self.credentials {
             credential.redacted(&mut page);
@@ -54,7 +70,7 @@ impl Config {
             .text("idle_timeout", show_duration(listen.idle_timeout))
             .text("drain_timeout", show_duration(listen.drain_timeout))
             .bare("allow_anonymous", listen.allow_anonymous);
-        let admin = self.admin.address.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        let admin = self.admin.address.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
         page.section("admin").text("address", admin);
     }
 
@@ -70,6 +86,8 @@ impl Config {
         let oauth = &self.oauth;
         page.section("oauth")
             .text("token_url", &oauth.token_url)
+            .text("authorize_url", &oauth.authorize_url)
+            .text("userinfo_url", oauth.userinfo_url.as_ref().map_or("off", |url| url.as_str()))
             .text("timeout", show_duration(oauth.timeout))
             .text("max_wait", show_duration(oauth.max_wait));
         if let Some(path) = &oauth.ca_file {
@@ -105,6 +123,17 @@ impl Credential {
             RefreshAt::Share(share) => page.bare("refresh_at", share),
             RefreshAt::Before(time) => page.text("refresh_before", show_duration(time)),
         };
+        page.text("refresh_token_lifetime", show_duration(self.refresh_token_lifetime));
+        if !self.max_age.is_empty() {
+            let age = |(prefix, age): &(String, _)| (prefix.clone(), show_duration(*age).into());
+            page.bare("max_age", toml::Value::Table(self.max_age.iter().map(age).collect()));
+        }
+        if let Some(uri) = &self.redirect_uri {
+            page.text("redirect_uri", uri);
+        }
+        if self.pkce {
+            page.bare("pkce", true);
+        }
     }
 }
 

@@ -35,11 +35,11 @@ pub(super) const SECTIONS: &[Shape] = &[
     },
     Shape {
         name: "oauth",
-        keys: &["token_url", "timeout", "max_wait", "ca_file"],
-        later: &["authorize_url", "revoke_url"],
+        keys: &["token_url", "authorize_url", "userinfo_url", "timeout", "max_wait", "ca_file"],
+        later: &["revoke_url"],
     },
     Shape { name: "retry", keys: &["memory"], later: &["disk"] },
-    Shape { name: "store", keys: &["kind", "path"], later: &["url", "url_file", "key_file"] },
+    Shape { name: "store", keys: &["kind", "path", "key_file"], later: &["url", "url_file"] },
     Shape { name: "log", keys: &["format", "level", "access"], later: &[] },
     Shape { name: "simulator", keys: &["address", "control"], later: &[] },
 ];
@@ -70,8 +70,12 @@ pub(super) const CREDENTIAL: Shape = Shape {
         "refresh_token_env",
         "refresh_at",
         "refresh_before",
+        "refresh_token_lifetime",
+        "max_age",
+        "redirect_uri",
+        "pkce",
     ],
-    later: &["redirect_uri", "max_age", "pace"],
+    later: &["pace"],
 };
 
 /// Keys of which one excludes the others, so that an override of one takes the place of all.

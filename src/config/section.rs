@@ -287,6 +287,50 @@ impl Section<'_, '_> {
         values
     }
 
+    /// A table of names and values, or a variable with `name=value` between commas, in the order of the names.
+    pub(super) fn map<K: Ord, V>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str, &str) -> Result<(K, V), Complaint>,
+    ) -> BTreeMap<K, V> {
+        let Some(item) = self.take(key) else { return BTreeMap::new() };
+        let pairs: Vec<(Place, String, Option<String>)> = match item.value {
+            Value::Table(table) => {
+                let pairs = table.into_iter();
+                pairs.map(|(name, entry)| (entry.item.place, name, written(entry.item.value))).collect()
+            }
+            Value::Text(text) if matches!(item.place, Place::Variable(_)) => {
+                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                let pair = |word: &str| match word.rsplit_once('=') {
+                    Some((name, value)) => (name.trim().to_owned(), Some(value.trim().to_owned())),
+                    None => (word.to_owned(), None),
+                };
+                words.map(pair).map(|(name, value)| (item.place.clone(), name, value)).collect()
+            }
+            _ => vec![(item.place, String::new(), None)],
+        };
+        let mut values = BTreeMap::new();
+        for (place, name, value) in pairs {
+            let none = || {
+                let remedy = format!("write for example {key} = {{ \"/t/vbc.prod/reports\" = \"4m\" }}");
+                Complaint::new("this is not a table of texts", remedy)
+            };
+            match value.ok_or_else(none).and_then(|value| parse(&name, &value)) {
+                Ok((name, value)) => {
+                    if values.insert(name, value).is_some() {
+                        self.complain(
+                            place,
+                            key,
+                            Complaint::new("a name is given twice", "keep one of the two"),
+                        );
+                    }
+                }
+                Err(complaint) => self.complain(place, key, complaint),
+            }
+        }
+        values
+    }
+
     /// A path, relative to the configuration.
     pub(super) fn path(&mut self, key: &str) -> Option<Given<PathBuf>> {
         let Given { value, place } = self.text(key)?;
@@ -305,6 +349,14 @@ impl Section<'_, '_> {
             complaint.remedy = "write one address, for example \"127.0.0.1:8080\"".into();
             self.complain(item.place, key, complaint);
         }
+    }
+}
+
+/// A text, or a number as it is written, for the reader to say which unit is missing.
+fn written(value: Value) -> Option<String> {
+    match value {
+        Value::Text(text) | Value::Number(text) => Some(text),
+        _ => None,
     }
 }
 

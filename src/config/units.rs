@@ -1,11 +1,13 @@
 //! Values as people write them: times and sizes with units, addresses, URLs.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use http::uri::Authority;
 use url::{Host, Url};
 
+use super::AdminAddress;
 use super::Origin;
 use super::error::Complaint;
 
@@ -138,6 +140,26 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Complaint> {
     Err(Complaint::new(format!("{text:?} is not an address"), remedy))
 }
 
+/// Reads an address as [`address`] does, or `unix:/run/vbc-proxy/admin.sock`; a relative path starts from `base`.
+pub(super) fn admin_address(text: &str, base: &Path) -> Result<AdminAddress, Complaint> {
+    /// What fits into a socket's address on every system, with the zero at its end.
+    const MOST: usize = 103;
+    let Some(path) = text.strip_prefix("unix:") else {
+        return address(text).map(AdminAddress::Tcp);
+    };
+    let example = "write for example \"unix:/run/vbc-proxy/admin.sock\"";
+    let named = !path.is_empty() && !path.ends_with('/');
+    let path = base.join(path);
+    if !named || path.file_name().is_none() {
+        return Err(Complaint::new("the path of the unix socket is missing", example));
+    }
+    if path.as_os_str().len() > MOST {
+        let message = format!("the path of a unix socket has at most {MOST} bytes");
+        return Err(Complaint::new(message, example));
+    }
+    Ok(AdminAddress::Unix(path))
+}
+
 /// Reads the scheme and authority of a server, without path.
 pub(super) fn origin(text: &str) -> Result<Origin, Complaint> {
     let url = http_url(text, "https://api.vonage.com")?;
@@ -167,6 +189,40 @@ pub(super) fn url(text: &str, example: &str) -> Result<Url, Complaint> {
         return Err(Complaint::new("the URL must have no query", "write it up to the question mark"));
     }
     Ok(url)
+}
+
+/// Reads a URL that may have a path and a query.
+pub(super) fn url_with_query(text: &str, example: &str) -> Result<Url, Complaint> {
+    http_url(text, example)
+}
+
+/// Reads the URL that an authorization server sends a person's browser back to. It is kept as it is written: the server
+/// compares it byte for byte with the one that was registered.
+pub(super) fn redirect_uri(text: &str) -> Result<String, Complaint> {
+    let example = "http://localhost:8081/callback";
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        let remedy = "write it exactly as it is registered with the application";
+        return Err(Complaint::new("there are blanks or control characters in it", remedy));
+    }
+    http_url(text, example).map(|_| text.to_owned())
+}
+
+/// Reads a prefix of request paths.
+pub(super) fn path_prefix(text: &str) -> Result<String, Complaint> {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '?' | '#');
+    if text.starts_with('/') && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    let message = format!("{} is not the beginning of a path", quoted_url(text));
+    Err(Complaint::new(message, "write it from its first slash on, such as \"/t/vbc.prod/reports\""))
+}
+
+/// The URL in the same directory as `url`, if that one's last segment is `from`.
+pub(super) fn sibling(url: &Url, from: &str, to: &str) -> Option<Url> {
+    let stem = url.path().strip_suffix(from).filter(|stem| stem.ends_with('/'))?;
+    let mut sibling = url.clone();
+    sibling.set_path(&format!("{stem}{to}"));
+    Some(sibling)
 }
 
 /// Reads a web origin as browsers send it, in lower case.

@@ -1,8 +1,12 @@
 //! What the file store does beyond the contract.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::contract::{full_record, key};
+use super::super::directory::LOCK;
 use super::*;
 
 fn mode(path: &Path) -> u32 {

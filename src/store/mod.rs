@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+mod directory;
 mod file;
 mod memory;
 mod wire;

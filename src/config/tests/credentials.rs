@@ -96,7 +96,9 @@ fn secrets_come_from_files_relative_to_the_configuration() {
     assert_eq!(credential.client_id, "the-id");
     assert_eq!(credential.client_secret.expose(), "a b");
     assert_eq!(credential.password.as_ref().unwrap().expose(), " p ");
-    assert!(matches!(&loaded.config.store, Store::File { path } if *path == directory.path().join("tokens")));
+    assert!(
+        matches!(&loaded.config.store, Store::File { path, .. } if *path == directory.path().join("tokens"))
+    );
     let warnings = shown(&loaded.warnings);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("proxy.toml:3:22: credentials.default.client_secret_file: everyone"));
@@ -163,6 +165,101 @@ fn refresh_and_client_auth_are_read() {
 }
 
 #[test]
+fn a_code_is_redeemed_with_basic_by_default_and_a_secret_that_this_changes_is_warned_of() {
+    let code = "grant = \"authorization_code\"\nclient_id = \"id\"\nclient_secret = \"s3cret/\"\n";
+    let warnings = |lines: &str| shown(&load(&credential(lines), &[]).unwrap().warnings);
+    let found = warnings(code);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("proxy.toml:1:14: credentials.default.client_auth: form-encoding"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("the default for a code") && !found[0].contains("s3cret"), "{found:?}");
+    assert!(warnings(&format!("{code}client_auth = \"body\"")).is_empty());
+    assert!(warnings(&code.replace('/', "")).is_empty());
+}
+
+#[test]
+fn what_a_login_by_code_needs_is_read() {
+    let code = "grant = \"authorization_code\"\nclient_id = \"id\"\nclient_secret = \"s\"\n";
+    let read = |lines: &str| load(&credential(&format!("{code}{lines}")), &[]);
+    let plain = read("").unwrap().config.credentials.remove(0);
+    assert_eq!((plain.redirect_uri, plain.pkce, plain.username), (None, false, None));
+    assert_eq!(plain.refresh_token_lifetime, Duration::from_secs(7 * 86_400));
+
+    let lines = "redirect_uri = \"HTTP://LocalHost:8081/callback?a=%7e\"\npkce = true\nusername = \"alice\"\n\
+                 refresh_token_lifetime = \"30d\"";
+    let loaded = read(lines).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let credential = &loaded.config.credentials[0];
+    // To the letter: the server compares it with the registered one.
+    assert_eq!(credential.redirect_uri.as_deref(), Some("HTTP://LocalHost:8081/callback?a=%7e"));
+    assert!(credential.pkce);
+    assert_eq!(credential.username.as_deref(), Some("alice@vbc.prod"));
+    assert_eq!(credential.refresh_token_lifetime, Duration::from_secs(30 * 86_400));
+
+    for line in [
+        "redirect_uri = \"localhost/callback\"",
+        "redirect_uri = \" http://localhost/callback\"",
+        "redirect_uri = \"http://localhost/callback#here\"",
+        "pkce = \"yes\"",
+        "refresh_token_lifetime = \"59m\"",
+        "refresh_token_lifetime = \"366d\"",
+    ] {
+        let found = shown(read(line).unwrap_err().iter().as_slice());
+        assert!(found.len() == 1 && found[0].starts_with("proxy.toml:5:"), "{line}: {found:?}");
+    }
+    let warnings = shown(&read("redirect_uri = \"http://app.example/callback\"").unwrap().warnings);
+    assert!(warnings[0].contains("in the clear"), "{warnings:?}");
+}
+
+#[test]
+fn ages_are_read_with_the_longest_prefix_first() {
+    let ages = |text: &str, variables: &[(&str, &str)]| {
+        let ages = load(text, variables).unwrap().config.credentials.remove(0).max_age;
+        ages.into_iter().map(|(prefix, age)| format!("{prefix} {}", age.as_secs())).collect::<Vec<_>>()
+    };
+    let text = format!(
+        "{CREDENTIAL}max_age = {{ \"/t/b\" = \"4m\", \"/t/a/long\" = \"10s\", \"/t/a\" = \"1h\" }}\n"
+    );
+    assert_eq!(ages(&text, &[]), ["/t/a/long 10", "/t/a 3600", "/t/b 240"]);
+    assert_eq!(ages(CREDENTIAL, &[]), [""; 0]);
+    let name = "VBC_PROXY_CREDENTIALS_DEFAULT_MAX_AGE";
+    assert_eq!(ages(&text, &[(name, "/t/a=b = 4m, /t/ccccc=5m,")]), ["/t/ccccc 300", "/t/a=b 240"]);
+    assert!(load(&text, &[(name, "/t/a")]).unwrap_err().to_string().contains("write for example max_age"));
+
+    for (lines, why) in [
+        ("max_age = { \"t/a\" = \"4m\" }", "not the beginning of a path"),
+        ("max_age = { \"/t?a\" = \"4m\" }", "not the beginning of a path"),
+        ("max_age = { \"/t\" = \"9s\" }", "at least 10s"),
+        ("max_age = { \"/t\" = 240 }", "needs a unit"),
+        ("max_age = { \"/t\" = true }", "not a table of texts"),
+        ("max_age = \"4m\"", "not a table of texts"),
+    ] {
+        let found = findings(&format!("{CREDENTIAL}{lines}\n"));
+        assert!(found.len() == 1 && found[0].contains(why), "{lines}: {found:?}");
+        assert!(found[0].starts_with("proxy.toml:7:"), "{found:?}");
+    }
+}
+
+#[test]
+fn one_user_with_two_passwords_is_warned_of() {
+    let other = |line: &str| {
+        let other = CREDENTIAL.replace("default", "other").replace("\"id\"", "\"other\"");
+        let text = format!("{CREDENTIAL}{}", other.replace("password = \"pa55-inline\"", line));
+        shown(&load(&text, &[]).unwrap().warnings)
+    };
+    let found = other("password = \"pa55-other\"");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("proxy.toml:8:14: credentials.other: the password of alice@vbc.prod"),
+        "{found:?}"
+    );
+    assert!(!found[0].contains("pa55"), "{found:?}");
+    assert!(other("password = \"pa55-inline\"").is_empty());
+}
+
+#[test]
 fn under_simulate_no_secret_is_read() {
     let text = format!(
         "[upstream]\nca_file = \"/nowhere\"\n{}[credentials.sales]\npassword_file = \"/nowhere\"\nscope = \"openid x\"\n",
@@ -225,7 +322,10 @@ fn findings_never_show_a_secret() {
 #[test]
 fn the_redacted_configuration_shows_no_secret_and_reads_back() {
     let text = format!(
-        "{CREDENTIAL}refresh_token_env = \"SEED\"\nclient_auth = \"body\"\n[listen]\nhosts = [\"x.test\"]\n"
+        "{CREDENTIAL}refresh_token_env = \"SEED\"\nclient_auth = \"body\"\npkce = true\n\
+         max_age = {{ \"/t/'a\\\"\" = \"4m\" }}\nredirect_uri = \"https://x.test/%7e\"\n\
+         [listen]\nhosts = [\"x.test\"]\n[admin]\naddress = \"unix:/run/admin.sock\"\n\
+         [oauth]\nuserinfo_url = \"off\"\n"
     );
     let loaded = load(&text, &[("SEED", "seed-value")]).unwrap();
     let page = loaded.config.redacted();
@@ -235,6 +335,10 @@ fn the_redacted_configuration_shows_no_secret_and_reads_back() {
     }
     assert!(
         page.contains("password = \"[redacted]\"") && page.contains("client_secret = \"[redacted]\""),
+        "{page}"
+    );
+    assert!(
+        page.contains("address = \"unix:/run/admin.sock\"") && page.contains("userinfo_url = \"off\""),
         "{page}"
     );
     let again = Config::from_toml(&page).unwrap().config.redacted();

@@ -34,6 +34,7 @@ fn each_line_that_is_commented_out_is_accepted() {
     for name in ["ca.pem", "client_secret", "password", "refresh_token"] {
         fs::write(directory.path().join(name), "-----BEGIN CERTIFICATE-----\n").unwrap();
     }
+    fs::write(directory.path().join("store.key"), "0123456789abcdef".repeat(4)).unwrap();
     let lines: Vec<&str> = EXAMPLE.lines().collect();
     let mut tried = 0;
     for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("# ")) {
@@ -56,7 +57,17 @@ fn each_line_that_is_commented_out_is_accepted() {
 
 #[test]
 fn what_is_commented_out_as_a_default_is_the_default() {
-    let examples = ["ca_file", "hosts", "origins", "public_url", "username", "refresh_before", "client_auth"];
+    let examples = [
+        "ca_file",
+        "hosts",
+        "origins",
+        "public_url",
+        "username",
+        "refresh_before",
+        "client_auth",
+        "max_age",
+        "redirect_uri",
+    ];
     let is_example = |key: &str| examples.contains(&key) || key.ends_with("_file") || key.ends_with("_env");
     let uncommented: Vec<&str> = EXAMPLE
         .lines()

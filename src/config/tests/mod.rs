@@ -2,13 +2,14 @@
 
 mod credentials;
 mod example;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::{Source, read};
-use super::{Config, Finding, Findings, Loaded, LogFormat, Store};
+use super::{AdminAddress, Config, Finding, Findings, Loaded, LogFormat, Store};
 
 /// A credential that needs nothing from outside.
 const CREDENTIAL: &str = r#"
@@ -81,7 +82,7 @@ fn defaults_hold_where_nothing_is_said() {
     assert_eq!(config.oauth.token_url.as_str(), "https://api.vonage.com/token");
     assert_eq!(config.oauth.max_wait, Duration::from_secs(10));
     assert_eq!(config.retry.memory, 65_536);
-    assert!(matches!(config.store, Store::File { path } if path.as_os_str() == "tokens"));
+    assert!(matches!(config.store, Store::File { path, key_file: None } if path.as_os_str() == "tokens"));
     assert_eq!(config.credentials[0].username.as_deref(), Some("alice@vbc.prod"));
 }
 
@@ -92,19 +93,14 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
         ("listen", "address = [\"127.0.0.1:80\"]"),
         ("listen", "address = \"unix:/run/x.sock\""),
         ("admin", "address = [\"127.0.0.1:80\"]"),
-        ("admin", "address = \"unix:/run/x.sock\""),
         ("upstream", "http = \"h2\""),
         ("upstream", "proxy = \"http://egress:3128\""),
         ("upstream", "rewrite_links = true"),
-        ("oauth", "authorize_url = \"https://x\""),
         ("oauth", "revoke_url = \"https://x\""),
         ("retry", "disk = \"0B\""),
         ("store", "kind = \"postgres\""),
         ("store", "url = \"postgres://x\""),
         ("store", "url_file = \"x\""),
-        ("store", "key_file = \"x\""),
-        ("credentials.default", "redirect_uri = \"http://localhost\""),
-        ("credentials.default", "max_age = { \"/t\" = \"4m\" }"),
         ("credentials.default", "pace = { per_minute = 10 }"),
         ("telemetry", "otlp_endpoint = \"http://x\""),
         ("[clients]", "name = \"crm\""),
@@ -180,13 +176,74 @@ fn values_that_make_no_sense_are_refused() {
 fn strangers_are_kept_out_unless_they_were_asked_in() {
     let findings = found("[listen]\naddress = \"0.0.0.0:8080\"\n[admin]\naddress = \"0.0.0.0:8081\"\n");
     assert_eq!(findings.len(), 2, "{findings:?}");
-    assert!(findings.iter().all(|finding| finding.contains("listen.allow_anonymous = true")), "{findings:?}");
+    assert!(findings[0].contains("listen.allow_anonymous = true"), "{findings:?}");
 
-    let text =
-        "[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true\n[admin]\naddress = \"[::]:8081\"\n";
+    let text = "[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true\n";
     let loaded = load(&format!("{text}{CREDENTIAL}"), &[]).unwrap();
     assert!(shown(&loaded.warnings)[0].contains("strangers"), "{:?}", loaded.warnings);
-    assert!(found("[admin]\naddress = \"off\"\n").is_empty());
+}
+
+#[test]
+fn the_admin_listener_is_for_this_machine_alone_whatever_is_allowed() {
+    for address in ["0.0.0.0:8081", "[::]:8081", "10.0.0.1:8081"] {
+        let text = format!("[listen]\nallow_anonymous = true\n[admin]\naddress = \"{address}\"\n");
+        let findings = found(&text);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(
+            findings[0].starts_with("proxy.toml:4:11: admin.address: the admin listener is for this machine")
+        );
+        let variables = [("VBC_PROXY_ADMIN_ADDRESS", address)];
+        assert!(simulate(CREDENTIAL, &variables).is_err(), "{address}");
+    }
+    let address = |text: &str| {
+        let text = format!("{CREDENTIAL}[admin]\naddress = \"{text}\"\n");
+        let source = source(&text, "/etc/vbc-proxy");
+        read(Some(source), &environment(&[]), false).map(|loaded| loaded.config.admin.address)
+    };
+    assert_eq!(address("off").unwrap(), None);
+    assert_eq!(address("[::1]:81").unwrap(), Some(AdminAddress::Tcp("[::1]:81".parse().unwrap())));
+    assert_eq!(address("unix:/run/x.sock").unwrap(), Some(AdminAddress::Unix("/run/x.sock".into())));
+    assert_eq!(address("unix:x.sock").unwrap(), Some(AdminAddress::Unix("/etc/vbc-proxy/x.sock".into())));
+    for wrong in ["unix:", "unix:/run/", &format!("unix:/{}", "x".repeat(110)), "unix:.."] {
+        assert!(address(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_urls_of_the_authorization_server_are_read() {
+    let oauth = |lines: &str| load(&format!("{CREDENTIAL}[oauth]\n{lines}\n"), &[]).unwrap().config.oauth;
+    let userinfo = |lines: &str| oauth(lines).userinfo_url.map(|url| url.to_string());
+    assert_eq!(oauth("").authorize_url.as_str(), "https://api.vonage.com/authorize");
+    assert_eq!(userinfo("").as_deref(), Some("https://api.vonage.com/userinfo"));
+    let derived = userinfo("token_url = \"https://x.test/oauth2/token\"");
+    assert_eq!(derived.as_deref(), Some("https://x.test/oauth2/userinfo"));
+    assert_eq!(userinfo("token_url = \"https://x.test/oauth2/mytoken\""), None);
+    assert_eq!(userinfo("userinfo_url = \"off\""), None);
+    assert_eq!(userinfo("userinfo_url = \"https://y.test/me\"").as_deref(), Some("https://y.test/me"));
+    let authorize = oauth("authorize_url = \"https://y.test/login?tenant=a\"").authorize_url;
+    assert_eq!(authorize.as_str(), "https://y.test/login?tenant=a");
+    assert!(found("[oauth]\nauthorize_url = \"y.test\"\n")[0].contains("is not a URL"));
+    assert!(found("[oauth]\nuserinfo_url = \"none\"\n")[0].contains("is not a URL"));
+
+    let simulated = simulate("[oauth]\nuserinfo_url = \"off\"\n", &[]).unwrap().config.oauth;
+    assert_eq!(simulated.authorize_url.as_str(), "http://127.0.0.1:8090/authorize");
+    assert_eq!(simulated.userinfo_url.unwrap().as_str(), "http://127.0.0.1:8090/userinfo");
+}
+
+#[test]
+fn a_login_page_of_another_server_is_warned_of() {
+    let warnings = |lines: &str| {
+        let text = "[credentials.default]\ngrant = \"authorization_code\"\nclient_id = \"i\"\nclient_secret = \"s\"\n";
+        shown(&load(&format!("{text}[oauth]\n{lines}\n"), &[]).unwrap().warnings)
+    };
+    let found = warnings("token_url = \"https://x.test/token\"");
+    assert!(
+        found.len() == 1 && found[0].starts_with("proxy.toml: oauth.authorize_url: a person"),
+        "{found:?}"
+    );
+    let both = "token_url = \"https://x.test/token\"\nauthorize_url = \"https://x.test/authorize\"";
+    assert!(warnings(both).is_empty());
+    assert!(warnings("").is_empty());
 }
 
 #[test]
@@ -204,6 +261,9 @@ fn secrets_in_the_clear_are_warned_of() {
     let text = "[upstream]\nurl = \"http://api.test\"\n[oauth]\ntoken_url = \"http://api.test/token\"\n";
     let warnings = shown(&load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().warnings);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let more = "authorize_url = \"http://api.test/authorize\"\nuserinfo_url = \"http://api.test/userinfo\"\n";
+    let warnings = shown(&load(&format!("{text}{more}{CREDENTIAL}"), &[]).unwrap().warnings);
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
     let text = text.replace("api.test", "localhost:9000");
     assert!(load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().warnings.is_empty());
 }

@@ -1,0 +1,248 @@
+//! `store.key_file`: the keys that token sets are encrypted with at rest.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::error::Complaint;
+use super::section::{Given, Section};
+
+/// AES-256.
+const KEY_BYTES: usize = 32;
+/// Far more than any number of keys one would keep.
+const MAX_BYTES: usize = 64 * 1024;
+const MAKE_ONE: &str = "`openssl rand -base64 32 > store.key` makes one";
+
+const STANDARD: GeneralPurpose = lenient(&alphabet::STANDARD);
+const URL_SAFE: GeneralPurpose = lenient(&alphabet::URL_SAFE);
+
+const fn lenient(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config)
+}
+
+/// One key. `Debug` prints `[redacted]`; clones share one copy, which is zeroed when the last of them is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreKey(Arc<Zeroizing<[u8; KEY_BYTES]>>);
+
+impl StoreKey {
+    /// Copies a key; `None` when it has not 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // Copied into its final place: a key that is moved leaves itself behind.
+        let mut key = Arc::new(Zeroizing::new([0; KEY_BYTES]));
+        let place = Arc::get_mut(&mut key).filter(|place| place.len() == bytes.len())?;
+        place.copy_from_slice(bytes);
+        Some(Self(key))
+    }
+
+    /// The key itself. Call it where a cipher is made of it, and nowhere else.
+    pub fn expose(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// `store.key_file`, as it was read.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// At least one; the first seals, all open.
+    pub keys: Vec<StoreKey>,
+}
+
+/// Reads `key_file`. Each line that is no key is a finding with its number, and is never quoted.
+pub(super) fn read(section: &mut Section<'_, '_>, key: &str) -> Option<KeyFile> {
+    let Given { value: path, place } = section.path(key)?;
+    if section.reader.simulate {
+        return None;
+    }
+    let shown = path.display();
+    let (bytes, open_to_others) = match load(&path) {
+        Ok(loaded) => loaded,
+        Err(complaint) => {
+            section.complain(place, key, complaint);
+            return None;
+        }
+    };
+    if open_to_others {
+        let message = format!("others on this machine can read {shown}");
+        section.warn(place.clone(), key, Complaint::new(message, format!("chmod 600 {shown}")));
+    }
+    let (keys, complaints) = parse(&bytes, &path);
+    let sound = complaints.is_empty();
+    for complaint in complaints {
+        section.complain(place.clone(), key, complaint);
+    }
+    sound.then_some(KeyFile { path, keys })
+}
+
+/// The content, and whether group or others may read it.
+fn load(path: &Path) -> Result<(Zeroizing<Vec<u8>>, bool), Complaint> {
+    use std::os::unix::fs::PermissionsExt;
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| {
+        let remedy = format!("correct the path or the file's permissions; {MAKE_ONE}");
+        Complaint::new(format!("cannot read {shown}: {error}"), remedy)
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let open_to_others = file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0);
+    // Never grown: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(vec![0; MAX_BYTES + 1]);
+    let mut length = 0;
+    let mut file = file.take(bytes.len() as u64);
+    loop {
+        match file.read(bytes.get_mut(length..).unwrap_or_default()).map_err(unreadable)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    if length > MAX_BYTES {
+        return Err(Complaint::new(format!("{shown} is too large for a file of keys"), "correct the path"));
+    }
+    bytes.truncate(length);
+    Ok((bytes, open_to_others))
+}
+
+/// One key a line, or 32 bytes that are no text.
+fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
+    let shown = path.display();
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    if bytes.len() == KEY_BYTES && !bytes.iter().all(is_text) {
+        return match StoreKey::from_bytes(bytes).filter(is_random) {
+            Some(key) => (vec![key], Vec::new()),
+            None => (Vec::new(), vec![Complaint::new(format!("{shown} is no random key"), MAKE_ONE)]),
+        };
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        let message = format!("{shown} is neither text nor exactly {KEY_BYTES} bytes");
+        return (Vec::new(), vec![Complaint::new(message, MAKE_ONE)]);
+    };
+    let (mut keys, mut complaints) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        match decode(line) {
+            Some(key) if !is_random(&key) => {
+                let message = format!("line {number} of {shown} is no random key");
+                complaints.push(Complaint::new(message, MAKE_ONE));
+            }
+            Some(key) if keys.contains(&key) => {}
+            Some(key) => keys.push(key),
+            None => {
+                let message = format!("line {number} of {shown} is no key");
+                let remedy = format!(
+                    "write {KEY_BYTES} bytes as base64 or as {} hexadecimal digits; {MAKE_ONE}",
+                    2 * KEY_BYTES
+                );
+                complaints.push(Complaint::new(message, remedy));
+            }
+        }
+    }
+    if keys.is_empty() && complaints.is_empty() {
+        complaints.push(Complaint::new(format!("there is no key in {shown}"), MAKE_ONE));
+    }
+    (keys, complaints)
+}
+
+/// Hexadecimal or base64, of either alphabet, padded or not.
+fn decode(line: &str) -> Option<StoreKey> {
+    let mut bytes = Zeroizing::new([0_u8; 2 * KEY_BYTES]);
+    if line.len() == 2 * KEY_BYTES {
+        let mut digits = line.bytes().map(|digit| char::from(digit).to_digit(16));
+        for byte in bytes.iter_mut().take(KEY_BYTES) {
+            let (high, low) = (digits.next()??, digits.next()??);
+            *byte = u8::try_from(16 * high + low).ok()?;
+        }
+        return StoreKey::from_bytes(bytes.get(..KEY_BYTES)?);
+    }
+    let length = STANDARD
+        .decode_slice(line, bytes.as_mut_slice())
+        .or_else(|_| URL_SAFE.decode_slice(line, bytes.as_mut_slice()))
+        .ok()?;
+    StoreKey::from_bytes(bytes.get(..length)?)
+}
+
+/// Whether it is at least not one byte over and over, as from a wrong device.
+fn is_random(key: &StoreKey) -> bool {
+    let bytes = key.expose();
+    bytes.iter().any(|byte| *byte != bytes[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> [u8; KEY_BYTES] {
+        std::array::from_fn(|place| number.wrapping_mul(17).wrapping_add(place as u8))
+    }
+
+    fn keys(text: impl AsRef<[u8]>) -> Vec<[u8; KEY_BYTES]> {
+        let (keys, complaints) = parse(text.as_ref(), Path::new("store.key"));
+        assert_eq!(complaints, []);
+        keys.iter().map(|key| *key.expose()).collect()
+    }
+
+    fn complaints(text: impl AsRef<[u8]>) -> Vec<String> {
+        let (_, complaints) = parse(text.as_ref(), Path::new("store.key"));
+        complaints.into_iter().map(|complaint| complaint.message).collect()
+    }
+
+    #[test]
+    fn keys_are_base64_or_hexadecimal_one_a_line() {
+        let (one, two, three) = (key(1), key(200), key(3));
+        let text = format!(
+            "# new\n{}\r\n\n  {}  # old\n{}\n{}\n",
+            STANDARD.encode(one),
+            crate::secret::hex(&two).to_uppercase(),
+            URL_SAFE.encode(three).trim_end_matches('='),
+            STANDARD.encode(one),
+        );
+        assert_eq!(keys(text), [one, two, three]);
+    }
+
+    #[test]
+    fn a_file_of_exactly_32_bytes_is_a_key() {
+        assert_eq!(keys(key(11)), [key(11)]);
+        // A text of 32 characters is half a key in hexadecimal, not a key.
+        assert_eq!(complaints("0123456789abcdef0123456789abcdef"), ["line 1 of store.key is no key"]);
+        assert_eq!(complaints([0x80; 33]), ["store.key is neither text nor exactly 32 bytes"]);
+        assert_eq!(complaints([0; 32]), ["store.key is no random key"]);
+    }
+
+    #[test]
+    fn broken_lines_are_numbered_and_not_quoted() {
+        let text = format!("hunter2\n{}\n\n{}=\n{}", STANDARD.encode(key(1)), "A".repeat(40), "0".repeat(64));
+        let found = complaints(text);
+        assert_eq!(
+            found,
+            [
+                "line 1 of store.key is no key",
+                "line 4 of store.key is no key",
+                "line 5 of store.key is no random key",
+            ]
+        );
+        assert_eq!(complaints("# nothing\n\n"), ["there is no key in store.key"]);
+        assert_eq!(complaints(""), ["there is no key in store.key"]);
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let key = StoreKey::from_bytes(&key(1)).unwrap();
+        assert_eq!(format!("{key:?}"), "[redacted]");
+    }
+}
