@@ -18,13 +18,14 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::runtime::LocalOptions;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
-use crate::credential::{Credential, Login, Options};
+use crate::credential::{Credential, Login, Logins, Options};
+use crate::doctor::{Doctor, Report, Suite};
 use crate::metrics::Metrics;
 use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
 use crate::proxy::{self, Proxy};
@@ -35,6 +36,13 @@ use crate::tls::{self, TlsError};
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
+
+/// How many exchanges that nobody asked for may be under way at once.
+const UNASKED: usize = 16;
+
+/// Ten thousand credentials that are all due when the process starts come one after the other, within this.
+const SPREAD: Duration = Duration::from_secs(5 * 60);
+const SPREAD_STEP: Duration = Duration::from_millis(10);
 
 /// Why the proxy cannot start.
 #[derive(Debug, Error)]
@@ -126,7 +134,8 @@ impl App {
             Some(config::AdminAddress::Unix(_)) => return Err(StartError::AdminSocket),
             None => None,
         };
-        let credentials = start_credentials(&config, &tls, &clock, &metrics).await?;
+        let token_tls = token_tls(&config, &tls)?;
+        let credentials = start_credentials(&config, &token_tls, &clock, false).await?;
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
         let admin = admin.map(|listener| {
             let upstream = config.upstream.url.to_string();
@@ -229,21 +238,58 @@ fn bind(address: SocketAddr, listeners: usize, key: &'static str) -> Result<Vec<
     server::bind(address, listeners).map_err(|source| StartError::Bind { address, key, source })
 }
 
-async fn start_credentials(
+/// Examines one credential in this process, in the place of a proxy that does not run: with the store, and without an
+/// exchange that the examination does not ask for.
+///
+/// # Errors
+/// [`StartError`], the store being in use above all; and [`StartError::NoCredential`] when there is none of this name.
+pub async fn examine(
+    mut config: Config,
+    name: &str,
+    suites: &[Suite],
+    clock: Clock,
+) -> Result<Report, StartError> {
+    // Whoever looks waits for a whole climb down the ladder: an exchange whose end nobody sees helps nobody.
+    config.oauth.max_wait = config.oauth.timeout * 3;
+    let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+    let token_tls = token_tls(&config, &tls)?;
+    // All of them: what is learnt of a login counts for every credential that would send the same.
+    let credentials = start_credentials(&config, &token_tls, &clock, true).await?;
+    let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
+    let report = Doctor::new(&config, token_tls, tls, &handles, clock).examine(name, suites).await;
+    for (credential, task) in credentials {
+        credential.close();
+        // It stores what came in before it ends.
+        let _ = tokio::time::timeout(config.oauth.timeout + CREDENTIAL_GRACE, task).await;
+    }
+    report.ok_or(StartError::NoCredential)
+}
+
+/// Whom the token endpoint is trusted by.
+fn token_tls(
     config: &Config,
     upstream_tls: &Arc<rustls::ClientConfig>,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
-    let tls = match &config.oauth.ca_file {
+) -> Result<Arc<rustls::ClientConfig>, StartError> {
+    Ok(match &config.oauth.ca_file {
         Some(path) => tls::client_config(Some(path))?,
         None => Arc::clone(upstream_tls),
-    };
-    let http = HttpClient::new((*tls).clone(), config.oauth.timeout)?;
+    })
+}
+
+async fn start_credentials(
+    config: &Config,
+    tls: &Arc<rustls::ClientConfig>,
+    clock: &Clock,
+    passive: bool,
+) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
+    let http = HttpClient::new((**tls).clone(), config.oauth.timeout)?;
     let store: Arc<dyn TokenStore> = match &config.store {
         config::Store::Memory => Arc::new(MemoryStore::default()),
         config::Store::File { path, .. } => Arc::new(FileStore::open(path)?),
     };
+    let logins = Logins::new(Arc::clone(&store), clock.clone());
+    let unasked = Arc::new(Semaphore::new(UNASKED));
+    let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
     let mut credentials = Vec::with_capacity(config.credentials.len());
     for credential in &config.credentials {
         let endpoint = Endpoint::new(EndpointOptions {
@@ -254,9 +300,10 @@ async fn start_credentials(
             http: http.clone(),
             clock: clock.clone(),
         })?;
-        let options = options(credential, config);
-        credentials
-            .push(Credential::start(options, endpoint, Arc::clone(&store), clock.clone(), metrics).await?);
+        let options =
+            Options { spread, passive, unasked: Arc::clone(&unasked), ..options(credential, config) };
+        let store = Arc::clone(&store);
+        credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }
     Ok(credentials)
 }
@@ -283,12 +330,12 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
     };
     let identity = [config.oauth.token_url.as_str(), &credential.client_id, &username, &credential.scope];
     Options {
-        name: credential.name.clone(),
-        identity: fingerprint(&identity),
+        username: credential.username.clone(),
         login,
         seed: credential.seed.clone(),
         refresh: credential.refresh,
         max_wait: config.oauth.max_wait,
+        ..Options::new(&credential.name, fingerprint(&identity))
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! One registry per process life of an [`App`](crate::App), so that many proxies can live in one test process.
 
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::sync::atomic::AtomicU64;
 
 /// Who wrote an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -31,45 +31,18 @@ struct RetryLabels {
     outcome: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefreshLabels {
-    credential: String,
-    grant: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CredentialLabels {
-    credential: String,
-}
-
 /// All metrics of one proxy. Names are `vbc_proxy_<noun>_<unit>[_total]`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     retries: Family<RetryLabels, Counter>,
-    refreshes: Family<RefreshLabels, Counter>,
-    expiry: Family<CredentialLabels, Gauge<f64, AtomicU64>>,
-    brake: Family<CredentialLabels, Gauge>,
-    unsaved: Family<CredentialLabels, Gauge>,
     /// Client connections that are open now.
     pub connections: Gauge,
     /// Connections to the upstream that are open now.
     pub upstream_connections: Gauge,
     /// Answers that had to be cut short after their head was sent.
     pub aborted: Counter,
-}
-
-/// The gauges of one credential.
-#[derive(Clone, Debug)]
-pub struct CredentialGauges {
-    /// When the current access token ends, in seconds since 1970; 0 without one.
-    pub expiry: Gauge<f64, AtomicU64>,
-    /// 1 while the login brake is on.
-    pub brake: Gauge,
-    /// 1 while the latest token set could not be stored.
-    pub unsaved: Gauge,
 }
 
 impl Default for Metrics {
@@ -81,7 +54,7 @@ impl Default for Metrics {
 impl Metrics {
     /// A fresh registry with everything at zero.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("vbc_proxy");
+        let mut registry = registry();
         let requests = Family::default();
         registry.register(
             "requests",
@@ -93,27 +66,6 @@ impl Metrics {
             "retries",
             "Upstream 401s, by what they meant and what became of them",
             retries.clone(),
-        );
-        let refreshes = Family::default();
-        registry.register(
-            "refreshes",
-            "Exchanges with the token endpoint, by grant and outcome",
-            refreshes.clone(),
-        );
-        let expiry = Family::default();
-        let help = "When the current access token ends, in seconds since 1970; 0 without one";
-        registry.register("token_expiry_timestamp_seconds", help, expiry.clone());
-        let brake = Family::default();
-        registry.register(
-            "brake_engaged",
-            "1 while logins are held back to protect the account",
-            brake.clone(),
-        );
-        let unsaved = Family::default();
-        registry.register(
-            "token_unsaved",
-            "1 while the latest token set could not be stored",
-            unsaved.clone(),
         );
         let connections = Gauge::default();
         registry.register("connections_open", "Client connections", connections.clone());
@@ -129,18 +81,7 @@ impl Metrics {
             "Answers cut short after their head had been sent",
             aborted.clone(),
         );
-        Self {
-            registry,
-            requests,
-            retries,
-            refreshes,
-            expiry,
-            brake,
-            unsaved,
-            connections,
-            upstream_connections,
-            aborted,
-        }
+        Self { registry, requests, retries, connections, upstream_connections, aborted }
     }
 
     /// The counter of answers with this status from this source. Keep the handle.
@@ -153,29 +94,21 @@ impl Metrics {
         self.retries.get_or_create_owned(&RetryLabels { verdict, outcome })
     }
 
-    /// The counter of exchanges of this grant with this outcome.
-    pub fn refreshes(&self, credential: &str, grant: &'static str, outcome: &'static str) -> Counter {
-        let credential = credential.to_owned();
-        self.refreshes.get_or_create_owned(&RefreshLabels { credential, grant, outcome })
-    }
-
-    /// The gauges of a credential. Keep the handles.
-    pub fn credential(&self, credential: &str) -> CredentialGauges {
-        let labels = CredentialLabels { credential: credential.to_owned() };
-        CredentialGauges {
-            expiry: self.expiry.get_or_create_owned(&labels),
-            brake: self.brake.get_or_create_owned(&labels),
-            unsaved: self.unsaved.get_or_create_owned(&labels),
-        }
-    }
-
-    /// The text exposition (OpenMetrics 1.0).
-    pub fn render(&self) -> String {
+    /// The text exposition (OpenMetrics 1.0), with what `also` has: metrics that are read where they are kept, when
+    /// somebody asks.
+    pub fn render(&self, also: &Registry) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, also))
+            .and_then(|()| encode_eof(&mut text));
         text
     }
+}
+
+/// A registry whose names begin as all of ours do.
+pub fn registry() -> Registry {
+    Registry::with_prefix("vbc_proxy")
 }
 
 #[cfg(test)]
@@ -186,13 +119,8 @@ mod tests {
     fn names_and_labels_are_stable() {
         let metrics = Metrics::new();
         metrics.requests(200, Source::upstream).inc();
-        metrics.refreshes("default", "password", "issued").inc();
-        metrics.credential("default").brake.set(1);
-        let text = metrics.render();
+        let text = metrics.render(&registry());
         assert!(text.contains("vbc_proxy_requests_total{status=\"200\",source=\"upstream\"} 1"), "{text}");
-        assert!(text.contains("vbc_proxy_brake_engaged{credential=\"default\"} 1"), "{text}");
-        assert!(text.contains(
-            "vbc_proxy_refreshes_total{credential=\"default\",grant=\"password\",outcome=\"issued\"} 1"
-        ));
+        assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! The admin listener: is it alive, is it ready, what does it count, how is it.
 
+mod metrics;
 mod readiness;
 mod routes;
 mod status;

@@ -35,7 +35,7 @@ async fn ready(State(inner): State<Arc<Inner>>) -> Response {
 }
 
 async fn metrics(State(inner): State<Arc<Inner>>) -> Response {
-    no_store("application/openmetrics-text; version=1.0.0; charset=utf-8", inner.metrics.render())
+    no_store("application/openmetrics-text; version=1.0.0; charset=utf-8", super::metrics::render(&inner))
 }
 
 async fn status(State(inner): State<Arc<Inner>>) -> Response {

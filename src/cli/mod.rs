@@ -5,6 +5,7 @@
 //! else to standard error.
 
 mod check;
+mod doctor;
 mod init;
 mod logging;
 mod serve;
@@ -42,6 +43,7 @@ Exit status:  0 done, 1 failed, 64 wrong usage, 69 something needed is unreachab
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Status(status::Status),
     Simulate(simulate::Simulate),
     Init(init::Init),
@@ -51,6 +53,7 @@ fn run(command: &Command) -> Exit {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Status(status) => status.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Init(init) => init.run(),

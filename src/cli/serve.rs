@@ -87,7 +87,8 @@ fn url_of(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-fn exit_of(error: &StartError) -> Exit {
+/// How to end when the proxy cannot start.
+pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Bind { .. } | StartError::Store { .. } => Exit::Unavailable,
         StartError::AdminSocket

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
+use crate::clock::Timestamp;
 use crate::store::{Key, Record, StoreError, TokenStore};
 
 /// The record, and how far the store has it.
@@ -44,6 +47,28 @@ impl Keeper {
                 "the token set could not be stored; it is used, and storing is tried again"
             ),
         }
+    }
+
+    /// Moves the token set's times to where they are by a clock that was set back.
+    pub(super) fn set_back(&mut self, by: SignedDuration) {
+        let Some(tokens) = &mut self.record.tokens else { return };
+        for at in [
+            &mut tokens.issued_at,
+            &mut tokens.minted_at,
+            &mut tokens.expires_at,
+            &mut tokens.refresh_issued_at,
+        ] {
+            *at = at.saturating_sub(by).unwrap_or(*at);
+        }
+    }
+
+    /// Takes a set that was received after `now` for one received at `now`; says whether it was.
+    pub(super) fn set_back_to(&mut self, now: Timestamp) -> bool {
+        let received =
+            self.record.tokens.as_ref().map(|tokens| tokens.issued_at.max(tokens.refresh_issued_at));
+        let Some(received) = received.filter(|received| *received > now) else { return false };
+        self.set_back(received.duration_since(now));
+        true
     }
 
     /// Whether the store is behind.

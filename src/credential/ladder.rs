@@ -1,21 +1,25 @@
 //! The exchanges: down the ladder from the refresh token to the login to a person.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::brake::{self, Permit};
 use super::hold::Hold;
+use super::logins::{Refusal, Seat, Turn};
 use super::refresher::{Need, Refresher};
-use super::{Login, Unavailable};
+use super::{Login, Unavailable, exchanges};
 use crate::clock;
 use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError, TokenSet};
 use crate::random;
 use crate::secret::{Secret, fingerprint};
+use crate::store::{BrakeRecord, Issuance, Record, StoreError};
 
 impl<R: Redeem> Refresher<R> {
     /// Whether an exchange may be made now at all.
-    pub(super) fn may_try(&self, need: Need) -> Result<(), Unavailable> {
+    pub(super) fn may_try(&mut self, need: Need) -> Result<(), Unavailable> {
         let now = self.now();
         if let Some(until) = self.backoff.until(now) {
             let detail = self.trouble.clone().unwrap_or_else(|| "the last exchange failed".to_owned());
@@ -27,7 +31,7 @@ impl<R: Redeem> Refresher<R> {
             Some(hold @ Hold::Brake(Permit::LockedUntil(until))) if *until > now => Err(self.held(hold, now)),
             // A refresh token may have arrived in the store meanwhile; only the login is held.
             Some(hold @ (Hold::Brake(_) | Hold::LoginNeeded)) if self.refresh_token().is_none() => {
-                match self.login_permit(now) {
+                match self.login_permit() {
                     Some(Permit::Allowed) => Ok(()),
                     _ => Err(self.held(hold, now)),
                 }
@@ -45,7 +49,10 @@ impl<R: Redeem> Refresher<R> {
             let Some(refresh_token) = self.refresh_token() else { break };
             self.may_go_on()?;
             match self.refresh(&refresh_token).await {
-                Ok(issued) => return self.adopt(issued, Some(&refresh_token)).await,
+                Ok(issued) => {
+                    self.adopt(issued, Some(&refresh_token)).await;
+                    return Ok(());
+                }
                 Err(error) if error.class == Class::Grant => {
                     if self.reload_newer().await {
                         if self.alive() {
@@ -66,7 +73,12 @@ impl<R: Redeem> Refresher<R> {
         }
         if need == Need::Early && self.alive() {
             // Logging in now could only return the same dying token (reuse mode); at its end it mints.
-            return Err(self.unavailable("the refresh token is gone; logging in when the token ends", None));
+            let detail = match self.parts.seat {
+                Some(_) => "the refresh token is gone; logging in when the token ends",
+                None => "the refresh token is gone: login needed before the token ends (vbc-proxy login)",
+            };
+            self.trouble = Some(detail.to_owned());
+            return Err(self.unavailable(detail, None));
         }
         self.may_go_on()?;
         self.log_in().await
@@ -75,7 +87,7 @@ impl<R: Redeem> Refresher<R> {
     /// After `close` the exchange under way is finished, and no other begun.
     fn may_go_on(&self) -> Result<(), Unavailable> {
         match self.shared.closing.load(Ordering::Relaxed) {
-            true => Err(self.unavailable("the proxy is shutting down", None)),
+            true => Err(self.shared.shutting_down()),
             false => Ok(()),
         }
     }
@@ -98,88 +110,98 @@ impl<R: Redeem> Refresher<R> {
 
     async fn log_in(&mut self) -> Result<(), Unavailable> {
         let now = self.now();
-        let Some(login) = self.parts.options.login.clone() else {
+        let (Some(login), Some(seat)) = (self.parts.options.login.clone(), self.parts.seat.clone()) else {
+            if !matches!(self.hold, Some(Hold::LoginNeeded)) {
+                tracing::error!(credential = %self.shared.name, "a person has to log in (vbc-proxy login)");
+            }
             self.hold = Some(Hold::LoginNeeded);
             return Err(self.held(&Hold::LoginNeeded, now));
         };
-        match brake::permit(&self.keeper.record.brake, &login.fingerprint, now) {
+        // Noted in the store first: a crash between sending and storing must not make the attempt unseen.
+        let mut turn = match seat.begin().await {
             // Whatever held it back is over.
-            Permit::Allowed => self.hold = None,
-            permit => {
+            Ok(turn) => {
+                self.hold = None;
+                turn
+            }
+            Err(Refusal::Permit(permit)) => {
                 let hold = Hold::Brake(permit);
                 self.hold = Some(hold.clone());
                 return Err(self.held(&hold, now));
             }
-        }
-        // Stored first: a crash between sending and storing must not make the attempt unseen.
-        brake::begin(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint), now);
-        self.keeper.save().await;
+            Err(Refusal::Store(error)) => return Err(self.failed(unreadable(&error))),
+        };
         let outcome = self.redeem(&password_grant(&login)).await;
-        self.judge_login(&login, outcome).await
+        let class = outcome.as_ref().err().map(|error| error.class);
+        judge(&mut turn, class).await;
+        drop(turn);
+        match outcome {
+            Ok(issued) => {
+                self.adopt(issued, None).await;
+                Ok(())
+            }
+            Err(error) => Err(self.login_failed(&seat, error)),
+        }
     }
 
-    async fn judge_login(
-        &mut self,
-        login: &Login,
-        outcome: Result<Issued, RedeemError>,
-    ) -> Result<(), Unavailable> {
-        let now = self.now();
-        let error = match outcome {
-            Ok(issued) => {
-                brake::succeeded(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint));
-                return self.adopt(issued, None).await;
-            }
-            Err(error) => error,
-        };
+    fn login_failed(&mut self, seat: &Seat, error: RedeemError) -> Unavailable {
         let name = &self.shared.name;
         match error.class {
             Class::Grant => {
-                brake::refused(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint));
                 tracing::error!(credential = %name, %error, "the login was refused; it is not tried again until its secret changes");
-                self.hold = Some(Hold::Brake(Permit::Refused));
             }
             Class::Locked => {
-                brake::locked(&mut self.keeper.record.brake, std::slice::from_ref(&login.fingerprint), now);
                 tracing::error!(credential = %name, %error, "the account is locked; no login for 35 minutes");
-                self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(now, brake::LOCK))));
             }
-            Class::Transient => brake::not_judged(&mut self.keeper.record.brake),
-            Class::Configuration => brake::not_judged(&mut self.keeper.record.brake),
-            Class::Ambiguous => {}
+            _ => return self.failed(error),
         }
-        self.keeper.save().await;
-        match (error.class, self.hold.clone()) {
-            (Class::Grant | Class::Locked, Some(hold)) => Err(self.held(&hold, now)),
-            _ => Err(self.failed(error)),
-        }
+        let hold = Hold::Brake(seat.permit());
+        self.hold = Some(hold.clone());
+        self.held(&hold, self.now())
     }
 
     /// A refresh was answered that the account is locked: no login either, until that is over.
     async fn note_lock(&mut self) {
-        let fingerprint = self.parts.options.login.as_ref().map_or("", |login| &login.fingerprint).to_owned();
-        let now = self.now();
-        brake::locked(&mut self.keeper.record.brake, &[fingerprint], now);
-        self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(now, brake::LOCK))));
-        self.keeper.save().await;
+        if let Some(seat) = self.parts.seat.clone()
+            && let Ok(mut turn) = seat.turn().await
+        {
+            let secret = turn.secret();
+            turn.note(|record, now| brake::locked(record, &secret, now)).await;
+        }
+        self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(self.now(), brake::LOCK))));
+    }
+
+    /// Lifts the brake, and with it whatever else holds exchanges back; says whether anything did.
+    pub(super) async fn unlock(&mut self) -> Result<bool, Unavailable> {
+        let held = self.hold.is_some() || self.backoff.until(self.now()).is_some();
+        let mut braked = false;
+        if let Some(seat) = self.parts.seat.clone() {
+            let turn = seat.turn().await;
+            let mut turn = turn.map_err(|error| self.unavailable(&unreadable(&error).message, None))?;
+            braked = seat.permit() != Permit::Allowed;
+            turn.note(|record, _| *record = BrakeRecord::default()).await;
+        }
+        self.backoff.reset();
+        self.hold = None;
+        self.trouble = None;
+        self.report();
+        tracing::info!(credential = %self.shared.name, held = held || braked, "an operator lifted the brake");
+        Ok(held || braked)
     }
 
     /// One exchange: the only place that calls [`Redeem::redeem`].
-    async fn redeem(&mut self, grant: &Grant) -> Result<Issued, RedeemError> {
-        self.exchanges += 1;
+    pub(super) async fn redeem(&mut self, grant: &Grant) -> Result<Issued, RedeemError> {
         let started = Instant::now();
         let outcome = self.parts.endpoint.redeem(grant).await;
-        let label = match &outcome {
-            Ok(_) => "issued",
-            Err(error) => class_label(error.class),
-        };
-        self.metrics.refreshes(&self.shared.name, grant.name(), label).inc();
+        let class = outcome.as_ref().err().map(|error| error.class);
+        self.shared.exchanges.count(grant.name(), class);
         let millis = started.elapsed().as_millis() as u64;
-        match &outcome {
-            Ok(_) => self.shared.usual.store(millis.max(1), Ordering::Relaxed),
-            Err(error) if matches!(error.class, Class::Transient | Class::Ambiguous) => {
+        match class {
+            None => self.shared.usual.store(millis.max(1), Ordering::Relaxed),
+            Some(Class::Transient | Class::Ambiguous) => {
                 self.shared.in_trouble.store(true, Ordering::Relaxed);
             }
-            Err(_) => {}
+            Some(_) => {}
         }
         match &outcome {
             Ok(issued) => tracing::info!(
@@ -187,29 +209,48 @@ impl<R: Redeem> Refresher<R> {
                 expires_in_seconds = issued.expires_in.as_secs(), "token set received"
             ),
             Err(error) => tracing::warn!(
-                credential = %self.shared.name, grant = grant.name(), millis, outcome = label, %error,
-                "the exchange failed"
+                credential = %self.shared.name, grant = grant.name(), millis,
+                outcome = exchanges::outcome(class), %error, "the exchange failed"
             ),
         }
         outcome
     }
 
-    /// Takes a token set into use: stored first, then published.
-    async fn adopt(&mut self, issued: Issued, presented: Option<&Secret>) -> Result<(), Unavailable> {
+    /// Takes a token set into use: stored first, then published. `presented` is the refresh token it was given for, if
+    /// it was one.
+    pub(super) async fn adopt(&mut self, issued: Issued, presented: Option<&Secret>) {
         if let (Some(presented), Some(seed)) = (presented, &self.parts.options.seed)
             && presented == seed
         {
             self.keeper.record.spent_seed = Some(fingerprint(&[seed.expose()]));
         }
-        let tokens = TokenSet::from_issued(issued, self.now(), presented, self.keeper.record.tokens.as_ref());
-        self.keeper.record.tokens = Some(tokens);
+        let now = self.now();
+        let trusted = self.trusted();
+        let record = &mut self.keeper.record;
+        let (expires_in, subject) = (issued.expires_in, issued.subject.clone());
+        let mut tokens = TokenSet::from_issued(issued, now, presented, record.tokens.as_ref());
+        if presented.is_some() {
+            // A refresh always mints.
+            record.full_lifetime = expires_in.as_secs();
+        } else {
+            if let Some(seen) = observe(record, &tokens, trusted) {
+                record.issuance = Some(seen);
+            }
+            record.full_lifetime = record.full_lifetime.max(expires_in.as_secs());
+            let full = Duration::from_secs(record.full_lifetime);
+            let age = SignedDuration::try_from(full.saturating_sub(expires_in)).unwrap_or_default();
+            tokens.minted_at = now.saturating_sub(age).unwrap_or(now);
+        }
+        record.tokens = Some(tokens);
+        if subject.is_some() {
+            record.subject = subject;
+        }
         self.keeper.save().await;
         self.token_revision = self.keeper.record.revision;
         self.backoff.reset();
         self.hold = None;
         self.trouble = None;
         self.publish();
-        Ok(())
     }
 
     /// Whether the store has a newer record than ours; if so, it is ours now.
@@ -217,6 +258,7 @@ impl<R: Redeem> Refresher<R> {
         if !self.keeper.reload_newer().await {
             return false;
         }
+        self.keeper.set_back_to(self.now());
         self.token_revision = self.keeper.record.revision;
         if self.alive() {
             self.backoff.reset();
@@ -277,12 +319,43 @@ fn password_grant(login: &Login) -> Grant {
     }
 }
 
-fn class_label(class: Class) -> &'static str {
+/// What the outcome of a login means for its brake. One whose answer was lost stays begun and unresolved.
+async fn judge(turn: &mut Turn<'_>, class: Option<Class>) {
+    let secret = turn.secret();
     match class {
-        Class::Transient => "transient",
-        Class::Ambiguous => "ambiguous",
-        Class::Configuration => "configuration",
-        Class::Grant => "refused",
-        Class::Locked => "locked",
+        None => turn.note(|record, _| brake::succeeded(record, &secret)).await,
+        Some(Class::Grant) => turn.note(|record, _| brake::refused(record, &secret)).await,
+        Some(Class::Locked) => turn.note(|record, now| brake::locked(record, &secret, now)).await,
+        Some(Class::Transient | Class::Configuration) => {
+            turn.note(|record, _| brake::not_judged(record)).await
+        }
+        Some(Class::Ambiguous) => {}
+    }
+}
+
+/// What a login that gave `tokens` shows of how the server issues, given what `record` held and whether its access token
+/// was still good. Only what cannot have another cause.
+fn observe(record: &Record, tokens: &TokenSet, trusted: bool) -> Option<Issuance> {
+    let full = Duration::from_secs(record.full_lifetime);
+    let left = clock::until(tokens.issued_at, tokens.expires_at);
+    let before = record.tokens.as_ref().filter(|_| trusted);
+    if before.is_some_and(|before| before.access_token == tokens.access_token) {
+        return Some(Issuance::Reuse);
+    }
+    match before.map(|before| (&before.refresh_token, &tokens.refresh_token)) {
+        Some((Some(old), Some(new))) if old == new => Some(Issuance::RenewRevoke),
+        Some((Some(_), Some(_))) => Some(Issuance::RenewKeep),
+        // Somebody else's, with what is left of it.
+        _ if left + Duration::from_secs(5) < full => Some(Issuance::Reuse),
+        _ => None,
+    }
+}
+
+fn unreadable(error: &StoreError) -> RedeemError {
+    let reason = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    RedeemError {
+        class: Class::Transient,
+        message: format!("no login without the record of earlier ones: {error}{reason}"),
+        retry_after: None,
     }
 }

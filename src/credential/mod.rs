@@ -5,13 +5,17 @@
 //! a client that hangs up loses nothing, and a thousand askers share one exchange.
 
 mod brake;
+mod cell;
+mod exchanges;
 mod hold;
 mod keeper;
 mod ladder;
+mod logins;
 mod person;
 mod refresher;
 pub mod refusals;
 mod schedule;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -20,19 +24,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, until};
 use crate::config::RefreshAt;
-use crate::metrics::Metrics;
 use crate::oauth::{Redeem, TokenSet};
 use crate::secret::{Secret, fingerprint};
 use crate::store::{Issuance, Key, StoreError, TokenStore};
+use cell::{Copy, Mailbox, NotTaken, Published};
+use exchanges::Exchanges;
 use keeper::Keeper;
+pub use logins::Logins;
 pub use person::{CodeLogin, LoggedIn, LoginError};
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
@@ -51,14 +57,43 @@ pub struct Options {
     pub name: String,
     /// Fingerprint over token URL, client id, user name and scope: an old token set is never used for another.
     pub identity: String,
+    /// The user whose login is expected, where the configuration says so.
+    pub username: Option<String>,
     /// User name and password, for the password grant.
     pub login: Option<Login>,
     /// A refresh token from elsewhere, used while the store has none.
     pub seed: Option<Secret>,
     /// When to refresh early.
     pub refresh: RefreshAt,
+    /// How long a refresh token lives unused. It is refreshed well before, whatever the access token's lifetime.
+    pub refresh_lifetime: Duration,
     /// How long a request waits for the first token.
     pub max_wait: Duration,
+    /// Only what is asked for is exchanged, nothing by the clock: for a command that looks at a credential.
+    pub passive: bool,
+    /// An exchange that is due when the process starts, and that nobody asks for, comes at some time within this.
+    pub spread: Duration,
+    /// How many exchanges that nobody asked for may be under way at once, over all credentials.
+    pub unasked: Arc<Semaphore>,
+}
+
+impl Options {
+    /// Options with nothing to get a token from, and defaults for the rest.
+    pub fn new(name: impl Into<String>, identity: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            identity: identity.into(),
+            username: None,
+            login: None,
+            seed: None,
+            refresh: RefreshAt::default(),
+            refresh_lifetime: Duration::from_secs(7 * 86_400),
+            max_wait: Duration::from_secs(10),
+            passive: false,
+            spread: Duration::ZERO,
+            unasked: Arc::new(Semaphore::new(1)),
+        }
+    }
 }
 
 /// A resource owner's login.
@@ -99,6 +134,8 @@ pub struct Bearer {
     pub revision: u64,
     /// Never sent after this.
     pub expires_at: Timestamp,
+    /// When it was minted, as far as is known.
+    pub minted_at: Timestamp,
     /// From here on, reading it asks for the next one.
     refresh_at: Timestamp,
 }
@@ -164,22 +201,33 @@ pub struct Snapshot {
     pub login_needed_by: Option<Timestamp>,
     /// How the server issues a second token set, as far as it has been seen.
     pub issuance: Option<Issuance>,
+    /// Paths whose 401s pass, since a fresh token was refused there too.
+    pub refused_paths: usize,
 }
 
 /// The handle. Cheap to clone; the last one dropped ends the refresher.
 #[derive(Clone)]
 pub struct Credential {
     shared: Arc<Shared>,
-    mailbox: mpsc::Sender<Ask>,
+    _handle: Arc<Handle>,
+}
+
+/// Held by every clone of a [`Credential`], and not by the refresher.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.mailbox.close();
+    }
 }
 
 struct Shared {
-    name: String,
+    name: Box<str>,
     clock: Clock,
     max_wait: Duration,
-    published: RwLock<Option<Bearer>>,
-    /// Counts publications, so that a reader sees with one load whether its copy is current.
-    epoch: AtomicU64,
+    mailbox: Mailbox<Ask>,
+    published: Published<Bearer>,
+    exchanges: Exchanges,
     /// Whether the early refresh of this publication has been asked for.
     nudged: AtomicBool,
     /// How long a successful exchange last took, in milliseconds; 0 before the first.
@@ -203,17 +251,18 @@ impl Credential {
         options: Options,
         endpoint: R,
         store: Arc<dyn TokenStore>,
+        logins: &Logins,
         clock: Clock,
-        metrics: &Arc<Metrics>,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let key = Key { credential: options.name.clone(), identity: options.identity.clone() };
         let keeper = Keeper::load(store, key).await?;
         let shared = Arc::new(Shared {
-            name: options.name.clone(),
+            name: options.name.as_str().into(),
             clock: clock.clone(),
             max_wait: options.max_wait,
-            published: RwLock::new(None),
-            epoch: AtomicU64::new(0),
+            mailbox: Mailbox::new(),
+            published: Published::new(),
+            exchanges: Exchanges::default(),
             nudged: AtomicBool::new(false),
             usual: AtomicU64::new(0),
             in_trouble: AtomicBool::new(false),
@@ -221,11 +270,11 @@ impl Credential {
             snapshot: Mutex::default(),
             refusals: Mutex::default(),
         });
-        let (mailbox, inbox) = mpsc::channel(MAILBOX);
-        let parts = refresher::Parts { options, endpoint, clock, inbox };
-        let refresher = Refresher::new(parts, keeper, Arc::clone(&shared), metrics);
+        let seat = options.login.as_ref().map(|login| logins.seat(login));
+        let parts = refresher::Parts { options, endpoint, clock, seat };
+        let refresher = Refresher::new(parts, keeper, Arc::clone(&shared));
         let task = tokio::spawn(refresher.run());
-        Ok((Self { shared, mailbox }, task))
+        Ok((Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }, task))
     }
 
     /// The credential's name.
@@ -237,14 +286,20 @@ impl Credential {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.shared.snapshot.lock().clone();
         let now = self.shared.clock.now();
-        let alive = self.shared.published.read().as_ref().is_some_and(|bearer| bearer.expires_at > now);
+        let alive = self.shared.published.latest().is_some_and(|bearer| bearer.expires_at > now);
         snapshot.usable = alive && !snapshot.distrusted;
+        snapshot.refused_paths = self.refusals().remembered(now);
         snapshot
+    }
+
+    /// How many exchanges with the token endpoint ended how in this process: grant, outcome, count.
+    pub fn exchanges(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        self.shared.exchanges.counts()
     }
 
     /// A reader with a copy of its own, for one thread's requests.
     pub fn reader(&self) -> Reader {
-        Reader { credential: self.clone(), epoch: 0, bearer: None }
+        Reader { credential: self.clone(), copy: Copy::new() }
     }
 
     /// The memory of 401s that a fresh token did not cure.
@@ -265,7 +320,7 @@ impl Credential {
     /// [`Unavailable`], at once when no exchange may be made now, else after `oauth.max_wait` at the latest.
     pub async fn bearer(&self) -> Result<Bearer, Unavailable> {
         let now = self.shared.clock.now();
-        if let Some(bearer) = self.shared.published.read().clone().filter(|bearer| bearer.expires_at > now) {
+        if let Some(bearer) = self.shared.published.latest().filter(|bearer| bearer.expires_at > now) {
             return Ok(bearer);
         }
         // Once the endpoint has answered, a few times what it took.
@@ -276,7 +331,7 @@ impl Credential {
 
     /// A usable bearer newer than `refused`, if there is one already.
     pub fn newer_than(&self, refused: &Bearer) -> Option<Bearer> {
-        let current = self.shared.published.read().clone()?;
+        let current = self.shared.published.latest()?;
         (current.revision > refused.revision && current.expires_at > self.shared.clock.now())
             .then_some(current)
     }
@@ -296,6 +351,19 @@ impl Credential {
         self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, certain, asked, reply }).await
     }
 
+    /// A usable bearer that was minted no longer than `max_age` ago, for a suite that refuses older ones. Joins an exchange
+    /// under way. Where a younger one cannot be had (there is no refresh token, or the token endpoint is in trouble) the
+    /// caller still has the one it has.
+    ///
+    /// Cancel safe, as [`bearer`](Self::bearer).
+    ///
+    /// # Errors
+    /// [`Unavailable`], as [`bearer`](Self::bearer).
+    pub async fn younger(&self, max_age: Duration) -> Result<Bearer, Unavailable> {
+        let usual = Duration::from_millis(self.shared.usual.load(Ordering::Relaxed));
+        self.ask(SHORT_WAIT.max(usual * 3), |reply| Ask::Younger { max_age, reply }).await
+    }
+
     /// Redeems an authorization code that a person brought, and takes what it gives into use, if it is the same user's as
     /// before.
     ///
@@ -304,8 +372,9 @@ impl Credential {
     /// # Errors
     /// [`LoginError`]; the tokens there were are still there.
     pub async fn redeem_code(&self, login: CodeLogin) -> Result<LoggedIn, LoginError> {
-        let _ = login;
-        Err(LoginError::Unavailable("not there yet".into()))
+        let (reply, answer) = oneshot::channel();
+        self.put(Ask::Code { login: Box::new(login), reply })?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.shutting_down().into()))
     }
 
     /// Takes the login of another user into use that [`redeem_code`](Self::redeem_code) held back.
@@ -313,32 +382,45 @@ impl Credential {
     /// # Errors
     /// [`LoginError::NothingToConfirm`] when there is none of this number, or not any more.
     pub async fn confirm(&self, login: u64) -> Result<LoggedIn, LoginError> {
-        let _ = login;
-        Err(LoginError::NothingToConfirm)
+        let (reply, answer) = oneshot::channel();
+        self.put(Ask::Confirm { login, reply })?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.shutting_down().into()))
     }
 
-    /// Gets a new token set now, as an operator asked for. Joins an exchange under way.
+    /// Gets a new token set now, as an operator asked for.
     ///
     /// # Errors
-    /// [`Unavailable`], as [`bearer`](Self::bearer).
+    /// [`Unavailable`] when none can be had; a login is held back by its brake as ever.
     pub async fn refresh(&self) -> Result<(), Unavailable> {
-        Ok(())
+        let (reply, answer) = oneshot::channel();
+        self.put(Ask::Refresh { reply })?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.shutting_down()))
     }
 
     /// Lifts the login brake, and forgets what made an exchange be held back: the next one is tried at once. Says whether
-    /// the brake was on.
+    /// anything was held back.
     ///
     /// # Errors
-    /// [`Unavailable`] when the refresher does not answer.
+    /// [`Unavailable`] when the refresher does not answer, or the brake's record cannot be read.
     pub async fn unlock(&self) -> Result<bool, Unavailable> {
-        Ok(false)
+        let (reply, answer) = oneshot::channel();
+        self.put(Ask::Unlock { reply })?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.shutting_down()))
     }
 
     /// Lets the refresher finish what it does and end. Later questions are answered with what is cached.
     pub fn close(&self) {
         self.shared.closing.store(true, Ordering::Relaxed);
-        // Where the mailbox is full the flag is seen behind the question being answered.
-        let _ = self.mailbox.try_send(Ask::Close);
+        self.shared.mailbox.close();
+    }
+
+    fn put(&self, ask: Ask) -> Result<(), Unavailable> {
+        self.shared.mailbox.push(ask, MAILBOX).map_err(|why| match why {
+            NotTaken::Full => {
+                self.shared.unavailable("too many requests wait for a token", Some(Duration::from_secs(1)))
+            }
+            NotTaken::Closed => self.shared.shutting_down(),
+        })
     }
 
     async fn ask<T>(
@@ -347,29 +429,16 @@ impl Credential {
         ask: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Ask,
     ) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        let unavailable = |detail: &str, retry_after| Unavailable {
-            credential: self.shared.name.clone(),
-            detail: detail.to_owned(),
-            retry_after,
-        };
-        match self.mailbox.try_send(ask(reply)) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                return Err(unavailable("too many requests wait for a token", Some(Duration::from_secs(1))));
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                return Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5))));
-            }
-        }
+        self.put(ask(reply))?;
         let in_trouble = self.shared.in_trouble.load(Ordering::Relaxed);
         let patience = if in_trouble { SHORT_WAIT } else { patience }.min(self.shared.max_wait);
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(unavailable("the proxy is shutting down", Some(Duration::from_secs(5)))),
+            Ok(Err(_)) => Err(self.shared.shutting_down()),
             Err(_) => {
                 self.shared.in_trouble.store(true, Ordering::Relaxed);
                 let detail = "the token endpoint has not answered yet; the exchange goes on";
-                Err(unavailable(detail, Some(Duration::from_secs(1))))
+                Err(self.shared.unavailable(detail, Some(Duration::from_secs(1))))
             }
         }
     }
@@ -378,8 +447,7 @@ impl Credential {
 /// Reads the bearer for one thread: an atomic load and a clock reading while nothing changes.
 pub struct Reader {
     credential: Credential,
-    epoch: u64,
-    bearer: Option<Bearer>,
+    copy: Copy<Bearer>,
 }
 
 impl Reader {
@@ -391,18 +459,20 @@ impl Reader {
     /// The current bearer, if one is usable. Past its refresh time it also asks for the next one, once, which
     /// makes up for timers that slept through a suspended machine.
     pub fn cached(&mut self) -> Option<&Bearer> {
+        self.cached_within(None).map(|(bearer, _)| bearer)
+    }
+
+    /// [`cached`](Self::cached), and whether the bearer was minted within `max_age`.
+    pub fn cached_within(&mut self, max_age: Option<Duration>) -> Option<(&Bearer, bool)> {
         let shared = &self.credential.shared;
-        let epoch = shared.epoch.load(Ordering::Acquire);
-        if epoch != self.epoch {
-            self.bearer.clone_from(&shared.published.read());
-            self.epoch = epoch;
-        }
-        let bearer = self.bearer.as_ref()?;
+        shared.published.refresh(&mut self.copy);
+        let bearer = self.copy.value.as_ref()?;
         let now = shared.clock.now();
         if now >= bearer.refresh_at && !shared.nudged.swap(true, Ordering::Relaxed) {
-            let _ = self.credential.mailbox.try_send(Ask::Early);
+            let _ = shared.mailbox.push(Ask::Early, MAILBOX);
         }
-        (now < bearer.expires_at).then_some(bearer)
+        let young = max_age.is_none_or(|max_age| until(bearer.minted_at, now) <= max_age);
+        (now < bearer.expires_at).then_some((bearer, young))
     }
 }
 
@@ -413,10 +483,17 @@ impl Shared {
             tracing::error!(credential = %self.name, "the access token is not a legal header value");
             return;
         };
-        let bearer = Bearer { value, revision, expires_at: tokens.expires_at, refresh_at };
-        *self.published.write() = Some(bearer);
+        let (expires_at, minted_at) = (tokens.expires_at, tokens.minted_at);
         self.nudged.store(false, Ordering::Relaxed);
         self.in_trouble.store(false, Ordering::Relaxed);
-        self.epoch.fetch_add(1, Ordering::Release);
+        self.published.publish(Bearer { value, revision, expires_at, minted_at, refresh_at });
+    }
+
+    fn unavailable(&self, detail: &str, retry_after: Option<Duration>) -> Unavailable {
+        Unavailable { credential: self.name.to_string(), detail: detail.to_owned(), retry_after }
+    }
+
+    fn shutting_down(&self) -> Unavailable {
+        self.unavailable("the proxy is shutting down", Some(Duration::from_secs(5)))
     }
 }

@@ -1,9 +1,19 @@
 //! What a person brings: an authorization code, and the word that another user may take the place of the stored one.
 
-use thiserror::Error;
+use std::time::Duration;
 
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::Unavailable;
+use super::refresher::Refresher;
 use crate::clock::Timestamp;
+use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError};
+use crate::random;
 use crate::secret::Secret;
+
+/// How long the login of another user waits to be confirmed.
+const HELD: Duration = Duration::from_secs(10 * 60);
 
 /// An authorization code, with what it must be redeemed with.
 #[derive(Clone, Debug)]
@@ -50,4 +60,95 @@ pub enum LoginError {
     /// The credential does not answer: it is shutting down, or too much is asked of it.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// The login of another user, which is kept in memory until somebody confirms it.
+pub(super) struct HeldLogin {
+    pub(super) number: u64,
+    pub(super) issued: Issued,
+    pub(super) received: Instant,
+}
+
+impl<R: Redeem> Refresher<R> {
+    /// Redeems a code. Nothing that is there is touched before its token set is stored.
+    pub(super) async fn redeem_code(&mut self, login: CodeLogin) -> Result<LoggedIn, LoginError> {
+        let CodeLogin { code, redirect_uri, verifier } = login;
+        self.held_login = None;
+        let grant = Grant::AuthorizationCode { code, redirect_uri, verifier };
+        let mut issued = self.redeem(&grant).await.map_err(|error| refused(&error))?;
+        if issued.subject.is_none() {
+            issued.subject = self.parts.endpoint.subject(&issued.access_token).await;
+        }
+        match self.expected_subject() {
+            Some(expected) if !is_same_user(&expected, issued.subject.as_deref()) => {
+                let found = issued.subject.clone();
+                let number = u64::from_be_bytes(random::bytes());
+                let held = HeldLogin { number, issued, received: Instant::now() };
+                self.held_login = Some(Box::new(held));
+                tracing::warn!(credential = %self.shared.name, "another user logged in; nothing is replaced");
+                Err(LoginError::OtherUser { expected, found, confirm: number })
+            }
+            _ => self.take_up(issued).await,
+        }
+    }
+
+    /// Takes the held login into use.
+    pub(super) async fn confirm(&mut self, number: u64) -> Result<LoggedIn, LoginError> {
+        match self.held_login.take() {
+            Some(held) if held.number == number && held.received.elapsed() < HELD => {
+                let HeldLogin { mut issued, received, .. } = *held;
+                // It has been getting older meanwhile.
+                issued.expires_in = issued.expires_in.saturating_sub(received.elapsed());
+                tracing::warn!(credential = %self.shared.name, "a person confirmed the login of another user");
+                self.take_up(issued).await
+            }
+            held => {
+                self.held_login = held.filter(|held| held.received.elapsed() < HELD);
+                Err(LoginError::NothingToConfirm)
+            }
+        }
+    }
+
+    /// Whose login is expected: whose tokens there are, else whom the configuration names.
+    fn expected_subject(&self) -> Option<String> {
+        self.keeper.record.subject.clone().or_else(|| self.parts.options.username.clone())
+    }
+
+    async fn take_up(&mut self, issued: Issued) -> Result<LoggedIn, LoginError> {
+        let subject = issued.subject.clone();
+        self.keeper.record.subject.clone_from(&subject);
+        self.adopt(issued, None).await;
+        tracing::info!(credential = %self.shared.name, "a person has logged in");
+        let expires_at =
+            self.keeper.record.tokens.as_ref().map_or(Timestamp::MIN, |tokens| tokens.expires_at);
+        Ok(LoggedIn { subject, expires_at, unsaved: self.keeper.unsaved() })
+    }
+}
+
+/// Whether `found` is the user that is expected. The service has been seen to leave its tenant out of a name.
+fn is_same_user(expected: &str, found: Option<&str>) -> bool {
+    let bare = |name: &str| name.to_lowercase().trim_end_matches("@vbc.prod").to_owned();
+    found.is_some_and(|found| bare(found) == bare(expected))
+}
+
+fn refused(error: &RedeemError) -> LoginError {
+    let advice = match error.class {
+        Class::Grant => {
+            "an authorization code works once and for five minutes, and only with the redirect_uri it was asked for; \
+             log in again"
+        }
+        Class::Locked => "the account is locked; wait half an hour after the last attempt, then log in again",
+        Class::Configuration => {
+            "correct the credential's configuration (client id, secret, grants, scope) first"
+        }
+        Class::Transient => "log in again when the token endpoint answers",
+        Class::Ambiguous => "the code may have been used up; log in again",
+    };
+    LoginError::Refused(format!("{}; {advice}", error.message))
+}
+
+impl From<Unavailable> for LoginError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable.detail)
+    }
 }

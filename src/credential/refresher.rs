@@ -4,21 +4,23 @@
 //! way, and it is never cancelled, because nothing but this task owns it. A new token set is stored before it is
 //! published.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::brake::{self, Permit};
+use super::brake::Permit;
 use super::hold::Hold;
 use super::keeper::Keeper;
-use super::schedule::{self, Backoff};
+use super::logins::{ClockWatch, Seat};
+use super::person::{CodeLogin, HeldLogin, LoggedIn, LoginError};
+use super::schedule::{self, Backoff, Warning};
 use super::{Bearer, Options, Replacement, Shared, Unavailable};
 use crate::clock::{self, Clock, Timestamp};
 use crate::config::RefreshAt;
-use crate::metrics::{CredentialGauges, Metrics};
 use crate::oauth::Redeem;
 use crate::random;
 
@@ -27,6 +29,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// How soon an unsaved token set is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How soon an exchange that nobody asked for looks again whether it is its turn.
+const TURN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the refresher can be asked.
 pub(super) enum Ask {
@@ -40,10 +45,18 @@ pub(super) enum Ask {
         asked: Instant,
         reply: oneshot::Sender<Result<Replacement, Unavailable>>,
     },
+    /// One that was minted no longer ago than this.
+    Younger { max_age: Duration, reply: oneshot::Sender<Result<Bearer, Unavailable>> },
     /// The refresh time has passed.
     Early,
-    /// Finish and end.
-    Close,
+    /// An operator wants a new token set.
+    Refresh { reply: oneshot::Sender<Result<(), Unavailable>> },
+    /// An operator lifts whatever holds exchanges back.
+    Unlock { reply: oneshot::Sender<Result<bool, Unavailable>> },
+    /// A person brings a code.
+    Code { login: Box<CodeLogin>, reply: oneshot::Sender<Result<LoggedIn, LoginError>> },
+    /// A person confirms the login of another user.
+    Confirm { login: u64, reply: oneshot::Sender<Result<LoggedIn, LoginError>> },
 }
 
 /// Why an exchange is wanted, which decides how far down the ladder it may go.
@@ -59,14 +72,13 @@ pub(super) struct Parts<R> {
     pub(super) options: Options,
     pub(super) endpoint: R,
     pub(super) clock: Clock,
-    pub(super) inbox: mpsc::Receiver<Ask>,
+    /// The place at the brake of its user, where it can log in.
+    pub(super) seat: Option<Seat>,
 }
 
 pub(super) struct Refresher<R> {
     pub(super) parts: Parts<R>,
     pub(super) shared: Arc<Shared>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) gauges: CredentialGauges,
     pub(super) keeper: Keeper,
     /// The revision that the token set came with.
     pub(super) token_revision: u64,
@@ -78,18 +90,23 @@ pub(super) struct Refresher<R> {
     pub(super) backoff: Backoff,
     pub(super) hold: Option<Hold>,
     pub(super) trouble: Option<String>,
-    pub(super) exchanges: u64,
+    /// The login of another user, until somebody confirms it.
+    pub(super) held_login: Option<Box<HeldLogin>>,
+    /// Nothing unasked before this time: other credentials come first.
+    not_before: Timestamp,
+    warning: Warning,
+    watch: ClockWatch,
 }
 
 impl<R: Redeem> Refresher<R> {
-    pub(super) fn new(parts: Parts<R>, keeper: Keeper, shared: Arc<Shared>, metrics: &Arc<Metrics>) -> Self {
-        let gauges = metrics.credential(&parts.options.name);
+    pub(super) fn new(parts: Parts<R>, keeper: Keeper, shared: Arc<Shared>) -> Self {
+        let now = parts.clock.now();
         let mut refresher = Self {
             token_revision: keeper.record.revision,
+            watch: ClockWatch::new(&parts.clock),
+            not_before: clock::after(now, parts.options.spread.mul_f64(random::unit())),
             parts,
             shared,
-            metrics: Arc::clone(metrics),
-            gauges,
             keeper,
             distrusted: 0,
             refresh_at: Timestamp::UNIX_EPOCH,
@@ -97,43 +114,69 @@ impl<R: Redeem> Refresher<R> {
             backoff: Backoff::default(),
             hold: None,
             trouble: None,
-            exchanges: 0,
+            held_login: None,
+            warning: Warning::default(),
         };
+        // A set from the future was stored by a process whose clock was ahead: how old it is, nobody knows.
+        let from_the_future = refresher.keeper.set_back_to(now);
         if refresher.alive() {
             refresher.publish();
-        } else {
-            refresher.report();
+            if from_the_future {
+                refresher.refresh_at = now;
+            }
         }
+        refresher.report();
         refresher
     }
 
     pub(super) async fn run(mut self) {
         while !self.shared.closing.load(Ordering::Relaxed) {
+            self.follow_clock();
             let pause = self.pause();
             tokio::select! {
-                ask = self.parts.inbox.recv() => match ask {
-                    None | Some(Ask::Close) => break,
-                    Some(ask) => self.answer(ask).await,
+                ask = poll_fn(|cx| self.shared.mailbox.poll_next(cx)) => match ask {
+                    None => break,
+                    // Boxed: what an exchange needs is a lot more than what a credential at rest should take.
+                    Some(ask) => Box::pin(self.answer(ask)).await,
                 },
                 () = tokio::time::sleep(pause.min(LONGEST_SLEEP)) => {
-                    if pause <= LONGEST_SLEEP {
-                        self.on_time().await;
-                    }
+                    self.follow_clock();
+                    Box::pin(self.on_time()).await;
                 }
             }
         }
-        self.save_if_unsaved().await;
+        Box::pin(self.save_if_unsaved()).await;
         // Whoever still waits is told at once instead of at its deadline.
-        self.parts.inbox.close();
-        while let Ok(ask) = self.parts.inbox.try_recv() {
+        self.shared.mailbox.close();
+        while let Some(ask) = poll_fn(|cx| self.shared.mailbox.poll_next(cx)).await {
             self.answer_from_cache(ask);
         }
+    }
+
+    /// Moves everything that is planned or ends at some time along with a wall clock that was set back. Without it a
+    /// refresh token could end, by the server's clock, before it is refreshed by ours.
+    fn follow_clock(&mut self) {
+        let Some(back) = self.watch.set_back(&self.parts.clock) else { return };
+        tracing::warn!(credential = %self.shared.name, seconds = back.as_secs(), "the clock was set back");
+        let earlier = |at: Timestamp| at.saturating_sub(back).unwrap_or(at);
+        self.keeper.set_back(back);
+        self.refresh_at = earlier(self.refresh_at);
+        self.not_before = earlier(self.not_before);
+        self.backoff.set_back(back);
+        if let Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))) = &mut self.hold {
+            *at = earlier(*at);
+        }
+        self.publish_again();
+        self.report();
     }
 
     /// How long until there is something to do unasked.
     fn pause(&self) -> Duration {
         let now = self.now();
-        let mut next = self.next_attempt(now);
+        let mut next = match self.parts.options.passive {
+            true => None,
+            false => self.next_attempt(now).map(|at| at.max(self.not_before)),
+        };
         if self.keeper.unsaved() {
             let save = clock::after(now, SAVE_AGAIN);
             next = Some(next.map_or(save, |at| at.min(save)));
@@ -163,13 +206,29 @@ impl<R: Redeem> Refresher<R> {
 
     async fn on_time(&mut self) {
         self.save_if_unsaved().await;
+        self.look_at_hold();
+        self.warn_of_login();
         let now = self.now();
-        if self.next_attempt(now).is_some_and(|at| at <= now) {
-            let need = if self.trusted() { Need::Early } else { Need::Token };
-            // The outcome is in the snapshot, the log and the metrics.
-            let _ = self.obtain(need).await;
-        } else {
+        let due = self.next_attempt(now).is_some_and(|at| at <= now) && now >= self.not_before;
+        if !due || self.parts.options.passive {
             self.report();
+            return;
+        }
+        let unasked = Arc::clone(&self.parts.options.unasked);
+        let Ok(_turn) = unasked.try_acquire() else {
+            self.not_before = clock::after(now, TURN_AGAIN.mul_f64(0.5 + random::unit()));
+            return;
+        };
+        let need = if self.trusted() { Need::Early } else { Need::Token };
+        // The outcome is in the snapshot, the log and the metrics.
+        let _ = self.obtain(need).await;
+    }
+
+    /// A brake is the user's, so somebody else's login may have lifted it.
+    fn look_at_hold(&mut self) {
+        let allowed = self.login_permit() == Some(Permit::Allowed);
+        if allowed && matches!(self.hold, Some(Hold::Brake(Permit::Refused))) {
+            self.hold = None;
         }
     }
 
@@ -195,21 +254,50 @@ impl<R: Redeem> Refresher<R> {
                 let answer = outcome.and_then(|()| self.current());
                 let _ = reply.send(answer.map(|bearer| Replacement { bearer, fresh }));
             }
+            Ask::Younger { max_age, reply } => {
+                let outcome = match self.is_younger(max_age) {
+                    true => Ok(()),
+                    false => self.obtain(if self.alive() { Need::Early } else { Need::Token }).await,
+                };
+                let _ = reply.send(outcome.and_then(|()| self.current()));
+            }
             Ask::Early => self.on_time().await,
-            Ask::Close => {}
+            Ask::Refresh { reply } => {
+                self.backoff.reset();
+                let outcome = self.obtain(Need::Token).await;
+                let _ = reply.send(outcome);
+            }
+            Ask::Unlock { reply } => {
+                let outcome = self.unlock().await;
+                let _ = reply.send(outcome);
+            }
+            Ask::Code { login, reply } => {
+                let outcome = self.redeem_code(*login).await;
+                self.report();
+                let _ = reply.send(outcome);
+            }
+            Ask::Confirm { login, reply } => {
+                let outcome = self.confirm(login).await;
+                self.report();
+                let _ = reply.send(outcome);
+            }
         }
     }
 
     fn answer_from_cache(&self, ask: Ask) {
+        let ended = || self.shared.shutting_down();
         match ask {
             Ask::Usable { reply } => drop(reply.send(self.current())),
+            Ask::Younger { reply, .. } => drop(reply.send(self.current())),
             Ask::Newer { refused, reply, .. } => {
                 let newer = self.current().ok().filter(|bearer| bearer.revision > refused);
                 let answer = newer.map(|bearer| Replacement { bearer, fresh: false });
-                let _ =
-                    reply.send(answer.ok_or_else(|| self.unavailable("the proxy is shutting down", None)));
+                let _ = reply.send(answer.ok_or_else(ended));
             }
-            Ask::Early | Ask::Close => {}
+            Ask::Early => {}
+            Ask::Refresh { reply } => drop(reply.send(Err(ended()))),
+            Ask::Unlock { reply } => drop(reply.send(Err(ended()))),
+            Ask::Code { reply, .. } | Ask::Confirm { reply, .. } => drop(reply.send(Err(ended().into()))),
         }
     }
 
@@ -233,18 +321,17 @@ impl<R: Redeem> Refresher<R> {
         self.unavailable(&detail, retry_after)
     }
 
-    pub(super) fn login_permit(&self, now: Timestamp) -> Option<Permit> {
-        let login = self.parts.options.login.as_ref()?;
-        Some(brake::permit(&self.keeper.record.brake, &login.fingerprint, now))
+    pub(super) fn login_permit(&self) -> Option<Permit> {
+        self.parts.seat.as_ref().map(Seat::permit)
     }
 
     pub(super) fn unavailable(&self, detail: &str, retry_after: Option<Duration>) -> Unavailable {
-        Unavailable { credential: self.shared.name.clone(), detail: detail.to_owned(), retry_after }
+        self.shared.unavailable(detail, retry_after)
     }
 
     fn current(&self) -> Result<Bearer, Unavailable> {
         let now = self.now();
-        let current = self.shared.published.read().clone();
+        let current = self.shared.published.latest();
         current.filter(|bearer| bearer.expires_at > now).ok_or_else(|| match &self.hold {
             Some(hold) => self.held(hold, now),
             None => {
@@ -262,40 +349,89 @@ impl<R: Redeem> Refresher<R> {
         self.alive() && self.token_revision > self.distrusted
     }
 
+    /// Alive, and minted no longer ago than this.
+    fn is_younger(&self, max_age: Duration) -> bool {
+        let tokens = self.keeper.record.tokens.as_ref().filter(|_| self.alive());
+        tokens.is_some_and(|tokens| clock::until(tokens.minted_at, self.now()) <= max_age)
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 
     pub(super) fn publish(&mut self) {
         if let Some(tokens) = &self.keeper.record.tokens {
-            self.refresh_at = schedule::refresh_at(self.parts.options.refresh, tokens, random::unit());
-            let lazily = if self.refresh_token().is_some() { self.refresh_at } else { Timestamp::MAX };
-            self.shared.publish(tokens, self.token_revision, lazily);
+            let options = &self.parts.options;
+            let by_access = schedule::refresh_at(options.refresh, tokens, random::unit());
+            let by_refresh = schedule::refresh_by(tokens, options.refresh_lifetime, random::unit());
+            self.refresh_at = by_access.min(by_refresh);
             self.published_at = Some(Instant::now());
+            self.publish_again();
         }
+        self.warning = Warning::default();
         self.report();
     }
 
-    /// Puts the state where others can see it.
-    fn report(&self) {
+    /// Publishes the set there is, with its times as they are now.
+    fn publish_again(&self) {
+        if let Some(tokens) = &self.keeper.record.tokens {
+            let lazily = self.refresh_token().is_some() && !self.parts.options.passive;
+            let nudge_at = if lazily { self.refresh_at } else { Timestamp::MAX };
+            self.shared.publish(tokens, self.token_revision, nudge_at);
+        }
+    }
+
+    /// When a person has to log in at the latest, if nothing changes; `None` where we can log in ourselves.
+    fn login_needed_by(&self) -> Option<Timestamp> {
+        if self.login_permit().is_some_and(|permit| permit != Permit::Refused) {
+            return None;
+        }
+        let tokens = self.keeper.record.tokens.as_ref()?;
+        match tokens.refresh_token {
+            Some(_) => Some(clock::after(tokens.refresh_issued_at, self.parts.options.refresh_lifetime)),
+            // With the refresh token gone, the access token is the last there is.
+            None => Some(tokens.expires_at),
+        }
+    }
+
+    fn warn_of_login(&mut self) {
+        let Some(by) = self.login_needed_by() else { return };
         let now = self.now();
-        let tokens = self.keeper.record.tokens.as_ref();
+        let left = clock::until(now, by);
+        let lifetime = self.parts.options.refresh_lifetime;
+        let renewable = self.refresh_token().is_some();
+        if !left.is_zero() && self.warning.is_due(left, lifetime, renewable, now) {
+            tracing::warn!(
+                credential = %self.shared.name, login_needed_by = %format_args!("{by:.0}"),
+                trouble = self.trouble.as_deref().unwrap_or_default(),
+                "the refresh token is not being renewed: a person has to log in by then (vbc-proxy login)"
+            );
+        }
+    }
+
+    /// Puts the state where others can see it.
+    pub(super) fn report(&self) {
+        let now = self.now();
+        let record = &self.keeper.record;
+        let tokens = record.tokens.as_ref();
+        let login_needed_by = self.login_needed_by();
         let mut snapshot = self.shared.snapshot.lock();
         snapshot.revision = tokens.map_or(0, |_| self.token_revision);
         snapshot.issued_at = tokens.map(|tokens| tokens.issued_at);
         snapshot.expires_at = tokens.map(|tokens| tokens.expires_at);
-        snapshot.next_attempt = self.next_attempt(now);
+        snapshot.scope = tokens.and_then(|tokens| tokens.scope.clone());
+        snapshot.subject.clone_from(&record.subject);
+        snapshot.issuance = record.issuance;
+        snapshot.next_attempt = if self.parts.options.passive { None } else { self.next_attempt(now) };
         snapshot.brake = matches!(self.hold, Some(Hold::Brake(_)));
         snapshot.login_needed = matches!(self.hold, Some(Hold::LoginNeeded));
+        snapshot.login_needed_by = login_needed_by;
         snapshot.distrusted = self.alive() && !self.trusted();
         snapshot.unsaved = self.keeper.unsaved();
-        snapshot.exchanges = self.exchanges;
+        snapshot.exchanges = self.shared.exchanges.total();
         snapshot.trouble = match &self.hold {
             Some(hold) => Some(hold.describe(now).0),
             None => self.trouble.clone(),
         };
-        self.gauges.expiry.set(tokens.map_or(0.0, |tokens| tokens.expires_at.as_second() as f64));
-        self.gauges.brake.set(i64::from(snapshot.brake));
-        self.gauges.unsaved.set(i64::from(snapshot.unsaved));
     }
 }

@@ -156,6 +156,12 @@ impl Refusals {
         }
     }
 
+    /// How many places are remembered as refused.
+    pub fn remembered(&self, now: Timestamp) -> usize {
+        let places = self.places.iter().flat_map(HashMap::values);
+        places.filter(|place| matches!(place, Place::Refused { at, .. } if is_recent(*at, now))).count()
+    }
+
     /// Ends one attempt; gives the revision that it was for, if it was the last of its place.
     fn end_attempt(&mut self, place: &str, kind: Kind) -> Option<u64> {
         let places = &mut self.places[kind as usize];

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use crate::clock::{self, Timestamp};
 use crate::config::RefreshAt;
 use crate::oauth::TokenSet;
@@ -12,6 +14,9 @@ const EARLY_FLOOR: Duration = Duration::from_secs(10);
 
 /// How far the early refresh moves around its share of the lifetime, so that many credentials spread out.
 const JITTER: f64 = 0.1;
+
+/// How often somebody is told that a login will be needed.
+const WARN_AGAIN: Duration = Duration::from_secs(86_400);
 
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(5 * 60);
@@ -29,6 +34,38 @@ pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Tim
         RefreshAt::Before(margin) => lifetime.saturating_sub(margin),
     };
     clock::after(tokens.issued_at, delay.max(EARLY_FLOOR))
+}
+
+/// When to refresh `tokens` at the latest, so that a refresh token which lives for `lifetime` unused does not reach its
+/// end: at half of it, or with jitter a little before.
+pub(super) fn refresh_by(tokens: &TokenSet, lifetime: Duration, random: f64) -> Timestamp {
+    clock::after(tokens.refresh_issued_at, lifetime.mul_f64(0.5 - 0.5 * JITTER * random))
+}
+
+/// When to warn that a person will have to log in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Warning {
+    last: Option<Timestamp>,
+}
+
+impl Warning {
+    /// Whether a warning is due at `now`, with `left` until a person is needed; it is then taken as given. A refresh token
+    /// that is renewed in time never comes down to half its lifetime, but for what a few retries take.
+    pub(super) fn is_due(
+        &mut self,
+        left: Duration,
+        lifetime: Duration,
+        renewable: bool,
+        now: Timestamp,
+    ) -> bool {
+        let late = !renewable || left < lifetime.mul_f64(0.5 - JITTER / 10.0);
+        let rested = self.last.is_none_or(|last| last > now || clock::until(last, now) >= WARN_AGAIN);
+        let due = late && rested;
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
 }
 
 /// The pause after failed exchanges: 1 s, doubling up to 5 min, the upper half of it random; never shorter than
@@ -49,6 +86,11 @@ impl Backoff {
         let until = clock::after(now, pause.max(asked));
         self.until = Some(until);
         until
+    }
+
+    /// Moves the end of the pause along with a clock that was set back.
+    pub(super) fn set_back(&mut self, by: SignedDuration) {
+        self.until = self.until.map(|until| until.saturating_sub(by).unwrap_or(until));
     }
 
     /// Ends the pause.

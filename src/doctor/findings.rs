@@ -18,15 +18,13 @@ pub fn refused<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Check
     findings.into_iter().map(|finding| check(Verdict::Fail, finding)).collect()
 }
 
-/// The configuration of a proxy that runs, as it is read from here: `read` with the secrets, `bare` without.
+/// The findings about the file beside a proxy that runs.
 ///
 /// The proxy may have been given its secrets in another way, or its whole configuration: what cannot be read from here is
 /// no finding then.
-pub fn beside_a_running_proxy(read: &Findings, bare: Option<&Findings>) -> Vec<Check> {
-    let findings: Vec<&Finding> = read.iter().filter(|finding| !is_nothing_at_all(finding)).collect();
-    let known = |finding: &&Finding| bare.is_some_and(|bare| bare.iter().any(|other| other == *finding));
-    let (withheld, real): (Vec<&Finding>, Vec<&Finding>) =
-        findings.into_iter().partition(|finding| is_about_a_source(finding) && !known(finding));
+pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
+    let findings = findings.iter().filter(|finding| !is_nothing_at_all(finding));
+    let (withheld, real): (Vec<&Finding>, Vec<&Finding>) = findings.partition(|finding| is_withheld(finding));
     let mut checks = refused(real);
     if !withheld.is_empty() {
         let keys: Vec<&str> = withheld.iter().map(|finding| short(finding.key())).collect();
@@ -45,8 +43,9 @@ fn is_nothing_at_all(finding: &Finding) -> bool {
 }
 
 /// Whether it is about the file or the variable that should hold a value, and not about the value.
-fn is_about_a_source(finding: &Finding) -> bool {
-    finding.key().ends_with("_env") || finding.key().ends_with("_file")
+fn is_withheld(finding: &Finding) -> bool {
+    let key = finding.key();
+    (key.ends_with("_env") || key.ends_with("_file")) && !finding.message().ends_with("is given as well")
 }
 
 fn short(key: &str) -> &str {
@@ -129,11 +128,12 @@ mod tests {
              username = \"a\"\npassword = \"c\"",
         );
         let read = read.unwrap_err();
-        let checks = beside_a_running_proxy(&read, None);
+        let checks = beside_a_running_proxy(&read);
         assert_eq!(checks.len(), 1, "{checks:?}");
         assert_eq!(checks[0].verdict, Verdict::Skipped);
         assert!(checks[0].found.contains("client_id_env, client_secret_file"), "{checks:?}");
-        let checks = beside_a_running_proxy(&read, Some(&read));
+        let read = Config::from_toml(&toml("username = \"a\"\nusername_env = \"B\""));
+        let checks = beside_a_running_proxy(&read.unwrap_err());
         assert!(checks.iter().all(|check| check.verdict == Verdict::Fail), "{checks:?}");
     }
 }

@@ -16,6 +16,7 @@ mod suite;
 mod token;
 mod words;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,8 +84,10 @@ impl Doctor {
         credentials: &[Credential],
         clock: Clock,
     ) -> Self {
+        let known: HashMap<&str, _> =
+            config.credentials.iter().map(|configured| (configured.name.as_str(), configured)).collect();
         let identities = credentials.iter().filter_map(|credential| {
-            let configured = config.credentials.iter().find(|given| given.name == credential.name())?;
+            let configured = known.get(credential.name())?;
             Some(Identity {
                 credential: credential.clone(),
                 grant: configured.grant,

@@ -84,6 +84,8 @@ pub struct TokenSet {
     pub refresh_token: Option<Secret>,
     /// When the set was received.
     pub issued_at: Timestamp,
+    /// When the access token was minted, as far as is known: a login may give one that has been about for a while.
+    pub minted_at: Timestamp,
     /// When the access token ends.
     pub expires_at: Timestamp,
     /// Since when we have this refresh token, from which its own end is reckoned. A server may give the same one again
@@ -110,6 +112,7 @@ impl TokenSet {
             refresh_issued_at: same.map_or(now, |old| old.refresh_issued_at),
             refresh_token,
             issued_at: now,
+            minted_at: now,
             expires_at: clock::after(now, issued.expires_in),
             scope: issued.scope,
         }

@@ -22,6 +22,7 @@ pub(super) fn full_record(revision: u64) -> Record {
             access_token: AccessToken::new(&format!("token-access-{revision}")),
             refresh_token: Some(Secret::new(format!("token-refresh-{revision}"))),
             issued_at: at(0),
+            minted_at: at(-3),
             expires_at: at(86_400),
             refresh_issued_at: at(-86_400),
             scope: Some("openid".to_owned()),

@@ -47,6 +47,8 @@ struct Tokens<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<Cow<'a, str>>,
     issued_at: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minted_at: Option<Cow<'a, str>>,
     expires_at: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_issued_at: Option<Cow<'a, str>>,
@@ -106,6 +108,7 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
             access_token: borrowed(tokens.access_token.expose()),
             refresh_token: tokens.refresh_token.as_ref().map(|token| borrowed(token.expose())),
             issued_at: time(tokens.issued_at),
+            minted_at: Some(time(tokens.minted_at)),
             expires_at: time(tokens.expires_at),
             refresh_issued_at: Some(time(tokens.refresh_issued_at)),
             scope: tokens.scope.as_deref().map(borrowed),
@@ -170,6 +173,7 @@ fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, String> {
         access_token: AccessToken::new(&tokens.access_token),
         refresh_token: tokens.refresh_token.map(Secret::new),
         issued_at,
+        minted_at: instant("tokens.minted_at", tokens.minted_at.as_deref())?.unwrap_or(issued_at),
         refresh_issued_at: refresh_issued_at.unwrap_or(issued_at),
         expires_at: required("tokens.expires_at", &tokens.expires_at)?,
         scope: tokens.scope.map(Cow::into_owned),

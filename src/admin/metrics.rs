@@ -1,0 +1,97 @@
+//! The metrics of credentials, read from them when somebody asks: ten thousand of them keep no label sets meanwhile.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::Inner;
+use crate::clock::Timestamp;
+use crate::credential::{Credential, Snapshot};
+use crate::metrics::registry;
+
+/// What `/metrics` answers.
+pub(super) fn render(inner: &Arc<Inner>) -> String {
+    let mut also: Registry = registry();
+    also.register_collector(Box::new(Credentials(Arc::clone(inner))));
+    inner.metrics.render(&also)
+}
+
+struct Credentials(Arc<Inner>);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("count", &self.0.credentials.len()).finish()
+    }
+}
+
+/// A gauge of every credential: its name, what it says, and its value, where there is one.
+type Gauge = (&'static str, &'static str, fn(&Snapshot) -> Option<i64>);
+
+const GAUGES: [Gauge; 7] = [
+    (
+        "token_expiry_timestamp_seconds",
+        "When the current access token ends, in seconds since 1970; 0 without one",
+        |snapshot| Some(seconds(snapshot.expires_at)),
+    ),
+    ("token_usable", "1 while there is a token that lives and is not refused", |snapshot| {
+        flag(snapshot.usable)
+    }),
+    ("brake_engaged", "1 while logins are held back to protect the account", |snapshot| flag(snapshot.brake)),
+    ("login_needed", "1 while a person has to log in", |snapshot| flag(snapshot.login_needed)),
+    (
+        "login_needed_by_timestamp_seconds",
+        "When a person has to log in at the latest, unless the refresh token is renewed before, in seconds since 1970",
+        |snapshot| snapshot.login_needed_by.map(|by| seconds(Some(by))),
+    ),
+    ("token_unsaved", "1 while the latest token set could not be stored", |snapshot| flag(snapshot.unsaved)),
+    (
+        "refused_paths",
+        "Paths whose 401s pass for a minute, since a fresh token was refused there too",
+        |snapshot| i64::try_from(snapshot.refused_paths).ok(),
+    ),
+];
+
+fn flag(on: bool) -> Option<i64> {
+    Some(i64::from(on))
+}
+
+fn seconds(at: Option<Timestamp>) -> i64 {
+    at.map_or(0, |at| at.as_second())
+}
+
+impl Collector for Credentials {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let credentials = &self.0.credentials;
+        let snapshots: Vec<(&str, Snapshot)> =
+            credentials.iter().map(|credential| (credential.name(), credential.snapshot())).collect();
+        for (name, help, value) in GAUGES {
+            let gauge = ConstGauge::new(0_i64);
+            let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            for (credential, snapshot) in &snapshots {
+                if let Some(value) = value(snapshot) {
+                    let labels = [("credential", *credential)];
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        exchanges(credentials, &mut encoder)
+    }
+}
+
+fn exchanges(credentials: &[Credential], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Exchanges with the token endpoint, by grant and outcome";
+    let counter = ConstCounter::new(0_u64);
+    let mut family = encoder.encode_descriptor("refreshes", help, None, counter.metric_type())?;
+    for credential in credentials {
+        for (grant, outcome, count) in credential.exchanges() {
+            let labels = [("credential", credential.name()), ("grant", grant), ("outcome", outcome)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}

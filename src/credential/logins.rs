@@ -1,0 +1,303 @@
+//! The brakes of logins, shared by all credentials of a process.
+//!
+//! It is a user's account that the service locks, and several credentials may log in as the same user, or one of them
+//! under several identities over time. So each user has one brake with a record of its own in the store, and one login
+//! at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as Turns, MutexGuard};
+use tokio::time::Instant;
+
+use super::Login;
+use super::brake::{self, Permit};
+use super::keeper::Keeper;
+use crate::clock::{Clock, Timestamp};
+use crate::secret::{Secret, fingerprint};
+use crate::store::{BrakeRecord, Key, StoreError, TokenStore};
+
+/// A wall clock that fell behind by no more than this was not set back.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// Notices that the wall clock was set back, by comparing it with the one that only moves ahead. A clock that was set
+/// ahead cannot be told from a machine that was suspended; there, time has passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClockWatch {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl ClockWatch {
+    pub(super) fn new(clock: &Clock) -> Self {
+        Self { wall: clock.now(), monotonic: Instant::now() }
+    }
+
+    /// By how much the clock was set back since the last look, if it was.
+    pub(super) fn set_back(&mut self, clock: &Clock) -> Option<SignedDuration> {
+        let now = Self::new(clock);
+        let passed = SignedDuration::try_from(now.monotonic - self.monotonic).unwrap_or(SignedDuration::MAX);
+        let back = passed.saturating_sub(now.wall.duration_since(self.wall));
+        *self = now;
+        (back > TOLERANCE).then_some(back)
+    }
+}
+
+/// All brakes of a process, by user.
+pub struct Logins {
+    store: Arc<dyn TokenStore>,
+    clock: Clock,
+    by_user: Mutex<HashMap<Box<str>, Arc<LoginBrake>>>,
+}
+
+impl std::fmt::Debug for Logins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logins").field("users", &self.by_user.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl Logins {
+    /// Brakes whose records are kept in `store`. Nothing is read before the first login.
+    pub fn new(store: Arc<dyn TokenStore>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { store, clock, by_user: Mutex::default() })
+    }
+
+    /// The seat of a credential with this login at its user's brake.
+    pub(super) fn seat(&self, login: &Login) -> Seat {
+        let user = login.username.to_lowercase();
+        let brake = {
+            let mut by_user = self.by_user.lock();
+            let brake = by_user.entry(user.as_str().into()).or_insert_with(|| Arc::new(self.brake(&user)));
+            Arc::clone(brake)
+        };
+        let mut members = brake.members.lock();
+        if !members.iter().any(|member| member.fingerprint == login.fingerprint) {
+            members.push(Member { fingerprint: login.fingerprint.clone(), password: login.password.clone() });
+        }
+        drop(members);
+        Seat { brake, fingerprint: login.fingerprint.clone() }
+    }
+
+    fn brake(&self, user: &str) -> LoginBrake {
+        let identity = fingerprint(&["login", user]);
+        LoginBrake {
+            key: Key { credential: format!("@login-{identity}"), identity },
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+            members: Mutex::default(),
+            known: Mutex::new(Known { record: BrakeRecord::default(), watch: ClockWatch::new(&self.clock) }),
+            turn: Turns::new(None),
+        }
+    }
+}
+
+/// The brake of one user.
+struct LoginBrake {
+    key: Key,
+    store: Arc<dyn TokenStore>,
+    clock: Clock,
+    members: Mutex<Vec<Member>>,
+    known: Mutex<Known>,
+    /// Whose turn it is to log in; and the record in the store, once it has been read.
+    turn: Turns<Option<Box<Keeper>>>,
+}
+
+/// A login secret of one of the credentials.
+struct Member {
+    fingerprint: String,
+    password: Secret,
+}
+
+/// What is known without waiting for a turn.
+struct Known {
+    record: BrakeRecord,
+    watch: ClockWatch,
+}
+
+impl LoginBrake {
+    /// Reads or changes what is known, with its times moved along if the clock was set back.
+    fn known<T>(&self, look: impl FnOnce(&mut BrakeRecord, Timestamp) -> T) -> T {
+        let mut known = self.known.lock();
+        let Known { record, watch } = &mut *known;
+        if let Some(back) = watch.set_back(&self.clock) {
+            for at in [&mut record.locked_until, &mut record.last_attempt].into_iter().flatten() {
+                *at = at.saturating_sub(back).unwrap_or(*at);
+            }
+        }
+        look(record, self.clock.now())
+    }
+
+    /// Takes the turn, with the record read.
+    async fn turn(&self) -> Result<MutexGuard<'_, Option<Box<Keeper>>>, StoreError> {
+        let mut turn = self.turn.lock().await;
+        if turn.is_none() {
+            let keeper = Keeper::load(Arc::clone(&self.store), self.key.clone()).await?;
+            self.known(|record, now| {
+                record.clone_from(&keeper.record.brake);
+                // A clock that was set back between two lives must not stretch a lock; nor may it shorten one.
+                let longest = crate::clock::after(now, brake::LOCK);
+                record.locked_until = record.locked_until.map(|at| at.min(longest));
+                record.last_attempt = record.last_attempt.map(|at| at.min(now));
+            });
+            *turn = Some(Box::new(keeper));
+        }
+        Ok(turn)
+    }
+
+    /// Every fingerprint under which one of the credentials would send the same password, that of `fingerprint` first.
+    fn same_secret(&self, fingerprint: &str) -> Vec<String> {
+        let members = self.members.lock();
+        let password = members.iter().find(|member| member.fingerprint == fingerprint).map(|m| &m.password);
+        let others = members.iter().filter(|member| {
+            member.fingerprint != fingerprint && password.is_some_and(|password| *password == member.password)
+        });
+        std::iter::once(fingerprint.to_owned())
+            .chain(others.map(|member| member.fingerprint.clone()))
+            .collect()
+    }
+}
+
+/// A credential's place at its user's brake.
+#[derive(Clone)]
+pub(super) struct Seat {
+    brake: Arc<LoginBrake>,
+    fingerprint: String,
+}
+
+impl Seat {
+    /// Whether a login may be tried, as far as is known without asking the store.
+    pub(super) fn permit(&self) -> Permit {
+        self.brake.known(|record, now| brake::permit(record, &self.fingerprint, now))
+    }
+
+    /// Waits for the turn and notes in the store that a login is about to be sent.
+    ///
+    /// # Errors
+    /// The permit that is not one; or that the record cannot be read, without which no login is safe.
+    pub(super) async fn begin(&self) -> Result<Turn<'_>, Refusal> {
+        let mut turn = self.turn().await.map_err(Refusal::Store)?;
+        let secret = turn.secret.clone();
+        let permit = self.permit();
+        if permit != Permit::Allowed {
+            return Err(Refusal::Permit(permit));
+        }
+        turn.note(|record, now| brake::begin(record, &secret, now)).await;
+        Ok(turn)
+    }
+
+    /// Notes that the server reported the account as locked, or lifts the brake.
+    pub(super) async fn turn(&self) -> Result<Turn<'_>, StoreError> {
+        let keeper = self.brake.turn().await?;
+        Ok(Turn { keeper, brake: &self.brake, secret: self.brake.same_secret(&self.fingerprint) })
+    }
+}
+
+/// Why no login may begin.
+pub(super) enum Refusal {
+    Permit(Permit),
+    Store(StoreError),
+}
+
+/// One login, or another change of the brake: nobody else's is under way.
+pub(super) struct Turn<'a> {
+    keeper: MutexGuard<'a, Option<Box<Keeper>>>,
+    brake: &'a LoginBrake,
+    secret: Vec<String>,
+}
+
+impl Turn<'_> {
+    /// The fingerprints that what happens is about.
+    pub(super) fn secret(&self) -> Vec<String> {
+        self.secret.clone()
+    }
+
+    /// Changes the record and stores it.
+    pub(super) async fn note(&mut self, change: impl FnOnce(&mut BrakeRecord, Timestamp)) {
+        let record = self.brake.known(|record, now| {
+            change(record, now);
+            record.clone()
+        });
+        if let Some(keeper) = self.keeper.as_mut() {
+            keeper.record.brake = record;
+            keeper.save().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::until;
+    use crate::store::MemoryStore;
+
+    fn login(client: &str, password: &str) -> Login {
+        Login::new("alice@vbc.prod".into(), password.into(), "openid".into(), client, &"s".into())
+    }
+
+    async fn refuse(seat: &Seat) {
+        let Ok(mut turn) = seat.begin().await else { panic!("a login may be tried") };
+        let secret = turn.secret();
+        turn.note(|record, _| brake::refused(record, &secret)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_learnt_of_a_password_counts_for_every_credential_that_has_it() {
+        let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
+        for life in 0..2 {
+            let logins = Logins::new(Arc::clone(&store), Clock::tokio());
+            let [one, same, other] = [("app-1", "wrong"), ("app-2", "wrong"), ("app-1", "right")]
+                .map(|(client, password)| logins.seat(&login(client, password)));
+            if life == 0 {
+                refuse(&one).await;
+            }
+            for seat in [&one, &same] {
+                assert!(matches!(seat.begin().await, Err(Refusal::Permit(Permit::Refused))));
+                assert_eq!(seat.permit(), Permit::Refused);
+            }
+            let Ok(mut turn) = other.begin().await else { panic!("another password is another matter") };
+            let secret = turn.secret();
+            turn.note(|record, _| brake::succeeded(record, &secret)).await;
+            drop(turn);
+            assert_eq!(one.permit(), Permit::Refused, "a success of another password does not make it right");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_neither_grows_nor_ends_when_the_clock_is_set_back() {
+        let clock = Clock::tokio();
+        let logins = Logins::new(Arc::new(MemoryStore::new()), clock.clone());
+        let seat = logins.seat(&login("app", "right"));
+        let Ok(mut turn) = seat.begin().await else { panic!() };
+        let secret = turn.secret();
+        turn.note(|record, now| brake::locked(record, &secret, now)).await;
+        drop(turn);
+        clock.shift(-SignedDuration::from_hours(200));
+        assert!(matches!(seat.permit(), Permit::LockedUntil(_)));
+        tokio::time::advance(brake::LOCK - Duration::from_secs(5)).await;
+        assert!(matches!(seat.permit(), Permit::LockedUntil(_)));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(seat.permit(), Permit::Allowed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_the_store_knows_is_kept_by_a_process_whose_clock_is_behind() {
+        let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
+        let ahead = Clock::tokio();
+        ahead.shift(SignedDuration::from_hours(1000));
+        let seat = Logins::new(Arc::clone(&store), ahead).seat(&login("app", "right"));
+        let Ok(mut turn) = seat.begin().await else { panic!() };
+        let secret = turn.secret();
+        turn.note(|record, now| brake::locked(record, &secret, now)).await;
+        drop(turn);
+        let clock = Clock::tokio();
+        let seat = Logins::new(store, clock.clone()).seat(&login("app", "right"));
+        let Err(Refusal::Permit(Permit::LockedUntil(at))) = seat.begin().await else {
+            panic!("it is locked")
+        };
+        assert_eq!(until(clock.now(), at), brake::LOCK);
+    }
+}
