@@ -7,9 +7,13 @@
 //! The data plane has threads of its own, one runtime each; credentials and the admin listener live on the runtime
 //! that `bind` was called on, and cannot delay a request.
 
+mod desk;
+mod examine;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -25,7 +29,7 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
 use crate::credential::{Credential, Login, Logins, Options};
-use crate::doctor::{Doctor, Report, Suite};
+use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
 use crate::proxy::{self, Proxy};
@@ -33,6 +37,10 @@ use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};
 use crate::store::{FileStore, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
+use desk::AdminListener;
+
+pub use desk::Desk;
+pub use examine::examine;
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
@@ -57,11 +65,14 @@ pub enum StartError {
         /// The operating system's answer.
         source: std::io::Error,
     },
-    /// The admin listener cannot be a unix socket yet.
-    #[error(
-        "admin.address: a unix socket is not available in this version; write an address such as \"127.0.0.1:8081\""
-    )]
-    AdminSocket,
+    /// The unix socket of the admin listener cannot be made.
+    #[error("cannot listen on unix:{} (admin.address): {source}", path.display())]
+    BindUnix {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The token store cannot be used.
     #[error("{source}{}", because(source))]
     Store {
@@ -104,7 +115,7 @@ pub enum Ended {
 pub struct App {
     shared: proxy::Shared,
     listeners: Vec<TcpListener>,
-    admin: Option<(TcpListener, Admin)>,
+    admin: Option<(AdminListener, Admin)>,
     credentials: Vec<(Credential, JoinHandle<()>)>,
 }
 
@@ -129,17 +140,15 @@ impl App {
         let listeners = bind(config.listen.address, workers(&config), "listen.address")?;
         let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
         let listen = listen.unwrap_or(config.listen.address);
-        let admin = match &config.admin.address {
-            Some(config::AdminAddress::Tcp(address)) => bind(*address, 1, "admin.address")?.pop(),
-            Some(config::AdminAddress::Unix(_)) => return Err(StartError::AdminSocket),
-            None => None,
-        };
+        let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
         let token_tls = token_tls(&config, &tls)?;
-        let credentials = start_credentials(&config, &token_tls, &clock, false).await?;
+        let credentials = start_credentials(&config, &tls, &clock, false).await?;
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
         let admin = admin.map(|listener| {
-            let upstream = config.upstream.url.to_string();
-            (listener, Admin::new(handles.clone(), Arc::clone(&metrics), &clock, listen, upstream))
+            let address = listener.address();
+            let doctor = Doctor::new(&config, token_tls, Arc::clone(&tls), &handles, clock.clone());
+            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, listen, address, doctor);
+            (listener, admin)
         });
         // The configuration has at least one, and one called `default` where there are several.
         let chosen = handles.iter().find(|credential| credential.name() == "default").or(handles.first());
@@ -155,9 +164,14 @@ impl App {
         self.shared.listen
     }
 
-    /// Where the admin listener is, unless it is off.
+    /// Where the admin listener is, unless it is off or on a unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+        self.admin.as_ref().and_then(|(listener, _)| listener.address())
+    }
+
+    /// The admin listener's URL, or `unix:` and its path, or `off`: for people to read.
+    pub fn admin_name(&self) -> String {
+        self.admin.as_ref().map_or_else(|| "off".to_owned(), |(listener, _)| listener.name())
     }
 
     /// The metrics, as `/metrics` shows them.
@@ -183,10 +197,9 @@ impl App {
             threads.push(worker.start(index)?);
         }
         let (admin_drain, admin_signal) = Drain::new();
-        let admin = self.admin.map(|(listener, admin)| {
-            tokio::spawn(serve_admin(listener, admin.clone(), admin_signal));
-            admin
-        });
+        let admin = self
+            .admin
+            .map(|(listener, admin)| (tokio::spawn(listener.serve(admin.clone(), admin_signal)), admin));
 
         let mut failed = false;
         tokio::select! {
@@ -200,7 +213,7 @@ impl App {
             }
         }
         tracing::info!("draining");
-        if let Some(admin) = admin {
+        if let Some((_, admin)) = &admin {
             admin.drain();
         }
         drain.begin();
@@ -222,6 +235,9 @@ impl App {
             }
         }
         admin_drain.begin();
+        if let Some((served, _)) = admin {
+            let _ = served.await;
+        }
         tracing::info!(?ended, "ended");
         Ok(ended)
     }
@@ -238,33 +254,6 @@ fn bind(address: SocketAddr, listeners: usize, key: &'static str) -> Result<Vec<
     server::bind(address, listeners).map_err(|source| StartError::Bind { address, key, source })
 }
 
-/// Examines one credential in this process, in the place of a proxy that does not run: with the store, and without an
-/// exchange that the examination does not ask for.
-///
-/// # Errors
-/// [`StartError`], the store being in use above all; and [`StartError::NoCredential`] when there is none of this name.
-pub async fn examine(
-    mut config: Config,
-    name: &str,
-    suites: &[Suite],
-    clock: Clock,
-) -> Result<Report, StartError> {
-    // Whoever looks waits for a whole climb down the ladder: an exchange whose end nobody sees helps nobody.
-    config.oauth.max_wait = config.oauth.timeout * 3;
-    let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
-    let token_tls = token_tls(&config, &tls)?;
-    // All of them: what is learnt of a login counts for every credential that would send the same.
-    let credentials = start_credentials(&config, &token_tls, &clock, true).await?;
-    let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
-    let report = Doctor::new(&config, token_tls, tls, &handles, clock).examine(name, suites).await;
-    for (credential, task) in credentials {
-        credential.close();
-        // It stores what came in before it ends.
-        let _ = tokio::time::timeout(config.oauth.timeout + CREDENTIAL_GRACE, task).await;
-    }
-    report.ok_or(StartError::NoCredential)
-}
-
 /// Whom the token endpoint is trusted by.
 fn token_tls(
     config: &Config,
@@ -276,13 +265,15 @@ fn token_tls(
     })
 }
 
+/// Starts all credentials; `passive` ones make no exchange that nobody asks for.
 async fn start_credentials(
     config: &Config,
-    tls: &Arc<rustls::ClientConfig>,
+    upstream_tls: &Arc<rustls::ClientConfig>,
     clock: &Clock,
     passive: bool,
 ) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
-    let http = HttpClient::new((**tls).clone(), config.oauth.timeout)?;
+    let tls = token_tls(config, upstream_tls)?;
+    let http = HttpClient::new((*tls).clone(), config.oauth.timeout)?;
     let store: Arc<dyn TokenStore> = match &config.store {
         config::Store::Memory => Arc::new(MemoryStore::default()),
         config::Store::File { path, .. } => Arc::new(FileStore::open(path)?),
@@ -439,15 +430,5 @@ impl Drop for Counted {
         self.0.count.set(self.0.count.get() - 1);
         self.0.gauge.dec();
         self.0.changed.notify_one();
-    }
-}
-
-async fn serve_admin(listener: TcpListener, admin: Admin, signal: DrainSignal) {
-    let connections = signal.clone();
-    let accepted = server::accept(listener, signal, move |stream, _| {
-        tokio::spawn(server::connection(stream, Limits::default(), connections.clone(), admin.clone()));
-    });
-    if let Err(error) = accepted.await {
-        tracing::error!(%error, "the admin listener ended");
     }
 }
