@@ -80,7 +80,7 @@ impl Doctor {
             Ok(loaded) => self.examine_here(loaded).await,
             Err(findings) => {
                 let report = self.only(doctor::refused(&findings));
-                let made = "not asked any further: the configuration comes first".to_owned();
+                let made = "Looked at no further: the configuration comes first".to_owned();
                 Ok(Outcome { report, made, exit: Some(Exit::Config) })
             }
         }
@@ -100,7 +100,7 @@ impl Doctor {
             }
         };
         report.precede(checks);
-        let made = format!("looked at by the proxy that runs (admin {})", proxy.shown);
+        let made = format!("The running proxy has looked (admin {})", proxy.shown);
         Ok(Outcome { report, made, exit })
     }
 
@@ -111,7 +111,7 @@ impl Doctor {
         let name =
             self.choose(config.credentials.iter().map(|credential| credential.name.as_str()).collect())?;
         let admin = config.admin.address.as_ref().map(address_of);
-        let made = "no proxy answers; looked at by this command".to_owned();
+        let made = "No proxy runs; this command has looked by itself".to_owned();
         match app::examine(config, &name, &self.suites(), Clock::system()).await {
             Ok(mut report) => {
                 report.precede(checks);
@@ -162,6 +162,7 @@ impl Doctor {
             at: Clock::system().now(),
             checks,
             suites: Vec::new(),
+            quota: None,
         }
     }
 

@@ -70,7 +70,8 @@ impl Site<'_> {
             return Check::fail(name, "certificate", format!("TLS with {url} fails ({error})"), remedy);
         };
         let (code, found, remedy) = match reason {
-            CertificateError::UnknownIssuer => (
+            // A self-signed one of the same name shows as a bad signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => (
                 "certificate-untrusted",
                 format!("the certificate of {url} is from an authority that is not trusted"),
                 format!(
@@ -207,7 +208,8 @@ mod tests {
             (CertificateError::Expired, "certificate-expired", "clock"),
             (CertificateError::NotValidYet, "certificate-not-yet-valid", "NTP"),
             (CertificateError::NotValidForName, "certificate-wrong-host", "oauth.token_url"),
-            (CertificateError::BadSignature, "certificate", "oauth.ca_file"),
+            (CertificateError::BadSignature, "certificate-untrusted", "oauth.ca_file"),
+            (CertificateError::Revoked, "certificate", "oauth.ca_file"),
         ];
         for (reason, code, remedy) in codes {
             let check = refused(reason);

@@ -36,7 +36,7 @@ use token::State;
 
 pub use findings::{accepted, beside_a_running_proxy, refused};
 pub use judge::{Answer, Judgement, judge};
-pub use render::{Look, render, render_checks};
+pub use render::{Look, render};
 pub use report::{Check, Quota, Report, Verdict};
 pub use suite::{Suite, UnknownSuite};
 
@@ -65,6 +65,7 @@ struct Identity {
     grant: GrantKind,
     username: Option<String>,
     scope: String,
+    refresh_lifetime: Duration,
 }
 
 /// What came of asking a host.
@@ -93,6 +94,7 @@ impl Doctor {
                 grant: configured.grant,
                 username: configured.username.clone(),
                 scope: configured.scope.clone(),
+                refresh_lifetime: configured.refresh_token_lifetime,
             })
         });
         Self {
@@ -134,12 +136,12 @@ impl Doctor {
                 (_, why) => round.lines.push(Check::skipped(suite.name(), why.unwrap_or_default())),
             }
         }
-        checks.push(quota::check(round.quota.as_ref(), round.requests));
         Some(Report {
             credential: name.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at: self.clock.now(),
             checks,
+            quota: quota::check(round.quota.as_ref(), round.requests),
             suites: round.lines,
         })
     }
@@ -194,8 +196,12 @@ impl Doctor {
         checks: &mut Vec<Check>,
     ) -> (Option<Bearer>, bool) {
         let credential = &identity.credential;
-        let before = credential.snapshot();
-        let lives = before.expires_at.is_some_and(|at| at > self.clock.now());
+        let exchanged = |grant: &str| {
+            let of_it = credential.exchanges().filter(|(given, ..)| *given == grant);
+            of_it.map(|(_, _, count)| count).sum::<u64>()
+        };
+        let before = (exchanged("refresh_token"), exchanged("password"));
+        let lives = credential.snapshot().expires_at.is_some_and(|at| at > self.clock.now());
         if !reached && !lives {
             checks.push(Check::skipped(
                 "login",
@@ -209,8 +215,10 @@ impl Doctor {
             name: credential.name(),
             grant: identity.grant,
             scope: &identity.scope,
+            refresh_lifetime: identity.refresh_lifetime,
             snapshot: &snapshot,
-            exchanges: snapshot.exchanges.saturating_sub(before.exchanges),
+            refreshes: exchanged("refresh_token").saturating_sub(before.0),
+            logins: exchanged("password").saturating_sub(before.1),
             now: self.clock.now(),
         };
         match outcome {

@@ -45,18 +45,16 @@ pub(super) fn is_shared(quota: &Quota) -> bool {
     matches!(quota.code, Some(900_803 | 900_805 | 900_807))
 }
 
-/// The line about it.
-pub(super) fn check(seen: Option<&Quota>, requests: usize) -> Check {
+/// The line about it, after so many requests.
+pub(super) fn check(seen: Option<&Quota>, requests: usize) -> Option<Check> {
     let Some(quota) = seen else {
         let plural = if requests == 1 { "" } else { "s" };
-        return match requests {
-            0 => Check::skipped("quota", "no suite was asked"),
-            _ => Check::ok("quota", format!("none seen in {requests} request{plural}")),
-        };
+        return (requests > 0)
+            .then(|| Check::ok("quota", format!("none seen used up in {requests} request{plural}")));
     };
     let code = quota.code.map(|code| format!(" ({code})")).unwrap_or_default();
     let found = format!("the {} quota is used up{}{code}", quota.of, until(quota));
-    Check::warn("quota", "throttled", found, "")
+    Some(Check::warn("quota", "throttled", found, ""))
 }
 
 /// `Retry-After`: seconds, or an HTTP-date, which is what WSO2 sends.

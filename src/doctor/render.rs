@@ -28,17 +28,12 @@ pub fn render(report: &Report, made: &str, look: Look) -> String {
         page.lines.push(String::new());
         page.suites(&report.suites);
     }
+    if let Some(quota) = &report.quota {
+        page.lines.push(String::new());
+        page.check(quota, &quota.name);
+    }
     page.lines.push(String::new());
     page.lines.push(page.summary(report));
-    page.lines.join("\n")
-}
-
-/// The checks alone, where nothing else could be looked at.
-pub fn render_checks(checks: &[Check], look: Look) -> String {
-    let mut page = Page { lines: Vec::new(), look, last_remedy: String::new() };
-    for check in checks {
-        page.check(check, &check.name);
-    }
     page.lines.join("\n")
 }
 
@@ -49,39 +44,43 @@ struct Page {
 }
 
 impl Page {
-    /// `  FAIL     token host     what was found`, and under it `→ what to do`.
+    /// `  FAIL     token host      what was found`, and under it `→ what to do`.
     fn check(&mut self, check: &Check, name: &str) {
-        let label = self.look.verdict(check.verdict);
-        let mut first = format!("  {label}  {name:<15}");
-        for line in wrap(&check.found, WIDTH - TEXT) {
-            first.push_str(&line);
-            self.lines.push(std::mem::replace(&mut first, " ".repeat(TEXT)).trim_end().to_owned());
-        }
-        self.remedy(check.remedy.as_deref());
+        self.line(check, &format!("{name:<16}"), TEXT);
     }
 
-    fn remedy(&mut self, remedy: Option<&str>) {
-        let Some(remedy) = remedy else { return };
-        let said = std::mem::replace(&mut self.last_remedy, remedy.to_owned());
-        let text = if said == remedy { "as above" } else { remedy };
-        let mut indent = format!("{}→ ", " ".repeat(TEXT));
-        for line in wrap(text, WIDTH - TEXT - 2) {
-            indent.push_str(&line);
-            self.lines.push(std::mem::replace(&mut indent, " ".repeat(TEXT + 2)));
+    /// The same with a column for the status of an answer.
+    fn suite(&mut self, suite: &Check) {
+        let status = suite.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        self.line(suite, &format!("{:<16}{status:<5}", suite.name), TEXT + 5);
+    }
+
+    fn line(&mut self, check: &Check, columns: &str, text: usize) {
+        let mut start = format!("  {}  {columns}", self.look.verdict(check.verdict));
+        for line in wrap(&check.found, WIDTH - text) {
+            self.lines.push(format!("{start}{line}"));
+            start = " ".repeat(text);
+        }
+        let Some(remedy) = &check.remedy else { return };
+        let said = std::mem::replace(&mut self.last_remedy, remedy.clone());
+        let remedy = if said == *remedy { "as above" } else { remedy };
+        start = format!("{}→ ", " ".repeat(text));
+        for line in wrap(remedy, WIDTH - text - 2) {
+            self.lines.push(format!("{start}{line}"));
+            start = " ".repeat(text + 2);
         }
     }
 
     fn suites(&mut self, suites: &[Check]) {
         let first = &suites[0];
         if first.verdict == Verdict::Skipped && suites.iter().all(|suite| suite.found == first.found) {
-            let found = format!("{}; not asked: {}", first.found, names(suites));
+            let names = suites.iter().map(|suite| &*suite.name).collect::<Vec<_>>().join(", ");
+            let found = format!("not asked, {}: {names}", first.found);
             return self.check(&Check { found, ..first.clone() }, "suites");
         }
-        self.lines.push(format!("  {:<7}  {:<15}{:<5}{}", "suites", "", "", ""));
+        self.lines.push(self.look.bold("  suites, each asked one question:"));
         for suite in suites {
-            let status = suite.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-            let found = format!("{status:<5}{}", suite.found);
-            self.check(&Check { found, ..suite.clone() }, &suite.name);
+            self.suite(suite);
         }
     }
 
@@ -101,10 +100,6 @@ impl Page {
         };
         self.look.paint(report.verdict(), &text)
     }
-}
-
-fn names(suites: &[Check]) -> String {
-    suites.iter().map(|suite| &*suite.name).collect::<Vec<_>>().join(", ")
 }
 
 impl Look {
@@ -150,4 +145,87 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let long = "what was found, in so many words that they do not fit into one line of a hundred columns";
+        let unsubscribed = |name: &'static str| Check {
+            status: Some(403),
+            ..Check::fail(name, "unsubscribed", "the application is not subscribed", "subscribe it")
+        };
+        Report {
+            credential: "default".into(),
+            version: "0".into(),
+            at: "2026-09-05T16:00:00Z".parse().unwrap(),
+            checks: vec![Check::ok("token host", "answers"), Check::warn("clock", "clock-skew", long, long)],
+            suites: vec![
+                unsubscribed("reports"),
+                unsubscribed("vis"),
+                Check::skipped("telephony", "not asked"),
+            ],
+            quota: Some(Check::ok("quota", "none seen")),
+        }
+    }
+
+    #[test]
+    fn a_report_is_aligned_and_says_what_to_do() {
+        let text = render(&report(), "The running proxy has looked", Look::default());
+        let expected = "\
+vbc-proxy doctor: credential default
+The running proxy has looked, 2026-09-05 16:00:00 UTC
+
+  ok       token host      answers
+  WARN     clock           what was found, in so many words that they do not fit into one line of a
+                           hundred columns
+                           → what was found, in so many words that they do not fit into one line of
+                             a hundred columns
+
+  suites, each asked one question:
+  FAIL     reports         403  the application is not subscribed
+                                → subscribe it
+  FAIL     vis             403  the application is not subscribed
+                                → as above
+  skipped  telephony       -    not asked
+
+  ok       quota           none seen
+
+2 checks fail, 1 warning.";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn colours_are_for_terminals_and_change_no_word() {
+        let plain = render(&report(), "x", Look::default());
+        let mut colourful = render(&report(), "x", Look { colour: true });
+        for code in ["1", "2", "32", "33", "1;31", "0"] {
+            colourful = colourful.replace(&format!("\u{1b}[{code}m"), "");
+        }
+        assert_eq!(plain, colourful);
+    }
+
+    #[test]
+    fn suites_that_were_not_asked_for_one_reason_are_one_line() {
+        let mut report = report();
+        report.suites = ["reports", "vis"].map(|name| Check::skipped(name, "no token to ask with")).into();
+        let text = render(&report, "x", Look::default());
+        assert!(
+            text.contains("  skipped  suites          not asked, no token to ask with: reports, vis\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_last_line_says_how_it_went() {
+        let mut report = report();
+        report.suites.clear();
+        assert!(render(&report, "x", Look::default()).ends_with("\nIt works, with 1 warning."));
+        report.checks.pop();
+        assert!(render(&report, "x", Look::default()).ends_with("\nAll is well."));
+    }
 }

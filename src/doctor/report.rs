@@ -113,6 +113,9 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// One line a suite that was asked.
     pub suites: Vec<Check>,
+    /// Whether a quota was seen to be used up; none where no suite could be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Check>,
 }
 
 impl Report {
@@ -132,6 +135,6 @@ impl Report {
     }
 
     fn all(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().chain(&self.suites)
+        self.checks.iter().chain(&self.suites).chain(&self.quota)
     }
 }

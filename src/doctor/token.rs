@@ -1,6 +1,9 @@
 //! What is known of the token and of the login it takes. Pure, given the credential's state.
 
 use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::SignedDuration;
 
 use crate::clock::{self, Timestamp};
 use crate::config::GrantKind;
@@ -21,8 +24,11 @@ pub(super) struct State<'a> {
     pub(super) scope: &'a str,
     /// After the question for a token.
     pub(super) snapshot: &'a Snapshot,
-    /// Exchanges with the token endpoint that the question took.
-    pub(super) exchanges: u64,
+    /// How long a refresh token that is not used is taken to live.
+    pub(super) refresh_lifetime: Duration,
+    /// What the question took: refresh tokens presented, and logins.
+    pub(super) refreshes: u64,
+    pub(super) logins: u64,
     pub(super) now: Timestamp,
 }
 
@@ -64,14 +70,13 @@ impl State<'_> {
                 remedy,
             );
         }
-        let plural = if self.exchanges == 1 { "" } else { "s" };
-        match self.exchanges {
-            0 => Check::ok("login", format!("not needed: a token is there{left}")),
-            count => Check::ok(
-                "login",
-                format!("a token came{left} ({count} exchange{plural} with the token host)"),
-            ),
-        }
+        let found = match (self.refreshes, self.logins) {
+            (0, 0) => format!("not needed: a token is there{left}"),
+            (_, 0) => format!("not needed: the refresh token gave a token{left}"),
+            (0, _) => format!("logged in, once: a token came{left}"),
+            (..) => format!("the refresh token is no longer good; logged in, once: a token came{left}"),
+        };
+        Check::ok("login", found)
     }
 
     /// There is none.
@@ -90,6 +95,10 @@ impl State<'_> {
             let found =
                 "a person has to log in: there is no refresh token, or it is no longer good".to_owned();
             return ("login-needed", found, format!("vbc-proxy login {name}. {SSO}"));
+        }
+        if says("has not answered yet") {
+            let found = "the token host has not answered yet; the exchange goes on".to_owned();
+            return ("token-endpoint-slow", found, "look again in a moment".to_owned());
         }
         if says("17003") || says("account is locked") {
             let remedy = format!(
@@ -195,16 +204,21 @@ impl State<'_> {
     pub(super) fn deadline(&self) -> Option<Check> {
         let by = self.snapshot.login_needed_by?;
         let name = self.name;
-        let left = self.span(by);
-        let at = by.strftime("%Y-%m-%d %H:%M UTC");
-        let mut check = Check::ok(
-            "refresh token",
-            format!("a running proxy renews it; without one a person has to log in by {at}, in {left}"),
-        );
-        if clock::until(self.now, by).as_secs() < 86_400 {
+        let at = format!("{} (in {})", by.strftime("%Y-%m-%d %H:%M UTC"), self.span(by));
+        let mut check = if self.snapshot.expires_at == Some(by) {
+            Check::ok("refresh token", format!("none is left; a person has to log in by {at}"))
+        } else {
+            let since = self.refresh_lifetime.saturating_sub(clock::until(self.now, by));
+            let age = rounded(SignedDuration::try_from(since).unwrap_or_default());
+            Check::ok(
+                "refresh token",
+                format!("{age} old; if no proxy renews it, a person has to log in by {at}"),
+            )
+        };
+        if clock::until(self.now, by).as_secs() < 86_400 || self.snapshot.expires_at == Some(by) {
             check.verdict = Verdict::Warn;
             check.code = Some("login-needed-soon".into());
-            check.remedy = Some(format!("start the proxy, or: vbc-proxy login {name}"));
+            check.remedy = Some(format!("start the proxy if none runs, or: vbc-proxy login {name}"));
         }
         Some(check)
     }

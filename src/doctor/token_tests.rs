@@ -10,7 +10,8 @@ fn later(seconds: u64) -> Timestamp {
 
 fn state(snapshot: &Snapshot) -> State<'_> {
     let (name, grant, scope) = ("default", GrantKind::Password, "openid");
-    State { name, grant, scope, snapshot, exchanges: 0, now: NOW }
+    let refresh_lifetime = Duration::from_secs(7 * 86_400);
+    State { name, grant, scope, refresh_lifetime, snapshot, refreshes: 0, logins: 0, now: NOW }
 }
 
 fn without(detail: &str, snapshot: &Snapshot) -> Check {
@@ -47,6 +48,7 @@ fn every_refusal_has_its_name_and_its_remedy() {
         ("several logins ended without an answer; …", &braked, "login-held", "unlock"),
         ("login needed: …", &needed, "login-needed", "vbc-proxy login default"),
         ("login needed: …", &needed, "login-needed", "SSO"),
+        ("the token endpoint has not answered yet; …", &none, "token-endpoint-slow", "again"),
         ("Connection refused", &none, "token-endpoint-down", "token_url"),
     ];
     for (detail, snapshot, code, remedy) in cases {
@@ -69,8 +71,10 @@ fn a_token_that_lives_needs_no_login_and_says_how_long() {
         state(&snapshot).logged_in(),
         Check::ok("login", "not needed: a token is there, good for 23 h")
     );
-    let got = State { exchanges: 1, ..state(&snapshot) }.logged_in();
-    assert_eq!(got.found, "a token came, good for 23 h (1 exchange with the token host)");
+    let got = State { logins: 1, ..state(&snapshot) }.logged_in();
+    assert_eq!(got.found, "logged in, once: a token came, good for 23 h");
+    let got = State { refreshes: 1, ..state(&snapshot) }.logged_in();
+    assert_eq!(got.found, "not needed: the refresh token gave a token, good for 23 h");
     snapshot.unsaved = true;
     assert_eq!(state(&snapshot).logged_in().verdict, Verdict::Warn);
     snapshot.brake = true;
@@ -97,7 +101,10 @@ fn a_login_that_is_needed_soon_is_a_warning() {
     assert_eq!(state(&snapshot(6 * 86_400)).deadline().unwrap().verdict, Verdict::Ok);
     let check = state(&snapshot(3600)).deadline().unwrap();
     assert_eq!(check.verdict, Verdict::Warn);
-    assert!(check.found.contains("1970-01-01 01:00 UTC, in 1 h"), "{check:?}");
+    assert!(check.found.starts_with("6 days old;"), "{check:?}");
+    assert!(check.found.contains("1970-01-01 01:00 UTC (in 1 h)"), "{check:?}");
+    let none = Snapshot { expires_at: Some(later(90_000)), ..snapshot(90_000) };
+    assert_eq!(state(&none).deadline().unwrap().verdict, Verdict::Warn);
 }
 
 #[test]
