@@ -285,14 +285,14 @@ async fn start_credentials(
     for credential in &config.credentials {
         let endpoint = Endpoint::new(EndpointOptions {
             token_url: config.oauth.token_url.clone(),
-            userinfo_url: None,
+            userinfo_url: config.oauth.userinfo_url.clone(),
             client: client_identity(credential),
             username: credential.username.clone(),
             http: http.clone(),
             clock: clock.clone(),
         })?;
-        let options =
-            Options { spread, passive, unasked: Arc::clone(&unasked), ..options(credential, config) };
+        let unasked = Arc::clone(&unasked);
+        let options = Options { spread, unasked, passive, ..options(credential, config) };
         let store = Arc::clone(&store);
         credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }
@@ -325,6 +325,7 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
         login,
         seed: credential.seed.clone(),
         refresh: credential.refresh,
+        refresh_lifetime: credential.refresh_token_lifetime,
         max_wait: config.oauth.max_wait,
         ..Options::new(&credential.name, fingerprint(&identity))
     }

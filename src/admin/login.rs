@@ -22,7 +22,17 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 /// The page where a login to this credential begins.
 pub(super) fn login_path(credential: &str) -> String {
-    format!("/login/{}", utf8_percent_encode(credential, SEGMENT))
+    format!("/login/{}", encode(credential))
+}
+
+/// Where an operator does something to this credential: `/credentials/crm/unlock`.
+pub fn credential_path(credential: &str, action: &str) -> String {
+    format!("/credentials/{}/{action}", encode(credential))
+}
+
+/// A name as one segment of a path, or a value of a query.
+pub fn encode(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
 }
 
 /// A login that has begun, with what binds it to who began it.

@@ -35,8 +35,9 @@ use gate::Gate;
 use logins::Logins;
 
 pub use examine::{Examiner, NoReport};
+pub use login::{credential_path, encode};
 pub use logins::LastLogin;
-pub use operate::Unlocked;
+pub use operate::{Unlocked, list};
 pub use status::{CredentialStatus, Status};
 pub use terminal::LoginOutcome;
 

@@ -50,6 +50,9 @@ pub struct CredentialStatus {
     pub brake: bool,
     /// Whether a person has to log in.
     pub login_needed: bool,
+    /// Whether a person logs in to it, once and whenever the refresh token was lost.
+    #[serde(default)]
+    pub by_person: bool,
     /// Where to, when a browser on this machine can finish a login here.
     #[serde(default)]
     pub login_url: Option<String>,
@@ -87,6 +90,7 @@ impl CredentialStatus {
             exchanges: snapshot.exchanges,
             brake: snapshot.brake,
             login_needed: snapshot.login_needed,
+            by_person: inner.people.contains_key(credential.name()),
             login_url: inner.login_url(credential.name()),
             login_needed_by: snapshot.login_needed_by,
             last_login: inner.logins.last(credential.name()),

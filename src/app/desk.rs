@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::examine::examiner;
@@ -17,11 +19,14 @@ use crate::credential::Credential;
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
-use crate::server::{self, Drain, DrainSignal, Limits, UnixSocket};
+use crate::server::{self, Drain, DrainSignal, Limits, Stream, UnixSocket};
 use crate::tls;
 
 /// The port of the callback that people register when they follow the documentation.
 const USUAL_PORT: u16 = 8081;
+
+/// How long the admin listener finishes what it has begun to answer.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The admin listener, bound and not yet served.
 pub(super) enum AdminListener {
@@ -63,29 +68,36 @@ impl AdminListener {
         }
     }
 
-    /// Serves until the drain begins.
+    /// Serves until the drain begins, then finishes the answers under way, for a moment at most.
     pub(super) async fn serve(self, admin: Admin, signal: DrainSignal) {
-        let connections = signal.clone();
+        let (open, mut closed) = mpsc::channel::<()>(1);
+        let (connections, held) = (signal.clone(), open.clone());
         let accepted = match self {
             Self::Tcp(listener) => {
-                let spawn = |stream, _| {
-                    let limits = Limits::default();
-                    tokio::spawn(server::connection(stream, limits, connections.clone(), admin.clone()));
-                };
+                let spawn = move |stream, _| connect(stream, &connections, &admin, &held);
                 server::accept(listener, signal, spawn).await
             }
             Self::Unix(socket) => {
-                let spawn = |stream, ()| {
-                    let limits = Limits::default();
-                    tokio::spawn(server::connection(stream, limits, connections.clone(), admin.clone()));
-                };
+                let spawn = move |stream, ()| connect(stream, &connections, &admin, &held);
                 server::accept(socket, signal, spawn).await
             }
         };
         if let Err(error) = accepted {
             tracing::error!(%error, "the admin listener ended");
         }
+        drop(open);
+        // The page that says how a login ended, for one.
+        let _ = tokio::time::timeout(GRACE, closed.recv()).await;
     }
+}
+
+fn connect(stream: impl Stream + Send, signal: &DrainSignal, admin: &Admin, open: &mpsc::Sender<()>) {
+    let connection = server::connection(stream, Limits::default(), signal.clone(), admin.clone());
+    let open = open.clone();
+    tokio::spawn(async move {
+        connection.await;
+        drop(open);
+    });
 }
 
 /// The admin routes over these credentials; `address` is where they are served over TCP.
@@ -142,7 +154,7 @@ pub struct Desk {
     drain: Drain,
     credential: Credential,
     refresher: JoinHandle<()>,
-    patience: std::time::Duration,
+    patience: Duration,
 }
 
 impl Desk {
@@ -159,7 +171,7 @@ impl Desk {
             _ => None,
         };
         let address = listener.as_ref().and_then(AdminListener::address);
-        let mut credentials = start_credentials(&config, &tls, &clock, false).await?;
+        let mut credentials = start_credentials(&config, &tls, &clock, true).await?;
         let Some((credential, refresher)) = credentials.pop() else { return Err(StartError::NoCredential) };
         let handles = vec![credential.clone()];
         let doctor = Doctor::new(&config, token_tls(&config, &tls)?, tls, &handles, clock.clone());

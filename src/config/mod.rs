@@ -59,6 +59,14 @@ pub struct Config {
     pub simulator: Simulator,
 }
 
+impl Config {
+    /// The age limits of the credential of this name.
+    pub fn max_age(&self, credential: &str) -> Vec<(String, Duration)> {
+        let found = self.credentials.iter().find(|known| known.name == credential);
+        found.map(|known| known.max_age.clone()).unwrap_or_default()
+    }
+}
+
 /// `[listen]`.
 #[derive(Clone, Debug)]
 pub struct Listen {

@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
@@ -67,6 +68,8 @@ pub struct Proxy {
     host: HeaderValue,
     /// What we add to `Via`, for requests of HTTP/1.1 and of HTTP/1.0.
     via: [HeaderValue; 2],
+    /// Path prefixes whose suites refuse tokens older than this.
+    max_age: Vec<(String, Duration)>,
     retry: config::Retry,
     access_log: bool,
     metrics: Arc<Metrics>,
@@ -98,6 +101,7 @@ impl Proxy {
             // An authority is always a legal field value.
             host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             via,
+            max_age: config.max_age(shared.credential.name()),
             retry: config.retry,
             access_log: config.log.access,
             metrics: Arc::clone(&shared.metrics),
@@ -131,7 +135,7 @@ async fn forward(
     let body = RequestBody::new(body, proxy.retry.memory);
     let mut head = proxy.outgoing(parts, survey);
 
-    let bearer = proxy.bearer().await?;
+    let bearer = proxy.bearer(head.uri.path()).await?;
     head.authorize(&bearer);
     let answer = proxy.send(&head, &body, timer).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
@@ -172,12 +176,30 @@ impl Proxy {
         Head { method, uri: origin_form(uri), headers }
     }
 
-    async fn bearer(&self) -> Result<Bearer, Unavailable> {
-        let cached = self.bearer.borrow_mut().cached().cloned();
-        match cached {
-            Some(bearer) => Ok(bearer),
-            None => self.credential.bearer().await,
+    /// The bearer for a path: the cached one, unless its suite wants a younger one.
+    async fn bearer(&self, path: &str) -> Result<Bearer, Unavailable> {
+        let max_age = self.max_age(path);
+        let cached = {
+            let mut reader = self.bearer.borrow_mut();
+            reader.cached_within(max_age).map(|(bearer, young)| (bearer.clone(), young))
+        };
+        match (cached, max_age) {
+            (Some((bearer, true)), _) | (Some((bearer, _)), None) => Ok(bearer),
+            // One that lives, too old for this suite, is still better than none.
+            (Some((bearer, false)), Some(max_age)) => {
+                Ok(self.credential.younger(max_age).await.unwrap_or(bearer))
+            }
+            (None, _) => self.credential.bearer().await,
         }
+    }
+
+    /// How old a token may be that is sent to this path. Prefixes end where segments do; the longest come first.
+    fn max_age(&self, path: &str) -> Option<Duration> {
+        let (_, age) = self.max_age.iter().find(|(prefix, _)| {
+            let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })?;
+        Some(*age)
     }
 
     async fn send(
