@@ -1,25 +1,19 @@
 //! `vbc-proxy doctor`.
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{Method, Request, Response, StatusCode};
+use http::Request;
 
-use super::{ConfigArgs, Exit, complain, say, serve};
-use crate::admin::Status;
+use super::desk::{self, Desk};
+use super::{ConfigArgs, Exit, complain, run_to_end, say, serve};
+use crate::admin::{Status, credential_path, list};
 use crate::app;
-use crate::client::{self, Target};
+use crate::client;
 use crate::clock::Clock;
-use crate::config::{AdminAddress, Config, Findings, LoadOptions, Loaded};
+use crate::config::{Config, Findings, LoadOptions, Loaded};
 use crate::doctor::{self, Check, Look, Report, Suite, Verdict};
-
-/// How long a listener on this machine may take to say that it is a proxy.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long an examination may take: every question in it has a deadline of its own.
-const EXAMINATION: Duration = Duration::from_secs(180);
 
 /// Find out what is wrong with a credential, and what to do about it
 ///
@@ -53,17 +47,12 @@ struct Outcome {
 
 impl Doctor {
     pub(crate) fn run(&self) -> Exit {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                complain(format_args!("vbc-proxy: no runtime: {error}"));
-                return Exit::Failed;
+        run_to_end(async {
+            match self.show(&self.examine().await?) {
+                Exit::Done => Ok(()),
+                exit => Err(exit),
             }
-        };
-        match runtime.block_on(self.examine()) {
-            Ok(outcome) => self.show(&outcome),
-            Err(exit) => exit,
-        }
+        })
     }
 
     async fn examine(&self) -> Result<Outcome, Exit> {
@@ -72,7 +61,7 @@ impl Doctor {
         let bare = load(true);
         let read = load(false);
         if let Ok(Loaded { config, .. }) = &bare
-            && let Some(proxy) = Proxy::find(config.admin.address.as_ref()).await
+            && let Some(proxy) = Proxy::find(config).await
         {
             return self.examine_there(&proxy, &read).await;
         }
@@ -110,7 +99,10 @@ impl Doctor {
         let checks = doctor::accepted(&origin, &warnings);
         let name =
             self.choose(config.credentials.iter().map(|credential| credential.name.as_str()).collect())?;
-        let admin = config.admin.address.as_ref().map(address_of);
+        let asked = match desk::target(&config) {
+            Some(target) => format!("no proxy answers on {}", desk::name(&target)),
+            None => "the admin listener is off, or its port is not known".to_owned(),
+        };
         let made = "No proxy runs; this command has looked by itself".to_owned();
         match app::examine(config, &name, &self.suites(), Clock::system()).await {
             Ok(mut report) => {
@@ -118,15 +110,17 @@ impl Doctor {
                 Ok(Outcome { report, made, exit: None })
             }
             Err(error) => {
-                let asked = admin.map_or("the admin listener is off".to_owned(), |admin| {
-                    format!("nothing answers on {admin}")
-                });
-                let remedy =
-                    format!("{asked} (admin.address): look at the configuration of the process that runs");
-                let mut report = self.only(checks);
                 let exit = serve::exit_of(&error);
-                let remedy = if exit == Exit::Unavailable { remedy } else { String::new() };
-                report.checks.push(Check::fail("token store", "unavailable", error.to_string(), remedy));
+                let remedy = match exit {
+                    Exit::Unavailable => {
+                        format!(
+                            "{asked} (admin.address): what does the process that uses the store have there?"
+                        )
+                    }
+                    _ => String::new(),
+                };
+                let mut report = self.only(checks);
+                report.checks.push(Check::fail("start", "cannot-start", error.to_string(), remedy));
                 Ok(Outcome { report, made, exit: Some(exit) })
             }
         }
@@ -146,10 +140,8 @@ impl Doctor {
         };
         chosen.map(|name| (*name).to_owned()).ok_or_else(|| {
             let wanted = wanted.unwrap_or("default");
-            complain(format_args!(
-                "vbc-proxy: there is no credential {wanted}; there are: {}",
-                names.join(", ")
-            ));
+            let known = list(names.iter().copied());
+            complain(format_args!("vbc-proxy: there is no credential {wanted:?}; there is {known}"));
             Exit::Usage
         })
     }
@@ -192,58 +184,23 @@ fn is_colourful() -> bool {
 
 /// A proxy that runs.
 struct Proxy {
-    target: Target,
+    desk: Desk,
     shown: String,
     status: Status,
 }
 
 impl Proxy {
-    /// The one whose admin listener is at `address`, if it answers there.
-    async fn find(address: Option<&AdminAddress>) -> Option<Self> {
-        let address = address?;
-        let target = match address {
-            AdminAddress::Tcp(address) => Target::Tcp(*address),
-            AdminAddress::Unix(path) => Target::Unix(path.clone()),
-        };
-        let answer = ask(&target, Method::GET, "/status.json", PATIENCE).await.ok()?;
+    /// The one whose admin listener is where the configuration says, if it answers there.
+    async fn find(config: &Config) -> Option<Self> {
+        let target = desk::target(config)?;
+        let request = Request::get("/status.json").body(Bytes::new()).ok()?;
+        let answer = client::send(&target, request, desk::PATIENCE).await.ok()?;
         let status = serde_json::from_slice(answer.body()).ok()?;
-        Some(Self { target, shown: address_of(address), status })
+        Some(Self { shown: desk::name(&target), desk: Desk::Running(target), status })
     }
 
     async fn examine(&self, name: &str, suites: &[Suite]) -> Result<Report, Exit> {
         let asked = suites.iter().map(|suite| format!("suite={suite}")).collect::<Vec<_>>().join("&");
-        let path = format!("/credentials/{name}/doctor?{asked}");
-        let wrong = |what: String| {
-            complain(format_args!("vbc-proxy: the proxy (admin {}) {what}", self.shown));
-            Exit::Unavailable
-        };
-        let answer = ask(&self.target, Method::POST, &path, EXAMINATION).await;
-        let answer = answer.map_err(|error| wrong(format!("could not be asked to look: {error}")))?;
-        match answer.status() {
-            StatusCode::OK => serde_json::from_slice(answer.body()).map_err(|error| {
-                wrong(format!("gave an answer that is no report ({error}); is it of another version?"))
-            }),
-            StatusCode::NOT_FOUND => {
-                Err(wrong("knows no doctor: it is of an older version; restart it".to_owned()))
-            }
-            status => Err(wrong(format!("answered {status}"))),
-        }
+        self.desk.ask("POST", &format!("{}?{asked}", credential_path(name, "doctor")), None).await?.read()
     }
-}
-
-fn address_of(address: &AdminAddress) -> String {
-    match address {
-        AdminAddress::Tcp(address) => format!("http://{address}"),
-        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-async fn ask(
-    target: &Target,
-    method: Method,
-    path: &str,
-    patience: Duration,
-) -> anyhow::Result<Response<Bytes>> {
-    let request = Request::builder().method(method).uri(path).body(Bytes::new())?;
-    Ok(client::send(target, request, patience).await?)
 }

@@ -447,7 +447,7 @@ async fn a_store_that_somebody_else_uses_ends_with_69() {
     assert_eq!(output.code, Some(69), "{output:?}");
     let text = flat(&output);
     assert!(
-        text.contains("FAIL token store") && text.contains("is in use by another process"),
+        text.contains("FAIL start") && text.contains("is in use by another process"),
         "{}",
         output.stdout
     );
