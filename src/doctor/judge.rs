@@ -146,8 +146,9 @@ fn by_code(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
             "unsubscribed",
             "the application is not subscribed to this suite (900908)",
             format!(
-                "subscribe the application to {title} in the developer portal (Applications), then get a new token; \
-                 where you do not use this suite, leave it out with --suite"
+                "subscribe the application to {title} in the developer portal (Applications), then refresh the \
+                 token (POST /credentials/NAME/refresh on the admin listener). Where you do not use this suite, leave \
+                 it out with --suite"
             ),
         ),
         900_909 => fail(
@@ -222,7 +223,7 @@ fn refused_by_suite(suite: Suite, words: &Words, openid: bool) -> Said {
     }
     let found = format!("the token is good, but the user lacks the role or license for {title}{quoted}");
     if suite == Suite::Reports {
-        let age = "Where it worked some minutes ago, Reports takes only young tokens: a new one helps";
+        let age = "Where it worked some minutes ago, Reports takes only young tokens: set max_age for /t/vbc.prod/reports";
         return fail("role", found, format!("{role}. {age}"));
     }
     fail("role", found, role)

@@ -103,7 +103,8 @@ impl State<'_> {
         if says("17003") || says("account is locked") {
             let remedy = format!(
                 "do not try before: every attempt locks it longer. Look for other programs that log in as this user \
-                 with an old password. If an administrator has unlocked it: vbc-proxy unlock {name}"
+                 with an old password. If an administrator has unlocked it: vbc-proxy unlock {name} \
+                 (while the proxy runs)"
             );
             return (
                 "account-locked",
@@ -122,7 +123,8 @@ impl State<'_> {
             let found =
                 "user name or password was refused; it is not tried again, so as not to lock the account";
             let remedy = format!(
-                "correct username and password and restart; where they are right after all: vbc-proxy unlock {name}. \
+                "correct username and password and restart; where they are right after all: vbc-proxy unlock {name} \
+                 (while the proxy runs). \
                  The user must be a VBC user. {SSO}"
             );
             return ("password-refused", found.to_owned(), remedy);
