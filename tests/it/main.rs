@@ -23,6 +23,7 @@ mod restart;
 mod retries;
 mod retry;
 mod secrets;
+mod single_flight;
 mod smoke;
 mod target;
 mod tls;
