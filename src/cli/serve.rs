@@ -81,6 +81,7 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     }
 }
 
+/// How to end when the proxy cannot start.
 pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
         // These do not pass by themselves.

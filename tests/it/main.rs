@@ -13,6 +13,7 @@ mod cli;
 mod connections;
 mod deadlines;
 mod dependencies;
+mod doctor;
 mod drain;
 mod errors;
 mod harness;
