@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod admin;
+mod ages;
 mod ambiguity;
 mod answers;
 mod architecture;
@@ -19,6 +20,7 @@ mod errors;
 mod harness;
 mod headers;
 mod histories;
+mod idle;
 mod login;
 mod login_cli;
 mod login_trouble;
