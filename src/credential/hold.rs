@@ -22,8 +22,7 @@ impl Hold {
         let (detail, until) = match self {
             Self::Configuration(message) => (message.clone(), None),
             Self::LoginNeeded => (
-                "login needed: the refresh token is missing or no longer good; a person has to log in (vbc-proxy \
-                 login, or /login on the admin listener; an account behind single sign-on cannot)"
+                "login needed: the refresh token is missing or no longer good; a person has to log in (vbc-proxy login)"
                     .to_owned(),
                 None,
             ),

@@ -24,6 +24,7 @@ mod idle;
 mod login;
 mod login_cli;
 mod login_trouble;
+mod lost;
 mod operate;
 mod person;
 mod process;
