@@ -24,11 +24,16 @@ use crate::config::RefreshAt;
 use crate::oauth::Redeem;
 use crate::random;
 
-/// The wall clock is looked at this often at least: timers stand still while a machine is suspended.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The wall clock is looked at again and again: timers stand still while a machine is suspended. Each time after a small
+/// part of what is left until something is due, within these: nobody minds if what was due hours ago comes minutes later,
+/// and ten thousand credentials must not keep a machine awake.
+const SHORTEST_LOOK: Duration = Duration::from_secs(60);
+const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
+const LOOKS: u32 = 64;
 
-/// How soon an unsaved token set is tried again.
+/// How soon an unsaved token set is tried again; each time twice as long after, up to a little over a minute.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
+const SAVE_DOUBLINGS: u32 = 4;
 
 /// How soon an exchange that nobody asked for looks again whether it is its turn.
 const TURN_AGAIN: Duration = Duration::from_secs(1);
@@ -135,6 +140,7 @@ impl<R: Redeem> Refresher<R> {
     pub(super) async fn run(mut self) {
         while !self.shared.closing.load(Ordering::Relaxed) {
             let pause = self.pause();
+            let look = (pause / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
             tokio::select! {
                 ask = poll_fn(|cx| self.shared.mailbox.poll_next(cx)) => match ask {
                     None => break,
@@ -144,11 +150,11 @@ impl<R: Redeem> Refresher<R> {
                         Box::pin(self.answer(ask)).await;
                     }
                 },
-                () = tokio::time::sleep(pause.min(LONGEST_SLEEP)) => {
+                () = tokio::time::sleep(pause.min(look)) => {
                     self.follow_clock();
                     self.look_at_hold();
                     self.warn_of_login();
-                    if pause <= LONGEST_SLEEP || self.pause().is_zero() {
+                    if pause <= look || self.pause().is_zero() {
                         let before = self.shared.exchanges.total();
                         Box::pin(self.on_time()).await;
                         self.rest_if_idle(before);
@@ -191,7 +197,8 @@ impl<R: Redeem> Refresher<R> {
             false => self.next_attempt(now).map(|at| at.max(self.not_before)),
         };
         if self.keeper.unsaved() {
-            let save = clock::after(now, SAVE_AGAIN);
+            let doublings = self.keeper.failures.saturating_sub(1).min(SAVE_DOUBLINGS);
+            let save = clock::after(now, SAVE_AGAIN * (1 << doublings));
             next = Some(next.map_or(save, |at| at.min(save)));
         }
         next.map_or(Duration::MAX, |at| clock::until(now, at))
