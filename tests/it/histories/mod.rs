@@ -291,7 +291,7 @@ fn no_history_breaks_a_promise() {
         cases,
         failure_persistence: None,
         rng_seed: seed.map_or(RngSeed::Random, RngSeed::Fixed),
-        max_shrink_iters: 4_000,
+        max_shrink_iters: 500,
         ..Config::default()
     };
     let histories = (setting(), proptest::collection::vec(event(), 5..40));

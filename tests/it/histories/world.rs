@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use jiff::SignedDuration;
 use parking_lot::Mutex;
@@ -84,6 +85,31 @@ impl Transport for Wire {
 pub(super) struct Disk {
     inner: MemoryStore,
     failing: AtomicBool,
+    /// Whose records these are, to see what is published while something is written.
+    credential: Mutex<Option<Credential>>,
+    oracle: Arc<Mutex<Oracle>>,
+}
+
+impl Disk {
+    /// A token set may be published once the store has it, or has refused it.
+    fn check_unpublished(&self, key: &Key, record: &Record) {
+        let Some(new) = &record.tokens else { return };
+        let stored = self.stored(key).and_then(|record| record.tokens);
+        if stored.is_some_and(|stored| stored.access_token == new.access_token) {
+            return;
+        }
+        let credential = self.credential.lock().clone();
+        let Some(credential) = credential.filter(|credential| !credential.snapshot().unsaved) else { return };
+        if credential.reader().cached().map(|bearer| &bearer.value)
+            == new.access_token.header_value().as_ref()
+        {
+            self.oracle.lock().violated("a token set was published before it was stored");
+        }
+    }
+
+    fn stored(&self, key: &Key) -> Option<Record> {
+        self.inner.load(key).now_or_never()?.ok()
+    }
 }
 
 impl TokenStore for Disk {
@@ -93,6 +119,7 @@ impl TokenStore for Disk {
 
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()> {
         Box::pin(async move {
+            self.check_unpublished(key, record);
             tokio::time::sleep(WRITE).await;
             if self.failing.load(Ordering::Relaxed) {
                 let source = std::io::Error::other("disk full");
@@ -141,7 +168,12 @@ impl World {
             ..SimulatorOptions::default()
         });
         let oracle = Arc::new(Mutex::new(Oracle::default()));
-        let disk = Arc::new(Disk { inner: MemoryStore::new(), failing: AtomicBool::new(false) });
+        let disk = Arc::new(Disk {
+            inner: MemoryStore::new(),
+            failing: AtomicBool::new(false),
+            credential: Mutex::new(None),
+            oracle: Arc::clone(&oracle),
+        });
         let wire = Wire {
             service: service.clone(),
             oracle: Arc::clone(&oracle),
@@ -190,6 +222,7 @@ impl World {
         let started = Credential::start(options, endpoint.unwrap(), store, &logins, self.clock.clone()).await;
         let (credential, task) = started.unwrap();
         self.store_failed = self.disk.failing.load(Ordering::Relaxed);
+        *self.disk.credential.lock() = Some(credential.clone());
         self.life = Some(Life { credential, task });
     }
 
@@ -227,9 +260,7 @@ impl World {
     }
 
     fn stored(&self) -> Option<Record> {
-        use futures_util::FutureExt;
-        let key = Key { credential: "default".into(), identity: "identity".into() };
-        self.disk.load(&key).now_or_never()?.ok()
+        self.disk.stored(&Key { credential: "default".into(), identity: "identity".into() })
     }
 
     pub(super) fn fail_store(&mut self, failing: bool) {
