@@ -17,6 +17,7 @@ mod drain;
 mod errors;
 mod harness;
 mod headers;
+mod independent;
 mod process;
 mod restart;
 mod retries;
