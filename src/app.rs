@@ -7,9 +7,12 @@
 //! The data plane has threads of its own, one runtime each; credentials and the admin listener live on the runtime
 //! that `bind` was called on, and cannot delay a request.
 
+mod desk;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -32,6 +35,9 @@ use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};
 use crate::store::{FileStore, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
+use desk::AdminListener;
+
+pub use desk::Desk;
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
@@ -56,11 +62,14 @@ pub enum StartError {
         /// The operating system's answer.
         source: std::io::Error,
     },
-    /// The admin listener cannot be a unix socket yet.
-    #[error(
-        "admin.address: a unix socket is not available in this version; write an address such as \"127.0.0.1:8081\""
-    )]
-    AdminSocket,
+    /// The unix socket of the admin listener cannot be made.
+    #[error("cannot listen on unix:{} (admin.address): {source}", path.display())]
+    BindUnix {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The token store cannot be used.
     #[error("{source}{}", because(source))]
     Store {
@@ -103,7 +112,7 @@ pub enum Ended {
 pub struct App {
     shared: proxy::Shared,
     listeners: Vec<TcpListener>,
-    admin: Option<(TcpListener, Admin)>,
+    admin: Option<(AdminListener, Admin)>,
     credentials: Vec<(Credential, JoinHandle<()>)>,
 }
 
@@ -128,16 +137,13 @@ impl App {
         let listeners = bind(config.listen.address, workers(&config), "listen.address")?;
         let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
         let listen = listen.unwrap_or(config.listen.address);
-        let admin = match &config.admin.address {
-            Some(config::AdminAddress::Tcp(address)) => bind(*address, 1, "admin.address")?.pop(),
-            Some(config::AdminAddress::Unix(_)) => return Err(StartError::AdminSocket),
-            None => None,
-        };
-        let credentials = start_credentials(&config, &tls, &clock).await?;
+        let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
+        let credentials = start_credentials(&config, &tls, &clock, false).await?;
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
         let admin = admin.map(|listener| {
-            let upstream = config.upstream.url.to_string();
-            (listener, Admin::new(handles.clone(), Arc::clone(&metrics), &clock, listen, upstream))
+            let address = listener.address();
+            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, listen, address);
+            (listener, admin)
         });
         // The configuration has at least one, and one called `default` where there are several.
         let chosen = handles.iter().find(|credential| credential.name() == "default").or(handles.first());
@@ -153,9 +159,14 @@ impl App {
         self.shared.listen
     }
 
-    /// Where the admin listener is, unless it is off.
+    /// Where the admin listener is, unless it is off or on a unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+        self.admin.as_ref().and_then(|(listener, _)| listener.address())
+    }
+
+    /// The admin listener's URL, or `unix:` and its path, or `off`: for people to read.
+    pub fn admin_name(&self) -> String {
+        self.admin.as_ref().map_or_else(|| "off".to_owned(), |(listener, _)| listener.name())
     }
 
     /// The metrics, as `/metrics` shows them.
@@ -181,10 +192,9 @@ impl App {
             threads.push(worker.start(index)?);
         }
         let (admin_drain, admin_signal) = Drain::new();
-        let admin = self.admin.map(|(listener, admin)| {
-            tokio::spawn(serve_admin(listener, admin.clone(), admin_signal));
-            admin
-        });
+        let admin = self
+            .admin
+            .map(|(listener, admin)| (tokio::spawn(listener.serve(admin.clone(), admin_signal)), admin));
 
         let mut failed = false;
         tokio::select! {
@@ -198,7 +208,7 @@ impl App {
             }
         }
         tracing::info!("draining");
-        if let Some(admin) = admin {
+        if let Some((_, admin)) = &admin {
             admin.drain();
         }
         drain.begin();
@@ -220,6 +230,9 @@ impl App {
             }
         }
         admin_drain.begin();
+        if let Some((served, _)) = admin {
+            let _ = served.await;
+        }
         tracing::info!(?ended, "ended");
         Ok(ended)
     }
@@ -240,6 +253,7 @@ async fn start_credentials(
     config: &Config,
     upstream_tls: &Arc<rustls::ClientConfig>,
     clock: &Clock,
+    passive: bool,
 ) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
     let tls = match &config.oauth.ca_file {
         Some(path) => tls::client_config(Some(path))?,
@@ -263,7 +277,8 @@ async fn start_credentials(
             http: http.clone(),
             clock: clock.clone(),
         })?;
-        let options = Options { spread, unasked: Arc::clone(&unasked), ..options(credential, config) };
+        let unasked = Arc::clone(&unasked);
+        let options = Options { spread, unasked, passive, ..options(credential, config) };
         let store = Arc::clone(&store);
         credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }
@@ -402,15 +417,5 @@ impl Drop for Counted {
         self.0.count.set(self.0.count.get() - 1);
         self.0.gauge.dec();
         self.0.changed.notify_one();
-    }
-}
-
-async fn serve_admin(listener: TcpListener, admin: Admin, signal: DrainSignal) {
-    let connections = signal.clone();
-    let accepted = server::accept(listener, signal, move |stream, _| {
-        tokio::spawn(server::connection(stream, Limits::default(), connections.clone(), admin.clone()));
-    });
-    if let Err(error) = accepted.await {
-        tracing::error!(%error, "the admin listener ended");
     }
 }

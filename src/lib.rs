@@ -14,6 +14,7 @@ pub mod secret;
 pub mod config;
 
 // 2: protocols.
+pub mod client;
 pub mod oauth;
 pub mod server;
 pub mod tls;

@@ -1,55 +1,105 @@
-//! The admin listener: is it alive, is it ready, what does it count, how is it.
+//! The admin listener: is it alive, is it ready, what does it count, how is it; what an operator does to a credential; and
+//! where a person logs in.
 
+mod browser;
+mod gate;
+mod login;
+mod logins;
 mod metrics;
+mod operate;
+mod page;
 mod readiness;
 mod routes;
 mod status;
+mod terminal;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::credential::Credential;
 use crate::metrics::Metrics;
+use crate::oauth::AuthorizeOptions;
 use crate::problem::Problem;
 use crate::server::{Abort, Handler, Refusal};
+use gate::Gate;
+use logins::Logins;
 
+pub use login::{credential_path, encode};
+pub use logins::LastLogin;
+pub use operate::{Unlocked, list};
 pub use status::{CredentialStatus, Status};
+pub use terminal::LoginOutcome;
 
-/// What the admin listener shows.
+/// What the admin listener shows and does.
 #[derive(Clone)]
 pub struct Admin {
     inner: Arc<Inner>,
     router: Router,
 }
 
+/// What it is made of.
+pub struct AdminOptions {
+    /// All credentials.
+    pub credentials: Vec<Credential>,
+    /// How a person logs in, by the names of the credentials where one does.
+    pub people: BTreeMap<String, AuthorizeOptions>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where clients connect, for people to read.
+    pub listen: String,
+    /// The API behind.
+    pub upstream: String,
+    /// Where the admin listener itself is; `None` on a unix socket.
+    pub address: Option<SocketAddr>,
+    /// Names it is called by, beyond those of loopback and the hosts of redirect URIs.
+    pub hosts: BTreeSet<String>,
+}
+
 struct Inner {
     credentials: Vec<Credential>,
+    people: BTreeMap<String, AuthorizeOptions>,
     metrics: Arc<Metrics>,
+    clock: Clock,
     started: Timestamp,
-    listen: SocketAddr,
+    listen: String,
     upstream: String,
+    address: Option<SocketAddr>,
+    gate: Gate,
+    logins: Logins,
     draining: AtomicBool,
 }
 
 impl Admin {
-    /// The view on these credentials and metrics of a proxy that listens on `listen`.
-    pub fn new(
-        credentials: Vec<Credential>,
-        metrics: Arc<Metrics>,
-        clock: &Clock,
-        listen: SocketAddr,
-        upstream: String,
-    ) -> Self {
-        let started = clock.now();
-        let draining = AtomicBool::new(false);
-        let inner = Arc::new(Inner { credentials, metrics, started, listen, upstream, draining });
+    /// The routes over these credentials.
+    pub fn new(options: AdminOptions) -> Self {
+        let AdminOptions { credentials, people, metrics, clock, listen, upstream, address, mut hosts } =
+            options;
+        let redirects = people.values().filter_map(|person| Url::parse(&person.redirect_uri).ok());
+        hosts.extend(redirects.filter_map(|url| url.host_str().map(gate::bare)));
+        let inner = Arc::new(Inner {
+            credentials,
+            people,
+            metrics,
+            started: clock.now(),
+            clock,
+            listen,
+            upstream,
+            address,
+            gate: Gate::new(address, hosts),
+            logins: Logins::default(),
+            draining: AtomicBool::new(false),
+        });
         let router = routes::router(Arc::clone(&inner));
         Self { inner, router }
     }
@@ -58,15 +108,27 @@ impl Admin {
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
     }
+
+    /// Answers a request, from a connection or from this process.
+    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let mut response = match self.inner.gate.admit(&request) {
+            Ok(()) => {
+                let mut router = self.router.clone();
+                let answer = tower_service::Service::call(&mut router, request).await;
+                answer.unwrap_or_else(|never| match never {})
+            }
+            Err(foreign) => foreign.response(),
+        };
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
 }
 
 impl Handler for Admin {
     type Body = Body;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, Abort> {
-        let mut router = self.router.clone();
-        let response = tower_service::Service::call(&mut router, request.map(Body::new)).await;
-        Ok(response.unwrap_or_else(|never| match never {}))
+        Ok(self.answer(request.map(Body::new)).await)
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
@@ -74,12 +136,16 @@ impl Handler for Admin {
             Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         };
-        problem(status, "malformed-request", "Malformed request")
+        problem(status, "malformed-request", "Malformed request", "the request breaks the rules of HTTP/1.1")
     }
 }
 
-fn problem(status: StatusCode, kind: &'static str, title: &'static str) -> Response<Body> {
-    let detail = "this listener has /live, /ready, /metrics and /status.json".to_owned();
-    let problem = Problem { status, kind, title, detail, error: None, retry_after: None };
+fn problem(
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: impl Into<String>,
+) -> Response<Body> {
+    let problem = Problem { status, kind, title, detail: detail.into(), error: None, retry_after: None };
     problem.response("admin").map(Body::new)
 }

@@ -1,17 +1,22 @@
 //! What is where.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{StatusCode, header};
 
 use super::readiness::readiness;
 use super::status::{CredentialStatus, Status};
-use super::{Inner, problem};
+use super::{Inner, browser, operate, problem, terminal};
+
+/// No form or answer comes near it.
+const BODY_BYTES: usize = 64 * 1024;
+
+const PAGES: &str = "GET /live, /ready, /metrics, /status.json, /login/CREDENTIAL; POST /credentials/NAME/refresh, \
+                     /credentials/NAME/unlock";
 
 pub(super) fn router(inner: Arc<Inner>) -> Router {
     Router::new()
@@ -19,7 +24,20 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/status.json", get(status))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "no-such-page", "No such page"))
+        .route("/login", get(browser::choose))
+        .route("/login/", get(browser::choose))
+        .route("/login/{credential}", get(browser::login))
+        .route("/login/{credential}/confirm", post(browser::confirm))
+        .route("/callback", get(browser::callback))
+        .route("/credentials/{name}/refresh", post(operate::refresh))
+        .route("/credentials/{name}/unlock", post(operate::unlock))
+        .route("/credentials/{name}/login", post(terminal::begin))
+        .route("/credentials/{name}/login/answer", post(terminal::answer))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "no-such-page", "No such page", PAGES))
+        .method_not_allowed_fallback(async || {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", PAGES)
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(inner)
 }
 
@@ -29,7 +47,7 @@ async fn live() -> Response {
 }
 
 async fn ready(State(inner): State<Arc<Inner>>) -> Response {
-    let readiness = readiness(&inner.credentials, inner.draining.load(Ordering::Relaxed));
+    let readiness = readiness(&inner);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
 }
@@ -38,17 +56,27 @@ async fn metrics(State(inner): State<Arc<Inner>>) -> Response {
     no_store("application/openmetrics-text; version=1.0.0; charset=utf-8", super::metrics::render(&inner))
 }
 
-async fn status(State(inner): State<Arc<Inner>>) -> Response {
-    let readiness = readiness(&inner.credentials, inner.draining.load(Ordering::Relaxed));
+/// All credentials, or with `?credential=NAME` that one alone.
+async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "credential");
+    let shown = match wanted {
+        None => inner.credentials.as_slice(),
+        Some((_, name)) => match inner.find(&name) {
+            Some(credential) => std::slice::from_ref(credential),
+            None => return inner.no_such_credential(),
+        },
+    };
+    let readiness = readiness(&inner);
     let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: readiness.ready,
         reasons: readiness.reasons,
         started: inner.started,
-        listen: format!("http://{}", inner.listen),
+        listen: inner.listen.clone(),
         upstream: inner.upstream.clone(),
         connections: inner.metrics.connections.get(),
-        credentials: inner.credentials.iter().map(CredentialStatus::from).collect(),
+        credentials: shown.iter().map(|credential| CredentialStatus::of(credential, &inner)).collect(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
 }

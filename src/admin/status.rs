@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Inner;
+use super::logins::LastLogin;
 use crate::clock::Timestamp;
 use crate::credential::Credential;
+use crate::store::Issuance;
 
 /// The state of a running proxy. Holds no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,14 +50,35 @@ pub struct CredentialStatus {
     pub brake: bool,
     /// Whether a person has to log in.
     pub login_needed: bool,
+    /// Whether a person logs in to it, once and whenever the refresh token was lost.
+    #[serde(default)]
+    pub by_person: bool,
+    /// Where to, when a browser on this machine can finish a login here.
+    #[serde(default)]
+    pub login_url: Option<String>,
+    /// When a person has to log in at the latest, unless the refresh token is renewed before.
+    #[serde(default)]
+    pub login_needed_by: Option<Timestamp>,
+    /// How the last login of a person ended, since the proxy started.
+    #[serde(default)]
+    pub last_login: Option<LastLogin>,
+    /// Whose tokens these are, where the server has said so.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// The scope that was granted, where the server has said so.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// How the server answers a second login: `reuse`, `renew_revoke`, `renew_keep`; `None` while it has not been seen.
+    #[serde(default)]
+    pub issuance: Option<String>,
     /// Whether the latest token set could not be stored.
     pub unsaved: bool,
     /// What is wrong, and what to do.
     pub trouble: Option<String>,
 }
 
-impl From<&Credential> for CredentialStatus {
-    fn from(credential: &Credential) -> Self {
+impl CredentialStatus {
+    pub(super) fn of(credential: &Credential, inner: &Inner) -> Self {
         let snapshot = credential.snapshot();
         Self {
             name: credential.name().to_owned(),
@@ -66,8 +90,23 @@ impl From<&Credential> for CredentialStatus {
             exchanges: snapshot.exchanges,
             brake: snapshot.brake,
             login_needed: snapshot.login_needed,
+            by_person: inner.people.contains_key(credential.name()),
+            login_url: inner.login_url(credential.name()),
+            login_needed_by: snapshot.login_needed_by,
+            last_login: inner.logins.last(credential.name()),
+            subject: snapshot.subject,
+            scope: snapshot.scope,
+            issuance: snapshot.issuance.map(|mode| issuance(mode).to_owned()),
             unsaved: snapshot.unsaved,
             trouble: snapshot.trouble,
         }
+    }
+}
+
+fn issuance(mode: Issuance) -> &'static str {
+    match mode {
+        Issuance::Reuse => "reuse",
+        Issuance::RenewRevoke => "renew_revoke",
+        Issuance::RenewKeep => "renew_keep",
     }
 }

@@ -4,15 +4,20 @@
 //! in `run`. A subcommand takes no secret as an argument, writes what was asked for to standard output and everything
 //! else to standard error.
 
+mod browser;
 mod check;
+mod desk;
 mod init;
 mod logging;
+mod login;
 mod serve;
 mod signals;
 mod simulate;
 mod status;
+mod unlock;
 
 use std::fmt::Display;
+use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +47,9 @@ Exit status:  0 done, 1 failed, 64 wrong usage, 69 something needed is unreachab
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Login(login::Login),
     Status(status::Status),
+    Unlock(unlock::Unlock),
     Simulate(simulate::Simulate),
     Init(init::Init),
 }
@@ -51,7 +58,9 @@ fn run(command: &Command) -> Exit {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Login(login) => login.run(),
         Command::Status(status) => status.run(),
+        Command::Unlock(unlock) => unlock.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Init(init) => init.run(),
     }
@@ -109,6 +118,13 @@ impl ConfigArgs {
         Self { config }
     }
 
+    /// Loads the configuration to look for a running proxy. Secrets are not needed for that, and may not be there where
+    /// one asks from; warnings are the proxy's to give.
+    pub(crate) fn peek(&self) -> Result<Config, Exit> {
+        let options = LoadOptions { file: self.config.clone(), simulate: true };
+        Config::load(&options).map(|loaded| loaded.config).map_err(|findings| refuse(&findings))
+    }
+
     /// Loads the configuration. Warnings and findings go to standard error.
     pub(crate) fn load(&self, simulate: bool) -> Result<Loaded, Exit> {
         let options = LoadOptions { file: self.config.clone(), simulate };
@@ -120,6 +136,21 @@ impl ConfigArgs {
             Err(findings) => Err(refuse(&findings)),
         }
     }
+}
+
+/// Runs what a subcommand does on a runtime of its own.
+pub(crate) fn run_to_end(work: impl Future<Output = Result<(), Exit>>) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format_args!("vbc-proxy: no runtime: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let outcome = runtime.block_on(work);
+    // A thread that reads from the terminal cannot be stopped, and is not waited for.
+    runtime.shutdown_background();
+    outcome.err().unwrap_or(Exit::Done)
 }
 
 fn warn(warnings: &[Finding]) {

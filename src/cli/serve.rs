@@ -1,7 +1,5 @@
 //! `vbc-proxy serve`.
 
-use std::net::SocketAddr;
-
 use clap::Args;
 
 use super::signals::Signals;
@@ -71,8 +69,7 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     if let Some(simulator) = &simulator {
         simulate::announce(simulator);
     }
-    let admin = app.admin_address().map_or_else(|| "off".to_owned(), url_of);
-    say(format_args!("vbc-proxy listening on {} (admin {admin})", url_of(app.address())));
+    say(format_args!("vbc-proxy listening on http://{} (admin {})", app.address(), app.admin_name()));
     match app.run(signals.first_of_two()).await {
         Ok(Ended::Drained) => Exit::Done,
         Ok(Ended::CutShort) => Exit::Failed,
@@ -83,17 +80,10 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     }
 }
 
-fn url_of(address: SocketAddr) -> String {
-    format!("http://{address}")
-}
-
-fn exit_of(error: &StartError) -> Exit {
+pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Bind { .. } | StartError::Store { .. } => Exit::Unavailable,
-        StartError::AdminSocket
-        | StartError::Tls { .. }
-        | StartError::TokenClient(_)
-        | StartError::NoCredential => Exit::Config,
+        StartError::Bind { .. } | StartError::BindUnix { .. } | StartError::Store { .. } => Exit::Unavailable,
+        StartError::Tls { .. } | StartError::TokenClient(_) | StartError::NoCredential => Exit::Config,
         StartError::Thread(_) => Exit::Failed,
     }
 }

@@ -1,23 +1,15 @@
 //! `vbc-proxy status`.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use bytes::Bytes;
 use clap::Args;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{Request, StatusCode};
 
+use super::desk::{self, PATIENCE};
 use super::{ConfigArgs, Exit, complain, say};
 use crate::admin::{CredentialStatus, Status as Report};
+use crate::client::{self, Target};
 use crate::clock::{Clock, Timestamp};
 use crate::config::AdminAddress;
-
-/// How long an answer on this machine may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-const ANSWER_BYTES: usize = 64 << 20;
 
 /// Show the state of a running proxy
 ///
@@ -42,13 +34,10 @@ impl Status {
             Ok(loaded) => loaded.config,
             Err(exit) => return exit,
         };
-        let (address, path) = match (self.simulator, config.admin.address) {
-            (true, _) => (config.simulator.control, "/__sim/health"),
-            (false, Some(AdminAddress::Tcp(address))) => (address, "/status.json"),
-            (false, Some(AdminAddress::Unix(_))) => {
-                complain("vbc-proxy: asking a unix socket (admin.address) is not available in this version");
-                return Exit::Unavailable;
-            }
+        let (target, path) = match (self.simulator, config.admin.address) {
+            (true, _) => (Target::Tcp(config.simulator.control), "/__sim/health"),
+            (false, Some(AdminAddress::Tcp(address))) => (Target::Tcp(address), "/status.json"),
+            (false, Some(AdminAddress::Unix(socket))) => (Target::Unix(socket), "/status.json"),
             (false, None) => {
                 complain("vbc-proxy: the admin listener is off (admin.address), so there is nobody to ask");
                 return Exit::Unavailable;
@@ -58,7 +47,7 @@ impl Status {
             .enable_all()
             .build()
             .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(ask(address, path)));
+            .and_then(|runtime| runtime.block_on(ask(&target, path)));
         match answer {
             Ok(body) if self.simulator => {
                 say(format_args!("simulator: {}", String::from_utf8_lossy(&body).trim_end()));
@@ -67,7 +56,8 @@ impl Status {
             Ok(body) => self.show(&body),
             Err(error) => {
                 complain(format_args!(
-                    "vbc-proxy: nothing answers on http://{address}{path}: {error:#}; is it running?"
+                    "vbc-proxy: nothing answers on {}{path}: {error:#}; is it running?",
+                    desk::name(&target)
                 ));
                 Exit::Unavailable
             }
@@ -93,33 +83,11 @@ impl Status {
     }
 }
 
-/// One GET on this machine. The command line has a small client of its own; reqwest is the token endpoint's.
-async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
-    let exchange = async {
-        let stream = TcpStream::connect(reachable(address)).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request =
-            Request::get(path).header(header::HOST, address.to_string()).body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
-        anyhow::ensure!(response.status() == StatusCode::OK, "it answered {}", response.status());
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-        Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
-    };
-    tokio::time::timeout(PATIENCE, exchange)
-        .await
-        .map_err(|_| anyhow::anyhow!("no answer in {PATIENCE:?}"))?
-}
-
-/// A listener on every address is asked on loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
+/// One GET on this machine.
+async fn ask(target: &Target, path: &str) -> anyhow::Result<Bytes> {
+    let answer = client::send(target, Request::get(path).body(Bytes::new())?, PATIENCE).await?;
+    anyhow::ensure!(answer.status() == StatusCode::OK, "it answered {}", answer.status());
+    Ok(answer.into_body())
 }
 
 fn describe(report: &Report, now: Timestamp) -> String {
@@ -147,19 +115,31 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
                 credential.revision
             )
         }
+        Some(at) if at > now => format!("  token      NOT USABLE: refused, though it lives until {at:.0}"),
         Some(at) => format!("  token      NOT USABLE, ended {at:.0}"),
         None => "  token      NONE".to_owned(),
     });
+    if let Some(subject) = &credential.subject {
+        lines.push(format!("  user       {subject}"));
+    }
+    if let Some(scope) = &credential.scope {
+        lines.push(format!("  scope      {scope}"));
+    }
     if let Some(at) = credential.next_attempt {
         lines.push(format!("  refresh    in {}, at {at:.0}", span(now, at)));
     }
     lines.push(format!("  exchanges  {} with the token endpoint", credential.exchanges));
+    if let Some(issuance) = &credential.issuance {
+        lines.push(format!("  issuance   {issuance}: {}", explain(issuance)));
+    }
     if credential.brake {
-        lines.push("  brake      ON: logins are held back, so as not to lock the account".to_owned());
+        lines.push(format!(
+            "  brake      ON: logins are held back, so as not to lock the account; once the account is in order, run \
+             `vbc-proxy unlock {}`, or restart with a changed secret",
+            credential.name
+        ));
     }
-    if credential.login_needed {
-        lines.push("  login      NEEDED".to_owned());
-    }
+    lines.extend(describe_login(credential, now));
     if credential.unsaved {
         lines.push("  store      UNSAVED: the latest token set is only in memory".to_owned());
     }
@@ -167,6 +147,31 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
         lines.push(format!("  trouble    {trouble}"));
     }
     lines
+}
+
+/// Whether a person has to log in, until when, and where.
+fn describe_login(credential: &CredentialStatus, now: Timestamp) -> Option<String> {
+    let how = match &credential.login_url {
+        Some(url) => format!("visit {url}"),
+        None => format!("run `vbc-proxy login {} --no-browser`", credential.name),
+    };
+    if credential.login_needed {
+        // A credential that logs in by itself needs another refresh token, as its trouble says.
+        let how = if credential.by_person { format!(": {how}") } else { String::new() };
+        return Some(format!("  login      NEEDED{how}"));
+    }
+    let by = credential.login_needed_by?;
+    let left = if by > now { format!("within {}", span(now, by)) } else { "now".to_owned() };
+    Some(format!("  login      needed {left}, by {by:.0}, unless the refresh token is renewed before; {how}"))
+}
+
+fn explain(issuance: &str) -> &'static str {
+    match issuance {
+        "reuse" => "a second login gives the living tokens again",
+        "renew_revoke" => "a second login revokes the access token of the first",
+        "renew_keep" => "a second login leaves the first one's tokens alone",
+        _ => "not known to this version",
+    }
 }
 
 /// `3h 20m`, `45s`: as exact as one wants to read it.

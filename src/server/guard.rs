@@ -17,11 +17,10 @@ use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::head::{Messages, Refusal};
-use super::{DrainSignal, Limits};
+use super::{DrainSignal, Limits, Stream};
 
 /// Takes the place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -164,8 +163,8 @@ impl Deadline {
 }
 
 /// The socket, guarded.
-pub(super) struct Guard {
-    stream: TcpStream,
+pub(super) struct Guard<S: Stream> {
+    stream: S,
     state: Arc<State>,
     limits: Limits,
     messages: Messages,
@@ -192,8 +191,8 @@ struct Closing {
     read: usize,
 }
 
-impl Guard {
-    pub(super) fn new(stream: TcpStream, limits: Limits, state: Arc<State>) -> Self {
+impl<S: Stream> Guard<S> {
+    pub(super) fn new(stream: S, limits: Limits, state: Arc<State>) -> Self {
         Self {
             stream,
             state,
@@ -291,7 +290,7 @@ impl Guard {
     }
 }
 
-impl AsyncRead for Guard {
+impl<S: Stream> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -326,7 +325,7 @@ impl AsyncRead for Guard {
     }
 }
 
-impl AsyncWrite for Guard {
+impl<S: Stream> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write(cx, buf) {
@@ -373,11 +372,10 @@ impl AsyncWrite for Guard {
     }
 }
 
-impl Drop for Guard {
+impl<S: Stream> Drop for Guard<S> {
     fn drop(&mut self) {
         if self.state.reset.load(Ordering::Relaxed) {
-            // Closing with no linger time makes the kernel send a reset.
-            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            self.stream.reset_on_close();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One way to serve HTTP, for every listener: the proxy, the admin routes, the simulator.
 //!
-//! A listener is bound ([`bind`]), accepted from ([`accept`]), and each stream is driven by [`connection`], which
+//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`], which
 //! the caller spawns where it wants it: on its own thread (`spawn_local`) or on the shared runtime. Between socket
 //! and hyper stands the `guard`: it reads every message head before hyper does, refuses what RFC 9112 does not
 //! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
@@ -10,11 +10,10 @@ mod chunked;
 mod drain;
 mod guard;
 mod head;
+mod listener;
 pub(crate) mod syntax;
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +23,11 @@ use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
 
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
+pub use listener::{Listener, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
@@ -85,80 +84,6 @@ pub trait Handler: 'static {
     fn refuse(&self, refusal: Refusal) -> Response<Self::Body>;
 }
 
-/// Binds `address` for `listeners` sockets that share its connections (`SO_REUSEPORT`), all of one real port.
-///
-/// The first socket is bound without sharing, so an address in use is an error even where its owner shares:
-/// a second proxy never steals half of the first one's connections.
-///
-/// # Errors
-/// What the operating system says, usually that the address is in use or not ours.
-pub fn bind(address: SocketAddr, listeners: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    let first = socket(address)?;
-    first.bind(&address.into())?;
-    if listeners > 1 {
-        first.set_reuse_port(true)?;
-    }
-    let real = first.local_addr()?.as_socket().unwrap_or(address);
-    let mut sockets = vec![first];
-    for _ in 1..listeners {
-        let next = socket(real)?;
-        next.set_reuse_port(true)?;
-        next.bind(&real.into())?;
-        sockets.push(next);
-    }
-    for socket in &sockets {
-        socket.listen(4096)?;
-    }
-    Ok(sockets.into_iter().map(Into::into).collect())
-}
-
-fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    // A restart must not wait for the last connections' TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-/// Accepts until the drain begins, then takes what the kernel had already accepted and closes the listener.
-///
-/// `spawn` gets every stream with the peer's address. It must not block.
-pub async fn accept(
-    listener: std::net::TcpListener,
-    drain: DrainSignal,
-    mut spawn: impl FnMut(TcpStream, SocketAddr),
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = drain.begun() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                spawn(stream, peer);
-            }
-            // The peer gave up, or descriptors ran out: neither is a reason to stop listening. Out of
-            // descriptors, a short rest keeps the loop from spinning.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-    // Asked of the kernel itself: the runtime may not have heard of the latest yet.
-    let listener = listener.into_std()?;
-    while let Ok((stream, peer)) = listener.accept() {
-        stream.set_nonblocking(true)?;
-        let _ = stream.set_nodelay(true);
-        spawn(TcpStream::from_std(stream)?, peer);
-    }
-    Ok(())
-}
-
 /// How far a connection is on its way out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Draining {
@@ -176,7 +101,7 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
 }
 
 /// Drives one connection to its end: requests in order, deadlines, refusals, drain.
-pub async fn connection<H: Handler>(stream: TcpStream, limits: Limits, mut drain: DrainSignal, handler: H) {
+pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
     let io = TokioIo::new(Guard::new(stream, limits, Arc::clone(&state)));
     let handler = Arc::new(handler);

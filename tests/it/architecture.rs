@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 8] = [
     &["clock", "headers", "metrics", "problem", "random", "secret"],
     &["config"],
-    &["oauth", "server", "tls"],
+    &["client", "oauth", "server", "tls"],
     &["store"],
     &["credential"],
     &["admin", "proxy", "simulator"],

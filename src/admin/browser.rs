@@ -1,0 +1,368 @@
+//! The login of a person through the browser: `/login/{credential}`, `/callback`, `/login/{credential}/confirm`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use super::Inner;
+use super::gate::{Site, authority, site};
+use super::login::{self, CALLBACK, Reach, login_path};
+use super::logins::{Beginner, Denied, LIFETIME, Taken};
+use super::page::Page;
+use crate::credential::{LoggedIn, LoginError};
+use crate::oauth::{AuthorizationAnswer, AuthorizationError, AuthorizeOptions};
+use crate::secret::{Secret, fingerprint};
+
+const LOGIN_COOKIE: &str = "vbc-proxy-login-";
+const CONFIRM_COOKIE: &str = "vbc-proxy-confirm-";
+
+/// What every failure ends with.
+const UNCHANGED: &str = "Nothing was replaced: the proxy goes on with the tokens it had.";
+const NO_SSO: &str = "A user whose account signs in through single sign-on (SSO) cannot log in here: the service does not \
+                      support that. Use a VBC user without SSO.";
+/// How many credentials are listed.
+const LISTED: usize = 500;
+
+/// `GET /login`: whom a person can log in as.
+pub(super) async fn choose(State(inner): State<Arc<Inner>>) -> Response {
+    let page = Page::new(StatusCode::OK, "choose", "Log in");
+    list(&inner, page)
+}
+
+fn list(inner: &Inner, page: Page) -> Response {
+    if inner.people.is_empty() {
+        return page
+            .text("No credential of this proxy needs a person to log in.")
+            .code(
+                "A person logs in to credentials that have {} in the configuration.",
+                "grant = \"authorization_code\"",
+            )
+            .response();
+    }
+    let names = inner.people.keys().take(LISTED);
+    let page = page
+        .text("These credentials are logged in to by a person:")
+        .links(names.map(|name| (login_path(name), format!("Log in as {name}"))));
+    match inner.people.len().saturating_sub(LISTED) {
+        0 => page.response(),
+        more => page.code(&format!("And {more} more: visit {{}} with its name."), "/login/NAME").response(),
+    }
+}
+
+/// `GET /login/{credential}`: begins a login and sends the browser to the authorization server.
+pub(super) async fn login(
+    State(inner): State<Arc<Inner>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    let Some(options) = inner.people.get(&name) else { return nobody_logs_in(&inner, &name) };
+    // A link on somebody else's page must not begin a login (login CSRF); a click on ours does.
+    if site(request.headers()) == Site::Foreign || request.method() != Method::GET {
+        return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
+            .code(
+                "Another site has sent you here to log in as {}. Go on only if that is what you want.",
+                &name,
+            )
+            .link(&login_path(&name), &format!("Log in as {name}"))
+            .response();
+    }
+    match inner.reach(&name, options, authority(&request).ok().flatten().as_ref()) {
+        Reach::Here => {}
+        Reach::At(url) => return redirect(&url, None),
+        Reach::Elsewhere => return leads_elsewhere(&name, options),
+    }
+    match inner.begin(&name, options, Beginner::Browser) {
+        Some(begun) => {
+            redirect(begun.url.as_str(), Some(cookie(LOGIN_COOKIE, &name, options, CALLBACK, &begun.binding)))
+        }
+        None => no_random_bytes(),
+    }
+}
+
+fn nobody_logs_in(inner: &Inner, name: &str) -> Response {
+    if inner.credentials.iter().any(|credential| credential.name() == name) {
+        let page = Page::new(StatusCode::NOT_FOUND, "choose", "Nobody logs in here").code(
+            "The credential {} logs in by itself, with the user name and password of the configuration.",
+            name,
+        );
+        return list(inner, page);
+    }
+    // The name is the visitor's; the page shows ours.
+    list(inner, Page::new(StatusCode::NOT_FOUND, "choose", "No such credential"))
+}
+
+fn leads_elsewhere(name: &str, options: &AuthorizeOptions) -> Response {
+    let page = Page::new(StatusCode::CONFLICT, "refused", "The answer would not come back here")
+        .code(
+            "The redirect URI of this credential is {}, which does not lead to this listener.",
+            &options.redirect_uri,
+        )
+        .code("Log in from the command line instead, and paste the answer there: {}", &no_browser(name));
+    match Url::parse(&options.redirect_uri) {
+        Ok(url) if url.path() == CALLBACK => page
+            .text("If that address is forwarded to this listener, begin there:")
+            .link(&login::login_url(&url, name), "Log in there")
+            .response(),
+        _ => page.response(),
+    }
+}
+
+fn no_browser(name: &str) -> String {
+    format!("vbc-proxy login {name} --no-browser")
+}
+
+fn no_random_bytes() -> Response {
+    Page::new(StatusCode::SERVICE_UNAVAILABLE, "refused", "No login can begin now")
+        .text("The operating system gives no random bytes, without which a login is not safe. Try again in a moment.")
+        .text(UNCHANGED)
+        .response()
+}
+
+/// `GET /callback`: what the authorization server answers.
+pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+    let answer = AuthorizationAnswer::from_query(request.uri().query().unwrap_or_default());
+    if request.method() != Method::GET {
+        return denied(&inner, Denied::Unknown, None);
+    }
+    let Some(state) = answer.state else { return denied(&inner, Denied::Unknown, None) };
+    let cookies = cookies(request.headers(), LOGIN_COOKIE);
+    let taken = match inner.logins.take_by_browser(inner.clock.now(), &state, &cookies) {
+        Ok(taken) => taken,
+        Err(why) => return denied(&inner, why, inner.logins.credential_of(&state).as_deref()),
+    };
+    let (name, key) = (taken.credential.clone(), taken.key.clone());
+    let mut response = match answer.outcome {
+        Err(error) => {
+            inner.note_refusal(&taken, &error);
+            refused_by_server(&taken, &error)
+        }
+        Ok(code) => match login::redeem(&inner, taken, code).await {
+            Err(LoginError::OtherUser { expected, found, confirm }) => {
+                return match inner.wait(&key, confirm) {
+                    Some(confirmation) => ask(&inner, &name, &expected, found.as_deref(), &confirmation),
+                    None => no_random_bytes(),
+                };
+            }
+            Err(error) => not_accepted(&name, &error),
+            Ok(done) => logged_in(&name, &done),
+        },
+    };
+    if let Some(options) = inner.people.get(&name) {
+        forget(&mut response, LOGIN_COOKIE, &name, options, CALLBACK);
+    }
+    response
+}
+
+/// `POST /login/{credential}/confirm`: whether another user takes the place of the one there is.
+pub(super) async fn confirm(
+    State(inner): State<Arc<Inner>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let field = |wanted: &str| {
+        let mut pairs = url::form_urlencoded::parse(&body);
+        pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+    };
+    let replace = match field("choice").as_deref() {
+        Some("replace") => true,
+        Some("keep") => false,
+        _ => return denied(&inner, Denied::Unknown, Some(&name)),
+    };
+    let token = Secret::new(field("token").unwrap_or_default());
+    let cookies = cookies(&headers, CONFIRM_COOKIE);
+    let (key, number) = match inner.logins.confirm_by_browser(inner.clock.now(), &name, &token, &cookies) {
+        Ok(taken) => taken,
+        Err(why) => return denied(&inner, why, Some(&name)),
+    };
+    let mut response = if replace {
+        match login::confirm(&inner, key, &name, number).await {
+            Ok(done) => logged_in(&name, &done),
+            Err(error) => not_accepted(&name, &error),
+        }
+    } else {
+        inner.keep(&key, &name);
+        Page::new(StatusCode::OK, "kept", "Nothing was changed")
+            .text("The other user's login was not taken. The proxy goes on with the tokens it had.")
+            .text("You can close this window.")
+            .response()
+    };
+    if let Some(options) = inner.people.get(&name) {
+        forget(&mut response, CONFIRM_COOKIE, &name, options, "/login");
+    }
+    response
+}
+
+fn logged_in(name: &str, done: &LoggedIn) -> Response {
+    let page = Page::new(StatusCode::OK, "logged_in", "You are logged in");
+    let until = format!("{:.0}", done.expires_at);
+    let page = match &done.subject {
+        Some(subject) => page.user("The proxy has tokens of {} now.", subject),
+        None => page.text("The proxy has its tokens now."),
+    };
+    let page = page.code("They are those of the credential {}.", name).text(&format!(
+        "The access token is good until {until}; the proxy refreshes it by itself from now on."
+    ));
+    let page = if done.unsaved { page.text(login::UNSAVED) } else { page };
+    page.text("You can close this window.").response()
+}
+
+fn ask(
+    inner: &Inner,
+    name: &str,
+    expected: &str,
+    found: Option<&str>,
+    confirmation: &login::Confirmation,
+) -> Response {
+    let other = found.unwrap_or("an unknown user");
+    let page = Page::new(StatusCode::CONFLICT, "other_user", "This is another user")
+        .code("The credential {} belongs to somebody else:", name)
+        .text(&format!("it is {expected}'s until now."))
+        .user("You have logged in as {}.", other)
+        .text("Requests of everybody who uses this credential would be made in the new name. Nothing has been replaced yet.")
+        .question(
+            &format!("{}/confirm", login_path(name)),
+            confirmation.token.expose(),
+            &format!("Replace {expected} by {other}"),
+            &format!("Keep {expected}"),
+        );
+    let mut response = page.response();
+    if let Some(options) = inner.people.get(name) {
+        let set = cookie(CONFIRM_COOKIE, name, options, "/login", &confirmation.cookie);
+        response.headers_mut().append(header::SET_COOKIE, set);
+        forget(&mut response, LOGIN_COOKIE, name, options, CALLBACK);
+    }
+    response
+}
+
+fn refused_by_server(taken: &Taken, error: &AuthorizationError) -> Response {
+    let title = match error {
+        AuthorizationError::Refused { .. } => "The service refused the login",
+        AuthorizationError::NoCode => "The answer has no code in it",
+    };
+    let page = Page::new(StatusCode::BAD_REQUEST, "refused", title)
+        .text(&capital(&error.to_string()))
+        .text(UNCHANGED);
+    retry(page.text(NO_SSO), Some(&taken.credential)).response()
+}
+
+fn not_accepted(name: &str, error: &LoginError) -> Response {
+    let (status, title) = match error {
+        LoginError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "The login could not be completed"),
+        LoginError::NothingToConfirm => (StatusCode::CONFLICT, "There is nothing to confirm any more"),
+        _ => (StatusCode::BAD_GATEWAY, "The login was not accepted"),
+    };
+    let page = Page::new(status, "refused", title).text(&capital(&error.to_string())).text(UNCHANGED);
+    let page = if matches!(error, LoginError::Refused(_)) { page.text(NO_SSO) } else { page };
+    retry(page, Some(name)).response()
+}
+
+fn denied(inner: &Inner, why: Denied, name: Option<&str>) -> Response {
+    let page = |status, title| Page::new(status, "refused", title);
+    let page = match why {
+        Denied::Unknown => page(StatusCode::BAD_REQUEST, "This login is not known")
+            .text("It was not begun here, or so long ago that it is forgotten, or the proxy was restarted meanwhile."),
+        Denied::Expired => page(StatusCode::BAD_REQUEST, "This login took too long")
+            .text(&format!("It must be finished within {} minutes.", LIFETIME.as_secs() / 60)),
+        Denied::Replaced => page(StatusCode::BAD_REQUEST, "A second login was begun after this one")
+            .text("Finish that one, in the window where it was begun, or begin anew."),
+        Denied::Used { well: true } => {
+            return page(StatusCode::CONFLICT, "This login is done already")
+                .text("It ended well, and its answer works only once, so nothing was sent again. The tokens it brought are in use.")
+                .text("You can close this window.")
+                .response();
+        }
+        Denied::Used { well: false } => page(StatusCode::CONFLICT, "This login was used already")
+            .text("Its answer works only once, so nothing was sent again."),
+        Denied::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was begun in another browser")
+            .text(
+                "Or the cookie that was set when it was begun is gone. A login is finished in the browser it was begun \
+                 in, so that nobody can slip you theirs.",
+            ),
+        Denied::CommandLine | Denied::OtherLogin => {
+            return page(StatusCode::BAD_REQUEST, "The command line waits for this answer")
+                .text("Copy the whole address of this page from the address bar, and paste it where vbc-proxy login asks for it.")
+                .text("Nothing has been done with it here.")
+                .response();
+        }
+    };
+    let name = name.filter(|name| inner.people.contains_key(*name));
+    retry(page.text(UNCHANGED), name).response()
+}
+
+fn retry(page: Page, name: Option<&str>) -> Page {
+    match name {
+        Some(name) => page.link(&login_path(name), &format!("Log in as {name} again")),
+        None => page.link("/login", "Log in"),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", chars.as_str())
+}
+
+fn redirect(to: &str, cookie: Option<HeaderValue>) -> Response {
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    if let Ok(to) = HeaderValue::try_from(to) {
+        headers.insert(header::LOCATION, to);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Some(cookie) = cookie {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// The cookie's name: one a credential and redirect URI, since cookies are shared by all ports of a host.
+fn cookie_name(prefix: &str, credential: &str, options: &AuthorizeOptions) -> String {
+    format!("{prefix}{}", &fingerprint(&[credential, &options.redirect_uri])[..8])
+}
+
+fn cookie(
+    prefix: &str,
+    credential: &str,
+    options: &AuthorizeOptions,
+    path: &str,
+    value: &Secret,
+) -> HeaderValue {
+    set_cookie(prefix, credential, options, path, value.expose(), LIFETIME.as_secs())
+}
+
+fn forget(response: &mut Response, prefix: &str, credential: &str, options: &AuthorizeOptions, path: &str) {
+    response.headers_mut().append(header::SET_COOKIE, set_cookie(prefix, credential, options, path, "", 0));
+}
+
+fn set_cookie(
+    prefix: &str,
+    credential: &str,
+    options: &AuthorizeOptions,
+    path: &str,
+    value: &str,
+    age: u64,
+) -> HeaderValue {
+    let name = cookie_name(prefix, credential, options);
+    // The answer comes from another site, by a link: `Strict` would keep the cookie from it.
+    let site = if prefix == LOGIN_COOKIE { "Lax" } else { "Strict" };
+    let secure = if options.redirect_uri.starts_with("https:") { "; Secure" } else { "" };
+    let text = format!("{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite={site}{secure}");
+    let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+/// The values of the cookies whose names begin so.
+fn cookies(headers: &HeaderMap, prefix: &str) -> Vec<Secret> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| Secret::new(value)).take(16).collect()
+}

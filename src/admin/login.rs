@@ -1,0 +1,267 @@
+//! A person's login, whichever way the person comes: begun, redeemed, confirmed. The pages are in `browser`, what the command
+//! line is told in `terminal`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::uri::Authority;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::{Host, Url};
+
+use super::Inner;
+use super::gate::{bare, is_local_name};
+use super::logins::{Beginner, Key, LastLogin, Taken};
+use crate::credential::{CodeLogin, LoggedIn, LoginError};
+use crate::oauth::{AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable};
+use crate::secret::Secret;
+
+/// The path that the answer of the authorization server must come to, so that it comes to us.
+pub(super) const CALLBACK: &str = "/callback";
+
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The page where a login to this credential begins.
+pub(super) fn login_path(credential: &str) -> String {
+    format!("/login/{}", encode(credential))
+}
+
+/// Where an operator does something to this credential: `/credentials/crm/unlock`.
+pub fn credential_path(credential: &str, action: &str) -> String {
+    format!("/credentials/{}/{action}", encode(credential))
+}
+
+/// A name as one segment of a path, or a value of a query.
+pub fn encode(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+/// A login that has begun, with what binds it to who began it.
+pub(super) struct Begun {
+    pub(super) url: Url,
+    pub(super) binding: Secret,
+}
+
+/// What another user's login needs to be confirmed with.
+pub(super) struct Confirmation {
+    pub(super) token: Secret,
+    pub(super) cookie: Secret,
+}
+
+impl Inner {
+    /// Begins a login. `None` when the system has no random bytes.
+    pub(super) fn begin(
+        &self,
+        credential: &str,
+        options: &AuthorizeOptions,
+        beginner: Beginner,
+    ) -> Option<Begun> {
+        let AuthorizationRequest { url, state, verifier } = AuthorizationRequest::new(options)?;
+        let binding = unguessable()?;
+        let now = self.clock.now();
+        self.logins.begin(now, credential, &state, (beginner, &binding), &options.redirect_uri, verifier);
+        tracing::info!(credential, "a person begins to log in");
+        Some(Begun { url, binding })
+    }
+
+    /// Notes that the authorization server gave no code.
+    pub(super) fn note_refusal(&self, taken: &Taken, error: &AuthorizationError) {
+        self.note(&taken.key, &taken.credential, "refused", None, error.to_string());
+    }
+
+    /// Makes ready for a confirmation. `None` when the system has no random bytes.
+    pub(super) fn wait(&self, key: &Key, number: u64) -> Option<Confirmation> {
+        let (token, cookie) = (unguessable()?, unguessable()?);
+        self.logins.wait(self.clock.now(), key, number, &token, &cookie);
+        Some(Confirmation { token, cookie })
+    }
+
+    /// Notes that the other user was turned away.
+    pub(super) fn keep(&self, key: &Key, credential: &str) {
+        self.note(key, credential, "kept", None, "the other user's login was not taken".to_owned());
+    }
+
+    fn note(&self, key: &Key, credential: &str, outcome: &str, subject: Option<String>, detail: String) {
+        tracing::info!(credential, outcome, "a person's login ended");
+        let last = LastLogin { at: self.clock.now(), outcome: outcome.to_owned(), subject, detail };
+        self.logins.note(key, credential, last);
+    }
+
+    fn note_outcome(&self, key: &Key, credential: &str, outcome: &Result<LoggedIn, LoginError>) {
+        let (word, subject, detail) = match outcome {
+            Ok(done) => {
+                let detail = if done.unsaved { UNSAVED.to_owned() } else { String::new() };
+                ("logged_in", done.subject.clone(), detail)
+            }
+            Err(error @ LoginError::OtherUser { found, .. }) => {
+                ("other_user", found.clone(), error.to_string())
+            }
+            Err(error) => ("refused", None, error.to_string()),
+        };
+        self.note(key, credential, word, subject, detail);
+    }
+
+    /// Where the answer to a login of this credential comes to, seen from a browser that has come by `host`.
+    pub(super) fn reach(
+        &self,
+        credential: &str,
+        options: &AuthorizeOptions,
+        host: Option<&Authority>,
+    ) -> Reach {
+        let Some(redirect) = Url::parse(&options.redirect_uri).ok().filter(|url| url.path() == CALLBACK)
+        else {
+            return Reach::Elsewhere;
+        };
+        if host.is_some_and(|host| is_at(&redirect, host)) {
+            return Reach::Here;
+        }
+        match leads_to(&redirect, self.address) {
+            true => Reach::At(login_url(&redirect, credential)),
+            false => Reach::Elsewhere,
+        }
+    }
+
+    /// The URL a person visits to log in, where that leads here.
+    pub(super) fn login_url(&self, credential: &str) -> Option<String> {
+        match self.reach(credential, self.people.get(credential)?, None) {
+            Reach::At(url) => Some(url),
+            Reach::Here | Reach::Elsewhere => None,
+        }
+    }
+}
+
+/// That tokens are only in memory, in words.
+pub(super) const UNSAVED: &str = "The new tokens could not be stored yet and are only in memory: see the log for the reason, \
+                                  and do not restart the proxy before `vbc-proxy status` says that they are stored.";
+
+/// Redeems the code of a login and takes what it gives into use.
+///
+/// In a task of its own: whoever waits may go away, and what became of the login is noted all the same.
+pub(super) async fn redeem(inner: &Arc<Inner>, taken: Taken, code: Secret) -> Result<LoggedIn, LoginError> {
+    let inner = Arc::clone(inner);
+    let task = tokio::spawn(async move {
+        let Taken { key, credential: name, redirect_uri, verifier } = taken;
+        let outcome = match inner.find(&name) {
+            Some(credential) => credential.redeem_code(CodeLogin { code, redirect_uri, verifier }).await,
+            None => Err(gone()),
+        };
+        inner.note_outcome(&key, &name, &outcome);
+        outcome
+    });
+    task.await.unwrap_or_else(|_| Err(gone()))
+}
+
+/// Takes another user's login into use, which the person has confirmed.
+pub(super) async fn confirm(
+    inner: &Arc<Inner>,
+    key: Key,
+    name: &str,
+    number: u64,
+) -> Result<LoggedIn, LoginError> {
+    let (inner, name) = (Arc::clone(inner), name.to_owned());
+    let task = tokio::spawn(async move {
+        let outcome = match inner.find(&name) {
+            Some(credential) => credential.confirm(number).await,
+            None => Err(gone()),
+        };
+        inner.note_outcome(&key, &name, &outcome);
+        outcome
+    });
+    task.await.unwrap_or_else(|_| Err(gone()))
+}
+
+fn gone() -> LoginError {
+    LoginError::Unavailable("the proxy is shutting down; log in again when it runs".to_owned())
+}
+
+/// Where the answer to a login comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To the host by which the browser has come: its cookies will come along.
+    Here,
+    /// To this listener under another name; the login begins at this URL, since cookies are per host.
+    At(String),
+    /// Not to this listener, as far as it can know.
+    Elsewhere,
+}
+
+/// The page where a login begins, on the host that the answer comes to.
+pub(super) fn login_url(redirect: &Url, credential: &str) -> String {
+    let mut url = redirect.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.set_path(&login_path(credential));
+    url.into()
+}
+
+fn is_at(redirect: &Url, host: &Authority) -> bool {
+    let port = redirect.port_or_known_default();
+    let asked = host.port_u16().or_else(|| if redirect.scheme() == "https" { Some(443) } else { Some(80) });
+    redirect.host_str().is_some_and(|name| bare(name) == bare(host.host())) && port == asked
+}
+
+fn leads_to(redirect: &Url, address: Option<SocketAddr>) -> bool {
+    let Some(address) = address else { return false };
+    let host = match redirect.host() {
+        Some(Host::Domain(name)) if is_local_name(&bare(name)) => None,
+        Some(Host::Ipv4(host)) => Some(IpAddr::V4(host)),
+        Some(Host::Ipv6(host)) => Some(IpAddr::V6(host)),
+        _ => return false,
+    };
+    let own = address.ip();
+    let same_host = match host {
+        None => own.is_loopback() || own.is_unspecified(),
+        Some(host) => host == own || (own.is_unspecified() && host.is_loopback()),
+    };
+    redirect.scheme() == "http" && redirect.port_or_known_default() == Some(address.port()) && same_host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leads(redirect: &str, address: &str) -> bool {
+        leads_to(&redirect.parse().unwrap(), Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_redirect_uri_leads_here_when_it_names_this_machine_and_this_port() {
+        for (redirect, address) in [
+            ("http://localhost:8081/callback", "127.0.0.1:8081"),
+            ("http://localhost:8081/callback", "[::1]:8081"),
+            ("http://localhost:8081/callback", "0.0.0.0:8081"),
+            ("http://127.0.0.1:8081/callback", "127.0.0.1:8081"),
+            ("http://[::1]:8081/callback", "[::1]:8081"),
+            ("http://localhost/callback", "127.0.0.1:80"),
+        ] {
+            assert!(leads(redirect, address), "{redirect} {address}");
+        }
+        for (redirect, address) in [
+            ("http://localhost:8082/callback", "127.0.0.1:8081"),
+            ("https://localhost:8081/callback", "127.0.0.1:8081"),
+            ("http://[::1]:8081/callback", "127.0.0.1:8081"),
+            ("http://vbc.example:8081/callback", "127.0.0.1:8081"),
+            ("http://localhost:8081/callback", "10.0.0.5:8081"),
+        ] {
+            assert!(!leads(redirect, address), "{redirect} {address}");
+        }
+        assert!(!leads_to(&"http://localhost:8081/callback".parse().unwrap(), None));
+    }
+
+    #[test]
+    fn the_host_of_a_redirect_uri_is_recognised_with_and_without_its_port() {
+        let is_at = |redirect: &str, host: &str| is_at(&redirect.parse().unwrap(), &host.parse().unwrap());
+        assert!(is_at("http://localhost:8081/callback", "LOCALHOST:8081"));
+        assert!(is_at("https://vbc.example/callback", "vbc.example"));
+        assert!(is_at("https://vbc.example/callback", "vbc.example:443"));
+        assert!(!is_at("http://localhost:8081/callback", "127.0.0.1:8081"));
+        assert!(!is_at("http://localhost:8081/callback", "localhost"));
+    }
+
+    #[test]
+    fn a_name_is_written_so_that_it_stays_one_segment() {
+        assert_eq!(login_path("crm"), "/login/crm");
+        assert_eq!(login_path("a/b ?é"), "/login/a%2Fb%20%3F%C3%A9");
+        let redirect = "http://localhost:8081/callback?x=y".parse().unwrap();
+        assert_eq!(login_url(&redirect, "a b"), "http://localhost:8081/login/a%20b");
+    }
+}

@@ -1,0 +1,111 @@
+//! What an operator does to a credential: have it refreshed, lift its brake.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::{Inner, problem};
+use crate::clock::Timestamp;
+use crate::credential::{Credential, Unavailable};
+use crate::problem::Problem;
+
+/// The answer of `POST /credentials/{name}/refresh`.
+#[derive(Debug, Serialize)]
+struct Refreshed {
+    credential: String,
+    revision: u64,
+    expires_at: Option<Timestamp>,
+}
+
+/// The answer of `POST /credentials/{name}/unlock`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Unlocked {
+    /// Which credential.
+    pub credential: String,
+    /// Whether its brake was on.
+    pub was_on: bool,
+}
+
+pub(super) async fn refresh(State(inner): State<Arc<Inner>>, Path(name): Path<String>) -> Response {
+    let Some(credential) = inner.find(&name) else { return inner.no_such_credential() };
+    match credential.refresh().await {
+        Ok(()) => {
+            tracing::info!(credential = name, "refreshed, as an operator asked for");
+            let snapshot = credential.snapshot();
+            let (revision, expires_at) = (snapshot.revision, snapshot.expires_at);
+            json(&Refreshed { credential: name, revision, expires_at })
+        }
+        Err(error) => unavailable(error),
+    }
+}
+
+pub(super) async fn unlock(State(inner): State<Arc<Inner>>, Path(name): Path<String>) -> Response {
+    let Some(credential) = inner.find(&name) else { return inner.no_such_credential() };
+    match credential.unlock().await {
+        Ok(was_on) => {
+            tracing::info!(credential = name, was_on, "the login brake is lifted, as an operator asked for");
+            json(&Unlocked { credential: name, was_on })
+        }
+        Err(error) => unavailable(error),
+    }
+}
+
+impl Inner {
+    /// The credential of this name.
+    pub(super) fn find(&self, name: &str) -> Option<&Credential> {
+        self.credentials.iter().find(|credential| credential.name() == name)
+    }
+
+    /// The answer that there is none of a name.
+    pub(super) fn no_such_credential(&self) -> Response {
+        let known = list(self.credentials.iter().map(Credential::name));
+        let detail = format!("there is no credential of this name; there is {known}");
+        problem(StatusCode::NOT_FOUND, "no-such-credential", "No such credential", detail)
+    }
+}
+
+/// Names for a sentence, the first of many.
+pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    let names: Vec<_> = names.collect();
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "none".to_owned(),
+        count if count > SHOWN => format!("{shown} and {} more", count - SHOWN),
+        _ => shown,
+    }
+}
+
+pub(super) fn unavailable(error: Unavailable) -> Response {
+    let problem = Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        kind: "no-usable-token",
+        title: "No usable token",
+        detail: error.detail,
+        error: None,
+        // Where nothing is known: soon, but not in a loop.
+        retry_after: Some(error.retry_after.unwrap_or(std::time::Duration::from_secs(60))),
+    };
+    problem.response("admin").map(axum::body::Body::new)
+}
+
+pub(super) fn json(body: &impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_many_names_says_how_many_more_there_are() {
+        let names: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+        assert_eq!(list(names.iter().take(2).map(String::as_str)), "0, 1");
+        assert!(list(names.iter().map(String::as_str)).ends_with(", 19 and 980 more"));
+        assert_eq!(list(std::iter::empty()), "none");
+    }
+}

@@ -1,0 +1,336 @@
+//! Where streams come from: TCP sockets and unix sockets.
+
+use std::fs::{self, File, TryLockError};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::DrainSignal;
+
+/// Connections that the kernel keeps for us while we are busy.
+const BACKLOG: i32 = 4096;
+
+/// A stream of bytes to a client.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Makes the coming close a reset, where the transport knows such a thing.
+    fn reset_on_close(&self);
+}
+
+impl Stream for TcpStream {
+    fn reset_on_close(&self) {
+        // Closing with no linger time makes the kernel send a reset.
+        let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl Stream for UnixStream {
+    fn reset_on_close(&self) {}
+}
+
+/// A socket that listens.
+pub trait Listener: Sized {
+    /// What it accepts.
+    type Stream: Stream;
+    /// What is known of the other side.
+    type Peer;
+    /// The same socket in the hands of the runtime.
+    type Waiting;
+
+    /// Gives it to the current runtime.
+    fn wait(self) -> io::Result<Self::Waiting>;
+
+    /// Waits for a connection. Cancel safe.
+    fn next(waiting: &Self::Waiting) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+
+    /// Takes it back from the runtime.
+    fn stop_waiting(waiting: Self::Waiting) -> io::Result<Self>;
+
+    /// A connection that the kernel has accepted already.
+    fn take(&self) -> io::Result<(Self::Stream, Self::Peer)>;
+}
+
+impl Listener for std::net::TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+    type Waiting = tokio::net::TcpListener;
+
+    fn wait(self) -> io::Result<Self::Waiting> {
+        tokio::net::TcpListener::from_std(self)
+    }
+
+    async fn next(waiting: &Self::Waiting) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = waiting.accept().await?;
+        let _ = stream.set_nodelay(true);
+        Ok((stream, peer))
+    }
+
+    fn stop_waiting(waiting: Self::Waiting) -> io::Result<Self> {
+        waiting.into_std()
+    }
+
+    fn take(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.accept()?;
+        stream.set_nonblocking(true)?;
+        let _ = stream.set_nodelay(true);
+        Ok((TcpStream::from_std(stream)?, peer))
+    }
+}
+
+impl Listener for UnixSocket {
+    type Stream = UnixStream;
+    type Peer = ();
+    type Waiting = (tokio::net::UnixListener, SocketFile);
+
+    fn wait(self) -> io::Result<Self::Waiting> {
+        Ok((tokio::net::UnixListener::from_std(self.listener)?, self.file))
+    }
+
+    async fn next((listener, _): &Self::Waiting) -> io::Result<(UnixStream, ())> {
+        Ok((listener.accept().await?.0, ()))
+    }
+
+    fn stop_waiting((listener, file): Self::Waiting) -> io::Result<Self> {
+        Ok(Self { listener: listener.into_std()?, file })
+    }
+
+    fn take(&self) -> io::Result<(UnixStream, ())> {
+        let (stream, _) = self.listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok((UnixStream::from_std(stream)?, ()))
+    }
+}
+
+/// Binds `address` for `listeners` sockets that share its connections (`SO_REUSEPORT`), all of one real port.
+///
+/// The first socket is bound without sharing, so an address in use is an error even where its owner shares:
+/// a second proxy never steals half of the first one's connections.
+///
+/// # Errors
+/// What the operating system says, usually that the address is in use or not ours.
+pub fn bind(address: SocketAddr, listeners: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let first = socket(address)?;
+    first.bind(&address.into())?;
+    if listeners > 1 {
+        first.set_reuse_port(true)?;
+    }
+    let real = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    for _ in 1..listeners {
+        let next = socket(real)?;
+        next.set_reuse_port(true)?;
+        next.bind(&real.into())?;
+        sockets.push(next);
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(sockets.into_iter().map(Into::into).collect())
+}
+
+fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    // A restart must not wait for the last connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// A listening unix socket. Its file goes when it does.
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: std::os::unix::net::UnixListener,
+    file: SocketFile,
+}
+
+impl UnixSocket {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+}
+
+/// The file of a unix socket, removed when this is dropped, unless somebody else's has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// Binds a unix socket at `path` that only this user can connect to (0600). A socket that is there already is replaced
+/// when nobody answers on it: it was left behind by a crash.
+///
+/// # Errors
+/// `AddrInUse` when somebody answers on it; `AlreadyExists` when something else is in its place; `PermissionDenied` when
+/// anybody could replace files in its directory; otherwise what the operating system says.
+pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    check_directory(directory)?;
+    // Two that start at once do not take each other's half-made socket for one left behind.
+    let lock = File::open(directory);
+    if let Ok(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
+        let advice = "another process makes a socket in its directory at this moment; try again";
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, advice));
+    }
+    remove_stale(path)?;
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    let file = SocketFile { path: path.to_owned(), inode: inode(path)? };
+    // Before anybody can connect, which is from `listen` on.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    Ok(UnixSocket { listener: std::os::fd::OwnedFd::from(socket).into(), file })
+}
+
+fn check_directory(directory: &Path) -> io::Result<()> {
+    let mode = fs::metadata(directory)?.permissions().mode();
+    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+        let advice = format!(
+            "anybody may replace files in {} (mode {:04o}); name a directory that only you can write to",
+            directory.display(),
+            mode & 0o7777
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, advice));
+    }
+    Ok(())
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            let advice = "there is a file of another kind; move it away or choose another path";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, advice));
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody answers on it")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // Somebody is there, and busy (a full backlog), or it is not ours to judge.
+        Err(error) => Err(io::Error::new(io::ErrorKind::AddrInUse, error)),
+    }
+}
+
+/// Accepts until the drain begins, then takes what the kernel had already accepted and closes the listener.
+///
+/// `spawn` gets every stream with the peer's address. It must not block.
+///
+/// # Errors
+/// When the listener cannot be given to the runtime, or taken back.
+pub async fn accept<L: Listener>(
+    listener: L,
+    drain: DrainSignal,
+    mut spawn: impl FnMut(L::Stream, L::Peer),
+) -> io::Result<()> {
+    let waiting = listener.wait()?;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.begun() => break,
+            accepted = L::next(&waiting) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => spawn(stream, peer),
+            // The peer gave up, or descriptors ran out: neither is a reason to stop listening. Out of
+            // descriptors, a short rest keeps the loop from spinning.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    // Asked of the kernel itself: the runtime may not have heard of the latest yet.
+    let listener = L::stop_waiting(waiting)?;
+    while let Ok((stream, peer)) = listener.take() {
+        spawn(stream, peer);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as Blocking;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_for_its_owner_and_goes_when_it_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let socket = bind_unix(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        Blocking::connect(&path).unwrap();
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "as a crash leaves it");
+        let first = bind_unix(&path).unwrap();
+        assert_eq!(bind_unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        Blocking::connect(&path).unwrap();
+        drop(first);
+    }
+
+    #[test]
+    fn what_is_not_a_socket_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes");
+        fs::write(&path, "mine").unwrap();
+        assert_eq!(bind_unix(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_socket_that_took_its_place_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let first = bind_unix(&path).unwrap();
+        fs::rename(&path, directory.path().join("aside")).unwrap();
+        let second = bind_unix(&path).unwrap();
+        drop(first);
+        Blocking::connect(&path).unwrap();
+        drop(second);
+    }
+
+    #[test]
+    fn a_directory_that_anybody_may_write_to_is_refused_unless_it_is_sticky() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let open = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        open(0o777);
+        let error = bind_unix(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("0777"), "{error}");
+        open(0o1777);
+        bind_unix(&path).unwrap();
+    }
+}
