@@ -18,6 +18,7 @@ mod errors;
 mod harness;
 mod headers;
 mod independent;
+mod many;
 mod process;
 mod restart;
 mod retries;
