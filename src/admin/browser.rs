@@ -22,13 +22,20 @@ const CONFIRM_COOKIE: &str = "vbc-proxy-confirm-";
 
 /// What every failure ends with.
 const UNCHANGED: &str = "Nothing was replaced: the proxy goes on with the tokens it had.";
-const NO_SSO: &str = "A user whose account signs in through single sign-on (SSO) cannot log in here: the service does not \
-                      support that. Use a VBC user without SSO.";
 /// How many credentials are listed.
 const LISTED: usize = 500;
 
 /// `GET /login`: whom a person can log in as.
-pub(super) async fn choose(State(inner): State<Arc<Inner>>) -> Response {
+pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+    // Under the name that the answers come to already: from there a click on a link is one on a page of the same site.
+    let host = authority(&request).ok().flatten();
+    let first =
+        inner.people.iter().next().map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
+    if let Some((name, Reach::At(url))) = first
+        && let Some(origin) = url.strip_suffix(&login_path(name))
+    {
+        return redirect(&format!("{origin}/login"), None);
+    }
     let page = Page::new(StatusCode::OK, "choose", "Log in");
     list(&inner, page)
 }
@@ -220,8 +227,7 @@ fn ask(
 ) -> Response {
     let other = found.unwrap_or("an unknown user");
     let page = Page::new(StatusCode::CONFLICT, "other_user", "This is another user")
-        .code("The credential {} belongs to somebody else:", name)
-        .text(&format!("it is {expected}'s until now."))
+        .code(&format!("Until now the credential {{}} has been {expected}'s."), name)
         .user("You have logged in as {}.", other)
         .text("Requests of everybody who uses this credential would be made in the new name. Nothing has been replaced yet.")
         .question(
@@ -247,7 +253,8 @@ fn refused_by_server(taken: &Taken, error: &AuthorizationError) -> Response {
     let page = Page::new(StatusCode::BAD_REQUEST, "refused", title)
         .text(&capital(&error.to_string()))
         .text(UNCHANGED);
-    retry(page.text(NO_SSO), Some(&taken.credential)).response()
+    let page = if login::may_be_sso(error) { page.text(login::NO_SSO) } else { page };
+    retry(page, Some(&taken.credential)).response()
 }
 
 fn not_accepted(name: &str, error: &LoginError) -> Response {
@@ -257,7 +264,7 @@ fn not_accepted(name: &str, error: &LoginError) -> Response {
         _ => (StatusCode::BAD_GATEWAY, "The login was not accepted"),
     };
     let page = Page::new(status, "refused", title).text(&capital(&error.to_string())).text(UNCHANGED);
-    let page = if matches!(error, LoginError::Refused(_)) { page.text(NO_SSO) } else { page };
+    let page = if matches!(error, LoginError::Refused(_)) { page.text(login::NO_SSO) } else { page };
     retry(page, Some(name)).response()
 }
 

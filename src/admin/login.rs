@@ -133,6 +133,25 @@ impl Inner {
 pub(super) const UNSAVED: &str = "The new tokens could not be stored yet and are only in memory: see the log for the reason, \
                                   and do not restart the proxy before `vbc-proxy status` says that they are stored.";
 
+/// What people are refused for who cannot know it.
+pub(super) const NO_SSO: &str = "A user whose account signs in through single sign-on (SSO) cannot log in here: the service \
+                                 does not support that. Use a VBC user without SSO.";
+
+/// Whether the refusal may be about the user, and not about the application or the server.
+pub(super) fn may_be_sso(error: &AuthorizationError) -> bool {
+    let of_others = [
+        "invalid_scope",
+        "invalid_request",
+        "unauthorized_client",
+        "unsupported_response_type",
+        "server_error",
+    ];
+    match error {
+        AuthorizationError::Refused { error, .. } => !of_others.contains(&error.as_str()),
+        AuthorizationError::NoCode => false,
+    }
+}
+
 /// Redeems the code of a login and takes what it gives into use.
 ///
 /// In a task of its own: whoever waits may go away, and what became of the login is noted all the same.

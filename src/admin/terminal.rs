@@ -122,7 +122,8 @@ pub(super) async fn answer(
         Ok(code) => login::redeem(&inner, taken, code).await,
         Err(error) => {
             inner.note_refusal(&taken, &error);
-            Err(LoginError::Refused(error.to_string()))
+            let hint = if login::may_be_sso(&error) { format!(". {}", login::NO_SSO) } else { String::new() };
+            Err(LoginError::Refused(format!("{error}{hint}")))
         }
     };
     if let Err(LoginError::OtherUser { confirm, .. }) = &redeemed

@@ -56,7 +56,7 @@ impl Status {
             Ok(body) => self.show(&body),
             Err(error) => {
                 complain(format_args!(
-                    "vbc-proxy: nothing answers on {}{path}: {error:#}; is it running?",
+                    "vbc-proxy: nothing answers on {}{path}: {error}; is it running?",
                     desk::name(&target)
                 ));
                 Exit::Unavailable

@@ -1,10 +1,10 @@
 //! The program itself, as a child process; and a token endpoint that notes what it issues.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -18,6 +18,7 @@ use crate::harness::{Client, RawUpstream, Response, within};
 /// A running program. Dropped, it is killed.
 pub(crate) struct Process {
     child: Child,
+    stdin: Option<ChildStdin>,
     stdout: Stream,
     stderr: Stream,
 }
@@ -68,19 +69,39 @@ pub(crate) struct Output {
 impl Process {
     /// Starts the program in `directory`, with these arguments and no other variables than these.
     pub(crate) fn start(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(directory, arguments, variables, Stdio::null())
+    }
+
+    /// The same, with a pipe to its standard input.
+    pub(crate) fn start_to_write(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(directory, arguments, variables, Stdio::piped())
+    }
+
+    fn spawn(directory: &Path, arguments: &[&str], variables: &[(&str, &str)], stdin: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vbc-proxy"))
             .args(arguments)
             .env_clear()
             .envs(variables.iter().copied())
             .current_dir(directory)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let stdout = Stream::of(child.stdout.take().unwrap());
         let stderr = Stream::of(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        let stdin = child.stdin.take();
+        Self { child, stdin, stdout, stderr }
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn write_line(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().expect("a pipe"), "{line}").unwrap();
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn end_input(&mut self) {
+        self.stdin = None;
     }
 
     /// Runs the program to its end.

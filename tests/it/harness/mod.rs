@@ -159,10 +159,17 @@ impl WorldBuilder {
             ("store.kind", "\"memory\"".to_owned()),
             ("credentials.default.client_id", "\"sim-client\"".to_owned()),
             ("credentials.default.client_secret", "\"sim-secret\"".to_owned()),
+            ("oauth.authorize_url", format!("\"{}/authorize\"", sim.url())),
             ("credentials.default.username", "\"alice\"".to_owned()),
             ("credentials.default.password", "\"sim-password\"".to_owned()),
         ];
+        // A person says by logging in who it is.
+        let by_person = self.sections.contains("default.grant = \"authorization_code\"");
         for (key, value) in defaults {
+            let of_login = ["credentials.default.username", "credentials.default.password"].contains(&key);
+            if by_person && of_login {
+                continue;
+            }
             let given = self.sections.lines().any(|line| line.split('=').next().map(str::trim) == Some(key));
             if !given {
                 lines.push_str(&format!("{key} = {value}\n"));

@@ -1,0 +1,317 @@
+//! `vbc-proxy login`, with and without a running proxy.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use vbc_proxy::Simulator;
+use vbc_proxy::simulator::{Identity, SimulatorOptions};
+
+use crate::harness::within;
+use crate::person::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};
+use crate::process::{Output, Process, get, lay_out};
+
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
+const PASTE: [&str; 2] = ["login", "--no-browser"];
+
+/// A directory with a proxy.toml for a credential that a person logs in to, with its admin listener on a unix socket: the one
+/// address that is known before it is there.
+fn directory(sim: &Simulator, lines: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sim.url();
+    let text = format!(
+        r#"listen.address = "127.0.0.1:0"
+admin.address = "unix:admin.sock"
+upstream.url = "{url}"
+oauth.token_url = "{url}/token"
+oauth.authorize_url = "{url}/authorize"
+credentials.default.grant = "authorization_code"
+credentials.default.client_id = "sim-client"
+credentials.default.client_secret = "sim-secret"
+credentials.default.redirect_uri = "{REDIRECT}"
+{lines}
+"#
+    );
+    lay_out(directory.path(), &text, "");
+    directory
+}
+
+/// Logs in with `--no-browser` as `user`, and pastes what `pasted` makes of the address that the browser is sent to.
+async fn paste(directory: &Path, user: &str, more: &[&str], pasted: impl Fn(&str) -> String) -> Output {
+    let arguments = [&PASTE[..], more].concat();
+    let mut login = Process::start_to_write(directory, &arguments, &[]);
+    let url = login.line().await;
+    let back = sent_back(&url, user).await;
+    login.write_line(&pasted(&back));
+    let output = login.end().await;
+    for secret in [query(&back, "code"), query(&back, "state")].into_iter().flatten() {
+        let state_in_url = output.stdout.lines().skip(1).any(|line| line.contains(&secret));
+        assert!(!state_in_url && !output.stderr.contains(&secret), "{output:?}");
+    }
+    output
+}
+
+fn whole(back: &str) -> String {
+    back.to_owned()
+}
+
+#[track_caller]
+fn assert_logged_in(output: &Output, user: &str) {
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains(&format!("credential default: logged in as {user}; ")), "{output:?}");
+}
+
+async fn serve(directory: &Path) -> (Process, SocketAddr) {
+    let mut serve = Process::start(directory, &["serve"], &[]);
+    let line = serve.line().await;
+    let address = line.strip_prefix("vbc-proxy listening on http://").unwrap().split(' ').next().unwrap();
+    let address = address.parse().unwrap();
+    (serve, address)
+}
+
+#[tokio::test]
+async fn a_pasted_answer_logs_a_running_proxy_in() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    let (serve, address) = serve(directory.path()).await;
+    assert_eq!(get(address, USERS).await.status, 503);
+    let output = paste(directory.path(), ALICE, &[], whole).await;
+    assert_logged_in(&output, ALICE);
+    assert!(output.stderr.contains("Then paste the address"), "{output:?}");
+    assert_eq!(get(address, USERS).await.status, 200);
+    // The bare code does as well.
+    let output = paste(directory.path(), ALICE, &[], |back| query(back, "code").unwrap()).await;
+    assert_logged_in(&output, ALICE);
+    let output = serve.terminate().await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+}
+
+#[tokio::test]
+async fn without_a_proxy_the_tokens_go_into_its_store() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    let output = paste(directory.path(), ALICE, &[], whole).await;
+    assert_logged_in(&output, ALICE);
+    assert!(output.stderr.contains("No proxy runs"), "{output:?}");
+    assert_eq!(sim.stats().token_requests, 1);
+    let (serve, address) = serve(directory.path()).await;
+    assert_eq!(get(address, USERS).await.status, 200);
+    assert_eq!(sim.stats().token_requests, 1, "the proxy began with the stored tokens");
+    assert_eq!(serve.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn with_pkce_a_pasted_answer_is_good_and_a_code_alone_is_refused() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "credentials.default.pkce = true");
+    assert_logged_in(&paste(directory.path(), ALICE, &[], whole).await, ALICE);
+    let mut login = Process::start_to_write(directory.path(), &["login", "--code", "-"], &[]);
+    login.end_input();
+    let output = login.end().await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("pkce = true"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_code_is_read_from_standard_input() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    let authorize = format!(
+        "{}/authorize?response_type=code&client_id=sim-client&scope=openid&redirect_uri={REDIRECT}",
+        sim.url()
+    );
+    let code = query(&sent_back(&authorize, ALICE).await, "code").unwrap();
+    let mut login = Process::start_to_write(directory.path(), &["login", "default", "--code", "-"], &[]);
+    login.write_line(&code);
+    assert_logged_in(&login.end().await, ALICE);
+    // A code works once.
+    let mut login = Process::start_to_write(directory.path(), &["login", "--code", "-"], &[]);
+    login.write_line(&code);
+    let output = login.end().await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(!output.stderr.contains(&code), "{output:?}");
+}
+
+#[tokio::test]
+async fn another_user_has_to_be_named() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    assert_logged_in(&paste(directory.path(), ALICE, &[], whole).await, ALICE);
+    for running in [false, true] {
+        let proxy = if running { Some(serve(directory.path()).await) } else { None };
+        let output = paste(directory.path(), BOB, &[], whole).await;
+        assert_eq!(output.code, Some(1), "{output:?}");
+        for words in ["login of bob@vbc.prod", "is alice@vbc.prod's until now", "--replace-user bob@vbc.prod"]
+        {
+            assert!(output.stderr.contains(words), "{words}: {output:?}");
+        }
+        let output = paste(directory.path(), BOB, &["--replace-user", "bob"], whole).await;
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert_logged_in(&paste(directory.path(), ALICE, &[], whole).await, ALICE);
+        if let Some((process, _)) = proxy {
+            assert_eq!(process.terminate().await.code, Some(0));
+        }
+    }
+    let output = paste(directory.path(), BOB, &["--replace-user", BOB], whole).await;
+    assert_logged_in(&output, BOB);
+    assert_eq!(paste(directory.path(), ALICE, &[], whole).await.code, Some(1));
+}
+
+#[tokio::test]
+async fn what_is_not_the_answer_to_this_login_is_refused() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    for (pasted, words) in [
+        (format!("{REDIRECT}?code=c&state=another"), "answer to another login"),
+        ("no idea".to_owned(), "has no code in it"),
+        (REDIRECT.to_owned(), "has no code in it"),
+        ("made-up-code".to_owned(), "invalid_grant"),
+    ] {
+        let output = paste(directory.path(), ALICE, &[], |_| pasted.clone()).await;
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stderr.contains(words), "{words}: {output:?}");
+    }
+    let output = paste(directory.path(), "nobody@vbc.prod", &[], whole).await;
+    assert_eq!((output.code, output.stderr.contains("access_denied")), (Some(1), true), "{output:?}");
+    assert!(output.stderr.contains("single sign-on"), "{output:?}");
+    let mut login = Process::start_to_write(directory.path(), &PASTE, &[]);
+    login.line().await;
+    login.end_input();
+    assert_eq!(login.end().await.code, Some(1));
+}
+
+#[tokio::test]
+async fn wrong_usage_of_login_names_what_there_is() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    let output = Process::run(directory.path(), &["login", "nobody"], &[]).await;
+    assert_eq!(output.code, Some(64), "{output:?}");
+    assert!(output.stderr.contains("there is default"), "{output:?}");
+    let wrong: [&[&str]; 4] = [
+        &["login", "--code", "secret-code"],
+        &["login", "--no-browser", "--code", "-"],
+        &["login", "--replace-user", "bob"],
+        &["login", "--code"],
+    ];
+    for arguments in wrong {
+        assert_eq!(Process::run(directory.path(), arguments, &[]).await.code, Some(64), "{arguments:?}");
+    }
+    // A browser cannot come to a unix socket.
+    let output = Process::run(directory.path(), &["login"], &[]).await;
+    assert_eq!((output.code, output.stderr.contains("--no-browser")), (Some(1), true), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_a_proxy_uses_is_left_to_it() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    let (serve, _) = serve(directory.path()).await;
+    // As if this command had been given another file.
+    let variables = [("VBC_PROXY_ADMIN_ADDRESS", "off")];
+    let output = Process::run(directory.path(), &PASTE, &variables).await;
+    assert_eq!(output.code, Some(69), "{output:?}");
+    assert!(output.stderr.contains("in use by another process"), "{output:?}");
+    assert!(output.stderr.contains("admin.address"), "{output:?}");
+    assert_eq!(serve.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_login_that_would_not_last_is_not_begun() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "store.kind = \"memory\"");
+    let output = Process::run(directory.path(), &PASTE, &[]).await;
+    assert_eq!((output.code, output.stderr.contains("memory")), (Some(1), true), "{output:?}");
+}
+
+/// The address that `$BROWSER` was called with, once it was.
+async fn opened(directory: &Path) -> String {
+    within(async {
+        loop {
+            match std::fs::read_to_string(directory.join("opened")) {
+                Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+}
+
+/// A program that notes what it is asked to open.
+fn browser_program(directory: &Path) -> String {
+    let path = directory.join("browser");
+    let text = format!("#!/bin/sh\necho \"$1\" > '{}'\n", directory.join("opened").display());
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A simulator and a directory whose credential has the usual redirect URI: this listener's own. The port stays reserved while
+/// the socket lives.
+async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2::Socket) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let admin = socket.local_addr().unwrap().as_socket().unwrap();
+    let callback = format!("http://localhost:{}/callback", admin.port());
+    let identities = vec![Identity { callback, ..Identity::demo() }];
+    let sim = Simulator::bind(SimulatorOptions { identities, ..SimulatorOptions::default() }).await.unwrap();
+    let directory = directory(&sim, "");
+    let text = std::fs::read_to_string(directory.path().join("proxy.toml")).unwrap();
+    let text =
+        text.replace("credentials.default.redirect_uri", "#").replace("unix:admin.sock", &admin.to_string());
+    lay_out(directory.path(), &text, "");
+    (sim, directory, admin, socket)
+}
+
+/// Begins `vbc-proxy login`, and follows the address it opens as far as the answer: gives it with the browser.
+async fn to_the_answer(directory: &Path, admin: SocketAddr, user: &str) -> (Process, Browser, String) {
+    let _ = std::fs::remove_file(directory.join("opened"));
+    let program = browser_program(directory);
+    let mut login = Process::start(directory, &["login"], &[("BROWSER", &program)]);
+    let url = login.line().await;
+    assert_eq!(url, format!("http://localhost:{}/login/default", admin.port()));
+    assert_eq!(opened(directory).await, url);
+    let mut browser = Browser::new();
+    let head = format!("GET /login/default HTTP/1.1\nHost: localhost:{}", admin.port());
+    let begun = browser.send(admin, &head, b"").await;
+    assert_eq!(begun.status, 302, "{begun:?}");
+    let back = sent_back(begun.header("location").unwrap(), user).await;
+    let target = back.strip_prefix(&format!("http://localhost:{}", admin.port())).unwrap();
+    let head = format!("GET {target} HTTP/1.1\nHost: localhost:{}", admin.port());
+    (login, browser, head)
+}
+
+#[tokio::test]
+async fn login_opens_a_browser_and_waits_for_the_outcome() {
+    let (sim, directory, admin, _reserved) = at_a_known_port().await;
+    for running in [false, true] {
+        let proxy = if running { Some(serve(directory.path()).await) } else { None };
+        let (login, mut browser, answer) = to_the_answer(directory.path(), admin, ALICE).await;
+        let page = browser.send(admin, &answer, b"").await;
+        assert_page(&page, 200, "logged_in", ALICE);
+        assert_logged_in(&login.end().await, ALICE);
+        let (login, mut browser, answer) = to_the_answer(directory.path(), admin, "nobody@vbc.prod").await;
+        assert_page(&browser.send(admin, &answer, b"").await, 400, "refused", "access_denied");
+        let output = login.end().await;
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stderr.contains("the login failed: the authorization server refused"), "{output:?}");
+        if let Some((process, address)) = proxy {
+            assert_eq!(get(address, USERS).await.status, 200);
+            assert_eq!(process.terminate().await.code, Some(0));
+        }
+    }
+    drop(sim);
+}
+
+#[tokio::test]
+async fn a_login_that_is_interrupted_ends_clean() {
+    let (sim, directory, _, _reserved) = at_a_known_port().await;
+    for arguments in [&["login"][..], &PASTE] {
+        let mut login = Process::start_to_write(directory.path(), arguments, &[]);
+        login.line().await;
+        login.signal("INT");
+        let output = login.end().await;
+        assert_eq!((output.code, output.stderr.contains("interrupted")), (Some(1), true), "{output:?}");
+    }
+    assert_eq!(sim.stats().token_requests, 0);
+}

@@ -1,0 +1,166 @@
+//! A person with a web browser: a cookie jar, and the way through the simulator's login.
+
+use std::net::SocketAddr;
+
+use url::Url;
+use vbc_proxy::clock::Clock;
+use vbc_proxy::{Config, Simulator};
+
+use crate::harness::{Client, Response, World, WorldBuilder};
+
+/// The callback that the simulator's demo application has.
+pub(crate) const REDIRECT: &str = "http://localhost:8081/callback";
+/// The host that goes with it, whatever port the admin listener really has.
+pub(crate) const HOST: &str = "localhost:8081";
+pub(crate) const ALICE: &str = "alice@vbc.prod";
+pub(crate) const BOB: &str = "bob@vbc.prod";
+pub(crate) const LOGIN: &str = "/login/default";
+
+/// A world whose credential is logged in to by a person.
+pub(crate) fn by_person() -> WorldBuilder {
+    World::builder()
+        .config(r#"credentials.default.grant = "authorization_code""#)
+        .config(&format!("credentials.default.redirect_uri = \"{REDIRECT}\""))
+}
+
+/// The same, started, with a clock the test can move.
+pub(crate) async fn clocked(builder: WorldBuilder) -> (World, Clock) {
+    let clock = Clock::system();
+    let sim = Simulator::start().await.unwrap();
+    let config: Config = builder.configuration(&sim);
+    (World::with_clock(config, sim, clock.clone()).await, clock)
+}
+
+/// A browser.
+#[derive(Default)]
+pub(crate) struct Browser {
+    /// Name, value, path.
+    pub(crate) cookies: Vec<(String, String, String)>,
+}
+
+impl Browser {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// A GET of the admin listener, as a person who typed the address.
+    pub(crate) async fn visit(&mut self, admin: SocketAddr, target: &str) -> Response {
+        self.send(admin, &format!("GET {target} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: none"), b"").await
+    }
+
+    /// A form of one of our own pages, sent as browsers do under a policy of no referrer.
+    pub(crate) async fn submit(&mut self, admin: SocketAddr, target: &str, form: &str) -> Response {
+        let head = format!(
+            "POST {target} HTTP/1.1\nHost: {HOST}\nOrigin: null\nSec-Fetch-Site: same-origin\n\
+             Content-Type: application/x-www-form-urlencoded"
+        );
+        self.send(admin, &head, form.as_bytes()).await
+    }
+
+    /// A request with the cookies that belong to its path.
+    pub(crate) async fn send(&mut self, admin: SocketAddr, head: &str, body: &[u8]) -> Response {
+        let target = head.split(' ').nth(1).unwrap();
+        let path = target.split('?').next().unwrap();
+        let belongs =
+            |at: &str| path == at || path.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'));
+        let sent = self.cookies.iter().filter(|(_, _, at)| belongs(at));
+        let sent: Vec<String> = sent.map(|(name, value, _)| format!("{name}={value}")).collect();
+        let mut head = head.to_owned();
+        if !sent.is_empty() {
+            head.push_str(&format!("\nCookie: {}", sent.join("; ")));
+        }
+        let mut client = Client::connect(admin).await;
+        client.request(&head, body).await;
+        let response = client.response().await;
+        for line in response.all("set-cookie") {
+            self.keep(line);
+        }
+        response
+    }
+
+    fn keep(&mut self, line: &str) {
+        let mut parts = line.split("; ");
+        let (name, value) = parts.next().unwrap().split_once('=').unwrap();
+        let attributes: Vec<&str> = parts.collect();
+        assert!(attributes.contains(&"HttpOnly"), "{line}");
+        assert!(attributes.iter().any(|one| one.starts_with("SameSite=")), "{line}");
+        let path = attributes.iter().find_map(|one| one.strip_prefix("Path=")).expect("a path");
+        self.cookies.retain(|(known, _, at)| (known.as_str(), at.as_str()) != (name, path));
+        if !attributes.contains(&"Max-Age=0") {
+            assert!(value.len() >= 43, "256 bits at least: {line}");
+            self.cookies.push((name.to_owned(), value.to_owned(), path.to_owned()));
+        }
+    }
+
+    /// Begins a login and goes through it as `user`, up to the address that the browser is sent back to: gives its path
+    /// and query.
+    pub(crate) async fn authorize(&mut self, world: &World, user: &str) -> String {
+        let answer = self.visit(world.admin, LOGIN).await;
+        assert_eq!(answer.status, 302, "{answer:?}");
+        approve(answer.header("location").unwrap(), user).await
+    }
+
+    /// A whole login as `user`; gives the page at its end.
+    pub(crate) async fn log_in(&mut self, world: &World, user: &str) -> Response {
+        let callback = self.authorize(world, user).await;
+        self.visit(world.admin, &callback).await
+    }
+}
+
+/// Logs in at the simulator's `/authorize`; gives path and query of where it sends the browser.
+pub(crate) async fn approve(url: &str, user: &str) -> String {
+    let back = sent_back(url, user).await;
+    assert!(back.starts_with(&format!("{REDIRECT}?")), "{back}");
+    let url = Url::parse(&back).unwrap();
+    format!("{}?{}", url.path(), url.query().unwrap())
+}
+
+/// The same, as a whole URL.
+pub(crate) async fn sent_back(url: &str, user: &str) -> String {
+    let mut url = Url::parse(url).unwrap();
+    url.query_pairs_mut().append_pair("sim_user", user);
+    let address = url.socket_addrs(|| None).unwrap()[0];
+    let mut client = Client::connect(address).await;
+    client.request(&format!("GET {}?{} HTTP/1.1", url.path(), url.query().unwrap()), b"").await;
+    let answer = client.response().await;
+    assert_eq!(answer.status, 302, "{answer:?}");
+    answer.header("location").unwrap().to_owned()
+}
+
+/// A value of a query.
+pub(crate) fn query(target: &str, name: &str) -> Option<String> {
+    let url = Url::parse("http://localhost").unwrap().join(target).unwrap();
+    url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// Asserts a page of ours: its outcome, its headers, and that nothing secret is in it.
+#[track_caller]
+pub(crate) fn assert_page(page: &Response, status: u16, outcome: &str, words: &str) {
+    let text = page.text();
+    assert_eq!(page.status, status, "{text}");
+    assert!(
+        text.contains(&format!("<main id=\"outcome\" data-outcome=\"{outcome}\">")),
+        "{outcome} in {text}"
+    );
+    assert!(text.contains(words), "{words:?} in {text}");
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+        ("x-frame-options", "DENY"),
+        ("x-content-type-options", "nosniff"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{name}");
+    }
+    let policy = page.header("content-security-policy").unwrap();
+    for part in ["default-src 'none'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!text.contains("<script"), "{text}");
+}
+
+/// The state of the credential, in `/status.json`.
+pub(crate) async fn status(world: &World) -> serde_json::Value {
+    world.admin("/status.json?credential=default").await.json()["credentials"][0].clone()
+}

@@ -1,0 +1,196 @@
+//! The single-flight cell under loom: every order in which askers, the refresher and readers can meet.
+//!
+//! It is the very file that the proxy is built from, put on loom's primitives instead of the real ones.
+
+#[path = "../../src/credential/cell.rs"]
+#[allow(dead_code, reason = "the file is the proxy's, not made for this test")]
+mod cell;
+
+use std::future::poll_fn;
+
+use cell::{Copy, Mailbox, NotTaken, Published};
+use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::AtomicUsize;
+use loom::thread;
+
+/// loom's primitives with the interface of those in `src/credential/sync.rs`.
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+
+    pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(super) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+
+    pub(super) struct RwLock<T>(loom::sync::RwLock<T>);
+
+    impl<T> RwLock<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(loom::sync::RwLock::new(value))
+        }
+
+        pub(super) fn read(&self) -> loom::sync::RwLockReadGuard<'_, T> {
+            self.0.read().unwrap()
+        }
+
+        pub(super) fn write(&self) -> loom::sync::RwLockWriteGuard<'_, T> {
+            self.0.write().unwrap()
+        }
+    }
+}
+
+use sync::{Mutex, Ordering};
+
+/// A question: newer than this revision, please. And where the answer goes.
+struct Ask {
+    refused: u64,
+    answer: Arc<Mutex<Option<u64>>>,
+}
+
+struct World {
+    mailbox: Mailbox<Ask>,
+    published: Published<u64>,
+    exchanges: AtomicUsize,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        let world =
+            Self { mailbox: Mailbox::new(), published: Published::new(), exchanges: AtomicUsize::new(0) };
+        world.published.publish(1);
+        Arc::new(world)
+    }
+
+    /// Answers until the mailbox is closed and empty, as the refresher does.
+    fn refresh(&self) {
+        while self.answer_one() {}
+    }
+
+    fn answer_one(&self) -> bool {
+        let Some(ask) = block_on(poll_fn(|cx| self.mailbox.poll_next(cx))) else { return false };
+        let mut revision = self.published.latest().unwrap();
+        if revision <= ask.refused {
+            self.exchanges.fetch_add(1, Ordering::Relaxed);
+            revision += 1;
+            self.published.publish(revision);
+        }
+        *ask.answer.lock() = Some(revision);
+        true
+    }
+
+    /// Leaves a question; gives the place of its answer, if it was taken.
+    fn ask(&self, refused: u64) -> Option<Arc<Mutex<Option<u64>>>> {
+        let answer = Arc::new(Mutex::new(None));
+        let question = Ask { refused, answer: Arc::clone(&answer) };
+        self.mailbox.push(question, usize::MAX).is_ok().then_some(answer)
+    }
+}
+
+#[test]
+fn two_who_were_refused_the_same_bearer_share_one_exchange() {
+    // Three threads meet here; orders with more than three preemptions are left out.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let world = World::new();
+        let askers = [(); 2].map(|()| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.ask(1).unwrap())
+        });
+        // Each question is answered once: the two it waits for are all there are.
+        assert!(world.answer_one() && world.answer_one());
+        let answers = askers.map(|asker| asker.join().unwrap());
+        for answer in answers {
+            assert_eq!(*answer.lock(), Some(2), "everybody is answered, by the one newer revision");
+        }
+        assert_eq!(world.exchanges.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn a_question_is_answered_or_refused_however_the_end_comes() {
+    loom::model(|| {
+        let world = World::new();
+        let asker = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.ask(1))
+        };
+        let closer = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.mailbox.close())
+        };
+        world.refresh();
+        closer.join().unwrap();
+        let taken = asker.join().unwrap();
+        // What was taken before the end was answered by it.
+        assert_eq!(taken.map(|answer| *answer.lock()), world.published.latest().filter(|r| *r > 1).map(Some));
+        assert!(world.mailbox.push(Ask { refused: 0, answer: Arc::new(Mutex::new(None)) }, 9).is_err());
+    });
+}
+
+#[test]
+fn whoever_has_been_answered_reads_at_least_that() {
+    loom::model(|| {
+        let world = World::new();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let mut copy = Copy::new();
+                world.published.refresh(&mut copy);
+                let first = copy.value.unwrap();
+                let answer = world.ask(1);
+                let answered = answer.and_then(|answer| *answer.lock());
+                world.published.refresh(&mut copy);
+                let second = copy.value.unwrap();
+                assert!(second >= first, "a reader never goes back");
+                assert!(
+                    answered.is_none_or(|answered| second >= answered),
+                    "an answer is published before it is given"
+                );
+                world.mailbox.close();
+            })
+        };
+        world.refresh();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn readers_never_miss_the_last_publication() {
+    loom::model(|| {
+        let published = Arc::new(Published::new());
+        let publisher = {
+            let published = Arc::clone(&published);
+            thread::spawn(move || (1..=3_u64).for_each(|value| published.publish(value)))
+        };
+        let mut copy = Copy::new();
+        published.refresh(&mut copy);
+        let before = copy.value;
+        published.refresh(&mut copy);
+        assert!(copy.value >= before);
+        publisher.join().unwrap();
+        published.refresh(&mut copy);
+        assert_eq!(copy.value, Some(3));
+    });
+}
+
+#[test]
+fn a_full_mailbox_takes_no_more_and_loses_nothing() {
+    loom::model(|| {
+        let mailbox = Mailbox::new();
+        assert_eq!(mailbox.push(1, 1), Ok(()));
+        assert_eq!(mailbox.push(2, 1), Err(NotTaken::Full));
+        assert_eq!(block_on(poll_fn(|cx| mailbox.poll_next(cx))), Some(1));
+        mailbox.close();
+        assert_eq!(mailbox.push(3, 1), Err(NotTaken::Closed));
+        assert_eq!(block_on(poll_fn(|cx| mailbox.poll_next(cx))), None);
+    });
+}
