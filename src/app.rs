@@ -8,6 +8,7 @@
 //! that `bind` was called on, and cannot delay a request.
 
 mod desk;
+mod examine;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -28,16 +29,18 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
 use crate::credential::{Credential, Login, Logins, Options};
+use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};
-use crate::store::{FileStore, MemoryStore, StoreError, TokenStore};
+use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use desk::AdminListener;
 
 pub use desk::Desk;
+pub use examine::examine;
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
@@ -138,11 +141,13 @@ impl App {
         let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
         let listen = listen.unwrap_or(config.listen.address);
         let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
+        let token_tls = token_tls(&config, &tls)?;
         let credentials = start_credentials(&config, &tls, &clock, false).await?;
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
         let admin = admin.map(|listener| {
             let address = listener.address();
-            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, listen, address);
+            let doctor = Doctor::new(&config, token_tls, Arc::clone(&tls), &handles, clock.clone());
+            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, listen, address, doctor);
             (listener, admin)
         });
         // The configuration has at least one, and one called `default` where there are several.
@@ -249,20 +254,32 @@ fn bind(address: SocketAddr, listeners: usize, key: &'static str) -> Result<Vec<
     server::bind(address, listeners).map_err(|source| StartError::Bind { address, key, source })
 }
 
+/// Whom the token endpoint is trusted by.
+fn token_tls(
+    config: &Config,
+    upstream_tls: &Arc<rustls::ClientConfig>,
+) -> Result<Arc<rustls::ClientConfig>, StartError> {
+    Ok(match &config.oauth.ca_file {
+        Some(path) => tls::client_config(Some(path))?,
+        None => Arc::clone(upstream_tls),
+    })
+}
+
+/// Starts all credentials; `passive` ones make no exchange that nobody asks for.
 async fn start_credentials(
     config: &Config,
     upstream_tls: &Arc<rustls::ClientConfig>,
     clock: &Clock,
     passive: bool,
 ) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
-    let tls = match &config.oauth.ca_file {
-        Some(path) => tls::client_config(Some(path))?,
-        None => Arc::clone(upstream_tls),
-    };
+    let tls = token_tls(config, upstream_tls)?;
     let http = HttpClient::new((*tls).clone(), config.oauth.timeout)?;
     let store: Arc<dyn TokenStore> = match &config.store {
         config::Store::Memory => Arc::new(MemoryStore::default()),
-        config::Store::File { path, .. } => Arc::new(FileStore::open(path)?),
+        config::Store::File { path, key_file: None } => Arc::new(FileStore::open(path)?),
+        config::Store::File { path, key_file: Some(file) } => {
+            Arc::new(FileStore::open_sealed(path, Keys::new(&file.keys)?)?)
+        }
     };
     let logins = Logins::new(Arc::clone(&store), clock.clone());
     let unasked = Arc::new(Semaphore::new(UNASKED));
@@ -282,6 +299,7 @@ async fn start_credentials(
         let store = Arc::clone(&store);
         credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }
+    store.settle();
     Ok(credentials)
 }
 

@@ -27,6 +27,7 @@ pub mod credential;
 
 // 5: the services behind the listeners.
 pub mod admin;
+pub mod doctor;
 pub mod proxy;
 pub mod simulator;
 

@@ -2,6 +2,7 @@
 //! where a person logs in.
 
 mod browser;
+mod examine;
 mod gate;
 mod login;
 mod logins;
@@ -33,6 +34,7 @@ use crate::server::{Abort, Handler, Refusal};
 use gate::Gate;
 use logins::Logins;
 
+pub use examine::{Examiner, NoReport};
 pub use login::{credential_path, encode};
 pub use logins::LastLogin;
 pub use operate::{Unlocked, list};
@@ -64,6 +66,8 @@ pub struct AdminOptions {
     pub address: Option<SocketAddr>,
     /// Names it is called by, beyond those of loopback and the hosts of redirect URIs.
     pub hosts: BTreeSet<String>,
+    /// Examines credentials.
+    pub examiner: Examiner,
 }
 
 struct Inner {
@@ -77,14 +81,24 @@ struct Inner {
     address: Option<SocketAddr>,
     gate: Gate,
     logins: Logins,
+    examiner: Examiner,
     draining: AtomicBool,
 }
 
 impl Admin {
     /// The routes over these credentials.
     pub fn new(options: AdminOptions) -> Self {
-        let AdminOptions { credentials, people, metrics, clock, listen, upstream, address, mut hosts } =
-            options;
+        let AdminOptions {
+            credentials,
+            people,
+            metrics,
+            clock,
+            listen,
+            upstream,
+            address,
+            mut hosts,
+            examiner,
+        } = options;
         let redirects = people.values().filter_map(|person| Url::parse(&person.redirect_uri).ok());
         hosts.extend(redirects.filter_map(|url| url.host_str().map(gate::bare)));
         let inner = Arc::new(Inner {
@@ -98,6 +112,7 @@ impl Admin {
             address,
             gate: Gate::new(address, hosts),
             logins: Logins::default(),
+            examiner,
             draining: AtomicBool::new(false),
         });
         let router = routes::router(Arc::clone(&inner));

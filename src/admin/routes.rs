@@ -10,13 +10,13 @@ use http::{StatusCode, header};
 
 use super::readiness::readiness;
 use super::status::{CredentialStatus, Status};
-use super::{Inner, browser, operate, problem, terminal};
+use super::{Inner, browser, examine, operate, problem, terminal};
 
 /// No form or answer comes near it.
 const BODY_BYTES: usize = 64 * 1024;
 
 const PAGES: &str = "GET /live, /ready, /metrics, /status.json, /login/CREDENTIAL; POST /credentials/NAME/refresh, \
-                     /credentials/NAME/unlock";
+                     /credentials/NAME/unlock, /credentials/NAME/doctor";
 
 pub(super) fn router(inner: Arc<Inner>) -> Router {
     Router::new()
@@ -31,6 +31,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/callback", get(browser::callback))
         .route("/credentials/{name}/refresh", post(operate::refresh))
         .route("/credentials/{name}/unlock", post(operate::unlock))
+        .route("/credentials/{name}/doctor", post(examine::examine))
         .route("/credentials/{name}/login", post(terminal::begin))
         .route("/credentials/{name}/login/answer", post(terminal::answer))
         .fallback(async || problem(StatusCode::NOT_FOUND, "no-such-page", "No such page", PAGES))

@@ -10,11 +10,13 @@ use http::{Request, Response};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{CREDENTIAL_GRACE, StartError, start_credentials};
+use super::examine::examiner;
+use super::{CREDENTIAL_GRACE, StartError, start_credentials, token_tls};
 use crate::admin::{Admin, AdminOptions};
 use crate::clock::Clock;
 use crate::config::{AdminAddress, Config, GrantKind};
 use crate::credential::Credential;
+use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
 use crate::server::{self, Drain, DrainSignal, Limits, Stream, UnixSocket};
@@ -106,6 +108,7 @@ pub(super) fn admin(
     clock: &Clock,
     listen: SocketAddr,
     address: Option<SocketAddr>,
+    doctor: Doctor,
 ) -> Admin {
     Admin::new(AdminOptions {
         credentials,
@@ -116,6 +119,7 @@ pub(super) fn admin(
         upstream: config.upstream.url.to_string(),
         address,
         hosts: config.listen.hosts.clone(),
+        examiner: examiner(doctor),
     })
 }
 
@@ -169,8 +173,9 @@ impl Desk {
         let address = listener.as_ref().and_then(AdminListener::address);
         let mut credentials = start_credentials(&config, &tls, &clock, true).await?;
         let Some((credential, refresher)) = credentials.pop() else { return Err(StartError::NoCredential) };
-        let admin =
-            admin(&config, vec![credential.clone()], &metrics, &clock, config.listen.address, address);
+        let handles = vec![credential.clone()];
+        let doctor = Doctor::new(&config, token_tls(&config, &tls)?, tls, &handles, clock.clone());
+        let admin = admin(&config, handles, &metrics, &clock, config.listen.address, address, doctor);
         let (drain, signal) = Drain::new();
         let served = listener.map(|listener| tokio::spawn(listener.serve(admin.clone(), signal)));
         let patience = config.oauth.timeout + CREDENTIAL_GRACE;

@@ -7,6 +7,7 @@
 mod browser;
 mod check;
 mod desk;
+mod doctor;
 mod init;
 mod logging;
 mod login;
@@ -47,6 +48,7 @@ Exit status:  0 done, 1 failed, 64 wrong usage, 69 something needed is unreachab
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Login(login::Login),
     Status(status::Status),
     Unlock(unlock::Unlock),
@@ -58,6 +60,7 @@ fn run(command: &Command) -> Exit {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Login(login) => login.run(),
         Command::Status(status) => status.run(),
         Command::Unlock(unlock) => unlock.run(),

@@ -7,6 +7,7 @@ use super::{ConfigArgs, Exit, complain, logging, say, simulate};
 use crate::app::{App, Ended, StartError};
 use crate::config::Config;
 use crate::simulator::Identity;
+use crate::store::StoreError;
 
 /// Run the proxy
 ///
@@ -89,8 +90,11 @@ fn identities(config: &Config) -> Vec<Identity> {
     others.map(|user| Identity { user: user.clone(), ..demo.clone() }).collect()
 }
 
+/// How to end when the proxy cannot start.
 pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
+        // These do not pass by themselves.
+        StartError::Store { source: StoreError::NoKey { .. } | StoreError::Damaged { .. } } => Exit::Config,
         StartError::Bind { .. } | StartError::BindUnix { .. } | StartError::Store { .. } => Exit::Unavailable,
         StartError::Tls { .. } | StartError::TokenClient(_) | StartError::NoCredential => Exit::Config,
         StartError::Thread(_) => Exit::Failed,

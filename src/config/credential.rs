@@ -83,7 +83,8 @@ fn same_identity(
     if reader.simulate || credential.client_id.is_empty() {
         return;
     }
-    let username = credential.username.as_deref().unwrap_or_default();
+    // Who will log in by code may not have been said; then nothing is known to be the same.
+    let Some(username) = &credential.username else { return };
     let identity = fingerprint(&[&credential.client_id, username, &credential.scope]);
     if let Some(other) = identities.insert(identity, credential.name.clone()) {
         let message = format!("it is the same application, user and scope as credentials.{other}");

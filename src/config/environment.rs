@@ -1,12 +1,15 @@
 //! `VBC_PROXY_<SECTION>_<KEY>` laid over the file, and the four variables that stand in for one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::document::{Entry, Item, Table, Value};
 use super::error::{Complaint, Finding, Place};
 use super::schema::{self, ALTERNATIVES, CREDENTIAL, SECTIONS, SECTIONS_LATER};
 
 const PREFIX: &str = "VBC_PROXY_";
+
+/// The credentials of the file, by their names in variables.
+type Credentials = BTreeMap<String, String>;
 
 /// The variables that make the credential `default` when there is no file, and the keys they stand for.
 pub(super) const STAND_INS: [(&str, &str); 4] = [
@@ -26,9 +29,11 @@ pub(super) struct Overlay {
 
 /// Puts the values of all `VBC_PROXY_*` variables into the tree. An empty variable is one that is not set.
 pub(super) fn lay_over(root: &mut Table, environment: &BTreeMap<String, String>) -> Overlay {
-    let credentials: BTreeSet<String> = match root.get("credentials").map(|entry| &entry.item.value) {
-        Some(Value::Table(table)) => table.keys().cloned().collect(),
-        _ => BTreeSet::new(),
+    let credentials: Credentials = match root.get("credentials").map(|entry| &entry.item.value) {
+        Some(Value::Table(table)) => {
+            table.keys().rev().map(|name| (as_variable(name), name.clone())).collect()
+        }
+        _ => Credentials::new(),
     };
     let mut overlay = Overlay { used: Vec::new(), warnings: Vec::new() };
     for (name, text) in environment.iter().filter(|(_, text)| !text.is_empty()) {
@@ -67,11 +72,11 @@ fn section_later(rest: &str) -> Option<&'static str> {
 }
 
 /// `CREDENTIALS_DEFAULT_GRANT` → `default`, `grant`. Variables make new credentials only where the file has none.
-fn credential_key(rest: &str, credentials: &BTreeSet<String>) -> Option<(String, &'static str)> {
+fn credential_key(rest: &str, credentials: &Credentials) -> Option<(String, &'static str)> {
     let rest = rest.strip_prefix("CREDENTIALS_")?;
     CREDENTIAL.keys.iter().chain(CREDENTIAL.later).find_map(|key| {
         let name = rest.strip_suffix(&as_variable(key))?.strip_suffix('_')?;
-        let existing = credentials.iter().find(|existing| as_variable(existing) == name);
+        let existing = credentials.get(name);
         let new = || (credentials.is_empty() && !name.is_empty()).then(|| name.to_ascii_lowercase());
         Some((existing.cloned().or_else(new)?, *key))
     })
@@ -105,14 +110,20 @@ fn put(table: Option<&mut Table>, key: &str, entry: Entry) {
     table.insert(key.to_owned(), entry);
 }
 
-fn unknown(name: &str, credentials: &BTreeSet<String>) -> Finding {
+fn unknown(name: &str, credentials: &Credentials) -> Finding {
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
     let all = SECTIONS.iter().flat_map(|shape| shape.keys.iter().map(|key| variable(shape.name, key)));
+    // With thousands of credentials not every name can be weighed: the credential or the key is to be spelt right.
+    let ending: Vec<&str> =
+        CREDENTIAL.keys.iter().copied().filter(|key| rest.ends_with(&as_variable(key))).collect();
     let of_credential = |name: &String| {
+        let keys = if rest.contains(name.as_str()) { CREDENTIAL.keys } else { &ending };
         let section = format!("credentials_{name}");
-        CREDENTIAL.keys.iter().map(move |key| variable(&section, key)).collect::<Vec<_>>()
+        keys.iter().map(move |key| variable(&section, key)).collect::<Vec<_>>()
     };
-    let all: Vec<String> = all.chain(credentials.iter().flat_map(of_credential)).collect();
-    let remedy = match schema::nearest(name, all.iter().map(String::as_str).filter(|known| is_close(name, known))) {
+    let all = all.chain(credentials.keys().flat_map(of_credential));
+    let all: Vec<String> = all.filter(|known| is_close(name, known)).collect();
+    let remedy = match schema::nearest(name, all.iter().map(String::as_str)) {
         Some(near) => format!("did you mean {near}?"),
         None if is_service_link(name) => {
             "Kubernetes sets it for a service named vbc-proxy; `enableServiceLinks: false` in the pod keeps it out".into()
@@ -161,6 +172,10 @@ pub(super) fn stand_in(root: &mut Table, environment: &BTreeMap<String, String>)
 mod tests {
     use super::*;
 
+    fn named(names: &[&str]) -> Credentials {
+        names.iter().map(|name| (as_variable(name), (*name).to_owned())).collect()
+    }
+
     #[test]
     fn variables_name_section_and_key() {
         assert_eq!(section_key("LISTEN_ADDRESS"), Some(("listen", "address")));
@@ -170,20 +185,20 @@ mod tests {
 
     #[test]
     fn variables_find_the_credential_they_mean() {
-        let names = BTreeSet::from(["my-crm".to_owned(), "default".to_owned()]);
+        let names = named(&["my-crm", "default"]);
         assert_eq!(
             credential_key("CREDENTIALS_MY_CRM_CLIENT_ID", &names),
             Some(("my-crm".into(), "client_id"))
         );
         assert_eq!(credential_key("CREDENTIALS_SALES_CLIENT_ID", &names), None);
-        let none = BTreeSet::new();
+        let none = Credentials::new();
         assert_eq!(credential_key("CREDENTIALS_SALES_CLIENT_ID", &none), Some(("sales".into(), "client_id")));
         assert_eq!(credential_key("CREDENTIALS_CLIENT_ID", &none), None);
     }
 
     #[test]
     fn an_unknown_variable_is_explained() {
-        let names = BTreeSet::from(["default".to_owned()]);
+        let names = named(&["default"]);
         let remedy = |name| unknown(name, &names).remedy().to_owned();
         assert_eq!(remedy("VBC_PROXY_LISTEN_ADRESS"), "did you mean VBC_PROXY_LISTEN_ADDRESS?");
         assert_eq!(

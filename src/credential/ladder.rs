@@ -224,6 +224,7 @@ impl<R: Redeem> Refresher<R> {
         {
             self.keeper.record.spent_seed = Some(fingerprint(&[seed.expose()]));
         }
+        self.follow_clock();
         let now = self.now();
         let trusted = self.trusted();
         let record = &mut self.keeper.record;

@@ -137,7 +137,10 @@ impl<R: Redeem> Refresher<R> {
                 ask = poll_fn(|cx| self.shared.mailbox.poll_next(cx)) => match ask {
                     None => break,
                     // Boxed: what an exchange needs is a lot more than what a credential at rest should take.
-                    Some(ask) => Box::pin(self.answer(ask)).await,
+                    Some(ask) => {
+                        self.follow_clock();
+                        Box::pin(self.answer(ask)).await;
+                    }
                 },
                 () = tokio::time::sleep(pause.min(LONGEST_SLEEP)) => {
                     self.follow_clock();
@@ -155,7 +158,9 @@ impl<R: Redeem> Refresher<R> {
 
     /// Moves everything that is planned or ends at some time along with a wall clock that was set back. Without it a
     /// refresh token could end, by the server's clock, before it is refreshed by ours.
-    fn follow_clock(&mut self) {
+    ///
+    /// To be called before anything is written down in the time of the clock as it is now.
+    pub(super) fn follow_clock(&mut self) {
         let Some(back) = self.watch.set_back(&self.parts.clock) else { return };
         tracing::warn!(credential = %self.shared.name, seconds = back.as_secs(), "the clock was set back");
         let earlier = |at: Timestamp| at.saturating_sub(back).unwrap_or(at);
@@ -211,7 +216,6 @@ impl<R: Redeem> Refresher<R> {
         let now = self.now();
         let due = self.next_attempt(now).is_some_and(|at| at <= now) && now >= self.not_before;
         if !due || self.parts.options.passive {
-            self.report();
             return;
         }
         let unasked = Arc::clone(&self.parts.options.unasked);
@@ -229,6 +233,7 @@ impl<R: Redeem> Refresher<R> {
         let allowed = self.login_permit() == Some(Permit::Allowed);
         if allowed && matches!(self.hold, Some(Hold::Brake(Permit::Refused))) {
             self.hold = None;
+            self.report();
         }
     }
 

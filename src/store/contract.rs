@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    BrakeRecord, FileStore, Issuance, Key, MemoryStore, Record, SharedStore, StoreError, TokenStore,
+    BrakeRecord, FileStore, Issuance, Key, Keys, MemoryStore, Record, SharedStore, StoreError, TokenStore,
 };
 use crate::clock::Timestamp;
+use crate::config::StoreKey;
 use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
 
@@ -119,6 +120,14 @@ async fn lets_one_of_many_writers_win(store: SharedStore) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_store_keeps_the_rules() {
     every_store_rule(Arc::new(MemoryStore::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_encrypted_file_store_keeps_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = StoreKey::from_bytes(b"0123456789abcdef0123456789abcdef").unwrap();
+    let keys = Keys::new(&[key]).unwrap();
+    every_store_rule(Arc::new(FileStore::open_sealed(directory.path().join("tokens"), keys).unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

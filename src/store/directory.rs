@@ -53,13 +53,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
 fn holds_only_records(directory: &Path) -> Result<bool, StoreError> {
     for entry in entries(directory)? {
         let name = entry?.file_name();
-        let ours = name == LOCK
-            || is_leftover(&name)
-            || name.to_str().is_some_and(|name| {
-                let mut parts = name.rsplit('.');
-                parts.next() == Some("json") && parts.next().is_some_and(|short| short.len() == 8)
-            });
-        if !ours {
+        if name != LOCK && !is_leftover(&name) && !is_record(&name) {
             return Ok(false);
         }
     }
@@ -92,6 +86,14 @@ pub(super) fn remove_leftovers(directory: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Whether a file is a record, by its name.
+pub(super) fn is_record(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        let mut parts = name.rsplit('.');
+        parts.next() == Some("json") && parts.next().is_some_and(|short| short.len() == 8)
+    })
 }
 
 fn is_leftover(name: &OsStr) -> bool {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::contract::{full_record, key};
-use super::super::directory::LOCK;
+use super::super::directory::{LOCK, is_record};
 use super::*;
 
 fn mode(path: &Path) -> u32 {
@@ -161,14 +161,39 @@ async fn a_record_deleted_under_us_comes_back_with_the_next_write() {
     let store = FileStore::open(directory.path()).unwrap();
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
     fs::remove_file(directory.path().join(DEFAULT_FILE)).unwrap();
-    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
+    let gone = store.load(&default_key()).await.unwrap_err();
+    assert!(matches!(gone, StoreError::Meddled { written: 1, found: 0, .. }), "{gone}");
     store.swap(&default_key(), 1, &full_record(2)).await.unwrap();
-    assert!(directory.path().join(DEFAULT_FILE).exists());
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(2));
+}
+
+#[tokio::test]
+async fn an_older_record_put_in_place_under_us_is_noticed_and_a_newer_one_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let path = directory.path().join(DEFAULT_FILE);
+    store.swap(&default_key(), 0, &full_record(4)).await.unwrap();
+    let old = fs::read(&path).unwrap();
+    store.swap(&default_key(), 4, &full_record(7)).await.unwrap();
+    let new = fs::read(&path).unwrap();
+    fs::write(&path, old).unwrap();
+    let older = store.load(&default_key()).await.unwrap_err();
+    assert!(matches!(older, StoreError::Meddled { written: 7, found: 4, .. }), "{older}");
+    // The revision that counts is still ours.
+    assert!(matches!(
+        store.swap(&default_key(), 4, &full_record(8)).await,
+        Err(StoreError::Conflict { found: 7, .. })
+    ));
+    fs::write(&path, new.strip_suffix(b"\n").unwrap()).unwrap();
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(7));
+    fs::write(&path, wire::encode(&default_key(), &full_record(9)).unwrap()).unwrap();
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(9));
+    store.swap(&default_key(), 9, &full_record(10)).await.unwrap();
 }
 
 #[test]
 fn a_write_that_may_not_have_lasted_can_be_repeated_from_either_revision() {
-    let mut slot = Slot { record: full_record(5), unconfirmed_over: Some(4) };
+    let mut slot = Slot { revision: 5, unconfirmed_over: Some(4) };
     assert!(slot.admits(4) && slot.admits(5) && !slot.admits(3));
     slot.unconfirmed_over = None;
     assert!(!slot.admits(4) && slot.admits(5));
@@ -201,6 +226,22 @@ fn a_directory_that_others_can_use_is_closed_or_refused() {
 fn a_file_in_the_place_of_the_directory_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert!(matches!(FileStore::open(file.path()), Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn names_of_many_records_differ_and_all_count_as_records() {
+    let hex = |n: u32| secret::fingerprint(&[&n.to_string()]);
+    let mut names = std::collections::HashSet::new();
+    for n in 0..10_000 {
+        // Logins, all of one identity, and credentials that share the first digits of theirs.
+        names.insert(file_name(&key(&format!("@login-{}", hex(n)), &hex(0))));
+        names.insert(file_name(&key(&format!("c-{n}"), &format!("01234567{n:08x}"))));
+    }
+    assert_eq!(names.len(), 20_000);
+    for name in names {
+        assert!(is_record(name.as_ref()) && name.len() < 100, "{name}");
+        assert!(!name.contains('@'), "{name}");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod contract;
 mod directory;
 mod file;
 mod memory;
+mod opening;
+mod seal;
 mod wire;
 
 use std::future::Future;
@@ -21,6 +23,7 @@ use crate::oauth::TokenSet;
 
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use seal::Keys;
 
 /// A future that a store hands out: stores are chosen at run time, so their futures are boxed.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -118,6 +121,28 @@ pub enum StoreError {
         /// What is wrong with it, without quoting it.
         detail: String,
     },
+    /// The stored record is encrypted, and there is no key for it. It is left untouched.
+    #[error("{what} is encrypted with {}", remedy(key, *has_keys))]
+    NoKey {
+        /// Which record.
+        what: String,
+        /// The id of the key it needs.
+        key: String,
+        /// Whether there are keys, of which it is none.
+        has_keys: bool,
+    },
+    /// The record was taken away, or an older one put in its place, while this process holds the store.
+    #[error(
+        "{what} holds revision {found}, and this process has written {written}; the next write replaces it"
+    )]
+    Meddled {
+        /// Which record.
+        what: String,
+        /// The revision that was written last.
+        written: u64,
+        /// The revision that is there; 0 when there is none.
+        found: u64,
+    },
     /// Somebody stored a newer revision first.
     #[error("the stored revision is {found}, not {expected}: another writer was faster")]
     Conflict {
@@ -126,6 +151,17 @@ pub enum StoreError {
         /// The revision that is there.
         found: u64,
     },
+}
+
+fn remedy(key: &str, has_keys: bool) -> String {
+    if has_keys {
+        format!(
+            "key {key}, which is not in store.key_file; put that key back there, in a line below the one that is to \
+             encrypt"
+        )
+    } else {
+        format!("key {key}, and no key is configured; set store.key_file to the file with that key")
+    }
 }
 
 /// A place for records.
@@ -139,6 +175,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// [`StoreError::Conflict`] when the stored revision is not `expected`; then nothing was written. After
     /// [`StoreError::Io`] the same swap may be tried again, also with a newer record.
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
+
+    /// Every record that is needed from the start has been asked for: what was read ahead can be dropped.
+    fn settle(&self) {}
 }
 
 /// A store chosen at run time, shared by all credentials.

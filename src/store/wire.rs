@@ -163,6 +163,17 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
     })
 }
 
+/// Whose record this content says it is.
+pub(super) fn owner(bytes: &[u8]) -> Option<Key> {
+    #[derive(Deserialize)]
+    struct Owner {
+        credential: String,
+        identity: String,
+    }
+    let Owner { credential, identity } = serde_json::from_slice(bytes).ok()?;
+    Some(Key { credential, identity })
+}
+
 fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, String> {
     if tokens.access_token.is_empty() {
         return Err("tokens.access_token is empty".to_owned());
@@ -221,7 +232,7 @@ fn required(field: &str, value: &str) -> Result<Timestamp, String> {
 
 /// Where and how the JSON is wrong. serde_json's own text is not used: it quotes the value it did not expect, and
 /// the value may be a token.
-fn locate(error: &serde_json::Error) -> String {
+pub(super) fn locate(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Eof => "it is cut off",
         Category::Syntax => "it is not JSON",

@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 8] = [
     &["client", "oauth", "server", "tls"],
     &["store"],
     &["credential"],
-    &["admin", "proxy", "simulator"],
+    &["admin", "doctor", "proxy", "simulator"],
     &["app"],
     &["cli"],
 ];

@@ -148,9 +148,11 @@ impl Load {
 /// The refresh token that is stored.
 fn stored(directory: &Path) -> Option<String> {
     let entries = fs::read_dir(directory.join("tokens")).unwrap();
-    let mut paths = entries.map(|entry| entry.unwrap().path());
-    let record = paths.find(|path| path.extension().is_some_and(|extension| extension == "json"))?;
-    let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).expect("a whole record");
+    // Beside it is the record of the login, which holds only the brake.
+    let is_ours = |name: &str| name.starts_with("default.") && name.ends_with(".json");
+    let mut entries = entries.map(|entry| entry.unwrap());
+    let record = entries.find(|entry| entry.file_name().to_str().is_some_and(is_ours))?;
+    let record: Value = serde_json::from_slice(&fs::read(record.path()).unwrap()).expect("a whole record");
     record["tokens"]["refresh_token"].as_str().map(ToOwned::to_owned)
 }
 
@@ -217,13 +219,16 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
     assert_eq!(stats.logins.failed, 0);
     assert_eq!(stats.token_concurrency_max, 1);
     assert!(stats.refreshes.ok >= KILLS as u64 / 2, "{} refreshes", stats.refreshes.ok);
-    // Nothing is left behind but the record and the lock.
+    // Nothing is left behind but the two records and the lock.
     let mut left: Vec<String> = fs::read_dir(directory.path().join("tokens"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left.len(), 2, "{left:?}");
-    assert_eq!(left[0], ".lock");
-    assert!(left[1].starts_with("default.") && left[1].ends_with(".json"), "{left:?}");
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left.iter().any(|name| name == ".lock"), "{left:?}");
+    for record in ["%40login-", "default."] {
+        let is_record = |name: &String| name.starts_with(record) && name.ends_with(".json");
+        assert_eq!(left.iter().filter(|name| is_record(name)).count(), 1, "{left:?}");
+    }
 }

@@ -12,14 +12,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::harness::{RawUpstream, World};
 
 /// An upstream with a certificate of its own for `name`. It answers every request of every connection with 200.
-struct TlsUpstream {
-    url: String,
+pub(crate) struct TlsUpstream {
+    pub(crate) url: String,
     /// Its certificate, in a file.
-    certificate: tempfile::NamedTempFile,
+    pub(crate) certificate: tempfile::NamedTempFile,
 }
 
 impl TlsUpstream {
-    async fn start(name: &str) -> Self {
+    pub(crate) async fn start(name: &str) -> Self {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
         let certificate = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(certificate.path(), cert.pem()).unwrap();

@@ -209,6 +209,8 @@ fn what_a_login_by_code_needs_is_read() {
         let found = shown(read(line).unwrap_err().iter().as_slice());
         assert!(found.len() == 1 && found[0].starts_with("proxy.toml:5:"), "{line}: {found:?}");
     }
+    let two = format!("[credentials.default]\n{code}[credentials.second]\n{code}");
+    assert!(load(&two, &[]).unwrap().warnings.is_empty(), "two persons may log in to one application");
     let warnings = shown(&read("redirect_uri = \"http://app.example/callback\"").unwrap().warnings);
     assert!(warnings[0].contains("in the clear"), "{warnings:?}");
 }

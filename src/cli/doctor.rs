@@ -1,0 +1,206 @@
+//! `vbc-proxy doctor`.
+
+use std::io::IsTerminal;
+
+use bytes::Bytes;
+use clap::Args;
+use http::Request;
+
+use super::desk::{self, Desk};
+use super::{ConfigArgs, Exit, complain, run_to_end, say, serve};
+use crate::admin::{Status, credential_path, list};
+use crate::app;
+use crate::client;
+use crate::clock::Clock;
+use crate::config::{Config, Findings, LoadOptions, Loaded};
+use crate::doctor::{self, Check, Look, Report, Suite, Verdict};
+
+/// Find out what is wrong with a credential, and what to do about it
+///
+/// Looks at the configuration, the token host, the clocks, the login, the scope, the upstream, and asks each API suite one
+/// harmless question (which counts towards the application's quota). Where a proxy runs, it is asked to look for itself;
+/// else the command uses the token store in its place. Makes at most one login, and none while a token lives or the login
+/// brake is on.
+///
+/// Exits with 0 when all is well or there are only warnings, 1 when something fails, 69 when the token store is in use by
+/// a process that cannot be asked, 78 when the configuration has findings.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The credential; without it the one called `default`, or the only one
+    credential: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Ask only these suites: provisioning, telephony, reports, call_recording, vis
+    #[arg(long = "suite", value_name = "SUITE", value_delimiter = ',')]
+    suites: Vec<Suite>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A report, how it came about, and what the process is to end with beyond what the report says.
+struct Outcome {
+    report: Report,
+    made: String,
+    exit: Option<Exit>,
+}
+
+impl Doctor {
+    pub(crate) fn run(&self) -> Exit {
+        run_to_end(async {
+            match self.show(&self.examine().await?) {
+                Exit::Done => Ok(()),
+                exit => Err(exit),
+            }
+        })
+    }
+
+    async fn examine(&self) -> Result<Outcome, Exit> {
+        let load = |simulate| Config::load(&LoadOptions { file: self.config.config.clone(), simulate });
+        // Without secrets, for where a proxy would be: they may not be there where one asks from.
+        let bare = load(true);
+        let read = load(false);
+        if let Ok(Loaded { config, .. }) = &bare
+            && let Some(proxy) = Proxy::find(config).await
+        {
+            return self.examine_there(&proxy, &read).await;
+        }
+        match read {
+            Ok(loaded) => self.examine_here(loaded).await,
+            Err(findings) => {
+                let report = self.only(doctor::refused(&findings));
+                let made = "Looked at no further: the configuration comes first".to_owned();
+                Ok(Outcome { report, made, exit: Some(Exit::Config) })
+            }
+        }
+    }
+
+    /// In the proxy, which has the token.
+    async fn examine_there(&self, proxy: &Proxy, read: &Result<Loaded, Findings>) -> Result<Outcome, Exit> {
+        let names = proxy.status.credentials.iter().map(|credential| credential.name.as_str());
+        let name = self.choose(names.collect())?;
+        let mut report = proxy.examine(&name, &self.suites()).await?;
+        let (checks, exit) = match read {
+            Ok(loaded) => (doctor::accepted(&loaded.origin, &loaded.warnings), None),
+            Err(findings) => {
+                let checks = doctor::beside_a_running_proxy(findings);
+                let fails = checks.iter().any(|check| check.verdict == Verdict::Fail);
+                (checks, fails.then_some(Exit::Config))
+            }
+        };
+        report.precede(checks);
+        let made = format!("The running proxy has looked (admin {})", proxy.shown);
+        Ok(Outcome { report, made, exit })
+    }
+
+    /// In this process, which takes the proxy's place at the token store for as long as it takes.
+    async fn examine_here(&self, loaded: Loaded) -> Result<Outcome, Exit> {
+        let Loaded { config, warnings, origin } = loaded;
+        let checks = doctor::accepted(&origin, &warnings);
+        let name =
+            self.choose(config.credentials.iter().map(|credential| credential.name.as_str()).collect())?;
+        let asked = match desk::target(&config) {
+            Some(target) => format!("no proxy answers on {}", desk::name(&target)),
+            None => "the admin listener is off, or its port is not known".to_owned(),
+        };
+        let made = "No proxy runs; this command has looked by itself".to_owned();
+        match app::examine(config, &name, &self.suites(), Clock::system()).await {
+            Ok(mut report) => {
+                report.precede(checks);
+                Ok(Outcome { report, made, exit: None })
+            }
+            Err(error) => {
+                let exit = serve::exit_of(&error);
+                let remedy = match exit {
+                    Exit::Unavailable => {
+                        format!(
+                            "{asked} (admin.address): what does the process that uses the store have there?"
+                        )
+                    }
+                    _ => String::new(),
+                };
+                let mut report = self.only(checks);
+                report.checks.push(Check::fail("start", "cannot-start", error.to_string(), remedy));
+                Ok(Outcome { report, made, exit: Some(exit) })
+            }
+        }
+    }
+
+    fn suites(&self) -> Vec<Suite> {
+        if self.suites.is_empty() { Suite::ALL.to_vec() } else { self.suites.clone() }
+    }
+
+    /// The credential that is meant.
+    fn choose(&self, names: Vec<&str>) -> Result<String, Exit> {
+        let wanted = self.credential.as_deref();
+        let chosen = match (wanted, names.as_slice()) {
+            (Some(wanted), _) => names.iter().find(|name| **name == wanted),
+            (None, [only]) => Some(only),
+            (None, _) => names.iter().find(|name| **name == "default"),
+        };
+        chosen.map(|name| (*name).to_owned()).ok_or_else(|| {
+            let wanted = wanted.unwrap_or("default");
+            let known = list(names.iter().copied());
+            complain(format_args!("vbc-proxy: there is no credential {wanted:?}; there is {known}"));
+            Exit::Usage
+        })
+    }
+
+    /// A report of what could be looked at without a token.
+    fn only(&self, checks: Vec<Check>) -> Report {
+        Report {
+            credential: self.credential.clone().unwrap_or_else(|| "default".to_owned()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: Clock::system().now(),
+            checks,
+            suites: Vec::new(),
+            quota: None,
+        }
+    }
+
+    fn show(&self, outcome: &Outcome) -> Exit {
+        let Outcome { report, made, exit } = outcome;
+        if self.json {
+            match serde_json::to_string_pretty(report) {
+                Ok(json) => say(json),
+                Err(error) => complain(format_args!("vbc-proxy: the report cannot be written: {error}")),
+            }
+        } else {
+            say(doctor::render(report, made, Look { colour: is_colourful() }));
+        }
+        exit.unwrap_or(match report.verdict() {
+            Verdict::Fail => Exit::Failed,
+            _ => Exit::Done,
+        })
+    }
+}
+
+/// A terminal that shows colours, and a person who wants them (no-color.org).
+fn is_colourful() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !dumb && !set("NO_COLOR")
+}
+
+/// A proxy that runs.
+struct Proxy {
+    desk: Desk,
+    shown: String,
+    status: Status,
+}
+
+impl Proxy {
+    /// The one whose admin listener is where the configuration says, if it answers there.
+    async fn find(config: &Config) -> Option<Self> {
+        let target = desk::target(config)?;
+        let request = Request::get("/status.json").body(Bytes::new()).ok()?;
+        let answer = client::send(&target, request, desk::PATIENCE).await.ok()?;
+        let status = serde_json::from_slice(answer.body()).ok()?;
+        Some(Self { shown: desk::name(&target), desk: Desk::Running(target), status })
+    }
+
+    async fn examine(&self, name: &str, suites: &[Suite]) -> Result<Report, Exit> {
+        let asked = suites.iter().map(|suite| format!("suite={suite}")).collect::<Vec<_>>().join("&");
+        self.desk.ask("POST", &format!("{}?{asked}", credential_path(name, "doctor")), None).await?.read()
+    }
+}

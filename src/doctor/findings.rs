@@ -1,0 +1,139 @@
+//! What the loader of the configuration found, as checks. Pure.
+
+use super::report::{Check, Verdict};
+use crate::config::{Finding, Findings};
+
+const NAME: &str = "configuration";
+
+/// A configuration that was read: where from, and what should be looked at.
+pub fn accepted(origin: &str, warnings: &[Finding]) -> Vec<Check> {
+    match warnings {
+        [] => vec![Check::ok(NAME, origin)],
+        _ => warnings.iter().map(|warning| check(Verdict::Warn, warning)).collect(),
+    }
+}
+
+/// A configuration that was refused.
+pub fn refused<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Check> {
+    findings.into_iter().map(|finding| check(Verdict::Fail, finding)).collect()
+}
+
+/// The findings about the file beside a proxy that runs.
+///
+/// The proxy may have been given its secrets in another way, or its whole configuration: what cannot be read from here is
+/// no finding then.
+pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
+    let findings = findings.iter().filter(|finding| !is_nothing_at_all(finding));
+    let (withheld, real): (Vec<&Finding>, Vec<&Finding>) = findings.partition(|finding| is_withheld(finding));
+    let mut checks = refused(real);
+    if !withheld.is_empty() {
+        let keys: Vec<&str> = withheld.iter().map(|finding| short(finding.key())).collect();
+        let found = format!("not to be read from here: {}; the running proxy has its own", keys.join(", "));
+        checks.push(Check::skipped(NAME, found));
+    }
+    if checks.is_empty() {
+        checks.push(Check::skipped(NAME, "no file here; the running proxy has its own"));
+    }
+    checks
+}
+
+/// There is neither a file nor a variable.
+fn is_nothing_at_all(finding: &Finding) -> bool {
+    finding.key().is_empty() && *finding.place() == crate::config::Place::Environment
+}
+
+/// Whether it is about the file or the variable that should hold a value, and not about the value.
+fn is_withheld(finding: &Finding) -> bool {
+    let key = finding.key();
+    (key.ends_with("_env") || key.ends_with("_file")) && !finding.message().ends_with("is given as well")
+}
+
+fn short(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+fn check(verdict: Verdict, finding: &Finding) -> Check {
+    let key = if finding.key().is_empty() { String::new() } else { format!("{}: ", finding.key()) };
+    let found = format!("{}: {key}{}", finding.place(), finding.message());
+    let (code, remedy) = diagnosis(finding);
+    let remedy = if remedy.is_empty() { finding.remedy().to_owned() } else { remedy.to_owned() };
+    match verdict {
+        Verdict::Fail => Check::fail(NAME, code, found, remedy),
+        _ => Check::warn(NAME, code, found, remedy),
+    }
+}
+
+/// What has cost others the most, said in more words than the loader's.
+fn diagnosis(finding: &Finding) -> (&'static str, &'static str) {
+    let says = |what: &str| finding.message().contains(what);
+    match short(finding.key()) {
+        "username" if says(".api") => (
+            "developer-account",
+            "use the name and password of a VBC user, one of its own at best, with the role Account Administrator; \
+             the developer account is for the developer portal only",
+        ),
+        "username" if says("twice") => (
+            "doubled-suffix",
+            "write @vbc.prod once, or leave it to be appended; see whether a script appends it as well",
+        ),
+        "scope" if says("openid") => (
+            "scope",
+            "add openid: without it the service grants the scope `default`, which Reports refuses with a bare 401",
+        ),
+        _ => ("configuration", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn toml(lines: &str) -> String {
+        let known = "client_id = \"a\"\nclient_secret = \"b\"\npassword = \"c\"\n";
+        format!("[credentials.default]\n{known}{lines}")
+    }
+
+    fn codes(checks: &[Check]) -> Vec<&str> {
+        checks.iter().filter_map(|check| check.code.as_deref()).collect()
+    }
+
+    fn of(lines: &str) -> Vec<Check> {
+        refused(&Config::from_toml(&toml(lines)).unwrap_err())
+    }
+
+    #[test]
+    fn findings_that_cost_others_most_are_diagnoses() {
+        let checks = of("username = \"acme.api\"");
+        assert_eq!(codes(&checks), ["developer-account"]);
+        assert!(checks[0].remedy.as_deref().unwrap().contains("VBC user"));
+        assert_eq!(codes(&of("username = \"a@vbc.prod@vbc.prod\"")), ["doubled-suffix"]);
+        let loaded = Config::from_toml(&toml("username = \"a\"\nscope = \"default\"")).unwrap();
+        let checks = accepted("proxy.toml", &loaded.warnings);
+        assert_eq!((codes(&checks), checks[0].verdict), (vec!["scope"], Verdict::Warn));
+        assert!(checks[0].remedy.as_deref().unwrap().contains("openid"));
+    }
+
+    #[test]
+    fn other_findings_are_shown_as_they_are() {
+        let checks = of("username = \"a\"\nscpoe = \"openid\"");
+        assert_eq!(codes(&checks), ["configuration"]);
+        assert!(checks[0].found.contains("scpoe"), "{checks:?}");
+    }
+
+    #[test]
+    fn secrets_that_only_the_running_proxy_has_are_no_finding() {
+        let read = Config::from_toml(
+            "[credentials.default]\nclient_id_env = \"VBC_CLIENT_ID\"\nclient_secret_file = \"/nowhere\"\n\
+             username = \"a\"\npassword = \"c\"",
+        );
+        let read = read.unwrap_err();
+        let checks = beside_a_running_proxy(&read);
+        assert_eq!(checks.len(), 1, "{checks:?}");
+        assert_eq!(checks[0].verdict, Verdict::Skipped);
+        assert!(checks[0].found.contains("client_id_env, client_secret_file"), "{checks:?}");
+        let read = Config::from_toml(&toml("username = \"a\"\nusername_env = \"B\""));
+        let checks = beside_a_running_proxy(&read.unwrap_err());
+        assert!(checks.iter().all(|check| check.verdict == Verdict::Fail), "{checks:?}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Whether a host is reached, and whether it is what it should be. Pure, given what came of asking it.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use rustls::CertificateError;
+
+use super::report::Check;
+use super::{address_of, server_words, words};
+use crate::client::ClientError;
+
+/// A host, as the operator knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site<'a> {
+    /// What it is, which is also the name of its check.
+    pub(super) name: &'static str,
+    /// The key that says where it is.
+    pub(super) key: &'static str,
+    /// The key that says whom to trust.
+    pub(super) ca_key: &'static str,
+    /// Where it is, fit to be shown.
+    pub(super) url: &'a str,
+}
+
+impl Site<'_> {
+    /// Nobody answered.
+    pub(super) fn unreachable(&self, error: &ClientError) -> Check {
+        let Self { name, key, url, .. } = self;
+        let (code, found, remedy) = match error {
+            ClientError::Lookup { host, source } => (
+                "name-not-found",
+                format!("the name {host} cannot be looked up ({source})"),
+                format!("is {key} spelt right? Else look at this machine's DNS"),
+            ),
+            ClientError::Refused(_) => (
+                "unreachable",
+                format!("{url} refuses the connection: nobody listens there"),
+                format!("is {key} right, its port too? Else the host is down: try again later"),
+            ),
+            ClientError::Connect(error) => (
+                "unreachable",
+                format!("{url} cannot be connected to ({error})"),
+                format!("is {key} right? Else look for a firewall between here and there; no proxy is used"),
+            ),
+            ClientError::Certificate(error) => return self.untrusted(error),
+            ClientError::Tls(error) => (
+                "tls",
+                format!("TLS with {url} fails ({error})"),
+                format!("does it speak TLS on this port? See {key}: http:// or https://, and the port"),
+            ),
+            ClientError::Timeout(patience) => (
+                "timeout",
+                format!("{url} does not answer within {} s", patience.as_secs()),
+                "look for a firewall that drops packets; else the host is overloaded: try again later"
+                    .to_owned(),
+            ),
+            ClientError::Protocol(_) | ClientError::TooLong => (
+                "not-http",
+                format!("what {url} answers is not an answer in HTTP ({error})"),
+                format!("is {key} right, its port and http:// or https:// too?"),
+            ),
+        };
+        Check::fail(name, code, found, remedy)
+    }
+
+    /// It has a certificate that is not accepted. rustls' own words name what it saw; what they mean is said here.
+    fn untrusted(&self, error: &rustls::Error) -> Check {
+        let Self { name, key, ca_key, url } = self;
+        let rustls::Error::InvalidCertificate(reason) = error else {
+            let remedy = format!("see {key} and {ca_key}");
+            return Check::fail(name, "certificate", format!("TLS with {url} fails ({error})"), remedy);
+        };
+        let (code, found, remedy) = match reason {
+            // A self-signed one of the same name shows as a bad signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+                "certificate-untrusted",
+                format!("the certificate of {url} is from an authority that is not trusted"),
+                format!(
+                    "name the authority's certificate (PEM) in {ca_key}; where the host is Vonage's, a firewall is \
+                     reading along: name its authority, or ask for an exception"
+                ),
+            ),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+                "certificate-expired",
+                format!("the certificate of {url} has expired"),
+                "is this machine's clock right? Else the host has to renew it".to_owned(),
+            ),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+                "certificate-not-yet-valid",
+                format!("the certificate of {url} is not valid yet"),
+                "this machine's clock is probably behind: set it, and keep it right with NTP".to_owned(),
+            ),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
+                "certificate-wrong-host",
+                format!("the certificate of {url} is for another host"),
+                format!("write the name the certificate is for into {key}"),
+            ),
+            other => (
+                "certificate",
+                format!("the certificate of {url} is not accepted ({other})"),
+                format!("see {key} and {ca_key}"),
+            ),
+        };
+        Check::fail(name, code, found, remedy)
+    }
+}
+
+/// A GET without any credential was answered by the token host: is it one?
+pub(super) fn token_host(site: &Site<'_>, answer: &Response<Bytes>) -> Check {
+    let Site { name, key, url, .. } = site;
+    let words = words::read(answer.headers(), answer.body());
+    let status = answer.status();
+    let quoted = server_words(&words.quote);
+    let code = status.as_u16();
+    if status.is_redirection() {
+        return redirected(site, answer.headers());
+    }
+    if status.is_server_error() {
+        let found = format!("{url} is in trouble: it answers {code} to a GET{quoted}");
+        return Check::warn(name, "in-trouble", found, "where the login below fails, too: try again later");
+    }
+    // 405 to a GET, or an error of RFC 6749 §5.2: it knows what it is.
+    let is_endpoint = !words.is_page
+        && matches!(
+            status,
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
+        )
+        || status == StatusCode::METHOD_NOT_ALLOWED;
+    if is_endpoint {
+        return Check::ok(name, format!("{url} answers like a token endpoint ({code} to a GET)"));
+    }
+    let what = if words.is_page { "a page for a browser" } else { "no token endpoint" };
+    let found = format!("{url} answers {code} to a GET, like {what}{quoted}");
+    Check::warn(name, "no-token-endpoint", found, format!("is {key} right, its path too?"))
+}
+
+/// A question without a token was answered by the upstream: is it a gateway?
+pub(super) fn gateway(site: &Site<'_>, answer: &Response<Bytes>) -> Check {
+    let Site { name, key, url, .. } = site;
+    let words = words::read(answer.headers(), answer.body());
+    let status = answer.status();
+    let quoted = server_words(&words.quote);
+    let code = status.as_u16();
+    if status.is_redirection() {
+        return redirected(site, answer.headers());
+    }
+    if status.is_server_error() {
+        let found = format!("{url} is in trouble: it answers {code}{quoted}");
+        return Check::fail(name, "in-trouble", found, "try again later; nothing is to be changed here");
+    }
+    match (status, words.code) {
+        (StatusCode::UNAUTHORIZED, _) if !words.is_page => {
+            Check::ok(name, format!("{url} asks for a token ({code}), as the gateway does"))
+        }
+        // Throttled or forbidden, and yet it is the gateway that says so.
+        (_, Some(wso2)) => Check::ok(name, format!("{url} answers as the gateway does ({code}, {wso2})")),
+        _ => {
+            let what = if words.is_page { ", with a page for a browser" } else { "" };
+            let found = format!("{url} answers {code} where the gateway asks for a token{what}{quoted}");
+            Check::warn(
+                name,
+                "no-gateway",
+                found,
+                format!("is {key} right? The service is https://api.vonage.com"),
+            )
+        }
+    }
+}
+
+fn redirected(site: &Site<'_>, headers: &HeaderMap) -> Check {
+    let target = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let found = format!("{} redirects to {}", site.url, address_of(target));
+    let remedy = format!(
+        "redirects are not followed, so that nothing secret goes astray: set {} to the final address",
+        site.key
+    );
+    Check::fail(site.name, "redirect", found, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::report::Verdict;
+    use super::*;
+
+    const TOKEN: Site<'_> = Site {
+        name: "token host",
+        key: "oauth.token_url",
+        ca_key: "oauth.ca_file",
+        url: "https://auth.example/token",
+    };
+
+    fn answer(status: u16, body: &'static str) -> Response<Bytes> {
+        let mut answer = Response::new(Bytes::from_static(body.as_bytes()));
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        answer.headers_mut().insert(header::LOCATION, "https://u:p@other.example/x?token=1".parse().unwrap());
+        answer
+    }
+
+    fn refused(reason: CertificateError) -> Check {
+        TOKEN.unreachable(&ClientError::Certificate(rustls::Error::InvalidCertificate(reason)))
+    }
+
+    #[test]
+    fn every_trouble_with_a_certificate_has_its_own_remedy() {
+        let codes = [
+            (CertificateError::UnknownIssuer, "certificate-untrusted", "oauth.ca_file"),
+            (CertificateError::Expired, "certificate-expired", "clock"),
+            (CertificateError::NotValidYet, "certificate-not-yet-valid", "NTP"),
+            (CertificateError::NotValidForName, "certificate-wrong-host", "oauth.token_url"),
+            (CertificateError::BadSignature, "certificate-untrusted", "oauth.ca_file"),
+            (CertificateError::Revoked, "certificate", "oauth.ca_file"),
+        ];
+        for (reason, code, remedy) in codes {
+            let check = refused(reason);
+            assert_eq!((check.code.as_deref(), check.verdict), (Some(code), Verdict::Fail));
+            assert!(check.remedy.as_deref().unwrap().contains(remedy), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_named_with_the_key_to_look_at() {
+        let io = || std::io::Error::other("because");
+        let errors = [
+            ClientError::Lookup { host: "auth.example".into(), source: io() },
+            ClientError::Refused(io()),
+            ClientError::Connect(io()),
+            ClientError::Tls(io()),
+            ClientError::TooLong,
+        ];
+        for error in &errors {
+            let check = TOKEN.unreachable(error);
+            assert!(check.remedy.as_deref().unwrap().contains("oauth.token_url"), "{check:?}");
+            assert!(check.found.contains("auth.example"), "{check:?}");
+        }
+        let check = TOKEN.unreachable(&ClientError::Timeout(Duration::from_secs(10)));
+        assert!(check.found.ends_with("does not answer within 10 s"), "{check:?}");
+    }
+
+    #[test]
+    fn a_token_endpoint_is_told_from_something_else() {
+        let verdict = |status, body| {
+            let check = token_host(&TOKEN, &answer(status, body));
+            (check.verdict, check.code.map(|code| code.into_owned()).unwrap_or_default())
+        };
+        for (status, body) in [(405, ""), (400, r#"{"error":"invalid_request"}"#), (401, ""), (405, "<html>")]
+        {
+            assert_eq!(verdict(status, body).0, Verdict::Ok, "{status} {body}");
+        }
+        for (status, body) in [(200, "<html>"), (404, ""), (400, "<html>")] {
+            assert_eq!(verdict(status, body), (Verdict::Warn, "no-token-endpoint".into()), "{status} {body}");
+        }
+        assert_eq!(verdict(503, ""), (Verdict::Warn, "in-trouble".into()));
+        let check = token_host(&TOKEN, &answer(302, ""));
+        assert_eq!(check.found, "https://auth.example/token redirects to https://other.example/x");
+    }
+
+    #[test]
+    fn a_gateway_is_told_from_something_else() {
+        let verdict = |status, body| gateway(&TOKEN, &answer(status, body)).verdict;
+        assert_eq!(verdict(401, r#"{"code":"900902"}"#), Verdict::Ok);
+        assert_eq!(verdict(401, ""), Verdict::Ok);
+        assert_eq!(verdict(429, r#"{"code":"900807"}"#), Verdict::Ok);
+        assert_eq!(verdict(200, "<html>"), Verdict::Warn);
+        assert_eq!(verdict(401, "<html>"), Verdict::Warn);
+        assert_eq!(verdict(404, ""), Verdict::Warn);
+        assert_eq!((verdict(503, ""), verdict(301, "")), (Verdict::Fail, Verdict::Fail));
+    }
+}

@@ -1,0 +1,326 @@
+//! What is wrong with a credential: a live diagnosis, and what to do about each finding.
+//!
+//! [`Doctor::examine`] asks the token host and the upstream whether they are there, the credential for a token, and each
+//! suite one harmless question with it. It runs where the token is, in the proxy or, where none runs, in the command; what
+//! comes out is a [`Report`] without a secret. Everything that judges is pure: `judge` (a suite's answer), `host` (who does
+//! not answer, or is somebody else), `skew` (clocks), `token` (logins), `findings` (the configuration).
+
+mod findings;
+mod host;
+mod judge;
+mod quota;
+mod render;
+mod report;
+mod skew;
+mod suite;
+mod token;
+mod words;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, DATE, USER_AGENT};
+use http::{HeaderValue, Request, Response, header};
+use jiff::SignedDuration;
+use rustls::ClientConfig;
+use url::Url;
+
+use crate::client::{self, ClientError, Target};
+use crate::clock::Clock;
+use crate::config::{Config, GrantKind, Origin};
+use crate::credential::{Bearer, Credential};
+use host::Site;
+use token::State;
+
+pub use findings::{accepted, beside_a_running_proxy, refused};
+pub use judge::{Answer, Judgement, judge};
+pub use render::{Look, render};
+pub use report::{Check, Quota, Report, Verdict};
+pub use suite::{Suite, UnknownSuite};
+
+/// How long one question may take, where the configuration is more patient.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+const NAME: &str = concat!("vbc-proxy/", env!("CARGO_PKG_VERSION"), " doctor");
+
+/// Examines the credentials of one configuration.
+#[derive(Clone)]
+pub struct Doctor {
+    token_url: Url,
+    token_tls: Arc<ClientConfig>,
+    token_patience: Duration,
+    upstream: Origin,
+    upstream_tls: Arc<ClientConfig>,
+    upstream_patience: Duration,
+    clock: Clock,
+    identities: Vec<Identity>,
+}
+
+/// A credential, and what is configured for it.
+#[derive(Clone)]
+struct Identity {
+    credential: Credential,
+    grant: GrantKind,
+    username: Option<String>,
+    scope: String,
+    refresh_lifetime: Duration,
+}
+
+/// What came of asking a host.
+struct Asked {
+    check: report::Check,
+    reached: bool,
+    /// How far our clock is ahead of its.
+    ahead: Option<SignedDuration>,
+}
+
+impl Doctor {
+    /// For these credentials of `config`; the two TLS configurations are those they are used with.
+    pub fn new(
+        config: &Config,
+        token_tls: Arc<ClientConfig>,
+        upstream_tls: Arc<ClientConfig>,
+        credentials: &[Credential],
+        clock: Clock,
+    ) -> Self {
+        let known: HashMap<&str, _> =
+            config.credentials.iter().map(|configured| (configured.name.as_str(), configured)).collect();
+        let identities = credentials.iter().filter_map(|credential| {
+            let configured = known.get(credential.name())?;
+            Some(Identity {
+                credential: credential.clone(),
+                grant: configured.grant,
+                username: configured.username.clone(),
+                scope: configured.scope.clone(),
+                refresh_lifetime: configured.refresh_token_lifetime,
+            })
+        });
+        Self {
+            token_url: config.oauth.token_url.clone(),
+            token_tls,
+            token_patience: config.oauth.timeout.min(PATIENCE),
+            upstream: config.upstream.url.clone(),
+            upstream_tls,
+            upstream_patience: (config.upstream.connect_timeout + config.upstream.response_timeout)
+                .min(PATIENCE),
+            clock,
+            identities: identities.collect(),
+        }
+    }
+
+    /// Examines the credential of this name and asks these suites; `None` when there is no such credential.
+    ///
+    /// Takes as much as [`Credential::bearer`] does towards a token, which is nothing while one lives; the suites are
+    /// asked one after the other, and no further once a quota that they share is used up.
+    pub async fn examine(&self, name: &str, suites: &[Suite]) -> Option<Report> {
+        let identity = self.identities.iter().find(|identity| identity.credential.name() == name)?;
+        let (token_host, upstream) = tokio::join!(self.ask_token_host(), self.ask_upstream());
+        let mut checks = vec![identity.login_name()];
+        let clocks = [("token host", token_host.ahead), ("upstream", upstream.ahead)];
+        let clocks: Vec<_> = clocks.into_iter().filter_map(|(whose, ahead)| Some((whose, ahead?))).collect();
+        checks.push(token_host.check);
+        checks.push(skew::check("clock", &clocks));
+        let (bearer, openid) = self.ask_for_token(identity, token_host.reached, &mut checks).await;
+        checks.push(upstream.check);
+        let why_not = match &bearer {
+            None => Some("no token to ask with"),
+            Some(_) if !upstream.reached => Some("the upstream is not reached"),
+            Some(_) => None,
+        };
+        let mut round = Round { lines: Vec::new(), quota: None, requests: 0 };
+        for suite in suites {
+            match (&bearer, why_not) {
+                (Some(bearer), None) => self.ask_suite(*suite, bearer, openid, &mut round).await,
+                (_, why) => round.lines.push(Check::skipped(suite.name(), why.unwrap_or_default())),
+            }
+        }
+        Some(Report {
+            credential: name.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: self.clock.now(),
+            checks,
+            quota: quota::check(round.quota.as_ref(), round.requests),
+            suites: round.lines,
+        })
+    }
+
+    /// A GET without any credential: what a token endpoint makes of it tells what it is, and costs nothing.
+    async fn ask_token_host(&self) -> Asked {
+        let shown = address_of(self.token_url.as_str());
+        let site = Site { name: "token host", key: "oauth.token_url", ca_key: "oauth.ca_file", url: &shown };
+        let path = &self.token_url[url::Position::BeforePath..url::Position::AfterQuery];
+        let tls = (self.token_url.scheme() == "https").then(|| Arc::clone(&self.token_tls));
+        let target = Target::Origin {
+            tls,
+            host: self.token_url.host_str().unwrap_or_default().to_owned(),
+            port: self.token_url.port_or_known_default().unwrap_or(443),
+        };
+        self.ask_host(&site, &target, path, self.token_patience, host::token_host).await
+    }
+
+    /// A question to a suite without a token: the gateway answers that itself.
+    async fn ask_upstream(&self) -> Asked {
+        let shown = self.upstream.to_string();
+        let site = Site { name: "upstream", key: "upstream.url", ca_key: "upstream.ca_file", url: &shown };
+        let path = Suite::Provisioning.question(self.clock.now());
+        self.ask_host(&site, &self.upstream_target(), &path, self.upstream_patience, host::gateway).await
+    }
+
+    async fn ask_host(
+        &self,
+        site: &Site<'_>,
+        target: &Target,
+        path: &str,
+        patience: Duration,
+        judge: impl Fn(&Site<'_>, &Response<Bytes>) -> Check,
+    ) -> Asked {
+        let (asked, started) = (self.clock.now(), tokio::time::Instant::now());
+        match send(target, path, None, patience).await {
+            Ok(answer) => {
+                let took = started.elapsed();
+                let date = answer.headers().get(DATE).and_then(|value| value.to_str().ok());
+                let ahead = date.and_then(skew::http_date).map(|date| skew::ahead(date, asked, took));
+                Asked { check: judge(site, &answer), reached: true, ahead }
+            }
+            Err(error) => Asked { check: site.unreachable(&error), reached: false, ahead: None },
+        }
+    }
+
+    /// The token, and whether `openid` is in its scope.
+    async fn ask_for_token(
+        &self,
+        identity: &Identity,
+        reached: bool,
+        checks: &mut Vec<Check>,
+    ) -> (Option<Bearer>, bool) {
+        let credential = &identity.credential;
+        let exchanged = |grant: &str| {
+            let of_it = credential.exchanges().filter(|(given, ..)| *given == grant);
+            of_it.map(|(_, _, count)| count).sum::<u64>()
+        };
+        let before = (exchanged("refresh_token"), exchanged("password"));
+        let lives = credential.snapshot().expires_at.is_some_and(|at| at > self.clock.now());
+        if !reached && !lives {
+            checks.push(Check::skipped(
+                "login",
+                "not tried: the token host is not reached, and no token lives",
+            ));
+            return (None, true);
+        }
+        let outcome = credential.bearer().await;
+        let snapshot = credential.snapshot();
+        let state = State {
+            name: credential.name(),
+            grant: identity.grant,
+            scope: &identity.scope,
+            refresh_lifetime: identity.refresh_lifetime,
+            snapshot: &snapshot,
+            refreshes: exchanged("refresh_token").saturating_sub(before.0),
+            logins: exchanged("password").saturating_sub(before.1),
+            now: self.clock.now(),
+        };
+        match outcome {
+            Ok(bearer) => {
+                checks.extend([state.logged_in(), state.scope(), state.token()]);
+                checks.extend(state.deadline());
+                (Some(bearer), state.has_openid())
+            }
+            Err(why) => {
+                checks.push(state.not_logged_in(&why));
+                (None, true)
+            }
+        }
+    }
+
+    async fn ask_suite(&self, suite: Suite, bearer: &Bearer, openid: bool, round: &mut Round) {
+        if let Some(quota) = round.quota.as_ref().filter(|quota| quota::is_shared(quota)) {
+            let why = format!("not asked: the {} quota is used up", quota.of);
+            return round.lines.push(Check::skipped(suite.name(), why));
+        }
+        let path = suite.question(self.clock.now());
+        round.requests += 1;
+        let answer = send(&self.upstream_target(), &path, Some(bearer), self.upstream_patience).await;
+        match answer {
+            Ok(answer) => {
+                let (head, body) = answer.into_parts();
+                let answer = Answer { status: head.status, headers: &head.headers, body: &body };
+                let Judgement { check, quota } = judge(suite, &answer, openid, self.clock.now());
+                round.lines.push(check);
+                round.quota = quota.or(round.quota.take());
+            }
+            Err(error) => {
+                let shown = self.upstream.to_string();
+                let site =
+                    Site { name: suite.name(), key: "upstream.url", ca_key: "upstream.ca_file", url: &shown };
+                round.lines.push(site.unreachable(&error));
+            }
+        }
+    }
+
+    fn upstream_target(&self) -> Target {
+        let authority = &self.upstream.authority;
+        let tls = self.upstream.tls.then(|| Arc::clone(&self.upstream_tls));
+        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+        Target::Origin { tls, host: authority.host().to_owned(), port }
+    }
+}
+
+/// The suites, as far as they have been asked.
+struct Round {
+    lines: Vec<Check>,
+    quota: Option<Quota>,
+    requests: usize,
+}
+
+impl Identity {
+    /// The user name as it is sent.
+    fn login_name(&self) -> Check {
+        match (&self.username, self.grant) {
+            (Some(username), GrantKind::Password) => {
+                let username = words::name(username);
+                Check::ok(
+                    "user name",
+                    format!("sent as {username} (@vbc.prod is appended unless it is there)"),
+                )
+            }
+            _ => Check::ok("user name", "none is sent: a person logs in (grant = \"authorization_code\")"),
+        }
+    }
+}
+
+/// One GET, with the bearer or without any credential.
+async fn send(
+    target: &Target,
+    path: &str,
+    bearer: Option<&Bearer>,
+    patience: Duration,
+) -> Result<Response<Bytes>, ClientError> {
+    let mut request = Request::new(Bytes::new());
+    // Paths come from this module or from a URL that was checked.
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(NAME));
+    if let Some(bearer) = bearer {
+        request.headers_mut().insert(header::AUTHORIZATION, bearer.value.clone());
+    }
+    client::send(target, request, patience).await
+}
+
+/// A URL fit to be shown: no user information, no query, no fragment; each may carry a secret.
+fn address_of(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return words::quote(url.split(['?', '#', '@']).next().unwrap_or_default());
+    };
+    url.set_query(None);
+    url.set_fragment(None);
+    // Fails only where there is no host, and then there is no user information either.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
+}
+
+/// What a server said, as it follows a sentence of ours.
+fn server_words(quote: &str) -> String {
+    if quote.is_empty() { String::new() } else { format!(": \"{quote}\"") }
+}

@@ -1,0 +1,231 @@
+//! A report as people read it. Pure.
+
+use super::report::{Check, Report, Verdict};
+
+/// Columns that are filled at most.
+const WIDTH: usize = 100;
+
+/// Where the text of a line begins.
+const TEXT: usize = 27;
+
+/// How it is to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// Colours, for a terminal.
+    pub colour: bool,
+}
+
+/// The report, with a line about where it was made: `asked the proxy on …`.
+pub fn render(report: &Report, made: &str, look: Look) -> String {
+    let mut page = Page { lines: Vec::new(), look, last_remedy: String::new() };
+    page.lines.push(look.bold(&format!("vbc-proxy doctor: credential {}", report.credential)));
+    page.lines.push(format!("{made}, {}", report.at.strftime("%Y-%m-%d %H:%M:%S UTC")));
+    page.lines.push(String::new());
+    for check in &report.checks {
+        page.check(check, &check.name);
+    }
+    if !report.suites.is_empty() {
+        page.lines.push(String::new());
+        page.suites(&report.suites);
+    }
+    if let Some(quota) = &report.quota {
+        page.lines.push(String::new());
+        page.check(quota, &quota.name);
+    }
+    page.lines.push(String::new());
+    page.lines.push(page.summary(report));
+    page.lines.join("\n")
+}
+
+struct Page {
+    lines: Vec<String>,
+    look: Look,
+    last_remedy: String,
+}
+
+impl Page {
+    /// `  FAIL     token host      what was found`, and under it `→ what to do`.
+    fn check(&mut self, check: &Check, name: &str) {
+        self.line(check, &format!("{name:<16}"), TEXT);
+    }
+
+    /// The same with a column for the status of an answer.
+    fn suite(&mut self, suite: &Check) {
+        let status = suite.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        self.line(suite, &format!("{:<16}{status:<5}", suite.name), TEXT + 5);
+    }
+
+    fn line(&mut self, check: &Check, columns: &str, text: usize) {
+        let mut start = format!("  {}  {columns}", self.look.verdict(check.verdict));
+        for line in wrap(&check.found, WIDTH - text) {
+            self.lines.push(format!("{start}{line}"));
+            start = " ".repeat(text);
+        }
+        let Some(remedy) = &check.remedy else { return };
+        let said = std::mem::replace(&mut self.last_remedy, remedy.clone());
+        let remedy = if said == *remedy { "as above" } else { remedy };
+        start = format!("{}→ ", " ".repeat(text));
+        for line in wrap(remedy, WIDTH - text - 2) {
+            self.lines.push(format!("{start}{line}"));
+            start = " ".repeat(text + 2);
+        }
+    }
+
+    fn suites(&mut self, suites: &[Check]) {
+        let first = &suites[0];
+        if first.verdict == Verdict::Skipped && suites.iter().all(|suite| suite.found == first.found) {
+            let names = suites.iter().map(|suite| &*suite.name).collect::<Vec<_>>().join(", ");
+            let found = format!("not asked, {}: {names}", first.found);
+            return self.check(&Check { found, ..first.clone() }, "suites");
+        }
+        self.lines.push(self.look.bold("  suites, each asked one question:"));
+        for suite in suites {
+            self.suite(suite);
+        }
+    }
+
+    fn summary(&self, report: &Report) -> String {
+        let count = |verdict, one: &str, more: &str| match report.count(verdict) {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            count => Some(format!("{count} {more}")),
+        };
+        let fails = count(Verdict::Fail, "check fails", "checks fail");
+        let warnings = count(Verdict::Warn, "warning", "warnings");
+        let text = match (&fails, &warnings) {
+            (None, None) => "All is well.".to_owned(),
+            (None, Some(warnings)) => format!("It works, with {warnings}."),
+            (Some(fails), None) => format!("{fails}."),
+            (Some(fails), Some(warnings)) => format!("{fails}, {warnings}."),
+        };
+        self.look.paint(report.verdict(), &text)
+    }
+}
+
+impl Look {
+    fn verdict(self, verdict: Verdict) -> String {
+        let word = match verdict {
+            Verdict::Ok => "ok     ",
+            Verdict::Warn => "WARN   ",
+            Verdict::Fail => "FAIL   ",
+            Verdict::Skipped => "skipped",
+        };
+        self.paint(verdict, word)
+    }
+
+    fn paint(self, verdict: Verdict, text: &str) -> String {
+        let code = match verdict {
+            _ if !self.colour => return text.to_owned(),
+            Verdict::Ok => "32",
+            Verdict::Warn => "33",
+            Verdict::Fail => "1;31",
+            Verdict::Skipped => "2",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+
+    fn bold(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// Breaks a text between words into lines of at most `width` characters; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let long = "what was found, in so many words that they do not fit into one line of a hundred columns";
+        let unsubscribed = |name: &'static str| Check {
+            status: Some(403),
+            ..Check::fail(name, "unsubscribed", "the application is not subscribed", "subscribe it")
+        };
+        Report {
+            credential: "default".into(),
+            version: "0".into(),
+            at: "2026-09-05T16:00:00Z".parse().unwrap(),
+            checks: vec![Check::ok("token host", "answers"), Check::warn("clock", "clock-skew", long, long)],
+            suites: vec![
+                unsubscribed("reports"),
+                unsubscribed("vis"),
+                Check::skipped("telephony", "not asked"),
+            ],
+            quota: Some(Check::ok("quota", "none seen")),
+        }
+    }
+
+    #[test]
+    fn a_report_is_aligned_and_says_what_to_do() {
+        let text = render(&report(), "The running proxy has looked", Look::default());
+        let expected = "\
+vbc-proxy doctor: credential default
+The running proxy has looked, 2026-09-05 16:00:00 UTC
+
+  ok       token host      answers
+  WARN     clock           what was found, in so many words that they do not fit into one line of a
+                           hundred columns
+                           → what was found, in so many words that they do not fit into one line of
+                             a hundred columns
+
+  suites, each asked one question:
+  FAIL     reports         403  the application is not subscribed
+                                → subscribe it
+  FAIL     vis             403  the application is not subscribed
+                                → as above
+  skipped  telephony       -    not asked
+
+  ok       quota           none seen
+
+2 checks fail, 1 warning.";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn colours_are_for_terminals_and_change_no_word() {
+        let plain = render(&report(), "x", Look::default());
+        let mut colourful = render(&report(), "x", Look { colour: true });
+        for code in ["1", "2", "32", "33", "1;31", "0"] {
+            colourful = colourful.replace(&format!("\u{1b}[{code}m"), "");
+        }
+        assert_eq!(plain, colourful);
+    }
+
+    #[test]
+    fn suites_that_were_not_asked_for_one_reason_are_one_line() {
+        let mut report = report();
+        report.suites = ["reports", "vis"].map(|name| Check::skipped(name, "no token to ask with")).into();
+        let text = render(&report, "x", Look::default());
+        assert!(
+            text.contains("  skipped  suites          not asked, no token to ask with: reports, vis\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_last_line_says_how_it_went() {
+        let mut report = report();
+        report.suites.clear();
+        assert!(render(&report, "x", Look::default()).ends_with("\nIt works, with 1 warning."));
+        report.checks.pop();
+        assert!(render(&report, "x", Look::default()).ends_with("\nAll is well."));
+    }
+}

@@ -1,0 +1,123 @@
+//! How far our clock is from another's, by the `Date` of an answer. Pure.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jiff::fmt::rfc2822;
+
+use super::report::{Check, Verdict};
+use crate::clock::Timestamp;
+
+/// From here on it is said.
+const NOTABLE: SignedDuration = SignedDuration::from_secs(60);
+
+/// The service takes tokens whose times are off by as much as this.
+const TOLERATED: SignedDuration = SignedDuration::from_secs(300);
+
+/// An HTTP-date as senders must write it (RFC 9110 §5.6.7).
+pub(super) fn http_date(value: &str) -> Option<Timestamp> {
+    const IMF_FIXDATE: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    IMF_FIXDATE.parse_timestamp(value.trim()).ok()
+}
+
+/// How far our clock is ahead of the one that wrote `date`, given that the answer was asked for at `asked` and took `took`.
+///
+/// The date is taken to be of the middle between the two, and, being whole seconds, half a second old.
+pub(super) fn ahead(date: Timestamp, asked: Timestamp, took: Duration) -> SignedDuration {
+    let half = SignedDuration::try_from(took / 2).unwrap_or_default();
+    let middle = asked.saturating_add(half).unwrap_or(asked);
+    middle.duration_since(date) - SignedDuration::from_millis(500)
+}
+
+/// The line about the clocks of those who told theirs: whose, and how far ours is ahead.
+pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Check {
+    let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
+        return Check::skipped(name, "nobody answered with a date to compare with");
+    };
+    let off = ahead.abs();
+    if off <= NOTABLE {
+        let of = clocks.iter().map(|(whose, _)| format!("the {whose}'s")).collect::<Vec<_>>().join(" and ");
+        return Check::ok(name, format!("within {} of {of}", rounded(off)));
+    }
+    let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
+    let mut found = format!("our clock is {} {direction} the {whose}'s", rounded(off));
+    // Where two others disagree, ours need not be the wrong one.
+    let others: Vec<&str> =
+        clocks.iter().filter(|(_, ahead)| ahead.abs() <= NOTABLE).map(|(whose, _)| *whose).collect();
+    let remedy = match others.as_slice() {
+        [] => "set this machine's clock, and keep it right with NTP",
+        [other, ..] => {
+            found.push_str(&format!(", and agrees with the {other}'s"));
+            "the service's own clocks disagree: nothing is to be done here but to tell Vonage"
+        }
+    };
+    let mut check = Check::warn(name, "clock-skew", found, remedy);
+    if off > TOLERATED {
+        check.verdict = Verdict::Fail;
+        check.found.push_str("; it tolerates 5 min");
+    }
+    check
+}
+
+/// `12 s`, `2 min 5 s`, `3 h 20 min`, `400 days`.
+pub(super) fn rounded(span: SignedDuration) -> String {
+    let seconds = span.as_secs().unsigned_abs();
+    match seconds {
+        0 => "1 s".to_owned(),
+        1..60 => format!("{seconds} s"),
+        60..3600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..172_800 if seconds % 3600 < 60 => format!("{} h", seconds / 3600),
+        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000_000 + seconds).unwrap()
+    }
+
+    fn off(seconds: i64) -> Check {
+        check("clock", &[("token host", SignedDuration::from_secs(seconds))])
+    }
+
+    #[test]
+    fn half_of_the_round_trip_is_not_taken_for_skew() {
+        assert_eq!(ahead(at(2), at(0), Duration::from_secs(5)), SignedDuration::ZERO);
+        assert_eq!(ahead(at(-90), at(0), Duration::ZERO), SignedDuration::from_millis(89_500));
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), "1994-11-06T08:49:37Z".parse().ok());
+        assert_eq!(http_date("yesterday"), None);
+    }
+
+    #[test]
+    fn a_minute_is_said_and_five_fail() {
+        assert_eq!((off(60).verdict, off(-60).verdict), (Verdict::Ok, Verdict::Ok));
+        assert_eq!((off(61).verdict, off(-300).verdict), (Verdict::Warn, Verdict::Warn));
+        assert_eq!((off(301).verdict, off(-301).verdict), (Verdict::Fail, Verdict::Fail));
+        assert_eq!(check("clock", &[]).verdict, Verdict::Skipped);
+    }
+
+    #[test]
+    fn direction_and_amount_are_said_with_what_to_do() {
+        assert_eq!(off(125).found, "our clock is 2 min 5 s ahead of the token host's");
+        assert_eq!(off(-7200).found, "our clock is 2 h behind the token host's; it tolerates 5 min");
+        assert!(off(125).remedy.unwrap().contains("NTP"));
+        assert_eq!(off(3).found, "within 3 s of the token host's");
+    }
+
+    #[test]
+    fn where_the_others_disagree_ours_is_not_blamed() {
+        let seconds = SignedDuration::from_secs;
+        let check = check("clock", &[("token host", seconds(1)), ("upstream", seconds(-100))]);
+        assert_eq!(check.verdict, Verdict::Warn);
+        assert_eq!(
+            check.found,
+            "our clock is 1 min 40 s behind the upstream's, and agrees with the token host's"
+        );
+        assert!(!check.remedy.unwrap().contains("NTP"));
+    }
+}

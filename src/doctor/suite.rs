@@ -1,0 +1,130 @@
+//! The suites, and one harmless question to each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::SignedDuration;
+
+use crate::clock::Timestamp;
+
+/// One API of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Suite {
+    /// Accounts, locations, extensions, users.
+    Provisioning,
+    /// Calls and devices.
+    Telephony,
+    /// The call log.
+    Reports,
+    /// Recordings of the company's calls.
+    CallRecording,
+    /// The Vonage Integration Platform.
+    Vis,
+}
+
+/// A word that names no suite.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such suite; there are provisioning, telephony, reports, call_recording and vis")]
+pub struct UnknownSuite;
+
+impl Suite {
+    /// All of them, in the order they are asked.
+    pub const ALL: [Self; 5] =
+        [Self::Provisioning, Self::Telephony, Self::Reports, Self::CallRecording, Self::Vis];
+
+    /// Its segment of the path, which is also how it is called here.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Telephony => "telephony",
+            Self::Reports => "reports",
+            Self::CallRecording => "call_recording",
+            Self::Vis => "vis",
+        }
+    }
+
+    /// How the developer portal calls it.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Provisioning => "Provisioning",
+            Self::Telephony => "Telephony",
+            Self::Reports => "Reports",
+            Self::CallRecording => "Call Recording",
+            Self::Vis => "Integration Platform (VIS)",
+        }
+    }
+
+    /// What the user behind the token needs, as it follows "give the user".
+    pub(super) fn needs(self) -> &'static str {
+        match self {
+            Self::Provisioning | Self::Reports => "the role Account Administrator",
+            Self::Telephony => "a role that may see the calls of the account, such as Account Administrator",
+            Self::CallRecording => {
+                "the role Account Administrator, and see that Company Call Recording is enabled for the account"
+            }
+            Self::Vis => "a license for the Integration Platform and an extension of its own",
+        }
+    }
+
+    /// Path and query of a GET that changes nothing and asks for as little as possible.
+    pub(super) fn question(self, now: Timestamp) -> String {
+        match self {
+            Self::Provisioning => "/t/vbc.prod/provisioning/api/accounts/self".to_owned(),
+            Self::Telephony => "/t/vbc.prod/telephony/v3/cc/accounts/self/calls?page_size=1".to_owned(),
+            // It wants both ends, in UTC and with a blank, which must not be sent as `+`.
+            Self::Reports => {
+                let hour_ago = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
+                let time = |at: Timestamp| at.strftime("%Y-%m-%d%%20%H:%M:%S").to_string();
+                format!(
+                    "/t/vbc.prod/reports/accounts/self/call-logs?start:gte={}&start:lte={}&page_size=1",
+                    time(hour_ago),
+                    time(now)
+                )
+            }
+            Self::CallRecording => {
+                "/t/vbc.prod/call_recording/api/accounts/self/company_call_recordings?page_size=1".to_owned()
+            }
+            Self::Vis => "/t/vbc.prod/vis/v1/self".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Suite {
+    type Err = UnknownSuite;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|suite| suite.name() == word).ok_or(UnknownSuite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_to_reports_names_the_last_hour_in_utc() {
+        let now: Timestamp = "2026-09-05T00:30:09.7Z".parse().unwrap();
+        let expected = "/t/vbc.prod/reports/accounts/self/call-logs?start:gte=2026-09-04%2023:30:09\
+                        &start:lte=2026-09-05%2000:30:09&page_size=1";
+        assert_eq!(Suite::Reports.question(now), expected);
+        for suite in Suite::ALL {
+            let question = suite.question(now);
+            assert!(question.parse::<http::Uri>().is_ok(), "{question}");
+            assert!(question.starts_with(&format!("/t/vbc.prod/{suite}/")), "{question}");
+        }
+    }
+
+    #[test]
+    fn suites_are_read_by_their_names() {
+        for suite in Suite::ALL {
+            assert_eq!(suite.name().parse(), Ok(suite));
+        }
+        assert_eq!("Reports".parse::<Suite>(), Err(UnknownSuite));
+    }
+}

@@ -1,0 +1,116 @@
+use std::time::Duration;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn later(seconds: u64) -> Timestamp {
+    clock::after(NOW, Duration::from_secs(seconds))
+}
+
+fn state(snapshot: &Snapshot) -> State<'_> {
+    let (name, grant, scope) = ("default", GrantKind::Password, "openid");
+    let refresh_lifetime = Duration::from_secs(7 * 86_400);
+    State { name, grant, scope, refresh_lifetime, snapshot, refreshes: 0, logins: 0, now: NOW }
+}
+
+fn without(detail: &str, snapshot: &Snapshot) -> Check {
+    let retry_after = Some(Duration::from_secs(2100));
+    state(snapshot).not_logged_in(&Unavailable {
+        credential: "default".into(),
+        detail: detail.into(),
+        retry_after,
+    })
+}
+
+#[test]
+fn every_refusal_has_its_name_and_its_remedy() {
+    let braked = Snapshot { brake: true, ..Snapshot::default() };
+    let needed = Snapshot { login_needed: true, ..Snapshot::default() };
+    let none = Snapshot::default();
+    let cases = [
+        (
+            "answered 401, invalid_client: Client credentials are invalid.",
+            &none,
+            "client-refused",
+            "Consumer Secret",
+        ),
+        (
+            "answered 400, unauthorized_client: …",
+            &none,
+            "grant-not-ticked",
+            "tick Password and Refresh Token",
+        ),
+        ("answered 400, invalid_scope: Invalid Scope!", &none, "scope", "openid"),
+        ("answered 400, invalid_request: …", &none, "request-refused", "token_url"),
+        ("user name or password was refused; …", &braked, "password-refused", "SSO"),
+        ("the account is locked (17003); …", &braked, "account-locked", "vbc-proxy unlock default"),
+        ("several logins ended without an answer; …", &braked, "login-held", "unlock"),
+        ("login needed: …", &needed, "login-needed", "vbc-proxy login default"),
+        ("login needed: …", &needed, "login-needed", "SSO"),
+        ("the token endpoint has not answered yet; …", &none, "token-endpoint-slow", "again"),
+        ("Connection refused", &none, "token-endpoint-down", "token_url"),
+    ];
+    for (detail, snapshot, code, remedy) in cases {
+        let check = without(detail, snapshot);
+        assert_eq!((check.code.as_deref(), check.verdict), (Some(code), Verdict::Fail), "{detail}");
+        assert!(check.remedy.as_deref().unwrap().contains(remedy), "{check:?}");
+    }
+}
+
+#[test]
+fn a_locked_account_says_until_when() {
+    let check = without("the account is locked (17003)", &Snapshot::default());
+    assert_eq!(check.found, "the account is locked (17003); no login is tried until 00:35:00 UTC");
+}
+
+#[test]
+fn a_token_that_lives_needs_no_login_and_says_how_long() {
+    let mut snapshot = Snapshot { usable: true, expires_at: Some(later(82_800)), ..Snapshot::default() };
+    assert_eq!(
+        state(&snapshot).logged_in(),
+        Check::ok("login", "not needed: a token is there, good for 23 h")
+    );
+    let got = State { logins: 1, ..state(&snapshot) }.logged_in();
+    assert_eq!(got.found, "logged in, once: a token came, good for 23 h");
+    let got = State { refreshes: 1, ..state(&snapshot) }.logged_in();
+    assert_eq!(got.found, "not needed: the refresh token gave a token, good for 23 h");
+    snapshot.unsaved = true;
+    assert_eq!(state(&snapshot).logged_in().verdict, Verdict::Warn);
+    snapshot.brake = true;
+    snapshot.trouble = Some("user name or password was refused".into());
+    assert_eq!(state(&snapshot).logged_in().code.as_deref(), Some("password-refused"));
+}
+
+#[test]
+fn the_scope_is_what_was_granted_or_else_what_was_asked_for() {
+    let mut snapshot = Snapshot::default();
+    assert_eq!(state(&snapshot).scope().verdict, Verdict::Ok);
+    snapshot.scope = Some("default".into());
+    let check = state(&snapshot).scope();
+    assert_eq!(check.verdict, Verdict::Warn);
+    assert!(check.remedy.unwrap().contains("not granted"));
+    let check = State { scope: "default", ..state(&snapshot) }.scope();
+    assert!(check.remedy.unwrap().contains("add openid"));
+}
+
+#[test]
+fn a_login_that_is_needed_soon_is_a_warning() {
+    let snapshot = |seconds| Snapshot { login_needed_by: Some(later(seconds)), ..Snapshot::default() };
+    assert_eq!(state(&Snapshot::default()).deadline(), None);
+    assert_eq!(state(&snapshot(6 * 86_400)).deadline().unwrap().verdict, Verdict::Ok);
+    let check = state(&snapshot(3600)).deadline().unwrap();
+    assert_eq!(check.verdict, Verdict::Warn);
+    assert!(check.found.starts_with("6 days old;"), "{check:?}");
+    assert!(check.found.contains("1970-01-01 01:00 UTC (in 1 h)"), "{check:?}");
+    let none = Snapshot { expires_at: Some(later(90_000)), ..snapshot(90_000) };
+    assert_eq!(state(&none).deadline().unwrap().verdict, Verdict::Warn);
+}
+
+#[test]
+fn the_token_line_tells_whose_it_is_and_how_tokens_are_issued() {
+    let mut snapshot = Snapshot { subject: Some("alice".into()), ..Snapshot::default() };
+    assert_eq!(state(&snapshot).token().found, "it is alice's; a second login gets: not yet seen");
+    snapshot.issuance = Some(Issuance::Reuse);
+    assert!(state(&snapshot).token().found.ends_with("the same token again (reuse)"));
+}

@@ -1,0 +1,202 @@
+//! What an error body says, in whatever wrapping it comes: `{"code":…}` (gateway 4.x), `{"fault":{…}}` (3.x), XML (2.x),
+//! a backend's own JSON, plain text, a page. Pure.
+
+use http::{HeaderMap, header};
+use serde_json::{Map, Value};
+
+/// What is read of a body at most.
+const PREFIX: usize = 16 * 1024;
+
+/// What is quoted at most, in characters.
+const QUOTE: usize = 100;
+
+/// A word this long is no word: a token, a hash, an encoded something. It is not shown.
+const LONGEST_WORD: usize = 24;
+
+/// The members of a body that are meant for people, the more telling ones first.
+const MEMBERS: [&str; 8] =
+    ["description", "error_description", "message", "errorMessage", "title", "msg", "detail", "error"];
+
+/// A body, read.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    /// The gateway's six-digit code.
+    pub(super) code: Option<u32>,
+    /// All that is said, in lower case, to look for phrases in.
+    pub(super) text: String,
+    /// The most telling sentence, fit to be shown; may be empty.
+    pub(super) quote: String,
+    /// When the gateway will answer again, as it wrote it.
+    pub(super) next_access: Option<String>,
+    /// Whether it is a page for a browser.
+    pub(super) is_page: bool,
+    /// Whether it is JSON.
+    pub(super) is_json: bool,
+}
+
+/// Reads the beginning of a body.
+pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Words {
+    let body = String::from_utf8_lossy(&body[..body.len().min(PREFIX)]);
+    let body = body.trim_start_matches('\u{feff}').trim();
+    if is_page(headers, body) {
+        return Words {
+            is_page: true,
+            quote: quote(&element(body, "title").unwrap_or_default()),
+            ..Words::default()
+        };
+    }
+    match serde_json::from_str(body) {
+        Ok(Value::Object(object)) => from_json(&object),
+        // Telephony answers with a bare text or a JSON string.
+        Ok(Value::String(text)) => Words { is_json: true, ..from_text(&text) },
+        Ok(_) => Words { is_json: true, ..Words::default() },
+        Err(_) if body.starts_with('<') => from_xml(body),
+        Err(_) => from_text(body),
+    }
+}
+
+fn is_page(headers: &HeaderMap, body: &str) -> bool {
+    let declared =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let starts = |start: &str| body.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+    starts("<!doctype html")
+        || starts("<html")
+        || (declared.starts_with("text/html") && body.starts_with('<'))
+}
+
+fn from_json(object: &Map<String, Value>) -> Words {
+    let inner = object.get("fault").and_then(Value::as_object).unwrap_or(object);
+    let said: Vec<&str> = MEMBERS.iter().filter_map(|name| inner.get(*name)?.as_str()).collect();
+    let code = match inner.get("code") {
+        Some(Value::String(code)) => code.trim().parse().ok(),
+        Some(code) => code.as_u64().and_then(|code| u32::try_from(code).ok()),
+        None => None,
+    };
+    Words {
+        code: code.filter(is_gateways),
+        text: said.join(" \n ").to_lowercase(),
+        quote: quote(said.first().copied().unwrap_or_default()),
+        next_access: inner.get("nextAccessTime").and_then(Value::as_str).map(str::to_owned),
+        is_page: false,
+        is_json: true,
+    }
+}
+
+fn from_xml(body: &str) -> Words {
+    let description = element(body, "description").or_else(|| element(body, "message")).unwrap_or_default();
+    Words {
+        code: element(body, "code").and_then(|code| code.parse().ok()).filter(is_gateways),
+        text: body.to_lowercase(),
+        quote: quote(&description),
+        next_access: element(body, "nextAccessTime"),
+        ..Words::default()
+    }
+}
+
+fn from_text(text: &str) -> Words {
+    Words { text: text.to_lowercase(), quote: quote(text), ..Words::default() }
+}
+
+/// Backends number their errors too (`"code": 401`); the gateway's have six digits.
+fn is_gateways(code: &u32) -> bool {
+    (100_000..=999_999).contains(code)
+}
+
+/// The text of the first element of this name, whatever its prefix.
+fn element(body: &str, name: &str) -> Option<String> {
+    let mut rest = body;
+    while let Some(open) = rest.find('<') {
+        rest = &rest[open + 1..];
+        let (tag, after) = rest.split_once('>')?;
+        let local = tag.split_whitespace().next().unwrap_or_default();
+        let local = local.rsplit(':').next().unwrap_or_default();
+        if local.eq_ignore_ascii_case(name) {
+            return Some(after.split('<').next().unwrap_or_default().trim().to_owned());
+        }
+    }
+    None
+}
+
+/// A server's words on one line, cut, without anything that could be a token or steer a terminal.
+pub(super) fn quote(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if is_plain(c) { c } else { ' ' }).collect();
+    let words =
+        clean.split_whitespace().map(|word| if word.chars().count() > LONGEST_WORD { "[…]" } else { word });
+    let line = words.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(QUOTE) {
+        Some((at, _)) => format!("{}…", line[..at].trim_end()),
+        None => line.trim_end_matches('.').to_owned(),
+    }
+}
+
+/// A name on one line, whatever its length.
+pub(super) fn name(text: &str) -> String {
+    text.chars().filter(|c| is_plain(*c)).take(QUOTE).collect()
+}
+
+/// Neither a control character nor one of those that turn the writing direction or break the line.
+fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(body: &str) -> Words {
+        read(&HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn the_gateways_code_is_read_in_every_wrapping() {
+        for body in [
+            r#"{"code":"900908","message":"Resource forbidden ","description":"API Subscription validation failed."}"#,
+            r#"{"fault":{"code":900908,"message":"Resource forbidden","description":"API Subscription validation failed."}}"#,
+            "<ams:fault xmlns:ams=\"http://wso2.org/apimanager/security\"><ams:code>900908</ams:code>\
+             <ams:message>Resource forbidden</ams:message><ams:description>API Subscription validation failed.\
+             </ams:description></ams:fault>",
+            "\u{feff} <fault><code>900908</code><description>API Subscription validation failed</description></fault>",
+        ] {
+            let words = words(body);
+            assert_eq!(words.code, Some(900_908), "{body}");
+            assert!(words.text.contains("subscription validation failed"), "{body}");
+            assert_eq!(words.quote, "API Subscription validation failed", "{body}");
+        }
+    }
+
+    #[test]
+    fn a_backends_number_is_not_the_gateways_code() {
+        let words = words(r#"{"code":401,"message":"User is not permitted"}"#);
+        assert_eq!((words.code, words.quote.as_str()), (None, "User is not permitted"));
+    }
+
+    #[test]
+    fn pages_and_plain_text_are_told_apart() {
+        assert!(words("<!DOCTYPE html><html><title>Sign in</title></html>").is_page);
+        assert_eq!(words("<HTML><head><TITLE>Sign in</TITLE>").quote, "Sign in");
+        assert!(!words("<fault/>").is_page);
+        assert_eq!(words("missing user data").text, "missing user data");
+        assert_eq!(words("\"missing user data\"").text, "missing user data");
+        assert!(words("[1]").is_json && words("{}").is_json && !words("").is_json);
+    }
+
+    #[test]
+    fn what_may_be_a_token_or_steers_a_terminal_is_not_quoted() {
+        assert_eq!(
+            quote("no eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln here\r\n\u{1b}[31m\u{202e}x"),
+            "no […] here [31m x"
+        );
+        assert_eq!(quote("Bearer 2674853f-a215-43fd-8486-9d656bffabeb"), "Bearer […]");
+        assert!(quote(&"word ".repeat(100)).chars().count() <= QUOTE + 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(0_u8..255, 0..200)) {
+            words(&String::from_utf8_lossy(&body));
+            read(&HeaderMap::new(), &[&b"{\"fault\":"[..], &body].concat());
+            read(&HeaderMap::new(), &[&b"<a:code>"[..], &body].concat());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Encryption at rest (`store.key_file`): AES-256-GCM, one sealed envelope a record.
+//!
+//! What is bound to the ciphertext as associated data is the format, the credential, the identity and the revision: an
+//! envelope cannot be made to pass for another credential's, or for another revision. What a file cannot show is
+//! that it was once the newest: a whole older file put back while no process runs is read as if it were.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Key, StoreError, wire};
+use crate::config::StoreKey;
+use crate::secret::hex;
+
+/// Not a number: a version that knows only plain records must not take an envelope for an empty one.
+const FORMAT: &str = "sealed-1";
+/// Keeps the two uses of SHA-256 and of the key apart from any other.
+const KEY_ID: &[u8] = b"vbc-proxy store key id";
+/// Hexadecimal digits of a key's id.
+const ID_DIGITS: usize = 8;
+const TAG_LEN: usize = 16;
+
+/// The keys of a store: the first seals, all open. `Debug` shows their ids; they are zeroed when dropped.
+pub struct Keys(Vec<Sealer>);
+
+/// One of them. The cipher's own copy of the key is zeroed by the library.
+struct Sealer {
+    /// Tells keys apart, and nothing about them.
+    id: String,
+    cipher: RandomizedNonceKey,
+}
+
+impl Keys {
+    /// Makes ciphers of `keys`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when there is no key.
+    pub fn new(keys: &[StoreKey]) -> Result<Self, StoreError> {
+        let sealer = |key: &StoreKey| {
+            let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.expose()).ok()?;
+            Some(Sealer { id: key_id(key), cipher })
+        };
+        let sealers: Option<Vec<_>> = keys.iter().map(sealer).collect();
+        sealers.filter(|sealers| !sealers.is_empty()).map(Self).ok_or_else(|| StoreError::Io {
+            what: "making ciphers of the keys of the token store".to_owned(),
+            source: std::io::ErrorKind::InvalidInput.into(),
+        })
+    }
+
+    /// Whether `id` is the id of the key that seals.
+    fn is_first(&self, id: &str) -> bool {
+        self.0.first().is_some_and(|first| first.id == id)
+    }
+
+    /// The file of a record, given its content. `None` when there are no random bytes for a nonce.
+    pub(super) fn seal(&self, key: &Key, revision: u64, content: &[u8]) -> Option<Vec<u8>> {
+        let first = self.0.first()?;
+        // Of its full size from the start: a buffer that grows leaves copies behind.
+        let mut sealed = Zeroizing::new(Vec::with_capacity(NONCE_LEN + content.len() + TAG_LEN));
+        sealed.extend_from_slice(content);
+        let data = Aad::from(associated(&key.credential, &key.identity, revision));
+        let nonce = first.cipher.seal_in_place_append_tag(data, &mut *sealed).ok()?;
+        sealed.splice(0..0, nonce.as_ref().iter().copied());
+        let envelope = Envelope {
+            format: FORMAT.into(),
+            credential: Cow::Borrowed(&key.credential),
+            identity: Cow::Borrowed(&key.identity),
+            revision,
+            key: Cow::Borrowed(&first.id),
+            sealed: STANDARD.encode(&*sealed).into(),
+        };
+        let mut bytes = serde_json::to_vec_pretty(&envelope).ok()?;
+        bytes.push(b'\n');
+        Some(bytes)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&str> = self.0.iter().map(|sealer| sealer.id.as_str()).collect();
+        f.debug_tuple("Keys").field(&ids).finish()
+    }
+}
+
+/// The file of a sealed record. Whoever has no key sees whose it is and which key it needs.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    format: Cow<'a, str>,
+    credential: Cow<'a, str>,
+    identity: Cow<'a, str>,
+    revision: u64,
+    /// The id of the key.
+    key: Cow<'a, str>,
+    /// Nonce, ciphertext and tag, as base64.
+    sealed: Cow<'a, str>,
+}
+
+/// A sealed record that was opened.
+pub(super) struct Opened {
+    /// Whose it is.
+    pub(super) key: Key,
+    /// The plain record.
+    pub(super) content: Zeroizing<Vec<u8>>,
+    /// Whether it was sealed with the key that seals now.
+    pub(super) is_current: bool,
+}
+
+/// Why a sealed record could not be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There are no keys; it needs the one of this id.
+    NoKey(String),
+    /// None of the keys has this id.
+    UnknownKey(String),
+    /// The text says what is wrong, and quotes nothing.
+    Damaged(String),
+}
+
+/// Opens the content of a file. `None` when it is not sealed: then it may be a plain record.
+pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<Opened, Refusal>> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        format: serde_json::Value,
+    }
+    let Versioned { format } = serde_json::from_slice(bytes).ok()?;
+    let format = format.as_str()?;
+    Some(match format {
+        FORMAT => unseal(keys, bytes),
+        _ => Err(Refusal::Damaged("its format is not known to this version".to_owned())),
+    })
+}
+
+fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<Opened, Refusal> {
+    let damaged = |detail: &str| Refusal::Damaged(detail.to_owned());
+    let envelope: Envelope<'_> =
+        serde_json::from_slice(bytes).map_err(|error| Refusal::Damaged(wire::locate(&error)))?;
+    let id = &*envelope.key;
+    if id.len() != ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(damaged("the id of its key is not one"));
+    }
+    let keys = keys.ok_or_else(|| Refusal::NoKey(id.to_owned()))?;
+    let mut sealers = keys.0.iter().filter(|sealer| sealer.id == id).peekable();
+    if sealers.peek().is_none() {
+        return Err(Refusal::UnknownKey(id.to_owned()));
+    }
+    let sealed = STANDARD.decode(&*envelope.sealed).map_err(|_| damaged("its content is not base64"))?;
+    let (nonce, sealed) =
+        sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(|| damaged("its content is cut off"))?;
+    let content = sealers.find_map(|sealer| {
+        let data = Aad::from(associated(&envelope.credential, &envelope.identity, envelope.revision));
+        let mut content = Zeroizing::new(sealed.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let length = sealer.cipher.open_in_place(nonce, data, &mut content).ok()?.len();
+        content.truncate(length);
+        Some(content)
+    });
+    let changed = || {
+        let detail = format!(
+            "sealed with key {id}, and changed since, or made to look like that of another credential or revision"
+        );
+        Refusal::Damaged(detail)
+    };
+    Ok(Opened {
+        content: content.ok_or_else(changed)?,
+        is_current: keys.is_first(id),
+        key: Key { credential: envelope.credential.into_owned(), identity: envelope.identity.into_owned() },
+    })
+}
+
+/// Each part is preceded by its length, so that no two lists of parts are the same bytes.
+fn associated(credential: &str, identity: &str, revision: u64) -> Vec<u8> {
+    let mut data = Vec::with_capacity(64 + credential.len() + identity.len());
+    for part in [FORMAT, credential, identity] {
+        data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        data.extend_from_slice(part.as_bytes());
+    }
+    data.extend_from_slice(&revision.to_be_bytes());
+    data
+}
+
+fn key_id(key: &StoreKey) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(KEY_ID);
+    context.update(key.expose());
+    let mut id = hex(context.finish().as_ref());
+    id.truncate(ID_DIGITS);
+    id
+}
+
+#[cfg(test)]
+#[path = "seal_tests.rs"]
+mod tests;

@@ -1,0 +1,299 @@
+//! Random histories of one credential: expiries, revocations, faults, restarts, kills, clock jumps, 401s, concurrent
+//! askers, in every issuance mode, by password and by code, with the simulator as the server and an oracle at the wire.
+//!
+//! `VBC_PROXY_HISTORIES` says how many (2,000 when not set; `scripts/soak` runs 200,000).
+
+mod oracle;
+mod world;
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use vbc_proxy::simulator::{Action, Edit, Effect, Fault, Mode, OldAccess, RetryAfter, StatusFault};
+
+use world::{ALICE, Setting, World};
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Time passes.
+    Wait(Duration),
+    /// Time passes while the machine sleeps.
+    Suspend(Duration),
+    /// Our clock is set back, or ahead; the server's is not.
+    Clock(SignedDuration),
+    /// Requests come and wait; some hang up.
+    Ask {
+        count: u8,
+        hang_up: Option<Duration>,
+    },
+    /// A request goes through, with a retry after a 401.
+    Call,
+    /// Several are refused at once with one bearer.
+    Refuse(u8),
+    RevokeAccess,
+    RevokeRefresh,
+    /// Access tokens from now on live this long, living ones too or not.
+    Lifetime(u64, bool),
+    Mode(Mode),
+    OldAccess(OldAccess),
+    /// The token endpoint misbehaves so many times.
+    Fault(Trouble, u64),
+    Unreachable(bool),
+    StoreFails(bool),
+    Restart,
+    Kill,
+    /// The password changes at the server, and not in the configuration.
+    ChangePassword,
+    Lock(bool),
+    Unlock,
+    Refresh,
+    /// A person logs in.
+    LogIn,
+    Younger(Duration),
+}
+
+#[derive(Clone, Debug)]
+enum Trouble {
+    Status(u16, RetryAfter),
+    Lose,
+    Reset,
+    Delay(Duration),
+    Edit(Edit),
+    Throttle200,
+    Redirect,
+}
+
+impl Trouble {
+    fn fault(&self) -> Fault {
+        let effect = match self {
+            Self::Status(status, retry_after) => {
+                let retry_after = *retry_after;
+                Effect::Status(StatusFault { status: *status, retry_after, ..StatusFault::default() })
+            }
+            Self::Lose => Effect::LoseResponse,
+            Self::Reset => Effect::ResetBeforeHeaders,
+            Self::Delay(by) => Effect::Delay(*by),
+            Self::Edit(edit) => Effect::Edit(edit.clone()),
+            Self::Throttle200 => Effect::Throttle200,
+            Self::Redirect => Effect::Redirect("http://elsewhere/token".into()),
+        };
+        Fault::from(effect).on("/token")
+    }
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    let edit = prop_oneof![
+        Just(Edit::Missing("expires_in".into())),
+        Just(Edit::Missing("refresh_token".into())),
+        Just(Edit::Missing("access_token".into())),
+        Just(Edit::Missing("token_type".into())),
+        Just(Edit::Missing("id_token".into())),
+        prop_oneof![
+            Just(serde_json::json!("3600")),
+            Just(serde_json::json!(0)),
+            Just(serde_json::json!(-5)),
+            Just(serde_json::json!(1e30)),
+            Just(serde_json::json!("soon"))
+        ]
+        .prop_map(Edit::ExpiresInAs),
+        prop_oneof![Just("bearer"), Just("BEARER"), Just("mac")]
+            .prop_map(|kind| Edit::TokenType(kind.into())),
+        Just(Edit::HtmlBody),
+        Just(Edit::TruncatedJson),
+        Just(Edit::EmptyBody),
+        Just(Edit::WrongContentType("text/plain".into())),
+    ];
+    let wait = prop_oneof![
+        Just(RetryAfter::None),
+        (1..120_u32).prop_map(RetryAfter::Date),
+        (1..120_u32).prop_map(RetryAfter::Delta)
+    ];
+    prop_oneof![
+        3 => (prop_oneof![Just(500_u16), Just(502), Just(503), Just(504), Just(429)], wait)
+            .prop_map(|(status, wait)| Trouble::Status(status, wait)),
+        4 => Just(Trouble::Lose),
+        2 => Just(Trouble::Reset),
+        2 => (1..45_000_u64).prop_map(|millis| Trouble::Delay(Duration::from_millis(millis))),
+        5 => edit.prop_map(Trouble::Edit),
+        1 => Just(Trouble::Throttle200),
+        1 => Just(Trouble::Redirect),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let passing = prop_oneof![
+        3 => (0..100_u64).prop_map(Duration::from_millis),
+        3 => (100..60_000_u64).prop_map(Duration::from_millis),
+        3 => (60..7_200_u64).prop_map(Duration::from_secs),
+        // Long ones cost the most: the refresher looks at the clock each minute.
+        1 => (7_200..200_000_u64).prop_map(Duration::from_secs),
+    ];
+    let hang_up = proptest::option::weighted(0.3, (0..100_u64).prop_map(Duration::from_millis));
+    prop_oneof![
+        9 => passing.prop_map(Event::Wait),
+        1 => (60..700_000_u64).prop_map(|seconds| Event::Suspend(Duration::from_secs(seconds))),
+        1 => (-700_000..0_i64).prop_map(|seconds| Event::Clock(SignedDuration::from_secs(seconds))),
+        1 => (0..700_000_i64).prop_map(|seconds| Event::Clock(SignedDuration::from_secs(seconds))),
+        5 => ((1..5_u8), hang_up).prop_map(|(count, hang_up)| Event::Ask { count, hang_up }),
+        5 => Just(Event::Call),
+        4 => (1..6_u8).prop_map(Event::Refuse),
+        3 => Just(Event::RevokeAccess),
+        2 => Just(Event::RevokeRefresh),
+        2 => (prop_oneof![1..120_u64, 120..90_000_u64], any::<bool>())
+            .prop_map(|(seconds, existing)| Event::Lifetime(seconds, existing)),
+        1 => modes().prop_map(Event::Mode),
+        1 => prop_oneof![Just(OldAccess::Dead), Just(OldAccess::Alive)].prop_map(Event::OldAccess),
+        6 => (trouble(), 1..4_u64).prop_map(|(trouble, count)| Event::Fault(trouble, count)),
+        1 => any::<bool>().prop_map(Event::Unreachable),
+        2 => any::<bool>().prop_map(Event::StoreFails),
+        2 => Just(Event::Restart),
+        3 => Just(Event::Kill),
+        1 => Just(Event::ChangePassword),
+        1 => any::<bool>().prop_map(Event::Lock),
+        1 => Just(Event::Unlock),
+        1 => Just(Event::Refresh),
+        2 => Just(Event::LogIn),
+        2 => (1..3_600_u64).prop_map(|seconds| Event::Younger(Duration::from_secs(seconds))),
+    ]
+}
+
+fn modes() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Reuse), Just(Mode::RenewRevoke), Just(Mode::RenewKeep)]
+}
+
+fn setting() -> impl Strategy<Value = Setting> {
+    let old_access = prop_oneof![Just(OldAccess::Dead), Just(OldAccess::Alive)];
+    (any::<bool>(), modes(), old_access).prop_map(|(by_password, mode, old_access)| Setting {
+        by_password,
+        mode,
+        old_access,
+    })
+}
+
+async fn happen(world: &mut World, event: Event) {
+    let service = world.service.clone();
+    let act = |action: Action| drop(service.inject(action));
+    match event {
+        Event::Wait(by) => tokio::time::sleep(by).await,
+        Event::Suspend(by) => world.suspend(by),
+        Event::Clock(by) => {
+            world.oracle.lock().clock_is_ahead |= by.is_positive();
+            world.clock.shift(by);
+        }
+        Event::Ask { count, hang_up } => world.ask_aside(count, hang_up),
+        Event::Call => call(world).await,
+        Event::Refuse(count) => world.refuse_at_once(count).await,
+        Event::RevokeAccess => world.service.revoke_all_access(),
+        Event::RevokeRefresh => world.service.revoke_all_refresh(),
+        Event::Lifetime(seconds, existing) => {
+            act(Action::ExpireIn { lifetime: Duration::from_secs(seconds), existing });
+        }
+        Event::Mode(mode) => act(Action::Mode(mode)),
+        Event::OldAccess(old) => act(Action::OldAccess(old)),
+        Event::Fault(trouble, count) => drop(world.service.inject(trouble.fault().times(count))),
+        Event::Unreachable(cut) => world.cut_off(cut),
+        Event::StoreFails(failing) => world.fail_store(failing),
+        Event::Restart => world.restart().await,
+        Event::Kill => world.kill().await,
+        Event::ChangePassword => {
+            act(Action::ChangePassword { user: ALICE.into(), password: "another".into() });
+        }
+        Event::Lock(true) => act(Action::LockUser { user: ALICE.into(), keep_tokens: false }),
+        Event::Lock(false) => act(Action::UnlockUser { user: ALICE.into() }),
+        Event::Unlock => {
+            // Lifted as soon as it is asked for; a login may follow before we hear of it.
+            world.oracle.lock().unlocked();
+            let _ = world.credential().unlock().await;
+            world.oracle.lock().unlocked();
+        }
+        Event::Refresh => drop(world.credential().refresh().await),
+        Event::LogIn => drop(world.log_in().await),
+        Event::Younger(age) => drop(world.credential().younger(age).await),
+    }
+}
+
+/// One request, as the data plane makes it: a bearer, and after a 401 a newer one, once. Where one could be had that
+/// was minted for it, the gateway takes it.
+async fn call(world: &World) {
+    let Some(bearer) = world.ask().await else { return };
+    if world.call(&bearer).await != Some(401) {
+        return;
+    }
+    let kind = vbc_proxy::credential::refusals::Kind::Token;
+    let Ok(newer) = world.credential().replace(&bearer, kind).await else { return };
+    if newer.fresh && world.call(&newer.bearer).await == Some(401) {
+        world.oracle.lock().violated("a caller saw a 401 with a token that was minted for it");
+    }
+}
+
+/// Everything is well again: then there is a token, or a person is asked to log in, and can.
+async fn heal(world: &mut World, by_password: bool) {
+    world.settle().await;
+    world.cut_off(false);
+    world.fail_store(false);
+    world.service.clear_faults();
+    let user = || ALICE.to_owned();
+    let _ = world.service.inject(Action::UnlockUser { user: user() });
+    let password = world.password.as_str().into();
+    let _ = world.service.inject(Action::ChangePassword { user: user(), password });
+    let lifetime = Duration::from_secs(86_400);
+    let _ = world.service.inject(Action::ExpireIn { lifetime, existing: false });
+    world.oracle.lock().unlocked();
+    let _ = world.credential().unlock().await;
+    world.oracle.lock().unlocked();
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    call(world).await;
+    if world.credential().snapshot().login_needed {
+        if by_password {
+            world.oracle.lock().violated("a person is asked for where there is a password");
+        }
+        if !world.log_in().await {
+            world.oracle.lock().violated("a login by a person failed");
+        }
+    }
+    let answer = match world.ask().await {
+        Some(bearer) => world.call(&bearer).await,
+        None => None,
+    };
+    if answer != Some(200) {
+        let snapshot = world.credential().snapshot();
+        world.oracle.lock().violated(format!("not well again: {answer:?}, {snapshot:?}"));
+    }
+    if world.credential().snapshot().unsaved {
+        world.oracle.lock().violated("the token set is still unsaved");
+    }
+}
+
+fn run(setting: Setting, events: Vec<Event>) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let violations = runtime.unwrap().block_on(async {
+        let mut world = World::new(setting).await;
+        if !setting.by_password {
+            world.log_in().await;
+        }
+        for event in events {
+            happen(&mut world, event).await;
+        }
+        heal(&mut world, setting.by_password).await;
+        std::mem::take(&mut world.oracle.lock().violations)
+    });
+    if violations.is_empty() { Ok(()) } else { Err(TestCaseError::fail(violations.join("; "))) }
+}
+
+#[test]
+fn no_history_breaks_a_promise() {
+    let cases = std::env::var("VBC_PROXY_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let seed = std::env::var("VBC_PROXY_SEED").ok().and_then(|text| text.parse().ok());
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        rng_seed: seed.map_or(RngSeed::Random, RngSeed::Fixed),
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    };
+    let histories = (setting(), proptest::collection::vec(event(), 5..40));
+    TestRunner::new(config).run(&histories, |(setting, events)| run(setting, events)).unwrap();
+}

@@ -1,0 +1,366 @@
+//! One credential with everything around it: the simulator without sockets, a store that can fail, two clocks, lives
+//! that end at any moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use jiff::SignedDuration;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use vbc_proxy::TokenStore;
+use vbc_proxy::clock::Clock;
+use vbc_proxy::credential::{Bearer, CodeLogin, Credential, Login, Logins, Options};
+use vbc_proxy::oauth::{
+    AuthorizationAnswer, ClientIdentity, Endpoint, EndpointOptions, Transport, Unanswered,
+};
+use vbc_proxy::secret::Secret;
+use vbc_proxy::simulator::{Mode, OldAccess, Service, SimulatorOptions, TokenFormat};
+use vbc_proxy::store::{Key, MemoryStore, Record, StoreError, StoreFuture};
+
+use super::oracle::{Asked, Oracle};
+
+pub(super) const ALICE: &str = "alice@vbc.prod";
+const CALLBACK: &str = "http://localhost:8081/callback";
+/// How long a request takes to arrive, and its answer.
+const LATENCY: Duration = Duration::from_millis(20);
+/// How long a write to the store takes.
+const WRITE: Duration = Duration::from_millis(5);
+/// How long an exchange may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(10);
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self";
+
+/// The network between the credential and the simulator.
+#[derive(Clone)]
+struct Wire {
+    service: Service,
+    oracle: Arc<Mutex<Oracle>>,
+    unreachable: Arc<AtomicBool>,
+}
+
+/// Tells the oracle about a request that nobody waits for any more.
+struct UnderWay(Option<Arc<Mutex<Oracle>>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(oracle) = self.0.take() {
+            oracle.lock().dropped();
+        }
+    }
+}
+
+impl Transport for Wire {
+    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, Unanswered> {
+        if self.unreachable.load(Ordering::Relaxed) {
+            return Err(Unanswered { sent: Some(false), message: "no connection: refused".into() });
+        }
+        let asked = Asked::read(request.body());
+        self.oracle.lock().leaves(&asked, Instant::now());
+        let mut under_way = UnderWay(Some(Arc::clone(&self.oracle)));
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, Bytes::from(body));
+        // What has been sent arrives, whether or not whoever sent it is still there.
+        let service = self.service.clone();
+        let served = tokio::spawn(async move {
+            tokio::time::sleep(LATENCY).await;
+            let answer = service.answer(request).await;
+            tokio::time::sleep(LATENCY).await;
+            answer
+        });
+        let answer = tokio::time::timeout(TIMEOUT, served).await;
+        let answer =
+            answer.ok().and_then(Result::ok).flatten().map(|answer| answer.map(|body| body.to_vec()));
+        under_way.0 = None;
+        self.oracle.lock().arrives(&asked, answer.as_ref(), Instant::now());
+        answer.ok_or_else(|| Unanswered { sent: Some(true), message: "the answer was lost".into() })
+    }
+}
+
+/// A store that takes its time, and can be made to fail.
+pub(super) struct Disk {
+    inner: MemoryStore,
+    failing: AtomicBool,
+}
+
+impl TokenStore for Disk {
+    fn load<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Record> {
+        self.inner.load(key)
+    }
+
+    fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            tokio::time::sleep(WRITE).await;
+            if self.failing.load(Ordering::Relaxed) {
+                let source = std::io::Error::other("disk full");
+                return Err(StoreError::Io { what: "writing".into(), source });
+            }
+            self.inner.swap(key, expected, record).await
+        })
+    }
+}
+
+/// How a credential of a history gets its tokens, and how the server issues them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub(super) by_password: bool,
+    pub(super) mode: Mode,
+    pub(super) old_access: OldAccess,
+}
+
+struct Life {
+    credential: Credential,
+    task: JoinHandle<()>,
+}
+
+pub(super) struct World {
+    setting: Setting,
+    pub(super) service: Service,
+    pub(super) clock: Clock,
+    pub(super) oracle: Arc<Mutex<Oracle>>,
+    disk: Arc<Disk>,
+    wire: Wire,
+    pub(super) password: String,
+    life: Option<Life>,
+    /// The store has failed in this life.
+    store_failed: bool,
+    asking: Vec<JoinHandle<()>>,
+}
+
+impl World {
+    pub(super) async fn new(setting: Setting) -> Self {
+        let service = Service::new(SimulatorOptions {
+            clock: Clock::tokio(),
+            mode: setting.mode,
+            old_access: setting.old_access,
+            token_format: TokenFormat::Uuid,
+            journal: 0,
+            ..SimulatorOptions::default()
+        });
+        let oracle = Arc::new(Mutex::new(Oracle::default()));
+        let disk = Arc::new(Disk { inner: MemoryStore::new(), failing: AtomicBool::new(false) });
+        let wire = Wire {
+            service: service.clone(),
+            oracle: Arc::clone(&oracle),
+            unreachable: Arc::new(AtomicBool::new(false)),
+        };
+        let mut world = Self {
+            setting,
+            service,
+            clock: Clock::tokio(),
+            oracle,
+            disk,
+            wire,
+            password: "sim-password".into(),
+            life: None,
+            store_failed: false,
+            asking: Vec::new(),
+        };
+        world.begin_life().await;
+        world
+    }
+
+    pub(super) fn credential(&self) -> &Credential {
+        &self.life.as_ref().unwrap().credential
+    }
+
+    async fn begin_life(&mut self) {
+        let login = self.setting.by_password.then(|| {
+            let password = Secret::new(self.password.as_str());
+            Login::new(ALICE.into(), password, "openid".into(), "sim-client", &"sim-secret".into())
+        });
+        let options = Options { login, max_wait: MAX_WAIT, ..Options::new("default", "identity") };
+        let endpoint = Endpoint::new(EndpointOptions {
+            http: self.wire.clone(),
+            token_url: "http://sim/token".parse().unwrap(),
+            userinfo_url: None,
+            client: ClientIdentity {
+                client_id: "sim-client".into(),
+                client_secret: "sim-secret".into(),
+                auth: None,
+            },
+            username: None,
+            clock: self.clock.clone(),
+        });
+        let store: Arc<dyn TokenStore> = Arc::clone(&self.disk) as _;
+        let logins = Logins::new(Arc::clone(&store), self.clock.clone());
+        let started = Credential::start(options, endpoint.unwrap(), store, &logins, self.clock.clone()).await;
+        let (credential, task) = started.unwrap();
+        self.store_failed = self.disk.failing.load(Ordering::Relaxed);
+        self.life = Some(Life { credential, task });
+    }
+
+    /// Ends the life as SIGTERM does, and begins another.
+    pub(super) async fn restart(&mut self) {
+        let Life { credential, task } = self.life.take().unwrap();
+        credential.close();
+        let ended = tokio::time::timeout(4 * TIMEOUT, task).await;
+        if ended.is_err() {
+            self.oracle.lock().violated("the refresher did not end");
+        }
+        let lost = self.store_failed.then(|| self.stored());
+        self.next_life(lost).await;
+    }
+
+    /// Ends the life as `kill -9` does, at this very moment, and begins another.
+    pub(super) async fn kill(&mut self) {
+        let Life { credential, task } = self.life.take().unwrap();
+        self.oracle.lock().dying = true;
+        task.abort();
+        let _ = task.await;
+        drop(credential);
+        self.oracle.lock().dying = false;
+        let lost = Some(self.stored());
+        self.next_life(lost).await;
+    }
+
+    /// `stored` is what the store holds, where the life before may have known more.
+    async fn next_life(&mut self, stored: Option<Option<Record>>) {
+        if let Some(record) = stored {
+            let refresh = record.and_then(|record| record.tokens?.refresh_token);
+            self.oracle.lock().reborn(refresh.as_ref().map(Secret::expose), false);
+        }
+        self.begin_life().await;
+    }
+
+    fn stored(&self) -> Option<Record> {
+        use futures_util::FutureExt;
+        let key = Key { credential: "default".into(), identity: "identity".into() };
+        self.disk.load(&key).now_or_never()?.ok()
+    }
+
+    pub(super) fn fail_store(&mut self, failing: bool) {
+        self.disk.failing.store(failing, Ordering::Relaxed);
+        self.store_failed |= failing;
+    }
+
+    pub(super) fn cut_off(&self, unreachable: bool) {
+        self.wire.unreachable.store(unreachable, Ordering::Relaxed);
+    }
+
+    /// The machine is suspended: time passes, timers do not run.
+    pub(super) fn suspend(&self, by: Duration) {
+        let shift = SignedDuration::try_from(by).unwrap();
+        self.clock.shift(shift);
+        self.service.clock().shift(shift);
+        self.oracle.lock().slept(by);
+    }
+
+    /// Whether a bearer was in the store before anybody could have it.
+    fn check_stored(&self, bearer: &Bearer) {
+        let token = bearer.value.to_str().unwrap().trim_start_matches("Bearer ").to_owned();
+        let stored = self.stored().and_then(|record| record.tokens);
+        let same = stored.is_some_and(|tokens| tokens.access_token.expose() == token);
+        let excused = self.store_failed || self.credential().snapshot().revision != bearer.revision;
+        if !same && !excused {
+            self.oracle.lock().violated("a bearer was handed out before it was stored");
+        }
+    }
+
+    /// Somebody asks for a bearer and does not wait with us.
+    pub(super) fn ask_aside(&mut self, count: u8, hang_up: Option<Duration>) {
+        for _ in 0..count {
+            let (credential, oracle) = (self.credential().clone(), Arc::clone(&self.oracle));
+            self.asking.push(tokio::spawn(async move {
+                let asked = Instant::now();
+                let answer = credential.bearer();
+                match hang_up {
+                    Some(after) => drop(tokio::time::timeout(after, answer).await),
+                    None => drop(answer.await),
+                }
+                if asked.elapsed() > MAX_WAIT + Duration::from_millis(1) {
+                    oracle.lock().violated("somebody waited past the deadline");
+                }
+            }));
+        }
+    }
+
+    /// A bearer, waited for.
+    pub(super) async fn ask(&self) -> Option<Bearer> {
+        let asked = Instant::now();
+        let answer = self.credential().bearer().await;
+        self.in_time(asked);
+        let bearer = answer.ok()?;
+        self.check_stored(&bearer);
+        let mut oracle = self.oracle.lock();
+        if bearer.expires_at <= self.clock.now() {
+            oracle.violated("an expired bearer");
+        }
+        drop(oracle);
+        Some(bearer)
+    }
+
+    fn in_time(&self, asked: Instant) {
+        if asked.elapsed() > MAX_WAIT + Duration::from_millis(1) {
+            self.oracle.lock().violated("somebody waited past the deadline");
+        }
+    }
+
+    /// Several who hold one bearer are refused with it at once: they share one exchange, and whoever comes late with it
+    /// needs none.
+    pub(super) async fn refuse_at_once(&self, count: u8) {
+        let Some(bearer) = self.ask().await else { return };
+        let before = self.oracle.lock().issued;
+        let kind = vbc_proxy::credential::refusals::Kind::Token;
+        let asked = Instant::now();
+        let answers = (0..count).map(|_| {
+            let (credential, bearer) = (self.credential().clone(), bearer.clone());
+            tokio::spawn(async move { credential.replace(&bearer, kind).await })
+        });
+        for answer in answers.collect::<Vec<_>>() {
+            let answer = answer.await.unwrap();
+            self.in_time(asked);
+            let Ok(newer) = answer else { continue };
+            self.check_stored(&newer.bearer);
+            if newer.bearer.revision <= bearer.revision {
+                self.oracle.lock().violated("the replacement is not newer");
+            }
+        }
+        let issued = self.oracle.lock().issued - before;
+        // One exchange that nobody asked for may fall into the same moment.
+        if issued > 1 {
+            self.oracle.lock().violated(format!("{count} refusals of one bearer made {issued} token sets"));
+        }
+        let current = self.credential().snapshot();
+        if current.usable && current.revision > bearer.revision {
+            let before = self.oracle.lock().requests;
+            let late = self.credential().replace(&bearer, kind).await;
+            let after = self.oracle.lock().requests;
+            if after != before && late.is_ok_and(|late| !late.fresh) {
+                self.oracle.lock().violated("a late refusal made a token request");
+            }
+        }
+    }
+
+    /// What the gateway says to a request with this bearer.
+    pub(super) async fn call(&self, bearer: &Bearer) -> Option<u16> {
+        let request = Request::get(USERS).header("authorization", bearer.value.clone()).body(Bytes::new());
+        Some(self.service.answer(request.unwrap()).await?.status().as_u16())
+    }
+
+    /// A person logs in: the code comes from the simulator's own page.
+    pub(super) async fn log_in(&self) -> bool {
+        let target = format!(
+            "/authorize?response_type=code&client_id=sim-client&scope=openid&sim_user={ALICE}&redirect_uri={CALLBACK}"
+        );
+        let answer = self.service.answer(Request::get(target).body(Bytes::new()).unwrap()).await;
+        let Some(location) = answer.and_then(|answer| answer.headers().get("location").cloned()) else {
+            return false;
+        };
+        let Ok(code) = AuthorizationAnswer::from_pasted(location.to_str().unwrap()).outcome else {
+            return false;
+        };
+        let login = CodeLogin { code, redirect_uri: CALLBACK.into(), verifier: None };
+        self.credential().redeem_code(login).await.is_ok()
+    }
+
+    /// Everybody who asked aside has been answered.
+    pub(super) async fn settle(&mut self) {
+        for asking in self.asking.drain(..) {
+            let _ = asking.await;
+        }
+    }
+}
