@@ -2,24 +2,19 @@
 //! would agree on it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use oauth2::basic::{BasicClient, BasicErrorResponseType, BasicRequestTokenError, BasicTokenType};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, RevocationUrl, Scope,
-    StandardRevocableToken, TokenResponse, TokenUrl,
+    HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    ResourceOwnerPassword, ResourceOwnerUsername, RevocationUrl, Scope, StandardRevocableToken,
+    TokenResponse, TokenUrl,
 };
 use serde_json::Value;
-use tokio::net::TcpStream;
 use url::Url;
 use vbc_proxy::Simulator;
 
-use crate::harness::within;
+use crate::harness::{carry, within};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLBACK: &str = "http://localhost:8081/callback";
@@ -137,23 +132,6 @@ impl Tokens {
         let refresh = answer.refresh_token().expect("a refresh token").secret().clone();
         Self { access: answer.access_token().secret().clone(), refresh }
     }
-}
-
-/// One request on one connection, by hyper alone.
-async fn carry(request: HttpRequest) -> Result<HttpResponse, hyper::Error> {
-    let authority = request.uri().authority().unwrap().to_string();
-    let address: SocketAddr = authority.parse().unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let (mut parts, body) = request.into_parts();
-    parts.uri = parts.uri.path_and_query().unwrap().as_str().parse().unwrap();
-    parts.headers.insert("host", authority.parse().unwrap());
-    let request = http::Request::from_parts(parts, Full::new(Bytes::from(body)));
-    let (parts, body) = sender.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes().to_vec();
-    connection.abort();
-    Ok(http::Response::from_parts(parts, body))
 }
 
 #[track_caller]

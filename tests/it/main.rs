@@ -9,6 +9,7 @@ mod answers;
 mod architecture;
 mod bodies;
 mod browser;
+mod chromium;
 mod cli;
 mod connections;
 mod deadlines;
