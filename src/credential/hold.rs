@@ -22,8 +22,7 @@ impl Hold {
         let (detail, until) = match self {
             Self::Configuration(message) => (message.clone(), None),
             Self::LoginNeeded => (
-                "login needed: the refresh token is missing or no longer good; give the credential a new one \
-                 (refresh_token_file) and restart"
+                "login needed: the refresh token is missing or no longer good; a person has to log in (vbc-proxy login)"
                     .to_owned(),
                 None,
             ),
@@ -43,7 +42,7 @@ impl Hold {
             ),
             Self::Brake(Permit::Refused | Permit::Allowed) => (
                 "user name or password was refused; it is not tried again, so as not to lock the account: correct the \
-                 secret and restart"
+                 secret and restart, or, if it is right by now, vbc-proxy unlock"
                     .to_owned(),
                 None,
             ),

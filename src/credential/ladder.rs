@@ -25,17 +25,14 @@ impl<R: Redeem> Refresher<R> {
             let detail = self.trouble.clone().unwrap_or_else(|| "the last exchange failed".to_owned());
             return Err(self.unavailable(&detail, Some(clock::until(now, until))));
         }
+        self.look_at_hold();
+        // A refresh token may have arrived in the store meanwhile; only the login is held.
+        let login_alone = self.refresh_token().is_none();
         match &self.hold {
             Some(Hold::Configuration(message)) => Err(self.unavailable(message, None)),
             // An account that is locked is left alone altogether.
             Some(hold @ Hold::Brake(Permit::LockedUntil(until))) if *until > now => Err(self.held(hold, now)),
-            // A refresh token may have arrived in the store meanwhile; only the login is held.
-            Some(hold @ (Hold::Brake(_) | Hold::LoginNeeded)) if self.refresh_token().is_none() => {
-                match self.login_permit() {
-                    Some(Permit::Allowed) => Ok(()),
-                    _ => Err(self.held(hold, now)),
-                }
-            }
+            Some(hold @ (Hold::Brake(_) | Hold::LoginNeeded)) if login_alone => Err(self.held(hold, now)),
             _ if need == Need::Early && self.refresh_token().is_none() => {
                 Err(self.unavailable("there is no refresh token to refresh early with", None))
             }

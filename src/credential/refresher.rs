@@ -24,11 +24,16 @@ use crate::config::RefreshAt;
 use crate::oauth::Redeem;
 use crate::random;
 
-/// The wall clock is looked at this often at least: timers stand still while a machine is suspended.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The wall clock is looked at again and again: timers stand still while a machine is suspended. Each time after a small
+/// part of what is left until something is due, within these: nobody minds if what was due hours ago comes minutes later,
+/// and ten thousand credentials must not keep a machine awake.
+const SHORTEST_LOOK: Duration = Duration::from_secs(60);
+const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
+const LOOKS: u32 = 64;
 
-/// How soon an unsaved token set is tried again.
+/// How soon an unsaved token set is tried again; each time twice as long after, up to a little over a minute.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
+const SAVE_DOUBLINGS: u32 = 4;
 
 /// How soon an exchange that nobody asked for looks again whether it is its turn.
 const TURN_AGAIN: Duration = Duration::from_secs(1);
@@ -96,6 +101,8 @@ pub(super) struct Refresher<R> {
     not_before: Timestamp,
     warning: Warning,
     watch: ClockWatch,
+    /// How often in a row something was due that could not be done.
+    idle_rounds: u32,
 }
 
 impl<R: Redeem> Refresher<R> {
@@ -116,6 +123,7 @@ impl<R: Redeem> Refresher<R> {
             trouble: None,
             held_login: None,
             warning: Warning::default(),
+            idle_rounds: 0,
         };
         // A set from the future was stored by a process whose clock was ahead: how old it is, nobody knows.
         let from_the_future = refresher.keeper.set_back_to(now);
@@ -131,8 +139,8 @@ impl<R: Redeem> Refresher<R> {
 
     pub(super) async fn run(mut self) {
         while !self.shared.closing.load(Ordering::Relaxed) {
-            self.follow_clock();
             let pause = self.pause();
+            let look = (pause / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
             tokio::select! {
                 ask = poll_fn(|cx| self.shared.mailbox.poll_next(cx)) => match ask {
                     None => break,
@@ -142,9 +150,15 @@ impl<R: Redeem> Refresher<R> {
                         Box::pin(self.answer(ask)).await;
                     }
                 },
-                () = tokio::time::sleep(pause.min(LONGEST_SLEEP)) => {
+                () = tokio::time::sleep(pause.min(look)) => {
                     self.follow_clock();
-                    Box::pin(self.on_time()).await;
+                    self.look_at_hold();
+                    self.warn_of_login();
+                    if pause <= look || self.pause().is_zero() {
+                        let before = self.shared.exchanges.total();
+                        Box::pin(self.on_time()).await;
+                        self.rest_if_idle(before);
+                    }
                 }
             }
         }
@@ -183,7 +197,8 @@ impl<R: Redeem> Refresher<R> {
             false => self.next_attempt(now).map(|at| at.max(self.not_before)),
         };
         if self.keeper.unsaved() {
-            let save = clock::after(now, SAVE_AGAIN);
+            let doublings = self.keeper.failures.saturating_sub(1).min(SAVE_DOUBLINGS);
+            let save = clock::after(now, SAVE_AGAIN * (1 << doublings));
             next = Some(next.map_or(save, |at| at.min(save)));
         }
         next.map_or(Duration::MAX, |at| clock::until(now, at))
@@ -211,8 +226,6 @@ impl<R: Redeem> Refresher<R> {
 
     async fn on_time(&mut self) {
         self.save_if_unsaved().await;
-        self.look_at_hold();
-        self.warn_of_login();
         let now = self.now();
         let due = self.next_attempt(now).is_some_and(|at| at <= now) && now >= self.not_before;
         if !due || self.parts.options.passive {
@@ -228,13 +241,34 @@ impl<R: Redeem> Refresher<R> {
         let _ = self.obtain(need).await;
     }
 
-    /// A brake is the user's, so somebody else's login may have lifted it.
-    fn look_at_hold(&mut self) {
-        let allowed = self.login_permit() == Some(Permit::Allowed);
-        if allowed && matches!(self.hold, Some(Hold::Brake(Permit::Refused))) {
-            self.hold = None;
-            self.report();
+    /// Whatever is due and cannot be done now must not be looked at again and again.
+    fn rest_if_idle(&mut self, exchanges_before: u64) {
+        let idle = self.shared.exchanges.total() == exchanges_before && self.pause().is_zero();
+        self.idle_rounds = if idle { self.idle_rounds + 1 } else { 0 };
+        if idle {
+            self.not_before = clock::after(self.now(), TURN_AGAIN);
         }
+        // Once may be a clock that was set ahead meanwhile; more than that is a plan that contradicts itself.
+        debug_assert!(self.idle_rounds < 5, "due, and not done: {:?}", self.hold);
+    }
+
+    /// Brings what is held back by the brake up to date: the brake is the user's, so somebody else's login, or an
+    /// operator, may have changed it; and locks end.
+    pub(super) fn look_at_hold(&mut self) {
+        let Some(Hold::Brake(held)) = &self.hold else { return };
+        let now = self.now();
+        let over = match held {
+            Permit::LockedUntil(until) | Permit::SpacedUntil(until) => *until <= now,
+            Permit::Refused | Permit::Allowed => true,
+        };
+        if !over {
+            return;
+        }
+        self.hold = match self.login_permit() {
+            None | Some(Permit::Allowed) => None,
+            Some(permit) => Some(Hold::Brake(permit)),
+        };
+        self.report();
     }
 
     async fn answer(&mut self, ask: Ask) {

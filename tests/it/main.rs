@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod admin;
+mod ages;
 mod ambiguity;
 mod answers;
 mod architecture;
@@ -20,10 +21,12 @@ mod errors;
 mod harness;
 mod headers;
 mod histories;
+mod idle;
 mod independent;
 mod login;
 mod login_cli;
 mod login_trouble;
+mod lost;
 mod many;
 mod operate;
 mod person;

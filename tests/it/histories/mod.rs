@@ -4,7 +4,7 @@
 //! `VBC_PROXY_HISTORIES` says how many (2,000 when not set; `scripts/soak` runs 200,000).
 
 mod oracle;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

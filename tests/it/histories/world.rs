@@ -105,10 +105,10 @@ impl TokenStore for Disk {
 
 /// How a credential of a history gets its tokens, and how the server issues them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
-    pub(super) by_password: bool,
-    pub(super) mode: Mode,
-    pub(super) old_access: OldAccess,
+pub(crate) struct Setting {
+    pub(crate) by_password: bool,
+    pub(crate) mode: Mode,
+    pub(crate) old_access: OldAccess,
 }
 
 struct Life {
@@ -116,10 +116,10 @@ struct Life {
     task: JoinHandle<()>,
 }
 
-pub(super) struct World {
+pub(crate) struct World {
     setting: Setting,
-    pub(super) service: Service,
-    pub(super) clock: Clock,
+    pub(crate) service: Service,
+    pub(crate) clock: Clock,
     pub(super) oracle: Arc<Mutex<Oracle>>,
     disk: Arc<Disk>,
     wire: Wire,
@@ -131,7 +131,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new(setting: Setting) -> Self {
+    pub(crate) async fn new(setting: Setting) -> Self {
         let service = Service::new(SimulatorOptions {
             clock: Clock::tokio(),
             mode: setting.mode,
@@ -163,7 +163,7 @@ impl World {
         world
     }
 
-    pub(super) fn credential(&self) -> &Credential {
+    pub(crate) fn credential(&self) -> &Credential {
         &self.life.as_ref().unwrap().credential
     }
 
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Ends the life as SIGTERM does, and begins another.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let Life { credential, task } = self.life.take().unwrap();
         credential.close();
         let ended = tokio::time::timeout(4 * TIMEOUT, task).await;
@@ -237,12 +237,12 @@ impl World {
         self.store_failed |= failing;
     }
 
-    pub(super) fn cut_off(&self, unreachable: bool) {
+    pub(crate) fn cut_off(&self, unreachable: bool) {
         self.wire.unreachable.store(unreachable, Ordering::Relaxed);
     }
 
     /// The machine is suspended: time passes, timers do not run.
-    pub(super) fn suspend(&self, by: Duration) {
+    pub(crate) fn suspend(&self, by: Duration) {
         let shift = SignedDuration::try_from(by).unwrap();
         self.clock.shift(shift);
         self.service.clock().shift(shift);
@@ -279,7 +279,7 @@ impl World {
     }
 
     /// A bearer, waited for.
-    pub(super) async fn ask(&self) -> Option<Bearer> {
+    pub(crate) async fn ask(&self) -> Option<Bearer> {
         let asked = Instant::now();
         let answer = self.credential().bearer().await;
         self.in_time(asked);
@@ -336,13 +336,13 @@ impl World {
     }
 
     /// What the gateway says to a request with this bearer.
-    pub(super) async fn call(&self, bearer: &Bearer) -> Option<u16> {
+    pub(crate) async fn call(&self, bearer: &Bearer) -> Option<u16> {
         let request = Request::get(USERS).header("authorization", bearer.value.clone()).body(Bytes::new());
         Some(self.service.answer(request.unwrap()).await?.status().as_u16())
     }
 
     /// A person logs in: the code comes from the simulator's own page.
-    pub(super) async fn log_in(&self) -> bool {
+    pub(crate) async fn log_in(&self) -> bool {
         let target = format!(
             "/authorize?response_type=code&client_id=sim-client&scope=openid&sim_user={ALICE}&redirect_uri={CALLBACK}"
         );

@@ -1,0 +1,121 @@
+//! A credential that nobody uses for a long time, in paused time: its refresh token never ends.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use vbc_proxy::credential::Snapshot;
+use vbc_proxy::simulator::{Action, Fault, Mode, OldAccess};
+
+use crate::histories::world::{Setting, World};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MODES: [Mode; 3] = [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep];
+
+/// A credential that only a person can log in to, and did, once.
+async fn logged_in(mode: Mode) -> World {
+    let world = World::new(Setting { by_password: false, mode, old_access: OldAccess::Dead }).await;
+    assert!(world.log_in().await);
+    world
+}
+
+fn days_left(world: &World, snapshot: &Snapshot) -> f64 {
+    let by = snapshot.login_needed_by.expect("a person has to log in some day");
+    by.duration_since(world.clock.now()).as_secs_f64() / DAY.as_secs_f64()
+}
+
+/// Asserts that its token is good, at the gateway too, and that no login is near.
+async fn assert_well(world: &World, day: usize) {
+    let snapshot = world.credential().snapshot();
+    assert!(snapshot.usable && !snapshot.login_needed, "day {day}: {snapshot:?}");
+    let bearer = world.credential().bearer().await.unwrap();
+    assert_eq!(world.call(&bearer).await, Some(200), "day {day}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_a_thousand_idle_days_it_never_ends_and_refreshes_by_its_plan() {
+    let world = logged_in(Mode::Reuse).await;
+    for day in 1..=1_000 {
+        tokio::time::sleep(DAY).await;
+        assert_well(&world, day).await;
+        assert!(days_left(&world, &world.credential().snapshot()) > 3.5, "day {day}");
+    }
+    let stats = world.service.stats();
+    assert_eq!((stats.codes.ok, stats.logins.ok, stats.refreshes.failed, stats.refresh_reuse), (1, 0, 0, 0));
+    // Each at half of the lifetime, a tenth of that earlier or later.
+    let planned = 1_819..=2_222;
+    assert!(planned.contains(&stats.refreshes.ok), "{}", stats.refreshes.ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_a_sleeping_machine_nor_a_clock_that_jumps_lets_it_end() {
+    for mode in MODES {
+        let world = logged_in(mode).await;
+        for day in 0..100 {
+            match day % 5 {
+                // From Friday evening to Monday morning.
+                0 => world.suspend(DAY * 5 / 2),
+                1 => world.clock.shift(SignedDuration::from_hours(-24 * 30)),
+                2 => world.clock.shift(SignedDuration::from_hours(24 * 40)),
+                3 => world.suspend(DAY),
+                _ => world.clock.shift(SignedDuration::from_hours(-24 * 7)),
+            }
+            // The clock is looked at every few minutes.
+            tokio::time::sleep(Duration::from_secs(330)).await;
+            assert_well(&world, day).await;
+            tokio::time::sleep(DAY).await;
+            assert_well(&world, day).await;
+        }
+        let stats = world.service.stats();
+        assert_eq!((stats.codes.ok, stats.refreshes.failed, stats.refresh_reuse), (1, 0, 0), "{mode:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_tokens_that_outlive_the_refresh_token_do_not_let_it_end() {
+    let world = logged_in(Mode::Reuse).await;
+    let lifetime = DAY * 365;
+    world.service.inject(Action::ExpireIn { lifetime, existing: false }).unwrap();
+    world.credential().refresh().await.unwrap();
+    for day in 1..=60 {
+        tokio::time::sleep(DAY).await;
+        assert_well(&world, day).await;
+    }
+    let refreshes = world.service.stats().refreshes.ok;
+    assert!((17..=20).contains(&refreshes), "{refreshes} refreshes in 60 days");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_by_a_machine_whose_clock_is_behind_does_not_let_it_end() {
+    let mut world = logged_in(Mode::Reuse).await;
+    world.clock.shift(SignedDuration::from_hours(-24 * 365));
+    world.restart().await;
+    for day in 1..=30 {
+        tokio::time::sleep(DAY).await;
+        assert_well(&world, day).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_cannot_be_renewed_everybody_is_told_days_ahead_when_a_login_will_be_needed() {
+    let world = logged_in(Mode::Reuse).await;
+    tokio::time::sleep(DAY * 2).await;
+    world.service.inject(Fault::status(503).on("/token")).unwrap();
+    tokio::time::sleep(DAY * 4).await;
+    let snapshot = world.credential().snapshot();
+    let left = days_left(&world, &snapshot);
+    assert!((2.0..3.1).contains(&left), "{left} days");
+    assert!(!snapshot.login_needed && snapshot.trouble.is_some(), "{snapshot:?}");
+    // It was still being tried: back in time, nothing was needed.
+    world.service.clear_faults();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_well(&world, 6).await;
+    // Not in time: a login is needed, and said so; it restores everything.
+    world.service.inject(Fault::status(503).on("/token")).unwrap();
+    tokio::time::sleep(DAY * 8).await;
+    world.service.clear_faults();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let snapshot = world.credential().snapshot();
+    assert!(snapshot.login_needed && !snapshot.usable, "{snapshot:?}");
+    assert!(world.log_in().await);
+    assert_well(&world, 15).await;
+}

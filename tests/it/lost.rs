@@ -1,0 +1,54 @@
+//! The answer to a refresh is lost after the server has rotated, and there is no password to fall back on.
+
+use vbc_proxy::simulator::{Fault, Mode, SimulatorOptions};
+
+use crate::harness::World;
+use crate::person::{ALICE, Browser, assert_page, by_person, status};
+
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
+
+async fn assert_login_needed(world: &World) {
+    let answer = world.get(USERS).await;
+    answer.assert_problem(503, "proxy_internal_error");
+    assert!(answer.text().contains("login needed"), "{answer:?}");
+    let ready = world.admin("/ready").await;
+    assert_eq!(ready.status, 503);
+    let reasons = ready.json()["reasons"].to_string();
+    assert!(reasons.contains("login needed") && reasons.contains("vbc-proxy login default"), "{reasons}");
+    let credential = status(world).await;
+    assert_eq!(credential["login_needed"], true, "{credential}");
+    assert!(credential["trouble"].as_str().unwrap().contains("login needed"), "{credential}");
+    let metrics = world.admin("/metrics").await;
+    assert_eq!(metrics.metric("vbc_proxy_login_needed{credential=\"default\"}"), Some(1.0));
+    assert_eq!(metrics.metric("vbc_proxy_token_usable{credential=\"default\"}"), Some(0.0));
+}
+
+#[tokio::test]
+async fn with_a_code_alone_a_person_is_asked_for_on_every_surface_and_a_login_restores_it_without_a_restart()
+{
+    for mode in [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep] {
+        let options = SimulatorOptions { mode, ..SimulatorOptions::default() };
+        let world = by_person().simulator(options).start().await;
+        assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
+        assert_eq!(world.get(USERS).await.status, 200);
+
+        let lost = Fault::lose_response_after_commit().on("/token").grant("refresh_token");
+        world.sim.inject(lost).unwrap();
+        world.sim.revoke_all_access();
+        for _ in 0..5 {
+            assert_login_needed(&world).await;
+        }
+        let stats = world.sim.stats();
+        // Presented once more after its answer was lost, and never again.
+        assert_eq!((stats.refreshes.ok, stats.refreshes.failed, stats.refresh_reuse), (1, 1, 1), "{mode:?}");
+
+        assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
+        assert_eq!(world.get(USERS).await.status, 200, "{mode:?}");
+        assert_eq!(world.admin("/ready").await.status, 200, "{mode:?}");
+        let credential = status(&world).await;
+        assert_eq!(credential["login_needed"], false, "{credential}");
+        // And it lives on by itself.
+        world.sim.revoke_all_access();
+        assert_eq!(world.get(USERS).await.status, 200, "{mode:?}");
+    }
+}
