@@ -6,6 +6,7 @@ use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, say, simulate};
 use crate::app::{App, Ended, StartError};
 use crate::config::Config;
+use crate::simulator::Identity;
 use crate::store::StoreError;
 
 /// Run the proxy
@@ -51,7 +52,7 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     };
     // Held until the end: dropping it stops it.
     let simulator = match simulate {
-        true => match simulate::start(&config.simulator).await {
+        true => match simulate::start(&config.simulator, identities(&config)).await {
             Ok(simulator) => Some(simulator),
             Err(exit) => return exit,
         },
@@ -79,6 +80,14 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// What the simulator has to be told of: the users of all credentials. It knows the demo identity.
+fn identities(config: &Config) -> Vec<Identity> {
+    let demo = Identity::demo();
+    let users = config.credentials.iter().filter_map(|credential| credential.username.as_ref());
+    let others = users.filter(|user| **user != demo.user);
+    others.map(|user| Identity { user: user.clone(), ..demo.clone() }).collect()
 }
 
 /// How to end when the proxy cannot start.

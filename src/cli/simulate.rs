@@ -8,7 +8,7 @@ use clap::Args;
 use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, say};
 use crate::config;
-use crate::simulator::{Simulator, SimulatorOptions};
+use crate::simulator::{Identity, Simulator, SimulatorOptions};
 
 /// Run the VBC simulator alone
 ///
@@ -50,7 +50,7 @@ impl Simulate {
 
 async fn simulate(config: &config::Simulator) -> Exit {
     let Ok(mut signals) = Signals::new() else { return Exit::Failed };
-    let simulator = match start(config).await {
+    let simulator = match start(config, Vec::new()).await {
         Ok(simulator) => simulator,
         Err(exit) => return exit,
     };
@@ -59,10 +59,10 @@ async fn simulate(config: &config::Simulator) -> Exit {
     Exit::Done
 }
 
-/// Starts the simulator at the configured addresses.
-pub(super) async fn start(config: &config::Simulator) -> Result<Simulator, Exit> {
+/// Starts the simulator at the configured addresses; it knows these identities beside its own.
+pub(super) async fn start(config: &config::Simulator, identities: Vec<Identity>) -> Result<Simulator, Exit> {
     let (address, control) = (config.address, config.control);
-    let options = SimulatorOptions { address, control, ..SimulatorOptions::default() };
+    let options = SimulatorOptions { address, control, identities, ..SimulatorOptions::default() };
     Simulator::bind(options).await.map_err(|error| {
         complain(format_args!(
             "vbc-proxy: the simulator cannot listen on {address} and {control} (simulator.address, simulator.control): \

@@ -105,14 +105,22 @@ impl Default for Simulator {
 }
 
 impl Credential {
-    /// An identity the built-in simulator knows.
+    /// An identity for the built-in simulator: the demo user for the credential `default`, and for each other one the
+    /// user of its name, since credentials of one user would replace each other's tokens. The simulator has to be told
+    /// of the others.
     pub fn simulated(name: &str) -> Self {
+        let user = match name {
+            "default" => "alice",
+            // A dot is in no credential's name, so nobody else's user is called that.
+            name if name.eq_ignore_ascii_case("alice") => "alice.2",
+            name => name,
+        };
         Self {
             name: name.to_owned(),
             grant: GrantKind::Password,
             client_id: "sim-client".into(),
             client_secret: Secret::new("sim-secret"),
-            username: Some("alice@vbc.prod".into()),
+            username: Some(format!("{user}@vbc.prod")),
             password: Some(Secret::new("sim-password")),
             scope: "openid".into(),
             client_auth: None,
@@ -185,6 +193,14 @@ fn constant_url(text: &'static str) -> Url {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_simulated_credential_is_a_user_of_its_own() {
+        let user = |name| Credential::simulated(name).username.unwrap();
+        assert_eq!(user("default"), "alice@vbc.prod");
+        assert_eq!(user("crm"), "crm@vbc.prod");
+        assert_eq!(user("Alice"), "alice.2@vbc.prod");
+    }
 
     #[test]
     fn defaults_are_made_and_the_simulated_configuration_stays_at_home() {

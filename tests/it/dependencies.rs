@@ -34,10 +34,11 @@ fn resolved() -> Vec<Value> {
     found
 }
 
-/// The names of what is really compiled. The metadata also lists what a feature mentions without asking for it.
-fn built() -> BTreeSet<String> {
+/// The names of what is really compiled for these kinds of dependencies, with all features. The metadata also lists
+/// what a feature mentions without asking for it.
+fn built(edges: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--edges", "normal,build,dev", "--prefix", "none"])
+        .args(["tree", "--locked", "--edges", edges, "--all-features", "--prefix", "none"])
         .args(["--format", "{p}", "--target", "x86_64-unknown-linux-gnu"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -48,6 +49,20 @@ fn built() -> BTreeSet<String> {
         text.lines().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect();
     assert!(names.contains("aws-lc-rs") && names.len() > 50, "{names:?}");
     names
+}
+
+/// The crates that are banned, each with the reason and with who may use it all the same, in tests.
+fn bans() -> BTreeMap<String, (String, Vec<String>)> {
+    let rules = rules();
+    let bans = rules["bans"]["deny"].as_array().unwrap().iter().map(|ban| {
+        let wrappers = ban.get("wrappers").and_then(toml::Value::as_array).into_iter().flatten();
+        let wrappers = wrappers.map(|name| name.as_str().unwrap().to_owned()).collect();
+        let reason = ban["reason"].as_str().unwrap().to_owned();
+        (ban["crate"].as_str().unwrap().to_owned(), (reason, wrappers))
+    });
+    let bans: BTreeMap<_, _> = bans.collect();
+    assert!(!bans.is_empty());
+    bans
 }
 
 fn name(package: &Value) -> &str {
@@ -133,14 +148,42 @@ fn every_dependency_has_a_licence_we_allow() {
 
 #[test]
 fn no_banned_crate_is_built_in() {
-    let rules = rules();
-    let bans = rules["bans"]["deny"].as_array().unwrap();
-    let bans: BTreeMap<&str, &str> =
-        bans.iter().map(|ban| (ban["crate"].as_str().unwrap(), ban["reason"].as_str().unwrap())).collect();
-    assert!(!bans.is_empty());
-    for name in built() {
-        assert_eq!(bans.get(name.as_str()), None, "{name}");
+    let bans = bans();
+    for name in built("normal,build") {
+        assert_eq!(bans.get(&name), None, "{name}");
     }
+}
+
+#[test]
+fn tests_use_a_banned_crate_only_where_the_rules_say_through_whom() {
+    let bans = bans();
+    let with_tests = built("normal,build,dev");
+    // The look at the program alone would be worth nothing if it saw what the tests use: oauth2 tells the two apart.
+    assert!(with_tests.contains("oauth2") && !built("normal,build").contains("oauth2"));
+    for name in with_tests {
+        if let Some((reason, wrappers)) = bans.get(&name) {
+            assert!(!wrappers.is_empty(), "{name}: {reason}");
+            for user in users(&name) {
+                assert!(wrappers.contains(&user), "{name} is used by {user}: {reason}");
+            }
+        }
+    }
+}
+
+/// The packages that depend on one of this name themselves.
+fn users(name: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--edges", "normal,build,dev", "--all-features", "--prefix", "depth"])
+        .args(["--format", " {p}", "--target", "x86_64-unknown-linux-gnu", "--invert", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let direct = text.lines().filter_map(|line| line.strip_prefix("1 ")?.split(' ').next());
+    let users: BTreeSet<String> = direct.map(ToOwned::to_owned).collect();
+    assert!(!users.is_empty(), "{text}");
+    users
 }
 
 #[test]

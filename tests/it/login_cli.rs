@@ -7,7 +7,7 @@ use std::path::Path;
 use vbc_proxy::Simulator;
 use vbc_proxy::simulator::{Identity, SimulatorOptions};
 
-use crate::harness::within;
+use crate::harness::{reserve, within};
 use crate::person::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};
 use crate::process::{Output, Process, get, lay_out};
 
@@ -248,10 +248,7 @@ fn browser_program(directory: &Path) -> String {
 /// A simulator and a directory whose credential has the usual redirect URI: this listener's own. The port stays reserved while
 /// the socket lives.
 async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2::Socket) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let admin = socket.local_addr().unwrap().as_socket().unwrap();
+    let (admin, socket) = reserve();
     let callback = format!("http://localhost:{}/callback", admin.port());
     let identities = vec![Identity { callback, ..Identity::demo() }];
     let sim = Simulator::bind(SimulatorOptions { identities, ..SimulatorOptions::default() }).await.unwrap();

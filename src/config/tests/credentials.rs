@@ -271,10 +271,10 @@ fn under_simulate_no_secret_is_read() {
     );
     let config = simulate(&text, &FOUR).unwrap().config;
     assert_eq!(config.credentials.len(), 2);
-    for credential in &config.credentials {
+    for (credential, user) in config.credentials.iter().zip(["alice@vbc.prod", "sales@vbc.prod"]) {
         assert_eq!(credential.client_id, "sim-client");
         assert_eq!(credential.client_secret.expose(), "sim-secret");
-        assert_eq!(credential.username.as_deref(), Some("alice@vbc.prod"));
+        assert_eq!(credential.username.as_deref(), Some(user));
         assert_eq!(credential.password.as_ref().unwrap().expose(), "sim-password");
         assert_eq!(credential.grant, GrantKind::Password);
     }

@@ -1,11 +1,14 @@
 //! The world every test lives in: a proxy on a free port, in front of the simulator or of a raw upstream, and a
 //! client that writes bytes and checks every answer.
+mod carry;
 mod client;
 mod upstream;
+mod webdriver;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vbc_proxy::app::Ended;
@@ -13,8 +16,10 @@ use vbc_proxy::clock::Clock;
 use vbc_proxy::simulator::SimulatorOptions;
 use vbc_proxy::{App, Config, Simulator};
 
+pub(crate) use carry::carry;
 pub(crate) use client::{Client, Response};
 pub(crate) use upstream::{RawUpstream, Received, UpstreamConnection};
+pub(crate) use webdriver::Chromium;
 
 /// Longer than anything in a healthy test takes. It only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -209,6 +214,15 @@ impl World {
         });
         Self { address, admin, sim, stop: Some(stop), run: Some(run) }
     }
+}
+
+/// A free port on loopback that stays ours while the socket lives: for a listener whose address must be known before it
+/// is there. It may bind the port all the same, since this socket does not listen.
+pub(crate) fn reserve() -> (SocketAddr, Socket) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
 /// Fails the test when `future` takes longer than [`PATIENCE`].

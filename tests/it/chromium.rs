@@ -1,0 +1,180 @@
+//! People log in with a real browser: what it makes of our pages, redirects, cookies and policies, no client of our own
+//! can tell. `target/screenshots` has what was seen.
+
+use socket2::Socket;
+use vbc_proxy::simulator::{Identity, SimulatorOptions};
+
+use crate::harness::{Chromium, World, reserve};
+
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
+const ALICE: (&str, &str) = ("alice@vbc.prod", "sim-password");
+const BOB: (&str, &str) = ("bob@vbc.prod", "bob-password");
+
+/// A proxy whose credential a person logs in to, and a browser.
+struct Desk {
+    world: World,
+    browser: Chromium,
+    _reserved: Socket,
+}
+
+impl Desk {
+    async fn start() -> Self {
+        let (admin, _reserved) = reserve();
+        let callback = format!("http://localhost:{}/callback", admin.port());
+        let identities = vec![Identity { callback: callback.clone(), ..Identity::demo() }];
+        let world = World::builder()
+            .simulator(SimulatorOptions { identities, ..SimulatorOptions::default() })
+            .config(r#"credentials.default.grant = "authorization_code""#)
+            .config(&format!("credentials.default.redirect_uri = \"{callback}\""))
+            .config(&format!("admin.address = \"{admin}\""))
+            .start()
+            .await;
+        Self { world, browser: Chromium::start().await, _reserved }
+    }
+
+    /// Begins a login at our own page: at the address people are told, which is not the one of the redirect URI.
+    async fn begin(&self) {
+        self.browser.open(&format!("http://{}/login/default", self.world.admin)).await;
+        assert!(self.browser.url().await.starts_with(&self.world.sim.url()), "not at the login page");
+    }
+
+    /// Fills in the login page and sends it.
+    async fn fill_in(&self, (user, password): (&str, &str)) {
+        self.browser.find("#username").await.type_in(user).await;
+        self.browser.find("#password").await.type_in(password).await;
+        self.browser.find("#login").await.click().await;
+    }
+
+    async fn log_in(&self, login: (&str, &str)) {
+        self.begin().await;
+        self.fill_in(login).await;
+    }
+
+    /// The words of our page with this outcome.
+    async fn outcome(&self, outcome: &str) -> String {
+        self.browser.find(&format!("#outcome[data-outcome={outcome}]")).await.text().await
+    }
+
+    async fn user(&self) -> String {
+        self.browser.find("#user").await.text().await
+    }
+
+    /// Whose tokens the proxy has.
+    async fn subject(&self) -> String {
+        let status = self.world.admin("/status.json").await.json();
+        status["credentials"][0]["subject"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_login_in_a_browser_makes_the_proxy_ready() {
+    let desk = Desk::start().await;
+    assert_eq!(desk.world.admin("/ready").await.status, 503);
+    desk.begin().await;
+    desk.browser.screenshot("login-page").await;
+    desk.fill_in(ALICE).await;
+    let words = desk.outcome("logged_in").await;
+    desk.browser.screenshot("logged-in").await;
+    assert!(words.contains("You are logged in"), "{words}");
+    assert_eq!(desk.user().await, ALICE.0);
+    assert!(desk.browser.url().await.starts_with("http://localhost:"));
+    assert_eq!(desk.browser.cookies().await, [] as [serde_json::Value; 0]);
+    assert_eq!(desk.world.admin("/ready").await.status, 200);
+    assert_eq!(desk.world.get(USERS).await.status, 200);
+    assert_eq!(desk.subject().await, ALICE.0);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_on_the_login_page_and_may_be_corrected() {
+    let desk = Desk::start().await;
+    desk.log_in((ALICE.0, "wrong")).await;
+    let alert = desk.browser.find("[role=alert]").await.text().await;
+    desk.browser.screenshot("login-page-wrong-password").await;
+    assert!(alert.contains("Login failed"), "{alert}");
+    // The user name is still there.
+    desk.browser.find("#password").await.type_in(ALICE.1).await;
+    desk.browser.find("#login").await.click().await;
+    desk.outcome("logged_in").await;
+    assert_eq!(desk.user().await, ALICE.0);
+}
+
+#[tokio::test]
+async fn who_denies_sees_that_nothing_has_changed() {
+    let desk = Desk::start().await;
+    desk.begin().await;
+    desk.browser.find("button[name=deny]").await.click().await;
+    let words = desk.outcome("refused").await;
+    desk.browser.screenshot("denied").await;
+    assert!(words.contains("The service refused the login") && words.contains("access_denied"), "{words}");
+    assert_eq!(desk.world.admin("/ready").await.status, 503);
+    // The page leads to another try.
+    desk.browser.find("#outcome a").await.click().await;
+    desk.fill_in(ALICE).await;
+    desk.outcome("logged_in").await;
+    assert_eq!(desk.world.admin("/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn another_user_takes_over_only_by_the_button_that_says_so() {
+    let desk = Desk::start().await;
+    desk.log_in(ALICE).await;
+    desk.outcome("logged_in").await;
+
+    desk.log_in(BOB).await;
+    let words = desk.outcome("other_user").await;
+    desk.browser.screenshot("other-user").await;
+    assert!(words.contains("Nothing has been replaced yet"), "{words}");
+    assert_eq!(desk.user().await, BOB.0);
+    desk.browser.find("#keep").await.click().await;
+    desk.outcome("kept").await;
+    desk.browser.screenshot("kept").await;
+    assert_eq!(desk.subject().await, ALICE.0);
+    assert_eq!(desk.world.get(USERS).await.status, 200);
+
+    desk.log_in(BOB).await;
+    desk.outcome("other_user").await;
+    desk.browser.find("#confirm").await.click().await;
+    desk.outcome("logged_in").await;
+    desk.browser.screenshot("replaced").await;
+    assert_eq!(desk.user().await, BOB.0);
+    assert_eq!(desk.subject().await, BOB.0);
+    assert_eq!(desk.world.get(USERS).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_opened_again_does_nothing_again() {
+    let desk = Desk::start().await;
+    desk.log_in(ALICE).await;
+    desk.outcome("logged_in").await;
+    let callback = desk.browser.url().await;
+    assert!(callback.contains("/callback?code="), "{callback}");
+    for _ in 0..2 {
+        desk.browser.open(&callback).await;
+        let words = desk.outcome("refused").await;
+        assert!(words.contains("This login is done already"), "{words}");
+    }
+    desk.browser.screenshot("opened-again").await;
+    assert_eq!(desk.world.get(USERS).await.status, 200);
+    assert_eq!(desk.world.sim.stats().codes.ok, 1);
+}
+
+#[tokio::test]
+async fn of_two_tabs_the_one_begun_later_counts() {
+    let desk = Desk::start().await;
+    let first = desk.browser.tab().await;
+    desk.begin().await;
+    let second = desk.browser.new_tab().await;
+    desk.begin().await;
+
+    desk.browser.go_to_tab(&first).await;
+    desk.fill_in(ALICE).await;
+    let words = desk.outcome("refused").await;
+    desk.browser.screenshot("first-tab").await;
+    assert!(words.contains("A second login was begun after this one"), "{words}");
+    assert_eq!(desk.world.admin("/ready").await.status, 503);
+
+    desk.browser.go_to_tab(&second).await;
+    desk.fill_in(ALICE).await;
+    desk.outcome("logged_in").await;
+    assert_eq!(desk.world.admin("/ready").await.status, 200);
+}

@@ -1,0 +1,223 @@
+//! A real browser: headless Chromium, driven over WebDriver (W3C). It reaches nothing but loopback.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::{carry, within};
+
+/// How WebDriver marks an element in JSON.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// How long the driver itself waits for pages and elements: less than the test does, so that it can say what is missing.
+const WAIT: u64 = 15_000;
+
+/// A browser with an empty profile, and the driver it obeys. Dropped, both are ended.
+pub(crate) struct Chromium {
+    driver: Child,
+    address: SocketAddr,
+    session: String,
+    /// The browser's own process.
+    browser: u64,
+    /// Profile and everything else it writes; the last to go.
+    home: tempfile::TempDir,
+}
+
+/// An element of the page.
+pub(crate) struct Element<'a> {
+    browser: &'a Chromium,
+    id: String,
+}
+
+impl Chromium {
+    /// Starts one. `chromium` and `chromedriver` must be installed, which `scripts/test` sees to.
+    pub(crate) async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("HOME", home.path())
+            .env("TMPDIR", home.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("DISPLAY")
+            .env_remove("DBUS_SESSION_BUS_ADDRESS")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver (scripts/test installs it)");
+        let stdout = BufReader::new(driver.stdout.take().unwrap());
+        let port = tokio::task::spawn_blocking(move || port(stdout));
+        let address = SocketAddr::from(([127, 0, 0, 1], within(port).await.unwrap()));
+        let mut chromium = Self { driver, address, session: String::new(), browser: 0, home };
+        let created = chromium.send("POST", "/session", Some(&capabilities(chromium.home.path()))).await;
+        chromium.session = created["sessionId"].as_str().unwrap().to_owned();
+        chromium.browser = created["capabilities"]["goog:processID"].as_u64().expect("a process");
+        let waits = json!({ "implicit": WAIT, "pageLoad": WAIT, "script": WAIT });
+        chromium.command("POST", "/timeouts", Some(&waits)).await;
+        chromium
+    }
+
+    /// Opens an address, and waits until the page there is complete.
+    pub(crate) async fn open(&self, url: &str) {
+        self.command("POST", "/url", Some(&json!({ "url": url }))).await;
+    }
+
+    /// Where it is now.
+    pub(crate) async fn url(&self) -> String {
+        self.command("GET", "/url", None).await.as_str().unwrap().to_owned()
+    }
+
+    /// The first element of a CSS selector; waits for it to be there.
+    pub(crate) async fn find(&self, selector: &str) -> Element<'_> {
+        let by = json!({ "using": "css selector", "value": selector });
+        let found = self.command("POST", "/element", Some(&by)).await;
+        Element { browser: self, id: found[ELEMENT].as_str().unwrap().to_owned() }
+    }
+
+    /// The cookies of the page it is at.
+    pub(crate) async fn cookies(&self) -> Vec<Value> {
+        self.command("GET", "/cookie", None).await.as_array().unwrap().clone()
+    }
+
+    /// Opens a tab and goes to it; gives what to come back to it with.
+    pub(crate) async fn new_tab(&self) -> String {
+        let opened = self.command("POST", "/window/new", Some(&json!({ "type": "tab" }))).await;
+        let handle = opened["handle"].as_str().unwrap().to_owned();
+        self.go_to_tab(&handle).await;
+        handle
+    }
+
+    /// The tab it is in.
+    pub(crate) async fn tab(&self) -> String {
+        self.command("GET", "/window", None).await.as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn go_to_tab(&self, handle: &str) {
+        self.command("POST", "/window", Some(&json!({ "handle": handle }))).await;
+    }
+
+    /// Writes what is seen to `target/screenshots/{name}.png`, for people to look at.
+    pub(crate) async fn screenshot(&self, name: &str) {
+        let picture = self.command("GET", "/screenshot", None).await;
+        let picture = STANDARD.decode(picture.as_str().unwrap()).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"));
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join(format!("{name}.png")), picture).unwrap();
+    }
+
+    async fn command(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        self.send(method, &format!("/session/{}{path}", self.session), body).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header("content-type", "application/json");
+        let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
+        let request = request.header("content-length", body.len()).body(body).unwrap();
+        let answer = within(carry(request)).await.unwrap();
+        let mut json: Value = serde_json::from_slice(answer.body()).unwrap();
+        let value = json["value"].take();
+        assert!(answer.status().is_success(), "{method} {path}: {}: {}", value["error"], value["message"]);
+        value
+    }
+}
+
+impl Element<'_> {
+    /// Clicks it, and waits for the page this leads to, if it does.
+    pub(crate) async fn click(&self) {
+        self.command("POST", "/click", Some(&json!({}))).await;
+    }
+
+    /// Types this.
+    pub(crate) async fn type_in(&self, text: &str) {
+        self.command("POST", "/value", Some(&json!({ "text": text }))).await;
+    }
+
+    /// What a person reads there.
+    pub(crate) async fn text(&self) -> String {
+        self.command("GET", "/text", None).await.as_str().unwrap().to_owned()
+    }
+
+    async fn command(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        self.browser.command(method, &format!("/element/{}{path}", self.id), body).await
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        // The browser ends with its session; the driver is not its parent's keeper when it is killed.
+        let _ = self.end_session();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        self.kill_browser();
+    }
+}
+
+impl Chromium {
+    fn end_session(&self) -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let (session, address) = (&self.session, self.address);
+        write!(stream, "DELETE /session/{session} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        stream.read_exact(&mut [0; 12])
+    }
+
+    /// Ends it if it is still there: what has its number must also have its profile.
+    fn kill_browser(&self) {
+        let arguments = std::fs::read(format!("/proc/{}/cmdline", self.browser)).unwrap_or_default();
+        let profile = self.home.path().to_string_lossy().into_owned().into_bytes();
+        if arguments.windows(profile.len()).any(|part| part == profile) {
+            let kill = format!("kill -KILL {}", self.browser);
+            let _ = Command::new("/bin/sh").args(["-c", &kill]).status();
+        }
+    }
+}
+
+/// What the browser is started with.
+fn capabilities(home: &Path) -> Value {
+    let profile = format!("--user-data-dir={}", home.join("profile").display());
+    let arguments = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        // Nothing but loopback, whatever it may want: no other name is found, and no proxy is asked.
+        "--no-proxy-server",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+        "--window-size=900,700",
+        &profile,
+    ];
+    json!({ "capabilities": { "alwaysMatch": {
+        "browserName": "chrome",
+        "goog:chromeOptions": { "args": arguments },
+    } } })
+}
+
+/// The port of the driver, which it tells on standard output. The rest is read, too, so that it never waits for us.
+fn port(mut stdout: impl BufRead + Send + 'static) -> u16 {
+    let mut line = String::new();
+    while stdout.read_line(&mut line).is_ok_and(|length| length > 0) {
+        if let Some((_, port)) = line.trim_end().trim_end_matches('.').rsplit_once("successfully on port ") {
+            let port = port.parse().expect("a port");
+            std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+            return port;
+        }
+        line.clear();
+    }
+    panic!("chromedriver ended before it told its port");
+}
