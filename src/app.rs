@@ -282,10 +282,13 @@ async fn start_credentials(
         }
     };
     let logins = Logins::new(Arc::clone(&store), clock.clone());
+    let options: Vec<Options> = config.credentials.iter().map(|known| options(known, config)).collect();
+    // Before the first of them may log in: what is learnt of a password counts for all that have it.
+    options.iter().filter_map(|options| options.login.as_ref()).for_each(|login| logins.announce(login));
     let unasked = Arc::new(Semaphore::new(UNASKED));
     let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
     let mut credentials = Vec::with_capacity(config.credentials.len());
-    for credential in &config.credentials {
+    for (credential, options) in config.credentials.iter().zip(options) {
         let endpoint = Endpoint::new(EndpointOptions {
             token_url: config.oauth.token_url.clone(),
             userinfo_url: config.oauth.userinfo_url.clone(),
@@ -295,7 +298,7 @@ async fn start_credentials(
             clock: clock.clone(),
         })?;
         let unasked = Arc::clone(&unasked);
-        let options = Options { spread, unasked, passive, ..options(credential, config) };
+        let options = Options { spread, unasked, passive, ..options };
         let store = Arc::clone(&store);
         credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }

@@ -34,7 +34,7 @@ use crate::clock::{Clock, Timestamp, until};
 use crate::config::RefreshAt;
 use crate::oauth::{Redeem, TokenSet};
 use crate::secret::{Secret, fingerprint};
-use crate::store::{Issuance, Key, StoreError, TokenStore};
+use crate::store::{BrakeRecord, Issuance, Key, StoreError, TokenStore};
 use cell::{Copy, Mailbox, NotTaken, Published};
 use exchanges::Exchanges;
 use keeper::Keeper;
@@ -138,6 +138,13 @@ pub struct Bearer {
     pub minted_at: Timestamp,
     /// From here on, reading it asks for the next one.
     refresh_at: Timestamp,
+}
+
+impl Bearer {
+    /// Whether it was minted no longer than `max_age` before `now`, as far as is known.
+    pub fn is_younger(&self, max_age: Duration, now: Timestamp) -> bool {
+        until(self.minted_at, now) <= max_age
+    }
 }
 
 impl std::fmt::Debug for Bearer {
@@ -255,7 +262,7 @@ impl Credential {
         clock: Clock,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let key = Key { credential: options.name.clone(), identity: options.identity.clone() };
-        let keeper = Keeper::load(store, key).await?;
+        let mut keeper = Keeper::load(store, key).await?;
         let shared = Arc::new(Shared {
             name: options.name.as_str().into(),
             clock: clock.clone(),
@@ -271,8 +278,17 @@ impl Credential {
             refusals: Mutex::default(),
         });
         let seat = options.login.as_ref().map(|login| logins.seat(login));
+        if let Some(seat) = &seat {
+            seat.read().await?;
+            // Format 1 of the store kept the brake with the credential.
+            let kept = std::mem::take(&mut keeper.record.brake);
+            if kept != BrakeRecord::default() {
+                seat.turn().await.note(|record, _, _| brake::absorb(record, &kept)).await?;
+                keeper.save().await;
+            }
+        }
         let parts = refresher::Parts { options, endpoint, clock, seat };
-        let refresher = Refresher::new(parts, keeper, Arc::clone(&shared));
+        let refresher = Box::new(Refresher::new(parts, keeper, Arc::clone(&shared)));
         let task = tokio::spawn(refresher.run());
         Ok((Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }, task))
     }
@@ -471,7 +487,7 @@ impl Reader {
         if now >= bearer.refresh_at && !shared.nudged.swap(true, Ordering::Relaxed) {
             let _ = shared.mailbox.push(Ask::Early, MAILBOX);
         }
-        let young = max_age.is_none_or(|max_age| until(bearer.minted_at, now) <= max_age);
+        let young = max_age.is_none_or(|max_age| bearer.is_younger(max_age, now));
         (now < bearer.expires_at).then_some((bearer, young))
     }
 }
@@ -485,7 +501,6 @@ impl Shared {
         };
         let (expires_at, minted_at) = (tokens.expires_at, tokens.minted_at);
         self.nudged.store(false, Ordering::Relaxed);
-        self.in_trouble.store(false, Ordering::Relaxed);
         self.published.publish(Bearer { value, revision, expires_at, minted_at, refresh_at });
     }
 
