@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use vbc_proxy::simulator::{Action, Edit, Effect, Fault, Mode, OldAccess, RetryAfter, StatusFault};
 
+use tokio::time::Instant;
 use world::{ALICE, Setting, World};
 
 /// One thing that happens.
@@ -175,12 +176,17 @@ fn setting() -> impl Strategy<Value = Setting> {
 
 async fn happen(world: &mut World, event: Event) {
     let service = world.service.clone();
+    if matches!(event, Event::RevokeAccess | Event::ChangePassword | Event::Lock(true)) {
+        world.oracle.lock().revoked();
+    }
     let act = |action: Action| drop(service.inject(action));
     match event {
         Event::Wait(by) => tokio::time::sleep(by).await,
         Event::Suspend(by) => world.suspend(by),
         Event::Clock(by) => {
-            world.oracle.lock().clock_is_ahead |= by.is_positive();
+            if by.is_positive() {
+                world.oracle.lock().hurried();
+            }
             world.clock.shift(by);
         }
         Event::Ask { count, hang_up } => world.ask_aside(count, hang_up),
@@ -211,7 +217,11 @@ async fn happen(world: &mut World, event: Event) {
         }
         Event::Refresh => drop(world.credential().refresh().await),
         Event::LogIn => drop(world.log_in().await),
-        Event::Younger(age) => drop(world.credential().younger(age).await),
+        Event::Younger(age) => {
+            let asked = Instant::now();
+            let _ = world.credential().younger(age).await;
+            world.in_time(asked);
+        }
     }
 }
 
@@ -223,8 +233,12 @@ async fn call(world: &World) {
         return;
     }
     let kind = vbc_proxy::credential::refusals::Kind::Token;
-    let Ok(newer) = world.credential().replace(&bearer, kind).await else { return };
-    if newer.fresh && world.call(&newer.bearer).await == Some(401) {
+    let asked = Instant::now();
+    let answer = world.credential().replace(&bearer, kind).await;
+    world.in_time(asked);
+    let Ok(newer) = answer else { return };
+    let refused = newer.fresh && world.call(&newer.bearer).await == Some(401);
+    if refused && !world.oracle.lock().doomed {
         world.oracle.lock().violated("a caller saw a 401 with a token that was minted for it");
     }
 }

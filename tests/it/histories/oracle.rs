@@ -11,13 +11,16 @@ use tokio::time::Instant;
 /// The brake's promise: no login for so long after the server said that the account is locked.
 const LOCK: Duration = Duration::from_secs(35 * 60);
 
+/// How long it takes at most to store what an answer said: a few writes, one after the other.
+const UNSTORED: Duration = Duration::from_millis(60);
+
 /// What became of a refresh token, as far as the credential was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Fate {
     /// Its answer was lost, or said nothing about it: it may be presented again.
     Open,
-    /// The credential was told that it is used up or no longer good. Presenting it again is a fault.
-    Over,
+    /// The credential was told then that it is used up or no longer good. Presenting it again is a fault.
+    Over(Instant),
 }
 
 /// What a token request asks for.
@@ -48,11 +51,12 @@ pub(super) struct Oracle {
     /// The credential is being killed: what breaks off now was not cancelled by it.
     pub(super) dying: bool,
     fates: HashMap<String, Fate>,
-    refused: Vec<String>,
-    /// The secret that was tried when the account was reported locked, and when.
-    locked: Option<(String, Instant)>,
-    /// Clocks that were set ahead make the credential believe that time has passed.
-    pub(super) clock_is_ahead: bool,
+    /// Passwords that were refused, and when the credential was told.
+    refused: Vec<(String, Instant)>,
+    /// When the credential was told that the account is locked.
+    locked: Option<Instant>,
+    /// An access token may have been revoked between its issue and its arrival.
+    pub(super) doomed: bool,
     pub(super) requests: u64,
     pub(super) issued: u64,
     pub(super) violations: Vec<String>,
@@ -66,23 +70,23 @@ impl Oracle {
     /// A request leaves the credential.
     pub(super) fn leaves(&mut self, asked: &Asked, now: Instant) {
         self.requests += 1;
+        self.doomed = false;
         self.in_flight += 1;
         if self.in_flight > 1 {
             self.violated("two token requests at once");
         }
         match asked {
             Asked::Refresh { token } => {
-                if self.fates.get(token) == Some(&Fate::Over) {
+                if matches!(self.fates.get(token), Some(Fate::Over(_))) {
                     self.violated("a refresh token was presented again after its answer had come");
                 }
                 self.fates.insert(token.clone(), Fate::Open);
             }
             Asked::Login { secret } => {
-                if self.refused.contains(secret) {
+                if self.refused.iter().any(|(refused, _)| refused == secret) {
                     self.violated("a refused password was sent again");
                 }
-                let locked = self.locked.as_ref().filter(|(of, _)| of == secret);
-                if !self.clock_is_ahead && locked.is_some_and(|(_, at)| now.duration_since(*at) < LOCK) {
+                if self.locked.is_some_and(|at| now.duration_since(at) < LOCK) {
                     self.violated("a login while the account was known to be locked");
                 }
             }
@@ -101,19 +105,25 @@ impl Oracle {
             && body["access_token"].is_string()
             && body["token_type"].as_str().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
         self.issued += u64::from(usable);
+        if locked {
+            self.locked = Some(now);
+        }
         match asked {
             Asked::Refresh { token } => {
                 let successor = body["refresh_token"].as_str().filter(|next| next != token);
                 if (usable && successor.is_some()) || error == "invalid_grant" && !locked {
-                    self.fates.insert(token.clone(), Fate::Over);
+                    self.fates.insert(token.clone(), Fate::Over(now));
                 }
             }
-            Asked::Login { secret } if locked => self.locked = Some((secret.clone(), now)),
-            Asked::Login { secret } if error == "invalid_grant" => self.refused.push(secret.clone()),
+            Asked::Login { secret } if error == "invalid_grant" && !locked => {
+                self.refused.push((secret.clone(), now));
+            }
             Asked::Login { secret } if usable => {
                 self.locked = None;
-                self.refused.retain(|refused| refused != secret);
+                self.refused.retain(|(refused, _)| refused != secret);
             }
+            // A person has logged in: the account is in order.
+            Asked::Code if usable => self.locked = None,
             Asked::Login { .. } | Asked::Code => {}
         }
     }
@@ -126,16 +136,27 @@ impl Oracle {
         }
     }
 
-    /// Another life begins with what the store holds. What had been told to a life that died before it could store it
-    /// was lost with it.
-    pub(super) fn reborn(&mut self, stored: Option<&str>, brake_survived: bool) {
-        if let Some(fate) = stored.and_then(|token| self.fates.get_mut(token)) {
+    /// Another life begins with what the store holds. What the last one was told is lost with it only where it had no time
+    /// to store it, or the store failed.
+    pub(super) fn reborn(&mut self, stored: Option<&str>, store_failed: bool, now: Instant) {
+        let lost = |at: Instant| store_failed || now.duration_since(at) < UNSTORED;
+        if let Some(fate) = stored.and_then(|token| self.fates.get_mut(token))
+            && matches!(fate, Fate::Over(at) if lost(*at))
+        {
             *fate = Fate::Open;
         }
-        if !brake_survived {
-            self.refused.clear();
-            self.locked = None;
-        }
+        self.refused.retain(|(_, at)| !lost(*at));
+        self.locked = self.locked.filter(|at| !lost(*at));
+    }
+
+    /// Tokens are revoked at the server. What is under way may be among them.
+    pub(super) fn revoked(&mut self) {
+        self.doomed |= self.in_flight > 0;
+    }
+
+    /// Our clock was set ahead: the credential takes it for time that has passed.
+    pub(super) fn hurried(&mut self) {
+        self.locked = None;
     }
 
     /// An operator lifted the brake.
@@ -146,7 +167,7 @@ impl Oracle {
 
     /// Time has passed that the machine's own clock does not count.
     pub(super) fn slept(&mut self, by: Duration) {
-        if let Some((_, at)) = &mut self.locked {
+        if let Some(at) = &mut self.locked {
             *at = at.checked_sub(by).unwrap_or(*at);
         }
     }

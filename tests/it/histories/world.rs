@@ -234,8 +234,7 @@ impl World {
         if ended.is_err() {
             self.oracle.lock().violated("the refresher did not end");
         }
-        let lost = self.store_failed.then(|| self.stored());
-        self.next_life(lost).await;
+        self.next_life().await;
     }
 
     /// Ends the life as `kill -9` does, at this very moment, and begins another.
@@ -246,16 +245,13 @@ impl World {
         let _ = task.await;
         drop(credential);
         self.oracle.lock().dying = false;
-        let lost = Some(self.stored());
-        self.next_life(lost).await;
+        self.next_life().await;
     }
 
-    /// `stored` is what the store holds, where the life before may have known more.
-    async fn next_life(&mut self, stored: Option<Option<Record>>) {
-        if let Some(record) = stored {
-            let refresh = record.and_then(|record| record.tokens?.refresh_token);
-            self.oracle.lock().reborn(refresh.as_ref().map(Secret::expose), false);
-        }
+    async fn next_life(&mut self) {
+        let refresh = self.stored().and_then(|record| record.tokens?.refresh_token);
+        let stored = refresh.as_ref().map(Secret::expose);
+        self.oracle.lock().reborn(stored, self.store_failed, Instant::now());
         self.begin_life().await;
     }
 
@@ -324,7 +320,7 @@ impl World {
         Some(bearer)
     }
 
-    fn in_time(&self, asked: Instant) {
+    pub(super) fn in_time(&self, asked: Instant) {
         if asked.elapsed() > MAX_WAIT + Duration::from_millis(1) {
             self.oracle.lock().violated("somebody waited past the deadline");
         }
@@ -334,7 +330,10 @@ impl World {
     /// needs none.
     pub(super) async fn refuse_at_once(&self, count: u8) {
         let Some(bearer) = self.ask().await else { return };
-        let before = self.oracle.lock().issued;
+        let (before, requests) = {
+            let oracle = self.oracle.lock();
+            (oracle.issued, oracle.requests)
+        };
         let kind = vbc_proxy::credential::refusals::Kind::Token;
         let asked = Instant::now();
         let answers = (0..count).map(|_| {
@@ -355,12 +354,18 @@ impl World {
         if issued > 1 {
             self.oracle.lock().violated(format!("{count} refusals of one bearer made {issued} token sets"));
         }
+        // A refresh, the same once more where its answer was lost, and a login.
+        let requests = self.oracle.lock().requests - requests;
+        if requests > 4 {
+            self.oracle.lock().violated(format!("{count} refusals of one bearer made {requests} requests"));
+        }
         let current = self.credential().snapshot();
         if current.usable && current.revision > bearer.revision {
             let before = self.oracle.lock().requests;
             let late = self.credential().replace(&bearer, kind).await;
             let after = self.oracle.lock().requests;
-            if after != before && late.is_ok_and(|late| !late.fresh) {
+            let ended = late.is_ok_and(|late| late.fresh) && !current.usable;
+            if after != before && !ended {
                 self.oracle.lock().violated("a late refusal made a token request");
             }
         }
