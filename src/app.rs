@@ -133,7 +133,7 @@ impl App {
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
-    pub async fn bind_with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn bind_with_clock(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
         // The listeners first: a second proxy on the same address fails before it touches the first one's store.
@@ -155,6 +155,9 @@ impl App {
         let Some(credential) = chosen.cloned() else {
             return Err(StartError::NoCredential);
         };
+        // The others have been started, and what is configured for them is not asked for again.
+        config.credentials.retain(|configured| configured.name == credential.name());
+        config.credentials.shrink_to_fit();
         let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls };
         Ok(Self { shared, listeners, admin, credentials })
     }
