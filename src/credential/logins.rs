@@ -83,7 +83,7 @@ impl Logins {
     fn brake(&self, user: &str) -> LoginBrake {
         let identity = fingerprint(&["login", user]);
         LoginBrake {
-            key: Key { credential: format!("@login-{identity}"), identity },
+            key: Key { credential: format!("@login-{identity}").into(), identity: identity.into() },
             store: Arc::clone(&self.store),
             clock: self.clock.clone(),
             members: Mutex::default(),
@@ -135,7 +135,7 @@ impl LoginBrake {
         if turn.is_none() {
             let keeper = Keeper::load(Arc::clone(&self.store), self.key.clone()).await?;
             self.known(|record, now| {
-                record.clone_from(&keeper.record.brake);
+                *record = keeper.record.brake.as_deref().cloned().unwrap_or_default();
                 // A clock that was set back between two lives must not stretch a lock; nor may it shorten one.
                 let longest = crate::clock::after(now, brake::LOCK);
                 record.locked_until = record.locked_until.map(|at| at.min(longest));
@@ -220,7 +220,7 @@ impl Turn<'_> {
             record.clone()
         });
         if let Some(keeper) = self.keeper.as_mut() {
-            keeper.record.brake = record;
+            keeper.record.brake = record.into_kept();
             keeper.save().await;
         }
     }

@@ -111,7 +111,11 @@ impl<R: Redeem> Refresher<R> {
 
     /// Whose login is expected: whose tokens there are, else whom the configuration names.
     fn expected_subject(&self) -> Option<String> {
-        self.keeper.record.subject.clone().or_else(|| self.parts.options.username.clone())
+        self.keeper
+            .record
+            .subject
+            .clone()
+            .or_else(|| self.parts.options.username.as_deref().map(str::to_owned))
     }
 
     async fn take_up(&mut self, issued: Issued) -> Result<LoggedIn, LoginError> {

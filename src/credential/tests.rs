@@ -124,7 +124,10 @@ impl World {
     /// What the store knows of logins as alice.
     async fn login_record(&self) -> Record {
         let identity = fingerprint(&["login", "alice"]);
-        self.store.load(&Key { credential: format!("@login-{identity}"), identity }).await.unwrap()
+        self.store
+            .load(&Key { credential: format!("@login-{identity}").into(), identity: identity.into() })
+            .await
+            .unwrap()
     }
 
     async fn stored(&self) -> Record {
@@ -563,7 +566,7 @@ async fn a_refresh_that_tells_of_a_lock_holds_the_login_back_and_is_not_repeated
         credential.replace(&first, Kind::Token).await.unwrap_err();
     }
     assert_eq!(world.script.calls().len(), 2);
-    assert!(world.login_record().await.brake.locked_until.is_some());
+    assert!(world.login_record().await.brake.unwrap().locked_until.is_some());
 }
 
 #[tokio::test(start_paused = true)]
