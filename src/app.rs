@@ -292,14 +292,17 @@ async fn start_credentials(
     let server = Arc::new(AuthorizationServer::new(http, token_url, userinfo_url, clock.clone())?);
     let mut clients = VecDeque::new();
     let logins = Logins::new(Arc::clone(&store), clock.clone());
+    let options: Vec<Options> = config.credentials.iter().map(|known| options(known, config)).collect();
+    // Before the first of them may log in: what is learnt of a password counts for all that have it.
+    options.iter().filter_map(|options| options.login.as_ref()).for_each(|login| logins.announce(login));
     let unasked = Arc::new(Semaphore::new(UNASKED));
     let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
     let mut credentials = Vec::with_capacity(config.credentials.len());
-    for credential in &config.credentials {
-        let unasked = Arc::clone(&unasked);
-        let options = Options { spread, unasked, passive, ..options(credential, config) };
+    for (credential, options) in config.credentials.iter().zip(options) {
         let client = client_identity(credential, &mut clients);
         let endpoint = Endpoint::at(Arc::clone(&server), client, options.username.clone());
+        let unasked = Arc::clone(&unasked);
+        let options = Options { spread, unasked, passive, ..options };
         let store = Arc::clone(&store);
         credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
     }

@@ -15,8 +15,8 @@ pub(super) const LOCK: Duration = Duration::from_secs(35 * 60);
 /// Attempts whose outcome is unknown and that are nevertheless followed by another at once.
 const UNRESOLVED_FREE: u32 = 3;
 
-/// Refused secrets that are remembered: beyond so many changes of a password the oldest are forgotten.
-const REFUSED: usize = 64;
+/// Secrets that are remembered: beyond so many changes of a password the oldest are forgotten.
+const REMEMBERED: usize = 64;
 
 /// How much longer each further one waits.
 const UNRESOLVED_STEP: Duration = Duration::from_secs(5 * 60);
@@ -34,6 +34,27 @@ pub(super) enum Permit {
     SpacedUntil(Timestamp),
 }
 
+/// Adds what is missing; the oldest go where there are too many.
+fn add(fingerprints: &mut Vec<String>, more: &[String]) {
+    for fingerprint in more {
+        if !has(fingerprints, fingerprint) {
+            fingerprints.push(fingerprint.clone());
+        }
+    }
+    let surplus = fingerprints.len().saturating_sub(REMEMBERED.max(more.len()));
+    fingerprints.drain(..surplus);
+}
+
+/// Takes over what another record knows: the brake of a login was once kept with each of its credentials.
+pub(super) fn absorb(record: &mut BrakeRecord, other: &BrakeRecord) {
+    add(&mut record.refused, &other.refused);
+    add(&mut record.attempted, &other.attempted);
+    add(&mut record.proven, &other.proven);
+    record.locked_until = record.locked_until.max(other.locked_until);
+    record.last_attempt = record.last_attempt.max(other.last_attempt);
+    record.unresolved = record.unresolved.max(other.unresolved);
+}
+
 fn has(fingerprints: &[String], wanted: &str) -> bool {
     fingerprints.iter().any(|fingerprint| fingerprint == wanted)
 }
@@ -46,9 +67,9 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
     if !has(&record.attempted, fingerprint) {
         return Permit::Allowed;
     }
-    // A clock that jumped back must not stretch it.
-    let in_force = |until: &Timestamp| *until > now && clock::until(now, *until) <= LOCK;
-    if let Some(until) = record.locked_until.filter(in_force) {
+    // However the clock was set, nothing holds longer than a lock does.
+    let in_force = |until: Timestamp| (until > now).then(|| until.min(clock::after(now, LOCK)));
+    if let Some(until) = record.locked_until.and_then(in_force) {
         return Permit::LockedUntil(until);
     }
     let over = record.unresolved.saturating_sub(UNRESOLVED_FREE - 1);
@@ -57,7 +78,7 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
         && let Some(last) = record.last_attempt
     {
         let until = clock::after(last, (UNRESOLVED_STEP * over).min(LOCK));
-        if in_force(&until) {
+        if let Some(until) = in_force(until) {
             return Permit::SpacedUntil(until);
         }
     }
@@ -67,13 +88,11 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
 /// Notes that a login is about to be sent; stored before it is, so that a crash cannot hide it.
 ///
 /// `secret` holds the fingerprints of every credential that would send the same user name and password: what is learnt
-/// of one counts for all. The first is that of the credential that logs in.
+/// of one counts for all.
 pub(super) fn begin(record: &mut BrakeRecord, secret: &[String], now: Timestamp) {
-    if !secret.iter().any(|fingerprint| has(&record.attempted, fingerprint)) {
-        record.unresolved = 0;
-        record.locked_until = None;
-    }
-    record.attempted = secret.to_vec();
+    // A lock is the account's: another secret has its one try in it, and must not free those that had theirs.
+    add(&mut record.attempted, secret);
+    record.locked_until = record.locked_until.filter(|until| *until > now);
     record.last_attempt = Some(now);
     record.unresolved = record.unresolved.saturating_add(1);
 }
@@ -84,25 +103,20 @@ pub(super) fn succeeded(record: &mut BrakeRecord, secret: &[String]) {
     record.refused.retain(|refused| !has(secret, refused));
     record.locked_until = None;
     record.unresolved = 0;
+    record.attempted = secret.to_vec();
     record.proven = secret.to_vec();
 }
 
 /// The server refused user name or password.
 pub(super) fn refused(record: &mut BrakeRecord, secret: &[String]) {
-    for fingerprint in secret {
-        if !has(&record.refused, fingerprint) {
-            record.refused.push(fingerprint.clone());
-        }
-    }
+    add(&mut record.refused, secret);
     record.proven.retain(|proven| !has(secret, proven));
     record.unresolved = 0;
-    let surplus = record.refused.len().saturating_sub(REFUSED.max(secret.len()));
-    record.refused.drain(..surplus);
 }
 
 /// The server says that the account is locked.
 pub(super) fn locked(record: &mut BrakeRecord, secret: &[String], now: Timestamp) {
-    record.attempted = secret.to_vec();
+    add(&mut record.attempted, secret);
     record.locked_until = Some(clock::after(now, LOCK));
     record.unresolved = 0;
 }
@@ -148,13 +162,22 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_secret_lifts_the_lock() {
+    fn a_changed_secret_has_one_try_in_a_lock_and_frees_no_other() {
         let mut record = BrakeRecord::default();
         begin(&mut record, &secret("old"), NOW);
         locked(&mut record, &secret("old"), NOW);
-        assert_eq!(permit(&record, "new", NOW), Permit::Allowed);
-        begin(&mut record, &secret("new"), NOW);
-        assert_eq!(record.locked_until, None);
+        assert_eq!(permit(&record, "new", later(20)), Permit::Allowed);
+        begin(&mut record, &secret("new"), later(20));
+        assert_eq!(permit(&record, "old", later(20)), Permit::LockedUntil(later(35)));
+        locked(&mut record, &secret("new"), later(20));
+        for fingerprint in ["old", "new"] {
+            assert_eq!(permit(&record, fingerprint, later(54)), Permit::LockedUntil(later(55)));
+        }
+        assert_eq!(permit(&record, "new", later(55)), Permit::Allowed);
+        // And the right one ends it.
+        begin(&mut record, &secret("new"), later(55));
+        succeeded(&mut record, &secret("new"));
+        assert_eq!(permit(&record, "new", later(56)), Permit::Allowed);
     }
 
     #[test]

@@ -69,6 +69,14 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Closes it and throws away what waits, so that whoever asked learns of it.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let abandoned = std::mem::take(&mut self.state.lock().waiting);
+        // Outside the lock: dropping an answer wakes who waits for it.
+        drop(abandoned);
+    }
+
     /// The next question; `None` once it is closed and empty. For one task only: the last to wait is the one woken.
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.state.lock();

@@ -14,15 +14,13 @@ pub(super) struct Keeper {
     pub(super) record: Record,
     /// The revision that the store has; behind the record's while that is unsaved.
     stored: u64,
-    /// How many writes in a row have failed.
-    pub(super) failures: u32,
 }
 
 impl Keeper {
     /// Reads the record of `key`.
     pub(super) async fn load(store: Arc<dyn TokenStore>, key: Key) -> Result<Self, StoreError> {
         let record = store.load(&key).await?;
-        Ok(Self { store, key, stored: record.revision, record, failures: 0 })
+        Ok(Self { store, key, stored: record.revision, record })
     }
 
     /// Writes the record under the next revision. A failure is logged and tried again: a token that cannot be stored
@@ -42,18 +40,12 @@ impl Keeper {
             outcome = self.store.swap(&self.key, found, &self.record).await;
         }
         match outcome {
-            Ok(()) => {
-                self.stored = self.record.revision;
-                self.failures = 0;
-            }
-            Err(error) => {
-                self.failures = self.failures.saturating_add(1);
-                tracing::error!(
-                    credential = %self.key.credential, %error,
-                    source = std::error::Error::source(&error).map(ToString::to_string),
-                    "the token set could not be stored; it is used, and storing is tried again"
-                );
-            }
+            Ok(()) => self.stored = self.record.revision,
+            Err(error) => tracing::error!(
+                credential = %self.key.credential, %error,
+                source = std::error::Error::source(&error).map(ToString::to_string),
+                "the record could not be stored; it is used, and storing is tried again"
+            ),
         }
     }
 

@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::brake::{self, Permit};
 use super::hold::Hold;
-use super::logins::{Refusal, Seat, Turn};
+use super::logins::{Refusal, Seat, Turn, describe};
 use super::refresher::{Need, Refresher};
 use super::{Login, Unavailable, exchanges};
 use crate::clock;
 use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError, TokenSet};
 use crate::random;
 use crate::secret::{Secret, fingerprint};
-use crate::store::{BrakeRecord, Issuance, Record, StoreError};
+use crate::store::{BrakeRecord, Issuance, Record};
 
 impl<R: Redeem> Refresher<R> {
     /// Whether an exchange may be made now at all.
@@ -89,8 +89,8 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Redeems a refresh token. When the answer is lost the token may or may not be used up: look whether somebody
-    /// stored its successor, else present it once more; a server that has seen it says so.
+    /// Redeems a refresh token. When the answer is lost the token may or may not be used up: it is presented once more,
+    /// and a server that has seen it says so; `climb` then looks whether somebody stored its successor.
     async fn refresh(&mut self, refresh_token: &Secret) -> Result<Issued, RedeemError> {
         let grant = Grant::RefreshToken { refresh_token: refresh_token.clone() };
         match self.redeem(&grant).await {
@@ -114,20 +114,20 @@ impl<R: Redeem> Refresher<R> {
             self.hold = Some(Hold::LoginNeeded);
             return Err(self.held(&Hold::LoginNeeded, now));
         };
+        let mut turn = seat.turn().await;
+        // It may have been long.
+        self.may_go_on()?;
         // Noted in the store first: a crash between sending and storing must not make the attempt unseen.
-        let mut turn = match seat.begin().await {
+        match turn.begin().await {
             // Whatever held it back is over.
-            Ok(turn) => {
-                self.hold = None;
-                turn
-            }
+            Ok(()) => self.hold = None,
             Err(Refusal::Permit(permit)) => {
                 let hold = Hold::Brake(permit);
                 self.hold = Some(hold.clone());
                 return Err(self.held(&hold, now));
             }
-            Err(Refusal::Store(error)) => return Err(self.failed(unreadable(&error))),
-        };
+            Err(Refusal::Store(why)) => return Err(self.failed(no_login(&why))),
+        }
         let outcome = self.redeem(&password_grant(&login)).await;
         let class = outcome.as_ref().err().map(|error| error.class);
         judge(&mut turn, class).await;
@@ -159,11 +159,9 @@ impl<R: Redeem> Refresher<R> {
 
     /// A refresh was answered that the account is locked: no login either, until that is over.
     async fn note_lock(&mut self) {
-        if let Some(seat) = self.parts.seat.clone()
-            && let Ok(mut turn) = seat.turn().await
-        {
-            let secret = turn.secret();
-            turn.note(|record, now| brake::locked(record, &secret, now)).await;
+        if let Some(seat) = self.parts.seat.clone() {
+            // What cannot be stored holds all the same.
+            let _ = seat.turn().await.note(brake::locked).await;
         }
         self.hold = Some(Hold::Brake(Permit::LockedUntil(clock::after(self.now(), brake::LOCK))));
     }
@@ -173,10 +171,16 @@ impl<R: Redeem> Refresher<R> {
         let held = self.hold.is_some() || self.backoff.until(self.now()).is_some();
         let mut braked = false;
         if let Some(seat) = self.parts.seat.clone() {
-            let turn = seat.turn().await;
-            let mut turn = turn.map_err(|error| self.unavailable(&unreadable(&error).message, None))?;
+            let mut turn = seat.turn().await;
+            seat.read()
+                .await
+                .map_err(|error| self.unavailable(&no_login(&describe(&error)).message, None))?;
             braked = seat.permit() != Permit::Allowed;
-            turn.note(|record, _| *record = BrakeRecord::default()).await;
+            let lifted = turn.note(|record, _, _| *record = BrakeRecord::default()).await;
+            lifted.map_err(|error| self.unavailable(&no_login(&describe(&error)).message, None))?;
+            if !turn.is_saved() {
+                tracing::warn!(credential = %self.shared.name, "that the brake was lifted could not be stored yet");
+            }
         }
         self.backoff.reset();
         self.hold = None;
@@ -226,6 +230,10 @@ impl<R: Redeem> Refresher<R> {
         let trusted = self.trusted();
         let record = &mut self.keeper.record;
         let (expires_in, subject) = (issued.expires_in, issued.subject.clone());
+        if subject.is_some() && record.subject.is_some() && subject != record.subject {
+            // What was seen of another user's tokens says nothing about these.
+            (record.full_lifetime, record.issuance, record.tokens) = (0, None, None);
+        }
         let mut tokens = TokenSet::from_issued(issued, now, presented, record.tokens.as_ref());
         if presented.is_some() {
             // A refresh always mints.
@@ -243,11 +251,12 @@ impl<R: Redeem> Refresher<R> {
         if subject.is_some() {
             record.subject = subject;
         }
-        self.keeper.save().await;
+        self.save().await;
         self.token_revision = self.keeper.record.revision;
         self.backoff.reset();
         self.hold = None;
         self.trouble = None;
+        self.shared.in_trouble.store(false, Ordering::Relaxed);
         self.publish();
     }
 
@@ -261,6 +270,7 @@ impl<R: Redeem> Refresher<R> {
         if self.alive() {
             self.backoff.reset();
             self.hold = None;
+            self.shared.in_trouble.store(false, Ordering::Relaxed);
             self.publish();
         }
         true
@@ -277,7 +287,7 @@ impl<R: Redeem> Refresher<R> {
         if self.parts.options.seed.as_ref() == Some(refresh_token) {
             self.keeper.record.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
         }
-        self.keeper.save().await;
+        self.save().await;
     }
 
     /// The refresh token to present: the stored one, or a seed that has not been used up.
@@ -319,15 +329,17 @@ fn password_grant(login: &Login) -> Grant {
 
 /// What the outcome of a login means for its brake. One whose answer was lost stays begun and unresolved.
 async fn judge(turn: &mut Turn<'_>, class: Option<Class>) {
-    let secret = turn.secret();
-    match class {
-        None => turn.note(|record, _| brake::succeeded(record, &secret)).await,
-        Some(Class::Grant) => turn.note(|record, _| brake::refused(record, &secret)).await,
-        Some(Class::Locked) => turn.note(|record, now| brake::locked(record, &secret, now)).await,
+    let noted = match class {
+        None => turn.note(|record, secret, _| brake::succeeded(record, secret)).await,
+        Some(Class::Grant) => turn.note(|record, secret, _| brake::refused(record, secret)).await,
+        Some(Class::Locked) => turn.note(brake::locked).await,
         Some(Class::Transient | Class::Configuration) => {
-            turn.note(|record, _| brake::not_judged(record)).await
+            turn.note(|record, _, _| brake::not_judged(record)).await
         }
-        Some(Class::Ambiguous) => {}
+        Some(Class::Ambiguous) => Ok(()),
+    };
+    if let Err(error) = noted {
+        tracing::error!(%error, "the outcome of a login could not be stored; it is known, and storing is tried again");
     }
 }
 
@@ -349,11 +361,10 @@ fn observe(record: &Record, tokens: &TokenSet, trusted: bool) -> Option<Issuance
     }
 }
 
-fn unreadable(error: &StoreError) -> RedeemError {
-    let reason = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+fn no_login(why: &str) -> RedeemError {
     RedeemError {
         class: Class::Transient,
-        message: format!("no login without the record of earlier ones: {error}{reason}"),
+        message: format!("no login without a record of it, which keeps the account from being locked: {why}"),
         retry_after: None,
     }
 }

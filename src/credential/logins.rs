@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::SignedDuration;
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use super::Login;
 use super::brake::{self, Permit};
 use super::keeper::Keeper;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{self, Clock, Timestamp};
 use crate::secret::{Secret, fingerprint};
 use crate::store::{BrakeRecord, Key, StoreError, TokenStore};
 
@@ -64,6 +65,12 @@ impl Logins {
         Arc::new(Self { store, clock, by_user: Mutex::default() })
     }
 
+    /// Makes a login known, so that what is learnt of its password counts for it from the start. Called for every
+    /// credential before the first of them may log in.
+    pub fn announce(&self, login: &Login) {
+        let _ = self.seat(login);
+    }
+
     /// The seat of a credential with this login at its user's brake.
     pub(super) fn seat(&self, login: &Login) -> Seat {
         let user = login.username.to_lowercase();
@@ -87,8 +94,13 @@ impl Logins {
             store: Arc::clone(&self.store),
             clock: self.clock.clone(),
             members: Mutex::default(),
-            known: Mutex::new(Known { record: BrakeRecord::default(), watch: ClockWatch::new(&self.clock) }),
-            turn: Turns::new(None),
+            known: Mutex::new(Known {
+                record: BrakeRecord::default(),
+                watch: ClockWatch::new(&self.clock),
+                read: false,
+            }),
+            unsaved: AtomicBool::new(false),
+            turn: Turns::new(()),
         }
     }
 }
@@ -100,8 +112,10 @@ struct LoginBrake {
     clock: Clock,
     members: Mutex<Vec<Member>>,
     known: Mutex<Known>,
-    /// Whose turn it is to log in; and the record in the store, once it has been read.
-    turn: Turns<Option<Box<Keeper>>>,
+    /// The store does not have what is known.
+    unsaved: AtomicBool,
+    /// Whose turn it is to log in.
+    turn: Turns<()>,
 }
 
 /// A login secret of one of the credentials.
@@ -114,13 +128,15 @@ struct Member {
 struct Known {
     record: BrakeRecord,
     watch: ClockWatch,
+    /// The record in the store has been read.
+    read: bool,
 }
 
 impl LoginBrake {
     /// Reads or changes what is known, with its times moved along if the clock was set back.
     fn known<T>(&self, look: impl FnOnce(&mut BrakeRecord, Timestamp) -> T) -> T {
         let mut known = self.known.lock();
-        let Known { record, watch } = &mut *known;
+        let Known { record, watch, .. } = &mut *known;
         if let Some(back) = watch.set_back(&self.clock) {
             for at in [&mut record.locked_until, &mut record.last_attempt].into_iter().flatten() {
                 *at = at.saturating_sub(back).unwrap_or(*at);
@@ -129,21 +145,32 @@ impl LoginBrake {
         look(record, self.clock.now())
     }
 
-    /// Takes the turn, with the record read.
-    async fn turn(&self) -> Result<MutexGuard<'_, Option<Box<Keeper>>>, StoreError> {
-        let mut turn = self.turn.lock().await;
-        if turn.is_none() {
-            let keeper = Keeper::load(Arc::clone(&self.store), self.key.clone()).await?;
+    /// Reads the record of the store, the first time; what is known from then on is at least that. Gives what it takes to
+    /// write it.
+    async fn read(&self) -> Result<Keeper, StoreError> {
+        let keeper = Keeper::load(Arc::clone(&self.store), self.key.clone()).await?;
+        let first = !std::mem::replace(&mut self.known.lock().read, true);
+        if first {
             self.known(|record, now| {
-                *record = keeper.record.brake.as_deref().cloned().unwrap_or_default();
+                if let Some(stored) = &keeper.record.brake {
+                    brake::absorb(record, stored);
+                }
                 // A clock that was set back between two lives must not stretch a lock; nor may it shorten one.
-                let longest = crate::clock::after(now, brake::LOCK);
+                let longest = clock::after(now, brake::LOCK);
                 record.locked_until = record.locked_until.map(|at| at.min(longest));
                 record.last_attempt = record.last_attempt.map(|at| at.min(now));
             });
-            *turn = Some(Box::new(keeper));
         }
-        Ok(turn)
+        Ok(keeper)
+    }
+
+    /// Writes what is known; says whether the store has it now.
+    async fn save(&self) -> Result<(), StoreError> {
+        let mut keeper = self.read().await?;
+        keeper.record.brake = self.known(|record, _| record.clone()).into_kept();
+        keeper.save().await;
+        self.unsaved.store(keeper.unsaved(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Every fingerprint under which one of the credentials would send the same password, that of `fingerprint` first.
@@ -172,58 +199,93 @@ impl Seat {
         self.brake.known(|record, now| brake::permit(record, &self.fingerprint, now))
     }
 
-    /// Waits for the turn and notes in the store that a login is about to be sent.
+    /// Reads what the store knows, so that it counts from the start.
     ///
     /// # Errors
-    /// The permit that is not one; or that the record cannot be read, without which no login is safe.
-    pub(super) async fn begin(&self) -> Result<Turn<'_>, Refusal> {
-        let mut turn = self.turn().await.map_err(Refusal::Store)?;
-        let secret = turn.secret.clone();
-        let permit = self.permit();
-        if permit != Permit::Allowed {
-            return Err(Refusal::Permit(permit));
-        }
-        turn.note(|record, now| brake::begin(record, &secret, now)).await;
-        Ok(turn)
+    /// When it cannot be read.
+    pub(super) async fn read(&self) -> Result<(), StoreError> {
+        self.brake.read().await.map(drop)
     }
 
-    /// Notes that the server reported the account as locked, or lifts the brake.
-    pub(super) async fn turn(&self) -> Result<Turn<'_>, StoreError> {
-        let keeper = self.brake.turn().await?;
-        Ok(Turn { keeper, brake: &self.brake, secret: self.brake.same_secret(&self.fingerprint) })
+    /// Whether the store is behind.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.brake.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// Tries again to write what the store does not have.
+    pub(super) async fn save_if_unsaved(&self) {
+        if self.is_unsaved() {
+            let _turn = self.brake.turn.lock().await;
+            let _ = self.brake.save().await;
+        }
+    }
+
+    /// Waits for the turn: nobody else's login, and no other change of the brake, is under way then.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        Turn { _turn: self.brake.turn.lock().await, brake: &self.brake, fingerprint: &self.fingerprint }
     }
 }
 
 /// Why no login may begin.
 pub(super) enum Refusal {
     Permit(Permit),
-    Store(StoreError),
+    /// It cannot be read or written what is known of earlier logins, without which none is safe.
+    Store(String),
 }
 
-/// One login, or another change of the brake: nobody else's is under way.
+/// One login, or another change of the brake.
 pub(super) struct Turn<'a> {
-    keeper: MutexGuard<'a, Option<Box<Keeper>>>,
+    _turn: MutexGuard<'a, ()>,
     brake: &'a LoginBrake,
-    secret: Vec<String>,
+    fingerprint: &'a str,
 }
 
 impl Turn<'_> {
-    /// The fingerprints that what happens is about.
-    pub(super) fn secret(&self) -> Vec<String> {
-        self.secret.clone()
+    /// Notes in the store that a login is about to be sent.
+    ///
+    /// # Errors
+    /// The permit that is not one; or that it could not be noted. A login whose secret has worked before needs no such
+    /// note: it does not count towards the lock.
+    pub(super) async fn begin(&mut self) -> Result<(), Refusal> {
+        let unread = |error: StoreError| Refusal::Store(describe(&error));
+        self.brake.read().await.map_err(unread)?;
+        let permit = self.brake.known(|record, now| brake::permit(record, self.fingerprint, now));
+        if permit != Permit::Allowed {
+            return Err(Refusal::Permit(permit));
+        }
+        let proven =
+            self.brake.known(|record, _| record.proven.iter().any(|proven| proven == self.fingerprint));
+        self.note(brake::begin).await.map_err(unread)?;
+        if self.brake.unsaved.load(Ordering::Relaxed) && !proven {
+            self.note(|record, _, _| brake::not_judged(record)).await.map_err(unread)?;
+            return Err(Refusal::Store("the attempt cannot be noted in the token store".to_owned()));
+        }
+        Ok(())
     }
 
-    /// Changes the record and stores it.
-    pub(super) async fn note(&mut self, change: impl FnOnce(&mut BrakeRecord, Timestamp)) {
-        let record = self.brake.known(|record, now| {
-            change(record, now);
-            record.clone()
-        });
-        if let Some(keeper) = self.keeper.as_mut() {
-            keeper.record.brake = record.into_kept();
-            keeper.save().await;
-        }
+    /// Changes what is known, given the fingerprints under which the same secret would be sent, and stores it.
+    ///
+    /// # Errors
+    /// When the record cannot be read; a failed write is tried again later.
+    pub(super) async fn note(
+        &mut self,
+        change: impl FnOnce(&mut BrakeRecord, &[String], Timestamp),
+    ) -> Result<(), StoreError> {
+        let secret = self.brake.same_secret(self.fingerprint);
+        self.brake.known(|record, now| change(record, &secret, now));
+        self.brake.save().await
     }
+
+    /// Whether the store has it.
+    pub(super) fn is_saved(&self) -> bool {
+        !self.brake.unsaved.load(Ordering::Relaxed)
+    }
+}
+
+/// An error of the store with its cause.
+pub(super) fn describe(error: &StoreError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
 }
 
 #[cfg(test)]
@@ -238,10 +300,17 @@ mod tests {
         Login::new("alice@vbc.prod".into(), password.into(), "openid".into(), client, &"s".into())
     }
 
-    async fn refuse(seat: &Seat) {
-        let Ok(mut turn) = seat.begin().await else { panic!("a login may be tried") };
-        let secret = turn.secret();
-        turn.note(|record, _| brake::refused(record, &secret)).await;
+    async fn begin(seat: &Seat) -> Result<Turn<'_>, Refusal> {
+        let mut turn = seat.turn().await;
+        turn.begin().await.map(|()| turn)
+    }
+
+    async fn begun(seat: &Seat) -> Turn<'_> {
+        begin(seat).await.unwrap_or_else(|_| panic!("a login may be tried"))
+    }
+
+    async fn lock(seat: &Seat) {
+        begun(seat).await.note(brake::locked).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -252,16 +321,14 @@ mod tests {
             let [one, same, other] = [("app-1", "wrong"), ("app-2", "wrong"), ("app-1", "right")]
                 .map(|(client, password)| logins.seat(&login(client, password)));
             if life == 0 {
-                refuse(&one).await;
+                begun(&one).await.note(|record, secret, _| brake::refused(record, secret)).await.unwrap();
             }
             for seat in [&one, &same] {
-                assert!(matches!(seat.begin().await, Err(Refusal::Permit(Permit::Refused))));
+                assert!(matches!(begin(seat).await, Err(Refusal::Permit(Permit::Refused))));
                 assert_eq!(seat.permit(), Permit::Refused);
             }
-            let Ok(mut turn) = other.begin().await else { panic!("another password is another matter") };
-            let secret = turn.secret();
-            turn.note(|record, _| brake::succeeded(record, &secret)).await;
-            drop(turn);
+            // Another password is another matter.
+            begun(&other).await.note(|record, secret, _| brake::succeeded(record, secret)).await.unwrap();
             assert_eq!(one.permit(), Permit::Refused, "a success of another password does not make it right");
         }
     }
@@ -271,10 +338,7 @@ mod tests {
         let clock = Clock::tokio();
         let logins = Logins::new(Arc::new(MemoryStore::new()), clock.clone());
         let seat = logins.seat(&login("app", "right"));
-        let Ok(mut turn) = seat.begin().await else { panic!() };
-        let secret = turn.secret();
-        turn.note(|record, now| brake::locked(record, &secret, now)).await;
-        drop(turn);
+        lock(&seat).await;
         clock.shift(-SignedDuration::from_hours(200));
         assert!(matches!(seat.permit(), Permit::LockedUntil(_)));
         tokio::time::advance(brake::LOCK - Duration::from_secs(5)).await;
@@ -289,13 +353,10 @@ mod tests {
         let ahead = Clock::tokio();
         ahead.shift(SignedDuration::from_hours(1000));
         let seat = Logins::new(Arc::clone(&store), ahead).seat(&login("app", "right"));
-        let Ok(mut turn) = seat.begin().await else { panic!() };
-        let secret = turn.secret();
-        turn.note(|record, now| brake::locked(record, &secret, now)).await;
-        drop(turn);
+        lock(&seat).await;
         let clock = Clock::tokio();
         let seat = Logins::new(store, clock.clone()).seat(&login("app", "right"));
-        let Err(Refusal::Permit(Permit::LockedUntil(at))) = seat.begin().await else {
+        let Err(Refusal::Permit(Permit::LockedUntil(at))) = begin(&seat).await else {
             panic!("it is locked")
         };
         assert_eq!(until(clock.now(), at), brake::LOCK);

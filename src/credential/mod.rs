@@ -140,6 +140,13 @@ pub struct Bearer {
     refresh_at: Timestamp,
 }
 
+impl Bearer {
+    /// Whether it was minted no longer than `max_age` before `now`, as far as is known.
+    pub fn is_younger(&self, max_age: Duration, now: Timestamp) -> bool {
+        until(self.minted_at, now) <= max_age
+    }
+}
+
 impl std::fmt::Debug for Bearer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bearer").field("revision", &self.revision).finish_non_exhaustive()
@@ -255,7 +262,7 @@ impl Credential {
         clock: Clock,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let key = Key { credential: Arc::clone(&options.name), identity: Arc::clone(&options.identity) };
-        let keeper = Keeper::load(store, key).await?;
+        let mut keeper = Keeper::load(store, key).await?;
         let shared = Arc::new(Shared {
             name: Arc::clone(&options.name),
             clock: clock.clone(),
@@ -271,8 +278,16 @@ impl Credential {
             refusals: Mutex::default(),
         });
         let seat = options.login.as_ref().map(|login| logins.seat(login));
+        if let Some(seat) = &seat {
+            seat.read().await?;
+            // Format 1 of the store kept the brake with the credential.
+            if let Some(kept) = keeper.record.brake.take() {
+                seat.turn().await.note(|record, _, _| brake::absorb(record, &kept)).await?;
+                keeper.save().await;
+            }
+        }
         let parts = refresher::Parts { options, endpoint, clock, seat };
-        let refresher = Refresher::new(parts, keeper, Arc::clone(&shared));
+        let refresher = Box::new(Refresher::new(parts, keeper, Arc::clone(&shared)));
         let task = tokio::spawn(refresher.run());
         Ok((Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }, task))
     }
@@ -471,7 +486,7 @@ impl Reader {
         if now >= bearer.refresh_at && !shared.nudged.swap(true, Ordering::Relaxed) {
             let _ = shared.mailbox.push(Ask::Early, MAILBOX);
         }
-        let young = max_age.is_none_or(|max_age| until(bearer.minted_at, now) <= max_age);
+        let young = max_age.is_none_or(|max_age| bearer.is_younger(max_age, now));
         (now < bearer.expires_at).then_some((bearer, young))
     }
 }
@@ -485,7 +500,6 @@ impl Shared {
         };
         let (expires_at, minted_at) = (tokens.expires_at, tokens.minted_at);
         self.nudged.store(false, Ordering::Relaxed);
-        self.in_trouble.store(false, Ordering::Relaxed);
         self.published.publish(Bearer { value, revision, expires_at, minted_at, refresh_at });
     }
 

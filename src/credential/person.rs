@@ -8,9 +8,15 @@ use tokio::time::Instant;
 use super::Unavailable;
 use super::refresher::Refresher;
 use crate::clock::Timestamp;
-use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError};
+use crate::oauth::{AccessToken, Class, Grant, Issued, Redeem, RedeemError};
 use crate::random;
 use crate::secret::Secret;
+
+/// What the user is called whom the server has not named.
+const NAMELESS: &str = "a user whom the server has not named";
+
+/// How long the userinfo endpoint may take.
+const USERINFO: Duration = Duration::from_secs(3);
 
 /// How long the login of another user waits to be confirmed.
 const HELD: Duration = Duration::from_secs(10 * 60);
@@ -77,9 +83,9 @@ impl<R: Redeem> Refresher<R> {
         let grant = Grant::AuthorizationCode { code, redirect_uri, verifier };
         let mut issued = self.redeem(&grant).await.map_err(|error| refused(&error))?;
         if issued.subject.is_none() {
-            issued.subject = self.parts.endpoint.subject(&issued.access_token).await;
+            issued.subject = self.ask_subject(&issued.access_token).await;
         }
-        match self.expected_subject() {
+        match self.expected_subject().await {
             Some(expected) if !is_same_user(&expected, issued.subject.as_deref()) => {
                 let found = issued.subject.clone();
                 let number = u64::from_be_bytes(random::bytes());
@@ -109,13 +115,23 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Whose login is expected: whose tokens there are, else whom the configuration names.
-    fn expected_subject(&self) -> Option<String> {
-        self.keeper
-            .record
-            .subject
-            .clone()
-            .or_else(|| self.parts.options.username.as_deref().map(str::to_owned))
+    /// Whose login is expected: whose tokens there are, else whom the configuration names. `None` when there is nothing
+    /// to be replaced.
+    async fn expected_subject(&self) -> Option<String> {
+        let record = &self.keeper.record;
+        let known = record.subject.as_deref().or(self.parts.options.username.as_deref());
+        if let Some(known) = known {
+            return Some(known.to_owned());
+        }
+        let tokens =
+            record.tokens.as_ref().filter(|tokens| tokens.refresh_token.is_some() || self.alive())?;
+        let asked = self.ask_subject(&tokens.access_token).await;
+        Some(asked.unwrap_or_else(|| NAMELESS.to_owned()))
+    }
+
+    /// Asks the userinfo endpoint, not for long: the answer to a code is only in memory meanwhile.
+    async fn ask_subject(&self, token: &AccessToken) -> Option<String> {
+        tokio::time::timeout(USERINFO, self.parts.endpoint.subject(token)).await.ok().flatten()
     }
 
     async fn take_up(&mut self, issued: Issued) -> Result<LoggedIn, LoginError> {

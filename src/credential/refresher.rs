@@ -101,8 +101,20 @@ pub(super) struct Refresher<R> {
     not_before: Timestamp,
     warning: Warning,
     watch: ClockWatch,
+    /// When to try again to store what could not be stored, and how often that has failed.
+    save_at: Instant,
+    save_failures: u32,
     /// How often in a row something was due that could not be done.
     idle_rounds: u32,
+}
+
+/// Whatever ends the refresher, nobody waits for it for ever.
+struct Abandon(Arc<Shared>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.mailbox.abandon();
+    }
 }
 
 impl<R: Redeem> Refresher<R> {
@@ -123,6 +135,8 @@ impl<R: Redeem> Refresher<R> {
             trouble: None,
             held_login: None,
             warning: Warning::default(),
+            save_at: Instant::now(),
+            save_failures: 0,
             idle_rounds: 0,
         };
         // A set from the future was stored by a process whose clock was ahead: how old it is, nobody knows.
@@ -137,7 +151,8 @@ impl<R: Redeem> Refresher<R> {
         refresher
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
+        let _abandoned = Abandon(Arc::clone(&self.shared));
         while !self.shared.closing.load(Ordering::Relaxed) {
             let pause = self.pause();
             let look = (pause / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
@@ -146,15 +161,15 @@ impl<R: Redeem> Refresher<R> {
                     None => break,
                     // Boxed: what an exchange needs is a lot more than what a credential at rest should take.
                     Some(ask) => {
-                        self.follow_clock();
+                        Box::pin(self.follow_clock_and_save()).await;
                         Box::pin(self.answer(ask)).await;
                     }
                 },
                 () = tokio::time::sleep(pause.min(look)) => {
-                    self.follow_clock();
+                    Box::pin(self.follow_clock_and_save()).await;
                     self.look_at_hold();
                     self.warn_of_login();
-                    if pause <= look || self.pause().is_zero() {
+                    if self.pause().is_zero() {
                         let before = self.shared.exchanges.total();
                         Box::pin(self.on_time()).await;
                         self.rest_if_idle(before);
@@ -174,8 +189,8 @@ impl<R: Redeem> Refresher<R> {
     /// refresh token could end, by the server's clock, before it is refreshed by ours.
     ///
     /// To be called before anything is written down in the time of the clock as it is now.
-    pub(super) fn follow_clock(&mut self) {
-        let Some(back) = self.watch.set_back(&self.parts.clock) else { return };
+    pub(super) fn follow_clock(&mut self) -> bool {
+        let Some(back) = self.watch.set_back(&self.parts.clock) else { return false };
         tracing::warn!(credential = %self.shared.name, seconds = back.as_secs(), "the clock was set back");
         let earlier = |at: Timestamp| at.saturating_sub(back).unwrap_or(at);
         self.keeper.set_back(back);
@@ -187,21 +202,34 @@ impl<R: Redeem> Refresher<R> {
         }
         self.publish_again();
         self.report();
+        true
+    }
+
+    /// The same; and the store has the times as they are now, so that the next life does not take the set for younger.
+    async fn follow_clock_and_save(&mut self) {
+        if self.follow_clock() && self.keeper.record.tokens.is_some() {
+            self.save().await;
+            self.report();
+        }
     }
 
     /// How long until there is something to do unasked.
     fn pause(&self) -> Duration {
         let now = self.now();
-        let mut next = match self.parts.options.passive {
+        let next = match self.parts.options.passive {
             true => None,
             false => self.next_attempt(now).map(|at| at.max(self.not_before)),
         };
-        if self.keeper.unsaved() {
-            let doublings = self.keeper.failures.saturating_sub(1).min(SAVE_DOUBLINGS);
-            let save = clock::after(now, SAVE_AGAIN * (1 << doublings));
-            next = Some(next.map_or(save, |at| at.min(save)));
+        let next = next.map_or(Duration::MAX, |at| clock::until(now, at));
+        match self.is_unsaved() {
+            true => next.min(self.save_at.saturating_duration_since(Instant::now())),
+            false => next,
         }
-        next.map_or(Duration::MAX, |at| clock::until(now, at))
+    }
+
+    /// Whether the store is behind, for the token set or for the brake of its login.
+    fn is_unsaved(&self) -> bool {
+        self.keeper.unsaved() || self.parts.seat.as_ref().is_some_and(Seat::is_unsaved)
     }
 
     /// When the next exchange is due, if any is planned.
@@ -255,20 +283,17 @@ impl<R: Redeem> Refresher<R> {
     /// Brings what is held back by the brake up to date: the brake is the user's, so somebody else's login, or an
     /// operator, may have changed it; and locks end.
     pub(super) fn look_at_hold(&mut self) {
-        let Some(Hold::Brake(held)) = &self.hold else { return };
-        let now = self.now();
-        let over = match held {
-            Permit::LockedUntil(until) | Permit::SpacedUntil(until) => *until <= now,
-            Permit::Refused | Permit::Allowed => true,
+        let Some(Hold::Brake(held)) = self.hold else { return };
+        let ended = match held {
+            Permit::LockedUntil(until) | Permit::SpacedUntil(until) => until <= self.now(),
+            Permit::Refused | Permit::Allowed => false,
         };
-        if !over {
-            return;
+        // Without a login of its own, it only knows what it was told itself.
+        let now = self.login_permit().unwrap_or(if ended { Permit::Allowed } else { held });
+        if now != held {
+            self.hold = (now != Permit::Allowed).then_some(Hold::Brake(now));
+            self.report();
         }
-        self.hold = match self.login_permit() {
-            None | Some(Permit::Allowed) => None,
-            Some(permit) => Some(Hold::Brake(permit)),
-        };
-        self.report();
     }
 
     async fn answer(&mut self, ask: Ask) {
@@ -349,10 +374,30 @@ impl<R: Redeem> Refresher<R> {
     }
 
     async fn save_if_unsaved(&mut self) {
+        if !self.is_unsaved() {
+            return;
+        }
         if self.keeper.unsaved() {
             self.keeper.write().await;
-            self.report();
         }
+        if let Some(seat) = self.parts.seat.clone() {
+            seat.save_if_unsaved().await;
+        }
+        self.plan_to_save();
+        self.report();
+    }
+
+    /// Writes the record; if that fails, plans to try again.
+    pub(super) async fn save(&mut self) {
+        self.keeper.save().await;
+        self.plan_to_save();
+    }
+
+    /// When what could not be stored is tried again.
+    fn plan_to_save(&mut self) {
+        self.save_failures = if self.is_unsaved() { self.save_failures.saturating_add(1) } else { 0 };
+        let doublings = self.save_failures.saturating_sub(1).min(SAVE_DOUBLINGS);
+        self.save_at = Instant::now() + SAVE_AGAIN * (1 << doublings);
     }
 
     pub(super) fn held(&self, hold: &Hold, now: Timestamp) -> Unavailable {
@@ -403,7 +448,7 @@ impl<R: Redeem> Refresher<R> {
             let options = &self.parts.options;
             let by_access = schedule::refresh_at(options.refresh, tokens, random::unit());
             let by_refresh = schedule::refresh_by(tokens, options.refresh_lifetime, random::unit());
-            self.refresh_at = by_access.min(by_refresh);
+            self.refresh_at = by_refresh.map_or(by_access, |by| by.min(by_access));
             self.published_at = Some(Instant::now());
             self.publish_again();
         }
@@ -466,7 +511,7 @@ impl<R: Redeem> Refresher<R> {
         snapshot.login_needed = matches!(self.hold, Some(Hold::LoginNeeded));
         snapshot.login_needed_by = login_needed_by;
         snapshot.distrusted = self.alive() && !self.trusted();
-        snapshot.unsaved = self.keeper.unsaved();
+        snapshot.unsaved = self.is_unsaved();
         snapshot.exchanges = self.shared.exchanges.total();
         snapshot.trouble = match &self.hold {
             Some(hold) => Some(hold.describe(now).0),

@@ -15,6 +15,9 @@ const EARLY_FLOOR: Duration = Duration::from_secs(10);
 /// How far the early refresh moves around its share of the lifetime, so that many credentials spread out.
 const JITTER: f64 = 0.1;
 
+/// A refresh token with less than about twice this left is no longer hoped to be renewed by refreshing once more.
+const RENEWABLE: Duration = Duration::from_secs(30 * 60);
+
 /// How often somebody is told that a login will be needed.
 const WARN_AGAIN: Duration = Duration::from_secs(86_400);
 
@@ -37,9 +40,13 @@ pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Tim
 }
 
 /// When to refresh `tokens` at the latest, so that a refresh token which lives for `lifetime` unused does not reach its
-/// end: at half of it, or with jitter a little before.
-pub(super) fn refresh_by(tokens: &TokenSet, lifetime: Duration, random: f64) -> Timestamp {
-    clock::after(tokens.refresh_issued_at, lifetime.mul_f64(0.5 - 0.5 * JITTER * random))
+/// end: after half of what was left of it when the set came, or with jitter a little before. `None` when next to nothing was
+/// left: then refreshing does not renew it (the server gives the same one again), and asking more often would only end
+/// access tokens.
+pub(super) fn refresh_by(tokens: &TokenSet, lifetime: Duration, random: f64) -> Option<Timestamp> {
+    let left = clock::until(tokens.issued_at, clock::after(tokens.refresh_issued_at, lifetime));
+    let delay = left.mul_f64(0.5 - 0.5 * JITTER * random);
+    (delay >= RENEWABLE.min(lifetime.mul_f64(0.25))).then(|| clock::after(tokens.issued_at, delay))
 }
 
 /// When to warn that a person will have to log in.
@@ -146,6 +153,21 @@ mod tests {
     fn short_lived_tokens_are_not_refreshed_in_a_storm() {
         assert_eq!(seconds_until(refresh_at(RefreshAt::Share(0.5), &tokens(12), 0.5)), 10);
         assert_eq!(seconds_until(refresh_at(RefreshAt::Share(0.5), &tokens(2), 0.5)), 10);
+    }
+
+    #[test]
+    fn a_refresh_token_is_renewed_at_half_of_its_life_and_one_that_stays_the_same_makes_no_storm() {
+        let lifetime = Duration::from_secs(7 * 86_400);
+        let mut set = tokens(365 * 86_400);
+        let mut refreshes = 0;
+        while let Some(at) = refresh_by(&set, lifetime, 0.0) {
+            let half = clock::until(set.issued_at, clock::after(set.refresh_issued_at, lifetime)) / 2;
+            assert_eq!(clock::until(set.issued_at, at), half);
+            // The server keeps the refresh token: only the access token is newer.
+            set.issued_at = at;
+            refreshes += 1;
+        }
+        assert!((5..=9).contains(&refreshes), "{refreshes}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::oauth::{Class, Grant, Issued, RedeemError};
-use crate::store::{MemoryStore, Record, StoreFuture};
+use crate::store::{BrakeRecord, MemoryStore, Record, StoreFuture};
 
 /// What the endpoint answers next; when the script is at its end, a fresh token set.
 #[derive(Clone, Copy)]
@@ -251,16 +251,92 @@ async fn a_token_set_is_stored_before_it_is_published() {
 
 #[tokio::test(start_paused = true)]
 async fn a_set_that_cannot_be_stored_is_used_said_to_be_unsaved_and_stored_later() {
+    // However long the store fails, and whatever is asked meanwhile.
+    for (minutes, asked) in [(0, false), (10, false), (10, true)] {
+        let world = World::new(Script::default());
+        let store = witness(&world);
+        let credential = world.start_on(Arc::clone(&store) as _).await;
+        let first = credential.bearer().await.unwrap();
+        store.failing.store(true, Ordering::Relaxed);
+        let bearer = credential.replace(&first, Kind::Token).await.unwrap().bearer;
+        assert_eq!(value(&bearer), "Bearer access-2");
+        assert!(credential.snapshot().unsaved);
+        for _ in 0..minutes * 60 {
+            if asked {
+                let _ = credential.younger(Duration::from_secs(86_400)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        store.failing.store(false, Ordering::Relaxed);
+        for _ in 0..90 {
+            if asked {
+                let _ = credential.younger(Duration::from_secs(86_400)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(!credential.snapshot().unsaved, "{minutes} {asked}");
+        assert_eq!(world.stored().await.tokens.unwrap().access_token.expose(), "access-2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_cannot_be_noted_is_not_made_unless_its_secret_has_worked_before() {
     let world = World::new(Script::default());
     let store = witness(&world);
     store.failing.store(true, Ordering::Relaxed);
     let credential = world.start_on(Arc::clone(&store) as _).await;
-    assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-1");
-    assert!(credential.snapshot().unsaved);
+    let error = credential.bearer().await.unwrap_err();
+    assert!(error.detail.contains("cannot be noted"), "{error}");
+    assert!(world.script.calls().is_empty());
     store.failing.store(false, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    assert!(!credential.snapshot().unsaved);
-    assert_eq!(world.stored().await.tokens.unwrap().access_token.expose(), "access-1");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let first = credential.bearer().await.unwrap();
+    store.failing.store(true, Ordering::Relaxed);
+    world.script.push(Answer::Fail(Class::Grant));
+    credential.replace(&first, Kind::Token).await.unwrap();
+    assert_eq!(world.script.calls(), ["password right", "refresh refresh-1", "password right"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_brake_that_could_not_be_stored_is_stored_later() {
+    let world = World::new(Script::default().then(Answer::Fail(Class::Grant)));
+    let store = witness(&world);
+    let gate = world.script.gated();
+    let credential = world.start_on(Arc::clone(&store) as _).await;
+    let ask = tokio::spawn({
+        let credential = credential.clone();
+        async move { credential.bearer().await }
+    });
+    while world.script.calls().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    store.failing.store(true, Ordering::Relaxed);
+    gate.add_permits(1);
+    ask.await.unwrap().unwrap_err();
+    assert!(world.login_record().await.brake.unwrap_or_default().refused.is_empty());
+    store.failing.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.login_record().await.brake.unwrap().refused.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_brake_that_an_older_version_kept_with_the_credential_still_holds() {
+    let world = World::new(Script::default());
+    let fingerprint = world.options.login.as_ref().unwrap().fingerprint.clone();
+    let key = Key { credential: "default".into(), identity: "identity".into() };
+    let brake = BrakeRecord { refused: vec![fingerprint], ..BrakeRecord::default() };
+    world
+        .store
+        .swap(&key, 0, &Record { revision: 1, brake: brake.into_kept(), ..Record::default() })
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let error = world.start().await.bearer().await.unwrap_err();
+        assert!(error.detail.contains("refused"), "{error}");
+    }
+    assert!(world.script.calls().is_empty());
+    assert_eq!(world.stored().await.brake, None);
+    assert_eq!(world.login_record().await.brake.unwrap().refused.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

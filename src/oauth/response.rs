@@ -213,6 +213,13 @@ impl Reading<'_> {
             | StatusCode::METHOD_NOT_ALLOWED => {
                 self.fail(Class::Transient, format!("not an OAuth answer{words}; is token_url right?"))
             }
+            // Something in front of the server gave up waiting for it: it may have judged the password, and each refusal
+            // counts towards the account's lock.
+            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT
+                if matches!(self.grant, Grant::Password { .. }) =>
+            {
+                self.fail(Class::Ambiguous, format!("the server is in trouble{words}"))
+            }
             status if status.is_server_error() => {
                 self.fail(Class::Transient, format!("the server is in trouble{words}"))
             }

@@ -183,13 +183,21 @@ impl Proxy {
             let mut reader = self.bearer.borrow_mut();
             reader.cached_within(max_age).map(|(bearer, young)| (bearer.clone(), young))
         };
-        match (cached, max_age) {
-            (Some((bearer, true)), _) | (Some((bearer, _)), None) => Ok(bearer),
-            // One that lives, too old for this suite, is still better than none.
-            (Some((bearer, false)), Some(max_age)) => {
-                Ok(self.credential.younger(max_age).await.unwrap_or(bearer))
+        let old = match cached {
+            Some((bearer, true)) => return Ok(bearer),
+            Some((bearer, false)) => bearer,
+            // A login may give one that has been about for a while.
+            None => self.credential.bearer().await?,
+        };
+        match max_age {
+            Some(max_age) if !old.is_younger(max_age, self.credential.clock().now()) => {
+                match self.credential.younger(max_age).await {
+                    Ok(young) => Ok(young),
+                    // One that lives, too old for this suite, is still better than none. It may have changed meanwhile.
+                    Err(_) => self.credential.bearer().await,
+                }
             }
-            (None, _) => self.credential.bearer().await,
+            _ => Ok(old),
         }
     }
 
