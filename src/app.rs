@@ -11,6 +11,7 @@ mod desk;
 mod examine;
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ use crate::config::{self, Config, GrantKind};
 use crate::credential::{Credential, Login, Logins, Options};
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
-use crate::oauth::{ClientIdentity, Endpoint, EndpointError, EndpointOptions, HttpClient};
+use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
 use crate::server::{self, Drain, DrainSignal, Limits};
@@ -51,6 +52,9 @@ const UNASKED: usize = 16;
 /// Ten thousand credentials that are all due when the process starts come one after the other, within this.
 const SPREAD: Duration = Duration::from_secs(5 * 60);
 const SPREAD_STEP: Duration = Duration::from_millis(10);
+
+/// Many credentials are of few applications, which they share. So many are compared with before one is kept twice.
+const KNOWN_CLIENTS: usize = 16;
 
 /// Why the proxy cannot start.
 #[derive(Debug, Error)]
@@ -133,7 +137,7 @@ impl App {
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
-    pub async fn bind_with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn bind_with_clock(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
         // The listeners first: a second proxy on the same address fails before it touches the first one's store.
@@ -155,6 +159,9 @@ impl App {
         let Some(credential) = chosen.cloned() else {
             return Err(StartError::NoCredential);
         };
+        // The others have been started, and what is configured for them is not asked for again.
+        config.credentials.retain(|configured| configured.name == credential.name());
+        config.credentials.shrink_to_fit();
         let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls };
         Ok(Self { shared, listeners, admin, credentials })
     }
@@ -281,6 +288,9 @@ async fn start_credentials(
             Arc::new(FileStore::open_sealed(path, Keys::new(&file.keys)?)?)
         }
     };
+    let (token_url, userinfo_url) = (&config.oauth.token_url, config.oauth.userinfo_url.as_ref());
+    let server = Arc::new(AuthorizationServer::new(http, token_url, userinfo_url, clock.clone())?);
+    let mut clients = VecDeque::new();
     let logins = Logins::new(Arc::clone(&store), clock.clone());
     let options: Vec<Options> = config.credentials.iter().map(|known| options(known, config)).collect();
     // Before the first of them may log in: what is learnt of a password counts for all that have it.
@@ -289,14 +299,8 @@ async fn start_credentials(
     let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
     let mut credentials = Vec::with_capacity(config.credentials.len());
     for (credential, options) in config.credentials.iter().zip(options) {
-        let endpoint = Endpoint::new(EndpointOptions {
-            token_url: config.oauth.token_url.clone(),
-            userinfo_url: config.oauth.userinfo_url.clone(),
-            client: client_identity(credential),
-            username: credential.username.clone(),
-            http: http.clone(),
-            clock: clock.clone(),
-        })?;
+        let client = client_identity(credential, &mut clients);
+        let endpoint = Endpoint::at(Arc::clone(&server), client, options.username.clone());
         let unasked = Arc::clone(&unasked);
         let options = Options { spread, unasked, passive, ..options };
         let store = Arc::clone(&store);
@@ -306,35 +310,47 @@ async fn start_credentials(
     Ok(credentials)
 }
 
-fn client_identity(credential: &config::Credential) -> ClientIdentity {
-    ClientIdentity {
-        client_id: credential.client_id.clone(),
+/// The application of this credential: the one of the last few that is the same, or a new one.
+fn client_identity(
+    credential: &config::Credential,
+    known: &mut VecDeque<Arc<ClientIdentity>>,
+) -> Arc<ClientIdentity> {
+    let client = ClientIdentity {
+        client_id: credential.client_id.as_str().into(),
         client_secret: credential.client_secret.clone(),
         auth: credential.client_auth,
+    };
+    if let Some(same) = known.iter().find(|known| ***known == client) {
+        return Arc::clone(same);
     }
+    let client = Arc::new(client);
+    known.truncate(KNOWN_CLIENTS - 1);
+    known.push_front(Arc::clone(&client));
+    client
 }
 
 fn options(credential: &config::Credential, config: &Config) -> Options {
-    let username = credential.username.clone().unwrap_or_default();
+    let username: Option<Arc<str>> = credential.username.as_deref().map(Into::into);
+    let user = username.clone().unwrap_or_default();
     let login = match (credential.grant, &credential.password) {
         (GrantKind::Password, Some(password)) => Some(Login::new(
-            username.clone(),
+            Arc::clone(&user),
             password.clone(),
-            credential.scope.clone(),
+            credential.scope.as_str().into(),
             &credential.client_id,
             &credential.client_secret,
         )),
         _ => None,
     };
-    let identity = [config.oauth.token_url.as_str(), &credential.client_id, &username, &credential.scope];
+    let identity = [config.oauth.token_url.as_str(), &credential.client_id, &user, &credential.scope];
     Options {
-        username: credential.username.clone(),
+        username,
         login,
         seed: credential.seed.clone(),
         refresh: credential.refresh,
         refresh_lifetime: credential.refresh_token_lifetime,
         max_wait: config.oauth.max_wait,
-        ..Options::new(&credential.name, fingerprint(&identity))
+        ..Options::new(credential.name.as_str(), fingerprint(&identity))
     }
 }
 

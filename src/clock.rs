@@ -11,14 +11,17 @@ use std::time::Duration;
 use jiff::SignedDuration;
 pub use jiff::Timestamp;
 
-/// A source of wall-clock time. Clones share their shift.
+/// A source of wall-clock time. Clones are one pointer each, and share their shift.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     source: Source,
-    shift_ms: Arc<AtomicI64>,
+    shift_ms: AtomicI64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Source {
     System,
     Tokio { origin: tokio::time::Instant, at: Timestamp },
@@ -27,24 +30,27 @@ enum Source {
 impl Clock {
     /// The system's wall clock.
     pub fn system() -> Self {
-        Self { source: Source::System, shift_ms: Arc::default() }
+        Self::of(Source::System)
     }
 
     /// A clock that starts at the system's time and advances with tokio's, so that paused time moves it.
     ///
     /// Must be called inside a tokio runtime.
     pub fn tokio() -> Self {
-        let source = Source::Tokio { origin: tokio::time::Instant::now(), at: system_now() };
-        Self { source, shift_ms: Arc::default() }
+        Self::of(Source::Tokio { origin: tokio::time::Instant::now(), at: system_now() })
+    }
+
+    fn of(source: Source) -> Self {
+        Self(Arc::new(Inner { source, shift_ms: AtomicI64::new(0) }))
     }
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        let base = match &self.source {
+        let base = match &self.0.source {
             Source::System => system_now(),
             Source::Tokio { origin, at } => after(*at, origin.elapsed()),
         };
-        match self.shift_ms.load(Ordering::Relaxed) {
+        match self.0.shift_ms.load(Ordering::Relaxed) {
             0 => base,
             shift => base.saturating_add(SignedDuration::from_millis(shift)).unwrap_or(base),
         }
@@ -53,7 +59,7 @@ impl Clock {
     /// Moves this clock and its clones by `by`; negative values move it back.
     pub fn shift(&self, by: SignedDuration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.shift_ms.fetch_add(millis, Ordering::Relaxed);
+        self.0.shift_ms.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
@@ -92,6 +98,11 @@ mod tests {
         let start = clone.now();
         clock.shift(SignedDuration::from_hours(24));
         assert!(until(start, clone.now()) >= Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn a_clock_is_one_pointer() {
+        assert_eq!(size_of::<Clock>(), size_of::<usize>());
     }
 
     #[test]

@@ -321,9 +321,9 @@ impl<R: Redeem> Refresher<R> {
 
 fn password_grant(login: &Login) -> Grant {
     Grant::Password {
-        username: login.username.clone(),
+        username: login.username.to_string(),
         password: login.password.clone(),
-        scope: login.scope.clone(),
+        scope: login.scope.to_string(),
     }
 }
 

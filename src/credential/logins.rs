@@ -90,7 +90,7 @@ impl Logins {
     fn brake(&self, user: &str) -> LoginBrake {
         let identity = fingerprint(&["login", user]);
         LoginBrake {
-            key: Key { credential: format!("@login-{identity}"), identity },
+            key: Key { credential: format!("@login-{identity}").into(), identity: identity.into() },
             store: Arc::clone(&self.store),
             clock: self.clock.clone(),
             members: Mutex::default(),
@@ -152,7 +152,9 @@ impl LoginBrake {
         let first = !std::mem::replace(&mut self.known.lock().read, true);
         if first {
             self.known(|record, now| {
-                brake::absorb(record, &keeper.record.brake);
+                if let Some(stored) = &keeper.record.brake {
+                    brake::absorb(record, stored);
+                }
                 // A clock that was set back between two lives must not stretch a lock; nor may it shorten one.
                 let longest = clock::after(now, brake::LOCK);
                 record.locked_until = record.locked_until.map(|at| at.min(longest));
@@ -165,7 +167,7 @@ impl LoginBrake {
     /// Writes what is known; says whether the store has it now.
     async fn save(&self) -> Result<(), StoreError> {
         let mut keeper = self.read().await?;
-        keeper.record.brake = self.known(|record, _| record.clone());
+        keeper.record.brake = self.known(|record, _| record.clone()).into_kept();
         keeper.save().await;
         self.unsaved.store(keeper.unsaved(), Ordering::Relaxed);
         Ok(())

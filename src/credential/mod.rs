@@ -34,7 +34,7 @@ use crate::clock::{Clock, Timestamp, until};
 use crate::config::RefreshAt;
 use crate::oauth::{Redeem, TokenSet};
 use crate::secret::{Secret, fingerprint};
-use crate::store::{BrakeRecord, Issuance, Key, StoreError, TokenStore};
+use crate::store::{Issuance, Key, StoreError, TokenStore};
 use cell::{Copy, Mailbox, NotTaken, Published};
 use exchanges::Exchanges;
 use keeper::Keeper;
@@ -54,11 +54,11 @@ const MAILBOX: usize = 32 * 1024;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Fingerprint over token URL, client id, user name and scope: an old token set is never used for another.
-    pub identity: String,
+    pub identity: Arc<str>,
     /// The user whose login is expected, where the configuration says so.
-    pub username: Option<String>,
+    pub username: Option<Arc<str>>,
     /// User name and password, for the password grant.
     pub login: Option<Login>,
     /// A refresh token from elsewhere, used while the store has none.
@@ -79,7 +79,7 @@ pub struct Options {
 
 impl Options {
     /// Options with nothing to get a token from, and defaults for the rest.
-    pub fn new(name: impl Into<String>, identity: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>, identity: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
             identity: identity.into(),
@@ -100,11 +100,11 @@ impl Options {
 #[derive(Debug, Clone)]
 pub struct Login {
     /// The user name as the server knows it.
-    pub username: String,
+    pub username: Arc<str>,
     /// The password.
     pub password: Secret,
     /// The scope asked for.
-    pub scope: String,
+    pub scope: Arc<str>,
     /// Fingerprint of everything a refusal may be about. It covers the client secret, so that it cannot be used to
     /// guess a weak password.
     pub fingerprint: String,
@@ -113,9 +113,9 @@ pub struct Login {
 impl Login {
     /// A login of `username`, for the application with this id and secret.
     pub fn new(
-        username: String,
+        username: Arc<str>,
         password: Secret,
-        scope: String,
+        scope: Arc<str>,
         client_id: &str,
         client_secret: &Secret,
     ) -> Self {
@@ -229,7 +229,7 @@ impl Drop for Handle {
 }
 
 struct Shared {
-    name: Box<str>,
+    name: Arc<str>,
     clock: Clock,
     max_wait: Duration,
     mailbox: Mailbox<Ask>,
@@ -261,10 +261,10 @@ impl Credential {
         logins: &Logins,
         clock: Clock,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
-        let key = Key { credential: options.name.clone(), identity: options.identity.clone() };
+        let key = Key { credential: Arc::clone(&options.name), identity: Arc::clone(&options.identity) };
         let mut keeper = Keeper::load(store, key).await?;
         let shared = Arc::new(Shared {
-            name: options.name.as_str().into(),
+            name: Arc::clone(&options.name),
             clock: clock.clone(),
             max_wait: options.max_wait,
             mailbox: Mailbox::new(),
@@ -281,8 +281,7 @@ impl Credential {
         if let Some(seat) = &seat {
             seat.read().await?;
             // Format 1 of the store kept the brake with the credential.
-            let kept = std::mem::take(&mut keeper.record.brake);
-            if kept != BrakeRecord::default() {
+            if let Some(kept) = keeper.record.brake.take() {
                 seat.turn().await.note(|record, _, _| brake::absorb(record, &kept)).await?;
                 keeper.save().await;
             }

@@ -119,8 +119,9 @@ impl<R: Redeem> Refresher<R> {
     /// to be replaced.
     async fn expected_subject(&self) -> Option<String> {
         let record = &self.keeper.record;
-        if let Some(known) = record.subject.clone().or_else(|| self.parts.options.username.clone()) {
-            return Some(known);
+        let known = record.subject.as_deref().or(self.parts.options.username.as_deref());
+        if let Some(known) = known {
+            return Some(known.to_owned());
         }
         let tokens =
             record.tokens.as_ref().filter(|tokens| tokens.refresh_token.is_some() || self.alive())?;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -150,27 +151,56 @@ pub struct EndpointOptions<T = HttpClient> {
     /// The application.
     pub client: ClientIdentity,
     /// The credential's user name, to be taken out of messages even when the grant does not carry it.
-    pub username: Option<String>,
+    pub username: Option<Arc<str>>,
     /// For dates in `Retry-After`.
     pub clock: Clock,
 }
 
-/// The token endpoint of one credential.
-pub struct Endpoint<T = HttpClient> {
+/// The endpoints of an authorization server and the way to them: what is the same for all its credentials.
+pub struct AuthorizationServer<T = HttpClient> {
     http: T,
     token_url: Uri,
     userinfo_url: Option<Uri>,
-    /// The URL as messages show it: without query.
+    /// The token URL as messages show it: without query.
     shown: String,
-    client: ClientIdentity,
-    username: Option<String>,
     clock: Clock,
+}
+
+impl<T> AuthorizationServer<T> {
+    /// A server whose grants are redeemed at `token_url`, of which a query is kept (RFC 6749 §3.2), and whose
+    /// `userinfo_url` can be asked for the subject of a token.
+    ///
+    /// # Errors
+    /// [`EndpointError::NotHttp`] and [`EndpointError::UserInfo`], for a URL that cannot be used.
+    pub fn new(
+        http: T,
+        token_url: &Url,
+        userinfo_url: Option<&Url>,
+        clock: Clock,
+    ) -> Result<Self, EndpointError> {
+        let shown = response::without_query(token_url.as_str());
+        let (token_url, userinfo_url) = (usable(token_url)?, userinfo_url.map(usable).transpose()?);
+        Ok(Self { http, token_url, userinfo_url, shown, clock })
+    }
+}
+
+impl<T> fmt::Debug for AuthorizationServer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizationServer").field("token_url", &self.shown).finish_non_exhaustive()
+    }
+}
+
+/// The token endpoint of one credential.
+pub struct Endpoint<T = HttpClient> {
+    server: Arc<AuthorizationServer<T>>,
+    client: Arc<ClientIdentity>,
+    username: Option<Arc<str>>,
 }
 
 impl<T> fmt::Debug for Endpoint<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("token_url", &self.shown)
+            .field("token_url", &self.server.shown)
             .field("client_id", &self.client.client_id)
             .field("auth", &self.client.auth)
             .finish_non_exhaustive()
@@ -184,10 +214,17 @@ impl<T: Transport> Endpoint<T> {
     /// [`EndpointError::NotHttp`] and [`EndpointError::UserInfo`], for a token URL that cannot be used.
     pub fn new(options: EndpointOptions<T>) -> Result<Self, EndpointError> {
         let EndpointOptions { http, token_url, userinfo_url, client, username, clock } = options;
-        let shown = response::without_query(token_url.as_str());
-        let token_url = usable(&token_url)?;
-        let userinfo_url = userinfo_url.as_ref().map(usable).transpose()?;
-        Ok(Self { http, token_url, userinfo_url, shown, client, username, clock })
+        let server = AuthorizationServer::new(http, &token_url, userinfo_url.as_ref(), clock)?;
+        Ok(Self::at(Arc::new(server), Arc::new(client), username))
+    }
+
+    /// The endpoint of one of many credentials at the same server.
+    pub fn at(
+        server: Arc<AuthorizationServer<T>>,
+        client: Arc<ClientIdentity>,
+        username: Option<Arc<str>>,
+    ) -> Self {
+        Self { server, client, username }
     }
 
     async fn exchange(&self, grant: &Grant, redactor: &Redactor) -> Result<Issued, RedeemError> {
@@ -198,9 +235,9 @@ impl<T: Transport> Endpoint<T> {
         })?;
         let mut request = Request::new(form);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.token_url.clone();
+        *request.uri_mut() = self.server.token_url.clone();
         *request.headers_mut() = headers;
-        let received = self.http.exchange(request).await.map_err(|lost| {
+        let received = self.server.http.exchange(request).await.map_err(|lost| {
             let class = match lost.sent {
                 Some(true) => Class::Ambiguous,
                 Some(false) => Class::Transient,
@@ -210,14 +247,14 @@ impl<T: Transport> Endpoint<T> {
         })?;
         let (head, body) = received.into_parts();
         let answer = Answer { status: head.status, headers: &head.headers, body: &body };
-        response::read(&answer, grant, redactor, self.clock.now())
+        response::read(&answer, grant, redactor, self.server.clock.now())
     }
 
     async fn ask_subject(&self, token: &AccessToken) -> Option<String> {
         let mut request = Request::new(String::new());
-        *request.uri_mut() = self.userinfo_url.clone()?;
+        *request.uri_mut() = self.server.userinfo_url.clone()?;
         request.headers_mut().insert(AUTHORIZATION, token.header_value()?);
-        let received = self.http.exchange(request).await.ok()?;
+        let received = self.server.http.exchange(request).await.ok()?;
         let claims =
             received.status().is_success().then(|| serde_json::from_slice(received.body()).ok())??;
         response::subject_of(&claims)
@@ -241,7 +278,7 @@ impl<T: Transport> Redeem for Endpoint<T> {
     async fn redeem(&self, grant: &Grant) -> Result<Issued, RedeemError> {
         let redactor = Redactor::new(grant, &self.client, self.username.as_deref());
         self.exchange(grant, &redactor).await.map_err(|error| RedeemError {
-            message: format!("token endpoint {}: {}", self.shown, error.message),
+            message: format!("token endpoint {}: {}", self.server.shown, error.message),
             ..error
         })
     }

@@ -20,7 +20,7 @@ fn tls() -> rustls::ClientConfig {
 
 fn endpoint(url: &str, auth: ClientAuth) -> Endpoint {
     let client = ClientIdentity {
-        client_id: "app:1".to_owned(),
+        client_id: "app:1".into(),
         client_secret: Secret::new("s3cr&t +"),
         auth: Some(auth),
     };
@@ -29,7 +29,7 @@ fn endpoint(url: &str, auth: ClientAuth) -> Endpoint {
         token_url: Url::parse(url).unwrap(),
         userinfo_url: None,
         client,
-        username: Some("alice@vbc.prod".to_owned()),
+        username: Some("alice@vbc.prod".into()),
         clock: Clock::system(),
     })
     .unwrap()
@@ -250,10 +250,15 @@ async fn a_refusal_names_the_endpoint_and_not_the_user() {
 #[test]
 fn debug_shows_no_secret() {
     let endpoint = endpoint("http://localhost/token?precious", ClientAuth::Basic);
-    let text = format!("{endpoint:?} {:?} {:?} {:?}", endpoint.http, endpoint.client, refresh());
+    let text = format!("{endpoint:?} {:?} {:?} {:?}", endpoint.server.http, endpoint.client, refresh());
     for hidden in ["s3cr", "precious", "old/refresh", &basic(&endpoint.client)] {
         assert!(!text.contains(hidden), "{text}");
     }
+}
+
+#[test]
+fn an_endpoint_is_small_beside_the_server_it_shares() {
+    assert!(size_of::<Endpoint>() <= 4 * size_of::<usize>(), "{}", size_of::<Endpoint>());
 }
 
 #[test]
@@ -263,7 +268,7 @@ fn a_url_that_cannot_be_used_is_refused() {
             token_url: Url::parse(url).unwrap(),
             userinfo_url: None,
             http: HttpClient::new(tls(), TIMEOUT).unwrap(),
-            client: endpoint("http://localhost", ClientAuth::Body).client,
+            client: ClientIdentity::clone(&endpoint("http://localhost", ClientAuth::Body).client),
             username: None,
             clock: Clock::system(),
         })

@@ -1,5 +1,7 @@
 //! What can be exchanged for a token set.
 
+use std::sync::Arc;
+
 use crate::config::ClientAuth;
 use crate::secret::Secret;
 
@@ -43,10 +45,10 @@ impl Grant {
 }
 
 /// The application's identity at the token endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientIdentity {
     /// The consumer key.
-    pub client_id: String,
+    pub client_id: Arc<str>,
     /// The consumer secret.
     pub client_secret: Secret,
     /// Where the two travel; `None` is as the service documents it: in the header for a code, in the body otherwise.

@@ -13,7 +13,9 @@ mod token;
 pub use authorize::{
     AuthorizationAnswer, AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable,
 };
-pub use endpoint::{Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem, Transport, Unanswered};
+pub use endpoint::{
+    AuthorizationServer, Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem, Transport, Unanswered,
+};
 pub use error::{Class, RedeemError};
 pub use grant::{ClientIdentity, Grant};
 pub use token::{AccessToken, Issued, TokenSet};

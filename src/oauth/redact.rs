@@ -171,7 +171,7 @@ mod tests {
             scope: "openid".to_owned(),
         };
         let client = ClientIdentity {
-            client_id: "app".to_owned(),
+            client_id: "app".into(),
             client_secret: Secret::new("s3cr&t"),
             auth: Some(ClientAuth::Body),
         };

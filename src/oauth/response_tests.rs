@@ -29,7 +29,7 @@ fn answer_to(
     body: &[u8],
 ) -> Result<Issued, RedeemError> {
     let client = ClientIdentity {
-        client_id: "app".to_owned(),
+        client_id: "app".into(),
         client_secret: Secret::new("s3cret"),
         auth: Some(ClientAuth::Body),
     };

@@ -11,7 +11,7 @@ use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
 
 pub(super) fn key(credential: &str, identity: &str) -> Key {
-    Key { credential: credential.to_owned(), identity: identity.to_owned() }
+    Key { credential: credential.into(), identity: identity.into() }
 }
 
 /// A record with every field set, different for each revision.
@@ -39,7 +39,8 @@ pub(super) fn full_record(revision: u64) -> Record {
             proven: vec!["proven".into()],
             unresolved: 2,
             last_attempt: Some(at(-7)),
-        },
+        }
+        .into_kept(),
     }
 }
 

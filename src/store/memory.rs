@@ -10,7 +10,8 @@ use super::{Key, Record, StoreError, StoreFuture, TokenStore, follows};
 /// set on disk.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    records: Mutex<HashMap<Key, Record>>,
+    /// Boxed: a map has up to twice the room it needs.
+    records: Mutex<HashMap<Key, Box<Record>>>,
 }
 
 impl MemoryStore {
@@ -26,14 +27,16 @@ impl MemoryStore {
         if found != expected {
             return Err(StoreError::Conflict { expected, found });
         }
-        records.insert(key.clone(), record.clone());
+        records.insert(key.clone(), Box::new(record.clone()));
         Ok(())
     }
 }
 
 impl TokenStore for MemoryStore {
     fn load<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Record> {
-        Box::pin(async move { Ok(self.records.lock().get(key).cloned().unwrap_or_default()) })
+        Box::pin(async move {
+            Ok(self.records.lock().get(key).map(|record| Record::clone(record)).unwrap_or_default())
+        })
     }
 
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()> {

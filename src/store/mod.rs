@@ -30,12 +30,14 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 
 /// Which record: a credential's name, and the identity behind it. A credential whose identity changed (another
 /// user, another application, another scope) has another record, so an old token set is never reused, nor lost.
+///
+/// Clones share its text: every credential's key is kept here and there for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The credential's name in the configuration.
-    pub credential: String,
+    pub credential: Arc<str>,
     /// Fingerprint over token URL, client id, user name and scope.
-    pub identity: String,
+    pub identity: Arc<str>,
 }
 
 /// All that is remembered of one credential, or of one login.
@@ -57,8 +59,9 @@ pub struct Record {
     pub full_lifetime: u64,
     /// How the server issues a second token set, as far as it has been seen.
     pub issuance: Option<Issuance>,
-    /// What is known about refused logins.
-    pub brake: BrakeRecord,
+    /// What is known about refused logins, if anything is: never [`BrakeRecord::default`]. Boxed, since a credential's
+    /// record has none.
+    pub brake: Option<Box<BrakeRecord>>,
 }
 
 /// What a second login of the same identity has been seen to do.
@@ -91,6 +94,13 @@ pub struct BrakeRecord {
     pub unresolved: u32,
     /// When the last login attempt was begun.
     pub last_attempt: Option<Timestamp>,
+}
+
+impl BrakeRecord {
+    /// As a [`Record`] keeps it: `None` when nothing is known.
+    pub fn into_kept(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 /// Why a store could not do what was asked.
@@ -190,4 +200,17 @@ fn follows(expected: u64, record: &Record) -> Result<(), StoreError> {
     }
     let what = format!("storing revision {} over revision {expected}", record.revision);
     Err(StoreError::Io { what, source: std::io::ErrorKind::InvalidInput.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_each_credential_is_small() {
+        let words = |size: usize| size / size_of::<usize>();
+        assert!(words(size_of::<Key>()) <= 4, "Key: {}", size_of::<Key>());
+        assert!(size_of::<Record>() <= 200, "Record: {}", size_of::<Record>());
+        assert!(size_of::<TokenSet>() <= 104, "TokenSet: {}", size_of::<TokenSet>());
+    }
 }

@@ -170,7 +170,7 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<Opened, Refusal> {
     Ok(Opened {
         content: content.ok_or_else(changed)?,
         is_current: keys.is_first(id),
-        key: Key { credential: envelope.credential.into_owned(), identity: envelope.identity.into_owned() },
+        key: Key { credential: envelope.credential.into(), identity: envelope.identity.into() },
     })
 }
 

@@ -117,18 +117,22 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
         spent_seed: record.spent_seed.as_deref().map(borrowed),
         full_lifetime: record.full_lifetime,
         issuance: record.issuance.map(|issuance| borrowed(issuance_word(issuance))),
-        brake: Brake {
-            refused: all_borrowed(&record.brake.refused),
-            locked_until: record.brake.locked_until.map(time),
-            attempted: all_borrowed(&record.brake.attempted),
-            proven: all_borrowed(&record.brake.proven),
-            unresolved: record.brake.unresolved.into(),
-            last_attempt: record.brake.last_attempt.map(time),
-        },
+        brake: record.brake.as_deref().map(brake).unwrap_or_default(),
     };
     let mut bytes = Zeroizing::new(serde_json::to_vec_pretty(&file)?);
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+fn brake(record: &BrakeRecord) -> Brake<'_> {
+    Brake {
+        refused: all_borrowed(&record.refused),
+        locked_until: record.locked_until.map(time),
+        attempted: all_borrowed(&record.attempted),
+        proven: all_borrowed(&record.proven),
+        unresolved: record.unresolved.into(),
+        last_attempt: record.last_attempt.map(time),
+    }
 }
 
 /// Reads the content of the file of `key`. The error says what is wrong and quotes nothing.
@@ -139,7 +143,7 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
     }
     let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
     // In full: the file's name carries only the first characters.
-    if file.identity != key.identity || file.credential != key.credential {
+    if *file.identity != *key.identity || *file.credential != *key.credential {
         return Err("it belongs to another identity".to_owned());
     }
     if file.revision == 0 {
@@ -159,7 +163,8 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
             proven: all_owned(file.brake.proven),
             unresolved: file.brake.unresolved.try_into().unwrap_or(u32::MAX),
             last_attempt: instant("brake.last_attempt", file.brake.last_attempt.as_deref())?,
-        },
+        }
+        .into_kept(),
     })
 }
 
@@ -171,7 +176,7 @@ pub(super) fn owner(bytes: &[u8]) -> Option<Key> {
         identity: String,
     }
     let Owner { credential, identity } = serde_json::from_slice(bytes).ok()?;
-    Some(Key { credential, identity })
+    Some(Key { credential: credential.into(), identity: identity.into() })
 }
 
 fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, String> {
@@ -285,8 +290,9 @@ mod tests {
         let record = decode(&key, content).unwrap();
         let tokens = record.tokens.unwrap();
         assert_eq!(tokens.refresh_issued_at, tokens.issued_at);
-        assert_eq!((record.brake.refused, record.brake.attempted), (vec!["f1".into()], vec!["f2".into()]));
-        assert_eq!(record.brake.unresolved, 2);
+        let brake = record.brake.unwrap();
+        assert_eq!((brake.refused, brake.attempted), (vec!["f1".into()], vec!["f2".into()]));
+        assert_eq!(brake.unresolved, 2);
     }
 
     #[test]
