@@ -48,9 +48,14 @@ impl ClockWatch {
 
 /// All brakes of a process, by user.
 pub struct Logins {
+    records: Arc<Records>,
+    by_user: Mutex<HashMap<Arc<str>, Arc<LoginBrake>>>,
+}
+
+/// Where the records of all brakes are, and the clock they go by.
+struct Records {
     store: Arc<dyn TokenStore>,
     clock: Clock,
-    by_user: Mutex<HashMap<Box<str>, Arc<LoginBrake>>>,
 }
 
 impl std::fmt::Debug for Logins {
@@ -62,7 +67,7 @@ impl std::fmt::Debug for Logins {
 impl Logins {
     /// Brakes whose records are kept in `store`. Nothing is read before the first login.
     pub fn new(store: Arc<dyn TokenStore>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { store, clock, by_user: Mutex::default() })
+        Arc::new(Self { records: Arc::new(Records { store, clock }), by_user: Mutex::default() })
     }
 
     /// Makes a login known, so that what is learnt of its password counts for it from the start. Called for every
@@ -73,13 +78,14 @@ impl Logins {
 
     /// The seat of a credential with this login at its user's brake.
     pub(super) fn seat(&self, login: &Login) -> Seat {
-        let user = login.username.to_lowercase();
+        let user: Arc<str> = login.username.to_lowercase().into();
         let brake = {
             let mut by_user = self.by_user.lock();
-            let brake = by_user.entry(user.as_str().into()).or_insert_with(|| Arc::new(self.brake(&user)));
+            let brake = by_user.entry(Arc::clone(&user)).or_insert_with(|| Arc::new(self.brake(user)));
             Arc::clone(brake)
         };
         let mut members = brake.members.lock();
+        members.reserve_exact(1);
         if !members.iter().any(|member| member.fingerprint == login.fingerprint) {
             members.push(Member { fingerprint: login.fingerprint.clone(), password: login.password.clone() });
         }
@@ -87,18 +93,13 @@ impl Logins {
         Seat { brake, fingerprint: login.fingerprint.clone() }
     }
 
-    fn brake(&self, user: &str) -> LoginBrake {
-        let identity = fingerprint(&["login", user]);
+    fn brake(&self, user: Arc<str>) -> LoginBrake {
+        let watch = ClockWatch::new(&self.records.clock);
         LoginBrake {
-            key: Key { credential: format!("@login-{identity}").into(), identity: identity.into() },
-            store: Arc::clone(&self.store),
-            clock: self.clock.clone(),
+            user,
+            records: Arc::clone(&self.records),
             members: Mutex::default(),
-            known: Mutex::new(Known {
-                record: BrakeRecord::default(),
-                watch: ClockWatch::new(&self.clock),
-                read: false,
-            }),
+            known: Mutex::new(Known { record: BrakeRecord::default(), watch, read: false }),
             unsaved: AtomicBool::new(false),
             turn: Turns::new(()),
         }
@@ -107,9 +108,8 @@ impl Logins {
 
 /// The brake of one user.
 struct LoginBrake {
-    key: Key,
-    store: Arc<dyn TokenStore>,
-    clock: Clock,
+    user: Arc<str>,
+    records: Arc<Records>,
     members: Mutex<Vec<Member>>,
     known: Mutex<Known>,
     /// The store does not have what is known.
@@ -120,7 +120,7 @@ struct LoginBrake {
 
 /// A login secret of one of the credentials.
 struct Member {
-    fingerprint: String,
+    fingerprint: Arc<str>,
     password: Secret,
 }
 
@@ -137,18 +137,20 @@ impl LoginBrake {
     fn known<T>(&self, look: impl FnOnce(&mut BrakeRecord, Timestamp) -> T) -> T {
         let mut known = self.known.lock();
         let Known { record, watch, .. } = &mut *known;
-        if let Some(back) = watch.set_back(&self.clock) {
+        if let Some(back) = watch.set_back(&self.records.clock) {
             for at in [&mut record.locked_until, &mut record.last_attempt].into_iter().flatten() {
                 *at = at.saturating_sub(back).unwrap_or(*at);
             }
         }
-        look(record, self.clock.now())
+        look(record, self.records.clock.now())
     }
 
     /// Reads the record of the store, the first time; what is known from then on is at least that. Gives what it takes to
     /// write it.
     async fn read(&self) -> Result<Keeper, StoreError> {
-        let keeper = Keeper::load(Arc::clone(&self.store), self.key.clone()).await?;
+        let identity = fingerprint(&["login", &self.user]);
+        let key = Key { credential: format!("@login-{identity}").into(), identity: identity.into() };
+        let keeper = Keeper::load(Arc::clone(&self.records.store), key).await?;
         let first = !std::mem::replace(&mut self.known.lock().read, true);
         if first {
             self.known(|record, now| {
@@ -176,12 +178,13 @@ impl LoginBrake {
     /// Every fingerprint under which one of the credentials would send the same password, that of `fingerprint` first.
     fn same_secret(&self, fingerprint: &str) -> Vec<String> {
         let members = self.members.lock();
-        let password = members.iter().find(|member| member.fingerprint == fingerprint).map(|m| &m.password);
+        let password = members.iter().find(|member| *member.fingerprint == *fingerprint).map(|m| &m.password);
         let others = members.iter().filter(|member| {
-            member.fingerprint != fingerprint && password.is_some_and(|password| *password == member.password)
+            *member.fingerprint != *fingerprint
+                && password.is_some_and(|password| *password == member.password)
         });
         std::iter::once(fingerprint.to_owned())
-            .chain(others.map(|member| member.fingerprint.clone()))
+            .chain(others.map(|member| member.fingerprint.to_string()))
             .collect()
     }
 }
@@ -190,7 +193,7 @@ impl LoginBrake {
 #[derive(Clone)]
 pub(super) struct Seat {
     brake: Arc<LoginBrake>,
-    fingerprint: String,
+    fingerprint: Arc<str>,
 }
 
 impl Seat {

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -107,7 +107,7 @@ pub struct Login {
     pub scope: Arc<str>,
     /// Fingerprint of everything a refusal may be about. It covers the client secret, so that it cannot be used to
     /// guess a weak password.
-    pub fingerprint: String,
+    pub fingerprint: Arc<str>,
 }
 
 impl Login {
@@ -120,7 +120,7 @@ impl Login {
         client_secret: &Secret,
     ) -> Self {
         let parts = [client_id, client_secret.expose(), &username, password.expose()];
-        let fingerprint = fingerprint(&parts);
+        let fingerprint = fingerprint(&parts).into();
         Self { username, password, scope, fingerprint }
     }
 }
@@ -243,7 +243,8 @@ struct Shared {
     in_trouble: AtomicBool,
     closing: AtomicBool,
     snapshot: Mutex<Snapshot>,
-    refusals: Mutex<Refusals>,
+    /// Made at the first 401.
+    refusals: Mutex<Option<Box<Refusals>>>,
 }
 
 impl Credential {
@@ -303,7 +304,8 @@ impl Credential {
         let now = self.shared.clock.now();
         let alive = self.shared.published.latest().is_some_and(|bearer| bearer.expires_at > now);
         snapshot.usable = alive && !snapshot.distrusted;
-        snapshot.refused_paths = self.refusals().remembered(now);
+        snapshot.refused_paths =
+            self.shared.refusals.lock().as_ref().map_or(0, |refusals| refusals.remembered(now));
         snapshot
     }
 
@@ -318,8 +320,8 @@ impl Credential {
     }
 
     /// The memory of 401s that a fresh token did not cure.
-    pub fn refusals(&self) -> parking_lot::MutexGuard<'_, Refusals> {
-        self.shared.refusals.lock()
+    pub fn refusals(&self) -> MappedMutexGuard<'_, Refusals> {
+        MutexGuard::map(self.shared.refusals.lock(), |refusals| &mut **refusals.get_or_insert_default())
     }
 
     /// The clock this credential lives by.

@@ -324,7 +324,7 @@ async fn the_brake_that_an_older_version_kept_with_the_credential_still_holds() 
     let world = World::new(Script::default());
     let fingerprint = world.options.login.as_ref().unwrap().fingerprint.clone();
     let key = Key { credential: "default".into(), identity: "identity".into() };
-    let brake = BrakeRecord { refused: vec![fingerprint], ..BrakeRecord::default() };
+    let brake = BrakeRecord { refused: vec![fingerprint.to_string()], ..BrakeRecord::default() };
     world
         .store
         .swap(&key, 0, &Record { revision: 1, brake: brake.into_kept(), ..Record::default() })
@@ -705,4 +705,18 @@ async fn closing_begins_no_further_exchange() {
     task.await.unwrap();
     ask.await.unwrap().unwrap_err();
     assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
+}
+
+#[test]
+fn a_credential_at_rest_is_small() {
+    // There may be ten thousand of them.
+    for (what, size, limit) in [
+        ("Refresher", size_of::<Refresher<crate::oauth::Endpoint>>(), 760),
+        ("Shared", size_of::<Shared>(), 536),
+        ("Snapshot", size_of::<Snapshot>(), 240),
+        ("Options", size_of::<Options>(), 216),
+    ] {
+        assert!(size <= limit, "{what}: {size}");
+        println!("{what}: {size}");
+    }
 }
