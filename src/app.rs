@@ -330,13 +330,12 @@ fn client_identity(
 }
 
 fn options(credential: &config::Credential, config: &Config) -> Options {
-    let username: Option<Arc<str>> = credential.username.as_deref().map(Into::into);
-    let user = username.clone().unwrap_or_default();
+    let user = credential.username.clone().unwrap_or_default();
     let login = match (credential.grant, &credential.password) {
         (GrantKind::Password, Some(password)) => Some(Login::new(
             Arc::clone(&user),
             password.clone(),
-            credential.scope.as_str().into(),
+            Arc::clone(&credential.scope),
             &credential.client_id,
             &credential.client_secret,
         )),
@@ -344,7 +343,7 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
     };
     let identity = [config.oauth.token_url.as_str(), &credential.client_id, &user, &credential.scope];
     Options {
-        username,
+        username: credential.username.clone(),
         login,
         seed: credential.seed.clone(),
         refresh: credential.refresh,

@@ -136,7 +136,7 @@ fn people(config: &Config, address: Option<SocketAddr>) -> BTreeMap<String, Auth
             authorize_url: config.oauth.authorize_url.clone(),
             client_id: credential.client_id.clone(),
             redirect_uri: credential.redirect_uri.clone().unwrap_or_else(|| callback.clone()),
-            scope: credential.scope.clone(),
+            scope: Arc::clone(&credential.scope),
             pkce: credential.pkce,
         };
         (credential.name.clone(), options)

@@ -85,9 +85,9 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
 /// What the simulator has to be told of: the users of all credentials. It knows the demo identity.
 fn identities(config: &Config) -> Vec<Identity> {
     let demo = Identity::demo();
-    let users = config.credentials.iter().filter_map(|credential| credential.username.as_ref());
-    let others = users.filter(|user| **user != demo.user);
-    others.map(|user| Identity { user: user.clone(), ..demo.clone() }).collect()
+    let users = config.credentials.iter().filter_map(|credential| credential.username.as_deref());
+    let others = users.filter(|user| *user != demo.user);
+    others.map(|user| Identity { user: user.to_owned(), ..demo.clone() }).collect()
 }
 
 /// How to end when the proxy cannot start.

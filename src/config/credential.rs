@@ -1,6 +1,7 @@
 //! `[credentials.NAME]`: whose identity is kept fresh.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -96,7 +97,7 @@ fn same_identity(
 /// A user has one password. What another is tried with counts towards the lock of the account.
 fn other_password(
     reader: &mut Reader<'_>,
-    users: &mut BTreeMap<String, (Secret, String)>,
+    users: &mut BTreeMap<Arc<str>, (Secret, String)>,
     credential: &Credential,
     place: &Place,
 ) {
@@ -105,7 +106,7 @@ fn other_password(
         return;
     }
     let Some((known, other)) = users.get(username) else {
-        users.insert(username.clone(), (password.clone(), credential.name.clone()));
+        users.insert(Arc::clone(username), (password.clone(), credential.name.clone()));
         return;
     };
     if known != password {
@@ -124,10 +125,10 @@ fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
     let grant = grant(&mut section);
     let client_id = client_id(&mut section);
     let client_secret = required(&mut section, "client_secret", "").map(|given| given.value);
-    let username = username(&mut section, grant);
+    let username = username(&mut section, grant).map(Arc::from);
     let password = password(&mut section, grant);
     let seed = secrets::find(&mut section, "refresh_token").given().map(|given| given.value);
-    let scope = scope(&mut section);
+    let scope: Arc<str> = scope(&mut section).into();
     let client_auth = client_auth(&mut section, grant, client_id.as_deref(), client_secret.as_deref());
     let refresh = refresh(&mut section);
     let refresh_token_lifetime = refresh_token_lifetime(&mut section);

@@ -120,7 +120,7 @@ impl Credential {
             grant: GrantKind::Password,
             client_id: "sim-client".into(),
             client_secret: Secret::new("sim-secret"),
-            username: Some(format!("{user}@vbc.prod")),
+            username: Some(format!("{user}@vbc.prod").into()),
             password: Some(Secret::new("sim-password")),
             scope: "openid".into(),
             client_auth: None,
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn each_simulated_credential_is_a_user_of_its_own() {
         let user = |name| Credential::simulated(name).username.unwrap();
-        assert_eq!(user("default"), "alice@vbc.prod");
-        assert_eq!(user("crm"), "crm@vbc.prod");
-        assert_eq!(user("Alice"), "alice.2@vbc.prod");
+        assert_eq!(&*user("default"), "alice@vbc.prod");
+        assert_eq!(&*user("crm"), "crm@vbc.prod");
+        assert_eq!(&*user("Alice"), "alice.2@vbc.prod");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -180,11 +181,11 @@ pub struct Credential {
     /// The application's consumer secret.
     pub client_secret: Secret,
     /// The user name with its suffix; for a code grant the user who is expected to log in, if that was said.
-    pub username: Option<String>,
+    pub username: Option<Arc<str>>,
     /// The password, for the password grant.
     pub password: Option<Secret>,
     /// The scope asked for.
-    pub scope: String,
+    pub scope: Arc<str>,
     /// Where id and secret travel, per grant when not said: body for password and refresh, basic for a code.
     pub client_auth: Option<ClientAuth>,
     /// A first refresh token from elsewhere.

@@ -55,16 +55,15 @@ pub struct Doctor {
     upstream_tls: Arc<ClientConfig>,
     upstream_patience: Duration,
     clock: Clock,
-    identities: Vec<Identity>,
+    identities: Arc<[Identity]>,
 }
 
 /// A credential, and what is configured for it.
-#[derive(Clone)]
 struct Identity {
     credential: Credential,
     grant: GrantKind,
-    username: Option<String>,
-    scope: String,
+    username: Option<Arc<str>>,
+    scope: Arc<str>,
     refresh_lifetime: Duration,
 }
 
@@ -93,7 +92,7 @@ impl Doctor {
                 credential: credential.clone(),
                 grant: configured.grant,
                 username: configured.username.clone(),
-                scope: configured.scope.clone(),
+                scope: Arc::clone(&configured.scope),
                 refresh_lifetime: configured.refresh_token_lifetime,
             })
         });

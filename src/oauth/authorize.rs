@@ -1,5 +1,7 @@
 //! The authorization request (RFC 6749 §4.1.1), and what comes back to the redirect URI. Pure but for random bytes.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,7 +21,7 @@ pub struct AuthorizeOptions {
     /// Where the answer comes to; registered with the application, to the letter.
     pub redirect_uri: String,
     /// The scope asked for.
-    pub scope: String,
+    pub scope: Arc<str>,
     /// Whether the code is bound to us by a challenge (RFC 7636, S256).
     pub pkce: bool,
 }

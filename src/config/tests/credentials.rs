@@ -278,7 +278,7 @@ fn under_simulate_no_secret_is_read() {
         assert_eq!(credential.password.as_ref().unwrap().expose(), "sim-password");
         assert_eq!(credential.grant, GrantKind::Password);
     }
-    assert_eq!(config.credentials[1].scope, "openid x");
+    assert_eq!(&*config.credentials[1].scope, "openid x");
     assert!(matches!(config.store, Store::Memory));
     assert_eq!(config.upstream.ca_file, None);
     assert_eq!(config.upstream.url.to_string(), "http://127.0.0.1:8090");
