@@ -140,7 +140,7 @@ impl Doctor {
         let clocks: Vec<_> = clocks.into_iter().filter_map(|(whose, ahead)| Some((whose, ahead?))).collect();
         checks.push(token_host.check);
         checks.push(skew::check("clock", &clocks));
-        let (bearer, openid) = self.ask_for_token(identity, token_host.reached, &mut checks).await;
+        let (mut bearer, openid) = self.ask_for_token(identity, token_host.reached, &mut checks).await;
         checks.push(upstream.check);
         let why_not = match &bearer {
             None => Some("no token to ask with"),
@@ -149,7 +149,7 @@ impl Doctor {
         };
         let mut round = Round { lines: Vec::new(), quota: None, requests: 0 };
         for suite in suites {
-            match (&bearer, why_not) {
+            match (&mut bearer, why_not) {
                 (Some(bearer), None) => self.ask_suite(*suite, identity, bearer, openid, &mut round).await,
                 (_, why) => round.lines.push(Check::skipped(suite.name(), why.unwrap_or_default())),
             }
@@ -265,7 +265,7 @@ impl Doctor {
         &self,
         suite: Suite,
         identity: &Identity,
-        bearer: &Bearer,
+        bearer: &mut Bearer,
         openid: bool,
         round: &mut Round,
     ) {
@@ -275,12 +275,12 @@ impl Doctor {
         }
         let path = suite.question(self.clock.now());
         let max_age = identity.max_age.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
-        // As the proxy does it: a younger one, or else the one there is.
-        let younger = match max_age {
-            Some((_, max_age)) => identity.credential.younger(*max_age).await.ok(),
-            None => None,
-        };
-        let bearer = younger.as_ref().unwrap_or(bearer);
+        // As the proxy does it: a younger one, or else the one there is. The older one may be refused from then on.
+        if let Some((_, max_age)) = max_age
+            && let Ok(younger) = identity.credential.younger(*max_age).await
+        {
+            *bearer = younger;
+        }
         let age = clock::until(bearer.minted_at, self.clock.now());
         let token = Presented { openid, age };
         round.requests += 1;
