@@ -21,9 +21,9 @@ use crate::doctor::{self, Check, Look, Report, Suite, Verdict};
 /// Looks at the configuration, the token host, the clocks, the login, the scope, the upstream, and asks each API suite one
 /// harmless question (which counts towards the application's quota). Where a proxy runs, it is asked to look for itself;
 /// else the command uses the token store in its place. Makes at most one login, and none while a token lives or the login
-/// brake is on.
+/// brake is on. While no proxy runs, none with store.kind = "memory" either, whose token would end with the command.
 ///
-/// Exits with 0 when all is well or there are only warnings, 1 when something fails, 69 when the token store is in use by
+/// Exits with 0 when all is well or there are only warnings, 1 when something fails or it is interrupted, 69 when the token store is in use by
 /// a process that cannot be asked, 78 when the configuration has findings.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
