@@ -40,8 +40,8 @@ use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use desk::AdminListener;
 
-pub use desk::Desk;
-pub use examine::examine;
+pub use desk::{Closed, Desk};
+pub use examine::{Examined, examine};
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);

@@ -94,6 +94,7 @@ pub async fn send(
             }
             Target::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(connecting)?;
+                check_peer(&stream).map_err(ClientError::Connect)?;
                 exchange(stream, request, "localhost").await
             }
             Target::Origin { tls, host, port } => {
@@ -144,6 +145,18 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// What is asked on a unix socket is for ourselves or for root: somebody else who has put a socket there gets none of it.
+fn check_peer(stream: &UnixStream) -> io::Result<()> {
+    // A connection to itself comes from the user this process runs as.
+    let (ourselves, _other) = UnixStream::pair()?;
+    let (peer, own) = (stream.peer_cred()?.uid(), ourselves.peer_cred()?.uid());
+    if peer == own || peer == 0 {
+        return Ok(());
+    }
+    let found = format!("user {peer} listens there, and neither user {own} nor root");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, found))
 }
 
 async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {

@@ -71,7 +71,8 @@ pub(super) async fn login(
     if site(request.headers()) == Site::Foreign || request.method() != Method::GET {
         return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
             .code(
-                "Another site has sent you here to log in as {}. Go on only if that is what you want.",
+                "You come from another site, or from this one under another name, to log in as {}. Go on only if that is \
+                 what you want.",
                 &name,
             )
             .link(&login_path(&name), &format!("Log in as {name}"))

@@ -73,7 +73,8 @@ impl Gate {
             return Err(Foreign::Host);
         }
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if changes && site(request.headers()) == Site::Foreign { Err(Foreign::Page) } else { Ok(()) }
+        let foreign = changes && site(request.headers()) == Site::Foreign && !is_confirmation(request);
+        if foreign { Err(Foreign::Page) } else { Ok(()) }
     }
 
     fn is_ours<B>(&self, request: &Request<B>) -> bool {
@@ -93,6 +94,21 @@ impl Gate {
         // is never the work of one.
         asked.is_loopback() || address.ip().is_unspecified() || asked == address.ip()
     }
+}
+
+/// Whether it may be the form of our own question, from a browser that says no more of its origin than `null` (under
+/// `no-referrer`, before Fetch Metadata). It works with the token of that page and a cookie of `SameSite=Strict` alone, so
+/// that another site's page which says the same gets nowhere.
+fn is_confirmation<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let path = request.uri().path();
+    let names_nobody = headers.get(header::ORIGIN).is_some_and(|origin| origin == "null");
+    names_nobody
+        && !headers.contains_key(SEC_FETCH_SITE)
+        && path
+            .strip_prefix("/login/")
+            .and_then(|rest| rest.strip_suffix("/confirm"))
+            .is_some_and(|name| !name.contains('/'))
 }
 
 /// Whom the request is for: the authority of an absolute-form target, or else the `Host` (RFC 9112 §3.2.2). `Err` when it
@@ -180,6 +196,29 @@ mod tests {
     fn the_authority_of_the_target_counts_more_than_the_host() {
         let request = Request::get("http://evil.example/").header("host", "localhost").body(()).unwrap();
         assert_eq!(gate("127.0.0.1:8081").admit(&request), Err(Foreign::Host));
+    }
+
+    #[test]
+    fn a_confirmation_may_come_from_a_browser_that_tells_no_site() {
+        let gate = gate("127.0.0.1:8081");
+        let admit = |path: &str, headers: &[(&str, &str)]| {
+            let mut request = Request::post(path).header("host", "localhost:8081");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            gate.admit(&request.body(()).unwrap())
+        };
+        let null = ("origin", "null");
+        assert_eq!(admit("/login/default/confirm", &[null]), Ok(()));
+        for (path, headers) in [
+            ("/login/default/confirm", &[null, ("sec-fetch-site", "cross-site")][..]),
+            ("/login/default/confirm", &[("origin", "http://evil.example")]),
+            ("/credentials/default/refresh", &[null]),
+            ("/login/default", &[null]),
+            ("/login/a/b/confirm", &[null]),
+        ] {
+            assert_eq!(admit(path, headers), Err(Foreign::Page), "{path} {headers:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A person's login, whichever way the person comes: begun, redeemed, confirmed. The pages are in `browser`, what the command
 //! line is told in `terminal`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::uri::Authority;
@@ -228,7 +228,12 @@ fn leads_to(redirect: &Url, address: Option<SocketAddr>) -> bool {
     };
     let own = address.ip();
     let same_host = match host {
-        None => own.is_loopback() || own.is_unspecified(),
+        // Of the loopback addresses, names lead to these alone (RFC 6761 §6.3).
+        None => {
+            own.is_unspecified()
+                || own == IpAddr::V4(Ipv4Addr::LOCALHOST)
+                || own == IpAddr::V6(Ipv6Addr::LOCALHOST)
+        }
         Some(host) => host == own || (own.is_unspecified() && host.is_loopback()),
     };
     redirect.scheme() == "http" && redirect.port_or_known_default() == Some(address.port()) && same_host
@@ -260,6 +265,7 @@ mod tests {
             ("http://[::1]:8081/callback", "127.0.0.1:8081"),
             ("http://vbc.example:8081/callback", "127.0.0.1:8081"),
             ("http://localhost:8081/callback", "10.0.0.5:8081"),
+            ("http://localhost:8081/callback", "127.0.0.2:8081"),
         ] {
             assert!(!leads(redirect, address), "{redirect} {address}");
         }

@@ -16,7 +16,7 @@ use crate::clock::{Timestamp, after};
 use crate::secret::{Secret, fingerprint};
 
 /// How long a person may take.
-pub(super) const LIFETIME: Duration = Duration::from_secs(10 * 60);
+pub const LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Open logins of one credential: a few people, a few browsers.
 const PER_CREDENTIAL: usize = 4;
 /// Logins that are remembered, open or ended.

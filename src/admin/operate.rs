@@ -46,10 +46,7 @@ pub(super) async fn refresh(State(inner): State<Arc<Inner>>, Path(name): Path<St
 pub(super) async fn unlock(State(inner): State<Arc<Inner>>, Path(name): Path<String>) -> Response {
     let Some(credential) = inner.find(&name) else { return inner.no_such_credential() };
     match credential.unlock().await {
-        Ok(was_on) => {
-            tracing::info!(credential = name, was_on, "the login brake is lifted, as an operator asked for");
-            json(&Unlocked { credential: name, was_on })
-        }
+        Ok(was_on) => json(&Unlocked { credential: name, was_on }),
         Err(error) => unavailable(error),
     }
 }

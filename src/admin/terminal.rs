@@ -153,6 +153,11 @@ fn outcome(outcome: Result<LoggedIn, LoginError>) -> Response {
 }
 
 fn denied(why: Denied) -> Response {
+    // The login is still open: whoever pasted the wrong answer can paste the right one.
+    let (kind, title) = match why {
+        Denied::OtherLogin => ("other-login", "The answer to another login"),
+        _ => ("login-not-open", "This login is not open"),
+    };
     let detail = match why {
         Denied::Expired => "it took more than ten minutes; begin again",
         Denied::Replaced => "several other logins to this credential were begun after it; begin again",
@@ -164,5 +169,5 @@ fn denied(why: Denied) -> Response {
             "it is not known, or not any more; begin again"
         }
     };
-    problem(StatusCode::CONFLICT, "login-not-open", "This login is not open", detail)
+    problem(StatusCode::CONFLICT, kind, title, detail)
 }

@@ -144,6 +144,17 @@ fn people(config: &Config, address: Option<SocketAddr>) -> BTreeMap<String, Auth
     options.collect()
 }
 
+/// How a [`Desk`] ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed {
+    /// Whether an exchange under way ended in time.
+    pub in_time: bool,
+    /// Whether new tokens came in meanwhile.
+    pub renewed: bool,
+    /// Whether they could not be stored, and are lost.
+    pub unsaved: bool,
+}
+
 /// One credential and the admin routes, without a data plane: where a person logs in while no proxy runs.
 ///
 /// It holds the token store, so that no proxy can start on it meanwhile.
@@ -155,6 +166,8 @@ pub struct Desk {
     credential: Credential,
     refresher: JoinHandle<()>,
     patience: Duration,
+    /// The revision of the tokens there were.
+    revision: u64,
 }
 
 impl Desk {
@@ -179,7 +192,8 @@ impl Desk {
         let (drain, signal) = Drain::new();
         let served = listener.map(|listener| tokio::spawn(listener.serve(admin.clone(), signal)));
         let patience = config.oauth.timeout + CREDENTIAL_GRACE;
-        Ok(Self { admin, address, served, drain, credential, refresher, patience })
+        let revision = credential.snapshot().revision;
+        Ok(Self { admin, address, served, drain, credential, refresher, patience, revision })
     }
 
     /// Where a browser is served, if one is.
@@ -192,13 +206,16 @@ impl Desk {
         self.admin.answer(request).await
     }
 
-    /// Ends it; an exchange under way is finished and stored first. Says whether that was so in time.
-    pub async fn close(self) -> bool {
+    /// Ends it; an exchange under way is finished and stored first.
+    pub async fn close(self) -> Closed {
         self.drain.begin();
         if let Some(served) = self.served {
             let _ = served.await;
         }
         self.credential.close();
-        tokio::time::timeout(self.patience, self.refresher).await.is_ok()
+        let in_time = tokio::time::timeout(self.patience, self.refresher).await.is_ok();
+        // Only now: the refresher tries once more to store what is not stored.
+        let snapshot = self.credential.snapshot();
+        Closed { in_time, renewed: snapshot.revision > self.revision, unsaved: snapshot.unsaved }
     }
 }

@@ -1,5 +1,6 @@
 //! The doctor: in the running proxy by its admin listener, and in a command while no proxy runs.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,12 +8,23 @@ use bytes::Bytes;
 use super::{CREDENTIAL_GRACE, StartError, start_credentials, token_tls};
 use crate::admin::{Examiner, NoReport};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::doctor::{Doctor, Report, Suite};
+use crate::config::{self, Config};
+use crate::credential::Credential;
+use crate::doctor::{Check, Doctor, Passing, Report, Suite};
 use crate::tls;
 
+/// What came of an examination in this process.
+#[derive(Debug)]
+pub struct Examined {
+    /// What was found; `None` when it was stopped.
+    pub report: Option<Report>,
+    /// What was not stored when the process was done with it.
+    pub lost: Vec<Check>,
+}
+
 /// Examines one credential in this process, in the place of a proxy that does not run: with its store, and without an
-/// exchange that the examination does not ask for.
+/// exchange that the examination does not ask for. `stop` ends it early; an exchange under way is finished and stored
+/// first in either case.
 ///
 /// # Errors
 /// [`StartError`], the store being in use above all; [`StartError::NoCredential`] when there is none of this name.
@@ -21,7 +33,8 @@ pub async fn examine(
     name: &str,
     suites: &[Suite],
     clock: Clock,
-) -> Result<Report, StartError> {
+    stop: impl Future<Output = ()>,
+) -> Result<Examined, StartError> {
     // Whoever looks waits for a whole climb down the ladder: an exchange whose end nobody sees helps nobody.
     config.oauth.max_wait = config.oauth.timeout * 3;
     let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
@@ -29,15 +42,37 @@ pub async fn examine(
     // All of them: what is learnt of a login counts for every credential that would send the same.
     let credentials = start_credentials(&config, &tls, &clock, true).await?;
     let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
-    let report = Doctor::new(&config, token_tls, tls, &handles, clock).examine(name, suites).await;
+    let passing = Passing { keeps_tokens: !matches!(config.store, config::Store::Memory) };
+    let doctor = Doctor::new(&config, token_tls, tls, &handles, clock).passing(passing);
+    let report = tokio::select! {
+        report = doctor.examine(name, suites) => Some(report.ok_or(StartError::NoCredential)),
+        () = stop => None,
+    };
     for credential in &handles {
         credential.close();
     }
-    for (_, task) in credentials {
+    let mut lost = Vec::new();
+    for (credential, task) in credentials {
         // It stores what came in before it ends.
-        let _ = tokio::time::timeout(config.oauth.timeout + CREDENTIAL_GRACE, task).await;
+        let ended = tokio::time::timeout(config.oauth.timeout + CREDENTIAL_GRACE, task).await.is_ok();
+        lost.extend(unsaved(&credential, ended));
     }
-    report.ok_or(StartError::NoCredential)
+    Ok(Examined { report: report.transpose()?, lost })
+}
+
+/// What of a credential's tokens is lost with this process.
+fn unsaved(credential: &Credential, ended: bool) -> Option<Check> {
+    let name = credential.name();
+    if !ended {
+        let found = format!("an exchange of credential {name} with the token endpoint did not end in time");
+        return Some(Check::fail("store", "unfinished", found, "run doctor again: what it brought is lost"));
+    }
+    credential.snapshot().unsaved.then(|| {
+        let found = format!("the new tokens of credential {name} could not be stored, and end with this command");
+        let remedy = "look at the directory of [store]: is the disk full, is it writable? The refresh token that is \
+                      stored may be used up: the next login shows";
+        Check::fail("store", "unsaved", found, remedy)
+    })
 }
 
 /// The doctor for the admin listener, which is of the same floor and does not know it.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Exit, complain};
-use crate::app;
+use crate::app::{self, Closed};
 use crate::client::{self, ClientError, Target};
 use crate::config::{AdminAddress, Config};
 
@@ -38,7 +38,14 @@ impl Desk {
         let Some(target) = target(config) else { return Ok(None) };
         let request = Request::get("/live").body(Bytes::new()).map_err(|_| Exit::Failed)?;
         match client::send(&target, request, PATIENCE).await {
-            Ok(_) => Ok(Some(Self::Running(target))),
+            Ok(answer) if is_live(&answer) => Ok(Some(Self::Running(target))),
+            Ok(_) => {
+                complain(format_args!(
+                    "vbc-proxy: another program answers on admin.address ({})",
+                    name(&target)
+                ));
+                Err(Exit::Unavailable)
+            }
             Err(ClientError::Refused(_)) => Ok(None),
             Err(error) => Err(unreachable(&target, &error)),
         }
@@ -70,13 +77,32 @@ impl Desk {
         }
     }
 
-    /// Ends what runs in this process; an exchange under way is finished and stored first.
-    pub(super) async fn close(self) {
-        if let Self::Own(desk) = self
-            && !desk.close().await
-        {
-            complain("vbc-proxy: an exchange with the token endpoint did not end in time");
+    /// Whether it is in this process, and ends with it.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
+    /// Ends what runs in this process; an exchange under way is finished and stored first. `None` where a proxy goes on.
+    ///
+    /// # Errors
+    /// When tokens are lost with this process, which has been told by then.
+    pub(super) async fn close(self) -> Result<Option<Closed>, Exit> {
+        let Self::Own(desk) = self else { return Ok(None) };
+        let closed = desk.close().await;
+        if !closed.in_time {
+            complain(
+                "vbc-proxy: an exchange with the token endpoint did not end in time; what it brings is lost",
+            );
+            return Err(Exit::Failed);
         }
+        if closed.unsaved {
+            complain(
+                "vbc-proxy: the new tokens could not be stored and end with this command; look at the directory of \
+                 [store] (is the disk full, is it writable?), then log in again",
+            );
+            return Err(Exit::Failed);
+        }
+        Ok(Some(closed))
     }
 }
 
@@ -115,6 +141,11 @@ impl Answer {
         let problem: Value = serde_json::from_slice(&self.body).ok()?;
         problem.get(name)?.as_str().map(str::to_owned)
     }
+}
+
+/// Whether it is what `/live` answers, and not another program's word.
+fn is_live(answer: &Response<Bytes>) -> bool {
+    answer.status() == StatusCode::OK && answer.body() == "live\n"
 }
 
 /// Where the admin listener is, when it can be known before it is there.

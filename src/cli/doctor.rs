@@ -7,9 +7,10 @@ use clap::Args;
 use http::Request;
 
 use super::desk::{self, Desk};
-use super::{ConfigArgs, Exit, complain, run_to_end, say, serve};
-use crate::admin::{Status, credential_path, list};
-use crate::app;
+use super::signals::Signals;
+use super::{ConfigArgs, Exit, choose, choose_of, complain, run_to_end, say, serve};
+use crate::admin::{Status, credential_path};
+use crate::app::{self, Examined};
 use crate::client;
 use crate::clock::Clock;
 use crate::config::{Config, Findings, LoadOptions, Loaded};
@@ -20,9 +21,9 @@ use crate::doctor::{self, Check, Look, Report, Suite, Verdict};
 /// Looks at the configuration, the token host, the clocks, the login, the scope, the upstream, and asks each API suite one
 /// harmless question (which counts towards the application's quota). Where a proxy runs, it is asked to look for itself;
 /// else the command uses the token store in its place. Makes at most one login, and none while a token lives or the login
-/// brake is on.
+/// brake is on. While no proxy runs, none with store.kind = "memory" either, whose token would end with the command.
 ///
-/// Exits with 0 when all is well or there are only warnings, 1 when something fails, 69 when the token store is in use by
+/// Exits with 0 when all is well or there are only warnings, 1 when something fails or it is interrupted, 69 when the token store is in use by
 /// a process that cannot be asked, 78 when the configuration has findings.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
@@ -78,7 +79,7 @@ impl Doctor {
     /// In the proxy, which has the token.
     async fn examine_there(&self, proxy: &Proxy, read: &Result<Loaded, Findings>) -> Result<Outcome, Exit> {
         let names = proxy.status.credentials.iter().map(|credential| credential.name.as_str());
-        let name = self.choose(names.collect())?;
+        let name = choose(self.credential.as_deref(), &names.collect::<Vec<_>>())?;
         let mut report = proxy.examine(&name, &self.suites()).await?;
         let (checks, exit) = match read {
             Ok(loaded) => (doctor::accepted(&loaded.origin, &loaded.warnings), None),
@@ -97,17 +98,24 @@ impl Doctor {
     async fn examine_here(&self, loaded: Loaded) -> Result<Outcome, Exit> {
         let Loaded { config, warnings, origin } = loaded;
         let checks = doctor::accepted(&origin, &warnings);
-        let name =
-            self.choose(config.credentials.iter().map(|credential| credential.name.as_str()).collect())?;
+        let name = choose_of(self.credential.as_deref(), &config)?;
         let asked = match desk::target(&config) {
             Some(target) => format!("no proxy answers on {}", desk::name(&target)),
             None => "the admin listener is off, or its port is not known".to_owned(),
         };
         let made = "No proxy runs; this command has looked by itself".to_owned();
-        match app::examine(config, &name, &self.suites(), Clock::system()).await {
-            Ok(mut report) => {
+        let stop = Signals::for_command()?;
+        match app::examine(config, &name, &self.suites(), Clock::system(), stop).await {
+            Ok(Examined { report: Some(mut report), lost }) => {
                 report.precede(checks);
+                report.checks.extend(lost);
                 Ok(Outcome { report, made, exit: None })
+            }
+            Ok(Examined { report: None, lost }) => {
+                for check in lost {
+                    complain(format_args!("vbc-proxy: {}", check.found));
+                }
+                Err(Exit::Failed)
             }
             Err(error) => {
                 let exit = serve::exit_of(&error);
@@ -127,23 +135,17 @@ impl Doctor {
     }
 
     fn suites(&self) -> Vec<Suite> {
-        if self.suites.is_empty() { Suite::ALL.to_vec() } else { self.suites.clone() }
-    }
-
-    /// The credential that is meant.
-    fn choose(&self, names: Vec<&str>) -> Result<String, Exit> {
-        let wanted = self.credential.as_deref();
-        let chosen = match (wanted, names.as_slice()) {
-            (Some(wanted), _) => names.iter().find(|name| **name == wanted),
-            (None, [only]) => Some(only),
-            (None, _) => names.iter().find(|name| **name == "default"),
-        };
-        chosen.map(|name| (*name).to_owned()).ok_or_else(|| {
-            let wanted = wanted.unwrap_or("default");
-            let known = list(names.iter().copied());
-            complain(format_args!("vbc-proxy: there is no credential {wanted:?}; there is {known}"));
-            Exit::Usage
-        })
+        if self.suites.is_empty() {
+            return Suite::ALL.to_vec();
+        }
+        // Each question counts towards a quota.
+        let mut suites = Vec::new();
+        for suite in &self.suites {
+            if !suites.contains(suite) {
+                suites.push(*suite);
+            }
+        }
+        suites
     }
 
     /// A report of what could be looked at without a token.

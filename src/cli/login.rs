@@ -11,15 +11,16 @@ use zeroize::Zeroizing;
 
 use super::desk::Desk;
 use super::signals::Signals;
-use super::{ConfigArgs, Exit, browser, complain, run_to_end, say, serve};
-use crate::admin::{CredentialStatus, LastLogin, LoginOutcome, Status, credential_path, encode};
-use crate::app::{self, StartError};
+use super::{ConfigArgs, Exit, browser, choose_of, complain, run_to_end, say, serve};
+use crate::admin::{
+    CredentialStatus, LOGIN_LIFETIME, LastLogin, LoginOutcome, Status, credential_path, encode,
+};
+use crate::app::{self, Closed, StartError};
 use crate::config::{AdminAddress, Config, GrantKind, Store};
+use crate::credential::is_same_user;
 use crate::secret::Secret;
 use crate::store::StoreError;
 
-/// How long a person may take in the browser; the login itself ends then too.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// How often the outcome is looked for.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -55,15 +56,12 @@ impl Login {
             Ok(config) => config,
             Err(exit) => return exit,
         };
-        let name = match self.choose(&config) {
+        let name = match choose_of(self.credential.as_deref(), &config) {
             Ok(name) => name,
             Err(exit) => return exit,
         };
         run_to_end(async {
-            let mut signals = Signals::new().map_err(|error| {
-                complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
-                Exit::Failed
-            })?;
+            let stop = Signals::for_command()?;
             let desk = match Desk::running(&config).await? {
                 Some(desk) => desk,
                 None => self.open(&name, !pasted).await?,
@@ -75,33 +73,14 @@ impl Login {
                         false => watch(&desk, &name).await,
                     }
                 } => outcome,
-                () = signals.next() => {
-                    complain("vbc-proxy: interrupted; a login that was not finished changes nothing");
-                    Err(Exit::Failed)
+                () = stop => {
+                    tell_interrupted(desk.close().await?, &name);
+                    return Err(Exit::Failed);
                 }
             };
-            desk.close().await;
+            desk.close().await?;
             outcome
         })
-    }
-
-    /// The credential that is meant.
-    fn choose(&self, config: &Config) -> Result<String, Exit> {
-        let mut names = config.credentials.iter().map(|credential| credential.name.as_str());
-        let found = match &self.credential {
-            Some(wanted) => names.find(|name| name == wanted),
-            None if config.credentials.len() == 1 => names.next(),
-            None => names.find(|name| *name == "default"),
-        };
-        if let Some(name) = found {
-            return Ok(name.to_owned());
-        }
-        let what = match &self.credential {
-            Some(wanted) => format!("there is no credential {wanted:?}"),
-            None => "say which credential".to_owned(),
-        };
-        complain(format_args!("vbc-proxy: {what}; there is {}", names_of(config, |_| true)));
-        Err(Exit::Usage)
     }
 
     /// Opens the token store itself: no proxy runs.
@@ -173,15 +152,19 @@ impl Login {
             let pasted = read_line().await?;
             let given = json!({ "login": begun.login, "answer": pasted.expose() });
             let answer = desk.ask("POST", &path, Some(&given)).await?;
-            let again = answer.kind().as_deref() == Some("no-code") && std::io::stdin().is_terminal();
-            if !again {
+            let why = match answer.kind().as_deref() {
+                Some("no-code") => "There is no code in that.",
+                Some("other-login") => "This is the answer to another login.",
+                _ => break answer,
+            };
+            if !std::io::stdin().is_terminal() {
                 break answer;
             }
-            complain("There is no code in that.");
+            complain(why);
         };
         match answer.read()? {
             LoginOutcome::LoggedIn { subject, expires_at, unsaved } => {
-                done(name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved);
+                done(desk, name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved);
                 Ok(())
             }
             LoginOutcome::OtherUser { expected, found, confirm } => {
@@ -189,7 +172,7 @@ impl Login {
                 let given = json!({ "login": begun.login, "confirm": confirm });
                 match desk.ask("POST", &path, Some(&given)).await?.read()? {
                     LoginOutcome::LoggedIn { subject, expires_at, unsaved } => {
-                        done(name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved);
+                        done(desk, name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved);
                         Ok(())
                     }
                     LoginOutcome::OtherUser { .. } => Err(Exit::Failed),
@@ -205,7 +188,7 @@ impl Login {
             "This is the login of {other}, and credential {name} is {expected}'s until now. Nothing has been replaced yet."
         ));
         match (&self.replace_user, found) {
-            (Some(named), Some(found)) if named == found => return Ok(()),
+            (Some(named), Some(_)) if is_same_user(named, found) => return Ok(()),
             (Some(named), _) => {
                 complain(format_args!(
                     "vbc-proxy: --replace-user names {named}, not {other}; nothing was changed"
@@ -263,7 +246,7 @@ async fn watch(desk: &Desk, name: &str) -> Result<(), Exit> {
     if !browser::open(&url) {
         complain("No browser could be opened; open the address yourself, or stop this and use --no-browser.");
     }
-    let end = Instant::now() + LONGEST;
+    let end = Instant::now() + LOGIN_LIFETIME;
     let mut seen = before.last_login;
     while Instant::now() < end {
         tokio::time::sleep(LOOK).await;
@@ -276,10 +259,14 @@ async fn watch(desk: &Desk, name: &str) -> Result<(), Exit> {
         match outcome.as_str() {
             "logged_in" => {
                 let until = now.expires_at.map(|at| format!("{at:.0}"));
-                done(name, subject.as_deref(), until, now.unsaved);
+                done(desk, name, subject.as_deref(), until, now.unsaved);
                 return Ok(());
             }
             "other_user" => complain(format_args!("{detail}; decide in the browser")),
+            // The page says "log in again", and its link leads to this process.
+            "refused" if desk.is_own() => {
+                complain(format_args!("vbc-proxy: the login failed: {detail}; log in again in the browser"));
+            }
             _ => {
                 complain(format_args!("vbc-proxy: the login failed: {detail}"));
                 return Err(Exit::Failed);
@@ -301,11 +288,25 @@ async fn look(desk: &Desk, name: &str) -> Result<CredentialStatus, Exit> {
     })
 }
 
-fn done(name: &str, subject: Option<&str>, until: Option<String>, unsaved: bool) {
+/// Says what became of a login that was interrupted.
+fn tell_interrupted(closed: Option<Closed>, name: &str) {
+    match closed {
+        Some(Closed { renewed: true, .. }) => {
+            complain(format_args!(
+                "vbc-proxy: credential {name} was logged in all the same; its tokens are stored"
+            ));
+        }
+        Some(_) => complain("vbc-proxy: no login was finished; the stored tokens are as they were"),
+        None => complain("vbc-proxy: the running proxy finishes what it has begun: see `vbc-proxy status`"),
+    }
+}
+
+fn done(desk: &Desk, name: &str, subject: Option<&str>, until: Option<String>, unsaved: bool) {
     let subject = subject.unwrap_or("a user whose name the service does not tell");
     let until = until.map(|until| format!("; the access token is good until {until}")).unwrap_or_default();
     say(format_args!("credential {name}: logged in as {subject}{until}"));
-    if unsaved {
+    // Where no proxy runs, it is tried once more at the end, and only then told.
+    if unsaved && !desk.is_own() {
         complain(
             "vbc-proxy: the tokens could not be stored yet and are only in memory; see the log of the proxy for the reason",
         );

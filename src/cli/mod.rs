@@ -141,6 +141,30 @@ impl ConfigArgs {
     }
 }
 
+/// The credential that is meant: the named one, else the only one or the one called `default`.
+pub(crate) fn choose(wanted: Option<&str>, names: &[&str]) -> Result<String, Exit> {
+    let chosen = match (wanted, names) {
+        (Some(wanted), _) => names.iter().find(|name| **name == wanted),
+        (None, [only]) => Some(only),
+        (None, _) => names.iter().find(|name| **name == "default"),
+    };
+    chosen.map(|name| (*name).to_owned()).ok_or_else(|| {
+        let what = match wanted {
+            Some(wanted) => format!("there is no credential {wanted:?}"),
+            None => "say which credential".to_owned(),
+        };
+        let known = crate::admin::list(names.iter().copied());
+        complain(format_args!("vbc-proxy: {what}; there is {known}"));
+        Exit::Usage
+    })
+}
+
+/// The same, of the credentials of a configuration.
+pub(crate) fn choose_of(wanted: Option<&str>, config: &Config) -> Result<String, Exit> {
+    let names: Vec<_> = config.credentials.iter().map(|credential| credential.name.as_str()).collect();
+    choose(wanted, &names)
+}
+
 /// Runs what a subcommand does on a runtime of its own.
 pub(crate) fn run_to_end(work: impl Future<Output = Result<(), Exit>>) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

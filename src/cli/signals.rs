@@ -1,8 +1,11 @@
 //! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP, which will reload, ends nothing.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::future::Future;
 
-use super::Exit;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::{Exit, complain};
 
 /// The two signals, caught from the moment this is made.
 pub(super) struct Signals {
@@ -21,6 +24,42 @@ impl Signals {
             }
         });
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// For a command that ends by itself: the first signal ends the future, which may be dropped at any time, and the
+    /// second ends the process at once. A terminal that is gone is a signal like the others here.
+    pub(super) fn for_command() -> Result<impl Future<Output = ()>, Exit> {
+        let caught = |kind| {
+            signal(kind).map_err(|error| {
+                complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
+                Exit::Failed
+            })
+        };
+        let mut hangup = caught(SignalKind::hangup())?;
+        let (terminate, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+        let mut signals = Self { terminate, interrupt };
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = signals.next() => {}
+                _ = hangup.recv() => {}
+            }
+            complain(
+                "vbc-proxy: interrupted; an exchange with the token endpoint that is under way is finished and stored, a \
+                 second signal ends at once",
+            );
+            let _ = stop.send(());
+            tokio::select! {
+                () = signals.next() => {}
+                _ = hangup.recv() => {}
+            }
+            std::process::exit(Exit::Failed as i32);
+        });
+        Ok(async move {
+            if stopped.await.is_err() {
+                std::future::pending().await
+            }
+        })
     }
 
     /// Waits for one of them.

@@ -152,13 +152,15 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
 /// Whether a person has to log in, until when, and where.
 fn describe_login(credential: &CredentialStatus, now: Timestamp) -> Option<String> {
     let how = match &credential.login_url {
+        // One that logs in by itself is nothing for `vbc-proxy login`.
+        _ if !credential.by_person => {
+            format!("correct the password and restart, or run `vbc-proxy unlock {}`", credential.name)
+        }
         Some(url) => format!("visit {url}"),
         None => format!("run `vbc-proxy login {} --no-browser`", credential.name),
     };
     if credential.login_needed {
-        // A credential that logs in by itself needs another refresh token, as its trouble says.
-        let how = if credential.by_person { format!(": {how}") } else { String::new() };
-        return Some(format!("  login      NEEDED{how}"));
+        return Some(format!("  login      NEEDED: {how}"));
     }
     let by = credential.login_needed_by?;
     let left = if by > now { format!("within {}", span(now, by)) } else { "now".to_owned() };

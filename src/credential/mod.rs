@@ -39,7 +39,7 @@ use cell::{Copy, Mailbox, NotTaken, Published};
 use exchanges::Exchanges;
 use keeper::Keeper;
 pub use logins::Logins;
-pub use person::{CodeLogin, LoggedIn, LoginError};
+pub use person::{CodeLogin, LoggedIn, LoginError, is_same_user};
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
 

@@ -146,7 +146,7 @@ impl<R: Redeem> Refresher<R> {
 }
 
 /// Whether `found` is the user that is expected. The service has been seen to leave its tenant out of a name.
-fn is_same_user(expected: &str, found: Option<&str>) -> bool {
+pub fn is_same_user(expected: &str, found: Option<&str>) -> bool {
     let bare = |name: &str| name.to_lowercase().trim_end_matches("@vbc.prod").to_owned();
     found.is_some_and(|found| bare(found) == bare(expected))
 }

@@ -4,10 +4,12 @@
 //! the words of the suites' own refusals are looked for, and then the status speaks for itself.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
 use super::report::{Check, Quota, Verdict};
+use super::skew::rounded;
 use super::suite::Suite;
 use super::words::{self, Words};
 use super::{quota, server_words};
@@ -22,6 +24,15 @@ pub struct Answer<'a> {
     pub headers: &'a HeaderMap,
     /// Its body, or the beginning of it.
     pub body: &'a [u8],
+}
+
+/// The token that the suite was asked with.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented {
+    /// Whether `openid` is in its scope.
+    pub openid: bool,
+    /// How long ago it was minted.
+    pub age: Duration,
 }
 
 /// What it means.
@@ -57,15 +68,15 @@ fn warn(
     Said { verdict: Verdict::Warn, ..fail(code, found, remedy) }
 }
 
-/// Judges the answer of `suite`, received at `now`, to a request with a token whose scope has `openid` in it or not.
-pub fn judge(suite: Suite, answer: &Answer<'_>, openid: bool, now: Timestamp) -> Judgement {
+/// Judges the answer of `suite`, received at `now`, to a request with this token.
+pub fn judge(suite: Suite, answer: &Answer<'_>, token: Presented, now: Timestamp) -> Judgement {
     let words = words::read(answer.headers, answer.body);
     let quota = quota::seen(answer, &words, now);
     let said = match &quota {
         Some(quota) => Some(throttled(quota, answer.status)),
-        None => by_code(suite, &words, openid)
-            .or_else(|| by_words(suite, &words, openid))
-            .or_else(|| by_status(suite, answer, &words, openid)),
+        None => by_code(suite, &words, token.openid)
+            .or_else(|| by_words(suite, &words, token))
+            .or_else(|| by_status(suite, answer, &words, token)),
     };
     let mut check = Check::ok("", "answers");
     if let Some(Said { verdict, code, found, remedy }) = said {
@@ -78,29 +89,33 @@ pub fn judge(suite: Suite, answer: &Answer<'_>, openid: bool, now: Timestamp) ->
 }
 
 fn throttled(quota: &Quota, status: StatusCode) -> Said {
-    let code = quota.code.map_or(String::new(), |code| format!(" ({code})"));
+    let (what, said) = (quota::found(quota), quota::said(quota));
     let disguise =
         if status.is_success() { format!(", with status {}", status.as_u16()) } else { String::new() };
-    if quota.code == Some(900_805) {
-        return fail(
-            "blocked",
-            format!("the service blocks the application or the user{code}"),
-            "ask Vonage why; nothing can be done about it here",
-        );
+    if quota::is_block(quota) {
+        let found = format!("{what}{said}{disguise}");
+        return fail("blocked", found, "ask Vonage why; nothing can be done about it here");
     }
-    let until = quota::until(quota);
-    let found = format!("throttled: the {} quota is used up{until}{code}{disguise}", quota.of);
+    let found = format!("throttled: {what}{said}{disguise}");
+    let wait = if quota.until.is_some() { "wait until then" } else { "wait a minute" };
     let remedy = match &*quota.of {
         "application" => {
-            "wait until then. By default an application has 10 requests a minute for all suites together: ask for a \
-             higher quota in the developer portal, or send fewer requests"
+            format!(
+                "{wait}. By default an application has 10 requests a minute for all suites together: ask for a higher \
+                 quota in the developer portal, or send fewer requests"
+            )
         }
-        _ => "wait until then, and send fewer requests, or ask Vonage for a higher quota",
+        _ => format!("{wait}, and send fewer requests, or ask Vonage for a higher quota"),
     };
     warn("throttled", found, remedy)
 }
 
 const ADD_OPENID: &str = "add openid to the credential's scope; the next login gets a token that has it";
+const SET_MAX_AGE: &str = "set max_age for /t/vbc.prod/reports";
+
+/// No suite is known to refuse a token this young for its age.
+const YOUNG: Duration = Duration::from_secs(3 * 60);
+
 const GET_A_NEW_ONE: &str =
     "get a new token: the running proxy does so at the next request that is refused like this";
 
@@ -142,15 +157,7 @@ fn by_code(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
             format!("see that the application is subscribed to {title}, and that upstream.url is right"),
         ),
         900_907 => fail("blocked", "the suite is blocked at the gateway (900907)", "ask Vonage why"),
-        900_908 => fail(
-            "unsubscribed",
-            "the application is not subscribed to this suite (900908)",
-            format!(
-                "subscribe the application to {title} in the developer portal (Applications), then refresh the \
-                 token (POST /credentials/NAME/refresh on the admin listener). Where you do not use this suite, leave \
-                 it out with --suite"
-            ),
-        ),
+        900_908 => unsubscribed(suite, " (900908)"),
         900_909 => fail(
             "subscription-inactive",
             format!("the application's subscription to {title} is not active (900909)"),
@@ -184,8 +191,26 @@ fn by_code(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
     })
 }
 
-/// The refusals of the suites themselves, behind the gateway.
-fn by_words(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
+fn unsubscribed(suite: Suite, code: &str) -> Said {
+    let title = suite.title();
+    fail(
+        "unsubscribed",
+        format!("the application is not subscribed to this suite{code}"),
+        format!(
+            "subscribe the application to {title} in the developer portal (Applications), then refresh the token \
+             (POST /credentials/NAME/refresh on the admin listener). Where you do not use this suite, leave it out \
+             with --suite"
+        ),
+    )
+}
+
+fn token_refused(quoted: &str) -> Said {
+    let stays = "If it stays, oauth.token_url and upstream.url may belong to different services";
+    fail("token-refused", format!("the token is refused{quoted}"), format!("{GET_A_NEW_ONE}. {stays}"))
+}
+
+/// The refusals of the suites themselves, behind the gateway, and the gateway's own where its code is missing.
+fn by_words(suite: Suite, words: &Words, token: Presented) -> Option<Said> {
     let says = |phrase: &str| words.text.contains(phrase);
     if says("missing hmac token") {
         return Some(fail(
@@ -194,6 +219,12 @@ fn by_words(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
             "this proxy does not make it; outside of India use call_recording instead",
         ));
     }
+    if says("api subscription validation failed") {
+        return Some(unsubscribed(suite, ""));
+    }
+    if says("invalid credentials") || says("invalid jwt token") {
+        return Some(token_refused(&server_words(&words.quote)));
+    }
     let own = [
         "problem with provided token",
         "missing user data",
@@ -201,35 +232,61 @@ fn by_words(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
         "user is not permitted to make a request",
         "user is not authorized to search",
     ];
-    own.into_iter().any(says).then(|| refused_by_suite(suite, words, openid))
+    own.into_iter().any(says).then(|| refused_by_suite(suite, words, token))
 }
 
 /// The gateway took the token, the suite does not take the user.
-fn refused_by_suite(suite: Suite, words: &Words, openid: bool) -> Said {
+fn refused_by_suite(suite: Suite, words: &Words, token: Presented) -> Said {
     let title = suite.title();
     let quoted = server_words(&words.quote);
     let role = format!("give the user {} in the VBC admin portal", suite.needs());
-    // Reports is known to refuse a token without openid, and VIS to take it.
-    if !openid && suite == Suite::Reports {
-        return fail(
-            "scope",
-            format!("{title} refuses a token whose scope lacks openid{quoted}"),
-            ADD_OPENID,
-        );
+    if let Some(said) = lacks_openid(suite, &quoted, &role, token) {
+        return said;
     }
-    if !openid && suite != Suite::Vis {
-        let found = format!("{title} refuses the user, or a token whose scope lacks openid{quoted}");
-        return fail("role", found, format!("{ADD_OPENID}. If it stays, {role}"));
+    // Reports refuses tokens of some age in the same words as a user without the role.
+    if suite == Suite::Reports && token.age > YOUNG && words.text.contains("problem with provided token") {
+        let age = rounded(token.age.try_into().unwrap_or_default());
+        let found = format!(
+            "{title} refuses the token, probably for its age ({age}), or else the user for the role{quoted}"
+        );
+        return fail("token-age", found, format!("{SET_MAX_AGE}. If it stays with a young token, {role}"));
     }
     let found = format!("the token is good, but the user lacks the role or license for {title}{quoted}");
     if suite == Suite::Reports {
-        let age = "Where it worked some minutes ago, Reports takes only young tokens: set max_age for /t/vbc.prod/reports";
-        return fail("role", found, format!("{role}. {age}"));
+        let age = "Where it worked some minutes ago, Reports takes only young tokens";
+        return fail("role", found, format!("{role}. {age}: {SET_MAX_AGE}"));
     }
     fail("role", found, role)
 }
 
-fn by_status(suite: Suite, answer: &Answer<'_>, words: &Words, openid: bool) -> Option<Said> {
+/// Reports is known to refuse a token without openid, VIS to take it, and the others may refuse for either reason.
+fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: Presented) -> Option<Said> {
+    let title = suite.title();
+    match suite {
+        _ if token.openid => None,
+        Suite::Vis => None,
+        Suite::Reports => {
+            let found = format!("{title} refuses a token whose scope lacks openid{quoted}");
+            Some(fail("scope", found, ADD_OPENID))
+        }
+        _ => {
+            let found = format!("{title} refuses the user, or a token whose scope lacks openid{quoted}");
+            Some(fail("role", found, format!("{ADD_OPENID}. If it stays, {role}")))
+        }
+    }
+}
+
+/// A 401 that nobody can read: it may be about the token or about the user.
+fn refused_somehow(suite: Suite, words: &Words, token: Presented) -> Said {
+    let quoted = server_words(&words.quote);
+    let role = format!("give the user {} in the VBC admin portal", suite.needs());
+    lacks_openid(suite, &quoted, &role, token).unwrap_or_else(|| {
+        let found = format!("refused: either the token, or the user's role or license{quoted}");
+        fail("refused", found, format!("{GET_A_NEW_ONE}. If it stays, {role}"))
+    })
+}
+
+fn by_status(suite: Suite, answer: &Answer<'_>, words: &Words, token: Presented) -> Option<Said> {
     let quoted = server_words(&words.quote);
     Some(match answer.status.as_u16() {
         300..=399 => redirected(answer.headers),
@@ -239,14 +296,8 @@ fn by_status(suite: Suite, answer: &Answer<'_>, words: &Words, openid: bool) -> 
             "is upstream.url right? Else something on the way answers: a firewall, a proxy, a sign-in page",
         ),
         200..=299 => return None,
-        401 if names_the_token(answer.headers) => fail(
-            "token-refused",
-            format!("the token is refused{quoted}"),
-            format!(
-                "{GET_A_NEW_ONE}. If it stays, oauth.token_url and upstream.url may belong to different services"
-            ),
-        ),
-        401 => refused_by_suite(suite, words, openid),
+        401 if names_the_token(answer.headers) => token_refused(&quoted),
+        401 => refused_somehow(suite, words, token),
         403 => fail(
             "forbidden",
             format!("the suite refuses the user{quoted}"),

@@ -4,16 +4,20 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
+fn presented(openid: bool) -> Presented {
+    Presented { openid, age: Duration::from_secs(1) }
+}
+
 fn judged(suite: Suite, status: u16, body: &str, openid: bool) -> Judgement {
     let headers = HeaderMap::new();
     let status = StatusCode::from_u16(status).unwrap();
-    judge(suite, &Answer { status, headers: &headers, body: body.as_bytes() }, openid, NOW)
+    judge(suite, &Answer { status, headers: &headers, body: body.as_bytes() }, presented(openid), NOW)
 }
 
 fn with_header(status: u16, name: http::HeaderName, value: &str, body: &str) -> Judgement {
     let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
     let status = StatusCode::from_u16(status).unwrap();
-    judge(Suite::Reports, &Answer { status, headers: &headers, body: body.as_bytes() }, true, NOW)
+    judge(Suite::Reports, &Answer { status, headers: &headers, body: body.as_bytes() }, presented(true), NOW)
 }
 
 #[track_caller]
@@ -94,7 +98,6 @@ fn each_suites_own_refusal_is_a_missing_role_where_the_scope_is_right() {
             "User is not authorized to search CCR recordings for this account",
             "Company Call Recording",
         ),
-        (Suite::Reports, 401, "", "Account Administrator"),
     ];
     for (suite, status, body, remedy) in cases {
         expect(&judged(suite, status, body, true), Verdict::Fail, "role", remedy);
@@ -113,6 +116,52 @@ fn a_missing_openid_is_told_from_a_missing_role() {
     let judgement = judged(Suite::Vis, 401, "Failed to get claims for token", false);
     assert!(!judgement.check.remedy.unwrap().contains("openid"));
     expect(&judged(Suite::Reports, 403, &wrapped(900_910)[0], false), Verdict::Fail, "scope", "add openid");
+}
+
+#[test]
+fn an_old_token_is_named_before_the_role_where_reports_refuses_it() {
+    let refuse = |minutes: u64| {
+        let headers = HeaderMap::new();
+        let body = br#"{"title":"Problem with provided token"}"#;
+        let answer = Answer { status: StatusCode::UNAUTHORIZED, headers: &headers, body };
+        let token = Presented { openid: true, age: Duration::from_secs(minutes * 60) };
+        judge(Suite::Reports, &answer, token, NOW)
+    };
+    let judgement = refuse(10);
+    expect(&judgement, Verdict::Fail, "token-age", "set max_age for /t/vbc.prod/reports");
+    assert!(judgement.check.found.contains("(10 min), or else the user for the role"), "{judgement:?}");
+    expect(&refuse(1), Verdict::Fail, "role", "Account Administrator");
+}
+
+#[test]
+fn a_refusal_that_nobody_can_read_is_not_said_to_be_the_role() {
+    for suite in [Suite::Reports, Suite::Telephony] {
+        let judgement = judged(suite, 401, r#"{"message":"no"}"#, true);
+        expect(&judgement, Verdict::Fail, "refused", "a new token");
+        assert!(judgement.check.found.starts_with("refused: either the token, or the user's role"));
+        expect(&judgement, Verdict::Fail, "refused", "role");
+    }
+    for words in ["Invalid Credentials", "Invalid JWT token"] {
+        let judgement = judged(Suite::Vis, 401, &format!("{{\"message\":\"{words}\"}}"), true);
+        expect(&judgement, Verdict::Fail, "token-refused", "a new token");
+    }
+}
+
+#[test]
+fn a_missing_subscription_is_known_without_its_code() {
+    let body = r#"{"message":"Resource forbidden","description":"API Subscription validation failed."}"#;
+    expect(&judged(Suite::Reports, 403, body, true), Verdict::Fail, "unsubscribed", "Applications");
+}
+
+#[test]
+fn who_is_blocked_is_not_told_of_a_quota() {
+    let Judgement { check, quota } = judged(Suite::Vis, 429, &wrapped(900_805)[0], true);
+    let quota = quota.unwrap();
+    let line = super::quota::check(Some(&quota), 1).unwrap();
+    for found in [&check.found, &line.found, &super::quota::found(&quota)] {
+        assert!(found.starts_with("the service blocks the application or the user"), "{found}");
+    }
+    assert_eq!((line.verdict, line.code.as_deref()), (Verdict::Fail, Some("blocked")));
 }
 
 #[test]
@@ -150,7 +199,7 @@ fn a_throttling_body_counts_whatever_its_status() {
         assert_eq!(judgement.quota.unwrap().of, "subscription");
         assert!(judgement.check.found.ends_with("with status 200"), "{:?}", judgement.check);
     }
-    expect(&judged(Suite::Vis, 429, "<html>", true), Verdict::Warn, "throttled", "wait");
+    expect(&judged(Suite::Vis, 429, "<html>", true), Verdict::Warn, "throttled", "wait a minute");
     expect(&judged(Suite::Vis, 429, &wrapped(900_805)[0], true), Verdict::Fail, "blocked", "Vonage");
     assert!(judged(Suite::Vis, 503, &wrapped(900_801)[0], true).quota.is_some());
 }
@@ -207,7 +256,7 @@ proptest::proptest! {
             for body in [body.clone(), [&b"{\"code\":\"9008"[..], &body].concat()] {
                 let status = StatusCode::from_u16(status).unwrap();
                 let headers = HeaderMap::new();
-                let check = judge(suite, &Answer { status, headers: &headers, body: &body }, openid, NOW).check;
+                let check = judge(suite, &Answer { status, headers: &headers, body: &body }, presented(openid), NOW).check;
                 assert!(!check.found.is_empty());
                 assert!(check.verdict == Verdict::Ok || check.remedy.is_some(), "{check:?}");
                 assert!(!check.found.contains(char::is_control), "{check:?}");

@@ -28,14 +28,14 @@ use rustls::ClientConfig;
 use url::Url;
 
 use crate::client::{self, ClientError, Target};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{Config, GrantKind, Origin};
 use crate::credential::{Bearer, Credential};
 use host::Site;
 use token::State;
 
 pub use findings::{accepted, beside_a_running_proxy, refused};
-pub use judge::{Answer, Judgement, judge};
+pub use judge::{Answer, Judgement, Presented, judge};
 pub use render::{Look, render};
 pub use report::{Check, Quota, Report, Verdict};
 pub use suite::{Suite, UnknownSuite};
@@ -56,6 +56,14 @@ pub struct Doctor {
     upstream_patience: Duration,
     clock: Clock,
     identities: Arc<[Identity]>,
+    passing: Option<Passing>,
+}
+
+/// What is special about a process that ends after the examination.
+#[derive(Clone, Copy)]
+pub struct Passing {
+    /// Whether new tokens outlive it.
+    pub keeps_tokens: bool,
 }
 
 /// A credential, and what is configured for it.
@@ -65,6 +73,8 @@ struct Identity {
     username: Option<Arc<str>>,
     scope: Arc<str>,
     refresh_lifetime: Duration,
+    /// Age limits by the beginnings of paths, the longest first.
+    max_age: Vec<(String, Duration)>,
 }
 
 /// What came of asking a host.
@@ -94,6 +104,7 @@ impl Doctor {
                 username: configured.username.clone(),
                 scope: Arc::clone(&configured.scope),
                 refresh_lifetime: configured.refresh_token_lifetime,
+                max_age: configured.max_age.clone(),
             })
         });
         Self {
@@ -106,7 +117,14 @@ impl Doctor {
                 .min(PATIENCE),
             clock,
             identities: identities.collect(),
+            passing: None,
         }
+    }
+
+    /// The same, in a process that ends after the examination.
+    #[must_use]
+    pub fn passing(self, passing: Passing) -> Self {
+        Self { passing: Some(passing), ..self }
     }
 
     /// Examines the credential of this name and asks these suites; `None` when there is no such credential.
@@ -121,7 +139,7 @@ impl Doctor {
         let clocks: Vec<_> = clocks.into_iter().filter_map(|(whose, ahead)| Some((whose, ahead?))).collect();
         checks.push(token_host.check);
         checks.push(skew::check("clock", &clocks));
-        let (bearer, openid) = self.ask_for_token(identity, token_host.reached, &mut checks).await;
+        let (mut bearer, openid) = self.ask_for_token(identity, token_host.reached, &mut checks).await;
         checks.push(upstream.check);
         let why_not = match &bearer {
             None => Some("no token to ask with"),
@@ -130,8 +148,8 @@ impl Doctor {
         };
         let mut round = Round { lines: Vec::new(), quota: None, requests: 0 };
         for suite in suites {
-            match (&bearer, why_not) {
-                (Some(bearer), None) => self.ask_suite(*suite, bearer, openid, &mut round).await,
+            match (&mut bearer, why_not) {
+                (Some(bearer), None) => self.ask_suite(*suite, identity, bearer, openid, &mut round).await,
                 (_, why) => round.lines.push(Check::skipped(suite.name(), why.unwrap_or_default())),
             }
         }
@@ -208,6 +226,14 @@ impl Doctor {
             ));
             return (None, true);
         }
+        if !lives && self.passing.is_some_and(|passing| !passing.keeps_tokens) {
+            checks.push(Check::skipped(
+                "login",
+                "not tried: with store.kind = \"memory\" it would be forgotten when this command ends; start the \
+                 proxy, then run doctor",
+            ));
+            return (None, true);
+        }
         let outcome = credential.bearer().await;
         let snapshot = credential.snapshot();
         let state = State {
@@ -218,6 +244,7 @@ impl Doctor {
             snapshot: &snapshot,
             refreshes: exchanged("refresh_token").saturating_sub(before.0),
             logins: exchanged("password").saturating_sub(before.1),
+            is_passing: self.passing.is_some(),
             now: self.clock.now(),
         };
         match outcome {
@@ -233,19 +260,35 @@ impl Doctor {
         }
     }
 
-    async fn ask_suite(&self, suite: Suite, bearer: &Bearer, openid: bool, round: &mut Round) {
+    async fn ask_suite(
+        &self,
+        suite: Suite,
+        identity: &Identity,
+        bearer: &mut Bearer,
+        openid: bool,
+        round: &mut Round,
+    ) {
         if let Some(quota) = round.quota.as_ref().filter(|quota| quota::is_shared(quota)) {
-            let why = format!("not asked: the {} quota is used up", quota.of);
+            let why = format!("not asked: {}", quota::found(quota));
             return round.lines.push(Check::skipped(suite.name(), why));
         }
         let path = suite.question(self.clock.now());
+        let max_age = identity.max_age.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
+        // As the proxy does it: a younger one, or else the one there is. The older one may be refused from then on.
+        if let Some((_, max_age)) = max_age
+            && let Ok(younger) = identity.credential.younger(*max_age).await
+        {
+            *bearer = younger;
+        }
+        let age = clock::until(bearer.minted_at, self.clock.now());
+        let token = Presented { openid, age };
         round.requests += 1;
         let answer = send(&self.upstream_target(), &path, Some(bearer), self.upstream_patience).await;
         match answer {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
                 let answer = Answer { status: head.status, headers: &head.headers, body: &body };
-                let Judgement { check, quota } = judge(suite, &answer, openid, self.clock.now());
+                let Judgement { check, quota } = judge(suite, &answer, token, self.clock.now());
                 round.lines.push(check);
                 round.quota = quota.or(round.quota.take());
             }

@@ -24,6 +24,7 @@ pub(super) fn seen(answer: &Answer<'_>, words: &Words, now: Timestamp) -> Option
         Some(900_802) => "resource",
         Some(900_803) => "application",
         Some(900_804) => "subscription",
+        Some(900_805) => "blocked",
         Some(900_806) => "custom",
         Some(900_807) => "burst",
         _ => "request",
@@ -36,7 +37,7 @@ pub(super) fn seen(answer: &Answer<'_>, words: &Words, now: Timestamp) -> Option
 }
 
 /// ` until 16:00:00 UTC`, or nothing where it is not known.
-pub(super) fn until(quota: &Quota) -> String {
+fn until(quota: &Quota) -> String {
     quota.until.map(|until| format!(" until {}", until.strftime("%H:%M:%S UTC"))).unwrap_or_default()
 }
 
@@ -52,9 +53,30 @@ pub(super) fn check(seen: Option<&Quota>, requests: usize) -> Option<Check> {
         return (requests > 0)
             .then(|| Check::ok("quota", format!("none seen used up in {requests} request{plural}")));
     };
+    let found = format!("{}{}", found(quota), said(quota));
+    Some(match is_block(quota) {
+        true => Check::fail("quota", "blocked", found, ""),
+        false => Check::warn("quota", "throttled", found, ""),
+    })
+}
+
+/// Whether it is no quota at all: the gateway throttles the blocked with a code of the same kind.
+pub(super) fn is_block(quota: &Quota) -> bool {
+    quota.code == Some(900_805)
+}
+
+/// What it is, as it is said everywhere: `the application quota is used up`.
+pub(super) fn found(quota: &Quota) -> String {
+    match is_block(quota) {
+        true => "the service blocks the application or the user".to_owned(),
+        false => format!("the {} quota is used up", quota.of),
+    }
+}
+
+/// Until when, and by which code.
+pub(super) fn said(quota: &Quota) -> String {
     let code = quota.code.map(|code| format!(" ({code})")).unwrap_or_default();
-    let found = format!("the {} quota is used up{}{code}", quota.of, until(quota));
-    Some(Check::warn("quota", "throttled", found, ""))
+    format!("{}{code}", until(quota))
 }
 
 /// `Retry-After`: seconds, or an HTTP-date, which is what WSO2 sends.

@@ -92,7 +92,13 @@ impl Page {
         };
         let fails = count(Verdict::Fail, "check fails", "checks fail");
         let warnings = count(Verdict::Warn, "warning", "warnings");
+        let skipped = report.suites.iter().filter(|suite| suite.verdict == Verdict::Skipped).count();
         let text = match (&fails, &warnings) {
+            (None, _) if skipped > 0 => {
+                let plural = if skipped == 1 { "suite was" } else { "suites were" };
+                let warnings = warnings.map(|warnings| format!(", with {warnings}")).unwrap_or_default();
+                format!("Nothing that was looked at fails{warnings}; {skipped} {plural} not asked.")
+            }
             (None, None) => "All is well.".to_owned(),
             (None, Some(warnings)) => format!("It works, with {warnings}."),
             (Some(fails), None) => format!("{fails}."),
@@ -223,6 +229,12 @@ The running proxy has looked, 2026-09-05 16:00:00 UTC
     #[test]
     fn the_last_line_says_how_it_went() {
         let mut report = report();
+        report.suites.drain(..2);
+        let text = render(&report, "x", Look::default());
+        assert!(
+            text.ends_with("\nNothing that was looked at fails, with 1 warning; 1 suite was not asked."),
+            "{text}"
+        );
         report.suites.clear();
         assert!(render(&report, "x", Look::default()).ends_with("\nIt works, with 1 warning."));
         report.checks.pop();

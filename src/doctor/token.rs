@@ -29,6 +29,8 @@ pub(super) struct State<'a> {
     /// What the question took: refresh tokens presented, and logins.
     pub(super) refreshes: u64,
     pub(super) logins: u64,
+    /// Whether this process ends after the examination; then whoever ends it says whether all is stored.
+    pub(super) is_passing: bool,
     pub(super) now: Timestamp,
 }
 
@@ -55,13 +57,13 @@ impl State<'_> {
                 self.snapshot.trouble.clone().unwrap_or_else(|| "look at the token host above".to_owned()),
             );
         }
-        if self.snapshot.brake {
-            // Only the next login is in danger.
+        if self.snapshot.brake || self.snapshot.trouble.is_some() {
+            // Only the next exchange is in danger.
             let (code, found, remedy) =
                 self.refused(self.snapshot.trouble.as_deref().unwrap_or_default(), None);
             return Check::warn("login", code, format!("a token is there{left}; but {found}"), remedy);
         }
-        if self.snapshot.unsaved {
+        if self.snapshot.unsaved && !self.is_passing {
             let remedy = "look at the directory of [store]: is the disk full, is it writable?";
             return Check::warn(
                 "login",
@@ -92,9 +94,19 @@ impl State<'_> {
         let says = |word: &str| detail.contains(word);
         let at = until.map(|at| format!(" until {}", at.strftime("%H:%M:%S UTC"))).unwrap_or_default();
         if self.snapshot.login_needed || says("login needed") {
+            let (found, remedy) = match self.grant {
+                GrantKind::AuthorizationCode => {
+                    ("a person has to log in", format!("{}. {SSO}", self.way_in()))
+                }
+                GrantKind::Password => ("no login is tried", self.way_in()),
+            };
+            let found = format!("{found}: there is no refresh token, or it is no longer good");
+            return ("login-needed", found, remedy);
+        }
+        if says("refresh token is gone") {
             let found =
-                "a person has to log in: there is no refresh token, or it is no longer good".to_owned();
-            return ("login-needed", found, format!("vbc-proxy login {name}. {SSO}"));
+                "the refresh token is no longer good; the proxy logs in when the token ends".to_owned();
+            return ("refresh-token-gone", found, "nothing is to be done".to_owned());
         }
         if says("has not answered yet") {
             let found = "the token host has not answered yet; the exchange goes on".to_owned();
@@ -157,9 +169,23 @@ impl State<'_> {
         } else {
             let remedy = "nothing is lost: it is tried again by itself. See the token host above; if it stays, is \
                           oauth.token_url right?";
-            ("token-endpoint-down", format!("no token could be had: {detail}").into(), remedy.into())
+            let newer = if self.snapshot.usable { "newer " } else { "" };
+            ("token-endpoint-down", format!("no {newer}token could be had: {detail}").into(), remedy.into())
         };
         (code, found.into_owned(), remedy.into_owned())
+    }
+
+    /// What brings a login, where none comes by itself.
+    fn way_in(&self) -> String {
+        let name = self.name;
+        match self.grant {
+            GrantKind::AuthorizationCode => format!("vbc-proxy login {name}"),
+            GrantKind::Password => {
+                format!(
+                    "correct the password and restart, or, if it is right by now: vbc-proxy unlock {name}"
+                )
+            }
+        }
     }
 
     /// What was granted.
@@ -205,22 +231,22 @@ impl State<'_> {
     /// How long it goes on without a person.
     pub(super) fn deadline(&self) -> Option<Check> {
         let by = self.snapshot.login_needed_by?;
-        let name = self.name;
+        let needed = match self.grant {
+            GrantKind::AuthorizationCode => "a person has to log in",
+            GrantKind::Password => "the login, which is refused now, has to work",
+        };
         let at = format!("{} (in {})", by.strftime("%Y-%m-%d %H:%M UTC"), self.span(by));
         let mut check = if self.snapshot.expires_at == Some(by) {
-            Check::ok("refresh token", format!("none is left; a person has to log in by {at}"))
+            Check::ok("refresh token", format!("none is left; {needed} by {at}"))
         } else {
             let since = self.refresh_lifetime.saturating_sub(clock::until(self.now, by));
             let age = rounded(SignedDuration::try_from(since).unwrap_or_default());
-            Check::ok(
-                "refresh token",
-                format!("{age} old; if no proxy renews it, a person has to log in by {at}"),
-            )
+            Check::ok("refresh token", format!("{age} old; if no proxy renews it, {needed} by {at}"))
         };
         if clock::until(self.now, by).as_secs() < 86_400 || self.snapshot.expires_at == Some(by) {
             check.verdict = Verdict::Warn;
             check.code = Some("login-needed-soon".into());
-            check.remedy = Some(format!("start the proxy if none runs, or: vbc-proxy login {name}"));
+            check.remedy = Some(format!("start the proxy if none runs, or: {}", self.way_in()));
         }
         Some(check)
     }

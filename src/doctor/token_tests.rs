@@ -11,7 +11,8 @@ fn later(seconds: u64) -> Timestamp {
 fn state(snapshot: &Snapshot) -> State<'_> {
     let (name, grant, scope) = ("default", GrantKind::Password, "openid");
     let refresh_lifetime = Duration::from_secs(7 * 86_400);
-    State { name, grant, scope, refresh_lifetime, snapshot, refreshes: 0, logins: 0, now: NOW }
+    let (refreshes, logins, is_passing) = (0, 0, false);
+    State { name, grant, scope, refresh_lifetime, snapshot, refreshes, logins, is_passing, now: NOW }
 }
 
 fn without(detail: &str, snapshot: &Snapshot) -> Check {
@@ -46,8 +47,7 @@ fn every_refusal_has_its_name_and_its_remedy() {
         ("user name or password was refused; …", &braked, "password-refused", "SSO"),
         ("the account is locked (17003); …", &braked, "account-locked", "vbc-proxy unlock default"),
         ("several logins ended without an answer; …", &braked, "login-held", "unlock"),
-        ("login needed: …", &needed, "login-needed", "vbc-proxy login default"),
-        ("login needed: …", &needed, "login-needed", "SSO"),
+        ("login needed: …", &needed, "login-needed", "vbc-proxy unlock default"),
         ("the token endpoint has not answered yet; …", &none, "token-endpoint-slow", "again"),
         ("Connection refused", &none, "token-endpoint-down", "token_url"),
     ];
@@ -55,6 +55,42 @@ fn every_refusal_has_its_name_and_its_remedy() {
         let check = without(detail, snapshot);
         assert_eq!((check.code.as_deref(), check.verdict), (Some(code), Verdict::Fail), "{detail}");
         assert!(check.remedy.as_deref().unwrap().contains(remedy), "{check:?}");
+    }
+}
+
+#[test]
+fn whoever_can_log_in_is_told_how() {
+    let snapshot = Snapshot { login_needed: true, login_needed_by: Some(later(3600)), ..Snapshot::default() };
+    let why = Unavailable { credential: "default".into(), detail: "login needed".into(), retry_after: None };
+    let by_person = State { grant: GrantKind::AuthorizationCode, ..state(&snapshot) };
+    let remedies = |state: &State<'_>| {
+        [state.not_logged_in(&why), state.deadline().unwrap()].map(|check| check.remedy.unwrap())
+    };
+    for remedy in remedies(&by_person) {
+        assert!(remedy.contains("vbc-proxy login default"), "{remedy}");
+    }
+    assert!(remedies(&by_person)[0].contains("SSO"));
+    // `vbc-proxy login` refuses credentials that log in by themselves.
+    for remedy in remedies(&state(&snapshot)) {
+        assert!(
+            remedy.contains("vbc-proxy unlock default") && !remedy.contains("vbc-proxy login"),
+            "{remedy}"
+        );
+    }
+}
+
+#[test]
+fn a_trouble_beside_a_living_token_is_a_warning() {
+    let mut snapshot = Snapshot { usable: true, expires_at: Some(later(3600)), ..Snapshot::default() };
+    for (trouble, code) in [
+        ("answered 401, invalid_client: …", "client-refused"),
+        ("Connection refused", "token-endpoint-down"),
+        ("the refresh token is gone; logging in when the token ends", "refresh-token-gone"),
+    ] {
+        snapshot.trouble = Some(trouble.into());
+        let check = state(&snapshot).logged_in();
+        assert_eq!((check.verdict, check.code.as_deref()), (Verdict::Warn, Some(code)), "{check:?}");
+        assert!(check.found.starts_with("a token is there, good for 1 h; but "), "{check:?}");
     }
 }
 

@@ -26,8 +26,9 @@ pub struct AuthorizeOptions {
     pub pkce: bool,
 }
 
-/// An authorization request, and what must be kept until its answer comes.
-#[derive(Clone, Debug)]
+/// An authorization request, and what must be kept until its answer comes. The URL has the state in it, so that `Debug`
+/// shows its beginning alone.
+#[derive(Clone)]
 pub struct AuthorizationRequest {
     /// Where the person's browser goes.
     pub url: Url,
@@ -35,6 +36,13 @@ pub struct AuthorizationRequest {
     pub state: Secret,
     /// To be redeemed together with the code.
     pub verifier: Option<Secret>,
+}
+
+impl std::fmt::Debug for AuthorizationRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let url = &self.url[..url::Position::AfterPath];
+        f.debug_struct("AuthorizationRequest").field("url", &url).finish_non_exhaustive()
+    }
 }
 
 impl AuthorizationRequest {
@@ -175,6 +183,17 @@ mod tests {
             assert_eq!(query[name], value);
         }
         assert_eq!(query.len(), 6, "nothing is sent for PKCE unless it is asked for: {query:?}");
+    }
+
+    #[test]
+    fn debugging_shows_neither_state_nor_verifier() {
+        let request = AuthorizationRequest::new(&options(true)).unwrap();
+        let shown = format!("{request:?}");
+        let verifier = request.verifier.unwrap();
+        for hidden in [request.state.expose(), verifier.expose(), &challenge(&verifier)] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
+        assert!(shown.contains("/authorize"), "{shown}");
     }
 
     #[test]

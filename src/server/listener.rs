@@ -203,17 +203,30 @@ pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     Ok(UnixSocket { listener: std::os::fd::OwnedFd::from(socket).into(), file })
 }
 
+/// Whoever may replace files in the directory may take the socket's place, and be told what is for us.
 fn check_directory(directory: &Path) -> io::Result<()> {
-    let mode = fs::metadata(directory)?.permissions().mode();
-    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
-        let advice = format!(
-            "anybody may replace files in {} (mode {:04o}); name a directory that only you can write to",
-            directory.display(),
-            mode & 0o7777
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, advice));
-    }
-    Ok(())
+    let found = fs::metadata(directory)?;
+    let (mode, owner) = (found.permissions().mode(), found.uid());
+    let who = match () {
+        () if owner != 0 && owner != own_uid()? => "its owner is somebody else, and",
+        () if mode & 0o022 != 0 && mode & 0o1000 == 0 => "others",
+        () => return Ok(()),
+    };
+    let advice = format!(
+        "{who} may replace files in {} (mode {:04o}, owner {owner}); name a directory that only you can write to",
+        directory.display(),
+        mode & 0o7777
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, advice))
+}
+
+/// The user this process runs as: whom a socket it makes belongs to.
+///
+/// # Errors
+/// When the system gives no sockets.
+fn own_uid() -> io::Result<u32> {
+    let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
+    Ok(File::from(std::os::fd::OwnedFd::from(socket)).metadata()?.uid())
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {
@@ -322,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_anybody_may_write_to_is_refused_unless_it_is_sticky() {
+    fn a_directory_that_others_may_write_to_is_refused_unless_it_is_sticky() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let open = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
@@ -330,7 +343,11 @@ mod tests {
         let error = bind_unix(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert!(error.to_string().contains("0777"), "{error}");
-        open(0o1777);
-        bind_unix(&path).unwrap();
+        open(0o770);
+        assert_eq!(bind_unix(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        for mode in [0o1777, 0o750] {
+            open(mode);
+            bind_unix(&path).unwrap();
+        }
     }
 }

@@ -8,7 +8,7 @@ use vbc_proxy::Simulator;
 use vbc_proxy::clock::Clock;
 use vbc_proxy::simulator::{Fault, Mode, OldAccess, SimulatorOptions};
 
-use crate::harness::{World, within};
+use crate::harness::{Client, World, within};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const REPORTS: &str = "/t/vbc.prod/reports/accounts/self/call-logs?start:gte=2026-11-01%2000:00:00&start:lte=2026-11-02%2000:00:00";
@@ -95,4 +95,22 @@ async fn the_limit_holds_where_segments_end() {
     later(&clock, 280);
     assert_eq!(world.get(USERS).await.status, 200);
     assert_eq!(world.sim.stats().refreshes.ok, 0);
+}
+
+#[tokio::test]
+async fn doctor_asks_with_a_token_that_is_young_enough_and_says_where_it_is_not() {
+    for limit in [Some(LIMIT), None] {
+        let (world, clock) = world(Mode::RenewRevoke, OldAccess::Dead, limit).await;
+        later(&clock, 600);
+        let mut client = Client::connect(world.admin).await;
+        client.request("POST /credentials/default/doctor HTTP/1.1", b"").await;
+        let report = client.response().await.json();
+        let expected = [None, limit.is_none().then_some("token-age")];
+        for (name, code) in ["vis", "reports"].into_iter().zip(expected) {
+            let suites = report["suites"].as_array().unwrap();
+            let suite = suites.iter().find(|suite| suite["name"] == name).unwrap();
+            assert_eq!(suite["code"].as_str(), code, "{suite}");
+        }
+        assert_eq!(world.sim.stats().refreshes.ok, u64::from(limit.is_some()));
+    }
 }

@@ -180,6 +180,26 @@ async fn a_wrong_client_secret_is_named() {
 }
 
 #[tokio::test]
+async fn a_client_secret_that_was_changed_is_named_while_the_token_lives() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = before(&sim, "", "sim-password");
+    let mut serve = Process::start(directory.path(), &["serve"], &[]);
+    let (address, admin) = serve.listening().await;
+    assert_eq!(get(address, "/t/vbc.prod/vis/v1/self").await.status, 200);
+    sim.inject(Action::RegenerateSecret { client_id: "sim-client".into(), secret: "another".into() })
+        .unwrap();
+    let mut client = crate::harness::Client::connect(admin).await;
+    client.request("POST /credentials/default/refresh HTTP/1.1", b"").await;
+    assert_eq!(client.response().await.status, 503);
+    let output = doctor(directory.path(), &[], &[(ADMIN, &admin.to_string())]).await;
+    let text = flat(&output);
+    assert!(text.contains("WARN login a token is there, good for"), "{}", output.stdout);
+    assert!(text.contains("but client id or client secret is wrong (invalid_client)"), "{}", output.stdout);
+    assert!(!text.contains("All is well"), "{}", output.stdout);
+    assert_eq!(serve.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_named_and_not_tried_again() {
     let sentences =
         ["FAIL login user name or password was refused", "vbc-proxy unlock default", "single sign-on (SSO)"];

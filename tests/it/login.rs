@@ -5,7 +5,7 @@ use vbc_proxy::Simulator;
 
 use crate::harness::World;
 use crate::person::{
-    ALICE, BOB, Browser, HOST, LOGIN, REDIRECT, approve, assert_page, by_person, query, status,
+    ALICE, BOB, Browser, HOST, LOGIN, REDIRECT, approve, assert_page, by_person, query, sent_back, status,
 };
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
@@ -177,7 +177,7 @@ async fn nobody_else_can_confirm_another_user() {
     for from in [
         "Origin: http://evil.example\nSec-Fetch-Site: cross-site",
         "Origin: http://localhost:3000\nSec-Fetch-Site: same-site",
-        "Origin: null",
+        "Origin: null\nSec-Fetch-Site: cross-site",
     ] {
         let head = format!(
             "POST {action} HTTP/1.1\nHost: {HOST}\n{from}\nContent-Type: application/x-www-form-urlencoded"
@@ -189,8 +189,11 @@ async fn nobody_else_can_confirm_another_user() {
         );
     }
     assert_eq!(status(&world).await["subject"], ALICE);
-    let page = browser.submit(world.admin, &action, &form).await;
-    assert_page(&page, 200, "logged_in", BOB);
+    // A browser that sends no more than this of where the form is from has token and cookie, and is enough.
+    let head = format!(
+        "POST {action} HTTP/1.1\nHost: {HOST}\nOrigin: null\nContent-Type: application/x-www-form-urlencoded"
+    );
+    assert_page(&browser.send(world.admin, &head, form.as_bytes()).await, 200, "logged_in", BOB);
 }
 
 #[tokio::test]
@@ -213,4 +216,22 @@ async fn logins_to_two_credentials_in_one_browser_do_not_disturb_each_other() {
     let second = approve(begun.header("location").unwrap(), ALICE).await;
     assert_page(&browser.visit(world.admin, &first).await, 200, "logged_in", "<code>default</code>");
     assert_page(&browser.visit(world.admin, &second).await, 200, "logged_in", "<code>second</code>");
+}
+
+#[tokio::test]
+async fn the_answer_to_another_login_has_its_own_kind_and_leaves_the_login_open() {
+    let world = by_person().start().await;
+    let mut browser = Browser::new();
+    let post = async |browser: &mut Browser, target: &str, body: String| {
+        let head = format!("POST {target} HTTP/1.1\nHost: {HOST}\nContent-Type: application/json");
+        browser.send(world.admin, &head, body.as_bytes()).await
+    };
+    let begun = post(&mut browser, "/credentials/default/login", String::new()).await.json();
+    let answer = |answer: &str| serde_json::json!({ "login": begun["login"], "answer": answer }).to_string();
+    let target = "/credentials/default/login/answer";
+    let other = post(&mut browser, target, answer(&format!("{REDIRECT}?code=c&state=another"))).await;
+    assert_eq!((other.status, other.json()["type"].as_str()), (409, Some("urn:vbc-proxy:other-login")));
+    let back = sent_back(begun["url"].as_str().unwrap(), ALICE).await;
+    let done = post(&mut browser, target, answer(&back)).await;
+    assert_eq!((done.status, done.json()["outcome"].as_str()), (200, Some("logged_in")));
 }

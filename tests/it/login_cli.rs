@@ -7,7 +7,7 @@ use std::path::Path;
 use vbc_proxy::Simulator;
 use vbc_proxy::simulator::{Identity, SimulatorOptions};
 
-use crate::harness::{reserve, within};
+use crate::harness::{Client, RawUpstream, reserve, within};
 use crate::person::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};
 use crate::process::{Output, Process, get, lay_out};
 
@@ -145,14 +145,15 @@ async fn another_user_has_to_be_named() {
         {
             assert!(output.stderr.contains(words), "{words}: {output:?}");
         }
-        let output = paste(directory.path(), BOB, &["--replace-user", "bob"], whole).await;
+        let output = paste(directory.path(), BOB, &["--replace-user", "rob"], whole).await;
         assert_eq!(output.code, Some(1), "{output:?}");
         assert_logged_in(&paste(directory.path(), ALICE, &[], whole).await, ALICE);
         if let Some((process, _)) = proxy {
             assert_eq!(process.terminate().await.code, Some(0));
         }
     }
-    let output = paste(directory.path(), BOB, &["--replace-user", BOB], whole).await;
+    // A name is the same user's with and without the tenant, as it is when it is sent.
+    let output = paste(directory.path(), BOB, &["--replace-user", "Bob"], whole).await;
     assert_logged_in(&output, BOB);
     assert_eq!(paste(directory.path(), ALICE, &[], whole).await.code, Some(1));
 }
@@ -269,13 +270,18 @@ async fn to_the_answer(directory: &Path, admin: SocketAddr, user: &str) -> (Proc
     assert_eq!(url, format!("http://localhost:{}/login/default", admin.port()));
     assert_eq!(opened(directory).await, url);
     let mut browser = Browser::new();
+    let answer = begin(&mut browser, admin, user).await;
+    (login, browser, answer)
+}
+
+/// Begins a login in the browser, as far as the answer: gives the request that brings it.
+async fn begin(browser: &mut Browser, admin: SocketAddr, user: &str) -> String {
     let head = format!("GET /login/default HTTP/1.1\nHost: localhost:{}", admin.port());
     let begun = browser.send(admin, &head, b"").await;
     assert_eq!(begun.status, 302, "{begun:?}");
     let back = sent_back(begun.header("location").unwrap(), user).await;
     let target = back.strip_prefix(&format!("http://localhost:{}", admin.port())).unwrap();
-    let head = format!("GET {target} HTTP/1.1\nHost: localhost:{}", admin.port());
-    (login, browser, head)
+    format!("GET {target} HTTP/1.1\nHost: localhost:{}", admin.port())
 }
 
 #[tokio::test]
@@ -287,11 +293,18 @@ async fn login_opens_a_browser_and_waits_for_the_outcome() {
         let page = browser.send(admin, &answer, b"").await;
         assert_page(&page, 200, "logged_in", ALICE);
         assert_logged_in(&login.end().await, ALICE);
-        let (login, mut browser, answer) = to_the_answer(directory.path(), admin, "nobody@vbc.prod").await;
-        assert_page(&browser.send(admin, &answer, b"").await, 400, "refused", "access_denied");
-        let output = login.end().await;
-        assert_eq!(output.code, Some(1), "{output:?}");
-        assert!(output.stderr.contains("the login failed: the authorization server refused"), "{output:?}");
+        let (mut login, mut browser, answer) =
+            to_the_answer(directory.path(), admin, "nobody@vbc.prod").await;
+        assert_page(&browser.send(admin, &answer, b"").await, 400, "refused", "Log in as default again");
+        login.logged("the login failed: the authorization server refused").await;
+        if running {
+            assert_eq!(login.end().await.code, Some(1));
+        } else {
+            // The link of that page leads to this process, which is still there.
+            let answer = begin(&mut browser, admin, ALICE).await;
+            assert_page(&browser.send(admin, &answer, b"").await, 200, "logged_in", ALICE);
+            assert_logged_in(&login.end().await, ALICE);
+        }
         if let Some((process, address)) = proxy {
             assert_eq!(get(address, USERS).await.status, 200);
             assert_eq!(process.terminate().await.code, Some(0));
@@ -311,4 +324,68 @@ async fn a_login_that_is_interrupted_ends_clean() {
         assert_eq!((output.code, output.stderr.contains("interrupted")), (Some(1), true), "{output:?}");
     }
     assert_eq!(sim.stats().token_requests, 0);
+}
+
+#[tokio::test]
+async fn a_login_that_is_interrupted_while_its_code_is_redeemed_is_finished() {
+    for signals in [1, 2] {
+        let sim = Simulator::start().await.unwrap();
+        let held = RawUpstream::by_hand().await;
+        let directory = directory(&sim, "");
+        let text = std::fs::read_to_string(directory.path().join("proxy.toml")).unwrap();
+        let text = text.replace(&format!("{}/token", sim.url()), &format!("{}/token", held.url()));
+        lay_out(directory.path(), &text, "");
+        let mut login = Process::start_to_write(directory.path(), &PASTE, &[]);
+        let back = sent_back(&login.line().await, ALICE).await;
+        login.write_line(&back);
+        let mut connection = held.accept().await;
+        let request = within(connection.request()).await.unwrap();
+        login.signal("INT");
+        login.logged("interrupted").await;
+        if signals == 2 {
+            login.signal("INT");
+        } else {
+            let mut client = Client::connect(sim.address()).await;
+            client.write(&request.head).await;
+            client.write(b"\r\nConnection: close\r\n\r\n").await;
+            client.write(&request.body).await;
+            connection.write(&client.read_to_end().await).await;
+        }
+        let output = login.end().await;
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert_eq!(output.stderr.contains("was logged in all the same; its tokens are stored"), signals == 1);
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_could_not_be_stored_fails() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "store.path = \"store\"");
+    let mut login = Process::start_to_write(directory.path(), &PASTE, &[]);
+    let back = sent_back(&login.line().await, ALICE).await;
+    // A file is where the directory was, so that not even root can write there.
+    let store = directory.path().join("store");
+    std::fs::rename(&store, directory.path().join("away")).unwrap();
+    std::fs::write(&store, "").unwrap();
+    login.write_line(&back);
+    let output = login.end().await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("could not be stored and end with this command"), "{output:?}");
+    assert!(!output.stderr.contains("log of the proxy"), "{output:?}");
+}
+
+#[tokio::test]
+async fn another_program_on_the_admin_address_is_not_taken_for_the_proxy() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = directory(&sim, "");
+    for answer in
+        ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"]
+    {
+        let stranger = RawUpstream::answering(answer).await;
+        let variables = [("VBC_PROXY_ADMIN_ADDRESS", stranger.address().to_string())];
+        let variables = [(variables[0].0, variables[0].1.as_str())];
+        let output = Process::run(directory.path(), &PASTE, &variables).await;
+        assert_eq!(output.code, Some(69), "{output:?}");
+        assert!(output.stderr.contains("another program answers on admin.address"), "{output:?}");
+    }
 }

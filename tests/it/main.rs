@@ -16,6 +16,7 @@ mod connections;
 mod deadlines;
 mod dependencies;
 mod doctor;
+mod doctor_alone;
 mod drain;
 mod errors;
 mod harness;

@@ -100,6 +100,10 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
             "Sec-Fetch-Site: cross-site",
             "Sec-Fetch-Site: same-site",
         ] {
+            // The form of our own question may say so; then token and cookie decide.
+            if (target, from) == ("/login/default/confirm", "Origin: null") {
+                continue;
+            }
             let mut client = Client::connect(world.admin).await;
             client
                 .request(&format!("POST {target} HTTP/1.1\nHost: localhost\n{from}\nContent-Length: 0"), b"")
