@@ -253,3 +253,22 @@ fn file_names_are_plain() {
         assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"%-_~.".contains(&b)), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_first_question_does_not_wait_behind_writes_and_a_second_sees_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (stored, fresh) = (default_key(), key("fresh", "0123456789abcdef0123456789abcdef"));
+    let store = FileStore::open(directory.path()).unwrap();
+    store.swap(&stored, 0, &full_record(1)).await.unwrap();
+    drop(store);
+    let store = FileStore::open(directory.path()).unwrap();
+    {
+        let _writing = store.inner.slots.lock();
+        for (key, known) in [(&stored, full_record(1)), (&fresh, Record::default())] {
+            let answer = futures_util::FutureExt::now_or_never(store.load(key));
+            assert_eq!(answer.unwrap().unwrap(), known);
+        }
+    }
+    store.swap(&fresh, 0, &full_record(2)).await.unwrap();
+    assert_eq!(store.load(&fresh).await.unwrap(), full_record(2));
+}
