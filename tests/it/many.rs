@@ -14,7 +14,7 @@ const MANY: usize = 10_000;
 
 /// What one credential with its token may take of the process, in bytes; it must not become more. The aim is 4 KiB, of
 /// which a token of this simulator takes one.
-const EACH: usize = 11 * 1024;
+const EACH: usize = 8 * 1024;
 
 const LISTENERS: &str = "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n";
 
