@@ -21,7 +21,7 @@ const LOGIN_COOKIE: &str = "vbc-proxy-login-";
 const CONFIRM_COOKIE: &str = "vbc-proxy-confirm-";
 
 /// What every failure ends with.
-const UNCHANGED: &str = "Nothing was replaced: the proxy goes on with the tokens it had.";
+const UNCHANGED: &str = "Nothing was replaced: whatever tokens there were are still in use.";
 /// How many credentials are listed.
 const LISTED: usize = 500;
 
@@ -53,7 +53,7 @@ fn list(inner: &Inner, page: Page) -> Response {
     let names = inner.people.keys().take(LISTED);
     let page = page
         .text("These credentials are logged in to by a person:")
-        .links(names.map(|name| (login_path(name), format!("Log in as {name}"))));
+        .links(names.map(|name| (login_path(name), format!("Log in to {name}"))));
     match inner.people.len().saturating_sub(LISTED) {
         0 => page.response(),
         more => page.code(&format!("And {more} more: visit {{}} with its name."), "/login/NAME").response(),
@@ -75,7 +75,7 @@ pub(super) async fn login(
                  what you want.",
                 &name,
             )
-            .link(&login_path(&name), &format!("Log in as {name}"))
+            .link(&login_path(&name), &format!("Log in to {name}"))
             .response();
     }
     match inner.reach(&name, options, authority(&request).ok().flatten().as_ref()) {
@@ -195,7 +195,7 @@ pub(super) async fn confirm(
     } else {
         inner.keep(&key, &name);
         Page::new(StatusCode::OK, "kept", "Nothing was changed")
-            .text("The other user's login was not taken. The proxy goes on with the tokens it had.")
+            .text("The other user's login was not taken: the tokens there were are still in use.")
             .text("You can close this window.")
             .response()
     };
@@ -304,7 +304,7 @@ fn denied(inner: &Inner, why: Denied, name: Option<&str>) -> Response {
 
 fn retry(page: Page, name: Option<&str>) -> Page {
     match name {
-        Some(name) => page.link(&login_path(name), &format!("Log in as {name} again")),
+        Some(name) => page.link(&login_path(name), &format!("Log in to {name} again")),
         None => page.link("/login", "Log in"),
     }
 }

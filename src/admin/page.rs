@@ -28,7 +28,7 @@ header{font-size:.9rem;opacity:.75}\
 h1{font-size:1.6rem;line-height:1.25;margin:.4rem 0 1rem}\
 main{border-left:.3rem solid #b3261e;padding-left:1.25rem}\
 main[data-outcome=logged_in]{border-color:#1b7f3b}\
-main[data-outcome=other_user],main[data-outcome=choose]{border-color:#8a6100}\
+main[data-outcome=other_user],main[data-outcome=choose],main[data-outcome=kept]{border-color:#8a6100}\
 code{font:.95em ui-monospace,monospace;padding:.1em .3em;border-radius:.25rem;background:#8883}\
 button{font:inherit;padding:.5rem 1rem;margin:.25rem .5rem .25rem 0;cursor:pointer}\
 li{margin:.35rem 0}";

@@ -230,10 +230,6 @@ impl<R: Redeem> Refresher<R> {
         let trusted = self.trusted();
         let record = &mut self.keeper.record;
         let (expires_in, subject) = (issued.expires_in, issued.subject.clone());
-        if subject.is_some() && record.subject.is_some() && subject != record.subject {
-            // What was seen of another user's tokens says nothing about these.
-            (record.full_lifetime, record.issuance, record.tokens) = (0, None, None);
-        }
         let mut tokens = TokenSet::from_issued(issued, now, presented, record.tokens.as_ref());
         if presented.is_some() {
             // A refresh always mints.

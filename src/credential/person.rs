@@ -136,7 +136,12 @@ impl<R: Redeem> Refresher<R> {
 
     async fn take_up(&mut self, issued: Issued) -> Result<LoggedIn, LoginError> {
         let subject = issued.subject.clone();
-        self.keeper.record.subject.clone_from(&subject);
+        let record = &mut self.keeper.record;
+        if record.subject.is_some() && record.subject != subject {
+            // What was seen of another user's tokens says nothing about these.
+            (record.full_lifetime, record.issuance, record.tokens) = (0, None, None);
+        }
+        record.subject.clone_from(&subject);
         self.adopt(issued, None).await;
         tracing::info!(credential = %self.shared.name, "a person has logged in");
         let expires_at =

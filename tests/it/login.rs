@@ -100,7 +100,7 @@ async fn the_page_of_all_logins_has_those_that_people_do() {
     let world = by_person().start().await;
     for (target, status) in [("/login", 200), ("/login/", 200), ("/login/nobody%3Cb%3E", 404)] {
         let page = world.admin(target).await;
-        assert_page(&page, status, "choose", "<a href=\"/login/default\">Log in as default</a>");
+        assert_page(&page, status, "choose", "<a href=\"/login/default\">Log in to default</a>");
         assert!(!page.text().contains("nobody"), "{}", page.text());
     }
     let world = World::start().await;
@@ -140,7 +140,12 @@ async fn another_user_takes_the_place_of_the_first_only_when_a_person_says_so() 
     assert_eq!(action, "/login/default/confirm");
     let page = browser.submit(world.admin, &action, &format!("token={token}&choice=replace")).await;
     assert_page(&page, 200, "logged_in", BOB);
-    assert_eq!(status(&world).await["subject"], BOB);
+    let now = status(&world).await;
+    assert_eq!(now["subject"], BOB);
+    assert!(
+        now["issuance"].is_null(),
+        "the tokens of two users say nothing about how one gets a second: {now}"
+    );
     assert_eq!(world.get(USERS).await.status, 200);
     // The confirmation works once.
     let page = browser.submit(world.admin, &action, &format!("token={token}&choice=replace")).await;

@@ -295,7 +295,7 @@ async fn login_opens_a_browser_and_waits_for_the_outcome() {
         assert_logged_in(&login.end().await, ALICE);
         let (mut login, mut browser, answer) =
             to_the_answer(directory.path(), admin, "nobody@vbc.prod").await;
-        assert_page(&browser.send(admin, &answer, b"").await, 400, "refused", "Log in as default again");
+        assert_page(&browser.send(admin, &answer, b"").await, 400, "refused", "Log in to default again");
         login.logged("the login failed: the authorization server refused").await;
         if running {
             assert_eq!(login.end().await.code, Some(1));

@@ -141,7 +141,7 @@ async fn a_foreign_page_does_not_begin_a_login() {
         let mut browser = Browser::new();
         let head = format!("GET {LOGIN} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: {site}");
         let page = browser.send(world.admin, &head, b"").await;
-        assert_page(&page, 403, "choose", "<a href=\"/login/default\">Log in as default</a>");
+        assert_page(&page, 403, "choose", "<a href=\"/login/default\">Log in to default</a>");
         assert!(browser.cookies.is_empty() && page.header("location").is_none(), "{page:?}");
         // A click on that link begins it.
         let head = format!("GET {LOGIN} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: same-origin");
