@@ -204,6 +204,10 @@ impl Inner {
         let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
         let damaged = |detail| StoreError::Damaged { what: path.display().to_string(), detail };
         match seal::open(self.keys.as_ref(), &bytes) {
+            // What was plain at the opening has been encrypted; whoever put this here did not have the key.
+            None if self.keys.is_some() => {
+                Err(damaged("it is not encrypted, and store.key_file is set".to_owned()))
+            }
             None => wire::decode(key, &bytes).map_err(damaged),
             Some(Ok(opened)) if opened.key == *key => wire::decode(key, &opened.content).map_err(damaged),
             Some(Ok(_)) => Err(damaged("it belongs to another identity".to_owned())),
