@@ -6,6 +6,7 @@
 mod body;
 mod error;
 mod gate;
+mod hold;
 mod retry;
 mod timer;
 mod upstream;
@@ -35,7 +36,7 @@ use crate::problem;
 use crate::random;
 use crate::secret;
 use crate::server::{Abort, DrainSignal, Handler, Refusal};
-use body::{AnswerBody, RequestBody};
+use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
 use retry::{Next, Refused};
@@ -70,7 +71,9 @@ pub struct Proxy {
     via: [HeaderValue; 2],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
-    retry: config::Retry,
+    /// Bodies up to this many bytes are kept in memory.
+    memory: usize,
+    disk: Rc<Disk>,
     access_log: bool,
     metrics: Arc<Metrics>,
     /// Counters of answers by status, the upstream's and ours, looked up once.
@@ -102,7 +105,8 @@ impl Proxy {
             host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             via,
             max_age: config.max_age(shared.credential.name()),
-            retry: config.retry,
+            memory: config.retry.memory,
+            disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
             access_log: config.log.access,
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
@@ -132,23 +136,28 @@ async fn forward(
     survey: Survey,
 ) -> Result<Response<AnswerBody>, Error> {
     let (parts, body) = request.into_parts();
-    let body = RequestBody::new(body, proxy.retry.memory);
+    let body = RequestBody::new(body, proxy.memory, &proxy.disk);
     let mut head = proxy.outgoing(parts, survey);
 
     let bearer = proxy.bearer(head.uri.path()).await?;
     head.authorize(&bearer);
     let answer = proxy.send(&head, &body, timer).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
+        body.keep_no_more();
         return Ok(answer.map(AnswerBody::streamed));
     }
 
     let refused = Refused::read(answer).await?;
     let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
         Next::Replay(attempt) => attempt,
-        Next::PassOn(why) => return Ok(refused.pass_on(why)),
+        Next::PassOn(why) => {
+            body.keep_no_more();
+            return Ok(refused.pass_on(why));
+        }
     };
     head.authorize(&attempt.bearer);
     let answer = proxy.send(&head, &body, timer).await?;
+    body.keep_no_more();
     attempt.conclude(answer).await
 }
 
