@@ -28,7 +28,7 @@ use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
@@ -96,6 +96,7 @@ impl Proxy {
             gate: Gate::new(config, shared.listen),
             upstream: Upstream::new(
                 &config.upstream,
+                config.retry.expect_timeout,
                 &shared.tls,
                 shared.metrics.upstream_connections.clone(),
             ),
@@ -182,7 +183,8 @@ impl Proxy {
         }
         headers.insert(header::HOST, self.host.clone());
         headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
-        Head { method, uri: origin_form(uri), headers }
+        let client_waits = survey.expect && version != Version::HTTP_10;
+        Head { method, uri: origin_form(uri), headers, client_waits }
     }
 
     /// The bearer for a path: the cached one, unless its suite wants a younger one.

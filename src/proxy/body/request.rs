@@ -81,6 +81,7 @@ impl RequestBody {
         }
         source.attempt += 1;
         source.hold = None;
+        source.starved = false;
         source.sent = source.ended && source.copy.is_behind(Position::default());
         let (attempt, exact) = (source.attempt, source.exact);
         Some(AttemptBody { source: Rc::clone(&self.0), attempt, at: Position::default(), exact })
