@@ -176,7 +176,8 @@ impl Source {
         };
         self.begun = true;
         self.copy.push(&piece, self.memory, &self.disk);
-        self.ended = self.incoming.is_end_stream();
+        // Nothing comes behind trailers, and nobody asks whether.
+        self.ended = matches!(piece, Piece::Trailers(_)) || self.incoming.is_end_stream();
         Poll::Ready(Some(Ok(piece)))
     }
 
