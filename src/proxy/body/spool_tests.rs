@@ -53,6 +53,8 @@ async fn the_total_counts_for_all_and_is_given_back() {
     let mut second = Spool::begin(&disk, &[], 0).unwrap();
     assert_eq!(second.push(&piece(2)), Err(Lost::DiskFull));
     assert_eq!(disk.used.get(), 200_000);
+    // A write under way keeps its space.
+    poll_fn(|cx| first.poll_job(cx)).await.unwrap();
     drop(first);
     poll_fn(|cx| second.poll_room(cx)).await.unwrap();
     second.push(&piece(2)).unwrap();
