@@ -274,7 +274,7 @@ impl Upstream {
                 return Poll::Pending;
             }
             let moved = body.progress().map_or(start, |at| at.max(start));
-            let (after, error) = match body.ended() {
+            let (after, error) = match body.sent() {
                 true => (self.response_timeout, UpstreamError::ResponseTimeout),
                 false => (self.idle_timeout, UpstreamError::WriteTimeout),
             };
@@ -451,8 +451,8 @@ impl UpstreamBody {
         let Some(mut connection) = self.connection.take() else { return };
         // With a request that is still being sent the connection is not between two exchanges: it ends here, and
         // with it the upload.
-        connection.driver.in_exchange = !self.request.ended();
-        if self.request.ended() && self.reusable && !connection.sender.is_closed() {
+        connection.driver.in_exchange = !self.request.sent();
+        if self.request.sent() && self.reusable && !connection.sender.is_closed() {
             self.pool.put(connection);
         }
     }

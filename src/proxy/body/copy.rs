@@ -121,8 +121,9 @@ impl Copy {
     /// that fails is given up.
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Self::Disk(spool) = self
-            && ready!(spool.poll_room(cx)).is_err()
+            && let Err(error) = ready!(spool.poll_room(cx))
         {
+            tracing::warn!(%error, "a request body could not be kept in retry.disk_path; it is streamed");
             *self = Self::Lost(Lost::DiskFailed);
         }
         Poll::Ready(())

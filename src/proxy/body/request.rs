@@ -120,7 +120,7 @@ impl RequestBody {
     }
 
     /// Whether all of it has been handed to the upstream's connection.
-    pub(in crate::proxy) fn ended(&self) -> bool {
+    pub(in crate::proxy) fn sent(&self) -> bool {
         self.0.borrow().sent
     }
 

@@ -171,14 +171,14 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// The file cannot be written, or not fast enough. That has been logged.
-    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+    /// The file cannot be written, or not fast enough.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_job(cx) {
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(self.warn(&error))),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending if self.pending.len() >= BUFFER => {
                 let late = self.late.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
                 ready!(late.as_mut().poll(cx));
-                return Poll::Ready(Err(self.warn(&io::ErrorKind::TimedOut.into())));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             Poll::Pending => {}
             Poll::Ready(Ok(())) if self.pending.len() >= BUFFER => {
@@ -236,11 +236,6 @@ impl Spool {
             self.written += std::mem::take(&mut self.in_job);
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn warn(&self, error: &io::Error) {
-        let directory = self.disk.directory.display();
-        tracing::warn!(%directory, %error, "a request body could not be kept for a replay; it is streamed");
     }
 }
 
