@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::links::Looked;
 use super::upstream::UpstreamBody;
 use crate::headers;
 
@@ -203,6 +204,8 @@ pub(super) enum AnswerBody {
         /// The rest.
         rest: UpstreamBody,
     },
+    /// The upstream's, looked into for links.
+    Looked(Box<Looked>),
     /// Ours.
     Own(Full<Bytes>),
     /// None, of this length: hyper drops the `Content-Length` of a 304 whose body is merely empty.
@@ -232,6 +235,7 @@ impl Body for AnswerBody {
                 Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
                 None => Pin::new(rest).poll_frame(cx).map_err(Into::into),
             },
+            Self::Looked(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Absent(_) => Poll::Ready(None),
         }
@@ -240,6 +244,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Upstream { prefix, rest } => prefix.is_empty() && rest.is_end_stream(),
+            Self::Looked(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
             Self::Absent(_) => false,
         }
@@ -252,6 +257,7 @@ impl Body for AnswerBody {
                 let read: u64 = prefix.iter().map(|piece| piece.len() as u64).sum();
                 hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
+            Self::Looked(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
             Self::Absent(length) => SizeHint::with_exact(*length),
         }
