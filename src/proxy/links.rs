@@ -25,7 +25,7 @@ use body::Found;
 pub(super) use body::Looked;
 use decode::Coding;
 use scan::Scanner;
-use target::Target;
+pub(super) use target::Target;
 
 /// A JSON answer up to this many bytes is collected, so that it can be sent with its length.
 const COLLECTED: usize = 1 << 20;
@@ -85,7 +85,7 @@ impl Links {
         let uri = request.uri();
         // As an http_proxy we are asked for the upstream's URLs. In HTTP/2 every request names an authority.
         if request.version() < Version::HTTP_2
-            && uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named))
+            && uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str()))
         {
             return None;
         }

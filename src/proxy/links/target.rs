@@ -1,12 +1,12 @@
 //! Which URLs are the upstream's.
 
-use http::uri::{Authority, Scheme};
+use http::uri::Scheme;
 use memchr::memmem::Finder;
 
 use crate::config;
 
 /// The upstream as URLs name it: under http or https, with its port or, where that is a default, without.
-pub(super) struct Target {
+pub(in crate::proxy) struct Target {
     /// In lower case.
     host: Vec<u8>,
     port: u16,
@@ -121,7 +121,7 @@ impl Cursor<'_> {
 }
 
 impl Target {
-    pub(super) fn new(upstream: &config::Origin) -> Self {
+    pub(in crate::proxy) fn new(upstream: &config::Origin) -> Self {
         let usual = if upstream.tls { 443 } else { 80 };
         let port = upstream.authority.port_u16().unwrap_or(usual);
         Self {
@@ -147,9 +147,9 @@ impl Target {
     }
 
     /// Whether an absolute-form target is for the upstream.
-    pub(super) fn is_named_by(&self, scheme: Option<&Scheme>, authority: &Authority) -> bool {
+    pub(in crate::proxy) fn is_named_by(&self, scheme: Option<&Scheme>, authority: &str) -> bool {
         let tls = scheme.map(|scheme| *scheme == Scheme::HTTPS);
-        let mut cursor = Cursor { text: authority.as_str().as_bytes(), at: 0, json: false };
+        let mut cursor = Cursor { text: authority.as_bytes(), at: 0, json: false };
         self.authority(&mut cursor, tls).is_ok()
     }
 
@@ -182,6 +182,8 @@ fn usual(tls: bool) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::Authority;
+
     use super::*;
 
     fn target(tls: bool, authority: &'static str) -> Target {
