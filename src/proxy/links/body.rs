@@ -25,6 +25,10 @@ pub(in crate::proxy) struct Looked {
     /// How it ended, if not plainly.
     last: Option<Result<HeaderMap, BoxError>>,
     through: Option<Through>,
+    /// Its length was told.
+    announced: bool,
+    /// What comes before a failure has had a turn to be written.
+    flushed: bool,
 }
 
 /// What a body is passed through.
@@ -47,7 +51,15 @@ pub(super) enum Found {
 
 impl Looked {
     pub(super) fn new(body: AnswerBody) -> Self {
-        Self { pieces: VecDeque::new(), read: 0, rest: Some(Box::new(body)), last: None, through: None }
+        Self {
+            pieces: VecDeque::new(),
+            read: 0,
+            announced: body.size_hint().exact().is_some(),
+            rest: Some(Box::new(body)),
+            last: None,
+            through: None,
+            flushed: false,
+        }
     }
 
     /// Reads up to the end, a failure, or more than `limit` bytes. Cancel safe.
@@ -215,6 +227,11 @@ impl Body for Looked {
         if let Some(data) = ready!(this.poll_data(cx)) {
             return Poll::Ready(Some(data.map(Frame::data)));
         }
+        if this.is_broken() && !std::mem::replace(&mut this.flushed, true) {
+            // A failure that is known at once would cut the connection before the head is out.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(this.last.take().map(|last| last.map(Frame::trailers)))
     }
 
@@ -225,7 +242,7 @@ impl Body for Looked {
 
     fn size_hint(&self) -> SizeHint {
         let rest = match &self.rest {
-            _ if self.through.is_some() || self.last.is_some() => None,
+            _ if !self.announced || self.through.is_some() || self.last.is_some() => None,
             Some(rest) => rest.size_hint().exact(),
             None => Some(0),
         };

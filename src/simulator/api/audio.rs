@@ -112,8 +112,8 @@ fn audio(seed: u64, length: usize) -> Bytes {
         out.extend_from_slice(&HEADER);
         out.resize(end - FRAME + SILENCE, 0);
         while out.len() < end {
-            // Never 0xff: nothing here may look like the next frame.
-            let bytes = (random.next() & 0x7f7f_7f7f_7f7f_7f7f).to_le_bytes();
+            // Nothing here may look like the next frame, or like text.
+            let bytes = (random.next() & 0x1f1f_1f1f_1f1f_1f1f).to_le_bytes();
             out.extend_from_slice(&bytes[..bytes.len().min(end - out.len())]);
         }
     }
