@@ -57,6 +57,7 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            rewrite_links: true,
         }
     }
 }

@@ -88,7 +88,8 @@ impl Config {
         }
         page.text("connect_timeout", show_duration(upstream.connect_timeout))
             .text("response_timeout", show_duration(upstream.response_timeout))
-            .text("idle_timeout", show_duration(upstream.idle_timeout));
+            .text("idle_timeout", show_duration(upstream.idle_timeout))
+            .bare("rewrite_links", upstream.rewrite_links);
         let oauth = &self.oauth;
         page.section("oauth")
             .text("token_url", &oauth.token_url)

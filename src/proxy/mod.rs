@@ -7,6 +7,7 @@ mod body;
 mod error;
 mod gate;
 mod hold;
+pub mod links;
 mod retry;
 mod timer;
 mod upstream;
@@ -39,6 +40,7 @@ use crate::server::{Abort, DrainSignal, Handler, Refusal};
 use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
+use links::Links;
 use retry::{Next, Refused};
 use timer::LazyTimer;
 use upstream::{Head, Upstream, UpstreamBody};
@@ -63,6 +65,8 @@ pub struct Shared {
 /// The data plane of one thread.
 pub struct Proxy {
     gate: Gate,
+    /// `None` where links stay as they are.
+    links: Option<Links>,
     upstream: Upstream,
     bearer: RefCell<Reader>,
     credential: Credential,
@@ -94,6 +98,7 @@ impl Proxy {
         });
         Self {
             gate: Gate::new(config, shared.listen),
+            links: Links::new(config, shared.listen),
             upstream: Upstream::new(
                 &config.upstream,
                 config.retry.expect_timeout,
@@ -118,7 +123,7 @@ impl Proxy {
 
     /// The handler of one connection.
     pub fn handler(self: &Rc<Self>, peer: SocketAddr) -> Connection {
-        Connection { proxy: Rc::clone(self), peer, timer: LazyTimer::default() }
+        Connection { proxy: Rc::clone(self), peer, scheme: "http", timer: LazyTimer::default() }
     }
 }
 
@@ -126,6 +131,8 @@ impl Proxy {
 pub struct Connection {
     proxy: Rc<Proxy>,
     peer: SocketAddr,
+    /// What the client's URLs for us begin with.
+    scheme: &'static str,
     timer: LazyTimer,
 }
 
@@ -278,6 +285,17 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
 }
 
+/// The upstream's answer with its links pointing to us, where they are to.
+async fn rewritten(
+    answer: Response<AnswerBody>,
+    base: Option<(&Links, links::Base)>,
+) -> Response<AnswerBody> {
+    match base {
+        Some((links, base)) => links.rewrite(&base, answer).await,
+        None => answer,
+    }
+}
+
 impl Connection {
     /// Admission, then the request itself; an error becomes an answer here and nowhere else.
     async fn answer(
@@ -291,6 +309,7 @@ impl Connection {
             true => Err(Error::Draining),
             false => proxy.gate.admit(&request, survey),
         };
+        let base = proxy.links.as_ref().and_then(|links| Some((links, links.base(&request, self.scheme)?)));
         let (page, outcome) = match admitted {
             Ok(Some(origin)) if gate::is_preflight(&request) => {
                 let answer = gate::preflight(&origin, request.headers());
@@ -300,7 +319,7 @@ impl Connection {
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {
-            Ok(answer) => self.pass(answer, id),
+            Ok(answer) => self.pass(rewritten(answer, base).await, id),
             Err(error) => {
                 log_failure(&error, id);
                 self.own(error.answer(id.to_str().unwrap_or_default()), id)

@@ -25,6 +25,7 @@ mod headers;
 mod histories;
 mod idle;
 mod independent;
+mod links;
 mod login;
 mod login_cli;
 mod login_trouble;

@@ -98,7 +98,6 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
         ("admin", "address = [\"127.0.0.1:80\"]"),
         ("upstream", "http = \"h2\""),
         ("upstream", "proxy = \"http://egress:3128\""),
-        ("upstream", "rewrite_links = true"),
         ("oauth", "revoke_url = \"https://x\""),
         ("store", "kind = \"postgres\""),
         ("store", "url = \"postgres://x\""),
