@@ -13,7 +13,6 @@ mod verdict;
 mod wire;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,14 +26,14 @@ use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
 use crate::secret;
-use crate::server::{Abort, DrainSignal, Handler, Refusal};
+use crate::server::{Abort, DrainSignal, Handler, Peer, Refusal};
 use body::{AnswerBody, RequestBody};
 use error::Error;
 use gate::Gate;
@@ -50,7 +49,7 @@ pub struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
     /// Where we really listen.
-    pub listen: SocketAddr,
+    pub listen: Arc<[ListenAddress]>,
     /// The credential whose bearer is sent.
     pub credential: Credential,
     /// The metrics.
@@ -90,7 +89,7 @@ impl Proxy {
                 .unwrap_or(HeaderValue::from_static(problem::NAME))
         });
         Self {
-            gate: Gate::new(config, shared.listen),
+            gate: Gate::new(config, &shared.listen),
             upstream: Upstream::new(
                 &config.upstream,
                 &shared.tls,
@@ -112,7 +111,7 @@ impl Proxy {
     }
 
     /// The handler of one connection.
-    pub fn handler(self: &Rc<Self>, peer: SocketAddr) -> Connection {
+    pub fn handler(self: &Rc<Self>, peer: Peer) -> Connection {
         Connection { proxy: Rc::clone(self), peer, timer: LazyTimer::default() }
     }
 }
@@ -120,7 +119,7 @@ impl Proxy {
 /// What answers the requests of one connection.
 pub struct Connection {
     proxy: Rc<Proxy>,
-    peer: SocketAddr,
+    peer: Peer,
     timer: LazyTimer,
 }
 

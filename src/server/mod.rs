@@ -27,7 +27,7 @@ use hyper_util::rt::TokioIo;
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
-pub use listener::{Listener, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]

@@ -24,6 +24,7 @@ mod headers;
 mod histories;
 mod idle;
 mod independent;
+mod listeners;
 mod login;
 mod login_cli;
 mod login_trouble;
