@@ -448,7 +448,7 @@ impl Connector {
     fn plain(&self, stream: impl Stream, peer: Peer) {
         let counted = self.open.count();
         let handler = self.proxy.handler(peer);
-        let connection = server::connection(stream, self.limits, self.signal.clone(), handler);
+        let connection = server::open(stream, self.limits, self.signal.clone(), handler);
         tokio::task::spawn_local(async move {
             connection.await;
             drop(counted);

@@ -22,7 +22,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
@@ -33,7 +32,7 @@ use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
 use crate::secret;
-use crate::server::{Abort, DrainSignal, Handler, Peer, Refusal};
+use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, Refusal};
 use body::{AnswerBody, RequestBody};
 use error::Error;
 use gate::Gate;
@@ -65,8 +64,8 @@ pub struct Proxy {
     bearer: RefCell<Reader>,
     credential: Credential,
     host: HeaderValue,
-    /// What we add to `Via`, for requests of HTTP/1.1 and of HTTP/1.0.
-    via: [HeaderValue; 2],
+    /// What we add to `Via`, for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
+    via: [HeaderValue; 3],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
     retry: config::Retry,
@@ -83,7 +82,7 @@ impl Proxy {
     pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
         let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
-        let via = ["1.1", "1.0"].map(|version| {
+        let via = ["1.1", "1.0", "2"].map(|version| {
             // Our name is a legal field value.
             HeaderValue::try_from(format!("{version} {}", problem::NAME))
                 .unwrap_or(HeaderValue::from_static(problem::NAME))
@@ -171,7 +170,13 @@ impl Proxy {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers.insert(header::HOST, self.host.clone());
-        headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
+        let [http_11, http_10, http_2] = &self.via;
+        let via = match version {
+            Version::HTTP_10 => http_10,
+            Version::HTTP_2 => http_2,
+            _ => http_11,
+        };
+        headers.append(header::VIA, via.clone());
         Head { method, uri: origin_form(uri), headers }
     }
 
