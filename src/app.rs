@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
-use crate::server::{self, Drain, DrainSignal, Limits, Peer, Stream};
+use crate::server::{self, Drain, DrainSignal, Limits, ListenTlsError, Peer, Stream, Tls};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use desk::AdminListener;
@@ -95,6 +95,9 @@ pub enum StartError {
         #[from]
         source: TlsError,
     },
+    /// TLS towards clients cannot be set up.
+    #[error("listen.tls: {0}")]
+    ListenTls(#[from] ListenTlsError),
     /// The client for the token endpoint cannot be built.
     #[error("the client for the token endpoint cannot be set up: {0}")]
     TokenClient(#[from] EndpointError),
@@ -124,6 +127,7 @@ pub struct App {
     shared: proxy::Shared,
     /// For each thread.
     sockets: Vec<Vec<Socket>>,
+    tls: Option<Arc<Tls>>,
     admin: Option<(AdminListener, Admin)>,
     credentials: Vec<(Credential, JoinHandle<()>)>,
 }
@@ -145,6 +149,7 @@ impl App {
     pub async fn bind_with_clock(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+        let listen_tls = config.listen.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         // The listeners first: a second proxy on the same address fails before it touches the first one's store.
         let Listeners { addresses: listen, workers: sockets } =
             Listeners::bind(&config.listen, workers(&config))?;
@@ -168,7 +173,7 @@ impl App {
         config.credentials.shrink_to_fit();
         let shared =
             proxy::Shared { config: Arc::new(config), listen: listen.into(), credential, metrics, tls };
-        Ok(Self { shared, sockets, admin, credentials })
+        Ok(Self { shared, sockets, tls: listen_tls, admin, credentials })
     }
 
     /// Where clients connect, in the order of the configuration.
@@ -186,7 +191,12 @@ impl App {
 
     /// Where clients connect, for people to read: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
     pub fn name(&self) -> String {
-        listeners::names(self.addresses(), false)
+        listeners::names(self.addresses(), self.tls.is_some())
+    }
+
+    /// The certificate that clients see, where they are spoken to by TLS.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Where the admin listener is, unless it is off or on a unix socket.
@@ -218,9 +228,11 @@ impl App {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
         for (index, sockets) in self.sockets.into_iter().enumerate() {
-            let worker = Worker { sockets, shared: self.shared.clone(), signal: signal.clone() };
+            let tls = self.tls.clone();
+            let worker = Worker { sockets, tls, shared: self.shared.clone(), signal: signal.clone() };
             threads.push(worker.start(index)?);
         }
+        let watching = self.tls.map(|tls| tokio::spawn(tls.watch()));
         let (admin_drain, admin_signal) = Drain::new();
         let admin = self
             .admin
@@ -258,6 +270,9 @@ impl App {
                 tracing::error!(credential = credential.name(), "an exchange did not end in time");
                 ended = Ended::CutShort;
             }
+        }
+        if let Some(watching) = watching {
+            watching.abort();
         }
         admin_drain.begin();
         if let Some((served, _)) = admin {
@@ -370,6 +385,7 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
 /// One thread of the data plane.
 struct Worker {
     sockets: Vec<Socket>,
+    tls: Option<Arc<Tls>>,
     shared: proxy::Shared,
     signal: DrainSignal,
 }
@@ -397,18 +413,18 @@ impl Worker {
     }
 
     async fn serve(self) -> Ended {
-        let Self { sockets, shared, signal } = self;
+        let Self { sockets, tls, shared, signal } = self;
         let config = Arc::clone(&shared.config);
         let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
         let open = Open::new(shared.metrics.connections.clone());
-        let connector = Connector { proxy, open: Rc::clone(&open), signal, limits: limits(&config) };
+        let connector = Connector { proxy, open: Rc::clone(&open), signal, tls, limits: limits(&config) };
         let mut accepting = Vec::new();
         for socket in sockets {
             let (connector, signal) = (connector.clone(), connector.signal.clone());
             accepting.push(tokio::task::spawn_local(async move {
                 let accepted = match socket {
                     Socket::Tcp(listener) => {
-                        server::accept(listener, signal, |stream, peer| connector.plain(stream, peer.into()))
+                        server::accept(listener, signal, |stream, peer| connector.tcp(stream, peer.into()))
                             .await
                     }
                     Socket::Unix(socket) => {
@@ -441,13 +457,24 @@ struct Connector {
     proxy: Rc<Proxy>,
     open: Rc<Open>,
     signal: DrainSignal,
+    /// For what comes over TCP.
+    tls: Option<Arc<Tls>>,
     limits: Limits,
 }
 
 impl Connector {
+    fn tcp(&self, stream: impl Stream, peer: Peer) {
+        let Some(tls) = &self.tls else { return self.plain(stream, peer) };
+        let (tls, counted, handler) = (Arc::clone(tls), self.open.count(), self.proxy.handler(peer));
+        let (limits, signal) = (self.limits, self.signal.clone());
+        tokio::task::spawn_local(async move {
+            server::open_tls(stream, &tls, limits, signal, handler).await;
+            drop(counted);
+        });
+    }
+
     fn plain(&self, stream: impl Stream, peer: Peer) {
-        let counted = self.open.count();
-        let handler = self.proxy.handler(peer);
+        let (counted, handler) = (self.open.count(), self.proxy.handler(peer));
         let connection = server::open(stream, self.limits, self.signal.clone(), handler);
         tokio::task::spawn_local(async move {
             connection.await;

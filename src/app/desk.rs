@@ -118,7 +118,7 @@ pub(super) fn admin(
         people: people(config, address),
         metrics: Arc::clone(metrics),
         clock: clock.clone(),
-        listen: names(listen, false),
+        listen: names(listen, config.listen.tls.is_some()),
         upstream: config.upstream.url.to_string(),
         address,
         hosts: config.listen.hosts.clone(),

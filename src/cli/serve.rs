@@ -96,7 +96,10 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
         // These do not pass by themselves.
         StartError::Store { source: StoreError::NoKey { .. } | StoreError::Damaged { .. } } => Exit::Config,
         StartError::Bind { .. } | StartError::BindUnix { .. } | StartError::Store { .. } => Exit::Unavailable,
-        StartError::Tls { .. } | StartError::TokenClient(_) | StartError::NoCredential => Exit::Config,
+        StartError::Tls { .. }
+        | StartError::ListenTls(_)
+        | StartError::TokenClient(_)
+        | StartError::NoCredential => Exit::Config,
         StartError::Thread(_) => Exit::Failed,
     }
 }

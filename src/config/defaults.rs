@@ -25,6 +25,7 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             addresses: vec![ListenAddress::Tcp(loopback(8080))],
+            tls: None,
             unix_mode: 0o600,
             workers: 0,
             hosts: BTreeSet::new(),

@@ -14,6 +14,7 @@ use super::error::{Complaint, Place};
 use super::keys::{self, KeyFile};
 use super::schema::{self, SECTIONS, SECTIONS_LATER, Shape};
 use super::section::{Given, Reader, Section};
+use super::tls;
 use super::{
     Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Retry, Simulator,
     Store, Upstream, units,
@@ -90,6 +91,8 @@ fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -
     let base = reader.base.clone();
     let mut section = reader.section(root, shape("listen"));
     let allow_anonymous = section.flag("allow_anonymous", default.allow_anonymous);
+    let tls = tls::read_section(&mut section, "tls");
+    let known_clients = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let given = section.one_or_more("address", |text| units::listen_address(text, &base));
     let place = section.place();
     let given = given.unwrap_or_else(|| {
@@ -97,7 +100,7 @@ fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -
     });
     for Given { value, place } in &given {
         // Who may connect to a unix socket is said by its permissions.
-        if matches!(value, ListenAddress::Tcp(address) if !address.ip().is_loopback()) {
+        if matches!(value, ListenAddress::Tcp(address) if !address.ip().is_loopback() && !known_clients) {
             anyone(&mut section, place, allow_anonymous);
         }
         placed.push(("listen.address", value.clone(), place.clone()));
@@ -105,6 +108,7 @@ fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -
     let public_url = |text: &str| units::url(text, "http://vbc.internal");
     Listen {
         addresses: given.into_iter().map(|given| given.value).collect(),
+        tls,
         unix_mode: section
             .parsed("unix_mode", units::socket_mode)
             .map_or(default.unix_mode, |given| given.value),

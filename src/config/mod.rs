@@ -28,11 +28,13 @@ mod secrets;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 
 pub use error::{Finding, Findings, Place};
 pub use keys::{KeyFile, StoreKey};
 pub use load::{LoadOptions, Loaded};
+pub use tls::{ListenTls, TlsFileError, TlsFiles, provider as tls_provider};
 
 /// The `proxy.toml` that ships with the program: every key that works, with its default and what it is for.
 pub const EXAMPLE: &str = include_str!("../../proxy.toml");
@@ -73,6 +75,8 @@ impl Config {
 pub struct Listen {
     /// Where to listen; at least one.
     pub addresses: Vec<ListenAddress>,
+    /// TLS on every TCP address.
+    pub tls: Option<ListenTls>,
     /// The permissions of the files of unix sockets.
     pub unix_mode: u32,
     /// Data-plane threads; 0 is one per core.

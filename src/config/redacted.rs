@@ -75,6 +75,15 @@ impl Config {
             .text("idle_timeout", show_duration(listen.idle_timeout))
             .text("drain_timeout", show_duration(listen.drain_timeout))
             .bare("allow_anonymous", listen.allow_anonymous);
+        if let Some(tls) = &listen.tls {
+            let files =
+                [("cert", Some(&tls.cert)), ("key", Some(&tls.key)), ("client_ca", tls.client_ca.as_ref())];
+            let given = files
+                .into_iter()
+                .filter_map(|(key, path)| Some((key.to_owned(), path?.display().to_string())));
+            let table = given.map(|(key, path)| (key, path.into())).collect();
+            page.bare("tls", toml::Value::Table(table));
+        }
         let admin = self.admin.address.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
         page.section("admin").text("address", admin);
     }

@@ -25,8 +25,9 @@ pub(super) const SECTIONS: &[Shape] = &[
             "idle_timeout",
             "drain_timeout",
             "allow_anonymous",
+            "tls",
         ],
-        later: &["tls"],
+        later: &[],
     },
     Shape { name: "admin", keys: &["address"], later: &[] },
     Shape {

@@ -317,9 +317,10 @@ impl Section<'_, '_> {
     pub(super) fn map<K: Ord, V>(
         &mut self,
         key: &str,
+        example: &str,
         parse: impl Fn(&str, &str) -> Result<(K, V), Complaint>,
-    ) -> BTreeMap<K, V> {
-        let Some(item) = self.take(key) else { return BTreeMap::new() };
+    ) -> Option<BTreeMap<K, V>> {
+        let item = self.take(key)?;
         let pairs: Vec<(Place, String, Option<String>)> = match item.value {
             Value::Table(table) => {
                 let pairs = table.into_iter();
@@ -338,8 +339,7 @@ impl Section<'_, '_> {
         let mut values = BTreeMap::new();
         for (place, name, value) in pairs {
             let none = || {
-                let remedy = format!("write for example {key} = {{ \"/t/vbc.prod/reports\" = \"4m\" }}");
-                Complaint::new("this is not a table of texts", remedy)
+                Complaint::new("this is not a table of texts", format!("write for example {key} = {example}"))
             };
             match value.ok_or_else(none).and_then(|value| parse(&name, &value)) {
                 Ok((name, value)) => {
@@ -354,7 +354,7 @@ impl Section<'_, '_> {
                 Err(complaint) => self.complain(place, key, complaint),
             }
         }
-        values
+        Some(values)
     }
 
     /// A path, relative to the configuration.

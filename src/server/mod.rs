@@ -16,6 +16,7 @@ mod head;
 mod listener;
 mod opening;
 pub(crate) mod syntax;
+mod tls;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -32,7 +33,8 @@ pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
 pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
-pub use opening::open;
+pub use opening::{open, open_tls};
+pub use tls::{ListenTlsError, Reloaded, Tls};
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]

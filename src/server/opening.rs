@@ -9,10 +9,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::{HeaderValue, Request, Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
-use super::{DrainSignal, Handler, Limits, Stream, connection, h2};
+use super::tls::Tls;
+use super::{Abort, DrainSignal, Handler, Incoming, Limits, Refusal, Stream, connection, h2};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -148,4 +151,57 @@ async fn spoken<S: Stream>(stream: &mut Begun<S>, limits: &Limits, drain: &Drain
 async fn last_look(drain: &DrainSignal) {
     drain.begun().await;
     tokio::task::yield_now().await;
+}
+
+/// Drives one connection to a listener that speaks TLS: the handshake under `header_timeout`, then as [`open`].
+///
+/// Who speaks plain HTTP is told so, by a 400 in plain HTTP.
+pub async fn open_tls<H: Handler>(
+    stream: impl Stream,
+    tls: &Tls,
+    limits: Limits,
+    drain: DrainSignal,
+    handler: H,
+) {
+    /// What a TLS record of a handshake begins with.
+    const HANDSHAKE: u8 = 0x16;
+    let deadline = Instant::now() + limits.header_timeout;
+    let mut stream = Begun::new(stream);
+    tokio::select! {
+        biased;
+        _ = timeout_at(deadline, stream.read()) => {}
+        () = last_look(&drain) => {
+            let _ = poll_fn(|cx| Poll::Ready(stream.poll_more(cx))).await;
+        }
+    }
+    match stream.first().first() {
+        None => return,
+        Some(&HANDSHAKE) => {}
+        Some(_) => return connection(stream, limits, drain, NotTls(handler)).await,
+    }
+    match timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)).await {
+        Ok(Ok(stream)) => open(stream, limits, drain, handler).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake did not end in time"),
+    }
+}
+
+/// Refuses everything: the client speaks plain HTTP where TLS is spoken.
+struct NotTls<H>(H);
+
+impl<H: Handler> Handler for NotTls<H> {
+    type Body = H::Body;
+
+    const DATE: bool = H::DATE;
+
+    async fn handle(&self, _: Request<Incoming>) -> Result<Response<H::Body>, Abort> {
+        let why = "this is plain HTTP, and the listener speaks TLS; use https";
+        let mut response = self.0.refuse(Refusal::Malformed(why));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Ok(response)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<H::Body> {
+        self.0.refuse(refusal)
+    }
 }

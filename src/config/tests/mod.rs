@@ -89,7 +89,6 @@ fn defaults_hold_where_nothing_is_said() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let keys = [
-        ("listen", "tls = { cert = \"c\" }"),
         ("upstream", "http = \"h2\""),
         ("upstream", "proxy = \"http://egress:3128\""),
         ("upstream", "rewrite_links = true"),

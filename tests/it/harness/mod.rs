@@ -7,6 +7,7 @@ mod upstream;
 mod webdriver;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vbc_proxy::app::Ended;
 use vbc_proxy::clock::Clock;
+use vbc_proxy::server::Tls;
 use vbc_proxy::simulator::SimulatorOptions;
 use vbc_proxy::{App, Config, Simulator};
 
@@ -35,6 +37,8 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     /// The admin listener's address.
     pub(crate) admin: SocketAddr,
+    /// The certificate of the proxy, where it has one.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// The token endpoint, and the upstream where no raw one is given.
     pub(crate) sim: Simulator,
     stop: Option<oneshot::Sender<()>>,
@@ -209,6 +213,7 @@ impl World {
     pub(crate) async fn with_clock(config: Config, sim: Simulator, clock: Clock) -> Self {
         let app = App::bind_with_clock(config, clock).await.unwrap();
         let (address, admin) = (app.address().unwrap_or(NOWHERE), app.admin_address().unwrap());
+        let tls = app.tls();
         let (stop, stopped) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {
             let shutdown = async {
@@ -217,7 +222,7 @@ impl World {
             };
             app.run(shutdown).await.unwrap()
         });
-        Self { address, admin, sim, stop: Some(stop), run: Some(run) }
+        Self { address, admin, tls, sim, stop: Some(stop), run: Some(run) }
     }
 }
 
