@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::body::Incoming;
 use super::guard::{Deadline, LINGER_BYTES, LINGER_TIME};
 use super::head::valid_host;
-use super::{DrainSignal, Handler, Limits, Refusal, Stream, syntax};
+use super::{DrainSignal, Handler, Limits, Refusal, Stream};
 
 /// Requests under way at once on one connection.
 const STREAMS: u32 = 128;
@@ -161,7 +161,6 @@ fn in_the_words_of_http1(
         return Err(Refusal::Malformed("only OPTIONS takes the target *"));
     }
     check_authority(&parts.uri, &mut parts.headers)?;
-    check_length(&parts.headers)?;
     if !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH) {
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
@@ -201,19 +200,6 @@ fn check_authority(uri: &Uri, headers: &mut HeaderMap) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
-}
-
-/// The h2 crate holds the body to the first length it finds.
-fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut first = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        let length = syntax::decimal(value.as_bytes())
-            .ok_or(Refusal::Malformed("Content-Length is not one number of decimal digits"))?;
-        if *first.get_or_insert(length) != length {
-            return Err(Refusal::Malformed("Content-Length lines differ"));
-        }
-    }
-    Ok(())
 }
 
 /// Takes out what only HTTP/1 says about its connection (RFC 9113 §8.2.2).

@@ -2,6 +2,7 @@
 //! client that writes bytes and checks every answer.
 mod carry;
 mod client;
+mod h2;
 mod tunnel;
 mod upstream;
 mod webdriver;
@@ -21,6 +22,7 @@ use vbc_proxy::{App, Config, Simulator};
 
 pub(crate) use carry::carry;
 pub(crate) use client::{Client, Response};
+pub(crate) use h2::{GOAWAY, H2Body, H2Client, PREFACE, RST_STREAM, RawH2, SETTINGS, code};
 pub(crate) use tunnel::tunnel_to_unix;
 pub(crate) use upstream::{RawUpstream, Received, UpstreamConnection};
 pub(crate) use webdriver::Chromium;
