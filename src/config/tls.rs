@@ -186,7 +186,11 @@ pub(super) fn read_section(section: &mut Section<'_, '_>, key: &str) -> Option<L
         "cert" | "key" | "client_ca" => Err(Complaint::new("the path is empty", "write a path")),
         _ => Err(Complaint::new(format!("there is no such key: {name}"), "there are: cert, key, client_ca")),
     };
+    let before = section.reader.findings.len();
     let mut given = section.map(key, "{ cert = \"cert.pem\", key = \"key.pem\" }", parse)?;
+    if section.reader.findings.len() > before {
+        return None;
+    }
     let mut path = |name: &str| given.remove(name).map(|path| section.reader.resolve(&path));
     let (cert, private, client_ca) = (path("cert"), path("key"), path("client_ca"));
     let (Some(cert), Some(private)) = (cert, private) else {

@@ -289,7 +289,12 @@ impl Connection {
                 let answer = gate::preflight(&origin, request.headers());
                 return self.own(answer.map(AnswerBody::own), id);
             }
-            Ok(page) => (page, forward(proxy, &self.timer, request, survey).await),
+            Ok(page) => {
+                // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
+                let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
+                let timer = own.as_ref().unwrap_or(&self.timer);
+                (page, forward(proxy, timer, request, survey).await)
+            }
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {

@@ -97,7 +97,8 @@ async fn bodies_are_framed_anew_and_trailers_pass_both_ways_but_for_those_that_m
             (received.line.split(' ').nth(1).unwrap(), framing, &received.body[..])
         })
         .collect();
-    let expected: [(&str, (Option<&str>, Option<&str>), &[u8]); 5] = [
+    type Framing<'a> = (Option<&'a str>, Option<&'a str>);
+    let expected: [(&str, Framing<'_>, &[u8]); 5] = [
         ("/chunked", (None, Some("chunked")), b"abcd"),
         ("/sized", (Some("5"), None), b"hello"),
         ("/empty", (Some("0"), None), b""),
@@ -326,6 +327,21 @@ async fn many_streams_are_answered_at_once() {
 }
 
 #[tokio::test]
+async fn each_stream_has_its_own_deadlines() {
+    let upstream = RawUpstream::by_hand().await;
+    let world = World::builder()
+        .config("upstream.response_timeout = \"100ms\"")
+        .upstream(upstream.url())
+        .start()
+        .await;
+    let client = H2Client::connect(world.address).await;
+    let answers = (0..3).map(|_| client.whole(request("GET", "/", none())));
+    for (parts, _, _) in futures_util::future::join_all(answers).await {
+        assert_eq!(parts.status, StatusCode::GATEWAY_TIMEOUT);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_resets_its_stream_ends_the_upstream_request() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::before(&upstream).await;
@@ -364,9 +380,16 @@ async fn a_connection_without_streams_is_told_to_go_after_its_idle_time() {
     let mut silent = Client::connect(world.address).await;
     silent.closed().await;
     let mut raw = RawH2::connect(world.address).await;
+    raw.get(1, "/", &[]).await;
+    assert_eq!(raw.answer(1).await.body, b"ok");
     let frame = raw.next_of(GOAWAY).await;
     assert_eq!(code(&frame.payload), 0);
     while raw.next().await.is_some() {}
+    // One that neither acknowledges nor goes is left.
+    let mut deaf = Client::connect(world.address).await;
+    deaf.write(PREFACE).await;
+    deaf.write(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    deaf.read_to_end().await;
 }
 
 #[tokio::test]

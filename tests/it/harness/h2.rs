@@ -53,7 +53,7 @@ pub(crate) struct H2Answer {
 }
 
 impl RawH2 {
-    /// A connection with its preface and empty settings sent.
+    /// A connection with its preface and settings sent.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::with_settings(address, &[]).await
     }
@@ -62,7 +62,8 @@ impl RawH2 {
         let mut client = Client::connect(address).await;
         client.write(PREFACE).await;
         let mut raw = Self { client };
-        raw.frame(SETTINGS, 0, 0, settings).await;
+        // No dynamic table: what the proxy says can be read without a memory.
+        raw.frame(SETTINGS, 0, 0, &[&[0, 1, 0, 0, 0, 0], settings].concat()).await;
         raw
     }
 
