@@ -28,11 +28,13 @@ mod secrets;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 
 pub use error::{Finding, Findings, Place};
 pub use keys::{KeyFile, StoreKey};
 pub use load::{LoadOptions, Loaded};
+pub use tls::{ListenTls, TlsFileError, TlsFiles, provider as tls_provider};
 
 /// The `proxy.toml` that ships with the program: every key that works, with its default and what it is for.
 pub const EXAMPLE: &str = include_str!("../../proxy.toml");
@@ -71,8 +73,12 @@ impl Config {
 /// `[listen]`.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// Where to listen.
-    pub address: SocketAddr,
+    /// Where to listen; at least one.
+    pub addresses: Vec<ListenAddress>,
+    /// TLS on every TCP address.
+    pub tls: Option<ListenTls>,
+    /// The permissions of the files of unix sockets.
+    pub unix_mode: u32,
     /// Data-plane threads; 0 is one per core.
     pub workers: usize,
     /// Host names clients may use, beyond those that always pass. Lower case, without ports.
@@ -95,13 +101,13 @@ pub struct Listen {
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Where the admin listener is; `None` when it is off.
-    pub address: Option<AdminAddress>,
+    pub address: Option<ListenAddress>,
 }
 
-/// Where operators look: this machine alone, whatever the rest of the configuration says.
+/// Where a listener is. That of the operators is for this machine alone, whatever the rest of the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// An address on loopback.
+pub enum ListenAddress {
+    /// An IP address and a port.
     Tcp(SocketAddr),
     /// A unix socket: the file's permissions say who may connect.
     Unix(PathBuf),

@@ -9,7 +9,6 @@ mod decode;
 mod scan;
 mod target;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use http_body::Body;
 use tokio::time::timeout;
 
 use super::body::AnswerBody;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use body::Found;
 pub(super) use body::Looked;
 use decode::Coding;
@@ -71,12 +70,19 @@ impl Base {
 
 impl Links {
     /// `None` where the configuration wants none of it.
-    pub(super) fn new(config: &Config, listen: SocketAddr) -> Option<Self> {
+    pub(super) fn new(config: &Config, listen: &[ListenAddress]) -> Option<Self> {
         let public = config.listen.public_url.as_ref();
+        let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+        let listen = listen.iter().find_map(|address| match address {
+            ListenAddress::Tcp(address) if !address.ip().is_unspecified() => {
+                Some(format!("{scheme}://{address}"))
+            }
+            _ => None,
+        });
         config.upstream.rewrite_links.then(|| Self {
             target: Rc::new(Target::new(&config.upstream.url)),
             public: public.map(|url| url.as_str().trim_end_matches('/').into()),
-            listen: (!listen.ip().is_unspecified()).then(|| format!("http://{listen}").into()),
+            listen: listen.map(Into::into),
         })
     }
 

@@ -15,7 +15,6 @@ mod verdict;
 mod wire;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,18 +24,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
 use crate::secret;
-use crate::server::{Abort, DrainSignal, Handler, Refusal};
+use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, Refusal};
 use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
@@ -53,7 +51,7 @@ pub struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
     /// Where we really listen.
-    pub listen: SocketAddr,
+    pub listen: Arc<[ListenAddress]>,
     /// The credential whose bearer is sent.
     pub credential: Credential,
     /// The metrics.
@@ -71,14 +69,16 @@ pub struct Proxy {
     bearer: RefCell<Reader>,
     credential: Credential,
     host: HeaderValue,
-    /// What we add to `Via`, for requests of HTTP/1.1 and of HTTP/1.0.
-    via: [HeaderValue; 2],
+    /// What we add to `Via`, for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
+    via: [HeaderValue; 3],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
     /// Bodies up to this many bytes are kept in memory.
     memory: usize,
     disk: Rc<Disk>,
     access_log: bool,
+    /// Clients on TCP speak TLS with us.
+    tls: bool,
     metrics: Arc<Metrics>,
     /// Counters of answers by status, the upstream's and ours, looked up once.
     counters: RefCell<[Vec<Option<Counter>>; 2]>,
@@ -91,14 +91,14 @@ impl Proxy {
     pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
         let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
-        let via = ["1.1", "1.0"].map(|version| {
+        let via = ["1.1", "1.0", "2"].map(|version| {
             // Our name is a legal field value.
             HeaderValue::try_from(format!("{version} {}", problem::NAME))
                 .unwrap_or(HeaderValue::from_static(problem::NAME))
         });
         Self {
-            gate: Gate::new(config, shared.listen),
-            links: Links::new(config, shared.listen),
+            gate: Gate::new(config, &shared.listen),
+            links: Links::new(config, &shared.listen),
             upstream: Upstream::new(
                 &config.upstream,
                 config.retry.expect_timeout,
@@ -114,6 +114,7 @@ impl Proxy {
             memory: config.retry.memory,
             disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
             access_log: config.log.access,
+            tls: config.listen.tls.is_some(),
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
             next_id: Cell::new(u64::from_be_bytes(random::bytes())),
@@ -122,15 +123,19 @@ impl Proxy {
     }
 
     /// The handler of one connection.
-    pub fn handler(self: &Rc<Self>, peer: SocketAddr) -> Connection {
-        Connection { proxy: Rc::clone(self), peer, scheme: "http", timer: LazyTimer::default() }
+    pub fn handler(self: &Rc<Self>, peer: Peer) -> Connection {
+        let scheme = match peer {
+            Peer::Tcp(_) if self.tls => "https",
+            _ => "http",
+        };
+        Connection { proxy: Rc::clone(self), peer, scheme, timer: LazyTimer::default() }
     }
 }
 
 /// What answers the requests of one connection.
 pub struct Connection {
     proxy: Rc<Proxy>,
-    peer: SocketAddr,
+    peer: Peer,
     /// What the client's URLs for us begin with.
     scheme: &'static str,
     timer: LazyTimer,
@@ -189,7 +194,13 @@ impl Proxy {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers.insert(header::HOST, self.host.clone());
-        headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
+        let [http_11, http_10, http_2] = &self.via;
+        let via = match version {
+            Version::HTTP_10 => http_10,
+            Version::HTTP_2 => http_2,
+            _ => http_11,
+        };
+        headers.append(header::VIA, via.clone());
         let client_waits = survey.expect && version != Version::HTTP_10;
         Head { method, uri: origin_form(uri), headers, client_waits }
     }
@@ -315,7 +326,12 @@ impl Connection {
                 let answer = gate::preflight(&origin, request.headers());
                 return self.own(answer.map(AnswerBody::own), id);
             }
-            Ok(page) => (page, forward(proxy, &self.timer, request, survey).await),
+            Ok(page) => {
+                // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
+                let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
+                let timer = own.as_ref().unwrap_or(&self.timer);
+                (page, forward(proxy, timer, request, survey).await)
+            }
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {

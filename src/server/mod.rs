@@ -1,17 +1,22 @@
 //! One way to serve HTTP, for every listener: the proxy, the admin routes, the simulator.
 //!
-//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`], which
-//! the caller spawns where it wants it: on its own thread (`spawn_local`) or on the shared runtime. Between socket
+//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`]
+//! (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes), which the caller spawns where it wants it: on its own
+//! thread (`spawn_local`) or, HTTP/1 alone, on the shared runtime. Between socket
 //! and hyper stands the `guard`: it reads every message head before hyper does, refuses what RFC 9112 does not
 //! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
 //! writes every answer.
 
+mod body;
 mod chunked;
 mod drain;
 mod guard;
+mod h2;
 mod head;
 mod listener;
+mod opening;
 pub(crate) mod syntax;
+mod tls;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,13 +26,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
+pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
-pub use listener::{Listener, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use opening::{open, open_tls};
+pub use tls::{ListenTlsError, Reloaded, Tls};
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +76,7 @@ pub struct Abort;
 /// after another.
 pub trait Handler: 'static {
     /// The answers' body.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
 
     /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
     const DATE: bool = true;
@@ -100,13 +107,13 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
     !response.body().is_end_stream() && response.body().size_hint().exact().is_none()
 }
 
-/// Drives one connection to its end: requests in order, deadlines, refusals, drain.
+/// Drives one connection of HTTP/1 to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
     let io = TokioIo::new(Guard::new(stream, limits, Arc::clone(&state)));
     let handler = Arc::new(handler);
     let seen = Arc::clone(&state);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
         // Before the future is first polled: hyper reads ahead between the two.
         let in_flight = state.begin();
@@ -115,7 +122,7 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
             let version = request.version();
             let answer = match refusal {
                 Some(refusal) => Ok(handler.refuse(refusal)),
-                None => handler.handle(request).await,
+                None => handler.handle(request.map(|body| Incoming::new(body, None))).await,
             };
             match answer {
                 Ok(mut response) => {
