@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
-use crate::server::{self, Drain, DrainSignal, Limits};
+use crate::server::{self, Admission, Drain, DrainSignal, Limits, descriptors};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use desk::AdminListener;
@@ -52,6 +52,15 @@ const UNASKED: usize = 16;
 /// Ten thousand credentials that are all due when the process starts come one after the other, within this.
 const SPREAD: Duration = Duration::from_secs(5 * 60);
 const SPREAD_STEP: Duration = Duration::from_millis(10);
+
+/// With fewer file descriptors somebody should know.
+const FEW_DESCRIPTORS: u64 = 4096;
+
+/// More connections at once have to be asked for.
+const AUTO_CONNECTIONS: usize = 50_000;
+
+/// So many connections over the limit are answered at once, per thread; more are closed without a word.
+const TOLD_WHY: usize = 256;
 
 /// Many credentials are of few applications, which they share. So many are compared with before one is kept twice.
 const KNOWN_CLIENTS: usize = 16;
@@ -118,6 +127,7 @@ pub enum Ended {
 /// A proxy that is bound and not yet serving.
 pub struct App {
     shared: proxy::Shared,
+    admission: Arc<Admission>,
     listeners: Vec<TcpListener>,
     admin: Option<(AdminListener, Admin)>,
     credentials: Vec<(Credential, JoinHandle<()>)>,
@@ -162,8 +172,10 @@ impl App {
         // The others have been started, and what is configured for them is not asked for again.
         config.credentials.retain(|configured| configured.name == credential.name());
         config.credentials.shrink_to_fit();
-        let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls };
-        Ok(Self { shared, listeners, admin, credentials })
+        let workers = listeners.len();
+        let admission = admission(&config);
+        let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls, workers };
+        Ok(Self { shared, admission, listeners, admin, credentials })
     }
 
     /// Where clients connect.
@@ -200,7 +212,8 @@ impl App {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
         for (index, listener) in self.listeners.into_iter().enumerate() {
-            let worker = Worker { listener, shared: self.shared.clone(), signal: signal.clone() };
+            let (shared, admission) = (self.shared.clone(), Arc::clone(&self.admission));
+            let worker = Worker { listener, shared, admission, signal: signal.clone() };
             threads.push(worker.start(index)?);
         }
         let (admin_drain, admin_signal) = Drain::new();
@@ -357,6 +370,7 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
 struct Worker {
     listener: TcpListener,
     shared: proxy::Shared,
+    admission: Arc<Admission>,
     signal: DrainSignal,
 }
 
@@ -383,15 +397,30 @@ impl Worker {
     }
 
     async fn serve(self) -> Ended {
-        let Self { listener, shared, signal } = self;
+        let Self { listener, shared, admission, signal } = self;
         let config = Arc::clone(&shared.config);
         let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
         let open = Open::new(shared.metrics.connections.clone());
         let accepting = tokio::task::spawn_local(server::accept(listener, signal.clone(), {
             let (proxy, open, signal) = (Rc::clone(&proxy), Rc::clone(&open), signal.clone());
             let limits = limits(&config);
+            let turned_away = Open::new(Gauge::default());
+            let over = shared.metrics.turned_away.clone();
             move |stream, peer| {
-                let counted = open.count();
+                let Ok(admitted) = admission.admit(peer.ip()) else {
+                    over.inc();
+                    // So many at once are told why; more would cost what the limit is to save.
+                    if turned_away.count.get() < TOLD_WHY {
+                        let counted = (turned_away.count(), open.count());
+                        let told = server::turn_away(stream, limits, signal.clone(), proxy.handler(peer));
+                        tokio::task::spawn_local(async move {
+                            told.await;
+                            drop(counted);
+                        });
+                    }
+                    return;
+                };
+                let counted = (open.count(), admitted);
                 let connection = server::connection(stream, limits, signal.clone(), proxy.handler(peer));
                 tokio::task::spawn_local(async move {
                     connection.await;
@@ -413,11 +442,37 @@ impl Worker {
 
 fn limits(config: &Config) -> Limits {
     Limits {
+        first_byte_timeout: config.listen.first_byte_timeout,
         header_timeout: config.listen.header_timeout,
         idle_timeout: config.listen.idle_timeout,
         body_timeout: config.upstream.idle_timeout,
-        ..Limits::default()
+        head_bytes: config.listen.head_size,
+        headers: config.listen.head_lines,
+        target_bytes: config.listen.target_size,
+        requests: config.listen.max_requests_per_connection,
     }
+}
+
+/// Raises the limit of file descriptors, and says how many connections there may be.
+fn admission(config: &Config) -> Arc<Admission> {
+    let descriptors = descriptors::raise();
+    let allowed = descriptors::connections(descriptors);
+    let most = config.listen.max_connections.unwrap_or(allowed.min(AUTO_CONNECTIONS));
+    tracing::debug!(descriptors, connections = most, "limits");
+    if descriptors < FEW_DESCRIPTORS {
+        tracing::warn!(
+            descriptors,
+            connections = most,
+            "the limit of file descriptors is low; raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
+        );
+    } else if most > allowed {
+        tracing::warn!(
+            descriptors,
+            connections = most,
+            "listen.max_connections is more than the file descriptors allow; raise their limit or lower it"
+        );
+    }
+    Admission::new(most, config.listen.max_connections_per_peer)
 }
 
 /// The open connections of one thread.
