@@ -9,17 +9,19 @@
 
 mod desk;
 mod examine;
+mod listeners;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::runtime::LocalOptions;
@@ -28,17 +30,18 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{self, Config, GrantKind};
+use crate::config::{self, Config, GrantKind, ListenAddress};
 use crate::credential::{Credential, Login, Logins, Options};
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
-use crate::server::{self, Admission, Drain, DrainSignal, Limits, descriptors};
+use crate::server::{self, Admission, Drain, DrainSignal, Limits, Peer, Stream, descriptors};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use desk::AdminListener;
+use listeners::{Listeners, Socket};
 
 pub use desk::{Closed, Desk};
 pub use examine::{Examined, examine};
@@ -78,11 +81,13 @@ pub enum StartError {
         /// The operating system's answer.
         source: std::io::Error,
     },
-    /// The unix socket of the admin listener cannot be made.
-    #[error("cannot listen on unix:{} (admin.address): {source}", path.display())]
+    /// A unix socket cannot be made.
+    #[error("cannot listen on unix:{} ({key}): {source}", path.display())]
     BindUnix {
         /// Where it should be.
         path: PathBuf,
+        /// The configuration key it comes from.
+        key: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -128,7 +133,8 @@ pub enum Ended {
 pub struct App {
     shared: proxy::Shared,
     admission: Arc<Admission>,
-    listeners: Vec<TcpListener>,
+    /// For each thread.
+    sockets: Vec<Vec<Socket>>,
     admin: Option<(AdminListener, Admin)>,
     credentials: Vec<(Credential, JoinHandle<()>)>,
 }
@@ -151,9 +157,8 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
         // The listeners first: a second proxy on the same address fails before it touches the first one's store.
-        let listeners = bind(config.listen.address, workers(&config), "listen.address")?;
-        let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let listen = listen.unwrap_or(config.listen.address);
+        let Listeners { addresses: listen, workers: sockets } =
+            Listeners::bind(&config.listen, workers(&config))?;
         let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
         let token_tls = token_tls(&config, &tls)?;
         let credentials = start_credentials(&config, &tls, &clock, false).await?;
@@ -161,7 +166,7 @@ impl App {
         let admin = admin.map(|listener| {
             let address = listener.address();
             let doctor = Doctor::new(&config, token_tls, Arc::clone(&tls), &handles, clock.clone());
-            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, listen, address, doctor);
+            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, &listen, address, doctor);
             (listener, admin)
         });
         // The configuration has at least one, and one called `default` where there are several.
@@ -172,15 +177,28 @@ impl App {
         // The others have been started, and what is configured for them is not asked for again.
         config.credentials.retain(|configured| configured.name == credential.name());
         config.credentials.shrink_to_fit();
-        let workers = listeners.len();
-        let admission = admission(&config);
+        let (admission, workers) = (admission(&config), sockets.len());
+        let listen = listen.into();
         let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls, workers };
-        Ok(Self { shared, admission, listeners, admin, credentials })
+        Ok(Self { shared, admission, sockets, admin, credentials })
     }
 
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.shared.listen
+    /// Where clients connect, in the order of the configuration.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.shared.listen
+    }
+
+    /// The first address where clients connect over TCP, if there is one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.addresses().iter().find_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        })
+    }
+
+    /// Where clients connect, for people to read: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
+    pub fn name(&self) -> String {
+        listeners::names(self.addresses(), false)
     }
 
     /// Where the admin listener is, unless it is off or on a unix socket.
@@ -211,9 +229,9 @@ impl App {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
-        for (index, listener) in self.listeners.into_iter().enumerate() {
+        for (index, sockets) in self.sockets.into_iter().enumerate() {
             let (shared, admission) = (self.shared.clone(), Arc::clone(&self.admission));
-            let worker = Worker { listener, shared, admission, signal: signal.clone() };
+            let worker = Worker { sockets, shared, admission, signal: signal.clone() };
             threads.push(worker.start(index)?);
         }
         let (admin_drain, admin_signal) = Drain::new();
@@ -268,10 +286,6 @@ fn workers(config: &Config) -> usize {
         0 => thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     }
-}
-
-fn bind(address: SocketAddr, listeners: usize, key: &'static str) -> Result<Vec<TcpListener>, StartError> {
-    server::bind(address, listeners).map_err(|source| StartError::Bind { address, key, source })
 }
 
 /// Whom the token endpoint is trusted by.
@@ -368,7 +382,7 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
 
 /// One thread of the data plane.
 struct Worker {
-    listener: TcpListener,
+    sockets: Vec<Socket>,
     shared: proxy::Shared,
     admission: Arc<Admission>,
     signal: DrainSignal,
@@ -397,46 +411,91 @@ impl Worker {
     }
 
     async fn serve(self) -> Ended {
-        let Self { listener, shared, admission, signal } = self;
+        let Self { sockets, shared, admission, signal } = self;
         let config = Arc::clone(&shared.config);
         let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
         let open = Open::new(shared.metrics.connections.clone());
-        let accepting = tokio::task::spawn_local(server::accept(listener, signal.clone(), {
-            let (proxy, open, signal) = (Rc::clone(&proxy), Rc::clone(&open), signal.clone());
-            let limits = limits(&config);
-            let turned_away = Open::new(Gauge::default());
-            let over = shared.metrics.turned_away.clone();
-            move |stream, peer| {
-                let Ok(admitted) = admission.admit(peer.ip()) else {
-                    over.inc();
-                    // So many at once are told why; more would cost what the limit is to save.
-                    if turned_away.count.get() < TOLD_WHY {
-                        let counted = (turned_away.count(), open.count());
-                        let told = server::turn_away(stream, limits, signal.clone(), proxy.handler(peer));
-                        tokio::task::spawn_local(async move {
-                            told.await;
-                            drop(counted);
-                        });
+        let connector = Connector {
+            proxy,
+            admission,
+            open: Rc::clone(&open),
+            told_why: Open::new(Gauge::default()),
+            turned_away: shared.metrics.turned_away.clone(),
+            signal,
+            limits: limits(&config),
+        };
+        let mut accepting = Vec::new();
+        for socket in sockets {
+            let (connector, signal) = (connector.clone(), connector.signal.clone());
+            accepting.push(tokio::task::spawn_local(async move {
+                let accepted = match socket {
+                    Socket::Tcp(listener) => {
+                        server::accept(listener, signal, |stream, peer| connector.plain(stream, peer.into()))
+                            .await
                     }
-                    return;
+                    Socket::Unix(socket) => {
+                        server::accept(socket, signal, |stream, peer| connector.plain(stream, peer.into()))
+                            .await
+                    }
                 };
-                let counted = (open.count(), admitted);
-                let connection = server::connection(stream, limits, signal.clone(), proxy.handler(peer));
-                tokio::task::spawn_local(async move {
-                    connection.await;
-                    drop(counted);
-                });
-            }
-        }));
-        signal.begun().await;
+                if let Err(error) = accepted {
+                    tracing::error!(%error, "a listener ended");
+                }
+            }));
+        }
+        connector.signal.begun().await;
         let quiet = async {
-            let _ = accepting.await;
+            for accepting in accepting {
+                let _ = accepting.await;
+            }
             open.none().await;
         };
         match tokio::time::timeout(config.listen.drain_timeout, quiet).await {
             Ok(()) => Ended::Drained,
             Err(_) => Ended::CutShort,
         }
+    }
+}
+
+/// What a thread does with the connections it accepts.
+#[derive(Clone)]
+struct Connector {
+    proxy: Rc<Proxy>,
+    admission: Arc<Admission>,
+    open: Rc<Open>,
+    /// Connections over the limit that are being told so.
+    told_why: Rc<Open>,
+    turned_away: Counter,
+    signal: DrainSignal,
+    limits: Limits,
+}
+
+impl Connector {
+    fn plain(&self, stream: impl Stream, peer: Peer) {
+        let Ok(admitted) = self.admission.admit(&peer) else { return self.turn_away(stream, peer) };
+        let counted = (self.open.count(), admitted);
+        let handler = self.proxy.handler(peer);
+        let connection = server::open(stream, self.limits, self.signal.clone(), handler);
+        tokio::task::spawn_local(async move {
+            connection.await;
+            drop(counted);
+        });
+    }
+}
+
+impl Connector {
+    fn turn_away(&self, stream: impl Stream, peer: Peer) {
+        self.turned_away.inc();
+        // More would cost what the limit is to save.
+        if self.told_why.count.get() >= TOLD_WHY {
+            return;
+        }
+        let counted = (self.told_why.count(), self.open.count());
+        let told = server::turn_away(stream, self.limits, self.signal.clone(), self.proxy.handler(peer));
+        tokio::task::spawn_local(async move {
+            told.await;
+            drop(counted);
+        });
     }
 }
 

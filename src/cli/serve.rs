@@ -71,7 +71,7 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     if let Some(simulator) = &simulator {
         simulate::announce(simulator);
     }
-    say(format_args!("vbc-proxy listening on http://{} (admin {})", app.address(), app.admin_name()));
+    say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()));
     match app.run(signals.first_of_two()).await {
         Ok(Ended::Drained) => Exit::Done,
         Ok(Ended::CutShort) => Exit::Failed,

@@ -9,7 +9,7 @@ use http::uri::Authority;
 use url::Url;
 
 use super::{
-    Admin, AdminAddress, Config, Credential, GrantKind, Listen, Log, LogFormat, OAuth, Origin, RefreshAt,
+    Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Origin, RefreshAt,
     Retry, Simulator, Store, Upstream,
 };
 use crate::secret::Secret;
@@ -24,7 +24,8 @@ const fn loopback(port: u16) -> SocketAddr {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            address: loopback(8080),
+            addresses: vec![ListenAddress::Tcp(loopback(8080))],
+            unix_mode: 0o600,
             workers: 0,
             hosts: BTreeSet::new(),
             origins: BTreeSet::new(),
@@ -47,7 +48,7 @@ impl Default for Listen {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: Some(AdminAddress::Tcp(loopback(8081))) }
+        Self { address: Some(ListenAddress::Tcp(loopback(8081))) }
     }
 }
 

@@ -71,8 +71,10 @@ impl Config {
 /// `[listen]`.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// Where to listen.
-    pub address: SocketAddr,
+    /// Where to listen; at least one.
+    pub addresses: Vec<ListenAddress>,
+    /// The permissions of the files of unix sockets.
+    pub unix_mode: u32,
     /// Data-plane threads; 0 is one per core.
     pub workers: usize,
     /// Host names clients may use, beyond those that always pass. Lower case, without ports.
@@ -111,13 +113,13 @@ pub struct Listen {
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Where the admin listener is; `None` when it is off.
-    pub address: Option<AdminAddress>,
+    pub address: Option<ListenAddress>,
 }
 
-/// Where operators look: this machine alone, whatever the rest of the configuration says.
+/// Where a listener is. That of the operators is for this machine alone, whatever the rest of the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// An address on loopback.
+pub enum ListenAddress {
+    /// An IP address and a port.
     Tcp(SocketAddr),
     /// A unix socket: the file's permissions say who may connect.
     Unix(PathBuf),

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::units::{show_duration, show_size};
-use super::{AdminAddress, ClientAuth, Config, Credential, GrantKind, LogFormat, Origin, RefreshAt, Store};
+use super::{ClientAuth, Config, Credential, GrantKind, ListenAddress, LogFormat, Origin, RefreshAt, Store};
 
 const REDACTED: &str = "[redacted]";
 
@@ -14,8 +14,8 @@ impl Display for Origin {
     }
 }
 
-impl Display for AdminAddress {
-    /// As `admin.address` is written.
+impl Display for ListenAddress {
+    /// As `listen.address` and `admin.address` are written.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -61,7 +61,12 @@ impl Config {
 
     fn listeners(&self, page: &mut Page) {
         let listen = &self.listen;
-        page.section("listen").text("address", listen.address).bare("workers", listen.workers);
+        page.section("listen");
+        match listen.addresses.as_slice() {
+            [only] => page.text("address", only),
+            several => page.list("address", several.iter().map(ToString::to_string)),
+        };
+        page.text("unix_mode", format_args!("{:04o}", listen.unix_mode)).bare("workers", listen.workers);
         page.list("hosts", &listen.hosts).list("origins", &listen.origins);
         if let Some(url) = &listen.public_url {
             page.text("public_url", url);
@@ -162,8 +167,8 @@ impl Page {
         self.bare(key, quoted(&value.to_string()))
     }
 
-    fn list<'v>(&mut self, key: &str, values: impl IntoIterator<Item = &'v String>) -> &mut Self {
-        let values: Vec<String> = values.into_iter().map(|value| quoted(value)).collect();
+    fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Self {
+        let values: Vec<String> = values.into_iter().map(|value| quoted(value.as_ref())).collect();
         self.line(format_args!("{key} = [{}]", values.join(", ")))
     }
 

@@ -16,6 +16,7 @@ pub(super) const SECTIONS: &[Shape] = &[
         name: "listen",
         keys: &[
             "address",
+            "unix_mode",
             "workers",
             "hosts",
             "origins",
@@ -138,6 +139,6 @@ mod tests {
         assert_eq!(remedy_for_unknown_key(listen, "header_timout"), "did you mean `header_timeout`?");
         assert_eq!(remedy_for_unknown_key(listen, "token_url"), "it belongs to [oauth]");
         assert_eq!(remedy_for_unknown_key(listen, "client_secret"), "it belongs to [credentials.NAME]");
-        assert!(remedy_for_unknown_key(listen, "zzz").starts_with("there are: address, workers"));
+        assert!(remedy_for_unknown_key(listen, "zzz").starts_with("there are: address, unix_mode"));
     }
 }

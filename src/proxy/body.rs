@@ -11,11 +11,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::upstream::UpstreamBody;
 use crate::headers;
+use crate::server::Incoming;
 
 /// An error as hyper takes it.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;

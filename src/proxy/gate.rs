@@ -6,14 +6,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::error::Error;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::headers::Survey;
 use crate::problem::NAME;
 
@@ -29,10 +29,14 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(config: &Config, listen: SocketAddr) -> Self {
+    pub(super) fn new(config: &Config, listen: &[ListenAddress]) -> Self {
         let mut hosts = config.listen.hosts.clone();
         hosts.insert(config.upstream.url.authority.host().to_ascii_lowercase());
-        hosts.insert(listen.ip().to_string());
+        let addresses = listen.iter().filter_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(address.ip()),
+            ListenAddress::Unix(_) => None,
+        });
+        hosts.extend(addresses.clone().map(|address| address.to_string()));
         if let Some(host) = config.listen.public_url.as_ref().and_then(|url| url.host_str()) {
             hosts.insert(host.trim_matches(['[', ']']).to_ascii_lowercase());
         }
@@ -40,7 +44,7 @@ impl Gate {
             hosts,
             // Listening on every address of the machine, we are called by any of them. A rebinding attack needs a
             // name, so an address is never one.
-            any_address: listen.ip().is_unspecified(),
+            any_address: addresses.clone().any(|address| address.is_unspecified()),
             origins: config.listen.origins.clone(),
             last_host: RefCell::new(None),
         }

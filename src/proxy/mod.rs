@@ -13,7 +13,6 @@ mod verdict;
 mod wire;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,18 +22,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
 use crate::secret;
-use crate::server::{Abort, DrainSignal, Handler, Refusal};
+use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, Refusal};
 use body::{AnswerBody, RequestBody};
 use error::Error;
 use gate::Gate;
@@ -50,7 +48,7 @@ pub struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
     /// Where we really listen.
-    pub listen: SocketAddr,
+    pub listen: Arc<[ListenAddress]>,
     /// The credential whose bearer is sent.
     pub credential: Credential,
     /// The metrics.
@@ -68,8 +66,8 @@ pub struct Proxy {
     bearer: RefCell<Reader>,
     credential: Credential,
     host: HeaderValue,
-    /// What we add to `Via`, for requests of HTTP/1.1 and of HTTP/1.0.
-    via: [HeaderValue; 2],
+    /// What we add to `Via`, for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
+    via: [HeaderValue; 3],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
     retry: config::Retry,
@@ -90,13 +88,13 @@ impl Proxy {
     pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
         let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
-        let via = ["1.1", "1.0"].map(|version| {
+        let via = ["1.1", "1.0", "2"].map(|version| {
             // Our name is a legal field value.
             HeaderValue::try_from(format!("{version} {}", problem::NAME))
                 .unwrap_or(HeaderValue::from_static(problem::NAME))
         });
         Self {
-            gate: Gate::new(config, shared.listen),
+            gate: Gate::new(config, &shared.listen),
             upstream: Upstream::new(
                 &config.upstream,
                 &shared.tls,
@@ -120,7 +118,7 @@ impl Proxy {
     }
 
     /// The handler of one connection.
-    pub fn handler(self: &Rc<Self>, peer: SocketAddr) -> Connection {
+    pub fn handler(self: &Rc<Self>, peer: Peer) -> Connection {
         Connection { proxy: Rc::clone(self), peer, timer: LazyTimer::default() }
     }
 }
@@ -128,7 +126,7 @@ impl Proxy {
 /// What answers the requests of one connection.
 pub struct Connection {
     proxy: Rc<Proxy>,
-    peer: SocketAddr,
+    peer: Peer,
     timer: LazyTimer,
 }
 
@@ -180,7 +178,13 @@ impl Proxy {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers.insert(header::HOST, self.host.clone());
-        headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
+        let [http_11, http_10, http_2] = &self.via;
+        let via = match version {
+            Version::HTTP_10 => http_10,
+            Version::HTTP_2 => http_2,
+            _ => http_11,
+        };
+        headers.append(header::VIA, via.clone());
         Head { method, uri: origin_form(uri), headers }
     }
 

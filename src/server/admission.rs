@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::Peer;
+
 /// Peers are counted in so many parts, so that threads that accept at once seldom wait for each other.
 const SHARDS: usize = 16;
 
@@ -42,18 +44,25 @@ impl Admission {
         Arc::new(Self { open: AtomicUsize::new(0), most, most_per_peer, peers: Default::default() })
     }
 
-    /// Counts a connection from this address.
+    /// Counts a connection of this peer.
     ///
     /// # Errors
     /// [`Over`] when it is one too many; then it is not counted.
-    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Over> {
+    pub fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Admitted, Over> {
+        self.count(match peer {
+            Peer::Tcp(address) => subject(address.ip()),
+            Peer::Unix => None,
+        })
+    }
+
+    fn count(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Over> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Over::All);
         }
         // From here on dropping it gives its place back.
         let mut admitted = Admitted { admission: Arc::clone(self), peer: None };
-        if let Some(peer) = subject(peer).filter(|_| self.most_per_peer > 0) {
+        if let Some(peer) = peer.filter(|_| self.most_per_peer > 0) {
             let mut peers = self.shard(peer).lock();
             let count = peers.entry(peer).or_insert(0);
             if *count >= self.most_per_peer {
@@ -104,8 +113,9 @@ fn subject(peer: IpAddr) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn peer(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn peer(text: &str) -> &'static Peer {
+        let address: IpAddr = text.parse().unwrap();
+        Box::leak(Box::new(Peer::Tcp((address, 1).into())))
     }
 
     #[test]
@@ -137,10 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn loopback_has_no_limit_of_its_own() {
+    fn loopback_and_unix_sockets_have_no_limit_of_their_own() {
         let admission = Admission::new(100, 1);
         for address in ["127.0.0.1", "127.0.0.1", "127.9.9.9", "::1", "::1", "::ffff:127.0.0.1"] {
             std::mem::forget(admission.admit(peer(address)).unwrap());
+            std::mem::forget(admission.admit(&Peer::Unix).unwrap());
         }
     }
 
@@ -158,7 +169,7 @@ mod tests {
     fn peers_that_have_gone_are_forgotten() {
         let admission = Admission::new(1000, 1);
         for last in 0..255 {
-            drop(admission.admit(IpAddr::from([192, 0, 2, last])).unwrap());
+            drop(admission.admit(&Peer::Tcp(([192, 0, 2, last], 1).into())).unwrap());
         }
         assert!(admission.peers.iter().all(|shard| shard.lock().is_empty()));
         assert_eq!(admission.open.load(Ordering::Relaxed), 0);

@@ -33,7 +33,7 @@ const HEAD_FACTOR: usize = 4;
 /// A payload below this makes a CONTINUATION frame one that is there for its own sake.
 const TINY: u32 = 1024;
 
-/// Why a connection is to be ended, with `ENHANCE_YOUR_CALM`, or `FRAME_SIZE_ERROR` for a frame that is too long.
+/// Why a connection is to be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Flood {
     /// Too many frames without a purpose.

@@ -28,8 +28,8 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 
 /// How much a closing connection still reads, and for how long, before the socket is given up: a socket closed
 /// with unread input sends a reset, which can overtake the answer.
-const LINGER_BYTES: usize = 1 << 20;
-const LINGER_TIME: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES: usize = 1 << 20;
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How much of a first head is read at once, on the stack.
 const FIRST_READ: usize = 4096;
@@ -163,18 +163,22 @@ impl<B: Body> Body for Tracked<B> {
 }
 
 /// A deadline that costs a timer only while something is really waited for.
-#[derive(Default)]
-struct Deadline(Option<Pin<Box<Sleep>>>);
+#[derive(Debug, Default)]
+pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
     /// Waits until `after` from the first call since the last `clear`.
-    fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
         sleep.as_mut().poll(cx)
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.0 = None;
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.is_some()
     }
 }
 
@@ -336,6 +340,16 @@ impl<S: Stream> Guard<S> {
         self.state.refuse(refusal);
     }
 
+    /// Fails a write that is pending when it has been so for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.writing.clear();
+            return polled;
+        }
+        ready!(self.writing.poll(cx, self.limits.body_timeout));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
+    }
+
     /// Nothing to read now: see whether that has lasted too long.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.messages.in_body() {
@@ -406,30 +420,23 @@ impl<S: Stream> AsyncRead for Guard<S> {
 impl<S: Stream> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.stream).poll_write(cx, buf) {
-            Poll::Ready(outcome) => {
-                this.writing.clear();
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => {
-                ready!(this.writing.poll(cx, this.limits.body_timeout));
-                Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client does not read its answer",
-                )))
-            }
-        }
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.in_time(cx, polled)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// A socket has nothing to flush; TLS above it has.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.in_time(cx, polled)
     }
 
     /// Ends the sending side, then reads on for a moment where input may be on its way.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.closing.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.in_time(cx, polled))?;
             this.closing = Some(Closing { deadline: Deadline::default(), read: 0 });
         }
         let spent = this.state.spent.load(Ordering::Relaxed);

@@ -1,10 +1,9 @@
 //! First heads, in paused time.
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::super::{Abort, Drain, Handler, connection, turn_away};
+use super::super::{Abort, Drain, Handler, Incoming, connection, turn_away};
 use super::*;
 
 impl Stream for DuplexStream {

@@ -325,7 +325,7 @@ const TARGET: [u8; 256] = {
 };
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
-fn valid_host(value: &[u8]) -> bool {
+pub(super) fn valid_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => match memchr(b']', rest) {
             Some(end) => (&rest[..end], &rest[end + 1..]),

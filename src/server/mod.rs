@@ -1,20 +1,23 @@
 //! One way to serve HTTP, for every listener: the proxy, the admin routes, the simulator.
 //!
-//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`], which
-//! the caller spawns where it wants it: on its own thread (`spawn_local`) or on the shared runtime. Between socket
+//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`]
+//! (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes), which the caller spawns where it wants it: on its own
+//! thread (`spawn_local`) or, HTTP/1 alone, on the shared runtime. Between socket
 //! and hyper stands the `guard`: it reads every message head before hyper does, refuses what RFC 9112 does not
 //! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
 //! writes every answer.
 
 mod admission;
+mod body;
 mod chunked;
 pub mod descriptors;
 mod drain;
-#[cfg_attr(not(test), expect(dead_code, reason = "until HTTP/2 is spoken"))]
 mod flood;
 mod guard;
+mod h2;
 mod head;
 mod listener;
+mod opening;
 pub(crate) mod syntax;
 
 use std::future::{Future, poll_fn};
@@ -25,14 +28,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 pub use admission::{Admission, Admitted, Over};
+pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
-pub use listener::{Listener, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use opening::open;
 
 /// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
 const SPARE: usize = 8 * 1024;
@@ -83,7 +87,7 @@ pub struct Abort;
 /// after another.
 pub trait Handler: 'static {
     /// The answers' body.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
 
     /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
     const DATE: bool = true;
@@ -114,7 +118,7 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
     !response.body().is_end_stream() && response.body().size_hint().exact().is_none()
 }
 
-/// Drives one connection to its end: requests in order, deadlines, refusals, drain.
+/// Drives one connection of HTTP/1 to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
@@ -143,7 +147,7 @@ async fn exchanges<S: Stream, H: Handler>(
     let io = TokioIo::new(guard);
     let handler = Arc::new(handler);
     let seen = Arc::clone(&state);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
         // Before the future is first polled: hyper reads ahead between the two.
         let in_flight = state.begin();
@@ -152,7 +156,7 @@ async fn exchanges<S: Stream, H: Handler>(
             let version = request.version();
             let answer = match refusal {
                 Some(refusal) => Ok(handler.refuse(refusal)),
-                None => handler.handle(request).await,
+                None => handler.handle(request.map(|body| Incoming::new(body, None))).await,
             };
             match answer {
                 Ok(mut response) => {

@@ -24,6 +24,8 @@ mod headers;
 mod histories;
 mod idle;
 mod independent;
+mod limits;
+mod listeners;
 mod login;
 mod login_cli;
 mod login_trouble;

@@ -2,10 +2,11 @@
 //! client that writes bytes and checks every answer.
 mod carry;
 mod client;
+mod tunnel;
 mod upstream;
 mod webdriver;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -18,11 +19,15 @@ use vbc_proxy::{App, Config, Simulator};
 
 pub(crate) use carry::carry;
 pub(crate) use client::{Client, Response};
+pub(crate) use tunnel::tunnel_to_unix;
 pub(crate) use upstream::{RawUpstream, Received, UpstreamConnection};
 pub(crate) use webdriver::Chromium;
 
 /// Longer than anything in a healthy test takes. It only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The address of a proxy that has no TCP listener.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A proxy, its upstream and its token endpoint.
 pub(crate) struct World {
@@ -203,7 +208,7 @@ impl World {
     /// The same, with a clock that the test can move.
     pub(crate) async fn with_clock(config: Config, sim: Simulator, clock: Clock) -> Self {
         let app = App::bind_with_clock(config, clock).await.unwrap();
-        let (address, admin) = (app.address(), app.admin_address().unwrap());
+        let (address, admin) = (app.address().unwrap_or(NOWHERE), app.admin_address().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {
             let shutdown = async {
