@@ -478,7 +478,10 @@ impl Connector {
         let connection = server::open(stream, self.limits, self.signal.clone(), handler);
         tokio::task::spawn_local(async move {
             connection.await;
-            drop(counted);
+            // Its place is free before it is seen to be gone.
+            let (open, admitted) = counted;
+            drop(admitted);
+            drop(open);
         });
     }
 }

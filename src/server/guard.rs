@@ -289,6 +289,11 @@ impl<S: Stream> Guard<S> {
         }
     }
 
+    /// Whether every answer has been sent, to the last byte that the socket has to take.
+    fn has_answered(&self) -> bool {
+        self.state.idle() && !self.writing.is_set()
+    }
+
     /// Refuses the connection before anything is read: hyper is given the stand-in.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.stand_in(refusal);
@@ -363,7 +368,7 @@ impl<S: Stream> Guard<S> {
             return Poll::Ready(Ok(()));
         }
         // While a request is being answered hyper reads ahead, to see the client leave.
-        if !self.state.idle() {
+        if !self.has_answered() {
             return Poll::Pending;
         }
         let heads = self.state.heads.load(Ordering::Relaxed);
@@ -395,7 +400,7 @@ impl<S: Stream> AsyncRead for Guard<S> {
             }
             if this.ended {
                 // To hyper an end while it answers is a client that left. It looks again when it has answered.
-                return if this.state.idle() { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return if this.has_answered() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             let before = buf.filled().len();
             match Pin::new(&mut this.stream).poll_read(cx, buf) {
