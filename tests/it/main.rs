@@ -26,6 +26,7 @@ mod headers;
 mod histories;
 mod idle;
 mod independent;
+mod limits;
 mod links;
 mod listen_tls;
 mod listeners;
