@@ -12,6 +12,7 @@ mod bodies;
 mod browser;
 mod chromium;
 mod cli;
+mod compare;
 mod connections;
 mod deadlines;
 mod dependencies;
