@@ -59,7 +59,8 @@ impl Gate {
         let headers = request.headers();
         match request.uri().authority() {
             // RFC 9112 §3.2.2: the authority of an absolute-form target counts, not the Host beside it.
-            Some(authority) if self.is_ours(authority.host()) => {}
+            // Userinfo only misleads (RFC 9110 §4.2.4): who reads it otherwise sees another host.
+            Some(authority) if !authority.as_str().contains('@') && self.is_ours(authority.host()) => {}
             Some(_) => return Err(Error::ForeignAuthority),
             None => self.check_host(headers)?,
         }

@@ -88,6 +88,8 @@ fn nginx_conf(directory: &Path, listen: SocketAddr, upstream: SocketAddr) -> Str
              fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;
              scgi_temp_path {directory}/scgi;
              proxy_ignore_client_abort on;
+             # It waits for what never comes in cases where we do not.
+             proxy_read_timeout 500ms; lingering_timeout 500ms; lingering_time 1s;
              upstream raw {{ server {upstream} max_fails=0; keepalive 16; }}
              server {{
                  listen {listen};

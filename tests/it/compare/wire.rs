@@ -151,7 +151,7 @@ impl Reader {
 /// One answer at the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Got {
-    /// 9 where it has no head, as HTTP/0.9 has it.
+    /// 9 where it has no head, as HTTP/0.9 has it; 0 where it is no number.
     pub(super) status: u16,
     pub(super) head: Vec<u8>,
     pub(super) body: Vec<u8>,
@@ -195,7 +195,8 @@ fn answers(mut bytes: &[u8], method: &str) -> Vec<Got> {
             break;
         };
         let (head, rest) = bytes.split_at(end);
-        let status: u16 = std::str::from_utf8(&head[9..12]).unwrap().parse().unwrap();
+        let code = head.get(9..12).and_then(|code| std::str::from_utf8(code).ok());
+        let status: u16 = code.and_then(|code| code.parse().ok()).unwrap_or(0);
         bytes = rest;
         if (100..200).contains(&status) {
             continue;
