@@ -43,4 +43,5 @@ mod smoke;
 mod target;
 mod tls;
 mod tokens;
+mod tools;
 mod uploads;
