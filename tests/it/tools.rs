@@ -177,7 +177,7 @@ async fn nodes_fetch_works() {
 
 #[tokio::test]
 async fn javas_http_client_works() {
-    let mut tool = Tool::new(&["java", &script("Tool.java")]);
+    let mut tool = Tool::new(&["java", "-XX:TieredStopAtLevel=1", &script("Tool.java")]);
     works_by(&tool, By::BaseUrl).await;
     // It is told by properties, and would leave loopback alone.
     tool.proxy_options = |world| {
