@@ -76,7 +76,13 @@ impl Default for OAuth {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { memory: 64 * 1024 }
+        Self {
+            memory: 64 * 1024,
+            disk: 0,
+            disk_total: 1 << 30,
+            disk_path: std::env::temp_dir(),
+            expect_timeout: Duration::from_secs(1),
+        }
     }
 }
 

@@ -149,10 +149,18 @@ pub struct OAuth {
 }
 
 /// `[retry]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Retry {
-    /// Request bodies up to this many bytes are kept for the one replay.
+    /// Request bodies up to this many bytes are kept in memory for the one replay.
     pub memory: usize,
+    /// Larger ones up to this many bytes are kept in a file; 0: none is.
+    pub disk: u64,
+    /// What all such files of the process may take together, in bytes.
+    pub disk_total: u64,
+    /// The directory of these files, which never have a name.
+    pub disk_path: PathBuf,
+    /// How long a body over `memory` is held back for the upstream to ask for it; zero: it is not asked.
+    pub expect_timeout: Duration,
 }
 
 /// `[store]`.

@@ -30,7 +30,13 @@ impl Config {
         let mut page = Page::default();
         self.listeners(&mut page);
         self.upstreams(&mut page);
-        page.section("retry").text("memory", show_size(self.retry.memory as u64));
+        let retry = &self.retry;
+        page.section("retry")
+            .text("memory", show_size(retry.memory as u64))
+            .text("disk", show_size(retry.disk))
+            .text("disk_total", show_size(retry.disk_total))
+            .text("disk_path", retry.disk_path.display())
+            .text("expect_timeout", show_duration(retry.expect_timeout));
         page.section("store");
         match &self.store {
             Store::Memory => page.text("kind", "memory"),

@@ -38,7 +38,11 @@ pub(super) const SECTIONS: &[Shape] = &[
         keys: &["token_url", "authorize_url", "userinfo_url", "timeout", "max_wait", "ca_file"],
         later: &["revoke_url"],
     },
-    Shape { name: "retry", keys: &["memory"], later: &["disk"] },
+    Shape {
+        name: "retry",
+        keys: &["memory", "disk", "disk_total", "disk_path", "expect_timeout"],
+        later: &[],
+    },
     Shape { name: "store", keys: &["kind", "path", "key_file"], later: &["url", "url_file"] },
     Shape { name: "log", keys: &["format", "level", "access"], later: &[] },
     Shape { name: "simulator", keys: &["address", "control"], later: &[] },

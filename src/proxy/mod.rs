@@ -6,6 +6,7 @@
 mod body;
 mod error;
 mod gate;
+mod hold;
 mod retry;
 mod timer;
 mod upstream;
@@ -27,7 +28,7 @@ use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
@@ -35,7 +36,7 @@ use crate::problem;
 use crate::random;
 use crate::secret;
 use crate::server::{Abort, DrainSignal, Handler, Refusal};
-use body::{AnswerBody, RequestBody};
+use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
 use retry::{Next, Refused};
@@ -70,7 +71,9 @@ pub struct Proxy {
     via: [HeaderValue; 2],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
-    retry: config::Retry,
+    /// Bodies up to this many bytes are kept in memory.
+    memory: usize,
+    disk: Rc<Disk>,
     access_log: bool,
     metrics: Arc<Metrics>,
     /// Counters of answers by status, the upstream's and ours, looked up once.
@@ -93,6 +96,7 @@ impl Proxy {
             gate: Gate::new(config, shared.listen),
             upstream: Upstream::new(
                 &config.upstream,
+                config.retry.expect_timeout,
                 &shared.tls,
                 shared.metrics.upstream_connections.clone(),
             ),
@@ -102,7 +106,8 @@ impl Proxy {
             host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             via,
             max_age: config.max_age(shared.credential.name()),
-            retry: config.retry,
+            memory: config.retry.memory,
+            disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
             access_log: config.log.access,
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
@@ -132,23 +137,28 @@ async fn forward(
     survey: Survey,
 ) -> Result<Response<AnswerBody>, Error> {
     let (parts, body) = request.into_parts();
-    let body = RequestBody::new(body, proxy.retry.memory);
+    let body = RequestBody::new(body, proxy.memory, &proxy.disk);
     let mut head = proxy.outgoing(parts, survey);
 
     let bearer = proxy.bearer(head.uri.path()).await?;
     head.authorize(&bearer);
     let answer = proxy.send(&head, &body, timer).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
+        body.keep_no_more();
         return Ok(answer.map(AnswerBody::streamed));
     }
 
     let refused = Refused::read(answer).await?;
     let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
         Next::Replay(attempt) => attempt,
-        Next::PassOn(why) => return Ok(refused.pass_on(why)),
+        Next::PassOn(why) => {
+            body.keep_no_more();
+            return Ok(refused.pass_on(why));
+        }
     };
     head.authorize(&attempt.bearer);
     let answer = proxy.send(&head, &body, timer).await?;
+    body.keep_no_more();
     attempt.conclude(answer).await
 }
 
@@ -173,7 +183,8 @@ impl Proxy {
         }
         headers.insert(header::HOST, self.host.clone());
         headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
-        Head { method, uri: origin_form(uri), headers }
+        let client_waits = survey.expect && version != Version::HTTP_10;
+        Head { method, uri: origin_form(uri), headers, client_waits }
     }
 
     /// The bearer for a path: the cached one, unless its suite wants a younger one.
