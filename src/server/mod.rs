@@ -8,6 +8,8 @@
 
 mod chunked;
 mod drain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod head;
 mod listener;
