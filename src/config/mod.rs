@@ -20,6 +20,8 @@ mod document;
 mod environment;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keys;
 mod load;
 mod redacted;

@@ -5,6 +5,8 @@
 
 mod body;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gate;
 mod hold;
 pub mod links;

@@ -13,6 +13,8 @@ mod chunked;
 pub mod descriptors;
 mod drain;
 mod flood;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod h2;
 mod head;
