@@ -465,7 +465,7 @@ struct Connector {
 impl Connector {
     fn tcp(&self, stream: impl Stream, peer: Peer) {
         let Some(tls) = &self.tls else { return self.plain(stream, peer) };
-        let (tls, counted, handler) = (Arc::clone(tls), self.open.count(), self.proxy.handler(peer));
+        let (tls, counted, handler) = (Arc::clone(tls), self.open.count(), self.proxy.handler(peer, true));
         let (limits, signal) = (self.limits, self.signal.clone());
         tokio::task::spawn_local(async move {
             server::open_tls(stream, &tls, limits, signal, handler).await;
@@ -474,7 +474,7 @@ impl Connector {
     }
 
     fn plain(&self, stream: impl Stream, peer: Peer) {
-        let (counted, handler) = (self.open.count(), self.proxy.handler(peer));
+        let (counted, handler) = (self.open.count(), self.proxy.handler(peer, false));
         let connection = server::open(stream, self.limits, self.signal.clone(), handler);
         tokio::task::spawn_local(async move {
             connection.await;

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections to the upstream that are open now.
     pub upstream_connections: Gauge,
+    /// Bytes of request bodies that are kept on disk now, for a replay.
+    pub replay_disk: Gauge,
     /// Answers that had to be cut short after their head was sent.
     pub aborted: Counter,
 }
@@ -75,13 +77,19 @@ impl Metrics {
             "Connections to the upstream",
             upstream_connections.clone(),
         );
+        let replay_disk = Gauge::default();
+        registry.register(
+            "replay_disk_bytes",
+            "Request bodies kept on disk for a replay",
+            replay_disk.clone(),
+        );
         let aborted = Counter::default();
         registry.register(
             "aborted_answers",
             "Answers cut short after their head had been sent",
             aborted.clone(),
         );
-        Self { registry, requests, retries, connections, upstream_connections, aborted }
+        Self { registry, requests, retries, connections, upstream_connections, replay_disk, aborted }
     }
 
     /// The counter of answers with this status from this source. Keep the handle.

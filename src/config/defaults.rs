@@ -59,6 +59,7 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            rewrite_links: true,
         }
     }
 }
@@ -78,7 +79,13 @@ impl Default for OAuth {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { memory: 64 * 1024 }
+        Self {
+            memory: 64 * 1024,
+            disk: 0,
+            disk_total: 1 << 30,
+            disk_path: std::env::temp_dir(),
+            expect_timeout: Duration::from_secs(1),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sections of `proxy.toml`, one function each. What a value must be is said here and nowhere else.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -22,6 +22,7 @@ use super::{
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 /// Reads the whole tree. What is wrong stands in the reader's findings; the result counts only if there are none.
 pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Config {
@@ -218,6 +219,7 @@ fn upstream(reader: &mut Reader<'_>, root: &mut Table) -> Upstream {
         connect_timeout: section.duration("connect_timeout", MILLISECOND, default.connect_timeout),
         response_timeout: section.duration("response_timeout", MILLISECOND, default.response_timeout),
         idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
+        rewrite_links: section.flag("rewrite_links", default.rewrite_links),
     }
 }
 
@@ -309,8 +311,42 @@ fn ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
 }
 
 fn retry(reader: &mut Reader<'_>, root: &mut Table) -> Retry {
+    let default = Retry::default();
     let mut section = reader.section(root, shape("retry"));
-    Retry { memory: section.size("memory", 64 * MIB, Retry::default().memory) }
+    let place = section.place_of("disk").unwrap_or_else(|| section.place());
+    let memory = section.size("memory", 64 * MIB, default.memory);
+    let disk = section.size("disk", 1024 * GIB, 0) as u64;
+    let disk_total = section.size("disk_total", 1024 * GIB, 1 << 30) as u64;
+    let path = section.path("disk_path");
+    let expect_timeout = section.duration("expect_timeout", Duration::ZERO, default.expect_timeout);
+    if disk > 0 && disk <= memory as u64 {
+        let remedy = "raise retry.disk, or write \"0B\" to keep nothing on disk";
+        let complaint = Complaint::new("this is not over retry.memory: nothing would go there", remedy);
+        section.complain(place, "disk", complaint);
+    } else if disk > disk_total {
+        let remedy = "raise retry.disk_total or lower retry.disk";
+        section.complain(place, "disk", Complaint::new("this is over retry.disk_total", remedy));
+    } else if disk > 0 {
+        disk_is_writable(&mut section, path.as_ref(), place, &default.disk_path);
+    }
+    let disk_path = path.map_or(default.disk_path, |given| given.value);
+    Retry { memory, disk, disk_total, disk_path, expect_timeout }
+}
+
+/// Tries what a request will do.
+fn disk_is_writable(
+    section: &mut Section<'_, '_>,
+    path: Option<&Given<PathBuf>>,
+    disk: Place,
+    default: &Path,
+) {
+    let directory = path.map_or(default, |given| &given.value);
+    if let Err(error) = tempfile::tempfile_in(directory) {
+        let message = format!("no file can be made in {}: {error}", directory.display());
+        let place = path.map_or(disk, |given| given.place.clone());
+        let remedy = "name a directory that is there and that the proxy may write to";
+        section.complain(place, "disk_path", Complaint::new(message, remedy));
+    }
 }
 
 fn store(reader: &mut Reader<'_>, root: &mut Table) -> Store {

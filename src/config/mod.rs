@@ -126,6 +126,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Between two pieces of a body, in both directions.
     pub idle_timeout: Duration,
+    /// Whether links to the upstream in its answers are made to point to us.
+    pub rewrite_links: bool,
 }
 
 /// A scheme and an authority: where requests go.
@@ -155,10 +157,18 @@ pub struct OAuth {
 }
 
 /// `[retry]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Retry {
-    /// Request bodies up to this many bytes are kept for the one replay.
+    /// Request bodies up to this many bytes are kept in memory for the one replay.
     pub memory: usize,
+    /// Larger ones up to this many bytes are kept in a file; 0: none is.
+    pub disk: u64,
+    /// What all such files of the process may take together, in bytes.
+    pub disk_total: u64,
+    /// The directory of these files, which never have a name.
+    pub disk_path: PathBuf,
+    /// How long a body over `memory` is held back for the upstream to ask for it; zero: it is not asked.
+    pub expect_timeout: Duration,
 }
 
 /// `[store]`.

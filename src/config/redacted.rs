@@ -30,7 +30,13 @@ impl Config {
         let mut page = Page::default();
         self.listeners(&mut page);
         self.upstreams(&mut page);
-        page.section("retry").text("memory", show_size(self.retry.memory as u64));
+        let retry = &self.retry;
+        page.section("retry")
+            .text("memory", show_size(retry.memory as u64))
+            .text("disk", show_size(retry.disk))
+            .text("disk_total", show_size(retry.disk_total))
+            .text("disk_path", retry.disk_path.display())
+            .text("expect_timeout", show_duration(retry.expect_timeout));
         page.section("store");
         match &self.store {
             Store::Memory => page.text("kind", "memory"),
@@ -96,7 +102,8 @@ impl Config {
         }
         page.text("connect_timeout", show_duration(upstream.connect_timeout))
             .text("response_timeout", show_duration(upstream.response_timeout))
-            .text("idle_timeout", show_duration(upstream.idle_timeout));
+            .text("idle_timeout", show_duration(upstream.idle_timeout))
+            .bare("rewrite_links", upstream.rewrite_links);
         let oauth = &self.oauth;
         page.section("oauth")
             .text("token_url", &oauth.token_url)

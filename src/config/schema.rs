@@ -32,15 +32,19 @@ pub(super) const SECTIONS: &[Shape] = &[
     Shape { name: "admin", keys: &["address"], later: &[] },
     Shape {
         name: "upstream",
-        keys: &["url", "ca_file", "connect_timeout", "response_timeout", "idle_timeout"],
-        later: &["http", "proxy", "rewrite_links"],
+        keys: &["url", "ca_file", "connect_timeout", "response_timeout", "idle_timeout", "rewrite_links"],
+        later: &["http", "proxy"],
     },
     Shape {
         name: "oauth",
         keys: &["token_url", "authorize_url", "userinfo_url", "timeout", "max_wait", "ca_file"],
         later: &["revoke_url"],
     },
-    Shape { name: "retry", keys: &["memory"], later: &["disk"] },
+    Shape {
+        name: "retry",
+        keys: &["memory", "disk", "disk_total", "disk_path", "expect_timeout"],
+        later: &[],
+    },
     Shape { name: "store", keys: &["kind", "path", "key_file"], later: &["url", "url_file"] },
     Shape { name: "log", keys: &["format", "level", "access"], later: &[] },
     Shape { name: "simulator", keys: &["address", "control"], later: &[] },

@@ -27,6 +27,9 @@ pub(super) enum Error {
     /// The request is for another host.
     #[error("the request is for another host")]
     ForeignAuthority,
+    /// A user's name in a target's authority.
+    #[error("a user name in the target")]
+    UserInfo,
     /// A web page of another origin asks.
     #[error("a cross-site request")]
     CrossSite,
@@ -57,7 +60,7 @@ impl Error {
                 let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
                 headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
-            Self::Draining => {
+            Self::Draining | Self::UserInfo => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -73,7 +76,9 @@ impl Error {
                 kind: "method-not-forwarded",
                 title: "Method not forwarded",
                 detail:
-                    "CONNECT would open a tunnel and TRACE would echo the credential; neither is forwarded"
+                    "CONNECT would open a tunnel, in which nothing can be added to a request: a tool that uses \
+                     this as its proxy has to ask for http:// URLs, which are sent on by the upstream's own \
+                     scheme. TRACE would echo the credential"
                         .into(),
                 error: Some("http_request_denied"),
                 retry_after: None,
@@ -86,6 +91,14 @@ impl Error {
                          if this name is ours, add it to listen.hosts"
                     .into(),
                 error: Some("http_request_denied"),
+                retry_after: None,
+            },
+            Self::UserInfo => Problem {
+                status: StatusCode::BAD_REQUEST,
+                kind: "malformed-request",
+                title: "Malformed request",
+                detail: "the request target has a user name in it".into(),
+                error: Some("http_request_error"),
                 retry_after: None,
             },
             Self::CrossSite => Problem {

@@ -6,6 +6,8 @@
 mod body;
 mod error;
 mod gate;
+mod hold;
+pub mod links;
 mod retry;
 mod timer;
 mod upstream;
@@ -25,7 +27,7 @@ use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::config::{self, Config, ListenAddress};
+use crate::config::{Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
@@ -33,9 +35,10 @@ use crate::problem;
 use crate::random;
 use crate::secret;
 use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, Refusal};
-use body::{AnswerBody, RequestBody};
+use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
+use links::Links;
 use retry::{Next, Refused};
 use timer::LazyTimer;
 use upstream::{Head, Upstream, UpstreamBody};
@@ -60,6 +63,8 @@ pub struct Shared {
 /// The data plane of one thread.
 pub struct Proxy {
     gate: Gate,
+    /// `None` where links stay as they are.
+    links: Option<Links>,
     upstream: Upstream,
     bearer: RefCell<Reader>,
     credential: Credential,
@@ -68,7 +73,9 @@ pub struct Proxy {
     via: [HeaderValue; 3],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
-    retry: config::Retry,
+    /// Bodies up to this many bytes are kept in memory.
+    memory: usize,
+    disk: Rc<Disk>,
     access_log: bool,
     metrics: Arc<Metrics>,
     /// Counters of answers by status, the upstream's and ours, looked up once.
@@ -89,8 +96,10 @@ impl Proxy {
         });
         Self {
             gate: Gate::new(config, &shared.listen),
+            links: Links::new(config, &shared.listen),
             upstream: Upstream::new(
                 &config.upstream,
+                config.retry.expect_timeout,
                 &shared.tls,
                 shared.metrics.upstream_connections.clone(),
             ),
@@ -100,7 +109,8 @@ impl Proxy {
             host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             via,
             max_age: config.max_age(shared.credential.name()),
-            retry: config.retry,
+            memory: config.retry.memory,
+            disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
             access_log: config.log.access,
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
@@ -109,9 +119,10 @@ impl Proxy {
         }
     }
 
-    /// The handler of one connection.
-    pub fn handler(self: &Rc<Self>, peer: Peer) -> Connection {
-        Connection { proxy: Rc::clone(self), peer, timer: LazyTimer::default() }
+    /// The handler of one connection, which came by TLS or not.
+    pub fn handler(self: &Rc<Self>, peer: Peer, tls: bool) -> Connection {
+        let scheme = if tls { "https" } else { "http" };
+        Connection { proxy: Rc::clone(self), peer, scheme, timer: LazyTimer::default() }
     }
 }
 
@@ -119,6 +130,8 @@ impl Proxy {
 pub struct Connection {
     proxy: Rc<Proxy>,
     peer: Peer,
+    /// What the client's URLs for us begin with.
+    scheme: &'static str,
     timer: LazyTimer,
 }
 
@@ -130,23 +143,28 @@ async fn forward(
     survey: Survey,
 ) -> Result<Response<AnswerBody>, Error> {
     let (parts, body) = request.into_parts();
-    let body = RequestBody::new(body, proxy.retry.memory);
+    let body = RequestBody::new(body, proxy.memory, &proxy.disk);
     let mut head = proxy.outgoing(parts, survey);
 
     let bearer = proxy.bearer(head.uri.path()).await?;
     head.authorize(&bearer);
     let answer = proxy.send(&head, &body, timer).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
+        body.keep_no_more();
         return Ok(answer.map(AnswerBody::streamed));
     }
 
     let refused = Refused::read(answer).await?;
     let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
         Next::Replay(attempt) => attempt,
-        Next::PassOn(why) => return Ok(refused.pass_on(why)),
+        Next::PassOn(why) => {
+            body.keep_no_more();
+            return Ok(refused.pass_on(why));
+        }
     };
     head.authorize(&attempt.bearer);
     let answer = proxy.send(&head, &body, timer).await?;
+    body.keep_no_more();
     attempt.conclude(answer).await
 }
 
@@ -177,7 +195,8 @@ impl Proxy {
             _ => http_11,
         };
         headers.append(header::VIA, via.clone());
-        Head { method, uri: origin_form(uri), headers }
+        let client_waits = survey.expect && version != Version::HTTP_10;
+        Head { method, uri: origin_form(uri), headers, client_waits }
     }
 
     /// The bearer for a path: the cached one, unless its suite wants a younger one.
@@ -271,6 +290,17 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
 }
 
+/// The upstream's answer with its links pointing to us, where they are to.
+async fn rewritten(
+    answer: Response<AnswerBody>,
+    base: Option<(&Links, links::Base)>,
+) -> Response<AnswerBody> {
+    match base {
+        Some((links, base)) => links.rewrite(&base, answer).await,
+        None => answer,
+    }
+}
+
 impl Connection {
     /// Admission, then the request itself; an error becomes an answer here and nowhere else.
     async fn answer(
@@ -284,6 +314,7 @@ impl Connection {
             true => Err(Error::Draining),
             false => proxy.gate.admit(&request, survey),
         };
+        let base = proxy.links.as_ref().and_then(|links| Some((links, links.base(&request, self.scheme)?)));
         let (page, outcome) = match admitted {
             Ok(Some(origin)) if gate::is_preflight(&request) => {
                 let answer = gate::preflight(&origin, request.headers());
@@ -298,7 +329,7 @@ impl Connection {
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {
-            Ok(answer) => self.pass(answer, id),
+            Ok(answer) => self.pass(rewritten(answer, base).await, id),
             Err(error) => {
                 log_failure(&error, id);
                 self.own(error.answer(id.to_str().unwrap_or_default()), id)

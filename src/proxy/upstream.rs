@@ -4,7 +4,7 @@
 //! There is no lock, and no connection is shared while it is in use. A connection goes back to the pool only after a
 //! whole request has been sent on it and a whole answer has been read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::body::{AttemptBody, RequestBody};
+use super::hold::Hold;
 use super::timer::LazyTimer;
 use super::wire::{Watch, Wire};
 use crate::config;
@@ -43,6 +44,9 @@ const POOL_TIME: Duration = Duration::from_secs(30);
 
 /// A connection that has been idle longer is looked at before a request that must not be sent twice.
 const FRESH: Duration = Duration::from_millis(50);
+
+/// How long an upstream that does not answer expectations is not asked again.
+const NOT_ASKED: Duration = Duration::from_secs(300);
 
 /// Why the upstream gave no answer. `Display` is what the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -80,6 +84,10 @@ pub(super) struct Upstream {
     connect_timeout: Duration,
     response_timeout: Duration,
     idle_timeout: Duration,
+    /// How long a body waits to be asked for; zero: it does not.
+    expect_timeout: Duration,
+    /// Until when the upstream is not asked, since it did not answer.
+    not_asked: Cell<Option<Instant>>,
     pool: Rc<Pool>,
     open: Gauge,
 }
@@ -126,10 +134,17 @@ pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    /// The client has not begun to send the body: it waits for a 100.
+    pub(super) client_waits: bool,
 }
 
 impl Upstream {
-    pub(super) fn new(config: &config::Upstream, tls: &Arc<rustls::ClientConfig>, open: Gauge) -> Self {
+    pub(super) fn new(
+        config: &config::Upstream,
+        expect_timeout: Duration,
+        tls: &Arc<rustls::ClientConfig>,
+        open: Gauge,
+    ) -> Self {
         let tls = config.url.tls.then(|| {
             let host = config.url.authority.host().trim_matches(['[', ']']).to_owned();
             // The configuration has checked the authority; a name that is none fails the handshake.
@@ -143,6 +158,8 @@ impl Upstream {
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
             idle_timeout: config.idle_timeout,
+            expect_timeout,
+            not_asked: Cell::default(),
             pool: Rc::default(),
             open,
         }
@@ -170,12 +187,20 @@ impl Upstream {
                 None => self.connect(timer).await?,
             };
             let read_before = connection.watch.read();
-            connection.watch.expect_answer();
+            let hold = self.asks(head, body).then(Hold::default);
+            body.hold(hold.clone());
+            connection.watch.expect_answer(hold.clone());
             connection.driver.in_exchange = true;
-            let sent = connection.sender.try_send_request(head.request(attempt));
-            let outcome = self.await_head(sent, body, timer).await?;
+            let sent = connection.sender.try_send_request(head.request(attempt, hold.is_some()));
+            let outcome = self.await_head(sent, body, hold.as_ref(), timer).await?;
             let mut error = match outcome {
-                Ok(response) => return Ok(self.answer(response, connection, body, timer)),
+                Ok(response) => match self.without_expectation(&response, hold.as_ref(), body) {
+                    Some(again) => {
+                        attempt = again;
+                        continue;
+                    }
+                    None => return Ok(self.answer(response, connection, body, timer)),
+                },
                 Err(error) => error,
             };
             if let Some(failure) = connection.watch.failure() {
@@ -197,24 +222,59 @@ impl Upstream {
         }
     }
 
-    /// Waits for the head: as long as the upload moves, then for the response timeout.
+    /// Whether a request goes out with an expectation. It is for HTTP/1.1: hyper's HTTP/2 client shows no 1xx.
+    fn asks(&self, head: &Head, body: &RequestBody) -> bool {
+        !self.expect_timeout.is_zero()
+            && body.is_worth_asking(head.client_waits)
+            && self.not_asked.get().is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// What a final answer does to a body that waits: one that wants no body leaves it with the client. Gives the
+    /// body for one more sending where the upstream refuses only the expectation.
+    fn without_expectation<B>(
+        &self,
+        answer: &Response<B>,
+        hold: Option<&Hold>,
+        body: &RequestBody,
+    ) -> Option<AttemptBody> {
+        let hold = hold?;
+        let status = answer.status();
+        if status == StatusCode::EXPECTATION_FAILED {
+            self.not_asked.set(Some(Instant::now() + NOT_ASKED));
+            return body.attempt();
+        }
+        if !status.is_client_error() && !status.is_server_error() {
+            hold.release();
+        }
+        None
+    }
+
+    /// Waits for the head: for a moment while the body waits to be asked for, as long as the upload moves, then for
+    /// the response timeout.
     async fn await_head<T>(
         &self,
         sent: impl Future<Output = T>,
         body: &RequestBody,
+        hold: Option<&Hold>,
         timer: &LazyTimer,
     ) -> Result<T, UpstreamError> {
         let mut sent = pin!(sent);
-        let start = Instant::now();
+        let mut start = Instant::now();
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Ok(outcome));
+            }
+            if let Some(hold) = hold.filter(|hold| hold.is_held()) {
+                ready!(timer.poll_deadline(cx, start + self.expect_timeout));
+                start = Instant::now();
+                self.not_asked.set(Some(start + NOT_ASKED));
+                hold.release();
             }
             if body.starved() {
                 return Poll::Pending;
             }
             let moved = body.progress().map_or(start, |at| at.max(start));
-            let (after, error) = match body.ended() {
+            let (after, error) = match body.sent() {
                 true => (self.response_timeout, UpstreamError::ResponseTimeout),
                 false => (self.idle_timeout, UpstreamError::WriteTimeout),
             };
@@ -345,12 +405,15 @@ impl Upstream {
 }
 
 impl Head {
-    fn request(&self, body: AttemptBody) -> Request<AttemptBody> {
+    fn request(&self, body: AttemptBody, asks: bool) -> Request<AttemptBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = self.headers.clone();
+        if asks {
+            request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
         request
     }
 }
@@ -388,8 +451,8 @@ impl UpstreamBody {
         let Some(mut connection) = self.connection.take() else { return };
         // With a request that is still being sent the connection is not between two exchanges: it ends here, and
         // with it the upload.
-        connection.driver.in_exchange = !self.request.ended();
-        if self.request.ended() && self.reusable && !connection.sender.is_closed() {
+        connection.driver.in_exchange = !self.request.sent();
+        if self.request.sent() && self.reusable && !connection.sender.is_closed() {
             self.pool.put(connection);
         }
     }

@@ -4,7 +4,7 @@
 //! decode, a bare LF for a line end, and looks at no length at all where there is no body. So every head of an
 //! answer is read here first, by the letter. Bodies are passed without a look.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::hold::Hold;
 use super::upstream::UpstreamError;
 use crate::server::syntax;
 
@@ -29,6 +30,8 @@ struct Watched {
     phase: Cell<Phase>,
     read: Cell<u64>,
     failure: Cell<Option<UpstreamError>>,
+    /// What a 100 releases.
+    hold: RefCell<Option<Hold>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -43,9 +46,10 @@ enum Phase {
 }
 
 impl Watch {
-    /// A request is about to be sent.
-    pub(super) fn expect_answer(&self) {
+    /// A request is about to be sent; its body may wait for a 100.
+    pub(super) fn expect_answer(&self, hold: Option<Hold>) {
         self.0.phase.set(Phase::Armed);
+        self.0.hold.replace(hold);
     }
 
     /// How many bytes have been read so far.
@@ -94,10 +98,15 @@ impl<S> Wire<S> {
     /// one.
     fn heads(&mut self, bytes: &[u8]) -> Result<usize, UpstreamError> {
         let mut passed = 0;
-        while let Some((length, last)) = self.head.read(&bytes[passed..])? {
+        while let Some((length, kind)) = self.head.read(&bytes[passed..])? {
             self.head = Head::default();
             passed += length;
-            if last {
+            if kind == Answer::Continue
+                && let Some(hold) = self.watch.0.hold.take()
+            {
+                hold.release();
+            }
+            if kind == Answer::Final {
                 self.watch.0.phase.set(Phase::Pass);
                 return Ok(bytes.len());
             }
@@ -185,12 +194,22 @@ struct Head {
 #[derive(Clone, Copy)]
 struct Status {
     http_11: bool,
-    informational: bool,
+    answer: Answer,
+}
+
+/// What a status says about what comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// 100: the body may come.
+    Continue,
+    /// Another 1xx.
+    Interim,
+    Final,
 }
 
 impl Head {
-    /// Reads on. Gives the length of the head once it is complete, and whether it is the final one.
-    fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, bool)>, UpstreamError> {
+    /// Reads on. Gives the length of the head once it is complete, and what it is.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Answer)>, UpstreamError> {
         while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
             let end = self.searched + at;
             if end >= HEAD_BYTES {
@@ -206,7 +225,7 @@ impl Head {
                     return if both {
                         Err(UpstreamError::Protocol)
                     } else {
-                        Ok(Some((self.searched, !status.informational)))
+                        Ok(Some((self.searched, status.answer)))
                     };
                 }
                 Some(status) => self.field(line, status)?,
@@ -261,7 +280,12 @@ fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
     if !is_code || switches || !is_reason || !reason.iter().all(|byte| syntax::is_field_byte(*byte)) {
         return Err(UpstreamError::Protocol);
     }
-    Ok(Status { http_11, informational: *code[0] == b'1' })
+    let answer = match code.map(|digit| *digit) {
+        [b'1', b'0', b'0'] => Answer::Continue,
+        [b'1', ..] => Answer::Interim,
+        _ => Answer::Final,
+    };
+    Ok(Status { http_11, answer })
 }
 
 fn refused(why: &'static str) -> UpstreamError {
@@ -279,7 +303,7 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(step);
         let watch = Watch::default();
         let mut wire = Wire::new(near, watch.clone());
-        watch.expect_answer();
+        watch.expect_answer(None);
         wire.write_all(b"q").await.unwrap();
         let answer = answer.to_vec();
         let sending = tokio::spawn(async move {

@@ -82,6 +82,9 @@ fn defaults_hold_where_nothing_is_said() {
     assert_eq!(config.oauth.token_url.as_str(), "https://api.vonage.com/token");
     assert_eq!(config.oauth.max_wait, Duration::from_secs(10));
     assert_eq!(config.retry.memory, 65_536);
+    assert_eq!((config.retry.disk, config.retry.disk_total), (0, 1 << 30));
+    assert_eq!(config.retry.disk_path, std::env::temp_dir());
+    assert_eq!(config.retry.expect_timeout, Duration::from_secs(1));
     assert!(matches!(config.store, Store::File { path, key_file: None } if path.as_os_str() == "tokens"));
     assert_eq!(config.credentials[0].username.as_deref(), Some("alice@vbc.prod"));
 }
@@ -91,9 +94,7 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let keys = [
         ("upstream", "http = \"h2\""),
         ("upstream", "proxy = \"http://egress:3128\""),
-        ("upstream", "rewrite_links = true"),
         ("oauth", "revoke_url = \"https://x\""),
-        ("retry", "disk = \"0B\""),
         ("store", "kind = \"postgres\""),
         ("store", "url = \"postgres://x\""),
         ("store", "url_file = \"x\""),
@@ -166,6 +167,28 @@ fn values_that_make_no_sense_are_refused() {
     assert!(found("[log]\nlevel = \"info,vbc_proxy::oauth=debug\"\n").is_empty());
     assert!(found("[upstream]\nca_file = \"/nowhere\"\n")[0].contains("cannot read /nowhere"));
     assert!(found("[upstream]\nurl = \"https://api.vonage.com/t\"\n")[0].contains("without a path"));
+}
+
+#[test]
+fn a_disk_for_replays_must_be_of_use_and_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display();
+    let text = format!(
+        "{CREDENTIAL}[retry]\ndisk = \"10MiB\"\ndisk_total = \"20MiB\"\ndisk_path = \"{path}\"\nexpect_timeout = \"0s\"\n"
+    );
+    let retry = load(&text, &[]).unwrap().config.retry;
+    assert_eq!((retry.disk, retry.disk_total), (10 << 20, 20 << 20));
+    assert_eq!((retry.disk_path.as_path(), retry.expect_timeout), (directory.path(), Duration::ZERO));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    let missing = found("[retry]\ndisk = \"1MiB\"\ndisk_path = \"/nowhere\"\n");
+    assert!(
+        missing[0].starts_with("proxy.toml:3:13: retry.disk_path: no file can be made in /nowhere"),
+        "{missing:?}"
+    );
+    assert!(found("[retry]\ndisk_path = \"/nowhere\"\n").is_empty());
+    assert!(found("[retry]\ndisk = \"64KiB\"\n")[0].contains("not over retry.memory"));
+    assert!(found("[retry]\ndisk = \"2GiB\"\n")[0].contains("over retry.disk_total"));
 }
 
 #[test]
