@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::runtime::LocalOptions;
@@ -36,7 +37,9 @@ use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
-use crate::server::{self, Drain, DrainSignal, Limits, ListenTlsError, Peer, Stream, Tls};
+use crate::server::{
+    self, Admission, Drain, DrainSignal, Limits, ListenTlsError, Peer, Stream, Tls, descriptors,
+};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use desk::AdminListener;
@@ -54,6 +57,15 @@ const UNASKED: usize = 16;
 /// Ten thousand credentials that are all due when the process starts come one after the other, within this.
 const SPREAD: Duration = Duration::from_secs(5 * 60);
 const SPREAD_STEP: Duration = Duration::from_millis(10);
+
+/// With fewer file descriptors somebody should know.
+const FEW_DESCRIPTORS: u64 = 4096;
+
+/// More connections at once have to be asked for.
+const AUTO_CONNECTIONS: usize = 50_000;
+
+/// So many connections over the limit are answered at once, per thread; more are closed without a word.
+const TOLD_WHY: usize = 256;
 
 /// Many credentials are of few applications, which they share. So many are compared with before one is kept twice.
 const KNOWN_CLIENTS: usize = 16;
@@ -125,6 +137,7 @@ pub enum Ended {
 /// A proxy that is bound and not yet serving.
 pub struct App {
     shared: proxy::Shared,
+    admission: Arc<Admission>,
     /// For each thread.
     sockets: Vec<Vec<Socket>>,
     tls: Option<Arc<Tls>>,
@@ -171,9 +184,10 @@ impl App {
         // The others have been started, and what is configured for them is not asked for again.
         config.credentials.retain(|configured| configured.name == credential.name());
         config.credentials.shrink_to_fit();
-        let shared =
-            proxy::Shared { config: Arc::new(config), listen: listen.into(), credential, metrics, tls };
-        Ok(Self { shared, sockets, tls: listen_tls, admin, credentials })
+        let (admission, workers) = (admission(&config), sockets.len());
+        let listen = listen.into();
+        let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls, workers };
+        Ok(Self { shared, admission, sockets, tls: listen_tls, admin, credentials })
     }
 
     /// Where clients connect, in the order of the configuration.
@@ -228,8 +242,9 @@ impl App {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
         for (index, sockets) in self.sockets.into_iter().enumerate() {
+            let (shared, admission) = (self.shared.clone(), Arc::clone(&self.admission));
             let tls = self.tls.clone();
-            let worker = Worker { sockets, tls, shared: self.shared.clone(), signal: signal.clone() };
+            let worker = Worker { sockets, tls, shared, admission, signal: signal.clone() };
             threads.push(worker.start(index)?);
         }
         let watching = self.tls.map(|tls| tokio::spawn(tls.watch()));
@@ -387,6 +402,7 @@ struct Worker {
     sockets: Vec<Socket>,
     tls: Option<Arc<Tls>>,
     shared: proxy::Shared,
+    admission: Arc<Admission>,
     signal: DrainSignal,
 }
 
@@ -413,11 +429,20 @@ impl Worker {
     }
 
     async fn serve(self) -> Ended {
-        let Self { sockets, tls, shared, signal } = self;
+        let Self { sockets, tls, shared, admission, signal } = self;
         let config = Arc::clone(&shared.config);
         let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
         let open = Open::new(shared.metrics.connections.clone());
-        let connector = Connector { proxy, open: Rc::clone(&open), signal, tls, limits: limits(&config) };
+        let connector = Connector {
+            proxy,
+            admission,
+            open: Rc::clone(&open),
+            told_why: Open::new(Gauge::default()),
+            turned_away: shared.metrics.turned_away.clone(),
+            signal,
+            tls,
+            limits: limits(&config),
+        };
         let mut accepting = Vec::new();
         for socket in sockets {
             let (connector, signal) = (connector.clone(), connector.signal.clone());
@@ -455,7 +480,11 @@ impl Worker {
 #[derive(Clone)]
 struct Connector {
     proxy: Rc<Proxy>,
+    admission: Arc<Admission>,
     open: Rc<Open>,
+    /// Connections over the limit that are being told so.
+    told_why: Rc<Open>,
+    turned_away: Counter,
     signal: DrainSignal,
     /// For what comes over TCP.
     tls: Option<Arc<Tls>>,
@@ -465,7 +494,13 @@ struct Connector {
 impl Connector {
     fn tcp(&self, stream: impl Stream, peer: Peer) {
         let Some(tls) = &self.tls else { return self.plain(stream, peer) };
-        let (tls, counted, handler) = (Arc::clone(tls), self.open.count(), self.proxy.handler(peer, true));
+        let Ok(admitted) = self.admission.admit(&peer) else {
+            // To tell it why would take a handshake, which is more than a request costs.
+            self.turned_away.inc();
+            return;
+        };
+        let counted = (self.open.count(), admitted);
+        let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
         let (limits, signal) = (self.limits, self.signal.clone());
         tokio::task::spawn_local(async move {
             server::open_tls(stream, &tls, limits, signal, handler).await;
@@ -474,10 +509,31 @@ impl Connector {
     }
 
     fn plain(&self, stream: impl Stream, peer: Peer) {
-        let (counted, handler) = (self.open.count(), self.proxy.handler(peer, false));
+        let Ok(admitted) = self.admission.admit(&peer) else { return self.turn_away(stream, peer) };
+        let counted = (self.open.count(), admitted);
+        let handler = self.proxy.handler(peer);
         let connection = server::open(stream, self.limits, self.signal.clone(), handler);
         tokio::task::spawn_local(async move {
             connection.await;
+            // Its place is free before it is seen to be gone.
+            let (open, admitted) = counted;
+            drop(admitted);
+            drop(open);
+        });
+    }
+}
+
+impl Connector {
+    fn turn_away(&self, stream: impl Stream, peer: Peer) {
+        self.turned_away.inc();
+        // More would cost what the limit is to save.
+        if self.told_why.count.get() >= TOLD_WHY {
+            return;
+        }
+        let counted = (self.told_why.count(), self.open.count());
+        let told = server::turn_away(stream, self.limits, self.signal.clone(), self.proxy.handler(peer));
+        tokio::task::spawn_local(async move {
+            told.await;
             drop(counted);
         });
     }
@@ -485,11 +541,37 @@ impl Connector {
 
 fn limits(config: &Config) -> Limits {
     Limits {
+        first_byte_timeout: config.listen.first_byte_timeout,
         header_timeout: config.listen.header_timeout,
         idle_timeout: config.listen.idle_timeout,
         body_timeout: config.upstream.idle_timeout,
-        ..Limits::default()
+        head_bytes: config.listen.head_size,
+        headers: config.listen.head_lines,
+        target_bytes: config.listen.target_size,
+        requests: config.listen.max_requests_per_connection,
     }
+}
+
+/// Raises the limit of file descriptors, and says how many connections there may be.
+fn admission(config: &Config) -> Arc<Admission> {
+    let descriptors = descriptors::raise();
+    let allowed = descriptors::connections(descriptors);
+    let most = config.listen.max_connections.unwrap_or(allowed.min(AUTO_CONNECTIONS));
+    tracing::debug!(descriptors, connections = most, "limits");
+    if descriptors < FEW_DESCRIPTORS {
+        tracing::warn!(
+            descriptors,
+            connections = most,
+            "the limit of file descriptors is low; raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
+        );
+    } else if most > allowed {
+        tracing::warn!(
+            descriptors,
+            connections = most,
+            "listen.max_connections is more than the file descriptors allow; raise their limit or lower it"
+        );
+    }
+    Admission::new(most, config.listen.max_connections_per_peer)
 }
 
 /// The open connections of one thread.

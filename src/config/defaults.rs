@@ -31,9 +31,17 @@ impl Default for Listen {
             hosts: BTreeSet::new(),
             origins: BTreeSet::new(),
             public_url: None,
+            first_byte_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
+            head_size: 64 * 1024,
+            head_lines: 100,
+            target_size: 16 * 1024,
+            max_connections: None,
+            max_connections_per_peer: 1000,
+            max_requests_in_flight: 10_000,
+            max_requests_per_connection: 100_000,
             allow_anonymous: false,
         }
     }

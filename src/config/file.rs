@@ -21,6 +21,7 @@ use super::{
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
@@ -107,6 +108,10 @@ fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -
         placed.push(("listen.address", value.clone(), place.clone()));
     }
     let public_url = |text: &str| units::url(text, "http://vbc.internal");
+    let head_size = section.size_within("head_size", 4 * KIB..=MIB, default.head_size);
+    // The parser of targets takes no longer ones than 64 KiB.
+    let target_most = (63 * KIB).min(head_size as u64);
+    let target_default = default.target_size.min(head_size);
     Listen {
         addresses: given.into_iter().map(|given| given.value).collect(),
         tls,
@@ -117,9 +122,25 @@ fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -
         hosts: section.list("hosts", units::host_name),
         origins: section.list("origins", units::web_origin),
         public_url: section.parsed("public_url", public_url).map(|given| given.value),
+        first_byte_timeout: section.duration("first_byte_timeout", MILLISECOND, default.first_byte_timeout),
         header_timeout: section.duration("header_timeout", MILLISECOND, default.header_timeout),
         idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
         drain_timeout: section.duration("drain_timeout", Duration::ZERO, default.drain_timeout),
+        head_size,
+        head_lines: section.number("head_lines", 10, 1000).unwrap_or(default.head_lines),
+        target_size: section.size_within("target_size", KIB..=target_most, target_default),
+        max_connections: section
+            .parsed("max_connections", units::auto_or_count)
+            .map_or(default.max_connections, |given| given.value),
+        max_connections_per_peer: section
+            .number("max_connections_per_peer", 0, units::MOST_CONNECTIONS)
+            .unwrap_or(default.max_connections_per_peer),
+        max_requests_in_flight: section
+            .number("max_requests_in_flight", 1, units::MOST_CONNECTIONS)
+            .unwrap_or(default.max_requests_in_flight),
+        max_requests_per_connection: section
+            .number("max_requests_per_connection", 0, u32::MAX)
+            .unwrap_or(default.max_requests_per_connection),
         allow_anonymous,
     }
 }

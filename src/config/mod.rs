@@ -87,12 +87,28 @@ pub struct Listen {
     pub origins: BTreeSet<String>,
     /// How clients reach us, when the request's Host does not say it.
     pub public_url: Option<Url>,
+    /// From the beginning of a connection to its first byte.
+    pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
     /// How long a connection may stay open without a request.
     pub idle_timeout: Duration,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Request line and header section together, in bytes.
+    pub head_size: usize,
+    /// Header lines of a request.
+    pub head_lines: usize,
+    /// The request target, in bytes.
+    pub target_size: usize,
+    /// Connections at once; `None` is as many as the file descriptors allow.
+    pub max_connections: Option<usize>,
+    /// Connections at once from one address that is not loopback; 0 is no limit.
+    pub max_connections_per_peer: usize,
+    /// Requests being forwarded at once, over all threads.
+    pub max_requests_in_flight: usize,
+    /// Requests on one connection; 0 is no limit.
+    pub max_requests_per_connection: u32,
     /// Listening beyond loopback without `[[clients]]` was asked for.
     pub allow_anonymous: bool,
 }

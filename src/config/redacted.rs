@@ -77,9 +77,20 @@ impl Config {
         if let Some(url) = &listen.public_url {
             page.text("public_url", url);
         }
-        page.text("header_timeout", show_duration(listen.header_timeout))
+        page.text("first_byte_timeout", show_duration(listen.first_byte_timeout))
+            .text("header_timeout", show_duration(listen.header_timeout))
             .text("idle_timeout", show_duration(listen.idle_timeout))
-            .text("drain_timeout", show_duration(listen.drain_timeout))
+            .text("drain_timeout", show_duration(listen.drain_timeout));
+        page.text("head_size", show_size(listen.head_size as u64))
+            .bare("head_lines", listen.head_lines)
+            .text("target_size", show_size(listen.target_size as u64));
+        match listen.max_connections {
+            Some(most) => page.bare("max_connections", most),
+            None => page.text("max_connections", "auto"),
+        };
+        page.bare("max_connections_per_peer", listen.max_connections_per_peer)
+            .bare("max_requests_in_flight", listen.max_requests_in_flight)
+            .bare("max_requests_per_connection", listen.max_requests_per_connection)
             .bare("allow_anonymous", listen.allow_anonymous);
         if let Some(tls) = &listen.tls {
             let files =

@@ -2,6 +2,7 @@
 //! goes on and all findings come at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,8 +196,18 @@ impl Section<'_, '_> {
 
     /// A size of at most `most` bytes.
     pub(super) fn size(&mut self, key: &str, most: u64, default: usize) -> usize {
+        self.size_within(key, 0..=most, default)
+    }
+
+    /// A size in this range, in bytes.
+    pub(super) fn size_within(&mut self, key: &str, range: RangeInclusive<u64>, default: usize) -> usize {
+        let (least, most) = range.into_inner();
         let parse = |text: &str| {
             let bytes = units::size(text)?;
+            if bytes < least {
+                let remedy = format!("at least {} makes sense", units::show_size(least));
+                return Err(Complaint::new(format!("{text:?} is too little"), remedy));
+            }
             let too_much = || {
                 let remedy = format!("at most {} makes sense", units::show_size(most));
                 Complaint::new(format!("{text:?} is too much"), remedy)

@@ -24,6 +24,23 @@ const SIZES: &[(&str, u64)] = &[
     ("GiB", 1 << 30),
 ];
 
+/// More connections, or requests at once, than any machine of today serves.
+pub(super) const MOST_CONNECTIONS: usize = 10_000_000;
+
+/// A number of connections, or `auto`: nothing said.
+pub(super) fn auto_or_count(text: &str) -> Result<Option<usize>, Complaint> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    match text.replace('_', "").parse() {
+        Ok(count) if (1..=MOST_CONNECTIONS).contains(&count) => Ok(Some(count)),
+        _ => Err(Complaint::new(
+            format!("{text:?} is not a number that makes sense"),
+            format!("write \"auto\", or a number from 1 to {MOST_CONNECTIONS}"),
+        )),
+    }
+}
+
 /// Reads `"10s"`, `"250ms"`, `"1h30m"`.
 pub(super) fn duration(text: &str) -> Result<Duration, Complaint> {
     if is_bare_number(text) {

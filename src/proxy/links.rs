@@ -72,16 +72,17 @@ impl Links {
     /// `None` where the configuration wants none of it.
     pub(super) fn new(config: &Config, listen: &[ListenAddress]) -> Option<Self> {
         let public = config.listen.public_url.as_ref();
+        let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+        let listen = listen.iter().find_map(|address| match address {
+            ListenAddress::Tcp(address) if !address.ip().is_unspecified() => {
+                Some(format!("{scheme}://{address}"))
+            }
+            _ => None,
+        });
         config.upstream.rewrite_links.then(|| Self {
             target: Rc::new(Target::new(&config.upstream.url)),
             public: public.map(|url| url.as_str().trim_end_matches('/').into()),
-            listen: listen.iter().find_map(|address| match address {
-                ListenAddress::Tcp(address) if !address.ip().is_unspecified() => {
-                    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
-                    Some(format!("{scheme}://{address}").into())
-                }
-                _ => None,
-            }),
+            listen: listen.map(Into::into),
         })
     }
 

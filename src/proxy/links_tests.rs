@@ -6,8 +6,8 @@ fn links(lines: &str) -> Links {
     let loaded = Config::from_toml(&format!(
         "{lines}\n[credentials.default]\nclient_id = \"i\"\nclient_secret = \"s\"\nusername = \"u\"\npassword = \"p\"\n"
     ));
-    let listen = [crate::config::ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())];
-    Links::new(&loaded.unwrap().config, &listen).unwrap()
+    let listen = crate::config::ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap());
+    Links::new(&loaded.unwrap().config, &[listen]).unwrap()
 }
 
 fn base(links: &Links, target: &str, host: Option<&str>) -> Option<String> {

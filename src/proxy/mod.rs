@@ -58,6 +58,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Trust roots and everything else TLS with the upstream needs.
     pub tls: Arc<rustls::ClientConfig>,
+    /// How many threads there are.
+    pub workers: usize,
 }
 
 /// The data plane of one thread.
@@ -77,10 +79,16 @@ pub struct Proxy {
     memory: usize,
     disk: Rc<Disk>,
     access_log: bool,
+    /// Clients on TCP speak TLS with us.
+    tls: bool,
     metrics: Arc<Metrics>,
     /// Counters of answers by status, the upstream's and ours, looked up once.
     counters: RefCell<[Vec<Option<Counter>>; 2]>,
     next_id: Cell<u64>,
+    /// Requests of this thread that are being forwarded, and how many may be: its share of the limit. A count that all
+    /// threads share would be a cache line that each request takes from another core, twice.
+    in_flight: Cell<usize>,
+    most_in_flight: usize,
     drain: DrainSignal,
 }
 
@@ -112,16 +120,22 @@ impl Proxy {
             memory: config.retry.memory,
             disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
             access_log: config.log.access,
+            tls: config.listen.tls.is_some(),
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
             next_id: Cell::new(u64::from_be_bytes(random::bytes())),
+            in_flight: Cell::new(0),
+            most_in_flight: config.listen.max_requests_in_flight.div_ceil(shared.workers.max(1)),
             drain,
         }
     }
 
-    /// The handler of one connection, which came by TLS or not.
-    pub fn handler(self: &Rc<Self>, peer: Peer, tls: bool) -> Connection {
-        let scheme = if tls { "https" } else { "http" };
+    /// The handler of one connection.
+    pub fn handler(self: &Rc<Self>, peer: Peer) -> Connection {
+        let scheme = match peer {
+            Peer::Tcp(_) if self.tls => "https",
+            _ => "http",
+        };
         Connection { proxy: Rc::clone(self), peer, scheme, timer: LazyTimer::default() }
     }
 }
@@ -320,16 +334,15 @@ impl Connection {
                 let answer = gate::preflight(&origin, request.headers());
                 return self.own(answer.map(AnswerBody::own), id);
             }
-            Ok(page) => {
-                // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
-                let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
-                let timer = own.as_ref().unwrap_or(&self.timer);
-                (page, forward(proxy, timer, request, survey).await)
-            }
+            Ok(page) => (page, self.forward(request, survey).await),
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {
-            Ok(answer) => self.pass(rewritten(answer, base).await, id),
+            Ok((answer, in_flight)) => {
+                let mut response = self.pass(rewritten(answer, base).await, id);
+                response.body_mut().in_flight = Some(in_flight);
+                response
+            }
             Err(error) => {
                 log_failure(&error, id);
                 self.own(error.answer(id.to_str().unwrap_or_default()), id)
@@ -339,6 +352,20 @@ impl Connection {
             gate::allow_page(&origin, response.headers_mut());
         }
         response
+    }
+
+    /// [`forward`], where there is room for one more.
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        survey: Survey,
+    ) -> Result<(Response<AnswerBody>, InFlight), Error> {
+        let in_flight = InFlight::begin(&self.proxy).ok_or(Error::Overloaded)?;
+        // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
+        let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
+        let timer = own.as_ref().unwrap_or(&self.timer);
+        let answer = forward(&self.proxy, timer, request, survey).await?;
+        Ok((answer, in_flight))
     }
 
     /// The upstream's answer on its way to the client.
@@ -365,7 +392,8 @@ impl Connection {
 
     fn finish(&self, answer: Response<AnswerBody>, source: Source) -> Response<Outgoing> {
         self.proxy.count(answer.status(), source);
-        answer.map(|body| Outgoing { body, aborted: self.proxy.metrics.aborted.clone() })
+        let aborted = self.proxy.metrics.aborted.clone();
+        answer.map(|body| Outgoing { body, aborted, in_flight: None })
     }
 }
 
@@ -413,6 +441,28 @@ fn log_failure(error: &Error, id: &HeaderValue) {
 pub struct Outgoing {
     body: AnswerBody,
     aborted: Counter,
+    in_flight: Option<InFlight>,
+}
+
+/// A request that is being forwarded, until its answer has been sent.
+struct InFlight(Rc<Proxy>);
+
+impl InFlight {
+    /// `None` when there are as many as may be.
+    fn begin(proxy: &Rc<Proxy>) -> Option<Self> {
+        let others = proxy.in_flight.get();
+        if others >= proxy.most_in_flight {
+            return None;
+        }
+        proxy.in_flight.set(others + 1);
+        Some(Self(Rc::clone(proxy)))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
 }
 
 impl Outgoing {

@@ -19,8 +19,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::body::Incoming;
+use super::flood::FloodMeter;
 use super::guard::{Deadline, LINGER_BYTES, LINGER_TIME};
 use super::head::valid_host;
 use super::{DrainSignal, Handler, Limits, Refusal, Stream};
@@ -374,6 +376,7 @@ where
 struct Wire<S: Stream> {
     stream: S,
     limits: Limits,
+    meter: FloodMeter,
     /// Runs while a write makes no progress.
     writing: Deadline,
     closing: Option<(Deadline, usize)>,
@@ -381,7 +384,8 @@ struct Wire<S: Stream> {
 
 impl<S: Stream> Wire<S> {
     fn new(stream: S, limits: Limits) -> Self {
-        Self { stream, limits, writing: Deadline::default(), closing: None }
+        let meter = FloodMeter::new(limits.head_bytes, Instant::now());
+        Self { stream, limits, meter, writing: Deadline::default(), closing: None }
     }
 
     /// Fails what is pending when it has been so for too long.
@@ -397,7 +401,15 @@ impl<S: Stream> Wire<S> {
 
 impl<S: Stream> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if let Err(flood) = this.meter.read(&buf.filled()[before..], Instant::now()) {
+            // Without last words, which a client that floods would have to be waited for to read.
+            buf.set_filled(before);
+            return Poll::Ready(Err(io::Error::other(flood)));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -405,6 +417,9 @@ impl<S: Stream> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = polled {
+            this.meter.sent(written);
+        }
         this.in_time(cx, polled)
     }
 

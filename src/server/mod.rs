@@ -7,9 +7,12 @@
 //! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
 //! writes every answer.
 
+mod admission;
 mod body;
 mod chunked;
+pub mod descriptors;
 mod drain;
+mod flood;
 mod guard;
 mod h2;
 mod head;
@@ -28,6 +31,7 @@ use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body;
 use hyper_util::rt::TokioIo;
 
+pub use admission::{Admission, Admitted, Over};
 pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
@@ -36,9 +40,14 @@ pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind,
 pub use opening::{open, open_tls};
 pub use tls::{ListenTlsError, Reloaded, Tls};
 
+/// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
+const SPARE: usize = 8 * 1024;
+
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// From the beginning of a connection to its first byte.
+    pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
     /// How long a connection may stay open without a request. A lazy timer: it ends between one and two times
@@ -52,17 +61,21 @@ pub struct Limits {
     pub headers: usize,
     /// The request target.
     pub target_bytes: usize,
+    /// Requests on one connection; 0 is no limit.
+    pub requests: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            first_byte_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
             head_bytes: 64 * 1024,
             headers: 100,
             target_bytes: 16 * 1024,
+            requests: 0,
         }
     }
 }
@@ -110,7 +123,30 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
 /// Drives one connection of HTTP/1 to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
-    let io = TokioIo::new(Guard::new(stream, limits, Arc::clone(&state)));
+    let mut guard = Guard::new(stream, limits, Arc::clone(&state));
+    if guard.first_head(&mut drain).await {
+        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them.
+        Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    }
+}
+
+/// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
+pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
+    let state = Arc::new(State::new(drain.clone()));
+    let mut guard = Guard::new(stream, limits, Arc::clone(&state));
+    guard.refuse(Refusal::TooManyConnections);
+    Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+}
+
+/// The requests of a connection whose first head is there.
+async fn exchanges<S: Stream, H: Handler>(
+    guard: Guard<S>,
+    state: Arc<State>,
+    limits: Limits,
+    mut drain: DrainSignal,
+    handler: H,
+) {
+    let io = TokioIo::new(guard);
     let handler = Arc::new(handler);
     let seen = Arc::clone(&state);
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
@@ -129,7 +165,7 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
                     // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look
                     // different from one.
                     let ends_by_close = version == Version::HTTP_10 && is_open_ended(&response);
-                    if ends_by_close || state.drain.has_begun() {
+                    if ends_by_close || state.is_spent(limits.requests) || state.drain.has_begun() {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
                     Ok(response.map(|body| Tracked::new(body, in_flight, ends_by_close)))
@@ -142,8 +178,13 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    // The guard has checked the head; hyper's own limit must never be the narrower one: its answers are bare.
-    builder.max_headers(limits.headers + 1).writev(false).auto_date_header(H::DATE);
+    // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
+    // a head is also what an answer may take that its client does not read.
+    builder
+        .max_headers(limits.headers)
+        .max_buf_size(limits.head_bytes + SPARE)
+        .writev(false)
+        .auto_date_header(H::DATE);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = Draining::NotYet;
     let mut turn = pin!(tokio::task::yield_now());

@@ -102,7 +102,7 @@ enum Spoken {
 
 /// Drives one connection to its end, in whichever version of HTTP the client speaks.
 ///
-/// A silent connection is ended after `idle_timeout`, one that stops within the preface after `header_timeout`. Must
+/// A silent connection is ended after `first_byte_timeout`, one that stops within the preface after `header_timeout`. Must
 /// be called on a local runtime: the streams of HTTP/2 become tasks of it.
 pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
     let mut stream = Begun::new(stream);
@@ -122,7 +122,7 @@ pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainS
 async fn spoken<S: Stream>(stream: &mut Begun<S>, limits: &Limits, drain: &DrainSignal) -> Spoken {
     let first = tokio::select! {
         biased;
-        read = timeout(limits.idle_timeout, stream.read()) => matches!(read, Ok(Ok(true))),
+        read = timeout(limits.first_byte_timeout, stream.read()) => matches!(read, Ok(Ok(true))),
         () = last_look(drain) => {
             let read = poll_fn(|cx| Poll::Ready(stream.poll_more(cx))).await;
             // The guard ends it as it ends every idle connection.

@@ -252,6 +252,37 @@ async fn announced_trailers_pass_and_never_join_the_head() {
 }
 
 #[tokio::test]
+async fn trailers_that_nobody_announced_are_dropped_and_the_answer_is_whole() {
+    // RFC 9110 §6.5.1 lets an intermediary discard them; who announces them may count on them.
+    let upstream = RawUpstream::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+    )
+    .await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..2 {
+        client.request("GET / HTTP/1.1\nTE: trailers", b"").await;
+        client.head().await;
+        client.expect(b"2\r\nok\r\n0\r\n\r\n").await;
+    }
+}
+
+#[tokio::test]
+async fn the_framing_of_an_answer_is_written_anew() {
+    let upstream = RawUpstream::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n00A;ext=\"1\"\r\nhelloworld\r\n000;last\r\n\r\n",
+    )
+    .await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..2 {
+        client.request("GET / HTTP/1.1", b"").await;
+        assert!(client.head().await.contains("\r\ntransfer-encoding: chunked"));
+        client.expect(b"A\r\nhelloworld\r\n0\r\n\r\n").await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_ends_its_request_at_the_upstream() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::before(&upstream).await;

@@ -81,6 +81,27 @@ async fn an_upload_is_streamed() {
 }
 
 #[tokio::test]
+async fn the_framing_of_an_upload_is_written_anew() {
+    let upstream = RawUpstream::by_hand().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    let body = b"00A;ext=\"1\"\r\nhelloworld\r\n000;last\r\n\r\n";
+    client.request("POST / HTTP/1.1\nTransfer-Encoding: Chunked", body).await;
+    let mut connection = upstream.accept().await;
+    assert_eq!(connection.head().await.unwrap().header("transfer-encoding"), Some("chunked"));
+    connection.expect(b"A\r\nhelloworld\r\n0\r\n\r\n").await;
+    connection.write(OK.as_bytes()).await;
+    assert_eq!(client.response().await.text(), "ok");
+    // Equal lengths go out as one, in plain digits or as they came.
+    client.request("POST / HTTP/1.1\nContent-Length: 005\nContent-Length: 5", b"hello").await;
+    let head = connection.head().await.unwrap();
+    assert_eq!(head.header("content-length").and_then(|length| length.parse().ok()), Some(5));
+    connection.expect(b"hello").await;
+    connection.write(OK.as_bytes()).await;
+    assert_eq!(client.response().await.text(), "ok");
+}
+
+#[tokio::test]
 async fn trailers_of_a_request_pass_without_those_that_decide_something() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;

@@ -1,0 +1,298 @@
+//! http.md in the company of others: the same bytes are sent through us, through nginx and through HAProxy, each in
+//! front of an upstream that counts. `target/compare` has what became of them, for people to look at.
+//!
+//! We do what the tables say, in every case. Where nginx or HAProxy pass what we refuse, or refuse as ambiguous what
+//! we pass, the case says why.
+
+mod answers;
+mod case;
+mod framing;
+mod headers;
+mod peers;
+mod table;
+mod target;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::harness::World;
+use case::{Answer, Becomes, Case, Expected};
+use peers::Peer;
+use table::Row;
+use wire::{Got, Seen, Upstream, talk, values};
+
+/// How many cases are under way at a server at once.
+const AT_ONCE: usize = 8;
+
+/// What became of one case at one server.
+#[derive(Clone, Debug, Default)]
+struct Outcome {
+    got: Vec<Got>,
+    /// Whether the server ended the connection.
+    ended: bool,
+    seen: Vec<Seen>,
+}
+
+impl Outcome {
+    fn statuses(&self) -> Vec<u16> {
+        self.got.iter().map(|answer| answer.status).collect()
+    }
+
+    /// Whether it is what `http.md` wants.
+    fn is(&self, expected: Expected) -> bool {
+        let statuses = self.statuses();
+        self.ended
+            && match expected {
+                Expected::Passes(count) => statuses == vec![200; count] && self.seen.len() == count,
+                Expected::Refused { behind, status } => {
+                    statuses.split_last() == Some((&status, &vec![200; behind][..]))
+                        && self.seen.len() == behind
+                }
+                // A server may still try to say what it thinks.
+                Expected::Silence => statuses.iter().all(|status| *status == 400) && self.seen.is_empty(),
+            }
+    }
+
+    /// Whether more passed than `http.md` lets pass.
+    fn passes_more_than(&self, expected: Expected) -> bool {
+        match expected {
+            Expected::Passes(_) => false,
+            Expected::Refused { behind, .. } => {
+                self.statuses().iter().filter(|status| **status < 400).count() > behind
+            }
+            Expected::Silence => !self.seen.is_empty(),
+        }
+    }
+
+    /// Whether something was refused that `http.md` lets pass.
+    fn refuses_some_of(&self, expected: Expected) -> bool {
+        matches!(expected, Expected::Passes(_)) && self.statuses().contains(&400)
+    }
+}
+
+/// Sends every case to one server.
+async fn send_all(cases: Arc<Vec<Case>>, address: SocketAddr, upstream: &Upstream) -> Vec<Outcome> {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut sending = JoinSet::new();
+    for index in 0..cases.len() {
+        let (cases, slots) = (Arc::clone(&cases), Arc::clone(&slots));
+        sending.spawn(async move {
+            let _slot = slots.acquire().await.unwrap();
+            let (case, bytes) = (&cases[index], cases[index].numbered(index));
+            let method = if bytes.starts_with(b"HEAD ") { "HEAD" } else { "GET" };
+            (index, talk(address, &bytes, case.then_ends, method).await)
+        });
+    }
+    let mut outcomes = vec![Outcome::default(); cases.len()];
+    while let Some(sent) = sending.join_next().await {
+        let (index, (got, ended)) = sent.unwrap();
+        outcomes[index] = Outcome { got, ended, seen: Vec::new() };
+    }
+    for seen in upstream.seen() {
+        let case = seen.case.unwrap_or_else(|| panic!("whose is {seen:?}?"));
+        outcomes[case].seen.push(seen);
+    }
+    outcomes
+}
+
+/// What is wrong with a request that we sent, if anything.
+fn fault(seen: &Seen, authority: SocketAddr) -> Option<String> {
+    let authorizations = values(&seen.head, "authorization");
+    let dropped = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "upgrade",
+        "http2-settings",
+        "expect",
+        "forwarded",
+        "x-forwarded-for",
+        "x-real-ip",
+        "x-api-key",
+        "apikey",
+        "internal-key",
+    ];
+    if values(&seen.head, "host") != [authority.to_string()] {
+        return Some(format!("its Host is not the upstream's: {:?}", values(&seen.head, "host")));
+    }
+    if authorizations.len() != 1 || !authorizations[0].starts_with("Bearer eyJ") {
+        return Some(format!("{} times Authorization", authorizations.len()));
+    }
+    if !seen.line().ends_with(" HTTP/1.1") {
+        return Some(seen.line());
+    }
+    let found = dropped.iter().find(|name| !values(&seen.head, name).is_empty());
+    found.map(|name| format!("{name} was passed on"))
+}
+
+/// What is wrong with our outcome of a case.
+fn faults(case: &Case, index: usize, outcome: &Outcome, authority: SocketAddr) -> Vec<String> {
+    let mut faults: Vec<String> = outcome.seen.iter().filter_map(|seen| fault(seen, authority)).collect();
+    if !outcome.is(case.expected) {
+        faults.push(format!("not as expected: {:?}", case.expected));
+    }
+    if let Some(first) = outcome.seen.first() {
+        let bytes = case.numbered(index);
+        let sent = bytes.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let line = first.line();
+        let arrived = line.split(' ').nth(1).unwrap_or_default();
+        if sent.first() == Some(&b'/') && arrived.as_bytes() != sent {
+            faults.push(format!("the target became {arrived}"));
+        }
+        if let Some(body) = case.body
+            && !outcome.seen.iter().any(|seen| seen.body == body)
+        {
+            faults.push(format!("the body became {}", first.body.escape_ascii()));
+        }
+    }
+    for answer in outcome.got.iter().filter(|answer| answer.status >= 400) {
+        let problem = values(&answer.head, "content-type") == ["application/problem+json"];
+        if !problem || values(&answer.head, "proxy-status").len() != 1 {
+            faults.push(format!("the {} is no problem of ours", answer.status));
+        }
+    }
+    faults
+}
+
+#[tokio::test]
+async fn requests_fare_as_http_wants_and_nothing_fails_that_nginx_or_haproxy_pass() {
+    let cases: Arc<Vec<Case>> =
+        Arc::new([target::cases(), framing::cases(), headers::cases()].into_iter().flatten().collect());
+    let upstream = Upstream::ok().await;
+    let world = World::builder().upstream(format!("http://{}", upstream.address)).start().await;
+    world.ready().await;
+    let nginx = Peer::nginx(Upstream::ok().await).await;
+    let haproxy = Peer::haproxy(Upstream::ok().await).await;
+    let (ours, by_nginx, by_haproxy) = tokio::join!(
+        send_all(Arc::clone(&cases), world.address, &upstream),
+        send_all(Arc::clone(&cases), nginx.address, &nginx.upstream),
+        send_all(Arc::clone(&cases), haproxy.address, &haproxy.upstream),
+    );
+
+    let mut rows = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        let others = [&by_nginx[index], &by_haproxy[index]];
+        let mut faults = faults(case, index, &ours[index], upstream.address);
+        let differs = others
+            .iter()
+            .any(|other| other.passes_more_than(case.expected) || other.refuses_some_of(case.expected));
+        if differs && case.why.is_empty() {
+            faults.push("differs from the others, and the case does not say why".into());
+        }
+        rows.push(Row {
+            name: case.name,
+            expected: table::expected(case.expected),
+            servers: [&ours[index], others[0], others[1]].map(table::outcome),
+            why: if differs { case.why } else { "" },
+            faults,
+        });
+    }
+    table::conclude("requests", &rows, 120);
+}
+
+/// What became of one answer at one client, and of the request behind it.
+struct Passed {
+    got: Vec<Got>,
+    ended: bool,
+    /// What another client got, whose request may have been sent on the same connection.
+    behind: Vec<Got>,
+}
+
+impl Passed {
+    fn is(&self, becomes: Becomes) -> bool {
+        let [answer] = &self.got[..] else { return false };
+        let as_wanted = match becomes {
+            Becomes::Whole { status, body } => {
+                answer.status == status && answer.body == body.as_bytes() && answer.whole
+            }
+            Becomes::BadGateway => answer.status == 502,
+            Becomes::Cut => answer.status == 502 || !answer.whole,
+        };
+        self.ended && as_wanted
+    }
+
+    /// Whether the next client got its own answer.
+    fn leaves_the_next_alone(&self) -> bool {
+        matches!(&self.behind[..], [answer] if answer.body == b"behind" && answer.whole)
+    }
+}
+
+/// Asks for every answer at one server, one by one, and each time for another one behind it.
+async fn ask_all(cases: &[Answer], address: SocketAddr) -> Vec<Passed> {
+    let mut outcomes = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        let (method, version) = case.request;
+        let request = format!(
+            "{method} /case-{index:03} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        );
+        let (got, ended) = talk(address, request.as_bytes(), false, method).await;
+        let behind = b"GET /behind HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let (behind, _) = talk(address, behind, false, "GET").await;
+        outcomes.push(Passed { got, ended, behind });
+    }
+    outcomes
+}
+
+/// An upstream that says what the table has for each case.
+async fn saying(cases: &Arc<Vec<Answer>>) -> Upstream {
+    let cases = Arc::clone(cases);
+    Upstream::start(move |request| match request.case {
+        Some(index) => (cases[index].bytes.clone(), cases[index].then_ends),
+        None => (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nbehind".to_vec(), false),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn answers_fare_as_http_wants_and_nothing_fails_that_nginx_or_haproxy_pass() {
+    let cases = Arc::new(answers::cases());
+    let upstream = saying(&cases).await;
+    let world = World::builder().upstream(format!("http://{}", upstream.address)).start().await;
+    world.ready().await;
+    let nginx = Peer::nginx(saying(&cases).await).await;
+    let haproxy = Peer::haproxy(saying(&cases).await).await;
+    let (ours, by_nginx, by_haproxy) = tokio::join!(
+        ask_all(&cases, world.address),
+        ask_all(&cases, nginx.address),
+        ask_all(&cases, haproxy.address),
+    );
+
+    let mut rows = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        let others = [&by_nginx[index], &by_haproxy[index]];
+        let mut faults = Vec::new();
+        if !ours[index].is(case.becomes) {
+            faults.push(format!("not as expected: {:?}", case.becomes));
+        }
+        if !ours[index].leaves_the_next_alone() {
+            faults.push("the next client did not get its own answer".into());
+        }
+        let asked = upstream.seen().iter().filter(|seen| seen.case == Some(index)).count();
+        // An idempotent request may go out once more where no byte of an answer came on a reused connection.
+        if asked != 1 && !(asked == 2 && case.bytes.is_empty()) {
+            faults.push(format!("the upstream was asked {asked} times"));
+        }
+        let passed = |other: &&&Passed| {
+            let passed =
+                other.got.first().is_some_and(|got| got.status < 500 && got.whole || got.status == 9);
+            case.becomes == Becomes::BadGateway && passed
+        };
+        let differs = others.iter().filter(passed).count() > 0;
+        if differs && case.why.is_empty() {
+            faults.push("differs from the others, and the case does not say why".into());
+        }
+        rows.push(Row {
+            name: case.name,
+            expected: table::becomes(case.becomes),
+            servers: [&ours[index], others[0], others[1]].map(table::passed),
+            why: if differs { case.why } else { "" },
+            faults,
+        });
+    }
+    table::conclude("answers", &rows, 40);
+}

@@ -1,0 +1,147 @@
+//! One line of the tables: what is sent, and what `http.md` wants to become of it.
+
+/// Stands in every case for the number it is known by at the upstream. As long as what takes its place, so that
+/// lengths hold.
+const NUMBER: &[u8] = b"case-000";
+
+/// What must become of the bytes of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// So many requests reach the upstream, and each is answered by it.
+    Passes(usize),
+    /// So many good ones are answered, then comes this status and the end of the connection.
+    Refused { behind: usize, status: u16 },
+    /// Nothing is answered: there was nobody to answer any more.
+    Silence,
+}
+
+/// The bytes of one client connection.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) bytes: Vec<u8>,
+    pub(super) expected: Expected,
+    /// The client ends its side behind the bytes.
+    pub(super) then_ends: bool,
+    /// The body that must arrive with the first request.
+    pub(super) body: Option<&'static [u8]>,
+    /// Why we differ from nginx or HAProxy; needed where we do.
+    pub(super) why: &'static str,
+}
+
+impl Case {
+    fn new(name: &'static str, bytes: impl AsRef<[u8]>, expected: Expected) -> Self {
+        Self { name, bytes: bytes.as_ref().to_vec(), expected, then_ends: false, body: None, why: "" }
+    }
+
+    pub(super) fn because(mut self, why: &'static str) -> Self {
+        self.why = why;
+        self
+    }
+
+    pub(super) fn then_ends(mut self) -> Self {
+        self.then_ends = true;
+        self
+    }
+
+    pub(super) fn arrives(mut self, body: &'static [u8]) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// The bytes of case number `index`.
+    pub(super) fn numbered(&self, index: usize) -> Vec<u8> {
+        numbered(&self.bytes, index)
+    }
+}
+
+/// One request that passes.
+pub(super) fn passes(name: &'static str, bytes: impl AsRef<[u8]>) -> Case {
+    Case::new(name, bytes, Expected::Passes(1))
+}
+
+/// Requests that pass, one behind the other.
+pub(super) fn all_pass(name: &'static str, count: usize, bytes: impl AsRef<[u8]>) -> Case {
+    Case::new(name, bytes, Expected::Passes(count))
+}
+
+/// One request that gets 400.
+pub(super) fn refused(name: &'static str, bytes: impl AsRef<[u8]>) -> Case {
+    refused_with(name, 400, bytes)
+}
+
+pub(super) fn refused_with(name: &'static str, status: u16, bytes: impl AsRef<[u8]>) -> Case {
+    Case::new(name, bytes, Expected::Refused { behind: 0, status })
+}
+
+/// A 400 behind so many good requests.
+pub(super) fn refused_behind(name: &'static str, behind: usize, bytes: impl AsRef<[u8]>) -> Case {
+    Case::new(name, bytes, Expected::Refused { behind, status: 400 })
+}
+
+pub(super) fn silent(name: &'static str, bytes: impl AsRef<[u8]>) -> Case {
+    Case::new(name, bytes, Expected::Silence)
+}
+
+/// Puts the number of a case in its place, wherever it stands.
+fn numbered(bytes: &[u8], index: usize) -> Vec<u8> {
+    let (mut bytes, number) = (bytes.to_vec(), format!("case-{index:03}"));
+    let mut at = 0;
+    while at + NUMBER.len() <= bytes.len() {
+        if bytes[at..].starts_with(NUMBER) {
+            bytes[at..at + NUMBER.len()].copy_from_slice(number.as_bytes());
+        }
+        at += 1;
+    }
+    bytes
+}
+
+/// The number of the case that these bytes belong to.
+pub(super) fn number_in(bytes: &[u8]) -> Option<usize> {
+    let at = bytes.windows(5).position(|window| window == b"case-")?;
+    std::str::from_utf8(bytes.get(at + 5..at + 8)?).ok()?.parse().ok()
+}
+
+/// What must become of the bytes of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Becomes {
+    /// The answer, whole.
+    Whole { status: u16, body: &'static str },
+    /// A 502 of ours.
+    BadGateway,
+    /// The head, and never the end of its body.
+    Cut,
+}
+
+/// What an upstream says to one request.
+pub(super) struct Answer {
+    pub(super) name: &'static str,
+    /// The request's method and version.
+    pub(super) request: (&'static str, &'static str),
+    pub(super) bytes: Vec<u8>,
+    pub(super) becomes: Becomes,
+    /// The upstream ends the connection behind the bytes.
+    pub(super) then_ends: bool,
+    pub(super) why: &'static str,
+}
+
+impl Answer {
+    pub(super) fn new(name: &'static str, bytes: impl AsRef<[u8]>, becomes: Becomes) -> Self {
+        let bytes = bytes.as_ref().to_vec();
+        Self { name, request: ("GET", "1.1"), bytes, becomes, then_ends: false, why: "" }
+    }
+
+    pub(super) fn to(mut self, method: &'static str, version: &'static str) -> Self {
+        self.request = (method, version);
+        self
+    }
+
+    pub(super) fn then_ends(mut self) -> Self {
+        self.then_ends = true;
+        self
+    }
+
+    pub(super) fn because(mut self, why: &'static str) -> Self {
+        self.why = why;
+        self
+    }
+}
