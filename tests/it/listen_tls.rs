@@ -318,6 +318,6 @@ fn files_that_cannot_be_used_are_findings() {
         .unwrap();
     let warnings: Vec<String> =
         load(&files.line("")).unwrap().warnings.iter().map(ToString::to_string).collect();
-    assert!(warnings.len() == 2 && warnings[0].contains("has expired"), "{warnings:?}");
-    assert!(warnings[1].contains("chmod 600"), "{warnings:?}");
+    assert!(warnings.len() == 2 && warnings[1].contains("has expired"), "{warnings:?}");
+    assert!(warnings[0].contains("chmod 600"), "{warnings:?}");
 }
