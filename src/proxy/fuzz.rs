@@ -127,16 +127,14 @@ fn point_at_base(value: &mut Value) {
             let Some((scheme, rest)) = text.split_once("://") else { return };
             let end = rest.find(['/', '?', '#', '\\', '"']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
-            let named = ["api.vonage.com", "api.vonage.com:443", "api.vonage.com:80"];
-            let is_default = |scheme: &str| match scheme.to_ascii_lowercase().as_str() {
-                "https" => Some("api.vonage.com:443"),
-                "http" => Some("api.vonage.com:80"),
-                _ => None,
+            let host = authority.to_ascii_lowercase();
+            let port = host.strip_prefix("api.vonage.com");
+            let ours = match scheme.to_ascii_lowercase().as_str() {
+                "https" => matches!(port, Some("" | ":" | ":443")),
+                "http" => matches!(port, Some("" | ":" | ":80" | ":443")),
+                _ => false,
             };
-            let Some(default) = is_default(scheme) else { return };
-            let authority = authority.to_ascii_lowercase();
-            if named.contains(&authority.as_str()) && (authority == "api.vonage.com" || authority == default)
-            {
+            if ours {
                 *text = format!("{BASE}{path}");
             }
         }
