@@ -53,7 +53,7 @@ fn targets() -> Vec<Case> {
         refused("a tab in the target", line("GET /case-000\ta HTTP/1.1")),
         refused("a NUL in the target", line("GET /case-000\0a HTTP/1.1")),
         refused("a bare CR in the target", line("GET /case-000\ra HTTP/1.1")),
-        refused("a DEL in the target", line("GET /case-000\x7fa HTTP/1.1")).because(NOT_A_URI),
+        refused("a DEL in the target", line("GET /case-000\x7fa HTTP/1.1")),
         refused(
             "no UTF-8 in the path",
             [&b"GET /case-000/\xff\xfe"[..], line(" HTTP/1.1").as_bytes()].concat(),
@@ -86,8 +86,7 @@ fn forms() -> Vec<Case> {
             "absolute form, our name as userinfo",
             421,
             get("http://localhost@example.com/case-000"),
-        )
-        .because(USERINFO),
+        ),
         refused("another scheme", get("ftp://localhost/case-000")).because("only http URLs are forwarded"),
         refused("a scheme without slashes", get("http:/case-000")),
         refused("no authority", get("http:///case-000")).because("RFC 9110 §4.2.1: an http URL without a host is invalid"),
@@ -108,7 +107,7 @@ fn forms() -> Vec<Case> {
             "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nX: case-000\r\nConnection: close\r\n\r\n",
         )
         .because(CONNECT),
-        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")).because(CONNECT),
+        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")),
         refused_with("TRACE", 405, line("TRACE /case-000 HTTP/1.1")).because(CONNECT),
         passes("an unknown method", line("BREW /case-000 HTTP/1.1")),
         passes("a method in lower case", line("get /case-000 HTTP/1.1"))
