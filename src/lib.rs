@@ -37,6 +37,10 @@ pub mod app;
 // 7: the command line.
 pub mod cli;
 
+// Any bytes, to every part that reads them.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub use app::App;
 pub use config::Config;
 pub use simulator::Simulator;

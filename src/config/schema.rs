@@ -16,22 +16,32 @@ pub(super) const SECTIONS: &[Shape] = &[
         name: "listen",
         keys: &[
             "address",
+            "unix_mode",
             "workers",
             "hosts",
             "origins",
             "public_url",
+            "first_byte_timeout",
             "header_timeout",
             "idle_timeout",
             "drain_timeout",
+            "head_size",
+            "head_lines",
+            "target_size",
+            "max_connections",
+            "max_connections_per_peer",
+            "max_requests_in_flight",
+            "max_requests_per_connection",
             "allow_anonymous",
+            "tls",
         ],
-        later: &["tls"],
+        later: &[],
     },
     Shape { name: "admin", keys: &["address"], later: &[] },
     Shape {
         name: "upstream",
-        keys: &["url", "ca_file", "connect_timeout", "response_timeout", "idle_timeout"],
-        later: &["http", "proxy", "rewrite_links"],
+        keys: &["url", "ca_file", "connect_timeout", "response_timeout", "idle_timeout", "rewrite_links"],
+        later: &["http", "proxy"],
     },
     Shape {
         name: "oauth",
@@ -134,6 +144,6 @@ mod tests {
         assert_eq!(remedy_for_unknown_key(listen, "header_timout"), "did you mean `header_timeout`?");
         assert_eq!(remedy_for_unknown_key(listen, "token_url"), "it belongs to [oauth]");
         assert_eq!(remedy_for_unknown_key(listen, "client_secret"), "it belongs to [credentials.NAME]");
-        assert!(remedy_for_unknown_key(listen, "zzz").starts_with("there are: address, workers"));
+        assert!(remedy_for_unknown_key(listen, "zzz").starts_with("there are: address, unix_mode"));
     }
 }

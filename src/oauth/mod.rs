@@ -4,6 +4,8 @@
 mod authorize;
 mod endpoint;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod grant;
 mod redact;
 mod response;

@@ -5,8 +5,9 @@
 //! answer is read here first, by the letter. Bodies are passed without a look.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -20,6 +21,9 @@ use crate::server::syntax;
 /// The largest head of an answer, in bytes and in lines.
 const HEAD_BYTES: usize = 64 * 1024;
 const HEAD_LINES: usize = 100;
+
+/// How much of heads is read before others have their turn: more than almost every head has.
+const TURN: usize = 64 * 1024;
 
 /// What a connection and those who use it tell each other.
 #[derive(Clone, Default)]
@@ -71,11 +75,13 @@ pub(super) struct Wire<S> {
     /// Bytes of a head that came in pieces; `ready` of them are checked and wait for room.
     held: Vec<u8>,
     ready: usize,
+    /// Bytes of heads since the thread was last given to others.
+    interim: usize,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, watch: Watch) -> Self {
-        Self { stream, watch, head: Head::default(), held: Vec::new(), ready: 0 }
+        Self { stream, watch, head: Head::default(), held: Vec::new(), ready: 0, interim: 0 }
     }
 
     /// Checks what was just read into `buf` behind `before`; an incomplete head is held back.
@@ -138,13 +144,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                 this.release(buf);
                 return Poll::Ready(Ok(()));
             }
+            if this.interim > TURN {
+                // An upstream that sends interim answers faster than they are read would keep the thread, and with it
+                // the timer that ends this, for as long as it likes.
+                this.interim = 0;
+                let yielding = pin!(tokio::task::yield_now());
+                return yielding.poll(cx).map(Ok);
+            }
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
             let count = buf.filled().len() - before;
             this.watch.0.read.set(this.watch.0.read.get() + count as u64);
             if this.watch.0.phase.get() != Phase::Head {
+                this.interim = 0;
                 return Poll::Ready(Ok(()));
             }
+            this.interim += count;
             if count == 0 {
                 let partial = !this.held.is_empty();
                 return Poll::Ready(if partial { Err(this.fail(UpstreamError::Protocol)) } else { Ok(()) });

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["credential"],
     &["admin", "doctor", "proxy", "simulator"],
     &["app"],
-    &["cli"],
+    &["cli", "fuzz"],
 ];
 
 /// Files that belong to no module.

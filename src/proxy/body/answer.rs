@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::BoxError;
+use crate::proxy::links::Looked;
 use crate::proxy::upstream::UpstreamBody;
 
 /// The body of an answer.
@@ -21,6 +22,8 @@ pub(in crate::proxy) enum AnswerBody {
         /// The rest.
         rest: UpstreamBody,
     },
+    /// The upstream's, looked into for links.
+    Looked(Box<Looked>),
     /// Ours.
     Own(Full<Bytes>),
     /// None, of this length: hyper drops the `Content-Length` of a 304 whose body is merely empty.
@@ -50,6 +53,7 @@ impl Body for AnswerBody {
                 Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
                 None => Pin::new(rest).poll_frame(cx).map_err(Into::into),
             },
+            Self::Looked(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Absent(_) => Poll::Ready(None),
         }
@@ -58,6 +62,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Upstream { prefix, rest } => prefix.is_empty() && rest.is_end_stream(),
+            Self::Looked(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
             Self::Absent(_) => false,
         }
@@ -70,6 +75,7 @@ impl Body for AnswerBody {
                 let read: u64 = prefix.iter().map(|piece| piece.len() as u64).sum();
                 hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
+            Self::Looked(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
             Self::Absent(length) => SizeHint::with_exact(*length),
         }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::BoxError;
@@ -16,6 +15,7 @@ use super::spool::Disk;
 use crate::headers;
 use crate::proxy::error::{Error, request_body_error};
 use crate::proxy::hold::Hold;
+use crate::server::Incoming;
 
 /// A request body that is streamed and, as far as it stays under the limits, kept.
 ///

@@ -1,0 +1,31 @@
+//! What the proxy bears: large bodies on every transport, clients that are slow on purpose, streams of events. Run it with
+//! `cargo bench --bench endurance [-- bodies|slow|events]`; all of it takes about six minutes.
+//!
+//! It needs some 15,000 file descriptors (`ulimit -n`). Times are this machine's; what counts is how they compare within
+//! one run. It fails where a body is not what was sent, or a connection outlives its deadline.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod bodies;
+mod client;
+mod events;
+mod proxy;
+mod slow;
+mod upstream;
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        if wanted("events") {
+            events::run().await;
+        }
+        if wanted("bodies") {
+            bodies::run().await;
+        }
+        if wanted("slow") {
+            slow::run().await;
+        }
+    });
+}

@@ -1,0 +1,137 @@
+//! Clients that are slow on purpose: heads that never end, answers that nobody reads. Others must not feel it, and all of
+//! them must be gone after their deadlines.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::client::{Client, Over, Transport};
+use crate::proxy::{Proxy, mb};
+use crate::upstream::Upstream;
+
+const HEADS: usize = 10_000;
+const READERS: usize = 2_000;
+const MINUTE: Duration = Duration::from_secs(60);
+/// The longest deadline of the proxy, that of a write, and what its check may take.
+const DEADLINE: Duration = Duration::from_secs(75);
+/// How often an ordinary client asks.
+const EVERY: Duration = Duration::from_millis(5);
+
+pub async fn run() {
+    println!("\n{HEADS} connections whose head never ends and {READERS} that do not read, for a minute");
+    let upstream = Upstream::start(false).await;
+    let proxy = Proxy::start(&upstream.url, false, "").await;
+    // Warm.
+    ordinary(&proxy, Duration::from_secs(3)).await;
+    let quiet = ordinary(&proxy, Duration::from_secs(20)).await;
+    let (idle, sockets) = (proxy.memory().0, proxy.sockets());
+    proxy.forget_peak();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut attackers = JoinSet::new();
+    for _ in 0..HEADS {
+        attackers.spawn(endless_head(proxy.address.clone(), Arc::clone(&stop)));
+    }
+    for _ in 0..READERS {
+        attackers.spawn(never_reads(proxy.address.clone(), Arc::clone(&stop)));
+    }
+    let started = Instant::now();
+    let loud = ordinary(&proxy, MINUTE).await;
+    let (most, at_end) = (proxy.memory().1, proxy.sockets());
+    stop.store(true, Ordering::Relaxed);
+    while attackers.join_next().await.is_some() {}
+    let ended = started.elapsed().saturating_sub(MINUTE);
+    assert!(ended < DEADLINE, "connections outlived their deadline: {ended:?}");
+    let calm = ordinary(&proxy, Duration::from_secs(20)).await;
+    println!(
+        "sockets: {sockets} before, {at_end} after the minute, {} when all were gone ({:.0} s later)",
+        proxy.sockets(),
+        ended.as_secs_f64()
+    );
+    println!(
+        "memory: {:.1} MB before, at most {:.1} MB, {:.1} MB afterwards",
+        mb(idle),
+        mb(most),
+        mb(proxy.memory().0)
+    );
+    println!("others:   p50, ms  p99, ms  max, ms");
+    for (when, times) in [("quiet", &quiet), ("meanwhile", &loud), ("afterwards", &calm)] {
+        println!("{when:<10} {:>6.2} {:>8.2} {:>8.2}", at(times, 0.5), at(times, 0.99), at(times, 1.0));
+    }
+    println!("p99 meanwhile to quiet: {:.2} (goal: under 2)", at(&loud, 0.99) / at(&quiet, 0.99));
+}
+
+fn at(sorted: &[Duration], share: f64) -> f64 {
+    let index = ((sorted.len() - 1) as f64 * share) as usize;
+    sorted[index].as_secs_f64() * 1e3
+}
+
+/// Requests at a constant rate, every second one on a connection of its own; how long each took from when it was due.
+async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
+    let transport = Transport { h2: false, over: Over::Tcp };
+    let mut kept = Client::connect(proxy, transport).await;
+    let started = Instant::now();
+    let mut times = Vec::new();
+    for turn in 0.. {
+        let due = started + EVERY * turn;
+        if due - started > during {
+            break;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        let mut own;
+        let client = if turn % 2 == 0 {
+            &mut kept
+        } else {
+            own = Client::connect(proxy, transport).await;
+            &mut own
+        };
+        let answer = client.send("GET", "/", 0).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 1024);
+        times.push(due.elapsed());
+    }
+    times.sort();
+    times
+}
+
+/// Sends a head byte by byte, without end; when it is cut off, again. Afterwards it waits to be cut off.
+async fn endless_head(address: String, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(&address).await else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await;
+        let mut answer = Vec::new();
+        loop {
+            let more = tokio::time::timeout(Duration::from_secs(3), stream.read_buf(&mut answer)).await;
+            match more {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(_)) => {}
+                Err(_) if stop.load(Ordering::Relaxed) => {}
+                Err(_) => {
+                    let _ = stream.write_all(b"a").await;
+                }
+            }
+        }
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{}", answer.escape_ascii());
+    }
+}
+
+/// Asks for a large body and reads none of it, until the proxy has given up.
+async fn never_reads(address: String, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(&address).await else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        let _ = stream.write_all(b"GET /bytes/67108864 HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        // The end is seen by an error event alone: reading would help the proxy.
+        let _ = stream.ready(tokio::io::Interest::ERROR).await;
+    }
+}

@@ -1,0 +1,26 @@
+//! What is made of any text as a configuration.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
+
+use super::Config;
+
+/// A text laid out like `proxy.toml`.
+///
+/// # Panics
+/// When a configuration passes that its own rules would refuse, or a finding names a line that is not there.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Config::from_toml(text) {
+        Ok(loaded) => {
+            let config = &loaded.config;
+            assert!(!config.credentials.is_empty());
+            assert!(!config.upstream.connect_timeout.is_zero());
+            // What it comes to is itself a configuration, but for the secrets.
+            assert!(!config.redacted().is_empty());
+        }
+        Err(findings) => {
+            let shown = findings.to_string();
+            assert!(!shown.is_empty());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What the data plane makes of any bytes: header lines, the heads of answers, bodies of 401s.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::links;
+use super::verdict::{self, Verdict};
+use super::wire::{Watch, Wire};
+use crate::headers;
+
+/// Header lines of a request, one a line, stripped as they are on their way to the upstream.
+///
+/// # Panics
+/// When something hop-by-hop or a credential is left, or something goes that nobody may take away.
+pub fn connection_header(data: &[u8]) {
+    let mut map = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii())) {
+            map.append(name, value);
+        }
+    }
+    let before = map.clone();
+    headers::strip_request(&mut map);
+    let named = named_by_connection(&before);
+    let always = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "transfer-encoding",
+        "upgrade",
+        "authorization",
+        "x-api-key",
+        "forwarded",
+    ];
+    for name in always {
+        assert!(!map.contains_key(name), "{name} is left");
+    }
+    let te: Vec<_> = map.get_all(header::TE).iter().collect();
+    assert!(te.is_empty() || te == ["trailers"], "{te:?}");
+    // Framing and routing are not the client's to take away.
+    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+        assert!(before.get_all(&name).iter().eq(map.get_all(&name).iter()), "{name} was touched");
+    }
+    for name in before.keys() {
+        let kept = map.get_all(name).iter().eq(before.get_all(name).iter());
+        let gone = !map.contains_key(name);
+        assert!(kept || gone || name == header::TE, "{name} was changed");
+        let listed = named.iter().any(|listed| listed == name.as_str());
+        let ours =
+            name.as_str().starts_with("x-") || ["te", "apikey", "internal-key"].contains(&name.as_str());
+        let protected = [header::HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name);
+        assert!(kept || listed || ours || always.contains(&name.as_str()), "{name} was taken away");
+        assert!(gone || !listed || protected || name == header::TE, "{name} was named and is left");
+    }
+}
+
+/// The names on all `Connection` lines, read in another way than `headers` does.
+fn named_by_connection(map: &HeaderMap) -> Vec<String> {
+    let lines = map.get_all(header::CONNECTION).iter();
+    let text: Vec<String> =
+        lines.map(|line| line.as_bytes().iter().map(|byte| *byte as char).collect()).collect();
+    let names = text.iter().flat_map(|line| line.split(','));
+    names.map(|name| name.trim_matches([' ', '\t']).to_ascii_lowercase()).collect()
+}
+
+/// Two bytes of status and challenge, then the body of a 401.
+///
+/// # Panics
+/// When the verdict contradicts what is plainly in it.
+pub fn verdict(data: &[u8]) {
+    let (challenge, body) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(challenge.trim_ascii()) {
+        headers.insert(header::WWW_AUTHENTICATE, value);
+    }
+    let verdict = verdict::judge(&headers, body);
+    assert!(!verdict.label().is_empty());
+    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let code = json.as_ref().and_then(|json| json.get("code")).and_then(Value::as_str);
+    if matches!(code, Some("900901" | "900903" | "900904")) {
+        assert!(matches!(verdict, Verdict::Curable(_)), "{verdict:?}");
+    }
+    if matches!(code, Some("900902" | "900905" | "900907" | "900909" | "900911")) {
+        assert!(matches!(verdict, Verdict::Incurable(_)), "{verdict:?}");
+    }
+}
+
+const UPSTREAM: &str = "https://api.vonage.com";
+const BASE: &str = "http://127.0.0.1:8080";
+
+/// One byte says in which pieces the rest, a JSON answer, comes.
+///
+/// # Panics
+/// When the pieces make a difference, or in valid JSON anything else is changed than values that are URLs of the upstream.
+pub fn links(data: &[u8]) {
+    let Some((step, bytes)) = data.split_first() else { return };
+    let step = usize::from(*step).max(1);
+    let rewritten = links::rewrite_pieces(UPSTREAM, BASE, bytes.chunks(step));
+    assert_eq!(rewritten, links::rewrite_pieces(UPSTREAM, BASE, [bytes]), "the pieces make a difference");
+    // A link whose very first letter is escaped is left alone: nobody writes so, and every string would have to be read.
+    let lower = bytes.to_ascii_lowercase();
+    if [&br"\u0068"[..], br"\u0048"].iter().any(|escape| lower.windows(6).any(|window| window == *escape)) {
+        return;
+    }
+    let Ok(mut expected) = serde_json::from_slice::<Value>(bytes) else { return };
+    point_at_base(&mut expected);
+    let found: Value = serde_json::from_slice(&rewritten).expect("it was JSON");
+    assert_eq!(found, expected);
+}
+
+fn point_at_base(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(point_at_base),
+        Value::Object(values) => values.values_mut().for_each(point_at_base),
+        Value::String(text) => {
+            let Some((scheme, rest)) = text.split_once("://") else { return };
+            let end = rest.find(['/', '?', '#', '\\', '"']).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(end);
+            let named = ["api.vonage.com", "api.vonage.com:443", "api.vonage.com:80"];
+            let is_default = |scheme: &str| match scheme.to_ascii_lowercase().as_str() {
+                "https" => Some("api.vonage.com:443"),
+                "http" => Some("api.vonage.com:80"),
+                _ => None,
+            };
+            let Some(default) = is_default(scheme) else { return };
+            let authority = authority.to_ascii_lowercase();
+            if named.contains(&authority.as_str()) && (authority == "api.vonage.com" || authority == default)
+            {
+                *text = format!("{BASE}{path}");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An upstream that answers one request with bytes that come in pieces.
+struct Answering {
+    bytes: Bytes,
+    step: usize,
+}
+
+impl AsyncRead for Answering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let length = self.step.max(1).min(buf.remaining()).min(self.bytes.len());
+        buf.put_slice(&self.bytes.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Answering {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// One byte says in which pieces the rest, an answer, comes.
+///
+/// # Panics
+/// When other bytes pass than came, or the size of the pieces makes a difference.
+pub fn answer_head(data: &[u8]) {
+    let Some((step, bytes)) = data.split_first() else { return };
+    let (passed, failed) = pass(bytes, usize::from(*step));
+    let (whole, whole_failed) = pass(bytes, usize::MAX);
+    assert_eq!(failed, whole_failed, "the pieces make a difference");
+    assert!(bytes.starts_with(&passed), "something else passed");
+    if !failed {
+        assert_eq!(passed, bytes);
+        assert_eq!(whole, bytes);
+    }
+}
+
+fn pass(bytes: &[u8], step: usize) -> (Vec<u8>, bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let watch = Watch::default();
+        let mut wire = Wire::new(Answering { bytes: Bytes::copy_from_slice(bytes), step }, watch.clone());
+        watch.expect_answer(None);
+        wire.write_all(b"q").await.expect("nothing fails to be written");
+        let mut passed = Vec::new();
+        let read = wire.read_to_end(&mut passed).await;
+        assert_eq!(read.is_err(), watch.failure().is_some());
+        (passed, read.is_err())
+    })
+}
