@@ -82,7 +82,6 @@ async fn an_absolute_form_of_a_foreign_authority_is_refused_and_the_bearer_goes_
     for target in [
         "http://example.com/a",
         "http://localhost@example.com/",
-        "http://example.com@localhost/",
         "https://example.com:80/",
         "http://localhost.example.com/",
         "http://127.0.0.1.example.com/",

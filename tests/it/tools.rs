@@ -140,7 +140,7 @@ fn python(module: &str) -> String {
 
 #[tokio::test]
 async fn curl_works_in_every_version_it_is_asked_for() {
-    for version in ["--http1.0", "--http1.1"] {
+    for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
         let mut tool = Tool::new(&["sh", &script("curl.sh")]);
         tool.environment.push(("CURL_VERSION", version.to_owned()));
         works_by(&tool, By::BaseUrl).await;

@@ -46,8 +46,7 @@ fn plain() -> Vec<Answer> {
         ),
         passes("chunked in capitals", chunked.replace("chunked", "CHUNKED")),
         passes("a length of leading zeros", with("Content-Length: 0002", "ok")),
-        passes("equal lengths", with("Content-Length: 2\r\nContent-Length: 2", "ok"))
-            .because("RFC 9110 §8.6 allows it; what goes out has one"),
+        passes("equal lengths", with("Content-Length: 2\r\nContent-Length: 2", "ok")),
         passes("to the end of the connection", with("X: y", "ok")).then_ends(),
         passes("no reason", "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok"),
         passes("no reason and no space", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"),
@@ -85,21 +84,15 @@ fn interim() -> Vec<Answer> {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     vec![
         passes("100 before", format!("HTTP/1.1 100 Continue\r\n\r\n{ok}")),
-        passes("103 before", format!("{early}{ok}"))
-            .because("any number of 1xx leaves the final answer intact; nginx 1.22 takes 103 for the answer"),
-        passes("five of them before", format!("{}{ok}", early.repeat(5)))
-            .because("any number of 1xx leaves the final answer intact; nginx 1.22 takes 103 for the answer"),
-        passes("102 with a length", format!("HTTP/1.1 102 Processing\r\nContent-Length: 2\r\n\r\n{ok}"))
-            .because("a 1xx has no body, whatever it says (RFC 9110 §15.2)"),
-        passes("103 to an HTTP/1.0 client", format!("{early}{ok}"))
-            .to("GET", "1.0")
-            .because("any number of 1xx leaves the final answer intact; nginx 1.22 takes 103 for the answer"),
+        passes("103 before", format!("{early}{ok}")),
+        passes("five of them before", format!("{}{ok}", early.repeat(5))),
+        passes("102 with a length", format!("HTTP/1.1 102 Processing\r\nContent-Length: 2\r\n\r\n{ok}")),
+        passes("103 to an HTTP/1.0 client", format!("{early}{ok}")).to("GET", "1.0"),
         bad(
             "a 101 nobody asked for",
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
         )
-        .then_ends()
-        .because("RFC 9110 §15.2.2: nobody asked; who passes it opens a tunnel"),
+        .then_ends(),
         bad("1xx and no more", early).then_ends(),
     ]
 }
@@ -135,10 +128,10 @@ fn lengths() -> Vec<Answer> {
     vec![
         bad("lengths that differ", with("Content-Length: 2\r\nContent-Length: 3", "ok!")).because(NUMBER),
         bad("equal lengths on one line", with("Content-Length: 2, 2", "ok")).because(NUMBER),
-        bad("a plus before the length", with("Content-Length: +2", "ok")).because(NUMBER),
-        bad("a minus before the length", with("Content-Length: -2", "ok")).because(NUMBER),
-        bad("a hexadecimal length", with("Content-Length: 0x2", "ok")).because(NUMBER),
-        bad("an empty length", with("Content-Length:", "ok")).because(NUMBER),
+        bad("a plus before the length", with("Content-Length: +2", "ok")),
+        bad("a minus before the length", with("Content-Length: -2", "ok")),
+        bad("a hexadecimal length", with("Content-Length: 0x2", "ok")),
+        bad("an empty length", with("Content-Length:", "ok")),
         bad("a length above 64 bits", with("Content-Length: 18446744073709551618", "ok")).because(NUMBER),
         bad("both framings", with("Content-Length: 2\r\nTransfer-Encoding: chunked", "2\r\nok\r\n0\r\n\r\n"))
             .because(BOTH),
@@ -167,8 +160,7 @@ fn lengths() -> Vec<Answer> {
             "a space before the colon of a coding",
             with("Transfer-Encoding : chunked", "2\r\nok\r\n0\r\n\r\n"),
         )
-        .then_ends()
-        .because("RFC 9112 §5.1: a proxy may not pass it; it would be another framing"),
+        .then_ends(),
     ]
 }
 
@@ -187,18 +179,17 @@ fn chunks() -> Vec<Answer> {
 }
 
 fn heads() -> Vec<Answer> {
-    const FIELD: &str = "http.md: a line that is no field is a 502";
     const CONTROL: &str = "http.md: NUL and bare CR are a 502; who reads behind us may split there";
     const FOLD: &str = "http.md: not valid RFC 9112, so not repaired";
     const LINE: &str = "RFC 9112 §4: a status line has one form";
     vec![
-        bad("no colon", lined("no colon")).because(FIELD),
-        bad("no name", lined(": a")).because(FIELD),
-        bad("a space before the colon", lined("X : a")).because(FIELD),
-        bad("a space in a name", lined("X Y: a")).because(FIELD),
+        bad("no colon", lined("no colon")),
+        bad("no name", lined(": a")),
+        bad("a space before the colon", lined("X : a")),
+        bad("a space in a name", lined("X Y: a")),
         bad("a folded line", lined("X: a\r\n b")).because(FOLD),
         bad("a NUL in a value", lined("X: a\0b")).because(CONTROL),
-        bad("a bare CR in a value", lined("X: a\rb")).because(CONTROL),
+        bad("a bare CR in a value", lined("X: a\rb")),
         bad("a bare LF in a value", lined("X: a\nSet-Cookie: b")).because("a bare LF is no line end"),
         bad("bare LFs for line ends", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
             .because("a bare LF is no line end"),
@@ -220,7 +211,8 @@ fn heads() -> Vec<Answer> {
             .then_ends()
             .because(LINE),
         bad("a status of 000", "HTTP/1.1 000 OK\r\nContent-Length: 2\r\n\r\nok").then_ends().because(LINE),
-        bad("a status of 600 and more", "HTTP/1.1 666 OK\r\nContent-Length: 2\r\n\r\nok").because(LINE),
+        bad("a status of 600 and more", "HTTP/1.1 666 OK\r\nContent-Length: 2\r\n\r\nok")
+            .because("RFC 9110 §15: outside of 100 to 599 a status is invalid"),
         bad("two spaces before the status", "HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok").because(LINE),
         bad("an empty line before", "\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             .then_ends()

@@ -42,14 +42,14 @@ fn lines() -> Vec<Case> {
         refused("obs-text in a name", with(b"X\xe4: z"))
             .because("RFC 9110 §5.1: a name is a token; nginx drops the line"),
         refused("no colon", with("no-colon")).because(FIELD),
-        refused("no name", with(": y")).because(FIELD),
+        refused("no name", with(": y")),
         refused("a folded line", with("X: a\r\n b")).because(FOLD),
         refused("a line folded by a tab", with("X: a\r\n\tb")).because(FOLD),
         refused("a line of white space", with("X: a\r\n ")).because(FOLD),
         refused("a space before the first line", "GET /case-000 HTTP/1.1\r\n Host: localhost\r\n\r\n"),
         refused("a NUL in a value", with("X: a\0b")).because(NO_CONTROLS),
         refused("a NUL in a name", with("X\0: a")),
-        refused("a bare CR in a value", with("X: a\rb")).because(NO_CONTROLS),
+        refused("a bare CR in a value", with("X: a\rb")),
         refused("a bare CR at the end of a value", with("X: a\r")).because(NO_CONTROLS),
         refused("a bare LF in a value", with("X: a\nY: b")).because("a bare LF is no line end"),
         refused("a DEL in a value", with("X: a\x7fb")).because(NO_CONTROLS),
@@ -111,10 +111,8 @@ fn connections() -> Vec<Case> {
         all_pass("Proxy-Connection: keep-alive", 2, kept("Proxy-Connection: keep-alive")),
         all_pass("Keep-Alive", 2, kept("Keep-Alive: timeout=5, max=100")),
         passes("Connection: Close in capitals", kept("CONNECTION: CLOSE")),
-        passes("close behind another option", kept("Connection: x-y, close"))
-            .because("nginx looks for the word anywhere; so do we, as an option of the list"),
-        passes("close on a second line", kept("Connection: x-y\r\nConnection: close"))
-            .because("every Connection line counts (RFC 9110 §7.6.1)"),
+        passes("close behind another option", kept("Connection: x-y, close")),
+        passes("close on a second line", kept("Connection: x-y\r\nConnection: close")),
         all_pass(
             "an upgrade to h2c",
             2,

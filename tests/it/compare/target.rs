@@ -53,7 +53,7 @@ fn targets() -> Vec<Case> {
         refused("a tab in the target", line("GET /case-000\ta HTTP/1.1")),
         refused("a NUL in the target", line("GET /case-000\0a HTTP/1.1")),
         refused("a bare CR in the target", line("GET /case-000\ra HTTP/1.1")),
-        refused("a DEL in the target", line("GET /case-000\x7fa HTTP/1.1")).because(NOT_A_URI),
+        refused("a DEL in the target", line("GET /case-000\x7fa HTTP/1.1")),
         refused(
             "no UTF-8 in the path",
             [&b"GET /case-000/\xff\xfe"[..], line(" HTTP/1.1").as_bytes()].concat(),
@@ -81,13 +81,12 @@ fn forms() -> Vec<Case> {
             .because("a proxy with a credential serves its own authority and the upstream's alone"),
         refused_with("absolute form, foreign, with our Host", 421, get("http://example.com/case-000"))
             .because("RFC 9112 §3.2.2: the target's authority counts, and it is foreign"),
-        refused_with("absolute form with userinfo", 421, get("http://localhost@localhost/case-000")).because(USERINFO),
+        refused("absolute form with userinfo", get("http://localhost@localhost/case-000")).because(USERINFO),
         refused_with(
             "absolute form, our name as userinfo",
             421,
             get("http://localhost@example.com/case-000"),
-        )
-        .because(USERINFO),
+        ),
         refused("another scheme", get("ftp://localhost/case-000")).because("only http URLs are forwarded"),
         refused("a scheme without slashes", get("http:/case-000")),
         refused("no authority", get("http:///case-000")).because("RFC 9110 §4.2.1: an http URL without a host is invalid"),
@@ -108,7 +107,7 @@ fn forms() -> Vec<Case> {
             "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nX: case-000\r\nConnection: close\r\n\r\n",
         )
         .because(CONNECT),
-        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")).because(CONNECT),
+        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")),
         refused_with("TRACE", 405, line("TRACE /case-000 HTTP/1.1")).because(CONNECT),
         passes("an unknown method", line("BREW /case-000 HTTP/1.1")),
         passes("a method in lower case", line("get /case-000 HTTP/1.1"))
@@ -139,9 +138,7 @@ fn request_lines() -> Vec<Case> {
             .because("RFC 9112 §2.2 has a server ignore one"),
         refused("a bare LF before", format!("\n{}", get("/case-000"))).because("a bare LF is no line end"),
         refused("a TLS handshake", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice()).then_ends(),
-        refused("a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .then_ends()
-            .because("HTTP/2 by prior knowledge is not spoken here"),
+        refused("half a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n").then_ends(),
         refused("a greeting of SSH", "SSH-2.0-OpenSSH_9.6\r\n").then_ends(),
         silent("half a request line", "GET /case-000 HTT").then_ends(),
         silent("half a head", "GET /case-000 HTTP/1.1\r\nHost: loc").then_ends(),
