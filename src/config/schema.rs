@@ -30,8 +30,8 @@ pub(super) const SECTIONS: &[Shape] = &[
     Shape { name: "admin", keys: &["address"], later: &[] },
     Shape {
         name: "upstream",
-        keys: &["url", "ca_file", "connect_timeout", "response_timeout", "idle_timeout"],
-        later: &["http", "proxy", "rewrite_links"],
+        keys: &["url", "ca_file", "http", "connect_timeout", "response_timeout", "idle_timeout"],
+        later: &["proxy", "rewrite_links"],
     },
     Shape {
         name: "oauth",
