@@ -43,3 +43,4 @@ mod target;
 mod tls;
 mod tokens;
 mod uploads;
+mod upstream_h2;

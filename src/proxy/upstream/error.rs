@@ -69,8 +69,6 @@ pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
         return UpstreamError::Terminated;
     }
     match error.reason() {
-        // h2's own word for a head over the limit.
-        Some(h2::Reason::REFUSED_STREAM) => UpstreamError::HeadTooLarge,
         Some(h2::Reason::CANCEL) => UpstreamError::Terminated,
         _ => UpstreamError::Protocol,
     }

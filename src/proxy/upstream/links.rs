@@ -54,6 +54,13 @@ enum Grant {
     Failed(UpstreamError),
 }
 
+/// Somebody who waits for a connection.
+struct Waiting {
+    /// The connection that it shall not be.
+    another: Option<u64>,
+    grant: oneshot::Sender<Grant>,
+}
+
 /// The connections of one thread.
 pub(super) struct Links {
     pub(super) dialer: Dialer,
@@ -61,7 +68,7 @@ pub(super) struct Links {
     pub(super) h2: h2::Pool,
     /// The last connection spoke HTTP/2, or it is not known yet what the upstream speaks.
     shares: Cell<bool>,
-    waiting: RefCell<VecDeque<oneshot::Sender<Grant>>>,
+    waiting: RefCell<VecDeque<Waiting>>,
     dialling: Cell<usize>,
 }
 
@@ -118,7 +125,7 @@ impl Links {
             return Ok(Grant::Link(Link::H2(lease)));
         }
         let (grant, granted) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(grant);
+        self.waiting.borrow_mut().push_back(Waiting { another, grant });
         self.dial_as_needed();
         match timer.within(self.dialer.timeout, granted).await {
             Some(Ok(grant)) => Ok(grant),
@@ -137,10 +144,8 @@ impl Links {
     /// Gives those who wait what has become free. Called whenever that may be so.
     pub(super) fn serve_waiting(self: &Rc<Self>) {
         loop {
-            if self.waiting.borrow().is_empty() {
-                return;
-            }
-            let Some(lease) = self.h2.lease(self, None) else { break };
+            let Some(another) = self.waiting.borrow().front().map(|next| next.another) else { return };
+            let Some(lease) = self.h2.lease(self, another) else { break };
             let Some(next) = self.next_waiting() else { return };
             // One who left gives it back, which comes here again.
             let _ = next.send(Grant::Link(Link::H2(lease)));
@@ -152,8 +157,8 @@ impl Links {
         let mut waiting = self.waiting.borrow_mut();
         loop {
             let next = waiting.pop_front()?;
-            if !next.is_closed() {
-                return Some(next);
+            if !next.grant.is_closed() {
+                return Some(next.grant);
             }
         }
     }
@@ -161,7 +166,7 @@ impl Links {
     fn dial_as_needed(self: &Rc<Self>) {
         let waiting = {
             let mut waiting = self.waiting.borrow_mut();
-            waiting.retain(|one| !one.is_closed());
+            waiting.retain(|one| !one.grant.is_closed());
             waiting.len()
         };
         let (open, opening) = self.h2.count();
