@@ -9,17 +9,19 @@
 
 mod desk;
 mod examine;
+mod listeners;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::runtime::LocalOptions;
@@ -28,17 +30,20 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{self, Config, GrantKind};
+use crate::config::{self, Config, GrantKind, ListenAddress};
 use crate::credential::{Credential, Login, Logins, Options};
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Proxy};
 use crate::secret::fingerprint;
-use crate::server::{self, Drain, DrainSignal, Limits};
+use crate::server::{
+    self, Admission, Drain, DrainSignal, Limits, ListenTlsError, Peer, Stream, Tls, descriptors,
+};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use desk::AdminListener;
+use listeners::{Listeners, Socket};
 
 pub use desk::{Closed, Desk};
 pub use examine::{Examined, examine};
@@ -52,6 +57,15 @@ const UNASKED: usize = 16;
 /// Ten thousand credentials that are all due when the process starts come one after the other, within this.
 const SPREAD: Duration = Duration::from_secs(5 * 60);
 const SPREAD_STEP: Duration = Duration::from_millis(10);
+
+/// With fewer file descriptors somebody should know.
+const FEW_DESCRIPTORS: u64 = 4096;
+
+/// More connections at once have to be asked for.
+const AUTO_CONNECTIONS: usize = 50_000;
+
+/// So many connections over the limit are answered at once, per thread; more are closed without a word.
+const TOLD_WHY: usize = 256;
 
 /// Many credentials are of few applications, which they share. So many are compared with before one is kept twice.
 const KNOWN_CLIENTS: usize = 16;
@@ -69,11 +83,13 @@ pub enum StartError {
         /// The operating system's answer.
         source: std::io::Error,
     },
-    /// The unix socket of the admin listener cannot be made.
-    #[error("cannot listen on unix:{} (admin.address): {source}", path.display())]
+    /// A unix socket cannot be made.
+    #[error("cannot listen on unix:{} ({key}): {source}", path.display())]
     BindUnix {
         /// Where it should be.
         path: PathBuf,
+        /// The configuration key it comes from.
+        key: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -91,6 +107,9 @@ pub enum StartError {
         #[from]
         source: TlsError,
     },
+    /// TLS towards clients cannot be set up.
+    #[error("listen.tls: {0}")]
+    ListenTls(#[from] ListenTlsError),
     /// The client for the token endpoint cannot be built.
     #[error("the client for the token endpoint cannot be set up: {0}")]
     TokenClient(#[from] EndpointError),
@@ -118,7 +137,10 @@ pub enum Ended {
 /// A proxy that is bound and not yet serving.
 pub struct App {
     shared: proxy::Shared,
-    listeners: Vec<TcpListener>,
+    admission: Arc<Admission>,
+    /// For each thread.
+    sockets: Vec<Vec<Socket>>,
+    tls: Option<Arc<Tls>>,
     admin: Option<(AdminListener, Admin)>,
     credentials: Vec<(Credential, JoinHandle<()>)>,
 }
@@ -140,10 +162,10 @@ impl App {
     pub async fn bind_with_clock(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+        let listen_tls = config.listen.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         // The listeners first: a second proxy on the same address fails before it touches the first one's store.
-        let listeners = bind(config.listen.address, workers(&config), "listen.address")?;
-        let listen = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let listen = listen.unwrap_or(config.listen.address);
+        let Listeners { addresses: listen, workers: sockets } =
+            Listeners::bind(&config.listen, workers(&config))?;
         let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
         let token_tls = token_tls(&config, &tls)?;
         let credentials = start_credentials(&config, &tls, &clock, false).await?;
@@ -151,7 +173,7 @@ impl App {
         let admin = admin.map(|listener| {
             let address = listener.address();
             let doctor = Doctor::new(&config, token_tls, Arc::clone(&tls), &handles, clock.clone());
-            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, listen, address, doctor);
+            let admin = desk::admin(&config, handles.clone(), &metrics, &clock, &listen, address, doctor);
             (listener, admin)
         });
         // The configuration has at least one, and one called `default` where there are several.
@@ -162,13 +184,33 @@ impl App {
         // The others have been started, and what is configured for them is not asked for again.
         config.credentials.retain(|configured| configured.name == credential.name());
         config.credentials.shrink_to_fit();
-        let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls };
-        Ok(Self { shared, listeners, admin, credentials })
+        let (admission, workers) = (admission(&config), sockets.len());
+        let listen = listen.into();
+        let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls, workers };
+        Ok(Self { shared, admission, sockets, tls: listen_tls, admin, credentials })
     }
 
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.shared.listen
+    /// Where clients connect, in the order of the configuration.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.shared.listen
+    }
+
+    /// The first address where clients connect over TCP, if there is one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.addresses().iter().find_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        })
+    }
+
+    /// Where clients connect, for people to read: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
+    pub fn name(&self) -> String {
+        listeners::names(self.addresses(), self.tls.is_some())
+    }
+
+    /// The certificate that clients see, where they are spoken to by TLS.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Where the admin listener is, unless it is off or on a unix socket.
@@ -199,10 +241,13 @@ impl App {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
-        for (index, listener) in self.listeners.into_iter().enumerate() {
-            let worker = Worker { listener, shared: self.shared.clone(), signal: signal.clone() };
+        for (index, sockets) in self.sockets.into_iter().enumerate() {
+            let (shared, admission) = (self.shared.clone(), Arc::clone(&self.admission));
+            let tls = self.tls.clone();
+            let worker = Worker { sockets, tls, shared, admission, signal: signal.clone() };
             threads.push(worker.start(index)?);
         }
+        let watching = self.tls.map(|tls| tokio::spawn(tls.watch()));
         let (admin_drain, admin_signal) = Drain::new();
         let admin = self
             .admin
@@ -241,6 +286,9 @@ impl App {
                 ended = Ended::CutShort;
             }
         }
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         admin_drain.begin();
         if let Some((served, _)) = admin {
             let _ = served.await;
@@ -255,10 +303,6 @@ fn workers(config: &Config) -> usize {
         0 => thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     }
-}
-
-fn bind(address: SocketAddr, listeners: usize, key: &'static str) -> Result<Vec<TcpListener>, StartError> {
-    server::bind(address, listeners).map_err(|source| StartError::Bind { address, key, source })
 }
 
 /// Whom the token endpoint is trusted by.
@@ -355,8 +399,10 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
 
 /// One thread of the data plane.
 struct Worker {
-    listener: TcpListener,
+    sockets: Vec<Socket>,
+    tls: Option<Arc<Tls>>,
     shared: proxy::Shared,
+    admission: Arc<Admission>,
     signal: DrainSignal,
 }
 
@@ -383,25 +429,44 @@ impl Worker {
     }
 
     async fn serve(self) -> Ended {
-        let Self { listener, shared, signal } = self;
+        let Self { sockets, tls, shared, admission, signal } = self;
         let config = Arc::clone(&shared.config);
         let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
         let open = Open::new(shared.metrics.connections.clone());
-        let accepting = tokio::task::spawn_local(server::accept(listener, signal.clone(), {
-            let (proxy, open, signal) = (Rc::clone(&proxy), Rc::clone(&open), signal.clone());
-            let limits = limits(&config);
-            move |stream, peer| {
-                let counted = open.count();
-                let connection = server::connection(stream, limits, signal.clone(), proxy.handler(peer));
-                tokio::task::spawn_local(async move {
-                    connection.await;
-                    drop(counted);
-                });
-            }
-        }));
-        signal.begun().await;
+        let connector = Connector {
+            proxy,
+            admission,
+            open: Rc::clone(&open),
+            told_why: Open::new(Gauge::default()),
+            turned_away: shared.metrics.turned_away.clone(),
+            signal,
+            tls,
+            limits: limits(&config),
+        };
+        let mut accepting = Vec::new();
+        for socket in sockets {
+            let (connector, signal) = (connector.clone(), connector.signal.clone());
+            accepting.push(tokio::task::spawn_local(async move {
+                let accepted = match socket {
+                    Socket::Tcp(listener) => {
+                        server::accept(listener, signal, |stream, peer| connector.tcp(stream, peer.into()))
+                            .await
+                    }
+                    Socket::Unix(socket) => {
+                        server::accept(socket, signal, |stream, peer| connector.plain(stream, peer.into()))
+                            .await
+                    }
+                };
+                if let Err(error) = accepted {
+                    tracing::error!(%error, "a listener ended");
+                }
+            }));
+        }
+        connector.signal.begun().await;
         let quiet = async {
-            let _ = accepting.await;
+            for accepting in accepting {
+                let _ = accepting.await;
+            }
             open.none().await;
         };
         match tokio::time::timeout(config.listen.drain_timeout, quiet).await {
@@ -411,13 +476,102 @@ impl Worker {
     }
 }
 
+/// What a thread does with the connections it accepts.
+#[derive(Clone)]
+struct Connector {
+    proxy: Rc<Proxy>,
+    admission: Arc<Admission>,
+    open: Rc<Open>,
+    /// Connections over the limit that are being told so.
+    told_why: Rc<Open>,
+    turned_away: Counter,
+    signal: DrainSignal,
+    /// For what comes over TCP.
+    tls: Option<Arc<Tls>>,
+    limits: Limits,
+}
+
+impl Connector {
+    fn tcp(&self, stream: impl Stream, peer: Peer) {
+        let Some(tls) = &self.tls else { return self.plain(stream, peer) };
+        let Ok(admitted) = self.admission.admit(&peer) else {
+            // To tell it why would take a handshake, which is more than a request costs.
+            self.turned_away.inc();
+            return;
+        };
+        let counted = (self.open.count(), admitted);
+        let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
+        let (limits, signal) = (self.limits, self.signal.clone());
+        tokio::task::spawn_local(async move {
+            server::open_tls(stream, &tls, limits, signal, handler).await;
+            drop(counted);
+        });
+    }
+
+    fn plain(&self, stream: impl Stream, peer: Peer) {
+        let Ok(admitted) = self.admission.admit(&peer) else { return self.turn_away(stream, peer) };
+        let counted = (self.open.count(), admitted);
+        let handler = self.proxy.handler(peer);
+        let connection = server::open(stream, self.limits, self.signal.clone(), handler);
+        tokio::task::spawn_local(async move {
+            connection.await;
+            // Its place is free before it is seen to be gone.
+            let (open, admitted) = counted;
+            drop(admitted);
+            drop(open);
+        });
+    }
+}
+
+impl Connector {
+    fn turn_away(&self, stream: impl Stream, peer: Peer) {
+        self.turned_away.inc();
+        // More would cost what the limit is to save.
+        if self.told_why.count.get() >= TOLD_WHY {
+            return;
+        }
+        let counted = (self.told_why.count(), self.open.count());
+        let told = server::turn_away(stream, self.limits, self.signal.clone(), self.proxy.handler(peer));
+        tokio::task::spawn_local(async move {
+            told.await;
+            drop(counted);
+        });
+    }
+}
+
 fn limits(config: &Config) -> Limits {
     Limits {
+        first_byte_timeout: config.listen.first_byte_timeout,
         header_timeout: config.listen.header_timeout,
         idle_timeout: config.listen.idle_timeout,
         body_timeout: config.upstream.idle_timeout,
-        ..Limits::default()
+        head_bytes: config.listen.head_size,
+        headers: config.listen.head_lines,
+        target_bytes: config.listen.target_size,
+        requests: config.listen.max_requests_per_connection,
     }
+}
+
+/// Raises the limit of file descriptors, and says how many connections there may be.
+fn admission(config: &Config) -> Arc<Admission> {
+    let descriptors = descriptors::raise();
+    let allowed = descriptors::connections(descriptors);
+    let most = config.listen.max_connections.unwrap_or(allowed.min(AUTO_CONNECTIONS));
+    tracing::debug!(descriptors, connections = most, "limits");
+    if descriptors < FEW_DESCRIPTORS {
+        tracing::warn!(
+            descriptors,
+            connections = most,
+            "the limit of file descriptors is low; raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
+        );
+    } else if most > allowed {
+        tracing::warn!(
+            descriptors,
+            connections = most,
+            "listen.max_connections is more than the file descriptors allow; raise their limit or lower it"
+        );
+    }
+    Admission::new(most, config.listen.max_connections_per_peer)
 }
 
 /// The open connections of one thread.

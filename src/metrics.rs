@@ -39,8 +39,12 @@ pub struct Metrics {
     retries: Family<RetryLabels, Counter>,
     /// Client connections that are open now.
     pub connections: Gauge,
+    /// Client connections that were answered 503 or closed because there were too many.
+    pub turned_away: Counter,
     /// Connections to the upstream that are open now.
     pub upstream_connections: Gauge,
+    /// Bytes of request bodies that are kept on disk now, for a replay.
+    pub replay_disk: Gauge,
     /// Answers that had to be cut short after their head was sent.
     pub aborted: Counter,
 }
@@ -69,11 +73,23 @@ impl Metrics {
         );
         let connections = Gauge::default();
         registry.register("connections_open", "Client connections", connections.clone());
+        let turned_away = Counter::default();
+        registry.register(
+            "connections_turned_away",
+            "Client connections over a limit, answered 503 or closed",
+            turned_away.clone(),
+        );
         let upstream_connections = Gauge::default();
         registry.register(
             "upstream_connections_open",
             "Connections to the upstream",
             upstream_connections.clone(),
+        );
+        let replay_disk = Gauge::default();
+        registry.register(
+            "replay_disk_bytes",
+            "Request bodies kept on disk for a replay",
+            replay_disk.clone(),
         );
         let aborted = Counter::default();
         registry.register(
@@ -81,7 +97,16 @@ impl Metrics {
             "Answers cut short after their head had been sent",
             aborted.clone(),
         );
-        Self { registry, requests, retries, connections, upstream_connections, aborted }
+        Self {
+            registry,
+            requests,
+            retries,
+            connections,
+            turned_away,
+            upstream_connections,
+            replay_disk,
+            aborted,
+        }
     }
 
     /// The counter of answers with this status from this source. Keep the handle.

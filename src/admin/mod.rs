@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
@@ -30,7 +29,7 @@ use crate::credential::Credential;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
 use crate::problem::Problem;
-use crate::server::{Abort, Handler, Refusal};
+use crate::server::{Abort, Handler, Incoming, Refusal};
 use gate::Gate;
 use logins::Logins;
 

@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::examine::examiner;
+use super::listeners::names;
 use super::{CREDENTIAL_GRACE, StartError, start_credentials, token_tls};
 use crate::admin::{Admin, AdminOptions};
 use crate::clock::Clock;
-use crate::config::{AdminAddress, Config, GrantKind};
+use crate::config::{Config, GrantKind, ListenAddress};
 use crate::credential::Credential;
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
@@ -35,17 +36,19 @@ pub(super) enum AdminListener {
 }
 
 impl AdminListener {
-    pub(super) fn bind(address: &AdminAddress) -> Result<Self, StartError> {
+    pub(super) fn bind(address: &ListenAddress) -> Result<Self, StartError> {
         match address {
-            AdminAddress::Tcp(address) => {
+            ListenAddress::Tcp(address) => {
                 let failed = |source| StartError::Bind { address: *address, key: "admin.address", source };
                 let bound = server::bind(*address, 1).map_err(failed)?.pop();
                 // One was asked for, so one came.
                 bound.map(Self::Tcp).ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))
             }
-            AdminAddress::Unix(path) => {
-                let failed = |source| StartError::BindUnix { path: path.clone(), source };
-                server::bind_unix(path).map(Self::Unix).map_err(failed)
+            ListenAddress::Unix(path) => {
+                let failed =
+                    |source| StartError::BindUnix { path: path.clone(), key: "admin.address", source };
+                // Its owner alone: no other access control is there.
+                server::bind_unix(path, 0o600).map(Self::Unix).map_err(failed)
             }
         }
     }
@@ -106,7 +109,7 @@ pub(super) fn admin(
     credentials: Vec<Credential>,
     metrics: &Arc<Metrics>,
     clock: &Clock,
-    listen: SocketAddr,
+    listen: &[ListenAddress],
     address: Option<SocketAddr>,
     doctor: Doctor,
 ) -> Admin {
@@ -115,7 +118,7 @@ pub(super) fn admin(
         people: people(config, address),
         metrics: Arc::clone(metrics),
         clock: clock.clone(),
-        listen: format!("http://{listen}"),
+        listen: names(listen, config.listen.tls.is_some()),
         upstream: config.upstream.url.to_string(),
         address,
         hosts: config.listen.hosts.clone(),
@@ -126,7 +129,7 @@ pub(super) fn admin(
 /// How a person logs in, for the credentials where one does.
 fn people(config: &Config, address: Option<SocketAddr>) -> BTreeMap<String, AuthorizeOptions> {
     let port = address.map(|address| address.port()).or_else(|| match &config.admin.address {
-        Some(AdminAddress::Tcp(address)) if address.port() != 0 => Some(address.port()),
+        Some(ListenAddress::Tcp(address)) if address.port() != 0 => Some(address.port()),
         _ => None,
     });
     let callback = format!("http://localhost:{}/callback", port.unwrap_or(USUAL_PORT));
@@ -188,7 +191,7 @@ impl Desk {
         let Some((credential, refresher)) = credentials.pop() else { return Err(StartError::NoCredential) };
         let handles = vec![credential.clone()];
         let doctor = Doctor::new(&config, token_tls(&config, &tls)?, tls, &handles, clock.clone());
-        let admin = admin(&config, handles, &metrics, &clock, config.listen.address, address, doctor);
+        let admin = admin(&config, handles, &metrics, &clock, &config.listen.addresses, address, doctor);
         let (drain, signal) = Drain::new();
         let served = listener.map(|listener| tokio::spawn(listener.serve(admin.clone(), signal)));
         let patience = config.oauth.timeout + CREDENTIAL_GRACE;

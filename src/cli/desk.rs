@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Exit, complain};
 use crate::app::{self, Closed};
 use crate::client::{self, ClientError, Target};
-use crate::config::{AdminAddress, Config};
+use crate::config::{Config, ListenAddress};
 
 /// How long an answer that needs nobody else may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -151,9 +151,9 @@ fn is_live(answer: &Response<Bytes>) -> bool {
 /// Where the admin listener is, when it can be known before it is there.
 pub(super) fn target(config: &Config) -> Option<Target> {
     match config.admin.address.clone()? {
-        AdminAddress::Tcp(address) if address.port() == 0 => None,
-        AdminAddress::Tcp(address) => Some(Target::Tcp(address)),
-        AdminAddress::Unix(path) => Some(Target::Unix(path)),
+        ListenAddress::Tcp(address) if address.port() == 0 => None,
+        ListenAddress::Tcp(address) => Some(Target::Tcp(address)),
+        ListenAddress::Unix(path) => Some(Target::Unix(path)),
     }
 }
 

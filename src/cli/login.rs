@@ -16,7 +16,7 @@ use crate::admin::{
     CredentialStatus, LOGIN_LIFETIME, LastLogin, LoginOutcome, Status, credential_path, encode,
 };
 use crate::app::{self, Closed, StartError};
-use crate::config::{AdminAddress, Config, GrantKind, Store};
+use crate::config::{Config, GrantKind, ListenAddress, Store};
 use crate::credential::is_same_user;
 use crate::secret::Secret;
 use crate::store::StoreError;
@@ -102,7 +102,7 @@ impl Login {
             );
             return Err(Exit::Failed);
         }
-        if listen && !matches!(config.admin.address, Some(AdminAddress::Tcp(_))) {
+        if listen && !matches!(config.admin.address, Some(ListenAddress::Tcp(_))) {
             complain(
                 "vbc-proxy: no browser can come to admin.address, which is off or a unix socket; use --no-browser",
             );

@@ -71,7 +71,7 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     if let Some(simulator) = &simulator {
         simulate::announce(simulator);
     }
-    say(format_args!("vbc-proxy listening on http://{} (admin {})", app.address(), app.admin_name()));
+    say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()));
     match app.run(signals.first_of_two()).await {
         Ok(Ended::Drained) => Exit::Done,
         Ok(Ended::CutShort) => Exit::Failed,
@@ -96,7 +96,10 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
         // These do not pass by themselves.
         StartError::Store { source: StoreError::NoKey { .. } | StoreError::Damaged { .. } } => Exit::Config,
         StartError::Bind { .. } | StartError::BindUnix { .. } | StartError::Store { .. } => Exit::Unavailable,
-        StartError::Tls { .. } | StartError::TokenClient(_) | StartError::NoCredential => Exit::Config,
+        StartError::Tls { .. }
+        | StartError::ListenTls(_)
+        | StartError::TokenClient(_)
+        | StartError::NoCredential => Exit::Config,
         StartError::Thread(_) => Exit::Failed,
     }
 }

@@ -62,7 +62,10 @@ async fn simulate(config: &config::Simulator) -> Exit {
 /// Starts the simulator at the configured addresses; it knows these identities beside its own.
 pub(super) async fn start(config: &config::Simulator, identities: Vec<Identity>) -> Result<Simulator, Exit> {
     let (address, control) = (config.address, config.control);
-    let options = SimulatorOptions { address, control, identities, ..SimulatorOptions::default() };
+    // Links that are followed must not leave this machine.
+    let public_base = String::new();
+    let options =
+        SimulatorOptions { address, control, identities, public_base, ..SimulatorOptions::default() };
     Simulator::bind(options).await.map_err(|error| {
         complain(format_args!(
             "vbc-proxy: the simulator cannot listen on {address} and {control} (simulator.address, simulator.control): \

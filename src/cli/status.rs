@@ -9,7 +9,7 @@ use super::{ConfigArgs, Exit, complain, say};
 use crate::admin::{CredentialStatus, Status as Report};
 use crate::client::{self, Target};
 use crate::clock::{Clock, Timestamp};
-use crate::config::AdminAddress;
+use crate::config::ListenAddress;
 
 /// Show the state of a running proxy
 ///
@@ -36,8 +36,8 @@ impl Status {
         };
         let (target, path) = match (self.simulator, config.admin.address) {
             (true, _) => (Target::Tcp(config.simulator.control), "/__sim/health"),
-            (false, Some(AdminAddress::Tcp(address))) => (Target::Tcp(address), "/status.json"),
-            (false, Some(AdminAddress::Unix(socket))) => (Target::Unix(socket), "/status.json"),
+            (false, Some(ListenAddress::Tcp(address))) => (Target::Tcp(address), "/status.json"),
+            (false, Some(ListenAddress::Unix(socket))) => (Target::Unix(socket), "/status.json"),
             (false, None) => {
                 complain("vbc-proxy: the admin listener is off (admin.address), so there is nobody to ask");
                 return Exit::Unavailable;

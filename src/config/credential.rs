@@ -340,7 +340,11 @@ fn max_age(section: &mut Section<'_, '_>) -> Vec<(String, Duration)> {
     let parse = |prefix: &str, age: &str| {
         Ok((units::path_prefix(prefix)?, units::duration_within(age, least, most)?))
     };
-    let mut ages: Vec<_> = section.map("max_age", parse).into_iter().collect();
+    let mut ages: Vec<_> = section
+        .map("max_age", "{ \"/t/vbc.prod/reports\" = \"4m\" }", parse)
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
     ages.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
     ages
 }

@@ -9,7 +9,7 @@ use http::uri::Authority;
 use url::Url;
 
 use super::{
-    Admin, AdminAddress, Config, Credential, GrantKind, Listen, Log, LogFormat, OAuth, Origin, RefreshAt,
+    Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Origin, RefreshAt,
     Retry, Simulator, Store, Upstream, UpstreamHttp,
 };
 use crate::secret::Secret;
@@ -24,14 +24,24 @@ const fn loopback(port: u16) -> SocketAddr {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            address: loopback(8080),
+            addresses: vec![ListenAddress::Tcp(loopback(8080))],
+            tls: None,
+            unix_mode: 0o600,
             workers: 0,
             hosts: BTreeSet::new(),
             origins: BTreeSet::new(),
             public_url: None,
+            first_byte_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
+            head_size: 64 * 1024,
+            head_lines: 100,
+            target_size: 16 * 1024,
+            max_connections: None,
+            max_connections_per_peer: 1000,
+            max_requests_in_flight: 10_000,
+            max_requests_per_connection: 100_000,
             allow_anonymous: false,
         }
     }
@@ -39,7 +49,7 @@ impl Default for Listen {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: Some(AdminAddress::Tcp(loopback(8081))) }
+        Self { address: Some(ListenAddress::Tcp(loopback(8081))) }
     }
 }
 
@@ -58,6 +68,7 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            rewrite_links: true,
         }
     }
 }
@@ -77,7 +88,13 @@ impl Default for OAuth {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { memory: 64 * 1024 }
+        Self {
+            memory: 64 * 1024,
+            disk: 0,
+            disk_total: 1 << 30,
+            disk_path: std::env::temp_dir(),
+            expect_timeout: Duration::from_secs(1),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sections of `proxy.toml`, one function each. What a value must be is said here and nowhere else.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -14,13 +14,16 @@ use super::error::{Complaint, Place};
 use super::keys::{self, KeyFile};
 use super::schema::{self, SECTIONS, SECTIONS_LATER, Shape};
 use super::section::{Given, Reader, Section};
+use super::tls;
 use super::{
-    Admin, AdminAddress, Config, Credential, GrantKind, Listen, Log, LogFormat, OAuth, Retry, Simulator,
+    Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Retry, Simulator,
     Store, Upstream, UpstreamHttp, units,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 /// Reads the whole tree. What is wrong stands in the reader's findings; the result counts only if there are none.
 pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Config {
@@ -83,34 +86,61 @@ fn shape(name: &'static str) -> &'static Shape {
 }
 
 /// Where an address was given, to find two that are the same.
-type Placed = (&'static str, SocketAddr, Place);
+type Placed = (&'static str, ListenAddress, Place);
 
 fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -> Listen {
     let default = Listen::default();
+    let base = reader.base.clone();
     let mut section = reader.section(root, shape("listen"));
-    section.refuse_list("address");
     let allow_anonymous = section.flag("allow_anonymous", default.allow_anonymous);
-    let address = section.parsed("address", units::address);
-    if let Some(Given { value, place }) = &address
-        && !value.ip().is_loopback()
-    {
-        anyone(&mut section, place, allow_anonymous);
+    let tls = tls::read_section(&mut section, "tls");
+    let known_clients = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let given = section.one_or_more("address", |text| units::listen_address(text, &base));
+    let place = section.place();
+    let given = given.unwrap_or_else(|| {
+        default.addresses.into_iter().map(|value| Given { value, place: place.clone() }).collect()
+    });
+    for Given { value, place } in &given {
+        // Who may connect to a unix socket is said by its permissions.
+        if matches!(value, ListenAddress::Tcp(address) if !address.ip().is_loopback() && !known_clients) {
+            anyone(&mut section, place, allow_anonymous);
+        }
+        placed.push(("listen.address", value.clone(), place.clone()));
     }
-    let (address, place) = match address {
-        Some(given) => (given.value, given.place),
-        None => (default.address, section.place()),
-    };
-    placed.push(("listen.address", address, place));
     let public_url = |text: &str| units::url(text, "http://vbc.internal");
+    let head_size = section.size_within("head_size", 4 * KIB..=MIB, default.head_size);
+    // The parser of targets takes no longer ones than 64 KiB.
+    let target_most = (63 * KIB).min(head_size as u64);
+    let target_default = default.target_size.min(head_size);
     Listen {
-        address,
+        addresses: given.into_iter().map(|given| given.value).collect(),
+        tls,
+        unix_mode: section
+            .parsed("unix_mode", units::socket_mode)
+            .map_or(default.unix_mode, |given| given.value),
         workers: section.number("workers", 0, 1024).unwrap_or(default.workers),
         hosts: section.list("hosts", units::host_name),
         origins: section.list("origins", units::web_origin),
         public_url: section.parsed("public_url", public_url).map(|given| given.value),
+        first_byte_timeout: section.duration("first_byte_timeout", MILLISECOND, default.first_byte_timeout),
         header_timeout: section.duration("header_timeout", MILLISECOND, default.header_timeout),
         idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
         drain_timeout: section.duration("drain_timeout", Duration::ZERO, default.drain_timeout),
+        head_size,
+        head_lines: section.number("head_lines", 10, 1000).unwrap_or(default.head_lines),
+        target_size: section.size_within("target_size", KIB..=target_most, target_default),
+        max_connections: section
+            .parsed("max_connections", units::auto_or_count)
+            .map_or(default.max_connections, |given| given.value),
+        max_connections_per_peer: section
+            .number("max_connections_per_peer", 0, units::MOST_CONNECTIONS)
+            .unwrap_or(default.max_connections_per_peer),
+        max_requests_in_flight: section
+            .number("max_requests_in_flight", 1, units::MOST_CONNECTIONS)
+            .unwrap_or(default.max_requests_in_flight),
+        max_requests_per_connection: section
+            .number("max_requests_per_connection", 0, u32::MAX)
+            .unwrap_or(default.max_requests_per_connection),
         allow_anonymous,
     }
 }
@@ -137,21 +167,23 @@ fn admin(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) ->
     section.refuse_list("address");
     let parse = |text: &str| match text.trim() {
         "off" => Ok(None),
-        text => units::admin_address(text, &base).map(Some),
+        text => units::listen_address(text, &base).map(Some),
     };
     let given = section.parsed("address", parse);
     let (address, place) = match given {
         Some(given) => (given.value, given.place),
         None => (Admin::default().address, section.place()),
     };
-    if let Some(AdminAddress::Tcp(address)) = address {
+    if let Some(ListenAddress::Tcp(tcp)) = address {
         // Until there is access control, whoever reaches it may do everything: no flag opens it to others.
-        if !address.ip().is_loopback() {
+        if !tcp.ip().is_loopback() {
             let remedy = "write \"127.0.0.1:8081\", or a unix socket, \"unix:/run/vbc-proxy/admin.sock\"";
             let complaint = Complaint::new("the admin listener is for this machine alone", remedy);
             section.complain(place.clone(), "address", complaint);
         }
-        placed.push(("admin.address", address, place));
+    }
+    if let Some(address) = &address {
+        placed.push(("admin.address", address.clone(), place));
     }
     Admin { address }
 }
@@ -165,7 +197,7 @@ fn simulator(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>
         let place = given.as_ref().map_or_else(|| section.place(), |given| given.place.clone());
         let address = given.map_or(default, |given| given.value);
         if simulate {
-            placed.push((name, address, place));
+            placed.push((name, ListenAddress::Tcp(address), place));
         }
         address
     };
@@ -177,9 +209,13 @@ fn simulator(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>
 
 fn same_address_twice(reader: &mut Reader<'_>, placed: Vec<Placed>) {
     for (index, (key, address, place)) in placed.iter().enumerate() {
-        let same = placed.iter().take(index).find(|(_, other, _)| other == address && address.port() != 0);
+        let (many, remedy) = match address {
+            ListenAddress::Tcp(address) => (address.port() == 0, "give each its own port"),
+            ListenAddress::Unix(_) => (false, "give each its own path"),
+        };
+        let same = placed.iter().take(index).find(|(_, other, _)| other == address && !many);
         if let Some((other, _, _)) = same {
-            let complaint = Complaint::new(format!("{other} is {address} too"), "give each its own port");
+            let complaint = Complaint::new(format!("{other} is {address} too"), remedy);
             reader.complain(place.clone(), *key, complaint);
         }
     }
@@ -206,6 +242,7 @@ fn upstream(reader: &mut Reader<'_>, root: &mut Table) -> Upstream {
         connect_timeout: section.duration("connect_timeout", MILLISECOND, default.connect_timeout),
         response_timeout: section.duration("response_timeout", MILLISECOND, default.response_timeout),
         idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
+        rewrite_links: section.flag("rewrite_links", default.rewrite_links),
     }
 }
 
@@ -297,8 +334,42 @@ fn ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
 }
 
 fn retry(reader: &mut Reader<'_>, root: &mut Table) -> Retry {
+    let default = Retry::default();
     let mut section = reader.section(root, shape("retry"));
-    Retry { memory: section.size("memory", 64 * MIB, Retry::default().memory) }
+    let place = section.place_of("disk").unwrap_or_else(|| section.place());
+    let memory = section.size("memory", 64 * MIB, default.memory);
+    let disk = section.size("disk", 1024 * GIB, 0) as u64;
+    let disk_total = section.size("disk_total", 1024 * GIB, 1 << 30) as u64;
+    let path = section.path("disk_path");
+    let expect_timeout = section.duration("expect_timeout", Duration::ZERO, default.expect_timeout);
+    if disk > 0 && disk <= memory as u64 {
+        let remedy = "raise retry.disk, or write \"0B\" to keep nothing on disk";
+        let complaint = Complaint::new("this is not over retry.memory: nothing would go there", remedy);
+        section.complain(place, "disk", complaint);
+    } else if disk > disk_total {
+        let remedy = "raise retry.disk_total or lower retry.disk";
+        section.complain(place, "disk", Complaint::new("this is over retry.disk_total", remedy));
+    } else if disk > 0 {
+        disk_is_writable(&mut section, path.as_ref(), place, &default.disk_path);
+    }
+    let disk_path = path.map_or(default.disk_path, |given| given.value);
+    Retry { memory, disk, disk_total, disk_path, expect_timeout }
+}
+
+/// Tries what a request will do.
+fn disk_is_writable(
+    section: &mut Section<'_, '_>,
+    path: Option<&Given<PathBuf>>,
+    disk: Place,
+    default: &Path,
+) {
+    let directory = path.map_or(default, |given| &given.value);
+    if let Err(error) = tempfile::tempfile_in(directory) {
+        let message = format!("no file can be made in {}: {error}", directory.display());
+        let place = path.map_or(disk, |given| given.place.clone());
+        let remedy = "name a directory that is there and that the proxy may write to";
+        section.complain(place, "disk_path", Complaint::new(message, remedy));
+    }
 }
 
 fn store(reader: &mut Reader<'_>, root: &mut Table) -> Store {

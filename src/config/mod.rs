@@ -28,11 +28,13 @@ mod secrets;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 
 pub use error::{Finding, Findings, Place};
 pub use keys::{KeyFile, StoreKey};
 pub use load::{LoadOptions, Loaded};
+pub use tls::{ListenTls, TlsFileError, TlsFiles, provider as tls_provider};
 
 /// The `proxy.toml` that ships with the program: every key that works, with its default and what it is for.
 pub const EXAMPLE: &str = include_str!("../../proxy.toml");
@@ -71,8 +73,12 @@ impl Config {
 /// `[listen]`.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// Where to listen.
-    pub address: SocketAddr,
+    /// Where to listen; at least one.
+    pub addresses: Vec<ListenAddress>,
+    /// TLS on every TCP address.
+    pub tls: Option<ListenTls>,
+    /// The permissions of the files of unix sockets.
+    pub unix_mode: u32,
     /// Data-plane threads; 0 is one per core.
     pub workers: usize,
     /// Host names clients may use, beyond those that always pass. Lower case, without ports.
@@ -81,12 +87,28 @@ pub struct Listen {
     pub origins: BTreeSet<String>,
     /// How clients reach us, when the request's Host does not say it.
     pub public_url: Option<Url>,
+    /// From the beginning of a connection to its first byte.
+    pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
     /// How long a connection may stay open without a request.
     pub idle_timeout: Duration,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Request line and header section together, in bytes.
+    pub head_size: usize,
+    /// Header lines of a request.
+    pub head_lines: usize,
+    /// The request target, in bytes.
+    pub target_size: usize,
+    /// Connections at once; `None` is as many as the file descriptors allow.
+    pub max_connections: Option<usize>,
+    /// Connections at once from one address that is not loopback; 0 is no limit.
+    pub max_connections_per_peer: usize,
+    /// Requests being forwarded at once, over all threads.
+    pub max_requests_in_flight: usize,
+    /// Requests on one connection; 0 is no limit.
+    pub max_requests_per_connection: u32,
     /// Listening beyond loopback without `[[clients]]` was asked for.
     pub allow_anonymous: bool,
 }
@@ -95,13 +117,13 @@ pub struct Listen {
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Where the admin listener is; `None` when it is off.
-    pub address: Option<AdminAddress>,
+    pub address: Option<ListenAddress>,
 }
 
-/// Where operators look: this machine alone, whatever the rest of the configuration says.
+/// Where a listener is. That of the operators is for this machine alone, whatever the rest of the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// An address on loopback.
+pub enum ListenAddress {
+    /// An IP address and a port.
     Tcp(SocketAddr),
     /// A unix socket: the file's permissions say who may connect.
     Unix(PathBuf),
@@ -122,6 +144,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Between two pieces of a body, in both directions.
     pub idle_timeout: Duration,
+    /// Whether links to the upstream in its answers are made to point to us.
+    pub rewrite_links: bool,
 }
 
 /// `upstream.http`.
@@ -162,10 +186,18 @@ pub struct OAuth {
 }
 
 /// `[retry]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Retry {
-    /// Request bodies up to this many bytes are kept for the one replay.
+    /// Request bodies up to this many bytes are kept in memory for the one replay.
     pub memory: usize,
+    /// Larger ones up to this many bytes are kept in a file; 0: none is.
+    pub disk: u64,
+    /// What all such files of the process may take together, in bytes.
+    pub disk_total: u64,
+    /// The directory of these files, which never have a name.
+    pub disk_path: PathBuf,
+    /// How long a body over `memory` is held back for the upstream to ask for it; zero: it is not asked.
+    pub expect_timeout: Duration,
 }
 
 /// `[store]`.

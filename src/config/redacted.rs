@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::units::{show_duration, show_size};
 use super::{
-    AdminAddress, ClientAuth, Config, Credential, GrantKind, LogFormat, Origin, RefreshAt, Store,
+    ClientAuth, Config, Credential, GrantKind, ListenAddress, LogFormat, Origin, RefreshAt, Store,
     UpstreamHttp,
 };
 
@@ -17,8 +17,8 @@ impl Display for Origin {
     }
 }
 
-impl Display for AdminAddress {
-    /// As `admin.address` is written.
+impl Display for ListenAddress {
+    /// As `listen.address` and `admin.address` are written.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -33,7 +33,13 @@ impl Config {
         let mut page = Page::default();
         self.listeners(&mut page);
         self.upstreams(&mut page);
-        page.section("retry").text("memory", show_size(self.retry.memory as u64));
+        let retry = &self.retry;
+        page.section("retry")
+            .text("memory", show_size(retry.memory as u64))
+            .text("disk", show_size(retry.disk))
+            .text("disk_total", show_size(retry.disk_total))
+            .text("disk_path", retry.disk_path.display())
+            .text("expect_timeout", show_duration(retry.expect_timeout));
         page.section("store");
         match &self.store {
             Store::Memory => page.text("kind", "memory"),
@@ -64,15 +70,40 @@ impl Config {
 
     fn listeners(&self, page: &mut Page) {
         let listen = &self.listen;
-        page.section("listen").text("address", listen.address).bare("workers", listen.workers);
+        page.section("listen");
+        match listen.addresses.as_slice() {
+            [only] => page.text("address", only),
+            several => page.list("address", several.iter().map(ToString::to_string)),
+        };
+        page.text("unix_mode", format_args!("{:04o}", listen.unix_mode)).bare("workers", listen.workers);
         page.list("hosts", &listen.hosts).list("origins", &listen.origins);
         if let Some(url) = &listen.public_url {
             page.text("public_url", url);
         }
-        page.text("header_timeout", show_duration(listen.header_timeout))
+        page.text("first_byte_timeout", show_duration(listen.first_byte_timeout))
+            .text("header_timeout", show_duration(listen.header_timeout))
             .text("idle_timeout", show_duration(listen.idle_timeout))
-            .text("drain_timeout", show_duration(listen.drain_timeout))
+            .text("drain_timeout", show_duration(listen.drain_timeout));
+        page.text("head_size", show_size(listen.head_size as u64))
+            .bare("head_lines", listen.head_lines)
+            .text("target_size", show_size(listen.target_size as u64));
+        match listen.max_connections {
+            Some(most) => page.bare("max_connections", most),
+            None => page.text("max_connections", "auto"),
+        };
+        page.bare("max_connections_per_peer", listen.max_connections_per_peer)
+            .bare("max_requests_in_flight", listen.max_requests_in_flight)
+            .bare("max_requests_per_connection", listen.max_requests_per_connection)
             .bare("allow_anonymous", listen.allow_anonymous);
+        if let Some(tls) = &listen.tls {
+            let files =
+                [("cert", Some(&tls.cert)), ("key", Some(&tls.key)), ("client_ca", tls.client_ca.as_ref())];
+            let given = files
+                .into_iter()
+                .filter_map(|(key, path)| Some((key.to_owned(), path?.display().to_string())));
+            let table = given.map(|(key, path)| (key, path.into())).collect();
+            page.bare("tls", toml::Value::Table(table));
+        }
         let admin = self.admin.address.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
         page.section("admin").text("address", admin);
     }
@@ -91,7 +122,8 @@ impl Config {
         page.text("http", http)
             .text("connect_timeout", show_duration(upstream.connect_timeout))
             .text("response_timeout", show_duration(upstream.response_timeout))
-            .text("idle_timeout", show_duration(upstream.idle_timeout));
+            .text("idle_timeout", show_duration(upstream.idle_timeout))
+            .bare("rewrite_links", upstream.rewrite_links);
         let oauth = &self.oauth;
         page.section("oauth")
             .text("token_url", &oauth.token_url)
@@ -160,8 +192,8 @@ impl Page {
         self.bare(key, quoted(&value.to_string()))
     }
 
-    fn list<'v>(&mut self, key: &str, values: impl IntoIterator<Item = &'v String>) -> &mut Self {
-        let values: Vec<String> = values.into_iter().map(|value| quoted(value)).collect();
+    fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Self {
+        let values: Vec<String> = values.into_iter().map(|value| quoted(value.as_ref())).collect();
         self.line(format_args!("{key} = [{}]", values.join(", ")))
     }
 

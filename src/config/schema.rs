@@ -16,29 +16,51 @@ pub(super) const SECTIONS: &[Shape] = &[
         name: "listen",
         keys: &[
             "address",
+            "unix_mode",
             "workers",
             "hosts",
             "origins",
             "public_url",
+            "first_byte_timeout",
             "header_timeout",
             "idle_timeout",
             "drain_timeout",
+            "head_size",
+            "head_lines",
+            "target_size",
+            "max_connections",
+            "max_connections_per_peer",
+            "max_requests_in_flight",
+            "max_requests_per_connection",
             "allow_anonymous",
+            "tls",
         ],
-        later: &["tls"],
+        later: &[],
     },
     Shape { name: "admin", keys: &["address"], later: &[] },
     Shape {
         name: "upstream",
-        keys: &["url", "ca_file", "http", "connect_timeout", "response_timeout", "idle_timeout"],
-        later: &["proxy", "rewrite_links"],
+        keys: &[
+            "url",
+            "ca_file",
+            "http",
+            "connect_timeout",
+            "response_timeout",
+            "idle_timeout",
+            "rewrite_links",
+        ],
+        later: &["proxy"],
     },
     Shape {
         name: "oauth",
         keys: &["token_url", "authorize_url", "userinfo_url", "timeout", "max_wait", "ca_file"],
         later: &["revoke_url"],
     },
-    Shape { name: "retry", keys: &["memory"], later: &["disk"] },
+    Shape {
+        name: "retry",
+        keys: &["memory", "disk", "disk_total", "disk_path", "expect_timeout"],
+        later: &[],
+    },
     Shape { name: "store", keys: &["kind", "path", "key_file"], later: &["url", "url_file"] },
     Shape { name: "log", keys: &["format", "level", "access"], later: &[] },
     Shape { name: "simulator", keys: &["address", "control"], later: &[] },
@@ -130,6 +152,6 @@ mod tests {
         assert_eq!(remedy_for_unknown_key(listen, "header_timout"), "did you mean `header_timeout`?");
         assert_eq!(remedy_for_unknown_key(listen, "token_url"), "it belongs to [oauth]");
         assert_eq!(remedy_for_unknown_key(listen, "client_secret"), "it belongs to [credentials.NAME]");
-        assert!(remedy_for_unknown_key(listen, "zzz").starts_with("there are: address, workers"));
+        assert!(remedy_for_unknown_key(listen, "zzz").starts_with("there are: address, unix_mode"));
     }
 }

@@ -2,6 +2,7 @@
 //! goes on and all findings come at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,8 +196,18 @@ impl Section<'_, '_> {
 
     /// A size of at most `most` bytes.
     pub(super) fn size(&mut self, key: &str, most: u64, default: usize) -> usize {
+        self.size_within(key, 0..=most, default)
+    }
+
+    /// A size in this range, in bytes.
+    pub(super) fn size_within(&mut self, key: &str, range: RangeInclusive<u64>, default: usize) -> usize {
+        let (least, most) = range.into_inner();
         let parse = |text: &str| {
             let bytes = units::size(text)?;
+            if bytes < least {
+                let remedy = format!("at least {} makes sense", units::show_size(least));
+                return Err(Complaint::new(format!("{text:?} is too little"), remedy));
+            }
             let too_much = || {
                 let remedy = format!("at most {} makes sense", units::show_size(most));
                 Complaint::new(format!("{text:?} is too much"), remedy)
@@ -265,16 +276,8 @@ impl Section<'_, '_> {
         parse: impl Fn(&str) -> Result<String, Complaint>,
     ) -> BTreeSet<String> {
         let Some(item) = self.take(key) else { return BTreeSet::new() };
-        let texts: Vec<(Place, Option<String>)> = match item.value {
-            Value::List(items) => items.into_iter().map(|item| (item.place, text_of(item.value))).collect(),
-            Value::Text(text) if matches!(item.place, Place::Variable(_)) => {
-                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-                words.map(|word| (item.place.clone(), Some(word.to_owned()))).collect()
-            }
-            _ => vec![(item.place, None)],
-        };
         let mut values = BTreeSet::new();
-        for (place, text) in texts {
+        for (place, text) in texts(item) {
             let none =
                 || Complaint::new("this is not a list of texts", "write for example [\"one\", \"two\"]");
             match text.ok_or_else(none).and_then(|text| parse(&text)) {
@@ -287,13 +290,48 @@ impl Section<'_, '_> {
         values
     }
 
+    /// A text or a list of texts, or a variable in which commas part them; `None` when the key is not there.
+    pub(super) fn one_or_more<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Option<Vec<Given<T>>> {
+        let item = self.take(key)?;
+        let whole = item.place.clone();
+        let texts = match item {
+            Item { place, value: Value::Text(text) } if !matches!(place, Place::Variable(_)) => {
+                vec![(place, Some(text))]
+            }
+            item => texts(item),
+        };
+        if texts.is_empty() {
+            let complaint = Complaint::new("the list is empty", "write at least one, or remove the key");
+            self.complain(whole, key, complaint);
+        }
+        let mut values = Vec::new();
+        for (place, text) in texts {
+            let none = || {
+                Complaint::new(
+                    "this is neither a text nor a list of texts",
+                    "write for example \"127.0.0.1:8080\"",
+                )
+            };
+            match text.ok_or_else(none).and_then(|text| parse(&text)) {
+                Ok(value) => values.push(Given { value, place }),
+                Err(complaint) => self.complain(place, key, complaint),
+            }
+        }
+        Some(values)
+    }
+
     /// A table of names and values, or a variable with `name=value` between commas, in the order of the names.
     pub(super) fn map<K: Ord, V>(
         &mut self,
         key: &str,
+        example: &str,
         parse: impl Fn(&str, &str) -> Result<(K, V), Complaint>,
-    ) -> BTreeMap<K, V> {
-        let Some(item) = self.take(key) else { return BTreeMap::new() };
+    ) -> Option<BTreeMap<K, V>> {
+        let item = self.take(key)?;
         let pairs: Vec<(Place, String, Option<String>)> = match item.value {
             Value::Table(table) => {
                 let pairs = table.into_iter();
@@ -312,8 +350,7 @@ impl Section<'_, '_> {
         let mut values = BTreeMap::new();
         for (place, name, value) in pairs {
             let none = || {
-                let remedy = format!("write for example {key} = {{ \"/t/vbc.prod/reports\" = \"4m\" }}");
-                Complaint::new("this is not a table of texts", remedy)
+                Complaint::new("this is not a table of texts", format!("write for example {key} = {example}"))
             };
             match value.ok_or_else(none).and_then(|value| parse(&name, &value)) {
                 Ok((name, value)) => {
@@ -328,7 +365,7 @@ impl Section<'_, '_> {
                 Err(complaint) => self.complain(place, key, complaint),
             }
         }
-        values
+        Some(values)
     }
 
     /// A path, relative to the configuration.
@@ -341,14 +378,26 @@ impl Section<'_, '_> {
         Some(Given { value: self.reader.resolve(&value), place })
     }
 
-    /// Whether a list stands at this key, which is then taken away with a finding: lists come later.
+    /// Whether a list stands at this key, which is then taken away with a finding.
     pub(super) fn refuse_list(&mut self, key: &str) {
         let is_list = self.entries.get(key).is_some_and(|entry| matches!(entry.item.value, Value::List(_)));
         if is_list && let Some(item) = self.take(key) {
-            let mut complaint = Complaint::not_available("a list of addresses");
-            complaint.remedy = "write one address, for example \"127.0.0.1:8080\"".into();
+            let remedy = "write one address, for example \"127.0.0.1:8081\"";
+            let complaint = Complaint::new("there can be one address only", remedy);
             self.complain(item.place, key, complaint);
         }
+    }
+}
+
+/// The texts of a list, or of a variable in which commas part them; `None` for what is no text.
+fn texts(item: Item) -> Vec<(Place, Option<String>)> {
+    match item.value {
+        Value::List(items) => items.into_iter().map(|item| (item.place, text_of(item.value))).collect(),
+        Value::Text(text) if matches!(item.place, Place::Variable(_)) => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            words.map(|word| (item.place.clone(), Some(word.to_owned()))).collect()
+        }
+        _ => vec![(item.place, None)],
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::uri::Authority;
 use url::{Host, Url};
 
-use super::AdminAddress;
+use super::ListenAddress;
 use super::Origin;
 use super::error::Complaint;
 
@@ -23,6 +23,23 @@ const SIZES: &[(&str, u64)] = &[
     ("GB", 1_000_000_000),
     ("GiB", 1 << 30),
 ];
+
+/// More connections, or requests at once, than any machine of today serves.
+pub(super) const MOST_CONNECTIONS: usize = 10_000_000;
+
+/// A number of connections, or `auto`: nothing said.
+pub(super) fn auto_or_count(text: &str) -> Result<Option<usize>, Complaint> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    match text.replace('_', "").parse() {
+        Ok(count) if (1..=MOST_CONNECTIONS).contains(&count) => Ok(Some(count)),
+        _ => Err(Complaint::new(
+            format!("{text:?} is not a number that makes sense"),
+            format!("write \"auto\", or a number from 1 to {MOST_CONNECTIONS}"),
+        )),
+    }
+}
 
 /// Reads `"10s"`, `"250ms"`, `"1h30m"`.
 pub(super) fn duration(text: &str) -> Result<Duration, Complaint> {
@@ -106,6 +123,16 @@ fn is_bare_number(text: &str) -> bool {
     text.trim().parse::<f64>().is_ok_and(f64::is_finite)
 }
 
+/// Reads the permissions of a socket, as `chmod` takes them: `"0660"`.
+pub(super) fn socket_mode(text: &str) -> Result<u32, Complaint> {
+    let remedy = "write \"0600\" (its owner alone), \"0660\" (and its group) or \"0666\" (everyone)";
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match mode {
+        Some(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(mode),
+        _ => Err(Complaint::new(format!("{text:?} are no permissions for a socket"), remedy)),
+    }
+}
+
 /// Splits `10s5ms` into 10, `s` and `5ms`; blanks between number and unit are fine.
 fn piece(text: &str) -> Option<(u64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -123,12 +150,6 @@ fn factor(units: &[(&str, u64)], unit: &str) -> Option<u64> {
 /// Reads `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, Complaint> {
     let text = text.trim();
-    if text.starts_with("unix:") {
-        return Err(Complaint::new(
-            "a unix socket is not available in this version",
-            "write for example \"127.0.0.1:8080\"",
-        ));
-    }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
     }
@@ -141,11 +162,11 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Complaint> {
 }
 
 /// Reads an address as [`address`] does, or `unix:/run/vbc-proxy/admin.sock`; a relative path starts from `base`.
-pub(super) fn admin_address(text: &str, base: &Path) -> Result<AdminAddress, Complaint> {
+pub(super) fn listen_address(text: &str, base: &Path) -> Result<ListenAddress, Complaint> {
     /// What fits into a socket's address on every system, with the zero at its end.
     const MOST: usize = 103;
-    let Some(path) = text.strip_prefix("unix:") else {
-        return address(text).map(AdminAddress::Tcp);
+    let Some(path) = text.trim().strip_prefix("unix:") else {
+        return address(text).map(ListenAddress::Tcp);
     };
     let example = "write for example \"unix:/run/vbc-proxy/admin.sock\"";
     let named = !path.is_empty() && !path.ends_with('/');
@@ -157,7 +178,7 @@ pub(super) fn admin_address(text: &str, base: &Path) -> Result<AdminAddress, Com
         let message = format!("the path of a unix socket has at most {MOST} bytes");
         return Err(Complaint::new(message, example));
     }
-    Ok(AdminAddress::Unix(path))
+    Ok(ListenAddress::Unix(path))
 }
 
 /// Reads the scheme and authority of a server, without path.
@@ -333,7 +354,6 @@ mod tests {
         for wrong in ["", ":8080", "8080", "vbc.internal:80", "127.0.0.1", "localhost:99999"] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
-        assert!(address("unix:/run/x.sock").unwrap_err().message.contains("not available in this version"));
     }
 
     #[test]

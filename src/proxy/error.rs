@@ -27,6 +27,9 @@ pub(super) enum Error {
     /// The request is for another host.
     #[error("the request is for another host")]
     ForeignAuthority,
+    /// A user's name in a target's authority.
+    #[error("a user name in the target")]
+    UserInfo,
     /// A web page of another origin asks.
     #[error("a cross-site request")]
     CrossSite,
@@ -36,6 +39,9 @@ pub(super) enum Error {
     /// We are shutting down.
     #[error("draining")]
     Draining,
+    /// As many requests as may be are being forwarded.
+    #[error("too many requests in flight")]
+    Overloaded,
     /// The client's body ended early. Nobody is left to read the answer, usually.
     #[error("the request body was cut short")]
     RequestCutShort,
@@ -57,7 +63,7 @@ impl Error {
                 let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
                 headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
-            Self::Draining => {
+            Self::Draining | Self::UserInfo | Self::Refused(Refusal::TooManyConnections) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -73,7 +79,9 @@ impl Error {
                 kind: "method-not-forwarded",
                 title: "Method not forwarded",
                 detail:
-                    "CONNECT would open a tunnel and TRACE would echo the credential; neither is forwarded"
+                    "CONNECT would open a tunnel, in which nothing can be added to a request: a tool that uses \
+                     this as its proxy has to ask for http:// URLs, which are sent on by the upstream's own \
+                     scheme. TRACE would echo the credential"
                         .into(),
                 error: Some("http_request_denied"),
                 retry_after: None,
@@ -86,6 +94,14 @@ impl Error {
                          if this name is ours, add it to listen.hosts"
                     .into(),
                 error: Some("http_request_denied"),
+                retry_after: None,
+            },
+            Self::UserInfo => Problem {
+                status: StatusCode::BAD_REQUEST,
+                kind: "malformed-request",
+                title: "Malformed request",
+                detail: "the request target has a user name in it".into(),
+                error: Some("http_request_error"),
                 retry_after: None,
             },
             Self::CrossSite => Problem {
@@ -114,6 +130,17 @@ impl Error {
                 title: "Shutting down",
                 detail: "the proxy is shutting down; the request was not forwarded".into(),
                 error: Some("proxy_internal_error"),
+                retry_after: Some(SOON),
+            },
+            // Not `connection_limit_reached`, which is about the next hop (RFC 9209 §2.3.10): it is our own policy.
+            Self::Overloaded => Problem {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                kind: "overloaded",
+                title: "Too many requests at once",
+                detail: "as many requests as listen.max_requests_in_flight allows are being answered; \
+                         this one was not forwarded"
+                    .into(),
+                error: Some("http_request_denied"),
                 retry_after: Some(SOON),
             },
             Self::RequestCutShort => Problem {
@@ -148,14 +175,18 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::HeadTimeout | Refusal::BodyTimeout => {
             (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request not received in time")
         }
+        Refusal::TooManyConnections => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", "Too many connections")
+        }
     };
+    let denied = refusal == Refusal::TooManyConnections;
     Problem {
         status,
         kind,
         title,
         detail: refusal.to_string(),
-        error: Some("http_request_error"),
-        retry_after: None,
+        error: Some(if denied { "http_request_denied" } else { "http_request_error" }),
+        retry_after: denied.then_some(SOON),
     }
 }
 

@@ -6,14 +6,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
 
 use super::error::Error;
-use crate::config::Config;
+use super::links::Target;
+use crate::config::{Config, ListenAddress};
 use crate::headers::Survey;
 use crate::problem::NAME;
 
@@ -21,7 +23,11 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The rules, and the last `Host` that passed them.
 pub(super) struct Gate {
+    /// Our own names.
     hosts: BTreeSet<String>,
+    /// The upstream's: tools may know us by it, or use us as their http_proxy.
+    upstream: String,
+    target: Target,
     any_address: bool,
     origins: BTreeSet<String>,
     /// Most requests on a thread carry the same one.
@@ -29,18 +35,24 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(config: &Config, listen: SocketAddr) -> Self {
+    pub(super) fn new(config: &Config, listen: &[ListenAddress]) -> Self {
         let mut hosts = config.listen.hosts.clone();
-        hosts.insert(config.upstream.url.authority.host().to_ascii_lowercase());
-        hosts.insert(listen.ip().to_string());
+        let addresses = listen.iter().filter_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(address.ip()),
+            ListenAddress::Unix(_) => None,
+        });
+        hosts.extend(addresses.clone().map(|address| address.to_string()));
         if let Some(host) = config.listen.public_url.as_ref().and_then(|url| url.host_str()) {
             hosts.insert(host.trim_matches(['[', ']']).to_ascii_lowercase());
         }
+        let upstream = config.upstream.url.authority.host();
         Self {
             hosts,
+            upstream: upstream.trim_matches(['[', ']']).to_ascii_lowercase(),
+            target: Target::new(&config.upstream.url),
             // Listening on every address of the machine, we are called by any of them. A rebinding attack needs a
             // name, so an address is never one.
-            any_address: listen.ip().is_unspecified(),
+            any_address: addresses.clone().any(|address| address.is_unspecified()),
             origins: config.listen.origins.clone(),
             last_host: RefCell::new(None),
         }
@@ -59,14 +71,32 @@ impl Gate {
         let headers = request.headers();
         match request.uri().authority() {
             // RFC 9112 §3.2.2: the authority of an absolute-form target counts, not the Host beside it.
-            Some(authority) if self.is_ours(authority.host()) => {}
-            Some(_) => return Err(Error::ForeignAuthority),
+            Some(authority) => self.check_authority(request, authority)?,
             None => self.check_host(headers)?,
         }
         if survey.via && headers.get_all(header::VIA).iter().any(names_us) {
             return Err(Error::Loop);
         }
         if survey.browser { self.check_browser(headers) } else { Ok(None) }
+    }
+
+    /// Our own authority by its host alone: behind a mapped port its number is not the one we listen on. The
+    /// upstream's with its port, since another is another server.
+    fn check_authority<B>(&self, request: &Request<B>, authority: &Authority) -> Result<(), Error> {
+        let host = normal(authority.host());
+        let ours = match request.version() < Version::HTTP_2 {
+            true => {
+                self.is_own(&host) || self.target.is_named_by(request.uri().scheme(), without_user(authority))
+            }
+            // In HTTP/2 every request names an authority: it is a Host.
+            false => self.is_own(&host) || host == self.upstream,
+        };
+        match ours {
+            // RFC 9110 §4.2.4: it hides who is really asked.
+            true if authority.as_str().contains('@') => Err(Error::UserInfo),
+            true => Ok(()),
+            false => Err(Error::ForeignAuthority),
+        }
     }
 
     fn check_host(&self, headers: &HeaderMap) -> Result<(), Error> {
@@ -80,16 +110,16 @@ impl Gate {
             Some(colon) if !name[colon..].contains(']') => &name[..colon],
             _ => name,
         };
-        if !self.is_ours(name) {
+        let name = normal(name);
+        if !self.is_own(&name) && name != self.upstream {
             return Err(Error::ForeignAuthority);
         }
         *self.last_host.borrow_mut() = Some(host.clone());
         Ok(())
     }
 
-    fn is_ours(&self, host: &str) -> bool {
-        let host = host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase();
-        if host == "localhost" || host.ends_with(".localhost") || self.hosts.contains(&host) {
+    fn is_own(&self, host: &str) -> bool {
+        if host == "localhost" || host.ends_with(".localhost") || self.hosts.contains(host) {
             return true;
         }
         let Ok(address) = host.parse::<IpAddr>() else { return false };
@@ -112,6 +142,16 @@ impl Gate {
             Some(_) => Err(Error::CrossSite),
         }
     }
+}
+
+/// A host as it is compared.
+fn normal(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase()
+}
+
+/// What follows the user's name, if there is one.
+fn without_user(authority: &Authority) -> &str {
+    authority.as_str().rsplit('@').next().unwrap_or_default()
 }
 
 /// Whether a browser asks for permission first (Fetch §3.2.2).

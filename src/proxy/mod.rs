@@ -6,6 +6,8 @@
 mod body;
 mod error;
 mod gate;
+mod hold;
+pub mod links;
 mod retry;
 mod timer;
 mod upstream;
@@ -13,7 +15,6 @@ mod verdict;
 mod wire;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,21 +24,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::config::{self, Config};
+use crate::config::{Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
 use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
 use crate::secret;
-use crate::server::{Abort, DrainSignal, Handler, Refusal};
-use body::{AnswerBody, RequestBody};
+use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, Refusal};
+use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
+use links::Links;
 use retry::{Next, Refused};
 use timer::LazyTimer;
 use upstream::{Head, Upstream, UpstreamBody};
@@ -50,32 +51,44 @@ pub struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
     /// Where we really listen.
-    pub listen: SocketAddr,
+    pub listen: Arc<[ListenAddress]>,
     /// The credential whose bearer is sent.
     pub credential: Credential,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Trust roots and everything else TLS with the upstream needs.
     pub tls: Arc<rustls::ClientConfig>,
+    /// How many threads there are.
+    pub workers: usize,
 }
 
 /// The data plane of one thread.
 pub struct Proxy {
     gate: Gate,
+    /// `None` where links stay as they are.
+    links: Option<Links>,
     upstream: Upstream,
     bearer: RefCell<Reader>,
     credential: Credential,
     host: HeaderValue,
-    /// What we add to `Via`, for requests of HTTP/1.1 and of HTTP/1.0.
-    via: [HeaderValue; 2],
+    /// What we add to `Via`, for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
+    via: [HeaderValue; 3],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
-    retry: config::Retry,
+    /// Bodies up to this many bytes are kept in memory.
+    memory: usize,
+    disk: Rc<Disk>,
     access_log: bool,
+    /// Clients on TCP speak TLS with us.
+    tls: bool,
     metrics: Arc<Metrics>,
     /// Counters of answers by status, the upstream's and ours, looked up once.
     counters: RefCell<[Vec<Option<Counter>>; 2]>,
     next_id: Cell<u64>,
+    /// Requests of this thread that are being forwarded, and how many may be: its share of the limit. A count that all
+    /// threads share would be a cache line that each request takes from another core, twice.
+    in_flight: Cell<usize>,
+    most_in_flight: usize,
     drain: DrainSignal,
 }
 
@@ -84,16 +97,17 @@ impl Proxy {
     pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
         let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
-        let via = ["1.1", "1.0"].map(|version| {
+        let via = ["1.1", "1.0", "2"].map(|version| {
             // Our name is a legal field value.
             HeaderValue::try_from(format!("{version} {}", problem::NAME))
                 .unwrap_or(HeaderValue::from_static(problem::NAME))
         });
         let open = shared.metrics.upstream_connections.clone();
-        let upstream = Upstream::new(&config.upstream, &shared.tls, open);
+        let upstream = Upstream::new(&config.upstream, config.retry.expect_timeout, &shared.tls, open);
         upstream.warm_up();
         Self {
-            gate: Gate::new(config, shared.listen),
+            gate: Gate::new(config, &shared.listen),
+            links: Links::new(config, &shared.listen),
             upstream,
             bearer: RefCell::new(shared.credential.reader()),
             credential: shared.credential.clone(),
@@ -101,25 +115,35 @@ impl Proxy {
             host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             via,
             max_age: config.max_age(shared.credential.name()),
-            retry: config.retry,
+            memory: config.retry.memory,
+            disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
             access_log: config.log.access,
+            tls: config.listen.tls.is_some(),
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
             next_id: Cell::new(u64::from_be_bytes(random::bytes())),
+            in_flight: Cell::new(0),
+            most_in_flight: config.listen.max_requests_in_flight.div_ceil(shared.workers.max(1)),
             drain,
         }
     }
 
     /// The handler of one connection.
-    pub fn handler(self: &Rc<Self>, peer: SocketAddr) -> Connection {
-        Connection { proxy: Rc::clone(self), peer, timer: LazyTimer::default() }
+    pub fn handler(self: &Rc<Self>, peer: Peer) -> Connection {
+        let scheme = match peer {
+            Peer::Tcp(_) if self.tls => "https",
+            _ => "http",
+        };
+        Connection { proxy: Rc::clone(self), peer, scheme, timer: LazyTimer::default() }
     }
 }
 
 /// What answers the requests of one connection.
 pub struct Connection {
     proxy: Rc<Proxy>,
-    peer: SocketAddr,
+    peer: Peer,
+    /// What the client's URLs for us begin with.
+    scheme: &'static str,
     timer: LazyTimer,
 }
 
@@ -131,23 +155,28 @@ async fn forward(
     survey: Survey,
 ) -> Result<Response<AnswerBody>, Error> {
     let (parts, body) = request.into_parts();
-    let body = RequestBody::new(body, proxy.retry.memory);
+    let body = RequestBody::new(body, proxy.memory, &proxy.disk);
     let mut head = proxy.outgoing(parts, survey);
 
     let bearer = proxy.bearer(head.uri.path()).await?;
     head.authorize(&bearer);
     let answer = proxy.send(&head, &body, timer).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
+        body.keep_no_more();
         return Ok(answer.map(AnswerBody::streamed));
     }
 
     let refused = Refused::read(answer).await?;
     let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
         Next::Replay(attempt) => attempt,
-        Next::PassOn(why) => return Ok(refused.pass_on(why)),
+        Next::PassOn(why) => {
+            body.keep_no_more();
+            return Ok(refused.pass_on(why));
+        }
     };
     head.authorize(&attempt.bearer);
     let answer = proxy.send(&head, &body, timer).await?;
+    body.keep_no_more();
     attempt.conclude(answer).await
 }
 
@@ -171,8 +200,15 @@ impl Proxy {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         headers.insert(header::HOST, self.host.clone());
-        headers.append(header::VIA, self.via[usize::from(version == Version::HTTP_10)].clone());
-        Head { method, uri: origin_form(uri), headers }
+        let [http_11, http_10, http_2] = &self.via;
+        let via = match version {
+            Version::HTTP_10 => http_10,
+            Version::HTTP_2 => http_2,
+            _ => http_11,
+        };
+        headers.append(header::VIA, via.clone());
+        let client_waits = survey.expect && version != Version::HTTP_10;
+        Head { method, uri: origin_form(uri), headers, client_waits }
     }
 
     /// The bearer for a path: the cached one, unless its suite wants a younger one.
@@ -266,6 +302,17 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
 }
 
+/// The upstream's answer with its links pointing to us, where they are to.
+async fn rewritten(
+    answer: Response<AnswerBody>,
+    base: Option<(&Links, links::Base)>,
+) -> Response<AnswerBody> {
+    match base {
+        Some((links, base)) => links.rewrite(&base, answer).await,
+        None => answer,
+    }
+}
+
 impl Connection {
     /// Admission, then the request itself; an error becomes an answer here and nowhere else.
     async fn answer(
@@ -279,16 +326,21 @@ impl Connection {
             true => Err(Error::Draining),
             false => proxy.gate.admit(&request, survey),
         };
+        let base = proxy.links.as_ref().and_then(|links| Some((links, links.base(&request, self.scheme)?)));
         let (page, outcome) = match admitted {
             Ok(Some(origin)) if gate::is_preflight(&request) => {
                 let answer = gate::preflight(&origin, request.headers());
                 return self.own(answer.map(AnswerBody::own), id);
             }
-            Ok(page) => (page, forward(proxy, &self.timer, request, survey).await),
+            Ok(page) => (page, self.forward(request, survey).await),
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {
-            Ok(answer) => self.pass(answer, id),
+            Ok((answer, in_flight)) => {
+                let mut response = self.pass(rewritten(answer, base).await, id);
+                response.body_mut().in_flight = Some(in_flight);
+                response
+            }
             Err(error) => {
                 log_failure(&error, id);
                 self.own(error.answer(id.to_str().unwrap_or_default()), id)
@@ -298,6 +350,20 @@ impl Connection {
             gate::allow_page(&origin, response.headers_mut());
         }
         response
+    }
+
+    /// [`forward`], where there is room for one more.
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        survey: Survey,
+    ) -> Result<(Response<AnswerBody>, InFlight), Error> {
+        let in_flight = InFlight::begin(&self.proxy).ok_or(Error::Overloaded)?;
+        // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
+        let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
+        let timer = own.as_ref().unwrap_or(&self.timer);
+        let answer = forward(&self.proxy, timer, request, survey).await?;
+        Ok((answer, in_flight))
     }
 
     /// The upstream's answer on its way to the client.
@@ -324,7 +390,8 @@ impl Connection {
 
     fn finish(&self, answer: Response<AnswerBody>, source: Source) -> Response<Outgoing> {
         self.proxy.count(answer.status(), source);
-        answer.map(|body| Outgoing { body, aborted: self.proxy.metrics.aborted.clone() })
+        let aborted = self.proxy.metrics.aborted.clone();
+        answer.map(|body| Outgoing { body, aborted, in_flight: None })
     }
 }
 
@@ -372,6 +439,28 @@ fn log_failure(error: &Error, id: &HeaderValue) {
 pub struct Outgoing {
     body: AnswerBody,
     aborted: Counter,
+    in_flight: Option<InFlight>,
+}
+
+/// A request that is being forwarded, until its answer has been sent.
+struct InFlight(Rc<Proxy>);
+
+impl InFlight {
+    /// `None` when there are as many as may be.
+    fn begin(proxy: &Rc<Proxy>) -> Option<Self> {
+        let others = proxy.in_flight.get();
+        if others >= proxy.most_in_flight {
+            return None;
+        }
+        proxy.in_flight.set(others + 1);
+        Some(Self(Rc::clone(proxy)))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
 }
 
 impl Outgoing {

@@ -59,8 +59,7 @@ impl Proxy {
             let (credential, old) = (self.credential.clone(), bearer.clone());
             tokio::task::spawn_local(async move { credential.replace(&old, kind).await });
             self.credential.refusals().unproven(place, kind);
-            let why = "the request body is over retry.memory and could not be sent again";
-            return Ok(self.passed_on(refused.verdict, why));
+            return Ok(self.passed_on(refused.verdict, body.lost().why()));
         }
         let mut trial =
             Trial { proxy: self, place: place.to_owned(), kind, open: true, minted: Instant::now() };

@@ -4,21 +4,26 @@
 //! decode, a bare LF for a line end, and looks at no length at all where there is no body. So every head of an
 //! answer is read here first, by the letter. Bodies are passed without a look.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::hold::Hold;
 use super::upstream::UpstreamError;
 use crate::server::syntax;
 
 /// The largest head of an answer, in bytes and in lines.
 const HEAD_BYTES: usize = 64 * 1024;
 const HEAD_LINES: usize = 100;
+
+/// How much of heads is read before others have their turn: more than almost every head has.
+const TURN: usize = 64 * 1024;
 
 /// What a connection and those who use it tell each other.
 #[derive(Clone, Default)]
@@ -29,6 +34,8 @@ struct Watched {
     phase: Cell<Phase>,
     read: Cell<u64>,
     failure: Cell<Option<UpstreamError>>,
+    /// What a 100 releases.
+    hold: RefCell<Option<Hold>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -43,9 +50,10 @@ enum Phase {
 }
 
 impl Watch {
-    /// A request is about to be sent.
-    pub(super) fn expect_answer(&self) {
+    /// A request is about to be sent; its body may wait for a 100.
+    pub(super) fn expect_answer(&self, hold: Option<Hold>) {
         self.0.phase.set(Phase::Armed);
+        self.0.hold.replace(hold);
     }
 
     /// How many bytes have been read so far.
@@ -67,11 +75,13 @@ pub(super) struct Wire<S> {
     /// Bytes of a head that came in pieces; `ready` of them are checked and wait for room.
     held: Vec<u8>,
     ready: usize,
+    /// Bytes of heads since the thread was last given to others.
+    interim: usize,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, watch: Watch) -> Self {
-        Self { stream, watch, head: Head::default(), held: Vec::new(), ready: 0 }
+        Self { stream, watch, head: Head::default(), held: Vec::new(), ready: 0, interim: 0 }
     }
 
     /// Checks what was just read into `buf` behind `before`; an incomplete head is held back.
@@ -94,10 +104,15 @@ impl<S> Wire<S> {
     /// one.
     fn heads(&mut self, bytes: &[u8]) -> Result<usize, UpstreamError> {
         let mut passed = 0;
-        while let Some((length, last)) = self.head.read(&bytes[passed..])? {
+        while let Some((length, kind)) = self.head.read(&bytes[passed..])? {
             self.head = Head::default();
             passed += length;
-            if last {
+            if kind == Answer::Continue
+                && let Some(hold) = self.watch.0.hold.take()
+            {
+                hold.release();
+            }
+            if kind == Answer::Final {
                 self.watch.0.phase.set(Phase::Pass);
                 return Ok(bytes.len());
             }
@@ -129,13 +144,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                 this.release(buf);
                 return Poll::Ready(Ok(()));
             }
+            if this.interim > TURN {
+                // An upstream that sends interim answers faster than they are read would keep the thread, and with it
+                // the timer that ends this, for as long as it likes.
+                this.interim = 0;
+                let yielding = pin!(tokio::task::yield_now());
+                return yielding.poll(cx).map(Ok);
+            }
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
             let count = buf.filled().len() - before;
             this.watch.0.read.set(this.watch.0.read.get() + count as u64);
             if this.watch.0.phase.get() != Phase::Head {
+                this.interim = 0;
                 return Poll::Ready(Ok(()));
             }
+            this.interim += count;
             if count == 0 {
                 let partial = !this.held.is_empty();
                 return Poll::Ready(if partial { Err(this.fail(UpstreamError::Protocol)) } else { Ok(()) });
@@ -185,12 +209,22 @@ struct Head {
 #[derive(Clone, Copy)]
 struct Status {
     http_11: bool,
-    informational: bool,
+    answer: Answer,
+}
+
+/// What a status says about what comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// 100: the body may come.
+    Continue,
+    /// Another 1xx.
+    Interim,
+    Final,
 }
 
 impl Head {
-    /// Reads on. Gives the length of the head once it is complete, and whether it is the final one.
-    fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, bool)>, UpstreamError> {
+    /// Reads on. Gives the length of the head once it is complete, and what it is.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Answer)>, UpstreamError> {
         while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
             let end = self.searched + at;
             if end >= HEAD_BYTES {
@@ -206,7 +240,7 @@ impl Head {
                     return if both {
                         Err(UpstreamError::Protocol)
                     } else {
-                        Ok(Some((self.searched, !status.informational)))
+                        Ok(Some((self.searched, status.answer)))
                     };
                 }
                 Some(status) => self.field(line, status)?,
@@ -261,7 +295,12 @@ fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
     if !is_code || switches || !is_reason || !reason.iter().all(|byte| syntax::is_field_byte(*byte)) {
         return Err(UpstreamError::Protocol);
     }
-    Ok(Status { http_11, informational: *code[0] == b'1' })
+    let answer = match code.map(|digit| *digit) {
+        [b'1', b'0', b'0'] => Answer::Continue,
+        [b'1', ..] => Answer::Interim,
+        _ => Answer::Final,
+    };
+    Ok(Status { http_11, answer })
 }
 
 fn refused(why: &'static str) -> UpstreamError {
@@ -279,7 +318,7 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(step);
         let watch = Watch::default();
         let mut wire = Wire::new(near, watch.clone());
-        watch.expect_answer();
+        watch.expect_answer(None);
         wire.write_all(b"q").await.unwrap();
         let answer = answer.to_vec();
         let sending = tokio::spawn(async move {

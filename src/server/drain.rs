@@ -52,8 +52,11 @@ impl DrainSignal {
     /// [`begun`](Self::begun), for a connection that asks each time it is polled. Once its waker is registered, a
     /// look at the channel's version is enough.
     pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_begun() {
+            return Poll::Ready(());
+        }
         let registered = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if registered && !self.has_begun() {
+        if registered {
             return Poll::Pending;
         }
         self.registered = Some(cx.waker().clone());

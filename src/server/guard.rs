@@ -5,9 +5,10 @@
 //! [`State`] tells the handler's side which call that is. The guard also keeps the deadlines of the connection, and
 //! closes it so that an answer in flight is not lost to a reset.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
@@ -27,8 +28,11 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 
 /// How much a closing connection still reads, and for how long, before the socket is given up: a socket closed
 /// with unread input sends a reset, which can overtake the answer.
-const LINGER_BYTES: usize = 1 << 20;
-const LINGER_TIME: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES: usize = 1 << 20;
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much of a first head is read at once, on the stack.
+const FIRST_READ: usize = 4096;
 
 /// What the two sides of hyper tell each other about one connection.
 pub(super) struct State {
@@ -45,6 +49,8 @@ pub(super) struct State {
     refusal: Mutex<Option<Refusal>>,
     /// A head has begun and is not complete.
     in_head: AtomicBool,
+    /// The answer to the last request that this connection may have is on its way.
+    spent: AtomicBool,
     reset: AtomicBool,
 }
 
@@ -58,6 +64,7 @@ impl State {
             has_refused: AtomicBool::new(false),
             refusal: Mutex::new(None),
             in_head: AtomicBool::new(false),
+            spent: AtomicBool::new(false),
             reset: AtomicBool::new(false),
         }
     }
@@ -75,6 +82,15 @@ impl State {
             return None;
         }
         *self.refusal.lock()
+    }
+
+    /// Whether this many requests, where there is such a limit, have been begun: the answer is to be the last.
+    pub(super) fn is_spent(&self, most: u32) -> bool {
+        let spent = most > 0 && self.requests.load(Ordering::Relaxed) >= most;
+        if spent {
+            self.spent.store(true, Ordering::Relaxed);
+        }
+        spent
     }
 
     pub(super) fn reset_on_close(&self) {
@@ -147,18 +163,22 @@ impl<B: Body> Body for Tracked<B> {
 }
 
 /// A deadline that costs a timer only while something is really waited for.
-#[derive(Default)]
-struct Deadline(Option<Pin<Box<Sleep>>>);
+#[derive(Debug, Default)]
+pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
     /// Waits until `after` from the first call since the last `clear`.
-    fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
         sleep.as_mut().poll(cx)
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.0 = None;
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.is_some()
     }
 }
 
@@ -222,9 +242,66 @@ impl<S: Stream> Guard<S> {
         }
     }
 
+    /// Waits until there is something for hyper: the first head, or the refusal of one. False when nothing comes of
+    /// this connection: it was silent for too long, it is gone, or the drain has begun before its first byte.
+    ///
+    /// Until then a connection is this guard and the bytes of its head.
+    pub(super) async fn first_head(&mut self, drain: &mut DrainSignal) -> bool {
+        let mut turn = pin!(tokio::task::yield_now());
+        let (mut draining, mut looked) = (false, false);
+        poll_fn(|cx| {
+            draining = draining || drain.poll_begun(cx).is_ready();
+            // What the client has sent by now is still read: one turn of the runtime brings it in.
+            looked = looked || (draining && turn.as_mut().poll(cx).is_ready());
+            match self.poll_first_head(cx) {
+                Poll::Pending if looked && !self.messages.in_head() => Poll::Ready(false),
+                outcome => outcome,
+            }
+        })
+        .await
+    }
+
+    fn poll_first_head(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut room = [const { MaybeUninit::uninit() }; FIRST_READ];
+        loop {
+            if self.ready > 0 {
+                return Poll::Ready(true);
+            }
+            let mut buf = ReadBuf::uninit(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(false),
+                Poll::Ready(Ok(())) => {
+                    let in_head = self.messages.in_head();
+                    self.held.extend_from_slice(buf.filled());
+                    let (released, heads, outcome) = self.messages.read(&self.held);
+                    self.judge(in_head, released, heads, outcome);
+                }
+                Poll::Pending if self.messages.in_head() => {
+                    ready!(self.reading.poll(cx, self.limits.header_timeout));
+                    self.stand_in(Refusal::HeadTimeout);
+                }
+                Poll::Pending => {
+                    ready!(self.reading.poll(cx, self.limits.first_byte_timeout));
+                    return Poll::Ready(false);
+                }
+            }
+        }
+    }
+
+    /// Whether every answer has been sent, to the last byte that the socket has to take.
+    fn has_answered(&self) -> bool {
+        self.state.idle() && !self.writing.is_set()
+    }
+
+    /// Refuses the connection before anything is read: hyper is given the stand-in.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.stand_in(refusal);
+    }
+
     /// Checks what was just read into `buf` behind `before`; what may not pass yet is held back.
     fn check(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
-        self.reading.clear();
+        let in_head = self.messages.in_head();
         let (released, heads, outcome) = if self.held.is_empty() {
             let (released, heads, outcome) = self.messages.read(&buf.filled()[before..]);
             self.held.extend_from_slice(&buf.filled()[before + released..]);
@@ -235,6 +312,16 @@ impl<S: Stream> Guard<S> {
             buf.set_filled(before);
             self.messages.read(&self.held)
         };
+        self.judge(in_head, released, heads, outcome);
+    }
+
+    /// Acts on what [`Messages`] made of the latest bytes; the first `released` held ones may pass.
+    fn judge(&mut self, was_in_head: bool, released: usize, heads: u32, outcome: Result<(), Refusal>) {
+        // A head that drips has the same time as one that stands still.
+        let same_head = was_in_head && heads == 0 && self.messages.in_head();
+        if !same_head {
+            self.reading.clear();
+        }
         self.ready = released;
         self.state.in_head.store(self.messages.in_head(), Ordering::Relaxed);
         self.state.heads.fetch_add(heads, Ordering::Relaxed);
@@ -258,6 +345,16 @@ impl<S: Stream> Guard<S> {
         self.state.refuse(refusal);
     }
 
+    /// Fails a write that is pending when it has been so for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.writing.clear();
+            return polled;
+        }
+        ready!(self.writing.poll(cx, self.limits.body_timeout));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
+    }
+
     /// Nothing to read now: see whether that has lasted too long.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.messages.in_body() {
@@ -271,7 +368,7 @@ impl<S: Stream> Guard<S> {
             return Poll::Ready(Ok(()));
         }
         // While a request is being answered hyper reads ahead, to see the client leave.
-        if !self.state.idle() {
+        if !self.has_answered() {
             return Poll::Pending;
         }
         let heads = self.state.heads.load(Ordering::Relaxed);
@@ -303,7 +400,7 @@ impl<S: Stream> AsyncRead for Guard<S> {
             }
             if this.ended {
                 // To hyper an end while it answers is a client that left. It looks again when it has answered.
-                return if this.state.idle() { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return if this.has_answered() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             let before = buf.filled().len();
             match Pin::new(&mut this.stream).poll_read(cx, buf) {
@@ -328,33 +425,27 @@ impl<S: Stream> AsyncRead for Guard<S> {
 impl<S: Stream> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.stream).poll_write(cx, buf) {
-            Poll::Ready(outcome) => {
-                this.writing.clear();
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => {
-                ready!(this.writing.poll(cx, this.limits.body_timeout));
-                Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client does not read its answer",
-                )))
-            }
-        }
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.in_time(cx, polled)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// A socket has nothing to flush; TLS above it has.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.in_time(cx, polled)
     }
 
     /// Ends the sending side, then reads on for a moment where input may be on its way.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.closing.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.in_time(cx, polled))?;
             this.closing = Some(Closing { deadline: Deadline::default(), read: 0 });
         }
-        let unread = this.ended || !this.messages.between_messages();
+        let spent = this.state.spent.load(Ordering::Relaxed);
+        let unread = spent || this.ended || !this.messages.between_messages();
         let Some(closing) = this.closing.as_mut().filter(|_| unread) else { return Poll::Ready(Ok(())) };
         let mut scratch = [0; 4096];
         while closing.read < LINGER_BYTES {
@@ -379,3 +470,7 @@ impl<S: Stream> Drop for Guard<S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

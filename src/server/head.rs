@@ -27,6 +27,8 @@ pub enum Refusal {
     HeadTimeout,
     /// The body stopped arriving.
     BodyTimeout,
+    /// There are as many connections as there may be; nothing was read of this one.
+    TooManyConnections,
 }
 
 impl fmt::Display for Refusal {
@@ -37,6 +39,7 @@ impl fmt::Display for Refusal {
             Self::HeadTooLarge => "the request head is too large",
             Self::HeadTimeout => "the request head did not arrive in time",
             Self::BodyTimeout => "the request body stopped arriving",
+            Self::TooManyConnections => "there are too many connections; nothing was read from this one",
         })
     }
 }
@@ -322,7 +325,7 @@ const TARGET: [u8; 256] = {
 };
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
-fn valid_host(value: &[u8]) -> bool {
+pub(super) fn valid_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => match memchr(b']', rest) {
             Some(end) => (&rest[..end], &rest[end + 1..]),

@@ -1,11 +1,13 @@
 //! Where streams come from: TCP sockets and unix sockets.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,6 +33,36 @@ impl Stream for TcpStream {
 
 impl Stream for UnixStream {
     fn reset_on_close(&self) {}
+}
+
+/// Who is at the other side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TCP: its address.
+    Tcp(SocketAddr),
+    /// Over a unix socket: somebody whom the file's permissions let in.
+    Unix,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl From<()> for Peer {
+    fn from((): ()) -> Self {
+        Self::Unix
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
 }
 
 /// A socket that listens.
@@ -85,13 +117,15 @@ impl Listener for std::net::TcpListener {
 impl Listener for UnixSocket {
     type Stream = UnixStream;
     type Peer = ();
-    type Waiting = (tokio::net::UnixListener, SocketFile);
+    type Waiting = (tokio::net::UnixListener, Arc<SocketFile>);
 
     fn wait(self) -> io::Result<Self::Waiting> {
         Ok((tokio::net::UnixListener::from_std(self.listener)?, self.file))
     }
 
     async fn next((listener, _): &Self::Waiting) -> io::Result<(UnixStream, ())> {
+        // Threads that share the socket take turns, or the first to wake would have a whole burst to itself.
+        tokio::task::yield_now().await;
         Ok((listener.accept().await?.0, ()))
     }
 
@@ -141,14 +175,22 @@ fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A listening unix socket. Its file goes when it does.
+/// A listening unix socket. Its file goes when the last of those that share it does.
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: std::os::unix::net::UnixListener,
-    file: SocketFile,
+    file: Arc<SocketFile>,
 }
 
 impl UnixSocket {
+    /// The same socket once more, for another thread to accept from: a unix socket cannot be bound twice.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub fn share(&self) -> io::Result<Self> {
+        Ok(Self { listener: self.listener.try_clone()?, file: Arc::clone(&self.file) })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.file.path
@@ -174,13 +216,13 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Binds a unix socket at `path` that only this user can connect to (0600). A socket that is there already is replaced
-/// when nobody answers on it: it was left behind by a crash.
+/// Binds a unix socket at `path` with these permissions: whoever may write to it can connect. A socket that is there
+/// already is replaced when nobody answers on it: it was left behind by a crash.
 ///
 /// # Errors
 /// `AddrInUse` when somebody answers on it; `AlreadyExists` when something else is in its place; `PermissionDenied` when
 /// anybody could replace files in its directory; otherwise what the operating system says.
-pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
+pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -196,9 +238,9 @@ pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
-    let file = SocketFile { path: path.to_owned(), inode: inode(path)? };
+    let file = Arc::new(SocketFile { path: path.to_owned(), inode: inode(path)? });
     // Before anybody can connect, which is from `listen` on.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     Ok(UnixSocket { listener: std::os::fd::OwnedFd::from(socket).into(), file })
 }
@@ -294,10 +336,23 @@ mod tests {
     fn a_socket_is_for_its_owner_and_goes_when_it_is_closed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
-        let socket = bind_unix(&path).unwrap();
+        let socket = bind_unix(&path, 0o600).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         Blocking::connect(&path).unwrap();
         drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_shared_socket_keeps_its_file_until_the_last_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shared.sock");
+        let first = bind_unix(&path, 0o660).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        let second = first.share().unwrap();
+        drop(first);
+        Blocking::connect(&path).unwrap();
+        drop(second);
         assert!(!path.exists());
     }
 
@@ -307,8 +362,8 @@ mod tests {
         let path = directory.path().join("admin.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "as a crash leaves it");
-        let first = bind_unix(&path).unwrap();
-        assert_eq!(bind_unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let first = bind_unix(&path, 0o600).unwrap();
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         Blocking::connect(&path).unwrap();
         drop(first);
     }
@@ -318,7 +373,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes");
         fs::write(&path, "mine").unwrap();
-        assert_eq!(bind_unix(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"mine");
     }
 
@@ -326,9 +381,9 @@ mod tests {
     fn a_socket_that_took_its_place_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
-        let first = bind_unix(&path).unwrap();
+        let first = bind_unix(&path, 0o600).unwrap();
         fs::rename(&path, directory.path().join("aside")).unwrap();
-        let second = bind_unix(&path).unwrap();
+        let second = bind_unix(&path, 0o600).unwrap();
         drop(first);
         Blocking::connect(&path).unwrap();
         drop(second);
@@ -340,14 +395,14 @@ mod tests {
         let path = directory.path().join("admin.sock");
         let open = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
         open(0o777);
-        let error = bind_unix(&path).unwrap_err();
+        let error = bind_unix(&path, 0o600).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert!(error.to_string().contains("0777"), "{error}");
         open(0o770);
-        assert_eq!(bind_unix(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         for mode in [0o1777, 0o750] {
             open(mode);
-            bind_unix(&path).unwrap();
+            bind_unix(&path, 0o600).unwrap();
         }
     }
 }

@@ -1,17 +1,25 @@
 //! One way to serve HTTP, for every listener: the proxy, the admin routes, the simulator.
 //!
-//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`], which
-//! the caller spawns where it wants it: on its own thread (`spawn_local`) or on the shared runtime. Between socket
+//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`]
+//! (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes), which the caller spawns where it wants it: on its own
+//! thread (`spawn_local`) or, HTTP/1 alone, on the shared runtime. Between socket
 //! and hyper stands the `guard`: it reads every message head before hyper does, refuses what RFC 9112 does not
 //! allow, and keeps the deadlines. What it refuses reaches the [`Handler`] as a [`Refusal`], so that one place
 //! writes every answer.
 
+mod admission;
+mod body;
 mod chunked;
+pub mod descriptors;
 mod drain;
+mod flood;
 mod guard;
+mod h2;
 mod head;
 mod listener;
+mod opening;
 pub(crate) mod syntax;
+mod tls;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,17 +29,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
+pub use admission::{Admission, Admitted, Over};
+pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
-pub use listener::{Listener, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use opening::{open, open_tls};
+pub use tls::{ListenTlsError, Reloaded, Tls};
+
+/// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
+const SPARE: usize = 8 * 1024;
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// From the beginning of a connection to its first byte.
+    pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
     /// How long a connection may stay open without a request. A lazy timer: it ends between one and two times
@@ -45,17 +61,21 @@ pub struct Limits {
     pub headers: usize,
     /// The request target.
     pub target_bytes: usize,
+    /// Requests on one connection; 0 is no limit.
+    pub requests: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            first_byte_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
             head_bytes: 64 * 1024,
             headers: 100,
             target_bytes: 16 * 1024,
+            requests: 0,
         }
     }
 }
@@ -69,7 +89,7 @@ pub struct Abort;
 /// after another.
 pub trait Handler: 'static {
     /// The answers' body.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
 
     /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
     const DATE: bool = true;
@@ -100,13 +120,36 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
     !response.body().is_end_stream() && response.body().size_hint().exact().is_none()
 }
 
-/// Drives one connection to its end: requests in order, deadlines, refusals, drain.
+/// Drives one connection of HTTP/1 to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
-    let io = TokioIo::new(Guard::new(stream, limits, Arc::clone(&state)));
+    let mut guard = Guard::new(stream, limits, Arc::clone(&state));
+    if guard.first_head(&mut drain).await {
+        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them.
+        Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    }
+}
+
+/// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
+pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
+    let state = Arc::new(State::new(drain.clone()));
+    let mut guard = Guard::new(stream, limits, Arc::clone(&state));
+    guard.refuse(Refusal::TooManyConnections);
+    Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+}
+
+/// The requests of a connection whose first head is there.
+async fn exchanges<S: Stream, H: Handler>(
+    guard: Guard<S>,
+    state: Arc<State>,
+    limits: Limits,
+    mut drain: DrainSignal,
+    handler: H,
+) {
+    let io = TokioIo::new(guard);
     let handler = Arc::new(handler);
     let seen = Arc::clone(&state);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
         // Before the future is first polled: hyper reads ahead between the two.
         let in_flight = state.begin();
@@ -115,14 +158,14 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
             let version = request.version();
             let answer = match refusal {
                 Some(refusal) => Ok(handler.refuse(refusal)),
-                None => handler.handle(request).await,
+                None => handler.handle(request.map(|body| Incoming::new(body, None))).await,
             };
             match answer {
                 Ok(mut response) => {
                     // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look
                     // different from one.
                     let ends_by_close = version == Version::HTTP_10 && is_open_ended(&response);
-                    if ends_by_close || state.drain.has_begun() {
+                    if ends_by_close || state.is_spent(limits.requests) || state.drain.has_begun() {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
                     Ok(response.map(|body| Tracked::new(body, in_flight, ends_by_close)))
@@ -135,8 +178,13 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    // The guard has checked the head; hyper's own limit must never be the narrower one: its answers are bare.
-    builder.max_headers(limits.headers + 1).writev(false).auto_date_header(H::DATE);
+    // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
+    // a head is also what an answer may take that its client does not read.
+    builder
+        .max_headers(limits.headers)
+        .max_buf_size(limits.head_bytes + SPARE)
+        .writev(false)
+        .auto_date_header(H::DATE);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = Draining::NotYet;
     let mut turn = pin!(tokio::task::yield_now());

@@ -19,6 +19,8 @@ pub(super) type Answer = Response<Payload>;
 pub(super) struct Payload {
     data: Bytes,
     chunked: bool,
+    /// Its length is told all the same: a file.
+    sized: bool,
 }
 
 impl Payload {
@@ -79,11 +81,18 @@ pub(super) fn text(status: u16, content_type: &str, text: impl Into<String>) -> 
 }
 
 fn answer(status: u16, content_type: Option<&str>, data: Bytes) -> Answer {
-    let mut answer = Response::new(Payload { data, chunked: false });
+    let mut answer = Response::new(Payload { data, chunked: false, sized: false });
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Some(value) = content_type {
         set(&mut answer, CONTENT_TYPE, value);
     }
+    answer
+}
+
+/// A file, whose length is told.
+pub(super) fn sized(status: u16, content_type: &str, data: Bytes) -> Answer {
+    let mut answer = answer(status, Some(content_type), data);
+    answer.body_mut().sized = true;
     answer
 }
 
@@ -114,7 +123,7 @@ pub(super) fn date(answer: &mut Answer, at: Timestamp) {
 /// Sends a body without its length, as the gateway does.
 pub(super) fn chunk(answer: &mut Answer) {
     let body = answer.body_mut();
-    body.chunked = !body.data.is_empty();
+    body.chunked = !body.data.is_empty() && !body.sized;
 }
 
 /// An HTTP date (RFC 9110, IMF-fixdate).

@@ -151,6 +151,7 @@ fn pass<'a>(
         parameters,
         path,
         query: arrived.query(),
+        headers: &arrived.head.headers,
         body: &arrived.body.data,
         base: &options.public_base,
         now,

@@ -111,10 +111,13 @@ impl Simulator {
     /// # Errors
     /// When an address cannot be bound.
     #[allow(clippy::unused_async, reason = "it must be called in a runtime, and may come to wait")]
-    pub async fn bind(options: SimulatorOptions) -> io::Result<Self> {
+    pub async fn bind(mut options: SimulatorOptions) -> io::Result<Self> {
         let front = listener(options.address)?;
         let control = listener(options.control)?;
         let (address, control_address) = (front.local_addr()?, control.local_addr()?);
+        if options.public_base.is_empty() {
+            options.public_base = format!("http://{address}");
+        }
         let service = Service::new(options);
         let (drain, signal) = Drain::new();
         let connections = Arc::new(Mutex::new(JoinSet::new()));

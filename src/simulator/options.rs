@@ -161,7 +161,7 @@ pub struct SimulatorOptions {
     pub lifetimes: Lifetimes,
     /// Requests a minute an application may make for one user; `None` is no limit. The service's default is 10.
     pub quota: Option<u32>,
-    /// Absolute links in answers start with this.
+    /// Absolute links in answers start with this; empty, it is where the [`Simulator`](super::Simulator) listens.
     pub public_base: String,
     /// Further identities.
     pub identities: Vec<Identity>,

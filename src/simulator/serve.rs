@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -16,7 +15,7 @@ use super::options::SimulatorOptions;
 use super::request::{Arrived, Body, Endpoint};
 use super::state::{Consumer, State};
 use super::{gateway, identity};
-use crate::server::{Abort, Handler, Refusal};
+use crate::server::{Abort, Handler, Incoming, Refusal};
 
 /// What both listeners share.
 pub(super) struct Core {

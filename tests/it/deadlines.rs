@@ -33,7 +33,7 @@ async fn a_head_that_does_not_end_is_a_408() {
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed_without_a_word() {
     let upstream = RawUpstream::by_hand().await;
-    let world = world(&upstream, "listen.idle_timeout = \"5ms\"").await;
+    let world = world(&upstream, "listen.idle_timeout = \"5ms\"\nlisten.first_byte_timeout = \"5ms\"").await;
     let mut client = world.connect().await;
     client.closed().await;
     let (mut client, mut connection) = in_flight(&world, &upstream).await;
@@ -45,7 +45,7 @@ async fn a_connection_without_a_request_is_closed_without_a_word() {
 #[tokio::test]
 async fn an_idle_deadline_does_not_count_while_a_request_is_answered() {
     let upstream = RawUpstream::by_hand().await;
-    let world = world(&upstream, "listen.idle_timeout = \"5ms\"").await;
+    let world = world(&upstream, "listen.idle_timeout = \"5ms\"\nlisten.first_byte_timeout = \"5ms\"").await;
     let (mut client, mut connection) = in_flight(&world, &upstream).await;
     connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await;
     client.head().await;

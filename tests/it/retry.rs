@@ -280,7 +280,11 @@ async fn a_401_that_is_not_about_the_token_is_not_retried() {
 #[tokio::test]
 async fn a_body_too_large_to_keep_is_not_replayed_but_the_next_request_has_a_fresh_token() {
     for framing in ["Content-Length", "chunked"] {
-        let world = World::builder().config(r#"retry.memory = "4KiB""#).start().await;
+        let world = World::builder()
+            .config(r#"retry.memory = "4KiB""#)
+            .config(r#"retry.expect_timeout = "0s""#)
+            .start()
+            .await;
         world.ready().await;
         world.sim.revoke_all_access();
         let body = call_of(4097, 1);

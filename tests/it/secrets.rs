@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
+use vbc_proxy::config::ListenAddress;
 use vbc_proxy::simulator::{Action, Effect, Fault, StatusFault};
 use vbc_proxy::{App, Config, Simulator};
 
@@ -286,7 +287,7 @@ async fn debug_prints_show_no_secret() {
 
     // An error on the way up, with all of its causes.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    config.listen.address = taken.local_addr().unwrap();
+    config.listen.addresses = vec![ListenAddress::Tcp(taken.local_addr().unwrap())];
     let error = App::bind(config).await.err().unwrap();
     watch.look("StartError", &format!("{error:?} {error}"));
 

@@ -92,6 +92,64 @@ async fn an_absolute_form_of_a_foreign_authority_is_refused_and_the_bearer_goes_
     assert_eq!(upstream.connections(), 0);
 }
 
+/// A client of the proxy that names an upstream which is on no network: what is admitted fails by 502 at the name.
+#[tokio::test]
+async fn http_and_https_urls_of_the_upstream_are_served_with_its_port_or_a_default_and_no_other() {
+    let world = World::builder().upstream("https://api.vonage.invalid").start().await;
+    for ours in [
+        "http://api.vonage.invalid/a",
+        "http://API.vonage.invalid:80/a",
+        "https://api.vonage.invalid/a",
+        "https://api.vonage.invalid:443/a",
+        "http://api.vonage.invalid?a=b",
+    ] {
+        let answer = world.get(ours).await;
+        assert_eq!(answer.status, 502, "{ours}: {answer:?}");
+    }
+    for foreign in
+        ["http://api.vonage.invalid:8080/a", "https://api.vonage.invalid:80/a", "http://vonage.invalid/a"]
+    {
+        world.get(foreign).await.assert_problem(421, "http_request_denied");
+    }
+    // By its name alone we may be called at any port: that of a mapping.
+    let mapped = world.send("GET /a HTTP/1.1\nHost: api.vonage.invalid:8080", b"").await;
+    assert_eq!(mapped.status, 502);
+}
+
+#[tokio::test]
+async fn a_user_name_in_the_target_is_refused() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let of_the_upstream = format!("http://user:pass@{}/", upstream.address());
+    for target in ["http://user@localhost/a", "http://@localhost/", &of_the_upstream] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        world.refused(request.as_bytes()).await.assert_problem(400, "http_request_error");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_a_tool_says_to_its_http_proxy_alone_goes_no_further() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let authority = upstream.address();
+    let head = format!(
+        "GET http://{authority}/a HTTP/1.1\nHost: {authority}\nProxy-Authorization: Basic dTpw\nProxy-Connection: close"
+    );
+    assert_eq!(world.send(&head, b"").await.status, 200);
+    let received = upstream.only();
+    assert_eq!((received.header("proxy-authorization"), received.header("proxy-connection")), (None, None));
+}
+
+#[tokio::test]
+async fn a_tool_that_asks_for_a_tunnel_is_told_to_use_http_urls() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let answer = world.send("CONNECT api.vonage.com:443 HTTP/1.1", b"").await;
+    answer.assert_problem(405, "http_request_denied");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("http:// URLs"), "{answer:?}");
+}
+
 #[tokio::test]
 async fn the_authority_of_an_absolute_form_counts_and_not_the_host_beside_it() {
     let upstream = RawUpstream::ok().await;

@@ -34,6 +34,9 @@ fn each_line_that_is_commented_out_is_accepted() {
     for name in ["ca.pem", "client_secret", "password", "refresh_token"] {
         fs::write(directory.path().join(name), "-----BEGIN CERTIFICATE-----\n").unwrap();
     }
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(directory.path().join("cert.pem"), pair.cert.pem()).unwrap();
+    fs::write(directory.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
     fs::write(directory.path().join("store.key"), "0123456789abcdef".repeat(4)).unwrap();
     let lines: Vec<&str> = EXAMPLE.lines().collect();
     let mut tried = 0;
@@ -60,6 +63,7 @@ fn what_is_commented_out_as_a_default_is_the_default() {
     let examples = [
         "ca_file",
         "hosts",
+        "tls",
         "origins",
         "public_url",
         "username",

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::{Source, read};
-use super::{AdminAddress, Config, Finding, Findings, Loaded, LogFormat, Store, UpstreamHttp};
+use super::{Config, Finding, Findings, ListenAddress, Loaded, LogFormat, Store, UpstreamHttp};
 
 /// A credential that needs nothing from outside.
 const CREDENTIAL: &str = r#"
@@ -76,12 +76,15 @@ proxy.toml:9:22: credentials.default.client_secret_file: cannot read /nowhere/se
 #[test]
 fn defaults_hold_where_nothing_is_said() {
     let config = load(CREDENTIAL, &[]).unwrap().config;
-    assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.listen.addresses, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
     assert_eq!(config.listen.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.upstream.url.to_string(), "https://api.vonage.com");
     assert_eq!(config.oauth.token_url.as_str(), "https://api.vonage.com/token");
     assert_eq!(config.oauth.max_wait, Duration::from_secs(10));
     assert_eq!(config.retry.memory, 65_536);
+    assert_eq!((config.retry.disk, config.retry.disk_total), (0, 1 << 30));
+    assert_eq!(config.retry.disk_path, std::env::temp_dir());
+    assert_eq!(config.retry.expect_timeout, Duration::from_secs(1));
     assert!(matches!(config.store, Store::File { path, key_file: None } if path.as_os_str() == "tokens"));
     assert_eq!(config.credentials[0].username.as_deref(), Some("alice@vbc.prod"));
 }
@@ -89,15 +92,9 @@ fn defaults_hold_where_nothing_is_said() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let keys = [
-        ("listen", "tls = { cert = \"c\" }"),
-        ("listen", "address = [\"127.0.0.1:80\"]"),
-        ("listen", "address = \"unix:/run/x.sock\""),
-        ("admin", "address = [\"127.0.0.1:80\"]"),
         ("upstream", "http = \"h2\""),
         ("upstream", "proxy = \"http://egress:3128\""),
-        ("upstream", "rewrite_links = true"),
         ("oauth", "revoke_url = \"https://x\""),
-        ("retry", "disk = \"0B\""),
         ("store", "kind = \"postgres\""),
         ("store", "url = \"postgres://x\""),
         ("store", "url_file = \"x\""),
@@ -148,6 +145,20 @@ fn values_that_make_no_sense_are_refused() {
         "header_timeout = \"0s\"",
         "header_timeout = \"3d\"",
         "header_timeout = true",
+        "first_byte_timeout = \"0s\"",
+        "head_size = 65536",
+        "head_size = \"1KiB\"",
+        "head_size = \"2MiB\"",
+        "head_lines = 5",
+        "head_lines = 10000",
+        "target_size = \"100B\"",
+        "target_size = \"64KiB\"",
+        "target_size = \"16KiB\"\nhead_size = \"8KiB\"",
+        "max_connections = 0",
+        "max_connections = \"many\"",
+        "max_connections_per_peer = -1",
+        "max_requests_in_flight = 0",
+        "max_requests_per_connection = \"auto\"",
         "workers = -1",
         "workers = \"4\"",
         "workers = 1.5",
@@ -170,6 +181,28 @@ fn values_that_make_no_sense_are_refused() {
     assert!(found("[log]\nlevel = \"info,vbc_proxy::oauth=debug\"\n").is_empty());
     assert!(found("[upstream]\nca_file = \"/nowhere\"\n")[0].contains("cannot read /nowhere"));
     assert!(found("[upstream]\nurl = \"https://api.vonage.com/t\"\n")[0].contains("without a path"));
+}
+
+#[test]
+fn a_disk_for_replays_must_be_of_use_and_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display();
+    let text = format!(
+        "{CREDENTIAL}[retry]\ndisk = \"10MiB\"\ndisk_total = \"20MiB\"\ndisk_path = \"{path}\"\nexpect_timeout = \"0s\"\n"
+    );
+    let retry = load(&text, &[]).unwrap().config.retry;
+    assert_eq!((retry.disk, retry.disk_total), (10 << 20, 20 << 20));
+    assert_eq!((retry.disk_path.as_path(), retry.expect_timeout), (directory.path(), Duration::ZERO));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    let missing = found("[retry]\ndisk = \"1MiB\"\ndisk_path = \"/nowhere\"\n");
+    assert!(
+        missing[0].starts_with("proxy.toml:3:13: retry.disk_path: no file can be made in /nowhere"),
+        "{missing:?}"
+    );
+    assert!(found("[retry]\ndisk_path = \"/nowhere\"\n").is_empty());
+    assert!(found("[retry]\ndisk = \"64KiB\"\n")[0].contains("not over retry.memory"));
+    assert!(found("[retry]\ndisk = \"2GiB\"\n")[0].contains("over retry.disk_total"));
 }
 
 #[test]
@@ -201,9 +234,9 @@ fn the_admin_listener_is_for_this_machine_alone_whatever_is_allowed() {
         read(Some(source), &environment(&[]), false).map(|loaded| loaded.config.admin.address)
     };
     assert_eq!(address("off").unwrap(), None);
-    assert_eq!(address("[::1]:81").unwrap(), Some(AdminAddress::Tcp("[::1]:81".parse().unwrap())));
-    assert_eq!(address("unix:/run/x.sock").unwrap(), Some(AdminAddress::Unix("/run/x.sock".into())));
-    assert_eq!(address("unix:x.sock").unwrap(), Some(AdminAddress::Unix("/etc/vbc-proxy/x.sock".into())));
+    assert_eq!(address("[::1]:81").unwrap(), Some(ListenAddress::Tcp("[::1]:81".parse().unwrap())));
+    assert_eq!(address("unix:/run/x.sock").unwrap(), Some(ListenAddress::Unix("/run/x.sock".into())));
+    assert_eq!(address("unix:x.sock").unwrap(), Some(ListenAddress::Unix("/etc/vbc-proxy/x.sock".into())));
     for wrong in ["unix:", "unix:/run/", &format!("unix:/{}", "x".repeat(110)), "unix:.."] {
         assert!(address(wrong).is_err(), "{wrong}");
     }
@@ -257,6 +290,38 @@ fn two_listeners_need_two_addresses() {
 }
 
 #[test]
+fn a_list_of_addresses_is_read_in_its_order_and_by_the_rules_of_one() {
+    let load = |lines: &str| load(&format!("[listen]\n{lines}\n{CREDENTIAL}"), &[]);
+    let several = "address = [\"localhost:1\", \"unix:/run/x.sock\", \"[::1]:2\"]\nunix_mode = \"0660\"";
+    let listen = load(several).unwrap().config.listen;
+    let shown: Vec<String> = listen.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["127.0.0.1:1", "unix:/run/x.sock", "[::1]:2"]);
+    assert_eq!(listen.unix_mode, 0o660);
+
+    let findings = |lines: &str| shown_of(load(lines));
+    assert_eq!(
+        findings("address = [\"127.0.0.1:1\", \"localhost:1\"]"),
+        ["proxy.toml:2:27: listen.address: listen.address is 127.0.0.1:1 too; give each its own port"]
+    );
+    let twice = findings("address = [\"unix:/a\", \"unix:/a\", \"127.0.0.1:0\", \"127.0.0.1:0\"]");
+    assert!(twice.len() == 1 && twice[0].ends_with("unix:/a too; give each its own path"), "{twice:?}");
+    assert!(findings("address = [\"127.0.0.1:1\", \"0.0.0.0:2\"]")[0].contains("anyone who can reach"));
+    for wrong in ["address = []", "address = [1]", "address = 1", "address = [\"a\"]", "unix_mode = \"0400\""]
+    {
+        assert_eq!(findings(wrong).len(), 1, "{wrong}");
+    }
+    assert_eq!(findings("[admin]\naddress = [\"127.0.0.1:80\"]").len(), 1);
+
+    let variables = [("VBC_PROXY_LISTEN_ADDRESS", "127.0.0.1:9000, unix:/run/y.sock")];
+    let listen = self::load(CREDENTIAL, &variables).unwrap().config.listen;
+    assert_eq!(listen.addresses.len(), 2);
+}
+
+fn shown_of(loaded: Result<Loaded, Findings>) -> Vec<String> {
+    shown(loaded.unwrap_err().iter().as_slice())
+}
+
+#[test]
 fn secrets_in_the_clear_are_warned_of() {
     let text = "[upstream]\nurl = \"http://api.test\"\n[oauth]\ntoken_url = \"http://api.test/token\"\n";
     let warnings = shown(&load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().warnings);
@@ -293,7 +358,7 @@ fn variables_override_the_file() {
     let text = format!("[listen]\naddress = \"bad\"\nworkers = 1\n{CREDENTIAL}refresh_before = \"10m\"\n");
     let loaded = load(&text, &variables).unwrap();
     let config = loaded.config;
-    assert_eq!(config.listen.address.port(), 9000);
+    assert_eq!(config.listen.addresses, [ListenAddress::Tcp("127.0.0.1:9000".parse().unwrap())]);
     assert_eq!(config.listen.workers, 3);
     assert_eq!(config.listen.hosts.iter().collect::<Vec<_>>(), ["one.test", "two.test"]);
     assert!(config.listen.allow_anonymous);

@@ -164,8 +164,8 @@ impl Answer {
         let Some(mut connection) = self.connection.take() else { return };
         // With a request that is still being sent the connection is not between two exchanges: it ends here, and
         // with it the upload.
-        connection.driver.in_exchange = !self.request.ended();
-        if self.request.ended() && self.reusable && !connection.sender.is_closed() {
+        connection.driver.in_exchange = !self.request.sent();
+        if self.request.sent() && self.reusable && !connection.sender.is_closed() {
             connection.reused = true;
             self.links.h1.put(connection);
         }

@@ -10,6 +10,7 @@ mod h2;
 mod links;
 mod stream;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -18,12 +19,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use super::body::{AttemptBody, RequestBody};
+use super::hold::Hold;
 use super::timer::LazyTimer;
 use crate::config;
 use crate::headers;
@@ -32,11 +34,18 @@ pub(super) use error::UpstreamError;
 use error::classify;
 use links::{Link, Links};
 
+/// How long an upstream that does not answer expectations is not asked again.
+const NOT_ASKED: Duration = Duration::from_secs(300);
+
 /// What one thread needs to reach the upstream.
 pub(super) struct Upstream {
     origin: config::Origin,
     response_timeout: Duration,
     idle_timeout: Duration,
+    /// How long a body waits to be asked for; zero: it does not.
+    expect_timeout: Duration,
+    /// Until when the upstream is not asked, since it did not answer.
+    not_asked: Cell<Option<Instant>>,
     links: Rc<Links>,
 }
 
@@ -45,6 +54,8 @@ pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    /// The client has not begun to send the body: it waits for a 100.
+    pub(super) client_waits: bool,
 }
 
 /// A sending that brought no answer.
@@ -58,6 +69,8 @@ struct Failed {
 /// Whether a request may be sent once more.
 enum Again {
     No,
+    /// Without the expectation, which is all that was refused.
+    Unasked(AttemptBody),
     /// Once: nothing of it has been written.
     Unsent(AttemptBody),
     /// Once, when the method is idempotent: the connection was dead before a byte of an answer.
@@ -69,11 +82,18 @@ enum Again {
 }
 
 impl Upstream {
-    pub(super) fn new(config: &config::Upstream, tls: &Arc<rustls::ClientConfig>, open: Gauge) -> Self {
+    pub(super) fn new(
+        config: &config::Upstream,
+        expect_timeout: Duration,
+        tls: &Arc<rustls::ClientConfig>,
+        open: Gauge,
+    ) -> Self {
         Self {
             origin: config.url.clone(),
             response_timeout: config.response_timeout,
             idle_timeout: config.idle_timeout,
+            expect_timeout,
+            not_asked: Cell::default(),
             links: Rc::new(Links::new(Dialer::new(config, tls, open))),
         }
     }
@@ -109,6 +129,10 @@ impl Upstream {
                 Err(failed) => failed,
             };
             let again = match failed.again {
+                Again::Unasked(body) => {
+                    attempt = body;
+                    continue;
+                }
                 Again::Unsent(unsent) | Again::Untouched(unsent) if resend => Some(unsent),
                 Again::Unanswered if resend && idempotent => body.attempt(),
                 Again::Unprocessed if resend => body.attempt(),
@@ -131,11 +155,17 @@ impl Upstream {
         timer: &LazyTimer,
     ) -> Result<Result<Response<UpstreamBody>, Failed>, UpstreamError> {
         let read_before = connection.watch.read();
-        connection.watch.expect_answer();
+        let hold = self.asks(head, body).then(Hold::default);
+        body.hold(hold.clone());
+        connection.watch.expect_answer(hold.clone());
         connection.driver.in_exchange = true;
-        let sent = connection.sender.try_send_request(head.request(attempt));
-        let mut error = match self.await_head(sent, body, timer).await? {
+        let sent = connection.sender.try_send_request(head.request(attempt, hold.is_some()));
+        let mut error = match self.await_head(sent, body, hold.as_ref(), timer).await? {
             Ok(response) => {
+                if let Some(again) = self.without_expectation(&response, hold.as_ref(), body) {
+                    let again = Again::Unasked(again);
+                    return Ok(Err(Failed { error: UpstreamError::Terminated, again, on: None }));
+                }
                 let answer = h1::Answer::of(response, connection, body.clone(), Rc::clone(&self.links));
                 return Ok(Ok(answer.map(|answer| self.body(Source::H1(answer), timer))));
             }
@@ -162,6 +192,7 @@ impl Upstream {
         timer: &LazyTimer,
     ) -> Result<Result<Response<UpstreamBody>, Failed>, UpstreamError> {
         let on = Some(lease.number());
+        body.hold(None);
         let mut exchange = match stream::Exchange::begin(lease, head.stream_request(&self.origin), attempt) {
             Ok(exchange) => exchange,
             Err(unsent) => {
@@ -172,7 +203,7 @@ impl Upstream {
                 }));
             }
         };
-        match self.await_head(poll_fn(|cx| exchange.poll_head(cx)), body, timer).await? {
+        match self.await_head(poll_fn(|cx| exchange.poll_head(cx)), body, None, timer).await? {
             Ok(head) => {
                 let answer = exchange.answer(head)?;
                 Ok(Ok(answer.map(|answer| self.body(Source::H2(answer), timer))))
@@ -188,24 +219,60 @@ impl Upstream {
         UpstreamBody { source, idle_timeout: self.idle_timeout, waiting_since: None, timer: timer.clone() }
     }
 
-    /// Waits for the head: as long as the upload moves, then for the response timeout.
+    /// Whether a request goes out with an expectation. It is for HTTP/1.1: a stream can be reset
+    /// without harm to the connection.
+    fn asks(&self, head: &Head, body: &RequestBody) -> bool {
+        !self.expect_timeout.is_zero()
+            && body.is_worth_asking(head.client_waits)
+            && self.not_asked.get().is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// What a final answer does to a body that waits: one that wants no body leaves it with the client. Gives the
+    /// body for one more sending where the upstream refuses only the expectation.
+    fn without_expectation<B>(
+        &self,
+        answer: &Response<B>,
+        hold: Option<&Hold>,
+        body: &RequestBody,
+    ) -> Option<AttemptBody> {
+        let hold = hold?;
+        let status = answer.status();
+        if status == StatusCode::EXPECTATION_FAILED {
+            self.not_asked.set(Some(Instant::now() + NOT_ASKED));
+            return body.attempt();
+        }
+        if !status.is_client_error() && !status.is_server_error() {
+            hold.release();
+        }
+        None
+    }
+
+    /// Waits for the head: for a moment while the body waits to be asked for, as long as the upload moves, then for
+    /// the response timeout.
     async fn await_head<T>(
         &self,
         sent: impl Future<Output = T>,
         body: &RequestBody,
+        hold: Option<&Hold>,
         timer: &LazyTimer,
     ) -> Result<T, UpstreamError> {
         let mut sent = pin!(sent);
-        let start = Instant::now();
+        let mut start = Instant::now();
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Ok(outcome));
+            }
+            if let Some(hold) = hold.filter(|hold| hold.is_held()) {
+                ready!(timer.poll_deadline(cx, start + self.expect_timeout));
+                start = Instant::now();
+                self.not_asked.set(Some(start + NOT_ASKED));
+                hold.release();
             }
             if body.starved() {
                 return Poll::Pending;
             }
             let moved = body.progress().map_or(start, |at| at.max(start));
-            let (after, error) = match body.ended() {
+            let (after, error) = match body.sent() {
                 true => (self.response_timeout, UpstreamError::ResponseTimeout),
                 false => (self.idle_timeout, UpstreamError::WriteTimeout),
             };
@@ -216,12 +283,15 @@ impl Upstream {
 }
 
 impl Head {
-    fn request(&self, body: AttemptBody) -> Request<AttemptBody> {
+    fn request(&self, body: AttemptBody, asks: bool) -> Request<AttemptBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = self.headers.clone();
+        if asks {
+            request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
         request
     }
 

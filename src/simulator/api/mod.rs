@@ -1,5 +1,6 @@
 //! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
 
+mod audio;
 mod hal;
 mod provisioning;
 mod recording;
@@ -8,6 +9,7 @@ mod telephony;
 mod vis;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde_json::Value;
 
 use super::answer::{Answer, empty};
@@ -60,6 +62,7 @@ pub(super) struct Call<'a> {
     pub(super) parameters: Vec<&'a str>,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
+    pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
     /// What absolute links start with.
     pub(super) base: &'a str,

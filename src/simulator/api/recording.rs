@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::audio;
 use super::hal::{Names, Wrong, is, not_found, page, paging, validation};
 use super::{Call as Request, Route, Suite, without_role};
 use crate::clock::{Timestamp, until};
@@ -26,6 +27,8 @@ pub(super) static SUITE: Suite = Suite {
             pattern: "api/accounts/{}/users/{}/call_recordings/{}",
             run: delete_on_demand,
         },
+        Route { method: "GET", pattern: "api/audio/recording/{}", run: audio::get },
+        Route { method: "HEAD", pattern: "api/audio/recording/{}", run: audio::head },
     ],
     refusal: |state, owner| without_role(state, owner, &SUITE),
     refuse: not_authorized,

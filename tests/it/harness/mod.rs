@@ -2,10 +2,13 @@
 //! client that writes bytes and checks every answer.
 mod carry;
 mod client;
+mod h2;
+mod tunnel;
 mod upstream;
 mod webdriver;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -13,16 +16,22 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vbc_proxy::app::Ended;
 use vbc_proxy::clock::Clock;
+use vbc_proxy::server::Tls;
 use vbc_proxy::simulator::SimulatorOptions;
 use vbc_proxy::{App, Config, Simulator};
 
 pub(crate) use carry::carry;
 pub(crate) use client::{Client, Response};
+pub(crate) use h2::{GOAWAY, H2Body, H2Client, PREFACE, RST_STREAM, RawH2, SETTINGS, code};
+pub(crate) use tunnel::tunnel_to_unix;
 pub(crate) use upstream::{RawUpstream, Received, UpstreamConnection};
 pub(crate) use webdriver::Chromium;
 
 /// Longer than anything in a healthy test takes. It only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The address of a proxy that has no TCP listener.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A proxy, its upstream and its token endpoint.
 pub(crate) struct World {
@@ -30,6 +39,8 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     /// The admin listener's address.
     pub(crate) admin: SocketAddr,
+    /// The certificate of the proxy, where it has one.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// The token endpoint, and the upstream where no raw one is given.
     pub(crate) sim: Simulator,
     stop: Option<oneshot::Sender<()>>,
@@ -203,7 +214,8 @@ impl World {
     /// The same, with a clock that the test can move.
     pub(crate) async fn with_clock(config: Config, sim: Simulator, clock: Clock) -> Self {
         let app = App::bind_with_clock(config, clock).await.unwrap();
-        let (address, admin) = (app.address(), app.admin_address().unwrap());
+        let (address, admin) = (app.address().unwrap_or(NOWHERE), app.admin_address().unwrap());
+        let tls = app.tls();
         let (stop, stopped) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {
             let shutdown = async {
@@ -212,7 +224,7 @@ impl World {
             };
             app.run(shutdown).await.unwrap()
         });
-        Self { address, admin, sim, stop: Some(stop), run: Some(run) }
+        Self { address, admin, tls, sim, stop: Some(stop), run: Some(run) }
     }
 }
 

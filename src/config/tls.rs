@@ -1,0 +1,286 @@
+//! `listen.tls`: the certificate that clients see, and which certificates they must have themselves.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::error::Complaint;
+use super::section::Section;
+use crate::clock::{Clock, Timestamp};
+
+/// Far more than any chain has.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// `listen.tls`: the files, which are read again when they change.
+#[derive(Clone, Debug)]
+pub struct ListenTls {
+    /// The certificate and those between it and its root, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// Roots of the certificates that clients must have; they need none where this is not given.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What [`ListenTls`] leads to.
+pub struct TlsFiles {
+    /// Certificate and key, which belong together.
+    pub identity: CertifiedKey,
+    /// Who vouches for clients.
+    pub client_roots: Option<RootCertStore>,
+    /// Tells one content of the files from another.
+    pub fingerprint: [u8; 32],
+}
+
+impl fmt::Debug for TlsFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsFiles")
+    }
+}
+
+/// Why the files cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsFileError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The key of `listen.tls`.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A file has nothing of what it is for, or something that is not PEM.
+    #[error("{} holds no {wanted}", path.display())]
+    Empty {
+        /// The key of `listen.tls`.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// Certificate and key are no pair, or of a kind that cannot be used.
+    #[error("{} and {} cannot be used together: {source}", cert.display(), key.display())]
+    Pair {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What the library says.
+        source: rustls::Error,
+    },
+    /// A root is none.
+    #[error("{} holds a certificate that cannot be a root: {source}", path.display())]
+    Root {
+        /// The file.
+        path: PathBuf,
+        /// What the library says.
+        source: rustls::Error,
+    },
+}
+
+impl TlsFileError {
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "correct the path or the file's permissions",
+            Self::Empty { wanted: PRIVATE_KEY, .. } => "it must be PEM: -----BEGIN PRIVATE KEY-----",
+            Self::Empty { .. } => "it must be PEM: -----BEGIN CERTIFICATE-----",
+            Self::Pair { .. } => {
+                "give the key that the certificate was made for; the first certificate of the file is ours"
+            }
+            Self::Root { .. } => "give the certificate of the authority that clients' certificates come from",
+        }
+    }
+}
+
+const CERTIFICATE: &str = "certificate";
+const PRIVATE_KEY: &str = "private key";
+
+impl ListenTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// What is wrong with them; nothing of their content is quoted.
+    pub fn load(&self) -> Result<TlsFiles, TlsFileError> {
+        let (cert, key) = (read("cert", &self.cert)?, read("key", &self.key)?);
+        let client_ca = self.client_ca.as_deref().map(|path| read("client_ca", path)).transpose()?;
+        let chain = certificates("cert", &self.cert, &cert)?;
+        let empty = || TlsFileError::Empty { key: "key", path: self.key.clone(), wanted: PRIVATE_KEY };
+        let private = PrivateKeyDer::from_pem_slice(&key).map_err(|_| empty())?;
+        let pair = |source| TlsFileError::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
+        let identity = CertifiedKey::from_der(chain, private, &provider()).map_err(pair)?;
+        let client_roots = match (&self.client_ca, &client_ca) {
+            (Some(path), Some(pem)) => Some(roots(path, pem)?),
+            _ => None,
+        };
+        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for content in [Some(&cert), Some(&key), client_ca.as_ref()].into_iter().flatten() {
+            digest.update(&content.len().to_be_bytes());
+            digest.update(content);
+        }
+        let fingerprint = digest.finish().as_ref().try_into().unwrap_or_default();
+        Ok(TlsFiles { identity, client_roots, fingerprint })
+    }
+}
+
+impl TlsFiles {
+    /// When the certificate ends, if that can be told.
+    pub fn expires(&self) -> Option<Timestamp> {
+        not_after(self.identity.cert.first()?)
+    }
+}
+
+/// The one library that does everything cryptographic.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFileError> {
+    let unreadable = |source| TlsFileError::Unreadable { key, path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    // Room for all of it at once: a buffer that grows leaves copies of the key behind.
+    let length = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_BYTES);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn certificates(
+    key: &'static str,
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.unwrap_or_default();
+    if chain.is_empty() {
+        return Err(TlsFileError::Empty { key, path: path.to_owned(), wanted: CERTIFICATE });
+    }
+    Ok(chain)
+}
+
+fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("client_ca", path, pem)? {
+        roots.add(certificate).map_err(|source| TlsFileError::Root { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
+}
+
+/// Reads `tls = { cert = …, key = …, client_ca = … }`. Not looked at under `--simulate`.
+pub(super) fn read_section(section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
+    let place = section.place_of(key)?;
+    let parse = |name: &str, value: &str| match name {
+        "cert" | "key" | "client_ca" if !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        "cert" | "key" | "client_ca" => Err(Complaint::new("the path is empty", "write a path")),
+        _ => Err(Complaint::new(format!("there is no such key: {name}"), "there are: cert, key, client_ca")),
+    };
+    let before = section.reader.findings.len();
+    let mut given = section.map(key, "{ cert = \"cert.pem\", key = \"key.pem\" }", parse)?;
+    if section.reader.findings.len() > before {
+        return None;
+    }
+    let mut path = |name: &str| given.remove(name).map(|path| section.reader.resolve(&path));
+    let (cert, private, client_ca) = (path("cert"), path("key"), path("client_ca"));
+    let (Some(cert), Some(private)) = (cert, private) else {
+        let remedy = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
+        section.complain(place, key, Complaint::new("a certificate and its key are needed", remedy));
+        return None;
+    };
+    if section.reader.simulate {
+        return None;
+    }
+    let tls = ListenTls { cert, key: private, client_ca };
+    match tls.load() {
+        Err(error) => {
+            section.complain(place, key, Complaint::new(error.to_string(), error.remedy()));
+            return None;
+        }
+        Ok(files) => {
+            if files.expires().is_some_and(|end| end <= Clock::system().now()) {
+                let message = format!("the certificate in {} has expired", tls.cert.display());
+                section.warn(place.clone(), key, Complaint::new(message, "put a new one in its place"));
+            }
+        }
+    }
+    if std::fs::metadata(&tls.key).is_ok_and(|metadata| super::secrets::is_world_readable(&metadata)) {
+        let shown = tls.key.display();
+        let message = format!("everyone on this machine can read {shown}");
+        section.warn(place, key, Complaint::new(message, format!("chmod 600 {shown}")));
+    }
+    Some(tls)
+}
+
+/// `notAfter` of a certificate (RFC 5280 §4.1.2.5), which the library keeps to itself.
+fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+    let (_, certificate, _) = element(certificate)?;
+    let (_, to_be_signed, _) = element(certificate)?;
+    let (tag, _, mut rest) = element(to_be_signed)?;
+    if tag == 0xa0 {
+        // The version comes first where it is not 1, then the serial number.
+        (_, _, rest) = element(rest)?;
+    }
+    let (_, _algorithm, rest) = element(rest)?;
+    let (_, _issuer, rest) = element(rest)?;
+    let (_, validity, _) = element(rest)?;
+    let (_, _not_before, rest) = element(validity)?;
+    let (tag, time, _) = element(rest)?;
+    let time = std::str::from_utf8(time).ok().filter(|time| time.is_ascii())?;
+    let century = match (tag, time.get(..2)?) {
+        (0x17, year) if year < "50" => "20",
+        (0x17, _) => "19",
+        _ => "",
+    };
+    let digits = format!("{century}{time}");
+    let part = |from: usize, to: usize| digits.get(from..to);
+    let (date, hour) =
+        ((part(0, 4)?, part(4, 6)?, part(6, 8)?), (part(8, 10)?, part(10, 12)?, part(12, 14)?));
+    let text = format!("{}-{}-{}T{}:{}:{}Z", date.0, date.1, date.2, hour.0, hour.1, hour.2);
+    text.parse().ok()
+}
+
+/// The first element of DER: its tag, its content, and what follows.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(*first), rest),
+        0x81..=0x84 => {
+            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (length.iter().fold(0, |all, byte| all << 8 | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((*tag, content, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_certificate_is_read_in_both_notations() {
+        for (year, expected) in [(2031, "2031-02-03T00:00:00Z"), (2055, "2055-02-03T00:00:00Z")] {
+            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 2, 3);
+            let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            assert_eq!(not_after(certificate.der()).unwrap().to_string(), expected);
+        }
+        assert_eq!(not_after(b"\x30\x84\xff\xff\xff\xff"), None);
+        assert_eq!(not_after(b""), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! Answers, which may have been looked into.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use super::BoxError;
+use crate::proxy::links::Looked;
+use crate::proxy::upstream::UpstreamBody;
+
+/// The body of an answer.
+pub(in crate::proxy) enum AnswerBody {
+    /// The upstream's, streamed; what was read to judge a 401 comes first.
+    Upstream {
+        /// Pieces that were read already.
+        prefix: VecDeque<Bytes>,
+        /// The rest.
+        rest: UpstreamBody,
+    },
+    /// The upstream's, looked into for links.
+    Looked(Box<Looked>),
+    /// Ours.
+    Own(Full<Bytes>),
+    /// None, of this length: hyper drops the `Content-Length` of a 304 whose body is merely empty.
+    Absent(u64),
+}
+
+impl AnswerBody {
+    pub(in crate::proxy) fn own(body: Full<Bytes>) -> Self {
+        Self::Own(body)
+    }
+
+    pub(in crate::proxy) fn streamed(rest: UpstreamBody) -> Self {
+        Self::Upstream { prefix: VecDeque::new(), rest }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Upstream { prefix, rest } => match prefix.pop_front() {
+                Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+                None => Pin::new(rest).poll_frame(cx).map_err(Into::into),
+            },
+            Self::Looked(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+            Self::Absent(_) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Upstream { prefix, rest } => prefix.is_empty() && rest.is_end_stream(),
+            Self::Looked(body) => body.is_end_stream(),
+            Self::Own(body) => body.is_end_stream(),
+            Self::Absent(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Upstream { prefix, rest } => {
+                let hint = rest.size_hint();
+                let read: u64 = prefix.iter().map(|piece| piece.len() as u64).sum();
+                hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
+            }
+            Self::Looked(body) => body.size_hint(),
+            Self::Own(body) => body.size_hint(),
+            Self::Absent(length) => SizeHint::with_exact(*length),
+        }
+    }
+}

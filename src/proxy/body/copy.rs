@@ -1,0 +1,161 @@
+//! What is kept of a request body for its second sending: in memory first, in a file from there on.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::spool::{Disk, Spool};
+
+/// One frame of a body.
+#[derive(Clone)]
+pub(super) enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// How far a sending has come in what is kept.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Position {
+    /// Pieces handed out.
+    pieces: usize,
+    /// Bytes handed out.
+    bytes: u64,
+    trailers: bool,
+}
+
+impl Position {
+    pub(super) fn advance(&mut self, piece: &Piece) {
+        self.pieces += 1;
+        match piece {
+            Piece::Data(data) => self.bytes += data.len() as u64,
+            Piece::Trailers(_) => self.trailers = true,
+        }
+    }
+}
+
+/// Why there is no copy. The text is what the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Lost {
+    OverMemory,
+    OverDisk,
+    DiskFull,
+    DiskFailed,
+    /// The request needs it no more.
+    Done,
+}
+
+impl Lost {
+    pub(in crate::proxy) fn why(self) -> &'static str {
+        match self {
+            Self::OverMemory => {
+                "the request body is over retry.memory, retry.disk is off, and so it could not be sent again"
+            }
+            Self::OverDisk => "the request body is over retry.disk and could not be sent again",
+            Self::DiskFull => "retry.disk_total is used up, and so the request body could not be sent again",
+            Self::DiskFailed => {
+                "the request body could not be kept in retry.disk_path, and so it could not be sent again"
+            }
+            Self::Done => "the request body could not be sent again",
+        }
+    }
+}
+
+/// The copy of a body.
+pub(super) enum Copy {
+    Memory { pieces: Vec<Piece>, bytes: u64 },
+    Disk(Box<Spool>),
+    Lost(Lost),
+}
+
+impl Copy {
+    /// For a body that announces at least this many bytes; one over the limits is not kept at all.
+    pub(super) fn new(announced: u64, memory: u64, disk: &Disk) -> Self {
+        match announced > memory.max(disk.limit()) {
+            true => Self::Lost(Self::over(disk)),
+            false => Self::Memory { pieces: Vec::new(), bytes: 0 },
+        }
+    }
+
+    fn over(disk: &Disk) -> Lost {
+        if disk.limit() == 0 { Lost::OverMemory } else { Lost::OverDisk }
+    }
+
+    pub(super) fn lost(&self) -> Option<Lost> {
+        match self {
+            Self::Lost(why) => Some(*why),
+            _ => None,
+        }
+    }
+
+    /// Whether all that is kept has been handed out.
+    pub(super) fn is_behind(&self, at: Position) -> bool {
+        match self {
+            Self::Memory { pieces, .. } => at.pieces >= pieces.len(),
+            Self::Disk(spool) => at.bytes >= spool.len() && (at.trailers || spool.trailers().is_none()),
+            Self::Lost(_) => true,
+        }
+    }
+
+    /// The next piece of what is kept; `None` where a sending has to go on with what comes.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        at: Position,
+    ) -> Poll<Option<Result<Piece, std::io::Error>>> {
+        if self.is_behind(at) {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(match self {
+            Self::Memory { pieces, .. } => pieces.get(at.pieces).cloned().map(Ok),
+            Self::Disk(spool) if at.bytes < spool.len() => {
+                Some(ready!(spool.poll_read(cx, at.bytes)).map(Piece::Data))
+            }
+            Self::Disk(spool) => spool.trailers().cloned().map(|trailers| Ok(Piece::Trailers(trailers))),
+            Self::Lost(_) => None,
+        })
+    }
+
+    /// Ready when there is room for one more piece: at once, unless a file is being written and is behind. A file
+    /// that fails is given up.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Disk(spool) = self
+            && let Err(error) = ready!(spool.poll_room(cx))
+        {
+            tracing::warn!(%error, "a request body could not be kept in retry.disk_path; it is streamed");
+            *self = Self::Lost(Lost::DiskFailed);
+        }
+        Poll::Ready(())
+    }
+
+    /// Keeps a piece, as far as the limits let it.
+    pub(super) fn push(&mut self, piece: &Piece, memory: u64, disk: &Rc<Disk>) {
+        if let (Self::Memory { pieces, bytes }, Piece::Data(data)) = (&mut *self, piece)
+            && *bytes + data.len() as u64 > memory
+        {
+            *self = match disk.limit() > memory {
+                true => match Spool::begin(disk, pieces, *bytes) {
+                    Ok(spool) => Self::Disk(Box::new(spool)),
+                    Err(lost) => Self::Lost(lost),
+                },
+                false => Self::Lost(Self::over(disk)),
+            };
+        }
+        match (&mut *self, piece) {
+            (Self::Memory { pieces, bytes }, piece) => {
+                if let Piece::Data(data) = piece {
+                    *bytes += data.len() as u64;
+                }
+                pieces.push(piece.clone());
+            }
+            (Self::Disk(spool), Piece::Data(data)) => {
+                if let Err(lost) = spool.push(data) {
+                    *self = Self::Lost(lost);
+                }
+            }
+            (Self::Disk(spool), Piece::Trailers(trailers)) => spool.end(trailers.clone()),
+            (Self::Lost(_), _) => {}
+        }
+    }
+}

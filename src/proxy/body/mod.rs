@@ -1,0 +1,13 @@
+//! Bodies on their way through: requests that may have to be sent twice, answers that may have been looked into.
+
+mod answer;
+mod copy;
+mod request;
+mod spool;
+
+pub(super) use answer::AnswerBody;
+pub(super) use request::{AttemptBody, RequestBody};
+pub(super) use spool::Disk;
+
+/// An error as hyper takes it.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,244 @@
+//! A request body in a file without a name.
+//!
+//! The thread of the data plane never touches the file: it collects pieces, hands them to a thread that may block,
+//! one job at a time, and waits when the next job is full before the last one is written. So a body takes at most
+//! about two buffers of memory, whatever its size.
+
+use std::fs::{File, Permissions};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep};
+
+use super::copy::{Lost, Piece};
+use crate::config;
+
+/// How much is collected for one write, and read at once, in bytes.
+const BUFFER: usize = 256 * 1024;
+
+/// How long an upload waits for a write. A disk that is slower is of no help; the copy is given up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where spools are made, and what they may take; one a thread, while `used` counts for all.
+pub(in crate::proxy) struct Disk {
+    directory: PathBuf,
+    limit: u64,
+    total: i64,
+    used: Gauge,
+}
+
+impl Disk {
+    pub(in crate::proxy) fn new(config: &config::Retry, used: Gauge) -> Self {
+        let total = i64::try_from(config.disk_total).unwrap_or(i64::MAX);
+        Self { directory: config.disk_path.clone(), limit: config.disk, total, used }
+    }
+
+    /// The largest body that is kept, in bytes; 0: none is.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+}
+
+/// The file and the space that was taken for it, which is given back when the last user is gone, a write that is
+/// still under way included.
+struct Backing {
+    directory: PathBuf,
+    file: OnceLock<File>,
+    reserved: AtomicI64,
+    used: Gauge,
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        self.used.dec_by(*self.reserved.get_mut());
+    }
+}
+
+impl Backing {
+    fn reserve(&self, bytes: u64, total: i64) -> Result<(), Lost> {
+        let bytes = i64::try_from(bytes).map_err(|_| Lost::DiskFull)?;
+        if self.used.inc_by(bytes).saturating_add(bytes) > total {
+            self.used.dec_by(bytes);
+            return Err(Lost::DiskFull);
+        }
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Blocks.
+    fn write(&self, pieces: &[Bytes], mut at: u64) -> io::Result<()> {
+        let file = match self.file.get() {
+            Some(file) => file,
+            None => {
+                let file = tempfile::tempfile_in(&self.directory)?;
+                file.set_permissions(Permissions::from_mode(0o600))?;
+                self.file.get_or_init(|| file)
+            }
+        };
+        for piece in pieces {
+            file.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Blocks.
+    fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
+        let file = self.file.get().ok_or(io::ErrorKind::NotFound)?;
+        let mut buffer = vec![0; length];
+        file.read_exact_at(&mut buffer, at)?;
+        Ok(buffer.into())
+    }
+}
+
+/// One body: in the file up to `written`, then in the job under way, then in `pending`.
+pub(super) struct Spool {
+    disk: Rc<Disk>,
+    backing: Arc<Backing>,
+    written: u64,
+    in_job: u64,
+    job: Option<JoinHandle<io::Result<()>>>,
+    pending: BytesMut,
+    trailers: Option<HeaderMap>,
+    reading: Option<(u64, JoinHandle<io::Result<Bytes>>)>,
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+impl Spool {
+    /// A spool that begins with what was kept in memory.
+    pub(super) fn begin(disk: &Rc<Disk>, pieces: &[Piece], bytes: u64) -> Result<Self, Lost> {
+        let backing = Arc::new(Backing {
+            directory: disk.directory.clone(),
+            file: OnceLock::new(),
+            reserved: AtomicI64::new(0),
+            used: disk.used.clone(),
+        });
+        backing.reserve(bytes, disk.total)?;
+        let mut spool = Self {
+            disk: Rc::clone(disk),
+            backing,
+            written: 0,
+            in_job: 0,
+            job: None,
+            pending: BytesMut::new(),
+            trailers: None,
+            reading: None,
+            late: None,
+        };
+        let data = pieces.iter().filter_map(|piece| match piece {
+            Piece::Data(data) => Some(data.clone()),
+            Piece::Trailers(_) => None,
+        });
+        spool.write(data.collect(), bytes);
+        Ok(spool)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.written + self.in_job + self.pending.len() as u64
+    }
+
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
+    pub(super) fn end(&mut self, trailers: HeaderMap) {
+        self.trailers = Some(trailers);
+    }
+
+    /// Keeps a piece; the caller has waited for [`poll_room`](Self::poll_room).
+    pub(super) fn push(&mut self, data: &Bytes) -> Result<(), Lost> {
+        if self.len() + data.len() as u64 > self.disk.limit {
+            return Err(Lost::OverDisk);
+        }
+        self.backing.reserve(data.len() as u64, self.disk.total)?;
+        self.pending.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Ready when another piece may come: once less than a buffer is pending.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written, or not fast enough.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.poll_job(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending if self.pending.len() >= BUFFER => {
+                let late = self.late.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+                ready!(late.as_mut().poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) if self.pending.len() >= BUFFER => {
+                let full = self.pending.split().freeze();
+                let bytes = full.len() as u64;
+                self.write(vec![full], bytes);
+            }
+            Poll::Ready(Ok(())) => {}
+        }
+        self.late = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The bytes at `at`, as many as come at once.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or could not be written.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, at: u64) -> Poll<io::Result<Bytes>> {
+        if let Some((from, job)) = &mut self.reading {
+            let (from, read) = (*from, ready!(Pin::new(job).poll(cx)));
+            self.reading = None;
+            // A sending that was given up may have asked for another place.
+            if from == at {
+                return Poll::Ready(read.unwrap_or_else(|error| Err(io::Error::other(error))));
+            }
+        }
+        if at >= self.written + self.in_job {
+            let begin = usize::try_from(at - self.written - self.in_job).unwrap_or(usize::MAX);
+            let rest = self.pending.get(begin..).unwrap_or_default();
+            return Poll::Ready(Ok(Bytes::copy_from_slice(rest)));
+        }
+        if at >= self.written {
+            ready!(self.poll_job(cx))?;
+        }
+        let length = usize::try_from(self.written - at).unwrap_or(BUFFER).min(BUFFER);
+        let backing = Arc::clone(&self.backing);
+        let job = tokio::task::spawn_blocking(move || backing.read(at, length));
+        self.reading = Some((at, job));
+        self.poll_read(cx, at)
+    }
+
+    fn write(&mut self, pieces: Vec<Bytes>, bytes: u64) {
+        let (backing, at) = (Arc::clone(&self.backing), self.written);
+        self.in_job = bytes;
+        self.job = Some(tokio::task::spawn_blocking(move || backing.write(&pieces, at)));
+    }
+
+    /// Ready once no write is under way.
+    fn poll_job(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(job) = &mut self.job {
+            let done = ready!(Pin::new(job).poll(cx));
+            self.job = None;
+            done.unwrap_or_else(|error| Err(io::Error::other(error)))?;
+            self.written += std::mem::take(&mut self.in_job);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+#[path = "spool_tests.rs"]
+mod tests;

@@ -1,0 +1,260 @@
+//! Links to the upstream in its answers point back to us, so that a tool that follows them keeps its bearer.
+//!
+//! `Location`, `Content-Location` and `Link` are looked into in every answer, bodies only where they are JSON. What is
+//! not rewritten passes byte for byte, its length, coding and validators too. The `ETag` of an answer without a
+//! content coding stays: it still says whether the resource has changed, and `If-Match` needs it.
+
+mod body;
+mod decode;
+mod scan;
+mod target;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::Authority;
+use http::{HeaderMap, Request, Response, Version};
+use http_body::Body;
+use tokio::time::timeout;
+
+use super::body::AnswerBody;
+use crate::config::{Config, ListenAddress};
+use body::Found;
+pub(super) use body::Looked;
+use decode::Coding;
+use scan::Scanner;
+pub(super) use target::Target;
+
+/// A JSON answer up to this many bytes is collected, so that it can be sent with its length.
+const COLLECTED: usize = 1 << 20;
+
+/// How long the rest of an answer is waited for to be collected; a slow one is passed on as it comes.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// What no longer holds once a body has been changed: its digests, and ranges of it.
+const OF_THE_BYTES: [HeaderName; 5] = [
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    header::ACCEPT_RANGES,
+];
+
+/// Rewrites links of one upstream.
+pub(super) struct Links {
+    target: Rc<Target>,
+    /// `listen.public_url`, without a slash at its end.
+    public: Option<Rc<str>>,
+    /// Where we listen, for clients that name no host.
+    listen: Option<Rc<str>>,
+}
+
+/// What the links of one answer point to.
+pub(super) enum Base {
+    Public(Rc<str>),
+    Host(&'static str, HeaderValue),
+    Authority(&'static str, Authority),
+}
+
+impl Base {
+    fn text(&self) -> String {
+        match self {
+            Self::Public(url) => url.to_string(),
+            // The guard let nothing else through than a host and a port.
+            Self::Host(scheme, host) => format!("{scheme}://{}", host.to_str().unwrap_or_default()),
+            Self::Authority(scheme, authority) => format!("{scheme}://{authority}"),
+        }
+    }
+}
+
+impl Links {
+    /// `None` where the configuration wants none of it.
+    pub(super) fn new(config: &Config, listen: &[ListenAddress]) -> Option<Self> {
+        let public = config.listen.public_url.as_ref();
+        let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+        let listen = listen.iter().find_map(|address| match address {
+            ListenAddress::Tcp(address) if !address.ip().is_unspecified() => {
+                Some(format!("{scheme}://{address}"))
+            }
+            _ => None,
+        });
+        config.upstream.rewrite_links.then(|| Self {
+            target: Rc::new(Target::new(&config.upstream.url)),
+            public: public.map(|url| url.as_str().trim_end_matches('/').into()),
+            listen: listen.map(Into::into),
+        })
+    }
+
+    /// What links have to point to for this client; `None` where the upstream's own URLs are what it uses.
+    pub(super) fn base<B>(&self, request: &Request<B>, scheme: &'static str) -> Option<Base> {
+        let uri = request.uri();
+        // As an http_proxy we are asked for the upstream's URLs. In HTTP/2 every request names an authority.
+        if request.version() < Version::HTTP_2
+            && uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str()))
+        {
+            return None;
+        }
+        if let Some(public) = &self.public {
+            return Some(Base::Public(Rc::clone(public)));
+        }
+        match (uri.authority(), request.headers().get(header::HOST)) {
+            (Some(authority), _) => Some(Base::Authority(scheme, authority.clone())),
+            (None, Some(host)) => Some(Base::Host(scheme, host.clone())),
+            (None, None) => self.listen.clone().map(Base::Public),
+        }
+    }
+
+    /// The answer with its links rewritten. Cancel safe: dropped, it ends the upstream's answer.
+    pub(super) async fn rewrite(&self, base: &Base, answer: Response<AnswerBody>) -> Response<AnswerBody> {
+        let (mut head, body) = answer.into_parts();
+        self.rewrite_head(base, &mut head.headers);
+        let coding = match Coding::of(&head.headers) {
+            // Without content (HEAD, 204, 304) the length stays too, though a GET's may differ: what links there are
+            // is not known.
+            Some(coding) if !body.is_end_stream() && is_whole_json(&head.headers) => coding,
+            _ => return Response::from_parts(head, body),
+        };
+        let announced = body.size_hint().exact();
+        let collectable = match announced {
+            Some(length) => length <= COLLECTED as u64,
+            // Chunked stays chunked; but whether a coding has to be taken off is only known at the end.
+            None => coding.is_some(),
+        };
+        let scanner = || Scanner::new(Rc::clone(&self.target), base.text());
+        let mut looked = Looked::new(body);
+        if collectable {
+            // A client is better served by what there is in time than by its length.
+            let _late = timeout(WAIT, looked.collect(COLLECTED)).await;
+        }
+        let found = match looked.is_whole() {
+            true => looked.find(coding, scanner(), COLLECTED).await,
+            false if looked.is_broken() => Found::Nothing,
+            false => Found::Large,
+        };
+        let body = match found {
+            Found::Nothing => AnswerBody::Looked(Box::new(looked)),
+            Found::Links(bytes) => {
+                changed(&mut head.headers, coding);
+                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+                AnswerBody::own(bytes.into())
+            }
+            Found::Large => {
+                changed(&mut head.headers, coding);
+                looked.pass_through(coding, scanner());
+                AnswerBody::Looked(Box::new(looked))
+            }
+        };
+        Response::from_parts(head, body)
+    }
+
+    fn rewrite_head(&self, base: &Base, headers: &mut HeaderMap) {
+        for name in [header::LOCATION, header::CONTENT_LOCATION] {
+            if let Some(value) = headers.get_mut(name)
+                && let Some(end) = self.target.in_header(value.as_bytes())
+            {
+                set(value, [base.text().as_bytes(), &value.as_bytes()[end..]].concat());
+            }
+        }
+        if let header::Entry::Occupied(mut lines) = headers.entry(header::LINK) {
+            for line in lines.iter_mut() {
+                if let Some(rewritten) = self.link_line(base, line.as_bytes()) {
+                    set(line, rewritten);
+                }
+            }
+        }
+    }
+
+    /// A line of `Link` (RFC 8288 §3): URLs in angle brackets, and quoted strings that may hold any.
+    fn link_line(&self, base: &Base, line: &[u8]) -> Option<Vec<u8>> {
+        let (mut out, mut copied, mut quoted, mut at) = (Vec::new(), 0, false, 0);
+        while let Some(byte) = line.get(at) {
+            at += 1;
+            match byte {
+                b'\\' if quoted => at += 1,
+                b'"' => quoted = !quoted,
+                b'<' if !quoted => {
+                    let rest = &line[at..];
+                    let url = &rest[..rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len())];
+                    if let Some(end) = self.target.in_header(url) {
+                        out.extend_from_slice(&line[copied..at]);
+                        out.extend_from_slice(base.text().as_bytes());
+                        copied = at + end;
+                    }
+                    at += url.len();
+                }
+                _ => {}
+            }
+        }
+        (copied > 0).then(|| {
+            out.extend_from_slice(&line[copied..]);
+            out
+        })
+    }
+}
+
+fn set(value: &mut HeaderValue, bytes: Vec<u8>) {
+    if let Ok(rewritten) = HeaderValue::from_bytes(&bytes) {
+        *value = rewritten;
+    }
+}
+
+/// Takes out of a head what is no longer true of a body that is sent decoded, or changed.
+fn changed(headers: &mut HeaderMap, coding: Option<Coding>) {
+    headers.remove(header::CONTENT_LENGTH);
+    for name in &OF_THE_BYTES {
+        headers.remove(name);
+    }
+    if coding.is_some() {
+        headers.remove(header::CONTENT_ENCODING);
+        // Each coding of a resource has a strong validator of its own (RFC 9110 §8.8.3.3); a weak one is for all.
+        if headers.get(header::ETAG).is_some_and(|tag| !tag.as_bytes().starts_with(b"W/")) {
+            headers.remove(header::ETAG);
+        }
+    }
+}
+
+/// Whether a body is JSON, and not a part of one.
+fn is_whole_json(headers: &HeaderMap) -> bool {
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return false };
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    is_json(essence.trim_ascii()) && !headers.contains_key(header::CONTENT_RANGE)
+}
+
+fn is_json(essence: &[u8]) -> bool {
+    let ends = |with: &[u8]| {
+        let end = essence.len().checked_sub(with.len()).map(|from| &essence[from..]);
+        end.is_some_and(|end| end.eq_ignore_ascii_case(with))
+    };
+    essence.eq_ignore_ascii_case(b"application/json") || ends(b"+json")
+}
+
+/// Rewrites a whole text that comes in these pieces: for tests, benchmarks and fuzzing.
+///
+/// `upstream` is an origin as `upstream.url` has it; one that is none rewrites nothing.
+#[doc(hidden)]
+pub fn rewrite_pieces<'a>(upstream: &str, base: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let (tls, authority) = match upstream.split_once("://") {
+        Some((scheme, authority)) => (scheme == "https", Authority::try_from(authority).ok()),
+        None => (false, None),
+    };
+    let mut scanner = authority.map(|authority| {
+        let target = Target::new(&crate::config::Origin { tls, authority });
+        Scanner::new(Rc::new(target), base.to_owned())
+    });
+    for piece in pieces {
+        match &mut scanner {
+            Some(scanner) => out.extend_from_slice(&scanner.feed(bytes::Bytes::copy_from_slice(piece))),
+            None => out.extend_from_slice(piece),
+        }
+    }
+    if let Some(scanner) = &mut scanner {
+        out.extend_from_slice(&scanner.finish());
+    }
+    out
+}
+
+#[cfg(test)]
+#[path = "links_tests.rs"]
+mod tests;

@@ -1,0 +1,252 @@
+//! The body of an answer that is looked into.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::decode::{Coding, Decoder, Step};
+use super::scan::Scanner;
+use crate::proxy::body::{AnswerBody, BoxError};
+
+/// Decoded without a link up to here, an answer goes as it came: so much in so little is a bomb.
+const BOMB: usize = 64 << 20;
+
+/// A body, some of which may have been read, on its way through a scanner or not.
+pub(in crate::proxy) struct Looked {
+    pieces: VecDeque<Bytes>,
+    read: usize,
+    /// `None` once it has ended.
+    rest: Option<Box<AnswerBody>>,
+    /// How it ended, if not plainly.
+    last: Option<Result<HeaderMap, BoxError>>,
+    through: Option<Through>,
+    /// Its length was told.
+    announced: bool,
+    /// What comes before a failure has had a turn to be written.
+    flushed: bool,
+}
+
+/// What a body is passed through.
+struct Through {
+    decoder: Option<Decoder>,
+    scanner: Scanner,
+    /// Everything is in the decoder.
+    fed: bool,
+}
+
+/// What a whole body turned out to be.
+pub(super) enum Found {
+    /// Without a link, or not what its coding says.
+    Nothing,
+    /// What it is now.
+    Links(Bytes),
+    /// More than may be collected, with a link in it.
+    Large,
+}
+
+impl Looked {
+    pub(super) fn new(body: AnswerBody) -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            read: 0,
+            announced: body.size_hint().exact().is_some(),
+            rest: Some(Box::new(body)),
+            last: None,
+            through: None,
+            flushed: false,
+        }
+    }
+
+    /// Reads up to the end, a failure, or more than `limit` bytes. Cancel safe.
+    pub(super) async fn collect(&mut self, limit: usize) {
+        while self.read <= limit && self.rest.is_some() {
+            if let Some(piece) = poll_fn(|cx| self.poll_rest(cx)).await {
+                self.read += piece.len();
+                self.pieces.push_back(piece);
+            }
+        }
+    }
+
+    /// Whether it is all there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.rest.is_none() && self.last.is_none()
+    }
+
+    /// Whether it broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.last, Some(Err(_)))
+    }
+
+    /// Looks through a whole body, without giving up the thread for long.
+    pub(super) async fn find(&self, coding: Option<Coding>, mut scanner: Scanner, limit: usize) -> Found {
+        let Some(coding) = coding else {
+            let mut out: Vec<Bytes> = self.pieces.iter().map(|piece| scanner.feed(piece.clone())).collect();
+            out.push(scanner.finish());
+            return if scanner.found() { Found::Links(out.concat().into()) } else { Found::Nothing };
+        };
+        let mut out = BytesMut::new();
+        let mut decoder = Decoder::new(coding);
+        self.pieces.iter().for_each(|piece| decoder.push(piece.clone()));
+        decoder.finish();
+        let mut seen = 0;
+        loop {
+            match decoder.next() {
+                Ok(Step::Data(data)) => {
+                    seen += data.len();
+                    let data = scanner.feed(data);
+                    if seen <= limit {
+                        out.extend_from_slice(&data);
+                    } else if scanner.found() {
+                        return Found::Large;
+                    }
+                }
+                Ok(Step::End | Step::Hungry) => break,
+                Err(_) => return Found::Nothing,
+            }
+            if seen > BOMB {
+                return Found::Nothing;
+            }
+            if seen > limit {
+                tokio::task::yield_now().await;
+            }
+        }
+        out.extend_from_slice(&scanner.finish());
+        match scanner.found() {
+            false => Found::Nothing,
+            true if seen > limit => Found::Large,
+            true => Found::Links(out.freeze()),
+        }
+    }
+
+    /// From here on everything goes through the scanner, decoded first.
+    pub(super) fn pass_through(&mut self, coding: Option<Coding>, scanner: Scanner) {
+        self.through = Some(Through { decoder: coding.map(Decoder::new), scanner, fed: false });
+    }
+
+    /// The next piece of the rest; `None` where it has ended.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        match ready!(Pin::new(&mut **rest).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => return Poll::Ready(Some(data)),
+                Err(frame) => self.last = frame.into_trailers().ok().map(Ok),
+            },
+            Some(Err(error)) => self.last = Some(Err(error)),
+            None => {}
+        }
+        self.rest = None;
+        Poll::Ready(None)
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self.pieces.pop_front() {
+            Some(piece) => Poll::Ready(Some(piece)),
+            None => self.poll_rest(cx),
+        }
+    }
+
+    /// The next piece of what is passed on; `None` at the end.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let Some(mut through) = self.through.take() else {
+            return self.poll_piece(cx).map(|piece| piece.map(Ok));
+        };
+        loop {
+            let scanned = match through.next() {
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                Ok(Step::Data(data)) => through.scanner.feed(data),
+                Ok(Step::End) => {
+                    // What comes behind it is no part of the text; its end is still waited for.
+                    while let Some(_ignored) = match self.poll_piece(cx) {
+                        Poll::Pending => {
+                            self.through = Some(through);
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(piece) => piece,
+                    } {}
+                    if self.is_broken() {
+                        return Poll::Ready(None);
+                    }
+                    let held = through.scanner.finish();
+                    return Poll::Ready((!held.is_empty()).then_some(Ok(held)));
+                }
+                Ok(Step::Hungry) => {
+                    let Poll::Ready(piece) = self.poll_piece(cx) else {
+                        self.through = Some(through);
+                        return Poll::Pending;
+                    };
+                    match (piece, &through.decoder) {
+                        // Cut short, what was held back is no longer waited for.
+                        (None, _) if self.is_broken() => return Poll::Ready(None),
+                        (Some(piece), Some(decoder)) => {
+                            decoder.push(piece);
+                            continue;
+                        }
+                        (Some(piece), None) => through.scanner.feed(piece),
+                        (None, decoder) => {
+                            if let Some(decoder) = decoder {
+                                decoder.finish();
+                            }
+                            through.fed = true;
+                            continue;
+                        }
+                    }
+                }
+            };
+            if !scanned.is_empty() {
+                self.through = Some(through);
+                return Poll::Ready(Some(Ok(scanned)));
+            }
+        }
+    }
+}
+
+impl Through {
+    fn next(&mut self) -> std::io::Result<Step> {
+        match &mut self.decoder {
+            Some(decoder) => decoder.next(),
+            None if self.fed => Ok(Step::End),
+            None => Ok(Step::Hungry),
+        }
+    }
+}
+
+impl Body for Looked {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Some(data) = ready!(this.poll_data(cx)) {
+            return Poll::Ready(Some(data.map(Frame::data)));
+        }
+        if this.is_broken() && !std::mem::replace(&mut this.flushed, true) {
+            // A failure that is known at once would cut the connection before the head is out.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(this.last.take().map(|last| last.map(Frame::trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let rest = self.rest.as_ref().is_none_or(|rest| rest.is_end_stream());
+        self.pieces.is_empty() && rest && self.last.is_none() && self.through.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = match &self.rest {
+            _ if !self.announced || self.through.is_some() || self.last.is_some() => None,
+            Some(rest) => rest.size_hint().exact(),
+            None => Some(0),
+        };
+        let read: usize = self.pieces.iter().map(Bytes::len).sum();
+        rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(read as u64 + rest))
+    }
+}

@@ -1,0 +1,268 @@
+//! Which URLs are the upstream's.
+
+use http::uri::Scheme;
+use memchr::memmem::Finder;
+
+use crate::config;
+
+/// The upstream as URLs name it: under http or https, with its port or, where that is a default, without.
+pub(in crate::proxy) struct Target {
+    /// In lower case.
+    host: Vec<u8>,
+    port: u16,
+    /// The port is the one of its scheme, so that it is not written, and the other scheme leads here as well.
+    default: bool,
+    /// Where a string may begin with a URL.
+    pub(super) quoted: [Finder<'static>; 2],
+}
+
+/// How a slash is written in a JSON string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slash {
+    Plain,
+    Escaped,
+    Unicode,
+}
+
+impl Slash {
+    pub(super) fn text(self) -> &'static [u8] {
+        match self {
+            Self::Plain => b"/",
+            Self::Escaped => br"\/",
+            Self::Unicode => br"\u002f",
+        }
+    }
+}
+
+/// Why there is no URL of the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum No {
+    /// It is something else.
+    Other,
+    /// It is not all there yet.
+    Yet,
+}
+
+/// A text that is matched from its beginning.
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// It is the inside of a JSON string, of which more may come.
+    json: bool,
+}
+
+impl Cursor<'_> {
+    /// The next byte. A text that has ended is like a string that is closed.
+    fn peek(&self) -> Result<u8, No> {
+        match self.text.get(self.at) {
+            Some(byte) => Ok(*byte),
+            None if self.json => Err(No::Yet),
+            None => Ok(b'"'),
+        }
+    }
+
+    fn expect(&mut self, lower: &[u8]) -> Result<(), No> {
+        for wanted in lower {
+            if self.peek()?.to_ascii_lowercase() != *wanted {
+                return Err(No::Other);
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, lower: u8) -> Result<bool, No> {
+        let there = self.peek()?.eq_ignore_ascii_case(&lower);
+        self.at += usize::from(there);
+        Ok(there)
+    }
+
+    fn slash(&mut self) -> Result<Slash, No> {
+        if self.take(b'/')? {
+            return Ok(Slash::Plain);
+        }
+        if !self.json || !self.take(b'\\')? {
+            return Err(No::Other);
+        }
+        if self.take(b'/')? {
+            return Ok(Slash::Escaped);
+        }
+        self.expect(b"u002f").map(|()| Slash::Unicode)
+    }
+
+    /// The digits behind a colon; empty where there are none.
+    fn port(&mut self) -> Result<&[u8], No> {
+        let start = self.at + 1;
+        if !self.take(b':')? {
+            return Ok(&[]);
+        }
+        while self.peek()?.is_ascii_digit() {
+            self.at += 1;
+            if self.at - start > 5 {
+                return Err(No::Other);
+            }
+        }
+        Ok(self.text.get(start..self.at).unwrap_or_default())
+    }
+
+    /// Whether the authority ends here, so that it is not a longer host, or a user's name.
+    fn ends(&mut self) -> Result<(), No> {
+        match self.peek()? {
+            b'/' | b'?' | b'#' | b'"' => Ok(()),
+            // An escaped slash, and nothing else: a dot can be escaped too.
+            _ => {
+                let end = self.at;
+                self.slash()?;
+                self.at = end;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Target {
+    pub(in crate::proxy) fn new(upstream: &config::Origin) -> Self {
+        let usual = if upstream.tls { 443 } else { 80 };
+        let port = upstream.authority.port_u16().unwrap_or(usual);
+        Self {
+            host: upstream.authority.host().to_ascii_lowercase().into_bytes(),
+            port,
+            default: port == usual,
+            quoted: [Finder::new(b"\"h"), Finder::new(b"\"H")],
+        }
+    }
+
+    /// Where the authority ends, if what follows an opening quote is a URL of the upstream, and how it writes slashes.
+    pub(super) fn in_string(&self, text: &[u8]) -> Result<(usize, Slash), No> {
+        self.find(Cursor { text, at: 0, json: true })
+    }
+
+    /// Where the authority ends, if a header's URL is one of the upstream; `//host/path` is one too.
+    pub(super) fn in_header(&self, text: &[u8]) -> Option<usize> {
+        if text.starts_with(b"//") {
+            let mut cursor = Cursor { text, at: 2, json: false };
+            return self.authority(&mut cursor, None).ok().map(|()| cursor.at);
+        }
+        self.find(Cursor { text, at: 0, json: false }).ok().map(|(end, _)| end)
+    }
+
+    /// Whether an absolute-form target is for the upstream.
+    pub(in crate::proxy) fn is_named_by(&self, scheme: Option<&Scheme>, authority: &str) -> bool {
+        let tls = scheme.map(|scheme| *scheme == Scheme::HTTPS);
+        let mut cursor = Cursor { text: authority.as_bytes(), at: 0, json: false };
+        self.authority(&mut cursor, tls).is_ok()
+    }
+
+    fn find(&self, mut cursor: Cursor<'_>) -> Result<(usize, Slash), No> {
+        cursor.expect(b"http")?;
+        let tls = cursor.take(b's')?;
+        cursor.expect(b":")?;
+        let slash = cursor.slash()?;
+        cursor.slash()?;
+        self.authority(&mut cursor, Some(tls))?;
+        Ok((cursor.at, slash))
+    }
+
+    fn authority(&self, cursor: &mut Cursor<'_>, tls: Option<bool>) -> Result<(), No> {
+        cursor.expect(&self.host)?;
+        let digits = cursor.port()?;
+        let port = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u16>().ok());
+        let fits = match port {
+            Some(port) if port == self.port => true,
+            Some(port) => self.default && tls.is_some_and(|tls| port == usual(tls)),
+            None => digits.is_empty() && (self.default || tls.is_some_and(|tls| self.port == usual(tls))),
+        };
+        if fits { cursor.ends() } else { Err(No::Other) }
+    }
+}
+
+fn usual(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::uri::Authority;
+
+    use super::*;
+
+    fn target(tls: bool, authority: &'static str) -> Target {
+        Target::new(&config::Origin { tls, authority: Authority::from_static(authority) })
+    }
+
+    fn is_link(target: &Target, text: &str) -> bool {
+        // Whatever of it comes first never says no to what is one.
+        let whole = target.in_string(format!("{text}\"").as_bytes()).is_ok();
+        for end in 0..text.len() {
+            let part = target.in_string(&text.as_bytes()[..end]);
+            assert!(part != Err(No::Other) || !whole, "{text} up to {end}");
+        }
+        whole
+    }
+
+    #[test]
+    fn the_upstreams_urls_are_known_whatever_their_case_scheme_or_written_port() {
+        let vonage = target(true, "api.vonage.com");
+        for url in [
+            "https://api.vonage.com/t",
+            "http://api.vonage.com/t",
+            "HTTPS://API.Vonage.COM/t",
+            "https://api.vonage.com:443/t",
+            "http://api.vonage.com:80/t",
+            "https://api.vonage.com:/t",
+            "https://api.vonage.com",
+            "https://api.vonage.com?a=b",
+            "https://api.vonage.com#a",
+            r"https:\/\/api.vonage.com\/t",
+            r"https:/\/api.vonage.com/t",
+            r"https:\u002f\u002Fapi.vonage.com\u002ft",
+        ] {
+            assert!(is_link(&vonage, url), "{url}");
+        }
+        let local = target(false, "127.0.0.1:8090");
+        assert!(is_link(&local, "http://127.0.0.1:8090/a") && is_link(&local, "https://127.0.0.1:8090/a"));
+        let six = target(false, "[::1]:8090");
+        assert!(is_link(&six, "http://[::1]:8090/a") && !is_link(&six, "http://[::1]/a"));
+        // A port that is only the other scheme's default.
+        let odd = target(true, "api.test:80");
+        assert!(is_link(&odd, "http://api.test/a") && !is_link(&odd, "https://api.test/a"));
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_the_upstream() {
+        let vonage = target(true, "api.vonage.com");
+        for url in [
+            "https://api.vonage.com.evil.com/t",
+            "https://api.vonage.community/",
+            "https://api.vonage.com:8443/t",
+            "https://api.vonage.com:4430/t",
+            "https://api.vonage.com:80/t",
+            "http://api.vonage.com:443000/t",
+            "https://api.vonage.com@evil.com/",
+            "https://api.vonage.com:443@evil.com/",
+            "https://user@api.vonage.com/",
+            "https://xapi.vonage.com/",
+            "ftp://api.vonage.com/",
+            "https:/api.vonage.com/",
+            "https:api.vonage.com/",
+            " https://api.vonage.com/",
+            r"https://api.vonage.com\u002eevil.com/",
+            r"https://api.vonage.com\\@evil.com/",
+        ] {
+            assert!(!is_link(&vonage, url), "{url}");
+        }
+        assert!(!is_link(&target(false, "127.0.0.1:8090"), "http://127.0.0.1/a"));
+        assert!(!is_link(&target(false, "127.0.0.1:8090"), "http://127.0.0.1:80901/a"));
+    }
+
+    #[test]
+    fn headers_have_no_escapes_and_may_leave_the_scheme_out() {
+        let vonage = target(true, "api.vonage.com");
+        assert_eq!(vonage.in_header(b"https://api.vonage.com/t"), Some(22));
+        assert_eq!(vonage.in_header(b"https://api.vonage.com"), Some(22));
+        assert_eq!(vonage.in_header(b"//api.vonage.com:443/t"), Some(20));
+        for not in ["/t", "https://api.vonage", r"https:\/\/api.vonage.com/", "//api.vonage.com.evil/", "t"] {
+            assert_eq!(vonage.in_header(not.as_bytes()), None, "{not}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Headers, and where links point to.
+
+use super::*;
+
+fn links(lines: &str) -> Links {
+    let loaded = Config::from_toml(&format!(
+        "{lines}\n[credentials.default]\nclient_id = \"i\"\nclient_secret = \"s\"\nusername = \"u\"\npassword = \"p\"\n"
+    ));
+    let listen = crate::config::ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap());
+    Links::new(&loaded.unwrap().config, &[listen]).unwrap()
+}
+
+fn base(links: &Links, target: &str, host: Option<&str>) -> Option<String> {
+    let mut request = Request::builder().uri(target);
+    if let Some(host) = host {
+        request = request.header("host", host);
+    }
+    links.base(&request.body(()).unwrap(), "http").map(|base| base.text())
+}
+
+#[test]
+fn links_point_to_where_the_client_found_us() {
+    let links = links("");
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(base(&links, "/a", Some("vbc.internal:81")), text("http://vbc.internal:81"));
+    assert_eq!(base(&links, "/a", None), text("http://127.0.0.1:8080"));
+    assert_eq!(base(&links, "http://localhost:8080/a", Some("x")), text("http://localhost:8080"));
+    // What it finds under that name is us, whoever's it is.
+    assert_eq!(base(&links, "/a", Some("api.vonage.com")), text("http://api.vonage.com"));
+    for proxied in ["http://api.vonage.com/a", "https://api.vonage.com:443/a", "http://API.vonage.com:80/"] {
+        assert_eq!(base(&links, proxied, Some("api.vonage.com")), None, "{proxied}");
+    }
+}
+
+#[test]
+fn a_public_url_is_where_links_point_to_path_and_all() {
+    let links = links("listen.public_url = \"https://vbc.internal/api/\"");
+    assert_eq!(base(&links, "/a", Some("localhost")).as_deref(), Some("https://vbc.internal/api"));
+    assert_eq!(base(&links, "http://api.vonage.com/a", None), None);
+}
+
+#[test]
+fn locations_and_links_in_the_head_are_rewritten_and_nothing_else_is() {
+    let links = links("");
+    let base = Base::Public("http://localhost:8080".into());
+    let ours = "http://localhost:8080/a";
+    for (name, before, after) in [
+        ("location", "https://api.vonage.com/a", ours),
+        ("location", "//api.vonage.com/a", ours),
+        ("location", "https://api.vonage.com", "http://localhost:8080"),
+        ("content-location", "http://api.vonage.com:80/a", ours),
+        ("location", "/a", "/a"),
+        ("location", "https://api.vonage.com.evil.com/a", "https://api.vonage.com.evil.com/a"),
+        ("location", "https://api.vonage.com@evil.com/a", "https://api.vonage.com@evil.com/a"),
+        ("refresh", "0;url=https://api.vonage.com/a", "0;url=https://api.vonage.com/a"),
+        (
+            "link",
+            r#"<https://api.vonage.com/a>; rel="next"; title="<https://api.vonage.com/a>", <https://x.test/>, <https://api.vonage.com>"#,
+            r#"<http://localhost:8080/a>; rel="next"; title="<https://api.vonage.com/a>", <https://x.test/>, <http://localhost:8080>"#,
+        ),
+        ("link", "</a>; rel=next", "</a>; rel=next"),
+        ("link", "<https://api.vonage.com", "<http://localhost:8080"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(before));
+        links.rewrite_head(&base, &mut headers);
+        assert_eq!(headers[name], after, "{name}: {before}");
+    }
+}
+
+#[test]
+fn only_whole_json_is_looked_into() {
+    let is = |lines: &[(&'static str, &'static str)]| {
+        let lines = lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        is_whole_json(&lines.collect())
+    };
+    for json in
+        ["application/json", "application/hal+json; charset=utf-8", "Application/JSON ;a=b", "a/b+JSON"]
+    {
+        assert!(is(&[("content-type", json)]), "{json}");
+    }
+    for other in ["text/html", "text/json", "application/jsonx", "application/x-ndjson", "", "+jso"] {
+        assert!(!is(&[("content-type", other)]), "{other}");
+    }
+    assert!(!is(&[("content-type", "application/json"), ("content-range", "bytes 0-1/2")]));
+    assert!(!is(&[]));
+}

@@ -1,0 +1,177 @@
+//! How many connections there may be, over all threads: in all, and from one peer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::Peer;
+
+/// Peers are counted in so many parts, so that threads that accept at once seldom wait for each other.
+const SHARDS: usize = 16;
+
+/// Counts the connections of all threads. Touched when one begins and when it ends.
+#[derive(Debug)]
+pub struct Admission {
+    open: AtomicUsize,
+    most: usize,
+    most_per_peer: usize,
+    peers: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
+}
+
+/// A connection that is counted until this is dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    admission: Arc<Admission>,
+    peer: Option<IpAddr>,
+}
+
+/// Which limit a connection was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// `listen.max_connections`.
+    All,
+    /// `listen.max_connections_per_peer`.
+    Peer,
+}
+
+impl Admission {
+    /// At most `most` connections at once, and `most_per_peer` from one peer that is not loopback; 0 is no such limit.
+    pub fn new(most: usize, most_per_peer: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), most, most_per_peer, peers: Default::default() })
+    }
+
+    /// Counts a connection of this peer.
+    ///
+    /// # Errors
+    /// [`Over`] when it is one too many; then it is not counted.
+    pub fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Admitted, Over> {
+        self.count(match peer {
+            Peer::Tcp(address) => subject(address.ip()),
+            Peer::Unix => None,
+        })
+    }
+
+    fn count(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Over> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Over::All);
+        }
+        // From here on dropping it gives its place back.
+        let mut admitted = Admitted { admission: Arc::clone(self), peer: None };
+        if let Some(peer) = peer.filter(|_| self.most_per_peer > 0) {
+            let mut peers = self.shard(peer).lock();
+            let count = peers.entry(peer).or_insert(0);
+            if *count >= self.most_per_peer {
+                return Err(Over::Peer);
+            }
+            *count += 1;
+            admitted.peer = Some(peer);
+        }
+        Ok(admitted)
+    }
+
+    fn shard(&self, peer: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
+        let last = match peer {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[7],
+        };
+        &self.peers[usize::from(last) % SHARDS]
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.admission.open.fetch_sub(1, Ordering::Relaxed);
+        let Some(peer) = self.peer else { return };
+        if let Entry::Occupied(mut entry) = self.admission.shard(peer).lock().entry(peer) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// Whom an address is counted for: nobody on loopback, itself, or in IPv6 its /64, of which every address is one host's.
+fn subject(peer: IpAddr) -> Option<IpAddr> {
+    let peer = peer.to_canonical();
+    match peer {
+        _ if peer.is_loopback() => None,
+        IpAddr::V4(_) => Some(peer),
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> 64 << 64;
+            Some(IpAddr::V6(Ipv6Addr::from(network)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> &'static Peer {
+        let address: IpAddr = text.parse().unwrap();
+        Box::leak(Box::new(Peer::Tcp((address, 1).into())))
+    }
+
+    #[test]
+    fn one_too_many_is_refused_and_one_that_ends_makes_room() {
+        let admission = Admission::new(2, 0);
+        let first = admission.admit(peer("127.0.0.1")).unwrap();
+        let _second = admission.admit(peer("192.0.2.1")).unwrap();
+        for _ in 0..3 {
+            assert_eq!(admission.admit(peer("127.0.0.1")).unwrap_err(), Over::All);
+        }
+        drop(first);
+        let _third = admission.admit(peer("192.0.2.1")).unwrap();
+        assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), Over::All);
+    }
+
+    #[test]
+    fn a_peer_over_its_limit_takes_nothing_from_others() {
+        let admission = Admission::new(4, 2);
+        let held: Vec<_> = (0..2).map(|_| admission.admit(peer("192.0.2.1")).unwrap()).collect();
+        for _ in 0..9 {
+            assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), Over::Peer);
+            // The same address, as a socket for both families shows it.
+            assert_eq!(admission.admit(peer("::ffff:192.0.2.1")).unwrap_err(), Over::Peer);
+        }
+        let _others =
+            (admission.admit(peer("192.0.2.2")).unwrap(), admission.admit(peer("192.0.2.3")).unwrap());
+        drop(held);
+        admission.admit(peer("192.0.2.1")).unwrap();
+    }
+
+    #[test]
+    fn loopback_and_unix_sockets_have_no_limit_of_their_own() {
+        let admission = Admission::new(100, 1);
+        for address in ["127.0.0.1", "127.0.0.1", "127.9.9.9", "::1", "::1", "::ffff:127.0.0.1"] {
+            std::mem::forget(admission.admit(peer(address)).unwrap());
+            std::mem::forget(admission.admit(&Peer::Unix).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_peer() {
+        let admission = Admission::new(100, 1);
+        let held = admission.admit(peer("2001:db8::1")).unwrap();
+        assert_eq!(admission.admit(peer("2001:db8::ffff:2")).unwrap_err(), Over::Peer);
+        let _other = admission.admit(peer("2001:db8:0:1::1")).unwrap();
+        drop(held);
+        admission.admit(peer("2001:db8::ffff:2")).unwrap();
+    }
+
+    #[test]
+    fn peers_that_have_gone_are_forgotten() {
+        let admission = Admission::new(1000, 1);
+        for last in 0..255 {
+            drop(admission.admit(&Peer::Tcp(([192, 0, 2, last], 1).into())).unwrap());
+        }
+        assert!(admission.peers.iter().all(|shard| shard.lock().is_empty()));
+        assert_eq!(admission.open.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,159 @@
+//! First heads, in paused time.
+
+use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::super::{Abort, Drain, Handler, Incoming, connection, turn_away};
+use super::*;
+
+impl Stream for DuplexStream {
+    fn reset_on_close(&self) {}
+}
+
+/// Says what it was asked, or why not.
+#[derive(Clone)]
+struct Echo;
+
+impl Handler for Echo {
+    type Body = Full<bytes::Bytes>;
+
+    const DATE: bool = false;
+
+    async fn handle(&self, request: http::Request<Incoming>) -> Result<http::Response<Self::Body>, Abort> {
+        let path = request.uri().path().to_owned();
+        let _ = request.into_body().collect().await;
+        Ok(http::Response::new(Full::from(path)))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> http::Response<Self::Body> {
+        http::Response::new(Full::from(refusal.to_string()))
+    }
+}
+
+/// A client of a connection with these limits, and the connection.
+fn client(limits: Limits, drain: &DrainSignal) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+    let (near, far) = duplex(1 << 16);
+    (far, tokio::spawn(connection(near, limits, drain.clone(), Echo)))
+}
+
+async fn read_to_end(mut client: DuplexStream) -> String {
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_has_no_more_time_than_one_that_stands_still() {
+    let (_drain, signal) = Drain::new();
+    let (mut client, _serving) = client(Limits::default(), &signal);
+    let start = Instant::now();
+    client.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+    let (reading, mut writing) = tokio::io::split(client);
+    let dripping = tokio::spawn(async move {
+        while writing.write_all(b"a").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut answer = [0; 200];
+    let mut reading = reading;
+    let count = reading.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]);
+    assert!(answer.contains("the request head did not arrive in time"), "{answer}");
+    assert_eq!(start.elapsed().as_secs(), Limits::default().header_timeout.as_secs());
+    dripping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_head_drips_in_vain_too() {
+    let (_drain, signal) = Drain::new();
+    let (mut client, _serving) = client(Limits::default(), &signal);
+    client.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET").await.unwrap();
+    let start = Instant::now();
+    let (mut reading, mut writing) = tokio::io::split(client);
+    let dripping = tokio::spawn(async move {
+        while writing.write_all(b"E").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut answers = String::new();
+    while !answers.contains("did not arrive in time") {
+        let mut piece = [0; 512];
+        let count = reading.read(&mut piece).await.unwrap();
+        assert!(count > 0, "{answers}");
+        answers.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    assert!(answers.contains("/a"), "{answers}");
+    assert_eq!(start.elapsed().as_secs(), Limits::default().header_timeout.as_secs());
+    dripping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_first_byte_is_closed_without_a_word() {
+    let (_drain, signal) = Drain::new();
+    let (client, serving) = client(Limits::default(), &signal);
+    let start = Instant::now();
+    assert_eq!(read_to_end(client).await, "");
+    assert_eq!(start.elapsed().as_secs(), Limits::default().first_byte_timeout.as_secs());
+    serving.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_head_in_pieces_is_answered_with_its_body_and_what_follows() {
+    let (_drain, signal) = Drain::new();
+    let (mut client, _serving) = client(Limits::default(), &signal);
+    let requests = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
+                     GET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for piece in requests.chunks(7) {
+        client.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let answers = read_to_end(client).await;
+    assert!(answers.contains("\r\n\r\n/aHTTP/1.1 200") && answers.ends_with("\r\n\r\n/b"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_what_has_not_begun_and_waits_for_a_head_that_has() {
+    let (drain, signal) = Drain::new();
+    let (silent, _serving) = client(Limits::default(), &signal);
+    let (mut begun, _also) = client(Limits::default(), &signal);
+    begun.write_all(b"GET /a HTTP/1.1\r\nHost: ").await.unwrap();
+    tokio::task::yield_now().await;
+    drain.begin();
+    let start = Instant::now();
+    assert_eq!(read_to_end(silent).await, "");
+    begun.write_all(b"a\r\n\r\n").await.unwrap();
+    let answer = read_to_end(begun).await;
+    assert!(answer.contains("connection: close\r\n") && answer.ends_with("/a"), "{answer}");
+    assert_eq!(start.elapsed().as_secs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_one_too_many_is_told_so_before_it_asks() {
+    let (_drain, signal) = Drain::new();
+    let (near, client) = duplex(1 << 16);
+    let serving = tokio::spawn(turn_away(near, Limits::default(), signal, Echo));
+    let answer = read_to_end(client).await;
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert!(answer.contains("too many connections"), "{answer}");
+    serving.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_request_of_a_connection_is_told_so_and_the_next_is_not_begun() {
+    let (_drain, signal) = Drain::new();
+    let (mut client, _serving) = client(Limits { requests: 2, ..Limits::default() }, &signal);
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.write_all([request("/a"), request("/b"), request("/c")].concat().as_bytes()).await.unwrap();
+    let answers = read_to_end(client).await;
+    let (first, second) = answers.split_once("/a").unwrap();
+    assert!(!first.contains("connection: close"), "{answers}");
+    assert!(second.contains("connection: close\r\n") && second.ends_with("/b"), "{answers}");
+}
+
+#[test]
+fn a_connection_that_has_not_asked_is_small() {
+    let (_drain, signal) = Drain::new();
+    let (near, _far) = duplex(64);
+    let waiting = connection(near, Limits::default(), signal, Echo);
+    assert!(size_of_val(&waiting) < 1500, "{}", size_of_val(&waiting));
+}

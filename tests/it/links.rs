@@ -1,0 +1,314 @@
+//! http.md, "Headers" (link rewriting) and "Redirects".
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use vbc_proxy::simulator::SimulatorOptions;
+
+use crate::harness::{RawUpstream, Received, Response, World};
+
+/// An answer with these head lines and this body, of a length that is told.
+fn whole(lines: &str, body: &[u8]) -> Vec<u8> {
+    let lines = lines.replace('\n', "\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// The same in chunks of this size.
+fn chunked(lines: &str, body: &[u8], size: usize) -> Vec<u8> {
+    let lines = lines.replace('\n', "\r\n");
+    let mut out = format!("HTTP/1.1 200 OK\r\n{lines}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+    for chunk in body.chunks(size) {
+        out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        out.extend_from_slice(chunk);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\n\r\n");
+    out
+}
+
+/// An upstream whose answer has its own URL for `@`, so that its address can be in it.
+async fn upstream(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> RawUpstream {
+    RawUpstream::scripted(move |mut connection| {
+        let answer = answer.clone();
+        async move {
+            while let Some(request) = connection.request().await {
+                connection.write(&answer(&url_of(&request))).await;
+            }
+        }
+    })
+    .await
+}
+
+/// Where a request went: its `Host` is the upstream's authority.
+fn url_of(request: &Received) -> String {
+    format!("http://{}", request.header("host").unwrap())
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn answer(make: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> Response {
+    let upstream = upstream(make).await;
+    World::before(&upstream).await.get("/a").await
+}
+
+const JSON: &str = "Content-Type: application/json";
+
+#[tokio::test]
+async fn links_in_json_point_to_us_and_the_length_is_exact() {
+    for content_type in [JSON, "Content-Type: application/hal+json; charset=utf-8"] {
+        let answer = answer(move |url| {
+            let escaped = url.replace('/', r"\/");
+            let text = format!(r#"{{"a":"{url}/t?x=1","b":["{escaped}\/u"],"c":"see {url}/t"}}"#);
+            whole(&format!("{content_type}\nETag: \"1\"\nDigest: a=b"), text.as_bytes())
+        })
+        .await;
+        let json = answer.json();
+        assert_eq!(json["a"], "http://localhost/t?x=1");
+        assert_eq!(json["b"][0], "http://localhost/u");
+        assert!(answer.text().contains(r"http:\/\/localhost\/u"), "{}", answer.text());
+        assert!(json["c"].as_str().unwrap().starts_with("see http://127.0.0.1"));
+        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+        assert_eq!((answer.header("etag"), answer.header("digest")), (Some("\"1\""), None));
+    }
+}
+
+#[tokio::test]
+async fn json_without_a_link_passes_byte_for_byte_coding_and_validators_too() {
+    let text = br#"{"a":"https://api.vonage.com.evil.com/","h":"http://127.0.0.1/"}"#;
+    let encoded = gzip(text);
+    let lines = format!("{JSON}\nContent-Encoding: gzip\nETag: \"1\"\nDigest: a=b");
+    for (lines, body) in [(lines.clone(), encoded.clone()), (JSON.to_owned(), text.to_vec())] {
+        let sent = body.clone();
+        let given = answer(move |_| whole(&lines, &sent)).await;
+        assert_eq!(given.body, body);
+        assert_eq!(given.header("content-length"), Some(body.len().to_string().as_str()));
+    }
+    let sent = encoded.clone();
+    let given = answer(move |_| chunked(&lines, &sent, 20)).await;
+    assert_eq!(given.body, encoded);
+    assert_eq!(given.header("transfer-encoding"), Some("chunked"));
+    assert_eq!((given.header("content-encoding"), given.header("etag")), (Some("gzip"), Some("\"1\"")));
+    assert_eq!(given.header("digest"), Some("a=b"));
+}
+
+#[tokio::test]
+async fn a_compressed_answer_with_a_link_is_sent_uncompressed_without_coding_and_strong_etag() {
+    for (coding, etag, kept) in [("gzip", "\"1\"", None), ("deflate", "W/\"1\"", Some("W/\"1\""))] {
+        let answer = answer(move |url| {
+            let text = format!(r#"{{"a":"{url}/t"}}"#);
+            let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+            zlib.write_all(text.as_bytes()).unwrap();
+            let body = if coding == "gzip" { gzip(text.as_bytes()) } else { zlib.finish().unwrap() };
+            whole(&format!("{JSON}\nContent-Encoding: {coding}\nETag: {etag}"), &body)
+        })
+        .await;
+        assert_eq!(answer.text(), r#"{"a":"http://localhost/t"}"#);
+        assert_eq!((answer.header("content-encoding"), answer.header("etag")), (None, kept));
+        assert_eq!(answer.header("content-length"), Some("26"));
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_is_not_known_or_not_true_passes_untouched() {
+    for coding in ["zstd", "gzip, br", "gzip", "br"] {
+        let lines = format!("{JSON}\nContent-Encoding: {coding}");
+        let given = answer(move |url| whole(&lines, format!(r#"{{"a":"{url}/t"}}"#).as_bytes())).await;
+        assert!(given.text().contains("http://127.0.0.1"), "{coding}: {given:?}");
+        assert_eq!(given.header("content-encoding"), Some(coding));
+        assert_eq!(given.header("content-length"), Some(given.body.len().to_string().as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_is_streamed_in_chunks_whole_and_rewritten() {
+    let filler = "x".repeat(1 << 20);
+    for coding in [None, Some("gzip")] {
+        let text = filler.clone();
+        let answer = answer(move |url| {
+            let text = format!(r#"{{"f":"{text}","a":"{url}/t"}}"#);
+            match coding {
+                None => whole(JSON, text.as_bytes()),
+                Some(coding) => whole(&format!("{JSON}\nContent-Encoding: {coding}"), &gzip(text.as_bytes())),
+            }
+        })
+        .await;
+        assert_eq!(
+            (answer.header("transfer-encoding"), answer.header("content-length")),
+            (Some("chunked"), None)
+        );
+        assert!(answer.complete && answer.header("content-encoding").is_none());
+        assert_eq!(answer.text(), format!(r#"{{"f":"{filler}","a":"http://localhost/t"}}"#), "{coding:?}");
+    }
+}
+
+#[tokio::test]
+async fn chunked_json_stays_chunked_and_links_may_be_cut_anywhere() {
+    for size in [1, 3, 7, 1000] {
+        let answer = answer(move |url| chunked(JSON, format!(r#"{{"a":"{url}/t"}}"#).as_bytes(), size)).await;
+        assert_eq!(answer.text(), r#"{"a":"http://localhost/t"}"#);
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    }
+}
+
+#[tokio::test]
+async fn slow_json_is_passed_on_as_it_comes() {
+    let announced = "Content-Length: 20";
+    for framing in ["Transfer-Encoding: chunked", announced] {
+        let upstream = RawUpstream::by_hand().await;
+        let world = World::before(&upstream).await;
+        let mut client = world.connect().await;
+        client.request("GET /a HTTP/1.1", b"").await;
+        let mut connection = upstream.accept().await;
+        connection.request().await.unwrap();
+        let (one, two) = match framing == announced {
+            true => ("{\"a\":1,   ", "\"b\":22345}"),
+            false => ("a\r\n{\"a\":1,   \r\n", "a\r\n\"b\":22345}\r\n0\r\n\r\n"),
+        };
+        connection.write(format!("HTTP/1.1 200 OK\r\n{JSON}\r\n{framing}\r\n\r\n{one}").as_bytes()).await;
+        let head = client.head().await.to_ascii_lowercase();
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        client.expect(b"A\r\n{\"a\":1,   \r\n").await;
+        connection.write(two.as_bytes()).await;
+        client.expect(b"A\r\n\"b\":22345}\r\n0\r\n\r\n").await;
+    }
+}
+
+#[tokio::test]
+async fn json_cut_short_by_the_upstream_is_never_passed_off_as_complete() {
+    for lines in [JSON.to_owned(), format!("{JSON}\nContent-Encoding: gzip")] {
+        let lines = lines.replace('\n', "\r\n");
+        for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+            let body = if framing.starts_with('C') { "{\"a\":" } else { "5\r\n{\"a\":\r\n" };
+            let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n{framing}\r\n\r\n{body}");
+            let upstream = RawUpstream::scripted(move |mut connection| {
+                let text = text.clone();
+                async move {
+                    connection.request().await;
+                    connection.write(text.as_bytes()).await;
+                }
+            })
+            .await;
+            let world = World::before(&upstream).await;
+            let answer = world.get("/a").await;
+            assert!(answer.status == 200 && !answer.complete, "{framing}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_json_and_parts_of_json_are_left_alone() {
+    for lines in
+        ["Content-Type: text/html", "Content-Type: application/json\nContent-Range: bytes 0-1/9", "X-A: b"]
+    {
+        let given = answer(move |url| whole(lines, format!(r#"["{url}/t"]"#).as_bytes())).await;
+        assert!(given.text().starts_with(r#"["http://127.0.0.1"#), "{lines}: {given:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_head_keeps_its_length() {
+    let upstream =
+        RawUpstream::answering(format!("HTTP/1.1 200 OK\r\n{JSON}\r\nContent-Length: 99\r\n\r\n")).await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.request("HEAD /a HTTP/1.1", b"").await;
+    assert_eq!(client.response_to("HEAD").await.header("content-length"), Some("99"));
+}
+
+#[tokio::test]
+async fn locations_on_the_upstream_point_to_us_and_are_not_followed() {
+    let upstream = upstream(|url| {
+        let text = format!(
+            "HTTP/1.1 302 Found\r\nLocation: {url}/b\r\nLink: <{url}/c>; rel=next\r\nContent-Length: 0\r\n\r\n"
+        );
+        text.into_bytes()
+    })
+    .await;
+    let world = World::before(&upstream).await;
+    let answer = world.send("GET /a HTTP/1.1\nHost: localhost:1234", b"").await;
+    assert_eq!((answer.status, answer.header("location")), (302, Some("http://localhost:1234/b")));
+    assert_eq!(answer.header("link"), Some("<http://localhost:1234/c>; rel=next"));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn links_point_to_the_public_url_where_there_is_one() {
+    let upstream = upstream(|url| whole(JSON, format!(r#"["{url}/t"]"#).as_bytes())).await;
+    let builder = World::builder().upstream(upstream.url());
+    let world = builder.config("listen.public_url = \"https://vbc.internal\"").start().await;
+    assert_eq!(world.get("/a").await.text(), r#"["https://vbc.internal/t"]"#);
+}
+
+#[tokio::test]
+async fn a_tool_that_uses_us_as_its_http_proxy_gets_the_upstreams_own_links() {
+    let upstream = upstream(|url| whole(JSON, format!(r#"["{url}/t"]"#).as_bytes())).await;
+    let world = World::before(&upstream).await;
+    let answer = world.get(&format!("{}/a", upstream.url())).await;
+    assert_eq!(answer.text(), format!(r#"["{}/t"]"#, upstream.url()));
+}
+
+#[tokio::test]
+async fn links_stay_as_they_are_where_that_is_configured() {
+    let upstream =
+        upstream(|url| whole(&format!("{JSON}\nLocation: {url}/b"), format!(r#"["{url}/t"]"#).as_bytes()))
+            .await;
+    let builder = World::builder().upstream(upstream.url());
+    let world = builder.config("upstream.rewrite_links = false").start().await;
+    let answer = world.get("/a").await;
+    assert_eq!(answer.text(), format!(r#"["{}/t"]"#, upstream.url()));
+    assert_eq!(answer.header("location"), Some(format!("{}/b", upstream.url()).as_str()));
+}
+
+#[tokio::test]
+async fn the_json_of_a_401_is_rewritten_as_well() {
+    let upstream = upstream(|url| {
+        let body = format!(r#"{{"fault":"{url}/help"}}"#);
+        let head = format!("HTTP/1.1 401 Unauthorized\r\n{JSON}\r\nContent-Length: {}\r\n\r\n", body.len());
+        format!("{head}{body}").into_bytes()
+    })
+    .await;
+    let world = World::before(&upstream).await;
+    let answer = world.get("/a/b").await;
+    assert_eq!((answer.status, answer.text()), (401, r#"{"fault":"http://localhost/help"}"#));
+}
+
+const RECORDINGS: &str = "/t/vbc.prod/call_recording/api/accounts/self/company_call_recordings";
+
+#[tokio::test]
+async fn a_tool_that_follows_the_download_url_of_a_recording_gets_its_audio() {
+    // Empty: the simulator's own address.
+    let options = SimulatorOptions { public_base: String::new(), ..SimulatorOptions::default() };
+    let world = World::builder().simulator(options).start().await;
+    let host = world.address.to_string();
+    let head = |method: &str, target: &str| format!("{method} {target} HTTP/1.1\nHost: {host}");
+    let list = world.send(&head("GET", &format!("{RECORDINGS}?page_size=100")), b"").await.json();
+    let recordings = list["_embedded"]["recordings"].as_array().unwrap();
+    assert!(recordings.len() > 2, "{list}");
+    for recording in &recordings[..2] {
+        let url = recording["download_url"].as_str().unwrap();
+        let target = url.strip_prefix(&format!("http://{host}")).expect("a link to the proxy").to_owned();
+        let audio = world.send(&head("GET", &target), b"").await;
+        assert_eq!((audio.status, audio.header("content-type")), (200, Some("audio/mpeg")));
+        let length = recording["file_size_in_bytes"].to_string();
+        assert_eq!(audio.header("content-length"), Some(length.as_str()));
+        assert_eq!(audio.body.len().to_string(), length);
+        assert!(audio.body.windows(4).any(|bytes| bytes == [0xff, 0xfb, 0x54, 0xc0]), "no MP3");
+        let tag = audio.header("etag").unwrap();
+        let range = format!("{}\nRange: bytes=10-19\nIf-Range: {tag}", head("GET", &target));
+        let part = world.send(&range, b"").await;
+        assert_eq!((part.status, part.body.as_slice()), (206, &audio.body[10..20]));
+        let mut client = world.connect().await;
+        client.request(&head("HEAD", &target), b"").await;
+        assert_eq!(client.response_to("HEAD").await.header("content-length"), Some(length.as_str()));
+        // The pages' links too.
+        assert!(
+            recording["_links"]["self"]["href"].as_str().unwrap().starts_with(&format!("http://{host}/t/"))
+        );
+    }
+}
