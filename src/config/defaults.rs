@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Origin, RefreshAt,
-    Retry, Simulator, Store, Upstream,
+    Retry, Simulator, Store, Upstream, UpstreamHttp,
 };
 use crate::secret::Secret;
 
@@ -64,6 +64,7 @@ impl Default for Upstream {
         Self {
             url: Origin::default(),
             ca_file: None,
+            http: UpstreamHttp::Auto,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),

@@ -17,7 +17,7 @@ use super::section::{Given, Reader, Section};
 use super::tls;
 use super::{
     Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Retry, Simulator,
-    Store, Upstream, units,
+    Store, Upstream, UpstreamHttp, units,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -234,9 +234,11 @@ fn upstream(reader: &mut Reader<'_>, root: &mut Table) -> Upstream {
         section.warn(place.clone(), "url", complaint);
     }
     let ca_file = ca_file(&mut section);
+    let versions = [("auto", UpstreamHttp::Auto), ("h1", UpstreamHttp::H1), ("h2", UpstreamHttp::H2)];
     Upstream {
         url: url.map_or(default.url, |given| given.value),
         ca_file,
+        http: section.choice("http", &versions).unwrap_or(default.http),
         connect_timeout: section.duration("connect_timeout", MILLISECOND, default.connect_timeout),
         response_timeout: section.duration("response_timeout", MILLISECOND, default.response_timeout),
         idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),

@@ -138,6 +138,8 @@ pub struct Upstream {
     pub url: Origin,
     /// Trust roots to use instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Which HTTP is spoken.
+    pub http: UpstreamHttp,
     /// DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// From the end of the request to the head of the answer.
@@ -146,6 +148,17 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Whether links to the upstream in its answers are made to point to us.
     pub rewrite_links: bool,
+}
+
+/// `upstream.http`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamHttp {
+    /// HTTP/2 where TLS negotiates it (ALPN), HTTP/1.1 otherwise.
+    Auto,
+    /// HTTP/1.1 alone.
+    H1,
+    /// HTTP/2 alone; without TLS by prior knowledge (RFC 9113 §3.3).
+    H2,
 }
 
 /// A scheme and an authority: where requests go.

@@ -3,7 +3,10 @@
 use std::fmt::{Display, Write};
 
 use super::units::{show_duration, show_size};
-use super::{ClientAuth, Config, Credential, GrantKind, ListenAddress, LogFormat, Origin, RefreshAt, Store};
+use super::{
+    ClientAuth, Config, Credential, GrantKind, ListenAddress, LogFormat, Origin, RefreshAt, Store,
+    UpstreamHttp,
+};
 
 const REDACTED: &str = "[redacted]";
 
@@ -111,7 +114,13 @@ impl Config {
         if let Some(path) = &upstream.ca_file {
             page.text("ca_file", path.display());
         }
-        page.text("connect_timeout", show_duration(upstream.connect_timeout))
+        let http = match upstream.http {
+            UpstreamHttp::Auto => "auto",
+            UpstreamHttp::H1 => "h1",
+            UpstreamHttp::H2 => "h2",
+        };
+        page.text("http", http)
+            .text("connect_timeout", show_duration(upstream.connect_timeout))
             .text("response_timeout", show_duration(upstream.response_timeout))
             .text("idle_timeout", show_duration(upstream.idle_timeout))
             .bare("rewrite_links", upstream.rewrite_links);

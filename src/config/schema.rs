@@ -40,8 +40,16 @@ pub(super) const SECTIONS: &[Shape] = &[
     Shape { name: "admin", keys: &["address"], later: &[] },
     Shape {
         name: "upstream",
-        keys: &["url", "ca_file", "connect_timeout", "response_timeout", "idle_timeout", "rewrite_links"],
-        later: &["http", "proxy"],
+        keys: &[
+            "url",
+            "ca_file",
+            "http",
+            "connect_timeout",
+            "response_timeout",
+            "idle_timeout",
+            "rewrite_links",
+        ],
+        later: &["proxy"],
     },
     Shape {
         name: "oauth",

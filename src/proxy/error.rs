@@ -201,6 +201,12 @@ fn upstream(error: &UpstreamError) -> Problem {
         UpstreamError::Terminated => {
             (StatusCode::BAD_GATEWAY, "upstream-hung-up", "Upstream hung up", "connection_terminated")
         }
+        UpstreamError::Refusing => {
+            (StatusCode::BAD_GATEWAY, "upstream-refuses", "Upstream refuses", "destination_unavailable")
+        }
+        UpstreamError::NoHttp2 => {
+            (StatusCode::BAD_GATEWAY, "upstream-no-http2", "Upstream without HTTP/2", "http_protocol_error")
+        }
         UpstreamError::TlsProtocol => {
             (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_protocol_error")
         }

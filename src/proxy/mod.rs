@@ -104,15 +104,13 @@ impl Proxy {
             HeaderValue::try_from(format!("{version} {}", problem::NAME))
                 .unwrap_or(HeaderValue::from_static(problem::NAME))
         });
+        let open = shared.metrics.upstream_connections.clone();
+        let upstream = Upstream::new(&config.upstream, config.retry.expect_timeout, &shared.tls, open);
+        upstream.warm_up();
         Self {
             gate: Gate::new(config, &shared.listen),
             links: Links::new(config, &shared.listen),
-            upstream: Upstream::new(
-                &config.upstream,
-                config.retry.expect_timeout,
-                &shared.tls,
-                shared.metrics.upstream_connections.clone(),
-            ),
+            upstream,
             bearer: RefCell::new(shared.credential.reader()),
             credential: shared.credential.clone(),
             // An authority is always a legal field value.

@@ -52,3 +52,4 @@ mod tls;
 mod tokens;
 mod tools;
 mod uploads;
+mod upstream_h2;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::{Source, read};
-use super::{Config, Finding, Findings, ListenAddress, Loaded, LogFormat, Store};
+use super::{Config, Finding, Findings, ListenAddress, Loaded, LogFormat, Store, UpstreamHttp};
 
 /// A credential that needs nothing from outside.
 const CREDENTIAL: &str = r#"
@@ -92,7 +92,6 @@ fn defaults_hold_where_nothing_is_said() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let keys = [
-        ("upstream", "http = \"h2\""),
         ("upstream", "proxy = \"http://egress:3128\""),
         ("oauth", "revoke_url = \"https://x\""),
         ("store", "kind = \"postgres\""),
@@ -402,4 +401,16 @@ fn a_file_that_is_not_there_is_found_only_when_it_was_named() {
 fn a_library_user_needs_only_a_text() {
     assert_eq!(Config::from_toml(CREDENTIAL).unwrap().config.credentials.len(), 1);
     assert_eq!(Config::from_toml("").unwrap_err().iter().count(), 1);
+}
+
+#[test]
+fn the_upstreams_http_is_auto_unless_it_is_pinned() {
+    let http = |text: &str| load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().config.upstream.http;
+    assert_eq!(http(""), UpstreamHttp::Auto);
+    assert_eq!(http("[upstream]\nhttp = \"h1\"\n"), UpstreamHttp::H1);
+    assert_eq!(http("[upstream]\nhttp = \"h2\"\n"), UpstreamHttp::H2);
+    assert_eq!(
+        found("[upstream]\nhttp = \"h3\"\n"),
+        ["proxy.toml:2:8: upstream.http: \"h3\" is not known; write \"auto\" or \"h1\" or \"h2\""]
+    );
 }

@@ -1,0 +1,144 @@
+//! New connections to the upstream: name, TCP, TLS, and which HTTP is spoken.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::error::{UpstreamError, tls_error};
+use super::links::{Links, Open};
+use super::{h1, h2};
+use crate::config::{self, UpstreamHttp};
+
+/// What has been dialled.
+pub(super) enum Dialled {
+    H1(h1::Connection),
+    /// It is in the pool.
+    H2,
+}
+
+/// How the upstream is reached.
+pub(super) struct Dialer {
+    origin: config::Origin,
+    tls: Option<Tls>,
+    http: UpstreamHttp,
+    pub(super) timeout: Duration,
+    open: Gauge,
+}
+
+struct Tls {
+    /// Offers what `upstream.http` allows.
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    fn new(config: &config::Upstream, tls: &rustls::ClientConfig) -> Self {
+        let host = config.url.authority.host().trim_matches(['[', ']']).to_owned();
+        // The configuration has checked the authority; a name that is none fails the handshake.
+        let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()));
+        let (h2, h1) = (b"h2".to_vec(), b"http/1.1".to_vec());
+        let offer = match config.http {
+            UpstreamHttp::Auto => vec![h2, h1],
+            UpstreamHttp::H1 => vec![h1],
+            UpstreamHttp::H2 => vec![h2],
+        };
+        // The sessions to be resumed stay shared by all threads.
+        let mut tls = tls.clone();
+        tls.alpn_protocols = offer;
+        Self { connector: TlsConnector::from(Arc::new(tls)), name }
+    }
+}
+
+impl Dialer {
+    pub(super) fn new(config: &config::Upstream, tls: &rustls::ClientConfig, open: Gauge) -> Self {
+        Self {
+            origin: config.url.clone(),
+            tls: config.url.tls.then(|| Tls::new(config, tls)),
+            http: config.http,
+            timeout: config.connect_timeout,
+            open,
+        }
+    }
+
+    /// Whether the first connection has to show which HTTP the upstream speaks, or that is HTTP/2.
+    pub(super) fn may_speak_h2(&self) -> bool {
+        match self.http {
+            UpstreamHttp::Auto => self.tls.is_some(),
+            UpstreamHttp::H1 => false,
+            UpstreamHttp::H2 => true,
+        }
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub(super) fn is_pinned_to_h2(&self) -> bool {
+        self.http == UpstreamHttp::H2
+    }
+
+    /// A new connection, within `upstream.connect_timeout`.
+    pub(super) async fn dial(&self, links: &Rc<Links>) -> Result<Dialled, UpstreamError> {
+        let dialled = tokio::time::timeout(self.timeout, self.reach(links)).await;
+        dialled.unwrap_or(Err(UpstreamError::ConnectTimeout))
+    }
+
+    async fn reach(&self, links: &Rc<Links>) -> Result<Dialled, UpstreamError> {
+        let host = self.origin.authority.host().trim_matches(['[', ']']);
+        let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
+        let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
+        let addresses: Vec<_> = addresses.collect();
+        // One address that swallows everything must not take the others' time.
+        let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let mut failure = UpstreamError::Dns;
+        for address in addresses {
+            let connected = tokio::time::timeout(share, TcpStream::connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    return self.negotiate(stream, links).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%address, %error, "connecting to the upstream failed");
+                    failure = match error.kind() {
+                        io::ErrorKind::TimedOut => UpstreamError::ConnectTimeout,
+                        _ => UpstreamError::Refused,
+                    };
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    async fn negotiate(&self, stream: TcpStream, links: &Rc<Links>) -> Result<Dialled, UpstreamError> {
+        let Some(tls) = &self.tls else {
+            return self.open(stream, self.is_pinned_to_h2(), links).await;
+        };
+        let connected = tls.connector.connect(tls.name.clone(), stream).await;
+        let stream = connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2()))?;
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if self.is_pinned_to_h2() && !h2 {
+            return Err(UpstreamError::NoHttp2);
+        }
+        self.open(stream, h2, links).await
+    }
+
+    async fn open<S>(&self, stream: S, h2: bool, links: &Rc<Links>) -> Result<Dialled, UpstreamError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let open = Open::new(&self.open);
+        if h2 {
+            return h2::Connection::open(stream, open, Rc::clone(links)).await.map(|()| Dialled::H2);
+        }
+        h1::Connection::open(stream, open).await.map(Dialled::H1)
+    }
+}

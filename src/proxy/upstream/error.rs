@@ -1,0 +1,82 @@
+//! Why the upstream gave no answer.
+
+use std::io;
+
+use rustls::AlertDescription;
+use thiserror::Error;
+
+/// Why the upstream gave no answer. `Display` is what the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(in crate::proxy) enum UpstreamError {
+    #[error("the upstream's host name cannot be resolved; check upstream.url and DNS")]
+    Dns,
+    #[error("the upstream cannot be reached; check upstream.url, and whether it is up")]
+    Refused,
+    #[error("the upstream closed the connection before it answered; the request may have been processed")]
+    Terminated,
+    #[error("the upstream refused the request twice, unprocessed: it is overloaded or shutting down")]
+    Refusing,
+    #[error("the upstream does not speak HTTP/2; upstream.http = \"auto\" takes what it speaks")]
+    NoHttp2,
+    #[error("TLS with the upstream failed")]
+    TlsProtocol,
+    #[error("the upstream's certificate is not trusted; upstream.ca_file names other roots")]
+    TlsCertificate,
+    #[error("the upstream did not accept a connection within upstream.connect_timeout")]
+    ConnectTimeout,
+    #[error(
+        "the upstream did not answer within upstream.response_timeout; the request may have been processed"
+    )]
+    ResponseTimeout,
+    #[error("the upstream stopped in the middle of its answer for longer than upstream.idle_timeout")]
+    ReadTimeout,
+    #[error("the upstream did not take the request for longer than upstream.idle_timeout")]
+    WriteTimeout,
+    #[error("the upstream's answer is not valid HTTP")]
+    Protocol,
+    #[error("the head of the upstream's answer is too large")]
+    HeadTooLarge,
+}
+
+/// What hyper says of an HTTP/1.1 connection.
+pub(super) fn classify(error: &hyper::Error) -> UpstreamError {
+    if error.is_parse_too_large() {
+        UpstreamError::HeadTooLarge
+    } else if error.is_parse() {
+        UpstreamError::Protocol
+    } else {
+        UpstreamError::Terminated
+    }
+}
+
+/// What came of a TLS handshake.
+pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool) -> UpstreamError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    tracing::warn!(%error, "TLS with the upstream failed");
+    match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => UpstreamError::TlsCertificate,
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) if pinned_to_h2 => {
+            UpstreamError::NoHttp2
+        }
+        Some(_) => UpstreamError::TlsProtocol,
+        None => UpstreamError::Terminated,
+    }
+}
+
+/// What h2 says of a stream. What the peer reset or closed was cut; what h2 itself refused was no HTTP.
+pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
+    if error.is_io() || error.is_remote() {
+        return UpstreamError::Terminated;
+    }
+    match error.reason() {
+        Some(h2::Reason::CANCEL) => UpstreamError::Terminated,
+        _ => UpstreamError::Protocol,
+    }
+}
+
+/// Whether the peer says that it has not looked at a request at all (RFC 9113 §8.7). A stream fails with a remote GOAWAY
+/// only when it is above the last one that the peer takes; at the end of the connection the others fail with an I/O error.
+pub(super) fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}

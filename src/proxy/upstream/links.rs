@@ -1,0 +1,230 @@
+//! Which connection a request goes out on.
+//!
+//! HTTP/1.1 needs one for each request, and whoever finds none free dials. HTTP/2 shares: requests that find no room
+//! wait in order, while no more connections are dialled than the streams they allow make necessary. Until the first
+//! connection has shown what the upstream speaks, everybody waits for that one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::oneshot;
+
+use super::dial::{Dialer, Dialled};
+use super::error::UpstreamError;
+use super::h2::{Lease, STREAMS};
+use super::{h1, h2};
+use crate::proxy::timer::LazyTimer;
+
+/// How long an idle connection is kept: less than common servers keep theirs.
+pub(super) const POOL_TIME: Duration = Duration::from_secs(30);
+
+/// Connections of HTTP/2 a thread opens at most; beyond that requests wait for one of the streams.
+const H2_CONNECTIONS: usize = 128;
+
+/// Counts a connection while it is open.
+pub(super) struct Open(Gauge);
+
+impl Open {
+    pub(super) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What a request is sent on.
+pub(super) enum Link {
+    H1(h1::Connection),
+    H2(Lease),
+}
+
+/// What somebody who waited for a connection is given.
+enum Grant {
+    Link(Link),
+    /// It is HTTP/1.1 that is spoken: to each his own.
+    Dial,
+    Failed(UpstreamError),
+}
+
+/// Somebody who waits for a connection.
+struct Waiting {
+    /// The connection that it shall not be.
+    another: Option<u64>,
+    grant: oneshot::Sender<Grant>,
+}
+
+/// The connections of one thread.
+pub(super) struct Links {
+    pub(super) dialer: Dialer,
+    pub(super) h1: h1::Pool,
+    pub(super) h2: h2::Pool,
+    /// The last connection spoke HTTP/2, or it is not known yet what the upstream speaks.
+    shares: Cell<bool>,
+    waiting: RefCell<VecDeque<Waiting>>,
+    dialling: Cell<usize>,
+}
+
+impl Links {
+    pub(super) fn new(dialer: Dialer) -> Self {
+        let shares = Cell::new(dialer.may_speak_h2());
+        Self {
+            dialer,
+            h1: h1::Pool::default(),
+            h2: h2::Pool::default(),
+            shares,
+            waiting: RefCell::default(),
+            dialling: Cell::new(0),
+        }
+    }
+
+    /// A connection for one request. With `another` it is not one of HTTP/1.1 that was used before, nor the one of
+    /// HTTP/2 whose number that is.
+    pub(super) async fn link(
+        self: &Rc<Self>,
+        idempotent: bool,
+        another: Option<u64>,
+        timer: &LazyTimer,
+    ) -> Result<Link, UpstreamError> {
+        loop {
+            if self.shares.get() {
+                match self.shared(another, timer).await? {
+                    Grant::Link(link) => return Ok(link),
+                    Grant::Failed(error) => return Err(error),
+                    Grant::Dial => {}
+                }
+            }
+            if another.is_none()
+                && let Some(connection) = self.h1.checkout(idempotent, self.dialer.timeout, timer).await
+            {
+                return Ok(Link::H1(connection));
+            }
+            match self.dialer.dial(self).await? {
+                Dialled::H1(connection) => return Ok(Link::H1(connection)),
+                Dialled::H2 => self.shares.set(true),
+            }
+        }
+    }
+
+    async fn shared(
+        self: &Rc<Self>,
+        another: Option<u64>,
+        timer: &LazyTimer,
+    ) -> Result<Grant, UpstreamError> {
+        // Nobody is overtaken.
+        if self.waiting.borrow().is_empty()
+            && let Some(lease) = self.h2.lease(self, another)
+        {
+            return Ok(Grant::Link(Link::H2(lease)));
+        }
+        let (grant, granted) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(Waiting { another, grant });
+        self.dial_as_needed();
+        match timer.within(self.dialer.timeout, granted).await {
+            Some(Ok(grant)) => Ok(grant),
+            Some(Err(_)) => Err(UpstreamError::Terminated),
+            None => Err(UpstreamError::ConnectTimeout),
+        }
+    }
+
+    /// Opens a connection before anybody asks for one, where that takes a while.
+    pub(super) fn warm_up(self: &Rc<Self>) {
+        if self.dialer.is_tls() {
+            self.spawn_dial();
+        }
+    }
+
+    /// Gives those who wait what has become free. Called whenever that may be so.
+    pub(super) fn serve_waiting(self: &Rc<Self>) {
+        loop {
+            let Some(another) = self.waiting.borrow().front().map(|next| next.another) else { return };
+            let Some(lease) = self.h2.lease(self, another) else { break };
+            let Some(next) = self.next_waiting() else { return };
+            // One who left gives it back, which comes here again.
+            let _ = next.send(Grant::Link(Link::H2(lease)));
+        }
+        self.dial_as_needed();
+    }
+
+    fn next_waiting(&self) -> Option<oneshot::Sender<Grant>> {
+        let mut waiting = self.waiting.borrow_mut();
+        loop {
+            let next = waiting.pop_front()?;
+            if !next.grant.is_closed() {
+                return Some(next.grant);
+            }
+        }
+    }
+
+    fn dial_as_needed(self: &Rc<Self>) {
+        let waiting = {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.retain(|one| !one.grant.is_closed());
+            waiting.len()
+        };
+        let (open, opening) = self.h2.count();
+        let needed = waiting.div_ceil(self.h2.streams_each()).saturating_sub(opening);
+        let room = H2_CONNECTIONS.saturating_sub(open);
+        while self.dialling.get() < needed.min(room) {
+            self.spawn_dial();
+        }
+    }
+
+    /// Dials in a task of its own: whoever began it may leave, others wait for it too.
+    fn spawn_dial(self: &Rc<Self>) {
+        self.dialling.set(self.dialling.get() + 1);
+        let links = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let dialled = links.dialer.dial(&links).await;
+            links.dialling.set(links.dialling.get() - 1);
+            match dialled {
+                Ok(Dialled::H2) => {
+                    links.shares.set(true);
+                    links.serve_waiting();
+                }
+                Ok(Dialled::H1(connection)) => links.spread(connection),
+                Err(error) => links.give_up(error),
+            }
+        });
+    }
+
+    /// The upstream speaks HTTP/1.1: one gets this connection, the others dial.
+    fn spread(&self, connection: h1::Connection) {
+        self.shares.set(false);
+        match self.next_waiting() {
+            None => self.h1.put(connection),
+            Some(first) => {
+                if let Err(Grant::Link(Link::H1(connection))) = first.send(Grant::Link(Link::H1(connection)))
+                {
+                    self.h1.put(connection);
+                }
+            }
+        }
+        while let Some(next) = self.next_waiting() {
+            let _ = next.send(Grant::Dial);
+        }
+    }
+
+    /// Nobody is left waiting for a connection that will not come; where others are open, a stream of theirs will.
+    pub(super) fn give_up(&self, error: UpstreamError) {
+        tracing::debug!(%error, "no connection to the upstream");
+        if self.h2.count().0 > 0 {
+            return;
+        }
+        while let Some(next) = self.next_waiting() {
+            let _ = next.send(Grant::Failed(error));
+        }
+    }
+}
+
+/// The most streams a connection is asked to carry, whatever the upstream allows.
+pub(super) fn streams_allowed(by_upstream: usize) -> usize {
+    by_upstream.min(STREAMS)
+}
