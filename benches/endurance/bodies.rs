@@ -10,7 +10,7 @@ use crate::upstream::{Pattern, Upstream, hash};
 const LENGTH: u64 = 64 << 20;
 const AT_ONCE: usize = 50;
 
-pub async fn run() {
+pub(crate) async fn run() {
     println!(
         "\n64 MiB up and 64 MiB down, peak of resident memory over idle (goal: one pair under 20 MB, {AT_ONCE} pairs under 120 MB)"
     );

@@ -16,16 +16,16 @@ use crate::upstream::Pattern;
 
 /// How to reach the proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Transport {
+pub(crate) struct Transport {
     /// HTTP/2, or else HTTP/1.1.
     pub h2: bool,
     /// What it goes over.
-    pub over: Over,
+    pub(crate) over: Over,
 }
 
 /// What HTTP goes over.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Over {
+pub(crate) enum Over {
     /// Plain TCP.
     Tcp,
     /// TLS.
@@ -46,7 +46,7 @@ impl fmt::Display for Transport {
 }
 
 /// One connection to the proxy.
-pub enum Client {
+pub(crate) enum Client {
     /// HTTP/1.1.
     H1(http1::SendRequest<Pattern>),
     /// HTTP/2.
@@ -58,7 +58,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 impl Client {
     /// Connects.
-    pub async fn connect(proxy: &Proxy, transport: Transport) -> Self {
+    pub(crate) async fn connect(proxy: &Proxy, transport: Transport) -> Self {
         let stream: Box<dyn Io> = match transport.over {
             Over::Unix => Box::new(UnixStream::connect(&proxy.socket).await.unwrap()),
             Over::Tcp => Box::new(tcp(proxy).await),
@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// Sends a request with a body of so many bytes.
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         method: &str,
         path: &str,

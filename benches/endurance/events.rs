@@ -11,7 +11,7 @@ use crate::upstream::Upstream;
 
 const EVENTS: usize = 300;
 
-pub async fn run() {
+pub(crate) async fn run() {
     println!(
         "\nevents every 10 ms (goal: each within 10 ms), and how soon the upstream sees the client leave (goal: 1 s)"
     );

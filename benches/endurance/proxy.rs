@@ -10,21 +10,21 @@ use rustls::pki_types::CertificateDer;
 use vbc_proxy::Simulator;
 
 /// A proxy that serves.
-pub struct Proxy {
+pub(crate) struct Proxy {
     process: Child,
     /// Where it listens on TCP.
-    pub address: String,
+    pub(crate) address: String,
     /// Where it listens on a unix socket.
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// Trusts its certificate.
-    pub tls: Arc<rustls::ClientConfig>,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
     _directory: tempfile::TempDir,
     _sim: Simulator,
 }
 
 impl Proxy {
     /// In front of `upstream`, with these further lines of configuration.
-    pub async fn start(upstream: &str, tls: bool, lines: &str) -> Self {
+    pub(crate) async fn start(upstream: &str, tls: bool, lines: &str) -> Self {
         let sim = Simulator::start().await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path();
@@ -59,7 +59,7 @@ impl Proxy {
     }
 
     /// Resident memory now, and the most since the last `forget_peak`, in bytes.
-    pub fn memory(&self) -> (usize, usize) {
+    pub(crate) fn memory(&self) -> (usize, usize) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let field = |name: &str| -> usize {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -69,12 +69,12 @@ impl Proxy {
     }
 
     /// Begins the search for a peak anew.
-    pub fn forget_peak(&self) {
+    pub(crate) fn forget_peak(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
     }
 
     /// Sockets it has open.
-    pub fn sockets(&self) -> usize {
+    pub(crate) fn sockets(&self) -> usize {
         let entries = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
         let target = |entry: std::io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();
         entries.filter_map(target).filter(|path| path.to_string_lossy().starts_with("socket:")).count()
@@ -101,6 +101,6 @@ fn client_tls(certificate: &CertificateDer<'_>) -> Arc<rustls::ClientConfig> {
 }
 
 /// Bytes as megabytes.
-pub fn mb(bytes: usize) -> f64 {
+pub(crate) fn mb(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }

@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(75);
 /// How often an ordinary client asks.
 const EVERY: Duration = Duration::from_millis(5);
 
-pub async fn run() {
+pub(crate) async fn run() {
     println!("\n{HEADS} connections whose head never ends and {READERS} that do not read, for a minute");
     let upstream = Upstream::start(false).await;
     let proxy = Proxy::start(&upstream.url, false, "").await;

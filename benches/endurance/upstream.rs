@@ -24,19 +24,19 @@ const PIECE: usize = 64 * 1024;
 
 /// An upstream and what it saw.
 #[derive(Clone)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     /// Its URL.
-    pub url: String,
+    pub(crate) url: String,
     /// Streams of events whose client has left.
-    pub left: Arc<Notify>,
+    pub(crate) left: Arc<Notify>,
     /// Streams of events that are open.
-    pub streams: Arc<AtomicUsize>,
+    pub(crate) streams: Arc<AtomicUsize>,
     started: Instant,
 }
 
 impl Upstream {
     /// One that speaks HTTP/1.1, or HTTP/2 by prior knowledge.
-    pub async fn start(h2: bool) -> Self {
+    pub(crate) async fn start(h2: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let upstream = Self { url, left: Arc::default(), streams: Arc::default(), started: Instant::now() };
@@ -66,7 +66,7 @@ impl Upstream {
     }
 
     /// Time on the clock that events are stamped by.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -114,9 +114,9 @@ impl Upstream {
 }
 
 /// A body of so many bytes that repeat no earlier than after a prime.
-pub struct Pattern {
+pub(crate) struct Pattern {
     /// How many are left.
-    pub left: u64,
+    pub(crate) left: u64,
 }
 
 /// 251 pieces would have to pass before two that look alike could be exchanged unnoticed.
@@ -146,7 +146,7 @@ impl Body for Pattern {
 }
 
 /// Length and SHA-256 of a body.
-pub async fn hash<B: Body<Data = Bytes> + Unpin>(mut body: B) -> (u64, String)
+pub(crate) async fn hash<B: Body<Data = Bytes> + Unpin>(mut body: B) -> (u64, String)
 where
     B::Error: std::fmt::Debug,
 {
