@@ -375,8 +375,11 @@ async fn a_beginning_of_the_preface_ends_at_its_deadline() {
 #[tokio::test]
 async fn a_connection_without_streams_is_told_to_go_after_its_idle_time() {
     let upstream = RawUpstream::ok().await;
-    let world =
-        World::builder().config("listen.idle_timeout = \"50ms\"").upstream(upstream.url()).start().await;
+    let world = World::builder()
+        .config("listen.idle_timeout = \"50ms\"\nlisten.first_byte_timeout = \"50ms\"")
+        .upstream(upstream.url())
+        .start()
+        .await;
     let mut silent = Client::connect(world.address).await;
     silent.closed().await;
     let mut raw = RawH2::connect(world.address).await;
