@@ -31,6 +31,9 @@ const POOL_SIZE: usize = 512;
 /// A connection that has been idle longer is looked at before a request that must not be sent twice.
 const FRESH: Duration = Duration::from_millis(50);
 
+/// What a connection reads ahead of a client that is slower than the upstream. Larger pieces cost less; a head has to fit.
+const READ_BUFFER: usize = 192 * 1024;
+
 /// The idle connections of one thread, the most recently used last.
 #[derive(Default)]
 pub(super) struct Pool(RefCell<Vec<Connection>>);
@@ -68,6 +71,7 @@ impl Connection {
         let wire = Wire::new(stream, watch.clone());
         let (sender, driver) = http1::Builder::new()
             .writev(false)
+            .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(wire))
             .await
             .map_err(|error| classify(&error))?;
