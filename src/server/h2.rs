@@ -525,3 +525,7 @@ impl<S: Stream> AsyncWrite for Wire<S> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+#[path = "h2_tests.rs"]
+mod tests;

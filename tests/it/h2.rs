@@ -255,6 +255,38 @@ async fn of_a_path_with_a_fragment_nothing_behind_it_goes_on() {
     assert_eq!(lines, ["GET /a HTTP/1.1", "GET /c?d HTTP/1.1", "GET /f HTTP/1.1"]);
 }
 
+/// The library resets some of them, and leaves others out.
+#[tokio::test]
+async fn trailers_with_pseudo_headers_framing_or_line_ends_never_go_on() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let post = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "localhost"),
+        ("trailer", "path, transfer-encoding, connection, content-length, x"),
+    ];
+    for trailer in [
+        (":path", "/admin"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "x"),
+        ("content-length", "9"),
+        ("x", "a\r\nb"),
+    ] {
+        let mut raw = RawH2::connect(world.address).await;
+        raw.headers(1, &post, false).await;
+        raw.data(1, b"abc", false).await;
+        raw.headers(1, &[trailer], true).await;
+        let answer = raw.answer(1).await;
+        assert!([0, 200].contains(&answer.status), "{trailer:?}: {answer:?}");
+    }
+    for received in upstream.requests() {
+        assert_eq!((received.line.as_str(), &received.body[..]), ("POST / HTTP/1.1", &b"abc"[..]));
+        assert_eq!(received.trailers, []);
+    }
+}
+
 #[tokio::test]
 async fn a_header_list_over_the_limit_goes_nowhere() {
     let upstream = RawUpstream::ok().await;
