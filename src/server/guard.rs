@@ -461,7 +461,7 @@ impl<S: Stream> AsyncRead for Guard<S> {
                 return Pin::new(&mut this.stream).poll_read(cx, buf);
             }
             if this.waits_for_decision() {
-                // hyper asks again when it has answered.
+                // The decision wakes.
                 return Poll::Pending;
             }
             if this.ready > 0 {

@@ -189,6 +189,8 @@ async fn exchanges<S: Stream, H: Handler>(
                 matches!(&answer, Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS);
             if decides {
                 state.decide(switches);
+                // The guard has something to read now, which no socket will tell.
+                poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())).await;
             }
             match answer {
                 Ok(response) if switches => {
