@@ -190,7 +190,11 @@ async fn exchanges<S: Stream, H: Handler>(
             if decides {
                 state.decide(switches);
                 // The guard has something to read now, which no socket will tell.
-                poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())).await;
+                poll_fn(|cx| {
+                    cx.waker().wake_by_ref();
+                    Poll::Ready(())
+                })
+                .await;
             }
             match answer {
                 Ok(response) if switches => {
