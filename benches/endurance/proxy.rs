@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ impl Proxy {
             file.push_str("listen.tls = { cert = \"cert.pem\", key = \"key.pem\" }\n");
         }
         fs::write(folder.join("proxy.toml"), file).unwrap();
+        fs::set_permissions(folder.join("proxy.toml"), fs::Permissions::from_mode(0o600)).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_vbc-proxy"))
             .args(["serve", "--config"])
             .arg(folder.join("proxy.toml"))

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -119,9 +119,14 @@ pub(crate) struct Pattern {
     pub(crate) left: u64,
 }
 
-/// 251 pieces would have to pass before two that look alike could be exchanged unnoticed.
+/// Two pieces that were exchanged, or a byte too few, would be seen: the pattern begins anew with every 251st byte, and a
+/// piece does not.
 fn piece(at: u64, length: usize) -> Bytes {
-    (0..length as u64).map(|offset| ((at + offset) % 251) as u8).collect::<Vec<_>>().into()
+    static PATTERN: OnceLock<Bytes> = OnceLock::new();
+    let pattern =
+        PATTERN.get_or_init(|| (0..PIECE + 251).map(|at| (at % 251) as u8).collect::<Vec<_>>().into());
+    let start = (at % 251) as usize;
+    pattern.slice(start..start + length)
 }
 
 impl Body for Pattern {

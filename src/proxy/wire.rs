@@ -21,7 +21,7 @@ use super::upstream::UpstreamError;
 use crate::server::syntax;
 
 /// The largest head of an answer, in bytes and in lines.
-pub(super) const HEAD_BYTES: usize = 64 * 1024;
+const HEAD_BYTES: usize = 64 * 1024;
 const HEAD_LINES: usize = 100;
 
 /// How much of heads is read before others have their turn: more than almost every head has.

@@ -414,6 +414,8 @@ impl<S: Stream> Guard<S> {
             return polled;
         }
         ready!(self.writing.poll(cx, self.limits.body_timeout));
+        // Closed politely, the socket would keep what was not read for minutes more.
+        self.state.reset_on_close();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
     }
 

@@ -24,7 +24,7 @@ use super::pools::{Open, POOL_TIME, Pools};
 use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::timer::LazyTimer;
 use crate::proxy::tunnel::Tunnel;
-use crate::proxy::wire::{HEAD_BYTES, Watch, Wire};
+use crate::proxy::wire::{Watch, Wire};
 
 /// Idle connections kept per thread.
 const POOL_SIZE: usize = 512;
@@ -32,8 +32,8 @@ const POOL_SIZE: usize = 512;
 /// A connection that has been idle longer is looked at before a request that must not be sent twice.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// What hyper may hold of an answer that its reader does not take: the largest head, and some.
-const BUFFER: usize = HEAD_BYTES + 8 * 1024;
+/// What a connection reads ahead of a client that is slower than the upstream. Larger pieces cost less; a head has to fit.
+const READ_BUFFER: usize = 192 * 1024;
 
 /// The idle connections of one thread, the most recently used last.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Connection {
         let switched = watch.clone();
         let (sender, mut driver) = http1::Builder::new()
             .writev(false)
-            .max_buf_size(BUFFER)
+            .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(wire))
             .await
             .map_err(|error| classify(&error))?;

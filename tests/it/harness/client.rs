@@ -237,6 +237,11 @@ impl Client {
         self.stream.shutdown().await.unwrap();
     }
 
+    /// Waits for a reset, without reading what came before it.
+    pub(crate) async fn reset_unread(&self) {
+        within(self.stream.ready(tokio::io::Interest::ERROR)).await.unwrap();
+    }
+
     /// Ends the connection by a reset.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
