@@ -43,6 +43,8 @@ pub struct Metrics {
     pub turned_away: Counter,
     /// Connections to the upstream that are open now.
     pub upstream_connections: Gauge,
+    /// Connections that have become websockets and are open now.
+    pub tunnels: Gauge,
     /// Bytes of request bodies that are kept on disk now, for a replay.
     pub replay_disk: Gauge,
     /// Answers that had to be cut short after their head was sent.
@@ -85,6 +87,8 @@ impl Metrics {
             "Connections to the upstream",
             upstream_connections.clone(),
         );
+        let tunnels = Gauge::default();
+        registry.register("tunnels_open", "Connections that have become websockets", tunnels.clone());
         let replay_disk = Gauge::default();
         registry.register(
             "replay_disk_bytes",
@@ -104,6 +108,7 @@ impl Metrics {
             connections,
             turned_away,
             upstream_connections,
+            tunnels,
             replay_disk,
             aborted,
         }

@@ -68,6 +68,7 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            tunnel_timeout: Duration::from_secs(60 * 60),
             rewrite_links: true,
         }
     }

@@ -242,6 +242,7 @@ fn upstream(reader: &mut Reader<'_>, root: &mut Table) -> Upstream {
         connect_timeout: section.duration("connect_timeout", MILLISECOND, default.connect_timeout),
         response_timeout: section.duration("response_timeout", MILLISECOND, default.response_timeout),
         idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
+        tunnel_timeout: section.duration("tunnel_timeout", MILLISECOND, default.tunnel_timeout),
         rewrite_links: section.flag("rewrite_links", default.rewrite_links),
     }
 }

@@ -146,6 +146,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Between two pieces of a body, in both directions.
     pub idle_timeout: Duration,
+    /// How long nothing may pass through a websocket.
+    pub tunnel_timeout: Duration,
     /// Whether links to the upstream in its answers are made to point to us.
     pub rewrite_links: bool,
 }

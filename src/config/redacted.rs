@@ -123,6 +123,7 @@ impl Config {
             .text("connect_timeout", show_duration(upstream.connect_timeout))
             .text("response_timeout", show_duration(upstream.response_timeout))
             .text("idle_timeout", show_duration(upstream.idle_timeout))
+            .text("tunnel_timeout", show_duration(upstream.tunnel_timeout))
             .bare("rewrite_links", upstream.rewrite_links);
         let oauth = &self.oauth;
         page.section("oauth")

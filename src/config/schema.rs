@@ -47,6 +47,7 @@ pub(super) const SECTIONS: &[Shape] = &[
             "connect_timeout",
             "response_timeout",
             "idle_timeout",
+            "tunnel_timeout",
             "rewrite_links",
         ],
         later: &["proxy"],

@@ -195,7 +195,7 @@ fn pass(bytes: &[u8], step: usize) -> (Vec<u8>, bool) {
     runtime.block_on(async {
         let watch = Watch::default();
         let mut wire = Wire::new(Answering { bytes: Bytes::copy_from_slice(bytes), step }, watch.clone());
-        watch.expect_answer(None);
+        watch.expect_answer(None, None);
         wire.write_all(b"q").await.expect("nothing fails to be written");
         let mut passed = Vec::new();
         let read = wire.read_to_end(&mut passed).await;

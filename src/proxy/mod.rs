@@ -12,6 +12,7 @@ mod hold;
 pub mod links;
 mod retry;
 mod timer;
+mod tunnel;
 mod upstream;
 mod verdict;
 mod wire;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::config::{Config, ListenAddress};
@@ -36,13 +38,14 @@ use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
 use crate::secret;
-use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, Refusal};
+use crate::server::{Abort, AsksForWebsocket, DrainSignal, Handler, Incoming, Peer, Refusal};
 use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
 use links::Links;
 use retry::{Next, Refused};
 use timer::LazyTimer;
+use tunnel::{Patience, Tunnel};
 use upstream::{Head, Upstream, UpstreamBody};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -81,6 +84,7 @@ pub struct Proxy {
     memory: usize,
     disk: Rc<Disk>,
     access_log: bool,
+    tunnels: Patience,
     /// Clients on TCP speak TLS with us.
     tls: bool,
     metrics: Arc<Metrics>,
@@ -120,6 +124,10 @@ impl Proxy {
             memory: config.retry.memory,
             disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
             access_log: config.log.access,
+            tunnels: Patience {
+                both_open: config.upstream.tunnel_timeout,
+                half_closed: config.upstream.idle_timeout.min(config.upstream.tunnel_timeout),
+            },
             tls: config.listen.tls.is_some(),
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
@@ -136,7 +144,13 @@ impl Proxy {
             Peer::Tcp(_) if self.tls => "https",
             _ => "http",
         };
-        Connection { proxy: Rc::clone(self), peer, scheme, timer: LazyTimer::default() }
+        Connection {
+            proxy: Rc::clone(self),
+            peer,
+            scheme,
+            timer: LazyTimer::default(),
+            tunnel: Cell::default(),
+        }
     }
 }
 
@@ -147,6 +161,8 @@ pub struct Connection {
     /// What the client's URLs for us begin with.
     scheme: &'static str,
     timer: LazyTimer,
+    /// The upstream's side of what this connection is about to become.
+    tunnel: Cell<Option<Tunnel>>,
 }
 
 /// One request, all decisions in order.
@@ -185,7 +201,7 @@ async fn forward(
 impl Proxy {
     /// The head of the request to the upstream: stripped first, then given what is ours.
     fn outgoing(&self, parts: http::request::Parts, survey: Survey) -> Head {
-        let http::request::Parts { method, uri, version, mut headers, .. } = parts;
+        let http::request::Parts { method, uri, version, mut headers, extensions, .. } = parts;
         headers::strip_request(&mut headers);
         if survey.cookie {
             headers::join_cookies(&mut headers);
@@ -203,6 +219,10 @@ impl Proxy {
             // Said openly, or hyper sends a GET without its body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
+        let upgrade = extensions.get::<AsksForWebsocket>().is_some() && self.upstream.can_upgrade();
+        if upgrade {
+            to_websocket(&mut headers);
+        }
         headers.insert(header::HOST, self.host.clone());
         let [http_11, http_10, http_2] = &self.via;
         let via = match version {
@@ -212,7 +232,7 @@ impl Proxy {
         };
         headers.append(header::VIA, via.clone());
         let client_waits = asks && version != Version::HTTP_10;
-        Head { method, uri: origin_form(uri), headers, client_waits }
+        Head { method, uri: origin_form(uri), headers, client_waits, upgrade }
     }
 
     /// The bearer for a path: the cached one, unless its suite wants a younger one.
@@ -296,6 +316,12 @@ impl Head {
     }
 }
 
+/// Says what strip took away, of a request for a websocket or its 101.
+fn to_websocket(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
 /// The target as it goes out: the bytes of path and query as they came.
 fn origin_form(uri: Uri) -> Uri {
     if uri.authority().is_none() {
@@ -340,6 +366,7 @@ impl Connection {
             Err(error) => (None, Err(error)),
         };
         let mut response = match outcome {
+            Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => self.switch(answer, id),
             Ok((answer, in_flight)) => {
                 let mut response = self.pass(rewritten(answer, base).await, id);
                 response.body_mut().in_flight = Some(in_flight);
@@ -386,6 +413,14 @@ impl Connection {
         response
     }
 
+    /// The upstream's 101: once it has been sent, [`tunnel`](Handler::tunnel) goes on.
+    fn switch(&self, mut answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
+        self.tunnel.set(answer.body_mut().take_tunnel());
+        let mut response = self.pass(answer, id);
+        to_websocket(response.headers_mut());
+        response
+    }
+
     fn own(&self, answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
         let mut response = self.finish(answer, Source::proxy);
         response.headers_mut().insert(X_REQUEST_ID, id.clone());
@@ -419,6 +454,11 @@ impl Handler for Connection {
             millis = started.elapsed().as_millis() as u64, id = id.to_str().unwrap_or_default(), "request"
         );
         Ok(response)
+    }
+
+    async fn tunnel(&self, client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), Abort> {
+        let tunnel = self.tunnel.take().ok_or(Abort)?;
+        tunnel.run(client, self.proxy.tunnels, &self.proxy.metrics.tunnels).await
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {

@@ -13,8 +13,10 @@ use std::task::{Context, Poll, ready};
 
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use super::hold::Hold;
+use super::tunnel::Tunnel;
 use super::upstream::UpstreamError;
 use crate::server::syntax;
 
@@ -36,6 +38,9 @@ struct Watched {
     failure: Cell<Option<UpstreamError>>,
     /// What a 100 releases.
     hold: RefCell<Option<Hold>>,
+    /// Who asked for a websocket.
+    taker: RefCell<Option<oneshot::Sender<Tunnel>>>,
+    switched: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -50,10 +55,17 @@ enum Phase {
 }
 
 impl Watch {
-    /// A request is about to be sent; its body may wait for a 100.
-    pub(super) fn expect_answer(&self, hold: Option<Hold>) {
+    /// A request is about to be sent; its body may wait for a 100, and it may ask for a websocket: `taker` is given the
+    /// connection then, after a 101.
+    pub(super) fn expect_answer(&self, hold: Option<Hold>, taker: Option<oneshot::Sender<Tunnel>>) {
         self.0.phase.set(Phase::Armed);
         self.0.hold.replace(hold);
+        self.0.taker.replace(taker);
+    }
+
+    /// Who is to be given the connection, once an upgrade that was asked for has been agreed to.
+    pub(super) fn taker(&self) -> Option<oneshot::Sender<Tunnel>> {
+        self.0.taker.take().filter(|_| self.0.switched.get())
     }
 
     /// How many bytes have been read so far.
@@ -112,7 +124,13 @@ impl<S> Wire<S> {
             {
                 hold.release();
             }
-            if kind == Answer::Final {
+            if kind == Answer::Switches {
+                if self.watch.0.taker.borrow().is_none() {
+                    return Err(refused("an upgrade that nobody asked for"));
+                }
+                self.watch.0.switched.set(true);
+            }
+            if matches!(kind, Answer::Final | Answer::Switches) {
                 self.watch.0.phase.set(Phase::Pass);
                 return Ok(bytes.len());
             }
@@ -204,6 +222,11 @@ struct Head {
     status: Option<Status>,
     content_length: Option<u64>,
     chunked: bool,
+    /// `Connection` lists `upgrade`.
+    upgrades: bool,
+    /// `Upgrade` lines, and whether one is not `websocket`.
+    protocols: usize,
+    foreign: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -219,6 +242,8 @@ enum Answer {
     Continue,
     /// Another 1xx.
     Interim,
+    /// 101: what follows is no HTTP.
+    Switches,
     Final,
 }
 
@@ -236,11 +261,10 @@ impl Head {
             match self.status {
                 None => self.status = Some(status_line(line)?),
                 Some(status) if line.is_empty() => {
-                    let both = self.chunked && self.content_length.is_some();
-                    return if both {
-                        Err(UpstreamError::Protocol)
-                    } else {
+                    return if self.is_sound(status) {
                         Ok(Some((self.searched, status.answer)))
+                    } else {
+                        Err(UpstreamError::Protocol)
                     };
                 }
                 Some(status) => self.field(line, status)?,
@@ -253,6 +277,15 @@ impl Head {
             return Err(UpstreamError::Protocol);
         }
         if bytes.len() > HEAD_BYTES { Err(UpstreamError::HeadTooLarge) } else { Ok(None) }
+    }
+
+    /// Whether the fields, taken together, leave no doubt what comes next.
+    fn is_sound(&self, status: Status) -> bool {
+        if status.answer == Answer::Switches {
+            let framed = self.chunked || self.content_length.is_some();
+            return status.http_11 && self.upgrades && self.protocols == 1 && !self.foreign && !framed;
+        }
+        !(self.chunked && self.content_length.is_some())
     }
 
     fn field(&mut self, line: &[u8], status: Status) -> Result<(), UpstreamError> {
@@ -274,6 +307,13 @@ impl Head {
             }
             self.chunked = true;
         }
+        if status.answer == Answer::Switches {
+            self.upgrades |= name.eq_ignore_ascii_case(b"connection") && syntax::lists(value, b"upgrade");
+            if name.eq_ignore_ascii_case(b"upgrade") {
+                self.protocols += 1;
+                self.foreign |= !value.eq_ignore_ascii_case(b"websocket");
+            }
+        }
         Ok(())
     }
 }
@@ -290,13 +330,12 @@ fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
     };
     let is_code = matches!(code[0], b'1'..=b'5') && code.iter().all(|digit| digit.is_ascii_digit());
     let is_reason = matches!(reason.first(), None | Some(b' '));
-    // An upgrade that nobody asked for is none.
-    let switches = code.iter().map(|digit| **digit).eq(*b"101");
-    if !is_code || switches || !is_reason || !reason.iter().all(|byte| syntax::is_field_byte(*byte)) {
+    if !is_code || !is_reason || !reason.iter().all(|byte| syntax::is_field_byte(*byte)) {
         return Err(UpstreamError::Protocol);
     }
     let answer = match code.map(|digit| *digit) {
         [b'1', b'0', b'0'] => Answer::Continue,
+        [b'1', b'0', b'1'] => Answer::Switches,
         [b'1', ..] => Answer::Interim,
         _ => Answer::Final,
     };
@@ -313,12 +352,24 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    const SWITCHES: &str = "HTTP/1.1 101 Switching\r\nupgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n";
+
     /// What passes of `answer` to one request, read as it comes in pieces of `step` bytes.
     async fn passed(answer: &[u8], step: usize) -> (Vec<u8>, Option<UpstreamError>) {
+        let (read, failure, _) = passed_to(answer, step, None).await;
+        (read, failure)
+    }
+
+    /// The same of a request that may ask for a websocket; also whether the connection has become one.
+    async fn passed_to(
+        answer: &[u8],
+        step: usize,
+        taker: Option<oneshot::Sender<Tunnel>>,
+    ) -> (Vec<u8>, Option<UpstreamError>, bool) {
         let (near, mut far) = tokio::io::duplex(step);
         let watch = Watch::default();
         let mut wire = Wire::new(near, watch.clone());
-        watch.expect_answer(None);
+        watch.expect_answer(None, taker);
         wire.write_all(b"q").await.unwrap();
         let answer = answer.to_vec();
         let sending = tokio::spawn(async move {
@@ -329,7 +380,30 @@ mod tests {
         let _ = wire.read_to_end(&mut read).await;
         drop(wire);
         sending.await.unwrap();
-        (read, watch.failure())
+        (read, watch.failure(), watch.taker().is_some())
+    }
+
+    #[tokio::test]
+    async fn behind_an_upgrade_that_was_asked_for_everything_passes() {
+        for step in [1, 7, 4096] {
+            let interim = "HTTP/1.1 103 Early\r\n\r\n";
+            let answer = format!("{interim}{SWITCHES}HTTP/1.1 101 bad\n\n\0");
+            let passed = passed_to(answer.as_bytes(), step, Some(oneshot::channel().0)).await;
+            assert_eq!(passed, (answer.into_bytes(), None, true));
+            let refused = "HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+            let passed = passed_to(refused.as_bytes(), step, Some(oneshot::channel().0)).await;
+            assert_eq!(passed, (refused.into(), None, false));
+            for bad in [
+                SWITCHES.replace("WebSocket", "h2c"),
+                SWITCHES.replace("x, upgrade", "x, upgraded"),
+                SWITCHES.replace("HTTP/1.1", "HTTP/1.0"),
+                SWITCHES.replace("upgrade: WebSocket", "upgrade: WebSocket\r\nContent-Length: 0"),
+                SWITCHES.replace("upgrade: WebSocket", "upgrade: WebSocket\r\nUpgrade: WebSocket"),
+            ] {
+                let passed = passed_to(bad.as_bytes(), step, Some(oneshot::channel().0)).await;
+                assert_eq!(passed, (vec![], Some(UpstreamError::Protocol), false), "{bad}");
+            }
+        }
     }
 
     #[tokio::test]
@@ -372,6 +446,7 @@ mod tests {
             (head(&many), UpstreamError::HeadTooLarge),
             ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into(), UpstreamError::Protocol),
             ("HTTP/1.1 101 Switching\r\n\r\n".into(), UpstreamError::Protocol),
+            (SWITCHES.into(), UpstreamError::Protocol),
             ("HTTP/1.1 20 OK\r\n\r\n".into(), UpstreamError::Protocol),
             ("HTTP/1.1 2000 OK\r\n\r\n".into(), UpstreamError::Protocol),
             ("HTTP/1.1  200 OK\r\n\r\n".into(), UpstreamError::Protocol),

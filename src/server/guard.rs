@@ -10,7 +10,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,6 +34,11 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How much of a first head is read at once, on the stack.
 const FIRST_READ: usize = 4096;
 
+/// Values of [`State::upgrade`].
+const NOT_ASKED: u8 = 0;
+const ASKED: u8 = 1;
+const SWITCHED: u8 = 2;
+
 /// What the two sides of hyper tell each other about one connection.
 pub(super) struct State {
     /// An answer that goes out once the drain has begun says that it is the last.
@@ -49,6 +54,10 @@ pub(super) struct State {
     refusal: Mutex<Option<Refusal>>,
     /// A head has begun and is not complete.
     in_head: AtomicBool,
+    /// What becomes of a request for a websocket, which is the last head until it is decided.
+    upgrade: AtomicU8,
+    /// The guard has begun to close.
+    closing: AtomicBool,
     /// The answer to the last request that this connection may have is on its way.
     spent: AtomicBool,
     reset: AtomicBool,
@@ -64,6 +73,8 @@ impl State {
             has_refused: AtomicBool::new(false),
             refusal: Mutex::new(None),
             in_head: AtomicBool::new(false),
+            upgrade: AtomicU8::new(NOT_ASKED),
+            closing: AtomicBool::new(false),
             spent: AtomicBool::new(false),
             reset: AtomicBool::new(false),
         }
@@ -95,6 +106,30 @@ impl State {
 
     pub(super) fn reset_on_close(&self) {
         self.reset.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request whose turn it is asks for a websocket.
+    pub(super) fn is_to_decide(&self) -> bool {
+        let is_last = self.requests.load(Ordering::Relaxed) == self.heads.load(Ordering::Relaxed);
+        is_last && self.is_undecided()
+    }
+
+    /// Whether a request for a websocket has been read and not been answered.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.upgrade.load(Ordering::Relaxed) == ASKED
+    }
+
+    pub(super) fn decide(&self, switches: bool) {
+        self.upgrade.store(if switches { SWITCHED } else { NOT_ASKED }, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has become a websocket.
+    pub(super) fn has_switched(&self) -> bool {
+        self.upgrade.load(Ordering::Relaxed) == SWITCHED
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     fn refuse(&self, refusal: Refusal) {
@@ -204,6 +239,8 @@ pub(super) struct Guard<S: Stream> {
     /// Runs while a write makes no progress.
     writing: Deadline,
     closing: Option<Closing>,
+    /// hyper has gone: everything passes.
+    tunnel: bool,
 }
 
 struct Closing {
@@ -227,7 +264,14 @@ impl<S: Stream> Guard<S> {
             heads_at_idle: 0,
             writing: Deadline::default(),
             closing: None,
+            tunnel: false,
         }
+    }
+
+    /// Passes everything from now on, both ways and without deadlines; what was held comes first.
+    pub(super) fn become_tunnel(&mut self) {
+        self.tunnel = true;
+        self.ready = self.held.len();
     }
 
     /// Gives hyper what has been checked and fits.
@@ -325,6 +369,9 @@ impl<S: Stream> Guard<S> {
         self.ready = released;
         self.state.in_head.store(self.messages.in_head(), Ordering::Relaxed);
         self.state.heads.fetch_add(heads, Ordering::Relaxed);
+        if heads > 0 && self.messages.undecided() {
+            self.state.upgrade.store(ASKED, Ordering::Relaxed);
+        }
         let Err(refusal) = outcome else { return };
         self.held.truncate(released);
         if self.messages.in_body() {
@@ -345,9 +392,24 @@ impl<S: Stream> Guard<S> {
         self.state.refuse(refusal);
     }
 
+    /// Behind a request for a websocket nothing is read but to see the client leave, until it is decided. Whether there is
+    /// nothing to be done but wait.
+    fn waits_for_decision(&mut self) -> bool {
+        if !self.messages.undecided() {
+            return false;
+        }
+        if self.state.has_switched() || self.state.is_undecided() {
+            return self.state.has_switched() || !self.held.is_empty();
+        }
+        self.messages.go_on();
+        let (released, heads, outcome) = self.messages.read(&self.held);
+        self.judge(false, released, heads, outcome);
+        false
+    }
+
     /// Fails a write that is pending when it has been so for too long.
     fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
+        if polled.is_ready() || self.tunnel {
             self.writing.clear();
             return polled;
         }
@@ -397,6 +459,16 @@ impl<S: Stream> AsyncRead for Guard<S> {
                 this.release(buf);
                 return Poll::Ready(Ok(()));
             }
+            if this.tunnel {
+                return Pin::new(&mut this.stream).poll_read(cx, buf);
+            }
+            if this.waits_for_decision() {
+                // The decision wakes.
+                return Poll::Pending;
+            }
+            if this.ready > 0 {
+                continue;
+            }
             if let Some(refusal) = this.body_failure.take() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
             }
@@ -441,13 +513,17 @@ impl<S: Stream> AsyncWrite for Guard<S> {
     /// Ends the sending side, then reads on for a moment where input may be on its way.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.tunnel {
+            return Pin::new(&mut this.stream).poll_shutdown(cx);
+        }
+        this.state.closing.store(true, Ordering::Relaxed);
         if this.closing.is_none() {
             let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
             ready!(this.in_time(cx, polled))?;
             this.closing = Some(Closing { deadline: Deadline::default(), read: 0 });
         }
         let spent = this.state.spent.load(Ordering::Relaxed);
-        let unread = spent || this.ended || !this.messages.between_messages();
+        let unread = spent || this.ended || !this.held.is_empty() || !this.messages.between_messages();
         let Some(closing) = this.closing.as_mut().filter(|_| unread) else { return Poll::Ready(Ok(())) };
         let mut scratch = [0; 4096];
         while closing.read < LINGER_BYTES {

@@ -12,7 +12,7 @@ use memchr::memchr;
 
 use super::Limits;
 use super::chunked::Chunked;
-use super::syntax::{decimal, field, is_token};
+use super::syntax::{decimal, field, is_token, lists};
 
 /// Why a request was refused before it became one, or in the middle of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ enum Phase {
     /// `Content-Length`: this many bytes are left.
     Sized(u64),
     Chunked(Chunked),
+    /// Behind a head that asks for a websocket: what these bytes are, the answer decides.
+    Undecided,
 }
 
 impl Messages {
@@ -66,9 +68,23 @@ impl Messages {
         Self { limits, phase: Phase::Head(Head::default()) }
     }
 
-    /// Whether the next byte begins a message.
+    /// Whether the next byte begins a message, or something else.
     pub(super) fn between_messages(&self) -> bool {
-        matches!(&self.phase, Phase::Head(head) if head.searched == 0)
+        match &self.phase {
+            Phase::Head(head) => head.searched == 0,
+            Phase::Undecided => true,
+            Phase::Sized(_) | Phase::Chunked(_) => false,
+        }
+    }
+
+    /// Whether the last head asked for a websocket, and [`go_on`](Self::go_on) has not been called.
+    pub(super) fn undecided(&self) -> bool {
+        matches!(self.phase, Phase::Undecided)
+    }
+
+    /// There will be no websocket: the next byte begins a message.
+    pub(super) fn go_on(&mut self) {
+        self.phase = Phase::Head(Head::default());
     }
 
     /// Whether a head has begun and is not complete.
@@ -78,7 +94,7 @@ impl Messages {
 
     /// Whether a body is under way.
     pub(super) fn in_body(&self) -> bool {
-        !matches!(self.phase, Phase::Head(_))
+        matches!(self.phase, Phase::Sized(_) | Phase::Chunked(_))
     }
 
     /// Reads on. `bytes` begins where the last call stopped: at the first byte it did not release.
@@ -100,6 +116,7 @@ impl Messages {
                             Body::Sized(0) => Phase::Head(Head::default()),
                             Body::Sized(length) => Phase::Sized(length),
                             Body::Chunked => Phase::Chunked(Chunked::default()),
+                            Body::Undecided => Phase::Undecided,
                         };
                     }
                 },
@@ -111,6 +128,7 @@ impl Messages {
                         self.phase = Phase::Head(Head::default());
                     }
                 }
+                Phase::Undecided => break,
                 Phase::Chunked(chunked) => match chunked.read(rest, &self.limits) {
                     Err(refusal) => return (released, heads, Err(refusal)),
                     Ok((taken, ended)) => {
@@ -130,6 +148,8 @@ impl Messages {
 enum Body {
     Sized(u64),
     Chunked,
+    /// None, and a websocket is asked for.
+    Undecided,
 }
 
 /// One head, line by line.
@@ -143,11 +163,31 @@ struct Head {
     hosts: u8,
     content_length: Option<u64>,
     chunked: bool,
+    connection: Options,
+    upgrade: Upgrade,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct RequestLine {
     http_11: bool,
+    is_get: bool,
+}
+
+/// What `Connection` lists.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    upgrade: bool,
+    close: bool,
+}
+
+/// What `Upgrade` says.
+#[derive(Clone, Copy, Debug, Default)]
+enum Upgrade {
+    #[default]
+    Absent,
+    /// `websocket`, once and alone.
+    Websocket,
+    Other,
 }
 
 impl Head {
@@ -170,7 +210,7 @@ impl Head {
                 None if line.is_empty() && line_end == 1 => {}
                 None => self.request_line = Some(request_line(line, limits)?),
                 Some(_) if line.is_empty() => return self.complete().map(Some),
-                Some(RequestLine { http_11 }) => {
+                Some(RequestLine { http_11, .. }) => {
                     self.lines += 1;
                     if self.lines > limits.headers {
                         return Err(Refusal::HeadTooLarge);
@@ -220,6 +260,15 @@ impl Head {
                 }
                 self.chunked = true;
             }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.connection.upgrade |= lists(value, b"upgrade");
+                self.connection.close |= lists(value, b"close");
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                let websocket =
+                    matches!(self.upgrade, Upgrade::Absent) && value.eq_ignore_ascii_case(b"websocket");
+                self.upgrade = if websocket { Upgrade::Websocket } else { Upgrade::Other };
+            }
             _ => {}
         }
         Ok(())
@@ -233,9 +282,20 @@ impl Head {
         let body = match (self.content_length, self.chunked) {
             (Some(_), true) => return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding")),
             (None, true) => Body::Chunked,
+            (None, false) if self.asks_for_websocket() => Body::Undecided,
             (length, false) => Body::Sized(length.unwrap_or(0)),
         };
         Ok((self.searched, body))
+    }
+}
+
+impl Head {
+    /// RFC 6455 §4.1. A connection that is to end after the answer cannot become one.
+    fn asks_for_websocket(&self) -> bool {
+        matches!(self.upgrade, Upgrade::Websocket)
+            && self.connection.upgrade
+            && !self.connection.close
+            && self.request_line.is_some_and(|line| line.http_11 && line.is_get)
     }
 }
 
@@ -269,7 +329,7 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
         return Err(Refusal::TargetTooLong);
     }
     check_target(method, target)?;
-    Ok(RequestLine { http_11 })
+    Ok(RequestLine { http_11, is_get: method == b"GET" })
 }
 
 /// The four forms of RFC 9112 §3.2, in bytes that our URI type carries unchanged.
@@ -492,6 +552,40 @@ mod tests {
         let (released, heads, outcome) = whole(&input);
         assert_eq!((released, heads), (good.len(), 1));
         assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn what_follows_a_request_for_a_websocket_is_not_read_before_it_is_decided() {
+        let ask = |more: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n\r\n");
+        let bare = ask("Upgrade: WebSocket\r\nConnection: x,\tUPGRADE");
+        for behind in ["", "\x01\x05hello", "GET / HTTP/1.1\nbad"] {
+            let mut messages = messages();
+            assert_eq!(messages.read(format!("{bare}{behind}").as_bytes()), (bare.len(), 1, Ok(())));
+            assert_eq!(messages.read(behind.as_bytes()), (0, 0, Ok(())));
+            assert!(messages.undecided() && messages.between_messages() && !messages.in_head());
+            assert!(!messages.in_body());
+            messages.go_on();
+            assert_eq!(messages.read(behind.as_bytes()).2.is_err(), !behind.is_empty());
+        }
+        for head in [
+            ask("Upgrade: websocket"),
+            ask("Connection: upgrade"),
+            ask("Connection: upgrade\r\nUpgrade: h2c"),
+            ask("Connection: upgrade\r\nUpgrade: websocket, h2c"),
+            ask("Connection: upgrade\r\nUpgrade: websocket/13"),
+            ask("Connection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket"),
+            ask("Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket"),
+            ask("Connection: upgrade, close\r\nUpgrade: websocket"),
+            ask("Connection: upgrades\r\nUpgrade: websocket"),
+            ask("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0"),
+            ask("Connection: upgrade\r\nUpgrade: websocket").replace("1.1", "1.0"),
+            ask("Connection: upgrade\r\nUpgrade: websocket").replace("GET", "POST"),
+        ] {
+            let twice = head.repeat(2);
+            assert_eq!(whole(twice.as_bytes()), (twice.len(), 2, Ok(())), "{head}");
+        }
+        let chunked = ask("Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked");
+        assert!(refused(format!("{chunked}x").as_bytes()));
     }
 
     #[test]

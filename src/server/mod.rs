@@ -24,14 +24,16 @@ pub(crate) mod syntax;
 mod tls;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use admission::{Admission, Admitted, Over};
 pub use body::{BodyError, Incoming};
@@ -87,6 +89,10 @@ impl Default for Limits {
 #[error("the connection is reset on purpose")]
 pub struct Abort;
 
+/// Marks a request that asks for a websocket, and whose connection can become one: among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct AsksForWebsocket;
+
 /// What answers requests on one connection. Cloned per connection by the caller; `handle` takes requests one
 /// after another.
 pub trait Handler: 'static {
@@ -101,6 +107,19 @@ pub trait Handler: 'static {
     /// Dropped when the client goes away, so whatever must not be lost belongs in a task of its own.
     fn handle(&self, request: Request<Incoming>)
     -> impl Future<Output = Result<Response<Self::Body>, Abort>>;
+
+    /// Goes on with a connection after [`handle`](Self::handle) answered one of its requests by a 101, which it may only
+    /// where the request [asks for it](AsksForWebsocket). Reading begins behind that request.
+    ///
+    /// # Errors
+    /// [`Abort`] where the client should not take the end for one that was meant.
+    fn tunnel(
+        &self,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> impl Future<Output = Result<(), Abort>> {
+        let _ = client;
+        async { Err(Abort) }
+    }
 
     /// Answers what the guard refused; the connection ends after it.
     fn refuse(&self, refusal: Refusal) -> Response<Self::Body>;
@@ -150,19 +169,41 @@ async fn exchanges<S: Stream, H: Handler>(
 ) {
     let io = TokioIo::new(guard);
     let handler = Arc::new(handler);
-    let seen = Arc::clone(&state);
-    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+    let (seen, tunnels) = (Arc::clone(&state), Arc::clone(&handler));
+    let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
         // Before the future is first polled: hyper reads ahead between the two.
         let in_flight = state.begin();
         let refusal = state.refusal_of_this_request();
+        let decides = state.is_to_decide();
+        if decides {
+            request.extensions_mut().insert(AsksForWebsocket);
+        }
         async move {
             let version = request.version();
             let answer = match refusal {
                 Some(refusal) => Ok(handler.refuse(refusal)),
                 None => handler.handle(request.map(|body| Incoming::new(body, None))).await,
             };
+            let switches =
+                matches!(&answer, Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+            if decides {
+                state.decide(switches);
+                // The guard has something to read now, which no socket will tell.
+                poll_fn(|cx| {
+                    cx.waker().wake_by_ref();
+                    Poll::Ready(())
+                })
+                .await;
+            }
             match answer {
+                Ok(response) if switches => {
+                    // hyper would announce it, and wait for ever.
+                    if !decides {
+                        return Err(Abort);
+                    }
+                    Ok(response.map(|body| Tracked::new(body, in_flight, false)))
+                }
                 Ok(mut response) => {
                     // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look
                     // different from one.
@@ -187,7 +228,7 @@ async fn exchanges<S: Stream, H: Handler>(
         .max_buf_size(limits.head_bytes + SPARE)
         .writev(false)
         .auto_date_header(H::DATE);
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = builder.serve_connection(io, service);
     let mut draining = Draining::NotYet;
     let mut turn = pin!(tokio::task::yield_now());
     let ended = poll_fn(|cx| {
@@ -197,16 +238,33 @@ async fn exchanges<S: Stream, H: Handler>(
         if draining == Draining::Looking && turn.as_mut().poll(cx).is_ready() {
             draining = Draining::Finishing;
         }
-        let outcome = connection.as_mut().poll(cx);
-        if outcome.is_pending() && draining == Draining::Finishing && !seen.in_head() {
+        let outcome = Pin::new(&mut connection).poll(cx);
+        if outcome.is_pending()
+            && draining == Draining::Finishing
+            && !seen.in_head()
+            // It would be told to the client on a 101 too.
+            && !seen.is_undecided()
+        {
             draining = Draining::Closing;
-            connection.as_mut().graceful_shutdown();
-            return connection.as_mut().poll(cx);
+            Pin::new(&mut connection).graceful_shutdown();
+            return Pin::new(&mut connection).poll(cx);
+        }
+        // Once a request had an `Upgrade`, hyper leaves the end of the connection to others; asked again, it does not.
+        if matches!(outcome, Poll::Ready(Ok(()))) && !seen.has_switched() && !seen.is_closing() {
+            return Pin::new(&mut connection).poll(cx);
         }
         outcome
     })
     .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+    match ended {
+        Ok(()) if seen.has_switched() => {
+            let mut guard = connection.into_parts().io.into_inner();
+            guard.become_tunnel();
+            if let Err(Abort) = Box::pin(tunnels.tunnel(&mut guard)).await {
+                seen.reset_on_close();
+            }
+        }
+        Ok(()) => {}
+        Err(error) => tracing::debug!(%error, "connection ended"),
     }
 }

@@ -61,6 +61,11 @@ const TOKEN: [bool; 256] = {
     table
 };
 
+/// Whether a list of names has this one (RFC 9110 §5.6.1), in any case of letters.
+pub(crate) fn lists(value: &[u8], name: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
+}
+
 /// A number of decimal digits alone, as `Content-Length` has it.
 pub(crate) fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {

@@ -34,6 +34,21 @@ async fn connections_are_kept_on_both_sides() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_answer_ended_in_trailers_is_kept() {
+    let upstream = RawUpstream::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+    )
+    .await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for _ in 0..3 {
+        client.request("GET / HTTP/1.1", b"").await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_client_that_wants_to_close_is_closed_upon_and_the_upstream_is_not() {
     let upstream = echo().await;
     let world = World::before(&upstream).await;

@@ -51,5 +51,6 @@ mod target;
 mod tls;
 mod tokens;
 mod tools;
+mod upgrade;
 mod uploads;
 mod upstream_h2;

@@ -11,6 +11,7 @@ use http_body_util::Full;
 
 use super::BoxError;
 use crate::proxy::links::Looked;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::UpstreamBody;
 
 /// The body of an answer.
@@ -33,6 +34,14 @@ pub(in crate::proxy) enum AnswerBody {
 impl AnswerBody {
     pub(in crate::proxy) fn own(body: Full<Bytes>) -> Self {
         Self::Own(body)
+    }
+
+    /// What a 101 has brought.
+    pub(in crate::proxy) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        match self {
+            Self::Upstream { rest, .. } => rest.take_tunnel(),
+            Self::Looked(_) | Self::Own(_) | Self::Absent(_) => None,
+        }
     }
 
     pub(in crate::proxy) fn streamed(rest: UpstreamBody) -> Self {

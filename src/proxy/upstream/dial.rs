@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::error::{UpstreamError, tls_error};
-use super::links::{Links, Open};
+use super::pools::{Open, Pools};
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
 
@@ -36,6 +36,8 @@ pub(super) struct Dialer {
 struct Tls {
     /// Offers what `upstream.http` allows.
     connector: TlsConnector,
+    /// Offers HTTP/1.1 alone.
+    h1: TlsConnector,
     name: ServerName<'static>,
 }
 
@@ -45,15 +47,19 @@ impl Tls {
         // The configuration has checked the authority; a name that is none fails the handshake.
         let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()));
         let (h2, h1) = (b"h2".to_vec(), b"http/1.1".to_vec());
-        let offer = match config.http {
-            UpstreamHttp::Auto => vec![h2, h1],
-            UpstreamHttp::H1 => vec![h1],
-            UpstreamHttp::H2 => vec![h2],
-        };
         // The sessions to be resumed stay shared by all threads.
-        let mut tls = tls.clone();
-        tls.alpn_protocols = offer;
-        Self { connector: TlsConnector::from(Arc::new(tls)), name }
+        let offering = |protocols| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = protocols;
+            TlsConnector::from(Arc::new(tls))
+        };
+        let alone = offering(vec![h1.clone()]);
+        let connector = match config.http {
+            UpstreamHttp::Auto => offering(vec![h2, h1]),
+            UpstreamHttp::H1 => alone.clone(),
+            UpstreamHttp::H2 => offering(vec![h2]),
+        };
+        Self { connector, h1: alone, name }
     }
 }
 
@@ -86,12 +92,28 @@ impl Dialer {
     }
 
     /// A new connection, within `upstream.connect_timeout`.
-    pub(super) async fn dial(&self, links: &Rc<Links>) -> Result<Dialled, UpstreamError> {
-        let dialled = tokio::time::timeout(self.timeout, self.reach(links)).await;
-        dialled.unwrap_or(Err(UpstreamError::ConnectTimeout))
+    pub(super) async fn dial(&self, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
+        let dialled = async { self.negotiate(self.reach().await?, pools).await };
+        tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
-    async fn reach(&self, links: &Rc<Links>) -> Result<Dialled, UpstreamError> {
+    /// A new connection of HTTP/1.1, whatever else the upstream speaks, within `upstream.connect_timeout`.
+    pub(super) async fn dial_h1(&self) -> Result<h1::Connection, UpstreamError> {
+        let dialled = async {
+            let (stream, open) = (self.reach().await?, Open::new(&self.open));
+            match &self.tls {
+                None => h1::Connection::open(stream, open).await,
+                Some(tls) => {
+                    let connected = tls.h1.connect(tls.name.clone(), stream).await;
+                    h1::Connection::open(connected.map_err(|error| tls_error(&error, false, true))?, open)
+                        .await
+                }
+            }
+        };
+        tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
+    }
+
+    async fn reach(&self) -> Result<TcpStream, UpstreamError> {
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
@@ -104,7 +126,7 @@ impl Dialer {
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
-                    return self.negotiate(stream, links).await;
+                    return Ok(stream);
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "connecting to the upstream failed");
@@ -118,26 +140,27 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn negotiate(&self, stream: TcpStream, links: &Rc<Links>) -> Result<Dialled, UpstreamError> {
+    async fn negotiate(&self, stream: TcpStream, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
         let Some(tls) = &self.tls else {
-            return self.open(stream, self.is_pinned_to_h2(), links).await;
+            return self.open(stream, self.is_pinned_to_h2(), pools).await;
         };
         let connected = tls.connector.connect(tls.name.clone(), stream).await;
-        let stream = connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2()))?;
+        let stream =
+            connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2(), pools.is_wanted()))?;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if self.is_pinned_to_h2() && !h2 {
             return Err(UpstreamError::NoHttp2);
         }
-        self.open(stream, h2, links).await
+        self.open(stream, h2, pools).await
     }
 
-    async fn open<S>(&self, stream: S, h2: bool, links: &Rc<Links>) -> Result<Dialled, UpstreamError>
+    async fn open<S>(&self, stream: S, h2: bool, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let open = Open::new(&self.open);
         if h2 {
-            return h2::Connection::open(stream, open, Rc::clone(links)).await.map(|()| Dialled::H2);
+            return h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| Dialled::H2);
         }
         h1::Connection::open(stream, open).await.map(Dialled::H1)
     }

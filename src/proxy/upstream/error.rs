@@ -49,10 +49,14 @@ pub(super) fn classify(error: &hyper::Error) -> UpstreamError {
     }
 }
 
-/// What came of a TLS handshake.
-pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool) -> UpstreamError {
+/// What came of a TLS handshake; `wanted` by somebody, or made ahead.
+pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> UpstreamError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    tracing::warn!(%error, "TLS with the upstream failed");
+    if wanted {
+        tracing::warn!(%error, "TLS with the upstream failed");
+    } else {
+        tracing::debug!(%error, "TLS with the upstream failed, while nobody waited for it");
+    }
     match tls {
         Some(rustls::Error::InvalidCertificate(_)) => UpstreamError::TlsCertificate,
         Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) if pinned_to_h2 => {

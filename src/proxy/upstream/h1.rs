@@ -20,9 +20,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::error::{UpstreamError, classify};
-use super::links::{Links, Open, POOL_TIME};
+use super::pools::{Open, POOL_TIME, Pools};
 use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::timer::LazyTimer;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::wire::{Watch, Wire};
 
 /// Idle connections kept per thread.
@@ -69,16 +70,20 @@ impl Connection {
     {
         let watch = Watch::default();
         let wire = Wire::new(stream, watch.clone());
-        let (sender, driver) = http1::Builder::new()
+        let switched = watch.clone();
+        let (sender, mut driver) = http1::Builder::new()
             .writev(false)
             .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(wire))
             .await
             .map_err(|error| classify(&error))?;
         let task = tokio::task::spawn_local(async move {
-            let _open = open;
             // Its errors reach whoever waits for an answer.
-            let _ = driver.await;
+            let ended = (&mut driver).await;
+            if let Some(taker) = switched.taker().filter(|_| ended.is_ok()) {
+                let parts = driver.into_parts();
+                let _ = taker.send(Tunnel::new(parts.io.into_inner(), parts.read_buf, open));
+            }
         });
         let driver = Driver { task: task.abort_handle(), in_exchange: false };
         Ok(Self { sender, watch, driver, idle_since: Instant::now(), reused: false })
@@ -143,7 +148,7 @@ pub(super) struct Answer {
     connection: Option<Connection>,
     reusable: bool,
     request: RequestBody,
-    links: Rc<Links>,
+    pools: Rc<Pools>,
 }
 
 impl Answer {
@@ -151,12 +156,12 @@ impl Answer {
         response: Response<Incoming>,
         connection: Connection,
         request: RequestBody,
-        links: Rc<Links>,
+        pools: Rc<Pools>,
     ) -> Response<Self> {
         // hyper would send the next request as HTTP/1.0 too, without its body where that is chunked.
         let reusable = response.version() == Version::HTTP_11;
         response.map(|incoming| {
-            let mut answer = Self { incoming, connection: Some(connection), reusable, request, links };
+            let mut answer = Self { incoming, connection: Some(connection), reusable, request, pools };
             if answer.incoming.is_end_stream() {
                 answer.finish();
             }
@@ -171,7 +176,7 @@ impl Answer {
         connection.driver.in_exchange = !self.request.sent();
         if self.request.sent() && self.reusable && !connection.sender.is_closed() {
             connection.reused = true;
-            self.links.h1.put(connection);
+            self.pools.h1.put(connection);
         }
     }
 
@@ -190,7 +195,8 @@ impl Answer {
                 Poll::Ready(None)
             }
             Some(Ok(frame)) => {
-                if self.incoming.is_end_stream() {
+                // Nobody asks for more behind trailers.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))

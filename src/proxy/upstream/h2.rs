@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 
 use super::error::UpstreamError;
-use super::links::{Links, Open, POOL_TIME, streams_allowed};
+use super::pools::{Open, POOL_TIME, Pools, streams_allowed};
 
 /// Streams that one connection carries at most.
 pub(super) const STREAMS: usize = 64;
@@ -60,7 +60,7 @@ pub(super) struct Connection {
 /// The right to one stream.
 pub(super) struct Lease {
     connection: Rc<Connection>,
-    links: Rc<Links>,
+    pools: Rc<Pools>,
     /// Whether the connection has carried another stream before.
     pub(super) reused: bool,
 }
@@ -70,7 +70,7 @@ impl Drop for Lease {
         let connection = &self.connection;
         connection.streams.set(connection.streams.get() - 1);
         connection.idle_since.set(Instant::now());
-        self.links.serve_waiting();
+        self.pools.serve_waiting();
     }
 }
 
@@ -93,9 +93,9 @@ impl Lease {
 
 impl Pool {
     /// A stream on the first connection that has room for it.
-    pub(super) fn lease(&self, links: &Rc<Links>, another: Option<u64>) -> Option<Lease> {
+    pub(super) fn lease(&self, pools: &Rc<Pools>, another: Option<u64>) -> Option<Lease> {
         let open = self.open.borrow();
-        open.iter().filter(|one| Some(one.number) != another).find_map(|one| one.lease(links))
+        open.iter().filter(|one| Some(one.number) != another).find_map(|one| one.lease(pools))
     }
 
     /// How many connections there are, and how many of them have not said yet what they allow.
@@ -116,7 +116,7 @@ impl Pool {
 
 impl Connection {
     /// Begins to speak HTTP/2 on a stream. The connection is in the pool from then on.
-    pub(super) async fn open<S>(stream: S, open: Open, links: Rc<Links>) -> Result<(), UpstreamError>
+    pub(super) async fn open<S>(stream: S, open: Open, pools: Rc<Pools>) -> Result<(), UpstreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -129,8 +129,8 @@ impl Connection {
             .max_send_buffer_size(SEND_BUFFER)
             .handshake::<_, Bytes>(stream);
         let (sender, driver) = handshake.await.map_err(|error| super::error::stream_error(&error))?;
-        let number = links.h2.next_number.get();
-        links.h2.next_number.set(number + 1);
+        let number = pools.h2.next_number.get();
+        pools.h2.next_number.set(number + 1);
         let connection = Rc::new(Self {
             number,
             sender: RefCell::new(Some(sender)),
@@ -139,13 +139,13 @@ impl Connection {
             idle_since: Cell::new(Instant::now()),
             served: Cell::new(false),
         });
-        links.h2.open.borrow_mut().push(Rc::clone(&connection));
-        tokio::task::spawn_local(connection.drive(driver, open, links));
+        pools.h2.open.borrow_mut().push(Rc::clone(&connection));
+        tokio::task::spawn_local(connection.drive(driver, open, pools));
         Ok(())
     }
 
     /// A stream, if there is room for one.
-    pub(super) fn lease(self: &Rc<Self>, links: &Rc<Links>) -> Option<Lease> {
+    pub(super) fn lease(self: &Rc<Self>, pools: &Rc<Pools>) -> Option<Lease> {
         // Until the upstream has said what it allows, one is safe.
         let room = self.allowed.get().unwrap_or(1);
         if self.streams.get() >= room || !self.takes_streams() {
@@ -153,7 +153,7 @@ impl Connection {
         }
         self.streams.set(self.streams.get() + 1);
         let reused = self.served.replace(true);
-        Some(Lease { connection: Rc::clone(self), links: Rc::clone(links), reused })
+        Some(Lease { connection: Rc::clone(self), pools: Rc::clone(pools), reused })
     }
 
     /// Neither ended nor told to go away.
@@ -169,7 +169,7 @@ impl Connection {
         self: Rc<Self>,
         mut driver: h2::client::Connection<S, Bytes>,
         open: Open,
-        links: Rc<Links>,
+        pools: Rc<Pools>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -189,34 +189,34 @@ impl Connection {
                 }
             }
             let polled = Pin::new(&mut driver).poll(cx);
-            self.heed(&links);
+            self.heed(&pools);
             polled
         })
         .await;
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection to the upstream ended");
         }
-        links.h2.remove(&self);
+        pools.h2.remove(&self);
         // Streams that are left fail with it.
         drop((driver, open));
         match self.allowed.get() {
-            Some(_) => links.serve_waiting(),
+            Some(_) => pools.serve_waiting(),
             // The next would do no better.
-            None => links.give_up(UpstreamError::Terminated),
+            None => pools.give_up(UpstreamError::Terminated),
         }
     }
 
     /// Takes notice of what the upstream has said about new streams.
-    fn heed(&self, links: &Rc<Links>) {
+    fn heed(&self, pools: &Rc<Pools>) {
         if !self.takes_streams() {
-            links.h2.remove(self);
+            pools.h2.remove(self);
             return;
         }
         let said = self.sender.borrow().as_ref().map_or(UNSAID, SendRequest::current_max_send_streams);
         let allowed = (said != UNSAID).then(|| streams_allowed(said));
         if allowed != self.allowed.replace(allowed) {
-            links.h2.allowed.set(allowed);
-            links.serve_waiting();
+            pools.h2.allowed.set(allowed);
+            pools.serve_waiting();
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The upstream: the only client of the API.
 //!
-//! Each thread has connections of its own ([`links`]); a request goes out on one of HTTP/1.1 ([`h1`]) that it has for
+//! Each thread has connections of its own ([`pools`]); a request goes out on one of HTTP/1.1 ([`h1`]) that it has for
 //! itself, or on a stream of one of HTTP/2 ([`h2`]). Which of the two is settled when a connection is made ([`dial`]).
 
 mod dial;
 mod error;
 mod h1;
 mod h2;
-mod links;
+mod pools;
 mod stream;
 
 use std::cell::Cell;
@@ -22,17 +22,20 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::{AttemptBody, RequestBody};
 use super::hold::Hold;
 use super::timer::LazyTimer;
+use super::tunnel::Tunnel;
 use crate::config;
 use crate::headers;
 use dial::Dialer;
 pub(super) use error::UpstreamError;
 use error::classify;
-use links::{Link, Links};
+pub(in crate::proxy) use pools::Open;
+use pools::{Link, Pools};
 
 /// How long an upstream that does not answer expectations is not asked again.
 const NOT_ASKED: Duration = Duration::from_secs(300);
@@ -46,7 +49,7 @@ pub(super) struct Upstream {
     expect_timeout: Duration,
     /// Until when the upstream is not asked, since it did not answer.
     not_asked: Cell<Option<Instant>>,
-    links: Rc<Links>,
+    pools: Rc<Pools>,
 }
 
 /// The head of a request as it goes out, kept for a second attempt.
@@ -56,6 +59,8 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
     /// The client has not begun to send the body: it waits for a 100.
     pub(super) client_waits: bool,
+    /// It asks for a websocket, which takes a connection of HTTP/1.1.
+    pub(super) upgrade: bool,
 }
 
 /// A sending that brought no answer.
@@ -94,13 +99,18 @@ impl Upstream {
             idle_timeout: config.idle_timeout,
             expect_timeout,
             not_asked: Cell::default(),
-            links: Rc::new(Links::new(Dialer::new(config, tls, open))),
+            pools: Rc::new(Pools::new(Dialer::new(config, tls, open))),
         }
     }
 
     /// Opens a first connection in the background where that takes a while: to an upstream that speaks TLS.
     pub(super) fn warm_up(&self) {
-        self.links.warm_up();
+        self.pools.warm_up();
+    }
+
+    /// Whether there can be a connection that becomes a websocket.
+    pub(super) fn can_upgrade(&self) -> bool {
+        !self.pools.dialer.is_pinned_to_h2()
     }
 
     /// Sends a request and gives the head of the answer.
@@ -120,7 +130,11 @@ impl Upstream {
         let mut resend = true;
         let mut another = None;
         loop {
-            let outcome = match self.links.link(idempotent, another, timer).await? {
+            let link = match head.upgrade {
+                true => Link::H1(self.pools.h1(another.is_some(), timer).await?),
+                false => self.pools.link(idempotent, another, timer).await?,
+            };
+            let outcome = match link {
                 Link::H1(connection) => self.ask_h1(connection, head, attempt, body, timer).await?,
                 Link::H2(lease) => self.ask_h2(lease, head, attempt, body, timer).await?,
             };
@@ -157,16 +171,28 @@ impl Upstream {
         let read_before = connection.watch.read();
         let hold = self.asks(head, body).then(Hold::default);
         body.hold(hold.clone());
-        connection.watch.expect_answer(hold.clone());
+        let (taker, mut switched) = match head.upgrade.then(oneshot::channel) {
+            Some((taker, switched)) => (Some(taker), Some(switched)),
+            None => (None, None),
+        };
+        connection.watch.expect_answer(hold.clone(), taker);
         connection.driver.in_exchange = true;
         let sent = connection.sender.try_send_request(head.request(attempt, hold.is_some()));
         let mut error = match self.await_head(sent, body, hold.as_ref(), timer).await? {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let Some(switched) = switched.take() else { return Err(UpstreamError::Protocol) };
+                // The task of the connection has to run once more.
+                let Some(Ok(tunnel)) = timer.within(self.response_timeout, switched).await else {
+                    return Err(UpstreamError::Terminated);
+                };
+                return Ok(Ok(response.map(|_| self.body(Source::Switched(Some(tunnel)), timer))));
+            }
             Ok(response) => {
                 if let Some(again) = self.without_expectation(&response, hold.as_ref(), body) {
                     let again = Again::Unasked(again);
                     return Ok(Err(Failed { error: UpstreamError::Terminated, again, on: None }));
                 }
-                let answer = h1::Answer::of(response, connection, body.clone(), Rc::clone(&self.links));
+                let answer = h1::Answer::of(response, connection, body.clone(), Rc::clone(&self.pools));
                 return Ok(Ok(answer.map(|answer| self.body(Source::H1(answer), timer))));
             }
             Err(error) => error,
@@ -325,6 +351,18 @@ pub(super) struct UpstreamBody {
 enum Source {
     H1(h1::Answer),
     H2(stream::Answer),
+    /// A 101: there is no body, but a connection to be used otherwise.
+    Switched(Option<Tunnel>),
+}
+
+impl UpstreamBody {
+    /// What a 101 has brought.
+    pub(super) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        match &mut self.source {
+            Source::Switched(tunnel) => tunnel.take(),
+            Source::H1(_) | Source::H2(_) => None,
+        }
+    }
 }
 
 impl Body for UpstreamBody {
@@ -339,6 +377,7 @@ impl Body for UpstreamBody {
         let polled = match &mut this.source {
             Source::H1(answer) => answer.poll_frame(cx),
             Source::H2(answer) => answer.poll_frame(cx),
+            Source::Switched(_) => return Poll::Ready(None),
         };
         let Poll::Ready(mut frame) = polled else {
             let since = *this.waiting_since.get_or_insert_with(Instant::now);
@@ -346,6 +385,7 @@ impl Body for UpstreamBody {
             match &mut this.source {
                 Source::H1(answer) => answer.abandon(),
                 Source::H2(answer) => answer.abandon(),
+                Source::Switched(_) => {}
             }
             return Poll::Ready(Some(Err(UpstreamError::ReadTimeout)));
         };
@@ -360,6 +400,7 @@ impl Body for UpstreamBody {
         match &self.source {
             Source::H1(answer) => answer.is_end_stream(),
             Source::H2(answer) => answer.is_end_stream(),
+            Source::Switched(_) => true,
         }
     }
 
@@ -367,6 +408,7 @@ impl Body for UpstreamBody {
         match &self.source {
             Source::H1(answer) => answer.size_hint(),
             Source::H2(answer) => answer.size_hint(),
+            Source::Switched(_) => SizeHint::with_exact(0),
         }
     }
 }

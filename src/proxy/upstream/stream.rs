@@ -66,6 +66,10 @@ impl Exchange {
 
     /// The answer. An upload that goes on does so in a task of its own: a client may read only when it has sent all.
     pub(super) fn answer(self, head: Response<RecvStream>) -> Result<Response<Answer>, UpstreamError> {
+        if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // There is no such thing in HTTP/2 (RFC 9113 §8.6).
+            return Err(UpstreamError::Protocol);
+        }
         let length = announced(head.headers())?;
         let bodiless = self.to_head || head.status() == StatusCode::NOT_MODIFIED;
         Ok(head.map(|stream| {

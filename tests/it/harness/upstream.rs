@@ -133,6 +133,11 @@ impl UpstreamConnection {
         let _ = self.client.stream.write_all(bytes).await;
     }
 
+    /// Sends no more.
+    pub(crate) async fn shutdown(&mut self) {
+        self.client.shutdown().await;
+    }
+
     /// Closes by a reset.
     pub(crate) fn reset(self) {
         self.client.reset();

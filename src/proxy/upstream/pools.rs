@@ -25,7 +25,7 @@ pub(super) const POOL_TIME: Duration = Duration::from_secs(30);
 const H2_CONNECTIONS: usize = 128;
 
 /// Counts a connection while it is open.
-pub(super) struct Open(Gauge);
+pub(in crate::proxy) struct Open(Gauge);
 
 impl Open {
     pub(super) fn new(gauge: &Gauge) -> Self {
@@ -62,7 +62,7 @@ struct Waiting {
 }
 
 /// The connections of one thread.
-pub(super) struct Links {
+pub(super) struct Pools {
     pub(super) dialer: Dialer,
     pub(super) h1: h1::Pool,
     pub(super) h2: h2::Pool,
@@ -70,9 +70,11 @@ pub(super) struct Links {
     shares: Cell<bool>,
     waiting: RefCell<VecDeque<Waiting>>,
     dialling: Cell<usize>,
+    /// A connection is being made ahead.
+    warming: Cell<bool>,
 }
 
-impl Links {
+impl Pools {
     pub(super) fn new(dialer: Dialer) -> Self {
         let shares = Cell::new(dialer.may_speak_h2());
         Self {
@@ -82,6 +84,7 @@ impl Links {
             shares,
             waiting: RefCell::default(),
             dialling: Cell::new(0),
+            warming: Cell::new(false),
         }
     }
 
@@ -113,6 +116,14 @@ impl Links {
         }
     }
 
+    /// A connection of HTTP/1.1 for one request; a new one where it shall be another than was used before.
+    pub(super) async fn h1(&self, another: bool, timer: &LazyTimer) -> Result<h1::Connection, UpstreamError> {
+        if !another && let Some(connection) = self.h1.checkout(true, self.dialer.timeout, timer).await {
+            return Ok(connection);
+        }
+        self.dialer.dial_h1().await
+    }
+
     async fn shared(
         self: &Rc<Self>,
         another: Option<u64>,
@@ -137,8 +148,14 @@ impl Links {
     /// Opens a connection before anybody asks for one, where that takes a while.
     pub(super) fn warm_up(self: &Rc<Self>) {
         if self.dialer.is_tls() {
+            self.warming.set(true);
             self.spawn_dial();
         }
+    }
+
+    /// Whether somebody waits for the connection that is being made.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.warming.get() || !self.waiting.borrow().is_empty()
     }
 
     /// Gives those who wait what has become free. Called whenever that may be so.
@@ -180,17 +197,18 @@ impl Links {
     /// Dials in a task of its own: whoever began it may leave, others wait for it too.
     fn spawn_dial(self: &Rc<Self>) {
         self.dialling.set(self.dialling.get() + 1);
-        let links = Rc::clone(self);
+        let pools = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let dialled = links.dialer.dial(&links).await;
-            links.dialling.set(links.dialling.get() - 1);
+            let dialled = pools.dialer.dial(&pools).await;
+            pools.dialling.set(pools.dialling.get() - 1);
+            pools.warming.set(false);
             match dialled {
                 Ok(Dialled::H2) => {
-                    links.shares.set(true);
-                    links.serve_waiting();
+                    pools.shares.set(true);
+                    pools.serve_waiting();
                 }
-                Ok(Dialled::H1(connection)) => links.spread(connection),
-                Err(error) => links.give_up(error),
+                Ok(Dialled::H1(connection)) => pools.spread(connection),
+                Err(error) => pools.give_up(error),
             }
         });
     }
