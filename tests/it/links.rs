@@ -236,16 +236,17 @@ async fn slow_readers_of_json_cannot_fill_the_memory_and_get_it_all() {
     .await;
     let world = World::before(&upstream).await;
     let mut clients = Vec::new();
-    // More than twice what may be collected, however it is divided among the threads.
-    for _ in 0..300 {
+    // Much more than may be collected, however it is divided among the threads.
+    for _ in 0..120 {
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1\nHost: localhost", b"").await;
         clients.push(client);
     }
+    let whole = format!("[{}]", vec![r#""http://localhost/t""#; ITEMS].join(","));
     let (mut counted, mut streamed) = (0, 0);
     for mut client in clients {
         let answer = client.response().await;
-        assert_eq!(answer.text(), format!("[{}]", vec![r#""http://localhost/t""#; ITEMS].join(",")));
+        assert!(answer.text() == whole, "{} bytes", answer.body.len());
         match answer.header("content-length") {
             Some(_) => counted += 1,
             None => streamed += 1,
