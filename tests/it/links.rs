@@ -237,7 +237,7 @@ async fn slow_readers_of_json_cannot_fill_the_memory_and_get_it_all() {
     let world = World::before(&upstream).await;
     let mut clients = Vec::new();
     // Much more than may be collected, however it is divided among the threads.
-    for _ in 0..120 {
+    for _ in 0..90 {
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1\nHost: localhost", b"").await;
         clients.push(client);
