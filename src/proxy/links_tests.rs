@@ -1,5 +1,7 @@
 //! Headers, and where links point to.
 
+use http_body_util::BodyExt;
+
 use super::*;
 
 fn links(lines: &str) -> Links {
@@ -104,4 +106,25 @@ fn only_whole_json_that_may_be_changed_is_looked_into() {
         assert_eq!(is(&[json, ("cache-control", cache)]), may, "{cache}");
     }
     assert!(!is(&[json, ("cache-control", "private"), ("cache-control", "no-transform")]));
+}
+
+#[tokio::test]
+async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_back() {
+    let mut links = links("");
+    links.collected = Pool::new(40);
+    let base = Base::Public("http://localhost:8080".into());
+    let json = || {
+        let body = AnswerBody::own(r#"["https://api.vonage.com/a"]"#.into());
+        Response::builder().header("content-type", "application/json").body(body).unwrap()
+    };
+    let first = links.rewrite(&base, json()).await;
+    let second = links.rewrite(&base, json()).await;
+    assert!(first.headers().contains_key(header::CONTENT_LENGTH));
+    assert!(!second.headers().contains_key(header::CONTENT_LENGTH));
+    for answer in [first, second] {
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, r#"["http://localhost:8080/a"]"#);
+    }
+    let third = links.rewrite(&base, json()).await;
+    assert!(third.headers().contains_key(header::CONTENT_LENGTH));
 }

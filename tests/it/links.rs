@@ -227,7 +227,7 @@ async fn an_answer_that_must_not_be_transformed_is_not_but_its_location_is_no_co
 }
 
 #[tokio::test]
-async fn slow_readers_of_json_cannot_fill_the_memory_and_get_it_all() {
+async fn slow_readers_of_more_json_than_may_be_collected_get_it_all() {
     const ITEMS: usize = 30_000;
     let upstream = upstream(|url| {
         let items = vec![format!(r#""{url}/t""#); ITEMS].join(",");
@@ -236,22 +236,17 @@ async fn slow_readers_of_json_cannot_fill_the_memory_and_get_it_all() {
     .await;
     let world = World::before(&upstream).await;
     let mut clients = Vec::new();
-    // More than twice what may be collected, however it is divided among the threads.
-    for _ in 0..300 {
+    // Much more than may be collected, however it is divided among the threads.
+    for _ in 0..90 {
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1\nHost: localhost", b"").await;
         clients.push(client);
     }
-    let (mut counted, mut streamed) = (0, 0);
+    let whole = format!("[{}]", vec![r#""http://localhost/t""#; ITEMS].join(","));
     for mut client in clients {
         let answer = client.response().await;
-        assert_eq!(answer.text(), format!("[{}]", vec![r#""http://localhost/t""#; ITEMS].join(",")));
-        match answer.header("content-length") {
-            Some(_) => counted += 1,
-            None => streamed += 1,
-        }
+        assert!(answer.complete && answer.text() == whole, "{} bytes", answer.body.len());
     }
-    assert!(counted > 0 && streamed > 0, "{counted} with a length, {streamed} without");
 }
 
 #[tokio::test]

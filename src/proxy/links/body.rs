@@ -17,6 +17,9 @@ use crate::proxy::body::{AnswerBody, BoxError};
 /// Decoded without a link up to here, an answer goes as it came: so much in so little is a bomb.
 const BOMB: usize = 64 << 20;
 
+/// How much of what was collected is handed on at once.
+const PIECE: usize = 64 * 1024;
+
 /// How much is decoded before others have their turn.
 const TURN: usize = 256 * 1024;
 
@@ -167,8 +170,10 @@ impl Looked {
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self.pieces.pop_front() {
-            Some(piece) => Poll::Ready(Some(piece)),
+        match self.pieces.front_mut() {
+            // What hyper has taken is no longer in our share, so it gets no more at once than of other answers.
+            Some(piece) if piece.len() > PIECE => Poll::Ready(Some(piece.split_to(PIECE))),
+            Some(_) => Poll::Ready(self.pieces.pop_front()),
             None => self.poll_rest(cx),
         }
     }
