@@ -17,6 +17,8 @@ use crate::upstream::Upstream;
 const HEADS: usize = 10_000;
 const READERS: usize = 2_000;
 const MINUTE: Duration = Duration::from_secs(60);
+/// How long it takes until all of them are there.
+const RAMP: Duration = Duration::from_secs(10);
 /// The longest deadline of the proxy, that of a write, and what its check may take.
 const DEADLINE: Duration = Duration::from_secs(75);
 /// How often an ordinary client asks.
@@ -34,11 +36,17 @@ pub(crate) async fn run() {
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut attackers = JoinSet::new();
-    for _ in 0..HEADS {
-        attackers.spawn(endless_head(proxy.address.clone(), Arc::clone(&stop)));
-    }
-    for _ in 0..READERS {
-        attackers.spawn(never_reads(proxy.address.clone(), Arc::clone(&stop)));
+    for number in 0..HEADS + READERS {
+        // All in the same instant would be another test: that of the kernel's queue of connections.
+        let begins = tokio::time::Instant::now() + RAMP * number as u32 / (HEADS + READERS) as u32;
+        let (address, stop) = (proxy.address.clone(), Arc::clone(&stop));
+        attackers.spawn(async move {
+            tokio::time::sleep_until(begins).await;
+            match number % 6 {
+                0 => never_reads(address, stop).await,
+                _ => endless_head(address, stop).await,
+            }
+        });
     }
     let started = Instant::now();
     let loud = ordinary(&proxy, MINUTE).await;

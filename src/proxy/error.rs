@@ -45,6 +45,9 @@ pub(super) enum Error {
     /// The client's body ended early. Nobody is left to read the answer, usually.
     #[error("the request body was cut short")]
     RequestCutShort,
+    /// What was kept of the body for its second sending is lost.
+    #[error("the copy of the request body could not be read")]
+    CopyUnreadable,
     /// There is no token to send.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -149,6 +152,16 @@ impl Error {
                 title: "Request body cut short",
                 detail: "the connection ended before the announced body did".into(),
                 error: Some("http_request_error"),
+                retry_after: None,
+            },
+            Self::CopyUnreadable => Problem {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                kind: "replay-failed",
+                title: "Replay failed",
+                detail: "the token was refused, and the request body, kept in retry.disk_path to be sent again \
+                         with a new one, could not be read back; the next request has the new token"
+                    .into(),
+                error: Some("proxy_internal_error"),
                 retry_after: None,
             },
             Self::Unavailable(unavailable) => Problem {

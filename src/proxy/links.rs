@@ -7,6 +7,7 @@
 mod body;
 mod decode;
 mod scan;
+mod share;
 mod target;
 
 use std::rc::Rc;
@@ -24,10 +25,16 @@ use body::Found;
 pub(super) use body::Looked;
 use decode::Coding;
 use scan::Scanner;
+use share::Pool;
 pub(super) use target::Target;
 
 /// A JSON answer up to this many bytes is collected, so that it can be sent with its length.
 const COLLECTED: usize = 1 << 20;
+
+/// What all answers that are being collected, or were and are on their way out, may take in memory, in bytes, divided
+/// among the threads; but a thread has room for a few.
+const COLLECTED_IN_ALL: usize = 64 << 20;
+const COLLECTED_IN_A_THREAD: usize = 4 * COLLECTED;
 
 /// How long the rest of an answer is waited for to be collected; a slow one is passed on as it comes.
 const WAIT: Duration = Duration::from_millis(250);
@@ -48,6 +55,7 @@ pub(super) struct Links {
     public: Option<Rc<str>>,
     /// Where we listen, for clients that name no host.
     listen: Option<Rc<str>>,
+    collected: Pool,
 }
 
 /// What the links of one answer point to.
@@ -69,8 +77,8 @@ impl Base {
 }
 
 impl Links {
-    /// `None` where the configuration wants none of it.
-    pub(super) fn new(config: &Config, listen: &[ListenAddress]) -> Option<Self> {
+    /// Those of one thread of so many; `None` where the configuration wants none of it.
+    pub(super) fn new(config: &Config, listen: &[ListenAddress], workers: usize) -> Option<Self> {
         let public = config.listen.public_url.as_ref();
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let listen = listen.iter().find_map(|address| match address {
@@ -83,6 +91,7 @@ impl Links {
             target: Rc::new(Target::new(&config.upstream.url)),
             public: public.map(|url| url.as_str().trim_end_matches('/').into()),
             listen: listen.map(Into::into),
+            collected: Pool::new((COLLECTED_IN_ALL / workers.max(1)).max(COLLECTED_IN_A_THREAD)),
         })
     }
 
@@ -112,7 +121,7 @@ impl Links {
         let coding = match Coding::of(&head.headers) {
             // Without content (HEAD, 204, 304) the length stays too, though a GET's may differ: what links there are
             // is not known.
-            Some(coding) if !body.is_end_stream() && is_whole_json(&head.headers) => coding,
+            Some(coding) if !body.is_end_stream() && may_change(&head.headers) => coding,
             _ => return Response::from_parts(head, body),
         };
         let announced = body.size_hint().exact();
@@ -122,7 +131,7 @@ impl Links {
             None => coding.is_some(),
         };
         let scanner = || Scanner::new(Rc::clone(&self.target), base.text());
-        let mut looked = Looked::new(body);
+        let mut looked = Looked::new(body, self.collected.share());
         if collectable {
             // A client is better served by what there is in time than by its length.
             let _late = timeout(WAIT, looked.collect(COLLECTED)).await;
@@ -132,20 +141,19 @@ impl Links {
             false if looked.is_broken() => Found::Nothing,
             false => Found::Large,
         };
-        let body = match found {
-            Found::Nothing => AnswerBody::Looked(Box::new(looked)),
+        match found {
+            Found::Nothing => {}
             Found::Links(bytes) => {
                 changed(&mut head.headers, coding);
                 head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-                AnswerBody::own(bytes.into())
+                looked.become_bytes(bytes);
             }
             Found::Large => {
                 changed(&mut head.headers, coding);
                 looked.pass_through(coding, scanner());
-                AnswerBody::Looked(Box::new(looked))
             }
-        };
-        Response::from_parts(head, body)
+        }
+        Response::from_parts(head, AnswerBody::Looked(Box::new(looked)))
     }
 
     fn rewrite_head(&self, base: &Base, headers: &mut HeaderMap) {
@@ -214,11 +222,18 @@ fn changed(headers: &mut HeaderMap, coding: Option<Coding>) {
     }
 }
 
-/// Whether a body is JSON, and not a part of one.
-fn is_whole_json(headers: &HeaderMap) -> bool {
+/// Whether a body is JSON, not a part of one, and nobody forbids to change it.
+fn may_change(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return false };
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    is_json(essence.trim_ascii()) && !headers.contains_key(header::CONTENT_RANGE)
+    is_json(essence.trim_ascii()) && !headers.contains_key(header::CONTENT_RANGE) && !is_final(headers)
+}
+
+/// `no-transform` (RFC 9111 §5.2.2.6), which no proxy may overlook (RFC 9110 §7.7).
+fn is_final(headers: &HeaderMap) -> bool {
+    let mut directives =
+        headers.get_all(header::CACHE_CONTROL).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
 }
 
 fn is_json(essence: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! Headers, and where links point to.
 
+use http_body_util::BodyExt;
+
 use super::*;
 
 fn links(lines: &str) -> Links {
@@ -7,7 +9,7 @@ fn links(lines: &str) -> Links {
         "{lines}\n[credentials.default]\nclient_id = \"i\"\nclient_secret = \"s\"\nusername = \"u\"\npassword = \"p\"\n"
     ));
     let listen = crate::config::ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap());
-    Links::new(&loaded.unwrap().config, &[listen]).unwrap()
+    Links::new(&loaded.unwrap().config, &[listen], 1).unwrap()
 }
 
 fn base(links: &Links, target: &str, host: Option<&str>) -> Option<String> {
@@ -69,21 +71,60 @@ fn locations_and_links_in_the_head_are_rewritten_and_nothing_else_is() {
 }
 
 #[test]
-fn only_whole_json_is_looked_into() {
+fn only_whole_json_that_may_be_changed_is_looked_into() {
     let is = |lines: &[(&'static str, &'static str)]| {
         let lines = lines
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        is_whole_json(&lines.collect())
+        may_change(&lines.collect())
     };
     for json in
         ["application/json", "application/hal+json; charset=utf-8", "Application/JSON ;a=b", "a/b+JSON"]
     {
         assert!(is(&[("content-type", json)]), "{json}");
     }
-    for other in ["text/html", "text/json", "application/jsonx", "application/x-ndjson", "", "+jso"] {
+    for other in [
+        "text/html",
+        "text/json",
+        "application/jsonx",
+        "application/x-ndjson",
+        "text/event-stream",
+        "",
+        "+jso",
+    ] {
         assert!(!is(&[("content-type", other)]), "{other}");
     }
     assert!(!is(&[("content-type", "application/json"), ("content-range", "bytes 0-1/2")]));
     assert!(!is(&[]));
+    let json = ("content-type", "application/json");
+    for (cache, may) in [
+        ("no-store, No-Transform", false),
+        ("no-transform", false),
+        ("max-age=1", true),
+        ("no-transformer, x=no-transform", true),
+    ] {
+        assert_eq!(is(&[json, ("cache-control", cache)]), may, "{cache}");
+    }
+    assert!(!is(&[json, ("cache-control", "private"), ("cache-control", "no-transform")]));
+}
+
+#[tokio::test]
+async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_back() {
+    let mut links = links("");
+    links.collected = Pool::new(40);
+    let base = Base::Public("http://localhost:8080".into());
+    let json = || {
+        let body = AnswerBody::own(r#"["https://api.vonage.com/a"]"#.into());
+        Response::builder().header("content-type", "application/json").body(body).unwrap()
+    };
+    let first = links.rewrite(&base, json()).await;
+    let second = links.rewrite(&base, json()).await;
+    assert!(first.headers().contains_key(header::CONTENT_LENGTH));
+    assert!(!second.headers().contains_key(header::CONTENT_LENGTH));
+    for answer in [first, second] {
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, r#"["http://localhost:8080/a"]"#);
+    }
+    let third = links.rewrite(&base, json()).await;
+    assert!(third.headers().contains_key(header::CONTENT_LENGTH));
 }

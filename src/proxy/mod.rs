@@ -113,7 +113,7 @@ impl Proxy {
         upstream.warm_up();
         Self {
             gate: Gate::new(config, &shared.listen),
-            links: Links::new(config, &shared.listen),
+            links: Links::new(config, &shared.listen, shared.workers),
             upstream,
             bearer: RefCell::new(shared.credential.reader()),
             credential: shared.credential.clone(),
@@ -209,10 +209,12 @@ impl Proxy {
         if survey.content_length {
             headers::keep_one_length(&mut headers);
         }
-        if survey.expect {
-            // It has been answered: 100 is sent when the body is first read.
-            headers.remove(header::EXPECT);
-        }
+        // It has been answered: 100 is sent when the body is first read. Nobody knows another expectation, so it goes
+        // unheeded, as with nginx (RFC 9110 §10.1.1 leaves 417 to us).
+        let asks = survey.expect
+            && headers
+                .remove(header::EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if survey.transfer_encoding {
             // Said openly, or hyper sends a GET without its body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -229,7 +231,7 @@ impl Proxy {
             _ => http_11,
         };
         headers.append(header::VIA, via.clone());
-        let client_waits = survey.expect && version != Version::HTTP_10;
+        let client_waits = asks && version != Version::HTTP_10;
         Head { method, uri: origin_form(uri), headers, client_waits, upgrade }
     }
 

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -36,6 +36,8 @@ struct Watched {
     phase: Cell<Phase>,
     read: Cell<u64>,
     failure: Cell<Option<UpstreamError>>,
+    /// How much of a body may be read at once; 0 is as much as there is room for.
+    room: Cell<usize>,
     /// What a 100 releases.
     hold: RefCell<Option<Hold>>,
     /// Who asked for a websocket.
@@ -54,6 +56,15 @@ enum Phase {
     Head,
 }
 
+impl Watched {
+    /// The request has begun to be written.
+    fn begun(&self) {
+        if self.phase.get() == Phase::Armed {
+            self.phase.set(Phase::Head);
+        }
+    }
+}
+
 impl Watch {
     /// A request is about to be sent; its body may wait for a 100, and it may ask for a websocket: `taker` is given the
     /// connection then, after a 101.
@@ -66,6 +77,11 @@ impl Watch {
     /// Who is to be given the connection, once an upgrade that was asked for has been agreed to.
     pub(super) fn taker(&self) -> Option<oneshot::Sender<Tunnel>> {
         self.0.taker.take().filter(|_| self.0.switched.get())
+    }
+
+    /// No more than this of a body is read at once from now on.
+    pub(super) fn make_room(&self, room: usize) {
+        self.0.room.set(room);
     }
 
     /// How many bytes have been read so far.
@@ -154,6 +170,20 @@ impl<S> Wire<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Wire<S> {
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = self.watch.0.room.get();
+        if room == 0 || buf.remaining() <= room || self.watch.0.phase.get() != Phase::Pass {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -170,7 +200,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                 return yielding.poll(cx).map(Ok);
             }
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            ready!(this.poll_stream(cx, buf))?;
             let count = buf.filled().len() - before;
             this.watch.0.read.set(this.watch.0.read.get() + count as u64);
             if this.watch.0.phase.get() != Phase::Head {
@@ -197,10 +227,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf));
-        if this.watch.0.phase.get() == Phase::Armed {
-            this.watch.0.phase.set(Phase::Head);
-        }
+        this.watch.0.begun();
         Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs));
+        this.watch.0.begun();
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

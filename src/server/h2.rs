@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use super::body::Incoming;
 use super::flood::FloodMeter;
 use super::guard::{Deadline, LINGER_BYTES, LINGER_TIME};
 use super::head::valid_host;
+use super::syntax::decimal;
 use super::{DrainSignal, Handler, Limits, Refusal, Stream};
 
 /// Requests under way at once on one connection.
@@ -37,9 +38,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client opened and reset before we looked at them, and those we had to reset: more is an attack.
 const RESETS: usize = 20;
 const ERRORS: usize = 256;
-/// How often a peer that says nothing is asked whether it is still there, and how long it may take to say so.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the last words of a connection without streams may take.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Answers are handed to a stream in pieces of at most this, so that a slow reader is seen to move.
@@ -73,38 +71,35 @@ pub(super) async fn connection<H: Handler>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(ERRORS)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    let io = TokioIo::new(Wire::new(stream, limits));
+        .max_local_error_reset_streams(ERRORS);
+    let io = TokioIo::new(Wire::new(stream, limits, Rc::clone(&streams)));
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut idle = Idle::default();
-    let mut closing: Option<Deadline> = None;
+    let mut closing: Option<Closing> = None;
     let ended = poll_fn(|cx| {
-        if closing.is_none() && drain.poll_begun(cx).is_ready() {
-            connection.as_mut().graceful_shutdown();
-            closing = Some(Deadline::default());
-        }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Some(ended));
-        }
         loop {
-            if streams.count.get() > 0 {
-                if let Some(closing) = &mut closing {
-                    closing.clear();
-                }
+            let last = streams.are_spent(limits.requests) || drain.poll_begun(cx).is_ready();
+            if last && closing.is_none() {
+                connection.as_mut().graceful_shutdown();
+                closing = Some(Closing::default());
+            }
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            if closing.is_none() && streams.are_spent(limits.requests) {
+                continue;
+            }
+            if streams.poll_none(cx).is_pending() {
+                closing = closing.take().map(|_| Closing::default());
                 return Poll::Pending;
             }
             match &mut closing {
                 // GOAWAY has been sent; a peer that does not go is left.
-                Some(closing) => return closing.poll(cx, CLOSE_TIME).map(|()| None),
+                Some(closing) => return closing.poll(cx, &streams, limits.body_timeout).map(|()| None),
                 None => ready!(idle.poll(cx, &streams, limits.idle_timeout)),
             }
             connection.as_mut().graceful_shutdown();
-            closing = Some(Deadline::default());
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(ended));
-            }
+            closing = Some(Closing::default());
         }
     })
     .await;
@@ -148,6 +143,7 @@ fn in_the_words_of_http1(
     body: &hyper::body::Incoming,
     limits: &Limits,
 ) -> Result<(), Refusal> {
+    const NO_PATH: Refusal = Refusal::Malformed("the :path is not a path");
     if parts.headers.len() > limits.headers {
         return Err(Refusal::HeadTooLarge);
     }
@@ -162,6 +158,10 @@ fn in_the_words_of_http1(
     if target == "*" && parts.method != Method::OPTIONS {
         return Err(Refusal::Malformed("only OPTIONS takes the target *"));
     }
+    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(Refusal::Malformed("the :scheme is not http or https"));
+    }
+    check_values(&parts.headers)?;
     check_authority(&parts.uri, &mut parts.headers)?;
     if !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH) {
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -169,8 +169,26 @@ fn in_the_words_of_http1(
     if parts.uri.authority().is_some() {
         let mut origin_form = uri::Parts::default();
         origin_form.path_and_query = std::mem::take(&mut parts.uri).into_parts().path_and_query;
-        parts.uri =
-            Uri::from_parts(origin_form).map_err(|_| Refusal::Malformed("the target is not a path"))?;
+        parts.uri = Uri::from_parts(origin_form).map_err(|_| NO_PATH)?;
+    }
+    // The URI type takes a query alone, which it shows as it is, and a fragment alone, of which an empty path is left.
+    let shown = parts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with(['/', '*']));
+    if !shown || parts.uri.path().is_empty() {
+        return Err(NO_PATH);
+    }
+    Ok(())
+}
+
+/// HTTP/1.1 would take away white space around a value (RFC 9113 §8.2.1), and the library takes an empty length for 0.
+fn check_values(headers: &HeaderMap) -> Result<(), Refusal> {
+    for (name, value) in headers {
+        let value = value.as_bytes();
+        if matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
+            return Err(Refusal::Malformed("white space around a value"));
+        }
+        if *name == header::CONTENT_LENGTH && decimal(value).is_none() {
+            return Err(Refusal::Malformed("content-length is not one number of decimal digits"));
+        }
     }
     Ok(())
 }
@@ -222,6 +240,10 @@ struct Streams {
     opened: Cell<u64>,
     /// The one whose task is spawned next.
     next: RefCell<Option<Rc<Progress>>>,
+    /// Who waits for the last one to end.
+    waiting: RefCell<Option<Waker>>,
+    /// Bytes that the socket has taken.
+    written: Cell<u64>,
 }
 
 /// How far the answer of a stream has come.
@@ -246,11 +268,59 @@ impl Streams {
         self.opened.set(self.opened.get() + 1);
         OpenStream { streams: Rc::clone(self), progress }
     }
+
+    /// Whether there have been as many as there may be, where there is such a limit.
+    fn are_spent(&self, most: u32) -> bool {
+        most > 0 && self.opened.get() >= u64::from(most)
+    }
+
+    /// Waits until there is none.
+    fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.count.get() == 0 {
+            return Poll::Ready(());
+        }
+        // Each ends in a task of its own, which may be later than the last byte that wakes the connection.
+        self.waiting.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+        Poll::Pending
+    }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.streams.count.set(self.streams.count.get() - 1);
+        let left = self.streams.count.get() - 1;
+        self.streams.count.set(left);
+        if left == 0
+            && let Some(waiting) = self.streams.waiting.take()
+        {
+            waiting.wake();
+        }
+    }
+}
+
+/// A connection that has been told to go. The end of its last answers may still be in the library's hands.
+#[derive(Default)]
+struct Closing {
+    quiet: Deadline,
+    written: u64,
+    whole: Deadline,
+}
+
+impl Closing {
+    /// Waits until nothing is written any more, or for `longest`.
+    fn poll(&mut self, cx: &mut Context<'_>, streams: &Streams, longest: Duration) -> Poll<()> {
+        if self.whole.poll(cx, longest).is_ready() {
+            return Poll::Ready(());
+        }
+        loop {
+            if !self.quiet.is_set() {
+                self.written = streams.written.get();
+            }
+            ready!(self.quiet.poll(cx, CLOSE_TIME));
+            self.quiet.clear();
+            if self.written == streams.written.get() {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 
@@ -376,6 +446,7 @@ where
 struct Wire<S: Stream> {
     stream: S,
     limits: Limits,
+    streams: Rc<Streams>,
     meter: FloodMeter,
     /// Runs while a write makes no progress.
     writing: Deadline,
@@ -383,9 +454,9 @@ struct Wire<S: Stream> {
 }
 
 impl<S: Stream> Wire<S> {
-    fn new(stream: S, limits: Limits) -> Self {
+    fn new(stream: S, limits: Limits, streams: Rc<Streams>) -> Self {
         let meter = FloodMeter::new(limits.head_bytes, Instant::now());
-        Self { stream, limits, meter, writing: Deadline::default(), closing: None }
+        Self { stream, limits, streams, meter, writing: Deadline::default(), closing: None }
     }
 
     /// Fails what is pending when it has been so for too long.
@@ -421,6 +492,7 @@ impl<S: Stream> AsyncWrite for Wire<S> {
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
         if let Poll::Ready(Ok(written)) = polled {
             this.meter.sent(written);
+            this.streams.written.set(this.streams.written.get().wrapping_add(written as u64));
         }
         this.in_time(cx, polled)
     }
@@ -455,3 +527,7 @@ impl<S: Stream> AsyncWrite for Wire<S> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+#[path = "h2_tests.rs"]
+mod tests;

@@ -223,11 +223,7 @@ async fn exchanges<S: Stream, H: Handler>(
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
     // a head is also what an answer may take that its client does not read.
-    builder
-        .max_headers(limits.headers)
-        .max_buf_size(limits.head_bytes + SPARE)
-        .writev(false)
-        .auto_date_header(H::DATE);
+    builder.max_headers(limits.headers).max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
     let mut connection = builder.serve_connection(io, service);
     let mut draining = Draining::NotYet;
     let mut turn = pin!(tokio::task::yield_now());

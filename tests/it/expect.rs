@@ -138,3 +138,27 @@ async fn small_bodies_and_chunked_ones_nobody_asked_about_are_sent_at_once() {
         assert_eq!(upstream.requests().pop().unwrap().header("expect"), None);
     }
 }
+
+#[tokio::test]
+async fn a_body_that_memory_can_keep_never_waits_even_for_a_client_that_does() {
+    let upstream = RawUpstream::ok().await;
+    let world = world(&upstream, "1h").await;
+    let mut client = world.connect().await;
+    client.request("POST /a HTTP/1.1\nExpect: 100-continue\nContent-Length: 4", b"").await;
+    assert_eq!(client.head().await, "HTTP/1.1 100 Continue");
+    client.write(b"tiny").await;
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(upstream.only().header("expect"), None);
+}
+
+#[tokio::test]
+async fn an_expectation_nobody_knows_is_neither_heeded_nor_forwarded() {
+    let upstream = RawUpstream::ok().await;
+    let world = world(&upstream, "1h").await;
+    for expectation in ["coffee", "100-continue, coffee", "coffee=black"] {
+        let head = format!("POST /a HTTP/1.1\nExpect: {expectation}\nTransfer-Encoding: chunked");
+        assert_eq!(world.send(&head, b"5\r\nhello\r\n0\r\n\r\n").await.status, 200, "{expectation}");
+        let request = upstream.requests().pop().unwrap();
+        assert_eq!((request.header("expect"), request.body.as_slice()), (None, &b"hello"[..]));
+    }
+}

@@ -212,6 +212,65 @@ async fn what_is_not_json_and_parts_of_json_are_left_alone() {
 }
 
 #[tokio::test]
+async fn an_answer_that_must_not_be_transformed_is_not_but_its_location_is_no_content() {
+    for coding in ["", "\nContent-Encoding: gzip"] {
+        let given = answer(move |url| {
+            let text = format!(r#"["{url}/t"]"#);
+            let body = if coding.is_empty() { text.into_bytes() } else { gzip(text.as_bytes()) };
+            whole(&format!("{JSON}{coding}\nCache-Control: private, No-Transform\nLocation: {url}/b"), &body)
+        })
+        .await;
+        assert_eq!(given.header("location"), Some("http://localhost/b"));
+        assert_eq!(given.header("content-encoding").is_some(), !coding.is_empty());
+        assert!(!coding.is_empty() || given.text().starts_with(r#"["http://127.0.0.1"#), "{given:?}");
+    }
+}
+
+#[tokio::test]
+async fn slow_readers_of_more_json_than_may_be_collected_get_it_all() {
+    const ITEMS: usize = 30_000;
+    let upstream = upstream(|url| {
+        let items = vec![format!(r#""{url}/t""#); ITEMS].join(",");
+        whole(JSON, format!("[{items}]").as_bytes())
+    })
+    .await;
+    let world = World::before(&upstream).await;
+    let mut clients = Vec::new();
+    // Much more than may be collected, however it is divided among the threads.
+    for _ in 0..90 {
+        let mut client = world.connect().await;
+        client.request("GET /a HTTP/1.1\nHost: localhost", b"").await;
+        clients.push(client);
+    }
+    let whole = format!("[{}]", vec![r#""http://localhost/t""#; ITEMS].join(","));
+    for mut client in clients {
+        let answer = client.response().await;
+        assert!(answer.complete && answer.text() == whole, "{} bytes", answer.body.len());
+    }
+}
+
+#[tokio::test]
+async fn streams_of_events_and_of_lines_are_passed_on_at_once_and_untouched() {
+    for kind in ["text/event-stream", "application/x-ndjson", "application/json-seq"] {
+        let upstream = RawUpstream::by_hand().await;
+        let world = World::before(&upstream).await;
+        let mut client = world.connect().await;
+        client.request("GET /a HTTP/1.1", b"").await;
+        let mut connection = upstream.accept().await;
+        let request = connection.head().await.unwrap();
+        let url = format!("http://{}", request.header("host").unwrap());
+        let event = format!("{{\"a\":\"{url}/t\"}}\n");
+        // A length makes no difference: JSON would be collected.
+        let lines = format!("Content-Type: {kind}\r\nContent-Length: {}", event.len() * 2);
+        connection.write(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{event}").as_bytes()).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
+        client.expect(event.as_bytes()).await;
+        connection.write(event.as_bytes()).await;
+        client.expect(event.as_bytes()).await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_to_head_keeps_its_length() {
     let upstream =
         RawUpstream::answering(format!("HTTP/1.1 200 OK\r\n{JSON}\r\nContent-Length: 99\r\n\r\n")).await;
@@ -303,6 +362,10 @@ async fn a_tool_that_follows_the_download_url_of_a_recording_gets_its_audio() {
         let range = format!("{}\nRange: bytes=10-19\nIf-Range: {tag}", head("GET", &target));
         let part = world.send(&range, b"").await;
         assert_eq!((part.status, part.body.as_slice()), (206, &audio.body[10..20]));
+        let beyond = format!("{}\nRange: bytes={length}-", head("GET", &target));
+        let beyond = world.send(&beyond, b"").await;
+        assert_eq!((beyond.status, beyond.body.len()), (416, 0));
+        assert_eq!(beyond.header("content-range"), Some(format!("bytes */{length}").as_str()));
         let mut client = world.connect().await;
         client.request(&head("HEAD", &target), b"").await;
         assert_eq!(client.response_to("HEAD").await.header("content-length"), Some(length.as_str()));

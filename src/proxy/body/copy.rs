@@ -123,7 +123,7 @@ impl Copy {
         if let Self::Disk(spool) = self
             && let Err(error) = ready!(spool.poll_room(cx))
         {
-            tracing::warn!(%error, "a request body could not be kept in retry.disk_path; it is streamed");
+            spool.disk().failed(&error);
             *self = Self::Lost(Lost::DiskFailed);
         }
         Poll::Ready(())

@@ -187,6 +187,7 @@ impl Source {
             Some(Ok(piece)) => Poll::Ready(Some(Ok(piece))),
             Some(Err(error)) => {
                 tracing::warn!(%error, "a request body could not be read back for a replay");
+                self.failure = Some(Error::CopyUnreadable);
                 Poll::Ready(Some(Err(error.into())))
             }
             None if self.ended => Poll::Ready(None),

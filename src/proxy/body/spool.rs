@@ -4,11 +4,12 @@
 //! one job at a time, and waits when the next job is full before the last one is written. So a body takes at most
 //! about two buffers of memory, whatever its size.
 
+use std::cell::Cell;
 use std::fs::{File, Permissions};
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::JoinHandle;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::copy::{Lost, Piece};
 use crate::config;
@@ -31,9 +32,18 @@ const BUFFER: usize = 256 * 1024;
 /// How long an upload waits for a write. A disk that is slower is of no help; the copy is given up.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a disk that failed is left alone. Nobody waits for it meanwhile, and no more jobs pile up behind one that
+/// hangs.
+const REST: Duration = Duration::from_secs(60);
+
+/// Opens a file without a name in a directory.
+type Open = fn(&Path) -> io::Result<File>;
+
 /// Where spools are made, and what they may take; one a thread, while `used` counts for all.
 pub(in crate::proxy) struct Disk {
     directory: PathBuf,
+    open: Open,
+    resting: Cell<Option<Instant>>,
     limit: u64,
     total: i64,
     used: Gauge,
@@ -42,7 +52,26 @@ pub(in crate::proxy) struct Disk {
 impl Disk {
     pub(in crate::proxy) fn new(config: &config::Retry, used: Gauge) -> Self {
         let total = i64::try_from(config.disk_total).unwrap_or(i64::MAX);
-        Self { directory: config.disk_path.clone(), limit: config.disk, total, used }
+        Self {
+            directory: config.disk_path.clone(),
+            open: unnamed,
+            resting: Cell::new(None),
+            limit: config.disk,
+            total,
+            used,
+        }
+    }
+
+    /// A file could not be written. Says so once for all that fail together.
+    pub(super) fn failed(&self, error: &io::Error) {
+        if !self.rests() {
+            tracing::warn!(%error, "request bodies cannot be kept in retry.disk_path; for a minute they are streamed");
+            self.resting.set(Some(Instant::now() + REST));
+        }
+    }
+
+    fn rests(&self) -> bool {
+        self.resting.get().is_some_and(|until| Instant::now() < until)
     }
 
     /// The largest body that is kept, in bytes; 0: none is.
@@ -51,10 +80,18 @@ impl Disk {
     }
 }
 
+/// Blocks.
+fn unnamed(directory: &Path) -> io::Result<File> {
+    let file = tempfile::tempfile_in(directory)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 /// The file and the space that was taken for it, which is given back when the last user is gone, a write that is
 /// still under way included.
 struct Backing {
     directory: PathBuf,
+    open: Open,
     file: OnceLock<File>,
     reserved: AtomicI64,
     used: Gauge,
@@ -82,8 +119,7 @@ impl Backing {
         let file = match self.file.get() {
             Some(file) => file,
             None => {
-                let file = tempfile::tempfile_in(&self.directory)?;
-                file.set_permissions(Permissions::from_mode(0o600))?;
+                let file = (self.open)(&self.directory)?;
                 self.file.get_or_init(|| file)
             }
         };
@@ -119,8 +155,12 @@ pub(super) struct Spool {
 impl Spool {
     /// A spool that begins with what was kept in memory.
     pub(super) fn begin(disk: &Rc<Disk>, pieces: &[Piece], bytes: u64) -> Result<Self, Lost> {
+        if disk.rests() {
+            return Err(Lost::DiskFailed);
+        }
         let backing = Arc::new(Backing {
             directory: disk.directory.clone(),
+            open: disk.open,
             file: OnceLock::new(),
             reserved: AtomicI64::new(0),
             used: disk.used.clone(),
@@ -143,6 +183,10 @@ impl Spool {
         });
         spool.write(data.collect(), bytes);
         Ok(spool)
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub(super) fn len(&self) -> u64 {

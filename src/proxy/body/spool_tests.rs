@@ -1,15 +1,27 @@
 use std::future::poll_fn;
+use std::sync::Barrier;
+
+use super::super::copy::{Copy, Position};
 
 use super::*;
 
-fn disk(directory: &std::path::Path, total: u64) -> Rc<Disk> {
+fn disk(directory: &Path, total: u64) -> Rc<Disk> {
+    Rc::new(plain(directory, total))
+}
+
+/// A disk whose files are these.
+fn opening(open: Open) -> Rc<Disk> {
+    Rc::new(Disk { open, ..plain(Path::new("/nowhere"), 1 << 30) })
+}
+
+fn plain(directory: &Path, total: u64) -> Disk {
     let config = config::Retry {
         disk: 64 << 20,
         disk_total: total,
         disk_path: directory.to_owned(),
         ..config::Retry::default()
     };
-    Rc::new(Disk::new(&config, Gauge::default()))
+    Disk::new(&config, Gauge::default())
 }
 
 fn piece(number: usize) -> Bytes {
@@ -62,9 +74,72 @@ async fn the_total_counts_for_all_and_is_given_back() {
 
 #[tokio::test]
 async fn a_directory_that_is_gone_is_an_error_and_gives_its_space_back() {
-    let disk = disk(std::path::Path::new("/nowhere"), 1 << 30);
+    let disk = disk(Path::new("/nowhere"), 1 << 30);
     let mut spool = Spool::begin(&disk, &[Piece::Data(piece(0))], 100_000).unwrap();
     assert!(poll_fn(|cx| spool.poll_read(cx, 0)).await.is_err());
     drop(spool);
     assert_eq!(disk.used.get(), 0);
+}
+
+/// Keeps pieces, beginning in memory, until the copy is lost or there are `most` of them.
+async fn keep(disk: &Rc<Disk>, most: usize) -> Copy {
+    let mut copy = Copy::new(0, 1, disk);
+    for number in 0..most {
+        poll_fn(|cx| copy.poll_room(cx)).await;
+        copy.push(&Piece::Data(piece(number)), 1, disk);
+        if copy.lost().is_some() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    copy
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_costs_the_copy_and_is_left_alone_for_a_minute() {
+    let disk = opening(|_| File::options().write(true).open("/dev/full"));
+    let copy = keep(&disk, 1000).await;
+    assert_eq!(copy.lost(), Some(Lost::DiskFailed));
+    assert_eq!(disk.used.get(), 0);
+    assert_eq!(keep(&disk, 2).await.lost(), Some(Lost::DiskFailed));
+    tokio::time::advance(REST).await;
+    assert_eq!(keep(&disk, 1).await.lost(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_waits_two_seconds_for_a_slow_disk_and_goes_on() {
+    static WRITING: Barrier = Barrier::new(2);
+    /// Lets the write go on, whatever became of the test: the runtime waits for it.
+    struct Release;
+    impl Drop for Release {
+        fn drop(&mut self) {
+            WRITING.wait();
+        }
+    }
+    let disk = opening(|_| {
+        WRITING.wait();
+        Err(io::ErrorKind::StorageFull.into())
+    });
+    let mut copy = Copy::new(0, 1, &disk);
+    copy.push(&Piece::Data(piece(0)), 1, &disk);
+    let _release = Release;
+    for number in 1..3 {
+        poll_fn(|cx| copy.poll_room(cx)).await;
+        copy.push(&Piece::Data(piece(number)), 1, &disk);
+    }
+    let mut is_ready = || copy.poll_room(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
+    assert!(!is_ready());
+    tokio::time::advance(PATIENCE - Duration::from_millis(1)).await;
+    assert!(!is_ready());
+    tokio::time::advance(Duration::from_millis(2)).await;
+    assert!(is_ready());
+    assert_eq!(copy.lost(), Some(Lost::DiskFailed));
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_be_read_back_is_an_error_and_not_an_end() {
+    let disk = opening(|_| File::options().write(true).open("/dev/null"));
+    let mut copy = keep(&disk, 6).await;
+    let read = poll_fn(|cx| copy.poll_piece(cx, Position::default())).await;
+    assert!(matches!(read, Some(Err(_))));
 }

@@ -11,15 +11,24 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::decode::{Coding, Decoder, Step};
 use super::scan::Scanner;
+use super::share::Share;
 use crate::proxy::body::{AnswerBody, BoxError};
 
 /// Decoded without a link up to here, an answer goes as it came: so much in so little is a bomb.
 const BOMB: usize = 64 << 20;
 
+/// How much of what was collected is handed on at once.
+const PIECE: usize = 64 * 1024;
+
+/// How much is decoded before others have their turn.
+const TURN: usize = 256 * 1024;
+
 /// A body, some of which may have been read, on its way through a scanner or not.
 pub(in crate::proxy) struct Looked {
     pieces: VecDeque<Bytes>,
     read: usize,
+    /// What of it is in memory.
+    share: Share,
     /// `None` once it has ended.
     rest: Option<Box<AnswerBody>>,
     /// How it ended, if not plainly.
@@ -50,10 +59,11 @@ pub(super) enum Found {
 }
 
 impl Looked {
-    pub(super) fn new(body: AnswerBody) -> Self {
+    pub(super) fn new(body: AnswerBody, share: Share) -> Self {
         Self {
             pieces: VecDeque::new(),
             read: 0,
+            share,
             announced: body.size_hint().exact().is_some(),
             rest: Some(Box::new(body)),
             last: None,
@@ -62,14 +72,25 @@ impl Looked {
         }
     }
 
-    /// Reads up to the end, a failure, or more than `limit` bytes. Cancel safe.
+    /// Reads up to the end, a failure, more than `limit` bytes, or more than there is memory for. Cancel safe.
     pub(super) async fn collect(&mut self, limit: usize) {
         while self.read <= limit && self.rest.is_some() {
             if let Some(piece) = poll_fn(|cx| self.poll_rest(cx)).await {
+                let fits = self.share.take(piece.len());
                 self.read += piece.len();
                 self.pieces.push_back(piece);
+                if !fits {
+                    break;
+                }
             }
         }
+    }
+
+    /// From here on it is these bytes.
+    pub(super) fn become_bytes(&mut self, bytes: Bytes) {
+        self.pieces.clear();
+        self.pieces.push_back(bytes);
+        self.announced = true;
     }
 
     /// Whether it is all there.
@@ -83,7 +104,7 @@ impl Looked {
     }
 
     /// Looks through a whole body, without giving up the thread for long.
-    pub(super) async fn find(&self, coding: Option<Coding>, mut scanner: Scanner, limit: usize) -> Found {
+    pub(super) async fn find(&mut self, coding: Option<Coding>, mut scanner: Scanner, limit: usize) -> Found {
         let Some(coding) = coding else {
             let mut out: Vec<Bytes> = self.pieces.iter().map(|piece| scanner.feed(piece.clone())).collect();
             out.push(scanner.finish());
@@ -93,16 +114,20 @@ impl Looked {
         let mut decoder = Decoder::new(coding);
         self.pieces.iter().for_each(|piece| decoder.push(piece.clone()));
         decoder.finish();
-        let mut seen = 0;
+        let (mut seen, mut turn, mut large) = (0, 0, false);
         loop {
             match decoder.next() {
                 Ok(Step::Data(data)) => {
                     seen += data.len();
+                    turn += data.len();
+                    large = large || seen > limit || !self.share.take(data.len());
                     let data = scanner.feed(data);
-                    if seen <= limit {
+                    if !large {
                         out.extend_from_slice(&data);
                     } else if scanner.found() {
                         return Found::Large;
+                    } else {
+                        out = BytesMut::new();
                     }
                 }
                 Ok(Step::End | Step::Hungry) => break,
@@ -111,14 +136,15 @@ impl Looked {
             if seen > BOMB {
                 return Found::Nothing;
             }
-            if seen > limit {
+            if turn >= TURN {
+                turn = 0;
                 tokio::task::yield_now().await;
             }
         }
         out.extend_from_slice(&scanner.finish());
         match scanner.found() {
             false => Found::Nothing,
-            true if seen > limit => Found::Large,
+            true if large => Found::Large,
             true => Found::Links(out.freeze()),
         }
     }
@@ -144,8 +170,10 @@ impl Looked {
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self.pieces.pop_front() {
-            Some(piece) => Poll::Ready(Some(piece)),
+        match self.pieces.front_mut() {
+            // What hyper has taken is no longer in our share, so it gets no more at once than of other answers.
+            Some(piece) if piece.len() > PIECE => Poll::Ready(Some(piece.split_to(PIECE))),
+            Some(_) => Poll::Ready(self.pieces.pop_front()),
             None => self.poll_rest(cx),
         }
     }

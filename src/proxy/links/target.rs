@@ -245,6 +245,9 @@ mod tests {
             "ftp://api.vonage.com/",
             "https:/api.vonage.com/",
             "https:api.vonage.com/",
+            // The same host, but not how anybody writes it: another name is no link.
+            "https://api.vonage.com./t",
+            "https://api.vonage.com.:443/t",
             " https://api.vonage.com/",
             r"https://api.vonage.com\u002eevil.com/",
             r"https://api.vonage.com\\@evil.com/",

@@ -3,7 +3,7 @@
 //! No connection is shared while it is in use. It goes back to the pool only after a whole request has been sent on it
 //! and a whole answer has been read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -32,12 +32,35 @@ const POOL_SIZE: usize = 512;
 /// A connection that has been idle longer is looked at before a request that must not be sent twice.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// What a connection reads ahead of a client that is slower than the upstream. Larger pieces cost less; a head has to fit.
-const READ_BUFFER: usize = 192 * 1024;
+/// What a connection reads at once. Larger pieces cost less, but a client that does not read holds a few of them, so
+/// where many answers are under way at once the pieces get smaller: together they take about `AHEAD` a thread.
+const READ_BUFFER: usize = 256 * 1024;
+const LEAST_READ: usize = 16 * 1024;
+const AHEAD: usize = 16 * 1024 * 1024;
 
 /// The idle connections of one thread, the most recently used last.
 #[derive(Default)]
-pub(super) struct Pool(RefCell<Vec<Connection>>);
+pub(super) struct Pool {
+    idle: RefCell<Vec<Connection>>,
+    /// Answers whose body is under way.
+    reading: Rc<Cell<usize>>,
+}
+
+/// Counts an answer while its body is under way.
+struct Reading(Rc<Cell<usize>>);
+
+impl Reading {
+    /// How much may be read at once.
+    fn room(&self) -> usize {
+        (AHEAD / self.0.get().max(1)).clamp(LEAST_READ, READ_BUFFER)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
 
 /// A connection, in use or idle.
 pub(super) struct Connection {
@@ -46,6 +69,7 @@ pub(super) struct Connection {
     pub(super) driver: Driver,
     idle_since: Instant,
     pub(super) reused: bool,
+    reading: Option<Reading>,
 }
 
 /// The task that drives a connection. Between exchanges it ends by itself, politely; one that is dropped in the
@@ -72,7 +96,6 @@ impl Connection {
         let wire = Wire::new(stream, watch.clone());
         let switched = watch.clone();
         let (sender, mut driver) = http1::Builder::new()
-            .writev(false)
             .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(wire))
             .await
@@ -86,7 +109,16 @@ impl Connection {
             }
         });
         let driver = Driver { task: task.abort_handle(), in_exchange: false };
-        Ok(Self { sender, watch, driver, idle_since: Instant::now(), reused: false })
+        Ok(Self { sender, watch, driver, idle_since: Instant::now(), reused: false, reading: None })
+    }
+}
+
+impl Connection {
+    /// Lets the next pieces be as large as there is room for.
+    fn make_room(&self) {
+        if let Some(reading) = &self.reading {
+            self.watch.make_room(reading.room());
+        }
     }
 }
 
@@ -100,11 +132,11 @@ impl Pool {
     ) -> Option<Connection> {
         let mut looked = false;
         loop {
-            let mut connection = self.0.borrow_mut().pop()?;
+            let mut connection = self.idle.borrow_mut().pop()?;
             let idle = connection.idle_since.elapsed();
             if idle > POOL_TIME {
                 // All others are older.
-                self.0.borrow_mut().clear();
+                self.idle.borrow_mut().clear();
                 return None;
             }
             if !idempotent && idle > FRESH && !looked {
@@ -127,10 +159,15 @@ impl Pool {
         }
     }
 
+    fn reading(&self) -> Reading {
+        self.reading.set(self.reading.get() + 1);
+        Reading(Rc::clone(&self.reading))
+    }
+
     /// Takes a connection that is between two exchanges.
     pub(super) fn put(&self, mut connection: Connection) {
         connection.idle_since = Instant::now();
-        let mut idle = self.0.borrow_mut();
+        let mut idle = self.idle.borrow_mut();
         // After a burst the oldest are never taken out: they go here.
         let now = connection.idle_since;
         if idle.first().is_some_and(|oldest| now - oldest.idle_since > POOL_TIME) {
@@ -164,6 +201,9 @@ impl Answer {
             let mut answer = Self { incoming, connection: Some(connection), reusable, request, pools };
             if answer.incoming.is_end_stream() {
                 answer.finish();
+            } else if let Some(connection) = &mut answer.connection {
+                connection.reading = Some(answer.pools.h1.reading());
+                connection.make_room();
             }
             answer
         })
@@ -174,6 +214,7 @@ impl Answer {
         // With a request that is still being sent the connection is not between two exchanges: it ends here, and
         // with it the upload.
         connection.driver.in_exchange = !self.request.sent();
+        connection.reading = None;
         if self.request.sent() && self.reusable && !connection.sender.is_closed() {
             connection.reused = true;
             self.pools.h1.put(connection);
@@ -198,6 +239,8 @@ impl Answer {
                 // Nobody asks for more behind trailers.
                 if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.finish();
+                } else if let Some(connection) = &self.connection {
+                    connection.make_room();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
