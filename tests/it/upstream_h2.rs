@@ -143,6 +143,16 @@ async fn serve(
             if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 let mut received = Vec::new();
                 while stream.read_buf(&mut received).await.is_ok_and(|read| read > 0) {
+                    let asks = received.windows(11).any(|line| line == b"\r\nupgrade: ");
+                    if asks && received.ends_with(b"\r\n\r\n") {
+                        let switches = "101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket";
+                        let answer = format!("HTTP/1.1 {switches}\r\n\r\n");
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                        let (mut read, mut write) = tokio::io::split(stream);
+                        let _ = tokio::io::copy(&mut read, &mut write).await;
+                        write.shutdown().await.unwrap();
+                        return;
+                    }
                     if received.ends_with(b"\r\n\r\n") {
                         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh1";
                         stream.write_all(answer).await.unwrap();
@@ -592,6 +602,44 @@ async fn answers_with_two_lengths_or_a_head_over_the_limit_are_502s() {
     }
     asked.respond.send_response(head.body(()).unwrap(), true).unwrap();
     client.response().await.assert_problem(502, "http_protocol_error");
+}
+
+const WEBSOCKET: &str = "GET /ws HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Key: a";
+
+#[tokio::test]
+async fn a_websocket_goes_out_on_http_1_where_the_rest_is_http_2() {
+    let upstream = H2Upstream::tls(100).await;
+    let world = upstream.world("").await;
+    let mut client = get(&world, "/").await;
+    upstream.asked().await.ok().await;
+    assert_eq!(client.response().await.text(), "ok");
+    for _ in 0..2 {
+        let mut socket = world.connect().await;
+        socket.request(WEBSOCKET, b"").await;
+        assert!(socket.head().await.starts_with("HTTP/1.1 101 "));
+        socket.write(b"\0echo").await;
+        socket.expect(b"\0echo").await;
+        client.request("GET /beside HTTP/1.1", b"").await;
+        upstream.asked().await.ok().await;
+        assert_eq!(client.response().await.text(), "ok");
+        socket.shutdown().await;
+        socket.closed().await;
+    }
+    assert_eq!(upstream.connections(), 3);
+}
+
+#[tokio::test]
+async fn with_http_2_pinned_a_websocket_is_not_asked_for() {
+    for upstream in [H2Upstream::plain(100).await, H2Upstream::tls(100).await] {
+        let more = if upstream.certificate.is_some() { "upstream.http = \"h2\"" } else { "" };
+        let world = upstream.world(more).await;
+        let mut client = world.connect().await;
+        client.request(WEBSOCKET, b"").await;
+        let asked = upstream.asked().await;
+        assert_eq!((asked.header("upgrade").len(), asked.header("sec-websocket-key")), (0, vec!["a"]));
+        asked.ok().await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
 }
 
 #[tokio::test]

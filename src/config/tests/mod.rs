@@ -404,6 +404,16 @@ fn a_library_user_needs_only_a_text() {
 }
 
 #[test]
+fn a_websocket_may_be_silent_for_an_hour_unless_it_is_said_otherwise() {
+    let timeout =
+        |text: &str| load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().config.upstream.tunnel_timeout;
+    assert_eq!(timeout("").as_secs(), 3600);
+    assert_eq!(timeout("[upstream]\ntunnel_timeout = \"5m\"\n").as_secs(), 300);
+    let bad = found("[upstream]\ntunnel_timeout = \"0s\"\n");
+    assert!(bad.len() == 1 && bad[0].contains("proxy.toml:2:18: upstream.tunnel_timeout"), "{bad:?}");
+}
+
+#[test]
 fn the_upstreams_http_is_auto_unless_it_is_pinned() {
     let http = |text: &str| load(&format!("{text}{CREDENTIAL}"), &[]).unwrap().config.upstream.http;
     assert_eq!(http(""), UpstreamHttp::Auto);
