@@ -233,9 +233,10 @@ pub(super) struct Guard<S: Stream> {
     body_failure: Option<Refusal>,
     /// Runs while a head or a body is incomplete and nothing arrives.
     reading: Deadline,
-    /// Runs lazily across requests; `heads_at_idle` tells whether there was one since it was set.
+    /// Runs lazily across requests; `idle_since` tells whether there was one since it was set.
     idle: Deadline,
-    heads_at_idle: u32,
+    /// How many heads there had been when `idle` was set, if all were answered.
+    idle_since: Option<u32>,
     /// Runs while a write makes no progress.
     writing: Deadline,
     closing: Option<Closing>,
@@ -261,7 +262,7 @@ impl<S: Stream> Guard<S> {
             body_failure: None,
             reading: Deadline::default(),
             idle: Deadline::default(),
-            heads_at_idle: 0,
+            idle_since: None,
             writing: Deadline::default(),
             closing: None,
             tunnel: false,
@@ -431,18 +432,16 @@ impl<S: Stream> Guard<S> {
             self.stand_in(Refusal::HeadTimeout);
             return Poll::Ready(Ok(()));
         }
-        // While a request is being answered hyper reads ahead, to see the client leave.
-        if !self.has_answered() {
-            return Poll::Pending;
-        }
+        // While a request is being answered hyper reads ahead, to see the client leave, and does not look again when it
+        // has answered: the timer has to run by then.
         let heads = self.state.heads.load(Ordering::Relaxed);
         loop {
-            if self.idle.0.is_none() {
-                self.heads_at_idle = heads;
+            if !self.idle.is_set() {
+                self.idle_since = self.has_answered().then_some(heads);
             }
             ready!(self.idle.poll(cx, self.limits.idle_timeout));
             self.idle.clear();
-            if self.heads_at_idle == heads {
+            if self.has_answered() && self.idle_since == Some(heads) {
                 // As if the client had closed.
                 self.ended = true;
                 return Poll::Ready(Ok(()));
