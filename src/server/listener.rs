@@ -18,6 +18,9 @@ use super::DrainSignal;
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
 
+/// What the kernel may take of an answer that its client has not read: left alone it takes megabytes for each.
+const SEND_BUFFER: usize = 256 * 1024;
+
 /// A stream of bytes to a client.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Makes the coming close a reset, where the transport knows such a thing.
@@ -171,6 +174,8 @@ fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     // A restart must not wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // What is accepted inherits it.
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -1,7 +1,7 @@
 //! New connections to the upstream: name, TCP, TLS, and which HTTP is spoken.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,16 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::error::{UpstreamError, tls_error};
 use super::pools::{Open, Pools};
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
+
+/// What the kernel may keep of what has not been read, on each connection.
+const RECEIVE_BUFFER: u32 = 512 * 1024;
 
 /// What has been dialled.
 pub(super) enum Dialled {
@@ -122,7 +125,7 @@ impl Dialer {
         let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut failure = UpstreamError::Dns;
         for address in addresses {
-            let connected = tokio::time::timeout(share, TcpStream::connect(address)).await;
+            let connected = tokio::time::timeout(share, connect(address)).await;
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
@@ -164,4 +167,10 @@ impl Dialer {
         }
         h1::Connection::open(stream, open).await.map(Dialled::H1)
     }
+}
+/// Connects with a bounded buffer: what a client does not read waits at the upstream, and not in our kernel.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.connect(address).await
 }
