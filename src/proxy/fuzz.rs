@@ -125,7 +125,7 @@ fn point_at_base(value: &mut Value) {
         Value::Object(values) => values.values_mut().for_each(point_at_base),
         Value::String(text) => {
             let Some((scheme, rest)) = text.split_once("://") else { return };
-            let end = rest.find(['/', '?', '#', '\\', '"']).unwrap_or(rest.len());
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
             let host = authority.to_ascii_lowercase();
             let port = host.strip_prefix("api.vonage.com");

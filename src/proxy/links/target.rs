@@ -109,13 +109,20 @@ impl Cursor<'_> {
     fn ends(&mut self) -> Result<(), No> {
         match self.peek()? {
             b'/' | b'?' | b'#' | b'"' => Ok(()),
-            // An escaped slash, and nothing else: a dot can be escaped too.
-            _ => {
+            // The same, escaped, and nothing else: a dot can be escaped too.
+            _ if self.json => {
                 let end = self.at;
-                self.slash()?;
+                let mut ends = self.slash().map(drop);
+                for other in [br"\u003f", br"\u0023"] {
+                    if ends == Err(No::Other) {
+                        self.at = end;
+                        ends = self.expect(other);
+                    }
+                }
                 self.at = end;
-                Ok(())
+                ends
             }
+            _ => Err(No::Other),
         }
     }
 }
