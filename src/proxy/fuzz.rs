@@ -128,10 +128,19 @@ fn point_at_base(value: &mut Value) {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
             let host = authority.to_ascii_lowercase();
-            let port = host.strip_prefix("api.vonage.com");
+            let Some(port) = host.strip_prefix("api.vonage.com") else { return };
+            let port = match port.strip_prefix(':') {
+                None if port.is_empty() => None,
+                Some("") => None,
+                // Zeros in front change nothing (RFC 3986 §3.2.3 has any digits).
+                Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    digits.parse::<u16>().ok().or(Some(0))
+                }
+                _ => return,
+            };
             let ours = match scheme.to_ascii_lowercase().as_str() {
-                "https" => matches!(port, Some("" | ":" | ":443")),
-                "http" => matches!(port, Some("" | ":" | ":80" | ":443")),
+                "https" => matches!(port, None | Some(443)),
+                "http" => matches!(port, None | Some(80 | 443)),
                 _ => false,
             };
             if ours {
