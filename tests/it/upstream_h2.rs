@@ -9,14 +9,12 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use parking_lot::Mutex;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::{Client, RawUpstream, World, within};
+use crate::harness::{Client, RawUpstream, World, self_signed, within};
 
 /// A request and the means to answer it. The test decides when.
 struct Asked {
@@ -56,18 +54,7 @@ impl H2Upstream {
 
     /// By ALPN. A client that takes HTTP/1.1 is answered `h1` on it.
     async fn tls(streams: u32) -> Self {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(certificate.path(), cert.pem()).unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
+        let (config, certificate) = self_signed("localhost");
         let mut upstream = Self::start(streams, Some(config)).await;
         upstream.certificate = Some(certificate);
         upstream

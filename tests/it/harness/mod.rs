@@ -1,6 +1,7 @@
 //! The world every test lives in: a proxy on a free port, in front of the simulator or of a raw upstream, and a
 //! client that writes bytes and checks every answer.
 mod carry;
+mod certificate;
 mod client;
 mod h2;
 mod tunnel;
@@ -21,6 +22,7 @@ use vbc_proxy::simulator::SimulatorOptions;
 use vbc_proxy::{App, Config, Simulator};
 
 pub(crate) use carry::carry;
+pub(crate) use certificate::self_signed;
 pub(crate) use client::{Client, Response};
 pub(crate) use h2::{GOAWAY, H2Body, H2Client, PREFACE, RST_STREAM, RawH2, SETTINGS, code};
 pub(crate) use tunnel::tunnel_to_unix;
