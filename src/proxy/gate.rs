@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::error::Error;
@@ -83,14 +83,8 @@ impl Gate {
     /// Our own authority by its host alone: behind a mapped port its number is not the one we listen on. The
     /// upstream's with its port, since another is another server.
     fn check_authority<B>(&self, request: &Request<B>, authority: &Authority) -> Result<(), Error> {
-        let host = normal(authority.host());
-        let ours = match request.version() < Version::HTTP_2 {
-            true => {
-                self.is_own(&host) || self.target.is_named_by(request.uri().scheme(), without_user(authority))
-            }
-            // In HTTP/2 every request names an authority: it is a Host.
-            false => self.is_own(&host) || host == self.upstream,
-        };
+        let ours = self.is_own(&normal(authority.host()))
+            || self.target.is_named_by(request.uri().scheme(), without_user(authority));
         match ours {
             // RFC 9110 §4.2.4: it hides who is really asked.
             true if authority.as_str().contains('@') => Err(Error::UserInfo),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::time::timeout;
 
@@ -98,10 +98,8 @@ impl Links {
     /// What links have to point to for this client; `None` where the upstream's own URLs are what it uses.
     pub(super) fn base<B>(&self, request: &Request<B>, scheme: &'static str) -> Option<Base> {
         let uri = request.uri();
-        // As an http_proxy we are asked for the upstream's URLs. In HTTP/2 every request names an authority.
-        if request.version() < Version::HTTP_2
-            && uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str()))
-        {
+        // As an http_proxy we are asked for the upstream's URLs.
+        if uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str())) {
             return None;
         }
         if let Some(public) = &self.public {

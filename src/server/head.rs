@@ -322,7 +322,11 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
     let http_11 = match version {
         b"HTTP/1.1" => true,
         b"HTTP/1.0" => false,
-        b"HTTP/2.0" => return Err(Refusal::Malformed("HTTP/2 is not spoken here; use HTTP/1.1")),
+        b"HTTP/2.0" => {
+            return Err(Refusal::Malformed(
+                "HTTP/2 begins with its own preface; a request line is of HTTP/1.1 or HTTP/1.0",
+            ));
+        }
         _ => return Err(Refusal::Malformed("the version is not HTTP/1.1 or HTTP/1.0")),
     };
     if target.len() > limits.target_bytes {

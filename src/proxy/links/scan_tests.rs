@@ -180,6 +180,18 @@ fn cut(text: &[u8], cuts: &[prop::sample::Index]) -> Vec<Vec<u8>> {
     ends.map(|end| text[std::mem::replace(&mut start, end)..end].to_vec()).collect()
 }
 
+/// Takes the colon away behind every host, whether a port follows or not.
+fn without_empty_ports(text: &[u8]) -> Vec<u8> {
+    let host = b"api.vonage.com";
+    let mut out = Vec::new();
+    for byte in text {
+        if !(*byte == b':' && out.ends_with(host)) {
+            out.push(*byte);
+        }
+    }
+    out
+}
+
 proptest! {
     #[test]
     fn in_any_pieces_it_does_what_a_parser_would(
@@ -207,8 +219,6 @@ proptest! {
         prop_assert_eq!(rewrite_pieces(UPSTREAM, BASE, pieces.iter().map(Vec::as_slice)), whole.clone());
         // Replaced by itself, nothing changes, unless an empty port goes with it.
         let same = rewrite_pieces(UPSTREAM, UPSTREAM, pieces.iter().map(Vec::as_slice));
-        if !text.windows(15).any(|window| window == b"api.vonage.com:") {
-            prop_assert_eq!(same, text);
-        }
+        prop_assert_eq!(without_empty_ports(&same), without_empty_ports(&text));
     }
 }
