@@ -19,7 +19,8 @@ pub mod oauth;
 pub mod server;
 pub mod tls;
 
-// 3: where token sets rest.
+// 3: where token sets rest, and recorded exchanges.
+pub mod cassette;
 pub mod store;
 
 // 4: one fresh credential.

@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 8] = [
     &["clock", "headers", "metrics", "problem", "random", "secret"],
     &["config"],
     &["client", "oauth", "server", "tls"],
-    &["store"],
+    &["cassette", "store"],
     &["credential"],
     &["admin", "doctor", "proxy", "simulator"],
     &["app"],

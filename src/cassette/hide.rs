@@ -1,0 +1,413 @@
+//! What is hidden, and where it is found in a text.
+
+/// What kind of thing a piece of text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// A token, a key, a cookie, a password.
+    Credential,
+    /// A telephone number, as it is written.
+    Phone,
+    /// An e-mail address, or a login name with its tenant.
+    Email,
+    /// One word of a name.
+    Name,
+}
+
+/// Decides what stands in place of what was found.
+pub(super) trait Hide {
+    /// The replacement; `None` leaves the text as it is.
+    fn hide(&mut self, kind: Kind, text: &str) -> Option<String>;
+}
+
+/// What the name of a field says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    Credential,
+    Phone,
+    Name,
+    /// A time or an identifier: its digits are no telephone number.
+    Opaque,
+    Nothing,
+}
+
+const CREDENTIALS: [&str; 14] = [
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passcode",
+    "apikey",
+    "authorization",
+    "credential",
+    "cookie",
+    "session",
+    "signature",
+    "privatekey",
+    "assertion",
+    "bearer",
+];
+/// Endings of names that only speak of a credential: `token_type`, `password_expires`.
+const ABOUT: [&str; 9] =
+    ["type", "expires", "expiresin", "expiry", "url", "uri", "enabled", "required", "status"];
+const NUMBERS: [&str; 9] =
+    ["phone", "mobile", "callerid", "dnis", "msisdn", "number", "destination", "source", "fax"];
+/// Names in the sense of computers.
+const NO_NAMES: [&str; 9] = [
+    "hostname",
+    "filename",
+    "handsetname",
+    "fieldname",
+    "eventname",
+    "classname",
+    "typename",
+    "tagname",
+    "servicename",
+];
+
+/// What a field's name says; separators and case do not count.
+pub(super) fn hint(name: &str) -> Hint {
+    let plain: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
+    let has = |words: &[&str]| words.iter().any(|word| plain.contains(word));
+    let ends = |words: &[&str]| words.iter().any(|word| plain.ends_with(word));
+    let is = |words: &[&str]| words.contains(&plain.as_str());
+    if (has(&CREDENTIALS) && !ends(&ABOUT)) || is(&["jwt", "sig", "pwd", "pin", "auth"]) {
+        Hint::Credential
+    } else if ends(&["user", "login", "cnam", "owner", "agent"]) || (ends(&["name"]) && !ends(&NO_NAMES)) {
+        Hint::Name
+    } else if has(&["time", "date", "duration", "expires"])
+        || is(&["start", "end", "startgte", "startlte", "endgte", "endlte", "exp", "iat"])
+    {
+        Hint::Opaque
+    } else if has(&NUMBERS)
+        || is(&["from", "to", "ani", "did", "dids", "tel", "tn", "caller", "callee", "called", "calling"])
+    {
+        Hint::Phone
+    } else if ends(&["id", "uuid", "etag"]) {
+        Hint::Opaque
+    } else {
+        Hint::Nothing
+    }
+}
+
+/// A value with what is to be hidden in it replaced; `None` where that is nothing.
+pub(super) fn value(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    match hint {
+        Hint::Credential => hide.hide(Kind::Credential, text),
+        Hint::Name if !text.contains('@') && digits(text) < 7 => words(text, hide),
+        Hint::Opaque => scan(text, Digits::None, hide),
+        Hint::Phone => scan(text, Digits::From(7), hide),
+        Hint::Name | Hint::Nothing => scan(text, Digits::From(10), hide),
+    }
+}
+
+fn digits(text: &str) -> usize {
+    text.bytes().filter(u8::is_ascii_digit).count()
+}
+
+/// From how many digits on a bare number is one to call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Digits {
+    None,
+    From(usize),
+}
+
+/// A text in which pieces are replaced, from left to right. Nothing is copied while nothing changes.
+struct Edit<'t> {
+    text: &'t str,
+    copied: usize,
+    out: Option<String>,
+}
+
+impl<'t> Edit<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { text, copied: 0, out: None }
+    }
+
+    fn replace(&mut self, from: usize, to: usize, with: &str) {
+        let out = self.out.get_or_insert_with(String::new);
+        out.push_str(&self.text[self.copied..from]);
+        out.push_str(with);
+        self.copied = to;
+    }
+
+    fn finish(self) -> Option<String> {
+        let mut out = self.out?;
+        out.push_str(&self.text[self.copied..]);
+        Some(out)
+    }
+}
+
+/// Every word of a name by itself, so that a first name is the same with and without the last.
+fn words(text: &str, hide: &mut dyn Hide) -> Option<String> {
+    let mut edit = Edit::of(text);
+    let mut begin = None;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        match (begin, c.is_alphanumeric()) {
+            (None, true) => begin = Some(at),
+            (Some(from), false) => {
+                let word = &text[from..at];
+                let is_name = word.chars().count() > 1 && word.chars().any(char::is_alphabetic);
+                if is_name && let Some(with) = hide.hide(Kind::Name, word) {
+                    edit.replace(from, at, &with);
+                }
+                begin = None;
+            }
+            _ => {}
+        }
+    }
+    edit.finish()
+}
+
+/// Looks for tokens, e-mail addresses and telephone numbers in free text.
+pub(super) fn scan(text: &str, bare: Digits, hide: &mut dyn Hide) -> Option<String> {
+    let mut edit = Edit::of(text);
+    let mut at = 0;
+    for (sign, _) in text.match_indices('@') {
+        if sign < at {
+            continue;
+        }
+        if let Some((from, to)) = email_around(text, at, sign) {
+            gap(&mut edit, at, from, bare, hide);
+            if let Some(with) = hide.hide(Kind::Email, &text[from..to]) {
+                edit.replace(from, to, &with);
+            }
+            at = to;
+        }
+    }
+    gap(&mut edit, at, text.len(), bare, hide);
+    edit.finish()
+}
+
+/// The address around the `@` at `sign`, beginning no earlier than `least`.
+fn email_around(text: &str, least: usize, sign: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let local = |byte: &u8| byte.is_ascii_alphanumeric() || b"._%+-".contains(byte);
+    let from = sign - bytes[least..sign].iter().rev().take_while(|byte| local(byte)).count();
+    let domain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte);
+    let run = bytes[sign + 1..].iter().take_while(|byte| domain(byte)).count();
+    let host = text[sign + 1..sign + 1 + run].trim_end_matches(['.', '-']);
+    let (_, top) = host.rsplit_once('.')?;
+    let sound = from < sign && top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic());
+    sound.then_some((from, sign + 1 + host.len()))
+}
+
+/// The part of a text between addresses.
+fn gap(edit: &mut Edit<'_>, from: usize, to: usize, bare: Digits, hide: &mut dyn Hide) {
+    let text = edit.text;
+    let bytes = text.as_bytes();
+    let mut at = from;
+    while at < to {
+        let fresh = at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
+        let found = match bytes[at] {
+            b'e' | b'B' | b'b' if fresh => token_at(&text[at..to]).map(|len| (at, len, Kind::Credential)),
+            b'+' | b'(' | b'0'..=b'9' if fresh => {
+                phone_at(bytes, at, to, bare).map(|len| (at, len, Kind::Phone))
+            }
+            _ => None,
+        };
+        match found {
+            Some((from, len, kind)) => {
+                // The word before a token stays.
+                let skip = if kind == Kind::Credential { scheme(&text[from..]) } else { 0 };
+                if let Some(with) = hide.hide(kind, &text[from + skip..from + len]) {
+                    edit.replace(from + skip, from + len, &with);
+                }
+                at += len;
+            }
+            None if bytes[at].is_ascii_digit() => {
+                // The rest of a number that is none to call is not looked at again.
+                at += bytes[at..to].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            }
+            None => at += 1,
+        }
+    }
+}
+
+/// The length of `Bearer ` or `Basic `, in any case.
+fn scheme(text: &str) -> usize {
+    let is = |word: &str| {
+        text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)) as usize * word.len()
+    };
+    is("bearer ") + is("basic ")
+}
+
+/// The length of a token that begins here: a JSON web token, or what stands behind `Bearer`.
+fn token_at(text: &str) -> Option<usize> {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(byte);
+    let skip = scheme(text);
+    let len = text.as_bytes()[skip..].iter().take_while(|byte| part(byte)).count();
+    let is_jwt = text[skip..].starts_with("eyJ") && text[skip..skip + len].contains('.') && len >= 20;
+    let is_long = skip > 0 && len >= 16;
+    (is_jwt || is_long).then_some(skip + len)
+}
+
+/// The length of a telephone number that begins here.
+fn phone_at(bytes: &[u8], at: usize, to: usize, bare: Digits) -> Option<usize> {
+    let rest = &bytes[at..to];
+    let follows = |len: usize| bytes.get(at + len).copied().unwrap_or(b' ');
+    let ends = |len: usize| !follows(len).is_ascii_alphanumeric();
+    if rest[0] == b'+' {
+        return international(rest).filter(|len| ends(*len));
+    }
+    if bare == Digits::None || is_in_uuid(bytes, at) {
+        return None;
+    }
+    if let Some(len) = north_american(rest).filter(|len| ends(*len)) {
+        return Some(len);
+    }
+    let run = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let decimal = |dot: u8, digit: Option<&u8>| dot == b'.' && digit.is_some_and(u8::is_ascii_digit);
+    let is_decimal = decimal(follows(run), bytes.get(at + run + 1))
+        || (at >= 2 && decimal(bytes[at - 1], bytes.get(at - 2)));
+    let Digits::From(least) = bare else { return None };
+    ((least..=15).contains(&run) && ends(run) && !is_decimal).then_some(run)
+}
+
+/// `+1 (555) 123-4567`: 7 to 15 digits behind a plus.
+fn international(rest: &[u8]) -> Option<usize> {
+    let (mut digits, mut end) = (0, 0);
+    for (index, byte) in rest.iter().enumerate().skip(1) {
+        match byte {
+            b'0'..=b'9' => {
+                digits += 1;
+                end = index + 1;
+            }
+            // One separator, or a parenthesis beside one.
+            b' ' | b'-' | b'.' | b'(' | b')' if index - end < 2 && digits > 0 => {}
+            _ => break,
+        }
+    }
+    (7..=15).contains(&digits).then_some(end)
+}
+
+/// `(555) 123-4567`, `555-123-4567`, `1-555-123-4567`, with blanks or dots as well.
+fn north_american(rest: &[u8]) -> Option<usize> {
+    let at = |index: usize| rest.get(index).copied().unwrap_or(0);
+    let run = |from: usize, count: usize| (from..from + count).all(|index| at(index).is_ascii_digit());
+    let separator = |index: usize| matches!(at(index), b'-' | b'.' | b' ') as usize;
+    let mut next = 0;
+    if at(0) == b'1' && separator(1) == 1 {
+        next = 2;
+    }
+    next = match at(next) {
+        b'(' if run(next + 1, 3) && at(next + 4) == b')' => next + 5 + separator(next + 5),
+        _ if run(next, 3) && separator(next + 3) == 1 => next + 4,
+        _ => return None,
+    };
+    (run(next, 3) && separator(next + 3) == 1 && run(next + 4, 4)).then_some(next + 8)
+}
+
+/// Whether the digits here are part of a UUID.
+fn is_in_uuid(bytes: &[u8], at: usize) -> bool {
+    let part = |byte: &&u8| byte.is_ascii_hexdigit() || **byte == b'-';
+    let before = bytes[..at].iter().rev().take_while(part).count();
+    let after = bytes[at..].iter().take_while(part).count();
+    before + after == 36 && bytes[at - before..at + after].iter().filter(|byte| **byte == b'-').count() == 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Show;
+
+    impl Hide for Show {
+        fn hide(&mut self, kind: Kind, _: &str) -> Option<String> {
+            Some(format!("<{kind:?}>"))
+        }
+    }
+
+    fn shown(text: &str) -> String {
+        value(text, Hint::Nothing, &mut Show).unwrap_or_else(|| text.to_owned())
+    }
+
+    #[test]
+    fn numbers_to_call_are_found_and_other_numbers_are_not() {
+        for number in [
+            "+15551234567",
+            "+1 (555) 123-4567",
+            "+49 30 1234567",
+            "15551234567",
+            "5551234567",
+            "(555) 123-4567",
+            "555-123-4567",
+            "555.123.4567",
+            "1-555-123-4567",
+            "1 555 123 4567",
+        ] {
+            assert_eq!(shown(number), "<Phone>", "{number}");
+            assert_eq!(shown(&format!("from {number}, at once")), "from <Phone>, at once");
+        }
+        assert_eq!(shown("recording-15551234567.mp3"), "recording-<Phone>.mp3");
+        for other in [
+            "2026-09-05 16:00:00+0000",
+            "2026-Sep-05 16:00:00+0000 UTC",
+            "2026-11-24T15:06:12.123456789Z",
+            "900901",
+            "1001",
+            "192.168.100.200",
+            "3.14159265358979",
+            "0.12345678901",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "1700000000000000",
+            "a15551234567",
+        ] {
+            assert_eq!(shown(other), other);
+        }
+    }
+
+    #[test]
+    fn a_time_is_no_number_and_a_short_number_is_one_where_numbers_are() {
+        assert_eq!(value("1700000000", hint("start_time"), &mut Show), None);
+        assert_eq!(value("2026-09-05 16:00:00", hint("start:gte"), &mut Show), None);
+        assert_eq!(value("5551234", hint("caller_id"), &mut Show).unwrap(), "<Phone>");
+        assert_eq!(value("5551234", hint("whatever"), &mut Show), None);
+        assert_eq!(value("1001", hint("from"), &mut Show), None);
+    }
+
+    #[test]
+    fn addresses_are_found_and_a_tenant_is_not_taken_for_one() {
+        assert_eq!(shown("write to jane.doe+x@mail.example.org."), "write to <Email>.");
+        assert_eq!(shown("name@org.com@vbc.prod"), "<Email>@vbc.prod");
+        assert_eq!(shown("15551234567@sip.example.com"), "<Email>");
+        assert_eq!(shown("user@host @ x@ @y.com"), "user@host @ x@ @y.com");
+    }
+
+    #[test]
+    fn tokens_are_found_in_free_text() {
+        assert_eq!(shown("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln!"), "got <Credential>!");
+        assert_eq!(shown("Bearer 0123456789abcdef0123 is bad"), "Bearer <Credential> is bad");
+        let help = "header: 'Authorization : Bearer ACCESS_TOKEN' or";
+        assert_eq!(shown(help), help);
+    }
+
+    #[test]
+    fn names_are_hidden_word_by_word() {
+        let name = |text: &str| value(text, hint("first_name"), &mut Show);
+        assert_eq!(name("Mary-Ann O. Smith").unwrap(), "<Name>-<Name> O. <Name>");
+        assert_eq!(name("jane@example.org").unwrap(), "<Email>");
+    }
+
+    #[test]
+    fn names_of_fields_are_read_without_separators() {
+        for name in ["access_token", "X-Api-Key", "clientSecret", "sessionId", "pwd"] {
+            assert_eq!(hint(name), Hint::Credential, "{name}");
+        }
+        for name in ["token_type", "tokenUrl", "password_expires"] {
+            assert_ne!(hint(name), Hint::Credential, "{name}");
+        }
+        for name in ["caller_id", "phone_number", "from", "dids", "contact_numbers"] {
+            assert_eq!(hint(name), Hint::Phone, "{name}");
+        }
+        for name in ["first_name", "login_name", "cnam", "source_user", "name"] {
+            assert_eq!(hint(name), Hint::Name, "{name}");
+        }
+        for name in ["call_id", "start_time", "external_id", "start:gte"] {
+            assert_eq!(hint(name), Hint::Opaque, "{name}");
+        }
+    }
+}

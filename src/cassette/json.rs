@@ -1,0 +1,199 @@
+//! JSON with values replaced where they stand: order, blanks and numbers stay as they were written.
+
+use super::hide::{Hide, Hint, Kind, hint, value};
+use super::redact::target;
+
+/// Fields that say nothing by themselves: what they are in says it.
+const GENERIC: [&str; 6] = ["value", "text", "destination", "data", "key", "display"];
+
+struct Frame {
+    is_object: bool,
+    hint: Hint,
+}
+
+struct Walk<'t, 'h> {
+    text: &'t str,
+    out: String,
+    copied: usize,
+    changed: bool,
+    hide: &'h mut dyn Hide,
+}
+
+impl Walk<'_, '_> {
+    fn replace(&mut self, from: usize, to: usize, with: &str) {
+        self.out.push_str(&self.text[self.copied..from]);
+        self.out.push_str(with);
+        self.copied = to;
+        self.changed = true;
+    }
+}
+
+/// The document with what is to be hidden replaced; `None` where that is nothing. A document that was cut short is
+/// read as far as it goes; a string without its end is taken away.
+pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut walk = Walk { text, out: String::new(), copied: 0, changed: false, hide };
+    let mut stack: Vec<Frame> = Vec::new();
+    let (mut at, mut wants_key, mut current) = (0, false, Hint::Nothing);
+    while at < bytes.len() {
+        match bytes[at] {
+            open @ (b'{' | b'[') => {
+                stack.push(Frame { is_object: open == b'{', hint: current });
+                wants_key = open == b'{';
+                at += 1;
+            }
+            b'}' | b']' => {
+                stack.pop();
+                current = stack.last().map_or(Hint::Nothing, |frame| frame.hint);
+                wants_key = false;
+                at += 1;
+            }
+            b',' => {
+                wants_key = stack.last().is_some_and(|frame| frame.is_object);
+                if !wants_key {
+                    current = stack.last().map_or(Hint::Nothing, |frame| frame.hint);
+                }
+                at += 1;
+            }
+            b'"' => {
+                let Some(end) = end_of_string(bytes, at) else {
+                    walk.replace(at, text.len(), "");
+                    break;
+                };
+                let inside = serde_json::from_str::<String>(&text[at..end]).unwrap_or_default();
+                let hint_here = if wants_key { Hint::Nothing } else { current };
+                let new = string(&inside, hint_here, walk.hide);
+                if wants_key {
+                    let own = hint(&inside);
+                    let outer = stack.last().map_or(Hint::Nothing, |frame| frame.hint);
+                    let generic = GENERIC.contains(&inside.to_ascii_lowercase().as_str());
+                    current = if generic && outer != Hint::Nothing { outer } else { own };
+                    wants_key = false;
+                }
+                if let Some(new) = new {
+                    let quoted = serde_json::to_string(&new).unwrap_or_else(|_| "\"\"".into());
+                    walk.replace(at, end, &quoted);
+                }
+                at = end;
+            }
+            b'-' | b'0'..=b'9' => {
+                let part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+                let end = at + bytes[at..].iter().take_while(part).count();
+                if let Some(new) = number(&text[at..end], current, walk.hide) {
+                    walk.replace(at, end, &new);
+                }
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    let Walk { text, mut out, copied, changed, .. } = walk;
+    out.push_str(&text[copied..]);
+    changed.then_some(out)
+}
+
+/// Behind the closing quote of the string that begins here.
+fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut next = at + 1;
+    loop {
+        match bytes.get(next)? {
+            b'"' => return Some(next + 1),
+            b'\\' => next += 2,
+            _ => next += 1,
+        }
+    }
+}
+
+fn string(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<String> {
+    let is_url = ["http://", "https://", "/"].iter().any(|start| text.starts_with(start));
+    if is_url && hint != Hint::Credential && !text.contains(char::is_whitespace) {
+        return target(text, hide);
+    }
+    if hint != Hint::Credential && text.starts_with(['{', '[']) {
+        // A document within the document, or something that only looks like one.
+        return redact(text, hide);
+    }
+    value(text, hint, hide)
+}
+
+fn number(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<String> {
+    match hint {
+        Hint::Phone if (7..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let new = hide.hide(Kind::Phone, text)?;
+            // It has to stay one.
+            new.bytes().all(|byte| byte.is_ascii_digit()).then_some(new)
+        }
+        Hint::Credential => hide.hide(Kind::Credential, text).map(|_| "0".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cassette::pseudonyms::{Pseudonyms, Shapes};
+
+    fn shown(text: &str) -> String {
+        redact(text, &mut Shapes).unwrap_or_else(|| text.to_owned())
+    }
+
+    #[test]
+    fn values_are_replaced_where_they_stand() {
+        assert_eq!(
+            shown("{ \"z\" : 1.50 ,\n \"first_name\":\"J\\u0061ne\", \"a\":[\"x\",null] }"),
+            "{ \"z\" : 1.50 ,\n \"first_name\":\"name\", \"a\":[\"x\",null] }"
+        );
+        assert_eq!(
+            shown(r#"{"contact_numbers":[{"type":"home","value":"5551234"}]}"#),
+            r#"{"contact_numbers":[{"type":"home","value":"phone"}]}"#
+        );
+        assert_eq!(
+            shown(r#"{"from":{"type":"pstn","destination":"5551234"},"n":"5551234"}"#),
+            r#"{"from":{"type":"pstn","destination":"phone"},"n":"5551234"}"#
+        );
+        assert_eq!(
+            shown(r#"{"dids":["5551234","5551235"],"id":"5551234"}"#),
+            r#"{"dids":["phone","phone"],"id":"5551234"}"#
+        );
+        assert_eq!(
+            shown(r#"{"access_token":"abc","token_type":"Bearer","pin":1234}"#),
+            r#"{"access_token":"credential","token_type":"Bearer","pin":0}"#
+        );
+        assert_eq!(
+            shown(r#"{"href":"http://h/users/jane?page=1"}"#),
+            r#"{"href":"http://h/users/name?page=1"}"#
+        );
+        assert_eq!(shown(r#"{"payload":"{\"name\":\"Jane\"}"}"#), r#"{"payload":"{\"name\":\"name\"}"}"#);
+        assert_eq!(shown(r#"{"a\"b":"x\\","to":"+15551234567"}"#), r#"{"a\"b":"x\\","to":"phone"}"#);
+    }
+
+    #[test]
+    fn what_comes_behind_a_nested_value_is_not_taken_for_part_of_it() {
+        assert_eq!(
+            shown(r#"{"to":[{"a":[]}, "5551234"],"b":"5551234"}"#),
+            r#"{"to":[{"a":[]}, "phone"],"b":"5551234"}"#
+        );
+        assert_eq!(shown(r#"[{"name":"Jane"},"Jane"]"#), r#"[{"name":"name"},"Jane"]"#);
+    }
+
+    #[test]
+    fn a_number_stays_a_number() {
+        let mut hide = Pseudonyms::new(&[1; 32], true);
+        let new = redact(r#"{"phone_number":15551234567,"count":15551234567}"#, &mut hide).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&new).unwrap();
+        assert!(value["phone_number"].as_u64().is_some_and(|number| number != 15_551_234_567), "{new}");
+        assert_eq!(value["count"], 15_551_234_567_u64);
+    }
+
+    #[test]
+    fn a_document_that_was_cut_short_gives_nothing_away() {
+        assert_eq!(shown(r#"{"first_name":"Jane","last_name":"Do"#), r#"{"first_name":"name","last_name":"#);
+        assert_eq!(shown(r#"{"a":"\"#), r#"{"a":"#);
+        for end in 0..40 {
+            let text = r#"{"first_name":"Jané","x":[{"to":1555123"#;
+            if let Some(cut) = text.get(..end) {
+                let _ = shown(cut);
+            }
+        }
+    }
+}

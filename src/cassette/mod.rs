@@ -1,0 +1,25 @@
+//! Record and replay: what clients asked and what they were answered, in a file.
+//!
+//! A [`Recorder`] stands on the client's side of the proxy, before a token is added: no token can be in what it sees,
+//! unless the upstream repeats one, which is taken out. A [`Player`] gives recorded answers to requests that are like
+//! the recorded ones; [`serve`] does so without anything else behind it. [`har`] is the format of browsers.
+
+mod coding;
+mod file;
+mod format;
+mod hide;
+mod json;
+mod matching;
+mod player;
+mod pseudonyms;
+mod recorder;
+mod redact;
+mod tape;
+mod transcribe;
+
+pub use file::{Cassette, CassetteError};
+pub use format::{Answered, Asked, Content, Header, LARGEST_BODY, PersonalData, Record, VERSION};
+pub use matching::Matching;
+pub use player::{Order, Outcome, Player, Summary};
+pub use recorder::{RecordCounts, RecordOptions, Recorder};
+pub use tape::{AnswerTap, RequestTap, Tape};

@@ -1,0 +1,199 @@
+//! Recorded answers for requests that are like the recorded ones.
+
+use parking_lot::Mutex;
+
+use super::file::Cassette;
+use super::format::{Asked, Record};
+use super::hide::Hide;
+use super::matching::{Face, Matching, unplayable};
+use super::pseudonyms::{Found, Pseudonyms};
+use super::redact;
+
+/// In which order recorded requests may be asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Any. Of several that match each is played once, in their order, and the last of them from then on.
+    #[default]
+    Any,
+    /// As they were recorded.
+    Recorded,
+}
+
+/// A cassette that is being played.
+#[derive(Debug)]
+pub struct Player {
+    matching: Matching,
+    order: Order,
+    tracks: Vec<Track>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct Track {
+    record: Record,
+    face: Face,
+}
+
+struct State {
+    /// Makes of people in requests what they are in the cassette; `None` where its key is not there.
+    pseudonyms: Option<Pseudonyms>,
+    plays: Vec<u64>,
+    next: usize,
+    unmatched: u64,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("next", &self.next).field("unmatched", &self.unmatched).finish()
+    }
+}
+
+/// What was found for a request.
+#[derive(Debug)]
+pub enum Outcome<'p> {
+    /// The record whose answer it gets.
+    Play(&'p Record),
+    /// The record that matches has no whole answer; and why.
+    Unplayable(&'p Record, String),
+    /// Nothing; and what was nearest, in words.
+    NoMatch {
+        /// The request, with nobody named.
+        asked: String,
+        /// The nearest record and in what it differs; empty where there is none.
+        nearest: String,
+    },
+}
+
+/// What became of a cassette.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many records there are.
+    pub records: usize,
+    /// Requests that were answered.
+    pub played: u64,
+    /// Requests that found no match.
+    pub unmatched: u64,
+    /// What was never asked for: numbers and requests.
+    pub never_asked: Vec<(u64, String)>,
+}
+
+impl Player {
+    /// Takes a cassette in.
+    pub fn new(cassette: Cassette, matching: Matching, order: Order) -> Self {
+        let mut found = Found::default();
+        let tracks: Vec<Track> = cassette
+            .records
+            .into_iter()
+            .map(|record| {
+                collect(&record, &mut found);
+                Track { face: Face::of(&record.request, None), record }
+            })
+            .collect();
+        let hidden = cassette.header.personal_data == super::PersonalData::Hidden;
+        let pseudonyms = cassette.key.map(|key| {
+            let mut pseudonyms = Pseudonyms::new(&key, hidden);
+            pseudonyms.leave(found);
+            pseudonyms
+        });
+        let state = State { pseudonyms, plays: vec![0; tracks.len()], next: 0, unmatched: 0 };
+        Self { matching, order, tracks, state: Mutex::new(state) }
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.tracks.len()
+    }
+
+    /// Whether there is nothing to be played.
+    pub fn is_empty(&self) -> bool {
+        self.tracks.is_empty()
+    }
+
+    /// Finds the record for a request, and counts it as played.
+    pub fn play(&self, asked: &Asked) -> Outcome<'_> {
+        let mut state = self.state.lock();
+        let hide = state.pseudonyms.as_mut().map(|pseudonyms| pseudonyms as &mut dyn Hide);
+        let face = Face::of(asked, hide);
+        let found = match self.order {
+            Order::Any => self.best(&face, &state.plays),
+            Order::Recorded => {
+                let next = self.tracks.get(state.next);
+                next.filter(|track| face.is_like(&track.face, self.matching)).map(|_| state.next)
+            }
+        };
+        let Some((index, track)) = found.and_then(|index| Some((index, self.tracks.get(index)?))) else {
+            state.unmatched += 1;
+            let next = state.next;
+            drop(state);
+            return Outcome::NoMatch { asked: face.name(), nearest: self.nearest(&face, next) };
+        };
+        state.plays[index] += 1;
+        state.next = index + 1;
+        match unplayable(&track.record.answer.body) {
+            Some(why) => Outcome::Unplayable(&track.record, why),
+            None => Outcome::Play(&track.record),
+        }
+    }
+
+    /// Of the most similar ones the first that has not been played, or the last.
+    fn best(&self, face: &Face, plays: &[u64]) -> Option<usize> {
+        let alike =
+            self.tracks.iter().enumerate().filter(|(_, track)| face.is_like(&track.face, self.matching));
+        let mut best: Option<(u32, usize)> = None;
+        for (index, track) in alike {
+            let similarity = face.similarity(&track.face);
+            best = match best {
+                Some((most, _)) if similarity < most => best,
+                Some((most, old)) if similarity == most && plays.get(old) == Some(&0) => best,
+                _ => Some((similarity, index)),
+            };
+        }
+        best.map(|(_, index)| index)
+    }
+
+    fn nearest(&self, face: &Face, next: usize) -> String {
+        let describe = |what: &str, track: &Track| {
+            let differences = face.differences(&track.face).join("; ");
+            format!("{what} is record {}, {}: {differences}", track.record.n, track.face.name())
+        };
+        if self.order == Order::Recorded {
+            return match self.tracks.get(next) {
+                Some(track) => describe("next in order", track),
+                None => "all records have been played".into(),
+            };
+        }
+        let nearest = self.tracks.iter().rev().max_by_key(|track| face.similarity(&track.face));
+        nearest.map(|track| describe("nearest", track)).unwrap_or_else(|| "the cassette is empty".into())
+    }
+
+    /// What has been played so far.
+    pub fn summary(&self) -> Summary {
+        let state = self.state.lock();
+        let unplayed = self.tracks.iter().zip(&state.plays).filter(|(_, plays)| **plays == 0);
+        Summary {
+            records: self.tracks.len(),
+            played: state.plays.iter().sum(),
+            unmatched: state.unmatched,
+            never_asked: unplayed.map(|(track, _)| (track.record.n, track.face.name())).collect(),
+        }
+    }
+}
+
+/// The pseudonyms in a record.
+fn collect(record: &Record, found: &mut Found) {
+    redact::target(&record.request.target, found);
+    let bodies =
+        [(&record.request.headers, &record.request.body), (&record.answer.headers, &record.answer.body)];
+    for (headers, body) in bodies {
+        for (name, value) in headers {
+            redact::header(name, value, found);
+        }
+        if let Some(bytes) = body.bytes() {
+            redact::body(super::format::field(headers, "content-type"), &bytes, found);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "player_tests.rs"]
+mod tests;

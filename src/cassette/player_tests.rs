@@ -1,0 +1,170 @@
+use super::*;
+use crate::cassette::format::{Answered, Content, Header, PersonalData, VERSION};
+use crate::clock::Timestamp;
+
+const KEY: [u8; 32] = [7; 32];
+
+fn asked(line: &str, body: &str) -> Asked {
+    let (method, target) = line.split_once(' ').unwrap();
+    Asked {
+        method: method.into(),
+        target: target.into(),
+        version: "HTTP/1.1".into(),
+        headers: vec![("accept".into(), "*/*".into()), ("authorization".into(), "Bearer mine".into())],
+        body: Content::of(body.as_bytes().to_vec()),
+    }
+}
+
+/// Records these requests as a recorder does; the answer to each is its number.
+fn player(lines: &[(&str, &str)], matching: Matching, order: Order) -> Player {
+    with_key(lines, matching, order, Some(KEY))
+}
+
+fn with_key(lines: &[(&str, &str)], matching: Matching, order: Order, key: Option<[u8; 32]>) -> Player {
+    let mut hide = Pseudonyms::new(&KEY, true);
+    let records = lines.iter().zip(1..).map(|((line, body), n)| {
+        let mut request = asked(line, body);
+        request.target = redact::target(&request.target, &mut hide).unwrap_or(request.target);
+        if let Some(new) = redact::body(None, body.as_bytes(), &mut hide) {
+            request.body = Content::of(new);
+        }
+        let answer = Answered {
+            status: 200,
+            headers: Vec::new(),
+            body: Content::Text(n.to_string()),
+            trailers: Vec::new(),
+            complete: true,
+            pieces: Vec::new(),
+        };
+        Record { n, at: Timestamp::UNIX_EPOCH, millis: 0, base: "http://h".into(), request, answer }
+    });
+    let header = Header {
+        vbc_proxy_cassette: VERSION,
+        program: "test".into(),
+        created: Timestamp::UNIX_EPOCH,
+        personal_data: PersonalData::Hidden,
+        key: String::new(),
+    };
+    Player::new(Cassette { header, records: records.collect(), torn: 0, key }, matching, order)
+}
+
+/// The number of the record that is played; 0 for none.
+fn plays(player: &Player, line: &str, body: &str) -> u64 {
+    match player.play(&asked(line, body)) {
+        Outcome::Play(record) => record.n,
+        Outcome::Unplayable(..) | Outcome::NoMatch { .. } => 0,
+    }
+}
+
+fn nearest(player: &Player, line: &str) -> String {
+    match player.play(&asked(line, "")) {
+        Outcome::NoMatch { nearest, .. } => nearest,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_same_request_twice_gets_both_answers_and_then_the_last_again() {
+    let player = player(&[("GET /a", ""), ("GET /b", ""), ("GET /a", "")], Matching::Strict, Order::Any);
+    let played: Vec<_> = ["GET /a", "GET /a", "GET /a", "GET /b"].map(|line| plays(&player, line, "")).into();
+    assert_eq!(played, [1, 3, 3, 2]);
+}
+
+#[test]
+fn strict_is_about_target_body_and_choosing_headers_and_not_about_credentials() {
+    let player = player(&[("POST /a?x=1&access_token=old", "{\"y\":1}")], Matching::Strict, Order::Any);
+    assert_eq!(plays(&player, "POST /a?x=1&access_token=new", "{\"y\":1}"), 1);
+    for (line, body) in [
+        ("PUT /a?x=1&access_token=old", "{\"y\":1}"),
+        ("POST /a?x=2&access_token=old", "{\"y\":1}"),
+        ("POST /a?access_token=old&x=1", "{\"y\":1}"),
+        ("POST /a?x=1&access_token=old", "{\"y\":2}"),
+    ] {
+        assert_eq!(plays(&player, line, body), 0, "{line} {body}");
+    }
+    let mut other = asked("POST /a?x=1&access_token=old", "{\"y\":1}");
+    other.headers[0].1 = "text/html".into();
+    assert!(matches!(player.play(&other), Outcome::NoMatch { .. }));
+}
+
+#[test]
+fn people_are_recognised_by_their_names_and_by_their_pseudonyms() {
+    let line = "GET /users/jane?phone=15551234567&first_name=Jane";
+    let player = player(&[(line, "{\"email\":\"jane@x.org\"}")], Matching::Strict, Order::Any);
+    let recorded = player.tracks[0].record.request.clone();
+    assert!(!recorded.target.to_lowercase().contains("jane") && !recorded.target.contains("15551234567"));
+    assert_eq!(plays(&player, line, "{\"email\":\"jane@x.org\"}"), 1);
+    let played = player.play(&recorded);
+    assert!(matches!(played, Outcome::Play(_)), "{played:?}");
+    // One of each.
+    let (path, _) = recorded.target.split_once('?').unwrap();
+    let mixed = format!("GET {path}?phone=15551234567&first_name=Jane");
+    assert_eq!(plays(&player, &mixed, "{\"email\":\"jane@x.org\"}"), 1);
+    assert_eq!(plays(&player, "GET /users/joan?phone=15551234567&first_name=Jane", ""), 0);
+}
+
+#[test]
+fn without_the_key_people_are_recognised_by_lenient_matching_alone() {
+    let lines = [("GET /users/jane", "")];
+    let strict = with_key(&lines, Matching::Strict, Order::Any, None);
+    assert_eq!(plays(&strict, "GET /users/jane", ""), 0);
+    let lenient = with_key(&lines, Matching::Lenient, Order::Any, None);
+    assert_eq!(plays(&lenient, "GET /users/jane", ""), 1);
+}
+
+#[test]
+fn lenient_takes_the_most_similar() {
+    let lines =
+        [("GET /a?page=1&size=10", ""), ("GET /a?page=2&size=10", ""), ("GET /b", ""), ("POST /a", "x")];
+    let player = player(&lines, Matching::Lenient, Order::Any);
+    assert_eq!(plays(&player, "GET /a?size=10&page=2", ""), 2);
+    assert_eq!(plays(&player, "GET /a?size=10&page=1", ""), 1);
+    assert_eq!(plays(&player, "GET /a?page=2&size=11", ""), 2);
+    assert_eq!(plays(&player, "POST /a", "y"), 4);
+    assert_eq!(plays(&player, "PUT /a", ""), 0);
+    assert_eq!(plays(&player, "GET /c", ""), 0);
+}
+
+#[test]
+fn in_recorded_order_nothing_is_skipped() {
+    let player = player(&[("GET /a", ""), ("GET /b", "")], Matching::Strict, Order::Recorded);
+    assert_eq!(nearest(&player, "GET /b"), "next in order is record 1, GET /a: the path was /a");
+    assert_eq!(plays(&player, "GET /a", ""), 1);
+    assert_eq!(plays(&player, "GET /b", ""), 2);
+    assert_eq!(nearest(&player, "GET /a"), "all records have been played");
+}
+
+#[test]
+fn it_is_said_what_was_nearest_and_in_what_it_differs() {
+    let lines = [("GET /users?page=1", ""), ("POST /calls", "x"), ("GET /users?page=1&size=2", "")];
+    let player = player(&lines, Matching::Strict, Order::Any);
+    assert_eq!(
+        nearest(&player, "GET /users?page=3"),
+        "nearest is record 1, GET /users?page=1: the query had `page=1`"
+    );
+    assert_eq!(
+        nearest(&player, "GET /calls"),
+        "nearest is record 2, POST /calls: the method was POST; the body was another"
+    );
+    assert_eq!(
+        nearest(&player, "GET /users?size=2&page=1"),
+        "nearest is record 3, GET /users?page=1&size=2: the query was in another order"
+    );
+    assert_eq!(
+        nearest(&player, "GET /user?page=1"),
+        "nearest is record 1, GET /users?page=1: the path was /users"
+    );
+}
+
+#[test]
+fn the_summary_tells_what_was_never_asked_for() {
+    let player = player(&[("GET /a", ""), ("GET /users/jane", "")], Matching::Strict, Order::Any);
+    plays(&player, "GET /a", "");
+    plays(&player, "GET /c", "");
+    let summary = player.summary();
+    assert_eq!((summary.records, summary.played, summary.unmatched), (2, 1, 1));
+    assert_eq!(summary.never_asked.len(), 1);
+    assert!(
+        summary.never_asked[0].1.starts_with("GET /users/") && !summary.never_asked[0].1.contains("jane")
+    );
+}

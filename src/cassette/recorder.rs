@@ -1,0 +1,183 @@
+//! From the data plane to the file: a bounded channel, and a thread that hides, encodes and writes.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use super::file::{Appender, CassetteError};
+use super::format::PersonalData;
+use super::pseudonyms::Pseudonyms;
+use super::tape::{Budget, Exchange};
+use super::transcribe::transcribe;
+use crate::clock::Clock;
+use crate::secret::Secret;
+
+/// So many exchanges wait for the writer. What they hold in bytes has a limit of its own.
+const WAITING: usize = 1024;
+
+/// So many tokens are remembered to be looked for; the oldest has long expired.
+const TOKENS: usize = 32;
+
+/// What to record, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordOptions {
+    /// Keep phone numbers, names and e-mail addresses as they are. Credentials are hidden all the same.
+    pub personal: bool,
+    /// Note when each piece of an answer came.
+    pub timing: bool,
+}
+
+/// What became of the exchanges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordCounts {
+    /// Records written.
+    pub written: u64,
+    /// Exchanges of which nothing is recorded: the writer could not follow, or the disk failed.
+    pub dropped: u64,
+    /// Records without a body that was too large.
+    pub truncated: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    written: AtomicU64,
+    dropped: AtomicU64,
+    truncated: AtomicU64,
+}
+
+enum Message {
+    Exchange(Box<Exchange>),
+    Finish,
+}
+
+/// Records exchanges to a cassette. Shared by all threads of the data plane; none of them waits for it.
+#[derive(Debug)]
+pub struct Recorder {
+    sender: SyncSender<Message>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) clock: Clock,
+    pub(super) timing: bool,
+    counts: Arc<Counts>,
+    tokens: Arc<Mutex<VecDeque<Secret>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Recorder {
+    /// Opens the cassette, to begin it or to add to it.
+    ///
+    /// # Errors
+    /// When it cannot be written to, or is something else.
+    pub fn start(path: &Path, options: RecordOptions, clock: Clock) -> Result<Arc<Self>, CassetteError> {
+        let personal = if options.personal { PersonalData::Kept } else { PersonalData::Hidden };
+        let (appender, key) = Appender::open(path, personal, &clock)?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let (counts, tokens) = (Arc::<Counts>::default(), Arc::<Mutex<VecDeque<Secret>>>::default());
+        let writer = Writer {
+            appender,
+            pseudonyms: Pseudonyms::new(&key, !options.personal),
+            counts: Arc::clone(&counts),
+            tokens: Arc::clone(&tokens),
+            failing: false,
+        };
+        let thread = std::thread::Builder::new().name("cassette".into());
+        let writer = thread.spawn(move || writer.run(receiver)).map_err(CassetteError::Thread)?;
+        Ok(Arc::new(Self {
+            sender,
+            budget: Arc::default(),
+            clock,
+            timing: options.timing,
+            counts,
+            tokens,
+            writer: Mutex::new(Some(writer)),
+        }))
+    }
+
+    /// Remembers a token that is sent to the upstream: should the upstream repeat it, it is not recorded.
+    pub fn know(&self, token: &str) {
+        let mut tokens = self.tokens.lock();
+        if token.len() < 8 || tokens.iter().any(|known| known.expose() == token) {
+            return;
+        }
+        tokens.truncate(TOKENS - 1);
+        tokens.push_front(Secret::new(token));
+    }
+
+    /// What has been recorded so far.
+    pub fn counts(&self) -> RecordCounts {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        RecordCounts {
+            written: load(&self.counts.written),
+            dropped: load(&self.counts.dropped),
+            truncated: load(&self.counts.truncated),
+        }
+    }
+
+    /// Writes what waits, and closes the file. Blocks for as long as the disk takes; what comes later is dropped.
+    pub fn finish(&self) -> RecordCounts {
+        if let Some(writer) = self.writer.lock().take() {
+            // Behind what waits; fails only where the thread has ended by itself.
+            let _ = self.sender.send(Message::Finish);
+            if writer.join().is_err() {
+                tracing::error!("the cassette's writer ended before its work");
+            }
+        }
+        self.counts()
+    }
+
+    pub(super) fn hand_over(&self, exchange: Box<Exchange>) {
+        let lost = exchange.pieces.lost || exchange.request().lost;
+        if lost {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        match self.sender.try_send(Message::Exchange(exchange)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+struct Writer {
+    appender: Appender,
+    pseudonyms: Pseudonyms,
+    counts: Arc<Counts>,
+    tokens: Arc<Mutex<VecDeque<Secret>>>,
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, receiver: Receiver<Message>) {
+        while let Ok(Message::Exchange(exchange)) = receiver.recv() {
+            self.write(&exchange);
+        }
+        if let Err(error) = self.appender.sync() {
+            tracing::warn!(%error, "the cassette may not be on the disk yet");
+        }
+    }
+
+    fn write(&mut self, exchange: &Exchange) {
+        let tokens: Vec<Secret> = self.tokens.lock().iter().cloned().collect();
+        let record = transcribe(exchange, &tokens, &mut self.pseudonyms);
+        let truncated = exchange.pieces.is_truncated() || exchange.request().is_truncated();
+        match self.appender.add(record) {
+            Ok(()) => {
+                self.failing = false;
+                self.counts.written.fetch_add(1, Ordering::Relaxed);
+                self.counts.truncated.fetch_add(u64::from(truncated), Ordering::Relaxed);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%error, "the cassette cannot be written; records are dropped");
+                }
+                self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

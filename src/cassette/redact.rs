@@ -1,0 +1,340 @@
+//! Messages with what is to be hidden in them replaced: targets, headers, bodies. What has nothing to hide keeps its bytes.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::hide::{Digits, Hide, Hint, Kind, hint, scan, value};
+use super::json;
+
+/// Encoded in what is written anew.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Parts of paths behind `users` that are no user's name.
+const NO_USERS: [&str; 4] = ["self", "me", "count", "search"];
+
+/// Header fields of which no value is about a person; their numbers have meanings of their own.
+const STRUCTURE: [&str; 22] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "age",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "range",
+    "retry-after",
+];
+
+/// The bytes of a header's value as text: one character a byte, so that none is lost.
+pub(super) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The bytes of such a text.
+pub(super) fn from_latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
+}
+
+/// A request target (origin-form), or an absolute URL.
+pub(super) fn target(text: &str, hide: &mut dyn Hide) -> Option<String> {
+    let path_at = match text.find("://") {
+        Some(scheme) => text[scheme + 3..].find(['/', '?', '#']).map(|at| scheme + 3 + at)?,
+        None => 0,
+    };
+    let (origin, rest) = text.split_at(path_at);
+    let (rest, fragment) = match rest.split_once('#') {
+        Some((rest, fragment)) => (rest, Some(fragment)),
+        None => (rest, None),
+    };
+    let (path, asked) = match rest.split_once('?') {
+        Some((path, asked)) => (path, Some(asked)),
+        None => (rest, None),
+    };
+    let new_path = path_of(path, hide);
+    let new_query = asked.and_then(|asked| query(asked, hide));
+    if new_path.is_none() && new_query.is_none() {
+        return None;
+    }
+    let mut whole = origin.to_owned() + &new_path.unwrap_or_else(|| path.to_owned());
+    if let Some(asked) = asked {
+        whole = whole + "?" + new_query.as_deref().unwrap_or(asked);
+    }
+    if let Some(fragment) = fragment {
+        whole = whole + "#" + fragment;
+    }
+    Some(whole)
+}
+
+fn path_of(path: &str, hide: &mut dyn Hide) -> Option<String> {
+    let mut before = "";
+    let mut changed = false;
+    let mut segments: Vec<String> = Vec::new();
+    for segment in path.split('/') {
+        let is_user = before == "users" && is_user_name(segment);
+        let hint = if is_user { Hint::Name } else { Hint::Nothing };
+        let new = component(segment, hint, hide);
+        changed |= new.is_some();
+        segments.push(new.unwrap_or_else(|| segment.to_owned()));
+        before = segment;
+    }
+    changed.then(|| segments.join("/"))
+}
+
+fn is_user_name(segment: &str) -> bool {
+    let is_id = segment.len() == 36 && segment.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    !is_id && segment.bytes().any(|byte| byte.is_ascii_alphabetic()) && !NO_USERS.contains(&segment)
+}
+
+/// A query, or a form: `a=b&c=d`.
+pub(super) fn query(text: &str, hide: &mut dyn Hide) -> Option<String> {
+    let mut changed = false;
+    let pairs: Vec<String> = text
+        .split('&')
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let plain = percent_decode_str(name).decode_utf8_lossy();
+            let hint = match &*plain {
+                // An authorization code, a key of an API.
+                "code" | "key" => Hint::Credential,
+                name => hint(name),
+            };
+            match component(value, hint, hide) {
+                Some(new) => {
+                    changed = true;
+                    format!("{name}={new}")
+                }
+                None => pair.to_owned(),
+            }
+        })
+        .collect();
+    changed.then(|| pairs.join("&"))
+}
+
+/// One part of a target. What is written anew is encoded as the old one was.
+fn component(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<String> {
+    let plain = percent_decode_str(text).decode_utf8_lossy();
+    let new = value(&plain, hint, hide)?;
+    let mut encoded = utf8_percent_encode(&new, RESERVED).to_string();
+    for (raw, escaped) in [("@", "%40"), ("+", "%2B"), (":", "%3A"), ("(", "%28"), (")", "%29")] {
+        if text.contains(raw) {
+            encoded = encoded.replace(escaped, raw);
+        }
+    }
+    Some(encoded)
+}
+
+/// The value of a header field.
+pub(super) fn header(name: &str, text: &str, hide: &mut dyn Hide) -> Option<String> {
+    match name {
+        "authorization" | "proxy-authorization" => {
+            let (scheme, rest) = text.split_once(' ').unwrap_or(("", text));
+            let hidden = hide.hide(Kind::Credential, rest.trim())?;
+            Some(format!("{scheme} {hidden}").trim().to_owned())
+        }
+        "cookie" => cookies(text, hide),
+        "set-cookie" => {
+            let (pair, attributes) = text.split_once(';').unwrap_or((text, ""));
+            let hidden = cookies(pair, hide)?;
+            Some(if attributes.is_empty() { hidden } else { format!("{hidden};{attributes}") })
+        }
+        "location" | "content-location" | "referer" => target(text, hide),
+        "link" => scan(text, Digits::From(10), hide),
+        "www-authenticate" | "proxy-authenticate" | "proxy-status" => scan(text, Digits::None, hide),
+        _ if STRUCTURE.contains(&name) => None,
+        "origin" | "user-agent" | "via" | "server" | "x-request-id" | "content-disposition" => {
+            scan(text, Digits::From(10), hide)
+        }
+        "internal-key" | "x-csrf" | "x-xsrf" => hide.hide(Kind::Credential, text),
+        _ => value(text, hint(name), hide),
+    }
+}
+
+fn cookies(text: &str, hide: &mut dyn Hide) -> Option<String> {
+    let mut changed = false;
+    let pairs: Vec<String> = text
+        .split(';')
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').map_or(("", pair), |(name, value)| (name, value));
+            let blank = &pair[..pair.len() - pair.trim_start().len()];
+            match hide.hide(Kind::Credential, value.trim()).filter(|_| !value.trim().is_empty()) {
+                Some(hidden) if name.is_empty() => {
+                    changed = true;
+                    format!("{blank}{hidden}")
+                }
+                Some(hidden) => {
+                    changed = true;
+                    format!("{name}={hidden}")
+                }
+                None => pair.to_owned(),
+            }
+        })
+        .collect();
+    changed.then(|| pairs.join(";"))
+}
+
+/// How a body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    /// A document, an event or a record a line.
+    Lines,
+    Form,
+    Text,
+    /// Not looked into.
+    Opaque,
+}
+
+/// How a body of this type is read, and whether these bytes are of it.
+pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
+    let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    if kind == "application/json" || kind.ends_with("+json") {
+        return Form::Json;
+    }
+    if matches!(&*kind, "text/event-stream" | "application/x-ndjson" | "application/jsonl") {
+        return Form::Lines;
+    }
+    if kind == "application/x-www-form-urlencoded" {
+        return Form::Form;
+    }
+    let opaque = ["audio/", "video/", "image/", "font/"].iter().any(|family| kind.starts_with(family));
+    if opaque || body.contains(&0) || std::str::from_utf8(body).is_err() && !kind.starts_with("text/") {
+        return Form::Opaque;
+    }
+    // The service sends JSON as text/plain as well.
+    match body.trim_ascii_start().first() {
+        Some(b'{' | b'[') => Form::Json,
+        _ => Form::Text,
+    }
+}
+
+/// A body of which no coding is left.
+pub(super) fn body(content_type: Option<&str>, bytes: &[u8], hide: &mut dyn Hide) -> Option<Vec<u8>> {
+    let form = form(content_type, bytes);
+    if form == Form::Opaque {
+        return None;
+    }
+    let text = String::from_utf8_lossy(bytes);
+    match form {
+        Form::Json => json::redact(&text, hide),
+        Form::Lines => lines(&text, hide),
+        Form::Form => query(&text, hide),
+        Form::Text | Form::Opaque => scan(&text, Digits::From(10), hide),
+    }
+    .map(String::into_bytes)
+}
+
+/// `data: {…}`, or a document a line.
+fn lines(text: &str, hide: &mut dyn Hide) -> Option<String> {
+    let mut changed = false;
+    let new: String = text
+        .split_inclusive('\n')
+        .map(|line| {
+            let content = line.trim_end_matches(['\r', '\n']);
+            let at = if content.starts_with("data:") { 5 } else { 0 };
+            let (field, rest) = content.split_at(at);
+            let redacted = match rest.trim_start().starts_with(['{', '[']) {
+                true => json::redact(rest, hide),
+                false => scan(rest, Digits::From(10), hide),
+            };
+            match redacted {
+                Some(redacted) => {
+                    changed = true;
+                    format!("{field}{redacted}{}", &line[content.len()..])
+                }
+                None => line.to_owned(),
+            }
+        })
+        .collect();
+    changed.then_some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cassette::pseudonyms::Shapes;
+
+    #[test]
+    fn targets_keep_their_form() {
+        let shown = |text: &str| target(text, &mut Shapes).unwrap_or_else(|| text.to_owned());
+        assert_eq!(shown("/users/jane?email=jane%40x.org&page=1"), "/users/name?email=email&page=1");
+        assert_eq!(
+            shown("/users/self/calls?start:gte=2026-09-05%2016:00:00"),
+            "/users/self/calls?start:gte=2026-09-05%2016:00:00"
+        );
+        assert_eq!(shown("/a?access_token=x&b"), "/a?access_token=credential&b");
+        assert_eq!(shown("/a/%2B15551234567/b?to=15551234567"), "/a/phone/b?to=phone");
+        assert_eq!(shown("http://h:1/users/7/x?phone=5551234#top"), "http://h:1/users/7/x?phone=phone#top");
+        assert_eq!(shown("http://jane.example.org"), "http://jane.example.org");
+        assert_eq!(shown("/oauth?code=abc&state=x"), "/oauth?code=credential&state=x");
+    }
+
+    #[test]
+    fn an_address_is_encoded_as_it_was() {
+        struct Other;
+        impl Hide for Other {
+            fn hide(&mut self, _: Kind, _: &str) -> Option<String> {
+                Some("x+y@example.com".into())
+            }
+        }
+        assert_eq!(target("/a?e=j@x.org", &mut Other).unwrap(), "/a?e=x%2By@example.com");
+        assert_eq!(target("/a?e=j%40x.org", &mut Other).unwrap(), "/a?e=x%2By%40example.com");
+    }
+
+    #[test]
+    fn headers_lose_their_credentials_and_keep_their_form() {
+        let shown =
+            |name: &str, text: &str| header(name, text, &mut Shapes).unwrap_or_else(|| text.to_owned());
+        assert_eq!(shown("authorization", "Bearer abc"), "Bearer credential");
+        assert_eq!(shown("authorization", "abc"), "credential");
+        assert_eq!(shown("cookie", "a=1; b=2"), "a=credential; b=credential");
+        assert_eq!(shown("set-cookie", "a=1; Path=/; HttpOnly"), "a=credential; Path=/; HttpOnly");
+        assert_eq!(shown("x-api-key", "abc"), "credential");
+        assert_eq!(shown("revokedaccesstoken", "abc"), "credential");
+        assert_eq!(shown("etag", "\"1234567890\""), "\"1234567890\"");
+        assert_eq!(shown("location", "/users/jane"), "/users/name");
+        assert_eq!(shown("x-caller", "+15551234567"), "phone");
+        assert_eq!(
+            shown("content-disposition", "attachment; filename=\"15551234567.mp3\""),
+            "attachment; filename=\"phone.mp3\""
+        );
+    }
+
+    #[test]
+    fn bodies_are_read_as_what_they_are() {
+        let shown = |kind: &str, text: &str| {
+            let new = body(Some(kind), text.as_bytes(), &mut Shapes);
+            String::from_utf8(new.unwrap_or_else(|| text.as_bytes().to_vec())).unwrap()
+        };
+        assert_eq!(shown("application/json", "{\"to\": \"15551234567\"}"), "{\"to\": \"phone\"}");
+        assert_eq!(shown("text/plain", "{\"to\": \"15551234567\"}"), "{\"to\": \"phone\"}");
+        assert_eq!(shown("text/plain", "call 15551234567"), "call phone");
+        assert_eq!(
+            shown("application/x-www-form-urlencoded", "password=x&to=15551234567"),
+            "password=credential&to=phone"
+        );
+        let events = "event: call\r\ndata: {\"first_name\":\"Jane\"}\r\n\r\ndata: j@x.org\n";
+        let hidden = "event: call\r\ndata: {\"first_name\":\"name\"}\r\n\r\ndata: email\n";
+        assert_eq!(shown("text/event-stream; charset=utf-8", events), hidden);
+        assert_eq!(form(Some("audio/mpeg"), b"15551234567"), Form::Opaque);
+        assert_eq!(form(None, b"\xff\xfe"), Form::Opaque);
+    }
+
+    #[test]
+    fn no_byte_of_a_header_is_lost() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_latin1(&latin1(&all)), all);
+    }
+}
