@@ -35,7 +35,7 @@ use crate::credential::{Credential, Login, Logins, Options};
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
-use crate::proxy::{self, Proxy};
+use crate::proxy::{self, Aside, Proxy};
 use crate::secret::fingerprint;
 use crate::server::{
     self, Admission, Drain, DrainSignal, Limits, ListenTlsError, Peer, Stream, Tls, descriptors,
@@ -186,8 +186,23 @@ impl App {
         config.credentials.shrink_to_fit();
         let (admission, workers) = (admission(&config), sockets.len());
         let listen = listen.into();
-        let shared = proxy::Shared { config: Arc::new(config), listen, credential, metrics, tls, workers };
+        let shared = proxy::Shared {
+            config: Arc::new(config),
+            listen,
+            credential,
+            metrics,
+            tls,
+            workers,
+            aside: None,
+        };
         Ok(Self { shared, admission, sockets, tls: listen_tls, admin, credentials })
+    }
+
+    /// Lets requests meet something beside being forwarded: a recorder, a cassette, faults.
+    #[must_use]
+    pub fn with_aside(mut self, aside: Aside) -> Self {
+        self.shared.aside = Some(Arc::new(aside));
+        self
     }
 
     /// Where clients connect, in the order of the configuration.

@@ -2,6 +2,8 @@
 //!
 //! One registry per process life of an [`App`](crate::App), so that many proxies can live in one test process.
 
+use std::sync::OnceLock;
+
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -31,6 +33,23 @@ struct RetryLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabels {
+    rule: u32,
+    effect: &'static str,
+}
+
+/// What becomes of recorded exchanges; shared with the recorder.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// Records written.
+    pub written: Counter,
+    /// Exchanges of which nothing is recorded: the writer could not follow, or the disk failed.
+    pub dropped: Counter,
+    /// Records without a body that was too large.
+    pub truncated: Counter,
+}
+
 /// All metrics of one proxy. Names are `vbc_proxy_<noun>_<unit>[_total]`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -47,6 +66,11 @@ pub struct Metrics {
     pub tunnels: Gauge,
     /// Bytes of request bodies that are kept on disk now, for a replay.
     pub replay_disk: Gauge,
+    /// Where there is a recorder, its counters.
+    pub recording: OnceLock<Recording>,
+    faults: Family<FaultLabels, Counter>,
+    /// All of them.
+    pub faults_injected: Counter,
     /// Answers that had to be cut short after their head was sent.
     pub aborted: Counter,
 }
@@ -95,6 +119,12 @@ impl Metrics {
             "Request bodies kept on disk for a replay",
             replay_disk.clone(),
         );
+        let faults = Family::default();
+        registry.register(
+            "faults_injected",
+            "Requests that met a fault of [faults], by the number of its rule and what it did",
+            faults.clone(),
+        );
         let aborted = Counter::default();
         registry.register(
             "aborted_answers",
@@ -110,6 +140,9 @@ impl Metrics {
             upstream_connections,
             tunnels,
             replay_disk,
+            recording: OnceLock::new(),
+            faults,
+            faults_injected: Counter::default(),
             aborted,
         }
     }
@@ -124,12 +157,31 @@ impl Metrics {
         self.retries.get_or_create_owned(&RetryLabels { verdict, outcome })
     }
 
+    /// Counts a request that met a fault of this rule, the first of which is 1.
+    pub fn count_fault(&self, rule: usize, effect: &'static str) {
+        let rule = u32::try_from(rule).unwrap_or(u32::MAX);
+        self.faults.get_or_create_owned(&FaultLabels { rule, effect }).inc();
+        self.faults_injected.inc();
+    }
+
     /// The text exposition (OpenMetrics 1.0), with what `also` has: metrics that are read where they are kept, when
     /// somebody asks.
     pub fn render(&self, also: &Registry) -> String {
         let mut text = String::new();
+        let mut records = registry();
+        if let Some(Recording { written, dropped, truncated }) = self.recording.get() {
+            let outcomes = [
+                ("records_written", "Exchanges recorded", written),
+                ("records_dropped", "Exchanges not recorded since the writer could not follow", dropped),
+                ("records_truncated", "Records without a body that was too large", truncated),
+            ];
+            for (name, help, counter) in outcomes {
+                records.register(name, help, counter.clone());
+            }
+        }
         // Writing to a string does not fail.
         let _ = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &records))
             .and_then(|()| encode_registry(&mut text, also))
             .and_then(|()| encode_eof(&mut text));
         text

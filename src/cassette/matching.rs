@@ -1,6 +1,7 @@
 //! Which recorded request is like one that is asked.
 
-use super::format::{Asked, Content, field};
+use super::coding;
+use super::format::{Asked, Content, LARGEST_BODY, field};
 use super::hide::Hide;
 use super::pseudonyms::{AnyCredential, Shapes};
 use super::redact;
@@ -61,7 +62,12 @@ impl Face {
             .map(|(name, value)| (name.clone(), known(redact::header(name, value, &mut hide), value)));
         let mut headers: Vec<_> = headers.collect();
         headers.sort();
-        let raw = asked.body.bytes();
+        // Recorded bodies have no coding.
+        let plain = |raw: Vec<u8>| match field(&asked.headers, "content-encoding") {
+            Some(codings) => coding::decode(codings, &raw, LARGEST_BODY).unwrap_or(raw),
+            None => raw,
+        };
+        let raw = asked.body.bytes().map(plain);
         let body = raw.as_ref().map(|raw| redact::body(kind, raw, &mut hide).unwrap_or_else(|| raw.clone()));
         let shape_target = known(redact::target(&asked.target, &mut Shapes), &asked.target);
         let (path, query) = shape_target.split_once('?').unwrap_or((&shape_target, ""));
@@ -164,7 +170,7 @@ pub(super) fn unplayable(body: &Content) -> Option<String> {
     match body {
         Content::Truncated(bytes) => Some(format!(
             "its body of {bytes} bytes was not recorded: bodies up to {} MiB are",
-            super::format::LARGEST_BODY >> 20
+            LARGEST_BODY >> 20
         )),
         Content::Undecodable(coding) => Some(format!(
             "its body was in a coding ({coding}) that could not be looked into, and was not recorded; \

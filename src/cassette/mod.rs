@@ -2,7 +2,7 @@
 //!
 //! A [`Recorder`] stands on the client's side of the proxy, before a token is added: no token can be in what it sees,
 //! unless the upstream repeats one, which is taken out. A [`Player`] gives recorded answers to requests that are like
-//! the recorded ones; [`serve`] does so without anything else behind it. [`har`] is the format of browsers.
+//! the recorded ones; [`Replay`] does so without anything else behind it. [`har`] is the format of browsers.
 
 mod coding;
 mod file;
@@ -10,16 +10,20 @@ mod format;
 mod hide;
 mod json;
 mod matching;
+mod playback;
 mod player;
 mod pseudonyms;
 mod recorder;
 mod redact;
+mod serve;
 mod tape;
 mod transcribe;
 
 pub use file::{Cassette, CassetteError};
 pub use format::{Answered, Asked, Content, Header, LARGEST_BODY, PersonalData, Record, VERSION};
 pub use matching::Matching;
+pub use playback::{CutShort, PlayedBody, answer, asked, response};
 pub use player::{Order, Outcome, Player, Summary};
-pub use recorder::{RecordCounts, RecordOptions, Recorder};
+pub use recorder::{RecordOptions, Recorder};
+pub use serve::Replay;
 pub use tape::{AnswerTap, RequestTap, Tape};

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -15,6 +14,7 @@ use super::pseudonyms::Pseudonyms;
 use super::tape::{Budget, Exchange};
 use super::transcribe::transcribe;
 use crate::clock::Clock;
+use crate::metrics::Recording;
 use crate::secret::Secret;
 
 /// So many exchanges wait for the writer. What they hold in bytes has a limit of its own.
@@ -32,24 +32,6 @@ pub struct RecordOptions {
     pub timing: bool,
 }
 
-/// What became of the exchanges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RecordCounts {
-    /// Records written.
-    pub written: u64,
-    /// Exchanges of which nothing is recorded: the writer could not follow, or the disk failed.
-    pub dropped: u64,
-    /// Records without a body that was too large.
-    pub truncated: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    written: AtomicU64,
-    dropped: AtomicU64,
-    truncated: AtomicU64,
-}
-
 enum Message {
     Exchange(Box<Exchange>),
     Finish,
@@ -62,25 +44,30 @@ pub struct Recorder {
     pub(super) budget: Arc<Budget>,
     pub(super) clock: Clock,
     pub(super) timing: bool,
-    counts: Arc<Counts>,
+    counts: Recording,
     tokens: Arc<Mutex<VecDeque<Secret>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Recorder {
-    /// Opens the cassette, to begin it or to add to it.
+    /// Opens the cassette, to begin it or to add to it; what becomes of the exchanges is counted in `counts`.
     ///
     /// # Errors
     /// When it cannot be written to, or is something else.
-    pub fn start(path: &Path, options: RecordOptions, clock: Clock) -> Result<Arc<Self>, CassetteError> {
+    pub fn start(
+        path: &Path,
+        options: RecordOptions,
+        clock: Clock,
+        counts: Recording,
+    ) -> Result<Arc<Self>, CassetteError> {
         let personal = if options.personal { PersonalData::Kept } else { PersonalData::Hidden };
         let (appender, key) = Appender::open(path, personal, &clock)?;
         let (sender, receiver) = sync_channel(WAITING);
-        let (counts, tokens) = (Arc::<Counts>::default(), Arc::<Mutex<VecDeque<Secret>>>::default());
+        let tokens = Arc::<Mutex<VecDeque<Secret>>>::default();
         let writer = Writer {
             appender,
             pseudonyms: Pseudonyms::new(&key, !options.personal),
-            counts: Arc::clone(&counts),
+            counts: counts.clone(),
             tokens: Arc::clone(&tokens),
             failing: false,
         };
@@ -107,18 +94,8 @@ impl Recorder {
         tokens.push_front(Secret::new(token));
     }
 
-    /// What has been recorded so far.
-    pub fn counts(&self) -> RecordCounts {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        RecordCounts {
-            written: load(&self.counts.written),
-            dropped: load(&self.counts.dropped),
-            truncated: load(&self.counts.truncated),
-        }
-    }
-
     /// Writes what waits, and closes the file. Blocks for as long as the disk takes; what comes later is dropped.
-    pub fn finish(&self) -> RecordCounts {
+    pub fn finish(&self) {
         if let Some(writer) = self.writer.lock().take() {
             // Behind what waits; fails only where the thread has ended by itself.
             let _ = self.sender.send(Message::Finish);
@@ -126,19 +103,18 @@ impl Recorder {
                 tracing::error!("the cassette's writer ended before its work");
             }
         }
-        self.counts()
     }
 
     pub(super) fn hand_over(&self, exchange: Box<Exchange>) {
         let lost = exchange.pieces.lost || exchange.request().lost;
         if lost {
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.dropped.inc();
             return;
         }
         match self.sender.try_send(Message::Exchange(exchange)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+                self.counts.dropped.inc();
             }
         }
     }
@@ -147,7 +123,7 @@ impl Recorder {
 struct Writer {
     appender: Appender,
     pseudonyms: Pseudonyms,
-    counts: Arc<Counts>,
+    counts: Recording,
     tokens: Arc<Mutex<VecDeque<Secret>>>,
     failing: bool,
 }
@@ -169,14 +145,14 @@ impl Writer {
         match self.appender.add(record) {
             Ok(()) => {
                 self.failing = false;
-                self.counts.written.fetch_add(1, Ordering::Relaxed);
-                self.counts.truncated.fetch_add(u64::from(truncated), Ordering::Relaxed);
+                self.counts.written.inc();
+                self.counts.truncated.inc_by(u64::from(truncated));
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the cassette cannot be written; records are dropped");
                 }
-                self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+                self.counts.dropped.inc();
             }
         }
     }

@@ -9,8 +9,8 @@ use http::uri::Authority;
 use url::Url;
 
 use super::{
-    Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Origin, RefreshAt,
-    Retry, Simulator, Store, Upstream, UpstreamHttp,
+    Admin, Config, Credential, Faults, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Origin,
+    RefreshAt, Retry, Simulator, Store, Upstream, UpstreamHttp,
 };
 use crate::secret::Secret;
 
@@ -174,6 +174,7 @@ impl Config {
             store: Store::default(),
             credentials: Vec::new(),
             log: Log::default(),
+            faults: Faults::default(),
             simulator: Simulator::default(),
         }
     }

@@ -11,6 +11,7 @@ use url::Url;
 use super::credential;
 use super::document::{Table, Value};
 use super::error::{Complaint, Place};
+use super::faults;
 use super::keys::{self, KeyFile};
 use super::schema::{self, SECTIONS, SECTIONS_LATER, Shape};
 use super::section::{Given, Reader, Section};
@@ -42,6 +43,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Config {
         store: store(reader, root),
         credentials: credential::read_all(reader, root),
         log: log(reader, root),
+        faults: faults::read(reader, root, faults::shape()),
         simulator,
     };
     if reader.simulate {

@@ -19,6 +19,7 @@ mod defaults;
 mod document;
 mod environment;
 mod error;
+mod faults;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -34,6 +35,7 @@ mod tls;
 mod units;
 
 pub use error::{Finding, Findings, Place};
+pub use faults::{FaultEffect, FaultRule, Faults, Route};
 pub use keys::{KeyFile, StoreKey};
 pub use load::{LoadOptions, Loaded};
 pub use tls::{ListenTls, TlsFileError, TlsFiles, provider as tls_provider};
@@ -60,6 +62,8 @@ pub struct Config {
     pub credentials: Vec<Credential>,
     /// `[log]`.
     pub log: Log,
+    /// `[faults]`: what goes wrong on purpose; only where `serve` was allowed to.
+    pub faults: Faults,
     /// `[simulator]`: for `serve --simulate` and `simulate`.
     pub simulator: Simulator,
 }

@@ -63,6 +63,10 @@ impl Config {
             .text("format", format)
             .text("level", &self.log.level)
             .bare("access", self.log.access);
+        page.section("faults").bare("seed", self.faults.seed);
+        if !self.faults.rules.is_empty() {
+            page.list("rules", self.faults.rules.iter().map(ToString::to_string));
+        }
         let simulator = &self.simulator;
         page.section("simulator").text("address", simulator.address).text("control", simulator.control);
         page.0

@@ -66,7 +66,7 @@ pub(super) enum Base {
 }
 
 impl Base {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Public(url) => url.to_string(),
             // The guard let nothing else through than a host and a port.

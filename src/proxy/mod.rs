@@ -3,8 +3,10 @@
 //! Each thread has a [`Proxy`] of its own: nothing of a request leaves its thread, and nothing is locked but the
 //! memory of 401s, which only a 401 touches.
 
+mod aside;
 mod body;
 mod error;
+mod faults;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gate;
@@ -31,6 +33,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::cassette::AnswerTap;
 use crate::config::{Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
@@ -39,6 +42,7 @@ use crate::problem;
 use crate::random;
 use crate::secret;
 use crate::server::{Abort, AsksForWebsocket, DrainSignal, Handler, Incoming, Peer, Refusal};
+pub use aside::Aside;
 use body::{AnswerBody, Disk, RequestBody};
 use error::Error;
 use gate::Gate;
@@ -65,6 +69,8 @@ pub struct Shared {
     pub tls: Arc<rustls::ClientConfig>,
     /// How many threads there are.
     pub workers: usize,
+    /// What requests meet beside being forwarded.
+    pub aside: Option<Arc<Aside>>,
 }
 
 /// The data plane of one thread.
@@ -96,6 +102,8 @@ pub struct Proxy {
     in_flight: Cell<usize>,
     most_in_flight: usize,
     drain: DrainSignal,
+    /// `None` in production: nothing but this is looked at then.
+    aside: Option<Arc<Aside>>,
 }
 
 impl Proxy {
@@ -135,6 +143,7 @@ impl Proxy {
             in_flight: Cell::new(0),
             most_in_flight: config.listen.max_requests_in_flight.div_ceil(shared.workers.max(1)),
             drain,
+            aside: shared.aside.clone(),
         }
     }
 
@@ -174,6 +183,9 @@ async fn forward(
 ) -> Result<Response<AnswerBody>, Error> {
     let (parts, body) = request.into_parts();
     let body = RequestBody::new(body, proxy.memory, &proxy.disk);
+    if proxy.aside.is_some() {
+        body.tap(parts.extensions.get());
+    }
     let mut head = proxy.outgoing(parts, survey);
 
     let bearer = proxy.bearer(head.uri.path()).await?;
@@ -430,7 +442,7 @@ impl Connection {
     fn finish(&self, answer: Response<AnswerBody>, source: Source) -> Response<Outgoing> {
         self.proxy.count(answer.status(), source);
         let aborted = self.proxy.metrics.aborted.clone();
-        answer.map(|body| Outgoing { body, aborted, in_flight: None })
+        answer.map(|body| Outgoing { body, aborted, in_flight: None, tap: None })
     }
 }
 
@@ -441,6 +453,28 @@ impl Handler for Connection {
     const DATE: bool = false;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
+        if let Some(aside) = &self.proxy.aside {
+            return Box::pin(self.handle_beside(request, aside)).await;
+        }
+        self.respond(request).await
+    }
+
+    async fn tunnel(&self, client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), Abort> {
+        let tunnel = self.tunnel.take().ok_or(Abort)?;
+        tunnel.run(client, self.proxy.tunnels, &self.proxy.metrics.tunnels).await
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
+        let id = self.proxy.request_id(&HeaderMap::new(), Survey::default());
+        let error = Error::Refused(refusal);
+        log_failure(&error, &id);
+        self.own(error.answer(id.to_str().unwrap_or_default()), &id)
+    }
+}
+
+impl Connection {
+    /// Answers a request, and writes its line.
+    async fn respond(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
         let survey = Survey::of(request.headers());
         let id = self.proxy.request_id(request.headers(), survey);
         if !self.proxy.access_log {
@@ -454,18 +488,6 @@ impl Handler for Connection {
             millis = started.elapsed().as_millis() as u64, id = id.to_str().unwrap_or_default(), "request"
         );
         Ok(response)
-    }
-
-    async fn tunnel(&self, client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), Abort> {
-        let tunnel = self.tunnel.take().ok_or(Abort)?;
-        tunnel.run(client, self.proxy.tunnels, &self.proxy.metrics.tunnels).await
-    }
-
-    fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
-        let id = self.proxy.request_id(&HeaderMap::new(), Survey::default());
-        let error = Error::Refused(refusal);
-        log_failure(&error, &id);
-        self.own(error.answer(id.to_str().unwrap_or_default()), &id)
     }
 }
 
@@ -484,6 +506,7 @@ pub struct Outgoing {
     body: AnswerBody,
     aborted: Counter,
     in_flight: Option<InFlight>,
+    tap: Option<Box<AnswerTap>>,
 }
 
 /// A request that is being forwarded, until its answer has been sent.
@@ -528,6 +551,9 @@ impl Body for Outgoing {
             // The head is out, so there is nothing left to answer: the connection is cut.
             this.aborted.inc();
             tracing::warn!(%error, "an answer was cut short");
+        }
+        if let Some(tap) = &mut this.tap {
+            aside::note(tap, &frame, this.body.is_end_stream());
         }
         frame
     }

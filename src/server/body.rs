@@ -1,10 +1,12 @@
 //! Bodies of requests as handlers get them.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
@@ -29,13 +31,47 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct Incoming {
     body: hyper::body::Incoming,
+    /// What was read of it and put back.
+    read: Option<Box<Read>>,
     patience: Option<Duration>,
     waiting: Deadline,
 }
 
+#[derive(Debug)]
+struct Read {
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
 impl Incoming {
+    /// Reads up to `most` bytes ahead of whoever will read the body, from its first byte on; gives the whole of it, or
+    /// `None` where it is longer.
+    ///
+    /// # Errors
+    /// As reading.
+    pub async fn peek(&mut self, most: usize) -> Result<Option<Bytes>, BodyError> {
+        let (mut data, mut trailers) = (BytesMut::new(), None);
+        let mut whole = true;
+        while !self.is_end_stream() && trailers.is_none() {
+            let Some(frame) = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await else { break };
+            match frame?.into_data() {
+                Ok(piece) => data.extend_from_slice(&piece),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+            if data.len() > most {
+                whole = false;
+                break;
+            }
+        }
+        let data = data.freeze();
+        if !data.is_empty() || trailers.is_some() {
+            self.read = Some(Box::new(Read { data: data.clone(), trailers }));
+        }
+        Ok(whole.then_some(data))
+    }
+
     pub(super) fn new(body: hyper::body::Incoming, patience: Option<Duration>) -> Self {
-        Self { body, patience, waiting: Deadline::default() }
+        Self { body, read: None, patience, waiting: Deadline::default() }
     }
 }
 
@@ -48,6 +84,16 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(read) = this.read.take() {
+            let Read { data, trailers } = *read;
+            if data.is_empty() {
+                return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+            if trailers.is_some() {
+                this.read = Some(Box::new(Read { data: Bytes::new(), trailers }));
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.waiting.clear();
@@ -62,10 +108,17 @@ impl Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.read.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let left = self.body.size_hint();
+        match &self.read {
+            None => left,
+            Some(read) => {
+                let read = read.data.len() as u64;
+                left.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
+            }
+        }
     }
 }

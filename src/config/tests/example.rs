@@ -71,6 +71,7 @@ fn what_is_commented_out_as_a_default_is_the_default() {
         "client_auth",
         "max_age",
         "redirect_uri",
+        "rules",
     ];
     let is_example = |key: &str| examples.contains(&key) || key.ends_with("_file") || key.ends_with("_env");
     let uncommented: Vec<&str> = EXAMPLE

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::BoxError;
+use crate::cassette::PlayedBody;
 use crate::proxy::links::Looked;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::UpstreamBody;
@@ -25,6 +26,8 @@ pub(in crate::proxy) enum AnswerBody {
     },
     /// The upstream's, looked into for links.
     Looked(Box<Looked>),
+    /// Recorded.
+    Played(Box<PlayedBody>),
     /// Ours.
     Own(Full<Bytes>),
     /// None, of this length: hyper drops the `Content-Length` of a 304 whose body is merely empty.
@@ -40,7 +43,7 @@ impl AnswerBody {
     pub(in crate::proxy) fn take_tunnel(&mut self) -> Option<Tunnel> {
         match self {
             Self::Upstream { rest, .. } => rest.take_tunnel(),
-            Self::Looked(_) | Self::Own(_) | Self::Absent(_) => None,
+            Self::Looked(_) | Self::Played(_) | Self::Own(_) | Self::Absent(_) => None,
         }
     }
 
@@ -63,6 +66,7 @@ impl Body for AnswerBody {
                 None => Pin::new(rest).poll_frame(cx).map_err(Into::into),
             },
             Self::Looked(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Played(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Into::into),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Absent(_) => Poll::Ready(None),
         }
@@ -72,6 +76,7 @@ impl Body for AnswerBody {
         match self {
             Self::Upstream { prefix, rest } => prefix.is_empty() && rest.is_end_stream(),
             Self::Looked(body) => body.is_end_stream(),
+            Self::Played(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
             Self::Absent(_) => false,
         }
@@ -85,6 +90,7 @@ impl Body for AnswerBody {
                 hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
             Self::Looked(body) => body.size_hint(),
+            Self::Played(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
             Self::Absent(length) => SizeHint::with_exact(*length),
         }

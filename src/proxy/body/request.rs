@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::BoxError;
 use super::copy::{Copy, Lost, Piece, Position};
 use super::spool::Disk;
+use crate::cassette::RequestTap;
 use crate::headers;
 use crate::proxy::error::{Error, request_body_error};
 use crate::proxy::hold::Hold;
@@ -49,6 +50,8 @@ struct Source {
     failure: Option<Error>,
     /// The attempt that may read on; an older one is dead.
     attempt: u32,
+    /// Takes note of what the client sends.
+    tap: Option<RequestTap>,
 }
 
 impl RequestBody {
@@ -69,8 +72,14 @@ impl RequestBody {
             hold: None,
             failure: None,
             attempt: 0,
+            tap: None,
         };
         Self(Rc::new(RefCell::new(source)))
+    }
+
+    /// Lets a recorder take note of it.
+    pub(in crate::proxy) fn tap(&self, tap: Option<&RequestTap>) {
+        self.0.borrow_mut().tap = tap.cloned();
     }
 
     /// The body for the next attempt, from its first byte; `None` when that is gone.
@@ -159,6 +168,7 @@ impl Source {
         let piece = match ready!(polled) {
             None => {
                 self.ended = true;
+                self.note(None);
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
@@ -178,7 +188,18 @@ impl Source {
         self.copy.push(&piece, self.memory, &self.disk);
         // Nothing comes behind trailers, and nobody asks whether.
         self.ended = matches!(piece, Piece::Trailers(_)) || self.incoming.is_end_stream();
+        self.note(Some(&piece));
         Poll::Ready(Some(Ok(piece)))
+    }
+
+    fn note(&self, piece: Option<&Piece>) {
+        let Some(tap) = &self.tap else { return };
+        if let Some(Piece::Data(data)) = piece {
+            tap.data(data);
+        }
+        if self.ended {
+            tap.end();
+        }
     }
 
     /// The next piece of a sending that has come to `at`.

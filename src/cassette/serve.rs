@@ -1,0 +1,117 @@
+//! A cassette as a service: recorded answers, and no network behind.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+
+use super::format::LARGEST_BODY;
+use super::playback::{PlayedBody, answer, asked, problem};
+use super::player::{Player, Summary};
+use crate::random;
+use crate::secret::hex;
+use crate::server::{self, Abort, Drain, Handler, Incoming, Limits, Refusal};
+
+/// How long answers under way may take once it is to end.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A listener that plays a cassette.
+#[derive(Debug)]
+pub struct Replay {
+    listener: std::net::TcpListener,
+    player: Arc<Player>,
+    timing: bool,
+}
+
+impl Replay {
+    /// Binds an address. With `timing` pieces of answers come when they came, where that was recorded.
+    ///
+    /// # Errors
+    /// When it cannot be bound.
+    pub fn bind(address: SocketAddr, player: Player, timing: bool) -> io::Result<Self> {
+        let listener = server::bind(address, 1)?.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { listener, player: Arc::new(player), timing })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown` ends, then lets answers under way finish. To be called on a runtime that runs local tasks.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Summary {
+        let (drain, signal) = Drain::new();
+        let connections = Rc::new(std::cell::RefCell::new(tokio::task::JoinSet::new()));
+        let (player, timing) = (Arc::clone(&self.player), self.timing);
+        let (open, each) = (Rc::clone(&connections), signal.clone());
+        let accepting = tokio::task::spawn_local(server::accept(self.listener, signal, move |stream, _| {
+            let handler = Handled { player: Arc::clone(&player), timing };
+            let mut open = open.borrow_mut();
+            while open.try_join_next().is_some() {}
+            open.spawn_local(server::open(stream, Limits::default(), each.clone(), handler));
+        }));
+        shutdown.await;
+        drain.begin();
+        let _ = accepting.await;
+        let mut left = connections.take();
+        let _ = tokio::time::timeout(DRAIN, async { while left.join_next().await.is_some() {} }).await;
+        self.player.summary()
+    }
+}
+
+struct Handled {
+    player: Arc<Player>,
+    timing: bool,
+}
+
+fn id() -> String {
+    hex(&random::bytes::<8>())
+}
+
+fn base(authority: Option<&http::uri::Authority>, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    format!("http://{}", authority.map(|authority| authority.as_str()).or(host).unwrap_or_default())
+}
+
+impl Handler for Handled {
+    type Body = PlayedBody;
+
+    // Recorded answers have the date of their recording, or none.
+    const DATE: bool = false;
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<PlayedBody>, Abort> {
+        let (parts, body) = request.into_parts();
+        let body = match Limited::new(body, LARGEST_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                let detail = "a body of this size is in no cassette".to_owned();
+                let mut answer = problem("body-too-large", "Body too large", detail, "no-match", &id());
+                *answer.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+                return Ok(answer);
+            }
+            Err(_) => return Err(Abort),
+        };
+        let request = Request::from_parts(parts, ());
+        let asked = asked(&request, Some(body.to_vec()));
+        let base = base(request.uri().authority(), request.headers());
+        Ok(answer(&self.player, &asked, &base, self.timing, &id()))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<PlayedBody> {
+        let mut answer = problem("refused", "Request refused", refusal.to_string(), "refused", &id());
+        *answer.status_mut() = match refusal {
+            Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+        };
+        answer
+    }
+}
