@@ -200,8 +200,8 @@ impl App {
 
     /// Lets requests meet something beside being forwarded: a recorder, a cassette, faults.
     #[must_use]
-    pub fn with_aside(mut self, aside: Aside) -> Self {
-        self.shared.aside = Some(Arc::new(aside));
+    pub fn with_aside(mut self, aside: Arc<Aside>) -> Self {
+        self.shared.aside = Some(aside);
         self
     }
 

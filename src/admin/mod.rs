@@ -37,7 +37,7 @@ pub use examine::{Examiner, NoReport};
 pub use login::{credential_path, encode};
 pub use logins::{LIFETIME as LOGIN_LIFETIME, LastLogin};
 pub use operate::{Unlocked, list};
-pub use status::{CredentialStatus, Status};
+pub use status::{CredentialStatus, RecordingStatus, Status};
 pub use terminal::LoginOutcome;
 
 /// What the admin listener shows and does.

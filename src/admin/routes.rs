@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use http::{StatusCode, header};
 
 use super::readiness::readiness;
-use super::status::{CredentialStatus, Status};
+use super::status::{CredentialStatus, RecordingStatus, Status};
 use super::{Inner, browser, examine, operate, problem, terminal};
 
 /// No form or answer comes near it.
@@ -77,6 +77,8 @@ async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> R
         listen: inner.listen.clone(),
         upstream: inner.upstream.clone(),
         connections: inner.metrics.connections.get(),
+        faults_injected: inner.metrics.faults_injected.get(),
+        recording: inner.metrics.recording.get().map(RecordingStatus::of),
         credentials: shown.iter().map(|credential| CredentialStatus::of(credential, &inner)).collect(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()

@@ -6,6 +6,7 @@ use super::Inner;
 use super::logins::LastLogin;
 use crate::clock::Timestamp;
 use crate::credential::Credential;
+use crate::metrics::Recording;
 use crate::store::Issuance;
 
 /// The state of a running proxy. Holds no secret.
@@ -25,8 +26,32 @@ pub struct Status {
     pub upstream: String,
     /// Client connections that are open now.
     pub connections: i64,
+    /// Requests that met a fault of `[faults]`.
+    #[serde(default)]
+    pub faults_injected: u64,
+    /// What has been recorded, where `--record` asked for it.
+    #[serde(default)]
+    pub recording: Option<RecordingStatus>,
     /// Every credential.
     pub credentials: Vec<CredentialStatus>,
+}
+
+/// The state of a recording.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct RecordingStatus {
+    /// Records written.
+    pub written: u64,
+    /// Exchanges of which nothing is recorded.
+    pub dropped: u64,
+    /// Records without a body that was too large.
+    pub truncated: u64,
+}
+
+impl RecordingStatus {
+    pub(super) fn of(recording: &Recording) -> Self {
+        let Recording { written, dropped, truncated } = recording;
+        Self { written: written.get(), dropped: dropped.get(), truncated: truncated.get() }
+    }
 }
 
 /// The state of one credential.

@@ -121,6 +121,13 @@ impl Cassette {
     }
 }
 
+impl Cassette {
+    /// Whether the key of its pseudonyms lies beside it.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
 struct Parsed {
     /// `None` where there is nothing yet.
     header: Option<Header>,

@@ -7,6 +7,7 @@
 mod coding;
 mod file;
 mod format;
+pub mod har;
 mod hide;
 mod json;
 mod matching;

@@ -5,12 +5,15 @@
 //! else to standard error.
 
 mod browser;
+mod cassette;
 mod check;
 mod desk;
 mod doctor;
 mod init;
 mod logging;
 mod login;
+mod recording;
+mod replay;
 mod serve;
 mod signals;
 mod simulate;
@@ -53,6 +56,8 @@ enum Command {
     Status(status::Status),
     Unlock(unlock::Unlock),
     Simulate(simulate::Simulate),
+    Replay(replay::Replay),
+    Cassette(cassette::Cassette),
     Init(init::Init),
 }
 
@@ -65,6 +70,8 @@ fn run(command: &Command) -> Exit {
         Command::Status(status) => status.run(),
         Command::Unlock(unlock) => unlock.run(),
         Command::Simulate(simulate) => simulate.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Cassette(cassette) => cassette.run(),
         Command::Init(init) => init.run(),
     }
 }

@@ -2,8 +2,9 @@
 
 use clap::Args;
 
+use super::recording::AsideArgs;
 use super::signals::Signals;
-use super::{ConfigArgs, Exit, complain, logging, say, simulate};
+use super::{ConfigArgs, Exit, complain, logging, refuse, say, simulate};
 use crate::app::{App, Ended, StartError};
 use crate::config::Config;
 use crate::simulator::Identity;
@@ -20,6 +21,8 @@ pub(crate) struct Serve {
     /// Start the built-in simulator and serve from it: no VBC account is needed, no secret is read
     #[arg(long)]
     simulate: bool,
+    #[command(flatten)]
+    aside: AsideArgs,
 }
 
 impl Serve {
@@ -28,12 +31,15 @@ impl Serve {
             Ok(loaded) => loaded,
             Err(exit) => return exit,
         };
+        if let Some(findings) = loaded.config.faults.not_allowed().filter(|_| !self.aside.allow_faults) {
+            return refuse(&findings);
+        }
         let _logging = logging::start(&loaded.config.log);
         tracing::info!(origin = loaded.origin, "configuration loaded");
         say_ignored_proxies();
         // Credentials, admin and, if asked for, the simulator. The data plane brings its own threads.
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-            Ok(runtime) => runtime.block_on(serve(loaded.config, self.simulate)),
+            Ok(runtime) => runtime.block_on(serve(loaded.config, self.simulate, &self.aside)),
             Err(error) => {
                 complain(format_args!("vbc-proxy: no runtime: {error}"));
                 Exit::Failed
@@ -42,7 +48,7 @@ impl Serve {
     }
 }
 
-async fn serve(mut config: Config, simulate: bool) -> Exit {
+async fn serve(mut config: Config, simulate: bool, aside: &AsideArgs) -> Exit {
     let signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -61,8 +67,12 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
     if let Some(simulator) = &simulator {
         config.point_at(simulator.address());
     }
+    let beside = match aside.open(&config) {
+        Ok(beside) => beside,
+        Err(exit) => return exit,
+    };
     let app = match App::bind(config).await {
-        Ok(app) => app,
+        Ok(app) => beside.join(app),
         Err(error) => {
             complain(format_args!("vbc-proxy: {error}"));
             return exit_of(&error);
@@ -72,7 +82,9 @@ async fn serve(mut config: Config, simulate: bool) -> Exit {
         simulate::announce(simulator);
     }
     say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()));
-    match app.run(signals.first_of_two()).await {
+    let ended = app.run(signals.first_of_two()).await;
+    beside.finish();
+    match ended {
         Ok(Ended::Drained) => Exit::Done,
         Ok(Ended::CutShort) => Exit::Failed,
         Err(error) => {

@@ -6,7 +6,7 @@ use http::{Request, StatusCode};
 
 use super::desk::{self, PATIENCE};
 use super::{ConfigArgs, Exit, complain, say};
-use crate::admin::{CredentialStatus, Status as Report};
+use crate::admin::{CredentialStatus, RecordingStatus, Status as Report};
 use crate::client::{self, Target};
 use crate::clock::{Clock, Timestamp};
 use crate::config::ListenAddress;
@@ -98,6 +98,15 @@ fn describe(report: &Report, now: Timestamp) -> String {
         format!("started      {:.0}, {} ago", report.started, span(report.started, now)),
         format!("connections  {}", report.connections),
     ];
+    if report.faults_injected > 0 {
+        lines.push(format!("faults       {} requests met one on purpose", report.faults_injected));
+    }
+    if let Some(recording) = report.recording {
+        let RecordingStatus { written, dropped, truncated } = recording;
+        lines.push(format!(
+            "recording    {written} written, {dropped} dropped, {truncated} without their body"
+        ));
+    }
     for credential in &report.credentials {
         lines.push(String::new());
         lines.extend(describe_credential(credential, now));

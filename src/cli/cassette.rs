@@ -1,0 +1,107 @@
+//! `vbc-proxy cassette`.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::recording::refuse;
+use super::{Exit, complain};
+use crate::cassette::Cassette as Tape;
+use crate::cassette::har::{self, HarError};
+use crate::clock::Clock;
+
+/// Turn a cassette into a HAR, or a HAR into a cassette
+///
+/// HAR 1.2 is what the network panels of browsers export and show.
+#[derive(Debug, Args)]
+pub(crate) struct Cassette {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write the records of a cassette as a HAR
+    Export {
+        /// The cassette
+        #[arg(value_name = "CASSETTE")]
+        cassette: PathBuf,
+        /// The HAR; `-` is standard output
+        #[arg(long, value_name = "FILE")]
+        har: PathBuf,
+    },
+    /// Write the entries of a HAR to a cassette, which is begun or added to
+    ///
+    /// Credentials, cookies and personal data are replaced as in a recording.
+    Import {
+        /// The cassette
+        #[arg(value_name = "CASSETTE")]
+        cassette: PathBuf,
+        /// The HAR; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        har: PathBuf,
+        /// Keep phone numbers, names and e-mail addresses as they are
+        #[arg(long)]
+        keep_personal: bool,
+    },
+}
+
+impl Cassette {
+    pub(crate) fn run(&self) -> Exit {
+        match &self.command {
+            Command::Export { cassette, har } => export(cassette, har),
+            Command::Import { cassette, har, keep_personal } => import(cassette, har, *keep_personal),
+        }
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Exit {
+    complain(format_args!("vbc-proxy: {}: {error}", path.display()));
+    Exit::Unavailable
+}
+
+fn export(cassette: &Path, har: &Path) -> Exit {
+    let cassette = match Tape::read(cassette) {
+        Ok(cassette) => cassette,
+        Err(error) => return refuse(&error),
+    };
+    let text = format!("{:#}\n", har::export(&cassette));
+    let written = match har == Path::new("-") {
+        true => std::io::stdout().write_all(text.as_bytes()),
+        false => private(har).and_then(|mut file| file.write_all(text.as_bytes())),
+    };
+    match written {
+        Ok(()) => Exit::Done,
+        Err(error) => failed(har, &error),
+    }
+}
+
+/// A file for its owner alone, as the cassette is.
+fn private(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Exit {
+    let mut text = String::new();
+    let read = match har == Path::new("-") {
+        true => std::io::stdin().read_to_string(&mut text).map(drop),
+        false => std::fs::read_to_string(har).map(|read| text = read),
+    };
+    if let Err(error) = read {
+        return failed(har, &error);
+    }
+    match har::import(&text, cassette, keep_personal, &Clock::system()) {
+        Ok(imported) => {
+            let har::Imported { records, skipped } = imported;
+            complain(format_args!("{records} entries taken in, {skipped} without an answer left out"));
+            Exit::Done
+        }
+        Err(HarError::Cassette(error)) => refuse(&error),
+        Err(error @ HarError::Malformed(_)) => {
+            complain(format_args!("vbc-proxy: {}: {error}", har.display()));
+            Exit::Failed
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What `serve` does beside serving: `--record`, `--mode`, `--allow-faults`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::{Exit, complain};
+use crate::app::App;
+use crate::cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, Summary};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Recording;
+use crate::proxy::Aside;
+
+#[derive(Debug, Args)]
+pub(crate) struct AsideArgs {
+    /// Record requests and answers to a cassette, which is begun or added to
+    ///
+    /// What the client sends and sees is recorded: no token of the proxy's is in it. Clients' credentials and cookies are
+    /// replaced by pseudonyms, and so are phone numbers, names and e-mail addresses. The key of the pseudonyms is written
+    /// to FILE.key; the cassette can be given away without it.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Whether requests that match a record are answered from it
+    #[arg(long, value_name = "MODE", value_enum, default_value_t, requires = "record")]
+    mode: Mode,
+    /// How like a record a request has to be to be answered from it
+    #[arg(long = "match", value_name = "HOW", value_enum, default_value_t, requires = "record")]
+    matching: MatchingArg,
+    /// Record phone numbers, names and e-mail addresses as they are
+    #[arg(long, requires = "record")]
+    record_personal: bool,
+    /// Record when each piece of an answer came
+    #[arg(long, requires = "record")]
+    record_timing: bool,
+    /// Let [faults] of the configuration make requests fail: for staging
+    #[arg(long)]
+    pub(super) allow_faults: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Everything is forwarded and recorded
+    #[default]
+    Record,
+    /// What matches a record is answered from it; what does not is forwarded and recorded
+    ReplayThenRecord,
+}
+
+/// How like a record a request has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MatchingArg {
+    /// Method, target, body and the headers that choose an answer; credentials do not count
+    #[default]
+    Strict,
+    /// Method and path, whoever the people in it are; of several the most similar
+    Lenient,
+}
+
+impl From<MatchingArg> for Matching {
+    fn from(matching: MatchingArg) -> Self {
+        match matching {
+            MatchingArg::Strict => Self::Strict,
+            MatchingArg::Lenient => Self::Lenient,
+        }
+    }
+}
+
+/// A recording that is going on.
+pub(super) struct Beside {
+    aside: Option<Arc<Aside>>,
+    recording: Option<(Arc<Recorder>, Recording)>,
+}
+
+impl AsideArgs {
+    /// Opens what was asked for.
+    pub(super) fn open(&self, config: &Config) -> Result<Beside, Exit> {
+        let mut aside = Aside::default();
+        if self.allow_faults {
+            aside = aside.with_faults(&config.faults);
+        }
+        let Some(path) = &self.record else {
+            let aside = Some(aside).filter(|aside| !aside.is_empty()).map(Arc::new);
+            return Ok(Beside { aside, recording: None });
+        };
+        // Read before it is opened to be written to, which takes away what a crash has left.
+        let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        if self.mode == Mode::ReplayThenRecord && exists {
+            let cassette = Cassette::read(path).map_err(|error| refuse(&error))?;
+            aside = aside.with_player(Player::new(cassette, self.matching.into(), Order::Any));
+        }
+        let options = RecordOptions { personal: self.record_personal, timing: self.record_timing };
+        let counts = Recording::default();
+        let recorder = Recorder::start(path, options, Clock::system(), counts.clone());
+        let recorder = recorder.map_err(|error| refuse(&error))?;
+        tracing::info!(
+            file = %path.display(),
+            personal_data = if self.record_personal { "kept" } else { "hidden" },
+            "recording"
+        );
+        Ok(Beside {
+            aside: Some(Arc::new(aside.with_recorder(Arc::clone(&recorder)))),
+            recording: Some((recorder, counts)),
+        })
+    }
+}
+
+impl Beside {
+    /// Lets the requests of a proxy meet it.
+    pub(super) fn join(&self, app: App) -> App {
+        if let Some((_, counts)) = &self.recording {
+            // Once for a proxy, whose metrics are new.
+            let _ = app.metrics().recording.set(counts.clone());
+        }
+        match &self.aside {
+            Some(aside) => app.with_aside(Arc::clone(aside)),
+            None => app,
+        }
+    }
+
+    /// Writes what waits, and says what became of it.
+    pub(super) fn finish(&self) {
+        let Some((recorder, counts)) = &self.recording else { return };
+        recorder.finish();
+        if let Some(summary) = self.aside.as_ref().and_then(|aside| aside.summary()) {
+            tracing::info!("{}", describe(&summary));
+        }
+        let (written, dropped) = (counts.written.get(), counts.dropped.get());
+        tracing::info!(written, dropped, truncated = counts.truncated.get(), "recorded");
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "the cassette is not complete: its writer could not follow, or could not write"
+            );
+        }
+    }
+}
+
+/// Says why a cassette cannot be used, and how to end.
+pub(super) fn refuse(error: &CassetteError) -> Exit {
+    complain(format_args!("vbc-proxy: {error}"));
+    match error {
+        CassetteError::File { .. } | CassetteError::Locked { .. } => Exit::Unavailable,
+        CassetteError::Thread(_) => Exit::Failed,
+        _ => Exit::Config,
+    }
+}
+
+/// A summary in lines: what was played, and what was never asked for.
+pub(super) fn describe(summary: &Summary) -> String {
+    const SHOWN: usize = 20;
+    let Summary { records, played, unmatched, never_asked } = summary;
+    let mut lines = format!(
+        "vbc-proxy replay: {records} records, {played} requests answered, {unmatched} without a match"
+    );
+    for (n, name) in never_asked.iter().take(SHOWN) {
+        lines += &format!("\nnever asked for: record {n}, {name}");
+    }
+    if never_asked.len() > SHOWN {
+        lines += &format!("\nnever asked for: {} more", never_asked.len() - SHOWN);
+    }
+    lines
+}
