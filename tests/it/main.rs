@@ -10,6 +10,7 @@ mod answers;
 mod architecture;
 mod bodies;
 mod browser;
+mod cassette;
 mod chromium;
 mod cli;
 mod compare;
