@@ -203,6 +203,9 @@ impl Appender {
             .mode(0o600)
             .open(path)
             .map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(CassetteError::Foreign { path: path.to_owned() });
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {

@@ -17,6 +17,7 @@ fn record(target: &str) -> Record {
         },
         answer: Answered {
             status: 200,
+            reason: None,
             headers: Vec::new(),
             body: Content::Text("ok".into()),
             trailers: Vec::new(),
@@ -114,6 +115,7 @@ fn what_is_no_cassette_is_left_alone() {
         assert_eq!((std::fs::read_to_string(&path).unwrap(), mode(&path)), (text.to_owned(), 0o644));
         assert!(!key_path(&path).exists());
     }
+    assert!(matches!(open(Path::new("/dev/null")), Err(CassetteError::Foreign { .. })));
     std::fs::write(&path, "{\"vbc_proxy_cassette\":2}\n").unwrap();
     assert!(matches!(open(&path), Err(CassetteError::Newer { version: 2, .. })));
 }

@@ -76,6 +76,9 @@ pub struct Asked {
 pub struct Answered {
     /// The status.
     pub status: u16,
+    /// The words behind it, where they were not the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// As a request's.
     pub headers: Vec<(String, String)>,
     /// The body, without content codings.

@@ -78,7 +78,7 @@ fn entry(record: &Record) -> Value {
         },
         "response": {
             "status": answered.status,
-            "statusText": reason(answered.status),
+            "statusText": answered.reason.as_deref().unwrap_or_else(|| usual(answered.status)),
             "httpVersion": asked.version,
             "cookies": cookies(&answered.headers, "set-cookie"),
             "headers": pairs(&answered.headers),
@@ -98,7 +98,7 @@ fn entry(record: &Record) -> Value {
     entry
 }
 
-fn reason(status: u16) -> &'static str {
+fn usual(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
 }
 
@@ -210,6 +210,8 @@ struct PostData {
 #[derive(Deserialize)]
 struct Response {
     status: u16,
+    #[serde(default)]
+    status_text: String,
     headers: Vec<Pair>,
     content: ArchivedContent,
 }
@@ -289,9 +291,12 @@ fn record(entry: Entry, cleaner: &mut Cleaner<'_>) -> Option<Record> {
         }
         bytes => message(cleaner, response.headers, bytes.unwrap_or_default()),
     };
+    // Over HTTP/2 there are none.
+    let reason = Some(response.status_text).filter(|text| !text.is_empty() && text != usual(response.status));
     let complete = ours.is_none_or(|ours| ours.complete);
     let answer = Answered {
         status: response.status,
+        reason,
         headers,
         body,
         trailers: Vec::new(),

@@ -85,6 +85,7 @@ fn record(n: u64, target: &str, asked: Content, answered: Content) -> Record {
         },
         answer: Answered {
             status: 302,
+            reason: None,
             headers: vec![
                 pair("location", "/there"),
                 pair("set-cookie", "a=hidden-0123456789abcdef; Path=/"),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
+use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, Sleep};
 
 use super::format::{Asked, Content, Record};
@@ -123,6 +124,11 @@ pub fn response(record: &Record, asked: &Asked, base: &str, timing: bool) -> Res
         Response::new(PlayedBody { pieces, trailers, cut: !recorded.complete, left, waiting: None });
     *response.status_mut() = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = headers;
+    if let Some(reason) = recorded.reason.as_deref().map(from_latin1)
+        && let Ok(reason) = ReasonPhrase::try_from(reason)
+    {
+        response.extensions_mut().insert(reason);
+    }
     response
 }
 

@@ -30,6 +30,7 @@ fn with_key(lines: &[(&str, &str)], matching: Matching, order: Order, key: Optio
         }
         let answer = Answered {
             status: 200,
+            reason: None,
             headers: Vec::new(),
             body: Content::Text(n.to_string()),
             trailers: Vec::new(),

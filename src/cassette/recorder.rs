@@ -157,3 +157,64 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+
+    use super::super::file::Cassette;
+    use super::super::tape::Tape;
+    use super::*;
+
+    fn exchange(recorder: &Arc<Recorder>, target: &str) {
+        let request = Request::builder().uri(target).body(Full::<Bytes>::default()).unwrap();
+        let tape = Tape::begin(recorder, &request, "http://h".into());
+        let mut answer = tape.answer(&Response::new(Full::new(Bytes::from_static(b"fine"))));
+        answer.data(&Bytes::from_static(b"fine"));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_cannot_follow_costs_records_and_nobody_waits_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.cassette");
+        let counts = Recording::default();
+        let recorder =
+            Recorder::start(&path, RecordOptions::default(), Clock::system(), counts.clone()).unwrap();
+        exchange(&recorder, "/0");
+        // The writer needs it for every record.
+        let held = recorder.tokens.lock();
+        (0..2 * WAITING).for_each(|n| exchange(&recorder, &format!("/{n}")));
+        let dropped = counts.dropped.get();
+        assert!((WAITING as u64 - 2..=WAITING as u64).contains(&dropped), "{dropped}");
+        drop(held);
+        recorder.finish();
+        assert_eq!(counts.written.get() + dropped, 2 * WAITING as u64 + 1);
+        let cassette = Cassette::read(&path).unwrap();
+        assert_eq!(cassette.records.len() as u64, counts.written.get());
+        // Late ones are counted too.
+        exchange(&recorder, "/late");
+        assert_eq!(counts.dropped.get(), dropped + 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_let_go_before_its_end_is_recorded_as_cut_short() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.cassette");
+        let recorder =
+            Recorder::start(&path, RecordOptions::default(), Clock::system(), Recording::default()).unwrap();
+        let request = Request::builder().uri("/").body(Full::<Bytes>::default()).unwrap();
+        let tape = Tape::begin(&recorder, &request, "http://h".into());
+        let mut answer = tape.answer(&Response::new(Full::new(Bytes::from_static(b"all of it"))));
+        answer.data(&Bytes::from_static(b"all"));
+        drop(answer);
+        // One whose request was never answered is not.
+        drop(Tape::begin(&recorder, &request, "http://h".into()));
+        recorder.finish();
+        let cassette = Cassette::read(&path).unwrap();
+        let [record] = &cassette.records[..] else { panic!("{:?}", cassette.records) };
+        assert!(!record.answer.complete);
+        assert_eq!(record.answer.body.bytes().unwrap(), b"all");
+    }
+}

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::format::LARGEST_BODY;
 use super::recorder::Recorder;
+use super::redact::latin1;
 use crate::clock::Timestamp;
 
 /// Smaller pieces are copied: a reference would keep the whole buffer that they were read into.
@@ -183,10 +185,12 @@ impl Tape {
         let status = answer.status();
         let none = self.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
         pieces.ended = none || answer.body().is_end_stream();
+        let reason = answer.extensions().get::<ReasonPhrase>().map(|reason| latin1(reason.as_bytes()));
         let length = if none { None } else { answer.body().size_hint().exact() };
         AnswerTap(Some(Box::new(Exchange {
             tape: self,
             status,
+            reason,
             headers: answer.headers().clone(),
             length,
             pieces,
@@ -199,6 +203,7 @@ impl Tape {
 pub(super) struct Exchange {
     pub(super) tape: Tape,
     pub(super) status: StatusCode,
+    pub(super) reason: Option<String>,
     pub(super) headers: HeaderMap,
     /// The announced length of the body.
     pub(super) length: Option<u64>,

@@ -5,7 +5,7 @@ use memchr::memmem;
 
 use super::coding;
 use super::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
-use super::hide::Hide;
+use super::hide::{Hide, Hint, value};
 use super::redact::{self, Form, form, latin1};
 use super::tape::{Exchange, Pieces};
 use crate::secret::Secret;
@@ -39,6 +39,7 @@ pub(super) fn transcribe(exchange: &Exchange, tokens: &[Secret], hide: &mut dyn 
     }
     let answer = Answered {
         status: exchange.status.as_u16(),
+        reason: exchange.reason.as_deref().map(|reason| cleaner.words(reason)),
         headers,
         body,
         trailers: cleaner.fields(&exchange.pieces.trailers),
@@ -70,6 +71,11 @@ pub(super) struct Cleaner<'c> {
 }
 
 impl Cleaner<'_> {
+    fn words(&mut self, text: &str) -> String {
+        let text = self.without_tokens(text.to_owned());
+        value(&text, Hint::Nothing, self.hide).unwrap_or(text)
+    }
+
     pub(super) fn target(&mut self, target: &str) -> String {
         let target = self.without_tokens(target.to_owned());
         redact::target(&target, self.hide).unwrap_or(target)

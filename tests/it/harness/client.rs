@@ -13,7 +13,7 @@ use super::within;
 const SECRETS: [&[u8]; 3] = [b"sim-secret", b"sim-password", b"eyJ"];
 
 /// The names of RFC 9209 §2.3 that a proxy like ours can need.
-const PROXY_STATUS_ERRORS: [&str; 19] = [
+const PROXY_STATUS_ERRORS: [&str; 20] = [
     "dns_timeout",
     "dns_error",
     "destination_unavailable",
@@ -32,6 +32,7 @@ const PROXY_STATUS_ERRORS: [&str; 19] = [
     "http_response_header_section_size",
     "http_protocol_error",
     "proxy_internal_error",
+    "proxy_internal_response",
     "proxy_loop_detected",
 ];
 

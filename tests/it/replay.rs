@@ -1,0 +1,215 @@
+//! `replay`, `serve --mode replay-then-record`, and `cassette`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::Value;
+use vbc_proxy::Simulator;
+use vbc_proxy::cassette::{Cassette, Content};
+
+use crate::harness::{Client, RawUpstream, Response};
+use crate::process::{Process, configuration, get, lay_out};
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n\
+                      {\"phone_number\":\"15551234567\"}";
+
+/// A directory for a proxy before `upstream`.
+fn before(upstream: &str, sim: &Simulator) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let token_url = format!("{}/token", sim.url());
+    lay_out(directory.path(), &configuration(upstream, &token_url, ""), "sim-password");
+    directory
+}
+
+/// An upstream that answers every request with some JSON.
+async fn json() -> RawUpstream {
+    let body = "{\"phone_number\":\"15551234567\"}";
+    RawUpstream::answering(ANSWER.replace("29", &body.len().to_string())).await
+}
+
+async fn record(directory: &Path, options: &[&str]) -> (Process, SocketAddr) {
+    let arguments = [&["serve", "--record", "a.cassette"], options].concat();
+    let mut serve = Process::start(directory, &arguments, &[]);
+    let (address, _) = serve.listening().await;
+    (serve, address)
+}
+
+async fn replay(directory: &Path, options: &[&str]) -> (Process, SocketAddr) {
+    let arguments = [&["replay", "a.cassette", "--listen", "127.0.0.1:0"], options].concat();
+    let mut replay = Process::start(directory, &arguments, &[]);
+    let line = replay.line().await;
+    let address = line.strip_prefix("vbc-proxy replay on http://").and_then(|rest| rest.split(' ').next());
+    (replay, address.unwrap().parse().unwrap())
+}
+
+async fn post(address: SocketAddr, target: &str, body: &str) -> Response {
+    let mut client = Client::connect(address).await;
+    let head =
+        format!("POST {target} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+    client.request(&head, body.as_bytes()).await;
+    client.response().await
+}
+
+#[tokio::test]
+async fn a_request_without_a_match_is_told_what_was_nearest_and_the_end_tells_what_was_never_asked() {
+    let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
+    let directory = before(&upstream.url(), &sim);
+    let (serve, address) = record(directory.path(), &[]).await;
+    get(address, "/t/users?page=1").await;
+    get(address, "/t/calls/15551234567").await;
+    serve.terminate().await;
+
+    let (mut playing, address) = replay(directory.path(), &[]).await;
+    assert_eq!(get(address, "/t/users?page=1").await.status, 200);
+    let answer = get(address, "/t/users?page=2&secret=s3cret-value").await;
+    answer.assert_problem(404, "proxy_internal_response");
+    assert_eq!(answer.header("vbc-proxy-replay"), Some("no-match"));
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("record 1, GET /t/users?page=1: the query had `page=1`"), "{detail}");
+    assert!(!detail.contains("s3cret"), "{detail}");
+    let logged = playing.logged("no record matches").await;
+    assert!(logged.contains("page=1") && !logged.contains("s3cret"), "{logged}");
+    let ended = playing.terminate().await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.contains("2 records, 1 requests answered, 1 without a match"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("never asked for: record 2, GET /t/calls/1"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("15551234567"), "{}", ended.stdout);
+
+    let (mut playing, address) = replay(directory.path(), &["--order", "recorded"]).await;
+    assert_eq!(get(address, "/t/calls/15551234567").await.status, 404);
+    playing.logged("next in order is record 1").await;
+    assert_eq!(get(address, "/t/users?page=1").await.status, 200);
+    assert_eq!(get(address, "/t/calls/15551234567").await.status, 200);
+    assert_eq!(playing.terminate().await.code, Some(1));
+}
+
+#[tokio::test]
+async fn what_matches_no_record_goes_to_the_upstream_with_its_body_and_is_recorded() {
+    let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
+    let directory = before(&upstream.url(), &sim);
+    let (serve, address) = record(directory.path(), &["--mode", "replay-then-record"]).await;
+    let live = post(address, "/t/calls", "{\"to\":\"15551234567\"}").await;
+    assert_eq!((live.status, live.header("vbc-proxy-record")), (200, None));
+    serve.terminate().await;
+
+    let (mut serve, address) = record(directory.path(), &["--mode", "replay-then-record"]).await;
+    let played = post(address, "/t/calls", "{\"to\":\"15551234567\"}").await;
+    assert_eq!((played.status, played.header("vbc-proxy-record")), (200, Some("1")));
+    assert_ne!(played.json()["phone_number"], "15551234567");
+    assert_eq!(upstream.requests().len(), 1);
+    let large = format!("{{\"to\":\"15557654321\",\"note\":\"{}\"}}", "x".repeat(200_000));
+    let live = post(address, "/t/calls", &large).await;
+    assert_eq!((live.status, live.header("vbc-proxy-record")), (200, None));
+    serve.logged("no record matches").await;
+    assert_eq!(upstream.requests()[1].body, large.as_bytes());
+    // A page of another origin gets no recorded answer either.
+    let mut client = Client::connect(address).await;
+    client.request("GET /t/calls HTTP/1.1\r\nOrigin: https://evil.example", b"").await;
+    assert_eq!(client.response().await.status, 403);
+    assert_eq!(serve.terminate().await.code, Some(0));
+    let cassette = Cassette::read(&directory.path().join("a.cassette")).unwrap();
+    assert_eq!(cassette.records.len(), 2);
+    assert!(matches!(&cassette.records[1].request.body, Content::Text(text) if text.len() == large.len()));
+}
+
+#[tokio::test]
+async fn an_answer_that_was_too_large_is_not_half_replayed() {
+    let sim = Simulator::start().await.unwrap();
+    let size = 17 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: {size}\r\n\r\n");
+    let upstream = RawUpstream::answering([head.into_bytes(), vec![7; size]].concat()).await;
+    let directory = before(&upstream.url(), &sim);
+    let mut serve = Process::start(directory.path(), &["serve", "--record", "a.cassette"], &[]);
+    let (address, admin) = serve.listening().await;
+    assert_eq!(get(address, "/large").await.body.len(), size);
+    let counted = |name: &str, metrics: &Response| metrics.metric(&format!("vbc_proxy_records_{name}_total"));
+    let metrics = loop {
+        let metrics = get(admin, "/metrics").await;
+        if counted("written", &metrics) == Some(1.0) {
+            break metrics;
+        }
+    };
+    assert_eq!((counted("truncated", &metrics), counted("dropped", &metrics)), (Some(1.0), Some(0.0)));
+    assert_eq!(get(admin, "/status.json").await.json()["recording"]["written"], 1);
+    serve.terminate().await;
+    assert!(directory.path().join("a.cassette").metadata().unwrap().len() < 10_000);
+
+    let (playing, address) = replay(directory.path(), &[]).await;
+    let answer = get(address, "/large").await;
+    answer.assert_problem(501, "proxy_internal_response");
+    assert_eq!(answer.header("vbc-proxy-replay"), Some("incomplete"));
+    assert!(answer.text().contains("17825792 bytes"), "{}", answer.text());
+    playing.terminate().await;
+}
+
+#[tokio::test]
+async fn events_come_when_they_came_where_that_was_recorded() {
+    let sim = Simulator::start().await.unwrap();
+    let upstream = RawUpstream::by_hand().await;
+    let directory = before(&upstream.url(), &sim);
+    let (serve, address) = record(directory.path(), &["--record-timing"]).await;
+    let asking = tokio::spawn(async move { get(address, "/events").await });
+    let mut connection = upstream.accept().await;
+    connection.request().await.unwrap();
+    connection
+        .write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    let event = "data: {\"to\":\"15551234567\"}\n\n";
+    let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+    connection.write(format!("{chunk}{chunk}0\r\n\r\n").as_bytes()).await;
+    assert_eq!(asking.await.unwrap().text(), event.repeat(2));
+    serve.terminate().await;
+    let path = directory.path().join("a.cassette");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let record: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+    let pieces = record["answer"]["pieces"].to_string();
+    let lengths =
+        record["answer"]["pieces"].as_array().unwrap().iter().map(|piece| piece[1].as_u64().unwrap());
+    assert_eq!(lengths.sum::<u64>(), 2 * event.len() as u64, "{pieces}");
+    // As if the second had come later.
+    let later = format!("[[5,{length}],[305,{length}]]", length = event.len());
+    std::fs::write(&path, text.replace(&pieces, &later)).unwrap();
+
+    let (playing, address) = replay(directory.path(), &["--timing"]).await;
+    let begun = std::time::Instant::now();
+    let played = get(address, "/events").await;
+    assert!(begun.elapsed().as_millis() >= 290 && played.text().len() == 2 * event.len());
+    playing.terminate().await;
+}
+
+#[tokio::test]
+async fn a_cassette_becomes_a_har_and_a_har_a_cassette() {
+    let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
+    let directory = before(&upstream.url(), &sim);
+    let (serve, address) = record(directory.path(), &[]).await;
+    post(address, "/t/calls?x=1", "{\"to\":\"15551234567\"}").await;
+    serve.terminate().await;
+    let export =
+        Process::run(directory.path(), &["cassette", "export", "a.cassette", "--har", "-"], &[]).await;
+    assert_eq!(export.code, Some(0), "{}", export.stderr);
+    let archive: Value = serde_json::from_str(&export.stdout).unwrap();
+    let entry = &archive["log"]["entries"][0];
+    assert_eq!(entry["request"]["url"], "http://localhost/t/calls?x=1");
+    assert!(!export.stdout.contains("15551234567"));
+
+    std::fs::write(directory.path().join("a.har"), &export.stdout).unwrap();
+    std::fs::remove_file(directory.path().join("a.cassette")).unwrap();
+    let arguments = ["cassette", "import", "a.cassette", "--har", "a.har", "--keep-personal"];
+    let import = Process::run(directory.path(), &arguments, &[]).await;
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    let (playing, address) = replay(directory.path(), &[]).await;
+    let posted = entry["request"]["postData"]["text"].as_str().unwrap();
+    let played = post(address, "/t/calls?x=1", posted).await;
+    assert_eq!(played.text(), entry["response"]["content"]["text"].as_str().unwrap());
+    assert_eq!(playing.terminate().await.code, Some(0));
+
+    // What is no HAR, and what is no cassette.
+    let wrong =
+        Process::run(directory.path(), &["cassette", "import", "b", "--har", "proxy.toml"], &[]).await;
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("not a HAR"), "{wrong:?}");
+    let wrong = Process::run(directory.path(), &["replay", "proxy.toml"], &[]).await;
+    assert!(wrong.code == Some(78) && wrong.stderr.contains("is not a cassette"), "{wrong:?}");
+    let wrong = Process::run(directory.path(), &["serve", "--record", "proxy.toml"], &[]).await;
+    assert!(wrong.code == Some(78) && wrong.stderr.contains("is not a cassette"), "{wrong:?}");
+    assert!(std::fs::read_to_string(directory.path().join("proxy.toml")).unwrap().starts_with("listen"));
+}
