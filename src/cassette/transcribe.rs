@@ -135,9 +135,10 @@ impl Cleaner<'_> {
                 (new, times)
             }
         };
-        for (name, value) in fields.iter_mut().filter(|(name, _)| name == "content-length") {
-            debug_assert_eq!(name, "content-length");
-            *value = bytes.len().to_string();
+        // Of a body that was cut short more had been announced.
+        for (_, value) in fields.iter_mut().filter(|(name, _)| name == "content-length") {
+            let announced = value.parse().unwrap_or(before);
+            *value = (announced.max(before) - before + bytes.len()).to_string();
         }
         (Content::of(bytes), times)
     }

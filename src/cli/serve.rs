@@ -7,6 +7,7 @@ use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, refuse, say, simulate};
 use crate::app::{App, Ended, StartError};
 use crate::config::Config;
+use crate::memory;
 use crate::simulator::Identity;
 use crate::store::StoreError;
 
@@ -82,6 +83,7 @@ async fn serve(mut config: Config, simulate: bool, aside: &AsideArgs) -> Exit {
         simulate::announce(simulator);
     }
     say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()));
+    tokio::spawn(memory::keep_small());
     let ended = app.run(signals.first_of_two()).await;
     beside.finish();
     match ended {
