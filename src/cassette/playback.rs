@@ -32,6 +32,7 @@ pub struct PlayedBody {
     pieces: VecDeque<(Option<Instant>, Bytes)>,
     trailers: Option<HeaderMap>,
     cut: bool,
+    flushed: bool,
     left: Option<u64>,
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -120,8 +121,14 @@ pub fn response(record: &Record, asked: &Asked, base: &str, timing: bool) -> Res
     }
     let pieces = if bare { VecDeque::new() } else { pieces(body, &recorded.pieces, timing) };
     let trailers = Some(fields(&recorded.trailers)).filter(|trailers| !trailers.is_empty());
-    let mut response =
-        Response::new(PlayedBody { pieces, trailers, cut: !recorded.complete, left, waiting: None });
+    let mut response = Response::new(PlayedBody {
+        pieces,
+        trailers,
+        cut: !recorded.complete,
+        flushed: false,
+        left,
+        waiting: None,
+    });
     *response.status_mut() = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = headers;
     if let Some(reason) = recorded.reason.as_deref().map(from_latin1)
@@ -187,7 +194,7 @@ impl PlayedBody {
             _ => Bytes::new(),
         };
         let pieces = VecDeque::from([(None, data)]);
-        Self { pieces, trailers: None, cut: false, left: length, waiting: None }
+        Self { pieces, trailers: None, cut: false, flushed: false, left: length, waiting: None }
     }
 }
 
@@ -209,6 +216,11 @@ impl Body for PlayedBody {
         if let Some((_, piece)) = this.pieces.pop_front() {
             this.left = this.left.map(|left| left.saturating_sub(piece.len() as u64));
             return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if this.cut && !std::mem::replace(&mut this.flushed, true) {
+            // An error takes with it what has not been written yet: head and pieces first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if std::mem::take(&mut this.cut) {
             return Poll::Ready(Some(Err(CutShort)));
