@@ -95,7 +95,6 @@ fn remedy(is: PersonalData) -> &'static str {
 }
 
 /// A cassette as it was read.
-#[derive(Debug)]
 pub struct Cassette {
     /// Its first line.
     pub header: Header,
@@ -118,6 +117,13 @@ impl Cassette {
         let Some(header) = header else { return Err(CassetteError::Foreign { path: path.to_owned() }) };
         let key = read_key(path)?.filter(|key| fingerprint_of(key) == header.key);
         Ok(Self { header, records, torn, key })
+    }
+}
+
+impl std::fmt::Debug for Cassette {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = (&self.header, self.records.len(), self.torn);
+        f.debug_tuple("Cassette").field(&shown).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,10 @@
 use super::*;
 
+/// Its name, and of what kind it is.
+type Member = (&'static str, fn(&Value) -> bool);
+
 /// What HAR 1.2 requires of each object: its members, and of what kind they are.
-fn assert_has(value: &Value, members: &[(&str, fn(&Value) -> bool)]) {
+fn assert_has(value: &Value, members: &[Member]) {
     for (member, is) in members {
         assert!(value.get(member).is_some_and(is), "{member} in {value}");
     }
@@ -23,7 +26,7 @@ fn assert_valid(archive: &Value) {
     assert_eq!(log["version"], "1.2");
     assert_has(&log["creator"], &[("name", Value::is_string), ("version", Value::is_string)]);
     for entry in log["entries"].as_array().unwrap() {
-        let members: &[(&str, fn(&Value) -> bool)] = &[
+        let members: &[Member] = &[
             ("startedDateTime", Value::is_string),
             ("time", Value::is_number),
             ("request", Value::is_object),

@@ -97,7 +97,7 @@ impl Face {
         let alike = |one: &[String], other: &[String]| one.iter().filter(|part| other.contains(part)).count();
         let (one, other) = (&self.shape.query, &recorded.shape.query);
         let most = one.len().max(other.len());
-        let query = if most == 0 { 100 } else { 100 * alike(one, other) / most };
+        let query = (100 * alike(one, other)).checked_div(most).unwrap_or(100);
         // A path counts most, then the method, then what is asked of it.
         (path * 10_000.0) as u32
             + is(self.method == recorded.method, 3_000)

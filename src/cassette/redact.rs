@@ -190,7 +190,7 @@ pub(super) enum Form {
     Json,
     /// A document, an event or a record a line.
     Lines,
-    Form,
+    Fields,
     Text,
     /// Not looked into.
     Opaque,
@@ -207,7 +207,7 @@ pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
         return Form::Lines;
     }
     if kind == "application/x-www-form-urlencoded" {
-        return Form::Form;
+        return Form::Fields;
     }
     let opaque = ["audio/", "video/", "image/", "font/"].iter().any(|family| kind.starts_with(family));
     if opaque || body.contains(&0) || std::str::from_utf8(body).is_err() && !kind.starts_with("text/") {
@@ -230,7 +230,7 @@ pub(super) fn body(content_type: Option<&str>, bytes: &[u8], hide: &mut dyn Hide
     match form {
         Form::Json => json::redact(&text, hide),
         Form::Lines => lines(&text, hide),
-        Form::Form => query(&text, hide),
+        Form::Fields => query(&text, hide),
         Form::Text | Form::Opaque => scan(&text, Digits::From(10), hide),
     }
     .map(String::into_bytes)

@@ -45,7 +45,6 @@ impl Budget {
 }
 
 /// A body as far as it has passed.
-#[derive(Debug)]
 pub(super) struct Pieces {
     pieces: Vec<Bytes>,
     tail: BytesMut,
@@ -123,7 +122,7 @@ impl Drop for Pieces {
 }
 
 /// Takes note of a request's body; among the request's extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestTap(Arc<Mutex<Pieces>>);
 
 impl RequestTap {
@@ -139,7 +138,6 @@ impl RequestTap {
 }
 
 /// An exchange whose request has arrived. Dropped, it is not recorded.
-#[derive(Debug)]
 pub struct Tape {
     pub(super) recorder: Arc<Recorder>,
     pub(super) at: Timestamp,
@@ -199,7 +197,6 @@ impl Tape {
 }
 
 /// An exchange of which everything is known but, perhaps, the end of the answer's body.
-#[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) tape: Tape,
     pub(super) status: StatusCode,
@@ -217,7 +214,6 @@ impl Exchange {
 }
 
 /// Takes note of an answer's body. Dropped, it hands over what it has.
-#[derive(Debug)]
 pub struct AnswerTap(Option<Box<Exchange>>);
 
 impl AnswerTap {
@@ -250,6 +246,19 @@ impl AnswerTap {
     }
 }
 
+/// Nothing here is hidden yet, so nothing of it is shown.
+macro_rules! shows_nothing {
+    ($($name:ident),+) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+shows_nothing!(AnswerTap, RequestTap, Tape);
+
 impl Drop for AnswerTap {
     fn drop(&mut self) {
         if let Some(exchange) = self.0.take() {
@@ -275,6 +284,21 @@ mod tests {
         assert_eq!(budget.0.load(Ordering::Relaxed), SMALL + 3);
         drop(pieces);
         assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn debug_shows_nothing_of_an_exchange() {
+        let directory = tempfile::tempdir().unwrap();
+        let (options, counts) = (Default::default(), Default::default());
+        let clock = crate::clock::Clock::system();
+        let recorder = Recorder::start(&directory.path().join("a"), options, clock, counts).unwrap();
+        recorder.know("s3cret-token");
+        let request = http::Request::builder().uri("/?key=s3cret").header("authorization", "s3cret");
+        let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        let asked = crate::cassette::asked(&request, Some(b"s3cret".to_vec()));
+        let tape = Tape::begin(&recorder, &request, "http://h".into());
+        let shown = format!("{asked:?}{tape:?}{:?}{recorder:?}", tape.request_tap());
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 
     #[test]
