@@ -35,9 +35,11 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How much of a first head is read at once, on the stack.
 const FIRST_READ: usize = 4096;
 
-/// After how long without a request a connection gives back what only an exchange needs. A busy connection looks this
-/// often whether it is idle, which costs a timer; making anew what was given back costs less than a tenth of a request.
-const REST_AFTER: Duration = Duration::from_secs(1);
+/// After how long without a request a connection gives back what only an exchange needs, which costs less than a tenth of
+/// a request to make anew. Every look whether it is idle costs a timer, so a connection that is found busy looks half as
+/// often from then on, up to `SELDOM`, until it has rested.
+const OFTEN: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_secs(2);
 
 /// Values of [`State::upgrade`].
 const NOT_ASKED: u8 = 0;
@@ -278,6 +280,8 @@ pub(super) struct Guard<S: Stream> {
     idle: Deadline,
     /// How many heads there had been when `idle` was set, if all were answered.
     idle_since: Option<u32>,
+    /// What `idle` is set to.
+    look_after: Duration,
     /// Runs while a write makes no progress.
     writing: Deadline,
     closing: Option<Closing>,
@@ -304,6 +308,7 @@ impl<S: Stream> Guard<S> {
             reading: Deadline::default(),
             idle: Deadline::default(),
             idle_since: None,
+            look_after: OFTEN,
             writing: Deadline::default(),
             closing: None,
             tunnel: false,
@@ -370,7 +375,7 @@ impl<S: Stream> Guard<S> {
                 }
                 Poll::Pending => {
                     let silence = if self.state.rests() {
-                        self.limits.idle_timeout.saturating_sub(REST_AFTER)
+                        self.limits.idle_timeout.saturating_sub(self.look_after)
                     } else {
                         self.limits.first_byte_timeout
                     };
@@ -383,6 +388,7 @@ impl<S: Stream> Guard<S> {
 
     /// hyper is there again.
     pub(super) fn wake(&mut self) {
+        self.look_after = OFTEN;
         self.state.rests.store(false, Ordering::Relaxed);
     }
 
@@ -493,12 +499,13 @@ impl<S: Stream> Guard<S> {
             if !self.idle.is_set() {
                 self.idle_since = self.has_answered().then_some(heads);
             }
-            ready!(self.idle.poll(cx, self.limits.idle_timeout.min(REST_AFTER)));
+            ready!(self.idle.poll(cx, self.limits.idle_timeout.min(self.look_after)));
             self.idle.clear();
             if self.has_answered() && self.idle_since == Some(heads) {
                 self.state.rests.store(true, Ordering::Relaxed);
                 return Poll::Pending;
             }
+            self.look_after = (2 * self.look_after).min(SELDOM);
         }
     }
 }

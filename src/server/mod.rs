@@ -54,7 +54,7 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
-    /// How long a connection may stay open without a request. A lazy timer: it ends up to a second later.
+    /// How long a connection may stay open without a request. A lazy timer: it ends up to two seconds later.
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and how long a write may make no progress.
     pub body_timeout: Duration,
