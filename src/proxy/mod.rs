@@ -176,14 +176,29 @@ async fn forward(
     let body = RequestBody::new(body, proxy.memory, &proxy.disk);
     let mut head = proxy.outgoing(parts, survey);
 
-    let bearer = proxy.bearer(head.uri.path()).await?;
+    let bearer = match proxy.bearer_at_hand(head.uri.path()) {
+        Some(bearer) => bearer,
+        // Rare and large: a request should not keep room for it. So it is with what follows a 401.
+        None => Box::pin(proxy.bearer(head.uri.path())).await?,
+    };
     head.authorize(&bearer);
     let answer = proxy.send(&head, &body, timer).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         body.keep_no_more();
         return Ok(answer.map(AnswerBody::streamed));
     }
+    Box::pin(refused(proxy, timer, head, body, bearer, answer)).await
+}
 
+/// What becomes of a request that got a 401.
+async fn refused(
+    proxy: &Proxy,
+    timer: &LazyTimer,
+    mut head: Head,
+    body: RequestBody,
+    bearer: Bearer,
+    answer: Response<UpstreamBody>,
+) -> Result<Response<AnswerBody>, Error> {
     let refused = Refused::read(answer).await?;
     let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
         Next::Replay(attempt) => attempt,
@@ -235,7 +250,16 @@ impl Proxy {
         Head { method, uri: origin_form(uri), headers, client_waits, upgrade }
     }
 
-    /// The bearer for a path: the cached one, unless its suite wants a younger one.
+    /// The cached bearer, where it is good for this path.
+    fn bearer_at_hand(&self, path: &str) -> Option<Bearer> {
+        let mut reader = self.bearer.borrow_mut();
+        match reader.cached_within(self.max_age(path)) {
+            Some((bearer, true)) => Some(bearer.clone()),
+            _ => None,
+        }
+    }
+
+    /// The bearer for a path whose suite wants a younger one than there is, or while there is none.
     async fn bearer(&self, path: &str) -> Result<Bearer, Unavailable> {
         let max_age = self.max_age(path);
         let cached = {

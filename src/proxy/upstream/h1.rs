@@ -123,6 +123,15 @@ impl Connection {
 }
 
 impl Pool {
+    /// What [`checkout`](Self::checkout) gives, if it is the connection used last, and without a wait.
+    pub(super) fn ready(&self, idempotent: bool) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        idle.pop_if(|last| {
+            let patience = if idempotent { POOL_TIME } else { FRESH };
+            last.sender.is_ready() && last.idle_since.elapsed() <= patience
+        })
+    }
+
     /// Takes the most recently used live connection out of the pool.
     pub(super) async fn checkout(
         &self,
