@@ -12,6 +12,7 @@ mod body;
 mod chunked;
 pub mod descriptors;
 mod drain;
+pub(crate) mod drowsy;
 mod flood;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
