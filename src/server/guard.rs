@@ -19,8 +19,9 @@ use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::drowsy::Timer;
 use super::head::{Messages, Refusal};
 use super::{DrainSignal, Limits, Stream};
 
@@ -242,13 +243,12 @@ impl<B: Body> Body for Tracked<B> {
 
 /// A deadline that costs a timer only while something is really waited for.
 #[derive(Debug, Default)]
-pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
+pub(super) struct Deadline(Option<Timer>);
 
 impl Deadline {
     /// Waits until `after` from the first call since the last `clear`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
-        sleep.as_mut().poll(cx)
+        self.0.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx)
     }
 
     pub(super) fn clear(&mut self) {

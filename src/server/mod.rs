@@ -12,12 +12,14 @@ mod body;
 mod chunked;
 pub mod descriptors;
 mod drain;
+pub(crate) mod drowsy;
 mod flood;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod guard;
 mod h2;
 mod head;
+pub(crate) mod hush;
 mod listener;
 mod opening;
 pub(crate) mod syntax;
@@ -40,12 +42,16 @@ pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
+use hush::Hushed;
 pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
 pub use opening::{open, open_tls};
 pub use tls::{ListenTlsError, Reloaded, Tls};
 
 /// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
 const SPARE: usize = 8 * 1024;
+
+/// How many header lines hyper takes without being told; then it makes no room for each that there may be.
+const HYPERS_HEADERS: usize = 100;
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
@@ -231,9 +237,13 @@ async fn exchanges<S: Stream, H: Handler>(
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
     // a head is also what an answer may take that its client does not read.
-    builder.max_headers(limits.headers).max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    builder.max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    if limits.headers > HYPERS_HEADERS {
+        builder.max_headers(limits.headers);
+    }
     let mut connection = builder.serve_connection(io, service);
     let mut draining = Draining::NotYet;
+    let mut hushed = Hushed::default();
     let mut turn = pin!(tokio::task::yield_now());
     let ended = poll_fn(|cx| {
         if draining == Draining::NotYet && drain.poll_begun(cx).is_ready() {
@@ -242,7 +252,7 @@ async fn exchanges<S: Stream, H: Handler>(
         if draining == Draining::Looking && turn.as_mut().poll(cx).is_ready() {
             draining = Draining::Finishing;
         }
-        let outcome = Pin::new(&mut connection).poll(cx);
+        let outcome = hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         if outcome.is_pending() && seen.rests() {
             return Poll::Ready(Ok(()));
         }
@@ -254,11 +264,11 @@ async fn exchanges<S: Stream, H: Handler>(
         {
             draining = Draining::Closing;
             Pin::new(&mut connection).graceful_shutdown();
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         // Once a request had an `Upgrade`, hyper leaves the end of the connection to others; asked again, it does not.
         if matches!(outcome, Poll::Ready(Ok(()))) && !seen.has_switched() && !seen.is_closing() {
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         outcome
     })
