@@ -14,7 +14,7 @@ mod steady;
 mod upstream;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use memory::Memory;
@@ -64,6 +64,19 @@ pub(crate) struct Results {
     refreshes: Vec<Line>,
     connections: Vec<Line>,
     credentials: Vec<Line>,
+}
+
+impl Results {
+    /// What there is so far.
+    fn write(&mut self, directory: Option<&Path>) {
+        let Some(directory) = directory else { return };
+        let plot = plot::svg(self);
+        self.plot = plot.is_some();
+        std::fs::write(directory.join("RESULTS.md"), report::page(self)).unwrap();
+        if let Some(plot) = plot {
+            std::fs::write(directory.join("RESULTS.svg"), plot).unwrap();
+        }
+    }
 }
 
 struct Options {
@@ -174,6 +187,7 @@ async fn run(options: Options) {
     }
     let others = results.rows.iter().flat_map(|row| row.closed.iter().flatten());
     results.others = median(&others.map(|outcome| outcome.used.others).collect::<Vec<_>>());
+    results.write(options.out.as_deref());
     if wants("memory") {
         say("\nmemory");
         results.memory = memory::take(&lab, &kinds).await;
@@ -190,14 +204,7 @@ async fn run(options: Options) {
         results.connections = steady::connections(&lab, best).await;
         results.credentials = steady::credentials(&lab, best).await;
     }
-    if let Some(directory) = &options.out {
-        let plot = plot::svg(&results);
-        results.plot = plot.is_some();
-        std::fs::write(directory.join("RESULTS.md"), report::page(&results)).unwrap();
-        if let Some(plot) = plot {
-            std::fs::write(directory.join("RESULTS.svg"), plot).unwrap();
-        }
-    }
+    results.write(options.out.as_deref());
     say(&format!("\ntook {:.0} s", started.elapsed().as_secs_f64()));
 }
 

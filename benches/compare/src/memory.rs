@@ -43,8 +43,11 @@ pub(crate) async fn take(lab: &Lab, kinds: &[Kind]) -> Vec<Memory> {
     lab.place(true);
     let (mut found, mut running) = (Vec::new(), Vec::new());
     for kind in kinds {
+        // What closed connections leave behind would hide what is looked at next.
+        let (quiet, fresh, used) = idle(&Proxy::start(kind, &lab.setting(&row)), &row.request).await;
         let proxy = Proxy::start(kind, &lab.setting(&row));
-        found.push(of(kind, &proxy, &row.request).await);
+        let (long, after) = loaded(&proxy, &row.request).await;
+        found.push(Memory { name: kind.name(), quiet, fresh, used, long, after, later: after, back: None });
         running.push((proxy, Instant::now()));
     }
     while running.iter().any(|(_, since)| since.elapsed() < PATIENCE) {
@@ -75,12 +78,12 @@ pub(crate) async fn take(lab: &Lab, kinds: &[Kind]) -> Vec<Memory> {
     found
 }
 
-async fn of(kind: &Kind, proxy: &Proxy, request: &Request) -> Memory {
+/// After one request; and each of many connections, before its first request and after it.
+async fn idle(proxy: &Proxy, request: &Request) -> (f64, f64, f64) {
     let meter = &proxy.meter;
     Client::connect(meter.address).await.exchange(request).await;
     sleep(Duration::from_millis(500)).await;
     let quiet = meter.memory();
-
     let mut clients = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
         clients.push(Client::connect(meter.address).await);
@@ -91,9 +94,14 @@ async fn of(kind: &Kind, proxy: &Proxy, request: &Request) -> Memory {
         client.exchange(request).await;
     }
     sleep(Duration::from_millis(500)).await;
-    let used = (meter.memory() - quiet) / IDLE as f64;
-    drop(clients);
+    (quiet, fresh, (meter.memory() - quiet) / IDLE as f64)
+}
 
+/// What long bodies take at most, and what there is right after a load of them and of many connections.
+async fn loaded(proxy: &Proxy, request: &Request) -> (f64, f64) {
+    let meter = &proxy.meter;
+    Client::connect(meter.address).await.exchange(request).await;
+    sleep(Duration::from_millis(500)).await;
     meter.forget_peak();
     let before = meter.peak();
     let bodies = (0..LONG).map(|_| {
@@ -108,7 +116,6 @@ async fn of(kind: &Kind, proxy: &Proxy, request: &Request) -> Memory {
         body.await.unwrap();
     }
     let long = meter.peak() - before;
-    closed(meter, request, 1_000, Duration::from_secs(2)).await;
-    let after = meter.memory();
-    Memory { name: kind.name(), quiet, fresh, used, long, after, later: after, back: None }
+    closed(meter, request, IDLE, Duration::from_secs(2)).await;
+    (long, meter.memory())
 }

@@ -14,6 +14,9 @@ use crate::upstream::token;
 /// Debian has both where only root looks.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin";
 
+/// Where the training writes, and what to try an allocator with.
+const PASSED: [&str; 3] = ["LLVM_PROFILE_FILE", "GLIBC_TUNABLES", "LD_PRELOAD"];
+
 /// A proxy that can be started.
 #[derive(Clone)]
 pub(crate) enum Kind {
@@ -93,7 +96,7 @@ impl Proxy {
             .args(arguments)
             .current_dir(folder)
             .env_clear()
-            .envs(std::env::var("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
+            .envs(std::env::vars().filter(|(name, _)| PASSED.contains(&name.as_str())))
             .env("PATH", PATH)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

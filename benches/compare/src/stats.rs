@@ -25,8 +25,8 @@ pub(crate) fn percentile(sorted: &[u32], share: f64) -> f64 {
 pub(crate) enum Ratio {
     /// The median over rounds, and its standard error.
     Is(f64, f64),
-    /// The rounds differ too much. The same two values, for those who want to know how much.
-    Noisy(f64, f64),
+    /// The rounds differ too much: the standard error as a share of the median.
+    Noisy(f64),
     /// So many rounds were undisturbed: too few.
     Few(usize),
 }
@@ -42,14 +42,14 @@ impl Ratio {
         let deviations: Vec<f64> = ratios.iter().map(|ratio| (ratio - middle).abs()).collect();
         let sigma = 1.4826 * median(&deviations);
         let of_median = 1.2533 * sigma / (ratios.len() as f64).sqrt();
-        if of_median / middle > error { Self::Noisy(middle, of_median) } else { Self::Is(middle, of_median) }
+        if of_median / middle > error { Self::Noisy(of_median / middle) } else { Self::Is(middle, of_median) }
     }
 
     /// The ratio itself, if it may be told.
     pub(crate) fn value(self) -> Option<f64> {
         match self {
             Self::Is(value, _) => Some(value),
-            Self::Noisy(..) | Self::Few(_) => None,
+            Self::Noisy(_) | Self::Few(_) => None,
         }
     }
 }
@@ -58,7 +58,7 @@ impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Is(value, error) => write!(f, "{value:.2} ± {error:.2}"),
-            Self::Noisy(..) => write!(f, "too noisy"),
+            Self::Noisy(error) => write!(f, "too noisy (± {:.0} %)", error * 100.0),
             Self::Few(rounds) => write!(f, "too noisy ({rounds} calm rounds)"),
         }
     }
