@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -14,18 +14,53 @@ use crate::clock::Timestamp;
 
 pub(super) type Answer = Response<Payload>;
 
-/// A body that is all there; sent in chunks where the service does so.
+/// A body; sent in chunks where the service does so.
 #[derive(Default)]
 pub(super) struct Payload {
     data: Bytes,
+    /// What follows, made when its turn comes: files can be large.
+    rest: Option<Rest>,
     chunked: bool,
     /// Its length is told all the same: a file.
     sized: bool,
 }
 
+struct Rest {
+    pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+    /// Of all pieces that are left.
+    length: u64,
+}
+
 impl Payload {
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(super) fn into_bytes(mut self) -> Bytes {
+        self.make();
         self.data
+    }
+
+    /// Makes all of it now.
+    fn make(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            let mut whole = BytesMut::from(std::mem::take(&mut self.data));
+            rest.pieces.for_each(|piece| whole.extend_from_slice(&piece));
+            self.data = whole.freeze();
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.data.len() as u64 + self.rest.as_ref().map_or(0, |rest| rest.length)
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        if !self.data.is_empty() {
+            return Some(std::mem::take(&mut self.data));
+        }
+        let rest = self.rest.as_mut()?;
+        let piece = rest.pieces.next();
+        rest.length = rest.length.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        if rest.length == 0 {
+            self.rest = None;
+        }
+        piece
     }
 }
 
@@ -37,16 +72,15 @@ impl Body for Payload {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let data = std::mem::take(&mut self.data);
-        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
+        Poll::Ready(self.next().map(|data| Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_empty()
+        self.length() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.chunked { SizeHint::default() } else { SizeHint::with_exact(self.data.len() as u64) }
+        if self.chunked { SizeHint::default() } else { SizeHint::with_exact(self.length()) }
     }
 }
 
@@ -81,7 +115,7 @@ pub(super) fn text(status: u16, content_type: &str, text: impl Into<String>) -> 
 }
 
 fn answer(status: u16, content_type: Option<&str>, data: Bytes) -> Answer {
-    let mut answer = Response::new(Payload { data, chunked: false, sized: false });
+    let mut answer = Response::new(Payload { data, ..Payload::default() });
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Some(value) = content_type {
         set(&mut answer, CONTENT_TYPE, value);
@@ -96,6 +130,17 @@ pub(super) fn sized(status: u16, content_type: &str, data: Bytes) -> Answer {
     answer
 }
 
+/// A file that is made while it is sent, of as many bytes as `length` says.
+pub(super) fn made(
+    content_type: &str,
+    length: u64,
+    pieces: impl Iterator<Item = Bytes> + Send + 'static,
+) -> Answer {
+    let mut answer = sized(200, content_type, Bytes::new());
+    answer.body_mut().rest = (length > 0).then(|| Rest { pieces: Box::new(pieces), length });
+    answer
+}
+
 /// Sets a header; a value that cannot be one is left out.
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
@@ -104,7 +149,8 @@ pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
 }
 
 /// The body of an answer.
-pub(super) fn body(answer: &Answer) -> Bytes {
+pub(super) fn body(answer: &mut Answer) -> Bytes {
+    answer.body_mut().make();
     answer.body().data.clone()
 }
 
@@ -112,6 +158,7 @@ pub(super) fn body(answer: &Answer) -> Bytes {
 pub(super) fn replace(answer: &mut Answer, data: Bytes) {
     let body = answer.body_mut();
     body.chunked &= !data.is_empty();
+    body.rest = None;
     body.data = data;
 }
 
@@ -123,7 +170,7 @@ pub(super) fn date(answer: &mut Answer, at: Timestamp) {
 /// Sends a body without its length, as the gateway does.
 pub(super) fn chunk(answer: &mut Answer) {
     let body = answer.body_mut();
-    body.chunked = !body.data.is_empty() && !body.sized;
+    body.chunked = body.length() > 0 && !body.sized;
 }
 
 /// An HTTP date (RFC 9110, IMF-fixdate).

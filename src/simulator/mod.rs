@@ -25,7 +25,10 @@
 mod answer;
 mod api;
 mod authorize;
+mod calls;
 mod control;
+mod delivery;
+mod exports;
 mod fault;
 mod gateway;
 mod identity;
@@ -33,6 +36,7 @@ mod journal;
 mod jwt;
 mod login_page;
 mod options;
+mod past;
 mod random;
 mod request;
 mod rows;
@@ -41,7 +45,10 @@ mod serve;
 mod service;
 mod state;
 mod tokens;
+mod traffic;
+mod webhooks;
 mod world;
+mod zip;
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,7 +61,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 pub use journal::Recorded;
-pub use options::{Identity, Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
+pub use options::{
+    Identity, Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord, WebhookTargets,
+};
 use serve::{Control, Front};
 pub use service::Service;
 pub use state::{Outcomes, Stats};
@@ -209,6 +218,12 @@ impl Simulator {
     /// Moves the simulator's clock ahead.
     pub fn advance(&self, by: Duration) {
         self.service.advance(by);
+    }
+
+    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
+    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the simulator's clock.
+    pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
+        self.service.receive_call(account, from, extension)
     }
 
     /// Stops, and waits until every socket is closed.

@@ -23,7 +23,7 @@ pub(super) struct Core {
     pub(super) state: Mutex<State>,
     /// Told when faults are removed, so that what hangs can look.
     pub(super) released: Notify,
-    /// Requests that a delay holds: they are executed even when their client has left.
+    /// Requests that a delay holds, which are executed even when their client has left; and deliveries of webhooks.
     pub(super) delayed: Mutex<JoinSet<()>>,
 }
 
@@ -117,12 +117,18 @@ impl Core {
         if lose { Err(Abort) } else { Ok(answer) }
     }
 
-    fn execute(&self, arrived: &Arrived) -> Answer {
+    fn execute(self: &Arc<Self>, arrived: &Arrived) -> Answer {
         let mut state = self.state.lock();
         let now = self.options.clock.now();
         match arrived.endpoint {
             Some(endpoint) => identity::answer(&mut state, arrived, endpoint, now),
-            None => gateway::answer(&mut state, arrived, &self.options, now),
+            None => {
+                let State { world, random, .. } = &mut *state;
+                world.settle(now, random);
+                let answer = gateway::answer(&mut state, arrived, &self.options, now);
+                self.follow_up(&mut state);
+                answer
+            }
         }
     }
 
@@ -257,7 +263,10 @@ impl Handler for Control {
         if body.too_long {
             return Ok(json(413, &serde_json::json!({ "error": "the body is too long" })));
         }
-        Ok(super::control::answer(&self.core, &head, &body.data))
+        let answer = super::control::answer(&self.core, &head, &body.data);
+        // The clock may have been moved.
+        self.core.settle();
+        Ok(answer)
     }
 
     fn refuse(&self, _: Refusal) -> Response<Payload> {

@@ -12,7 +12,7 @@ use super::fault::{Action, Fault, FaultError};
 use super::journal::Recorded;
 use super::options::SimulatorOptions;
 use super::serve::Core;
-use super::state::Stats;
+use super::state::{State, Stats};
 use crate::clock::Clock;
 
 /// The service in this process, without sockets; clones share everything.
@@ -119,5 +119,17 @@ impl Service {
         let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
         // An action on the clock cannot fail.
         let _ = self.core.inject(Action::ClockAdvance(by).into());
+        self.core.settle();
+    }
+
+    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
+    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the service's clock.
+    pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
+        let now = self.core.options.clock.now();
+        let mut state = self.core.state.lock();
+        let State { world, random, .. } = &mut *state;
+        let call = world.receive(account, from, extension, now, random);
+        self.core.follow_up(&mut state);
+        call
     }
 }
