@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::calls::Pace;
+use super::pace::Pace;
 use super::world::Recording;
 use crate::clock::{Timestamp, after, until};
 

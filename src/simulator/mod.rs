@@ -36,6 +36,7 @@ mod journal;
 mod jwt;
 mod login_page;
 mod options;
+mod pace;
 mod past;
 mod random;
 mod request;

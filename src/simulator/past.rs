@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::calls::{Call, Direction, Pace};
+use super::calls::{Call, Direction};
+use super::pace::Pace;
 use super::random::Random;
 use super::seed::{before, phone};
 use super::world::{Account, Recording};

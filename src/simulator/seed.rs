@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::SignedDuration;
 
-use super::calls::Pace;
 use super::options::{Identity, SimulatorOptions};
+use super::pace::Pace;
 use super::random::Random;
 use super::webhooks::Webhooks;
 use super::world::{

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::calls::{Call, Pace};
+use super::calls::Call;
 use super::exports::Job;
+use super::pace::Pace;
 use super::webhooks::Webhooks;
 use crate::clock::{Timestamp, until};
 use crate::secret::Secret;

@@ -109,8 +109,9 @@ fn dos(at: Timestamp) -> (u16, u16) {
     let at = jiff::tz::TimeZone::UTC.to_datetime(at);
     let field = |value: i8| u16::try_from(value).unwrap_or(0);
     let years = u16::try_from(at.year() - 1980).unwrap_or(0).min(127);
-    let time = field(at.hour()) << 11 | field(at.minute()) << 5 | field(at.second()) / 2;
-    (time, years << 9 | field(at.month()) << 5 | field(at.day()))
+    let two_seconds = field(at.second()) / 2;
+    let time = (field(at.hour()) << 11) | (field(at.minute()) << 5) | two_seconds;
+    (time, (years << 9) | (field(at.month()) << 5) | field(at.day()))
 }
 
 #[cfg(test)]
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(u32::from_le_bytes(whole[14..18].try_into().unwrap()), crc(b"xxx"));
         assert_eq!(&whole[30..38], b"a.txtxxx");
         let (time, date) = dos("2026-09-05T16:30:10Z".parse().unwrap());
-        assert_eq!((time, date), (16 << 11 | 30 << 5 | 5, 46 << 9 | 9 << 5 | 5));
+        assert_eq!((time, date), (33_733, 23_845));
         let end = &whole[whole.len() - 22..];
         assert_eq!(end[..4], *b"PK\x05\x06");
         assert_eq!(u16::from_le_bytes([end[10], end[11]]), 2);

@@ -2,13 +2,18 @@
 
 mod codes;
 mod control;
+mod exports;
 mod faults;
 mod gateway;
 mod identity;
 mod recordings;
 mod service;
 mod suites;
+mod telephony;
 mod token_faults;
+mod traffic;
+mod vis;
+mod webhooks;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
