@@ -7,7 +7,7 @@ use super::answer::{Answer, empty, json as json_answer};
 use super::fault::{Fault, FaultError, KNOWN};
 use super::journal::Recorded;
 use super::serve::Core;
-use super::state::{Outcomes, Stats};
+use super::state::{Outcomes, State, Stats};
 
 /// Answers one request to the control plane.
 pub(super) fn answer(core: &Core, head: &Parts, body: &[u8]) -> Answer {
@@ -21,6 +21,7 @@ pub(super) fn answer(core: &Core, head: &Parts, body: &[u8]) -> Answer {
             core.reset();
             json_answer(200, &json!({ "status": "reset" }))
         }
+        ("POST", "/__sim/calls") => call(core, body),
         ("GET", "/__sim/faults") => json_answer(200, &core.state.lock().faults.listed()),
         ("POST", "/__sim/faults") => inject(core, body),
         ("DELETE", "/__sim/faults") => {
@@ -74,6 +75,21 @@ impl Core {
     pub(super) fn reset(&self) {
         self.state.lock().reset(&self.options);
         self.released.notify_waiters();
+    }
+}
+
+/// Somebody calls from outside: `{"to": "1001"}`, and if need be `from` and `account`.
+fn call(core: &Core, body: &[u8]) -> Answer {
+    let given: Value = serde_json::from_slice(body).unwrap_or_default();
+    let from = given["from"].as_str().unwrap_or("14155550199");
+    let account = given["account"].as_u64().unwrap_or(12345);
+    let now = core.options.clock.now();
+    let mut state = core.state.lock();
+    let State { world, random, .. } = &mut *state;
+    let call = given["to"].as_str().and_then(|to| world.receive(account, from, to, now, random));
+    match call {
+        Some(id) => json_answer(201, &json!({ "call_id": id })),
+        None => json_answer(400, &json!({ "error": "expected `to`, an extension of `account`" })),
     }
 }
 
