@@ -27,6 +27,16 @@ const HEAD_LINES: usize = 100;
 /// How much of heads is read before others have their turn: more than almost every head has.
 const TURN: usize = 64 * 1024;
 
+/// A stream of which the kernel keeps what has not been read.
+pub(super) trait Kept {
+    /// From now on it keeps up to about this many bytes.
+    fn keep(&self, bytes: usize);
+}
+
+/// Where so much may be read at once, the kernel may keep so much.
+const LARGE_READ: usize = 128 * 1024;
+const LARGE_KEPT: usize = 512 * 1024;
+
 /// What a connection and those who use it tell each other.
 #[derive(Clone, Default)]
 pub(super) struct Watch(Rc<Watched>);
@@ -105,11 +115,21 @@ pub(super) struct Wire<S> {
     ready: usize,
     /// Bytes of heads since the thread was last given to others.
     interim: usize,
+    /// The kernel has been told to keep much.
+    keeps_much: bool,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, watch: Watch) -> Self {
-        Self { stream, watch, head: Head::default(), held: Vec::new(), ready: 0, interim: 0 }
+        Self {
+            stream,
+            watch,
+            head: Head::default(),
+            held: Vec::new(),
+            ready: 0,
+            interim: 0,
+            keeps_much: false,
+        }
     }
 
     /// Checks what was just read into `buf` behind `before`; an incomplete head is held back.
@@ -170,9 +190,13 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Wire<S> {
+impl<S: AsyncRead + Kept + Unpin> Wire<S> {
     fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = self.watch.0.room.get();
+        if room >= LARGE_READ && !self.keeps_much {
+            self.keeps_much = true;
+            self.stream.keep(LARGE_KEPT);
+        }
         if room == 0 || buf.remaining() <= room || self.watch.0.phase.get() != Phase::Pass {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
@@ -184,7 +208,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Kept + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -394,6 +418,10 @@ fn refused(why: &'static str) -> UpstreamError {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    impl Kept for tokio::io::DuplexStream {
+        fn keep(&self, _: usize) {}
+    }
 
     const SWITCHES: &str = "HTTP/1.1 101 Switching\r\nupgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n";
 

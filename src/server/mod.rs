@@ -54,8 +54,7 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
-    /// How long a connection may stay open without a request. A lazy timer: it ends between one and two times
-    /// this long after the last activity.
+    /// How long a connection may stay open without a request. A lazy timer: it ends up to a second later.
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and how long a write may make no progress.
     pub body_timeout: Duration,
@@ -145,10 +144,19 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
-    if guard.first_head(&mut drain).await {
-        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them.
-        Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    let handler = Arc::new(handler);
+    while guard.first_head(&mut drain).await {
+        guard.wake();
+        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them, and one
+        // that rests gives them back.
+        let exchanges = exchanges(guard, Arc::clone(&state), limits, drain.clone(), Arc::clone(&handler));
+        match Box::pin(exchanges).await {
+            Some(resting) => guard = resting,
+            None => return,
+        }
     }
+    // Under TLS an end is told.
+    let _ = poll_fn(|cx| Pin::new(&mut guard).poll_shutdown(cx)).await;
 }
 
 /// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
@@ -156,19 +164,19 @@ pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: D
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
     guard.refuse(Refusal::TooManyConnections);
-    Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    Box::pin(exchanges(guard, state, limits, drain, Arc::new(handler))).await;
 }
 
-/// The requests of a connection whose first head is there.
+/// The requests of a connection whose first head is there. The connection itself when it rests: it has been idle for a
+/// while, and waits for another head.
 async fn exchanges<S: Stream, H: Handler>(
     guard: Guard<S>,
     state: Arc<State>,
     limits: Limits,
     mut drain: DrainSignal,
-    handler: H,
-) {
+    handler: Arc<H>,
+) -> Option<Guard<S>> {
     let io = TokioIo::new(guard);
-    let handler = Arc::new(handler);
     let (seen, tunnels) = (Arc::clone(&state), Arc::clone(&handler));
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
@@ -235,6 +243,9 @@ async fn exchanges<S: Stream, H: Handler>(
             draining = Draining::Finishing;
         }
         let outcome = Pin::new(&mut connection).poll(cx);
+        if outcome.is_pending() && seen.rests() {
+            return Poll::Ready(Ok(()));
+        }
         if outcome.is_pending()
             && draining == Draining::Finishing
             && !seen.in_head()
@@ -260,7 +271,9 @@ async fn exchanges<S: Stream, H: Handler>(
                 seen.reset_on_close();
             }
         }
+        Ok(()) if seen.rests() => return Some(connection.into_parts().io.into_inner()),
         Ok(()) => {}
         Err(error) => tracing::debug!(%error, "connection ended"),
     }
+    None
 }

@@ -24,7 +24,7 @@ use super::pools::{Open, POOL_TIME, Pools};
 use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::timer::LazyTimer;
 use crate::proxy::tunnel::Tunnel;
-use crate::proxy::wire::{Watch, Wire};
+use crate::proxy::wire::{Kept, Watch, Wire};
 
 /// Idle connections kept per thread.
 const POOL_SIZE: usize = 512;
@@ -35,8 +35,8 @@ const FRESH: Duration = Duration::from_millis(50);
 /// What a connection reads at once. Larger pieces cost less, but a client that does not read holds a few of them, so
 /// where many answers are under way at once the pieces get smaller: together they take about `AHEAD` a thread.
 const READ_BUFFER: usize = 256 * 1024;
-const LEAST_READ: usize = 16 * 1024;
-const AHEAD: usize = 16 * 1024 * 1024;
+const LEAST_READ: usize = 8 * 1024;
+const AHEAD: usize = 8 * 1024 * 1024;
 
 /// The idle connections of one thread, the most recently used last.
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl Drop for Driver {
 impl Connection {
     pub(super) async fn open<S>(stream: S, open: Open) -> Result<Self, UpstreamError>
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Kept + Unpin + 'static,
     {
         let watch = Watch::default();
         let wire = Wire::new(stream, watch.clone());
