@@ -15,13 +15,13 @@ pub(super) fn answer(core: &Core, head: &Parts, body: &[u8]) -> Answer {
     let query = head.uri.query().unwrap_or_default();
     match (head.method.as_str(), path) {
         ("GET", "/__sim/health") => json_answer(200, &json!({ "status": "ok" })),
-        ("GET", "/__sim/stats") => json_answer(200, &stats(&core.state.lock().stats)),
+        ("GET", "/__sim/stats") => json_answer(200, &stats(&core.state().stats)),
         ("GET", "/__sim/requests") => requests(core, query),
         ("POST", "/__sim/reset") => {
             core.reset();
             json_answer(200, &json!({ "status": "reset" }))
         }
-        ("GET", "/__sim/faults") => json_answer(200, &core.state.lock().faults.listed()),
+        ("GET", "/__sim/faults") => json_answer(200, &core.state().faults.listed()),
         ("POST", "/__sim/faults") => inject(core, body),
         ("DELETE", "/__sim/faults") => {
             core.clear_faults();
@@ -50,14 +50,11 @@ pub(super) fn answer(core: &Core, head: &Parts, body: &[u8]) -> Answer {
 impl Core {
     /// Injects a fault and returns its id.
     pub(super) fn inject(&self, fault: Fault) -> Result<u64, FaultError> {
-        let mut state = self.state.lock();
-        match fault {
-            Fault::Requests(effect, on) => Ok(state.faults.add(effect, on)),
-            Fault::Now(action) => {
-                action.act(&mut state, &self.options.clock)?;
-                Ok(state.faults.next_id())
-            }
-        }
+        let clock = &self.options.clock;
+        let id = self.state().inject(fault, clock, clock.now())?;
+        // The clock may have moved.
+        drop(self.state());
+        Ok(id)
     }
 
     pub(super) fn remove_fault(&self, id: u64) -> bool {
@@ -134,7 +131,7 @@ fn requests(core: &Core, query: &str) -> Answer {
         since => since.and_then(Result::ok).unwrap_or(0),
     };
     let path = parameter("path").unwrap_or_default();
-    let state = core.state.lock();
+    let state = core.state();
     let wanted =
         state.journal.entries().filter(|entry| entry.sequence > since && entry.target.starts_with(&path));
     json_answer(200, &wanted.map(show).collect())
@@ -147,6 +144,7 @@ fn show(entry: &Recorded) -> Value {
         "connection": entry.connection,
         "method": entry.method.as_str(),
         "target": entry.target,
+        "head": entry.head,
         "headers": entry.headers,
         "body_length": entry.body_length,
         "body_sha256": entry.body_sha256,

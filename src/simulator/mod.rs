@@ -33,19 +33,23 @@ mod journal;
 mod jwt;
 mod login_page;
 mod options;
+mod pattern;
 mod random;
 mod request;
 mod rows;
 mod seed;
 mod serve;
 mod service;
+mod span;
 mod state;
+mod timeline;
 mod tokens;
 mod world;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -58,6 +62,7 @@ pub use options::{Identity, Lifetimes, Mode, OldAccess, SimulatorOptions, TokenF
 use serve::{Control, Front};
 pub use service::Service;
 pub use state::{Outcomes, Stats};
+pub use timeline::Step;
 
 use crate::server::{self, Drain, DrainSignal, Limits};
 
@@ -123,8 +128,9 @@ impl Simulator {
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
         let drive_front = move |stream, connection| {
-            let front = Front { core: Arc::clone(&shared), connection };
-            server::connection(stream, Limits::default(), drain_of_each.clone(), front)
+            let front = Front { core: Arc::clone(&shared), connection, requests: AtomicU32::new(0) };
+            let limits = Limits { keep_heads: true, ..Limits::default() };
+            server::connection(stream, limits, drain_of_each.clone(), front)
         };
         let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
         let drive_control = move |stream, _| {

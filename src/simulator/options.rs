@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use super::timeline::Step;
+use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 
 /// What a second login with the same client, user and scope does. The service has been seen doing all three.
@@ -167,6 +168,25 @@ pub struct SimulatorOptions {
     pub identities: Vec<Identity>,
     /// How many requests the journal remembers.
     pub journal: usize,
+    /// Where the clock starts, and is set back to by a reset; `None` leaves it alone.
+    pub start: Option<Timestamp>,
+    /// Whether tokens and codes come from the seed too. Then the same requests at the same time are answered alike, and
+    /// whoever knows the seed knows the tokens.
+    pub deterministic: bool,
+    /// What goes wrong when.
+    pub timeline: Vec<Step>,
+    /// Further names by which browsers may call the control plane, beside addresses and names without a dot.
+    pub hosts: Vec<String>,
+}
+
+impl SimulatorOptions {
+    /// Brings the clock to where it starts, and tells the time there.
+    pub(super) fn begin(&self) -> Timestamp {
+        if let Some(start) = self.start {
+            self.clock.shift(start.duration_since(self.clock.now()));
+        }
+        self.clock.now()
+    }
 }
 
 impl Default for SimulatorOptions {
@@ -184,6 +204,10 @@ impl Default for SimulatorOptions {
             public_base: "https://api.vonage.com".into(),
             identities: Vec::new(),
             journal: 10_000,
+            start: None,
+            deterministic: false,
+            timeline: Vec::new(),
+            hosts: Vec::new(),
         }
     }
 }

@@ -47,9 +47,10 @@ impl World {
         // An application that may do little: one grant, one suite.
         let limited = App {
             secret: "limited-secret".into(),
-            grants: &["password"],
+            grants: vec!["password"],
             callback: "http://localhost:8081/limited".into(),
-            subscriptions: &["telephony"],
+            subscriptions: vec!["telephony"],
+            quota: None,
             openid: true,
         };
         world.apps.insert("limited-client".into(), limited);
@@ -67,9 +68,10 @@ impl World {
     fn add(&mut self, identity: &Identity) {
         let app = App {
             secret: identity.client_secret.clone(),
-            grants: GRANTS,
+            grants: GRANTS.to_vec(),
             callback: identity.callback.clone(),
-            subscriptions: SUITES,
+            subscriptions: SUITES.to_vec(),
+            quota: None,
             openid: true,
         };
         self.apps.insert(identity.client_id.clone(), app);

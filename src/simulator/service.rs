@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::fault::{Action, Fault, FaultError};
 use super::journal::Recorded;
 use super::options::SimulatorOptions;
-use super::serve::Core;
+use super::serve::{Arrival, Core};
 use super::state::Stats;
 use crate::clock::Clock;
 
@@ -62,8 +62,9 @@ impl Service {
     /// request's connection is 0. Dropped, it is a client that leaves: what had arrived whole and was only delayed
     /// is still executed.
     pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
-        let answer = self.core.answer(0, request.map(Full::new)).await.ok()?;
-        Some(answer.map(super::answer::Payload::into_bytes))
+        let answer = self.core.answer(Arrival::default(), request.map(Full::new)).await.ok()?;
+        let (head, body) = answer.into_parts();
+        Some(Response::from_parts(head, body.into_bytes()?))
     }
 
     /// The service's clock.
@@ -91,12 +92,12 @@ impl Service {
 
     /// What happened so far.
     pub fn stats(&self) -> Stats {
-        self.core.state.lock().stats.clone()
+        self.core.state().stats.clone()
     }
 
     /// What arrived so far, oldest first, as far as the journal remembers.
     pub fn requests(&self) -> Vec<Recorded> {
-        self.core.state.lock().journal.entries().cloned().collect()
+        self.core.state().journal.entries().cloned().collect()
     }
 
     /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
@@ -106,12 +107,12 @@ impl Service {
 
     /// Makes every access token issued so far refused; refresh tokens stay good.
     pub fn revoke_all_access(&self) {
-        self.core.state.lock().tokens.revoke_all_access();
+        self.core.state().tokens.revoke_all_access();
     }
 
     /// Makes every refresh token issued so far refused; access tokens stay good.
     pub fn revoke_all_refresh(&self) {
-        self.core.state.lock().tokens.revoke_all_refresh();
+        self.core.state().tokens.revoke_all_refresh();
     }
 
     /// Moves the service's clock ahead.

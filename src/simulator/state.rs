@@ -9,6 +9,7 @@ use super::fault::Faults;
 use super::journal::Journal;
 use super::options::SimulatorOptions;
 use super::random::Random;
+use super::timeline::Timeline;
 use super::tokens::{Policy, Tokens};
 use super::world::{Lock, Login, TENANT, World};
 use crate::clock::{Clock, Timestamp};
@@ -37,6 +38,7 @@ pub(super) struct State {
     token_requests_now: u64,
     /// Token requests under way, by whose tokens they are about.
     under_way: HashMap<Consumer, u64>,
+    pub(super) timeline: Timeline,
     advanced: SignedDuration,
 }
 
@@ -135,7 +137,9 @@ impl State {
     pub(super) fn seeded(options: &SimulatorOptions, now: Timestamp, epoch: u64) -> Self {
         Self {
             world: World::seeded(options, now),
-            tokens: Tokens::default(),
+            tokens: Tokens::new(
+                options.deterministic.then(|| Random::new(options.seed ^ epoch << 32 ^ 0x70_6b65)),
+            ),
             codes: HashMap::new(),
             policy: Policy {
                 mode: options.mode,
@@ -143,17 +147,19 @@ impl State {
                 format: options.token_format,
                 lifetimes: options.lifetimes,
                 openid: true,
+                kid: 0,
             },
             quota: options.quota,
             unsubscribed: BTreeSet::new(),
             spent_is_server_error: false,
             windows: HashMap::new(),
-            faults: Faults::default(),
+            faults: Faults::new(options.seed),
             stats: Stats::default(),
             journal: Journal::new(options.journal, epoch),
             random: Random::new(options.seed ^ 0x5eed),
             token_requests_now: 0,
             under_way: HashMap::new(),
+            timeline: Timeline::new(options.timeline.clone(), now),
             advanced: SignedDuration::ZERO,
         }
     }
@@ -161,7 +167,7 @@ impl State {
     /// Back to the start: world, tokens, faults, counters, journal and time.
     pub(super) fn reset(&mut self, options: &SimulatorOptions) {
         options.clock.shift(-self.advanced);
-        let fresh = Self::seeded(options, options.clock.now(), self.journal.epoch() + 1);
+        let fresh = Self::seeded(options, options.begin(), self.journal.epoch() + 1);
         let before = std::mem::replace(self, fresh);
         // What is under way stays under way.
         self.token_requests_now = before.token_requests_now;

@@ -9,6 +9,7 @@ mod recordings;
 mod service;
 mod suites;
 mod token_faults;
+mod wire_faults;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
