@@ -25,9 +25,11 @@
 mod answer;
 mod api;
 mod authorize;
+mod builder;
 mod control;
 mod fault;
 mod gateway;
+mod identities;
 mod identity;
 mod journal;
 mod jwt;
@@ -37,6 +39,7 @@ mod pattern;
 mod random;
 mod request;
 mod rows;
+mod scenario;
 mod seed;
 mod serve;
 mod service;
@@ -56,9 +59,12 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use builder::SimulatorBuilder;
 pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
+pub use identities::{Application, Identity, User};
 pub use journal::Recorded;
-pub use options::{Identity, Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
+pub use options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
+pub use scenario::{Scenario, ScenarioError};
 use serve::{Control, Front};
 pub use service::Service;
 pub use state::{Outcomes, Stats};
@@ -103,6 +109,11 @@ async fn listen<F: Future<Output = ()> + Send + 'static>(
 }
 
 impl Simulator {
+    /// Says what a simulator is to be like; [`SimulatorBuilder::start`] starts it.
+    pub fn builder() -> SimulatorBuilder {
+        SimulatorBuilder::default()
+    }
+
     /// Starts one on free loopback ports, with the demo identity and defaults throughout.
     ///
     /// # Errors
@@ -117,6 +128,7 @@ impl Simulator {
     /// When an address cannot be bound.
     #[allow(clippy::unused_async, reason = "it must be called in a runtime, and may come to wait")]
     pub async fn bind(mut options: SimulatorOptions) -> io::Result<Self> {
+        options.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let front = listener(options.address)?;
         let control = listener(options.control)?;
         let (address, control_address) = (front.local_addr()?, control.local_addr()?);

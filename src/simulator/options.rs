@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::identities::{Application, Identity, User};
 use super::timeline::Step;
 use crate::clock::{Clock, Timestamp};
-use crate::secret::Secret;
 
 /// What a second login with the same client, user and scope does. The service has been seen doing all three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,44 +103,6 @@ impl Default for Lifetimes {
     }
 }
 
-/// An application and a user beside the seeded ones: every grant, every suite, every role.
-///
-/// An application or user of that name is replaced; an account that does not exist is made.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The application's consumer key.
-    pub client_id: String,
-    /// The application's consumer secret.
-    pub client_secret: Secret,
-    /// Where `/authorize` may redirect to.
-    pub callback: String,
-    /// The whole user name, with `@vbc.prod`.
-    pub user: String,
-    /// The user's password.
-    pub password: Secret,
-    /// The account the user belongs to.
-    pub account: u64,
-}
-
-impl Identity {
-    /// The demo identity, which every simulator has: `sim-client`, `alice@vbc.prod`, account 12345.
-    pub fn demo() -> Self {
-        Self {
-            client_id: "sim-client".into(),
-            client_secret: "sim-secret".into(),
-            callback: "http://localhost:8081/callback".into(),
-            user: "alice@vbc.prod".into(),
-            password: "sim-password".into(),
-            account: 12345,
-        }
-    }
-
-    /// Another user of the demo application and account: `<name>@vbc.prod` with the demo password.
-    pub fn demo_user(name: &str) -> Self {
-        Self { user: format!("{name}@vbc.prod"), ..Self::demo() }
-    }
-}
-
 /// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
@@ -166,6 +128,10 @@ pub struct SimulatorOptions {
     pub public_base: String,
     /// Further identities.
     pub identities: Vec<Identity>,
+    /// Further applications.
+    pub applications: Vec<Application>,
+    /// Further users.
+    pub users: Vec<User>,
     /// How many requests the journal remembers.
     pub journal: usize,
     /// Where the clock starts, and is set back to by a reset; `None` leaves it alone.
@@ -203,6 +169,8 @@ impl Default for SimulatorOptions {
             quota: None,
             public_base: "https://api.vonage.com".into(),
             identities: Vec::new(),
+            applications: Vec::new(),
+            users: Vec::new(),
             journal: 10_000,
             start: None,
             deterministic: false,

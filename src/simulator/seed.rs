@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::SignedDuration;
 
-use super::options::{Identity, SimulatorOptions};
+use super::identities::Identity;
+use super::options::SimulatorOptions;
 use super::random::Random;
 use super::world::{
     Account, Address, App, Call, Device, Extension, Location, Login, Plan, Recording, Roles, SUITES, TENANT,
@@ -12,7 +13,7 @@ use super::world::{
 };
 use crate::clock::{Timestamp, until};
 
-const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
+pub(super) const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
 impl World {
     /// The seeded world. Its past ends at the midnight before `now`; its accounts grow when they are asked for.
@@ -57,10 +58,12 @@ impl World {
         for identity in &options.identities {
             world.add(identity);
         }
+        options.applications.iter().for_each(|application| world.add_application(application));
+        options.users.iter().for_each(|user| world.add_user(user));
         world
     }
 
-    fn plan(&mut self, id: u64, name: &'static str, people: usize) {
+    pub(super) fn plan(&mut self, id: u64, name: &'static str, people: usize) {
         let position = self.plans.len() as u64;
         self.plans.entry(id).or_insert_with(|| Plan { name, people, position, logins: Vec::new() });
     }
@@ -80,7 +83,7 @@ impl World {
     }
 
     /// Makes or replaces a login.
-    fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
+    pub(super) fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
         let login = Login {
             name: name.to_owned(),
             password: password.into(),

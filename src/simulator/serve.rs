@@ -64,6 +64,9 @@ impl Core {
         let arrived = Arrived::new(head, endpoint, body);
         if let Some(early) = early {
             let now = self.options.clock.now();
+            if let Some(entry) = self.state().journal.entry(place) {
+                entry.body_length = arrived.body.length;
+            }
             let answer = gateway::injected(&mut self.state(), &arrived, &Instead::Status(early.instead), now);
             return Ok(self.send(place, endpoint, answer));
         }

@@ -272,4 +272,7 @@ pub enum FaultError {
     /// No suite is called that.
     #[error("no suite `{0}`")]
     NoSuchSuite(String),
+    /// No grant is called that.
+    #[error("no grant `{0}`")]
+    NoSuchGrant(String),
 }
