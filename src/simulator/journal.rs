@@ -80,8 +80,18 @@ impl Journal {
         (place.epoch == self.epoch).then(|| self.entries.get_mut(index))?
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Recorded> {
+    pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
         self.entries.iter()
+    }
+
+    /// The sequence number of the latest request; 0 where there was none.
+    pub(super) fn latest(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// The sequence number of the latest request that was pushed out; 0 where none was.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.entries.front().map_or(0, |first| first.sequence - 1)
     }
 }
 

@@ -5,17 +5,22 @@
 //! the service applies them; what is unknown of the service can be switched ([`SimulatorOptions`]), and what can
 //! go wrong can be made to ([`Fault`]). What arrived is remembered ([`Recorded`], [`Stats`]) without a secret.
 //!
-//! A second port is the control plane: `/__sim/health`, `stats`, `requests`, `reset` and `faults`. [`Service`] is
-//! the same without sockets, for tests that ask a hundred thousand times.
+//! A second port is the control plane, described by its `/__sim/openapi.json`: faults, clock, scenarios, what arrived,
+//! and verdicts over what was expected. [`Service`] is the same without sockets, for tests that ask a hundred thousand
+//! times.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
-//! use vbc_proxy::simulator::{Fault, Simulator};
+//! use vbc_proxy::simulator::{Expectation, Fault, Simulator};
 //!
 //! let sim = Simulator::start().await?;
 //! println!("the service is at {}, its switches at {}", sim.url(), sim.control_url());
-//! sim.revoke_all_access();
+//! sim.revoke_access_tokens();
+//! sim.fail_next("/t/vbc.prod/reports/**", 503);
 //! let _ = sim.inject(Fault::status(503).on("/token").times(2));
+//! sim.expect([Expectation::new("POST", "/token").grant("refresh_token").times(1)]);
+//! // … the code under test …
+//! assert!(sim.verdict().met, "{}", sim.verdict());
 //! # Ok(())
 //! # }
 //! ```
@@ -27,6 +32,7 @@ mod api;
 mod authorize;
 mod builder;
 mod control;
+mod expect;
 mod fault;
 mod gateway;
 mod identities;
@@ -47,24 +53,25 @@ mod span;
 mod state;
 mod timeline;
 mod tokens;
+mod verbs;
 mod world;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use builder::SimulatorBuilder;
+pub use expect::{Expectation, Finding, Verdict};
 pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 pub use identities::{Application, Identity, User};
 pub use journal::Recorded;
 pub use options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
-pub use scenario::{Scenario, ScenarioError};
+pub use scenario::{Finding as ScenarioFinding, Scenario, ScenarioError};
 use serve::{Control, Front};
 pub use service::Service;
 pub use state::{Outcomes, Stats};
@@ -212,21 +219,6 @@ impl Simulator {
     /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
     pub fn reset(&self) {
         self.service.reset();
-    }
-
-    /// Makes every access token issued so far refused; refresh tokens stay good.
-    pub fn revoke_all_access(&self) {
-        self.service.revoke_all_access();
-    }
-
-    /// Makes every refresh token issued so far refused; access tokens stay good.
-    pub fn revoke_all_refresh(&self) {
-        self.service.revoke_all_refresh();
-    }
-
-    /// Moves the simulator's clock ahead.
-    pub fn advance(&self, by: Duration) {
-        self.service.advance(by);
     }
 
     /// Stops, and waits until every socket is closed.

@@ -22,18 +22,23 @@ use crate::server::{Abort, Handler, Incoming, Refusal};
 
 /// What both listeners share.
 pub(super) struct Core {
-    pub(super) options: SimulatorOptions,
+    /// What it was started with. A scenario may have set in others since: the state's.
+    pub(super) options: Arc<SimulatorOptions>,
     pub(super) state: Mutex<State>,
     /// Told when faults are removed, so that what hangs can look.
     pub(super) released: Notify,
+    /// Told when a request arrives or is answered, so that whoever waits for one can look.
+    pub(super) changed: Notify,
     /// Requests that a delay holds: they are executed even when their client has left.
     pub(super) delayed: Mutex<JoinSet<()>>,
 }
 
 impl Core {
     pub(super) fn new(options: SimulatorOptions) -> Self {
-        let state = State::seeded(&options, options.begin(), 0);
-        Self { options, state: Mutex::new(state), released: Notify::new(), delayed: Mutex::default() }
+        let options = Arc::new(options);
+        let state = Mutex::new(State::seeded(Arc::clone(&options), options.begin(), 0));
+        let [released, changed] = [Notify::new(), Notify::new()];
+        Self { options, state, released, changed, delayed: Mutex::default() }
     }
 
     /// The state as it is now.
@@ -87,7 +92,7 @@ impl Core {
             state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
         }
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        state.journal.add(|sequence| Recorded {
+        let place = state.journal.add(|sequence| Recorded {
             sequence,
             time: self.options.clock.now(),
             connection: arrival.connection,
@@ -100,7 +105,9 @@ impl Core {
             grant: None,
             token,
             status: None,
-        })
+        });
+        self.changed.notify_waiters();
+        place
     }
 
     /// Whether it is answered before its body has arrived.
@@ -162,7 +169,10 @@ impl Core {
         let now = self.options.clock.now();
         match arrived.endpoint {
             Some(endpoint) => identity::answer(&mut state, arrived, endpoint, now),
-            None => gateway::answer(&mut state, arrived, &self.options, now),
+            None => {
+                let options = Arc::clone(&state.options);
+                gateway::answer(&mut state, arrived, &options, now)
+            }
         }
     }
 
@@ -200,6 +210,8 @@ impl Core {
         if let Some(entry) = state.journal.entry(place) {
             entry.status = Some(status);
         }
+        drop(state);
+        self.changed.notify_waiters();
         answer
     }
 }
@@ -326,7 +338,7 @@ impl Handler for Control {
         if body.too_long {
             return Ok(json(413, &serde_json::json!({ "error": "the body is too long" })));
         }
-        Ok(super::control::answer(&self.core, &head, &body.data))
+        Ok(super::control::answer(&self.core, &head, &body.data).await)
     }
 
     fn refuse(&self, _: Refusal) -> Response<Payload> {

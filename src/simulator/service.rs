@@ -1,14 +1,12 @@
 //! The service without sockets: what every connection is answered by, and what a program may ask directly.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use jiff::SignedDuration;
 
-use super::fault::{Action, Fault, FaultError};
+use super::fault::{Fault, FaultError};
 use super::journal::Recorded;
 use super::options::SimulatorOptions;
 use super::serve::{Arrival, Core};
@@ -102,23 +100,6 @@ impl Service {
 
     /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
     pub fn reset(&self) {
-        self.core.reset();
-    }
-
-    /// Makes every access token issued so far refused; refresh tokens stay good.
-    pub fn revoke_all_access(&self) {
-        self.core.state().tokens.revoke_all_access();
-    }
-
-    /// Makes every refresh token issued so far refused; access tokens stay good.
-    pub fn revoke_all_refresh(&self) {
-        self.core.state().tokens.revoke_all_refresh();
-    }
-
-    /// Moves the service's clock ahead.
-    pub fn advance(&self, by: Duration) {
-        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-        // An action on the clock cannot fail.
-        let _ = self.core.inject(Action::ClockAdvance(by).into());
+        self.core.reset(None);
     }
 }

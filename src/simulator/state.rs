@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use super::expect::Expectations;
 use super::fault::Faults;
 use super::journal::Journal;
 use super::options::SimulatorOptions;
@@ -20,6 +21,7 @@ const FAILURES: u32 = 5;
 const COUNTED_PATHS: usize = 10_000;
 
 pub(super) struct State {
+    pub(super) options: Arc<SimulatorOptions>,
     pub(super) world: World,
     pub(super) tokens: Tokens,
     pub(super) codes: HashMap<String, Code>,
@@ -34,6 +36,7 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) stats: Stats,
     pub(super) journal: Journal,
+    pub(super) expectations: Expectations,
     pub(super) random: Random,
     token_requests_now: u64,
     /// Token requests under way, by whose tokens they are about.
@@ -134,9 +137,9 @@ pub(super) enum Attempt {
 }
 
 impl State {
-    pub(super) fn seeded(options: &SimulatorOptions, now: Timestamp, epoch: u64) -> Self {
+    pub(super) fn seeded(options: Arc<SimulatorOptions>, now: Timestamp, epoch: u64) -> Self {
         Self {
-            world: World::seeded(options, now),
+            world: World::seeded(&options, now),
             tokens: Tokens::new(
                 options.deterministic.then(|| Random::new(options.seed ^ epoch << 32 ^ 0x70_6b65)),
             ),
@@ -156,18 +159,21 @@ impl State {
             faults: Faults::new(options.seed),
             stats: Stats::default(),
             journal: Journal::new(options.journal, epoch),
+            expectations: Expectations::default(),
             random: Random::new(options.seed ^ 0x5eed),
             token_requests_now: 0,
             under_way: HashMap::new(),
             timeline: Timeline::new(options.timeline.clone(), now),
             advanced: SignedDuration::ZERO,
+            options,
         }
     }
 
     /// Back to the start: world, tokens, faults, counters, journal and time.
-    pub(super) fn reset(&mut self, options: &SimulatorOptions) {
+    pub(super) fn reset(&mut self, options: Arc<SimulatorOptions>) {
         options.clock.shift(-self.advanced);
-        let fresh = Self::seeded(options, options.begin(), self.journal.epoch() + 1);
+        let now = options.begin();
+        let fresh = Self::seeded(options, now, self.journal.epoch() + 1);
         let before = std::mem::replace(self, fresh);
         // What is under way stays under way.
         self.token_requests_now = before.token_requests_now;
@@ -265,7 +271,7 @@ mod tests {
     use crate::clock::after;
 
     fn state() -> State {
-        State::seeded(&SimulatorOptions::default(), Timestamp::UNIX_EPOCH, 0)
+        State::seeded(Arc::default(), Timestamp::UNIX_EPOCH, 0)
     }
 
     const ALICE: &str = "alice@vbc.prod";

@@ -35,6 +35,7 @@ mod places;
 mod read;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{Finding, ScenarioError};
@@ -155,7 +156,7 @@ fn unknown<T>(
 /// Takes every step in a world of its own, to see whether what they name is there.
 fn rehearse(steps: &[Planned], options: &SimulatorOptions) -> Vec<Finding> {
     let clock = Clock::system();
-    let mut state = State::seeded(options, clock.now(), 0);
+    let mut state = State::seeded(Arc::new(options.clone()), clock.now(), 0);
     let mut findings = Vec::new();
     for planned in steps {
         if let Err(error) = state.inject(planned.step.fault.clone(), &clock, clock.now()) {
@@ -172,7 +173,7 @@ fn at_fault(key: &str, place: Place, error: &FaultError, names: &Names) -> Findi
 }
 
 fn names(options: &SimulatorOptions) -> Names {
-    let state = State::seeded(options, Timestamp::UNIX_EPOCH, 0);
+    let state = State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0);
     let sorted = |mut names: Vec<String>| {
         names.sort();
         names
