@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -16,10 +16,12 @@ use crate::server::Abort;
 
 pub(super) type Answer = Response<Payload>;
 
-/// A body that is all there; sent in chunks where the service does so.
+/// A body; sent in chunks where the service does so.
 #[derive(Default)]
 pub(super) struct Payload {
     data: Bytes,
+    /// What follows, made when its turn comes: files can be large.
+    rest: Option<Rest>,
     chunked: bool,
     /// Its length is told all the same: a file.
     sized: bool,
@@ -37,14 +39,6 @@ struct Flow {
     next: Option<Pin<Box<Sleep>>>,
     /// The last byte before the cut has been handed over, and should reach the socket.
     flushed: bool,
-}
-
-impl Payload {
-    /// All of it; `None` where the connection would end before.
-    pub(super) fn into_bytes(self) -> Option<Bytes> {
-        let cut = self.flow.is_some_and(|flow| flow.cut.is_some());
-        (!cut).then_some(self.data)
-    }
 }
 
 impl Flow {
@@ -79,6 +73,47 @@ impl Flow {
     }
 }
 
+struct Rest {
+    pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+    /// Of all pieces that are left.
+    length: u64,
+}
+
+impl Payload {
+    /// All of it; `None` where the connection would end before.
+    pub(super) fn into_bytes(mut self) -> Option<Bytes> {
+        self.make();
+        let cut = self.flow.is_some_and(|flow| flow.cut.is_some());
+        (!cut).then_some(self.data)
+    }
+
+    /// Makes all of it now.
+    fn make(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            let mut whole = BytesMut::from(std::mem::take(&mut self.data));
+            rest.pieces.for_each(|piece| whole.extend_from_slice(&piece));
+            self.data = whole.freeze();
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.data.len() as u64 + self.rest.as_ref().map_or(0, |rest| rest.length)
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        if !self.data.is_empty() {
+            return Some(std::mem::take(&mut self.data));
+        }
+        let rest = self.rest.as_mut()?;
+        let piece = rest.pieces.next();
+        rest.length = rest.length.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        if rest.length == 0 {
+            self.rest = None;
+        }
+        piece
+    }
+}
+
 impl Body for Payload {
     type Data = Bytes;
     type Error = Abort;
@@ -88,30 +123,32 @@ impl Body for Payload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         let this = &mut *self;
-        if let Some(flow) = &mut this.flow {
-            return flow.poll(&mut this.data, cx);
+        match &mut this.flow {
+            Some(flow) => flow.poll(&mut this.data, cx),
+            None => Poll::Ready(this.next().map(|data| Ok(Frame::data(data)))),
         }
-        let data = std::mem::take(&mut this.data);
-        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_empty()
+        self.length() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.chunked { SizeHint::default() } else { SizeHint::with_exact(self.data.len() as u64) }
+        if self.chunked { SizeHint::default() } else { SizeHint::with_exact(self.length()) }
     }
 }
 
 /// Lets a body leave at this many bytes a second.
 pub(super) fn drip(answer: &mut Answer, bytes_per_second: u32) {
-    answer.body_mut().flow.get_or_insert_default().pace = Some(bytes_per_second.max(1));
+    let body = answer.body_mut();
+    body.make();
+    body.flow.get_or_insert_default().pace = Some(bytes_per_second.max(1));
 }
 
 /// Resets the connection in the middle of the body, at the latest before its last byte; an empty body stays as it is.
 pub(super) fn cut(answer: &mut Answer, behind: Option<usize>) {
     let body = answer.body_mut();
+    body.make();
     let Some(last) = body.data.len().checked_sub(1) else { return };
     body.flow.get_or_insert_default().cut = Some(behind.unwrap_or(body.data.len() / 2).min(last));
 }
@@ -162,6 +199,17 @@ pub(super) fn sized(status: u16, content_type: &str, data: Bytes) -> Answer {
     answer
 }
 
+/// A file that is made while it is sent, of as many bytes as `length` says.
+pub(super) fn made(
+    content_type: &str,
+    length: u64,
+    pieces: impl Iterator<Item = Bytes> + Send + 'static,
+) -> Answer {
+    let mut answer = sized(200, content_type, Bytes::new());
+    answer.body_mut().rest = (length > 0).then(|| Rest { pieces: Box::new(pieces), length });
+    answer
+}
+
 /// Sets a header; a value that cannot be one is left out.
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
@@ -170,7 +218,8 @@ pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
 }
 
 /// The body of an answer.
-pub(super) fn body(answer: &Answer) -> Bytes {
+pub(super) fn body(answer: &mut Answer) -> Bytes {
+    answer.body_mut().make();
     answer.body().data.clone()
 }
 
@@ -178,6 +227,7 @@ pub(super) fn body(answer: &Answer) -> Bytes {
 pub(super) fn replace(answer: &mut Answer, data: Bytes) {
     let body = answer.body_mut();
     body.chunked &= !data.is_empty();
+    body.rest = None;
     body.data = data;
 }
 
@@ -189,7 +239,7 @@ pub(super) fn date(answer: &mut Answer, at: Timestamp) {
 /// Sends a body without its length, as the gateway does.
 pub(super) fn chunk(answer: &mut Answer) {
     let body = answer.body_mut();
-    body.chunked = !body.data.is_empty() && !body.sized;
+    body.chunked = body.length() > 0 && !body.sized;
 }
 
 /// An HTTP date (RFC 9110, IMF-fixdate).

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Simulator;
 use super::fault::Fault;
 use super::identities::{Application, Identity, User};
-use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat};
+use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, WebhookTargets};
 use super::scenario::{Scenario, ScenarioError};
 use super::service::Service;
 use super::timeline::Step;
@@ -94,6 +94,21 @@ impl SimulatorBuilder {
     /// Requests a minute for each application and user. The service's default is 10, the simulator's is none.
     pub fn quota(self, per_minute: u32) -> Self {
         self.with(|options| options.quota = Some(per_minute).filter(|quota| *quota > 0))
+    }
+
+    /// How long takes what VBC takes its time for: 1 is as long as there, 0 is at once.
+    pub fn lag(self, factor: f64) -> Self {
+        self.with(|options| options.lag = factor)
+    }
+
+    /// How long a call that was placed rings before it is answered.
+    pub fn ringing(self, how_long: Duration) -> Self {
+        self.with(|options| options.ringing = how_long)
+    }
+
+    /// Which targets webhooks are delivered to; by default this machine alone.
+    pub fn webhooks(self, targets: WebhookTargets) -> Self {
+        self.with(|options| options.webhooks = targets)
     }
 
     /// What absolute links in answers start with; by default where the simulator listens.

@@ -31,8 +31,11 @@ mod answer;
 mod api;
 mod authorize;
 mod builder;
+mod calls;
 mod control;
+mod delivery;
 mod expect;
+mod exports;
 mod fault;
 mod gateway;
 mod identities;
@@ -41,6 +44,8 @@ mod journal;
 mod jwt;
 mod login_page;
 mod options;
+mod pace;
+mod past;
 mod pattern;
 mod random;
 mod request;
@@ -53,8 +58,11 @@ mod span;
 mod state;
 mod timeline;
 mod tokens;
+mod traffic;
 mod verbs;
+mod webhooks;
 mod world;
+mod zip;
 
 use std::io;
 use std::net::SocketAddr;
@@ -70,7 +78,7 @@ pub use expect::{Expectation, Finding, Verdict};
 pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 pub use identities::{Application, Identity, User};
 pub use journal::Recorded;
-pub use options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
+pub use options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord, WebhookTargets};
 pub use scenario::{Finding as ScenarioFinding, Scenario, ScenarioError};
 use serve::{Control, Front};
 pub use service::Service;
@@ -219,6 +227,12 @@ impl Simulator {
     /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
     pub fn reset(&self) {
         self.service.reset();
+    }
+
+    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
+    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the simulator's clock.
+    pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
+        self.service.receive_call(account, from, extension)
     }
 
     /// Stops, and waits until every socket is closed.

@@ -103,6 +103,16 @@ impl Default for Lifetimes {
     }
 }
 
+/// Which targets a simulator delivers webhooks to. Any can be registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebhookTargets {
+    /// Hosts that are this machine, and nothing else: deliveries to other hosts fail.
+    #[default]
+    Loopback,
+    /// Every host, so that a simulator calls out of this machine.
+    Anywhere,
+}
+
 /// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
@@ -126,6 +136,15 @@ pub struct SimulatorOptions {
     pub quota: Option<u32>,
     /// Absolute links in answers start with this; empty, it is where the [`Simulator`](super::Simulator) listens.
     pub public_base: String,
+    /// How long takes what VBC takes its time for: 1 is as long as there, 0 is at once. It applies to when Reports
+    /// knows of a call (8 minutes after its end, 13 at worst), to recordings and exports, and to the pause before a
+    /// webhook is tried again. Negative values count as 0.
+    pub lag: f64,
+    /// How long a call that was placed rings before it is answered. Calls from outside ring until somebody does
+    /// something about them, at most 30 seconds.
+    pub ringing: Duration,
+    /// Which targets webhooks are delivered to.
+    pub webhooks: WebhookTargets,
     /// Further identities.
     pub identities: Vec<Identity>,
     /// Further applications.
@@ -168,6 +187,9 @@ impl Default for SimulatorOptions {
             lifetimes: Lifetimes::default(),
             quota: None,
             public_base: "https://api.vonage.com".into(),
+            lag: 1.0,
+            ringing: Duration::ZERO,
+            webhooks: WebhookTargets::default(),
             identities: Vec::new(),
             applications: Vec::new(),
             users: Vec::new(),

@@ -29,7 +29,7 @@ pub(super) struct Core {
     pub(super) released: Notify,
     /// Told when a request arrives or is answered, so that whoever waits for one can look.
     pub(super) changed: Notify,
-    /// Requests that a delay holds: they are executed even when their client has left.
+    /// Requests that a delay holds, which are executed even when their client has left; and deliveries of webhooks.
     pub(super) delayed: Mutex<JoinSet<()>>,
 }
 
@@ -164,14 +164,18 @@ impl Core {
         if lose { Err(Abort) } else { Ok(say_last(answer, last)) }
     }
 
-    fn execute(&self, arrived: &Arrived) -> Answer {
+    fn execute(self: &Arc<Self>, arrived: &Arrived) -> Answer {
         let mut state = self.state();
         let now = self.options.clock.now();
         match arrived.endpoint {
             Some(endpoint) => identity::answer(&mut state, arrived, endpoint, now),
             None => {
-                let options = Arc::clone(&state.options);
-                gateway::answer(&mut state, arrived, &options, now)
+                let State { world, random, options, .. } = &mut *state;
+                world.settle(now, random);
+                let options = Arc::clone(options);
+                let answer = gateway::answer(&mut state, arrived, &options, now);
+                self.follow_up(&mut state);
+                answer
             }
         }
     }
@@ -338,7 +342,10 @@ impl Handler for Control {
         if body.too_long {
             return Ok(json(413, &serde_json::json!({ "error": "the body is too long" })));
         }
-        Ok(super::control::answer(&self.core, &head, &body.data).await)
+        let answer = super::control::answer(&self.core, &head, &body.data).await;
+        // The clock may have been moved.
+        self.core.settle();
+        Ok(answer)
     }
 
     fn refuse(&self, _: Refusal) -> Response<Payload> {

@@ -10,7 +10,7 @@ use super::fault::{Fault, FaultError};
 use super::journal::Recorded;
 use super::options::SimulatorOptions;
 use super::serve::{Arrival, Core};
-use super::state::Stats;
+use super::state::{State, Stats};
 use crate::clock::Clock;
 
 /// The service in this process, without sockets; clones share everything.
@@ -101,5 +101,16 @@ impl Service {
     /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
     pub fn reset(&self) {
         self.core.reset(None);
+    }
+
+    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
+    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the service's clock.
+    pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
+        let now = self.core.options.clock.now();
+        let mut state = self.core.state();
+        let State { world, random, .. } = &mut *state;
+        let call = world.receive(account, from, extension, now, random);
+        self.core.follow_up(&mut state);
+        call
     }
 }

@@ -117,6 +117,7 @@ impl Service {
     /// For what names nobody, and so cannot fail.
     fn act(&self, action: Action) {
         let _ = self.inject(action);
+        self.core.settle();
     }
 
     /// A fault on requests names nobody.

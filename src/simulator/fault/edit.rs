@@ -111,7 +111,7 @@ struct GatewayError {
 
 impl GatewayError {
     /// What an answer says, if it is one.
-    fn of(answer: &Answer) -> Option<Self> {
+    fn of(answer: &mut Answer) -> Option<Self> {
         if answer.status().as_u16() < 400 {
             return None;
         }

@@ -255,7 +255,7 @@ mod tests {
             (
                 json!({ "fault": "hang", "endpoint": "tokens" }),
                 "`endpoint` of `hang`: expected one of: token, authorize, revoke, userinfo, api, provisioning, \
-                 telephony, reports, call_recording, vis",
+                 telephony, reports, call_recording, call_recording_india, vis",
             ),
             (
                 json!({ "fault": "hang", "lasts": "soon" }),

@@ -4,6 +4,7 @@
 //! seed = 7                          # world, chances, tokens: the same seed, the same answers
 //! start = "2026-03-01T09:00:00Z"    # the simulator's clock
 //! quota = 10                        # requests a minute
+//! lag = 0                           # Reports, recordings and exports at once; 1 is as long as VBC takes
 //!
 //! [lifetimes]
 //! access = "1h"
@@ -62,6 +63,8 @@ pub struct Scenario {
     token_format: Option<TokenFormat>,
     quota: Option<u32>,
     public_base: Option<String>,
+    lag: Option<f64>,
+    ringing: Option<Duration>,
     access: Option<Duration>,
     refresh: Option<Duration>,
     code: Option<Duration>,
@@ -120,6 +123,8 @@ impl Scenario {
             options.quota = Some(quota).filter(|quota| *quota > 0);
         }
         options.public_base = self.public_base.unwrap_or(std::mem::take(&mut options.public_base));
+        options.lag = self.lag.unwrap_or(options.lag);
+        options.ringing = self.ringing.unwrap_or(options.ringing);
         let lifetimes = &mut options.lifetimes;
         lifetimes.access = self.access.unwrap_or(lifetimes.access);
         lifetimes.refresh = self.refresh.unwrap_or(lifetimes.refresh);

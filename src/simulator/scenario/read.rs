@@ -32,6 +32,8 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
             "write a URL without a path, such as \"http://sim:8090\"",
             base,
         ),
+        lag: root.take("lag", "write a number; 0 is at once, 1 as long as VBC takes", lag),
+        ringing: root.take("ringing", "write a time, such as \"2s\"", span::read),
         access: None,
         refresh: None,
         code: None,
@@ -158,6 +160,10 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 
 fn parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
+}
+
+fn lag(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|lag| *lag >= 0.0)
 }
 
 fn small(value: &Value) -> Option<u32> {

@@ -16,6 +16,8 @@ mode = "renew_keep"
 old_access = "alive"
 token_format = "uuid"
 quota = 0
+lag = 0
+ringing = "2s"
 public_base = "http://sim:8090/"
 lifetimes = { access = "1h", refresh = "7d", code = 60 }
 
@@ -56,6 +58,7 @@ user = "dora@vbc.prod"
     assert_eq!(options.start, Some("2026-03-01T09:00:00Z".parse().unwrap()));
     assert_eq!((options.mode, options.old_access), (Mode::RenewKeep, OldAccess::Alive));
     assert_eq!(options.token_format, TokenFormat::Uuid);
+    assert_eq!((options.lag, options.ringing), (0.0, Duration::from_secs(2)));
     assert_eq!(options.public_base, "http://sim:8090");
     assert_eq!(options.lifetimes.access, Duration::from_secs(3600));
     assert_eq!(options.lifetimes.code, Duration::from_secs(60));

@@ -2,6 +2,7 @@
 
 mod codes;
 mod control;
+mod exports;
 mod faults;
 mod gateway;
 mod identity;
@@ -9,7 +10,11 @@ mod lab;
 mod recordings;
 mod service;
 mod suites;
+mod telephony;
 mod token_faults;
+mod traffic;
+mod vis;
+mod webhooks;
 mod wire_faults;
 
 use std::time::Duration;

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 
-use super::Call as Request;
-use super::hal::not_found;
-use crate::simulator::answer::{Answer, empty, set, sized};
+use super::super::hal::not_found;
+use super::Request;
+use crate::simulator::answer::{Answer, empty, made, set, sized};
 use crate::simulator::random::Random;
 
 /// A longer recording ends here.
@@ -30,8 +30,12 @@ pub(super) fn head(request: Request<'_>) -> Answer {
 
 fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
     let id = request.parameter(0);
+    let now = request.now;
     let recordings = request.state.world.account(request.account).map(|account| &account.recordings);
-    let found = recordings.into_iter().flatten().find(|recording| recording.id.to_string() == id);
+    let found = recordings
+        .into_iter()
+        .flatten()
+        .find(|recording| recording.ready <= now && recording.id.to_string() == id);
     let Some(recording) = found else { return not_found("Recording not found") };
     let length = size(recording.bytes);
     let tag = format!("\"{id}-{length}\"");
@@ -39,11 +43,14 @@ fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
         true => asked(request.headers, &tag, length),
         false => Asked::Whole,
     };
-    let audio = audio(recording.id, length);
+    let seed = recording.id;
     let mut answer = match range {
-        Asked::Whole => sized(200, "audio/mpeg", audio),
+        Asked::Whole => {
+            let whole = std::iter::once_with(move || audio(seed, length));
+            made("audio/mpeg", length as u64, whole)
+        }
         Asked::Part(first, last) => {
-            let mut part = sized(206, "audio/mpeg", audio.slice(first..=last));
+            let mut part = sized(206, "audio/mpeg", audio(seed, length).slice(first..=last));
             set(&mut part, CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
             part
         }
@@ -59,7 +66,7 @@ fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
     answer
 }
 
-fn size(announced: u64) -> usize {
+pub(super) fn size(announced: u64) -> usize {
     usize::try_from(announced.min(LONGEST)).unwrap_or_default()
 }
 
@@ -93,7 +100,7 @@ fn asked(headers: &HeaderMap, tag: &str, length: usize) -> Asked {
 }
 
 /// The same for the same recording, and no two alike: what nobody hears is seeded.
-fn audio(seed: u64, length: usize) -> Bytes {
+pub(super) fn audio(seed: u64, length: usize) -> Bytes {
     let mut random = Random::new(seed);
     let mut over = length % FRAME;
     if (1..TAG).contains(&over) && length >= FRAME {
