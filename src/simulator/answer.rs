@@ -1,16 +1,18 @@
 //! Answers: bodies with or without a length, JSON with its members in order.
 
-use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde_json::Value;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::clock::Timestamp;
+use crate::server::Abort;
 
 pub(super) type Answer = Response<Payload>;
 
@@ -23,6 +25,52 @@ pub(super) struct Payload {
     chunked: bool,
     /// Its length is told all the same: a file.
     sized: bool,
+    /// How it leaves, where it does not leave at once and whole.
+    flow: Option<Box<Flow>>,
+}
+
+#[derive(Default)]
+struct Flow {
+    /// Bytes a second.
+    pace: Option<u32>,
+    /// The connection is reset behind this many bytes.
+    cut: Option<usize>,
+    /// When the next piece may go.
+    next: Option<Pin<Box<Sleep>>>,
+    /// The last byte before the cut has been handed over, and should reach the socket.
+    flushed: bool,
+}
+
+impl Flow {
+    /// The next piece of what is left.
+    fn poll(&mut self, data: &mut Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        if self.cut == Some(0) {
+            // One turn of the runtime brings what went before to the socket.
+            if std::mem::replace(&mut self.flushed, true) {
+                return Poll::Ready(Some(Err(Abort)));
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut most = self.cut.unwrap_or(usize::MAX).min(data.len());
+        if let Some(pace) = self.pace {
+            if let Some(next) = &mut self.next {
+                ready!(next.as_mut().poll(cx));
+            }
+            // Ten pieces a second, or fewer where one would have less than a byte.
+            let piece = (pace / 10).max(1);
+            most = most.min(piece as usize);
+            let wait = Duration::from_secs_f64(f64::from(piece) / f64::from(pace.max(1)));
+            self.next = Some(Box::pin(sleep_until(Instant::now() + wait)));
+        }
+        if most == 0 {
+            return Poll::Ready(None);
+        }
+        if let Some(cut) = &mut self.cut {
+            *cut -= most;
+        }
+        Poll::Ready(Some(Ok(Frame::data(data.split_to(most)))))
+    }
 }
 
 struct Rest {
@@ -32,9 +80,11 @@ struct Rest {
 }
 
 impl Payload {
-    pub(super) fn into_bytes(mut self) -> Bytes {
+    /// All of it; `None` where the connection would end before.
+    pub(super) fn into_bytes(mut self) -> Option<Bytes> {
         self.make();
-        self.data
+        let cut = self.flow.is_some_and(|flow| flow.cut.is_some());
+        (!cut).then_some(self.data)
     }
 
     /// Makes all of it now.
@@ -66,13 +116,17 @@ impl Payload {
 
 impl Body for Payload {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Abort;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.next().map(|data| Ok(Frame::data(data))))
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        let this = &mut *self;
+        match &mut this.flow {
+            Some(flow) => flow.poll(&mut this.data, cx),
+            None => Poll::Ready(this.next().map(|data| Ok(Frame::data(data)))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -82,6 +136,21 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         if self.chunked { SizeHint::default() } else { SizeHint::with_exact(self.length()) }
     }
+}
+
+/// Lets a body leave at this many bytes a second.
+pub(super) fn drip(answer: &mut Answer, bytes_per_second: u32) {
+    let body = answer.body_mut();
+    body.make();
+    body.flow.get_or_insert_default().pace = Some(bytes_per_second.max(1));
+}
+
+/// Resets the connection in the middle of the body, at the latest before its last byte; an empty body stays as it is.
+pub(super) fn cut(answer: &mut Answer, behind: Option<usize>) {
+    let body = answer.body_mut();
+    body.make();
+    let Some(last) = body.data.len().checked_sub(1) else { return };
+    body.flow.get_or_insert_default().cut = Some(behind.unwrap_or(body.data.len() / 2).min(last));
 }
 
 /// An answer without a body.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::SignedDuration;
 
-use super::options::{Identity, SimulatorOptions};
+use super::identities::Identity;
+use super::options::SimulatorOptions;
 use super::pace::Pace;
 use super::random::Random;
 use super::webhooks::Webhooks;
@@ -14,7 +15,7 @@ use super::world::{
 };
 use crate::clock::Timestamp;
 
-const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
+pub(super) const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
 impl World {
     /// The seeded world. Its past ends at the midnight before `now`; its accounts grow when they are asked for.
@@ -56,19 +57,22 @@ impl World {
         // An application that may do little: one grant, one suite.
         let limited = App {
             secret: "limited-secret".into(),
-            grants: &["password"],
+            grants: vec!["password"],
             callback: "http://localhost:8081/limited".into(),
-            subscriptions: &["telephony"],
+            subscriptions: vec!["telephony"],
+            quota: None,
             openid: true,
         };
         world.apps.insert("limited-client".into(), limited);
         for identity in &options.identities {
             world.add(identity);
         }
+        options.applications.iter().for_each(|application| world.add_application(application));
+        options.users.iter().for_each(|user| world.add_user(user));
         world
     }
 
-    fn plan(&mut self, id: u64, name: &'static str, people: usize) {
+    pub(super) fn plan(&mut self, id: u64, name: &'static str, people: usize) {
         let position = self.plans.len() as u64;
         self.plans.entry(id).or_insert_with(|| Plan { name, people, position, logins: Vec::new() });
     }
@@ -76,9 +80,10 @@ impl World {
     fn add(&mut self, identity: &Identity) {
         let app = App {
             secret: identity.client_secret.clone(),
-            grants: GRANTS,
+            grants: GRANTS.to_vec(),
             callback: identity.callback.clone(),
-            subscriptions: SUITES,
+            subscriptions: SUITES.to_vec(),
+            quota: None,
             openid: true,
         };
         self.apps.insert(identity.client_id.clone(), app);
@@ -87,7 +92,7 @@ impl World {
     }
 
     /// Makes or replaces a login.
-    fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
+    pub(super) fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
         let login = Login {
             name: name.to_owned(),
             password: password.into(),

@@ -49,9 +49,11 @@ pub(super) struct Plan {
 
 pub(super) struct App {
     pub(super) secret: Secret,
-    pub(super) grants: &'static [&'static str],
+    pub(super) grants: Vec<&'static str>,
     pub(super) callback: String,
-    pub(super) subscriptions: &'static [&'static str],
+    pub(super) subscriptions: Vec<&'static str>,
+    /// A limit of its own, or none, whatever holds for all.
+    pub(super) quota: Option<Option<u32>>,
     /// Whether it is given the scope `openid`.
     pub(super) openid: bool,
 }
