@@ -5,6 +5,8 @@
 //! [`State`] tells the handler's side which call that is. The guard also keeps the deadlines of the connection, and
 //! closes it so that an answer in flight is not lost to a reset.
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -23,7 +26,7 @@ use tokio::time::Instant;
 
 use super::drowsy::Timer;
 use super::head::{Messages, Refusal};
-use super::{DrainSignal, Limits, Stream};
+use super::{Abort, DrainSignal, Limits, Stream};
 
 /// Takes the place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -60,6 +63,8 @@ pub(super) struct State {
     /// Set together with the stand-in, which is the last head.
     has_refused: AtomicBool,
     refusal: Mutex<Option<Refusal>>,
+    /// Heads of requests that hyper has not given to the handler yet, where they are kept.
+    kept: Mutex<VecDeque<Bytes>>,
     /// A head has begun and is not complete.
     in_head: AtomicBool,
     /// What becomes of a request for a websocket, which is the last head until it is decided.
@@ -85,6 +90,7 @@ impl State {
             in_flight: AtomicU32::new(0),
             has_refused: AtomicBool::new(false),
             refusal: Mutex::new(None),
+            kept: Mutex::default(),
             in_head: AtomicBool::new(false),
             upgrade: AtomicU8::new(NOT_ASKED),
             closing: AtomicBool::new(false),
@@ -109,6 +115,11 @@ impl State {
             return None;
         }
         *self.refusal.lock()
+    }
+
+    /// The head of the request whose turn it is, where heads are kept and it is not a stand-in.
+    pub(super) fn head_of_this_request(&self) -> Option<Bytes> {
+        self.kept.lock().pop_front()
     }
 
     /// Whether this many requests, where there is such a limit, have been begun: the answer is to be the last.
@@ -212,7 +223,7 @@ impl<B> Tracked<B> {
     }
 }
 
-impl<B: Body> Body for Tracked<B> {
+impl<B: Body<Error: 'static>> Body for Tracked<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -226,7 +237,9 @@ impl<B: Body> Body for Tracked<B> {
             return Poll::Pending;
         }
         let frame = this.body.poll_frame(cx);
-        if *this.ends_by_close && matches!(frame, Poll::Ready(Some(Err(_)))) {
+        if let Poll::Ready(Some(Err(error))) = &frame
+            && (*this.ends_by_close || (error as &dyn Any).is::<Abort>())
+        {
             this.in_flight.0.reset_on_close();
         }
         frame
@@ -428,6 +441,9 @@ impl<S: Stream> Guard<S> {
         self.ready = released;
         self.state.in_head.store(self.messages.in_head(), Ordering::Relaxed);
         self.state.heads.fetch_add(heads, Ordering::Relaxed);
+        if self.limits.keep_heads {
+            self.state.kept.lock().extend(self.messages.kept());
+        }
         if heads > 0 && self.messages.undecided() {
             self.state.upgrade.store(ASKED, Ordering::Relaxed);
         }

@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::fmt;
 
+use bytes::Bytes;
 use memchr::memchr;
 
 use super::Limits;
@@ -51,6 +52,8 @@ impl Error for Refusal {}
 pub(super) struct Messages {
     limits: Limits,
     phase: Phase,
+    /// Heads as they came, where they are kept.
+    kept: Vec<Bytes>,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,12 @@ enum Phase {
 
 impl Messages {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, phase: Phase::Head(Head::default()) }
+        Self { limits, phase: Phase::Head(Head::default()), kept: Vec::new() }
+    }
+
+    /// The heads since the last call, where they are kept.
+    pub(super) fn kept(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.kept)
     }
 
     /// Whether the next byte begins a message, or something else.
@@ -112,6 +120,9 @@ impl Messages {
                     Ok(Some((length, body))) => {
                         released += length;
                         heads += 1;
+                        if self.limits.keep_heads {
+                            self.kept.push(Bytes::copy_from_slice(&rest[..length]));
+                        }
                         self.phase = match body {
                             Body::Sized(0) => Phase::Head(Head::default()),
                             Body::Sized(length) => Phase::Sized(length),

@@ -72,6 +72,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Requests on one connection; 0 is no limit.
     pub requests: u32,
+    /// Whether each request of HTTP/1 carries its [`RawHead`].
+    pub keep_heads: bool,
 }
 
 impl Default for Limits {
@@ -85,14 +87,20 @@ impl Default for Limits {
             headers: 100,
             target_bytes: 16 * 1024,
             requests: 0,
+            keep_heads: false,
         }
     }
 }
 
-/// A handler's way to say: end this connection without an answer, by a reset.
+/// A handler's way to say: end this connection without an answer, by a reset. As the error of an answer's body: in the
+/// middle of it.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset on purpose")]
 pub struct Abort;
+
+/// A request's head to the byte, empty line included: among its extensions where [`Limits::keep_heads`] asks for it.
+#[derive(Clone, Debug)]
+pub struct RawHead(pub Bytes);
 
 /// Marks a request that asks for a websocket, and whose connection can become one: among its extensions.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +110,9 @@ pub struct AsksForWebsocket;
 /// after another.
 pub trait Handler: 'static {
     /// The answers' body.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static>
+        + Unpin
+        + 'static;
 
     /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
     const DATE: bool = true;
@@ -189,6 +199,12 @@ async fn exchanges<S: Stream, H: Handler>(
         // Before the future is first polled: hyper reads ahead between the two.
         let in_flight = state.begin();
         let refusal = state.refusal_of_this_request();
+        if limits.keep_heads
+            && refusal.is_none()
+            && let Some(head) = state.head_of_this_request()
+        {
+            request.extensions_mut().insert(RawHead(head));
+        }
         let decides = state.is_to_decide();
         if decides {
             request.extensions_mut().insert(AsksForWebsocket);
