@@ -73,7 +73,7 @@ impl Connection {
         aside: &Aside,
     ) -> Result<Response<Outgoing>, Abort> {
         let survey = Survey::of(request.headers());
-        let page = match self.proxy.gate.admit(&request, survey) {
+        let page = match self.proxy.gate.admit(&request, request.headers().get(header::HOST), survey) {
             Ok(page) if !self.proxy.drain.has_begun() => page,
             // What we refuse by ourselves is refused as ever.
             _ => return self.respond(request).await,
@@ -102,7 +102,10 @@ impl Connection {
 
     /// What links of an answer begin with.
     fn base(&self, request: &Request<Incoming>) -> String {
-        let links = self.proxy.links.as_ref().and_then(|links| links.base(request, self.scheme));
+        let links =
+            self.proxy.links.as_ref().and_then(|links| {
+                links.base(request.uri(), request.headers().get(header::HOST), self.scheme)
+            });
         links.as_ref().map(links::Base::text).unwrap_or_else(|| {
             let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
             let authority = request.uri().authority().map(|authority| authority.as_str());
@@ -132,7 +135,7 @@ impl Connection {
             Outcome::Play(record) => {
                 let played = cassette::response(record, &asked, base, false);
                 let mut answer =
-                    self.finish(played.map(|body| AnswerBody::Played(Box::new(body))), Source::proxy);
+                    self.finish(played.map(|body| AnswerBody::Played(Box::new(body))), Source::proxy, None);
                 answer.headers_mut().insert(RECORD, HeaderValue::from(record.n));
                 Some(answer)
             }

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::Refusal;
 use super::guard::Deadline;
+use super::hush::poll_body;
 
 /// Why a request's body ended before its end.
 #[derive(Debug, Error)]
@@ -94,7 +95,7 @@ impl Body for Incoming {
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        match poll_body(&mut this.body, cx) {
             Poll::Ready(frame) => {
                 this.waiting.clear();
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))

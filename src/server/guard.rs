@@ -5,6 +5,8 @@
 //! [`State`] tells the handler's side which call that is. The guard also keeps the deadlines of the connection, and
 //! closes it so that an answer in flight is not lost to a reset.
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -14,15 +16,17 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::drowsy::Timer;
 use super::head::{Messages, Refusal};
-use super::{DrainSignal, Limits, Stream};
+use super::{Abort, DrainSignal, Limits, Stream};
 
 /// Takes the place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -35,9 +39,11 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How much of a first head is read at once, on the stack.
 const FIRST_READ: usize = 4096;
 
-/// After how long without a request a connection gives back what only an exchange needs. A busy connection looks this
-/// often whether it is idle, which costs a timer; making anew what was given back costs less than a tenth of a request.
-const REST_AFTER: Duration = Duration::from_secs(1);
+/// After how long without a request a connection gives back what only an exchange needs, which costs less than a tenth of
+/// a request to make anew. Every look whether it is idle costs a timer, so a connection that is found busy looks half as
+/// often from then on, up to `SELDOM`, until it has rested.
+const OFTEN: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_secs(2);
 
 /// Values of [`State::upgrade`].
 const NOT_ASKED: u8 = 0;
@@ -57,6 +63,8 @@ pub(super) struct State {
     /// Set together with the stand-in, which is the last head.
     has_refused: AtomicBool,
     refusal: Mutex<Option<Refusal>>,
+    /// Heads of requests that hyper has not given to the handler yet, where they are kept.
+    kept: Mutex<VecDeque<Bytes>>,
     /// A head has begun and is not complete.
     in_head: AtomicBool,
     /// What becomes of a request for a websocket, which is the last head until it is decided.
@@ -82,6 +90,7 @@ impl State {
             in_flight: AtomicU32::new(0),
             has_refused: AtomicBool::new(false),
             refusal: Mutex::new(None),
+            kept: Mutex::default(),
             in_head: AtomicBool::new(false),
             upgrade: AtomicU8::new(NOT_ASKED),
             closing: AtomicBool::new(false),
@@ -106,6 +115,11 @@ impl State {
             return None;
         }
         *self.refusal.lock()
+    }
+
+    /// The head of the request whose turn it is, where heads are kept and it is not a stand-in.
+    pub(super) fn head_of_this_request(&self) -> Option<Bytes> {
+        self.kept.lock().pop_front()
     }
 
     /// Whether this many requests, where there is such a limit, have been begun: the answer is to be the last.
@@ -209,7 +223,7 @@ impl<B> Tracked<B> {
     }
 }
 
-impl<B: Body> Body for Tracked<B> {
+impl<B: Body<Error: 'static>> Body for Tracked<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -223,7 +237,9 @@ impl<B: Body> Body for Tracked<B> {
             return Poll::Pending;
         }
         let frame = this.body.poll_frame(cx);
-        if *this.ends_by_close && matches!(frame, Poll::Ready(Some(Err(_)))) {
+        if let Poll::Ready(Some(Err(error))) = &frame
+            && (*this.ends_by_close || (error as &dyn Any).is::<Abort>())
+        {
             this.in_flight.0.reset_on_close();
         }
         frame
@@ -240,13 +256,12 @@ impl<B: Body> Body for Tracked<B> {
 
 /// A deadline that costs a timer only while something is really waited for.
 #[derive(Debug, Default)]
-pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
+pub(super) struct Deadline(Option<Timer>);
 
 impl Deadline {
     /// Waits until `after` from the first call since the last `clear`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
-        sleep.as_mut().poll(cx)
+        self.0.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx)
     }
 
     pub(super) fn clear(&mut self) {
@@ -278,6 +293,8 @@ pub(super) struct Guard<S: Stream> {
     idle: Deadline,
     /// How many heads there had been when `idle` was set, if all were answered.
     idle_since: Option<u32>,
+    /// What `idle` is set to.
+    look_after: Duration,
     /// Runs while a write makes no progress.
     writing: Deadline,
     closing: Option<Closing>,
@@ -304,6 +321,7 @@ impl<S: Stream> Guard<S> {
             reading: Deadline::default(),
             idle: Deadline::default(),
             idle_since: None,
+            look_after: OFTEN,
             writing: Deadline::default(),
             closing: None,
             tunnel: false,
@@ -370,7 +388,7 @@ impl<S: Stream> Guard<S> {
                 }
                 Poll::Pending => {
                     let silence = if self.state.rests() {
-                        self.limits.idle_timeout.saturating_sub(REST_AFTER)
+                        self.limits.idle_timeout.saturating_sub(self.look_after)
                     } else {
                         self.limits.first_byte_timeout
                     };
@@ -383,6 +401,7 @@ impl<S: Stream> Guard<S> {
 
     /// hyper is there again.
     pub(super) fn wake(&mut self) {
+        self.look_after = OFTEN;
         self.state.rests.store(false, Ordering::Relaxed);
     }
 
@@ -422,6 +441,9 @@ impl<S: Stream> Guard<S> {
         self.ready = released;
         self.state.in_head.store(self.messages.in_head(), Ordering::Relaxed);
         self.state.heads.fetch_add(heads, Ordering::Relaxed);
+        if self.limits.keep_heads {
+            self.state.kept.lock().extend(self.messages.kept());
+        }
         if heads > 0 && self.messages.undecided() {
             self.state.upgrade.store(ASKED, Ordering::Relaxed);
         }
@@ -493,12 +515,13 @@ impl<S: Stream> Guard<S> {
             if !self.idle.is_set() {
                 self.idle_since = self.has_answered().then_some(heads);
             }
-            ready!(self.idle.poll(cx, self.limits.idle_timeout.min(REST_AFTER)));
+            ready!(self.idle.poll(cx, self.limits.idle_timeout.min(self.look_after)));
             self.idle.clear();
             if self.has_answered() && self.idle_since == Some(heads) {
                 self.state.rests.store(true, Ordering::Relaxed);
                 return Poll::Pending;
             }
+            self.look_after = (2 * self.look_after).min(SELDOM);
         }
     }
 }

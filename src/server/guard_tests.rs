@@ -186,7 +186,7 @@ async fn an_idle_connection_gives_hyper_back() {
     };
     let (rested, _client) = tokio::join!(exchanges, client);
     assert!(rested.is_some_and(|guard| guard.held.capacity() == 0));
-    assert!(start.elapsed() <= 2 * REST_AFTER, "{:?}", start.elapsed());
+    assert!(start.elapsed() <= 4 * OFTEN, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +205,7 @@ async fn a_connection_that_rested_answers_and_counts_on_and_is_closed_in_time() 
     let start = Instant::now();
     assert_eq!(read_to_end(client).await, "");
     let closed = start.elapsed();
-    assert!(closed >= limits.idle_timeout && closed <= limits.idle_timeout + REST_AFTER, "{closed:?}");
+    assert!(closed >= limits.idle_timeout && closed <= limits.idle_timeout + OFTEN, "{closed:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +215,7 @@ async fn a_head_that_drips_after_a_rest_is_late_too_and_a_drain_ends_the_rest() 
     let (mut resting, _also) = client(Limits::default(), &signal);
     ask(&mut late, "/a").await;
     ask(&mut resting, "/a").await;
-    tokio::time::sleep(2 * REST_AFTER).await;
+    tokio::time::sleep(2 * OFTEN).await;
     let start = Instant::now();
     late.write_all(b"GET /").await.unwrap();
     assert!(read_to_end(late).await.contains("did not arrive in time"));

@@ -12,12 +12,14 @@ mod body;
 mod chunked;
 pub mod descriptors;
 mod drain;
+pub(crate) mod drowsy;
 mod flood;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod guard;
 mod h2;
 mod head;
+pub(crate) mod hush;
 mod listener;
 mod opening;
 pub(crate) mod syntax;
@@ -40,12 +42,16 @@ pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
+use hush::Hushed;
 pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
 pub use opening::{open, open_tls};
 pub use tls::{ListenTlsError, Reloaded, Tls};
 
 /// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
 const SPARE: usize = 8 * 1024;
+
+/// How many header lines hyper takes without being told; then it makes no room for each that there may be.
+const HYPERS_HEADERS: usize = 100;
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +60,7 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
-    /// How long a connection may stay open without a request. A lazy timer: it ends up to a second later.
+    /// How long a connection may stay open without a request. A lazy timer: it ends up to two seconds later.
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and how long a write may make no progress.
     pub body_timeout: Duration,
@@ -66,6 +72,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Requests on one connection; 0 is no limit.
     pub requests: u32,
+    /// Whether each request of HTTP/1 carries its [`RawHead`].
+    pub keep_heads: bool,
 }
 
 impl Default for Limits {
@@ -79,14 +87,20 @@ impl Default for Limits {
             headers: 100,
             target_bytes: 16 * 1024,
             requests: 0,
+            keep_heads: false,
         }
     }
 }
 
-/// A handler's way to say: end this connection without an answer, by a reset.
+/// A handler's way to say: end this connection without an answer, by a reset. As the error of an answer's body: in the
+/// middle of it.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset on purpose")]
 pub struct Abort;
+
+/// A request's head to the byte, empty line included: among its extensions where [`Limits::keep_heads`] asks for it.
+#[derive(Clone, Debug)]
+pub struct RawHead(pub Bytes);
 
 /// Marks a request that asks for a websocket, and whose connection can become one: among its extensions.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +110,9 @@ pub struct AsksForWebsocket;
 /// after another.
 pub trait Handler: 'static {
     /// The answers' body.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static>
+        + Unpin
+        + 'static;
 
     /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
     const DATE: bool = true;
@@ -183,6 +199,12 @@ async fn exchanges<S: Stream, H: Handler>(
         // Before the future is first polled: hyper reads ahead between the two.
         let in_flight = state.begin();
         let refusal = state.refusal_of_this_request();
+        if limits.keep_heads
+            && refusal.is_none()
+            && let Some(head) = state.head_of_this_request()
+        {
+            request.extensions_mut().insert(RawHead(head));
+        }
         let decides = state.is_to_decide();
         if decides {
             request.extensions_mut().insert(AsksForWebsocket);
@@ -231,9 +253,13 @@ async fn exchanges<S: Stream, H: Handler>(
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
     // a head is also what an answer may take that its client does not read.
-    builder.max_headers(limits.headers).max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    builder.max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    if limits.headers > HYPERS_HEADERS {
+        builder.max_headers(limits.headers);
+    }
     let mut connection = builder.serve_connection(io, service);
     let mut draining = Draining::NotYet;
+    let mut hushed = Hushed::default();
     let mut turn = pin!(tokio::task::yield_now());
     let ended = poll_fn(|cx| {
         if draining == Draining::NotYet && drain.poll_begun(cx).is_ready() {
@@ -242,7 +268,7 @@ async fn exchanges<S: Stream, H: Handler>(
         if draining == Draining::Looking && turn.as_mut().poll(cx).is_ready() {
             draining = Draining::Finishing;
         }
-        let outcome = Pin::new(&mut connection).poll(cx);
+        let outcome = hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         if outcome.is_pending() && seen.rests() {
             return Poll::Ready(Ok(()));
         }
@@ -254,11 +280,11 @@ async fn exchanges<S: Stream, H: Handler>(
         {
             draining = Draining::Closing;
             Pin::new(&mut connection).graceful_shutdown();
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         // Once a request had an `Upgrade`, hyper leaves the end of the connection to others; asked again, it does not.
         if matches!(outcome, Poll::Ready(Ok(()))) && !seen.has_switched() && !seen.is_closing() {
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         outcome
     })

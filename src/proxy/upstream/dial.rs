@@ -18,6 +18,7 @@ use super::pools::{Open, Pools};
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
 use crate::proxy::wire::Kept;
+use crate::server::drowsy::Drowsy;
 
 /// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until an answer is read in large
 /// pieces, and of HTTP/2, where the window of each stream is the bound.
@@ -120,7 +121,7 @@ impl Dialer {
         tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
-    async fn reach(&self) -> Result<TcpStream, UpstreamError> {
+    async fn reach(&self) -> Result<Drowsy<TcpStream>, UpstreamError> {
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
@@ -133,7 +134,7 @@ impl Dialer {
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok(Drowsy::new(stream));
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "connecting to the upstream failed");
@@ -147,7 +148,11 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn negotiate(&self, stream: TcpStream, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
+    async fn negotiate(
+        &self,
+        stream: Drowsy<TcpStream>,
+        pools: &Rc<Pools>,
+    ) -> Result<Dialled, UpstreamError> {
         let Some(tls) = &self.tls else {
             return self.open(stream, self.is_pinned_to_h2(), pools).await;
         };
@@ -174,13 +179,13 @@ impl Dialer {
     }
 }
 
-impl Kept for TcpStream {
+impl Kept for Drowsy<TcpStream> {
     fn keep(&self, bytes: usize) {
-        let _ = socket2::SockRef::from(self).set_recv_buffer_size(bytes);
+        let _ = socket2::SockRef::from(self.get_ref()).set_recv_buffer_size(bytes);
     }
 }
 
-impl Kept for TlsStream<TcpStream> {
+impl Kept for TlsStream<Drowsy<TcpStream>> {
     fn keep(&self, bytes: usize) {
         self.get_ref().0.keep(bytes);
     }
