@@ -531,6 +531,12 @@ fn log_failure(error: &Error, id: &HeaderValue) {
     }
 }
 
+/// What a 401 with this head and beginning of a body means, as metrics call it: for benchmarks.
+#[doc(hidden)]
+pub fn judge(headers: &HeaderMap, body: &[u8]) -> &'static str {
+    verdict::judge(headers, body).label()
+}
+
 /// The body of whatever the data plane answers.
 pub struct Outgoing {
     body: AnswerBody,
