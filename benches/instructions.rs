@@ -155,7 +155,10 @@ impl Run<'_> {
         let config = self.configuration(directory, &upstream);
         let mut proxy = Command::new(tool)
             .args(arguments)
-            .arg(std::env::var("VBC_PROXY_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_vbc-proxy").to_owned()))
+            .arg(
+                std::env::var("VBC_PROXY_BINARY")
+                    .unwrap_or_else(|_| env!("CARGO_BIN_EXE_vbc-proxy").to_owned()),
+            )
             .args(["serve", "--config"])
             .arg(config)
             .stdout(Stdio::piped())

@@ -549,6 +549,7 @@ fn limits(config: &Config) -> Limits {
         headers: config.listen.head_lines,
         target_bytes: config.listen.target_size,
         requests: config.listen.max_requests_per_connection,
+        keep_heads: false,
     }
 }
 

@@ -5,6 +5,8 @@
 //! [`State`] tells the handler's side which call that is. The guard also keeps the deadlines of the connection, and
 //! closes it so that an answer in flight is not lost to a reset.
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -14,14 +16,17 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::drowsy::Timer;
 use super::head::{Messages, Refusal};
-use super::{DrainSignal, Limits, Stream};
+use super::{Abort, DrainSignal, Limits, Stream};
 
 /// Takes the place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -33,6 +38,12 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How much of a first head is read at once, on the stack.
 const FIRST_READ: usize = 4096;
+
+/// After how long without a request a connection gives back what only an exchange needs, which costs less than a tenth of
+/// a request to make anew. Every look whether it is idle costs a timer, so a connection that is found busy looks half as
+/// often from then on, up to `SELDOM`, until it has rested.
+const OFTEN: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_secs(2);
 
 /// Values of [`State::upgrade`].
 const NOT_ASKED: u8 = 0;
@@ -52,6 +63,8 @@ pub(super) struct State {
     /// Set together with the stand-in, which is the last head.
     has_refused: AtomicBool,
     refusal: Mutex<Option<Refusal>>,
+    /// Heads of requests that hyper has not given to the handler yet, where they are kept.
+    kept: Mutex<VecDeque<Bytes>>,
     /// A head has begun and is not complete.
     in_head: AtomicBool,
     /// What becomes of a request for a websocket, which is the last head until it is decided.
@@ -60,6 +73,11 @@ pub(super) struct State {
     closing: AtomicBool,
     /// The answer to the last request that this connection may have is on its way.
     spent: AtomicBool,
+    /// The client does not read what is being written. Whoever has more of it waits.
+    blocked: AtomicBool,
+    unblocked: AtomicWaker,
+    /// The connection is idle, and hyper is to go until the next head.
+    rests: AtomicBool,
     reset: AtomicBool,
 }
 
@@ -72,10 +90,14 @@ impl State {
             in_flight: AtomicU32::new(0),
             has_refused: AtomicBool::new(false),
             refusal: Mutex::new(None),
+            kept: Mutex::default(),
             in_head: AtomicBool::new(false),
             upgrade: AtomicU8::new(NOT_ASKED),
             closing: AtomicBool::new(false),
             spent: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            unblocked: AtomicWaker::new(),
+            rests: AtomicBool::new(false),
             reset: AtomicBool::new(false),
         }
     }
@@ -93,6 +115,11 @@ impl State {
             return None;
         }
         *self.refusal.lock()
+    }
+
+    /// The head of the request whose turn it is, where heads are kept and it is not a stand-in.
+    pub(super) fn head_of_this_request(&self) -> Option<Bytes> {
+        self.kept.lock().pop_front()
     }
 
     /// Whether this many requests, where there is such a limit, have been begun: the answer is to be the last.
@@ -128,8 +155,30 @@ impl State {
         self.upgrade.load(Ordering::Relaxed) == SWITCHED
     }
 
+    /// Whether the connection has been idle for so long that hyper is to go until the next head.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Whether a write waits for the client; then this is told when it no longer does.
+    fn is_blocked(&self, cx: &Context<'_>) -> bool {
+        // Only this connection's own task writes, polls and sleeps: nothing happens between the two.
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        if blocked {
+            self.unblocked.register(cx.waker());
+        }
+        blocked
+    }
+
+    fn set_blocked(&self, blocked: bool) {
+        if self.blocked.load(Ordering::Relaxed) != blocked {
+            self.blocked.store(blocked, Ordering::Relaxed);
+            self.unblocked.wake();
+        }
     }
 
     fn refuse(&self, refusal: Refusal) {
@@ -142,8 +191,10 @@ impl State {
         self.in_head.load(Ordering::Relaxed)
     }
 
+    /// Whether every head was given to the handler, and every answer was sent.
     fn idle(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0
+            && self.heads.load(Ordering::Relaxed) == self.requests.load(Ordering::Relaxed)
     }
 }
 
@@ -172,7 +223,7 @@ impl<B> Tracked<B> {
     }
 }
 
-impl<B: Body> Body for Tracked<B> {
+impl<B: Body<Error: 'static>> Body for Tracked<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -181,8 +232,14 @@ impl<B: Body> Body for Tracked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
+        // hyper would collect tens of kilobytes more for a client that reads nothing.
+        if this.in_flight.0.is_blocked(cx) {
+            return Poll::Pending;
+        }
         let frame = this.body.poll_frame(cx);
-        if *this.ends_by_close && matches!(frame, Poll::Ready(Some(Err(_)))) {
+        if let Poll::Ready(Some(Err(error))) = &frame
+            && (*this.ends_by_close || (error as &dyn Any).is::<Abort>())
+        {
             this.in_flight.0.reset_on_close();
         }
         frame
@@ -199,13 +256,12 @@ impl<B: Body> Body for Tracked<B> {
 
 /// A deadline that costs a timer only while something is really waited for.
 #[derive(Debug, Default)]
-pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
+pub(super) struct Deadline(Option<Timer>);
 
 impl Deadline {
     /// Waits until `after` from the first call since the last `clear`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
-        sleep.as_mut().poll(cx)
+        self.0.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx)
     }
 
     pub(super) fn clear(&mut self) {
@@ -237,6 +293,8 @@ pub(super) struct Guard<S: Stream> {
     idle: Deadline,
     /// How many heads there had been when `idle` was set, if all were answered.
     idle_since: Option<u32>,
+    /// What `idle` is set to.
+    look_after: Duration,
     /// Runs while a write makes no progress.
     writing: Deadline,
     closing: Option<Closing>,
@@ -263,6 +321,7 @@ impl<S: Stream> Guard<S> {
             reading: Deadline::default(),
             idle: Deadline::default(),
             idle_since: None,
+            look_after: OFTEN,
             writing: Deadline::default(),
             closing: None,
             tunnel: false,
@@ -287,8 +346,9 @@ impl<S: Stream> Guard<S> {
         }
     }
 
-    /// Waits until there is something for hyper: the first head, or the refusal of one. False when nothing comes of
-    /// this connection: it was silent for too long, it is gone, or the drain has begun before its first byte.
+    /// Waits until there is something for hyper: the first head, the first one after a rest, or the refusal of one. False
+    /// when nothing comes of this connection: it was silent for too long, it is gone, or the drain has begun before its
+    /// first byte.
     ///
     /// Until then a connection is this guard and the bytes of its head.
     pub(super) async fn first_head(&mut self, drain: &mut DrainSignal) -> bool {
@@ -327,11 +387,22 @@ impl<S: Stream> Guard<S> {
                     self.stand_in(Refusal::HeadTimeout);
                 }
                 Poll::Pending => {
-                    ready!(self.reading.poll(cx, self.limits.first_byte_timeout));
+                    let silence = if self.state.rests() {
+                        self.limits.idle_timeout.saturating_sub(self.look_after)
+                    } else {
+                        self.limits.first_byte_timeout
+                    };
+                    ready!(self.reading.poll(cx, silence));
                     return Poll::Ready(false);
                 }
             }
         }
+    }
+
+    /// hyper is there again.
+    pub(super) fn wake(&mut self) {
+        self.look_after = OFTEN;
+        self.state.rests.store(false, Ordering::Relaxed);
     }
 
     /// Whether every answer has been sent, to the last byte that the socket has to take.
@@ -370,6 +441,9 @@ impl<S: Stream> Guard<S> {
         self.ready = released;
         self.state.in_head.store(self.messages.in_head(), Ordering::Relaxed);
         self.state.heads.fetch_add(heads, Ordering::Relaxed);
+        if self.limits.keep_heads {
+            self.state.kept.lock().extend(self.messages.kept());
+        }
         if heads > 0 && self.messages.undecided() {
             self.state.upgrade.store(ASKED, Ordering::Relaxed);
         }
@@ -412,8 +486,10 @@ impl<S: Stream> Guard<S> {
     fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() || self.tunnel {
             self.writing.clear();
+            self.state.set_blocked(false);
             return polled;
         }
+        self.state.set_blocked(true);
         ready!(self.writing.poll(cx, self.limits.body_timeout));
         // Closed politely, the socket would keep what was not read for minutes more.
         self.state.reset_on_close();
@@ -439,13 +515,13 @@ impl<S: Stream> Guard<S> {
             if !self.idle.is_set() {
                 self.idle_since = self.has_answered().then_some(heads);
             }
-            ready!(self.idle.poll(cx, self.limits.idle_timeout));
+            ready!(self.idle.poll(cx, self.limits.idle_timeout.min(self.look_after)));
             self.idle.clear();
             if self.has_answered() && self.idle_since == Some(heads) {
-                // As if the client had closed.
-                self.ended = true;
-                return Poll::Ready(Ok(()));
+                self.state.rests.store(true, Ordering::Relaxed);
+                return Poll::Pending;
             }
+            self.look_after = (2 * self.look_after).min(SELDOM);
         }
     }
 }

@@ -12,12 +12,14 @@ mod body;
 mod chunked;
 pub mod descriptors;
 mod drain;
+pub(crate) mod drowsy;
 mod flood;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod guard;
 mod h2;
 mod head;
+pub(crate) mod hush;
 mod listener;
 mod opening;
 pub(crate) mod syntax;
@@ -40,12 +42,16 @@ pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
+use hush::Hushed;
 pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
 pub use opening::{open, open_tls};
 pub use tls::{ListenTlsError, Reloaded, Tls};
 
 /// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
 const SPARE: usize = 8 * 1024;
+
+/// How many header lines hyper takes without being told; then it makes no room for each that there may be.
+const HYPERS_HEADERS: usize = 100;
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +60,7 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
-    /// How long a connection may stay open without a request. A lazy timer: it ends between one and two times
-    /// this long after the last activity.
+    /// How long a connection may stay open without a request. A lazy timer: it ends up to two seconds later.
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and how long a write may make no progress.
     pub body_timeout: Duration,
@@ -67,6 +72,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Requests on one connection; 0 is no limit.
     pub requests: u32,
+    /// Whether each request of HTTP/1 carries its [`RawHead`].
+    pub keep_heads: bool,
 }
 
 impl Default for Limits {
@@ -80,14 +87,20 @@ impl Default for Limits {
             headers: 100,
             target_bytes: 16 * 1024,
             requests: 0,
+            keep_heads: false,
         }
     }
 }
 
-/// A handler's way to say: end this connection without an answer, by a reset.
+/// A handler's way to say: end this connection without an answer, by a reset. As the error of an answer's body: in the
+/// middle of it.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset on purpose")]
 pub struct Abort;
+
+/// A request's head to the byte, empty line included: among its extensions where [`Limits::keep_heads`] asks for it.
+#[derive(Clone, Debug)]
+pub struct RawHead(pub Bytes);
 
 /// Marks a request that asks for a websocket, and whose connection can become one: among its extensions.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +110,9 @@ pub struct AsksForWebsocket;
 /// after another.
 pub trait Handler: 'static {
     /// The answers' body.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static>
+        + Unpin
+        + 'static;
 
     /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
     const DATE: bool = true;
@@ -145,10 +160,19 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
-    if guard.first_head(&mut drain).await {
-        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them.
-        Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    let handler = Arc::new(handler);
+    while guard.first_head(&mut drain).await {
+        guard.wake();
+        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them, and one
+        // that rests gives them back.
+        let exchanges = exchanges(guard, Arc::clone(&state), limits, drain.clone(), Arc::clone(&handler));
+        match Box::pin(exchanges).await {
+            Some(resting) => guard = resting,
+            None => return,
+        }
     }
+    // Under TLS an end is told.
+    let _ = poll_fn(|cx| Pin::new(&mut guard).poll_shutdown(cx)).await;
 }
 
 /// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
@@ -156,25 +180,31 @@ pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: D
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
     guard.refuse(Refusal::TooManyConnections);
-    Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    Box::pin(exchanges(guard, state, limits, drain, Arc::new(handler))).await;
 }
 
-/// The requests of a connection whose first head is there.
+/// The requests of a connection whose first head is there. The connection itself when it rests: it has been idle for a
+/// while, and waits for another head.
 async fn exchanges<S: Stream, H: Handler>(
     guard: Guard<S>,
     state: Arc<State>,
     limits: Limits,
     mut drain: DrainSignal,
-    handler: H,
-) {
+    handler: Arc<H>,
+) -> Option<Guard<S>> {
     let io = TokioIo::new(guard);
-    let handler = Arc::new(handler);
     let (seen, tunnels) = (Arc::clone(&state), Arc::clone(&handler));
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
         // Before the future is first polled: hyper reads ahead between the two.
         let in_flight = state.begin();
         let refusal = state.refusal_of_this_request();
+        if limits.keep_heads
+            && refusal.is_none()
+            && let Some(head) = state.head_of_this_request()
+        {
+            request.extensions_mut().insert(RawHead(head));
+        }
         let decides = state.is_to_decide();
         if decides {
             request.extensions_mut().insert(AsksForWebsocket);
@@ -223,9 +253,13 @@ async fn exchanges<S: Stream, H: Handler>(
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
     // a head is also what an answer may take that its client does not read.
-    builder.max_headers(limits.headers).max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    builder.max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    if limits.headers > HYPERS_HEADERS {
+        builder.max_headers(limits.headers);
+    }
     let mut connection = builder.serve_connection(io, service);
     let mut draining = Draining::NotYet;
+    let mut hushed = Hushed::default();
     let mut turn = pin!(tokio::task::yield_now());
     let ended = poll_fn(|cx| {
         if draining == Draining::NotYet && drain.poll_begun(cx).is_ready() {
@@ -234,7 +268,10 @@ async fn exchanges<S: Stream, H: Handler>(
         if draining == Draining::Looking && turn.as_mut().poll(cx).is_ready() {
             draining = Draining::Finishing;
         }
-        let outcome = Pin::new(&mut connection).poll(cx);
+        let outcome = hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
+        if outcome.is_pending() && seen.rests() {
+            return Poll::Ready(Ok(()));
+        }
         if outcome.is_pending()
             && draining == Draining::Finishing
             && !seen.in_head()
@@ -243,11 +280,11 @@ async fn exchanges<S: Stream, H: Handler>(
         {
             draining = Draining::Closing;
             Pin::new(&mut connection).graceful_shutdown();
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         // Once a request had an `Upgrade`, hyper leaves the end of the connection to others; asked again, it does not.
         if matches!(outcome, Poll::Ready(Ok(()))) && !seen.has_switched() && !seen.is_closing() {
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         outcome
     })
@@ -260,7 +297,9 @@ async fn exchanges<S: Stream, H: Handler>(
                 seen.reset_on_close();
             }
         }
+        Ok(()) if seen.rests() => return Some(connection.into_parts().io.into_inner()),
         Ok(()) => {}
         Err(error) => tracing::debug!(%error, "connection ended"),
     }
+    None
 }

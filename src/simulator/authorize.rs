@@ -60,7 +60,7 @@ pub(super) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> An
         Err(Choice::Denied(words)) => return refuse("access_denied", words),
         Err(Choice::Ask(page)) => return page.answer(),
     };
-    let code = uuid::Uuid::new_v4().to_string();
+    let code = state.tokens.value();
     let issued = Code {
         client: client.to_owned(),
         user: user.to_string(),

@@ -161,7 +161,8 @@ fn pass<'a>(
 
 /// A fixed window of one minute, aligned with UTC, for each application and user.
 fn throttle(state: &mut State, owner: &Owner, now: Timestamp) -> Result<(), Fault<'static>> {
-    let Some(quota) = state.quota else { return Ok(()) };
+    let own = state.world.apps.get(&*owner.client).and_then(|app| app.quota);
+    let Some(quota) = own.unwrap_or(state.quota) else { return Ok(()) };
     let minute = now.as_second().div_euclid(60);
     let window = state.windows.entry((owner.client.clone(), owner.user.clone())).or_insert((minute, 0));
     if window.0 != minute {

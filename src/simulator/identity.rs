@@ -240,7 +240,7 @@ fn issued(state: &State, row: usize, now: Timestamp) -> Answer {
     }
     members.insert("scope".into(), Value::from(&*pair.owner.scopes));
     if pair.owner.scopes.split(' ').any(|scope| scope == "openid") {
-        members.insert("id_token".into(), jwt::id_token(&pair, now).into());
+        members.insert("id_token".into(), jwt::id_token(&pair, state.policy.kid, now).into());
     }
     members.insert("token_type".into(), "Bearer".into());
     members.insert("expires_in".into(), pair.expires_in.into());

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
+use http::request::Parts;
 use http::{HeaderMap, Method};
 
 use super::tokens::Tokens;
 use crate::clock::Timestamp;
 use crate::secret::fingerprint;
+use crate::server::RawHead;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Recorded {
     pub method: Method,
     /// Path and query as sent, but for the values of parameters that carry secrets.
     pub target: String,
+    /// The head to the byte, line ends and empty line included, but for what carries secrets.
+    pub head: String,
     /// Names in lower case and values, in the order received. Credentials are replaced by what they are.
     pub headers: Vec<(String, String)>,
     /// Bytes of the body; 0 until it has arrived.
@@ -76,8 +80,18 @@ impl Journal {
         (place.epoch == self.epoch).then(|| self.entries.get_mut(index))?
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Recorded> {
+    pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
         self.entries.iter()
+    }
+
+    /// The sequence number of the latest request; 0 where there was none.
+    pub(super) fn latest(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// The sequence number of the latest request that was pushed out; 0 where none was.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.entries.front().map_or(0, |first| first.sequence - 1)
     }
 }
 
@@ -101,21 +115,54 @@ pub(super) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<Stri
 pub(super) fn headers(headers: &HeaderMap, tokens: &Tokens) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| {
-            let shown = match name.as_str() {
-                "authorization" => credentials(value.as_bytes(), tokens).0,
-                "proxy-authorization" | "cookie" | "x-api-key" | "apikey" | "internal-key" => {
-                    "[redacted]".to_owned()
-                }
-                _ => {
-                    let text = String::from_utf8_lossy(value.as_bytes());
-                    // A token where none belongs.
-                    if text.contains("eyJ") { "[redacted]".to_owned() } else { text.into_owned() }
-                }
-            };
-            (name.as_str().to_owned(), shown)
-        })
+        .map(|(name, value)| (name.as_str().to_owned(), shown(name.as_str(), value.as_bytes(), tokens)))
         .collect()
+}
+
+/// The value of a header, its name in lower case, with credentials replaced.
+fn shown(name: &str, value: &[u8], tokens: &Tokens) -> String {
+    match name {
+        "authorization" => credentials(value, tokens).0,
+        "proxy-authorization" | "cookie" | "x-api-key" | "apikey" | "internal-key" => "[redacted]".to_owned(),
+        _ => {
+            let text = String::from_utf8_lossy(value);
+            // A token where none belongs.
+            if text.contains("eyJ") { "[redacted]".to_owned() } else { text.into_owned() }
+        }
+    }
+}
+
+/// The head as it came or, without a connection, as it would have come, with credentials replaced.
+pub(super) fn head(head: &Parts, tokens: &Tokens) -> String {
+    let path = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let Some(RawHead(raw)) = head.extensions.get() else {
+        let mut text = format!("{} {} {:?}\r\n", head.method, target(path), head.version);
+        for (name, value) in &head.headers {
+            text.push_str(&format!("{name}: {}\r\n", shown(name.as_str(), value.as_bytes(), tokens)));
+        }
+        return text + "\r\n";
+    };
+    let raw = String::from_utf8_lossy(raw);
+    let mut text = String::with_capacity(raw.len());
+    for (number, line) in raw.split_inclusive("\r\n").enumerate() {
+        let (content, end) = line.split_at(line.trim_end_matches("\r\n").len());
+        match content.split_once(':') {
+            Some((name, value)) if number > 0 => {
+                let space = value.len() - value.trim_start().len();
+                text.push_str(&content[..name.len() + 1 + space]);
+                text.push_str(&shown(&name.to_ascii_lowercase(), value.trim_start().as_bytes(), tokens));
+            }
+            _ => text.push_str(&request_line(content)),
+        }
+        text.push_str(end);
+    }
+    text
+}
+
+fn request_line(line: &str) -> String {
+    let Some((method, rest)) = line.split_once(' ') else { return line.to_owned() };
+    let (path, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+    format!("{method} {} {version}", target(path))
 }
 
 /// The target as it came, with the values of secret parameters replaced.

@@ -3,7 +3,7 @@
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 
 use super::answer::{Answer, set, text};
-use super::options::Identity;
+use super::identities::Identity;
 
 const STYLE: &str = "\
     :root{color-scheme:light dark}\

@@ -5,17 +5,22 @@
 //! the service applies them; what is unknown of the service can be switched ([`SimulatorOptions`]), and what can
 //! go wrong can be made to ([`Fault`]). What arrived is remembered ([`Recorded`], [`Stats`]) without a secret.
 //!
-//! A second port is the control plane: `/__sim/health`, `stats`, `requests`, `reset` and `faults`. [`Service`] is
-//! the same without sockets, for tests that ask a hundred thousand times.
+//! A second port is the control plane, described by its `/__sim/openapi.json`: faults, clock, scenarios, what arrived,
+//! and verdicts over what was expected. [`Service`] is the same without sockets, for tests that ask a hundred thousand
+//! times.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
-//! use vbc_proxy::simulator::{Fault, Simulator};
+//! use vbc_proxy::simulator::{Expectation, Fault, Simulator};
 //!
 //! let sim = Simulator::start().await?;
 //! println!("the service is at {}, its switches at {}", sim.url(), sim.control_url());
-//! sim.revoke_all_access();
+//! sim.revoke_access_tokens();
+//! sim.fail_next("/t/vbc.prod/reports/**", 503);
 //! let _ = sim.inject(Fault::status(503).on("/token").times(2));
+//! sim.expect([Expectation::new("POST", "/token").grant("refresh_token").times(1)]);
+//! // … the code under test …
+//! assert!(sim.verdict().met, "{}", sim.verdict());
 //! # Ok(())
 //! # }
 //! ```
@@ -25,39 +30,60 @@
 mod answer;
 mod api;
 mod authorize;
+mod builder;
+mod calls;
 mod control;
+mod delivery;
+mod expect;
+mod exports;
 mod fault;
 mod gateway;
+mod identities;
 mod identity;
 mod journal;
 mod jwt;
 mod login_page;
 mod options;
+mod pace;
+mod past;
+mod pattern;
 mod random;
 mod request;
 mod rows;
+mod scenario;
 mod seed;
 mod serve;
 mod service;
+mod span;
 mod state;
+mod timeline;
 mod tokens;
+mod traffic;
+mod verbs;
+mod webhooks;
 mod world;
+mod zip;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU32;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use builder::SimulatorBuilder;
+pub use expect::{Expectation, Finding, Verdict};
 pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
+pub use identities::{Application, Identity, User};
 pub use journal::Recorded;
-pub use options::{Identity, Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
+pub use options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord, WebhookTargets};
+pub use scenario::{Finding as ScenarioFinding, Scenario, ScenarioError};
 use serve::{Control, Front};
 pub use service::Service;
 pub use state::{Outcomes, Stats};
+pub use timeline::Step;
 
 use crate::server::{self, Drain, DrainSignal, Limits};
 
@@ -98,6 +124,11 @@ async fn listen<F: Future<Output = ()> + Send + 'static>(
 }
 
 impl Simulator {
+    /// Says what a simulator is to be like; [`SimulatorBuilder::start`] starts it.
+    pub fn builder() -> SimulatorBuilder {
+        SimulatorBuilder::default()
+    }
+
     /// Starts one on free loopback ports, with the demo identity and defaults throughout.
     ///
     /// # Errors
@@ -112,6 +143,7 @@ impl Simulator {
     /// When an address cannot be bound.
     #[allow(clippy::unused_async, reason = "it must be called in a runtime, and may come to wait")]
     pub async fn bind(mut options: SimulatorOptions) -> io::Result<Self> {
+        options.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let front = listener(options.address)?;
         let control = listener(options.control)?;
         let (address, control_address) = (front.local_addr()?, control.local_addr()?);
@@ -123,8 +155,9 @@ impl Simulator {
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
         let drive_front = move |stream, connection| {
-            let front = Front { core: Arc::clone(&shared), connection };
-            server::connection(stream, Limits::default(), drain_of_each.clone(), front)
+            let front = Front { core: Arc::clone(&shared), connection, requests: AtomicU32::new(0) };
+            let limits = Limits { keep_heads: true, ..Limits::default() };
+            server::connection(stream, limits, drain_of_each.clone(), front)
         };
         let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
         let drive_control = move |stream, _| {
@@ -196,19 +229,10 @@ impl Simulator {
         self.service.reset();
     }
 
-    /// Makes every access token issued so far refused; refresh tokens stay good.
-    pub fn revoke_all_access(&self) {
-        self.service.revoke_all_access();
-    }
-
-    /// Makes every refresh token issued so far refused; access tokens stay good.
-    pub fn revoke_all_refresh(&self) {
-        self.service.revoke_all_refresh();
-    }
-
-    /// Moves the simulator's clock ahead.
-    pub fn advance(&self, by: Duration) {
-        self.service.advance(by);
+    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
+    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the simulator's clock.
+    pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
+        self.service.receive_call(account, from, extension)
     }
 
     /// Stops, and waits until every socket is closed.

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::secret::Secret;
+use super::identities::{Application, Identity, User};
+use super::timeline::Step;
+use crate::clock::{Clock, Timestamp};
 
 /// What a second login with the same client, user and scope does. The service has been seen doing all three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,42 +103,14 @@ impl Default for Lifetimes {
     }
 }
 
-/// An application and a user beside the seeded ones: every grant, every suite, every role.
-///
-/// An application or user of that name is replaced; an account that does not exist is made.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The application's consumer key.
-    pub client_id: String,
-    /// The application's consumer secret.
-    pub client_secret: Secret,
-    /// Where `/authorize` may redirect to.
-    pub callback: String,
-    /// The whole user name, with `@vbc.prod`.
-    pub user: String,
-    /// The user's password.
-    pub password: Secret,
-    /// The account the user belongs to.
-    pub account: u64,
-}
-
-impl Identity {
-    /// The demo identity, which every simulator has: `sim-client`, `alice@vbc.prod`, account 12345.
-    pub fn demo() -> Self {
-        Self {
-            client_id: "sim-client".into(),
-            client_secret: "sim-secret".into(),
-            callback: "http://localhost:8081/callback".into(),
-            user: "alice@vbc.prod".into(),
-            password: "sim-password".into(),
-            account: 12345,
-        }
-    }
-
-    /// Another user of the demo application and account: `<name>@vbc.prod` with the demo password.
-    pub fn demo_user(name: &str) -> Self {
-        Self { user: format!("{name}@vbc.prod"), ..Self::demo() }
-    }
+/// Which targets a simulator delivers webhooks to. Any can be registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebhookTargets {
+    /// Hosts that are this machine, and nothing else: deliveries to other hosts fail.
+    #[default]
+    Loopback,
+    /// Every host, so that a simulator calls out of this machine.
+    Anywhere,
 }
 
 /// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.
@@ -163,10 +136,42 @@ pub struct SimulatorOptions {
     pub quota: Option<u32>,
     /// Absolute links in answers start with this; empty, it is where the [`Simulator`](super::Simulator) listens.
     pub public_base: String,
+    /// How long takes what VBC takes its time for: 1 is as long as there, 0 is at once. It applies to when Reports
+    /// knows of a call (8 minutes after its end, 13 at worst), to recordings and exports, and to the pause before a
+    /// webhook is tried again. Negative values count as 0.
+    pub lag: f64,
+    /// How long a call that was placed rings before it is answered. Calls from outside ring until somebody does
+    /// something about them, at most 30 seconds.
+    pub ringing: Duration,
+    /// Which targets webhooks are delivered to.
+    pub webhooks: WebhookTargets,
     /// Further identities.
     pub identities: Vec<Identity>,
+    /// Further applications.
+    pub applications: Vec<Application>,
+    /// Further users.
+    pub users: Vec<User>,
     /// How many requests the journal remembers.
     pub journal: usize,
+    /// Where the clock starts, and is set back to by a reset; `None` leaves it alone.
+    pub start: Option<Timestamp>,
+    /// Whether tokens and codes come from the seed too. Then the same requests at the same time are answered alike, and
+    /// whoever knows the seed knows the tokens.
+    pub deterministic: bool,
+    /// What goes wrong when.
+    pub timeline: Vec<Step>,
+    /// Further names by which browsers may call the control plane, beside addresses and names without a dot.
+    pub hosts: Vec<String>,
+}
+
+impl SimulatorOptions {
+    /// Brings the clock to where it starts, and tells the time there.
+    pub(super) fn begin(&self) -> Timestamp {
+        if let Some(start) = self.start {
+            self.clock.shift(start.duration_since(self.clock.now()));
+        }
+        self.clock.now()
+    }
 }
 
 impl Default for SimulatorOptions {
@@ -182,8 +187,17 @@ impl Default for SimulatorOptions {
             lifetimes: Lifetimes::default(),
             quota: None,
             public_base: "https://api.vonage.com".into(),
+            lag: 1.0,
+            ringing: Duration::ZERO,
+            webhooks: WebhookTargets::default(),
             identities: Vec::new(),
+            applications: Vec::new(),
+            users: Vec::new(),
             journal: 10_000,
+            start: None,
+            deterministic: false,
+            timeline: Vec::new(),
+            hosts: Vec::new(),
         }
     }
 }

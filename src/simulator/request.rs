@@ -106,16 +106,23 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Reads a body to its end or limit; `None` when the client broke off.
-    pub(super) async fn read<B>(mut incoming: B, endpoint: Option<Endpoint>) -> Option<Self>
+    /// Reads a body to its end or limit, or as far as is `enough`; `None` when the client broke off.
+    pub(super) async fn read<B>(
+        mut incoming: B,
+        endpoint: Option<Endpoint>,
+        enough: Option<u64>,
+    ) -> Option<Self>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         use aws_lc_rs::digest;
         let limit = if endpoint.is_some() { IDENTITY_LIMIT } else { API_LIMIT };
         let mut hash = digest::Context::new(&digest::SHA256);
-        let (mut data, mut length, mut whole) = (BytesMut::new(), 0, true);
-        while let Some(frame) = incoming.frame().await {
+        let (mut data, mut length, mut whole) = (BytesMut::new(), 0_u64, true);
+        let wanted = |length: u64| enough.is_none_or(|enough| length < enough);
+        while wanted(length)
+            && let Some(frame) = incoming.frame().await
+        {
             let Ok(chunk) = frame.ok()?.into_data() else { continue };
             length += chunk.len() as u64;
             if length > limit {

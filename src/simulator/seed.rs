@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::SignedDuration;
 
-use super::options::{Identity, SimulatorOptions};
+use super::identities::Identity;
+use super::options::SimulatorOptions;
+use super::pace::Pace;
 use super::random::Random;
+use super::webhooks::Webhooks;
 use super::world::{
-    Account, Address, App, Call, Device, Extension, Location, Login, Plan, Recording, Roles, SUITES, TENANT,
-    User, World,
+    Account, Address, App, Device, Extension, INDIA, Location, Login, Plan, Roles, SUITES, TENANT, User,
+    World,
 };
-use crate::clock::{Timestamp, until};
+use crate::clock::Timestamp;
 
-const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
+pub(super) const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
 impl World {
     /// The seeded world. Its past ends at the midnight before `now`; its accounts grow when they are asked for.
@@ -25,10 +28,15 @@ impl World {
             accounts: BTreeMap::new(),
             seed: options.seed,
             midnight: Timestamp::from_second(midnight).unwrap_or(now),
+            pace: Pace { lag: options.lag, ringing: options.ringing },
+            webhooks: Webhooks::default(),
+            next_ring: None,
+            awaited_ring: None,
         };
         world.plan(12345, "Northwind Traders", 28);
         world.plan(23456, "Contoso Dental Group", 12);
         world.plan(34567, "Fabrikam Logistics", 6);
+        world.plan(45678, "Deccan Textiles", 8);
         world.add(&Identity::demo());
         // Logins of the demo account that show what goes wrong, and one of each other account.
         for (name, suite) in [
@@ -44,22 +52,27 @@ impl World {
         world.login("sam@vbc.prod", "sam-password", 12345).sso = true;
         world.login("bob@vbc.prod", "bob-password", 23456);
         world.login("carol@vbc.prod", "carol-password", 34567);
+        // Her account is in India.
+        world.login("asha@vbc.prod", "asha-password", 45678).roles.set(INDIA, true);
         // An application that may do little: one grant, one suite.
         let limited = App {
             secret: "limited-secret".into(),
-            grants: &["password"],
+            grants: vec!["password"],
             callback: "http://localhost:8081/limited".into(),
-            subscriptions: &["telephony"],
+            subscriptions: vec!["telephony"],
+            quota: None,
             openid: true,
         };
         world.apps.insert("limited-client".into(), limited);
         for identity in &options.identities {
             world.add(identity);
         }
+        options.applications.iter().for_each(|application| world.add_application(application));
+        options.users.iter().for_each(|user| world.add_user(user));
         world
     }
 
-    fn plan(&mut self, id: u64, name: &'static str, people: usize) {
+    pub(super) fn plan(&mut self, id: u64, name: &'static str, people: usize) {
         let position = self.plans.len() as u64;
         self.plans.entry(id).or_insert_with(|| Plan { name, people, position, logins: Vec::new() });
     }
@@ -67,9 +80,10 @@ impl World {
     fn add(&mut self, identity: &Identity) {
         let app = App {
             secret: identity.client_secret.clone(),
-            grants: GRANTS,
+            grants: GRANTS.to_vec(),
             callback: identity.callback.clone(),
-            subscriptions: SUITES,
+            subscriptions: SUITES.to_vec(),
+            quota: None,
             openid: true,
         };
         self.apps.insert(identity.client_id.clone(), app);
@@ -78,7 +92,7 @@ impl World {
     }
 
     /// Makes or replaces a login.
-    fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
+    pub(super) fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
         let login = Login {
             name: name.to_owned(),
             password: password.into(),
@@ -179,7 +193,7 @@ impl User {
 }
 
 /// A number of the range kept for fiction.
-fn phone(random: &mut Random) -> String {
+pub(super) fn phone(random: &mut Random) -> String {
     let area = [201, 212, 303, 415, 512, 646][random.below(6) as usize];
     format!("1{area}55501{:02}", random.below(100))
 }
@@ -190,7 +204,7 @@ impl Account {
         let mut random = Random::new(seed.wrapping_add(plan.position.wrapping_mul(0xd1b5_4a32_d192_ed03)));
         let mut account = Self::seeded(id, plan.name, plan.people, midnight, &mut random);
         account.admit(&plan.logins, &mut random);
-        account.recordings = account.record();
+        account.record_the_past();
         account
     }
 
@@ -216,6 +230,11 @@ impl Account {
             }
             if known.get(login) != Some(&position) {
                 self.users[position].rename(login);
+                let user = &self.users[position];
+                let label = format!("{} {}", user.first_name, user.last_name);
+                for own in self.extensions.iter_mut().filter(|own| own.user == Some(position)) {
+                    own.label.clone_from(&label);
+                }
             }
             taken.insert(position);
             self.people.insert(login.clone(), position);
@@ -276,61 +295,14 @@ impl Account {
             calls: Vec::new(),
             call_positions: HashMap::new(),
             recordings: Vec::new(),
+            jobs: Vec::new(),
         };
         account.remember_calls(people * 3, midnight, random);
         account
     }
-
-    /// A company's rule records every third answered call; of the rest, every fourth user does it on demand.
-    fn record(&self) -> Vec<Recording> {
-        let answered = self.calls.iter().filter(|call| call.status == "COMPLETED").enumerate();
-        let recordings = answered.filter_map(|(n, call)| {
-            let end = call.end?;
-            let extension = self.extensions.iter().find(|extension| extension.number == call.extension)?;
-            let on_demand = match n % 3 {
-                0 => None,
-                _ => Some(extension.user.filter(|user| user % 4 == 0)?),
-            };
-            let inbound = call.direction == "inbound";
-            let cnam = if inbound { "WIRELESS CALLER".to_owned() } else { extension.label.to_uppercase() };
-            Some(Recording {
-                id: self.id * 1_000 + n as u64,
-                on_demand,
-                call_id: call.id.clone(),
-                direction: if inbound { "INBOUND" } else { "OUTBOUND" },
-                caller_id: call.from.clone(),
-                cnam,
-                dnis: call.to.clone(),
-                extension: call.extension.clone(),
-                start: call.start,
-                end,
-                // 64 kbit/s.
-                bytes: until(call.start, end).as_secs() * 8_000,
-            })
-        });
-        recordings.collect()
-    }
-
-    fn remember_calls(&mut self, calls: usize, midnight: Timestamp, random: &mut Random) {
-        for n in (0..calls as u64).rev() {
-            let start = before(midnight, 60 + n * 1_700 + random.below(1_500));
-            let seconds = i64::try_from(random.below(900)).unwrap_or(0);
-            let end = start.checked_add(SignedDuration::from_secs(seconds)).ok();
-            let extension =
-                self.extensions[random.below(self.extensions.len() as u64) as usize].number.clone();
-            let outside = phone(random);
-            let inbound = random.chance(0.6);
-            let (from, to) =
-                if inbound { (outside, extension.clone()) } else { (extension.clone(), outside) };
-            let direction = if inbound { "inbound" } else { "outbound" };
-            let mut call = Call::started(random, direction, from, to, extension, start);
-            call.finish(end.unwrap_or(start), if seconds == 0 { "MISSED" } else { "COMPLETED" });
-            self.place(call);
-        }
-    }
 }
 
-fn before(at: Timestamp, seconds: u64) -> Timestamp {
+pub(super) fn before(at: Timestamp, seconds: u64) -> Timestamp {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
     at.saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or(at)
 }

@@ -1,15 +1,18 @@
 //! One request from its head to its answer: journal, body, faults, execution.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::{Request, Response};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::answer::{Answer, Payload, date, empty, json};
-use super::fault::{Fate, Plan};
+use super::fault::{Early, Fate, Instead, Plan, Subject};
 use super::journal::{self, Place, Recorded};
 use super::options::SimulatorOptions;
 use super::request::{Arrived, Body, Endpoint};
@@ -19,24 +22,38 @@ use crate::server::{Abort, Handler, Incoming, Refusal};
 
 /// What both listeners share.
 pub(super) struct Core {
-    pub(super) options: SimulatorOptions,
+    /// What it was started with. A scenario may have set in others since: the state's.
+    pub(super) options: Arc<SimulatorOptions>,
     pub(super) state: Mutex<State>,
     /// Told when faults are removed, so that what hangs can look.
     pub(super) released: Notify,
-    /// Requests that a delay holds: they are executed even when their client has left.
+    /// Told when a request arrives or is answered, so that whoever waits for one can look.
+    pub(super) changed: Notify,
+    /// Requests that a delay holds, which are executed even when their client has left; and deliveries of webhooks.
     pub(super) delayed: Mutex<JoinSet<()>>,
 }
 
 impl Core {
     pub(super) fn new(options: SimulatorOptions) -> Self {
-        let state = State::seeded(&options, options.clock.now(), 0);
-        Self { options, state: Mutex::new(state), released: Notify::new(), delayed: Mutex::default() }
+        let options = Arc::new(options);
+        let state = Mutex::new(State::seeded(Arc::clone(&options), options.begin(), 0));
+        let [released, changed] = [Notify::new(), Notify::new()];
+        Self { options, state, released, changed, delayed: Mutex::default() }
+    }
+
+    /// The state as it is now.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        if state.catch_up(&self.options.clock) {
+            self.released.notify_waiters();
+        }
+        state
     }
 
     /// Answers one request, from its head to its answer.
     pub(super) async fn answer<B>(
         self: &Arc<Self>,
-        connection: u64,
+        arrival: Arrival,
         request: Request<B>,
     ) -> Result<Answer, Abort>
     where
@@ -44,20 +61,30 @@ impl Core {
     {
         let (head, body) = request.into_parts();
         let endpoint = Endpoint::of(head.uri.path());
-        let place = self.note(connection, &head, endpoint);
+        let place = self.note(arrival, &head, endpoint);
         let mut under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
-        let body = Body::read(body, endpoint).await.ok_or(Abort)?;
+        let early = self.early(&head, endpoint);
+        let limit = early.as_ref().map(|early| early.read);
+        let body = Body::read(body, endpoint, limit).await.ok_or(Abort)?;
         let arrived = Arrived::new(head, endpoint, body);
+        if let Some(early) = early {
+            let now = self.options.clock.now();
+            if let Some(entry) = self.state().journal.entry(place) {
+                entry.body_length = arrived.body.length;
+            }
+            let answer = gateway::injected(&mut self.state(), &arrived, &Instead::Status(early.instead), now);
+            return Ok(self.send(place, endpoint, answer));
+        }
         if let Some(under_way) = &mut under_way {
             under_way.identify(&arrived);
         }
-        let answer = self.meet(arrived, place).await?;
+        let answer = self.meet(arrived, arrival, place).await?;
         Ok(self.send(place, endpoint, answer))
     }
 
     /// Enters a request into the journal when its head has arrived.
-    fn note(&self, connection: u64, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
-        let mut state = self.state.lock();
+    fn note(&self, arrival: Arrival, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
+        let mut state = self.state();
         let state = &mut *state;
         let authorization = head.headers.get(http::header::AUTHORIZATION);
         let token = authorization.and_then(|value| journal::credentials(value.as_bytes(), &state.tokens).1);
@@ -65,25 +92,42 @@ impl Core {
             state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
         }
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        state.journal.add(|sequence| Recorded {
+        let place = state.journal.add(|sequence| Recorded {
             sequence,
             time: self.options.clock.now(),
-            connection,
+            connection: arrival.connection,
             method: head.method.clone(),
             target: journal::target(target),
+            head: journal::head(head, &state.tokens),
             headers: journal::headers(&head.headers, &state.tokens),
             body_length: 0,
             body_sha256: String::new(),
             grant: None,
             token,
             status: None,
-        })
+        });
+        self.changed.notify_waiters();
+        place
+    }
+
+    /// Whether it is answered before its body has arrived.
+    fn early(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Option<Early> {
+        let expectation = head.headers.get(EXPECT).map(|value| value.as_bytes());
+        let announced = expectation.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        let (path, method) = (head.uri.path(), head.method.as_str());
+        let subject = Subject { path, endpoint: endpoint.map(Endpoint::name), method, grant: None };
+        self.state().faults.early(&subject, announced)
     }
 
     /// What befalls a request: its faults, and its execution.
-    async fn meet(self: &Arc<Self>, arrived: Arrived, place: Place) -> Result<Answer, Abort> {
+    async fn meet(
+        self: &Arc<Self>,
+        arrived: Arrived,
+        arrival: Arrival,
+        place: Place,
+    ) -> Result<Answer, Abort> {
         let plan = {
-            let mut state = self.state.lock();
+            let mut state = self.state();
             if let Some(entry) = state.journal.entry(place) {
                 entry.body_length = arrived.body.length;
                 entry.body_sha256.clone_from(&arrived.body.sha256);
@@ -94,7 +138,8 @@ impl Core {
             }
             state.faults.plan(&arrived.subject())
         };
-        let Plan { delay, fate, lose, edits } = plan;
+        let Plan { delay, fate, lose, edits, close_after } = plan;
+        let last = close_after.is_some_and(|requests| arrival.nth >= requests);
         match fate {
             Fate::Reset => {
                 wait(delay).await;
@@ -103,7 +148,9 @@ impl Core {
             Fate::Answer(instead) => {
                 wait(delay).await;
                 let now = self.options.clock.now();
-                return Ok(gateway::injected(&mut self.state.lock(), &arrived, &instead, now));
+                let mut answer = gateway::injected(&mut self.state(), &arrived, &instead, now);
+                edits.iter().for_each(|edit| edit.apply(&mut answer));
+                return Ok(say_last(answer, last));
             }
             Fate::Hang(fault) => self.hang(fault).await,
             Fate::Execute => {}
@@ -114,15 +161,22 @@ impl Core {
             execute_later(self, arrived, delay).await?
         };
         edits.iter().for_each(|edit| edit.apply(&mut answer));
-        if lose { Err(Abort) } else { Ok(answer) }
+        if lose { Err(Abort) } else { Ok(say_last(answer, last)) }
     }
 
-    fn execute(&self, arrived: &Arrived) -> Answer {
-        let mut state = self.state.lock();
+    fn execute(self: &Arc<Self>, arrived: &Arrived) -> Answer {
+        let mut state = self.state();
         let now = self.options.clock.now();
         match arrived.endpoint {
             Some(endpoint) => identity::answer(&mut state, arrived, endpoint, now),
-            None => gateway::answer(&mut state, arrived, &self.options, now),
+            None => {
+                let State { world, random, options, .. } = &mut *state;
+                world.settle(now, random);
+                let options = Arc::clone(options);
+                let answer = gateway::answer(&mut state, arrived, &options, now);
+                self.follow_up(&mut state);
+                answer
+            }
         }
     }
 
@@ -131,10 +185,21 @@ impl Core {
         loop {
             let mut released = std::pin::pin!(self.released.notified());
             released.as_mut().enable();
-            if !self.state.lock().faults.contains(fault) {
-                return;
+            let wait = {
+                let state = self.state();
+                if !state.faults.contains(fault) {
+                    return;
+                }
+                state.until_next_change(self.options.clock.now())
+            };
+            match wait {
+                None => released.await,
+                // Timers are a little early, and clocks are set.
+                Some(wait) => {
+                    let wait = wait.max(Duration::from_millis(1));
+                    let _ = tokio::time::timeout(wait, released).await;
+                }
             }
-            released.await;
         }
     }
 
@@ -149,14 +214,33 @@ impl Core {
         if let Some(entry) = state.journal.entry(place) {
             entry.status = Some(status);
         }
+        drop(state);
+        self.changed.notify_waiters();
         answer
     }
+}
+
+/// Which request of which connection; without a connection, 0 of 0.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Arrival {
+    connection: u64,
+    /// Counts up from 1.
+    nth: u32,
+}
+
+/// The connection ends after this answer, and it says so.
+fn say_last(mut answer: Answer, last: bool) -> Answer {
+    if last {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// One connection to the API and the token endpoint.
 pub(super) struct Front {
     pub(super) core: Arc<Core>,
     pub(super) connection: u64,
+    pub(super) requests: AtomicU32,
 }
 
 impl Handler for Front {
@@ -166,7 +250,8 @@ impl Handler for Front {
     const DATE: bool = false;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
-        self.core.answer(self.connection, request).await
+        let nth = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        self.core.answer(Arrival { connection: self.connection, nth }, request).await
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Payload> {
@@ -253,11 +338,14 @@ impl Handler for Control {
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
         let (head, body) = request.into_parts();
         // The identity server's limit is enough for what the control plane takes.
-        let body = Body::read(body, Some(Endpoint::Token)).await.ok_or(Abort)?;
+        let body = Body::read(body, Some(Endpoint::Token), None).await.ok_or(Abort)?;
         if body.too_long {
             return Ok(json(413, &serde_json::json!({ "error": "the body is too long" })));
         }
-        Ok(super::control::answer(&self.core, &head, &body.data))
+        let answer = super::control::answer(&self.core, &head, &body.data).await;
+        // The clock may have been moved.
+        self.core.settle();
+        Ok(answer)
     }
 
     fn refuse(&self, _: Refusal) -> Response<Payload> {

@@ -1,18 +1,16 @@
 //! The service without sockets: what every connection is answered by, and what a program may ask directly.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use jiff::SignedDuration;
 
-use super::fault::{Action, Fault, FaultError};
+use super::fault::{Fault, FaultError};
 use super::journal::Recorded;
 use super::options::SimulatorOptions;
-use super::serve::Core;
-use super::state::Stats;
+use super::serve::{Arrival, Core};
+use super::state::{State, Stats};
 use crate::clock::Clock;
 
 /// The service in this process, without sockets; clones share everything.
@@ -62,8 +60,9 @@ impl Service {
     /// request's connection is 0. Dropped, it is a client that leaves: what had arrived whole and was only delayed
     /// is still executed.
     pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
-        let answer = self.core.answer(0, request.map(Full::new)).await.ok()?;
-        Some(answer.map(super::answer::Payload::into_bytes))
+        let answer = self.core.answer(Arrival::default(), request.map(Full::new)).await.ok()?;
+        let (head, body) = answer.into_parts();
+        Some(Response::from_parts(head, body.into_bytes()?))
     }
 
     /// The service's clock.
@@ -91,33 +90,27 @@ impl Service {
 
     /// What happened so far.
     pub fn stats(&self) -> Stats {
-        self.core.state.lock().stats.clone()
+        self.core.state().stats.clone()
     }
 
     /// What arrived so far, oldest first, as far as the journal remembers.
     pub fn requests(&self) -> Vec<Recorded> {
-        self.core.state.lock().journal.entries().cloned().collect()
+        self.core.state().journal.entries().cloned().collect()
     }
 
     /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
     pub fn reset(&self) {
-        self.core.reset();
+        self.core.reset(None);
     }
 
-    /// Makes every access token issued so far refused; refresh tokens stay good.
-    pub fn revoke_all_access(&self) {
-        self.core.state.lock().tokens.revoke_all_access();
-    }
-
-    /// Makes every refresh token issued so far refused; access tokens stay good.
-    pub fn revoke_all_refresh(&self) {
-        self.core.state.lock().tokens.revoke_all_refresh();
-    }
-
-    /// Moves the service's clock ahead.
-    pub fn advance(&self, by: Duration) {
-        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-        // An action on the clock cannot fail.
-        let _ = self.core.inject(Action::ClockAdvance(by).into());
+    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
+    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the service's clock.
+    pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
+        let now = self.core.options.clock.now();
+        let mut state = self.core.state();
+        let State { world, random, .. } = &mut *state;
+        let call = world.receive(account, from, extension, now, random);
+        self.core.follow_up(&mut state);
+        call
     }
 }

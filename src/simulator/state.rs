@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use super::expect::Expectations;
 use super::fault::Faults;
 use super::journal::Journal;
 use super::options::SimulatorOptions;
 use super::random::Random;
+use super::timeline::Timeline;
 use super::tokens::{Policy, Tokens};
 use super::world::{Lock, Login, TENANT, World};
 use crate::clock::{Clock, Timestamp};
@@ -19,6 +21,7 @@ const FAILURES: u32 = 5;
 const COUNTED_PATHS: usize = 10_000;
 
 pub(super) struct State {
+    pub(super) options: Arc<SimulatorOptions>,
     pub(super) world: World,
     pub(super) tokens: Tokens,
     pub(super) codes: HashMap<String, Code>,
@@ -33,10 +36,12 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) stats: Stats,
     pub(super) journal: Journal,
+    pub(super) expectations: Expectations,
     pub(super) random: Random,
     token_requests_now: u64,
     /// Token requests under way, by whose tokens they are about.
     under_way: HashMap<Consumer, u64>,
+    pub(super) timeline: Timeline,
     advanced: SignedDuration,
 }
 
@@ -132,10 +137,12 @@ pub(super) enum Attempt {
 }
 
 impl State {
-    pub(super) fn seeded(options: &SimulatorOptions, now: Timestamp, epoch: u64) -> Self {
+    pub(super) fn seeded(options: Arc<SimulatorOptions>, now: Timestamp, epoch: u64) -> Self {
         Self {
-            world: World::seeded(options, now),
-            tokens: Tokens::default(),
+            world: World::seeded(&options, now),
+            tokens: Tokens::new(
+                options.deterministic.then(|| Random::new(options.seed ^ epoch << 32 ^ 0x70_6b65)),
+            ),
             codes: HashMap::new(),
             policy: Policy {
                 mode: options.mode,
@@ -143,25 +150,30 @@ impl State {
                 format: options.token_format,
                 lifetimes: options.lifetimes,
                 openid: true,
+                kid: 0,
             },
             quota: options.quota,
             unsubscribed: BTreeSet::new(),
             spent_is_server_error: false,
             windows: HashMap::new(),
-            faults: Faults::default(),
+            faults: Faults::new(options.seed),
             stats: Stats::default(),
             journal: Journal::new(options.journal, epoch),
+            expectations: Expectations::default(),
             random: Random::new(options.seed ^ 0x5eed),
             token_requests_now: 0,
             under_way: HashMap::new(),
+            timeline: Timeline::new(options.timeline.clone(), now),
             advanced: SignedDuration::ZERO,
+            options,
         }
     }
 
     /// Back to the start: world, tokens, faults, counters, journal and time.
-    pub(super) fn reset(&mut self, options: &SimulatorOptions) {
+    pub(super) fn reset(&mut self, options: Arc<SimulatorOptions>) {
         options.clock.shift(-self.advanced);
-        let fresh = Self::seeded(options, options.clock.now(), self.journal.epoch() + 1);
+        let now = options.begin();
+        let fresh = Self::seeded(options, now, self.journal.epoch() + 1);
         let before = std::mem::replace(self, fresh);
         // What is under way stays under way.
         self.token_requests_now = before.token_requests_now;
@@ -259,7 +271,7 @@ mod tests {
     use crate::clock::after;
 
     fn state() -> State {
-        State::seeded(&SimulatorOptions::default(), Timestamp::UNIX_EPOCH, 0)
+        State::seeded(Arc::default(), Timestamp::UNIX_EPOCH, 0)
     }
 
     const ALICE: &str = "alice@vbc.prod";

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::jwt;
 use super::options::{Lifetimes, Mode, OldAccess, TokenFormat};
+use super::random::Random;
 use crate::clock::{Timestamp, after, until};
 use crate::secret::{Secret, fingerprint};
 
@@ -63,6 +64,8 @@ pub(super) struct Policy {
     pub(super) lifetimes: Lifetimes,
     /// Whether the client is given the scope `openid`.
     pub(super) openid: bool,
+    /// How often the signing key was replaced.
+    pub(super) kid: u32,
 }
 
 impl Policy {
@@ -102,9 +105,24 @@ pub(super) struct Tokens {
     by_access: HashMap<String, usize>,
     by_refresh: HashMap<String, usize>,
     latest: HashMap<Owner, usize>,
+    /// Where values come from; real randomness where there is none.
+    seeded: Option<Random>,
 }
 
 impl Tokens {
+    /// None yet. Seeded, the same requests at the same time are issued the same values.
+    pub(super) fn new(seeded: Option<Random>) -> Self {
+        Self { seeded, ..Self::default() }
+    }
+
+    /// A value that nobody guesses, unless seeded.
+    pub(super) fn value(&mut self) -> String {
+        match &mut self.seeded {
+            Some(random) => random.uuid(),
+            None => uuid::Uuid::new_v4().to_string(),
+        }
+    }
+
     /// Issues for a login or a code, as the mode says.
     pub(super) fn issue(
         &mut self,
@@ -318,8 +336,8 @@ impl Tokens {
         let index = self.rows.len();
         let expires = after(now, policy.lifetimes.access);
         let access = match policy.format {
-            TokenFormat::Uuid => uuid::Uuid::new_v4().to_string(),
-            TokenFormat::Jwt => jwt::access(&owner, now, expires),
+            TokenFormat::Uuid => self.value(),
+            TokenFormat::Jwt => jwt::access(&owner, &self.value(), policy.kid, now, expires),
         };
         self.by_access.insert(access.clone(), index);
         self.latest.insert(owner.clone(), index);
@@ -338,7 +356,7 @@ impl Tokens {
 
     fn mint_refresh(&mut self, row: usize, policy: Policy, now: Timestamp) -> usize {
         let index = self.refreshes.len();
-        let value = uuid::Uuid::new_v4().to_string();
+        let value = self.value();
         self.by_refresh.insert(value.clone(), index);
         let expires = after(now, policy.lifetimes.refresh);
         self.refreshes.push(Refresh { value: value.into(), expires, state: RefreshState::Live, row });

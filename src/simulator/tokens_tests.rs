@@ -9,6 +9,7 @@ fn policy(mode: Mode) -> Policy {
         format: TokenFormat::Jwt,
         lifetimes: Lifetimes::default(),
         openid: true,
+        kid: 0,
     }
 }
 

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::random::Random;
+use super::calls::Call;
+use super::exports::Job;
+use super::pace::Pace;
+use super::webhooks::Webhooks;
 use crate::clock::{Timestamp, until};
 use crate::secret::Secret;
 
@@ -12,7 +15,9 @@ pub(super) const TENANT: &str = "@vbc.prod";
 /// How long a lock lasts from the last attempt.
 const LOCKED: Duration = Duration::from_secs(30 * 60);
 /// The suites an application can be subscribed to.
-pub(super) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "call_recording", "vis"];
+pub(super) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "call_recording", INDIA, "vis"];
+/// Call Recording for accounts in India.
+pub(super) const INDIA: &str = "call_recording_india";
 
 pub(super) struct World {
     pub(super) apps: HashMap<String, App>,
@@ -24,6 +29,12 @@ pub(super) struct World {
     pub(super) seed: u64,
     /// Where the world's past ends.
     pub(super) midnight: Timestamp,
+    pub(super) pace: Pace,
+    pub(super) webhooks: Webhooks,
+    /// When the next call that rings is picked up or given up.
+    pub(super) next_ring: Option<Timestamp>,
+    /// Until when somebody waits, to look after it.
+    pub(super) awaited_ring: Option<Timestamp>,
 }
 
 /// An account that nobody has asked for yet. Most simulators never answer an API request for most of theirs.
@@ -38,9 +49,11 @@ pub(super) struct Plan {
 
 pub(super) struct App {
     pub(super) secret: Secret,
-    pub(super) grants: &'static [&'static str],
+    pub(super) grants: Vec<&'static str>,
     pub(super) callback: String,
-    pub(super) subscriptions: &'static [&'static str],
+    pub(super) subscriptions: Vec<&'static str>,
+    /// A limit of its own, or none, whatever holds for all.
+    pub(super) quota: Option<Option<u32>>,
     /// Whether it is given the scope `openid`.
     pub(super) openid: bool,
 }
@@ -52,12 +65,20 @@ pub(super) struct Roles {
     telephony: bool,
     reports: bool,
     call_recording: bool,
+    call_recording_india: bool,
     vis: bool,
 }
 
 impl Roles {
-    pub(super) const ALL: Self =
-        Self { provisioning: true, telephony: true, reports: true, call_recording: true, vis: true };
+    /// All that an account has; the one for India is had only there.
+    pub(super) const ALL: Self = Self {
+        provisioning: true,
+        telephony: true,
+        reports: true,
+        call_recording: true,
+        call_recording_india: false,
+        vis: true,
+    };
 
     /// Every role but the one for `suite`.
     pub(super) fn without(suite: &str) -> Self {
@@ -82,6 +103,7 @@ impl Roles {
             "telephony" => Some(&mut self.telephony),
             "reports" => Some(&mut self.reports),
             "call_recording" => Some(&mut self.call_recording),
+            INDIA => Some(&mut self.call_recording_india),
             "vis" => Some(&mut self.vis),
             _ => None,
         }
@@ -123,6 +145,7 @@ pub(super) struct Account {
     pub(super) call_positions: HashMap<String, usize>,
     /// In the order they began.
     pub(super) recordings: Vec<Recording>,
+    pub(super) jobs: Vec<Job>,
 }
 
 #[derive(Clone)]
@@ -169,34 +192,13 @@ pub(super) struct Device {
     pub(super) provisioned: Timestamp,
 }
 
-pub(super) struct Call {
-    pub(super) id: String,
-    pub(super) direction: &'static str,
-    pub(super) from: String,
-    pub(super) to: String,
-    /// The extension of this account that takes part.
-    pub(super) extension: String,
-    pub(super) start: Timestamp,
-    pub(super) end: Option<Timestamp>,
-    pub(super) status: &'static str,
-    pub(super) legs: Vec<Leg>,
-}
-
-pub(super) struct Leg {
-    pub(super) id: String,
-    pub(super) direction: &'static str,
-    pub(super) from: String,
-    pub(super) to: String,
-    pub(super) start: Timestamp,
-    pub(super) end: Option<Timestamp>,
-    pub(super) status: &'static str,
-}
-
+#[derive(Clone)]
 pub(super) struct Recording {
     pub(super) id: u64,
     /// The position of the user who recorded; `None` is a rule of the company.
     pub(super) on_demand: Option<usize>,
     pub(super) call_id: String,
+    /// `INBOUND`, `OUTBOUND` or `INTRA_PBX`.
     pub(super) direction: &'static str,
     pub(super) caller_id: String,
     pub(super) cnam: String,
@@ -205,6 +207,8 @@ pub(super) struct Recording {
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     pub(super) bytes: u64,
+    /// When it can be had.
+    pub(super) ready: Timestamp,
 }
 
 impl World {
@@ -250,45 +254,27 @@ impl Account {
         self.users.iter().position(|user| user.id == id)
     }
 
-    pub(super) fn place(&mut self, call: Call) {
-        self.call_positions.insert(call.id.clone(), self.calls.len());
+    /// Adds a call and gives its position.
+    pub(super) fn place(&mut self, call: Call) -> usize {
+        let position = self.calls.len();
+        self.call_positions.insert(call.id.clone(), position);
         self.calls.push(call);
+        position
     }
 
-    pub(super) fn call_mut(&mut self, id: &str) -> Option<&mut Call> {
-        self.calls.get_mut(*self.call_positions.get(id)?)
-    }
-}
-
-impl Call {
-    pub(super) fn started(
-        random: &mut Random,
-        direction: &'static str,
-        from: String,
-        to: String,
-        extension: String,
-        start: Timestamp,
-    ) -> Self {
-        let legs = [("inbound", &from), ("outbound", &to)]
-            .map(|(direction, _)| Leg {
-                id: random.uuid(),
-                direction,
-                from: from.clone(),
-                to: to.clone(),
-                start,
-                end: None,
-                status: "ACTIVE",
-            })
-            .into();
-        Self { id: random.uuid(), direction, from, to, extension, start, end: None, status: "ACTIVE", legs }
+    /// Whether an extension is one of the user's.
+    pub(super) fn owns(&self, user: usize, extension: &str) -> bool {
+        self.extensions.iter().any(|own| own.user == Some(user) && own.number == extension)
     }
 
-    pub(super) fn finish(&mut self, at: Timestamp, status: &'static str) {
-        self.end = Some(at);
-        self.status = status;
-        for leg in self.legs.iter_mut().filter(|leg| leg.end.is_none()) {
-            leg.end = Some(at);
-            leg.status = status;
-        }
+    /// Whose number it is: an extension, where one of ours has it, else the number as it was given.
+    pub(super) fn reached_by(&self, number: &str) -> String {
+        let bare = number.strip_prefix('+').unwrap_or(number);
+        let has = |extension: &&Extension| {
+            extension.number == bare
+                || extension.sip_id.eq_ignore_ascii_case(bare)
+                || extension.dids.iter().any(|did| did == bare)
+        };
+        self.extensions.iter().find(has).map_or(bare, |extension| &extension.number).to_owned()
     }
 }

@@ -1,6 +1,5 @@
 //! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
 
-mod audio;
 mod hal;
 mod provisioning;
 mod recording;
@@ -20,8 +19,14 @@ use crate::clock::Timestamp;
 
 pub(super) use reports::problem_with_token as token_too_old;
 
-const SUITES: &[&Suite] =
-    &[&provisioning::SUITE, &telephony::SUITE, &reports::SUITE, &recording::SUITE, &vis::SUITE];
+const SUITES: &[&Suite] = &[
+    &provisioning::SUITE,
+    &telephony::SUITE,
+    &reports::SUITE,
+    &recording::SUITE,
+    &recording::SUITE_OF_INDIA,
+    &vis::SUITE,
+];
 
 /// One API of the service.
 pub(super) struct Suite {

@@ -135,10 +135,9 @@ fn show_extension(account: &Account, extension: &Extension) -> Value {
         .iter()
         .map(|number| json!({ "phone_number": number, "custom_tag": extension.label }))
         .collect();
-    json!({
+    let mut shown = json!({
         "extension_number": extension.number,
         "external_id": extension.external_id,
-        "user": user,
         "location_id": extension.location,
         "vtt_enabled": extension.voicemail_to_text,
         "dnd_enabled": extension.do_not_disturb,
@@ -146,7 +145,12 @@ fn show_extension(account: &Account, extension: &Extension) -> Value {
         "block_caller_id": false,
         "dids": dids,
         "extension_handsets": [{ "handset_name": format!("line1-{}", extension.sip_id), "sip_id": extension.sip_id }],
-    })
+    });
+    // A room and a fax have none.
+    if let Some(user) = user {
+        shown["user"] = user;
+    }
+    shown
 }
 
 fn show_user(account: &Account, position: usize, user: &User) -> Value {

@@ -10,9 +10,10 @@ use super::hal::{Names, Wrong, is, not_found, page, paging, validation};
 use super::{Call as Request, Route, Suite, without_role};
 use crate::clock::{Timestamp, until};
 use crate::simulator::answer::{Answer, empty, json as json_answer};
+use crate::simulator::calls::{Call, Direction};
 use crate::simulator::state::State;
 use crate::simulator::tokens::Owner;
-use crate::simulator::world::{Account, Call};
+use crate::simulator::world::{Account, Extension};
 
 pub(super) static SUITE: Suite = Suite {
     context: "reports",
@@ -58,6 +59,7 @@ fn call_logs(mut request: Request<'_>) -> Answer {
     }
     let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(wrong) };
     let filters = ["from", "to", "source_user", "destination_user"].map(|name| request.query(name));
+    let now = request.now;
     let Some(account) = request.own_account() else { return not_found("Account not found") };
     let recorded: HashSet<&str> =
         account.recordings.iter().map(|recording| recording.call_id.as_str()).collect();
@@ -65,7 +67,7 @@ fn call_logs(mut request: Request<'_>) -> Answer {
         from.is_none_or(|from| at >= from) && to.is_none_or(|to| at <= to)
     };
     let logs = account.calls.iter().filter_map(|call| {
-        let end = call.end?;
+        let end = call.end.filter(|_| call.reported.is_some_and(|at| at <= now))?;
         let fits = within(call.start, start_from, start_to) && within(end, end_from, end_to);
         let log = fits.then(|| show(account, call, end, recorded.contains(call.id.as_str())))?;
         let given = [&log["from"], &log["to"], &log["source_user"], &log["destination_user"]];
@@ -89,25 +91,39 @@ fn time(given: Option<String>, name: &'static str, required: bool) -> Result<Opt
 }
 
 fn show(account: &Account, call: &Call, end: Timestamp, recorded: bool) -> Value {
-    let inbound = call.direction == "inbound";
+    let of = |number: &str| account.extensions.iter().find(|extension| extension.number == number);
+    let [source, destination] = [true, false].map(|caller| of(call.party(caller)));
+    let result = match call.answered {
+        _ if call.voicemail => "Voicemail",
+        Some(_) => "Answered",
+        None => "Missed",
+    };
     let mut log = json!({
-        "id": call.id, "in_network": false, "international": false, "from": call.from, "to": call.to,
-        "direction": if inbound { "Inbound" } else { "Outbound" },
-        "length": until(call.start, end).as_secs(),
+        "id": call.id, "in_network": source.is_some() && destination.is_some(), "international": false,
+        "from": call.from, "to": call.to,
+        "direction": if call.direction == Direction::Inbound { "Inbound" } else { "Outbound" },
+        "length": call.answered.map_or(0, |answered| until(answered, end).as_secs()),
         "start": call.start.strftime(TIME).to_string(), "end": end.strftime(TIME).to_string(),
-        "charge": 0, "rate": 0, "recorded": recorded,
-        "result": if call.status == "MISSED" { "Missed" } else { "Answered" },
+        "charge": 0, "rate": 0, "recorded": recorded, "result": result,
     });
-    let ours = account.extensions.iter().find(|extension| extension.number == call.extension);
-    for side in ["source", "destination"] {
-        let extension = ours.filter(|_| (side == "destination") == inbound);
-        let user = extension.and_then(|extension| account.users.get(extension.user?));
-        let mut set = |name: &str, value: Value| log[format!("{side}_{name}")] = value;
-        set("device_name", extension.map(|extension| extension.label.as_str()).into());
-        set("user_full_name", user.map(|user| format!("{} {}", user.first_name, user.last_name)).into());
-        set("user", user.map(|user| user.login_name.as_str()).into());
-        set("sip_id", extension.map(|extension| extension.sip_id.as_str()).into());
-        set("extension", extension.and_then(|extension| extension.number.parse::<u64>().ok()).into());
+    for (side, extension) in [("source", source), ("destination", destination)] {
+        // Of the other end nothing is known.
+        if let Some(extension) = extension {
+            tell_of(&mut log, side, account, extension);
+        }
     }
     log
+}
+
+fn tell_of(log: &mut Value, side: &str, account: &Account, extension: &Extension) {
+    let mut set = |name: &str, value: Value| log[format!("{side}_{name}")] = value;
+    set("device_name", extension.label.as_str().into());
+    set("sip_id", extension.sip_id.as_str().into());
+    if let Ok(number) = extension.number.parse::<u64>() {
+        set("extension", number.into());
+    }
+    if let Some(user) = extension.user.and_then(|user| account.users.get(user)) {
+        set("user_full_name", format!("{} {}", user.first_name, user.last_name).into());
+        set("user", user.login_name.as_str().into());
+    }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::FaultError;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::simulator::options::{Mode, OldAccess};
 use crate::simulator::state::State;
-use crate::simulator::world::{Lock, Login, SUITES};
+use crate::simulator::world::{App, Lock, Login, SUITES};
 
 /// Something done at once.
 #[derive(Clone, Debug)]
@@ -62,6 +62,34 @@ pub enum Action {
         /// `provisioning`, `telephony`, …
         suite: String,
     },
+    /// Whether one application may use a suite.
+    Subscription {
+        /// The application's consumer key.
+        client_id: String,
+        /// `provisioning`, `telephony`, …
+        suite: String,
+        /// Whether it may.
+        allowed: bool,
+    },
+    /// Requests a minute for one application, for each of its users; `None` takes its limit away, whatever holds for
+    /// all.
+    ApplicationQuota {
+        /// The application's consumer key.
+        client_id: String,
+        /// The limit.
+        per_minute: Option<u32>,
+    },
+    /// Sets the simulator's clock.
+    ClockSet(Timestamp),
+    /// Tokens issued from now on name another signing key; those there are stay good.
+    RotateSigningKid,
+    /// Whether a user logs in elsewhere, so that no password works.
+    SingleSignOn {
+        /// The whole user name.
+        user: String,
+        /// Whether that is so.
+        sso: bool,
+    },
     /// A new consumer secret; the application's tokens are revoked, as the service does.
     RegenerateSecret {
         /// The application's consumer key.
@@ -109,6 +137,8 @@ impl Action {
             Self::OldAccess(old) => state.policy.old_access = *old,
             Self::SpentRefresh { server_error } => state.spent_is_server_error = *server_error,
             Self::ClockAdvance(by) => state.advance(*by, clock),
+            Self::ClockSet(to) => state.advance(to.duration_since(clock.now()), clock),
+            Self::RotateSigningKid => state.policy.kid += 1,
             Self::Quota(quota) => {
                 state.quota = *quota;
                 state.windows.clear();
@@ -122,8 +152,12 @@ impl Action {
             Self::LockUser { .. }
             | Self::UnlockUser { .. }
             | Self::ChangePassword { .. }
+            | Self::SingleSignOn { .. }
             | Self::Role { .. } => self.act_on_user(state)?,
-            Self::RegenerateSecret { .. } | Self::Openid { .. } => self.act_on_application(state)?,
+            Self::RegenerateSecret { .. }
+            | Self::Openid { .. }
+            | Self::Subscription { .. }
+            | Self::ApplicationQuota { .. } => self.act_on_application(state)?,
         }
         Ok(())
     }
@@ -151,6 +185,7 @@ impl Action {
                 let name = login.name.clone();
                 state.tokens.revoke_user(&name);
             }
+            Self::SingleSignOn { user, sso } => login(state, user)?.sso = *sso,
             Self::Role { user, suite, allowed } => {
                 let suite = known_suite(suite)?;
                 login(state, user)?.roles.set(suite, *allowed);
@@ -161,15 +196,25 @@ impl Action {
     }
 
     fn act_on_application(&self, state: &mut State) -> Result<(), FaultError> {
-        let unknown = |id: &str| FaultError::NoSuchApplication(id.to_owned());
         match self {
+            Self::Subscription { client_id, suite, allowed } => {
+                let suite = known_suite(suite)?;
+                let app = application(state, client_id)?;
+                app.subscriptions.retain(|subscribed| *subscribed != suite);
+                if *allowed {
+                    app.subscriptions.push(suite);
+                }
+            }
+            Self::ApplicationQuota { client_id, per_minute } => {
+                application(state, client_id)?.quota = Some(*per_minute);
+                state.windows.clear();
+            }
             Self::RegenerateSecret { client_id, secret } => {
-                let app = state.world.apps.get_mut(client_id).ok_or_else(|| unknown(client_id))?;
-                app.secret = secret.clone();
+                application(state, client_id)?.secret = secret.clone();
                 state.tokens.revoke_client(client_id);
             }
             Self::Openid { client_id: Some(id), allowed } => {
-                state.world.apps.get_mut(id).ok_or_else(|| unknown(id))?.openid = *allowed;
+                application(state, id)?.openid = *allowed;
             }
             Self::Openid { client_id: None, allowed } => {
                 state.world.apps.values_mut().for_each(|app| app.openid = *allowed);
@@ -183,6 +228,11 @@ impl Action {
 fn known_suite(suite: &str) -> Result<&'static str, FaultError> {
     let known = SUITES.iter().copied().find(|known| *known == suite);
     known.ok_or_else(|| FaultError::NoSuchSuite(suite.to_owned()))
+}
+
+fn application<'a>(state: &'a mut State, client_id: &str) -> Result<&'a mut App, FaultError> {
+    let app = state.world.apps.get_mut(client_id);
+    app.ok_or_else(|| FaultError::NoSuchApplication(client_id.to_owned()))
 }
 
 fn login<'a>(state: &'a mut State, user: &str) -> Result<&'a mut Login, FaultError> {

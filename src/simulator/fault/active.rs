@@ -4,27 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Edit, Effect, Match, StatusFault};
+use super::{Edit, Effect, Match, StatusFault, Subject};
+use crate::clock::{Timestamp, after};
 use crate::simulator::random::Random;
-
-/// What a fault looks at.
-pub(in crate::simulator) struct Subject<'a> {
-    pub(in crate::simulator) path: &'a str,
-    /// The identity endpoint behind the path, by its short name.
-    pub(in crate::simulator) endpoint: Option<&'static str>,
-    pub(in crate::simulator) method: &'a str,
-    pub(in crate::simulator) grant: Option<&'a str>,
-}
-
-impl Match {
-    fn takes(&self, subject: &Subject<'_>) -> bool {
-        let path = self.path.as_deref().is_none_or(|prefix| {
-            subject.path.starts_with(prefix) || subject.endpoint.is_some_and(|name| name.starts_with(prefix))
-        });
-        path && self.method.as_deref().is_none_or(|method| method.eq_ignore_ascii_case(subject.method))
-            && self.grant.as_deref().is_none_or(|grant| subject.grant == Some(grant))
-    }
-}
 
 /// What befalls one request before and after it is executed.
 #[derive(Default)]
@@ -34,6 +16,8 @@ pub(in crate::simulator) struct Plan {
     pub(in crate::simulator) lose: bool,
     /// What is done to the answer, in this order.
     pub(in crate::simulator) edits: Vec<Edit>,
+    /// From which request of a connection on the answer says that it is the last.
+    pub(in crate::simulator) close_after: Option<u32>,
 }
 
 #[derive(Default)]
@@ -53,6 +37,13 @@ pub(in crate::simulator) enum Instead {
     Redirect(String),
 }
 
+/// An answer that does not wait for the body.
+pub(in crate::simulator) struct Early {
+    pub(in crate::simulator) instead: StatusFault,
+    /// How much of the body is read first.
+    pub(in crate::simulator) read: u64,
+}
+
 /// Why a backend refuses a request that the gateway let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::simulator) enum Backend {
@@ -64,7 +55,10 @@ struct Injected {
     id: u64,
     effect: Effect,
     on: Match,
+    /// How many matching requests pass yet before it strikes.
+    pass: u64,
     left: Option<u64>,
+    until: Option<Timestamp>,
     random: Random,
 }
 
@@ -73,19 +67,39 @@ struct Injected {
 pub(in crate::simulator) struct Faults {
     active: Vec<Injected>,
     last: u64,
+    seed: u64,
 }
 
 impl Faults {
+    /// None yet; chances start from `seed` where a fault names none.
+    pub(in crate::simulator) fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     pub(in crate::simulator) fn next_id(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    pub(in crate::simulator) fn add(&mut self, effect: Effect, on: Match) -> u64 {
+    pub(in crate::simulator) fn add(&mut self, effect: Effect, on: Match, now: Timestamp) -> u64 {
         let id = self.next_id();
-        let (left, random) = (on.count, Random::new(on.seed));
-        self.active.push(Injected { id, effect, on, left, random });
+        let seed = on.seed.unwrap_or_else(|| Random::new(self.seed ^ id).next());
+        let until = on.lasts.map(|lasts| after(now, lasts));
+        let (pass, left) = (on.after, on.count);
+        self.active.push(Injected { id, effect, on, pass, left, until, random: Random::new(seed) });
         id
+    }
+
+    /// Removes those that have lasted as long as they were to; whether there were any.
+    pub(in crate::simulator) fn expire(&mut self, now: Timestamp) -> bool {
+        let before = self.active.len();
+        self.active.retain(|fault| fault.until.is_none_or(|until| until > now));
+        self.active.len() < before
+    }
+
+    /// When the first of them ends by itself.
+    pub(in crate::simulator) fn next_end(&self) -> Option<Timestamp> {
+        self.active.iter().filter_map(|fault| fault.until).min()
     }
 
     pub(in crate::simulator) fn remove(&mut self, id: u64) -> bool {
@@ -102,7 +116,8 @@ impl Faults {
         self.active.iter().any(|fault| fault.id == id)
     }
 
-    /// Decides what befalls a request, and counts it. The first fault that ends it wins; delays and edits add up.
+    /// Decides what befalls a request, and counts it. The first fault that ends it wins; delays and edits add up, and
+    /// edits alter an answer that another fault gives too.
     pub(in crate::simulator) fn plan(&mut self, subject: &Subject<'_>) -> Plan {
         let mut plan = Plan::default();
         if self.active.is_empty() {
@@ -110,10 +125,15 @@ impl Faults {
         }
         for fault in &mut self.active {
             let ended = !matches!(plan.fate, Fate::Execute) || plan.lose;
+            let answered = matches!(plan.fate, Fate::Execute | Fate::Answer(_)) && !plan.lose;
             let fits = match &fault.effect {
                 Effect::Delay(_) => true,
-                Effect::Backend401 | Effect::TokenAgeLimit(_) => false,
+                Effect::Backend401
+                | Effect::TokenAgeLimit(_)
+                | Effect::RefuseContinue(_)
+                | Effect::EarlyResponse { .. } => false,
                 Effect::Edit(edit) if edit.is_for_tokens() => !ended && subject.endpoint == Some("/token"),
+                Effect::Edit(_) => answered,
                 _ => !ended,
             };
             if !fits || !fault.strikes(subject) {
@@ -128,11 +148,34 @@ impl Faults {
                 Effect::ResetBeforeHeaders => plan.fate = Fate::Reset,
                 Effect::LoseResponse => plan.lose = true,
                 Effect::Edit(edit) => plan.edits.push(edit.clone()),
-                Effect::Backend401 | Effect::TokenAgeLimit(_) => {}
+                Effect::CloseAfter(requests) => {
+                    plan.close_after =
+                        Some(plan.close_after.map_or(*requests, |before| before.min(*requests)));
+                }
+                Effect::Backend401
+                | Effect::TokenAgeLimit(_)
+                | Effect::RefuseContinue(_)
+                | Effect::EarlyResponse { .. } => {}
             }
         }
         self.drop_spent();
         plan
+    }
+
+    /// Decides whether a request is answered before its body has arrived, and counts it.
+    pub(in crate::simulator) fn early(&mut self, subject: &Subject<'_>, announced: bool) -> Option<Early> {
+        let early = self.active.iter_mut().find_map(|fault| {
+            let early = match &fault.effect {
+                Effect::RefuseContinue(instead) if announced => Early { instead: instead.clone(), read: 0 },
+                Effect::EarlyResponse { instead, read } => Early { instead: instead.clone(), read: *read },
+                _ => return None,
+            };
+            fault.strikes(subject).then_some(early)
+        });
+        if early.is_some() {
+            self.drop_spent();
+        }
+        early
     }
 
     /// Whether the backend refuses a request the gateway let through; `age` is how long ago its token was issued.
@@ -161,8 +204,9 @@ impl Faults {
         let shown = self.active.iter().map(|fault| {
             let on = &fault.on;
             json!({
-                "id": fault.id, "fault": fault.effect.name(), "path": on.path, "method": on.method,
-                "grant": on.grant, "remaining": fault.left, "probability": on.probability,
+                "id": fault.id, "fault": fault.effect.name(), "path": on.path, "endpoint": on.endpoint,
+                "method": on.method, "grant": on.grant, "passing": fault.pass, "remaining": fault.left,
+                "until": fault.until.map(|until| until.to_string()), "probability": on.probability,
             })
         });
         shown.collect()
@@ -172,6 +216,10 @@ impl Faults {
 impl Injected {
     fn strikes(&mut self, subject: &Subject<'_>) -> bool {
         if self.left == Some(0) || !self.on.takes(subject) {
+            return false;
+        }
+        if self.pass > 0 {
+            self.pass -= 1;
             return false;
         }
         if self.on.probability < 1.0 && !self.random.chance(self.on.probability) {
@@ -197,6 +245,9 @@ impl Effect {
             Self::Backend401 => "backend_401",
             Self::TokenAgeLimit(_) => "token_age_limit",
             Self::Edit(edit) => edit.name(),
+            Self::RefuseContinue(_) => "refuse_continue",
+            Self::EarlyResponse { .. } => "early_response",
+            Self::CloseAfter(_) => "close_after_n_requests",
         }
     }
 }

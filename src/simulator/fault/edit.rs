@@ -1,9 +1,9 @@
 //! What is done to an answer after its request was executed: what was issued is issued.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::simulator::answer::{Answer, body, replace};
+use crate::simulator::answer::{Answer, body, cut, drip, replace, set};
 
 /// Members that a token answer can lack.
 pub(super) const MEMBERS: &[&str] =
@@ -29,6 +29,14 @@ pub enum Edit {
     EmptyBody,
     /// The body is said to be of this type.
     WrongContentType(String),
+    /// The body is sent at this many bytes a second.
+    Drip(u32),
+    /// The connection is reset behind this many bytes of the body, or behind half of it; an empty one is left as it is.
+    ResetMidBody(Option<usize>),
+    /// An error of the gateway is written in XML, as gateways up to 2.x do.
+    XmlFault,
+    /// An error of the gateway is wrapped in a `fault`, with its code as a number, as gateways of 3.x do.
+    FaultWrappedJson,
 }
 
 impl Edit {
@@ -59,7 +67,20 @@ impl Edit {
             }
             Self::EmptyBody => replace(answer, bytes::Bytes::new()),
             Self::WrongContentType(content_type) => {
-                crate::simulator::answer::set(answer, CONTENT_TYPE, content_type);
+                set(answer, CONTENT_TYPE, content_type);
+            }
+            Self::Drip(pace) => drip(answer, *pace),
+            Self::ResetMidBody(behind) => cut(answer, *behind),
+            Self::XmlFault => {
+                if let Some(words) = GatewayError::of(answer) {
+                    replace(answer, words.xml().into());
+                    set(answer, CONTENT_TYPE, "application/xml; charset=UTF-8");
+                }
+            }
+            Self::FaultWrappedJson => {
+                if let Some(words) = GatewayError::of(answer) {
+                    replace(answer, words.wrapped().into());
+                }
             }
         }
     }
@@ -73,7 +94,47 @@ impl Edit {
             Self::TruncatedJson => "truncated_json",
             Self::EmptyBody => "empty_body",
             Self::WrongContentType(_) => "wrong_content_type",
+            Self::Drip(_) => "drip",
+            Self::ResetMidBody(_) => "reset_mid_body",
+            Self::XmlFault => "xml_fault",
+            Self::FaultWrappedJson => "fault_wrapped_json",
         }
+    }
+}
+
+/// An error in the gateway's own words.
+struct GatewayError {
+    code: u64,
+    message: String,
+    description: String,
+}
+
+impl GatewayError {
+    /// What an answer says, if it is one.
+    fn of(answer: &mut Answer) -> Option<Self> {
+        if answer.status().as_u16() < 400 {
+            return None;
+        }
+        let members: Map<String, Value> = serde_json::from_slice(&body(answer)).ok()?;
+        let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+        let code = text("code")?.parse().ok()?;
+        Some(Self { code, message: text("message")?, description: text("description")? })
+    }
+
+    fn xml(&self) -> String {
+        let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        format!(
+            "<ams:fault xmlns:ams=\"http://wso2.org/apimanager/security\"><ams:code>{}</ams:code>\
+             <ams:message>{}</ams:message><ams:description>{}</ams:description></ams:fault>",
+            self.code,
+            escaped(&self.message),
+            escaped(&self.description)
+        )
+    }
+
+    fn wrapped(&self) -> String {
+        let (code, message, description) = (self.code, &self.message, &self.description);
+        json!({ "fault": { "code": code, "message": message, "description": description } }).to_string()
     }
 }
 

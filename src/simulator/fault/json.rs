@@ -6,105 +6,12 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::edit::MEMBERS;
-use super::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
-
-/// A fault by its name.
-pub(in crate::simulator) struct Known {
-    pub(in crate::simulator) name: &'static str,
-    /// Its parameters; those that befall requests take the matchers too.
-    pub(in crate::simulator) takes: &'static [&'static str],
-    read: fn(&Given<'_>) -> Result<Fault, FaultError>,
-}
-
-const MATCHERS: &str = "path, method, grant, count, probability, seed";
-
-/// Every fault.
-pub(in crate::simulator) const KNOWN: &[Known] = &[
-    known("revoke_all_access", &[], |_| Ok(Action::RevokeAllAccess.into())),
-    known("revoke_all_refresh", &[], |_| Ok(Action::RevokeAllRefresh.into())),
-    known("expire_in", &["seconds", "existing"], |given| {
-        let lifetime = Duration::from_secs(given.number("seconds")?);
-        Ok(Action::ExpireIn { lifetime, existing: given.flag("existing", false)? }.into())
-    }),
-    known("mode", &["mode"], |given| Ok(Action::Mode(given.word("mode")?).into())),
-    known("old_access", &["state"], |given| Ok(Action::OldAccess(given.word("state")?).into())),
-    known("spent_refresh", &["status"], |given| {
-        let server_error = given.optional("status", "400 or 500", |value| match value.as_u64()? {
-            400 => Some(false),
-            500 => Some(true),
-            _ => None,
-        })?;
-        Ok(Action::SpentRefresh { server_error: server_error.unwrap_or(false) }.into())
-    }),
-    known("lock_user", &["user", "keep_tokens"], |given| {
-        let keep_tokens = given.flag("keep_tokens", false)?;
-        Ok(Action::LockUser { user: given.text("user")?, keep_tokens }.into())
-    }),
-    known("unlock_user", &["user"], |given| Ok(Action::UnlockUser { user: given.text("user")? }.into())),
-    known("change_password", &["user", "password"], |given| {
-        let password = given.text("password")?.into();
-        Ok(Action::ChangePassword { user: given.text("user")?, password }.into())
-    }),
-    known("regenerate_secret", &["client_id", "secret"], |given| {
-        let secret = given.text("secret")?.into();
-        Ok(Action::RegenerateSecret { client_id: given.text("client_id")?, secret }.into())
-    }),
-    known("refuse_scope", &["client_id", "allowed"], |given| {
-        let client_id = given.optional_text("client_id")?;
-        Ok(Action::Openid { client_id, allowed: given.flag("allowed", false)? }.into())
-    }),
-    known("roles", &["user", "suite", "allowed"], |given| {
-        let (user, suite) = (given.text("user")?, given.text("suite")?);
-        Ok(Action::Role { user, suite, allowed: given.flag("allowed", false)? }.into())
-    }),
-    known("clock_advance", &["seconds"], |given| Ok(Action::ClockAdvance(given.signed_seconds()?).into())),
-    known("quota", &["per_minute"], |given| Ok(Action::Quota(given.quota()?).into())),
-    known("unsubscribe", &["suite"], |given| Ok(Action::Unsubscribe { suite: given.text("suite")? }.into())),
-    known("resubscribe", &["suite"], |given| Ok(Action::Resubscribe { suite: given.text("suite")? }.into())),
-    known("status", &["status", "retry_after", "seconds", "body", "content_type", MATCHERS], |given| {
-        given.befalling(Effect::Status(given.status()?))
-    }),
-    known("throttle_200", &[MATCHERS], |given| given.befalling(Effect::Throttle200)),
-    known("redirect", &["location", MATCHERS], |given| {
-        given.befalling(Effect::Redirect(given.text("location")?))
-    }),
-    known("delay", &["millis", "seconds", MATCHERS], |given| {
-        given.befalling(Effect::Delay(given.duration()?))
-    }),
-    known("hang", &[MATCHERS], |given| given.befalling(Effect::Hang)),
-    known("reset_before_headers", &[MATCHERS], |given| given.befalling_once(Effect::ResetBeforeHeaders)),
-    known("lose_response_after_commit", &[MATCHERS], |given| given.befalling_once(Effect::LoseResponse)),
-    known("missing", &["field", MATCHERS], |given| given.befalling(Edit::Missing(given.field()?))),
-    known("expires_in_as", &["value", MATCHERS], |given| {
-        let value = given.object.get("value").ok_or_else(|| given.bad("value", "any JSON value"))?;
-        given.befalling(Edit::ExpiresInAs(value.clone()))
-    }),
-    known("token_type", &["value", MATCHERS], |given| given.befalling(Edit::TokenType(given.text("value")?))),
-    known("html_body", &[MATCHERS], |given| given.befalling(Edit::HtmlBody)),
-    known("truncated_json", &[MATCHERS], |given| given.befalling(Edit::TruncatedJson)),
-    known("empty_body", &[MATCHERS], |given| given.befalling(Edit::EmptyBody)),
-    known("wrong_content_type", &["content_type", MATCHERS], |given| {
-        let content_type = given.optional_text("content_type")?;
-        given.befalling(Edit::WrongContentType(content_type.unwrap_or_else(|| "text/html".into())))
-    }),
-    known("backend_401", &[MATCHERS], |given| given.befalling(Effect::Backend401)),
-    known("token_age_limit", &["seconds", MATCHERS], |given| {
-        let limit = Duration::from_secs(given.number("seconds")?);
-        given.text("path").and_then(|_| given.befalling(Effect::TokenAgeLimit(limit)))
-    }),
-    known("reports_token_age_limit", &["seconds"], |given| {
-        let limit = Duration::from_secs(given.number("seconds")?);
-        Ok(Fault::token_age_limit("/t/vbc.prod/reports", limit))
-    }),
-];
-
-const fn known(
-    name: &'static str,
-    takes: &'static [&'static str],
-    read: fn(&Given<'_>) -> Result<Fault, FaultError>,
-) -> Known {
-    Known { name, takes, read }
-}
+use super::known::KNOWN;
+use super::matching::ENDPOINTS;
+use super::{Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
+use crate::clock::Timestamp;
+use crate::simulator::span;
+use crate::simulator::world::SUITES;
 
 impl Fault {
     /// Reads `{"fault": NAME, PARAMETER: …}`.
@@ -127,18 +34,18 @@ impl Fault {
 }
 
 /// The parameters of one fault.
-struct Given<'a> {
+pub(super) struct Given<'a> {
     fault: &'a str,
     object: &'a Map<String, Value>,
 }
 
 impl Given<'_> {
-    fn bad(&self, parameter: &str, expected: impl Into<String>) -> FaultError {
+    pub(super) fn bad(&self, parameter: &str, expected: impl Into<String>) -> FaultError {
         let (fault, parameter) = (self.fault.to_owned(), parameter.to_owned());
         FaultError::BadParameter { fault, parameter, expected: expected.into() }
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         name: &str,
         expected: &str,
@@ -150,48 +57,57 @@ impl Given<'_> {
         }
     }
 
-    fn text(&self, name: &str) -> Result<String, FaultError> {
+    pub(super) fn text(&self, name: &str) -> Result<String, FaultError> {
         self.optional_text(name)?.ok_or_else(|| self.bad(name, "a string"))
     }
 
-    fn optional_text(&self, name: &str) -> Result<Option<String>, FaultError> {
+    pub(super) fn optional_text(&self, name: &str) -> Result<Option<String>, FaultError> {
         self.optional(name, "a string", |value| value.as_str().map(str::to_owned))
     }
 
-    fn number(&self, name: &str) -> Result<u64, FaultError> {
+    pub(super) fn number(&self, name: &str) -> Result<u64, FaultError> {
         let number = self.optional(name, "a whole number", Value::as_u64)?;
         number.ok_or_else(|| self.bad(name, "a whole number"))
     }
 
-    fn flag(&self, name: &str, default: bool) -> Result<bool, FaultError> {
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, FaultError> {
         Ok(self.optional(name, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
-    fn field(&self) -> Result<String, FaultError> {
+    pub(super) fn field(&self) -> Result<String, FaultError> {
         let known =
             |value: &Value| MEMBERS.contains(&value.as_str()?).then(|| value.as_str().map(str::to_owned))?;
         let expected = format!("one of: {}", MEMBERS.join(", "));
         self.optional("field", &expected, known)?.ok_or_else(|| self.bad("field", expected))
     }
 
-    fn word<T: std::str::FromStr<Err: ToString>>(&self, name: &str) -> Result<T, FaultError> {
+    pub(super) fn word<T: std::str::FromStr<Err: ToString>>(&self, name: &str) -> Result<T, FaultError> {
         self.text(name)?
             .parse()
             .map_err(|error: T::Err| self.bad(name, error.to_string().replace("expected ", "")))
     }
 
-    fn signed_seconds(&self) -> Result<SignedDuration, FaultError> {
+    pub(super) fn is_server_error(&self) -> Result<bool, FaultError> {
+        let read = |value: &Value| match value.as_u64()? {
+            400 => Some(false),
+            500 => Some(true),
+            _ => None,
+        };
+        Ok(self.optional("status", "400 or 500", read)?.unwrap_or(false))
+    }
+
+    pub(super) fn signed_seconds(&self) -> Result<SignedDuration, FaultError> {
         let seconds = self.optional("seconds", "a whole number", Value::as_i64)?;
         seconds.map(SignedDuration::from_secs).ok_or_else(|| self.bad("seconds", "a whole number"))
     }
 
-    fn quota(&self) -> Result<Option<u32>, FaultError> {
+    pub(super) fn quota(&self) -> Result<Option<u32>, FaultError> {
         let read = |value: &Value| u32::try_from(value.as_u64()?).ok();
         let quota = self.optional("per_minute", "a whole number; 0 or null is no limit", read)?;
         Ok(quota.filter(|quota| *quota > 0))
     }
 
-    fn duration(&self) -> Result<Duration, FaultError> {
+    pub(super) fn duration(&self) -> Result<Duration, FaultError> {
         let read = |value: &Value| Duration::try_from_secs_f64(value.as_f64()?).ok();
         let millis = self.optional("millis", "a whole number", Value::as_u64)?;
         let seconds = self.optional("seconds", "a number", read)?;
@@ -202,7 +118,7 @@ impl Given<'_> {
         }
     }
 
-    fn status(&self) -> Result<StatusFault, FaultError> {
+    pub(super) fn status(&self) -> Result<StatusFault, FaultError> {
         let expected = "a status from 200 to 599";
         let status = u16::try_from(self.number("status")?).ok().filter(|status| (200..600).contains(status));
         let expected_wait = "\"date\", \"delta\", \"none\" or a number of seconds";
@@ -223,23 +139,71 @@ impl Given<'_> {
         })
     }
 
-    fn befalling(&self, effect: impl Into<Effect>) -> Result<Fault, FaultError> {
+    pub(super) fn value(&self, name: &str) -> Result<Value, FaultError> {
+        self.object.get(name).cloned().ok_or_else(|| self.bad(name, "any JSON value"))
+    }
+
+    pub(super) fn time(&self, name: &str) -> Result<Timestamp, FaultError> {
+        let expected = "a time such as \"2026-03-01T09:00:00Z\"";
+        let read = |value: &Value| value.as_str()?.parse().ok();
+        self.optional(name, expected, read)?.ok_or_else(|| self.bad(name, expected))
+    }
+
+    /// A number of bytes a second.
+    pub(super) fn pace(&self) -> Result<u32, FaultError> {
+        let read = |value: &Value| u32::try_from(value.as_u64()?).ok().filter(|pace| *pace > 0);
+        let expected = "a whole number of bytes, at least 1";
+        self.optional("bytes_per_second", expected, read)?
+            .ok_or_else(|| self.bad("bytes_per_second", expected))
+    }
+
+    pub(super) fn positive(&self, name: &str) -> Result<u32, FaultError> {
+        let read = |value: &Value| u32::try_from(value.as_u64()?).ok().filter(|number| *number > 0);
+        let expected = "a whole number, at least 1";
+        self.optional(name, expected, read)?.ok_or_else(|| self.bad(name, expected))
+    }
+
+    pub(super) fn optional_size(&self, name: &str) -> Result<Option<usize>, FaultError> {
+        self.optional(name, "a whole number of bytes", |value| usize::try_from(value.as_u64()?).ok())
+    }
+
+    /// A status fault whose status may be left out.
+    pub(super) fn status_or(&self, default: u16) -> Result<StatusFault, FaultError> {
+        let mut object = self.object.clone();
+        object.entry("status").or_insert_with(|| default.into());
+        Given { fault: self.fault, object: &object }.status()
+    }
+
+    fn endpoint(&self) -> Result<Option<String>, FaultError> {
+        let known = || ENDPOINTS.iter().chain(SUITES);
+        let read = |value: &Value| {
+            let word = value.as_str()?;
+            known().any(|known| *known == word).then(|| word.to_owned())
+        };
+        let words: Vec<&str> = known().copied().collect();
+        self.optional("endpoint", &format!("one of: {}", words.join(", ")), read)
+    }
+
+    pub(super) fn befalling(&self, effect: impl Into<Effect>) -> Result<Fault, FaultError> {
         Ok(Fault::Requests(effect.into(), self.matcher(None)?))
     }
 
-    fn befalling_once(&self, effect: Effect) -> Result<Fault, FaultError> {
-        Ok(Fault::Requests(effect, self.matcher(Some(1))?))
+    pub(super) fn befalling_once(&self, effect: impl Into<Effect>) -> Result<Fault, FaultError> {
+        Ok(Fault::Requests(effect.into(), self.matcher(Some(1))?))
     }
 
-    fn matcher(&self, count: Option<u64>) -> Result<Match, FaultError> {
+    pub(super) fn matcher(&self, count: Option<u64>) -> Result<Match, FaultError> {
         let chance = |value: &Value| value.as_f64().filter(|p| (0.0..=1.0).contains(p));
         Ok(Match {
             path: self.optional_text("path")?,
+            endpoint: self.endpoint()?,
             method: self.optional_text("method")?,
             grant: self.optional_text("grant")?,
+            after: self.optional("after", "a whole number", Value::as_u64)?.unwrap_or(0),
             count: self.optional("count", "a whole number", Value::as_u64)?.or(count),
+            lasts: self.optional("lasts", span::EXPECTED, span::read)?,
             probability: self.optional("probability", "a number from 0 to 1", chance)?.unwrap_or(1.0),
-            seed: self.optional("seed", "a whole number", Value::as_u64)?.unwrap_or(0),
+            seed: self.optional("seed", "a whole number", Value::as_u64)?,
         })
     }
 }
@@ -248,6 +212,7 @@ impl Given<'_> {
 mod tests {
     use serde_json::json;
 
+    use super::super::Known;
     use super::*;
 
     #[test]
@@ -256,8 +221,11 @@ mod tests {
             "seconds": 1, "mode": "reuse", "state": "dead", "user": "u", "password": "p", "per_minute": 1,
             "suite": "reports", "status": 500, "count": 2, "path": "/token", "client_id": "c", "secret": "s",
             "location": "http://elsewhere", "field": "expires_in", "value": "v", "allowed": true,
+            "time": "2026-03-01T09:00:00Z", "bytes_per_second": 10, "requests": 3, "bytes": 1, "sso": true,
+            "endpoint": "reports", "after": 1, "lasts": "20s", "probability": 0.5, "seed": 7, "method": "GET",
+            "grant": "password", "retry_after": "date", "body": "x", "content_type": "text/plain",
         });
-        for Known { name, takes, .. } in KNOWN {
+        for Known { name, takes, says, .. } in KNOWN {
             let takes = takes.join(", ");
             let mut object = serde_json::Map::from_iter([("fault".to_owned(), json!(name))]);
             for take in takes.split(", ") {
@@ -267,6 +235,7 @@ mod tests {
             }
             let read = Fault::from_json(&Value::Object(object));
             assert!(read.is_ok(), "{name}: {read:?}");
+            assert!(!says.is_empty() && !says.ends_with('.'), "{name}: {says}");
         }
     }
 
@@ -282,6 +251,23 @@ mod tests {
             (
                 json!({ "fault": "mode", "mode": "new" }),
                 "`mode` of `mode`: expected one of: reuse, renew_revoke, renew_keep",
+            ),
+            (
+                json!({ "fault": "hang", "endpoint": "tokens" }),
+                "`endpoint` of `hang`: expected one of: token, authorize, revoke, userinfo, api, provisioning, \
+                 telephony, reports, call_recording, call_recording_india, vis",
+            ),
+            (
+                json!({ "fault": "hang", "lasts": "soon" }),
+                "`lasts` of `hang`: expected a time such as \"20s\", \"1m30s\" or a number of seconds",
+            ),
+            (
+                json!({ "fault": "drip", "bytes_per_second": 0 }),
+                "`bytes_per_second` of `drip`: expected a whole number of bytes, at least 1",
+            ),
+            (
+                json!({ "fault": "clock_set", "time": "noon" }),
+                "`time` of `clock_set`: expected a time such as \"2026-03-01T09:00:00Z\"",
             ),
             (json!({ "fault": "delay" }), "`millis` of `delay`: expected either `millis` or `seconds`"),
             (

@@ -1,21 +1,25 @@
 //! What can be made to go wrong.
 //!
 //! A fault is either an [`Action`], done at once and lasting until another one or a reset, or an [`Effect`] on
-//! the requests that match. To add one: an arm of its enum, a line in `json.rs`, and the place that acts on it.
+//! the requests that match. To add one: an arm of its enum, a line in `known.rs`, and the place that acts on it.
 
 mod action;
 mod active;
 mod edit;
 mod json;
+mod known;
+mod matching;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
 pub use action::Action;
-pub(super) use active::{Backend, Fate, Faults, Instead, Plan, Subject};
+pub(super) use active::{Backend, Early, Fate, Faults, Instead, Plan};
 pub use edit::Edit;
-pub(super) use json::KNOWN;
+pub(super) use known::{KNOWN, Known, MATCHERS};
+pub use matching::Match;
+pub(super) use matching::Subject;
 
 /// One thing to go wrong; [`Simulator::inject`](super::Simulator::inject) takes it.
 #[derive(Clone, Debug)]
@@ -49,6 +53,17 @@ pub enum Effect {
     TokenAgeLimit(Duration),
     /// Executed, and the answer altered.
     Edit(Edit),
+    /// Where the body is announced by `Expect: 100-continue`: answered so, and the body not asked for.
+    RefuseContinue(StatusFault),
+    /// Answered so when this many bytes of the body have been read; the rest is not.
+    EarlyResponse {
+        /// The answer.
+        instead: StatusFault,
+        /// Bytes.
+        read: u64,
+    },
+    /// Executed; from the so-manieth request of a connection on, the answer says that it is the last.
+    CloseAfter(u32),
 }
 
 /// An answer in place of the real one.
@@ -74,29 +89,6 @@ pub enum RetryAfter {
     Date(u32),
     /// That many seconds.
     Delta(u32),
-}
-
-/// Which requests a fault befalls, and how often.
-#[derive(Clone, Debug)]
-pub struct Match {
-    /// A prefix of the raw path. `/token`, `/authorize`, `/revoke` and `/userinfo` match their tenant paths too.
-    pub path: Option<String>,
-    /// The method.
-    pub method: Option<String>,
-    /// The grant of a token request.
-    pub grant: Option<String>,
-    /// How many requests; `None` is every one until the fault is removed.
-    pub count: Option<u64>,
-    /// With what probability; 1 is always.
-    pub probability: f64,
-    /// Where that chance starts from.
-    pub seed: u64,
-}
-
-impl Default for Match {
-    fn default() -> Self {
-        Self { path: None, method: None, grant: None, count: None, probability: 1.0, seed: 0 }
-    }
 }
 
 impl From<Action> for Fault {
@@ -187,41 +179,40 @@ impl Fault {
         Self::from(Edit::WrongContentType(content_type.to_owned()))
     }
 
-    /// Only requests whose path starts so.
-    #[must_use]
-    pub fn on(self, path: &str) -> Self {
-        self.matching(|on| on.path = Some(path.to_owned()))
+    /// The next request is executed, and the connection reset in the middle of its answer's body.
+    pub fn reset_mid_body() -> Self {
+        Self::from(Edit::ResetMidBody(None)).times(1)
     }
 
-    /// Only requests of this method.
-    #[must_use]
-    pub fn method(self, method: &str) -> Self {
-        self.matching(|on| on.method = Some(method.to_owned()))
+    /// Every request is executed, and its answer's body sent at this many bytes a second.
+    pub fn drip(bytes_per_second: u32) -> Self {
+        Self::from(Edit::Drip(bytes_per_second))
     }
 
-    /// Only token requests of this grant.
-    #[must_use]
-    pub fn grant(self, grant: &str) -> Self {
-        self.matching(|on| on.grant = Some(grant.to_owned()))
+    /// Every error of the gateway is written as older gateways do: in XML.
+    pub fn xml_fault() -> Self {
+        Self::from(Edit::XmlFault)
     }
 
-    /// Only so many requests.
-    #[must_use]
-    pub fn times(self, count: u64) -> Self {
-        self.matching(|on| on.count = Some(count))
+    /// Every error of the gateway is written as older gateways do: within a `fault`.
+    pub fn fault_wrapped_json() -> Self {
+        Self::from(Edit::FaultWrappedJson)
     }
 
-    /// Only by chance.
-    #[must_use]
-    pub fn probability(self, probability: f64, seed: u64) -> Self {
-        self.matching(|on| (on.probability, on.seed) = (probability, seed))
+    /// Every request that announces its body by `Expect: 100-continue` is answered 417 instead of being asked for it.
+    pub fn refuse_continue() -> Self {
+        Self::from(Effect::RefuseContinue(StatusFault { status: 417, ..StatusFault::default() }))
     }
 
-    fn matching(mut self, change: impl FnOnce(&mut Match)) -> Self {
-        if let Self::Requests(_, on) = &mut self {
-            change(on);
-        }
-        self
+    /// Every request is answered with `status` before its body has been read.
+    pub fn early_response(status: u16) -> Self {
+        let instead = StatusFault { status, ..StatusFault::default() };
+        Self::from(Effect::EarlyResponse { instead, read: 0 })
+    }
+
+    /// Every connection is closed, with notice, after so many requests.
+    pub fn close_after(requests: u32) -> Self {
+        Self::from(Effect::CloseAfter(requests))
     }
 }
 
@@ -281,4 +272,7 @@ pub enum FaultError {
     /// No suite is called that.
     #[error("no suite `{0}`")]
     NoSuchSuite(String),
+    /// No grant is called that.
+    #[error("no grant `{0}`")]
+    NoSuchGrant(String),
 }

@@ -2,13 +2,22 @@
 
 mod codes;
 mod control;
+mod exports;
 mod faults;
 mod gateway;
 mod identity;
+mod lab;
 mod recordings;
 mod service;
 mod suites;
+mod telephony;
 mod token_faults;
+mod traffic;
+mod vis;
+mod webhooks;
+mod wire_faults;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -68,6 +77,12 @@ pub(super) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     request.body(body.to_owned()).unwrap()
 }
 
+fn control_request(method: &str, path: &str, body: &str) -> Request<String> {
+    let mut request = request(method, path, &[], body);
+    request.headers_mut().insert("host", http::HeaderValue::from_static("localhost"));
+    request
+}
+
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const CLIENT: &str = "client_id=sim-client&client_secret=sim-secret";
 
@@ -108,7 +123,7 @@ impl Simulator {
     }
 
     async fn control(&self, method: &str, path: &str, body: &str) -> Reply {
-        send(self.control, request(method, path, &[], body)).await.expect("an answer")
+        send(self.control, control_request(method, path, body)).await.expect("an answer")
     }
 
     async fn fault(&self, fault: Value) -> u64 {

@@ -229,7 +229,9 @@ async fn the_integration_platform_knows_the_user_and_the_calls_under_way() {
     let reversed = sim.get(&format!("{calls}?order=DESC&size=1&offset=1"), &token).await.json();
     assert_eq!((reversed.as_array().unwrap().len(), &reversed[0]["id"]), (1, &active[0]["id"]));
     let id = active[0]["externalId"].as_str().unwrap();
-    sim.send("PUT", &format!("{CALLS}/{id}"), &headers, r#"{"state":"held"}"#).await;
+    let legs = sim.get(&format!("{CALLS}/{id}/legs"), &token).await.json();
+    let own = legs[0]["leg_id"].as_str().unwrap();
+    sim.send("PUT", &format!("{CALLS}/{id}/legs/{own}"), &headers, r#"{"state":"held"}"#).await;
     for (query, count) in [("", 1), ("?states=ACTIVE,held", 2), ("?direction=INBOUND", 0), ("?toDate=1", 0)] {
         let counted = sim.get(&format!("{calls}/count{query}"), &token).await;
         assert_eq!(counted.json(), json!({ "count": count }), "{query}");

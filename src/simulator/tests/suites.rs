@@ -115,24 +115,33 @@ async fn a_call_is_placed_once_and_can_be_followed_to_its_end() {
     let newest = sim.get(&format!("{CALLS}?page_size=1"), &token).await.json();
     assert_eq!(newest["calls"][0]["call_id"], id);
     let call = sim.get(&format!("{CALLS}/{id}"), &token).await.json();
-    assert_eq!((&call["status"], &call["to"]), (&json!("ACTIVE"), &json!("14155550100")));
+    assert_eq!((&call["status"], &call["to"]), (&json!("active"), &json!("14155550100")));
     let legs = sim.get(&format!("{CALLS}/{id}/legs"), &token).await.json();
-    let leg = format!("{CALLS}/{id}/legs/{}", legs["legs"][1]["leg_id"].as_str().unwrap());
+    let leg = format!("{CALLS}/{id}/legs/{}", legs[1]["leg_id"].as_str().unwrap());
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
-    let held = sim.send("PUT", &leg, &headers, r#"{"state":"held"}"#).await;
-    assert_eq!(held.json()["status"], "HELD");
+    let held = sim.send("PUT", &leg, &headers, r#"{"state":"held"}"#).await.json();
+    assert_eq!((&held["call_state"], &held["leg_id"]), (&json!("held"), &legs[1]["leg_id"]));
     assert_eq!(sim.send("PUT", &leg, &headers, "{}").await.status, 400);
-    assert_eq!(sim.send("DELETE", &leg, &headers, "").await.status, 204);
+    let path = format!("{CALLS}/{id}");
+    let moved = json!({ "from": { "type": "pstn", "destination": "14155550100" }, "to": "14155550101" });
+    let moved = sim.send("PUT", &path, &headers, &moved.to_string()).await.json();
+    assert_eq!((&moved["destination"], &moved["call_state"]), (&json!("14155550101"), &json!("active")));
     assert_eq!(sim.send("PUT", &leg, &headers, r#"{"state":"held"}"#).await.status, 409);
     assert_eq!(sim.send("DELETE", &leg, &headers, "").await.status, 409);
-    let path = format!("{CALLS}/{id}");
-    assert_eq!(sim.send("PUT", &path, &headers, r#"{"to":"14155550101"}"#).await.json()["to"], "14155550101");
-    assert_eq!(sim.send("DELETE", &path, &headers, "").await.json()["status"], "COMPLETED");
+    assert_eq!(
+        sim.send("PUT", &path, &headers, r#"{"state":"parked"}"#).await.json()["call_state"],
+        "parked"
+    );
+    assert_eq!(
+        sim.send("PUT", &path, &headers, r#"{"state":"active"}"#).await.json()["call_state"],
+        "active"
+    );
+    assert_eq!(sim.send("DELETE", &path, &headers, "").await.json()["call_state"], "ended");
     let gone = sim.send("DELETE", &path, &headers, "").await;
     assert_eq!(
         (gone.status.as_u16(), gone.json()),
-        (404, json!({ "code": 404, "message": "Call not found" }))
+        (404, json!({ "code": "404", "message": "Call not found" }))
     );
     assert_eq!(sim.stats().calls_placed, 1);
 }
@@ -148,7 +157,7 @@ async fn a_refused_call_is_not_placed() {
         json!({ "type": "click2dial", "from": end("1001") }),
         json!({ "type": "click2dial", "from": end("7"), "to": end("1002") }),
     ] {
-        assert_eq!(dial(&sim, &token, &body).await.json()["code"], 400);
+        assert_eq!(dial(&sim, &token, &body).await.json()["code"], "400");
     }
     let bob = sim.password("bob@vbc.prod", "bob-password").await.text("access_token");
     let body = json!({ "type": "click2dial", "from": end("1001"), "to": end("1002") });
@@ -161,12 +170,18 @@ async fn a_refused_call_is_not_placed() {
 async fn telephony_lists_write_numbers_as_strings() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
-    let list = sim.get(&format!("{CALLS}?extension=1001&order=start:ASC&page_size=2"), &token).await.json();
+    let list = sim
+        .get(&format!("{CALLS}?extension=1001&order=start:ASC&page_size=2&start_time=1"), &token)
+        .await
+        .json();
     assert_eq!((&list["current_page"], &list["page_size"]), (&json!("1"), &json!("2")));
-    let uri = "/cc/accounts/12345/calls?extension=1001&order=start:ASC&page=1&page_size=2";
+    let uri = "/cc/accounts/12345/calls?extension=1001&order=start:ASC&start_time=1&page=1&page_size=2";
     assert_eq!(list["first_page_uri"], uri);
     assert_eq!(list["previous_page_uri"], Value::Null);
-    assert!(list["calls"].as_array().unwrap().iter().all(|c| c["from"] == "1001" || c["to"] == "1001"));
+    let calls = list["calls"].as_array().unwrap();
+    assert!(!calls.is_empty() && calls.iter().all(|c| c["from"] == "1001" || c["to"] == "1001"));
+    let current = sim.get(CALLS, &token).await.json();
+    assert_eq!((&current["calls"], &current["page_size"]), (&json!([]), &json!("100")), "nobody talks");
     let none = sim.get(&format!("{CALLS}?start_time=99999999999"), &token).await.json();
     assert_eq!(none["calls"], json!([]));
     let devices = "/t/vbc.prod/telephony/v3/registration/accounts/12345/devices";

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
 
-use super::Call as Request;
-use super::hal::not_found;
-use crate::simulator::answer::{Answer, empty, set, sized};
+use super::super::hal::not_found;
+use super::Request;
+use crate::simulator::answer::{Answer, empty, made, set, sized};
 use crate::simulator::random::Random;
 
 /// A longer recording ends here.
@@ -30,20 +30,33 @@ pub(super) fn head(request: Request<'_>) -> Answer {
 
 fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
     let id = request.parameter(0);
+    let now = request.now;
     let recordings = request.state.world.account(request.account).map(|account| &account.recordings);
-    let found = recordings.into_iter().flatten().find(|recording| recording.id.to_string() == id);
+    let found = recordings
+        .into_iter()
+        .flatten()
+        .find(|recording| recording.ready <= now && recording.id.to_string() == id);
     let Some(recording) = found else { return not_found("Recording not found") };
     let length = size(recording.bytes);
     let tag = format!("\"{id}-{length}\"");
+    let known = request.headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok());
+    if known.is_some_and(|known| is_known(known, &tag)) {
+        let mut unchanged = empty(304);
+        set(&mut unchanged, ETAG, &tag);
+        return unchanged;
+    }
     let range = match with_ranges {
         true => asked(request.headers, &tag, length),
         false => Asked::Whole,
     };
-    let audio = audio(recording.id, length);
+    let seed = recording.id;
     let mut answer = match range {
-        Asked::Whole => sized(200, "audio/mpeg", audio),
+        Asked::Whole => {
+            let whole = std::iter::once_with(move || audio(seed, length));
+            made("audio/mpeg", length as u64, whole)
+        }
         Asked::Part(first, last) => {
-            let mut part = sized(206, "audio/mpeg", audio.slice(first..=last));
+            let mut part = sized(206, "audio/mpeg", audio(seed, length).slice(first..=last));
             set(&mut part, CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
             part
         }
@@ -59,7 +72,13 @@ fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
     answer
 }
 
-fn size(announced: u64) -> usize {
+/// Whether one of a client's tags is this one; weak ones are too (RFC 9110 §13.1.2).
+fn is_known(known: &str, tag: &str) -> bool {
+    let mut tags = known.split(',').map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+pub(super) fn size(announced: u64) -> usize {
     usize::try_from(announced.min(LONGEST)).unwrap_or_default()
 }
 
@@ -93,7 +112,7 @@ fn asked(headers: &HeaderMap, tag: &str, length: usize) -> Asked {
 }
 
 /// The same for the same recording, and no two alike: what nobody hears is seeded.
-fn audio(seed: u64, length: usize) -> Bytes {
+pub(super) fn audio(seed: u64, length: usize) -> Bytes {
     let mut random = Random::new(seed);
     let mut over = length % FRAME;
     if (1..TAG).contains(&over) && length >= FRAME {
@@ -141,6 +160,14 @@ mod tests {
         }
         assert_eq!(audio(1, 8_000), audio(1, 8_000));
         assert_ne!(audio(1, 8_000), audio(2, 8_000));
+    }
+
+    #[test]
+    fn a_tag_is_known_by_itself_or_among_others() {
+        for known in ["\"t\"", "W/\"t\"", "\"s\", \"t\"", "*"] {
+            assert!(is_known(known, "\"t\""), "{known}");
+        }
+        assert!(!is_known("\"s\"", "\"t\"") && !is_known("", "\"t\""));
     }
 
     #[test]

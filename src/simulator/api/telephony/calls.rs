@@ -1,0 +1,155 @@
+//! Calls as a whole.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::legs::show_leg;
+use super::{
+    Contact, Request, ascending, call_of, error, listed, micros, moment, not_permitted, page, read_json, told,
+};
+use crate::clock::until;
+use crate::simulator::answer::{Answer, json as json_answer, text};
+use crate::simulator::calls::Call;
+use crate::simulator::state::State;
+
+/// How long an ended call is still listed among the current ones.
+const LINGERS: Duration = Duration::from_secs(60);
+const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
+
+/// Current calls; with a time, all that began then.
+pub(super) fn list(mut request: Request<'_>) -> Answer {
+    let extension = request.query("extension").filter(|extension| !extension.is_empty());
+    let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
+    let (ascending, query, now) = (ascending(&request), request.query, request.now);
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let id = account.id;
+    let current = |call: &Call| call.end.is_none_or(|end| until(end, now) < LINGERS);
+    let fits = |call: &&Call| {
+        extension.as_ref().is_none_or(|extension| call.touches(extension))
+            && from.is_none_or(|from| call.start >= from)
+            && to.is_none_or(|to| call.start <= to)
+            && (from.is_some() || to.is_some() || current(call))
+    };
+    let mut found: Vec<&Call> = account.calls.iter().filter(fits).collect();
+    if !ascending {
+        found.reverse();
+    }
+    let page = page(query, found.len());
+    let shown = page.of(&found).iter().map(|call| show(id, call)).collect();
+    listed(&request, "calls", &page, shown)
+}
+
+pub(super) fn place(mut request: Request<'_>) -> Answer {
+    let now = request.now;
+    let body = read_json(request.body);
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let Some(body) = body else { return error(400, "Request body is not a valid JSON object") };
+    if !body["type"].as_str().is_some_and(|kind| KINDS.contains(&kind)) {
+        return error(400, "type must be one of click2dial, click2dialme, odr");
+    }
+    let (Some(from), Some(to)) = (Contact::read(&body["from"]), Contact::read(&body["to"])) else {
+        return error(400, "from.destination and to.destination are required");
+    };
+    let (from, to) = match (from.reach(account, "from"), to.reach(account, "to")) {
+        (Ok(from), Ok(to)) => (from, to),
+        (Err(wrong), _) | (_, Err(wrong)) => return error(400, &wrong),
+    };
+    let id = account.id;
+    let State { world, random, stats, .. } = request.state;
+    let Some(position) = world.dial(id, from, to, now, random) else { return not_permitted() };
+    stats.calls_placed += 1;
+    let call = world.account(id).and_then(|account| Some(account.calls.get(position)?.id.clone()));
+    let call = call.unwrap_or_default();
+    // Whatever the client accepts.
+    text(200, "text/plain", call)
+}
+
+pub(super) fn one(mut request: Request<'_>) -> Answer {
+    let position = match call_of(&mut request) {
+        Ok(position) => position,
+        Err(refusal) => return *refusal,
+    };
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let (id, call) = (account.id, account.calls.get(position));
+    let shown = call.map(|call| show(id, call)).unwrap_or_default();
+    told(&request, &shown)
+}
+
+/// `active` answers, `parked` parks; without a state the call is transferred, from one party to another.
+pub(super) fn change(mut request: Request<'_>) -> Answer {
+    let Some(body) = read_json(request.body) else {
+        return error(400, "Request body is not a valid JSON object");
+    };
+    let position = match call_of(&mut request) {
+        Ok(position) => position,
+        Err(refusal) => return *refusal,
+    };
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let [from, to] =
+        ["from", "to"].map(|name| Contact::read(&body[name]).map(|contact| contact.reach(account, name)));
+    let (from, to) = match (from.transpose(), to.transpose()) {
+        (Ok(from), Ok(to)) => (from, to),
+        (Err(wrong), _) | (_, Err(wrong)) => return error(400, &wrong),
+    };
+    let id = account.id;
+    super::change(request, position, |call, random, now| {
+        if call.end.is_some() {
+            return error(404, "Call not found");
+        }
+        match (&body["state"], from, to) {
+            (Value::String(state), _, _) if state == "active" => {
+                if !call.answer(now) {
+                    call.parked = false;
+                }
+            }
+            (Value::String(state), _, _) if state == "parked" => call.parked = call.answered.is_some(),
+            (Value::Null, Some(from), Some(to)) => {
+                let Some(leg) = call.legs.iter().rposition(|leg| leg.end.is_none() && leg.party == from)
+                else {
+                    return error(400, "from is not on this call");
+                };
+                call.transfer(leg, to, random, now);
+            }
+            (Value::Null, ..) => return error(400, "state, or from and to, are required"),
+            _ => return error(400, "state must be active or parked"),
+        }
+        json_answer(200, &changed(id, call))
+    })
+}
+
+pub(super) fn end(mut request: Request<'_>) -> Answer {
+    let position = match call_of(&mut request) {
+        Ok(position) => position,
+        Err(refusal) => return *refusal,
+    };
+    let id = request.account;
+    super::change(request, position, |call, _, now| {
+        if call.end.is_some() {
+            return error(404, "Call not found");
+        }
+        call.finish(now);
+        json_answer(200, &changed(id, call))
+    })
+}
+
+/// What became of a call.
+pub(super) fn changed(account: u64, call: &Call) -> Value {
+    json!({
+        "account_id": account.to_string(), "call_id": call.id, "call_state": call.status(),
+        "destination": call.to,
+    })
+}
+
+fn show(account: u64, call: &Call) -> Value {
+    let legs: Vec<Value> = call.legs.iter().map(|leg| show_leg(account, call, leg)).collect();
+    let mut shown = json!({
+        "account_id": account.to_string(), "call_id": call.id, "direction": call.direction.lower(),
+        "from": call.from, "to": call.to, "start_time": micros(call.start), "status": call.status(),
+        "legs": legs,
+    });
+    if let Some(end) = call.end {
+        shown["end_time"] = micros(end).into();
+    }
+    shown
+}

@@ -1,0 +1,210 @@
+//! Deliveries of webhooks, over the network: 3 seconds to connect, 2 to answer, and five more tries.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, LOCATION};
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
+
+use super::options::WebhookTargets;
+use super::serve::Core;
+use super::state::State;
+use super::webhooks::Attempt;
+use crate::clock::until;
+
+const CONNECTS: Duration = Duration::from_secs(3);
+const ANSWERS: Duration = Duration::from_secs(2);
+const RETRIES: u32 = 5;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(10);
+const REDIRECTS: usize = 5;
+
+/// Why a try failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("it is not an http or https URL")]
+    Url,
+    #[error("{0} is not this machine; the simulator calls nobody else unless it is told to")]
+    NotLoopback(String),
+    #[error("no connection within 3 seconds")]
+    ConnectTimeout,
+    #[error("no answer within 2 seconds")]
+    AnswerTimeout,
+    #[error("it answered {0}")]
+    Status(u16),
+    #[error("too many redirects")]
+    Redirects,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Request(#[from] http::Error),
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+}
+
+impl Failure {
+    /// Whether another try could only end the same way.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Url | Self::NotLoopback(_))
+    }
+}
+
+impl Core {
+    /// Sees to it that what is queued gets delivered, and that what rings stops in time. Without either it starts
+    /// nothing, so that a service without webhooks needs no runtime.
+    pub(super) fn follow_up(self: &Arc<Self>, state: &mut State) {
+        for webhook in state.world.webhooks.idle() {
+            self.delayed.lock().spawn(deliver_all(Arc::clone(self), webhook));
+        }
+        let Some(next) = state.world.next_ring else { return };
+        if state.world.awaited_ring.replace(next) == Some(next) {
+            return;
+        }
+        let core = Arc::clone(self);
+        self.delayed.lock().spawn(async move {
+            tokio::time::sleep(until(core.options.clock.now(), next)).await;
+            core.state.lock().world.awaited_ring = None;
+            core.settle();
+        });
+    }
+
+    /// Lets happen what is due.
+    pub(super) fn settle(self: &Arc<Self>) {
+        let now = self.options.clock.now();
+        let mut state = self.state.lock();
+        let State { world, random, .. } = &mut *state;
+        world.settle(now, random);
+        self.follow_up(&mut state);
+    }
+}
+
+/// Delivers what is queued for a webhook, in order, until there is nothing left.
+async fn deliver_all(core: Arc<Core>, webhook: String) {
+    loop {
+        let notice = core.state.lock().world.webhooks.next(&webhook);
+        let Some(notice) = notice else { return };
+        let mut number = 1;
+        let outcome = loop {
+            let attempt = core.state.lock().world.webhooks.attempt(&webhook, &notice, number);
+            let Some(attempt) = attempt else { return };
+            match try_once(&attempt, core.options.webhooks).await {
+                Ok(()) => break Ok(()),
+                Err(failure) if number > RETRIES || failure.is_final() => {
+                    tracing::warn!(webhook, %failure, "the simulator gave up a webhook");
+                    break Err(failure.to_string());
+                }
+                Err(failure) => tracing::debug!(webhook, number, %failure, "a webhook was not delivered"),
+            }
+            number += 1;
+            let pause = core.state.lock().world.pace.scaled(PAUSE);
+            tokio::time::sleep(pause).await;
+        };
+        let now = core.options.clock.now();
+        core.state.lock().world.webhooks.done(&webhook, outcome, now);
+    }
+}
+
+/// One try. Only a 200 is a success; 302 is followed with GET, 307 with the same POST.
+async fn try_once(attempt: &Attempt, targets: WebhookTargets) -> Result<(), Failure> {
+    let mut url = Url::parse(&attempt.url).map_err(|_| Failure::Url)?;
+    let mut posts = true;
+    for _ in 0..=REDIRECTS {
+        let mut request = Request::builder().method(if posts { "POST" } else { "GET" });
+        for (name, value) in &attempt.headers {
+            request = request.header(*name, value);
+        }
+        let body = if posts { Bytes::from(attempt.body.clone()) } else { Bytes::new() };
+        if posts {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let (status, location) = exchange(&url, request, body, targets).await?;
+        match status {
+            StatusCode::OK => return Ok(()),
+            StatusCode::FOUND => posts = false,
+            StatusCode::TEMPORARY_REDIRECT => {}
+            other => return Err(Failure::Status(other.as_u16())),
+        }
+        url =
+            location.and_then(|location| url.join(&location).ok()).ok_or(Failure::Status(status.as_u16()))?;
+    }
+    Err(Failure::Redirects)
+}
+
+async fn exchange(
+    url: &Url,
+    request: http::request::Builder,
+    body: Bytes,
+    targets: WebhookTargets,
+) -> Result<(StatusCode, Option<String>), Failure> {
+    let stream = timeout(CONNECTS, connect(url, targets)).await.map_err(|_| Failure::ConnectTimeout)??;
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let request = request.uri(target).header(HOST, authority).body(Full::new(body))?;
+    let answer = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let mut sent = std::pin::pin!(sender.send_request(request));
+        // The body of the answer is not waited for.
+        let response = tokio::select! {
+            biased;
+            response = &mut sent => response?,
+            // It may have ended with the answer.
+            _ = connection => sent.await?,
+        };
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        Ok((response.status(), location.map(str::to_owned)))
+    };
+    timeout(ANSWERS, answer).await.map_err(|_| Failure::AnswerTimeout)?
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn connect(url: &Url, targets: WebhookTargets) -> Result<Box<dyn Stream>, Failure> {
+    let (host, port) = match (url.scheme(), url.host(), url.port_or_known_default()) {
+        ("http" | "https", Some(host), Some(port)) => (host, port),
+        _ => return Err(Failure::Url),
+    };
+    let addresses: Vec<SocketAddr> = match host {
+        Host::Ipv4(address) => vec![(address, port).into()],
+        Host::Ipv6(address) => vec![(address, port).into()],
+        Host::Domain(name) => tokio::net::lookup_host((name, port)).await?.collect(),
+    };
+    let allowed: Vec<SocketAddr> = match targets {
+        WebhookTargets::Anywhere => addresses,
+        WebhookTargets::Loopback => addresses.into_iter().filter(|at| at.ip().is_loopback()).collect(),
+    };
+    if allowed.is_empty() {
+        return Err(Failure::NotLoopback(host.to_string()));
+    }
+    let stream = TcpStream::connect(&*allowed).await?;
+    if url.scheme() == "http" {
+        return Ok(Box::new(stream));
+    }
+    let name =
+        ServerName::try_from(url.host_str().unwrap_or_default().to_owned()).map_err(|_| Failure::Url)?;
+    Ok(Box::new(TlsConnector::from(tls()?).connect(name, stream).await?))
+}
+
+/// Trusts the bundled roots: whoever lets a simulator call out has a public receiver.
+fn tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,202 @@
+//! A scenario: what a simulator is like and what goes wrong when, from a TOML file.
+//!
+//! ```toml
+//! seed = 7                          # world, chances, tokens: the same seed, the same answers
+//! start = "2026-03-01T09:00:00Z"    # the simulator's clock
+//! quota = 10                        # requests a minute
+//! lag = 0                           # Reports, recordings and exports at once; 1 is as long as VBC takes
+//!
+//! [lifetimes]
+//! access = "1h"
+//!
+//! [[users]]
+//! name = "dora"
+//! password = "dora-password"
+//! without = ["reports"]
+//!
+//! [[faults]]                        # from the start
+//! fault = "delay"
+//! millis = 20
+//! endpoint = "telephony"
+//!
+//! [[timeline]]
+//! at = "30s"
+//! fault = "revoke_all_access"
+//!
+//! [[timeline]]
+//! at = "60s"
+//! fault = "status"
+//! status = 503
+//! path = "/token"
+//! lasts = "20s"
+//! ```
+
+mod error;
+mod places;
+mod read;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::{Finding, ScenarioError};
+use error::{Names, of_fault};
+use places::{Document, Place};
+
+use super::fault::{Fault, FaultError, KNOWN};
+use super::identities::{Application, User};
+use super::options::{Mode, OldAccess, SimulatorOptions, TokenFormat};
+use super::seed::GRANTS;
+use super::state::State;
+use super::timeline::Step;
+use super::world::SUITES;
+use crate::clock::{Clock, Timestamp};
+
+/// What a scenario file says.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    file: String,
+    seed: Option<u64>,
+    start: Option<Timestamp>,
+    mode: Option<Mode>,
+    old_access: Option<OldAccess>,
+    token_format: Option<TokenFormat>,
+    quota: Option<u32>,
+    public_base: Option<String>,
+    lag: Option<f64>,
+    ringing: Option<Duration>,
+    access: Option<Duration>,
+    refresh: Option<Duration>,
+    code: Option<Duration>,
+    applications: Vec<(Application, Place)>,
+    users: Vec<(User, Place)>,
+    steps: Vec<Planned>,
+}
+
+/// A step, and where it stands.
+#[derive(Clone, Debug)]
+struct Planned {
+    step: Step,
+    key: String,
+    place: Place,
+}
+
+impl Scenario {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or with everything that is wrong in it.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&file, &text),
+            Err(error) => Err(ScenarioError::Unreadable { file, reason: error.kind() }),
+        }
+    }
+
+    /// Reads the text of a file of that name.
+    ///
+    /// # Errors
+    /// With everything that is wrong in it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
+        let refuse = |findings| ScenarioError::Findings { file: file.to_owned(), findings };
+        let document = Document::read(text).map_err(refuse)?;
+        read::scenario(file, &document).map_err(refuse)
+    }
+
+    pub(super) fn has_public_base(&self) -> bool {
+        self.public_base.is_some()
+    }
+
+    /// Lays what it says over options, which grow deterministic by that.
+    ///
+    /// # Errors
+    /// When a step names a user, an application or a suite that neither it nor the options know.
+    pub fn apply(self, options: &mut SimulatorOptions) -> Result<(), ScenarioError> {
+        options.deterministic = true;
+        options.seed = self.seed.unwrap_or(options.seed);
+        options.start = self.start.or(options.start);
+        options.mode = self.mode.unwrap_or(options.mode);
+        options.old_access = self.old_access.unwrap_or(options.old_access);
+        options.token_format = self.token_format.unwrap_or(options.token_format);
+        if let Some(quota) = self.quota {
+            options.quota = Some(quota).filter(|quota| *quota > 0);
+        }
+        options.public_base = self.public_base.unwrap_or(std::mem::take(&mut options.public_base));
+        options.lag = self.lag.unwrap_or(options.lag);
+        options.ringing = self.ringing.unwrap_or(options.ringing);
+        let lifetimes = &mut options.lifetimes;
+        lifetimes.access = self.access.unwrap_or(lifetimes.access);
+        lifetimes.refresh = self.refresh.unwrap_or(lifetimes.refresh);
+        lifetimes.code = self.code.unwrap_or(lifetimes.code);
+        let mut findings = Vec::new();
+        for (application, place) in self.applications {
+            options.applications.push(application);
+            findings.extend(unknown(options, "applications", place, |o| &mut o.applications));
+        }
+        for (user, place) in self.users {
+            options.users.push(user);
+            findings.extend(unknown(options, "users", place, |o| &mut o.users));
+        }
+        findings.extend(rehearse(&self.steps, options));
+        options.timeline.extend(self.steps.into_iter().map(|planned| planned.step));
+        if findings.is_empty() { Ok(()) } else { Err(ScenarioError::Findings { file: self.file, findings }) }
+    }
+}
+
+/// What the last application or user names that does not exist; then it is taken away again.
+fn unknown<T>(
+    options: &mut SimulatorOptions,
+    key: &str,
+    place: Place,
+    list: fn(&mut SimulatorOptions) -> &mut Vec<T>,
+) -> Option<Finding> {
+    let error = options.check().err()?;
+    list(options).pop();
+    let (member, problem, remedy) = of_fault(&error, &names(options));
+    let key = member.map_or(key.to_owned(), |member| format!("{key}.{member}"));
+    Some(Finding::new(place, &key, problem, remedy))
+}
+
+/// Takes every step in a world of its own, to see whether what they name is there.
+fn rehearse(steps: &[Planned], options: &SimulatorOptions) -> Vec<Finding> {
+    let clock = Clock::system();
+    let mut state = State::seeded(Arc::new(options.clone()), clock.now(), 0);
+    let mut findings = Vec::new();
+    for planned in steps {
+        if let Err(error) = state.inject(planned.step.fault.clone(), &clock, clock.now()) {
+            findings.push(at_fault(&planned.key, planned.place, &error, &names(options)));
+        }
+    }
+    findings
+}
+
+fn at_fault(key: &str, place: Place, error: &FaultError, names: &Names) -> Finding {
+    let (member, problem, remedy) = of_fault(error, names);
+    let key = member.map_or(key.to_owned(), |member| format!("{key}.{member}"));
+    Finding::new(place, &key, problem, remedy)
+}
+
+fn names(options: &SimulatorOptions) -> Names {
+    let state = State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0);
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    Names {
+        faults: KNOWN.iter().map(|known| known.name.to_owned()).collect(),
+        users: sorted(state.world.logins.values().map(|login| login.name.clone()).collect()),
+        applications: sorted(state.world.apps.keys().cloned().collect()),
+        suites: owned(SUITES),
+        grants: owned(GRANTS),
+    }
+}
+
+/// A step of a fault in a file.
+fn planned(at: Duration, fault: Fault, key: String, place: Place) -> Planned {
+    Planned { step: Step { at, fault }, key, place }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! A TOML document as JSON, and where everything in it stands.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use serde_json::{Map, Number, Value};
+use toml::de::{DeTable, DeValue};
+
+use super::error::Finding;
+
+/// Line and column, from 1.
+pub(super) type Place = (usize, usize);
+
+/// The document. A path is keys and positions with dots between: `timeline.2.status`.
+pub(super) struct Document {
+    pub(super) root: Map<String, Value>,
+    places: HashMap<String, Place>,
+}
+
+impl Document {
+    /// Reads the text. Every syntax error is a finding.
+    pub(super) fn read(text: &str) -> Result<Self, Vec<Finding>> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            let finding = |error: &toml::de::Error| {
+                let place = place(text, &error.span().unwrap_or_default());
+                let remedy = "check the quotes, brackets and `=` of this line";
+                Finding::new(place, "", format!("this is not TOML: {}", error.message()), remedy)
+            };
+            return Err(errors.iter().map(finding).collect());
+        }
+        let mut reader = Reader { text, places: HashMap::new() };
+        let root = reader.table("", table.into_inner());
+        Ok(Self { root, places: reader.places })
+    }
+
+    /// Where what a path leads to stands or, if it leads nowhere, what is nearest above it.
+    pub(super) fn place(&self, path: &str) -> Place {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.places.get(path) {
+                return *place;
+            }
+            let Some((above, _)) = path.rsplit_once('.') else { return (1, 1) };
+            path = above;
+        }
+    }
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    places: HashMap<String, Place>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, at: &str, table: DeTable<'_>) -> Map<String, Value> {
+        let mut members = Map::new();
+        for (key, value) in table {
+            let path = join(at, key.get_ref());
+            self.places.insert(path.clone(), place(self.text, &key.span()));
+            let value = self.value(&path, value.into_inner());
+            members.insert(key.into_inner().into_owned(), value);
+        }
+        members
+    }
+
+    fn value(&mut self, at: &str, value: DeValue<'_>) -> Value {
+        match value {
+            DeValue::String(text) => Value::String(text.into_owned()),
+            DeValue::Integer(number) => {
+                let digits = number.to_string().replace('_', "");
+                let parsed = digits.parse::<u64>().map(Number::from);
+                parsed
+                    .or_else(|_| digits.parse::<i64>().map(Number::from))
+                    .map_or(digits.into(), Value::Number)
+            }
+            DeValue::Float(number) => {
+                let digits = number.to_string().replace('_', "");
+                digits.parse().ok().and_then(Number::from_f64).map_or(digits.into(), Value::Number)
+            }
+            DeValue::Boolean(value) => Value::Bool(value),
+            DeValue::Datetime(time) => Value::String(time.to_string()),
+            DeValue::Table(table) => Value::Object(self.table(at, table)),
+            DeValue::Array(items) => {
+                let items = items.into_iter().enumerate().map(|(position, item)| {
+                    let path = join(at, &position.to_string());
+                    self.places.insert(path.clone(), place(self.text, &item.span()));
+                    self.value(&path, item.into_inner())
+                });
+                Value::Array(items.collect())
+            }
+        }
+    }
+}
+
+pub(super) fn join(at: &str, key: &str) -> String {
+    if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
+}
+
+fn place(text: &str, span: &Range<usize>) -> Place {
+    let before = text.get(..span.start.min(text.len())).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (line, before.get(start..).unwrap_or_default().chars().count() + 1)
+}
