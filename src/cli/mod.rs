@@ -11,6 +11,7 @@ mod doctor;
 mod init;
 mod logging;
 mod login;
+mod run;
 mod serve;
 mod signals;
 mod simulate;
@@ -53,11 +54,12 @@ enum Command {
     Status(status::Status),
     Unlock(unlock::Unlock),
     Simulate(simulate::Simulate),
+    Run(run::Run),
     Init(init::Init),
 }
 
-fn run(command: &Command) -> Exit {
-    match command {
+fn run(command: &Command) -> ExitCode {
+    let exit = match command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Doctor(doctor) => doctor.run(),
@@ -65,8 +67,10 @@ fn run(command: &Command) -> Exit {
         Command::Status(status) => status.run(),
         Command::Unlock(unlock) => unlock.run(),
         Command::Simulate(simulate) => simulate.run(),
+        Command::Run(run) => return run.run(),
         Command::Init(init) => init.run(),
-    }
+    };
+    exit.into()
 }
 
 /// Reads the arguments of the process, does what they ask for and says how it ended.
@@ -79,7 +83,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    run(&cli.command).into()
+    run(&cli.command)
 }
 
 /// How the program ends; scripts rely on the numbers.
