@@ -22,6 +22,8 @@ pub struct Survey {
     pub transfer_encoding: bool,
     /// `X-Request-Id`
     pub request_id: bool,
+    /// Something that [`strip_request`] takes away or changes.
+    pub strip: bool,
 }
 
 impl Survey {
@@ -30,12 +32,16 @@ impl Survey {
         let mut survey = Self::default();
         for name in headers.keys() {
             match *name {
+                // Most names are these.
+                header::HOST | header::USER_AGENT | header::ACCEPT | header::ACCEPT_ENCODING => {}
+                header::CONTENT_TYPE | header::ACCEPT_LANGUAGE | header::CACHE_CONTROL => {}
                 header::VIA => survey.via = true,
                 header::ORIGIN => survey.browser = true,
                 header::COOKIE => survey.cookie = true,
                 header::CONTENT_LENGTH => survey.content_length = true,
                 header::EXPECT => survey.expect = true,
-                header::TRANSFER_ENCODING => survey.transfer_encoding = true,
+                header::TRANSFER_ENCODING => (survey.transfer_encoding, survey.strip) = (true, true),
+                _ if is_hop_by_hop(name) || is_the_clients(name) => survey.strip = true,
                 _ => match name.as_str() {
                     "sec-fetch-site" => survey.browser = true,
                     "x-request-id" => survey.request_id = true,
@@ -47,6 +53,74 @@ impl Survey {
     }
 }
 
+/// The same of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerSurvey {
+    /// Something that [`strip_response`] takes away.
+    pub strip: bool,
+    /// `Location`, `Content-Location` or `Link`
+    pub links: bool,
+    /// The `Content-Type` is JSON.
+    pub json: bool,
+    /// `X-Request-Id`
+    pub request_id: bool,
+}
+
+impl AnswerSurvey {
+    /// Looks at every line once.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut survey = Self::default();
+        let mut typed = false;
+        for (name, value) in headers {
+            match *name {
+                header::DATE | header::SERVER | header::CONTENT_LENGTH | header::CACHE_CONTROL => {}
+                header::ETAG | header::VARY | header::LAST_MODIFIED | header::CONTENT_ENCODING => {}
+                // The first line counts.
+                header::CONTENT_TYPE if typed => {}
+                header::CONTENT_TYPE => (typed, survey.json) = (true, is_json(value)),
+                header::LOCATION | header::CONTENT_LOCATION | header::LINK => survey.links = true,
+                _ if is_hop_by_hop(name) || is_cors(name) => survey.strip = true,
+                _ => survey.request_id |= name.as_str() == "x-request-id",
+            }
+        }
+        survey
+    }
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let ends = |with: &[u8]| {
+        let end = essence.len().checked_sub(with.len()).map(|from| &essence[from..]);
+        end.is_some_and(|end| end.eq_ignore_ascii_case(with))
+    };
+    essence.eq_ignore_ascii_case(b"application/json") || ends(b"+json")
+}
+
+/// Whether a header is hop-by-hop even where no `Connection` names it.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    match *name {
+        header::CONNECTION
+        | header::TE
+        | header::TRANSFER_ENCODING
+        | header::UPGRADE
+        | header::PROXY_AUTHENTICATE
+        | header::PROXY_AUTHORIZATION => true,
+        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+    }
+}
+
+/// Credentials of the client, and where it is.
+fn is_the_clients(name: &HeaderName) -> bool {
+    match *name {
+        header::AUTHORIZATION | header::FORWARDED => true,
+        _ => is_about_the_client(name.as_str()),
+    }
+}
+
+fn is_cors(name: &HeaderName) -> bool {
+    name.as_str().starts_with("access-control-")
+}
+
 /// Takes out of a request what is not the upstream's business: everything hop-by-hop (RFC 9110 §7.6.1), every
 /// credential the client sent, and what says where the client is.
 ///
@@ -54,10 +128,7 @@ impl Survey {
 pub fn strip_request(headers: &mut HeaderMap) {
     let te_trailers =
         headers.contains_key(header::TE) && headers.get_all(header::TE).iter().any(asks_for_trailers);
-    strip(headers, |name| match *name {
-        header::AUTHORIZATION | header::FORWARDED => true,
-        _ => is_about_the_client(name.as_str()),
-    });
+    strip(headers, is_the_clients);
     if te_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -66,27 +137,18 @@ pub fn strip_request(headers: &mut HeaderMap) {
 /// Takes out of an answer everything hop-by-hop, and the upstream's `Access-Control-*`: which web pages may read
 /// what passes through here is ours to say.
 pub fn strip_response(headers: &mut HeaderMap) {
-    strip(headers, |name| name.as_str().starts_with("access-control-"));
+    strip(headers, is_cors);
 }
 
 /// One pass over the names; a message with nothing to strip costs nothing else.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     let mut found: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
-        match *name {
-            header::CONNECTION => {
-                found.extend(headers.get_all(header::CONNECTION).iter().flat_map(connection_names));
-                found.push(header::CONNECTION);
-            }
-            header::TE
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-            | header::PROXY_AUTHENTICATE
-            | header::PROXY_AUTHORIZATION => found.push(name.clone()),
-            _ if name.as_str() == "keep-alive" || name.as_str() == "proxy-connection" || also(name) => {
-                found.push(name.clone());
-            }
-            _ => {}
+        if *name == header::CONNECTION {
+            found.extend(headers.get_all(header::CONNECTION).iter().flat_map(connection_names));
+        }
+        if is_hop_by_hop(name) || also(name) {
+            found.push(name.clone());
         }
     }
     for name in found {
@@ -112,7 +174,9 @@ fn asks_for_trailers(value: &HeaderValue) -> bool {
 
 /// Leaves one of several `Content-Length` lines that agree.
 pub fn keep_one_length(headers: &mut HeaderMap) {
-    if let Entry::Occupied(mut entry) = headers.entry(header::CONTENT_LENGTH)
+    // Every name has one line, almost always.
+    if headers.len() != headers.keys_len()
+        && let Entry::Occupied(mut entry) = headers.entry(header::CONTENT_LENGTH)
         && entry.iter().nth(1).is_some()
     {
         let length = entry.get().clone();
@@ -217,6 +281,68 @@ mod tests {
             ..Survey::default()
         };
         assert_eq!(Survey::of(&headers), expected);
+    }
+
+    #[test]
+    fn a_survey_tells_of_all_that_strip_takes_and_of_nothing_else() {
+        let names = [
+            "connection",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "keep-alive",
+            "proxy-connection",
+            "authorization",
+            "forwarded",
+            "apikey",
+            "internal-key",
+            "x-api-key",
+            "x-real-ip",
+            "x-forwarded-for",
+            "access-control-allow-origin",
+            "host",
+            "user-agent",
+            "accept",
+            "content-type",
+            "content-length",
+            "cookie",
+            "expect",
+            "via",
+            "origin",
+            "sec-fetch-site",
+            "x-request-id",
+            "x-other",
+            "trailer",
+            "link",
+            "location",
+            "etag",
+            "date",
+            "cache-control",
+            "content-encoding",
+        ];
+        for name in names {
+            let before = map(&[(name, "1")]);
+            let (mut request, mut answer) = (before.clone(), before.clone());
+            strip_request(&mut request);
+            strip_response(&mut answer);
+            assert_eq!(Survey::of(&before).strip, request != before, "{name}");
+            assert_eq!(AnswerSurvey::of(&before).strip, answer != before, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_type_of_an_answer_says_whether_it_is_json() {
+        let json = |lines: &[(&str, &str)]| AnswerSurvey::of(&map(lines)).json;
+        for kind in ["application/json", "Application/JSON ; charset=utf-8", "application/hal+json"] {
+            assert!(json(&[("content-type", kind)]), "{kind}");
+        }
+        for kind in ["text/plain", "", "json", "application/jsonl", "text/plain; a=application/json"] {
+            assert!(!json(&[("content-type", kind)]), "{kind}");
+        }
+        assert!(!json(&[("content-type", "text/plain"), ("content-type", "application/json")]));
+        assert!(!json(&[("content-length", "2")]));
     }
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {

@@ -49,7 +49,9 @@ pub(crate) async fn run() {
         });
     }
     let started = Instant::now();
+    let watch = tokio::spawn(most_in_kernel());
     let loud = ordinary(&proxy, MINUTE).await;
+    watch.abort();
     let (most, at_end) = (proxy.memory().1, proxy.sockets());
     stop.store(true, Ordering::Relaxed);
     while attackers.join_next().await.is_some() {}
@@ -103,8 +105,33 @@ async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 1024);
         times.push(due.elapsed());
     }
+    if let Some(worst) = (0..times.len()).max_by_key(|&at| times[at]) {
+        let when = EVERY * worst as u32;
+        println!(
+            "the worst, {:.1} ms, came after {:.1} s",
+            times[worst].as_secs_f64() * 1e3,
+            when.as_secs_f64()
+        );
+    }
     times.sort();
     times
+}
+
+/// Tells, once a second, what the kernel holds for all TCP connections of this machine, theirs and ours, when that is more
+/// than ever before.
+async fn most_in_kernel() {
+    let started = Instant::now();
+    let mut most = 0;
+    loop {
+        let text = std::fs::read_to_string("/proc/net/sockstat").unwrap();
+        let line = text.lines().find(|line| line.starts_with("TCP:")).unwrap();
+        let pages: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
+        if pages > most {
+            most = pages;
+            println!("{:>3.0} s: {:.1} MB in the kernel", started.elapsed().as_secs_f64(), mb(pages * 4096));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Sends a head byte by byte, without end; when it is cut off, again. Afterwards it waits to be cut off.

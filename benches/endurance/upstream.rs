@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::{Notify, mpsc};
 
 /// How many bytes a piece of a body has.
@@ -37,7 +37,12 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// One that speaks HTTP/1.1, or HTTP/2 by prior knowledge.
     pub(crate) async fn start(h2: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // The kernel of an upstream is another one. Here it is ours, and left alone it would take two megabytes for every
+        // answer that nobody reads, more than all TCP connections of the machine may have.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(128 * 1024).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(4096).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let upstream = Self { url, left: Arc::default(), streams: Arc::default(), started: Instant::now() };
         let serving = upstream.clone();

@@ -6,6 +6,7 @@ use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, say, simulate};
 use crate::app::{App, Ended, StartError};
 use crate::config::Config;
+use crate::memory;
 use crate::simulator::Identity;
 use crate::store::StoreError;
 
@@ -77,6 +78,7 @@ async fn serve(mut config: Config, world: Option<&simulate::WorldArgs>) -> Exit 
         simulate::announce(simulator);
     }
     say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()));
+    tokio::spawn(memory::keep_small());
     match app.run(signals.first_of_two()).await {
         Ok(Ended::Drained) => Exit::Done,
         Ok(Ended::CutShort) => Exit::Failed,

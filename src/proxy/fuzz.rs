@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::links;
 use super::verdict::{self, Verdict};
-use super::wire::{Watch, Wire};
+use super::wire::{Kept, Watch, Wire};
 use crate::headers;
 
 /// Header lines of a request, one a line, stripped as they are on their way to the upstream.
@@ -159,6 +159,10 @@ fn point_at_base(value: &mut Value) {
 struct Answering {
     bytes: Bytes,
     step: usize,
+}
+
+impl Kept for Answering {
+    fn keep(&self, _: usize) {}
 }
 
 impl AsyncRead for Answering {

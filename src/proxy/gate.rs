@@ -63,6 +63,7 @@ impl Gate {
     pub(super) fn admit<B>(
         &self,
         request: &Request<B>,
+        host: Option<&HeaderValue>,
         survey: Survey,
     ) -> Result<Option<HeaderValue>, Error> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
@@ -72,7 +73,7 @@ impl Gate {
         match request.uri().authority() {
             // RFC 9112 §3.2.2: the authority of an absolute-form target counts, not the Host beside it.
             Some(authority) => self.check_authority(request, authority)?,
-            None => self.check_host(headers)?,
+            None => self.check_host(host)?,
         }
         if survey.via && headers.get_all(header::VIA).iter().any(names_us) {
             return Err(Error::Loop);
@@ -93,9 +94,9 @@ impl Gate {
         }
     }
 
-    fn check_host(&self, headers: &HeaderMap) -> Result<(), Error> {
+    fn check_host(&self, host: Option<&HeaderValue>) -> Result<(), Error> {
         // HTTP/1.0 may come without; browsers never do.
-        let Some(host) = headers.get(header::HOST) else { return Ok(()) };
+        let Some(host) = host else { return Ok(()) };
         if self.last_host.borrow().as_ref() == Some(host) {
             return Ok(());
         }

@@ -15,15 +15,16 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response, Uri};
 use http_body::Body;
 use tokio::time::timeout;
 
 use super::body::AnswerBody;
 use crate::config::{Config, ListenAddress};
+use crate::headers::AnswerSurvey;
 use body::Found;
 pub(super) use body::Looked;
-use decode::Coding;
+pub(super) use decode::Coding;
 use scan::Scanner;
 use share::Pool;
 pub(super) use target::Target;
@@ -96,8 +97,7 @@ impl Links {
     }
 
     /// What links have to point to for this client; `None` where the upstream's own URLs are what it uses.
-    pub(super) fn base<B>(&self, request: &Request<B>, scheme: &'static str) -> Option<Base> {
-        let uri = request.uri();
+    pub(super) fn base(&self, uri: &Uri, host: Option<&HeaderValue>, scheme: &'static str) -> Option<Base> {
         // As an http_proxy we are asked for the upstream's URLs.
         if uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str())) {
             return None;
@@ -105,23 +105,39 @@ impl Links {
         if let Some(public) = &self.public {
             return Some(Base::Public(Rc::clone(public)));
         }
-        match (uri.authority(), request.headers().get(header::HOST)) {
+        match (uri.authority(), host) {
             (Some(authority), _) => Some(Base::Authority(scheme, authority.clone())),
             (None, Some(host)) => Some(Base::Host(scheme, host.clone())),
             (None, None) => self.listen.clone().map(Base::Public),
         }
     }
 
-    /// The answer with its links rewritten. Cancel safe: dropped, it ends the upstream's answer.
-    pub(super) async fn rewrite(&self, base: &Base, answer: Response<AnswerBody>) -> Response<AnswerBody> {
+    /// Rewrites the links in the head of an answer, and says in which coding a body is that has to be looked into.
+    pub(super) fn rewrite_head(
+        &self,
+        base: &Base,
+        survey: AnswerSurvey,
+        answer: &mut Response<AnswerBody>,
+    ) -> Option<Option<Coding>> {
+        if survey.links {
+            self.rewrite_lines(base, answer.headers_mut());
+        }
+        // Without content (HEAD, 204, 304) the length stays too, though a GET's may differ: what links there are is
+        // not known.
+        if !survey.json || !may_change(answer.headers()) || answer.body().is_end_stream() {
+            return None;
+        }
+        Coding::of(answer.headers())
+    }
+
+    /// The answer with the links in its body rewritten. Cancel safe: dropped, it ends the upstream's answer.
+    pub(super) async fn rewrite_body(
+        &self,
+        base: &Base,
+        coding: Option<Coding>,
+        answer: Response<AnswerBody>,
+    ) -> Response<AnswerBody> {
         let (mut head, body) = answer.into_parts();
-        self.rewrite_head(base, &mut head.headers);
-        let coding = match Coding::of(&head.headers) {
-            // Without content (HEAD, 204, 304) the length stays too, though a GET's may differ: what links there are
-            // is not known.
-            Some(coding) if !body.is_end_stream() && may_change(&head.headers) => coding,
-            _ => return Response::from_parts(head, body),
-        };
         let announced = body.size_hint().exact();
         let collectable = match announced {
             Some(length) => length <= COLLECTED as u64,
@@ -154,7 +170,7 @@ impl Links {
         Response::from_parts(head, AnswerBody::Looked(Box::new(looked)))
     }
 
-    fn rewrite_head(&self, base: &Base, headers: &mut HeaderMap) {
+    fn rewrite_lines(&self, base: &Base, headers: &mut HeaderMap) {
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             if let Some(value) = headers.get_mut(name)
                 && let Some(end) = self.target.in_header(value.as_bytes())
@@ -220,11 +236,9 @@ fn changed(headers: &mut HeaderMap, coding: Option<Coding>) {
     }
 }
 
-/// Whether a body is JSON, not a part of one, and nobody forbids to change it.
+/// Whether a body of JSON is not a part of one, and nobody forbids to change it.
 fn may_change(headers: &HeaderMap) -> bool {
-    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return false };
-    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    is_json(essence.trim_ascii()) && !headers.contains_key(header::CONTENT_RANGE) && !is_final(headers)
+    !headers.contains_key(header::CONTENT_RANGE) && !is_final(headers)
 }
 
 /// `no-transform` (RFC 9111 §5.2.2.6), which no proxy may overlook (RFC 9110 §7.7).
@@ -232,14 +246,6 @@ fn is_final(headers: &HeaderMap) -> bool {
     let mut directives =
         headers.get_all(header::CACHE_CONTROL).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
     directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
-}
-
-fn is_json(essence: &[u8]) -> bool {
-    let ends = |with: &[u8]| {
-        let end = essence.len().checked_sub(with.len()).map(|from| &essence[from..]);
-        end.is_some_and(|end| end.eq_ignore_ascii_case(with))
-    };
-    essence.eq_ignore_ascii_case(b"application/json") || ends(b"+json")
 }
 
 /// Rewrites a whole text that comes in these pieces: for tests, benchmarks and fuzzing.

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
-use crate::headers::{self, Survey};
+use crate::headers::{self, AnswerSurvey, Survey};
 use crate::metrics::{Metrics, Source};
 use crate::problem;
 use crate::random;
@@ -46,7 +46,7 @@ use links::Links;
 use retry::{Next, Refused};
 use timer::LazyTimer;
 use tunnel::{Patience, Tunnel};
-use upstream::{Head, Upstream, UpstreamBody};
+use upstream::{Head, Upstream, UpstreamBody, UpstreamError};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -176,14 +176,34 @@ async fn forward(
     let body = RequestBody::new(body, proxy.memory, &proxy.disk);
     let mut head = proxy.outgoing(parts, survey);
 
-    let bearer = proxy.bearer(head.uri.path()).await?;
+    let bearer = match proxy.bearer_at_hand(head.uri.path()) {
+        Some(bearer) => bearer,
+        // Rare and large: a request should not keep room for it. So it is with what follows a 401.
+        None => Box::pin(proxy.bearer(head.uri.path())).await?,
+    };
     head.authorize(&bearer);
-    let answer = proxy.send(&head, &body, timer).await?;
+    let answer = proxy.upstream.send(&head, &body, timer).await.map_err(|error| failed(error, &body))?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         body.keep_no_more();
         return Ok(answer.map(AnswerBody::streamed));
     }
+    Box::pin(refused(proxy, timer, head, body, bearer, answer)).await
+}
 
+/// Why a sending failed: the upstream's connection ends too because the client's upload did.
+fn failed(error: UpstreamError, body: &RequestBody) -> Error {
+    body.take_failure().unwrap_or(Error::Upstream(error))
+}
+
+/// What becomes of a request that got a 401.
+async fn refused(
+    proxy: &Proxy,
+    timer: &LazyTimer,
+    mut head: Head,
+    body: RequestBody,
+    bearer: Bearer,
+    answer: Response<UpstreamBody>,
+) -> Result<Response<AnswerBody>, Error> {
     let refused = Refused::read(answer).await?;
     let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
         Next::Replay(attempt) => attempt,
@@ -193,7 +213,7 @@ async fn forward(
         }
     };
     head.authorize(&attempt.bearer);
-    let answer = proxy.send(&head, &body, timer).await?;
+    let answer = proxy.upstream.send(&head, &body, timer).await.map_err(|error| failed(error, &body))?;
     body.keep_no_more();
     attempt.conclude(answer).await
 }
@@ -202,7 +222,9 @@ impl Proxy {
     /// The head of the request to the upstream: stripped first, then given what is ours.
     fn outgoing(&self, parts: http::request::Parts, survey: Survey) -> Head {
         let http::request::Parts { method, uri, version, mut headers, extensions, .. } = parts;
-        headers::strip_request(&mut headers);
+        if survey.strip {
+            headers::strip_request(&mut headers);
+        }
         if survey.cookie {
             headers::join_cookies(&mut headers);
         }
@@ -235,7 +257,16 @@ impl Proxy {
         Head { method, uri: origin_form(uri), headers, client_waits, upgrade }
     }
 
-    /// The bearer for a path: the cached one, unless its suite wants a younger one.
+    /// The cached bearer, where it is good for this path.
+    fn bearer_at_hand(&self, path: &str) -> Option<Bearer> {
+        let mut reader = self.bearer.borrow_mut();
+        match reader.cached_within(self.max_age(path)) {
+            Some((bearer, true)) => Some(bearer.clone()),
+            _ => None,
+        }
+    }
+
+    /// The bearer for a path whose suite wants a younger one than there is, or while there is none.
     async fn bearer(&self, path: &str) -> Result<Bearer, Unavailable> {
         let max_age = self.max_age(path);
         let cached = {
@@ -267,19 +298,6 @@ impl Proxy {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })?;
         Some(*age)
-    }
-
-    async fn send(
-        &self,
-        head: &Head,
-        body: &RequestBody,
-        timer: &LazyTimer,
-    ) -> Result<Response<UpstreamBody>, Error> {
-        self.upstream.send(head, body, timer).await.map_err(|error| match body.take_failure() {
-            // The upstream's connection ended because the client's upload did.
-            Some(failure) => failure,
-            None => Error::Upstream(error),
-        })
     }
 
     /// The client's own id where it has a sensible one, else the next of this thread.
@@ -332,17 +350,6 @@ fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
 }
 
-/// The upstream's answer with its links pointing to us, where they are to.
-async fn rewritten(
-    answer: Response<AnswerBody>,
-    base: Option<(&Links, links::Base)>,
-) -> Response<AnswerBody> {
-    match base {
-        Some((links, base)) => links.rewrite(&base, answer).await,
-        None => answer,
-    }
-}
-
 impl Connection {
     /// Admission, then the request itself; an error becomes an answer here and nowhere else.
     async fn answer(
@@ -352,86 +359,111 @@ impl Connection {
         id: &HeaderValue,
     ) -> Response<Outgoing> {
         let proxy = &*self.proxy;
+        let host = request.headers().get(header::HOST);
         let admitted = match proxy.drain.has_begun() {
             true => Err(Error::Draining),
-            false => proxy.gate.admit(&request, survey),
+            false => proxy.gate.admit(&request, host, survey),
         };
-        let base = proxy.links.as_ref().and_then(|links| Some((links, links.base(&request, self.scheme)?)));
-        let (page, outcome) = match admitted {
+        let base = proxy
+            .links
+            .as_ref()
+            .and_then(|links| Some((links, links.base(request.uri(), host, self.scheme)?)));
+        let page = match admitted {
             Ok(Some(origin)) if gate::is_preflight(&request) => {
                 let answer = gate::preflight(&origin, request.headers());
                 return self.own(answer.map(AnswerBody::own), id);
             }
-            Ok(page) => (page, self.forward(request, survey).await),
-            Err(error) => (None, Err(error)),
+            Ok(page) => page,
+            Err(error) => return self.fail(&error, id),
         };
-        let mut response = match outcome {
-            Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => self.switch(answer, id),
-            Ok((answer, in_flight)) => {
-                let mut response = self.pass(rewritten(answer, base).await, id);
-                response.body_mut().in_flight = Some(in_flight);
-                response
-            }
-            Err(error) => {
-                log_failure(&error, id);
-                self.own(error.answer(id.to_str().unwrap_or_default()), id)
-            }
+        let Some(in_flight) = InFlight::begin(&self.proxy) else {
+            return allowing(page, self.fail(&Error::Overloaded, id));
         };
-        if let Some(origin) = page {
-            gate::allow_page(&origin, response.headers_mut());
-        }
-        response
-    }
-
-    /// [`forward`], where there is room for one more.
-    async fn forward(
-        &self,
-        request: Request<Incoming>,
-        survey: Survey,
-    ) -> Result<(Response<AnswerBody>, InFlight), Error> {
-        let in_flight = InFlight::begin(&self.proxy).ok_or(Error::Overloaded)?;
         // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
         let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
         let timer = own.as_ref().unwrap_or(&self.timer);
-        let answer = forward(&self.proxy, timer, request, survey).await?;
-        Ok((answer, in_flight))
+        let response = match forward(proxy, timer, request, survey).await {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                drop(in_flight);
+                self.switch(answer, id)
+            }
+            Ok(mut answer) => {
+                let found = AnswerSurvey::of(answer.headers());
+                if let Some((links, base)) = base
+                    && let Some(coding) = links.rewrite_head(&base, found, &mut answer)
+                {
+                    answer = Box::pin(links.rewrite_body(&base, coding, answer)).await;
+                }
+                self.pass(answer, found, id, Some(in_flight))
+            }
+            Err(error) => self.fail(&error, id),
+        };
+        allowing(page, response)
     }
 
     /// The upstream's answer on its way to the client.
-    fn pass(&self, answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
-        let mut response = self.finish(answer, Source::upstream);
-        *response.version_mut() = Version::HTTP_11;
-        headers::strip_response(response.headers_mut());
-        headers::keep_one_length(response.headers_mut());
-        if response.status() == StatusCode::NOT_MODIFIED {
-            let length = response.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
+    fn pass(
+        &self,
+        mut answer: Response<AnswerBody>,
+        found: AnswerSurvey,
+        id: &HeaderValue,
+        in_flight: Option<InFlight>,
+    ) -> Response<Outgoing> {
+        *answer.version_mut() = Version::HTTP_11;
+        let headers = answer.headers_mut();
+        if found.strip {
+            headers::strip_response(headers);
+        }
+        headers::keep_one_length(headers);
+        if !found.request_id || found.strip && !headers.contains_key(X_REQUEST_ID) {
+            headers.insert(X_REQUEST_ID, id.clone());
+        }
+        if answer.status() == StatusCode::NOT_MODIFIED {
+            let length = answer.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
             if let Some(length) = length {
-                response.body_mut().announce(length);
+                // Without a body it keeps the length that one would have.
+                *answer.body_mut() = AnswerBody::Absent(length);
             }
         }
-        response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.clone());
-        response
+        self.finish(answer, Source::upstream, in_flight)
+    }
+
+    fn fail(&self, error: &Error, id: &HeaderValue) -> Response<Outgoing> {
+        log_failure(error, id);
+        self.own(error.answer(id.to_str().unwrap_or_default()), id)
     }
 
     /// The upstream's 101: once it has been sent, [`tunnel`](Handler::tunnel) goes on.
     fn switch(&self, mut answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
         self.tunnel.set(answer.body_mut().take_tunnel());
-        let mut response = self.pass(answer, id);
+        let found = AnswerSurvey::of(answer.headers());
+        let mut response = self.pass(answer, found, id, None);
         to_websocket(response.headers_mut());
         response
     }
 
-    fn own(&self, answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
-        let mut response = self.finish(answer, Source::proxy);
-        response.headers_mut().insert(X_REQUEST_ID, id.clone());
-        response
+    fn own(&self, mut answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
+        answer.headers_mut().insert(X_REQUEST_ID, id.clone());
+        self.finish(answer, Source::proxy, None)
     }
 
-    fn finish(&self, answer: Response<AnswerBody>, source: Source) -> Response<Outgoing> {
+    fn finish(
+        &self,
+        answer: Response<AnswerBody>,
+        source: Source,
+        in_flight: Option<InFlight>,
+    ) -> Response<Outgoing> {
         self.proxy.count(answer.status(), source);
-        let aborted = self.proxy.metrics.aborted.clone();
-        answer.map(|body| Outgoing { body, aborted, in_flight: None })
+        answer.map(|body| Outgoing { body, proxy: Rc::clone(&self.proxy), _in_flight: in_flight })
     }
+}
+
+/// Lets the page that asked read the answer, where one did that may.
+fn allowing(page: Option<HeaderValue>, mut response: Response<Outgoing>) -> Response<Outgoing> {
+    if let Some(origin) = page {
+        gate::allow_page(&origin, response.headers_mut());
+    }
+    response
 }
 
 impl Handler for Connection {
@@ -463,9 +495,7 @@ impl Handler for Connection {
 
     fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
         let id = self.proxy.request_id(&HeaderMap::new(), Survey::default());
-        let error = Error::Refused(refusal);
-        log_failure(&error, &id);
-        self.own(error.answer(id.to_str().unwrap_or_default()), &id)
+        self.fail(&Error::Refused(refusal), &id)
     }
 }
 
@@ -482,8 +512,8 @@ fn log_failure(error: &Error, id: &HeaderValue) {
 /// The body of whatever the data plane answers.
 pub struct Outgoing {
     body: AnswerBody,
-    aborted: Counter,
-    in_flight: Option<InFlight>,
+    proxy: Rc<Proxy>,
+    _in_flight: Option<InFlight>,
 }
 
 /// A request that is being forwarded, until its answer has been sent.
@@ -507,13 +537,6 @@ impl Drop for InFlight {
     }
 }
 
-impl Outgoing {
-    /// Lets an answer without a body keep the length that one would have.
-    fn announce(&mut self, length: u64) {
-        self.body = AnswerBody::Absent(length);
-    }
-}
-
 impl Body for Outgoing {
     type Data = Bytes;
     type Error = body::BoxError;
@@ -526,7 +549,7 @@ impl Body for Outgoing {
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(Some(Err(error))) = &frame {
             // The head is out, so there is nothing left to answer: the connection is cut.
-            this.aborted.inc();
+            this.proxy.metrics.aborted.inc();
             tracing::warn!(%error, "an answer was cut short");
         }
         frame

@@ -2,37 +2,38 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
+
+use crate::server::drowsy::Timer;
 
 /// One timer for all the waits of a connection, one after another.
 ///
 /// Registering and removing a timer for every wait would cost more than the wait: so the timer of an earlier wait
 /// is left running, and only when it fires is it set to the deadline that counts by then.
 #[derive(Clone, Default)]
-pub(super) struct LazyTimer(Rc<RefCell<Option<Pin<Box<Sleep>>>>>);
+pub(super) struct LazyTimer(Rc<RefCell<Option<Timer>>>);
 
 impl LazyTimer {
     /// Ready once `deadline` has passed. The waker is registered, so an earlier timer of ours wakes too; callers
     /// just poll again.
     pub(super) fn poll_deadline(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let mut slot = self.0.borrow_mut();
-        let sleep = slot.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let sleep = slot.get_or_insert_with(|| Timer::until(deadline));
         if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
+            sleep.reset(deadline);
         }
         loop {
-            if sleep.as_mut().poll(cx).is_pending() {
+            if sleep.poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
-            sleep.as_mut().reset(deadline);
+            sleep.reset(deadline);
         }
     }
 

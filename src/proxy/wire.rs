@@ -27,6 +27,16 @@ const HEAD_LINES: usize = 100;
 /// How much of heads is read before others have their turn: more than almost every head has.
 const TURN: usize = 64 * 1024;
 
+/// A stream of which the kernel keeps what has not been read.
+pub(super) trait Kept {
+    /// From now on it keeps up to about this many bytes.
+    fn keep(&self, bytes: usize);
+}
+
+/// Where so much may be read at once, the kernel may keep so much.
+const LARGE_READ: usize = 128 * 1024;
+const LARGE_KEPT: usize = 512 * 1024;
+
 /// What a connection and those who use it tell each other.
 #[derive(Clone, Default)]
 pub(super) struct Watch(Rc<Watched>);
@@ -105,11 +115,21 @@ pub(super) struct Wire<S> {
     ready: usize,
     /// Bytes of heads since the thread was last given to others.
     interim: usize,
+    /// The kernel has been told to keep much.
+    keeps_much: bool,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, watch: Watch) -> Self {
-        Self { stream, watch, head: Head::default(), held: Vec::new(), ready: 0, interim: 0 }
+        Self {
+            stream,
+            watch,
+            head: Head::default(),
+            held: Vec::new(),
+            ready: 0,
+            interim: 0,
+            keeps_much: false,
+        }
     }
 
     /// Checks what was just read into `buf` behind `before`; an incomplete head is held back.
@@ -170,9 +190,13 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Wire<S> {
+impl<S: AsyncRead + Kept + Unpin> Wire<S> {
     fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = self.watch.0.room.get();
+        if room >= LARGE_READ && !self.keeps_much {
+            self.keeps_much = true;
+            self.stream.keep(LARGE_KEPT);
+        }
         if room == 0 || buf.remaining() <= room || self.watch.0.phase.get() != Phase::Pass {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
@@ -184,7 +208,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Kept + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -293,6 +317,9 @@ enum Answer {
 impl Head {
     /// Reads on. Gives the length of the head once it is complete, and what it is.
     fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Answer)>, UpstreamError> {
+        if let Some(done) = self.good_lines(bytes)? {
+            return Ok(Some(done));
+        }
         while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
             let end = self.searched + at;
             if end >= HEAD_BYTES {
@@ -303,14 +330,14 @@ impl Head {
             self.line_start = self.searched;
             match self.status {
                 None => self.status = Some(status_line(line)?),
-                Some(status) if line.is_empty() => {
-                    return if self.is_sound(status) {
-                        Ok(Some((self.searched, status.answer)))
-                    } else {
-                        Err(UpstreamError::Protocol)
-                    };
+                Some(status) if line.is_empty() => return self.complete(self.searched, status).map(Some),
+                Some(status) => {
+                    let (name, value) = self.count().and(syntax::field(line).map_err(refused))?;
+                    self.field(name, value, status)?;
                 }
-                Some(status) => self.field(line, status)?,
+            }
+            if let Some(done) = self.good_lines(bytes)? {
+                return Ok(Some(done));
             }
         }
         self.searched = bytes.len();
@@ -322,6 +349,38 @@ impl Head {
         if bytes.len() > HEAD_BYTES { Err(UpstreamError::HeadTooLarge) } else { Ok(None) }
     }
 
+    /// Reads the field lines that are all there and plainly good: almost always all of them. Gives what [`read`](Self::read)
+    /// does, if the end of the head is reached; what is left is looked at more closely.
+    fn good_lines(&mut self, bytes: &[u8]) -> Result<Option<(usize, Answer)>, UpstreamError> {
+        let Some(status) = self.status else { return Ok(None) };
+        while self.searched == self.line_start {
+            let rest = &bytes[self.line_start..];
+            if rest.starts_with(b"\r\n") {
+                let end = self.line_start + 2;
+                return if end <= HEAD_BYTES { self.complete(end, status).map(Some) } else { Ok(None) };
+            }
+            let Some((name, value, length)) = syntax::good_line(rest) else { break };
+            let end = self.line_start + length;
+            if end > HEAD_BYTES {
+                break;
+            }
+            (self.searched, self.line_start) = (end, end);
+            self.count()?;
+            self.field(name, value, status)?;
+        }
+        Ok(None)
+    }
+
+    fn complete(&self, end: usize, status: Status) -> Result<(usize, Answer), UpstreamError> {
+        if self.is_sound(status) { Ok((end, status.answer)) } else { Err(UpstreamError::Protocol) }
+    }
+
+    /// Counts a field line.
+    fn count(&mut self) -> Result<(), UpstreamError> {
+        self.lines += 1;
+        if self.lines > HEAD_LINES { Err(UpstreamError::HeadTooLarge) } else { Ok(()) }
+    }
+
     /// Whether the fields, taken together, leave no doubt what comes next.
     fn is_sound(&self, status: Status) -> bool {
         if status.answer == Answer::Switches {
@@ -331,12 +390,7 @@ impl Head {
         !(self.chunked && self.content_length.is_some())
     }
 
-    fn field(&mut self, line: &[u8], status: Status) -> Result<(), UpstreamError> {
-        self.lines += 1;
-        if self.lines > HEAD_LINES {
-            return Err(UpstreamError::HeadTooLarge);
-        }
-        let (name, value) = syntax::field(line).map_err(refused)?;
+    fn field(&mut self, name: &[u8], value: &[u8], status: Status) -> Result<(), UpstreamError> {
         if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
             let length = syntax::decimal(value).ok_or(UpstreamError::Protocol)?;
             if self.content_length.is_some_and(|other| other != length) {
@@ -394,6 +448,10 @@ fn refused(why: &'static str) -> UpstreamError {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    impl Kept for tokio::io::DuplexStream {
+        fn keep(&self, _: usize) {}
+    }
 
     const SWITCHES: &str = "HTTP/1.1 101 Switching\r\nupgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n";
 

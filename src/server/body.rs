@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::Refusal;
 use super::guard::Deadline;
+use super::hush::poll_body;
 
 /// Why a request's body ended before its end.
 #[derive(Debug, Error)]
@@ -48,7 +49,7 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        match poll_body(&mut this.body, cx) {
             Poll::Ready(frame) => {
                 this.waiting.clear();
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))

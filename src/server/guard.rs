@@ -17,12 +17,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::drowsy::Timer;
 use super::head::{Messages, Refusal};
 use super::{Abort, DrainSignal, Limits, Stream};
 
@@ -36,6 +38,12 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How much of a first head is read at once, on the stack.
 const FIRST_READ: usize = 4096;
+
+/// After how long without a request a connection gives back what only an exchange needs, which costs less than a tenth of
+/// a request to make anew. Every look whether it is idle costs a timer, so a connection that is found busy looks half as
+/// often from then on, up to `SELDOM`, until it has rested.
+const OFTEN: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_secs(2);
 
 /// Values of [`State::upgrade`].
 const NOT_ASKED: u8 = 0;
@@ -65,6 +73,11 @@ pub(super) struct State {
     closing: AtomicBool,
     /// The answer to the last request that this connection may have is on its way.
     spent: AtomicBool,
+    /// The client does not read what is being written. Whoever has more of it waits.
+    blocked: AtomicBool,
+    unblocked: AtomicWaker,
+    /// The connection is idle, and hyper is to go until the next head.
+    rests: AtomicBool,
     reset: AtomicBool,
 }
 
@@ -82,6 +95,9 @@ impl State {
             upgrade: AtomicU8::new(NOT_ASKED),
             closing: AtomicBool::new(false),
             spent: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            unblocked: AtomicWaker::new(),
+            rests: AtomicBool::new(false),
             reset: AtomicBool::new(false),
         }
     }
@@ -139,8 +155,30 @@ impl State {
         self.upgrade.load(Ordering::Relaxed) == SWITCHED
     }
 
+    /// Whether the connection has been idle for so long that hyper is to go until the next head.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Whether a write waits for the client; then this is told when it no longer does.
+    fn is_blocked(&self, cx: &Context<'_>) -> bool {
+        // Only this connection's own task writes, polls and sleeps: nothing happens between the two.
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        if blocked {
+            self.unblocked.register(cx.waker());
+        }
+        blocked
+    }
+
+    fn set_blocked(&self, blocked: bool) {
+        if self.blocked.load(Ordering::Relaxed) != blocked {
+            self.blocked.store(blocked, Ordering::Relaxed);
+            self.unblocked.wake();
+        }
     }
 
     fn refuse(&self, refusal: Refusal) {
@@ -153,8 +191,10 @@ impl State {
         self.in_head.load(Ordering::Relaxed)
     }
 
+    /// Whether every head was given to the handler, and every answer was sent.
     fn idle(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0
+            && self.heads.load(Ordering::Relaxed) == self.requests.load(Ordering::Relaxed)
     }
 }
 
@@ -192,6 +232,10 @@ impl<B: Body<Error: 'static>> Body for Tracked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
+        // hyper would collect tens of kilobytes more for a client that reads nothing.
+        if this.in_flight.0.is_blocked(cx) {
+            return Poll::Pending;
+        }
         let frame = this.body.poll_frame(cx);
         if let Poll::Ready(Some(Err(error))) = &frame
             && (*this.ends_by_close || (error as &dyn Any).is::<Abort>())
@@ -212,13 +256,12 @@ impl<B: Body<Error: 'static>> Body for Tracked<B> {
 
 /// A deadline that costs a timer only while something is really waited for.
 #[derive(Debug, Default)]
-pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
+pub(super) struct Deadline(Option<Timer>);
 
 impl Deadline {
     /// Waits until `after` from the first call since the last `clear`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
-        sleep.as_mut().poll(cx)
+        self.0.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx)
     }
 
     pub(super) fn clear(&mut self) {
@@ -250,6 +293,8 @@ pub(super) struct Guard<S: Stream> {
     idle: Deadline,
     /// How many heads there had been when `idle` was set, if all were answered.
     idle_since: Option<u32>,
+    /// What `idle` is set to.
+    look_after: Duration,
     /// Runs while a write makes no progress.
     writing: Deadline,
     closing: Option<Closing>,
@@ -276,6 +321,7 @@ impl<S: Stream> Guard<S> {
             reading: Deadline::default(),
             idle: Deadline::default(),
             idle_since: None,
+            look_after: OFTEN,
             writing: Deadline::default(),
             closing: None,
             tunnel: false,
@@ -300,8 +346,9 @@ impl<S: Stream> Guard<S> {
         }
     }
 
-    /// Waits until there is something for hyper: the first head, or the refusal of one. False when nothing comes of
-    /// this connection: it was silent for too long, it is gone, or the drain has begun before its first byte.
+    /// Waits until there is something for hyper: the first head, the first one after a rest, or the refusal of one. False
+    /// when nothing comes of this connection: it was silent for too long, it is gone, or the drain has begun before its
+    /// first byte.
     ///
     /// Until then a connection is this guard and the bytes of its head.
     pub(super) async fn first_head(&mut self, drain: &mut DrainSignal) -> bool {
@@ -340,11 +387,22 @@ impl<S: Stream> Guard<S> {
                     self.stand_in(Refusal::HeadTimeout);
                 }
                 Poll::Pending => {
-                    ready!(self.reading.poll(cx, self.limits.first_byte_timeout));
+                    let silence = if self.state.rests() {
+                        self.limits.idle_timeout.saturating_sub(self.look_after)
+                    } else {
+                        self.limits.first_byte_timeout
+                    };
+                    ready!(self.reading.poll(cx, silence));
                     return Poll::Ready(false);
                 }
             }
         }
+    }
+
+    /// hyper is there again.
+    pub(super) fn wake(&mut self) {
+        self.look_after = OFTEN;
+        self.state.rests.store(false, Ordering::Relaxed);
     }
 
     /// Whether every answer has been sent, to the last byte that the socket has to take.
@@ -428,8 +486,10 @@ impl<S: Stream> Guard<S> {
     fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() || self.tunnel {
             self.writing.clear();
+            self.state.set_blocked(false);
             return polled;
         }
+        self.state.set_blocked(true);
         ready!(self.writing.poll(cx, self.limits.body_timeout));
         // Closed politely, the socket would keep what was not read for minutes more.
         self.state.reset_on_close();
@@ -455,13 +515,13 @@ impl<S: Stream> Guard<S> {
             if !self.idle.is_set() {
                 self.idle_since = self.has_answered().then_some(heads);
             }
-            ready!(self.idle.poll(cx, self.limits.idle_timeout));
+            ready!(self.idle.poll(cx, self.limits.idle_timeout.min(self.look_after)));
             self.idle.clear();
             if self.has_answered() && self.idle_since == Some(heads) {
-                // As if the client had closed.
-                self.ended = true;
-                return Poll::Ready(Ok(()));
+                self.state.rests.store(true, Ordering::Relaxed);
+                return Poll::Pending;
             }
+            self.look_after = (2 * self.look_after).min(SELDOM);
         }
     }
 }

@@ -157,3 +157,71 @@ fn a_connection_that_has_not_asked_is_small() {
     let waiting = connection(near, Limits::default(), signal, Echo);
     assert!(size_of_val(&waiting) < 1500, "{}", size_of_val(&waiting));
 }
+
+/// Sends a request and reads its answer to the end of its body, which is the path.
+async fn ask(client: &mut DuplexStream, path: &str) -> String {
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    while !answer.ends_with(path) {
+        let mut piece = [0; 512];
+        let count = client.read(&mut piece).await.unwrap();
+        assert!(count > 0, "{answer}");
+        answer.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_gives_hyper_back() {
+    let (_drain, signal) = Drain::new();
+    let (near, mut client) = duplex(1 << 16);
+    let state = Arc::new(State::new(signal.clone()));
+    let guard = Guard::new(near, Limits::default(), Arc::clone(&state));
+    let start = Instant::now();
+    let exchanges = super::super::exchanges(guard, state, Limits::default(), signal, Arc::new(Echo));
+    let client = async {
+        ask(&mut client, "/a").await;
+        ask(&mut client, "/b").await;
+        client
+    };
+    let (rested, _client) = tokio::join!(exchanges, client);
+    assert!(rested.is_some_and(|guard| guard.held.capacity() == 0));
+    assert!(start.elapsed() <= 4 * OFTEN, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rested_answers_and_counts_on_and_is_closed_in_time() {
+    let (_drain, signal) = Drain::new();
+    let limits = Limits { requests: 4, ..Limits::default() };
+    let (mut counted, _serving) = client(limits, &signal);
+    for path in ["/a", "/b", "/c"] {
+        assert!(!ask(&mut counted, path).await.contains("connection: close"));
+        tokio::time::sleep(limits.idle_timeout - Duration::from_millis(1)).await;
+    }
+    assert!(ask(&mut counted, "/d").await.contains("connection: close\r\n"));
+
+    let (mut client, _serving) = client(Limits::default(), &signal);
+    ask(&mut client, "/a").await;
+    let start = Instant::now();
+    assert_eq!(read_to_end(client).await, "");
+    let closed = start.elapsed();
+    assert!(closed >= limits.idle_timeout && closed <= limits.idle_timeout + OFTEN, "{closed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_after_a_rest_is_late_too_and_a_drain_ends_the_rest() {
+    let (drain, signal) = Drain::new();
+    let (mut late, _serving) = client(Limits::default(), &signal);
+    let (mut resting, _also) = client(Limits::default(), &signal);
+    ask(&mut late, "/a").await;
+    ask(&mut resting, "/a").await;
+    tokio::time::sleep(2 * OFTEN).await;
+    let start = Instant::now();
+    late.write_all(b"GET /").await.unwrap();
+    assert!(read_to_end(late).await.contains("did not arrive in time"));
+    assert_eq!(start.elapsed().as_secs(), Limits::default().header_timeout.as_secs());
+    let start = Instant::now();
+    drain.begin();
+    assert_eq!(read_to_end(resting).await, "");
+    assert_eq!(start.elapsed().as_secs(), 0);
+}

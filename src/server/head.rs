@@ -13,7 +13,7 @@ use memchr::memchr;
 
 use super::Limits;
 use super::chunked::Chunked;
-use super::syntax::{decimal, field, is_token, lists};
+use super::syntax::{decimal, field, good_line, is_token, lists};
 
 /// Why a request was refused before it became one, or in the middle of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +206,9 @@ impl Head {
         if self.searched == 0 {
             check_first_byte(bytes)?;
         }
+        if let Some(end) = self.good_lines(bytes, limits)? {
+            return self.complete().map(|body| Some((end, body)));
+        }
         while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
             let line_end = self.searched + at;
             if line_end >= limits.head_bytes {
@@ -220,14 +223,14 @@ impl Head {
                 // RFC 9112 §2.2: an empty line before the request line is ignored.
                 None if line.is_empty() && line_end == 1 => {}
                 None => self.request_line = Some(request_line(line, limits)?),
-                Some(_) if line.is_empty() => return self.complete().map(Some),
+                Some(_) if line.is_empty() => return self.complete().map(|body| Some((self.searched, body))),
                 Some(RequestLine { http_11, .. }) => {
-                    self.lines += 1;
-                    if self.lines > limits.headers {
-                        return Err(Refusal::HeadTooLarge);
-                    }
-                    self.header(line, http_11)?;
+                    let (name, value) = self.count(limits).and(field(line).map_err(Refusal::Malformed))?;
+                    self.header(name, value, http_11)?;
                 }
+            }
+            if let Some(end) = self.good_lines(bytes, limits)? {
+                return self.complete().map(|body| Some((end, body)));
             }
         }
         self.searched = bytes.len();
@@ -242,8 +245,35 @@ impl Head {
         if in_request_line { Refusal::TargetTooLong } else { Refusal::HeadTooLarge }
     }
 
-    fn header(&mut self, line: &[u8], http_11: bool) -> Result<(), Refusal> {
-        let (name, value) = field(line).map_err(Refusal::Malformed)?;
+    /// Reads the field lines that are all there and plainly good: almost always all of them. Gives the end of the head, if
+    /// that is reached; what is left is looked at more closely.
+    fn good_lines(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
+        let Some(RequestLine { http_11, .. }) = self.request_line else { return Ok(None) };
+        while self.searched == self.line_start {
+            let rest = &bytes[self.line_start..];
+            if rest.starts_with(b"\r\n") {
+                let end = self.line_start + 2;
+                return Ok((end <= limits.head_bytes).then_some(end));
+            }
+            let Some((name, value, length)) = good_line(rest) else { break };
+            let end = self.line_start + length;
+            if end > limits.head_bytes {
+                break;
+            }
+            (self.searched, self.line_start) = (end, end);
+            self.count(limits)?;
+            self.header(name, value, http_11)?;
+        }
+        Ok(None)
+    }
+
+    /// Counts a field line.
+    fn count(&mut self, limits: &Limits) -> Result<(), Refusal> {
+        self.lines += 1;
+        if self.lines > limits.headers { Err(Refusal::HeadTooLarge) } else { Ok(()) }
+    }
+
+    fn header(&mut self, name: &[u8], value: &[u8], http_11: bool) -> Result<(), Refusal> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 self.hosts = self.hosts.saturating_add(1);
@@ -285,7 +315,7 @@ impl Head {
         Ok(())
     }
 
-    fn complete(&self) -> Result<(usize, Body), Refusal> {
+    fn complete(&self) -> Result<Body, Refusal> {
         let http_11 = self.request_line.is_some_and(|line| line.http_11);
         if http_11 && self.hosts == 0 {
             return Err(Refusal::Malformed("an HTTP/1.1 request needs a Host"));
@@ -296,7 +326,7 @@ impl Head {
             (None, false) if self.asks_for_websocket() => Body::Undecided,
             (length, false) => Body::Sized(length.unwrap_or(0)),
         };
-        Ok((self.searched, body))
+        Ok(body)
     }
 }
 
@@ -351,16 +381,7 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     const BYTES: Refusal = Refusal::Malformed("the request target has a byte that a URI cannot have");
     if target.first() == Some(&b'/') {
-        let (mut in_query, mut high) = (false, false);
-        for &byte in target {
-            let class = TARGET[usize::from(byte)];
-            if class & if in_query { QUERY } else { PATH } == 0 {
-                return Err(BYTES);
-            }
-            in_query |= byte == b'?';
-            high |= byte >= 0x80;
-        }
-        return if high && std::str::from_utf8(target).is_err() { Err(BYTES) } else { Ok(()) };
+        return if is_plain(target) || is_origin_form(target) { Ok(()) } else { Err(BYTES) };
     }
     if target == b"*" {
         return if method == b"OPTIONS" {
@@ -377,6 +398,26 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     }
     let fragment = target.contains(&b'#');
     if fragment || http::Uri::try_from(target).is_err() { Err(BYTES) } else { Ok(()) }
+}
+
+/// Whether all bytes are good anywhere in a target, as those of almost every target are: many are looked at at once.
+fn is_plain(target: &[u8]) -> bool {
+    let plain = |byte: u8| {
+        let visible = (byte > b' ') & (byte < 0x7f);
+        visible & (byte != b'#') & (byte != b'<') & (byte != b'>') & (byte != b'`') & (byte != b'"')
+    };
+    let all = |chunk: &[u8; 16]| chunk.iter().fold(true, |good, byte| good & plain(*byte));
+    match target.last_chunk() {
+        None => target.iter().all(|byte| plain(*byte)),
+        Some(last) => target.as_chunks().0.iter().all(all) && all(last),
+    }
+}
+
+fn is_origin_form(target: &[u8]) -> bool {
+    let path = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
+    let (path, query) = target.split_at(path);
+    let good = |bytes: &[u8], part: u8| bytes.iter().all(|byte| TARGET[usize::from(*byte)] & part != 0);
+    good(path, PATH) && good(query, QUERY) && std::str::from_utf8(target).is_ok()
 }
 
 const PATH: u8 = 1;
@@ -401,20 +442,20 @@ const TARGET: [u8; 256] = {
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
 pub(super) fn valid_host(value: &[u8]) -> bool {
-    let (host, port) = match value {
+    let host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let (host_ok, port) = match value {
         [b'[', rest @ ..] => match memchr(b']', rest) {
-            Some(end) => (&rest[..end], &rest[end + 1..]),
+            Some(end) => {
+                let good = |byte: &u8| host_byte(byte) || *byte == b':';
+                (end > 0 && rest[..end].iter().all(good), &rest[end + 1..])
+            }
             None => return false,
         },
-        _ => value.split_at(memchr(b':', value).unwrap_or(value.len())),
+        _ => {
+            let end = value.iter().position(|byte| !host_byte(byte)).unwrap_or(value.len());
+            (end > 0, &value[end..])
+        }
     };
-    let bracketed = value.first() == Some(&b'[');
-    let host_ok = !host.is_empty()
-        && host.iter().all(|byte| match byte {
-            b'-' | b'.' | b'_' | b'~' => true,
-            b':' => bracketed,
-            _ => byte.is_ascii_alphanumeric(),
-        });
     let port_ok = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),

@@ -18,8 +18,10 @@ use super::DrainSignal;
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
 
-/// What the kernel may take of an answer that its client has not read: left alone it takes megabytes for each.
+/// What the kernel may take of an answer that its client has not read: left alone it takes megabytes for each. Of it no
+/// more than `UNSENT` may wait for a client that takes nothing, whatever is on its way to one that is far.
 const SEND_BUFFER: usize = 256 * 1024;
+const UNSENT: u32 = 64 * 1024;
 
 /// A stream of bytes to a client.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -176,6 +178,7 @@ fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     socket.set_reuse_address(true)?;
     // What is accepted inherits it.
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

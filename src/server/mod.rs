@@ -12,12 +12,14 @@ mod body;
 mod chunked;
 pub mod descriptors;
 mod drain;
+pub(crate) mod drowsy;
 mod flood;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod guard;
 mod h2;
 mod head;
+pub(crate) mod hush;
 mod listener;
 mod opening;
 pub(crate) mod syntax;
@@ -40,12 +42,16 @@ pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
 use guard::{Guard, State, Tracked};
 pub use head::Refusal;
+use hush::Hushed;
 pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
 pub use opening::{open, open_tls};
 pub use tls::{ListenTlsError, Reloaded, Tls};
 
 /// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
 const SPARE: usize = 8 * 1024;
+
+/// How many header lines hyper takes without being told; then it makes no room for each that there may be.
+const HYPERS_HEADERS: usize = 100;
 
 /// What a connection may take, in bytes and time.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +60,7 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
-    /// How long a connection may stay open without a request. A lazy timer: it ends between one and two times
-    /// this long after the last activity.
+    /// How long a connection may stay open without a request. A lazy timer: it ends up to two seconds later.
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and how long a write may make no progress.
     pub body_timeout: Duration,
@@ -155,10 +160,19 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
-    if guard.first_head(&mut drain).await {
-        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them.
-        Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    let handler = Arc::new(handler);
+    while guard.first_head(&mut drain).await {
+        guard.wake();
+        // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them, and one
+        // that rests gives them back.
+        let exchanges = exchanges(guard, Arc::clone(&state), limits, drain.clone(), Arc::clone(&handler));
+        match Box::pin(exchanges).await {
+            Some(resting) => guard = resting,
+            None => return,
+        }
     }
+    // Under TLS an end is told.
+    let _ = poll_fn(|cx| Pin::new(&mut guard).poll_shutdown(cx)).await;
 }
 
 /// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
@@ -166,19 +180,19 @@ pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: D
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
     guard.refuse(Refusal::TooManyConnections);
-    Box::pin(exchanges(guard, state, limits, drain, handler)).await;
+    Box::pin(exchanges(guard, state, limits, drain, Arc::new(handler))).await;
 }
 
-/// The requests of a connection whose first head is there.
+/// The requests of a connection whose first head is there. The connection itself when it rests: it has been idle for a
+/// while, and waits for another head.
 async fn exchanges<S: Stream, H: Handler>(
     guard: Guard<S>,
     state: Arc<State>,
     limits: Limits,
     mut drain: DrainSignal,
-    handler: H,
-) {
+    handler: Arc<H>,
+) -> Option<Guard<S>> {
     let io = TokioIo::new(guard);
-    let handler = Arc::new(handler);
     let (seen, tunnels) = (Arc::clone(&state), Arc::clone(&handler));
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
@@ -239,9 +253,13 @@ async fn exchanges<S: Stream, H: Handler>(
     let mut builder = hyper::server::conn::http1::Builder::new();
     // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
     // a head is also what an answer may take that its client does not read.
-    builder.max_headers(limits.headers).max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    builder.max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    if limits.headers > HYPERS_HEADERS {
+        builder.max_headers(limits.headers);
+    }
     let mut connection = builder.serve_connection(io, service);
     let mut draining = Draining::NotYet;
+    let mut hushed = Hushed::default();
     let mut turn = pin!(tokio::task::yield_now());
     let ended = poll_fn(|cx| {
         if draining == Draining::NotYet && drain.poll_begun(cx).is_ready() {
@@ -250,7 +268,10 @@ async fn exchanges<S: Stream, H: Handler>(
         if draining == Draining::Looking && turn.as_mut().poll(cx).is_ready() {
             draining = Draining::Finishing;
         }
-        let outcome = Pin::new(&mut connection).poll(cx);
+        let outcome = hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
+        if outcome.is_pending() && seen.rests() {
+            return Poll::Ready(Ok(()));
+        }
         if outcome.is_pending()
             && draining == Draining::Finishing
             && !seen.in_head()
@@ -259,11 +280,11 @@ async fn exchanges<S: Stream, H: Handler>(
         {
             draining = Draining::Closing;
             Pin::new(&mut connection).graceful_shutdown();
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         // Once a request had an `Upgrade`, hyper leaves the end of the connection to others; asked again, it does not.
         if matches!(outcome, Poll::Ready(Ok(()))) && !seen.has_switched() && !seen.is_closing() {
-            return Pin::new(&mut connection).poll(cx);
+            return hushed.poll(cx, |cx| Pin::new(&mut connection).poll(cx));
         }
         outcome
     })
@@ -276,7 +297,9 @@ async fn exchanges<S: Stream, H: Handler>(
                 seen.reset_on_close();
             }
         }
+        Ok(()) if seen.rests() => return Some(connection.into_parts().io.into_inner()),
         Ok(()) => {}
         Err(error) => tracing::debug!(%error, "connection ended"),
     }
+    None
 }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use super::drowsy::Drowsy;
 use super::tls::Tls;
 use super::{Abort, DrainSignal, Handler, Incoming, Limits, Refusal, Stream, connection, h2};
 
@@ -117,7 +118,10 @@ enum Spoken {
 /// A silent connection is ended after `first_byte_timeout`, one that stops within the preface after `header_timeout`. Must
 /// be called on a local runtime: the streams of HTTP/2 become tasks of it.
 pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
-    let mut stream = Begun::new(stream);
+    speak(Begun::new(Drowsy::new(stream)), limits, drain, handler).await;
+}
+
+async fn speak<H: Handler>(mut stream: Begun<impl Stream>, limits: Limits, drain: DrainSignal, handler: H) {
     match spoken(&mut stream, &limits, &drain).await {
         Spoken::Http1 => connection(stream, limits, drain, handler).await,
         // Rare and large; the others should not keep room for it.
@@ -178,7 +182,7 @@ pub async fn open_tls<H: Handler>(
     /// What a TLS record of a handshake begins with.
     const HANDSHAKE: u8 = 0x16;
     let deadline = Instant::now() + limits.header_timeout;
-    let mut stream = Begun::new(stream);
+    let mut stream = Begun::new(Drowsy::new(stream));
     tokio::select! {
         biased;
         _ = timeout_at(deadline, stream.read()) => {}
@@ -192,7 +196,7 @@ pub async fn open_tls<H: Handler>(
         Some(_) => return connection(stream, limits, drain, NotTls(handler)).await,
     }
     match timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)).await {
-        Ok(Ok(stream)) => open(stream, limits, drain, handler).await,
+        Ok(Ok(stream)) => speak(Begun::new(stream), limits, drain, handler).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake did not end in time"),
     }

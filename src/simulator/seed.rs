@@ -230,6 +230,11 @@ impl Account {
             }
             if known.get(login) != Some(&position) {
                 self.users[position].rename(login);
+                let user = &self.users[position];
+                let label = format!("{} {}", user.first_name, user.last_name);
+                for own in self.extensions.iter_mut().filter(|own| own.user == Some(position)) {
+                    own.label.clone_from(&label);
+                }
             }
             taken.insert(position);
             self.people.insert(login.clone(), position);

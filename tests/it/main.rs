@@ -37,6 +37,7 @@ mod login_cli;
 mod login_trouble;
 mod lost;
 mod many;
+mod openapi;
 mod operate;
 mod person;
 mod process;

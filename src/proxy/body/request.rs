@@ -1,6 +1,6 @@
 //! A request body, and one sending of it.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell, RefMut};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -22,8 +22,10 @@ use crate::server::Incoming;
 /// What the client sends goes to the upstream as it comes; a copy is kept for the one replay, of references up to
 /// `retry.memory`, in a file up to `retry.disk`. Over the limits the copy is dropped and the body can be sent only
 /// once, unless nothing of it has been taken from the client yet.
+///
+/// `None` is a body that was known to be empty before anything was read.
 #[derive(Clone)]
-pub(in crate::proxy) struct RequestBody(Rc<RefCell<Source>>);
+pub(in crate::proxy) struct RequestBody(Option<Rc<RefCell<Source>>>);
 
 struct Source {
     incoming: Incoming,
@@ -53,29 +55,41 @@ struct Source {
 
 impl RequestBody {
     pub(in crate::proxy) fn new(incoming: Incoming, memory: usize, disk: &Rc<Disk>) -> Self {
-        let (ended, hint, memory) = (incoming.is_end_stream(), incoming.size_hint(), memory as u64);
+        if incoming.is_end_stream() {
+            return Self(None);
+        }
+        let (hint, memory) = (incoming.size_hint(), memory as u64);
         let source = Source {
             copy: Copy::new(hint.lower(), memory, disk),
             incoming,
             memory,
             disk: Rc::clone(disk),
             exact: hint.exact(),
-            ended,
+            ended: false,
             begun: false,
             wanted: true,
-            sent: ended,
+            sent: false,
             progress: None,
             starved: false,
             hold: None,
             failure: None,
             attempt: 0,
         };
-        Self(Rc::new(RefCell::new(source)))
+        Self(Some(Rc::new(RefCell::new(source))))
+    }
+
+    fn source(&self) -> Option<Ref<'_, Source>> {
+        self.0.as_ref().map(|source| source.borrow())
+    }
+
+    fn source_mut(&self) -> Option<RefMut<'_, Source>> {
+        self.0.as_ref().map(|source| source.borrow_mut())
     }
 
     /// The body for the next attempt, from its first byte; `None` when that is gone.
     pub(in crate::proxy) fn attempt(&self) -> Option<AttemptBody> {
-        let mut source = self.0.borrow_mut();
+        let Some(shared) = &self.0 else { return Some(AttemptBody(None)) };
+        let mut source = shared.borrow_mut();
         if source.attempt > 0 && !source.replayable() {
             return None;
         }
@@ -84,34 +98,42 @@ impl RequestBody {
         source.starved = false;
         source.sent = source.ended && source.copy.is_behind(Position::default());
         let (attempt, exact) = (source.attempt, source.exact);
-        Some(AttemptBody { source: Rc::clone(&self.0), attempt, at: Position::default(), exact })
+        Some(AttemptBody(Some(Attempt {
+            source: Rc::clone(shared),
+            attempt,
+            at: Position::default(),
+            exact,
+        })))
     }
 
     /// Keeps the sending under way back until the hold is released.
     pub(in crate::proxy) fn hold(&self, hold: Option<Hold>) {
-        self.0.borrow_mut().hold = hold;
+        if let Some(mut source) = self.source_mut() {
+            source.hold = hold;
+        }
     }
 
     /// Whether the upstream is to be asked before this body is sent: it is large, or may be and its client waits to
     /// be asked as well.
     pub(in crate::proxy) fn is_worth_asking(&self, client_waits: bool) -> bool {
-        let source = self.0.borrow();
-        !source.ended && source.exact.map_or(client_waits, |length| length > source.memory)
+        self.source().is_some_and(|source| {
+            !source.ended && source.exact.map_or(client_waits, |length| length > source.memory)
+        })
     }
 
     /// Whether it can be sent once more.
     pub(in crate::proxy) fn replayable(&self) -> bool {
-        self.0.borrow().replayable()
+        self.source().is_none_or(|source| source.replayable())
     }
 
     /// Why it cannot be sent once more.
     pub(in crate::proxy) fn lost(&self) -> Lost {
-        self.0.borrow().copy.lost().unwrap_or(Lost::Done)
+        self.source().and_then(|source| source.copy.lost()).unwrap_or(Lost::Done)
     }
 
     /// It will not be sent again: the copy goes, and no more is kept.
     pub(in crate::proxy) fn keep_no_more(&self) {
-        let mut source = self.0.borrow_mut();
+        let Some(mut source) = self.source_mut() else { return };
         source.wanted = false;
         // A second sending may still need it, and drops it when it has caught up.
         if source.attempt < 2 || source.sent {
@@ -121,22 +143,22 @@ impl RequestBody {
 
     /// Whether all of it has been handed to the upstream's connection.
     pub(in crate::proxy) fn sent(&self) -> bool {
-        self.0.borrow().sent
+        self.source().is_none_or(|source| source.sent)
     }
 
     /// Whether it is the client that is waited for; the client's connection keeps that deadline.
     pub(in crate::proxy) fn starved(&self) -> bool {
-        self.0.borrow().starved
+        self.source().is_some_and(|source| source.starved)
     }
 
     /// When the upload last moved.
     pub(in crate::proxy) fn progress(&self) -> Option<Instant> {
-        self.0.borrow().progress
+        self.source()?.progress
     }
 
     /// Why the client's side failed, if it did.
     pub(in crate::proxy) fn take_failure(&self) -> Option<Error> {
-        self.0.borrow_mut().failure.take()
+        self.source_mut()?.failure.take()
     }
 }
 
@@ -197,7 +219,9 @@ impl Source {
 }
 
 /// One sending of a request body.
-pub(in crate::proxy) struct AttemptBody {
+pub(in crate::proxy) struct AttemptBody(Option<Attempt>);
+
+struct Attempt {
     source: Rc<RefCell<Source>>,
     attempt: u32,
     at: Position,
@@ -212,7 +236,7 @@ impl Body for AttemptBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
+        let Some(this) = &mut self.get_mut().0 else { return Poll::Ready(None) };
         let mut source = this.source.borrow_mut();
         if source.attempt != this.attempt {
             return Poll::Ready(Some(Err("the request is being sent again".into())));
@@ -240,11 +264,16 @@ impl Body for AttemptBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let source = self.source.borrow();
-        source.ended && source.copy.is_behind(self.at)
+        self.0.as_ref().is_none_or(|this| {
+            let source = this.source.borrow();
+            source.ended && source.copy.is_behind(this.at)
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(this) => this.exact.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
     }
 }

@@ -15,7 +15,7 @@ const PIECE: usize = 32 * 1024;
 
 /// A coding (RFC 9110 §8.4.1, RFC 7932).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(in crate::proxy) enum Coding {
     Gzip,
     Deflate,
     Brotli,

@@ -11,14 +11,19 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::error::{UpstreamError, tls_error};
 use super::pools::{Open, Pools};
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
+use crate::proxy::wire::Kept;
+use crate::server::drowsy::Drowsy;
 
-/// What the kernel may keep of what has not been read, on each connection.
-const RECEIVE_BUFFER: u32 = 512 * 1024;
+/// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until an answer is read in large
+/// pieces, and of HTTP/2, where the window of each stream is the bound.
+const RECEIVE_BUFFER: u32 = 128 * 1024;
+const RECEIVE_BUFFER_H2: usize = 512 * 1024;
 
 /// What has been dialled.
 pub(super) enum Dialled {
@@ -116,7 +121,7 @@ impl Dialer {
         tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
-    async fn reach(&self) -> Result<TcpStream, UpstreamError> {
+    async fn reach(&self) -> Result<Drowsy<TcpStream>, UpstreamError> {
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
@@ -129,7 +134,7 @@ impl Dialer {
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok(Drowsy::new(stream));
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "connecting to the upstream failed");
@@ -143,7 +148,11 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn negotiate(&self, stream: TcpStream, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
+    async fn negotiate(
+        &self,
+        stream: Drowsy<TcpStream>,
+        pools: &Rc<Pools>,
+    ) -> Result<Dialled, UpstreamError> {
         let Some(tls) = &self.tls else {
             return self.open(stream, self.is_pinned_to_h2(), pools).await;
         };
@@ -159,15 +168,29 @@ impl Dialer {
 
     async fn open<S>(&self, stream: S, h2: bool, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError>
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Kept + Unpin + 'static,
     {
         let open = Open::new(&self.open);
         if h2 {
+            stream.keep(RECEIVE_BUFFER_H2);
             return h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| Dialled::H2);
         }
         h1::Connection::open(stream, open).await.map(Dialled::H1)
     }
 }
+
+impl Kept for Drowsy<TcpStream> {
+    fn keep(&self, bytes: usize) {
+        let _ = socket2::SockRef::from(self.get_ref()).set_recv_buffer_size(bytes);
+    }
+}
+
+impl Kept for TlsStream<Drowsy<TcpStream>> {
+    fn keep(&self, bytes: usize) {
+        self.get_ref().0.keep(bytes);
+    }
+}
+
 /// Connects with a bounded buffer: what a client does not read waits at the upstream, and not in our kernel.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

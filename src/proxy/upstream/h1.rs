@@ -4,6 +4,7 @@
 //! and a whole answer has been read.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,7 +25,8 @@ use super::pools::{Open, POOL_TIME, Pools};
 use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::timer::LazyTimer;
 use crate::proxy::tunnel::Tunnel;
-use crate::proxy::wire::{Watch, Wire};
+use crate::proxy::wire::{Kept, Watch, Wire};
+use crate::server::hush::{Hushed, poll_body};
 
 /// Idle connections kept per thread.
 const POOL_SIZE: usize = 512;
@@ -35,8 +37,8 @@ const FRESH: Duration = Duration::from_millis(50);
 /// What a connection reads at once. Larger pieces cost less, but a client that does not read holds a few of them, so
 /// where many answers are under way at once the pieces get smaller: together they take about `AHEAD` a thread.
 const READ_BUFFER: usize = 256 * 1024;
-const LEAST_READ: usize = 16 * 1024;
-const AHEAD: usize = 16 * 1024 * 1024;
+const LEAST_READ: usize = 8 * 1024;
+const AHEAD: usize = 8 * 1024 * 1024;
 
 /// The idle connections of one thread, the most recently used last.
 #[derive(Default)]
@@ -90,7 +92,7 @@ impl Drop for Driver {
 impl Connection {
     pub(super) async fn open<S>(stream: S, open: Open) -> Result<Self, UpstreamError>
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Kept + Unpin + 'static,
     {
         let watch = Watch::default();
         let wire = Wire::new(stream, watch.clone());
@@ -102,7 +104,8 @@ impl Connection {
             .map_err(|error| classify(&error))?;
         let task = tokio::task::spawn_local(async move {
             // Its errors reach whoever waits for an answer.
-            let ended = (&mut driver).await;
+            let mut hushed = Hushed::default();
+            let ended = poll_fn(|cx| hushed.poll(cx, |cx| Pin::new(&mut driver).poll(cx))).await;
             if let Some(taker) = switched.taker().filter(|_| ended.is_ok()) {
                 let parts = driver.into_parts();
                 let _ = taker.send(Tunnel::new(parts.io.into_inner(), parts.read_buf, open));
@@ -123,6 +126,15 @@ impl Connection {
 }
 
 impl Pool {
+    /// What [`checkout`](Self::checkout) gives, if it is the connection used last, and without a wait.
+    pub(super) fn ready(&self, idempotent: bool) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        idle.pop_if(|last| {
+            let patience = if idempotent { POOL_TIME } else { FRESH };
+            last.sender.is_ready() && last.idle_since.elapsed() <= patience
+        })
+    }
+
     /// Takes the most recently used live connection out of the pool.
     pub(super) async fn checkout(
         &self,
@@ -230,7 +242,7 @@ impl Answer {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        match ready!(poll_body(&mut self.incoming, cx)) {
             None => {
                 self.finish();
                 Poll::Ready(None)

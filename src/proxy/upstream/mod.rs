@@ -130,13 +130,15 @@ impl Upstream {
         let mut resend = true;
         let mut another = None;
         loop {
-            let link = match head.upgrade {
-                true => Link::H1(self.pools.h1(another.is_some(), timer).await?),
-                false => self.pools.link(idempotent, another, timer).await?,
+            let at_hand = if another.is_none() { self.pools.ready(idempotent) } else { None };
+            let link = match at_hand {
+                Some(connection) => Link::H1(connection),
+                // Rare and large, as are the other futures in boxes: a request should not keep room for them.
+                None => Box::pin(self.connect(head.upgrade, idempotent, another, timer)).await?,
             };
             let outcome = match link {
                 Link::H1(connection) => self.ask_h1(connection, head, attempt, body, timer).await?,
-                Link::H2(lease) => self.ask_h2(lease, head, attempt, body, timer).await?,
+                Link::H2(lease) => Box::pin(self.ask_h2(lease, head, attempt, body, timer)).await?,
             };
             let failed = match outcome {
                 Ok(answer) => return Ok(answer),
@@ -157,6 +159,19 @@ impl Upstream {
             // The second time nothing is left to chance.
             another = Some(failed.on.unwrap_or(u64::MAX));
             resend = false;
+        }
+    }
+
+    async fn connect(
+        &self,
+        upgrade: bool,
+        idempotent: bool,
+        another: Option<u64>,
+        timer: &LazyTimer,
+    ) -> Result<Link, UpstreamError> {
+        match upgrade {
+            true => Ok(Link::H1(self.pools.h1(another.is_some(), timer).await?)),
+            false => self.pools.link(idempotent, another, timer).await,
         }
     }
 

@@ -116,6 +116,11 @@ impl Pools {
         }
     }
 
+    /// What [`link`](Self::link) gives most requests: an idle connection of HTTP/1.1 that nothing has to be waited for.
+    pub(super) fn ready(&self, idempotent: bool) -> Option<h1::Connection> {
+        if self.shares.get() { None } else { self.h1.ready(idempotent) }
+    }
+
     /// A connection of HTTP/1.1 for one request; a new one where it shall be another than was used before.
     pub(super) async fn h1(&self, another: bool, timer: &LazyTimer) -> Result<h1::Connection, UpstreamError> {
         if !another && let Some(connection) = self.h1.checkout(true, self.dialer.timeout, timer).await {

@@ -87,6 +87,8 @@ fn schemas() -> Value {
         "Error": object(&[("error", text()), ("known", json!({}))]),
         "Stats": { "type": "object", "description": "Counters by name" },
         "Clock": object(&[("now", json!({ "type": "string", "format": "date-time" }))]),
+        "Call": object(&[("to", text()), ("from", text()), ("account", number())]),
+        "Called": object(&[("call_id", text())]),
         "ClockChange": object(&[
             ("advance", json!({ "description": "a length of time, or seconds", "type": ["string", "number"] })),
             ("set", json!({ "type": "string", "format": "date-time" })),

@@ -11,7 +11,7 @@ use crate::simulator::journal::Recorded;
 use crate::simulator::options::SimulatorOptions;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::span;
-use crate::simulator::state::{Outcomes, Stats};
+use crate::simulator::state::{Outcomes, State, Stats};
 
 /// One operation.
 pub(super) struct Route {
@@ -40,6 +40,9 @@ impl Route {
         }
     }
 }
+
+/// Whose phone rings where nobody says.
+const DEMO_ACCOUNT: u64 = 12345;
 
 const WAIT: (&str, &str) = ("wait", "how many seconds to wait for it, at most 60");
 
@@ -127,11 +130,30 @@ pub(super) const ROUTES: &[Route] = &[
     post("/__sim/scenario", "Starts again with a scenario (TOML)", Some("Scenario"), "Status", |asked| {
         Some(scenario(asked))
     }),
+    Route {
+        gives: (201, Some("Called")),
+        ..post("/__sim/calls", "Somebody calls from outside", Some("Call"), "Called", |asked| {
+            Some(call(asked).unwrap_or_else(|refusal| refusal))
+        })
+    },
     post("/__sim/reset", "Back to the seeded start", None, "Status", |asked| {
         asked.core.reset(None);
         Some(json_answer(200, &json!({ "status": "reset" })))
     }),
 ];
+
+/// Lets a phone ring.
+fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
+    let given = asked.json()?;
+    let from = given["from"].as_str().unwrap_or("14155550199");
+    let account = given["account"].as_u64().unwrap_or(DEMO_ACCOUNT);
+    let now = asked.core.options.clock.now();
+    let mut state = asked.core.state();
+    let State { world, random, .. } = &mut *state;
+    let call = given["to"].as_str().and_then(|to| world.receive(account, from, to, now, random));
+    let call = call.ok_or_else(|| refuse(400, "expected `to`, an extension of `account`"))?;
+    Ok(json_answer(201, &json!({ "call_id": call })))
+}
 
 /// All or, where one cannot be read, none.
 fn inject(asked: &Asked<'_>) -> Option<Answer> {

@@ -67,6 +67,32 @@ async fn an_export_goes_on_with_the_clock_and_ends_in_a_zip_of_the_audio() {
     assert_eq!(sim.get(&path, &token).await.json()["status"], "expired");
 }
 
+#[tokio::test]
+async fn audio_is_sent_whole_in_parts_or_not_at_all() {
+    let sim = Simulator::start().await.unwrap();
+    let token = sim.log_in().await.text("access_token");
+    let page = sim.get(&format!("{COMPANY}?order=start:ASC"), &token).await.json();
+    let recording = &page["_embedded"]["recordings"][0];
+    let path = recording["download_url"].as_str().unwrap().strip_prefix(BASE).unwrap();
+    let (status, headers, whole) = bytes(&sim, path, &token).await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "audio/mpeg"));
+    assert_eq!(recording["file_size_in_bytes"], whole.len());
+    let tag = headers["etag"].to_str().unwrap();
+    let bearer = format!("Bearer {token}");
+    let ask = async |name: &str, value: &str| {
+        sim.send("GET", path, &[("authorization", bearer.as_str()), (name, value)], "").await
+    };
+    let part = ask("range", "bytes=10-19").await;
+    assert_eq!((part.status.as_u16(), part.header("content-length")), (206, Some("10")));
+    assert_eq!(part.header("content-range"), Some(&*format!("bytes 10-19/{}", whole.len())));
+    assert_eq!(ask("range", "bytes=99999999-").await.status, 416);
+    let unchanged = ask("if-none-match", tag).await;
+    assert_eq!((unchanged.status.as_u16(), unchanged.header("etag"), &*unchanged.body), (304, Some(tag), ""));
+    let bearer = [("authorization", bearer.as_str())];
+    let head = sim.send("HEAD", path, &bearer, "").await;
+    assert_eq!((head.header("content-length"), &*head.body), (Some(&*whole.len().to_string()), ""));
+}
+
 /// The files of a zip, by its directory, as the format has it.
 fn read(zip: &Bytes) -> std::collections::BTreeMap<String, Bytes> {
     let number = |at: usize, bytes: usize| {

@@ -223,6 +223,7 @@ async fn the_description_lists_every_route_and_every_route_answers() {
         "GET /__sim/page.js",
         "GET /__sim/requests",
         "GET /__sim/stats",
+        "POST /__sim/calls",
         "POST /__sim/clock",
         "POST /__sim/expect",
         "POST /__sim/faults",

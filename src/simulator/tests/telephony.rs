@@ -132,11 +132,6 @@ async fn who_takes_plain_text_only_gets_json_that_is_said_to_be_that() {
         assert_eq!(reply.header("content-type"), Some(content_type));
         assert!(reply.json()["calls"].is_array());
     }
-    let end = |number: &str| json!({ "type": "extension", "destination": number });
-    let body = json!({ "type": "click2dial", "from": end("1001"), "to": end("1002") }).to_string();
-    let headers = [("authorization", line.bearer.as_str()), ("accept", "application/json")];
-    let reply = line.sim.send("POST", CALLS, &headers, &body).await;
-    assert!(uuid::Uuid::parse_str(reply.json().as_str().unwrap()).is_ok());
 }
 
 #[tokio::test]

@@ -68,6 +68,11 @@ async fn a_call_from_outside_rings_until_somebody_does_something() {
         assert_eq!((&ringing[0]["direction"], ringing.as_array().unwrap().len()), (&json!("INBOUND"), 1));
         format!("/calls/{}", ringing[0]["id"])
     };
+    let called = sim.control("POST", "/__sim/calls", r#"{"to":"1002"}"#).await;
+    assert!(called.status == 201 && uuid::Uuid::parse_str(&called.text("call_id")).is_ok());
+    for bad in ["{}", r#"{"to":"77"}"#, r#"{"to":"1001","account":1}"#, "?"] {
+        assert_eq!(sim.control("POST", "/__sim/calls", bad).await.status, 400, "{bad}");
+    }
     let answered = ring().await;
     assert_eq!(alice.ok("PUT", &format!("{answered}/answer"), "").await["state"], "ACTIVE");
     assert_eq!(alice.ask("PUT", &format!("{answered}/answer"), "").await.status, 400);

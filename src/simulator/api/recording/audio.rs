@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use super::super::hal::not_found;
 use super::Request;
@@ -39,6 +39,12 @@ fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
     let Some(recording) = found else { return not_found("Recording not found") };
     let length = size(recording.bytes);
     let tag = format!("\"{id}-{length}\"");
+    let known = request.headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok());
+    if known.is_some_and(|known| is_known(known, &tag)) {
+        let mut unchanged = empty(304);
+        set(&mut unchanged, ETAG, &tag);
+        return unchanged;
+    }
     let range = match with_ranges {
         true => asked(request.headers, &tag, length),
         false => Asked::Whole,
@@ -64,6 +70,12 @@ fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
     set(&mut answer, ETAG, &tag);
     set(&mut answer, ACCEPT_RANGES, "bytes");
     answer
+}
+
+/// Whether one of a client's tags is this one; weak ones are too (RFC 9110 §13.1.2).
+fn is_known(known: &str, tag: &str) -> bool {
+    let mut tags = known.split(',').map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
 pub(super) fn size(announced: u64) -> usize {
@@ -148,6 +160,14 @@ mod tests {
         }
         assert_eq!(audio(1, 8_000), audio(1, 8_000));
         assert_ne!(audio(1, 8_000), audio(2, 8_000));
+    }
+
+    #[test]
+    fn a_tag_is_known_by_itself_or_among_others() {
+        for known in ["\"t\"", "W/\"t\"", "\"s\", \"t\"", "*"] {
+            assert!(is_known(known, "\"t\""), "{known}");
+        }
+        assert!(!is_known("\"s\"", "\"t\"") && !is_known("", "\"t\""));
     }
 
     #[test]

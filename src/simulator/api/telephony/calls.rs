@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::legs::show_leg;
 use super::{
-    Contact, Request, ascending, call_of, error, listed, micros, moment, not_permitted, page, read_json,
-    told, wants_text,
+    Contact, Request, ascending, call_of, error, listed, micros, moment, not_permitted, page, read_json, told,
 };
 use crate::clock::until;
 use crate::simulator::answer::{Answer, json as json_answer, text};
@@ -44,8 +43,6 @@ pub(super) fn list(mut request: Request<'_>) -> Answer {
 pub(super) fn place(mut request: Request<'_>) -> Answer {
     let now = request.now;
     let body = read_json(request.body);
-    let quoted = !wants_text(&request)
-        && request.headers.get(http::header::ACCEPT).is_some_and(|accept| accept == "application/json");
     let Some(account) = request.own_account() else { return not_permitted() };
     let Some(body) = body else { return error(400, "Request body is not a valid JSON object") };
     if !body["type"].as_str().is_some_and(|kind| KINDS.contains(&kind)) {
@@ -64,7 +61,8 @@ pub(super) fn place(mut request: Request<'_>) -> Answer {
     stats.calls_placed += 1;
     let call = world.account(id).and_then(|account| Some(account.calls.get(position)?.id.clone()));
     let call = call.unwrap_or_default();
-    if quoted { json_answer(200, &call.into()) } else { text(200, "text/plain", call) }
+    // Whatever the client accepts.
+    text(200, "text/plain", call)
 }
 
 pub(super) fn one(mut request: Request<'_>) -> Answer {

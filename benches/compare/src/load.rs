@@ -1,0 +1,305 @@
+//! Load on one thread: clients that ask again as soon as they are answered, that connect anew each time, or that ask at a
+//! constant rate. Latency at a constant rate counts from when a request was due, so a proxy that stalls is not spared the
+//! requests it kept from being sent (coordinated omission).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, spawn_local, yield_now};
+
+use crate::http::{self, Io, ROOM};
+use crate::machine::{Meter, Used};
+use crate::stats::percentile;
+
+const PIECE: usize = 256 * 1024;
+/// What passes before anything counts.
+const WARMING: Duration = Duration::from_millis(150);
+
+/// A request as bytes.
+#[derive(Clone)]
+pub(crate) struct Request {
+    first: Rc<Vec<u8>>,
+    pieces: usize,
+    piece: Rc<Vec<u8>>,
+    closes: bool,
+}
+
+impl Request {
+    /// Without a body, or with one of so many bytes.
+    pub(crate) fn new(method: &str, target: &str, length: usize) -> Self {
+        Self::with(method, target, length, "")
+    }
+
+    /// One that is the last on its connection.
+    pub(crate) fn last(target: &str) -> Self {
+        Self { closes: true, ..Self::with("GET", target, 0, "Connection: close\r\n") }
+    }
+
+    fn with(method: &str, target: &str, length: usize, fields: &str) -> Self {
+        let mut first = format!(
+            "{method} /t/vbc.prod/provisioning/v1/api/{target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench/1\r\n\
+             Accept: */*\r\n{fields}"
+        )
+        .into_bytes();
+        if length > 0 {
+            first.extend(
+                format!("Content-Type: application/json\r\nContent-Length: {length}\r\n").into_bytes(),
+            );
+        }
+        first.extend(b"\r\n");
+        first.resize(first.len() + length.min(PIECE), b'y');
+        let pieces = (length / PIECE).saturating_sub(1);
+        Self { first: Rc::new(first), pieces, piece: Rc::new(vec![b'y'; PIECE]), closes: false }
+    }
+}
+
+/// A connection to the proxy.
+pub(crate) struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) async fn connect(proxy: SocketAddr) -> Self {
+        let stream = TcpStream::connect(proxy).await.expect("the proxy accepts");
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: vec![0; ROOM] }
+    }
+
+    /// One exchange.
+    pub(crate) async fn exchange(&mut self, request: &Request) {
+        self.stream.write_all(&request.first).await.expect("the proxy takes the request");
+        for _ in 0..request.pieces {
+            self.stream.write_all(&request.piece).await.expect("the proxy takes the body");
+        }
+        let head = http::head(&mut self.stream, &mut self.buffer).await.expect("the proxy answers");
+        let head = head.expect("the proxy answers");
+        let bytes = &self.buffer[..head.end];
+        assert!(bytes.starts_with(b"HTTP/1.1 200 ") && head.length > 0, "{}", bytes.escape_ascii());
+        self.stream.discard(head.left()).await.expect("the whole answer");
+        if request.closes {
+            assert_eq!(self.stream.read(&mut self.buffer).await.unwrap_or(0), 0, "the connection is to end");
+        }
+    }
+}
+
+/// What is counted while it is counted.
+#[derive(Default)]
+struct Tally {
+    /// Requests that began, or were due, between these two count.
+    from: Cell<Option<Instant>>,
+    to: Cell<Option<Instant>>,
+    stopped: Cell<bool>,
+    answered: Cell<u64>,
+    warm: Cell<usize>,
+    /// Nanoseconds.
+    latencies: RefCell<Vec<u32>>,
+}
+
+impl Tally {
+    fn note(&self, since: Instant) {
+        self.answered.set(self.answered.get() + 1);
+        let began = self.from.get().is_some_and(|from| since >= from);
+        if began && self.to.get().is_none_or(|to| since < to) {
+            self.latencies.borrow_mut().push(since.elapsed().as_nanos().try_into().unwrap_or(u32::MAX));
+        }
+    }
+}
+
+/// What came out of one piece of load.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// CPU seconds of the proxy for 100,000 requests.
+    pub(crate) cpu: f64,
+    /// Latency in microseconds.
+    pub(crate) p50: f64,
+    /// Latency in microseconds.
+    pub(crate) p99: f64,
+    /// Latency in microseconds.
+    pub(crate) p999: f64,
+    /// How the machine was used meanwhile.
+    pub(crate) used: Used,
+}
+
+/// Opens the window in which requests count, and closes it after so long.
+async fn window(tally: &Tally, meter: &Meter, duration: Duration) -> Used {
+    tally.to.set(None);
+    tokio::time::sleep(WARMING).await;
+    let before = meter.read();
+    tally.from.set(Some(Instant::now()));
+    tokio::time::sleep(duration).await;
+    tally.to.set(Some(Instant::now()));
+    meter.read().since(&before)
+}
+
+/// To be called once all that was asked has been answered.
+fn outcome(tally: &Tally, used: Used) -> Outcome {
+    tally.from.set(None);
+    let mut latencies = tally.latencies.take();
+    latencies.sort_unstable();
+    let requests = latencies.len() as f64;
+    assert!(requests > 0.0, "nothing was answered");
+    let micros = |share| percentile(&latencies, share) / 1e3;
+    Outcome {
+        rate: requests / used.elapsed,
+        cpu: used.proxy / requests * 1e5,
+        p50: micros(0.5),
+        p99: micros(0.99),
+        p999: micros(0.999),
+        used,
+    }
+}
+
+/// So many clients, each of which asks again as soon as it is answered.
+pub(crate) async fn closed(meter: &Meter, request: &Request, clients: usize, duration: Duration) -> Outcome {
+    let tally = Rc::new(Tally::default());
+    let tasks: Vec<JoinHandle<()>> = (0..clients)
+        .map(|_| {
+            let (tally, request, proxy) = (Rc::clone(&tally), request.clone(), meter.address);
+            spawn_local(async move {
+                let mut client = Client::connect(proxy).await;
+                client.exchange(&request).await;
+                tally.warm.set(tally.warm.get() + 1);
+                while !tally.stopped.get() {
+                    let since = Instant::now();
+                    if request.closes {
+                        client = Client::connect(proxy).await;
+                    }
+                    client.exchange(&request).await;
+                    tally.note(since);
+                }
+            })
+        })
+        .collect();
+    while tally.warm.get() < clients {
+        assert!(!tasks.iter().any(JoinHandle::is_finished), "a client failed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let used = window(&tally, meter, duration).await;
+    tally.stopped.set(true);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    outcome(&tally, used)
+}
+
+/// Clients that keep their connections and take turns.
+pub(crate) struct Pool {
+    tally: Rc<Tally>,
+    due: Rc<RefCell<VecDeque<Instant>>>,
+    wake: Rc<Notify>,
+    asked: Cell<u64>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Connects so many. Each has been answered once.
+    pub(crate) async fn connect(proxy: SocketAddr, request: &Request, clients: usize) -> Self {
+        let (tally, due) = (Rc::new(Tally::default()), Rc::new(RefCell::new(VecDeque::<Instant>::new())));
+        let wake = Rc::new(Notify::new());
+        let mut tasks = Vec::with_capacity(clients);
+        for _ in 0..clients {
+            let (tally, due, wake, request) =
+                (Rc::clone(&tally), Rc::clone(&due), Rc::clone(&wake), request.clone());
+            let mut client = Client::connect(proxy).await;
+            client.exchange(&request).await;
+            tasks.push(spawn_local(async move {
+                loop {
+                    let next = due.borrow_mut().pop_front();
+                    match next {
+                        Some(since) => {
+                            client.exchange(&request).await;
+                            tally.note(since);
+                        }
+                        None if tally.stopped.get() => break,
+                        // Whoever has waited longest is woken first.
+                        None => wake.notified().await,
+                    }
+                }
+            }));
+        }
+        Self { tally, due, wake, asked: Cell::new(0), tasks }
+    }
+
+    /// So many requests a second. With `spins` the thread never sleeps: it has a core of its own.
+    pub(crate) async fn constant(
+        &self,
+        meter: &Meter,
+        rate: f64,
+        duration: Duration,
+        spins: bool,
+    ) -> Outcome {
+        let (ended, asked) = (Rc::new(Cell::new(false)), &self.asked);
+        let ticking = {
+            let (due, wake, ended) = (Rc::clone(&self.due), Rc::clone(&self.wake), Rc::clone(&ended));
+            spawn_local(async move {
+                let (started, timer) = (Instant::now(), Timer::every(Duration::from_secs_f64(1.0 / rate)));
+                let (mut number, mut sent, most) = (0_u64, 0_u64, rate as usize / 2);
+                while !ended.get() {
+                    let at = started + Duration::from_secs_f64(number as f64 / rate);
+                    while Instant::now() < at {
+                        if spins { yield_now().await } else { timer.tick().await }
+                    }
+                    number += 1;
+                    // Overload shows by then; more would have to be waited for.
+                    if due.borrow().len() < most {
+                        due.borrow_mut().push_back(at);
+                        wake.notify_one();
+                        sent += 1;
+                    }
+                }
+                sent
+            })
+        };
+        let used = window(&self.tally, meter, duration).await;
+        ended.set(true);
+        asked.set(asked.get() + ticking.await.unwrap());
+        while self.tally.answered.get() < asked.get() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        outcome(&self.tally, used)
+    }
+
+    /// Closes the connections.
+    pub(crate) async fn end(self) {
+        self.tally.stopped.set(true);
+        for task in self.tasks {
+            self.wake.notify_waiters();
+            self.wake.notify_one();
+            task.await.unwrap();
+        }
+    }
+}
+
+/// Wakes more finely than the runtime's own timer, which counts milliseconds.
+struct Timer(AsyncFd<std::os::fd::OwnedFd>);
+
+impl Timer {
+    fn every(interval: Duration) -> Self {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).unwrap();
+        let interval =
+            Timespec { tv_sec: interval.as_secs() as i64, tv_nsec: i64::from(interval.subsec_nanos()) };
+        let setting = Itimerspec { it_interval: interval, it_value: interval };
+        rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting).unwrap();
+        #[expect(deprecated, reason = "an OwnedFd keeps what the unsafe way would have us promise")]
+        let timer = AsyncFd::new(timer).unwrap();
+        Self(timer)
+    }
+
+    async fn tick(&self) {
+        let mut ready = self.0.readable().await.unwrap();
+        let _ = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut [0_u8; 8])?));
+    }
+}

@@ -1,0 +1,145 @@
+//! What must not be noticed: a refresh of the token, a token endpoint that hangs, many connections, many credentials.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::load::{Outcome, Pool, closed};
+use crate::proxies::{Kind, Proxy, Setting};
+use crate::rows::{middle, rows};
+use crate::stats::Ratio;
+use crate::{Lab, say};
+
+/// One line of a table.
+pub(crate) struct Line {
+    /// What there were, or what went on.
+    pub(crate) what: String,
+    /// The median.
+    pub(crate) figure: f64,
+    /// To the first line.
+    pub(crate) ratio: Ratio,
+}
+
+fn lines(names: Vec<String>, rounds: &[Vec<Outcome>], of: fn(&Outcome) -> f64, error: f64) -> Vec<Line> {
+    let lines = names.into_iter().zip(rounds).map(|(what, taken)| {
+        let ratios: Vec<f64> = taken.iter().zip(&rounds[0]).map(|(one, first)| of(one) / of(first)).collect();
+        Line { what, figure: middle(taken, of), ratio: Ratio::of(&ratios, error, 3) }
+    });
+    let lines: Vec<Line> = lines.collect();
+    for line in &lines {
+        say(&format!("  {:<45} {:>9.3}  {}", line.what, line.figure, line.ratio));
+    }
+    lines
+}
+
+/// The 99th percentile at a constant rate, in microseconds: in quiet times, while the token is refreshed all the time, and
+/// while the token endpoint hangs for ten seconds.
+pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
+    let row = rows().remove(0);
+    lab.place(true);
+    let proxy = Proxy::start(kind, &lab.setting(&row));
+    let pool = Pool::connect(proxy.meter.address, &row.request, row.clients).await;
+    let admin = proxy.admin.expect("our admin listener");
+    let mut all = vec![Vec::new(); 4];
+    let window = async || pool.constant(&proxy.meter, rate, Duration::from_millis(1_850), true).await;
+    let before = lab.tokens.given.load(Ordering::Relaxed);
+    for _ in 0..5 {
+        all[0].push(window().await);
+        let refreshing = tokio::task::spawn_local(async move {
+            loop {
+                assert!(refresh(admin, "default").await, "the refresh failed");
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        all[1].push(window().await);
+        refreshing.abort();
+    }
+    let times = lab.tokens.given.load(Ordering::Relaxed) - before;
+    lab.tokens.hang(true);
+    let hanging = tokio::task::spawn_local(async move { refresh(admin, "default").await });
+    for _ in 0..5 {
+        all[2].push(window().await);
+    }
+    assert!(!hanging.is_finished(), "it is to wait for the token endpoint");
+    lab.tokens.hang(false);
+    assert!(hanging.await.unwrap(), "the refresh failed");
+    for _ in 0..5 {
+        all[3].push(window().await);
+    }
+    pool.end().await;
+    let names = [
+        "quiet".to_owned(),
+        format!("{times} refreshes in 10 s"),
+        "the token endpoint hangs for 10 s".to_owned(),
+        "quiet again".to_owned(),
+    ];
+    lines(names.to_vec(), &all, |outcome| outcome.p99, 0.05)
+}
+
+async fn refresh(admin: SocketAddr, name: &str) -> bool {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request =
+        format!("POST /credentials/{name}/refresh HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    answer.starts_with(b"HTTP/1.1 200 ")
+}
+
+const SIZES: [usize; 4] = [1, 100, 1_000, 10_000];
+const ROUNDS: usize = 7;
+
+/// CPU per request with so many open connections that take turns, at one constant rate.
+pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
+    let row = rows().remove(0);
+    lab.place(true);
+    let mut running = Vec::new();
+    for clients in SIZES {
+        let proxy = Proxy::start(kind, &lab.setting(&row));
+        let pool = Pool::connect(proxy.meter.address, &row.request, clients).await;
+        running.push((proxy, pool));
+    }
+    let mut all = vec![Vec::new(); SIZES.len()];
+    for _ in 0..ROUNDS {
+        for ((proxy, pool), rounds) in running.iter().zip(&mut all) {
+            // What one connection can do, with room to spare.
+            rounds.push(pool.constant(&proxy.meter, 4_000.0, lab.duration, true).await);
+        }
+    }
+    for (_, pool) in running {
+        pool.end().await;
+    }
+    let names = SIZES.map(|clients| format!("{clients} connections")).to_vec();
+    lines(names, &all, |outcome| outcome.cpu, 0.03)
+}
+
+/// CPU per request with so many credentials that have their tokens.
+pub(crate) async fn credentials(lab: &Lab, kind: &Kind) -> Vec<Line> {
+    let row = rows().remove(0);
+    lab.place(true);
+    let mut running = Vec::new();
+    for credentials in SIZES {
+        let before = lab.tokens.given.load(Ordering::Relaxed);
+        let proxy = Proxy::start(kind, &Setting { credentials, ..lab.setting(&row) });
+        let admin = proxy.admin.expect("our admin listener");
+        for number in 1..credentials {
+            assert!(refresh(admin, &format!("c{number:05}")).await, "no token came");
+        }
+        while lab.tokens.given.load(Ordering::Relaxed) - before < credentials as u64 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        running.push(proxy);
+    }
+    let mut all = vec![Vec::new(); SIZES.len()];
+    for _ in 0..ROUNDS {
+        for (proxy, rounds) in running.iter().zip(&mut all) {
+            rounds.push(closed(&proxy.meter, &row.request, row.clients, lab.duration).await);
+        }
+    }
+    let names = SIZES.map(|count| format!("{count} credentials")).to_vec();
+    lines(names, &all, |outcome| outcome.cpu, 0.03)
+}

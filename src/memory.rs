@@ -1,0 +1,103 @@
+//! Memory that a peak of load leaves behind, given back to the system.
+//!
+//! glibc keeps what was freed: a page goes back by itself only at the end of an arena, and a single small piece behind it
+//! holds hundreds of megabytes. Asked to (`malloc_trim`), it looks through all of it.
+
+use std::time::Duration;
+
+/// How often a process looks at its memory.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What may be kept of what nobody uses: this much, and a fifth of what is in use.
+const KEPT: usize = 4 * 1024 * 1024;
+
+/// After a look that gained little, so many are left out: what is left lies in pages that are in use.
+const REST: u32 = 6;
+
+/// Gives back, again and again, what is not in use. Does not end.
+///
+/// While it does so, an allocation may wait for its arena: milliseconds after a peak, and only after a peak.
+pub async fn keep_small() {
+    let mut skipped = REST;
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(Memory { resident, used }) = memory() else { return };
+        let too_much = resident > used + used / 5 + KEPT;
+        if !too_much || skipped < REST {
+            skipped += 1;
+            continue;
+        }
+        let _ = tokio::task::spawn_blocking(heap::trim).await;
+        let gained = resident - memory().map_or(resident, |memory| memory.resident).min(resident);
+        tracing::debug!(resident, used, gained, "memory was given back");
+        skipped = if gained < resident / 10 { 0 } else { REST };
+    }
+}
+
+/// Memory of this process, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    /// In the machine, that of files aside.
+    resident: usize,
+    /// Allocated and not freed.
+    used: usize,
+}
+
+/// None where the system does not tell.
+fn memory() -> Option<Memory> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
+    Some(Memory { resident: kilobytes * 1024, used: heap::used()? })
+}
+
+/// The two questions to glibc that no crate asks safely.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(
+    unsafe_code,
+    reason = "both functions are safe to call and declared unsafe, as all foreign ones are"
+)]
+mod heap {
+    /// Bytes that are allocated.
+    pub(super) fn used() -> Option<usize> {
+        // SAFETY: it takes no arguments, locks what it reads and gives numbers.
+        let info = unsafe { libc::mallinfo2() };
+        Some(info.uordblks + info.hblkhd)
+    }
+
+    pub(super) fn trim() {
+        // SAFETY: it moves and frees nothing that is allocated, and takes the locks it needs (MT-Safe).
+        unsafe { libc::malloc_trim(0) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+mod heap {
+    pub(super) fn used() -> Option<usize> {
+        None
+    }
+
+    pub(super) fn trim() {}
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_peak_left_behind_is_given_back() {
+        const PIECE: usize = 64 * 1024;
+        let peak: Vec<Vec<u8>> = (0..4096).map(|_| vec![1; PIECE]).collect();
+        let at_peak = memory().unwrap();
+        assert!(at_peak.used > 4096 * PIECE && at_peak.resident > 4096 * PIECE, "{at_peak:?}");
+        // Every tenth piece stays, so that the end of the arena is no way out.
+        let stays: Vec<_> = peak.into_iter().step_by(10).collect();
+        tokio::select! {
+            () = keep_small() => {}
+            () = tokio::time::sleep(2 * EVERY) => {}
+        }
+        let after = memory().unwrap();
+        assert!(after.resident < at_peak.resident / 2, "{at_peak:?} {after:?}");
+        assert!(stays.iter().flatten().all(|&byte| byte == 1));
+    }
+}

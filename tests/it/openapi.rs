@@ -1,0 +1,86 @@
+//! What other people's tools make of the published specifications, tried on the simulator, directly and through the
+//! proxy. `scripts/test` installs the tools; the programs are in `tests/openapi`, with what they do.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use vbc_proxy::simulator::SimulatorOptions;
+
+use crate::harness::World;
+
+/// Longer than any of the programs takes on a slow machine with nothing to spare.
+const PATIENCE: Duration = Duration::from_secs(540);
+
+/// Whom a program asks.
+#[derive(Clone, Copy, Debug)]
+enum Whom {
+    Simulator,
+    Proxy,
+}
+
+const BOTH: [Whom; 2] = [Whom::Simulator, Whom::Proxy];
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Exports need not take their time.
+async fn world() -> World {
+    World::builder().simulator(SimulatorOptions { lag: 0.02, ..SimulatorOptions::default() }).start().await
+}
+
+/// Runs a program, in a world of its own; gives what it said.
+async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
+    let world = world().await;
+    let (base, how) = match whom {
+        Whom::Simulator => (world.sim.url(), "direct"),
+        Whom::Proxy => (format!("http://{}", world.address), "proxy"),
+    };
+    let python = repository().join("target/openapi-tools/bin/python");
+    let mut command = Command::new(&python);
+    // Neither this machine's proxies nor anybody's configuration.
+    command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("PYTHONDONTWRITEBYTECODE", "1");
+    let home = tempfile::tempdir().unwrap();
+    command.env("HOME", home.path()).current_dir(home.path()).stdin(Stdio::null());
+    command.arg(repository().join("tests/openapi").join(program)).args([
+        &base,
+        how,
+        &world.sim.control_url(),
+    ]);
+    command.args(folder);
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let output = tokio::time::timeout(PATIENCE, running).await.expect("it does not end").unwrap();
+    let output =
+        output.unwrap_or_else(|error| panic!("{}: {error} (scripts/test installs it)", python.display()));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {whom:?}\n{out}\n{err}");
+    out.into_owned()
+}
+
+/// Every specification, and how many operations it has.
+const OPERATIONS: &str = "account 3 operations\nuser 2 operations\nextension 2 operations\nreports 1 operations\n\
+                          call-recording 10 operations\ntelephony 11 operations\nvgis 20 operations\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_answers_as_its_specification_says() {
+    for whom in BOTH {
+        assert_eq!(run("walk.py", whom, None).await, OPERATIONS);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_generated_from_the_schemas_is_answered_by_them_and_never_by_a_server_error() {
+    for whom in BOTH {
+        let said = run("generate.py", whom, None).await;
+        assert_eq!(said.lines().filter(|line| line.ends_with("passed")).count(), 7, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generated_clients_can_call_every_operation() {
+    let folder = tempfile::tempdir().unwrap();
+    for whom in BOTH {
+        assert_eq!(run("clients.py", whom, Some(folder.path())).await, OPERATIONS);
+    }
+}

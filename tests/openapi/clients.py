@@ -1,0 +1,101 @@
+"""Has OpenAPI Generator make a client of each specification, and calls every operation through it. The clients read
+every answer into their models, and fail at what does not fit."""
+
+import importlib
+import inspect
+import json
+import pathlib
+import subprocess
+import sys
+import uuid
+
+import flows
+import specifications
+from world import BASE, HEADERS
+
+# Where clients are made, or were.
+FOLDER = pathlib.Path(sys.argv[4])
+GENERATOR = pathlib.Path(sys.executable).parent / "openapi-generator-cli"
+
+
+def generate(name):
+    """Makes a client, unless it is there; gives its package and the specification."""
+    package, path = "vbc_" + name.replace("-", "_"), FOLDER / f"{name}.json"
+    specification = specifications.load(name)
+    if not path.exists():
+        path.write_text(json.dumps(specification))
+        command = [str(GENERATOR), "generate", "-g", "python", "-i", str(path), "-o", str(FOLDER / name)]
+        command += ["--package-name", package]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            sys.exit(f"{name}: {done.stdout}\n{done.stderr}")
+    sys.path.insert(0, str(FOLDER / name))
+    return importlib.import_module(package), specification
+
+
+def plain(name):
+    """A name without what languages write differently."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def as_json(answer):
+    """What was read, as it was before."""
+    if hasattr(answer, "to_dict"):
+        answer = answer.to_dict()
+    if isinstance(answer, dict):
+        return {key: as_json(value) for key, value in answer.items()}
+    if isinstance(answer, list):
+        return [as_json(one) for one in answer]
+    return str(answer) if isinstance(answer, uuid.UUID) else answer
+
+
+class Client:
+    """A generated client, and which of its operations have been called."""
+
+    clients = {}
+
+    def __init__(self, name):
+        if name not in self.clients:
+            self.clients[name] = generate(name)
+        package, specification = self.clients[name]
+        self.name = name
+        configuration = package.Configuration(host=BASE + specifications.base(specification))
+        client = package.ApiClient(configuration)
+        client.default_headers.update(HEADERS)
+        apis = [value(client) for key, value in vars(package).items() if key.endswith("Api")]
+        operations = [
+            operation["operationId"] for item in specification["paths"].values()
+            for method, operation in item.items() if method in {"get", "put", "post", "delete"}
+        ]
+        methods = {plain(key): getattr(api, key) for api in apis for key in dir(api) if not key.startswith("_")}
+        self.operations = {operation: methods[plain(operation)] for operation in operations}
+        self.left = set(operations)
+
+    def __call__(self, operation, query=None, body=None, **parameters):
+        method = self.operations[operation]
+        self.left.discard(operation)
+        given = {plain(key): value for key, value in {**(query or {}), **parameters}.items()}
+        arguments = {}
+        for key in inspect.signature(method).parameters:
+            if key.startswith("_"):
+                continue
+            if plain(key).removeprefix("var") in given:
+                arguments[key] = given.pop(plain(key).removeprefix("var"))
+            elif plain(key) in given:
+                arguments[key] = given.pop(plain(key))
+            elif body is not None and key not in given and is_model(method, key):
+                arguments[key] = body
+        assert not given, f"{self.name} {operation}: no parameter for {sorted(given)}"
+        return as_json(method(**arguments))
+
+    def done(self):
+        assert not self.left, f"{self.name}: nobody called {sorted(self.left)}"
+        print(self.name, len(self.operations), "operations")
+
+
+def is_model(method, key):
+    """Whether a parameter is a body: the others are strings, numbers and truths."""
+    return "models." in repr(inspect.signature(method).parameters[key].annotation)
+
+
+flows.everything(Client)

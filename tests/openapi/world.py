@@ -1,0 +1,39 @@
+"""Where to ask, and as whom: `BASE direct CONTROL` logs in and sends the token, `BASE proxy CONTROL` leaves that to the
+proxy. `CONTROL` is the simulator's control plane."""
+
+import json
+import sys
+import urllib.parse
+import urllib.request
+
+BASE, HOW, CONTROL = sys.argv[1:4]
+LOGIN = {
+    "grant_type": "password", "scope": "openid", "username": "alice@vbc.prod", "password": "sim-password",
+    "client_id": "sim-client", "client_secret": "sim-secret",
+}
+
+
+def token():
+    """A bearer; `None` where the proxy adds it."""
+    if HOW == "proxy":
+        return None
+    form = urllib.parse.urlencode(LOGIN).encode()
+    with urllib.request.urlopen(f"{BASE}/token", form) as answer:
+        return json.load(answer)["access_token"]
+
+
+TOKEN = token()
+HEADERS = {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
+
+
+def get(path):
+    """The body of an answer, whatever it is."""
+    request = urllib.request.Request(BASE + path, headers=HEADERS)
+    with urllib.request.urlopen(request) as answer:
+        return answer.read()
+
+
+def ring():
+    """Somebody calls Alice from outside."""
+    body = json.dumps({"to": "1001", "from": "14155550177"}).encode()
+    urllib.request.urlopen(f"{CONTROL}/__sim/calls", body).close()
