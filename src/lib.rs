@@ -37,6 +37,7 @@ pub mod simulator;
 pub mod app;
 
 // 7: the command line.
+#[cfg(feature = "cli")]
 pub mod cli;
 
 // Any bytes, to every part that reads them.

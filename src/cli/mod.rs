@@ -14,6 +14,7 @@ mod logging;
 mod login;
 mod recording;
 mod replay;
+mod run;
 mod serve;
 mod signals;
 mod simulate;
@@ -58,11 +59,12 @@ enum Command {
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
     Cassette(cassette::Cassette),
+    Run(run::Run),
     Init(init::Init),
 }
 
-fn run(command: &Command) -> Exit {
-    match command {
+fn run(command: &Command) -> ExitCode {
+    let exit = match command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Doctor(doctor) => doctor.run(),
@@ -72,8 +74,10 @@ fn run(command: &Command) -> Exit {
         Command::Simulate(simulate) => simulate.run(),
         Command::Replay(replay) => replay.run(),
         Command::Cassette(cassette) => cassette.run(),
+        Command::Run(run) => return run.run(),
         Command::Init(init) => init.run(),
-    }
+    };
+    exit.into()
 }
 
 /// Reads the arguments of the process, does what they ask for and says how it ended.
@@ -86,7 +90,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    run(&cli.command).into()
+    run(&cli.command)
 }
 
 /// How the program ends; scripts rely on the numbers.

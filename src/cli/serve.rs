@@ -24,10 +24,15 @@ pub(crate) struct Serve {
     simulate: bool,
     #[command(flatten)]
     aside: AsideArgs,
+    #[command(flatten)]
+    world: simulate::WorldArgs,
 }
 
 impl Serve {
     pub(crate) fn run(&self) -> Exit {
+        if let Err(exit) = self.world.needs(self.simulate) {
+            return exit;
+        }
         let loaded = match self.config.load(self.simulate) {
             Ok(loaded) => loaded,
             Err(exit) => return exit,
@@ -40,7 +45,9 @@ impl Serve {
         say_ignored_proxies();
         // Credentials, admin and, if asked for, the simulator. The data plane brings its own threads.
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-            Ok(runtime) => runtime.block_on(serve(loaded.config, self.simulate, &self.aside)),
+            Ok(runtime) => {
+                runtime.block_on(serve(loaded.config, self.simulate.then_some(&self.world), &self.aside))
+            }
             Err(error) => {
                 complain(format_args!("vbc-proxy: no runtime: {error}"));
                 Exit::Failed
@@ -49,7 +56,7 @@ impl Serve {
     }
 }
 
-async fn serve(mut config: Config, simulate: bool, aside: &AsideArgs) -> Exit {
+async fn serve(mut config: Config, world: Option<&simulate::WorldArgs>, aside: &AsideArgs) -> Exit {
     let signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -58,12 +65,12 @@ async fn serve(mut config: Config, simulate: bool, aside: &AsideArgs) -> Exit {
         }
     };
     // Held until the end: dropping it stops it.
-    let simulator = match simulate {
-        true => match simulate::start(&config.simulator, identities(&config)).await {
+    let simulator = match world {
+        Some(world) => match simulate::start(&config.simulator, identities(&config), world).await {
             Ok(simulator) => Some(simulator),
             Err(exit) => return exit,
         },
-        false => None,
+        None => None,
     };
     if let Some(simulator) = &simulator {
         config.point_at(simulator.address());
@@ -97,7 +104,7 @@ async fn serve(mut config: Config, simulate: bool, aside: &AsideArgs) -> Exit {
 }
 
 /// What the simulator has to be told of: the users of all credentials. It knows the demo identity.
-fn identities(config: &Config) -> Vec<Identity> {
+pub(super) fn identities(config: &Config) -> Vec<Identity> {
     let demo = Identity::demo();
     let users = config.credentials.iter().filter_map(|credential| credential.username.as_deref());
     let others = users.filter(|user| *user != demo.user);
@@ -119,7 +126,7 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
 }
 
 /// Going through an egress proxy is a decision for the configuration, not for a variable that happens to be set.
-fn say_ignored_proxies() {
+pub(super) fn say_ignored_proxies() {
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         if std::env::var_os(name).is_some() {
             tracing::warn!(

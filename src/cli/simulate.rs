@@ -8,13 +8,13 @@ use clap::Args;
 use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, say};
 use crate::config;
-use crate::simulator::{Identity, Simulator, SimulatorOptions};
+use crate::simulator::{Identity, Scenario, Simulator, SimulatorOptions};
 
 /// Run the VBC simulator alone
 ///
 /// A faithful stand-in for api.vonage.com: token endpoint, gateway and API suites with seeded data. Its control plane,
-/// on a port of its own, makes things go wrong and tells what arrived. The demo identity is client id sim-client,
-/// secret sim-secret, user alice@vbc.prod, password sim-password.
+/// on a port of its own, makes things go wrong, tells what arrived and has a page to watch it on. The demo identity is
+/// client id sim-client, secret sim-secret, user alice@vbc.prod, password sim-password.
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
     /// Where the simulated service listens [default: simulator.address, 127.0.0.1:8090]
@@ -26,6 +26,69 @@ pub(crate) struct Simulate {
     /// The configuration file, for its [simulator] and [log] sections
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    world: WorldArgs,
+}
+
+/// What the simulator is like.
+#[derive(Debug, Args)]
+pub(crate) struct WorldArgs {
+    /// A scenario: what the simulator is like and what goes wrong when (TOML)
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// What the simulated world, its tokens and all chances grow from: the same seed, the same answers
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Requests a minute for each application and user of the simulator; 10 is the service's default
+    #[arg(long, value_name = "NUMBER")]
+    quota: Option<u32>,
+    /// What absolute links of the simulator start with [default: where it listens]
+    #[arg(long, value_name = "URL")]
+    public_base: Option<String>,
+    /// A further host name of the simulator's control plane, for one with a dot in it
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+}
+
+impl WorldArgs {
+    /// They make sense only where there is a simulator.
+    pub(super) fn needs(&self, simulator: bool) -> Result<(), Exit> {
+        let Self { scenario, seed, quota, public_base, hosts } = self;
+        let given = scenario.is_some()
+            || seed.is_some()
+            || quota.is_some()
+            || public_base.is_some()
+            || !hosts.is_empty();
+        if given && !simulator {
+            complain(
+                "vbc-proxy: --scenario, --seed, --quota, --public-base and --host are about the simulator: add --simulate",
+            );
+            return Err(Exit::Usage);
+        }
+        Ok(())
+    }
+
+    /// Lays them over options: first the scenario, then what was said in particular.
+    fn apply(&self, options: &mut SimulatorOptions) -> Result<(), Exit> {
+        if let Some(file) = &self.scenario {
+            let applied = Scenario::read(file).and_then(|scenario| scenario.apply(options));
+            applied.map_err(|error| {
+                complain(format_args!("{error}\nvbc-proxy: the scenario cannot be used"));
+                Exit::Config
+            })?;
+        }
+        if let Some(seed) = self.seed {
+            (options.seed, options.deterministic) = (seed, true);
+        }
+        if let Some(quota) = self.quota {
+            options.quota = Some(quota).filter(|quota| *quota > 0);
+        }
+        if let Some(base) = &self.public_base {
+            options.public_base = base.trim_end_matches('/').to_owned();
+        }
+        options.hosts.extend(self.hosts.iter().map(|host| host.to_ascii_lowercase()));
+        Ok(())
+    }
 }
 
 impl Simulate {
@@ -39,7 +102,7 @@ impl Simulate {
         config.simulator.address = self.listen.unwrap_or(config.simulator.address);
         config.simulator.control = self.control.unwrap_or(config.simulator.control);
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-            Ok(runtime) => runtime.block_on(simulate(&config.simulator)),
+            Ok(runtime) => runtime.block_on(simulate(&config.simulator, &self.world)),
             Err(error) => {
                 complain(format_args!("vbc-proxy: no runtime: {error}"));
                 Exit::Failed
@@ -48,9 +111,9 @@ impl Simulate {
     }
 }
 
-async fn simulate(config: &config::Simulator) -> Exit {
+async fn simulate(config: &config::Simulator, world: &WorldArgs) -> Exit {
     let Ok(mut signals) = Signals::new() else { return Exit::Failed };
-    let simulator = match start(config, Vec::new()).await {
+    let simulator = match start(config, Vec::new(), world).await {
         Ok(simulator) => simulator,
         Err(exit) => return exit,
     };
@@ -60,12 +123,17 @@ async fn simulate(config: &config::Simulator) -> Exit {
 }
 
 /// Starts the simulator at the configured addresses; it knows these identities beside its own.
-pub(super) async fn start(config: &config::Simulator, identities: Vec<Identity>) -> Result<Simulator, Exit> {
+pub(super) async fn start(
+    config: &config::Simulator,
+    identities: Vec<Identity>,
+    world: &WorldArgs,
+) -> Result<Simulator, Exit> {
     let (address, control) = (config.address, config.control);
     // Links that are followed must not leave this machine.
     let public_base = String::new();
-    let options =
+    let mut options =
         SimulatorOptions { address, control, identities, public_base, ..SimulatorOptions::default() };
+    world.apply(&mut options)?;
     Simulator::bind(options).await.map_err(|error| {
         complain(format_args!(
             "vbc-proxy: the simulator cannot listen on {address} and {control} (simulator.address, simulator.control): \

@@ -1,0 +1,208 @@
+//! `vbc-proxy run`.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::serve::{exit_of, identities, say_ignored_proxies};
+use super::{ConfigArgs, Exit, complain, logging, simulate};
+use crate::app::App;
+use crate::config::{Config, ListenAddress};
+use crate::simulator::Simulator;
+
+/// What a shell says of a command that is not there, and of one that cannot be run.
+const NOT_FOUND: u8 = 127;
+const NOT_RUN: u8 = 126;
+
+/// Run a command with the proxy beside it
+///
+/// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status (128 + N where
+/// signal N ended it, 127 where there is no such command). VBC_ADMIN_URL is the admin listener; with --simulate,
+/// VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go on to CMD. Credentials in
+/// VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD are not given to it.
+///
+/// For example: vbc-proxy run --simulate -- pytest -q
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Start the built-in simulator and serve from it: no VBC account is needed, no secret is read
+    #[arg(long)]
+    simulate: bool,
+    #[command(flatten)]
+    world: simulate::WorldArgs,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(crate) fn run(&self) -> ExitCode {
+        if let Err(exit) = self.world.needs(self.simulate) {
+            return exit.into();
+        }
+        let mut config = match self.config.load(self.simulate) {
+            Ok(loaded) => loaded.config,
+            Err(exit) => return exit.into(),
+        };
+        take_free_ports(&mut config);
+        let _logging = logging::start(&config.log);
+        say_ignored_proxies();
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.beside(config)).unwrap_or_else(ExitCode::from),
+            Err(error) => {
+                complain(format_args!("vbc-proxy: no runtime: {error}"));
+                Exit::Failed.into()
+            }
+        }
+    }
+
+    async fn beside(&self, mut config: Config) -> Result<ExitCode, Exit> {
+        let mut signals = Forwarded::catch()?;
+        // Held until the end: dropping it stops it.
+        let simulator = match self.simulate {
+            true => Some(simulate::start(&config.simulator, identities(&config), &self.world).await?),
+            false => None,
+        };
+        if let Some(simulator) = &simulator {
+            config.point_at(simulator.address());
+        }
+        let app = App::bind(config).await.map_err(|error| {
+            complain(format_args!("vbc-proxy: {error}"));
+            exit_of(&error)
+        })?;
+        let mut command = self.command(&app, simulator.as_ref());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut proxy = tokio::spawn(app.run(async move {
+            let _ = stopped.await;
+        }));
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                complain(format_args!("vbc-proxy: {} cannot be run: {error}", self.name()));
+                return Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound {
+                    NOT_FOUND
+                } else {
+                    NOT_RUN
+                }));
+            }
+        };
+        let (status, proxy_ended) = tokio::select! {
+            status = signals.forward_until_end(&mut child) => (status, false),
+            _ = &mut proxy => {
+                complain("vbc-proxy: the proxy ended by itself; ending the command too");
+                send(&child, Signal::TERM);
+                (signals.forward_until_end(&mut child).await, true)
+            }
+        };
+        drop(stop);
+        if !proxy_ended {
+            let _ = proxy.await;
+        }
+        match status {
+            Ok(_) if proxy_ended => Err(Exit::Failed),
+            Ok(status) => Ok(code(status)),
+            Err(error) => {
+                complain(format_args!("vbc-proxy: {} cannot be waited for: {error}", self.name()));
+                Err(Exit::Failed)
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    fn command(&self, app: &App, simulator: Option<&Simulator>) -> Command {
+        let mut words = self.command.iter();
+        let mut command = Command::new(words.next().cloned().unwrap_or_default());
+        command.args(words).kill_on_drop(true);
+        for secret in ["VBC_CLIENT_ID", "VBC_CLIENT_SECRET", "VBC_USERNAME", "VBC_PASSWORD"] {
+            command.env_remove(secret);
+        }
+        command.env("VBC_BASE_URL", app.name()).env("VBC_ADMIN_URL", app.admin_name());
+        if let Some(simulator) = simulator {
+            command.env("VBC_SIMULATOR_URL", simulator.url()).env("VBC_CONTROL_URL", simulator.control_url());
+        }
+        command
+    }
+}
+
+/// Whatever the configuration says of where to listen: a run is for its command alone, and for nobody else.
+fn take_free_ports(config: &mut Config) {
+    let free = || std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+    config.listen.addresses = vec![ListenAddress::Tcp(free())];
+    config.listen.tls = None;
+    config.admin.address = Some(ListenAddress::Tcp(free()));
+    (config.simulator.address, config.simulator.control) = (free(), free());
+}
+
+/// As a shell has it.
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// It may be gone already.
+fn send(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// The signals that go on to the command.
+struct Forwarded {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+    quit: unix::Signal,
+    user_1: unix::Signal,
+    user_2: unix::Signal,
+    /// What a key of the terminal sends, the command gets from the terminal.
+    at_terminal: bool,
+}
+
+impl Forwarded {
+    fn catch() -> Result<Self, Exit> {
+        let caught = |kind| {
+            signal(kind).map_err(|error| {
+                complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
+                Exit::Failed
+            })
+        };
+        Ok(Self {
+            terminate: caught(SignalKind::terminate())?,
+            interrupt: caught(SignalKind::interrupt())?,
+            hangup: caught(SignalKind::hangup())?,
+            quit: caught(SignalKind::quit())?,
+            user_1: caught(SignalKind::user_defined1())?,
+            user_2: caught(SignalKind::user_defined2())?,
+            at_terminal: std::io::stdin().is_terminal(),
+        })
+    }
+
+    async fn forward_until_end(&mut self, child: &mut Child) -> std::io::Result<ExitStatus> {
+        loop {
+            let (signal, by_key) = tokio::select! {
+                status = child.wait() => return status,
+                _ = self.terminate.recv() => (Signal::TERM, false),
+                _ = self.interrupt.recv() => (Signal::INT, true),
+                _ = self.hangup.recv() => (Signal::HUP, false),
+                _ = self.quit.recv() => (Signal::QUIT, true),
+                _ = self.user_1.recv() => (Signal::USR1, false),
+                _ = self.user_2.recv() => (Signal::USR2, false),
+            };
+            if !(by_key && self.at_terminal) {
+                send(child, signal);
+            }
+        }
+    }
+}
