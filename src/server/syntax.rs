@@ -52,10 +52,10 @@ fn letters(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk() {
         let word = u64::from_le_bytes(*chunk);
-        let small = (word | ONES * 0x20) & !HIGH;
+        let small = (word | (ONES * 0x20)) & !HIGH;
         // The high bit of each byte: it is `a` or more, it is more than `z`.
         let (from_a, behind_z) = (small + ONES * (0x80 - 0x61), small + ONES * (0x80 - 0x7b));
-        let hyphen = !((word & !HIGH ^ ONES * 0x2d) + ONES * 0x7f);
+        let hyphen = !(((word & !HIGH) ^ (ONES * 0x2d)) + ONES * 0x7f);
         let found = !(from_a & !behind_z | hyphen) & HIGH | word & HIGH;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;

@@ -41,7 +41,7 @@ pub(super) fn admit(head: &Parts, hosts: &[String]) -> Result<(), Foreign> {
 fn is_ours(host: &str, hosts: &[String]) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase();
     let is_address = host.parse::<IpAddr>().is_ok();
-    is_address || !host.contains('.') || host.ends_with(".localhost") || hosts.iter().any(|own| *own == host)
+    is_address || !host.contains('.') || host.ends_with(".localhost") || hosts.contains(&host)
 }
 
 /// Both headers are set by the browser and cannot be changed by a page.

@@ -42,8 +42,8 @@ impl Asked<'_> {
         pairs.find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
     }
 
-    fn json(&self) -> Result<Value, Answer> {
-        serde_json::from_slice(self.body).map_err(|_| refuse(400, "expected JSON"))
+    fn json(&self) -> Result<Value, Box<Answer>> {
+        serde_json::from_slice(self.body).map_err(|_| Box::new(refuse(400, "expected JSON")))
     }
 }
 

@@ -125,7 +125,7 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     get("/__sim/clock", "The simulator's clock", "Clock", |asked| Some(clock(asked))),
     post("/__sim/clock", "Moves or sets the simulator's clock", Some("ClockChange"), "Clock", |asked| {
-        Some(set_clock(asked).unwrap_or_else(|refusal| refusal))
+        Some(set_clock(asked).unwrap_or_else(|refusal| *refusal))
     }),
     post("/__sim/scenario", "Starts again with a scenario (TOML)", Some("Scenario"), "Status", |asked| {
         Some(scenario(asked))
@@ -133,7 +133,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         gives: (201, Some("Called")),
         ..post("/__sim/calls", "Somebody calls from outside", Some("Call"), "Called", |asked| {
-            Some(call(asked).unwrap_or_else(|refusal| refusal))
+            Some(call(asked).unwrap_or_else(|refusal| *refusal))
         })
     },
     post("/__sim/reset", "Back to the seeded start", None, "Status", |asked| {
@@ -143,7 +143,7 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// Lets a phone ring.
-fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
+fn call(asked: &Asked<'_>) -> Result<Answer, Box<Answer>> {
     let given = asked.json()?;
     let from = given["from"].as_str().unwrap_or("14155550199");
     let account = given["account"].as_u64().unwrap_or(DEMO_ACCOUNT);
@@ -151,7 +151,7 @@ fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
     let mut state = asked.core.state();
     let State { world, random, .. } = &mut *state;
     let call = given["to"].as_str().and_then(|to| world.receive(account, from, to, now, random));
-    let call = call.ok_or_else(|| refuse(400, "expected `to`, an extension of `account`"))?;
+    let call = call.ok_or_else(|| Box::new(refuse(400, "expected `to`, an extension of `account`")))?;
     Ok(json_answer(201, &json!({ "call_id": call })))
 }
 
@@ -188,7 +188,7 @@ fn listed(given: Value) -> Vec<Value> {
 fn declare(asked: &Asked<'_>) -> Option<Answer> {
     let mut given = match asked.json() {
         Ok(given) => given,
-        Err(refusal) => return Some(refusal),
+        Err(refusal) => return Some(*refusal),
     };
     let in_order = given["in_order"].as_bool().unwrap_or(false);
     if let Some(list) = given.get_mut("expectations") {
@@ -220,7 +220,7 @@ fn clock(asked: &Asked<'_>) -> Answer {
 }
 
 /// `{"advance": "30s"}` or `{"set": "2026-03-01T09:00:00Z"}`.
-fn set_clock(asked: &Asked<'_>) -> Result<Answer, Answer> {
+fn set_clock(asked: &Asked<'_>) -> Result<Answer, Box<Answer>> {
     let given = asked.json()?;
     let advance = given.get("advance").and_then(span::read).and_then(|by| SignedDuration::try_from(by).ok());
     let set = given.get("set").and_then(Value::as_str).and_then(|time| time.parse().ok());
@@ -229,10 +229,10 @@ fn set_clock(asked: &Asked<'_>) -> Result<Answer, Answer> {
         (None, Some(time)) => Action::ClockSet(time),
         _ => {
             let words = "expected {\"advance\": \"30s\"} or {\"set\": \"2026-03-01T09:00:00Z\"}";
-            return Err(refuse(400, words));
+            return Err(Box::new(refuse(400, words)));
         }
     };
-    asked.core.inject(action.into()).map_err(|error| refuse(400, &error.to_string()))?;
+    asked.core.inject(action.into()).map_err(|error| Box::new(refuse(400, &error.to_string())))?;
     Ok(clock(asked))
 }
 
