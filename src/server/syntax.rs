@@ -55,7 +55,7 @@ fn letters(bytes: &[u8]) -> usize {
         let small = (word | (ONES * 0x20)) & !HIGH;
         // The high bit of each byte: it is `a` or more, it is more than `z`.
         let (from_a, behind_z) = (small + ONES * (0x80 - 0x61), small + ONES * (0x80 - 0x7b));
-        let hyphen = !((word & !HIGH ^ (ONES * 0x2d)) + ONES * 0x7f);
+        let hyphen = !(((word & !HIGH) ^ (ONES * 0x2d)) + ONES * 0x7f);
         let found = !(from_a & !behind_z | hyphen) & HIGH | word & HIGH;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
