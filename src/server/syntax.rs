@@ -56,7 +56,7 @@ fn letters(bytes: &[u8]) -> usize {
         // The high bit of each byte: it is `a` or more, it is more than `z`.
         let (from_a, behind_z) = (small + ONES * (0x80 - 0x61), small + ONES * (0x80 - 0x7b));
         let hyphen = !(((word & !HIGH) ^ (ONES * 0x2d)) + ONES * 0x7f);
-        let found = !(from_a & !behind_z | hyphen) & HIGH | word & HIGH;
+        let found = (!((from_a & !behind_z) | hyphen) | word) & HIGH;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
@@ -72,7 +72,7 @@ fn field_bytes(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*chunk);
         let (low, delete) = (word.wrapping_sub(ONES * 0x20), word ^ (ONES * 0x7f));
         // The lowest bit that is set is at the first byte that is under 0x20 or 0x7f; behind it they may be wrong.
-        let found = (low & !word | delete.wrapping_sub(ONES) & !delete) & HIGH;
+        let found = ((low & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
         if found == 0 {
             at += 8;
             continue;
