@@ -210,7 +210,8 @@ fn ratio(rounds: &Rounds, index: usize, of: fn(&Outcome) -> f64, calm: bool, err
     Ratio::of(&ratios, error, LEAST.min(rounds[0].len()))
 }
 
-fn is_calm(outcome: &Outcome) -> bool {
+/// Whether strangers left the machine alone, so that times count.
+pub(crate) fn is_calm(outcome: &Outcome) -> bool {
     outcome.used.others <= CALM
 }
 

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use crate::load::{Outcome, Pool, closed};
 use crate::proxies::{Kind, Proxy, Setting};
-use crate::rows::{middle, rows};
-use crate::stats::Ratio;
+use crate::rows::{is_calm, middle, rows};
+use crate::stats::{LEAST, Ratio};
 use crate::{Lab, say};
 
 /// One line of a table.
@@ -24,10 +24,22 @@ pub(crate) struct Line {
     pub(crate) ratio: Ratio,
 }
 
-fn lines(names: Vec<String>, rounds: &[Vec<Outcome>], of: fn(&Outcome) -> f64, error: f64) -> Vec<Line> {
+/// With `calm`, rounds in which strangers took time do not count.
+fn lines(
+    names: Vec<String>,
+    rounds: &[Vec<Outcome>],
+    of: fn(&Outcome) -> f64,
+    calm: bool,
+    error: f64,
+) -> Vec<Line> {
     let lines = names.into_iter().zip(rounds).map(|(what, taken)| {
-        let ratios: Vec<f64> = taken.iter().zip(&rounds[0]).map(|(one, first)| of(one) / of(first)).collect();
-        Line { what, figure: middle(taken, of), ratio: Ratio::of(&ratios, error, 3) }
+        let ratios: Vec<f64> = taken
+            .iter()
+            .zip(&rounds[0])
+            .filter(|(one, first)| !calm || is_calm(one) && is_calm(first))
+            .map(|(one, first)| of(one) / of(first))
+            .collect();
+        Line { what, figure: middle(taken, of), ratio: Ratio::of(&ratios, error, LEAST.min(rounds[0].len())) }
     });
     let lines: Vec<Line> = lines.collect();
     for line in &lines {
@@ -45,9 +57,9 @@ pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
     let pool = Pool::connect(proxy.meter.address, &row.request, row.clients).await;
     let admin = proxy.admin.expect("our admin listener");
     let mut all = vec![Vec::new(); 4];
-    let window = async || pool.constant(&proxy.meter, rate, Duration::from_millis(1_850), true).await;
+    let window = async || pool.constant(&proxy.meter, rate, Duration::from_millis(1_280), true).await;
     let before = lab.tokens.given.load(Ordering::Relaxed);
-    for _ in 0..5 {
+    for _ in 0..WINDOWS {
         all[0].push(window().await);
         let refreshing = tokio::task::spawn_local(async move {
             loop {
@@ -61,13 +73,13 @@ pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
     let times = lab.tokens.given.load(Ordering::Relaxed) - before;
     lab.tokens.hang(true);
     let hanging = tokio::task::spawn_local(async move { refresh(admin, "default").await });
-    for _ in 0..5 {
+    for _ in 0..WINDOWS {
         all[2].push(window().await);
     }
     assert!(!hanging.is_finished(), "it is to wait for the token endpoint");
     lab.tokens.hang(false);
     assert!(hanging.await.unwrap(), "the refresh failed");
-    for _ in 0..5 {
+    for _ in 0..WINDOWS {
         all[3].push(window().await);
     }
     pool.end().await;
@@ -77,7 +89,7 @@ pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
         "the token endpoint hangs for 10 s".to_owned(),
         "quiet again".to_owned(),
     ];
-    lines(names.to_vec(), &all, |outcome| outcome.p99, 0.05)
+    lines(names.to_vec(), &all, |outcome| outcome.p99, true, 0.05)
 }
 
 async fn refresh(admin: SocketAddr, name: &str) -> bool {
@@ -90,6 +102,7 @@ async fn refresh(admin: SocketAddr, name: &str) -> bool {
     answer.starts_with(b"HTTP/1.1 200 ")
 }
 
+const WINDOWS: usize = 7;
 const SIZES: [usize; 4] = [1, 100, 1_000, 10_000];
 const ROUNDS: usize = 7;
 
@@ -114,7 +127,7 @@ pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
         pool.end().await;
     }
     let names = SIZES.map(|clients| format!("{clients} connections")).to_vec();
-    lines(names, &all, |outcome| outcome.cpu, 0.03)
+    lines(names, &all, |outcome| outcome.cpu, false, 0.03)
 }
 
 /// CPU per request with so many credentials that have their tokens.
@@ -141,5 +154,5 @@ pub(crate) async fn credentials(lab: &Lab, kind: &Kind) -> Vec<Line> {
         }
     }
     let names = SIZES.map(|count| format!("{count} credentials")).to_vec();
-    lines(names, &all, |outcome| outcome.cpu, 0.03)
+    lines(names, &all, |outcome| outcome.cpu, false, 0.03)
 }
