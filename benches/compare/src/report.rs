@@ -15,6 +15,7 @@ pub(crate) fn page(results: &Results) -> String {
     head(out, results);
     if !results.rows.is_empty() {
         summary(out, results);
+        gain(out, results);
         figures(out, results);
         constant(out, results);
     }
@@ -93,6 +94,20 @@ fn summary(out: &mut String, results: &Results) {
             )
             .unwrap();
         }
+    }
+    writeln!(out).unwrap();
+}
+
+fn gain(out: &mut String, results: &Results) {
+    let at = |name: &str| results.names.iter().position(|known| *known == name);
+    let (Some(plain), Some(profiled)) = (at("ours"), at("ours, PGO")) else { return };
+    writeln!(
+        out,
+        "## What the profile gains\n\n| workload | CPU per request, to the plain build |\n| --- | --- |"
+    )
+    .unwrap();
+    for measured in &results.rows {
+        writeln!(out, "| {} | {} |", measured.row.name, measured.between(profiled, plain)).unwrap();
     }
     writeln!(out).unwrap();
 }

@@ -177,12 +177,17 @@ impl Measured {
 
     /// CPU per request. What strangers take of the machine is not in it, so every round counts.
     pub(crate) fn cpu(&self, index: usize) -> Ratio {
-        ratio(&self.closed, index, |outcome| outcome.cpu, false, 0.03)
+        ratio(&self.closed, index, 0, |outcome| outcome.cpu, false, 0.03)
+    }
+
+    /// CPU per request of one proxy to that of another.
+    pub(crate) fn between(&self, index: usize, other: usize) -> Ratio {
+        ratio(&self.closed, index, other, |outcome| outcome.cpu, false, 0.03)
     }
 
     /// Requests a second.
     pub(crate) fn rate(&self, index: usize) -> Ratio {
-        ratio(&self.closed, index, |outcome| outcome.rate, true, 0.03)
+        ratio(&self.closed, index, 0, |outcome| outcome.rate, true, 0.03)
     }
 
     /// Whether the proxy was what kept the requests a second from being more.
@@ -193,18 +198,25 @@ impl Measured {
     /// CPU per request at the constant rate.
     pub(crate) fn cpu_at_rate(&self, index: usize) -> Option<Ratio> {
         let (_, rounds) = self.constant.as_ref()?;
-        Some(ratio(rounds, index, |outcome| outcome.cpu, false, 0.03))
+        Some(ratio(rounds, index, 0, |outcome| outcome.cpu, false, 0.03))
     }
 
     /// The 99th percentile at the constant rate.
     pub(crate) fn p99(&self, index: usize) -> Option<Ratio> {
         let (_, rounds) = self.constant.as_ref()?;
-        Some(ratio(rounds, index, |outcome| outcome.p99, true, 0.05))
+        Some(ratio(rounds, index, 0, |outcome| outcome.p99, true, 0.05))
     }
 }
 
-fn ratio(rounds: &Rounds, index: usize, of: fn(&Outcome) -> f64, calm: bool, error: f64) -> Ratio {
-    let pairs = rounds[index].iter().zip(&rounds[0]);
+fn ratio(
+    rounds: &Rounds,
+    index: usize,
+    other: usize,
+    of: fn(&Outcome) -> f64,
+    calm: bool,
+    error: f64,
+) -> Ratio {
+    let pairs = rounds[index].iter().zip(&rounds[other]);
     let pairs = pairs.filter(|(one, other)| !calm || is_calm(one) && is_calm(other));
     let ratios: Vec<f64> = pairs.map(|(one, other)| of(one) / of(other)).collect();
     Ratio::of(&ratios, error, LEAST.min(rounds[0].len()))
