@@ -83,7 +83,7 @@ impl Service {
         self.core.remove_fault(id)
     }
 
-    /// Removes every fault on requests. What an [`Action`] did stays done.
+    /// Removes every fault on requests. What an [`Action`](super::Action) did stays done.
     pub fn clear_faults(&self) {
         self.core.clear_faults();
     }
