@@ -92,7 +92,8 @@ fn interim() -> Vec<Answer> {
             "a 101 nobody asked for",
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
         )
-        .then_ends(),
+        .then_ends()
+        .because("RFC 9110 §7.8: a switch to what nobody asked for; Caddy makes a 200 of it"),
         bad("1xx and no more", early).then_ends(),
     ]
 }
@@ -160,7 +161,8 @@ fn lengths() -> Vec<Answer> {
             "a space before the colon of a coding",
             with("Transfer-Encoding : chunked", "2\r\nok\r\n0\r\n\r\n"),
         )
-        .then_ends(),
+        .then_ends()
+        .because("RFC 9112 §5.1: such answers are framed differently by different readers"),
     ]
 }
 
@@ -184,16 +186,21 @@ fn heads() -> Vec<Answer> {
     const LINE: &str = "RFC 9112 §4: a status line has one form";
     vec![
         bad("no colon", lined("no colon")),
-        bad("no name", lined(": a")),
-        bad("a space before the colon", lined("X : a")),
-        bad("a space in a name", lined("X Y: a")),
+        bad("no name", lined(": a"))
+            .because("RFC 9112 §5: a name is a token, and nothing stands between it and the colon"),
+        bad("a space before the colon", lined("X : a"))
+            .because("RFC 9112 §5: a name is a token, and nothing stands between it and the colon"),
+        bad("a space in a name", lined("X Y: a"))
+            .because("RFC 9112 §5: a name is a token, and nothing stands between it and the colon"),
         bad("a folded line", lined("X: a\r\n b")).because(FOLD),
         bad("a NUL in a value", lined("X: a\0b")).because(CONTROL),
-        bad("a bare CR in a value", lined("X: a\rb")),
+        bad("a bare CR in a value", lined("X: a\rb"))
+            .because("RFC 9110 §5.5: a value with a CR is invalid and dangerous"),
         bad("a bare LF in a value", lined("X: a\nSet-Cookie: b")).because("a bare LF is no line end"),
         bad("bare LFs for line ends", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
             .because("a bare LF is no line end"),
-        bad("70,000 bytes", lined(&format!("X: {}", "a".repeat(70_000)))),
+        bad("70,000 bytes", lined(&format!("X: {}", "a".repeat(70_000))))
+            .because("http.md: a limit on heads; Caddy's is a megabyte"),
         bad("120 lines", lined("X: a\r\n".repeat(120).trim_end()))
             .because("http.md: a limit on the count of headers"),
         bad("HTTP/2", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok").because(LINE),

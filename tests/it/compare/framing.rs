@@ -59,7 +59,7 @@ fn lengths() -> Vec<Case> {
         refused("a length in quotes", hides("Content-Length: \"5\"")),
         refused("a length with a space inside", hides("Content-Length: 5 5")),
         refused("a length with a parameter", hides("Content-Length: 5;a")),
-        refused("an empty length", hides("Content-Length:")),
+        refused("an empty length", hides("Content-Length:")).because("RFC 9112 §6.3: a length that is no number is an error; Caddy takes it for none"),
         refused("a length in words", hides("Content-Length: five")),
         refused("a length above 64 bits", hides("Content-Length: 18446744073709551621")),
         refused("a length of thirty digits", hides("Content-Length: 999999999999999999999999999999")),
@@ -89,7 +89,7 @@ fn codings() -> Vec<Case> {
             .because(BOTH),
         refused("a coding and a long length", hides("Transfer-Encoding: chunked\r\nContent-Length: 115"))
             .because(BOTH),
-        refused("a coding and a bad length", hides("Transfer-Encoding: chunked\r\nContent-Length: x")),
+        refused("a coding and a bad length", hides("Transfer-Encoding: chunked\r\nContent-Length: x")).because("RFC 9112 §6.1: both framings are an attack; Caddy looks at the coding alone"),
         refused("chunked twice", hides("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked")),
         refused("chunked twice on one line", hides("Transfer-Encoding: chunked, chunked")),
         refused("chunked and identity", hides("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity")),
@@ -172,7 +172,8 @@ fn chunks() -> Vec<Case> {
         refused("a chunk longer than its size", chunked_hides("5\r\nhello!\r\n0\r\n\r\n")),
         refused("a bare LF behind the last size", chunked_hides("5\r\nhello\r\n0\n\r\n")).because(LINE_END),
         refused("a bare LF in an extension", chunked_hides("5;a\nhello\r\n0\r\n\r\n")).because(LINE_END),
-        refused("a bare CR in an extension", chunked_hides("5;a\rb\r\nhello\r\n0\r\n\r\n")),
+        refused("a bare CR in an extension", chunked_hides("5;a\rb\r\nhello\r\n0\r\n\r\n"))
+            .because("RFC 9112 §2.2: a bare CR is no part of a line"),
         refused("a NUL in an extension", chunked_hides("5;a\0b\r\nhello\r\n0\r\n\r\n")).because(EXTENSION),
         refused_with(
             "an extension of 20,000 bytes",
@@ -219,7 +220,8 @@ fn pipelines() -> Vec<Case> {
     vec![
         all_pass("a pipeline", 3, format!("{a}{b}{HIDDEN}")),
         all_pass("a pipeline with bodies", 4, format!("{post}{put}{post}{HIDDEN}")).arrives(b"hello"),
-        all_pass("an empty line between requests", 2, format!("{a}\r\n{HIDDEN}")),
+        all_pass("an empty line between requests", 2, format!("{a}\r\n{HIDDEN}"))
+            .because("RFC 9112 §2.2 has a server ignore one"),
         all_pass(
             "a body of nothing between requests",
             2,

@@ -33,7 +33,8 @@ fn lines() -> Vec<Case> {
         passes("a value of 4,000 bytes", with(format!("X: {}", "a".repeat(4000)))),
         refused_with("101 lines and more", 431, with("X: a\r\n".repeat(120).trim_end()))
             .because("http.md: a limit on the count of headers"),
-        refused_with("a head of 70,000 bytes", 431, with(format!("X: {}", "a".repeat(70_000)))),
+        refused_with("a head of 70,000 bytes", 431, with(format!("X: {}", "a".repeat(70_000))))
+            .because("http.md: a limit on heads; Caddy's is a megabyte"),
         refused("a space before the colon", with("X : y")),
         refused("a tab before the colon", with("X\t: y")),
         refused("a space in a name", with("X Y: z")),
@@ -42,7 +43,8 @@ fn lines() -> Vec<Case> {
         refused("obs-text in a name", with(b"X\xe4: z"))
             .because("RFC 9110 §5.1: a name is a token; nginx drops the line"),
         refused("no colon", with("no-colon")).because(FIELD),
-        refused("no name", with(": y")),
+        refused("no name", with(": y"))
+            .because("RFC 9112 §5: a name is a token, and nothing stands between it and the colon"),
         refused("a folded line", with("X: a\r\n b")).because(FOLD),
         refused("a line folded by a tab", with("X: a\r\n\tb")).because(FOLD),
         refused("a line of white space", with("X: a\r\n ")).because(FOLD),

@@ -1,4 +1,4 @@
-//! nginx and HAProxy as child processes, each in front of an upstream of its own. `scripts/test` installs them.
+//! nginx, HAProxy and Caddy as child processes, each in front of an upstream of its own. `scripts/test` installs them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,6 +33,14 @@ impl Peer {
         .await
     }
 
+    pub(super) async fn caddy(upstream: Upstream) -> Self {
+        Self::start(upstream, "caddy", caddy_conf, |directory| {
+            let conf = directory.join("conf").into_os_string();
+            vec!["run".into(), "--adapter".into(), "caddyfile".into(), "--config".into(), conf]
+        })
+        .await
+    }
+
     async fn start(
         upstream: Upstream,
         program: &str,
@@ -47,7 +55,8 @@ impl Peer {
         let mut child = Command::new(program)
             .args(arguments(directory.path()))
             .env_clear()
-            // Debian has both where only root looks by default.
+            // Debian has some where only root looks by default.
+            .env("HOME", directory.path())
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -122,5 +131,34 @@ fn haproxy_conf(_: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
              default_backend far
          backend far
              server raw {upstream}\n"
+    )
+}
+
+fn caddy_conf(directory: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
+    let directory = directory.display();
+    format!(
+        "{{
+             admin off
+             auto_https off
+             storage file_system {directory}/storage
+             servers {{
+                 timeouts {{
+                     read_header 10s
+                     read_body 10s
+                 }}
+             }}
+         }}
+         http://:{port} {{
+             bind {}
+             reverse_proxy {upstream} {{
+                 lb_try_duration 0
+                 transport http {{
+                     # It waits for what never comes in cases where we do not.
+                     response_header_timeout 500ms
+                 }}
+             }}
+         }}\n",
+        listen.ip(),
+        port = listen.port()
     )
 }

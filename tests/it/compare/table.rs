@@ -7,12 +7,12 @@ use super::case::{Becomes, Expected};
 use super::wire::Got;
 use super::{Outcome, Passed};
 
-/// One case at all three servers.
+/// One case at all servers.
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) expected: String,
-    /// We, nginx, HAProxy.
-    pub(super) servers: [String; 3],
+    /// We, nginx, HAProxy, Caddy.
+    pub(super) servers: [String; 4],
     pub(super) why: &'static str,
     pub(super) faults: Vec<String>,
 }
@@ -29,14 +29,14 @@ pub(super) fn conclude(name: &str, rows: &[Row], at_least: usize) {
 }
 
 fn table(rows: &[&Row]) -> String {
-    let mut text = String::from("| case | wanted | vbc-proxy | nginx | HAProxy | why we differ |\n");
-    text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    let mut text = String::from("| case | wanted | vbc-proxy | nginx | HAProxy | Caddy | why we differ |\n");
+    text.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
     for row in rows {
-        let [ours, nginx, haproxy] = &row.servers;
-        writeln!(text, "| {} | {} | {ours} | {nginx} | {haproxy} | {} |", row.name, row.expected, row.why)
-            .unwrap();
+        let [ours, nginx, haproxy, caddy] = &row.servers;
+        let (name, expected, why) = (row.name, &row.expected, row.why);
+        writeln!(text, "| {name} | {expected} | {ours} | {nginx} | {haproxy} | {caddy} | {why} |").unwrap();
         for fault in &row.faults {
-            writeln!(text, "| | **{fault}** | | | | |").unwrap();
+            writeln!(text, "| | **{fault}** | | | | | |").unwrap();
         }
     }
     text

@@ -46,7 +46,8 @@ fn targets() -> Vec<Case> {
         passes("braces and bars", get("/case-000?q=[{|\\^}]")),
         passes("a URL in the query", get("/case-000?u=http://localhost/a")),
         passes("7,000 bytes", get(&format!("/case-000/{}", "a".repeat(7000)))),
-        refused_with("20,000 bytes", 414, get(&format!("/case-000/{}", "a".repeat(20_000)))),
+        refused_with("20,000 bytes", 414, get(&format!("/case-000/{}", "a".repeat(20_000))))
+            .because("http.md: a limit on the target; Caddy has one on the head alone, of a megabyte"),
         refused("a fragment", get("/case-000#a"))
             .because("a fragment is never sent (RFC 9112 §3.2); nginx would cut it off"),
         refused("a space in the target", line("GET /case-000 a HTTP/1.1")),
@@ -86,9 +87,9 @@ fn forms() -> Vec<Case> {
             "absolute form, our name as userinfo",
             421,
             get("http://localhost@example.com/case-000"),
-        ),
+        ).because("it is another host's; Caddy answers for every host"),
         refused("another scheme", get("ftp://localhost/case-000")).because("only http URLs are forwarded"),
-        refused("a scheme without slashes", get("http:/case-000")),
+        refused("a scheme without slashes", get("http:/case-000")).because("RFC 9110 §4.2.1: an http URL without a host is invalid"),
         refused("no authority", get("http:///case-000")).because("RFC 9110 §4.2.1: an http URL without a host is invalid"),
         refused("a relative target", get("case-000")),
         refused("a question mark alone", get("?case-000")),
@@ -107,7 +108,7 @@ fn forms() -> Vec<Case> {
             "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nX: case-000\r\nConnection: close\r\n\r\n",
         )
         .because(CONNECT),
-        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")),
+        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")).because("CONNECT asks for a tunnel, and has an authority for a target"),
         refused_with("TRACE", 405, line("TRACE /case-000 HTTP/1.1")).because(CONNECT),
         passes("an unknown method", line("BREW /case-000 HTTP/1.1")),
         passes("a method in lower case", line("get /case-000 HTTP/1.1"))
@@ -133,12 +134,15 @@ fn request_lines() -> Vec<Case> {
             .because("http.md: a request line has a version; nginx takes it for HTTP/0.9"),
         refused("no target", line("GET HTTP/1.1")),
         refused("a method alone", line("GET")),
-        passes("an empty line before", format!("\r\n{}", get("/case-000"))),
+        passes("an empty line before", format!("\r\n{}", get("/case-000")))
+            .because("RFC 9112 §2.2 has a server ignore one"),
         refused("two empty lines before", format!("\r\n\r\n{}", get("/case-000")))
             .because("RFC 9112 §2.2 has a server ignore one"),
         refused("a bare LF before", format!("\n{}", get("/case-000"))).because("a bare LF is no line end"),
         refused("a TLS handshake", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice()).then_ends(),
-        refused("half a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n").then_ends(),
+        refused("half a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n")
+            .then_ends()
+            .because("RFC 9113 §3.4: it is half of something; Caddy makes a request of it"),
         refused("a greeting of SSH", "SSH-2.0-OpenSSH_9.6\r\n").then_ends(),
         silent("half a request line", "GET /case-000 HTT").then_ends(),
         silent("half a head", "GET /case-000 HTTP/1.1\r\nHost: loc").then_ends(),
