@@ -30,12 +30,13 @@ pub(super) enum Hint {
     Nothing,
 }
 
-const CREDENTIALS: [&str; 14] = [
+const CREDENTIALS: [&str; 15] = [
     "token",
     "secret",
     "password",
     "passwd",
     "passcode",
+    "passphrase",
     "apikey",
     "authorization",
     "credential",
@@ -71,9 +72,12 @@ pub(super) fn hint(name: &str) -> Hint {
     let has = |words: &[&str]| words.iter().any(|word| plain.contains(word));
     let ends = |words: &[&str]| words.iter().any(|word| plain.ends_with(word));
     let is = |words: &[&str]| words.contains(&plain.as_str());
-    if (has(&CREDENTIALS) && !ends(&ABOUT)) || is(&["jwt", "sig", "pwd", "pin", "auth"]) {
+    let is_key = ends(&["key"]) && !is(&["key"]);
+    if ((has(&CREDENTIALS) || is_key) && !ends(&ABOUT)) || is(&["jwt", "sig", "pwd", "pin", "auth"]) {
         Hint::Credential
-    } else if ends(&["user", "login", "cnam", "owner", "agent"]) || (ends(&["name"]) && !ends(&NO_NAMES)) {
+    } else if ends(&["user", "login", "cnam", "owner", "agent", "customtag", "label"])
+        || (ends(&["name"]) && !ends(&NO_NAMES))
+    {
         Hint::Name
     } else if has(&["time", "date", "duration", "expires"])
         || is(&["start", "end", "startgte", "startlte", "endgte", "endlte", "exp", "iat"])
@@ -98,6 +102,10 @@ pub(super) fn value(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<Strin
     match hint {
         Hint::Credential => hide.hide(Kind::Credential, text),
         Hint::Name if !text.contains('@') && digits(text) < 7 => words(text, hide),
+        // A caller's id is a number, or who calls.
+        Hint::Phone if text.contains(char::is_alphabetic) && !text.contains('@') && digits(text) < 7 => {
+            words(text, hide)
+        }
         Hint::Opaque => scan(text, Digits::None, hide),
         Hint::Phone => scan(text, Digits::From(7), hide),
         Hint::Name | Hint::Nothing => scan(text, Digits::From(10), hide),

@@ -1,7 +1,7 @@
 //! Drain: stop taking new work, finish what is in flight.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
@@ -64,6 +64,7 @@ impl DrainSignal {
             let signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
             Box::pin(async move { signal.begun().await })
         });
-        waiting.as_mut().poll(cx)
+        // At the end of a task's turn it would say "not yet" without having registered anything.
+        pin!(tokio::task::unconstrained(waiting.as_mut())).poll(cx)
     }
 }

@@ -4,12 +4,13 @@
 //! guard its timer. The runtime's own answer, that nothing has happened, costs as much as parsing a header does.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Stream;
@@ -130,7 +131,9 @@ impl Timer {
         if waits && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        let polled = self.sleep.as_mut().poll(cx);
+        // A task that has used up its turn is told "not yet" by a sleep that has not even begun; and it is at the end of
+        // their turn that tasks begin to wait.
+        let polled = pin!(unconstrained(self.sleep.as_mut())).poll(cx);
         if polled.is_pending() && !waits {
             self.task = Some(cx.waker().clone());
         }
@@ -161,6 +164,19 @@ mod tests {
             self.1.set(self.1.get() + 1);
             Pin::new(&mut self.0).poll_read(cx, buf)
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_is_begun_at_the_end_of_a_turn_ends_all_the_same() {
+        let (mut works, mut timer) = (true, Timer::until(Instant::now() + Duration::from_secs(1)));
+        let waiting = poll_fn(|cx| {
+            // As any work that goes on until the turn is used up; in the next turn there is none.
+            while std::mem::take(&mut works) {
+                works = pin!(tokio::task::coop::consume_budget()).poll(cx).is_ready();
+            }
+            timer.poll(cx)
+        });
+        tokio::time::timeout(Duration::from_secs(2), waiting).await.unwrap();
     }
 
     #[tokio::test]
