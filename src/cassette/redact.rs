@@ -50,10 +50,11 @@ pub(super) fn from_latin1(text: &str) -> Vec<u8> {
 /// A request target (origin-form), or an absolute URL.
 pub(super) fn target(text: &str, hide: &mut dyn Hide) -> Option<String> {
     let path_at = match text.find("://") {
-        Some(scheme) => text[scheme + 3..].find(['/', '?', '#']).map(|at| scheme + 3 + at)?,
+        Some(scheme) => text[scheme + 3..].find(['/', '?', '#']).map_or(text.len(), |at| scheme + 3 + at),
         None => 0,
     };
     let (origin, rest) = text.split_at(path_at);
+    let new_origin = without_userinfo(origin, hide);
     let (rest, fragment) = match rest.split_once('#') {
         Some((rest, fragment)) => (rest, Some(fragment)),
         None => (rest, None),
@@ -64,10 +65,11 @@ pub(super) fn target(text: &str, hide: &mut dyn Hide) -> Option<String> {
     };
     let new_path = path_of(path, hide);
     let new_query = asked.and_then(|asked| query(asked, hide));
-    if new_path.is_none() && new_query.is_none() {
+    if new_origin.is_none() && new_path.is_none() && new_query.is_none() {
         return None;
     }
-    let mut whole = origin.to_owned() + &new_path.unwrap_or_else(|| path.to_owned());
+    let mut whole =
+        new_origin.unwrap_or_else(|| origin.to_owned()) + &new_path.unwrap_or_else(|| path.to_owned());
     if let Some(asked) = asked {
         whole = whole + "?" + new_query.as_deref().unwrap_or(asked);
     }
@@ -75,6 +77,14 @@ pub(super) fn target(text: &str, hide: &mut dyn Hide) -> Option<String> {
         whole = whole + "#" + fragment;
     }
     Some(whole)
+}
+
+/// `https://user:password@host`, with what stands before the host replaced.
+fn without_userinfo(origin: &str, hide: &mut dyn Hide) -> Option<String> {
+    let begin = origin.find("://")? + 3;
+    let end = origin.rfind('@').filter(|end| *end > begin)?;
+    let hidden = hide.hide(Kind::Credential, &origin[begin..end])?;
+    Some(origin[..begin].to_owned() + &hidden + &origin[end..])
 }
 
 fn path_of(path: &str, hide: &mut dyn Hide) -> Option<String> {
@@ -206,7 +216,8 @@ pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
     if matches!(&*kind, "text/event-stream" | "application/x-ndjson" | "application/jsonl") {
         return Form::Lines;
     }
-    if kind == "application/x-www-form-urlencoded" {
+    // curl sends a form as one, other tools without a word.
+    if kind == "application/x-www-form-urlencoded" || (kind.is_empty() && is_form(body)) {
         return Form::Fields;
     }
     let opaque = ["audio/", "video/", "image/", "font/"].iter().any(|family| kind.starts_with(family));
@@ -218,6 +229,10 @@ pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
         Some(b'{' | b'[') => Form::Json,
         _ => Form::Text,
     }
+}
+
+fn is_form(body: &[u8]) -> bool {
+    body.contains(&b'=') && body.iter().all(|byte| byte.is_ascii_graphic()) && !body.starts_with(b"{")
 }
 
 /// A body of which no coding is left.
@@ -278,7 +293,17 @@ mod tests {
         assert_eq!(shown("/a/%2B15551234567/b?to=15551234567"), "/a/phone/b?to=phone");
         assert_eq!(shown("http://h:1/users/7/x?phone=5551234#top"), "http://h:1/users/7/x?phone=phone#top");
         assert_eq!(shown("http://jane.example.org"), "http://jane.example.org");
+        assert_eq!(shown("http://u:pw@h:1/a"), "http://credential@h:1/a");
+        assert_eq!(shown("https://u:pw@h"), "https://credential@h");
         assert_eq!(shown("/oauth?code=abc&state=x"), "/oauth?code=credential&state=x");
+    }
+
+    #[test]
+    fn a_form_that_does_not_say_so_is_one() {
+        assert_eq!(form(None, b"grant_type=password&password=x"), Form::Fields);
+        assert_eq!(form(None, b"{\"a\":\"b=c\"}"), Form::Json);
+        assert_eq!(form(None, b"two words, a=b"), Form::Text);
+        assert_eq!(form(Some("text/plain"), b"a=b"), Form::Text);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::serve::{exit_of, identities, say_ignored_proxies};
-use super::{ConfigArgs, Exit, complain, logging, simulate};
+use super::{ConfigArgs, Exit, complain, logging, refuse, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
 use crate::simulator::Simulator;
@@ -52,6 +52,10 @@ impl Run {
             Ok(loaded) => loaded.config,
             Err(exit) => return exit.into(),
         };
+        // Faults are for `serve --allow-faults`: a command whose requests fail would not be told why.
+        if let Some(findings) = config.faults.not_allowed() {
+            return refuse(&findings).into();
+        }
         take_free_ports(&mut config);
         let _logging = logging::start(&config.log);
         say_ignored_proxies();
