@@ -10,6 +10,7 @@ use super::known::KNOWN;
 use super::matching::ENDPOINTS;
 use super::{Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 use crate::clock::Timestamp;
+use crate::simulator::seed::GRANTS;
 use crate::simulator::span;
 use crate::simulator::world::SUITES;
 
@@ -193,14 +194,19 @@ impl Given<'_> {
     }
 
     pub(super) fn matcher(&self, count: Option<u64>) -> Result<Match, FaultError> {
+        // What can never match would make a test pass that tests nothing.
         let chance = |value: &Value| value.as_f64().filter(|p| (0.0..=1.0).contains(p));
+        let path =
+            |value: &Value| value.as_str().filter(|path| path.starts_with(['/', '*'])).map(str::to_owned);
+        let grant = |value: &Value| value.as_str().filter(|grant| GRANTS.contains(grant)).map(str::to_owned);
+        let times = |value: &Value| value.as_u64().filter(|count| *count > 0);
         Ok(Match {
-            path: self.optional_text("path")?,
+            path: self.optional("path", "a path that begins with `/` or `*`", path)?,
             endpoint: self.endpoint()?,
             method: self.optional_text("method")?,
-            grant: self.optional_text("grant")?,
+            grant: self.optional("grant", &format!("one of {}", GRANTS.join(", ")), grant)?,
             after: self.optional("after", "a whole number", Value::as_u64)?.unwrap_or(0),
-            count: self.optional("count", "a whole number", Value::as_u64)?.or(count),
+            count: self.optional("count", "a whole number from 1 on", times)?.or(count),
             lasts: self.optional("lasts", span::EXPECTED, span::read)?,
             probability: self.optional("probability", "a number from 0 to 1", chance)?.unwrap_or(1.0),
             seed: self.optional("seed", "a whole number", Value::as_u64)?,
@@ -244,6 +250,18 @@ mod tests {
         for (given, reason) in [
             (json!("status"), "expected an object with a string `fault`"),
             (json!({ "fault": "flood" }), "unknown fault `flood`"),
+            (
+                json!({ "fault": "status", "status": 503, "grant": "pasword" }),
+                "`grant` of `status`: expected one of password, refresh_token, authorization_code, client_credentials",
+            ),
+            (
+                json!({ "fault": "status", "status": 503, "path": "token" }),
+                "`path` of `status`: expected a path that begins with `/` or `*`",
+            ),
+            (
+                json!({ "fault": "status", "status": 503, "count": 0 }),
+                "`count` of `status`: expected a whole number from 1 on",
+            ),
             (
                 json!({ "fault": "revoke_all_access", "count": 1 }),
                 "`revoke_all_access` takes no parameter `count`; it takes: ",
