@@ -109,7 +109,9 @@ fn head(input: &[u8]) -> Read<(Message, Framing, &[u8])> {
         options.extend(value.split(|byte| *byte == b',').map(|word| word.trim_ascii().to_ascii_lowercase()));
     }
     let has = |option: &[u8]| options.iter().any(|known| known == option);
-    let last = has(b"close") || !http_11 && !has(b"keep-alive") || method == b"CONNECT";
+    // HTTP/1.0 is kept only where its options are tokens; hyper ends it where they are not, which is always allowed.
+    let kept = has(b"keep-alive") && options.iter().all(|option| option.is_ascii());
+    let last = has(b"close") || !http_11 && !kept || method == b"CONNECT";
     fields.sort();
     let message =
         Message { method: method.to_vec(), target: target.to_vec(), fields, body: Vec::new(), last };
