@@ -14,7 +14,7 @@ const KEPT: usize = 4 * 1024 * 1024;
 /// After a look that gained little, so many are left out: what is left lies in pages that are in use.
 const REST: u32 = 6;
 
-/// Gives back, again and again, what is not in use. Does not end.
+/// Gives back, again and again, what is not in use. Ends only where the system does not tell how much that is.
 ///
 /// While it does so, an allocation may wait for its arena: milliseconds after a peak, and only after a peak.
 pub async fn keep_small() {
