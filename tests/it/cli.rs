@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use vbc_proxy::Simulator;
 use vbc_proxy::simulator::Fault;
 
-use crate::harness::{Client, within};
+use crate::harness::{Client, closed_port, within};
 use crate::process::{Process, configuration, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
@@ -388,7 +388,7 @@ async fn the_four_variables_alone_make_a_credential_in_front_of_a_separate_simul
 #[tokio::test]
 async fn serve_starts_where_the_token_endpoint_does_not() {
     let directory = tempfile::tempdir().unwrap();
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (gone, _held) = closed_port();
     let (url, token_url) = (format!("http://{gone}"), format!("http://{gone}/token"));
     lay_out(directory.path(), &configuration(&url, &token_url, ""), "sim-password");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);

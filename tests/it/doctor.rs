@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use vbc_proxy::Simulator;
 use vbc_proxy::clock::Clock;
 use vbc_proxy::simulator::{Action, Effect, Fault, SimulatorOptions, StatusFault};
 
+use crate::harness::closed_port;
 use crate::process::{Output, Process, Relay, configuration, get, lay_out};
 use crate::tls::TlsUpstream;
 
@@ -353,7 +353,7 @@ async fn a_suite_in_trouble_and_a_page_in_its_place_are_named() {
 
 #[tokio::test]
 async fn a_token_host_that_is_down_is_named_and_no_login_is_tried() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (gone, _held) = closed_port();
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim.url(), &format!("http://{gone}/token"), "", "sim-password");
     let sentences = [
@@ -425,7 +425,7 @@ async fn a_certificate_that_is_not_accepted_is_named_with_what_to_do() {
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_named_and_no_suite_is_asked() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (gone, _held) = closed_port();
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&format!("http://{gone}"), &format!("{}/token", sim.url()), "", "sim-password");
     let output = doctor(directory.path(), &[], &[]).await;

@@ -1,11 +1,6 @@
 //! http.md, "Errors we answer": the rows that no other theme has.
 
-use crate::harness::{RawUpstream, World};
-
-/// An address on which nobody listens.
-async fn closed_port() -> std::net::SocketAddr {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
+use crate::harness::{RawUpstream, World, closed_port};
 
 #[tokio::test]
 async fn a_host_name_that_cannot_be_resolved_is_a_dns_error() {
@@ -16,7 +11,8 @@ async fn a_host_name_that_cannot_be_resolved_is_a_dns_error() {
 
 #[tokio::test]
 async fn an_upstream_where_nobody_listens_is_connection_refused() {
-    let world = World::builder().upstream(format!("http://{}", closed_port().await)).start().await;
+    let (address, _held) = closed_port();
+    let world = World::builder().upstream(format!("http://{address}")).start().await;
     world.get("/").await.assert_problem(502, "connection_refused");
 }
 
@@ -84,9 +80,10 @@ async fn a_refused_login_is_a_503_that_says_what_to_do_and_nothing_is_forwarded(
 #[tokio::test]
 async fn a_token_endpoint_that_is_down_is_a_503_and_nothing_is_forwarded() {
     let upstream = RawUpstream::ok().await;
+    let (gone, _held) = closed_port();
     let world = World::builder()
         .upstream(upstream.url())
-        .config(&format!("oauth.token_url = \"http://{}/token\"", closed_port().await))
+        .config(&format!("oauth.token_url = \"http://{gone}/token\""))
         .start()
         .await;
     let answer = world.get("/").await;

@@ -104,14 +104,15 @@ fn head(input: &[u8]) -> Read<(Message, Framing, &[u8])> {
         return Err(Stop::Bad);
     }
     let framing = framing(&all(b"content-length"), &all(b"transfer-encoding"), http_11)?;
-    let mut options = Vec::new();
-    for value in all(b"connection") {
-        options.extend(value.split(|byte| *byte == b',').map(|word| word.trim_ascii().to_ascii_lowercase()));
-    }
-    let has = |option: &[u8]| options.iter().any(|known| known == option);
-    // HTTP/1.0 is kept only where its options are tokens; hyper ends it where they are not, which is always allowed.
-    let kept = has(b"keep-alive") && options.iter().all(|option| option.is_ascii());
-    let last = has(b"close") || !http_11 && !kept || method == b"CONNECT";
+    let lines = all(b"connection");
+    let lists = |line: &[u8], option: &[u8]| {
+        line.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(option))
+    };
+    let closes = lines.iter().any(|line| lists(line, b"close"));
+    // hyper reads no options in a line that has a byte above ASCII, and so ends a connection that asks there to be kept,
+    // which is always allowed.
+    let kept = lines.iter().any(|line| line.is_ascii() && lists(line, b"keep-alive"));
+    let last = closes || !http_11 && !kept || method == b"CONNECT";
     fields.sort();
     let message =
         Message { method: method.to_vec(), target: target.to_vec(), fields, body: Vec::new(), last };

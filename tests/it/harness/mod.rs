@@ -239,6 +239,14 @@ pub(crate) fn reserve() -> (SocketAddr, Socket) {
     (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
+/// An address on which nobody listens, nor can while the socket lives: it holds the port for itself. A port that was merely
+/// free a moment ago may be another test's by now.
+pub(crate) fn closed_port() -> (SocketAddr, Socket) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    (socket.local_addr().unwrap().as_socket().unwrap(), socket)
+}
+
 /// Fails the test when `future` takes longer than [`PATIENCE`].
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("the test hangs")
