@@ -17,7 +17,6 @@ mod timer;
 mod tunnel;
 mod upstream;
 mod verdict;
-mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;

@@ -1,7 +1,6 @@
-//! The framing of chunked bodies (RFC 9112 §7.1), followed to refuse what is ambiguous and to know where the next
-//! head begins.
+//! The framing of chunked bodies (RFC 9112 §7.1), followed to refuse what is ambiguous and to know what is data and where
+//! the body ends.
 
-use super::Limits;
 use super::head::Refusal;
 use super::syntax::{is_field_byte, is_token};
 
@@ -11,13 +10,26 @@ const OVERHEAD: usize = 15 * 1024;
 
 /// Follows a chunked body (RFC 9112 §7.1), byte by byte where it is framing.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     at: At,
     size: u64,
     digits: u8,
     /// Bytes of chunk extensions or trailers so far.
     overhead: usize,
     trailers: usize,
+    /// The trailer section as it came, where it is kept.
+    section: Option<Vec<u8>>,
+}
+
+/// What the next bytes of a chunked body are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// So many bytes of data.
+    Data(usize),
+    /// The body has ended.
+    End,
+    /// They are not there yet.
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,30 +49,47 @@ enum At {
 }
 
 impl Chunked {
-    /// Gives how many bytes belong to the body, and whether it ended.
-    pub(super) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<(usize, bool), Refusal> {
-        let mut taken = 0;
-        while taken < bytes.len() {
+    /// One that keeps the trailer section.
+    pub(crate) fn keeping() -> Self {
+        Self { section: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// The trailer section, where it is kept: its lines, without the empty one.
+    pub(crate) fn take_section(&mut self) -> Vec<u8> {
+        self.section.take().unwrap_or_default()
+    }
+
+    /// Reads framing up to the next data, or to the end of the body. Gives how many bytes that was, and what comes then;
+    /// the data it names count as read. `bytes` of overhead and `lines` of trailers are the most there may be.
+    pub(crate) fn next(
+        &mut self,
+        bytes: &[u8],
+        overhead: usize,
+        lines: usize,
+    ) -> Result<(usize, Next), Refusal> {
+        for (at, byte) in bytes.iter().enumerate() {
             if let At::Data(left) = self.at {
-                let skipped = (bytes.len() - taken).min(usize::try_from(left).unwrap_or(usize::MAX));
-                taken += skipped;
-                let left = left - skipped as u64;
+                let there = (bytes.len() - at).min(usize::try_from(left).unwrap_or(usize::MAX));
+                let left = left - there as u64;
                 self.at = if left == 0 { At::DataCr } else { At::Data(left) };
-                continue;
+                return Ok((at, Next::Data(there)));
             }
-            let ended = self.step(bytes[taken])?;
-            taken += 1;
-            if ended {
-                return Ok((taken, true));
+            if self.step(*byte)? {
+                return Ok((at + 1, Next::End));
             }
-            if self.overhead > OVERHEAD.min(limits.head_bytes) || self.trailers > limits.headers {
+            if self.overhead > OVERHEAD.min(overhead) || self.trailers > lines {
                 return Err(Refusal::HeadTooLarge);
             }
         }
-        Ok((taken, false))
+        Ok((bytes.len(), Next::Unknown))
     }
 
     fn step(&mut self, byte: u8) -> Result<bool, Refusal> {
+        if let (At::TrailerStart | At::TrailerName | At::TrailerValue | At::TrailerLf, Some(section)) =
+            (self.at, &mut self.section)
+        {
+            section.push(byte);
+        }
         const SIZE: Refusal = Refusal::Malformed("a chunk size is not a hexadecimal number");
         const END: Refusal = Refusal::Malformed("a chunk does not end with CR LF");
         self.at = match (self.at, byte) {

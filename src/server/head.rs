@@ -12,7 +12,7 @@ use bytes::Bytes;
 use memchr::memchr;
 
 use super::Limits;
-use super::chunked::Chunked;
+use super::chunked::{Chunked, Next};
 use super::syntax::{decimal, field, good_line, is_token, lists};
 
 /// Why a request was refused before it became one, or in the middle of its body.
@@ -140,12 +140,14 @@ impl Messages {
                     }
                 }
                 Phase::Undecided => break,
-                Phase::Chunked(chunked) => match chunked.read(rest, &self.limits) {
+                Phase::Chunked(chunked) => match chunked.next(rest, self.limits.head_bytes, self.limits.headers) {
                     Err(refusal) => return (released, heads, Err(refusal)),
-                    Ok((taken, ended)) => {
-                        released += taken;
-                        if ended {
-                            self.phase = Phase::Head(Head::default());
+                    Ok((framing, next)) => {
+                        released += framing;
+                        match next {
+                            Next::Data(length) => released += length,
+                            Next::End => self.phase = Phase::Head(Head::default()),
+                            Next::Unknown => {}
                         }
                     }
                 },

@@ -9,7 +9,7 @@
 
 mod admission;
 mod body;
-mod chunked;
+pub(crate) mod chunked;
 pub mod descriptors;
 mod drain;
 pub(crate) mod drowsy;

@@ -82,6 +82,11 @@ impl RequestBody {
         Self(Some(Rc::new(RefCell::new(source))))
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::proxy) fn empty() -> Self {
+        Self(None)
+    }
+
     fn source(&self) -> Option<Ref<'_, Source>> {
         self.0.as_ref().map(|source| source.borrow())
     }
@@ -184,6 +189,10 @@ impl Source {
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BoxError>>> {
         if !self.wanted {
             self.copy = Copy::Lost(Lost::Done);
+        }
+        if self.failure.is_some() {
+            // What comes behind a failure would be taken for the end.
+            return Poll::Ready(Some(Err("the request's body has failed".into())));
         }
         self.starved = false;
         ready!(self.copy.poll_room(cx));

@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::error::{UpstreamError, tls_error};
 use super::pools::{Open, Pools};
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
-use crate::proxy::wire::Kept;
 use crate::server::drowsy::Drowsy;
 
 /// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until an answer is read in large
@@ -110,18 +107,19 @@ impl Dialer {
         let dialled = async {
             let (stream, open) = (self.reach().await?, Open::new(&self.open));
             match &self.tls {
-                None => h1::Connection::open(stream, open).await,
+                None => Ok(h1::Connection::new(stream, open)),
                 Some(tls) => {
-                    let connected = tls.h1.connect(tls.name.clone(), stream).await;
-                    h1::Connection::open(connected.map_err(|error| tls_error(&error, false, true))?, open)
-                        .await
+                    let connected = tls.h1.connect(tls.name.clone(), Drowsy::new(stream)).await;
+                    connected
+                        .map(|stream| h1::Connection::new(stream, open))
+                        .map_err(|error| tls_error(&error, false, true))
                 }
             }
         };
         tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
-    async fn reach(&self) -> Result<Drowsy<TcpStream>, UpstreamError> {
+    async fn reach(&self) -> Result<TcpStream, UpstreamError> {
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
@@ -134,7 +132,7 @@ impl Dialer {
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
-                    return Ok(Drowsy::new(stream));
+                    return Ok(stream);
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "connecting to the upstream failed");
@@ -148,46 +146,31 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn negotiate(
-        &self,
-        stream: Drowsy<TcpStream>,
-        pools: &Rc<Pools>,
-    ) -> Result<Dialled, UpstreamError> {
+    async fn negotiate(&self, stream: TcpStream, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
         let Some(tls) = &self.tls else {
-            return self.open(stream, self.is_pinned_to_h2(), pools).await;
+            return match self.is_pinned_to_h2() {
+                true => self.open_h2(Drowsy::new(stream), pools).await,
+                false => Ok(Dialled::H1(h1::Connection::new(stream, Open::new(&self.open)))),
+            };
         };
-        let connected = tls.connector.connect(tls.name.clone(), stream).await;
+        let connected = tls.connector.connect(tls.name.clone(), Drowsy::new(stream)).await;
         let stream =
             connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2(), pools.is_wanted()))?;
-        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        if self.is_pinned_to_h2() && !h2 {
-            return Err(UpstreamError::NoHttp2);
+        match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            true => self.open_h2(stream, pools).await,
+            false if self.is_pinned_to_h2() => Err(UpstreamError::NoHttp2),
+            false => Ok(Dialled::H1(h1::Connection::new(stream, Open::new(&self.open)))),
         }
-        self.open(stream, h2, pools).await
     }
 
-    async fn open<S>(&self, stream: S, h2: bool, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError>
-    where
-        S: AsyncRead + AsyncWrite + Kept + Unpin + 'static,
-    {
+    async fn open_h2(
+        &self,
+        stream: impl h1::Stream + 'static,
+        pools: &Rc<Pools>,
+    ) -> Result<Dialled, UpstreamError> {
+        stream.keep(RECEIVE_BUFFER_H2);
         let open = Open::new(&self.open);
-        if h2 {
-            stream.keep(RECEIVE_BUFFER_H2);
-            return h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| Dialled::H2);
-        }
-        h1::Connection::open(stream, open).await.map(Dialled::H1)
-    }
-}
-
-impl Kept for Drowsy<TcpStream> {
-    fn keep(&self, bytes: usize) {
-        let _ = socket2::SockRef::from(self.get_ref()).set_recv_buffer_size(bytes);
-    }
-}
-
-impl Kept for TlsStream<Drowsy<TcpStream>> {
-    fn keep(&self, bytes: usize) {
-        self.get_ref().0.keep(bytes);
+        h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| Dialled::H2)
     }
 }
 

@@ -38,17 +38,6 @@ pub(in crate::proxy) enum UpstreamError {
     HeadTooLarge,
 }
 
-/// What hyper says of an HTTP/1.1 connection.
-pub(super) fn classify(error: &hyper::Error) -> UpstreamError {
-    if error.is_parse_too_large() {
-        UpstreamError::HeadTooLarge
-    } else if error.is_parse() {
-        UpstreamError::Protocol
-    } else {
-        UpstreamError::Terminated
-    }
-}
-
 /// What came of a TLS handshake; `wanted` by somebody, or made ahead.
 pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> UpstreamError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

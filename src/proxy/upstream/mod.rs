@@ -19,10 +19,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::{AttemptBody, RequestBody};
@@ -33,8 +32,9 @@ use crate::config;
 use crate::headers;
 use dial::Dialer;
 pub(super) use error::UpstreamError;
-use error::classify;
 pub(in crate::proxy) use pools::Open;
+#[cfg(any(test, fuzzing))]
+pub(in crate::proxy) use h1::lab;
 use pools::{Link, Pools};
 
 /// How long an upstream that does not answer expectations is not asked again.
@@ -170,58 +170,38 @@ impl Upstream {
         timer: &LazyTimer,
     ) -> Result<Link, UpstreamError> {
         match upgrade {
-            true => Ok(Link::H1(self.pools.h1(another.is_some(), timer).await?)),
+            true => Ok(Link::H1(self.pools.h1(another.is_some()).await?)),
             false => self.pools.link(idempotent, another, timer).await,
         }
     }
 
     async fn ask_h1(
         &self,
-        mut connection: h1::Connection,
+        connection: h1::Connection,
         head: &Head,
         attempt: AttemptBody,
         body: &RequestBody,
         timer: &LazyTimer,
     ) -> Result<Result<Response<UpstreamBody>, Failed>, UpstreamError> {
-        let read_before = connection.watch.read();
         let hold = self.asks(head, body).then(Hold::default);
         body.hold(hold.clone());
-        let (taker, mut switched) = match head.upgrade.then(oneshot::channel) {
-            Some((taker, switched)) => (Some(taker), Some(switched)),
-            None => (None, None),
-        };
-        connection.watch.expect_answer(hold.clone(), taker);
-        connection.driver.in_exchange = true;
-        let sent = connection.sender.try_send_request(head.request(attempt, hold.is_some()));
-        let mut error = match self.await_head(sent, body, hold.as_ref(), timer).await? {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                let Some(switched) = switched.take() else { return Err(UpstreamError::Protocol) };
-                // The task of the connection has to run once more.
-                let Some(Ok(tunnel)) = timer.within(self.response_timeout, switched).await else {
-                    return Err(UpstreamError::Terminated);
-                };
-                return Ok(Ok(response.map(|_| self.body(Source::Switched(Some(tunnel)), timer))));
+        let mut exchange = h1::Exchange::new(connection, head, hold.clone(), attempt);
+        let sent = poll_fn(|cx| exchange.poll_head(cx));
+        match self.await_head(sent, body, hold.as_ref(), timer).await? {
+            Ok(received) if received.head.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let source = Source::Switched(exchange.into_tunnel());
+                Ok(Ok(received.head.map(|()| self.body(source, timer))))
             }
-            Ok(response) => {
-                if let Some(again) = self.without_expectation(&response, hold.as_ref(), body) {
+            Ok(received) => {
+                if let Some(again) = self.without_expectation(&received.head, hold.as_ref(), body) {
                     let again = Again::Unasked(again);
                     return Ok(Err(Failed { error: UpstreamError::Terminated, again, on: None }));
                 }
-                let answer = h1::Answer::of(response, connection, body.clone(), Rc::clone(&self.pools));
-                return Ok(Ok(answer.map(|answer| self.body(Source::H1(answer), timer))));
+                let answer = exchange.answer(received, &self.pools);
+                Ok(Ok(answer.map(|answer| self.body(Source::H1(answer), timer))))
             }
-            Err(error) => error,
-        };
-        if let Some(failure) = connection.watch.failure() {
-            return Err(failure);
+            Err(error) => Ok(Err(Failed { error, again: exchange.again(), on: None })),
         }
-        let unanswered = connection.reused && connection.watch.read() == read_before;
-        let again = match error.take_message().map(Request::into_body) {
-            Some(unsent) if connection.reused => Again::Unsent(unsent),
-            None if unanswered => Again::Unanswered,
-            _ => Again::No,
-        };
-        Ok(Err(Failed { error: classify(error.error()), again, on: None }))
     }
 
     async fn ask_h2(
@@ -324,19 +304,7 @@ impl Upstream {
 }
 
 impl Head {
-    fn request(&self, body: AttemptBody, asks: bool) -> Request<AttemptBody> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = self.headers.clone();
-        if asks {
-            request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-        }
-        request
-    }
-
-    /// The same for HTTP/2: no `Host` but `:authority`, and no framing but the frames'.
+    /// As it is on HTTP/2: no `Host` but `:authority`, and no framing but the frames'.
     fn stream_request(&self, origin: &config::Origin) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = self.method.clone();

@@ -19,7 +19,7 @@ use super::{h1, h2};
 use crate::proxy::timer::LazyTimer;
 
 /// How long an idle connection is kept: less than common servers keep theirs.
-pub(super) const POOL_TIME: Duration = Duration::from_secs(30);
+pub(in crate::proxy::upstream) const POOL_TIME: Duration = Duration::from_secs(30);
 
 /// Connections of HTTP/2 a thread opens at most; beyond that requests wait for one of the streams.
 const H2_CONNECTIONS: usize = 128;
@@ -105,7 +105,7 @@ impl Pools {
                 }
             }
             if another.is_none()
-                && let Some(connection) = self.h1.checkout(idempotent, self.dialer.timeout, timer).await
+                && let Some(connection) = self.h1.checkout(idempotent).await
             {
                 return Ok(Link::H1(connection));
             }
@@ -122,8 +122,8 @@ impl Pools {
     }
 
     /// A connection of HTTP/1.1 for one request; a new one where it shall be another than was used before.
-    pub(super) async fn h1(&self, another: bool, timer: &LazyTimer) -> Result<h1::Connection, UpstreamError> {
-        if !another && let Some(connection) = self.h1.checkout(true, self.dialer.timeout, timer).await {
+    pub(super) async fn h1(&self, another: bool) -> Result<h1::Connection, UpstreamError> {
+        if !another && let Some(connection) = self.h1.checkout(true).await {
             return Ok(connection);
         }
         self.dialer.dial_h1().await

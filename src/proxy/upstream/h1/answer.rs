@@ -1,0 +1,206 @@
+//! The body of an answer.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
+
+use super::head::{Framing, HEAD_BYTES, HEAD_LINES};
+use super::upload::UploadTask;
+use super::{Connection, LEAST_READ, Reading};
+use crate::proxy::upstream::UpstreamError;
+use crate::proxy::upstream::pools::Pools;
+use crate::server::chunked::{Chunked, Next};
+use crate::server::syntax;
+
+/// The body of an answer. It gives its connection back when it has been read to its end; dropped before, it ends it.
+pub(in crate::proxy::upstream) struct Answer {
+    connection: Option<Connection>,
+    rest: Rest,
+    /// The connection ends with this answer.
+    last: bool,
+    /// What is still sent of the request.
+    upload: Option<UploadTask>,
+    /// Why it is cut short. What came before goes out first: whoever writes it to the client is told in the next turn.
+    failure: Option<UpstreamError>,
+    pools: Rc<Pools>,
+}
+
+/// What is to come of a body.
+pub(super) enum Rest {
+    /// So many bytes.
+    Sized(u64),
+    Chunked(Box<Chunked>),
+    ToTheEnd,
+}
+
+impl Rest {
+    pub(super) const NONE: Self = Self::Sized(0);
+}
+
+impl From<Framing> for Rest {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::Sized(length) => Self::Sized(length),
+            Framing::Chunked => Self::Chunked(Box::new(Chunked::keeping())),
+            Framing::ToTheEnd => Self::ToTheEnd,
+        }
+    }
+}
+
+/// What the bytes at hand are.
+enum Step {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
+    /// There are none.
+    More,
+}
+
+impl Rest {
+    fn step(&mut self, read: &mut BytesMut) -> Result<Step, UpstreamError> {
+        match self {
+            Self::Sized(0) => Ok(Step::End),
+            Self::Sized(_) | Self::ToTheEnd if read.is_empty() => Ok(Step::More),
+            Self::Sized(left) => {
+                let length = read.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= length as u64;
+                Ok(Step::Data(read.split_to(length).freeze()))
+            }
+            Self::ToTheEnd => Ok(Step::Data(read.split().freeze())),
+            Self::Chunked(chunked) => {
+                let (framing, next) = chunked.next(read, HEAD_BYTES, HEAD_LINES).map_err(|why| {
+                    tracing::debug!(%why, "the body of an answer is broken");
+                    UpstreamError::Protocol
+                })?;
+                read.advance(framing);
+                match next {
+                    Next::Data(length) => Ok(Step::Data(read.split_to(length).freeze())),
+                    Next::Unknown => Ok(Step::More),
+                    Next::End => {
+                        let trailers = trailers(&chunked.take_section())?;
+                        Ok(if trailers.is_empty() { Step::End } else { Step::Trailers(trailers) })
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The fields of a trailer section.
+fn trailers(section: &[u8]) -> Result<HeaderMap, UpstreamError> {
+    let mut trailers = HeaderMap::new();
+    for line in section.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let (name, value) = syntax::field(line).map_err(|_| UpstreamError::Protocol)?;
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
+            return Err(UpstreamError::Protocol);
+        };
+        trailers.append(name, value);
+    }
+    Ok(trailers)
+}
+
+impl Answer {
+    pub(super) fn new(
+        mut connection: Connection,
+        rest: Rest,
+        last: bool,
+        upload: Option<UploadTask>,
+        pools: &Rc<Pools>,
+    ) -> Self {
+        let ended = matches!(rest, Rest::Sized(0));
+        if !ended {
+            connection.reading = Some(pools.h1.reading());
+        }
+        let mut answer =
+            Self { connection: Some(connection), rest, last, upload, failure: None, pools: Rc::clone(pools) };
+        if ended {
+            answer.finish();
+        }
+        answer
+    }
+
+    /// The answer has been read to its end. With a request that is still being sent the connection is not between two
+    /// exchanges: it ends here, and with it the upload.
+    fn finish(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        self.upload = None;
+        connection.reading = None;
+        let between = {
+            let wire = connection.wire.borrow();
+            !wire.uploads && wire.read.is_empty()
+        };
+        if between && !self.last {
+            connection.reused = true;
+            self.pools.h1.put(connection);
+        }
+    }
+
+    /// Ends the connection.
+    pub(in crate::proxy::upstream) fn abandon(&mut self) {
+        self.connection = None;
+    }
+
+    pub(in crate::proxy::upstream) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        loop {
+            let Some(connection) = &self.connection else {
+                return Poll::Ready(self.failure.take().map(Err));
+            };
+            let mut wire = connection.wire.borrow_mut();
+            let mut step = self.rest.step(&mut wire.read);
+            if matches!(step, Ok(Step::More)) {
+                let room = connection.reading.as_ref().map_or(LEAST_READ, Reading::room);
+                step = match ready!(wire.poll_body(cx, room)) {
+                    // A reset is no end.
+                    Ok(0) if matches!(self.rest, Rest::ToTheEnd) => Ok(Step::End),
+                    Ok(0) | Err(_) => Err(UpstreamError::Terminated),
+                    Ok(_) => continue,
+                };
+            }
+            drop(wire);
+            return Poll::Ready(match step {
+                Ok(Step::Data(data)) => {
+                    // Nobody asks for more behind the last piece, or behind trailers.
+                    if matches!(self.rest, Rest::Sized(0)) {
+                        self.finish();
+                    }
+                    Some(Ok(Frame::data(data)))
+                }
+                Ok(Step::Trailers(trailers)) => {
+                    self.finish();
+                    Some(Ok(Frame::trailers(trailers)))
+                }
+                Ok(Step::End | Step::More) => {
+                    self.finish();
+                    None
+                }
+                Err(error) => {
+                    self.abandon();
+                    self.failure = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            });
+        }
+    }
+
+    pub(in crate::proxy::upstream) fn is_end_stream(&self) -> bool {
+        self.connection.is_none() && self.failure.is_none()
+    }
+
+    pub(in crate::proxy::upstream) fn size_hint(&self) -> SizeHint {
+        match &self.rest {
+            Rest::Sized(left) => SizeHint::with_exact(*left),
+            Rest::Chunked(_) | Rest::ToTheEnd => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Heads of answers, read by the letter (RFC 9112 §4 and §5).
+//!
+//! Nothing here is lenient: a `Transfer-Encoding` beside a `Content-Length`, a coding that is not `chunked`, a bare LF for
+//! a line end, or lengths that differ leave room for two opinions about where an answer ends, and whoever shares the
+//! connection pays for it.
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+use memchr::memchr;
+
+use super::super::error::UpstreamError;
+use crate::server::syntax;
+
+/// The largest head of an answer, in bytes and in lines.
+pub(super) const HEAD_BYTES: usize = 64 * 1024;
+pub(super) const HEAD_LINES: usize = 100;
+
+/// Reads one head after another, each from its first byte on.
+#[derive(Default)]
+pub(super) struct HeadReader {
+    /// Bytes already searched for a line end.
+    searched: usize,
+    line_start: usize,
+    status: Option<Status>,
+    content_length: Option<u64>,
+    chunked: bool,
+    /// `Connection` lists `upgrade`, `close`.
+    upgrades: bool,
+    closes: bool,
+    /// `Upgrade` lines, and whether one is not `websocket`.
+    protocols: usize,
+    foreign: bool,
+    /// Where names and values are.
+    lines: Vec<Line>,
+}
+
+/// Where the parts of a field line are, in bytes from the beginning of the head.
+struct Line {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+#[derive(Clone, Copy)]
+struct Status {
+    http_11: bool,
+    code: u16,
+    /// Where the reason phrase begins and ends.
+    reason: (usize, usize),
+}
+
+/// What a status says about what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// 100: the body may come.
+    Continue,
+    /// Another 1xx.
+    Interim,
+    /// 101: what follows is no HTTP.
+    Switches,
+    Final,
+}
+
+/// How the fields frame the body, where the request and the status let there be one (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    Sized(u64),
+    Chunked,
+    /// It ends with the connection.
+    ToTheEnd,
+}
+
+impl HeadReader {
+    /// Reads on in `bytes`, which begin where the head does. Gives its length once it is complete, and what it is; then
+    /// [`take`](Self::take) gives the rest, or [`skip`](Self::skip) makes room for the next.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
+        if let Some(done) = self.good_lines(bytes)? {
+            return Ok(Some(done));
+        }
+        while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
+            let end = self.searched + at;
+            if end >= HEAD_BYTES {
+                return Err(UpstreamError::HeadTooLarge);
+            }
+            let start = self.line_start;
+            let line = bytes[start..end].strip_suffix(b"\r").ok_or(UpstreamError::Protocol)?;
+            self.searched = end + 1;
+            self.line_start = self.searched;
+            match self.status {
+                None => self.status = Some(status_line(line)?),
+                Some(status) if line.is_empty() => return self.complete(self.searched, status).map(Some),
+                Some(status) => {
+                    let (name, value) = syntax::field(line).map_err(refused)?;
+                    self.field(start, line, name, value, status)?;
+                }
+            }
+            if let Some(done) = self.good_lines(bytes)? {
+                return Ok(Some(done));
+            }
+        }
+        self.searched = bytes.len();
+        // What cannot become an answer is not waited for.
+        let begun = bytes.len().min(PREFIX.len());
+        if self.status.is_none() && bytes[..begun] != PREFIX[..begun] {
+            return Err(UpstreamError::Protocol);
+        }
+        if bytes.len() > HEAD_BYTES { Err(UpstreamError::HeadTooLarge) } else { Ok(None) }
+    }
+
+    /// Reads the field lines that are all there and plainly good: almost always all of them. Gives what [`read`](Self::read)
+    /// does, if the end of the head is reached; what is left is looked at more closely.
+    fn good_lines(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
+        let Some(status) = self.status else { return Ok(None) };
+        while self.searched == self.line_start {
+            let start = self.line_start;
+            let rest = &bytes[start..];
+            if rest.starts_with(b"\r\n") {
+                let end = start + 2;
+                return if end <= HEAD_BYTES { self.complete(end, status).map(Some) } else { Ok(None) };
+            }
+            let Some((name, value, length)) = syntax::good_line(rest) else { break };
+            let end = start + length;
+            if end > HEAD_BYTES {
+                break;
+            }
+            (self.searched, self.line_start) = (end, end);
+            self.field(start, rest, name, value, status)?;
+        }
+        Ok(None)
+    }
+
+    fn complete(&self, end: usize, status: Status) -> Result<(usize, Kind), UpstreamError> {
+        let kind = status.kind();
+        if self.is_sound(status, kind) { Ok((end, kind)) } else { Err(UpstreamError::Protocol) }
+    }
+
+    /// Whether the fields, taken together, leave no doubt what comes next.
+    fn is_sound(&self, status: Status, kind: Kind) -> bool {
+        if kind == Kind::Switches {
+            let framed = self.chunked || self.content_length.is_some();
+            return status.http_11 && self.upgrades && self.protocols == 1 && !self.foreign && !framed;
+        }
+        !(self.chunked && self.content_length.is_some())
+    }
+
+    /// Takes note of a field, in a line that begins at `start`.
+    fn field(
+        &mut self,
+        start: usize,
+        line: &[u8],
+        name: &[u8],
+        value: &[u8],
+        status: Status,
+    ) -> Result<(), UpstreamError> {
+        if self.lines.len() >= HEAD_LINES {
+            return Err(UpstreamError::HeadTooLarge);
+        }
+        // Both are parts of the line, and the name is its beginning.
+        let value_start = value.as_ptr().addr() - line.as_ptr().addr();
+        // No head is larger than `HEAD_BYTES`.
+        let place = |from: usize, length: usize| ((start + from) as u32, (start + from + length) as u32);
+        self.lines.push(Line { name: place(0, name.len()), value: place(value_start, value.len()) });
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = syntax::decimal(value).ok_or(UpstreamError::Protocol)?;
+                if self.content_length.is_some_and(|other| other != length) {
+                    return Err(UpstreamError::Protocol);
+                }
+                self.content_length = Some(length);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.chunked || !status.http_11 || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(UpstreamError::Protocol);
+                }
+                self.chunked = true;
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.upgrades |= syntax::lists(value, b"upgrade");
+                self.closes |= syntax::lists(value, b"close");
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.protocols += 1;
+                self.foreign |= !value.eq_ignore_ascii_case(b"websocket");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// How the fields frame the body.
+    pub(super) fn framing(&self) -> Framing {
+        match (self.chunked, self.content_length) {
+            (true, _) => Framing::Chunked,
+            (false, Some(length)) => Framing::Sized(length),
+            (false, None) => Framing::ToTheEnd,
+        }
+    }
+
+    /// Whether the connection ends with this answer. One of HTTP/1.0 is used once: it says in too many ways whether it stays.
+    pub(super) fn is_last(&self) -> bool {
+        self.closes || !self.status.is_some_and(|status| status.http_11)
+    }
+
+    /// Makes room for the next head.
+    pub(super) fn skip(&mut self) {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        *self = Self { lines, ..Self::default() };
+    }
+
+    /// Takes the complete head of this length out of `bytes`.
+    pub(super) fn take(&mut self, bytes: &mut BytesMut, length: usize) -> Result<Response<()>, UpstreamError> {
+        let Some(status) = self.status else { return Err(UpstreamError::Protocol) };
+        let head = bytes.split_to(length).freeze();
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(status.code).map_err(|_| UpstreamError::Protocol)?;
+        *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
+        // Some lines are added on the way to the client.
+        let mut headers = HeaderMap::with_capacity(self.lines.len() + 2);
+        for line in &self.lines {
+            let range = |(from, to): (u32, u32)| from as usize..to as usize;
+            let name = HeaderName::from_bytes(&head[range(line.name)]);
+            let value = HeaderValue::from_maybe_shared(head.slice(range(line.value)));
+            // The bytes have been checked, but for names longer than the type can hold.
+            let (Ok(name), Ok(value)) = (name, value) else { return Err(UpstreamError::Protocol) };
+            headers.append(name, value);
+        }
+        *response.headers_mut() = headers;
+        let reason = head.slice(status.reason.0..status.reason.1);
+        if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
+            && let Ok(reason) = ReasonPhrase::try_from(reason)
+        {
+            response.extensions_mut().insert(reason);
+        }
+        self.skip();
+        Ok(response)
+    }
+}
+
+impl Status {
+    fn kind(self) -> Kind {
+        match self.code {
+            100 => Kind::Continue,
+            101 => Kind::Switches,
+            ..200 => Kind::Interim,
+            _ => Kind::Final,
+        }
+    }
+}
+
+const PREFIX: &[u8] = b"HTTP/1.";
+
+/// Where the reason phrase begins: behind `HTTP/1.1 200 `.
+const REASON: usize = 13;
+
+/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4); the last space is often forgotten, which harms nobody.
+fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
+    let rest = line.strip_prefix(PREFIX).ok_or(UpstreamError::Protocol)?;
+    let (http_11, code, reason) = match rest {
+        [b'1', b' ', a, b, c, reason @ ..] => (true, [*a, *b, *c], reason),
+        [b'0', b' ', a, b, c, reason @ ..] => (false, [*a, *b, *c], reason),
+        _ => return Err(UpstreamError::Protocol),
+    };
+    let is_code = matches!(code[0], b'1'..=b'5') && code.iter().all(u8::is_ascii_digit);
+    let is_reason = matches!(reason.first(), None | Some(b' '));
+    if !is_code || !is_reason || !reason.iter().all(|byte| syntax::is_field_byte(*byte)) {
+        return Err(UpstreamError::Protocol);
+    }
+    let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    Ok(Status { http_11, code, reason: (REASON.min(line.len()), line.len()) })
+}
+
+fn refused(why: &'static str) -> UpstreamError {
+    tracing::debug!(why, "an answer was refused");
+    UpstreamError::Protocol
+}

@@ -1,0 +1,156 @@
+//! Connections of HTTP/1.1: in a request, or in the pool of their thread.
+//!
+//! No connection is shared while it is in use. It goes back to the pool only after a whole request has been sent on it
+//! and a whole answer has been read. An exchange needs no task of its own: the request's writes and reads the socket
+//! ([`Exchange`], [`Answer`]), and only a body that outlasts the head of its answer goes on beside it ([`upload`]).
+
+mod answer;
+mod exchange;
+mod head;
+mod pool;
+mod upload;
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+use tokio_util::io::poll_read_buf;
+
+use super::pools::Open;
+use crate::server::drowsy::Drowsy;
+pub(super) use answer::Answer;
+pub(super) use exchange::Exchange;
+use head::HeadReader;
+pub(super) use pool::Pool;
+use pool::Reading;
+
+/// How much is read at once: at first, which is what an idle connection keeps the room of, and where answers are long.
+/// Larger pieces cost less, but a client that does not read holds a few of them.
+const LEAST_READ: usize = 8 * 1024;
+const MOST_READ: usize = 256 * 1024;
+
+/// Where so much is read at once, the kernel may keep so much.
+const LARGE_READ: usize = 128 * 1024;
+const LARGE_KEPT: usize = 512 * 1024;
+
+/// A stream to the upstream.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// From now on the kernel keeps up to about this many bytes of what has not been read.
+    fn keep(&self, bytes: usize);
+}
+
+impl Stream for TcpStream {
+    fn keep(&self, bytes: usize) {
+        let _ = socket2::SockRef::from(self).set_recv_buffer_size(bytes);
+    }
+}
+
+impl Stream for Drowsy<TcpStream> {
+    fn keep(&self, bytes: usize) {
+        self.get_ref().keep(bytes);
+    }
+}
+
+impl Stream for TlsStream<Drowsy<TcpStream>> {
+    fn keep(&self, bytes: usize) {
+        self.get_ref().0.keep(bytes);
+    }
+}
+
+/// A connection, in use or idle.
+pub(super) struct Connection {
+    wire: Rc<RefCell<Wire>>,
+    idle_since: Instant,
+    /// It has carried an exchange before.
+    reused: bool,
+    reading: Option<Reading>,
+}
+
+/// The socket of a connection, and what has been read from it.
+struct Wire {
+    stream: Box<dyn Stream>,
+    /// Read, and not taken yet: of one answer, since a connection with anything behind it is not used again.
+    read: BytesMut,
+    head: HeadReader,
+    /// The buffer of the head that goes out.
+    out: Vec<u8>,
+    /// How much is read at once; it grows while that is what comes.
+    at_once: usize,
+    /// The kernel has been told to keep much.
+    keeps_much: bool,
+    /// The request is not known to have been written to its end.
+    uploads: bool,
+    open: Open,
+}
+
+impl Connection {
+    pub(super) fn new(stream: impl Stream + 'static, open: Open) -> Self {
+        let wire = Wire {
+            stream: Box::new(stream),
+            read: BytesMut::new(),
+            head: HeadReader::default(),
+            out: Vec::new(),
+            at_once: LEAST_READ,
+            keeps_much: false,
+            uploads: false,
+            open,
+        };
+        Self { wire: Rc::new(RefCell::new(wire)), idle_since: Instant::now(), reused: false, reading: None }
+    }
+
+    /// Whether nothing has come since the last answer, as far as the runtime has heard: neither an end, nor bytes that
+    /// belong to nobody.
+    fn is_quiet(&self) -> bool {
+        self.wire.borrow_mut().is_quiet(&mut Context::from_waker(std::task::Waker::noop()))
+    }
+}
+
+impl Wire {
+    /// The same; otherwise the task is woken when something comes.
+    fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        self.read.is_empty() && self.poll_read(cx, LEAST_READ).is_pending()
+    }
+
+    /// Reads once, at most about `room` bytes. None are the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.read.reserve(room.min(LEAST_READ));
+        let part = &mut (&mut self.read).limit(room);
+        poll_read_buf(Pin::new(&mut *self.stream), cx, part)
+    }
+
+    /// The same for a body: in larger pieces where that is how it comes, up to `room`.
+    fn poll_body(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        let at_once = self.at_once.min(room);
+        if at_once >= LARGE_READ && !self.keeps_much {
+            self.keeps_much = true;
+            self.stream.keep(LARGE_KEPT);
+        }
+        self.read.reserve(at_once);
+        let count = ready!(self.poll_read(cx, at_once))?;
+        if count == at_once {
+            self.at_once = (2 * at_once).min(MOST_READ);
+        } else if count < at_once / 4 {
+            self.at_once = (at_once / 2).max(LEAST_READ);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Between two exchanges little is kept.
+    fn rest(&mut self) {
+        if self.read.capacity() > 2 * LEAST_READ {
+            self.read = BytesMut::new();
+        }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+pub(in crate::proxy) mod lab;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The idle connections of one thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Connection, LEAST_READ, MOST_READ};
+use crate::proxy::upstream::pools::POOL_TIME;
+
+/// Idle connections kept per thread.
+const POOL_SIZE: usize = 512;
+
+/// A connection that has been idle longer is looked at before a request that must not be sent twice.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// How often idle connections are looked at: one that the upstream has closed, or that nobody has used for long, goes.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Where many answers are under way at once the pieces get smaller: together they take about so much a thread.
+const AHEAD: usize = 8 * 1024 * 1024;
+
+/// The idle connections of one thread, the most recently used last.
+#[derive(Default)]
+pub(in crate::proxy::upstream) struct Pool {
+    idle: Rc<RefCell<Vec<Connection>>>,
+    /// Somebody sweeps.
+    swept: Rc<Cell<bool>>,
+    /// Answers whose body is under way.
+    reading: Rc<Cell<usize>>,
+}
+
+/// Counts an answer while its body is under way.
+pub(super) struct Reading(Rc<Cell<usize>>);
+
+impl Reading {
+    /// How much may be read at once.
+    pub(super) fn room(&self) -> usize {
+        (AHEAD / self.0.get().max(1)).clamp(LEAST_READ, MOST_READ)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Pool {
+    /// What [`checkout`](Self::checkout) gives, if it is the connection used last, and without a wait or a look: the
+    /// exchange itself looks.
+    pub(in crate::proxy::upstream) fn ready(&self, idempotent: bool) -> Option<Connection> {
+        let patience = if idempotent { POOL_TIME } else { FRESH };
+        self.idle.borrow_mut().pop_if(|last| last.idle_since.elapsed() <= patience)
+    }
+
+    /// Takes the most recently used live connection out of the pool.
+    pub(in crate::proxy::upstream) async fn checkout(&self, idempotent: bool) -> Option<Connection> {
+        let mut looked = false;
+        loop {
+            let connection = self.idle.borrow_mut().pop()?;
+            let idle = connection.idle_since.elapsed();
+            if idle > POOL_TIME {
+                // All others are older.
+                self.idle.borrow_mut().clear();
+                return None;
+            }
+            if !idempotent && idle > FRESH && !looked {
+                // Lets the runtime see what has arrived on the pooled connections, a close above all, before a
+                // request goes out that cannot be taken back.
+                looked = true;
+                tokio::task::yield_now().await;
+            }
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    pub(super) fn reading(&self) -> Reading {
+        self.reading.set(self.reading.get() + 1);
+        Reading(Rc::clone(&self.reading))
+    }
+
+    /// Takes a connection that is between two exchanges.
+    pub(in crate::proxy::upstream) fn put(&self, mut connection: Connection) {
+        connection.idle_since = Instant::now();
+        connection.wire.borrow_mut().rest();
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < POOL_SIZE {
+            idle.push(connection);
+        }
+        if !self.swept.replace(true) {
+            tokio::task::spawn_local(sweep(Rc::downgrade(&self.idle), Rc::clone(&self.swept)));
+        }
+    }
+}
+
+/// Closes what nobody uses and what is closed already, until there is nothing left.
+async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, swept: Rc<Cell<bool>>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(idle) = idle.upgrade() else { return };
+        let mut idle = idle.borrow_mut();
+        idle.retain(|connection| connection.idle_since.elapsed() <= POOL_TIME && connection.is_quiet());
+        if idle.is_empty() {
+            idle.shrink_to_fit();
+            swept.set(false);
+            return;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::LocalSet;
+
+use super::head::{HEAD_BYTES, HEAD_LINES};
+use super::lab::{Read, pools, request};
+use super::upload::{Stopped, Upload};
+use super::*;
+use crate::proxy::upstream::{Head, UpstreamError};
+
+impl Stream for DuplexStream {
+    fn keep(&self, _: usize) {}
+}
+
+const SWITCHES: &str = "HTTP/1.1 101 Switching\r\nupgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n";
+
+async fn read(answer: &[u8], step: usize, head: &Head) -> Read {
+    LocalSet::new().run_until(lab::answered(answer, step, head)).await
+}
+
+/// What a GET is answered, the same however the bytes come.
+async fn answered(answer: &str) -> Read {
+    let head = request(Method::GET, false);
+    let whole = read(answer.as_bytes(), usize::MAX, &head).await;
+    for step in [1, 7] {
+        assert_eq!(read(answer.as_bytes(), step, &head).await.without_kept(), whole.clone().without_kept());
+    }
+    whole
+}
+
+#[tokio::test]
+async fn answers_come_to_their_end_and_what_follows_belongs_to_nobody() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    for (answer, data, kept) in [
+        (format!("{ok}Content-Length: 2\r\n\r\nok"), "ok", true),
+        (format!("{ok}Content-Length: 2\r\ncontent-length: 2\r\n\r\nok"), "ok", true),
+        (format!("{ok}Content-Length: 2\r\n\r\nokHTTP/1.1"), "ok", false),
+        (format!("{ok}Content-Length: 2\r\nConnection: a, Close\r\n\r\nok"), "ok", false),
+        (format!("{ok}Transfer-Encoding: Chunked\r\n\r\n2;a=b\r\nok\r\n0\r\n\r\n"), "ok", true),
+        (format!("{ok}Transfer-Encoding: chunked\r\n\r\n1\r\no\r\n01\r\nk\r\n0\r\n\r\n\n"), "ok", false),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok".into(), "ok", false),
+        ("HTTP/1.1 200\r\n\r\nto the end".into(), "to the end", false),
+        ("HTTP/1.1 204 No\r\n\r\n".into(), "", true),
+        ("HTTP/1.1 304 No\r\nContent-Length: 7\r\n\r\n".into(), "", true),
+    ] {
+        let read = answered(&answer).await;
+        assert_eq!((read.error, &*read.data, read.kept), (None, data.as_bytes(), kept), "{answer:?}");
+    }
+    let head = request(Method::HEAD, false);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    let read = read(answer, usize::MAX, &head).await;
+    assert_eq!((read.error, &*read.data, read.kept), (None, &b""[..], true));
+    assert_eq!(read.head.unwrap().1["content-length"], "2");
+}
+
+#[tokio::test]
+async fn heads_keep_what_they_say() {
+    let read = answered("HTTP/1.0 299 \u{e4}\r\nX-Own:  \u{e4}\t1 \r\nx-own:\r\nDate: d\r\n\r\n").await;
+    let (status, headers) = read.head.unwrap();
+    let own: Vec<_> = headers.get_all("x-own").iter().map(http::HeaderValue::as_bytes).collect();
+    assert_eq!((status, own, &headers["date"]), (299, vec!["\u{e4}\t1".as_bytes(), b""], &"d".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn interim_answers_come_before_the_final_one() {
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: a\r\n\r\n";
+    let many = interim.repeat(5_000);
+    let read = answered(&format!("{many}HTTP/1.1 204 No\r\nX: 1\r\n\r\n")).await;
+    let (status, headers) = read.head.unwrap();
+    assert_eq!((status, headers.len(), read.kept), (204, 1, true));
+}
+
+#[tokio::test]
+async fn trailers_come_behind_the_data() {
+    let read = answered(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nx-sum:2\r\n\r\n",
+    )
+    .await;
+    let trailers = read.trailers.unwrap();
+    assert_eq!(trailers.get_all("x-sum").iter().collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!((&*read.data, read.kept), (&b"ok"[..], true));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_short_is_not_taken_for_whole() {
+    for (answer, error) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", UpstreamError::Terminated),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", UpstreamError::Terminated),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", UpstreamError::Terminated),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokk\r\n", UpstreamError::Protocol),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok", UpstreamError::Protocol),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na b: c\r\n\r\n", UpstreamError::Protocol),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", UpstreamError::Protocol),
+    ] {
+        let read = answered(answer).await;
+        assert_eq!((read.error, read.kept), (Some(error), false), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn behind_an_upgrade_that_was_asked_for_there_is_no_http() {
+    for step in [1, 7, 4096] {
+        let switch = async |answer: &str| read(answer.as_bytes(), step, &request(Method::GET, true)).await;
+        let interim = "HTTP/1.1 103 Early\r\n\r\n";
+        assert!(switch(&format!("{interim}{SWITCHES}HTTP/1.1 101 bad\n\n\0")).await.switched);
+        let refused = "HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+        let answer = switch(refused).await;
+        assert_eq!((answer.head.unwrap().0, answer.switched), (200, false));
+        for bad in [
+            SWITCHES.replace("WebSocket", "h2c"),
+            SWITCHES.replace("x, upgrade", "x, upgraded"),
+            SWITCHES.replace("HTTP/1.1", "HTTP/1.0"),
+            SWITCHES.replace("upgrade: WebSocket", "upgrade: WebSocket\r\nContent-Length: 0"),
+            SWITCHES.replace("upgrade: WebSocket", "upgrade: WebSocket\r\nUpgrade: WebSocket"),
+        ] {
+            assert_eq!(switch(&bad).await.head, Err(UpstreamError::Protocol), "{bad}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_heads_are_refused() {
+    let head = |line: &str| format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\nok");
+    let large = format!("X: {}", "a".repeat(HEAD_BYTES));
+    let many = "X: a\r\n".repeat(HEAD_LINES + 1);
+    let long_name = format!("{}: a", "a".repeat(0x1_0000));
+    let cases = [
+        (head("Content-Length: 2\r\nContent-Length: 3"), UpstreamError::Protocol),
+        (head("Content-Length: 2, 2"), UpstreamError::Protocol),
+        (head("Content-Length: +2"), UpstreamError::Protocol),
+        (head("Content-Length:"), UpstreamError::Protocol),
+        (head("Content-Length: 2\r\nTransfer-Encoding: chunked"), UpstreamError::Protocol),
+        (head("Transfer-Encoding: gzip, chunked"), UpstreamError::Protocol),
+        (head("Transfer-Encoding: identity"), UpstreamError::Protocol),
+        (head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), UpstreamError::Protocol),
+        (head("X: a\0b"), UpstreamError::Protocol),
+        (head("X: a\rb"), UpstreamError::Protocol),
+        (head("X: a\nY: b"), UpstreamError::Protocol),
+        (head("X: a\r\n b"), UpstreamError::Protocol),
+        (head("X : a"), UpstreamError::Protocol),
+        (head("no colon"), UpstreamError::Protocol),
+        (head(&large), UpstreamError::HeadTooLarge),
+        (head(&many), UpstreamError::HeadTooLarge),
+        (head(&long_name), UpstreamError::HeadTooLarge),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into(), UpstreamError::Protocol),
+        ("HTTP/1.1 101 Switching\r\n\r\n".into(), UpstreamError::Protocol),
+        (SWITCHES.into(), UpstreamError::Protocol),
+        ("HTTP/1.1 20 OK\r\n\r\n".into(), UpstreamError::Protocol),
+        ("HTTP/1.1 2000 OK\r\n\r\n".into(), UpstreamError::Protocol),
+        ("HTTP/1.1  200 OK\r\n\r\n".into(), UpstreamError::Protocol),
+        ("HTTP/2 200 OK\r\n\r\n".into(), UpstreamError::Protocol),
+        ("\r\nHTTP/1.1 200 OK\r\n\r\n".into(), UpstreamError::Protocol),
+        ("SSH-2.0-OpenSSH_9.6".into(), UpstreamError::Protocol),
+        ("HTTP/1.1 200 OK\r\nContent-Le".into(), UpstreamError::Protocol),
+        (String::new(), UpstreamError::Terminated),
+    ];
+    for (answer, error) in cases {
+        let read = answered(&answer).await;
+        assert_eq!((read.head, read.kept), (Err(error), false), "{answer:.200?}");
+    }
+}
+
+/// What is written of a request whose body comes in these frames, and whether it was all of it.
+async fn sent<B>(mut head: Head, headers: &[(&'static str, &'static str)], body: B) -> (String, bool)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    for (name, value) in headers {
+        head.headers.append(*name, value.parse().unwrap());
+    }
+    let (mut near, mut far) = duplex(7);
+    let mut upload = Upload::new(&head, false, body, b"what was there before".to_vec());
+    let sending = async move {
+        let sent = std::future::poll_fn(|cx| upload.poll(cx, &mut near)).await;
+        !matches!(sent, Err(Stopped::Body))
+    };
+    let mut written = Vec::new();
+    let (whole, _) = tokio::join!(sending, far.read_to_end(&mut written));
+    (String::from_utf8(written).unwrap(), whole)
+}
+
+fn frames(frames: Vec<Frame<Bytes>>) -> impl http_body::Body<Data = Bytes> + Unpin {
+    StreamBody::new(futures_util::stream::iter(frames.into_iter().map(Ok::<_, std::convert::Infallible>)))
+}
+
+#[tokio::test]
+async fn a_request_is_framed_by_what_its_body_is_and_not_by_what_it_says() {
+    let get = || request(Method::GET, false);
+    let empty = || Full::new(Bytes::new());
+    let (text, whole) = sent(get(), &[("host", "h"), ("x", "1"), ("x", "2")], empty()).await;
+    assert_eq!((&*text, whole), ("GET /x?y HTTP/1.1\r\nhost: h\r\nx: 1\r\nx: 2\r\n\r\n", true));
+    let lying = [("content-length", "7"), ("transfer-encoding", "chunked")];
+    let (text, whole) = sent(get(), &lying, empty()).await;
+    assert_eq!((&*text, whole), ("GET /x?y HTTP/1.1\r\ncontent-length: 0\r\n\r\n", true));
+    let (text, whole) = sent(get(), &lying, Full::new(Bytes::from("ok"))).await;
+    assert_eq!((&*text, whole), ("GET /x?y HTTP/1.1\r\ncontent-length: 2\r\n\r\nok", true));
+    let data = |text: &'static str| Frame::data(Bytes::from(text));
+    let pieces = vec![data(""), data("ok"), data("0123456789")];
+    let (text, whole) = sent(get(), &lying, frames(pieces)).await;
+    let head = "GET /x?y HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    assert_eq!((text, whole), (format!("{head}2\r\nok\r\na\r\n0123456789\r\n0\r\n\r\n"), true));
+    let trailers = Frame::trailers([("x-sum".parse().unwrap(), "1".parse().unwrap())].into_iter().collect());
+    let (text, whole) = sent(get(), &[], frames(vec![data("ok"), trailers])).await;
+    assert_eq!((text, whole), (format!("{head}2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"), true));
+}
+
+/// A body of another length than it says.
+struct Lying(Vec<&'static str>);
+
+impl http_body::Body for Lying {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.pop().map(|text| Ok(Frame::data(Bytes::from(text)))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(3)
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_length_than_it_says_ends_the_connection_and_never_becomes_a_request() {
+    let (text, whole) = sent(request(Method::POST, false), &[], Lying(vec!["ok"])).await;
+    assert!(!whole && text.ends_with("ok"), "{text:?}");
+    let (text, whole) = sent(request(Method::POST, false), &[], Lying(vec!["GET / HTTP/1.1", "ok"])).await;
+    assert!(!whole && text.ends_with("ok"), "{text:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_go_when_the_upstream_closes_them_and_when_nobody_uses_them() {
+    let pools = pools();
+    let open = prometheus_client::metrics::gauge::Gauge::default();
+    let put = || {
+        let (near, far) = duplex(64);
+        pools.h1.put(Connection::new(near, Open::new(&open)));
+        far
+    };
+    // The clock is paused: this is no time.
+    let later = async |seconds| tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let idle = async {
+        let (closed, noisy, stays) = (put(), put(), put());
+        drop(closed);
+        let mut noisy = noisy;
+        noisy.write_all(b"x").await.unwrap();
+        later(6).await;
+        assert_eq!(open.get(), 1);
+        later(35).await;
+        assert_eq!(open.get(), 0);
+        drop(stays);
+        // The next burst is swept too.
+        drop(put());
+        later(6).await;
+        assert_eq!(open.get(), 0);
+    };
+    LocalSet::new().run_until(idle).await;
+}
