@@ -140,6 +140,16 @@ pub struct Bearer {
     refresh_at: Timestamp,
 }
 
+#[cfg(any(test, fuzzing))]
+impl Bearer {
+    /// One that no credential has.
+    pub(crate) fn nobodys() -> Self {
+        let value = HeaderValue::from_static("Bearer nobodys");
+        let never = Timestamp::MAX;
+        Self { value, revision: 0, expires_at: never, minted_at: Timestamp::MIN, refresh_at: never }
+    }
+}
+
 impl Bearer {
     /// Whether it was minted no longer than `max_age` before `now`, as far as is known.
     pub fn is_younger(&self, max_age: Duration, now: Timestamp) -> bool {

@@ -17,6 +17,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{HeaderMap, Response, Uri};
 use http_body::Body;
+use http_body_util::Full;
 use tokio::time::timeout;
 
 use super::body::AnswerBody;
@@ -60,6 +61,7 @@ pub(super) struct Links {
 }
 
 /// What the links of one answer point to.
+#[derive(Clone)]
 pub(super) enum Base {
     Public(Rc<str>),
     Host(&'static str, HeaderValue),
@@ -130,6 +132,26 @@ impl Links {
         Coding::of(answer.headers())
     }
 
+    fn scanner(&self, base: &Base) -> Scanner {
+        Scanner::new(Rc::clone(&self.target), base.clone())
+    }
+
+    /// The same as [`rewrite_body`](Self::rewrite_body) for a body without a coding that is there already, as most are.
+    /// Whether that was so.
+    pub(super) fn rewrite_at_hand(&self, base: &Base, answer: &mut Response<AnswerBody>) -> bool {
+        let Some(whole) = answer.body_mut().take_whole() else { return false };
+        let bytes = match self.scanner(base).rewrite(&whole) {
+            None => whole,
+            Some(rewritten) => {
+                changed(answer.headers_mut(), None);
+                answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(rewritten.len()));
+                rewritten.into()
+            }
+        };
+        *answer.body_mut() = AnswerBody::own(Full::new(bytes));
+        true
+    }
+
     /// The answer with the links in its body rewritten. Cancel safe: dropped, it ends the upstream's answer.
     pub(super) async fn rewrite_body(
         &self,
@@ -144,7 +166,7 @@ impl Links {
             // Chunked stays chunked; but whether a coding has to be taken off is only known at the end.
             None => coding.is_some(),
         };
-        let scanner = || Scanner::new(Rc::clone(&self.target), base.text());
+        let scanner = || self.scanner(base);
         let mut looked = Looked::new(body, self.collected.share());
         if collectable {
             // A client is better served by what there is in time than by its length.
@@ -260,7 +282,7 @@ pub fn rewrite_pieces<'a>(upstream: &str, base: &str, pieces: impl IntoIterator<
     };
     let mut scanner = authority.map(|authority| {
         let target = Target::new(&crate::config::Origin { tls, authority });
-        Scanner::new(Rc::new(target), base.to_owned())
+        Scanner::new(Rc::new(target), Base::Public(base.into()))
     });
     for piece in pieces {
         match &mut scanner {

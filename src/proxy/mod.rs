@@ -37,7 +37,6 @@ use crate::config::{Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, AnswerSurvey, Survey};
 use crate::metrics::{Metrics, Source};
-use crate::problem;
 use crate::random;
 use crate::secret;
 use crate::server::{Abort, AsksForWebsocket, DrainSignal, Handler, Incoming, Peer, Refusal};
@@ -80,9 +79,6 @@ pub struct Proxy {
     upstream: Upstream,
     bearer: RefCell<Reader>,
     credential: Credential,
-    host: HeaderValue,
-    /// What we add to `Via`, for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
-    via: [HeaderValue; 3],
     /// Path prefixes whose suites refuse tokens older than this.
     max_age: Vec<(String, Duration)>,
     /// Bodies up to this many bytes are kept in memory.
@@ -109,12 +105,6 @@ impl Proxy {
     /// The data plane for the thread it is called on. Once the drain has begun, new requests are answered 503.
     pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
-        let host = HeaderValue::try_from(config.upstream.url.authority.as_str());
-        let via = ["1.1", "1.0", "2"].map(|version| {
-            // Our name is a legal field value.
-            HeaderValue::try_from(format!("{version} {}", problem::NAME))
-                .unwrap_or(HeaderValue::from_static(problem::NAME))
-        });
         let open = shared.metrics.upstream_connections.clone();
         let upstream = Upstream::new(&config.upstream, config.retry.expect_timeout, &shared.tls, open);
         upstream.warm_up();
@@ -124,9 +114,6 @@ impl Proxy {
             upstream,
             bearer: RefCell::new(shared.credential.reader()),
             credential: shared.credential.clone(),
-            // An authority is always a legal field value.
-            host: host.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
-            via,
             max_age: config.max_age(shared.credential.name()),
             memory: config.retry.memory,
             disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
@@ -185,20 +172,18 @@ async fn forward(
     if proxy.aside.is_some() {
         body.tap(parts.extensions.get());
     }
-    let mut head = proxy.outgoing(parts, survey);
-
-    let bearer = match proxy.bearer_at_hand(head.uri.path()) {
+    let bearer = match proxy.bearer_at_hand(parts.uri.path()) {
         Some(bearer) => bearer,
         // Rare and large: a request should not keep room for it. So it is with what follows a 401.
-        None => Box::pin(proxy.bearer(head.uri.path())).await?,
+        None => Box::pin(proxy.bearer(parts.uri.path())).await?,
     };
-    head.authorize(&bearer);
+    let head = proxy.outgoing(parts, survey, bearer);
     let answer = proxy.upstream.send(&head, &body, timer).await.map_err(|error| failed(error, &body))?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         body.keep_no_more();
         return Ok(answer.map(AnswerBody::streamed));
     }
-    Box::pin(refused(proxy, timer, head, body, bearer, answer)).await
+    Box::pin(refused(proxy, timer, head, body, answer)).await
 }
 
 /// Why a sending failed: the upstream's connection ends too because the client's upload did.
@@ -212,26 +197,25 @@ async fn refused(
     timer: &LazyTimer,
     mut head: Head,
     body: RequestBody,
-    bearer: Bearer,
     answer: Response<UpstreamBody>,
 ) -> Result<Response<AnswerBody>, Error> {
     let refused = Refused::read(answer).await?;
-    let attempt = match proxy.replacement(&refused, &bearer, &head, &body).await? {
+    let attempt = match proxy.replacement(&refused, &head, &body).await? {
         Next::Replay(attempt) => attempt,
         Next::PassOn(why) => {
             body.keep_no_more();
             return Ok(refused.pass_on(why));
         }
     };
-    head.authorize(&attempt.bearer);
+    head.bearer = attempt.bearer.clone();
     let answer = proxy.upstream.send(&head, &body, timer).await.map_err(|error| failed(error, &body))?;
     body.keep_no_more();
     attempt.conclude(answer).await
 }
 
 impl Proxy {
-    /// The head of the request to the upstream: stripped first, then given what is ours.
-    fn outgoing(&self, parts: http::request::Parts, survey: Survey) -> Head {
+    /// The head of the request to the upstream: stripped of what is not its business.
+    fn outgoing(&self, parts: http::request::Parts, survey: Survey, bearer: Bearer) -> Head {
         let http::request::Parts { method, uri, version, mut headers, extensions, .. } = parts;
         if survey.strip {
             headers::strip_request(&mut headers);
@@ -256,16 +240,8 @@ impl Proxy {
         if upgrade {
             to_websocket(&mut headers);
         }
-        headers.insert(header::HOST, self.host.clone());
-        let [http_11, http_10, http_2] = &self.via;
-        let via = match version {
-            Version::HTTP_10 => http_10,
-            Version::HTTP_2 => http_2,
-            _ => http_11,
-        };
-        headers.append(header::VIA, via.clone());
         let client_waits = asks && version != Version::HTTP_10;
-        Head { method, uri: origin_form(uri), headers, client_waits, upgrade }
+        Head { method, uri: origin_form(uri), headers, bearer, version, client_waits, upgrade }
     }
 
     /// The cached bearer, where it is good for this path.
@@ -338,13 +314,6 @@ impl Proxy {
     }
 }
 
-impl Head {
-    /// Exactly one `Authorization`.
-    fn authorize(&mut self, bearer: &Bearer) {
-        self.headers.insert(header::AUTHORIZATION, bearer.value.clone());
-    }
-}
-
 /// Says what strip took away, of a request for a websocket or its 101.
 fn to_websocket(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -403,7 +372,10 @@ impl Connection {
                 if let Some((links, base)) = base
                     && let Some(coding) = links.rewrite_head(&base, found, &mut answer)
                 {
-                    answer = Box::pin(links.rewrite_body(&base, coding, answer)).await;
+                    let done = coding.is_none() && links.rewrite_at_hand(&base, &mut answer);
+                    if !done {
+                        answer = Box::pin(links.rewrite_body(&base, coding, answer)).await;
+                    }
                 }
                 self.pass(answer, found, id, Some(in_flight))
             }

@@ -32,10 +32,10 @@ impl Proxy {
     pub(super) async fn replacement(
         &self,
         refused: &Refused,
-        bearer: &Bearer,
         head: &Head,
         body: &RequestBody,
     ) -> Result<Next<'_>, Error> {
+        let bearer = &head.bearer;
         let kind = match refused.verdict {
             Verdict::Curable(kind) => kind,
             Verdict::Incurable(why) => return Ok(self.passed_on(refused.verdict, why)),

@@ -47,6 +47,14 @@ impl AnswerBody {
         }
     }
 
+    /// All of it, where the upstream's is there already.
+    pub(in crate::proxy) fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Upstream { prefix, rest } if prefix.is_empty() => rest.take_whole(),
+            _ => None,
+        }
+    }
+
     pub(in crate::proxy) fn streamed(rest: UpstreamBody) -> Self {
         Self::Upstream { prefix: VecDeque::new(), rest }
     }

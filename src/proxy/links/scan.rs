@@ -4,11 +4,13 @@
 //! is parsed: outside of strings there are no backslashes, so a quote that none precedes, and that `h` follows,
 //! begins a string in every valid text. What is not valid passes, changed or not, and nothing fails.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use memchr::memchr2;
 
+use super::Base;
 use super::target::{No, Slash, Target};
 
 /// How much of a string is waited for to tell a key from a value. No key is longer.
@@ -17,8 +19,9 @@ const LONGEST_KEY: usize = 2048;
 /// The state between two pieces. It holds back what may be a link and is not all there, and nothing else.
 pub(super) struct Scanner {
     target: Rc<Target>,
-    /// Scheme and authority that take the place of the upstream's.
-    base: String,
+    /// Scheme and authority that take the place of the upstream's, and their text, which few answers need.
+    base: Base,
+    text: OnceCell<String>,
     held: Vec<u8>,
     /// The last byte that was passed on.
     before: u8,
@@ -32,8 +35,13 @@ struct Outcome {
 }
 
 impl Scanner {
-    pub(super) fn new(target: Rc<Target>, base: String) -> Self {
-        Self { target, base, held: Vec::new(), before: 0, found: false }
+    pub(super) fn new(target: Rc<Target>, base: Base) -> Self {
+        Self { target, base, text: OnceCell::new(), held: Vec::new(), before: 0, found: false }
+    }
+
+    /// A text that is all there, rewritten, if there is a link in it.
+    pub(super) fn rewrite(&mut self, text: &[u8]) -> Option<Vec<u8>> {
+        self.run(text, true).changed
     }
 
     /// Whether anything has been changed.
@@ -123,7 +131,7 @@ impl Scanner {
     }
 
     fn write_base(&self, out: &mut Vec<u8>, slash: Slash) {
-        for byte in self.base.bytes() {
+        for byte in self.text.get_or_init(|| self.base.text()).bytes() {
             match byte {
                 b'/' => out.extend_from_slice(slash.text()),
                 byte => out.push(byte),

@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
@@ -29,7 +29,9 @@ use super::hold::Hold;
 use super::timer::LazyTimer;
 use super::tunnel::Tunnel;
 use crate::config;
+use crate::credential::Bearer;
 use crate::headers;
+use crate::problem;
 use dial::Dialer;
 pub(super) use error::UpstreamError;
 pub(in crate::proxy) use pools::Open;
@@ -49,14 +51,32 @@ pub(super) struct Upstream {
     expect_timeout: Duration,
     /// Until when the upstream is not asked, since it did not answer.
     not_asked: Cell<Option<Instant>>,
+    /// `Via` for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
+    via: [HeaderValue; 3],
+    /// The lines that are ours: `Host` and each `Via`.
+    own_lines: [Vec<u8>; 3],
     pools: Rc<Pools>,
+}
+
+/// Which `Via` tells of a request of this version.
+fn via_of(version: Version) -> usize {
+    match version {
+        Version::HTTP_10 => 1,
+        Version::HTTP_2 => 2,
+        _ => 0,
+    }
 }
 
 /// The head of a request as it goes out, kept for a second attempt.
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
+    /// The client's, stripped. `Host` and `Authorization` in them do not go out, and our `Via` comes behind.
     pub(super) headers: HeaderMap,
+    /// What is sent as `Authorization`.
+    pub(super) bearer: Bearer,
+    /// What the client spoke.
+    pub(super) version: Version,
     /// The client has not begun to send the body: it waits for a 100.
     pub(super) client_waits: bool,
     /// It asks for a websocket, which takes a connection of HTTP/1.1.
@@ -93,7 +113,13 @@ impl Upstream {
         tls: &Arc<rustls::ClientConfig>,
         open: Gauge,
     ) -> Self {
+        let names = ["1.1", "1.0", "2"].map(|version| format!("{version} {}", problem::NAME));
+        let own_line = |via: &String| format!("host: {}\r\nvia: {via}\r\n", config.url.authority).into_bytes();
         Self {
+            own_lines: names.each_ref().map(own_line),
+            // Our name is a legal field value.
+            via: names
+                .map(|via| HeaderValue::try_from(via).unwrap_or(HeaderValue::from_static(problem::NAME))),
             origin: config.url.clone(),
             response_timeout: config.response_timeout,
             idle_timeout: config.idle_timeout,
@@ -185,7 +211,8 @@ impl Upstream {
     ) -> Result<Result<Response<UpstreamBody>, Failed>, UpstreamError> {
         let hold = self.asks(head, body).then(Hold::default);
         body.hold(hold.clone());
-        let mut exchange = h1::Exchange::new(connection, head, hold.clone(), attempt);
+        let own_lines = &self.own_lines[via_of(head.version)];
+        let mut exchange = h1::Exchange::new(connection, head, own_lines, hold.clone(), attempt);
         let sent = poll_fn(|cx| exchange.poll_head(cx));
         match self.await_head(sent, body, hold.as_ref(), timer).await? {
             Ok(received) if received.head.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -214,7 +241,7 @@ impl Upstream {
     ) -> Result<Result<Response<UpstreamBody>, Failed>, UpstreamError> {
         let on = Some(lease.number());
         body.hold(None);
-        let mut exchange = match stream::Exchange::begin(lease, head.stream_request(&self.origin), attempt) {
+        let mut exchange = match stream::Exchange::begin(lease, head.stream_request(&self.origin, &self.via[via_of(head.version)]), attempt) {
             Ok(exchange) => exchange,
             Err(unsent) => {
                 return Ok(Err(Failed {
@@ -305,7 +332,7 @@ impl Upstream {
 
 impl Head {
     /// As it is on HTTP/2: no `Host` but `:authority`, and no framing but the frames'.
-    fn stream_request(&self, origin: &config::Origin) -> Request<()> {
+    fn stream_request(&self, origin: &config::Origin, via: &HeaderValue) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = self.method.clone();
         let mut uri = uri::Parts::default();
@@ -319,6 +346,8 @@ impl Head {
         headers.clone_from(&self.headers);
         headers.remove(header::HOST);
         headers.remove(header::TRANSFER_ENCODING);
+        headers.append(header::VIA, via.clone());
+        headers.insert(header::AUTHORIZATION, self.bearer.value.clone());
         request
     }
 }
@@ -339,6 +368,14 @@ enum Source {
 }
 
 impl UpstreamBody {
+    /// All of it, where it is there already.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.source {
+            Source::H1(answer) => answer.take_whole(),
+            Source::H2(_) | Source::Switched(_) => None,
+        }
+    }
+
     /// What a 101 has brought.
     pub(super) fn take_tunnel(&mut self) -> Option<Tunnel> {
         match &mut self.source {

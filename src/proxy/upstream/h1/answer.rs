@@ -147,6 +147,19 @@ impl Answer {
         self.connection = None;
     }
 
+    /// The whole body, where it has a length and has been read already.
+    pub(in crate::proxy::upstream) fn take_whole(&mut self) -> Option<Bytes> {
+        let Rest::Sized(length) = self.rest else { return None };
+        let whole = {
+            let read = &mut self.connection.as_ref()?.wire.borrow_mut().read;
+            let length = usize::try_from(length).ok().filter(|length| *length <= read.len())?;
+            read.split_to(length).freeze()
+        };
+        self.rest = Rest::NONE;
+        self.finish();
+        Some(whole)
+    }
+
     pub(in crate::proxy::upstream) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

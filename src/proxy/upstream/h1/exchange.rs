@@ -52,12 +52,13 @@ impl Exchange {
     pub(in crate::proxy::upstream) fn new(
         connection: Connection,
         head: &Head,
+        own_lines: &[u8],
         hold: Option<Hold>,
         body: AttemptBody,
     ) -> Self {
         let buffer = std::mem::take(&mut connection.wire.borrow_mut().out);
         Self {
-            upload: Some(Upload::new(head, hold.is_some(), body, buffer)),
+            upload: Some(Upload::new(head, own_lines, hold.is_some(), body, buffer)),
             connection,
             cut: false,
             answered: false,

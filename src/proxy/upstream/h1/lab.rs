@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, Method, Response, Uri, Version};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Answer, Connection, Exchange, Stream};
 use crate::config;
+use crate::credential::Bearer;
 use crate::proxy::body::RequestBody;
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::pools::{Open, Pools};
@@ -104,6 +105,8 @@ pub(in crate::proxy) fn request(method: Method, upgrade: bool) -> Head {
         method,
         uri: Uri::from_static("/x?y"),
         headers: HeaderMap::new(),
+        bearer: Bearer::nobodys(),
+        version: Version::HTTP_11,
         client_waits: false,
         upgrade,
     }
@@ -135,7 +138,7 @@ pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -
     let (stream, pools) = (Answering::new(bytes, step), &pools());
     let connection = Connection::new(stream, Open::new(&Gauge::default()));
     let attempt = RequestBody::empty().attempt().expect("a body that is not there can be sent");
-    let mut exchange = Exchange::new(connection, head, None, attempt);
+    let mut exchange = Exchange::new(connection, head, b"", None, attempt);
     let received = match poll_fn(|cx| exchange.poll_head(cx)).await {
         Ok(received) => received,
         Err(error) => return Read::failed(error),

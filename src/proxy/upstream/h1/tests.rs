@@ -165,6 +165,9 @@ async fn bad_heads_are_refused() {
     }
 }
 
+/// What we add to every head.
+const OURS: &str = "host: h\r\nvia: us\r\nauthorization: Bearer nobodys\r\n";
+
 /// What is written of a request whose body comes in these frames, and whether it was all of it.
 async fn sent<B>(mut head: Head, headers: &[(&'static str, &'static str)], body: B) -> (String, bool)
 where
@@ -174,7 +177,7 @@ where
         head.headers.append(*name, value.parse().unwrap());
     }
     let (mut near, mut far) = duplex(7);
-    let mut upload = Upload::new(&head, false, body, b"what was there before".to_vec());
+    let mut upload = Upload::new(&head, b"host: h\r\nvia: us\r\n", false, body, b"what was there before".to_vec());
     let sending = async move {
         let sent = std::future::poll_fn(|cx| upload.poll(cx, &mut near)).await;
         !matches!(sent, Err(Stopped::Body))
@@ -192,17 +195,19 @@ fn frames(frames: Vec<Frame<Bytes>>) -> impl http_body::Body<Data = Bytes> + Unp
 async fn a_request_is_framed_by_what_its_body_is_and_not_by_what_it_says() {
     let get = || request(Method::GET, false);
     let empty = || Full::new(Bytes::new());
-    let (text, whole) = sent(get(), &[("host", "h"), ("x", "1"), ("x", "2")], empty()).await;
-    assert_eq!((&*text, whole), ("GET /x?y HTTP/1.1\r\nhost: h\r\nx: 1\r\nx: 2\r\n\r\n", true));
+    let theirs = [("host", "theirs"), ("x", "1"), ("via", "theirs"), ("authorization", "theirs"), ("x", "2")];
+    let (text, whole) = sent(get(), &theirs, empty()).await;
+    let expected = format!("GET /x?y HTTP/1.1\r\nx: 1\r\nx: 2\r\nvia: theirs\r\n{OURS}\r\n");
+    assert_eq!((text, whole), (expected, true));
     let lying = [("content-length", "7"), ("transfer-encoding", "chunked")];
     let (text, whole) = sent(get(), &lying, empty()).await;
-    assert_eq!((&*text, whole), ("GET /x?y HTTP/1.1\r\ncontent-length: 0\r\n\r\n", true));
+    assert_eq!((&*text, whole), (&*format!("GET /x?y HTTP/1.1\r\n{OURS}content-length: 0\r\n\r\n"), true));
     let (text, whole) = sent(get(), &lying, Full::new(Bytes::from("ok"))).await;
-    assert_eq!((&*text, whole), ("GET /x?y HTTP/1.1\r\ncontent-length: 2\r\n\r\nok", true));
+    assert_eq!((&*text, whole), (&*format!("GET /x?y HTTP/1.1\r\n{OURS}content-length: 2\r\n\r\nok"), true));
     let data = |text: &'static str| Frame::data(Bytes::from(text));
     let pieces = vec![data(""), data("ok"), data("0123456789")];
     let (text, whole) = sent(get(), &lying, frames(pieces)).await;
-    let head = "GET /x?y HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = format!("GET /x?y HTTP/1.1\r\n{OURS}transfer-encoding: chunked\r\n\r\n");
     assert_eq!((text, whole), (format!("{head}2\r\nok\r\na\r\n0123456789\r\n0\r\n\r\n"), true));
     let trailers = Frame::trailers([("x-sum".parse().unwrap(), "1".parse().unwrap())].into_iter().collect());
     let (text, whole) = sent(get(), &[], frames(vec![data("ok"), trailers])).await;

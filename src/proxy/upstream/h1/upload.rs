@@ -68,10 +68,10 @@ pub(super) enum Stopped {
 
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     /// Puts the head into `front`, a buffer to be used again.
-    pub(super) fn new(head: &Head, asks: bool, body: B, mut front: Vec<u8>) -> Self {
+    pub(super) fn new(head: &Head, own_lines: &[u8], asks: bool, body: B, mut front: Vec<u8>) -> Self {
         let ended = body.is_end_stream();
         front.clear();
-        let had_length = write_head(head, asks, &mut front);
+        let had_length = write_head(head, own_lines, asks, &mut front);
         let framing = match body.size_hint().exact() {
             None => {
                 front.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -244,7 +244,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
 }
 
 /// The head, but for what frames the body, and without the empty line. Whether the client gave a length.
-fn write_head(head: &Head, asks: bool, out: &mut Vec<u8>) -> bool {
+fn write_head(head: &Head, own_lines: &[u8], asks: bool, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.uri.path().as_bytes());
@@ -257,10 +257,13 @@ fn write_head(head: &Head, asks: bool, out: &mut Vec<u8>) -> bool {
     for (name, value) in &head.headers {
         match *name {
             header::CONTENT_LENGTH => had_length = true,
-            header::TRANSFER_ENCODING => {}
+            header::HOST | header::AUTHORIZATION | header::TRANSFER_ENCODING => {}
             _ => write_line(name, value, out),
         }
     }
+    // Behind the client's own `Via`.
+    out.extend_from_slice(own_lines);
+    write_line(&header::AUTHORIZATION, &head.bearer.value, out);
     if asks {
         out.extend_from_slice(b"expect: 100-continue\r\n");
     }
