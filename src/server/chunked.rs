@@ -36,6 +36,8 @@ pub(crate) enum Next {
 enum At {
     #[default]
     Size,
+    /// White space behind a size, which some servers send.
+    Padding,
     Extension,
     SizeLf,
     Data(u64),
@@ -103,9 +105,14 @@ impl Chunked {
                 At::Size
             }
             (At::Size, _) if self.digits == 0 => return Err(SIZE),
-            (At::Size, b';') => At::Extension,
-            (At::Size | At::Extension, b'\r') => At::SizeLf,
-            (At::Size, _) => return Err(SIZE),
+            // What keeps the trailer section frames the body anew, so that nobody behind it can read it in another way.
+            (At::Size | At::Padding, b' ' | b'\t') if self.section.is_some() => {
+                self.overhead += 1;
+                At::Padding
+            }
+            (At::Size | At::Padding, b';') => At::Extension,
+            (At::Size | At::Padding | At::Extension, b'\r') => At::SizeLf,
+            (At::Size | At::Padding, _) => return Err(SIZE),
             (At::Extension, byte) if is_field_byte(byte) => {
                 self.overhead += 1;
                 At::Extension

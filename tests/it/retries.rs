@@ -75,6 +75,30 @@ async fn a_connection_closed_while_it_was_idle_is_not_used_even_for_a_post() {
 }
 
 #[tokio::test]
+async fn an_empty_body_of_unknown_length_is_sent_again_to_its_end() {
+    const REVOKED: &str = "HTTP/1.1 401 No\r\nContent-Length: 17\r\n\r\n{\"code\":\"900901\"}";
+    let upstream = RawUpstream::by_hand().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.request("PUT /a HTTP/1.1\nTransfer-Encoding: chunked", b"0\r\n\r\n").await;
+    let mut connection = upstream.accept().await;
+    connection.answer(REVOKED).await;
+    let again = connection.answer(OK).await;
+    assert_eq!((again.header("transfer-encoding"), &*again.body), (Some("chunked"), &b""[..]));
+    assert_eq!(client.response().await.text(), "ok");
+    // Whatever comes next on this connection is a request of its own.
+    client.request("PUT /b HTTP/1.1\nTransfer-Encoding: chunked", b"0\r\n\r\n").await;
+    connection.request().await.unwrap();
+    drop(connection);
+    let mut connection = upstream.accept().await;
+    connection.answer(OK).await;
+    assert_eq!(client.response().await.text(), "ok");
+    client.request("GET /c HTTP/1.1", b"").await;
+    connection.answer(OK).await;
+    assert_eq!(client.response().await.text(), "ok");
+}
+
+#[tokio::test]
 async fn an_upstream_that_always_closes_gets_a_request_at_most_twice() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::before(&upstream).await;

@@ -96,6 +96,8 @@ enum Again {
     No,
     /// Without the expectation, which is all that was refused.
     Unasked(AttemptBody),
+    /// On any other: the idle connection it was to go out on had been closed before.
+    Stale(AttemptBody),
     /// Once: nothing of it has been written.
     Unsent(AttemptBody),
     /// Once, when the method is idempotent: the connection was dead before a byte of an answer.
@@ -171,7 +173,7 @@ impl Upstream {
                 Err(failed) => failed,
             };
             let again = match failed.again {
-                Again::Unasked(body) => {
+                Again::Unasked(body) | Again::Stale(body) => {
                     attempt = body;
                     continue;
                 }

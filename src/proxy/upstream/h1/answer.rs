@@ -136,14 +136,19 @@ impl Answer {
             let wire = connection.wire.borrow();
             !wire.uploads && wire.read.is_empty()
         };
-        if between && !self.last {
-            connection.reused = true;
-            self.pools.h1.put(connection);
+        match between {
+            true if self.last => connection.end(),
+            true => {
+                connection.reused = true;
+                self.pools.h1.put(connection);
+            }
+            false => {}
         }
     }
 
     /// Ends the connection.
     pub(in crate::proxy::upstream) fn abandon(&mut self) {
+        self.upload = None;
         self.connection = None;
     }
 
@@ -174,7 +179,7 @@ impl Answer {
                 let room = connection.reading.as_ref().map_or(LEAST_READ, Reading::room);
                 step = match ready!(wire.poll_body(cx, room)) {
                     // A reset is no end.
-                    Ok(0) if matches!(self.rest, Rest::ToTheEnd) => Ok(Step::End),
+                    Ok(0) if matches!(self.rest, Rest::ToTheEnd) && !wire.broken => Ok(Step::End),
                     Ok(0) | Err(_) => Err(UpstreamError::Terminated),
                     Ok(_) => continue,
                 };

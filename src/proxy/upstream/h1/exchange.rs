@@ -91,6 +91,7 @@ impl Exchange {
                 Poll::Ready(Err(Stopped::Unwritable)) if upload.has_written() => {
                     // It may have answered before it hung up.
                     self.cut = true;
+                    wire.broken = true;
                     self.upload = None;
                 }
                 Poll::Ready(Err(stopped)) => {
@@ -110,6 +111,10 @@ impl Exchange {
                 match kind {
                     Kind::Switches if !self.upgrade => {
                         tracing::debug!("an answer was refused: an upgrade that nobody asked for");
+                        return Poll::Ready(Err(UpstreamError::Protocol));
+                    }
+                    // It cannot mean a request that it has not read.
+                    Kind::Switches if self.upload.is_some() => {
                         return Poll::Ready(Err(UpstreamError::Protocol));
                     }
                     Kind::Switches | Kind::Final => {
@@ -169,15 +174,17 @@ impl Exchange {
 
     /// Whether a request that failed may be sent again.
     pub(in crate::proxy::upstream) fn again(self) -> Again {
-        if !self.connection.reused || self.answered || self.without_body {
+        if self.answered || self.without_body {
             return Again::No;
         }
         match self.upload {
             Some(upload) if !upload.has_written() => match upload.into_untouched_body() {
+                Some(body) if self.connection.pooled => Again::Stale(body),
                 Some(body) => Again::Unsent(body),
                 None => Again::Unprocessed,
             },
-            _ => Again::Unanswered,
+            _ if self.connection.reused => Again::Unanswered,
+            _ => Again::No,
         }
     }
 }

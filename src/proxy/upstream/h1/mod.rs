@@ -11,15 +11,18 @@ mod pool;
 mod upload;
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_util::io::poll_read_buf;
 
@@ -36,6 +39,9 @@ use pool::Reading;
 const LEAST_READ: usize = 8 * 1024;
 const MOST_READ: usize = 256 * 1024;
 
+/// How long an upstream has to take the end of a connection.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// Where so much is read at once, the kernel may keep so much.
 const LARGE_READ: usize = 128 * 1024;
 const LARGE_KEPT: usize = 512 * 1024;
@@ -44,6 +50,11 @@ const LARGE_KEPT: usize = 512 * 1024;
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
     /// From now on the kernel keeps up to about this many bytes of what has not been read.
     fn keep(&self, bytes: usize);
+
+    /// Whether the other side is told of the end by more than the end.
+    fn takes_leave(&self) -> bool {
+        false
+    }
 }
 
 impl Stream for TcpStream {
@@ -62,12 +73,18 @@ impl Stream for TlsStream<Drowsy<TcpStream>> {
     fn keep(&self, bytes: usize) {
         self.get_ref().0.keep(bytes);
     }
+
+    fn takes_leave(&self) -> bool {
+        true
+    }
 }
 
 /// A connection, in use or idle.
 pub(super) struct Connection {
     wire: Rc<RefCell<Wire>>,
     idle_since: Instant,
+    /// It comes from the pool.
+    pooled: bool,
     /// It has carried an exchange before.
     reused: bool,
     reading: Option<Reading>,
@@ -87,6 +104,8 @@ struct Wire {
     keeps_much: bool,
     /// The request is not known to have been written to its end.
     uploads: bool,
+    /// A write has failed. Whoever has been told of a reset by that is told of a plain end when reading.
+    broken: bool,
     open: Open,
 }
 
@@ -100,9 +119,21 @@ impl Connection {
             at_once: LEAST_READ,
             keeps_much: false,
             uploads: false,
+            broken: false,
             open,
         };
-        Self { wire: Rc::new(RefCell::new(wire)), idle_since: Instant::now(), reused: false, reading: None }
+        Self { wire: Rc::new(RefCell::new(wire)), idle_since: Instant::now(), pooled: false, reused: false, reading: None }
+    }
+
+    /// Ends a connection that is between two exchanges. Under TLS that is said (RFC 8446 §6.1).
+    fn end(self) {
+        if !self.wire.borrow().stream.takes_leave() {
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            let leave = poll_fn(|cx| Pin::new(&mut *self.wire.borrow_mut().stream).poll_shutdown(cx));
+            let _ = timeout(LEAVE, leave).await;
+        });
     }
 
     /// Whether nothing has come since the last answer, as far as the runtime has heard: neither an end, nor bytes that
@@ -115,7 +146,10 @@ impl Connection {
 impl Wire {
     /// The same; otherwise the task is woken when something comes.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        self.read.is_empty() && self.poll_read(cx, LEAST_READ).is_pending()
+        // A task that has used up its turn would be told "nothing yet", whatever there is.
+        let look = unconstrained(poll_fn(|cx| self.poll_read(cx, LEAST_READ)));
+        let nothing = pin!(look).poll(cx).is_pending();
+        nothing && self.read.is_empty()
     }
 
     /// Reads once, at most about `room` bytes. None are the end.
@@ -144,7 +178,7 @@ impl Wire {
 
     /// Between two exchanges little is kept.
     fn rest(&mut self) {
-        if self.read.capacity() > 2 * LEAST_READ {
+        if self.at_once > LEAST_READ {
             self.read = BytesMut::new();
         }
     }

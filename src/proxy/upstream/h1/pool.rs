@@ -62,8 +62,8 @@ impl Pool {
             let connection = self.idle.borrow_mut().pop()?;
             let idle = connection.idle_since.elapsed();
             if idle > POOL_TIME {
-                // All others are older.
-                self.idle.borrow_mut().clear();
+                // All others are older, and on their way out.
+                connection.end();
                 return None;
             }
             if !idempotent && idle > FRESH && !looked {
@@ -91,10 +91,12 @@ impl Pool {
     /// Takes a connection that is between two exchanges.
     pub(in crate::proxy::upstream) fn put(&self, mut connection: Connection) {
         connection.idle_since = Instant::now();
+        connection.pooled = true;
         connection.wire.borrow_mut().rest();
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < POOL_SIZE {
-            idle.push(connection);
+        match idle.len() < POOL_SIZE {
+            true => idle.push(connection),
+            false => connection.end(),
         }
         if !self.swept.replace(true) {
             tokio::task::spawn_local(sweep(Rc::downgrade(&self.idle), Rc::clone(&self.swept)));
@@ -108,7 +110,10 @@ async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, swept: Rc<Cell<bool>>) {
         tokio::time::sleep(SWEEP).await;
         let Some(idle) = idle.upgrade() else { return };
         let mut idle = idle.borrow_mut();
-        idle.retain(|connection| connection.idle_since.elapsed() <= POOL_TIME && connection.is_quiet());
+        let stays = |connection: &mut Connection| {
+            connection.idle_since.elapsed() <= POOL_TIME && connection.is_quiet()
+        };
+        idle.extract_if(.., |connection| !stays(connection)).for_each(Connection::end);
         if idle.is_empty() {
             idle.shrink_to_fit();
             swept.set(false);

@@ -11,7 +11,7 @@ use super::head::{HEAD_BYTES, HEAD_LINES};
 use super::lab::{Read, pools, request};
 use super::upload::{Stopped, Upload};
 use super::*;
-use crate::proxy::upstream::{Head, UpstreamError};
+use crate::proxy::upstream::{Again, Head, UpstreamError};
 
 impl Stream for DuplexStream {
     fn keep(&self, _: usize) {}
@@ -42,6 +42,7 @@ async fn answers_come_to_their_end_and_what_follows_belongs_to_nobody() {
         (format!("{ok}Content-Length: 2\r\n\r\nokHTTP/1.1"), "ok", false),
         (format!("{ok}Content-Length: 2\r\nConnection: a, Close\r\n\r\nok"), "ok", false),
         (format!("{ok}Transfer-Encoding: Chunked\r\n\r\n2;a=b\r\nok\r\n0\r\n\r\n"), "ok", true),
+        (format!("{ok}Transfer-Encoding: chunked\r\n\r\n2 \t\r\nok\r\n0 ;a\r\n\r\n"), "ok", true),
         (format!("{ok}Transfer-Encoding: chunked\r\n\r\n1\r\no\r\n01\r\nk\r\n0\r\n\r\n\n"), "ok", false),
         ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok".into(), "ok", false),
         ("HTTP/1.1 200\r\n\r\nto the end".into(), "to the end", false),
@@ -212,6 +213,89 @@ async fn a_request_is_framed_by_what_its_body_is_and_not_by_what_it_says() {
     let trailers = Frame::trailers([("x-sum".parse().unwrap(), "1".parse().unwrap())].into_iter().collect());
     let (text, whole) = sent(get(), &[], frames(vec![data("ok"), trailers])).await;
     assert_eq!((text, whole), (format!("{head}2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"), true));
+}
+
+#[tokio::test]
+async fn a_body_that_is_known_to_be_empty_by_now_is_ended_all_the_same() {
+    /// Chunked, and read to its end by an earlier sending.
+    struct Ended;
+    impl http_body::Body for Ended {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(None)
+        }
+
+        fn is_end_stream(&self) -> bool {
+            true
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::default()
+        }
+    }
+    let (text, whole) = sent(request(Method::PUT, false), &[], Ended).await;
+    let expected = format!("PUT /x?y HTTP/1.1\r\n{OURS}transfer-encoding: chunked\r\n\r\n0\r\n\r\n");
+    assert_eq!((text, whole), (expected, true));
+}
+
+/// What may be done about a request on this connection when its first turn has failed.
+async fn again_on(connection: Connection) -> Again {
+    let attempt = crate::proxy::body::RequestBody::empty().attempt().unwrap();
+    let mut exchange = Exchange::new(connection, &request(Method::POST, false), b"", None, attempt);
+    assert!(poll_fn(|cx| exchange.poll_head(cx)).await.is_err());
+    exchange.again()
+}
+
+#[tokio::test]
+async fn what_was_never_written_goes_out_on_another_connection() {
+    let open = || {
+        let (near, far) = duplex(64);
+        (Connection::new(near, Open::new(&prometheus_client::metrics::gauge::Gauge::default())), far)
+    };
+    // Closed, or with bytes of nobody's, before anything was asked.
+    let (connection, far) = open();
+    drop(far);
+    assert!(matches!(again_on(connection).await, Again::Unsent(_)));
+    let (mut connection, mut far) = open();
+    connection.pooled = true;
+    far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+    assert!(matches!(again_on(connection).await, Again::Stale(_)));
+    // Written, and nothing came.
+    for (reused, begun) in [(false, false), (true, false), (true, true)] {
+        let (mut connection, mut far) = open();
+        (connection.pooled, connection.reused) = (true, reused);
+        let upstream = async {
+            far.read_u8().await.unwrap();
+            if begun {
+                far.write_all(b"HTTP").await.unwrap();
+            }
+            drop(far);
+        };
+        let (again, ()) = tokio::join!(again_on(connection), upstream);
+        assert_eq!(matches!(again, Again::Unanswered), reused && !begun);
+        assert_eq!(matches!(again, Again::No), !reused || begun);
+    }
+}
+
+#[tokio::test]
+async fn an_end_behind_a_failed_write_is_no_end() {
+    for broken in [false, true] {
+        let (near, mut far) = duplex(64);
+        let connection = Connection::new(near, Open::new(&prometheus_client::metrics::gauge::Gauge::default()));
+        connection.wire.borrow_mut().broken = broken;
+        far.write_all(b"part").await.unwrap();
+        drop(far);
+        let mut answer = Answer::new(connection, super::answer::Rest::ToTheEnd, true, None, &pools());
+        let part = poll_fn(|cx| answer.poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(part.data_ref().unwrap(), "part");
+        let end = poll_fn(|cx| answer.poll_frame(cx)).await;
+        assert_eq!(end.map(|end| end.err()), broken.then_some(Some(UpstreamError::Terminated)));
+    }
 }
 
 /// A body of another length than it says.

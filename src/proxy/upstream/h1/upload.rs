@@ -88,11 +88,12 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         front.extend_from_slice(b"\r\n");
         Self {
             body,
-            framing,
             front,
             front_at: 0,
             piece: Bytes::new(),
-            back: b"",
+            // One that turned out empty when it was sent before.
+            back: if ended && matches!(framing, Framing::Chunked) { BODY_END } else { b"" },
+            framing,
             ended,
             begun: false,
             written: false,
@@ -151,7 +152,9 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     {
         let task = tokio::task::spawn_local(async move {
             let sent = poll_fn(|cx| self.poll(cx, &mut *wire.borrow_mut().stream)).await;
-            wire.borrow_mut().uploads = sent.is_err();
+            let mut wire = wire.borrow_mut();
+            wire.uploads = sent.is_err();
+            wire.broken |= sent.is_err();
         });
         UploadTask(task.abort_handle())
     }
