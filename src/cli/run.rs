@@ -80,6 +80,7 @@ impl Run {
         };
         if let Some(simulator) = &simulator {
             config.point_at(simulator.address());
+            self.world.make_repeatable(&mut config);
         }
         let aside = recording::faults(&config, self.allow_faults);
         let mut app = App::bind(config).await.map_err(|error| {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::Simulator;
 use super::fault::Fault;
 use super::identities::{Application, Identity, User};
-use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, WebhookTargets};
+use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat};
 use super::scenario::{Scenario, ScenarioError};
 use super::service::Service;
+use super::targets::WebhookTargets;
 use super::timeline::Step;
 use crate::clock::{Clock, Timestamp};
 

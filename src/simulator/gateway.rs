@@ -99,7 +99,7 @@ pub(super) fn answer(
 /// What every answer of the gateway wears.
 fn dress(state: &mut State, mut answer: Answer) -> Answer {
     set(&mut answer, SERVER, "WSO2-PassThrough-HTTP");
-    if let Ok(id) = HeaderValue::from_str(&state.random.uuid()) {
+    if let Ok(id) = HeaderValue::from_str(&state.answers.uuid()) {
         answer.headers_mut().insert(HeaderName::from_static("activityid"), id);
     }
     chunk(&mut answer);
@@ -144,8 +144,10 @@ fn pass<'a>(
     if let Some(refusal) = (suite.refusal)(state, &owner) {
         return Ok(refusal);
     }
+    let instance = state.answers.uuid();
     let call = Call {
         state,
+        instance,
         account,
         owner: &owner,
         parameters,

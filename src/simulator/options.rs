@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::identities::{Application, Identity, User};
+use super::targets::WebhookTargets;
 use super::timeline::Step;
 use crate::clock::{Clock, Timestamp};
 
@@ -101,16 +102,6 @@ impl Default for Lifetimes {
             code: Duration::from_secs(300),
         }
     }
-}
-
-/// Which targets a simulator delivers webhooks to. Any can be registered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WebhookTargets {
-    /// Hosts that are this machine, and nothing else: deliveries to other hosts fail.
-    #[default]
-    Loopback,
-    /// Every host, so that a simulator calls out of this machine.
-    Anywhere,
 }
 
 /// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.

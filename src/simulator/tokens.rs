@@ -1,5 +1,6 @@
 //! Token rows: what was issued, what of it is still good, and what a second issue does.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use super::options::{Lifetimes, Mode, OldAccess, TokenFormat};
 use super::random::Random;
 use crate::clock::{Timestamp, after, until};
 use crate::secret::{Secret, fingerprint};
+
+/// So many tokens that were never issued are told apart.
+const STRANGERS: usize = 10_000;
 
 /// One set for one client, user and scope set; the order of scopes does not matter.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -105,6 +109,8 @@ pub(super) struct Tokens {
     by_access: HashMap<String, usize>,
     by_refresh: HashMap<String, usize>,
     latest: HashMap<Owner, usize>,
+    /// Tokens that were presented and never issued, by their fingerprints, numbered as they came.
+    strangers: RefCell<HashMap<String, usize>>,
     /// Where values come from; real randomness where there is none.
     seeded: Option<Random>,
 }
@@ -241,12 +247,23 @@ impl Tokens {
         Some(&self.rows[self.refreshes[*self.by_refresh.get(value)?].row].owner)
     }
 
-    /// A name for an access token that gives nothing away: `access-1` for the first one issued.
+    /// A name for an access token that gives nothing away: `access-1` for the first one issued, `unknown-1` for the
+    /// first one that never was.
     pub(super) fn name_of(&self, access: &str) -> String {
         match self.by_access.get(access) {
             Some(row) => format!("access-{}", row + 1),
-            None => format!("unknown-{}", &fingerprint(&[access])[..8]),
+            None => self.name_of_stranger(access),
         }
+    }
+
+    /// Numbers, not fingerprints: what a token looks like depends on when it was issued, the order does not.
+    fn name_of_stranger(&self, access: &str) -> String {
+        let mut strangers = self.strangers.borrow_mut();
+        let next = strangers.len() + 1;
+        if next > STRANGERS && !strangers.contains_key(&fingerprint(&[access])) {
+            return "unknown".to_owned();
+        }
+        format!("unknown-{}", strangers.entry(fingerprint(&[access])).or_insert(next))
     }
 
     /// Revokes the pair an access or refresh token belongs to, for its own client.

@@ -18,6 +18,7 @@ token_format = "uuid"
 quota = 0
 lag = 0
 ringing = "2s"
+webhooks = ["hooks.test", "10.0.0.7"]
 public_base = "http://sim:8090/"
 lifetimes = { access = "1h", refresh = "7d", code = 60 }
 
@@ -60,6 +61,7 @@ user = "dora@vbc.prod"
     assert_eq!(options.token_format, TokenFormat::Uuid);
     assert_eq!((options.lag, options.ringing), (0.0, Duration::from_secs(2)));
     assert_eq!(options.public_base, "http://sim:8090");
+    assert_eq!(options.webhooks, "hooks.test,10.0.0.7".parse().unwrap());
     assert_eq!(options.lifetimes.access, Duration::from_secs(3600));
     assert_eq!(options.lifetimes.code, Duration::from_secs(60));
     assert_eq!(options.applications[0].quota, Some(10));
