@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
 
-use super::answer::{Answer, chunk, empty, http_date, json, ordered, set};
+use super::answer::{Answer, chunk, empty, http_date, ordered, set};
 use super::api::{self, Call};
 use super::fault::{Backend, Instead, RetryAfter, StatusFault};
 use super::options::SimulatorOptions;
@@ -235,7 +235,7 @@ fn injected_status(arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> An
                 504 => ("101504", "Connection timed out"),
                 _ => ("303001", "Runtime Error"),
             };
-            json(status, &serde_json::json!({ "code": code, "message": message, "description": message }))
+            ordered(status, &[("code", code), ("message", message), ("description", message)])
         }
     };
     answer.headers_mut().remove(RETRY_AFTER);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -65,6 +65,8 @@ impl Core {
         let mut under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
         let early = self.early(&head, endpoint);
         let limit = early.as_ref().map(|early| early.read);
+        let brings_body = head.headers.contains_key(TRANSFER_ENCODING)
+            || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
         let body = Body::read(body, endpoint, limit).await.ok_or(Abort)?;
         let arrived = Arrived::new(head, endpoint, body);
         if let Some(early) = early {
@@ -73,7 +75,8 @@ impl Core {
                 entry.body_length = arrived.body.length;
             }
             let answer = gateway::injected(&mut self.state(), &arrived, &Instead::Status(early.instead), now);
-            return Ok(self.send(place, endpoint, answer));
+            // What is left of the body is not taken for a request; the connection ends, and it is said.
+            return Ok(say_last(self.send(place, endpoint, answer), brings_body));
         }
         if let Some(under_way) = &mut under_way {
             under_way.identify(&arrived);

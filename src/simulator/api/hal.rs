@@ -101,6 +101,9 @@ fn whole(
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         Ok(number) if number > most => Err((name, format!("must be less than or equal to {most}"))),
         Ok(_) => Err((name, format!("must be greater than or equal to {least}"))),
+        Err(_) if value.parse::<i64>().is_ok() => {
+            Err((name, format!("must be greater than or equal to {least}")))
+        }
         Err(_) => Err((name, "must be a number".into())),
     }
 }

@@ -73,6 +73,23 @@ async fn the_same_scenario_and_seed_give_the_same_journal() {
 }
 
 #[tokio::test]
+async fn what_a_call_is_called_does_not_depend_on_what_else_was_asked() {
+    let mut calls = Vec::new();
+    for questions in [0, 3] {
+        let sim = Simulator::builder().seed(7).start().await.unwrap();
+        let bearer = format!("Bearer {}", sim.log_in().await.text("access_token"));
+        let headers = [("authorization", bearer.as_str())];
+        for _ in 0..questions {
+            sim.send("GET", &format!("{ACCOUNT}/users?page=0"), &headers, "").await;
+        }
+        let call = r#"{"type":"click2dial","from":{"type":"extension","destination":"1001"},
+                       "to":{"type":"pstn","destination":"15551234567"}}"#;
+        calls.push(sim.send("POST", CALLS, &headers, call).await.body);
+    }
+    assert_eq!((calls[0].len(), &calls[0]), (36, &calls[1]));
+}
+
+#[tokio::test]
 async fn connections_are_numbered_by_their_first_request_and_anew_after_a_reset() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let sim = Simulator::start().await.unwrap();
