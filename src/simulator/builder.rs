@@ -82,6 +82,11 @@ impl SimulatorBuilder {
         self.with(|options| options.old_access = old_access)
     }
 
+    /// Whether a refresh gives a new refresh token, as at VBC.
+    pub fn refresh_rotation(self, rotation: bool) -> Self {
+        self.with(|options| options.refresh_rotation = rotation)
+    }
+
     /// How access tokens look.
     pub fn token_format(self, format: TokenFormat) -> Self {
         self.with(|options| options.token_format = format)

@@ -119,6 +119,8 @@ pub struct SimulatorOptions {
     pub mode: Mode,
     /// What a refresh does to the old access token.
     pub old_access: OldAccess,
+    /// Whether a refresh gives a new refresh token, as at VBC; otherwise the old one stays good until it expires.
+    pub refresh_rotation: bool,
     /// How access tokens look.
     pub token_format: TokenFormat,
     /// How long things live.
@@ -174,6 +176,7 @@ impl Default for SimulatorOptions {
             clock: Clock::system(),
             mode: Mode::default(),
             old_access: OldAccess::default(),
+            refresh_rotation: true,
             token_format: TokenFormat::default(),
             lifetimes: Lifetimes::default(),
             quota: None,

@@ -149,6 +149,7 @@ impl State {
             policy: Policy {
                 mode: options.mode,
                 old_access: options.old_access,
+                rotation: options.refresh_rotation,
                 format: options.token_format,
                 lifetimes: options.lifetimes,
                 openid: true,

@@ -64,6 +64,8 @@ enum RefreshState {
 pub(super) struct Policy {
     pub(super) mode: Mode,
     pub(super) old_access: OldAccess,
+    /// Whether a refresh token is good for one refresh only.
+    pub(super) rotation: bool,
     pub(super) format: TokenFormat,
     pub(super) lifetimes: Lifetimes,
     /// Whether the client is given the scope `openid`.
@@ -215,13 +217,19 @@ impl Tokens {
             owner.scopes = asked.into();
         }
         let old = refresh.row;
-        self.refreshes[index].state = RefreshState::Spent;
         self.rows[old].state = State::Inactive;
         if policy.old_access == OldAccess::Dead {
             self.rows[old].accepted = false;
         }
         let row = self.mint(policy.granted(owner), policy, now);
-        self.rows[row].refresh = Some(self.mint_refresh(row, policy, now));
+        let refresh = if policy.rotation {
+            self.refreshes[index].state = RefreshState::Spent;
+            self.mint_refresh(row, policy, now)
+        } else {
+            self.refreshes[index].row = row;
+            index
+        };
+        self.rows[row].refresh = Some(refresh);
         self.rows[old].successor = Some(row);
         Ok(row)
     }

@@ -60,6 +60,7 @@ pub struct Scenario {
     start: Option<Timestamp>,
     mode: Option<Mode>,
     old_access: Option<OldAccess>,
+    refresh_rotation: Option<bool>,
     token_format: Option<TokenFormat>,
     quota: Option<u32>,
     public_base: Option<String>,
@@ -119,6 +120,7 @@ impl Scenario {
         options.start = self.start.or(options.start);
         options.mode = self.mode.unwrap_or(options.mode);
         options.old_access = self.old_access.unwrap_or(options.old_access);
+        options.refresh_rotation = self.refresh_rotation.unwrap_or(options.refresh_rotation);
         options.token_format = self.token_format.unwrap_or(options.token_format);
         if let Some(quota) = self.quota {
             options.quota = Some(quota).filter(|quota| *quota > 0);

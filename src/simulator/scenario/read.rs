@@ -26,6 +26,7 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
         start: root.take("start", "write a time such as \"2026-03-01T09:00:00Z\"", parsed),
         mode: root.take("mode", "write one of: reuse, renew_revoke, renew_keep", parsed),
         old_access: root.take("old_access", "write one of: dead, alive", parsed),
+        refresh_rotation: root.take("refresh_rotation", "write true or false", Value::as_bool),
         token_format: root.take("token_format", "write one of: jwt, uuid", parsed),
         quota: root.take("quota", "write requests a minute; 0 is no limit", small),
         public_base: root.take(
