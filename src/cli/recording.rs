@@ -67,6 +67,12 @@ impl From<MatchingArg> for Matching {
     }
 }
 
+/// The faults of the configuration, where they are allowed; nothing at all where they are not.
+pub(super) fn faults(config: &Config, allowed: bool) -> Aside {
+    let aside = Aside::default();
+    if allowed { aside.with_faults(&config.faults) } else { aside }
+}
+
 /// A recording that is going on.
 pub(super) struct Beside {
     aside: Option<Arc<Aside>>,
@@ -76,10 +82,7 @@ pub(super) struct Beside {
 impl AsideArgs {
     /// Opens what was asked for.
     pub(super) fn open(&self, config: &Config) -> Result<Beside, Exit> {
-        let mut aside = Aside::default();
-        if self.allow_faults {
-            aside = aside.with_faults(&config.faults);
-        }
+        let mut aside = faults(config, self.allow_faults);
         let Some(path) = &self.record else {
             let aside = Some(aside).filter(|aside| !aside.is_empty()).map(Arc::new);
             return Ok(Beside { aside, recording: None });

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +13,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::serve::{exit_of, identities, say_ignored_proxies};
-use super::{ConfigArgs, Exit, complain, logging, refuse, simulate};
+use super::{ConfigArgs, Exit, complain, logging, recording, refuse, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
 use crate::simulator::Simulator;
@@ -36,6 +37,9 @@ pub(crate) struct Run {
     /// Start the built-in simulator and serve from it: no VBC account is needed, no secret is read
     #[arg(long)]
     simulate: bool,
+    /// Let [faults] of the configuration make requests fail: answers that one has touched have a vbc-proxy-fault header
+    #[arg(long)]
+    allow_faults: bool,
     #[command(flatten)]
     world: simulate::WorldArgs,
     /// The command and its arguments
@@ -52,8 +56,7 @@ impl Run {
             Ok(loaded) => loaded.config,
             Err(exit) => return exit.into(),
         };
-        // Faults are for `serve --allow-faults`: a command whose requests fail would not be told why.
-        if let Some(findings) = config.faults.not_allowed() {
+        if let Some(findings) = config.faults.not_allowed().filter(|_| !self.allow_faults) {
             return refuse(&findings).into();
         }
         take_free_ports(&mut config);
@@ -77,11 +80,16 @@ impl Run {
         };
         if let Some(simulator) = &simulator {
             config.point_at(simulator.address());
+            self.world.make_repeatable(&mut config);
         }
-        let app = App::bind(config).await.map_err(|error| {
+        let aside = recording::faults(&config, self.allow_faults);
+        let mut app = App::bind(config).await.map_err(|error| {
             complain(format_args!("vbc-proxy: {error}"));
             exit_of(&error)
         })?;
+        if !aside.is_empty() {
+            app = app.with_aside(Arc::new(aside));
+        }
         let mut command = self.command(&app, simulator.as_ref());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut proxy = tokio::spawn(app.run(async move {

@@ -72,8 +72,9 @@ async fn serve(mut config: Config, world: Option<&simulate::WorldArgs>, aside: &
         },
         None => None,
     };
-    if let Some(simulator) = &simulator {
+    if let Some((simulator, world)) = simulator.as_ref().zip(world) {
         config.point_at(simulator.address());
+        world.make_repeatable(&mut config);
     }
     let beside = match aside.open(&config) {
         Ok(beside) => beside,

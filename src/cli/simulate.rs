@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, say};
-use crate::config;
-use crate::simulator::{Identity, Scenario, Simulator, SimulatorOptions};
+use crate::config::{self, Config};
+use crate::simulator::{Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
 
 /// Run the VBC simulator alone
 ///
@@ -36,12 +36,15 @@ pub(crate) struct WorldArgs {
     /// A scenario: what the simulator is like and what goes wrong when (TOML)
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// What the simulated world, its tokens and all chances grow from: the same seed, the same answers
+    /// What the simulated world, its tokens and all chances grow from: the same seed, the same answers and journal
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// Requests a minute for each application and user of the simulator; 10 is the service's default
     #[arg(long, value_name = "NUMBER")]
     quota: Option<u32>,
+    /// Whom the simulator delivers webhooks to: loopback, any, or HOST[,HOST…] beside this machine [default: loopback]
+    #[arg(long, value_name = "TARGETS")]
+    webhooks: Option<WebhookTargets>,
     /// What absolute links of the simulator start with [default: where it listens]
     #[arg(long, value_name = "URL")]
     public_base: Option<String>,
@@ -53,19 +56,34 @@ pub(crate) struct WorldArgs {
 impl WorldArgs {
     /// They make sense only where there is a simulator.
     pub(super) fn needs(&self, simulator: bool) -> Result<(), Exit> {
-        let Self { scenario, seed, quota, public_base, hosts } = self;
+        let Self { scenario, seed, quota, webhooks, public_base, hosts } = self;
         let given = scenario.is_some()
             || seed.is_some()
             || quota.is_some()
+            || webhooks.is_some()
             || public_base.is_some()
             || !hosts.is_empty();
         if given && !simulator {
             complain(
-                "vbc-proxy: --scenario, --seed, --quota, --public-base and --host are about the simulator: add --simulate",
+                "vbc-proxy: --scenario, --seed, --quota, --webhooks, --public-base and --host are about the simulator: \
+                 add --simulate",
             );
             return Err(Exit::Usage);
         }
         Ok(())
+    }
+
+    /// The same is to happen in each run.
+    fn is_repeatable(&self) -> bool {
+        self.seed.is_some() || self.scenario.is_some()
+    }
+
+    /// Which thread a connection of a client comes to is chance, and each has connections of its own to the simulator:
+    /// where each run is to be the same, one thread does it all, unless the configuration says how many.
+    pub(super) fn make_repeatable(&self, config: &mut Config) {
+        if self.is_repeatable() && config.listen.workers == 0 {
+            config.listen.workers = 1;
+        }
     }
 
     /// Lays them over options: first the scenario, then what was said in particular.
@@ -82,6 +100,9 @@ impl WorldArgs {
         }
         if let Some(quota) = self.quota {
             options.quota = Some(quota).filter(|quota| *quota > 0);
+        }
+        if let Some(webhooks) = &self.webhooks {
+            options.webhooks.clone_from(webhooks);
         }
         if let Some(base) = &self.public_base {
             options.public_base = base.trim_end_matches('/').to_owned();
@@ -146,4 +167,37 @@ pub(super) async fn start(
 /// The line that tells where it is.
 pub(super) fn announce(simulator: &Simulator) {
     say(format_args!("vbc-proxy simulator on {} (control {})", simulator.url(), simulator.control_url()));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        world: WorldArgs,
+    }
+
+    fn options(arguments: &[&str]) -> SimulatorOptions {
+        let line = Line::try_parse_from([&["simulate"], arguments].concat()).unwrap();
+        let mut options = SimulatorOptions::default();
+        line.world.apply(&mut options).unwrap();
+        options
+    }
+
+    #[test]
+    fn what_is_said_on_the_command_line_goes_before_the_scenario() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("day.toml");
+        std::fs::write(&file, "seed = 3\nquota = 10\nwebhooks = \"hooks.test\"\n").unwrap();
+        let scenario = ["--scenario", file.to_str().unwrap()];
+        let read = options(&scenario);
+        assert_eq!((read.seed, read.quota, read.webhooks), (3, Some(10), "hooks.test".parse().unwrap()));
+        let said = options(&[&scenario[..], &["--seed", "4", "--quota", "0", "--webhooks", "any"]].concat());
+        assert_eq!((said.seed, said.quota, said.webhooks), (4, None, WebhookTargets::Anywhere));
+        assert_eq!(options(&[]).webhooks, WebhookTargets::Loopback);
+    }
 }

@@ -109,7 +109,7 @@ impl Faults {
         let place = self.place.clone().filter(|_| !self.rules.is_empty())?;
         let complaint = Complaint::new(
             "requests would be made to fail on purpose",
-            "start with `serve --allow-faults` if that is meant, as in staging, or remove the section",
+            "start with --allow-faults if that is meant, as in staging, or remove the section",
         );
         Some(Findings::new(vec![Finding::new(place, "faults.rules", complaint)]))
     }
@@ -122,7 +122,8 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table, shape: &'static Sh
     let place = given.first().map(|given| given.place.clone());
     if let Some(place) = &place {
         let message = "requests are made to fail on purpose";
-        let complaint = Complaint::new(message, "`serve` asks for --allow-faults; keep it out of production");
+        let complaint =
+            Complaint::new(message, "`serve` and `run` ask for --allow-faults; keep it out of production");
         section.warn(place.clone(), "rules", complaint);
     }
     Faults { seed, rules: given.into_iter().map(|Given { value, .. }| value).collect(), place }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::Simulator;
 use super::fault::Fault;
 use super::identities::{Application, Identity, User};
-use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, WebhookTargets};
+use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat};
 use super::scenario::{Scenario, ScenarioError};
 use super::service::Service;
+use super::targets::WebhookTargets;
 use super::timeline::Step;
 use crate::clock::{Clock, Timestamp};
 
@@ -79,6 +80,11 @@ impl SimulatorBuilder {
     /// What a refresh does to the old access token.
     pub fn old_access(self, old_access: OldAccess) -> Self {
         self.with(|options| options.old_access = old_access)
+    }
+
+    /// Whether a refresh gives a new refresh token, as at VBC.
+    pub fn refresh_rotation(self, rotation: bool) -> Self {
+        self.with(|options| options.refresh_rotation = rotation)
     }
 
     /// How access tokens look.

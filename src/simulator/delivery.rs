@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-use super::options::WebhookTargets;
 use super::serve::Core;
 use super::state::State;
+use super::targets::WebhookTargets;
 use super::webhooks::Attempt;
 use crate::clock::until;
 
@@ -35,8 +35,8 @@ const REDIRECTS: usize = 5;
 enum Failure {
     #[error("it is not an http or https URL")]
     Url,
-    #[error("{0} is not this machine; the simulator calls nobody else unless it is told to")]
-    NotLoopback(String),
+    #[error("{0} is not this machine; the simulator calls nobody else unless --webhooks allows it")]
+    NotAllowed(String),
     #[error("no connection within 3 seconds")]
     ConnectTimeout,
     #[error("no answer within 2 seconds")]
@@ -58,7 +58,7 @@ enum Failure {
 impl Failure {
     /// Whether another try could only end the same way.
     fn is_final(&self) -> bool {
-        matches!(self, Self::Url | Self::NotLoopback(_))
+        matches!(self, Self::Url | Self::NotAllowed(_))
     }
 }
 
@@ -98,9 +98,13 @@ async fn deliver_all(core: Arc<Core>, webhook: String) {
         let Some(notice) = notice else { return };
         let mut number = 1;
         let outcome = loop {
-            let attempt = core.state.lock().world.webhooks.attempt(&webhook, &notice, number);
+            let (attempt, targets) = {
+                let state = core.state.lock();
+                // A scenario may have changed whom it may call.
+                (state.world.webhooks.attempt(&webhook, &notice, number), state.options.webhooks.clone())
+            };
             let Some(attempt) = attempt else { return };
-            match try_once(&attempt, core.options.webhooks).await {
+            match try_once(&attempt, &targets).await {
                 Ok(()) => break Ok(()),
                 Err(failure) if number > RETRIES || failure.is_final() => {
                     tracing::warn!(webhook, %failure, "the simulator gave up a webhook");
@@ -117,8 +121,9 @@ async fn deliver_all(core: Arc<Core>, webhook: String) {
     }
 }
 
-/// One try. Only a 200 is a success; 302 is followed with GET, 307 with the same POST.
-async fn try_once(attempt: &Attempt, targets: WebhookTargets) -> Result<(), Failure> {
+/// One try. Only a 200 is a success; 302 is followed with GET, 307 with the same POST, as the service says it does: to
+/// hosts that may be called, and no further.
+async fn try_once(attempt: &Attempt, targets: &WebhookTargets) -> Result<(), Failure> {
     let mut url = Url::parse(&attempt.url).map_err(|_| Failure::Url)?;
     let mut posts = true;
     for _ in 0..=REDIRECTS {
@@ -147,7 +152,7 @@ async fn exchange(
     url: &Url,
     request: http::request::Builder,
     body: Bytes,
-    targets: WebhookTargets,
+    targets: &WebhookTargets,
 ) -> Result<(StatusCode, Option<String>), Failure> {
     let stream = timeout(CONNECTS, connect(url, targets)).await.map_err(|_| Failure::ConnectTimeout)??;
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
@@ -172,7 +177,7 @@ async fn exchange(
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn connect(url: &Url, targets: WebhookTargets) -> Result<Box<dyn Stream>, Failure> {
+async fn connect(url: &Url, targets: &WebhookTargets) -> Result<Box<dyn Stream>, Failure> {
     let (host, port) = match (url.scheme(), url.host(), url.port_or_known_default()) {
         ("http" | "https", Some(host), Some(port)) => (host, port),
         _ => return Err(Failure::Url),
@@ -182,12 +187,9 @@ async fn connect(url: &Url, targets: WebhookTargets) -> Result<Box<dyn Stream>, 
         Host::Ipv6(address) => vec![(address, port).into()],
         Host::Domain(name) => tokio::net::lookup_host((name, port)).await?.collect(),
     };
-    let allowed: Vec<SocketAddr> = match targets {
-        WebhookTargets::Anywhere => addresses,
-        WebhookTargets::Loopback => addresses.into_iter().filter(|at| at.ip().is_loopback()).collect(),
-    };
+    let allowed = targets.allow(&host, addresses);
     if allowed.is_empty() {
-        return Err(Failure::NotLoopback(host.to_string()));
+        return Err(Failure::NotAllowed(host.to_string()));
     }
     let stream = TcpStream::connect(&*allowed).await?;
     if url.scheme() == "http" {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
 
-use super::answer::{Answer, chunk, empty, http_date, json, ordered, set};
+use super::answer::{Answer, chunk, empty, http_date, ordered, set};
 use super::api::{self, Call};
 use super::fault::{Backend, Instead, RetryAfter, StatusFault};
 use super::options::SimulatorOptions;
@@ -99,7 +99,7 @@ pub(super) fn answer(
 /// What every answer of the gateway wears.
 fn dress(state: &mut State, mut answer: Answer) -> Answer {
     set(&mut answer, SERVER, "WSO2-PassThrough-HTTP");
-    if let Ok(id) = HeaderValue::from_str(&state.random.uuid()) {
+    if let Ok(id) = HeaderValue::from_str(&state.answers.uuid()) {
         answer.headers_mut().insert(HeaderName::from_static("activityid"), id);
     }
     chunk(&mut answer);
@@ -144,8 +144,10 @@ fn pass<'a>(
     if let Some(refusal) = (suite.refusal)(state, &owner) {
         return Ok(refusal);
     }
+    let instance = state.answers.uuid();
     let call = Call {
         state,
+        instance,
         account,
         owner: &owner,
         parameters,
@@ -233,7 +235,7 @@ fn injected_status(arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> An
                 504 => ("101504", "Connection timed out"),
                 _ => ("303001", "Runtime Error"),
             };
-            json(status, &serde_json::json!({ "code": code, "message": message, "description": message }))
+            ordered(status, &[("code", code), ("message", message), ("description", message)])
         }
     };
     answer.headers_mut().remove(RETRY_AFTER);

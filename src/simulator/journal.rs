@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
+use parking_lot::Mutex;
+
 use super::tokens::Tokens;
 use crate::clock::Timestamp;
-use crate::secret::fingerprint;
 use crate::server::RawHead;
 
 /// One request as it arrived.
@@ -17,7 +18,8 @@ pub struct Recorded {
     pub sequence: u64,
     /// When its head arrived.
     pub time: Timestamp,
-    /// Which connection it came on; counts up from 1. 0 is a request that came without one.
+    /// Which connection it came on: 1 is the one of the first request since the start or the last reset, 2 the next one
+    /// that a request came on. 0 is a request that came without one.
     pub connection: u64,
     /// The method.
     pub method: Method,
@@ -43,8 +45,18 @@ pub(super) struct Journal {
     entries: VecDeque<Recorded>,
     next: u64,
     limit: usize,
+    /// How many connections have brought a request.
+    connections: u64,
     /// Tells requests from before a reset from those after it.
     epoch: u64,
+}
+
+/// A connection as the journal knows it: by its first request, since who is accepted first depends on chance, and some
+/// bring nothing.
+#[derive(Default)]
+pub(super) struct Line {
+    /// The journal's epoch, and the number in it.
+    known: Mutex<Option<(u64, u64)>>,
 }
 
 /// A request's place in the journal.
@@ -56,11 +68,24 @@ pub(super) struct Place {
 
 impl Journal {
     pub(super) fn new(limit: usize, epoch: u64) -> Self {
-        Self { entries: VecDeque::new(), next: 1, limit: limit.max(1), epoch }
+        Self { entries: VecDeque::new(), next: 1, limit: limit.max(1), connections: 0, epoch }
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The number of the connection that a request came on.
+    pub(super) fn number(&mut self, line: &Line) -> u64 {
+        let mut known = line.known.lock();
+        match *known {
+            Some((epoch, number)) if epoch == self.epoch => number,
+            _ => {
+                self.connections += 1;
+                *known = Some((self.epoch, self.connections));
+                self.connections
+            }
+        }
     }
 
     pub(super) fn add(&mut self, entry: impl FnOnce(u64) -> Recorded) -> Place {
@@ -106,7 +131,7 @@ pub(super) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<Stri
     }
     if rest.is_empty() {
         // A lone word may be a token that lost its scheme.
-        return (format!("[{}]", &fingerprint(&[scheme])[..8]), None);
+        return (format!("[{}]", tokens.name_of(scheme)), None);
     }
     (format!("{scheme} [redacted]"), None)
 }

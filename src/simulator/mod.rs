@@ -56,6 +56,7 @@ mod serve;
 mod service;
 mod span;
 mod state;
+mod targets;
 mod timeline;
 mod tokens;
 mod traffic;
@@ -67,7 +68,6 @@ mod zip;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -78,11 +78,12 @@ pub use expect::{Expectation, Finding, Verdict};
 pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 pub use identities::{Application, Identity, User};
 pub use journal::Recorded;
-pub use options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord, WebhookTargets};
+pub use options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat, UnknownWord};
 pub use scenario::{Finding as ScenarioFinding, Scenario, ScenarioError};
 use serve::{Control, Front};
 pub use service::Service;
 pub use state::{Outcomes, Stats};
+pub use targets::{NoTarget, WebhookTargets};
 pub use timeline::Step;
 
 use crate::server::{self, Drain, DrainSignal, Limits};
@@ -104,19 +105,17 @@ impl std::fmt::Debug for Simulator {
     }
 }
 
-/// Accepts connections and spawns what drives each; `drive` gets the stream and the connection's number.
+/// Accepts connections and spawns what drives each.
 async fn listen<F: Future<Output = ()> + Send + 'static>(
     listener: std::net::TcpListener,
     drain: DrainSignal,
     connections: Arc<Mutex<JoinSet<()>>>,
-    drive: impl Fn(TcpStream, u64) -> F,
+    drive: impl Fn(TcpStream) -> F,
 ) {
-    let mut count = 0;
     let accepted = server::accept(listener, drain, |stream, _| {
-        count += 1;
         let mut connections = connections.lock();
         while connections.try_join_next().is_some() {}
-        connections.spawn(drive(stream, count));
+        connections.spawn(drive(stream));
     });
     if let Err(error) = accepted.await {
         tracing::error!(%error, "the simulator's listener failed");
@@ -147,6 +146,7 @@ impl Simulator {
         let front = listener(options.address)?;
         let control = listener(options.control)?;
         let (address, control_address) = (front.local_addr()?, control.local_addr()?);
+        (options.address, options.control) = (address, control_address);
         if options.public_base.is_empty() {
             options.public_base = format!("http://{address}");
         }
@@ -154,13 +154,13 @@ impl Simulator {
         let (drain, signal) = Drain::new();
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
-        let drive_front = move |stream, connection| {
-            let front = Front { core: Arc::clone(&shared), connection, requests: AtomicU32::new(0) };
+        let drive_front = move |stream| {
+            let front = Front::new(Arc::clone(&shared));
             let limits = Limits { keep_heads: true, ..Limits::default() };
             server::connection(stream, limits, drain_of_each.clone(), front)
         };
         let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
-        let drive_control = move |stream, _| {
+        let drive_control = move |stream| {
             let control = Control { core: Arc::clone(&shared) };
             server::connection(stream, Limits::default(), drain_of_each.clone(), control)
         };

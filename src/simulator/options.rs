@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::identities::{Application, Identity, User};
+use super::targets::WebhookTargets;
 use super::timeline::Step;
 use crate::clock::{Clock, Timestamp};
 
@@ -103,16 +104,6 @@ impl Default for Lifetimes {
     }
 }
 
-/// Which targets a simulator delivers webhooks to. Any can be registered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WebhookTargets {
-    /// Hosts that are this machine, and nothing else: deliveries to other hosts fail.
-    #[default]
-    Loopback,
-    /// Every host, so that a simulator calls out of this machine.
-    Anywhere,
-}
-
 /// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
@@ -128,6 +119,8 @@ pub struct SimulatorOptions {
     pub mode: Mode,
     /// What a refresh does to the old access token.
     pub old_access: OldAccess,
+    /// Whether a refresh gives a new refresh token, as at VBC; otherwise the old one stays good until it expires.
+    pub refresh_rotation: bool,
     /// How access tokens look.
     pub token_format: TokenFormat,
     /// How long things live.
@@ -183,6 +176,7 @@ impl Default for SimulatorOptions {
             clock: Clock::system(),
             mode: Mode::default(),
             old_access: OldAccess::default(),
+            refresh_rotation: true,
             token_format: TokenFormat::default(),
             lifetimes: Lifetimes::default(),
             quota: None,

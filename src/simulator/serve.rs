@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::answer::{Answer, Payload, date, empty, json};
 use super::fault::{Early, Fate, Instead, Plan, Subject};
-use super::journal::{self, Place, Recorded};
+use super::journal::{self, Line, Place, Recorded};
 use super::options::SimulatorOptions;
 use super::request::{Arrived, Body, Endpoint};
 use super::state::{Consumer, State};
@@ -53,7 +53,7 @@ impl Core {
     /// Answers one request, from its head to its answer.
     pub(super) async fn answer<B>(
         self: &Arc<Self>,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
         request: Request<B>,
     ) -> Result<Answer, Abort>
     where
@@ -65,6 +65,8 @@ impl Core {
         let mut under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
         let early = self.early(&head, endpoint);
         let limit = early.as_ref().map(|early| early.read);
+        let brings_body = head.headers.contains_key(TRANSFER_ENCODING)
+            || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
         let body = Body::read(body, endpoint, limit).await.ok_or(Abort)?;
         let arrived = Arrived::new(head, endpoint, body);
         if let Some(early) = early {
@@ -73,7 +75,8 @@ impl Core {
                 entry.body_length = arrived.body.length;
             }
             let answer = gateway::injected(&mut self.state(), &arrived, &Instead::Status(early.instead), now);
-            return Ok(self.send(place, endpoint, answer));
+            // What is left of the body is not taken for a request; the connection ends, and it is said.
+            return Ok(say_last(self.send(place, endpoint, answer), brings_body));
         }
         if let Some(under_way) = &mut under_way {
             under_way.identify(&arrived);
@@ -83,7 +86,7 @@ impl Core {
     }
 
     /// Enters a request into the journal when its head has arrived.
-    fn note(&self, arrival: Arrival, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
+    fn note(&self, arrival: Arrival<'_>, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
         let mut state = self.state();
         let state = &mut *state;
         let authorization = head.headers.get(http::header::AUTHORIZATION);
@@ -92,10 +95,11 @@ impl Core {
             state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
         }
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let connection = arrival.line.map_or(0, |line| state.journal.number(line));
         let place = state.journal.add(|sequence| Recorded {
             sequence,
             time: self.options.clock.now(),
-            connection: arrival.connection,
+            connection,
             method: head.method.clone(),
             target: journal::target(target),
             head: journal::head(head, &state.tokens),
@@ -123,7 +127,7 @@ impl Core {
     async fn meet(
         self: &Arc<Self>,
         arrived: Arrived,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
         place: Place,
     ) -> Result<Answer, Abort> {
         let plan = {
@@ -220,10 +224,10 @@ impl Core {
     }
 }
 
-/// Which request of which connection; without a connection, 0 of 0.
+/// Which request of which connection; without a connection, 0 of none.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Arrival {
-    connection: u64,
+pub(super) struct Arrival<'a> {
+    line: Option<&'a Line>,
     /// Counts up from 1.
     nth: u32,
 }
@@ -238,9 +242,15 @@ fn say_last(mut answer: Answer, last: bool) -> Answer {
 
 /// One connection to the API and the token endpoint.
 pub(super) struct Front {
-    pub(super) core: Arc<Core>,
-    pub(super) connection: u64,
-    pub(super) requests: AtomicU32,
+    core: Arc<Core>,
+    line: Line,
+    requests: AtomicU32,
+}
+
+impl Front {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core, line: Line::default(), requests: AtomicU32::new(0) }
+    }
 }
 
 impl Handler for Front {
@@ -251,7 +261,7 @@ impl Handler for Front {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
         let nth = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        self.core.answer(Arrival { connection: self.connection, nth }, request).await
+        self.core.answer(Arrival { line: Some(&self.line), nth }, request).await
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Payload> {

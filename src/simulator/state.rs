@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) journal: Journal,
     pub(super) expectations: Expectations,
     pub(super) random: Random,
+    /// Ids of answers: apart, so that what a call is called does not depend on how much else was asked.
+    pub(super) answers: Random,
     token_requests_now: u64,
     /// Token requests under way, by whose tokens they are about.
     under_way: HashMap<Consumer, u64>,
@@ -147,6 +149,7 @@ impl State {
             policy: Policy {
                 mode: options.mode,
                 old_access: options.old_access,
+                rotation: options.refresh_rotation,
                 format: options.token_format,
                 lifetimes: options.lifetimes,
                 openid: true,
@@ -161,6 +164,7 @@ impl State {
             journal: Journal::new(options.journal, epoch),
             expectations: Expectations::default(),
             random: Random::new(options.seed ^ 0x5eed),
+            answers: Random::new(options.seed ^ 0xa115),
             token_requests_now: 0,
             under_way: HashMap::new(),
             timeline: Timeline::new(options.timeline.clone(), now),

@@ -1,5 +1,6 @@
 //! Token rows: what was issued, what of it is still good, and what a second issue does.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use super::options::{Lifetimes, Mode, OldAccess, TokenFormat};
 use super::random::Random;
 use crate::clock::{Timestamp, after, until};
 use crate::secret::{Secret, fingerprint};
+
+/// So many tokens that were never issued are told apart.
+const STRANGERS: usize = 10_000;
 
 /// One set for one client, user and scope set; the order of scopes does not matter.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -60,6 +64,8 @@ enum RefreshState {
 pub(super) struct Policy {
     pub(super) mode: Mode,
     pub(super) old_access: OldAccess,
+    /// Whether a refresh token is good for one refresh only.
+    pub(super) rotation: bool,
     pub(super) format: TokenFormat,
     pub(super) lifetimes: Lifetimes,
     /// Whether the client is given the scope `openid`.
@@ -105,6 +111,8 @@ pub(super) struct Tokens {
     by_access: HashMap<String, usize>,
     by_refresh: HashMap<String, usize>,
     latest: HashMap<Owner, usize>,
+    /// Tokens that were presented and never issued, by their fingerprints, numbered as they came.
+    strangers: RefCell<HashMap<String, usize>>,
     /// Where values come from; real randomness where there is none.
     seeded: Option<Random>,
 }
@@ -209,13 +217,19 @@ impl Tokens {
             owner.scopes = asked.into();
         }
         let old = refresh.row;
-        self.refreshes[index].state = RefreshState::Spent;
         self.rows[old].state = State::Inactive;
         if policy.old_access == OldAccess::Dead {
             self.rows[old].accepted = false;
         }
         let row = self.mint(policy.granted(owner), policy, now);
-        self.rows[row].refresh = Some(self.mint_refresh(row, policy, now));
+        let refresh = if policy.rotation {
+            self.refreshes[index].state = RefreshState::Spent;
+            self.mint_refresh(row, policy, now)
+        } else {
+            self.refreshes[index].row = row;
+            index
+        };
+        self.rows[row].refresh = Some(refresh);
         self.rows[old].successor = Some(row);
         Ok(row)
     }
@@ -241,12 +255,23 @@ impl Tokens {
         Some(&self.rows[self.refreshes[*self.by_refresh.get(value)?].row].owner)
     }
 
-    /// A name for an access token that gives nothing away: `access-1` for the first one issued.
+    /// A name for an access token that gives nothing away: `access-1` for the first one issued, `unknown-1` for the
+    /// first one that never was.
     pub(super) fn name_of(&self, access: &str) -> String {
         match self.by_access.get(access) {
             Some(row) => format!("access-{}", row + 1),
-            None => format!("unknown-{}", &fingerprint(&[access])[..8]),
+            None => self.name_of_stranger(access),
         }
+    }
+
+    /// Numbers, not fingerprints: what a token looks like depends on when it was issued, the order does not.
+    fn name_of_stranger(&self, access: &str) -> String {
+        let mut strangers = self.strangers.borrow_mut();
+        let next = strangers.len() + 1;
+        if next > STRANGERS && !strangers.contains_key(&fingerprint(&[access])) {
+            return "unknown".to_owned();
+        }
+        format!("unknown-{}", strangers.entry(fingerprint(&[access])).or_insert(next))
     }
 
     /// Revokes the pair an access or refresh token belongs to, for its own client.

@@ -6,6 +6,7 @@ fn policy(mode: Mode) -> Policy {
     Policy {
         mode,
         old_access: OldAccess::Dead,
+        rotation: true,
         format: TokenFormat::Jwt,
         lifetimes: Lifetimes::default(),
         openid: true,
@@ -137,5 +138,28 @@ fn tokens_look_the_part() {
     assert!((900..1200).contains(&first.0.len()), "{}", first.0.len());
     assert!(uuid::Uuid::parse_str(&first.1).is_ok());
     assert_eq!(tokens.name_of(&first.0), "access-1");
-    assert!(tokens.name_of("what").starts_with("unknown-"));
+    let names = ["what", "else", "what"].map(|token| tokens.name_of(token));
+    assert_eq!(names, ["unknown-1", "unknown-2", "unknown-1"]);
+}
+
+#[test]
+fn a_refresh_token_stays_good_where_it_is_not_rotated() {
+    let kept = Policy { rotation: false, ..policy(Mode::Reuse) };
+    let mut tokens = Tokens::default();
+    let first = tokens.issue(owner(), true, kept, NOW);
+    let first = values(&tokens, first, NOW);
+    let mut last = first.0.clone();
+    for _ in 0..2 {
+        let row = tokens.redeem(&first.1, "c", None, kept, NOW).unwrap();
+        let next = values(&tokens, row, NOW);
+        assert_eq!(next.1, first.1);
+        assert!(tokens.accept(&last, NOW).is_none() && tokens.accept(&next.0, NOW).is_some());
+        last = next.0;
+    }
+    let expired = after(NOW, kept.lifetimes.refresh);
+    assert_eq!(
+        tokens.redeem(&first.1, "c", None, kept, expired),
+        Err(Refused::Expired),
+        "a refresh does not prolong it"
+    );
 }

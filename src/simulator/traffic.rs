@@ -12,7 +12,7 @@ impl World {
     pub(super) fn begin(&mut self, account: u64, call: Call, random: &mut Random) -> Option<usize> {
         let (ring, start) = (call.ring, call.start);
         let position = self.account(account)?.place(call);
-        self.tell(account, position, start, &[], random);
+        self.tell(account, position, start, &[]);
         match ring {
             Some(Ring { until, .. }) if until <= start => {
                 self.change(account, position, until, random, |call, _| call.settle());
@@ -78,7 +78,7 @@ impl World {
                 of.recordings.insert(place, recording);
             }
         }
-        self.tell(account, position, now, &before, random);
+        self.tell(account, position, now, &before);
         Some(done)
     }
 
@@ -106,14 +106,7 @@ impl World {
     }
 
     /// Queues a notice for every webhook of a user for whom the call is in another state than it was.
-    fn tell(
-        &mut self,
-        account: u64,
-        position: usize,
-        now: Timestamp,
-        before: &[(usize, &'static str)],
-        random: &mut Random,
-    ) {
+    fn tell(&mut self, account: u64, position: usize, now: Timestamp, before: &[(usize, &'static str)]) {
         let watchers = self.webhooks.watchers(account, now);
         let Some(of) = self.accounts.get(&account) else { return };
         for user in watchers {
@@ -122,7 +115,7 @@ impl World {
                 continue;
             }
             let event = event(of, position, user, &view);
-            self.webhooks.queue((account, user), now, &event, random);
+            self.webhooks.queue((account, user), now, &event);
         }
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Webhook {
     last_success: Option<Timestamp>,
     last_failure: Option<(Timestamp, String)>,
     queue: VecDeque<Notice>,
+    /// Ids of its notices: its own, since when they are made depends on who looks first.
+    ids: Random,
     /// Whether somebody is delivering.
     busy: bool,
 }
@@ -115,6 +117,7 @@ impl Webhooks {
             last_success: None,
             last_failure: None,
             queue: VecDeque::new(),
+            ids: Random::new(random.next()),
             busy: false,
         };
         let shown = webhook.show(now);
@@ -144,10 +147,11 @@ impl Webhooks {
         users
     }
 
-    pub(super) fn queue(&mut self, owner: (u64, usize), now: Timestamp, event: &Value, random: &mut Random) {
+    pub(super) fn queue(&mut self, owner: (u64, usize), now: Timestamp, event: &Value) {
         for webhook in self.list.iter_mut().filter(|webhook| webhook.owner == owner && webhook.delivers(now))
         {
-            webhook.queue.push_back(Notice { id: random.uuid(), event: event.to_string() });
+            let id = webhook.ids.uuid();
+            webhook.queue.push_back(Notice { id, event: event.to_string() });
         }
     }
 

@@ -2,9 +2,11 @@
 //! can tell. `target/screenshots` has what was seen.
 
 use socket2::Socket;
+use vbc_proxy::Simulator;
 use vbc_proxy::simulator::{Identity, SimulatorOptions};
 
 use crate::harness::{Chromium, World, reserve};
+use crate::process::get;
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const ALICE: (&str, &str) = ("alice@vbc.prod", "sim-password");
@@ -177,4 +179,55 @@ async fn of_two_tabs_the_one_begun_later_counts() {
     desk.fill_in(ALICE).await;
     desk.outcome("logged_in").await;
     assert_eq!(desk.world.admin("/ready").await.status, 200);
+}
+
+/// What `selector` reads, once it has `text` in it.
+async fn reads(browser: &Chromium, selector: &str, text: &str) {
+    let mut seen = String::new();
+    let waiting = async {
+        loop {
+            seen = browser.find(selector).await.text().await;
+            if seen.contains(text) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let done = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.is_ok();
+    assert!(done, "{selector} reads {seen:?}, not {text:?}");
+}
+
+#[tokio::test]
+async fn the_simulators_page_shows_what_arrives_and_makes_things_go_wrong() {
+    let sim = Simulator::start().await.unwrap();
+    let browser = Chromium::start().await;
+    browser.open(&sim.control_url()).await;
+    reads(&browser, "#state", "live").await;
+    assert_eq!(get(sim.address(), USERS).await.status, 401);
+    reads(&browser, "#requests", &format!("GET {USERS}")).await;
+    reads(&browser, "#requests tr td.bad", "401").await;
+    browser.find("#requests summary").await.click().await;
+    reads(&browser, "#requests pre", "HTTP/1.1").await;
+
+    // A button's fault is listed until it has struck.
+    browser.find("button[data-fault*='\"status\":500']").await.click().await;
+    reads(&browser, "#faults", "status 500, endpoint api, once").await;
+    browser.screenshot("simulator").await;
+    assert_eq!(get(sim.address(), USERS).await.status, 500);
+    reads(&browser, "#requests tr:first-child td.bad", "500").await;
+    reads(&browser, "#faults", "none").await;
+    browser.screenshot("simulator-after").await;
+
+    // One of one's own, taken away again; and one that is none.
+    browser.find("#inject").await.click().await;
+    reads(&browser, "#faults", "drip 100, once").await;
+    browser.find("#faults li button").await.click().await;
+    reads(&browser, "#faults", "none").await;
+    browser.find("#own").await.type_in("x").await;
+    browser.find("#inject").await.click().await;
+    reads(&browser, "#said", "expected a JSON object").await;
+
+    browser.find("#reset").await.click().await;
+    reads(&browser, "#requests", "Nothing has arrived").await;
+    assert_eq!(sim.requests().len(), 0);
 }

@@ -42,6 +42,25 @@ async fn faults_are_refused_unless_they_are_allowed() {
 }
 
 #[tokio::test]
+async fn a_command_meets_faults_where_they_are_allowed() {
+    let (upstream, sim) = (RawUpstream::ok().await, Simulator::start().await.unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let lines = format!("{RULES}\nlog.level = \"error\"");
+    let token_url = format!("{}/token", sim.url());
+    lay_out(directory.path(), &configuration(&upstream.url(), &token_url, &lines), "sim-password");
+    let script = "curl -s -D - -o /dev/null $VBC_BASE_URL/t/status/x -o /dev/null $VBC_BASE_URL/t/other | grep -i '^HTTP\\|^vbc-proxy-fault'";
+    let path = [("PATH", "/usr/local/bin:/usr/bin:/bin")];
+    let refused = Process::run(directory.path(), &["run", "--", "/bin/sh", "-c", script], &path).await;
+    assert_eq!(refused.code, Some(78));
+    assert!(refused.stderr.contains("start with --allow-faults"), "{}", refused.stderr);
+    let allowed = ["run", "--allow-faults", "--", "/bin/sh", "-c", script];
+    let output = Process::run(directory.path(), &allowed, &path).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let seen: Vec<&str> = output.stdout.lines().map(str::trim_end).collect();
+    assert_eq!(seen, ["HTTP/1.1 503 Service Unavailable", "vbc-proxy-fault: 1", "HTTP/1.1 200 OK"]);
+}
+
+#[tokio::test]
 async fn what_a_fault_has_touched_is_marked_and_counted_and_not_forwarded() {
     let (upstream, sim) = (RawUpstream::ok().await, Simulator::start().await.unwrap());
     let (_directory, serve, address, admin) = start(&upstream, &sim, RULES).await;

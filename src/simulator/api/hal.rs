@@ -31,7 +31,7 @@ pub(super) fn paging(call: &Call<'_>, first: usize) -> Result<(usize, usize), Ve
 pub(super) fn list(call: &Call<'_>, names: &Names, listed: Option<Vec<Value>>) -> Answer {
     let paging = match paging(call, 1) {
         Ok(paging) => paging,
-        Err(wrong) => return validation(wrong),
+        Err(wrong) => return validation(call, wrong),
     };
     let Some(listed) = listed else { return not_found("Account not found") };
     page(call, names, paging, &listed)
@@ -101,19 +101,21 @@ fn whole(
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         Ok(number) if number > most => Err((name, format!("must be less than or equal to {most}"))),
         Ok(_) => Err((name, format!("must be greater than or equal to {least}"))),
+        Err(_) if value.parse::<i64>().is_ok() => {
+            Err((name, format!("must be greater than or equal to {least}")))
+        }
         Err(_) => Err((name, "must be a number".into())),
     }
 }
 
 /// What is wrong with the parameters.
-pub(super) fn validation(wrong: Vec<Wrong>) -> Answer {
+pub(super) fn validation(call: &Call<'_>, wrong: Vec<Wrong>) -> Answer {
     let wrong: Vec<Value> =
         wrong.into_iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
-    let instance = uuid::Uuid::new_v4().to_string();
     let title = "Your request parameters didn't validate.";
     json_answer(
         400,
-        &json!({ "status": 400, "title": title, "instance": instance, "invalid_parameters": wrong }),
+        &json!({ "status": 400, "title": title, "instance": call.instance, "invalid_parameters": wrong }),
     )
 }
 

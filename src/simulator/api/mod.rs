@@ -60,6 +60,8 @@ pub(super) struct Route {
 /// A request that passed the gateway.
 pub(super) struct Call<'a> {
     pub(super) state: &'a mut State,
+    /// What the answer is called, if it is an error that has a name.
+    pub(super) instance: String,
     /// The account of the token's user; 0 for a client's own token.
     pub(super) account: u64,
     pub(super) owner: &'a Owner,

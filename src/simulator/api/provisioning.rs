@@ -50,7 +50,7 @@ fn extensions(mut call: Call<'_>) -> Answer {
     let [location, number, login, email] =
         ["location_id", "phone_number", "login_name", "email"].map(|name| call.query(name));
     if location.as_deref().is_some_and(|id| id.parse::<u64>().is_err()) {
-        return validation(vec![("location_id", "must be a number".into())]);
+        return validation(&call, vec![("location_id", "must be a number".into())]);
     }
     let listed = call.own_account().map(|account| {
         let fits = |extension: &&Extension| {
@@ -80,7 +80,7 @@ fn extension(mut call: Call<'_>) -> Answer {
 fn users(mut call: Call<'_>) -> Answer {
     let (number, size) = match paging(&call, 1) {
         Ok(paging) => paging,
-        Err(wrong) => return validation(wrong),
+        Err(wrong) => return validation(&call, wrong),
     };
     let [first, last, login, email] =
         ["first_name", "last_name", "login_name", "email"].map(|name| call.query(name));

@@ -57,7 +57,7 @@ fn call_logs(mut request: Request<'_>) -> Answer {
     if direction.as_deref().is_some_and(|word| !["Inbound", "Outbound"].contains(&word)) {
         wrong.push(("direction", "must be one of [Inbound, Outbound]".into()));
     }
-    let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(wrong) };
+    let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(&request, wrong) };
     let filters = ["from", "to", "source_user", "destination_user"].map(|name| request.query(name));
     let now = request.now;
     let Some(account) = request.own_account() else { return not_found("Account not found") };

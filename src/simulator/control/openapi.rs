@@ -97,7 +97,7 @@ fn schemas() -> Value {
         "FaultOrList": { "oneOf": [{ "$ref": "#/components/schemas/Fault" }, list("Fault")] },
         "Injected": { "type": "array", "items": object(&[("id", number()), ("fault", text())]) },
         "Faults": { "type": "array", "items": object(&[
-            ("id", number()), ("fault", text()), ("remaining", json!({ "type": ["integer", "null"] })),
+            ("id", number()), ("fault", text()), ("with", json!({ "type": "object" })), ("remaining", json!({ "type": ["integer", "null"] })),
         ]) },
         "Requests": list("Request"),
         "Request": object(&[

@@ -3,6 +3,7 @@
 const KEPT = 500;
 const by = (id) => document.getElementById(id);
 let since = 0;
+let listed = "";
 const pending = new Map();
 
 function cell(row, text, name) {
@@ -20,6 +21,7 @@ function status(row, request) {
 
 function show(request) {
   const table = by("requests");
+  if (since === 0) table.replaceChildren();
   const row = table.insertRow(0);
   cell(row, request.sequence);
   cell(row, request.time.slice(11, 23));
@@ -50,37 +52,61 @@ async function json(path, options) {
 
 async function faults() {
   const list = await json("/__sim/faults");
+  // What is as it was stays, and the focus with it.
+  const now = JSON.stringify(list);
+  if (now === listed) return;
+  listed = now;
   by("faults").replaceChildren(
     ...list.map((fault) => {
       const item = document.createElement("li");
-      const parts = Object.entries(fault).filter(([name, value]) => value !== null && name !== "id" && name !== "fault");
-      item.textContent = `${fault.fault} ${parts.map(([name, value]) => `${name}: ${value}`).join(", ")} `;
+      const words = document.createElement("span");
+      words.textContent = describe(fault);
       const remove = document.createElement("button");
+      remove.type = "button";
       remove.textContent = "Remove";
+      remove.setAttribute("aria-label", `Remove ${words.textContent}`);
       remove.addEventListener("click", () => act("DELETE", `/__sim/faults/${fault.id}`));
-      item.append(remove);
+      item.append(words, remove);
       return item;
     }),
   );
+  if (list.length === 0) by("faults").append(Object.assign(document.createElement("li"), { textContent: "none" }));
+}
+
+// What a fault does, to which requests, and how long: "status 500, endpoint api, once".
+function describe(fault) {
+  const on = ["path", "endpoint", "method", "grant"].filter((name) => fault[name]).map((name) => `${name} ${fault[name]}`);
+  const given = Object.values(fault.with).map(String);
+  const words = [[fault.fault, ...given].join(" "), ...on];
+  if (fault.probability < 1) words.push(`by a chance of ${fault.probability}`);
+  if (fault.passing > 0) words.push(`after ${fault.passing} more`);
+  if (fault.remaining !== null) words.push(fault.remaining === 1 ? "once" : `${fault.remaining} times`);
+  if (fault.until) words.push(`until ${fault.until.slice(11, 19)}`);
+  return words.join(", ");
 }
 
 async function act(method, path, body) {
   try {
     const said = await json(path, { method, body });
-    by("said").textContent = said ? JSON.stringify(said) : "done";
+    by("said").textContent = Array.isArray(said) ? `done: ${said.map((fault) => fault.fault).join(", ")}` : "done";
+    by("said").className = "";
     if (path === "/__sim/reset") {
       forget();
     }
     await faults();
   } catch (error) {
     by("said").textContent = error.message;
+    by("said").className = "bad";
   }
 }
 
 function forget() {
   since = 0;
   pending.clear();
-  by("requests").replaceChildren();
+  const row = document.createElement("tr");
+  row.insertCell().textContent = "Nothing has arrived yet.";
+  row.cells[0].colSpan = 7;
+  by("requests").replaceChildren(row);
 }
 
 async function settle() {
@@ -96,12 +122,16 @@ async function settle() {
 }
 
 async function watch() {
+  let connected = false;
   for (;;) {
     try {
-      const wait = pending.size > 0 ? 1 : 20;
+      // The first answer is not waited for: it tells that there is somebody.
+      const changes = pending.size > 0 || /"until":"/.test(listed);
+      const wait = !connected ? 0 : changes ? 1 : 20;
       const asked = since;
       const requests = await json(`/__sim/requests?since=${asked}&wait=${wait}`);
       by("state").textContent = "live";
+      connected = true;
       if (asked !== since) continue;
       for (const request of requests) {
         // Somebody has reset it.
@@ -113,6 +143,7 @@ async function watch() {
       await faults();
     } catch (error) {
       by("state").textContent = `not connected: ${error.message}`;
+      connected = false;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }
@@ -124,4 +155,5 @@ for (const button of document.querySelectorAll("button[data-fault]")) {
 by("inject").addEventListener("click", () => act("POST", "/__sim/faults", by("own").value));
 by("clear").addEventListener("click", () => act("DELETE", "/__sim/faults"));
 by("reset").addEventListener("click", () => act("POST", "/__sim/reset"));
+forget();
 watch();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Asked, openapi, page, refuse};
 use crate::simulator::answer::{Answer, empty, json as json_answer};
 use crate::simulator::expect::Expectation;
-use crate::simulator::fault::{Action, Fault, FaultError, KNOWN};
+use crate::simulator::fault::{Action, Fault, FaultError, Names, advice, concerned};
 use crate::simulator::journal::Recorded;
 use crate::simulator::options::SimulatorOptions;
 use crate::simulator::scenario::Scenario;
@@ -88,6 +88,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[
             ("since", "only those after this sequence number"),
             ("path", "only those whose target starts so"),
+            ("comparable", "true: without times, and our own address written as `simulator`"),
             WAIT,
         ],
         ..get("/__sim/requests", "What arrived, oldest first", "Requests", requests)
@@ -169,12 +170,22 @@ fn inject(asked: &Asked<'_>) -> Option<Answer> {
     });
     Some(match injected {
         Ok(list) => json_answer(200, &Value::Array(list)),
-        Err(error) => {
-            let known: serde_json::Map<String, Value> =
-                KNOWN.iter().map(|known| (known.name.to_owned(), known.takes.join(", ").into())).collect();
-            json_answer(400, &json!({ "error": error.to_string(), "known": known }))
-        }
+        Err(error) => json_answer(400, &misspelled(asked, &error)),
     })
+}
+
+/// What is wrong with a fault, what to do about it, and what the fault takes that was meant.
+fn misspelled(asked: &Asked<'_>, error: &FaultError) -> Value {
+    let advice = advice(error, &Names::of(&asked.core.state()));
+    let said = match error {
+        // They say it themselves.
+        FaultError::NotAFault | FaultError::BadParameter { .. } => error.to_string(),
+        FaultError::UnknownParameter { .. } if !advice.ends_with('?') => error.to_string(),
+        _ => format!("{error}; {advice}"),
+    };
+    let known: serde_json::Map<String, Value> =
+        concerned(error).iter().map(|known| (known.name.to_owned(), known.takes.join(", ").into())).collect();
+    if known.is_empty() { json!({ "error": said }) } else { json!({ "error": said, "known": known }) }
 }
 
 fn listed(given: Value) -> Vec<Value> {
@@ -282,8 +293,30 @@ fn requests(asked: &Asked<'_>) -> Option<Answer> {
     let since = if since > state.journal.latest() { 0 } else { since };
     let wanted =
         state.journal.entries().filter(|entry| entry.sequence > since && entry.target.starts_with(&path));
-    let found: Vec<Value> = wanted.map(show).collect();
+    let mut found: Vec<Value> = wanted.map(show).collect();
+    if asked.query("comparable").is_some_and(|comparable| comparable != "false") {
+        let own = own_names(&asked.core.options);
+        found.iter_mut().for_each(|request| make_comparable(request, &own));
+    }
     (!found.is_empty() || !asked.may_wait).then(|| json_answer(200, &Value::Array(found)))
+}
+
+/// What clients on this machine call us.
+fn own_names(options: &SimulatorOptions) -> [String; 2] {
+    [options.address.to_string(), format!("localhost:{}", options.address.port())]
+}
+
+/// Leaves out what is not the same in a second run.
+fn make_comparable(request: &mut Value, own: &[String]) {
+    match request {
+        Value::Object(members) => {
+            members.remove("time");
+            members.values_mut().for_each(|value| make_comparable(value, own));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| make_comparable(item, own)),
+        Value::String(text) => own.iter().for_each(|name| *text = text.replace(name, "simulator")),
+        _ => {}
+    }
 }
 
 fn show(entry: &Recorded) -> Value {

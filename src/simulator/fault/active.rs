@@ -204,7 +204,7 @@ impl Faults {
         let shown = self.active.iter().map(|fault| {
             let on = &fault.on;
             json!({
-                "id": fault.id, "fault": fault.effect.name(), "path": on.path, "endpoint": on.endpoint,
+                "id": fault.id, "fault": fault.effect.name(), "with": fault.effect.parameters(), "path": on.path, "endpoint": on.endpoint,
                 "method": on.method, "grant": on.grant, "passing": fault.pass, "remaining": fault.left,
                 "until": fault.until.map(|until| until.to_string()), "probability": on.probability,
             })
@@ -233,6 +233,20 @@ impl Injected {
 }
 
 impl Effect {
+    /// What it was given, but for what says which requests it befalls.
+    fn parameters(&self) -> Value {
+        match self {
+            Self::Status(instead) | Self::RefuseContinue(instead) => json!({ "status": instead.status }),
+            Self::EarlyResponse { instead, read } => json!({ "status": instead.status, "bytes": read }),
+            Self::Redirect(location) => json!({ "location": location }),
+            Self::Delay(by) => json!({ "millis": u64::try_from(by.as_millis()).unwrap_or(u64::MAX) }),
+            Self::TokenAgeLimit(limit) => json!({ "seconds": limit.as_secs() }),
+            Self::CloseAfter(requests) => json!({ "requests": requests }),
+            Self::Edit(edit) => edit.parameters(),
+            _ => json!({}),
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Status(_) => "status",

@@ -45,6 +45,19 @@ impl Edit {
         matches!(self, Self::Missing(_) | Self::ExpiresInAs(_) | Self::TokenType(_))
     }
 
+    /// What it was given.
+    pub(super) fn parameters(&self) -> Value {
+        match self {
+            Self::Missing(field) => json!({ "field": field }),
+            Self::ExpiresInAs(value) => json!({ "value": value }),
+            Self::TokenType(value) => json!({ "value": value }),
+            Self::WrongContentType(content_type) => json!({ "content_type": content_type }),
+            Self::Drip(pace) => json!({ "bytes_per_second": pace }),
+            Self::ResetMidBody(Some(bytes)) => json!({ "bytes": bytes }),
+            _ => json!({}),
+        }
+    }
+
     /// Alters the answer.
     pub(in crate::simulator) fn apply(&self, answer: &mut Answer) {
         match self {

@@ -8,19 +8,20 @@ use serde_json::{Map, Value};
 use super::edit::MEMBERS;
 use super::known::KNOWN;
 use super::matching::ENDPOINTS;
-use super::{Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
+use super::{Effect, Fault, FaultError, Match, RetryAfter, StatusFault, spelling};
 use crate::clock::Timestamp;
 use crate::simulator::seed::GRANTS;
 use crate::simulator::span;
 use crate::simulator::world::SUITES;
 
 impl Fault {
-    /// Reads `{"fault": NAME, PARAMETER: …}`.
+    /// Reads `{"fault": NAME, PARAMETER: …}`. The name may have the first parameter with it, as in `status=503` and
+    /// `delay(500)`.
     ///
     /// # Errors
     /// When the name or a parameter is unknown, or a parameter is missing or of the wrong kind.
     pub fn from_json(value: &Value) -> Result<Self, FaultError> {
-        let object = value.as_object().ok_or(FaultError::NotAFault)?;
+        let object = &spelling::canonical(value.as_object().ok_or(FaultError::NotAFault)?);
         let name = object.get("fault").and_then(Value::as_str).ok_or(FaultError::NotAFault)?;
         let known = KNOWN.iter().find(|known| known.name == name);
         let known = known.ok_or_else(|| FaultError::Unknown(name.to_owned()))?;

@@ -5,10 +5,12 @@
 
 mod action;
 mod active;
+mod advice;
 mod edit;
 mod json;
 mod known;
 mod matching;
+mod spelling;
 
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use serde_json::Value;
 
 pub use action::Action;
 pub(super) use active::{Backend, Early, Fate, Faults, Instead, Plan};
+pub(super) use advice::{Names, advice, choose, concerned};
 pub use edit::Edit;
 pub(super) use known::{KNOWN, Known, MATCHERS};
 pub use matching::Match;

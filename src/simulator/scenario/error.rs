@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::places::Place;
-use crate::simulator::fault::FaultError;
+use crate::simulator::fault::{FaultError, Names, advice};
 
 /// Why a scenario cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,52 +62,25 @@ impl fmt::Display for Finding {
 
 /// What is wrong with a fault, and what to do about it: the key, the problem, the remedy.
 pub(super) fn of_fault(error: &FaultError, names: &Names) -> (Option<String>, String, String) {
-    let problem = error.to_string();
+    let (problem, remedy) = (error.to_string(), advice(error, names));
     match error {
-        FaultError::NotAFault => {
-            (None, "there is no `fault`".into(), "name one, such as fault = \"revoke_all_access\"".into())
+        FaultError::NotAFault => (None, "there is no `fault`".into(), remedy),
+        FaultError::Unknown(_) => (Some("fault".into()), problem, remedy),
+        FaultError::UnknownParameter { parameter, fault, .. } => {
+            (Some(parameter.clone()), format!("`{fault}` takes no `{parameter}`"), remedy)
         }
-        FaultError::Unknown(given) => (Some("fault".into()), problem, choose(given, &names.faults)),
-        FaultError::UnknownParameter { parameter, takes, fault } => {
-            let takes: Vec<String> = takes.split(", ").map(str::to_owned).collect();
-            (Some(parameter.clone()), format!("`{fault}` takes no `{parameter}`"), choose(parameter, &takes))
+        FaultError::BadParameter { parameter, .. } => {
+            (Some(parameter.clone()), "not what it should be".to_owned(), remedy)
         }
-        FaultError::BadParameter { parameter, expected, .. } => {
-            let problem = "not what it should be".to_owned();
-            (Some(parameter.clone()), problem, format!("give it {expected}"))
-        }
-        FaultError::NoSuchUser(given) => {
-            let remedy = choose(given, &names.users);
-            (Some("user".into()), problem, or(&remedy, "add it under [[users]]"))
-        }
-        FaultError::NoSuchApplication(given) => {
-            let remedy = choose(given, &names.applications);
+        FaultError::NoSuchUser(_) => (Some("user".into()), problem, or(&remedy, "add it under [[users]]")),
+        FaultError::NoSuchApplication(_) => {
             (Some("client_id".into()), problem, or(&remedy, "add it under [[applications]]"))
         }
-        FaultError::NoSuchSuite(given) => (Some("suite".into()), problem, choose(given, &names.suites)),
-        FaultError::NoSuchGrant(given) => (Some("grants".into()), problem, choose(given, &names.grants)),
+        FaultError::NoSuchSuite(_) => (Some("suite".into()), problem, remedy),
+        FaultError::NoSuchGrant(_) => (Some("grants".into()), problem, remedy),
     }
 }
 
 fn or(remedy: &str, other: &str) -> String {
     if remedy.ends_with('?') { format!("{remedy} Else {other}") } else { format!("{remedy}; or {other}") }
-}
-
-/// What there is.
-pub(super) struct Names {
-    pub(super) faults: Vec<String>,
-    pub(super) users: Vec<String>,
-    pub(super) applications: Vec<String>,
-    pub(super) suites: Vec<String>,
-    pub(super) grants: Vec<String>,
-}
-
-/// What may have been meant, or else everything that could have been.
-pub(super) fn choose(given: &str, known: &[String]) -> String {
-    let near = known.iter().map(|word| (strsim::damerau_levenshtein(given, word), word)).min();
-    match near {
-        Some((distance, word)) if distance <= 2.max(given.len() / 4) => format!("did you mean `{word}`?"),
-        _ if known.iter().all(String::is_empty) => "remove it".to_owned(),
-        _ => format!("there is: {}", known.join(", ")),
-    }
 }

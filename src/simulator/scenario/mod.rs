@@ -5,6 +5,7 @@
 //! start = "2026-03-01T09:00:00Z"    # the simulator's clock
 //! quota = 10                        # requests a minute
 //! lag = 0                           # Reports, recordings and exports at once; 1 is as long as VBC takes
+//! webhooks = "loopback"             # whom webhooks are delivered to: also "any", or hosts
 //!
 //! [lifetimes]
 //! access = "1h"
@@ -39,17 +40,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use error::of_fault;
 pub use error::{Finding, ScenarioError};
-use error::{Names, of_fault};
 use places::{Document, Place};
 
-use super::fault::{Fault, FaultError, KNOWN};
+use super::fault::{Fault, FaultError, Names};
 use super::identities::{Application, User};
 use super::options::{Mode, OldAccess, SimulatorOptions, TokenFormat};
-use super::seed::GRANTS;
 use super::state::State;
+use super::targets::WebhookTargets;
 use super::timeline::Step;
-use super::world::SUITES;
 use crate::clock::{Clock, Timestamp};
 
 /// What a scenario file says.
@@ -60,11 +60,13 @@ pub struct Scenario {
     start: Option<Timestamp>,
     mode: Option<Mode>,
     old_access: Option<OldAccess>,
+    refresh_rotation: Option<bool>,
     token_format: Option<TokenFormat>,
     quota: Option<u32>,
     public_base: Option<String>,
     lag: Option<f64>,
     ringing: Option<Duration>,
+    webhooks: Option<WebhookTargets>,
     access: Option<Duration>,
     refresh: Option<Duration>,
     code: Option<Duration>,
@@ -118,6 +120,7 @@ impl Scenario {
         options.start = self.start.or(options.start);
         options.mode = self.mode.unwrap_or(options.mode);
         options.old_access = self.old_access.unwrap_or(options.old_access);
+        options.refresh_rotation = self.refresh_rotation.unwrap_or(options.refresh_rotation);
         options.token_format = self.token_format.unwrap_or(options.token_format);
         if let Some(quota) = self.quota {
             options.quota = Some(quota).filter(|quota| *quota > 0);
@@ -125,6 +128,7 @@ impl Scenario {
         options.public_base = self.public_base.unwrap_or(std::mem::take(&mut options.public_base));
         options.lag = self.lag.unwrap_or(options.lag);
         options.ringing = self.ringing.unwrap_or(options.ringing);
+        options.webhooks = self.webhooks.unwrap_or(std::mem::take(&mut options.webhooks));
         let lifetimes = &mut options.lifetimes;
         lifetimes.access = self.access.unwrap_or(lifetimes.access);
         lifetimes.refresh = self.refresh.unwrap_or(lifetimes.refresh);
@@ -178,19 +182,7 @@ fn at_fault(key: &str, place: Place, error: &FaultError, names: &Names) -> Findi
 }
 
 fn names(options: &SimulatorOptions) -> Names {
-    let state = State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0);
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names
-    };
-    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    Names {
-        faults: KNOWN.iter().map(|known| known.name.to_owned()).collect(),
-        users: sorted(state.world.logins.values().map(|login| login.name.clone()).collect()),
-        applications: sorted(state.world.apps.keys().cloned().collect()),
-        suites: owned(SUITES),
-        grants: owned(GRANTS),
-    }
+    Names::of(&State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0))
 }
 
 /// A step of a fault in a file.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::error::{Finding, choose};
+use super::error::Finding;
 use super::places::{Document, join};
 use super::{Planned, Scenario, at_fault, names, planned};
-use crate::simulator::fault::{Effect, Fault};
+use crate::simulator::fault::{Effect, Fault, choose};
 use crate::simulator::identities::{Application, User};
 use crate::simulator::options::SimulatorOptions;
 use crate::simulator::span;
+use crate::simulator::targets::WebhookTargets;
 
 const A_TEXT: &str = "write a text in quotes";
 const A_NUMBER: &str = "write a whole number";
@@ -25,6 +26,7 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
         start: root.take("start", "write a time such as \"2026-03-01T09:00:00Z\"", parsed),
         mode: root.take("mode", "write one of: reuse, renew_revoke, renew_keep", parsed),
         old_access: root.take("old_access", "write one of: dead, alive", parsed),
+        refresh_rotation: root.take("refresh_rotation", "write true or false", Value::as_bool),
         token_format: root.take("token_format", "write one of: jwt, uuid", parsed),
         quota: root.take("quota", "write requests a minute; 0 is no limit", small),
         public_base: root.take(
@@ -34,6 +36,11 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
         ),
         lag: root.take("lag", "write a number; 0 is at once, 1 as long as VBC takes", lag),
         ringing: root.take("ringing", "write a time, such as \"2s\"", span::read),
+        webhooks: root.take(
+            "webhooks",
+            "write \"loopback\", \"any\" or a list of hosts, without ports",
+            targets,
+        ),
         access: None,
         refresh: None,
         code: None,
@@ -168,6 +175,11 @@ fn lag(value: &Value) -> Option<f64> {
 
 fn small(value: &Value) -> Option<u32> {
     u32::try_from(value.as_u64()?).ok()
+}
+
+/// One text, or a list of hosts.
+fn targets(value: &Value) -> Option<WebhookTargets> {
+    value.as_str().map(str::to_owned).or_else(|| Some(texts(value)?.join(",")))?.parse().ok()
 }
 
 fn base(value: &Value) -> Option<String> {

@@ -14,10 +14,12 @@ seed = 7
 start = 2026-03-01T09:00:00Z
 mode = "renew_keep"
 old_access = "alive"
+refresh_rotation = false
 token_format = "uuid"
 quota = 0
 lag = 0
 ringing = "2s"
+webhooks = ["hooks.test", "10.0.0.7"]
 public_base = "http://sim:8090/"
 lifetimes = { access = "1h", refresh = "7d", code = 60 }
 
@@ -57,9 +59,10 @@ user = "dora@vbc.prod"
     assert_eq!((options.seed, options.quota, options.deterministic), (7, None, true));
     assert_eq!(options.start, Some("2026-03-01T09:00:00Z".parse().unwrap()));
     assert_eq!((options.mode, options.old_access), (Mode::RenewKeep, OldAccess::Alive));
-    assert_eq!(options.token_format, TokenFormat::Uuid);
+    assert_eq!((options.token_format, options.refresh_rotation), (TokenFormat::Uuid, false));
     assert_eq!((options.lag, options.ringing), (0.0, Duration::from_secs(2)));
     assert_eq!(options.public_base, "http://sim:8090");
+    assert_eq!(options.webhooks, "hooks.test,10.0.0.7".parse().unwrap());
     assert_eq!(options.lifetimes.access, Duration::from_secs(3600));
     assert_eq!(options.lifetimes.code, Duration::from_secs(60));
     assert_eq!(options.applications[0].quota, Some(10));

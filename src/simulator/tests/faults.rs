@@ -187,20 +187,52 @@ async fn a_backend_refuses_a_token_the_gateway_takes() {
 }
 
 #[tokio::test]
-async fn faults_that_make_no_sense_are_refused_with_the_known_ones() {
+async fn faults_that_make_no_sense_are_refused_with_what_may_have_been_meant() {
     let sim = Simulator::start().await.unwrap();
-    for fault in [
-        r#"{"fault":"flood"}"#,
-        r#"{"fault":"status"}"#,
-        r#"{"fault":"status","status":503,"colour":"red"}"#,
-        r#"{"fault":"lock_user","user":"nobody@vbc.prod"}"#,
-        r#"{"fault":"unsubscribe","suite":"nothing"}"#,
-        r#"[{"fault":"status","status":503},{"fault":"flood"}]"#,
+    for (fault, error, known) in [
+        (
+            r#"{"fault":"expire_inn"}"#,
+            "unknown fault `expire_inn`; did you mean `expire_in`?",
+            &["expire_in"][..],
+        ),
+        (r#"{"fault":"status"}"#, "`status` of `status`: expected a whole number", &["status"]),
+        (
+            r#"{"fault":"quota","colour":"red"}"#,
+            "`quota` takes no parameter `colour`; it takes: per_minute, client_id",
+            &["quota"],
+        ),
+        (
+            r#"{"fault":"quota","per_minut":1}"#,
+            "`quota` takes no parameter `per_minut`; it takes: per_minute, client_id; did you mean `per_minute`?",
+            &["quota"],
+        ),
+        (r#"{"fault":"lock_user","user":"Alice"}"#, "no user `Alice`; did you mean `alice@vbc.prod`?", &[]),
+        (
+            r#"{"fault":"lock_user","user":"alic@vbc.prod"}"#,
+            "no user `alic@vbc.prod`; did you mean `alice@vbc.prod`?",
+            &[],
+        ),
+        (r#"{"fault":"unsubscribe","suite":"report"}"#, "no suite `report`; did you mean `reports`?", &[]),
+        (
+            r#"{"fault":"regenerate_secret","client_id":"crm","secret":"x"}"#,
+            "no application `crm`; there is: limited-client, sim-client",
+            &[],
+        ),
     ] {
         let reply = sim.control("POST", "/__sim/faults", fault).await;
-        assert_eq!(reply.status, 400);
-        assert_eq!(reply.json()["known"]["expire_in"], "seconds, existing");
+        assert_eq!((reply.status.as_u16(), reply.text("error").as_str()), (400, error));
+        let named =
+            reply.json()["known"].as_object().map_or_else(Vec::new, |known| known.keys().cloned().collect());
+        assert_eq!(named, known, "{fault}");
     }
+    // Where nothing is near, all there are; and of a list none is injected.
+    let far = sim.control("POST", "/__sim/faults", r#"[{"fault":"hang"},{"fault":"flood"}]"#).await;
+    assert!(
+        far.text("error").starts_with("unknown fault `flood`; there is: revoke_all_access, "),
+        "{}",
+        far.body
+    );
+    assert_eq!(far.json()["known"]["expire_in"], "seconds, existing");
     assert_eq!(sim.control("POST", "/__sim/faults", "{").await.status, 400);
     assert_eq!(sim.control("GET", "/__sim/faults", "").await.json(), json!([]));
 }

@@ -73,6 +73,68 @@ async fn the_same_scenario_and_seed_give_the_same_journal() {
 }
 
 #[tokio::test]
+async fn what_a_call_is_called_does_not_depend_on_what_else_was_asked() {
+    let mut calls = Vec::new();
+    for questions in [0, 3] {
+        let sim = Simulator::builder().seed(7).start().await.unwrap();
+        let bearer = format!("Bearer {}", sim.log_in().await.text("access_token"));
+        let headers = [("authorization", bearer.as_str())];
+        for _ in 0..questions {
+            sim.send("GET", &format!("{ACCOUNT}/users?page=0"), &headers, "").await;
+        }
+        let call = r#"{"type":"click2dial","from":{"type":"extension","destination":"1001"},
+                       "to":{"type":"pstn","destination":"15551234567"}}"#;
+        calls.push(sim.send("POST", CALLS, &headers, call).await.body);
+    }
+    assert_eq!((calls[0].len(), &calls[0]), (36, &calls[1]));
+}
+
+#[tokio::test]
+async fn connections_are_numbered_by_their_first_request_and_anew_after_a_reset() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let sim = Simulator::start().await.unwrap();
+    let ask = async |stream: &mut TcpStream| {
+        stream.write_all(b"GET /nothing HTTP/1.1\r\nhost: sim.test\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"0\r\n\r\n") {
+            stream.read_buf(&mut read).await.unwrap();
+        }
+    };
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(TcpStream::connect(sim.address()).await.unwrap());
+    }
+    // The first brings nothing, the third comes before the second.
+    for stream in [2, 1, 2] {
+        ask(&mut streams[stream]).await;
+    }
+    let numbers = || sim.requests().iter().map(|request| request.connection).collect::<Vec<_>>();
+    assert_eq!(numbers(), [1, 2, 1]);
+    sim.reset();
+    for stream in [1, 0, 2, 1] {
+        ask(&mut streams[stream]).await;
+    }
+    assert_eq!(numbers(), [1, 2, 3, 1]);
+}
+
+#[tokio::test]
+async fn what_can_be_compared_has_no_times_and_not_our_address() {
+    let sim = Simulator::start().await.unwrap();
+    let own = sim.address().to_string();
+    send(sim.address(), Request::get("/x").header("host", &own).body(String::new()).unwrap()).await.unwrap();
+    let compared = sim.control("GET", "/__sim/requests?comparable=true", "").await;
+    assert!(!compared.body.contains(&own), "{}", compared.body);
+    let request = &compared.json()[0];
+    assert_eq!(
+        (&request["head"], request.get("time")),
+        (&json!("GET /x HTTP/1.1\r\nhost: simulator\r\n\r\n"), None)
+    );
+    assert_eq!(request["headers"], json!([["host", "simulator"]]));
+    let plain = sim.control("GET", "/__sim/requests?comparable=false", "").await;
+    assert!(plain.body.contains(&own) && plain.json()[0]["time"].is_string(), "{}", plain.body);
+}
+
+#[tokio::test]
 async fn a_timeline_follows_the_simulators_clock_and_begins_again_with_a_reset() {
     let sim = Simulator::builder()
         .at(Duration::from_secs(60), Fault::status(503).on("/token").lasts(Duration::from_secs(20)))

@@ -76,9 +76,18 @@ async fn a_blind_transfer_puts_somebody_else_in_place_of_a_leg() {
     assert_eq!((&moved["destination"], &moved["call_state"]), (&json!("1003"), &json!("ended")));
     let now = line.get(&call).await;
     assert_eq!((&now["status"], &now["to"]), (&json!("active"), &json!("1003")));
-    let states: Vec<_> = now["legs"].as_array().unwrap().iter().map(|leg| leg["status"].clone()).collect();
-    assert_eq!(states, ["active", "ended", "active"]);
+    let of = |member: &str| {
+        now["legs"].as_array().unwrap().iter().map(|leg| leg[member].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("status"), ["active", "ended", "active"]);
+    assert_eq!(of("to"), ["1003", "1002", "1003"], "a leg is of whom it was");
     assert_eq!(line.get(&format!("{CALLS}?extension=1003")).await["calls"][0]["call_id"], now["call_id"]);
+    // Where it went is told whichever end it was that left.
+    let to = json!({ "to": { "type": "extension", "destination": "1004" } });
+    assert_eq!(line.ask("PUT", &legs[0], &to).await.json()["destination"], "1004");
+    let both =
+        json!({ "from": { "type": "extension", "destination": "1004" }, "to": { "destination": "1005" } });
+    assert_eq!(line.ask("PUT", &call, &both).await.json()["destination"], "1005");
 }
 
 #[tokio::test]

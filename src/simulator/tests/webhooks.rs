@@ -254,7 +254,13 @@ async fn redirects_are_followed_and_nobody_else_is_called() {
     let look = receiver.next().await;
     assert!(look.head.starts_with("GET /seen ") && look.body.is_empty());
     assert_eq!(alice.after(&id, 1).await["statistics"]["totalSuccesses"], 1);
-    // A host that is not this machine is not called, and registering it is no error.
+    // A host that is not this machine is not called, whoever sends there.
+    let lured = Receiver::new(&["307 Away\r\nLocation: http://192.0.2.1:9/hook"]).await;
+    let lured = alice.subscribe(&lured.url, "NONE").await["id"].clone();
+    alice.place().await;
+    let reason = alice.after(&lured, 1).await["statistics"]["lastFailureMessage"].to_string();
+    assert!(reason.contains("192.0.2.1 is not this machine"), "{reason}");
+    // And registering one is no error.
     let away = alice.subscribe("http://192.0.2.1:9/hook", "NONE").await["id"].clone();
     alice.place().await;
     let webhook = alice.after(&away, 1).await;

@@ -62,6 +62,7 @@ async fn an_announced_body_can_be_refused() {
     let (answer, ended) = raw(&sim, announced.as_bytes()).await;
     ended.unwrap();
     assert!(answer.starts_with("HTTP/1.1 417 Expectation Failed\r\n"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "it ends, and says so: {answer}");
     assert_eq!(sim.requests()[0].body_length, 0);
     // And without the fault it is asked for.
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();

@@ -33,7 +33,7 @@ pub(super) fn export_on_demand(mut request: Request<'_>) -> Answer {
 /// Makes jobs of a user from what the request's JSON asks for.
 fn export(mut request: Request<'_>, whose: Whose, user: usize) -> Answer {
     let Some(body) = read_json(request.body) else {
-        return validation(vec![("body", "must be a JSON object".into())]);
+        return validation(&request, vec![("body", "must be a JSON object".into())]);
     };
     let given = |name: &str| match &body[name] {
         Value::String(text) => Some(text.clone()),
@@ -43,7 +43,7 @@ fn export(mut request: Request<'_>, whose: Whose, user: usize) -> Answer {
     let mut wrong: Vec<Wrong> = Vec::new();
     let filter = Filter::read(given, &mut wrong);
     if !wrong.is_empty() {
-        return validation(wrong);
+        return validation(&request, wrong);
     }
     let now = request.now;
     let pace = request.state.world.pace;

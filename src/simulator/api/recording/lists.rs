@@ -53,7 +53,7 @@ fn list(mut request: Request<'_>, whose: Whose) -> Answer {
     let given = request.query("order").filter(|order| !order.is_empty());
     let ascending = parse("order", "must be start:ASC or start:DESC", given, order, &mut wrong);
     let paging = paging(&request, 0).map_err(|reasons| wrong.extend(reasons)).ok();
-    let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(wrong) };
+    let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(&request, wrong) };
     let (root, now) = (root(&request), request.now);
     let Some(account) = request.own_account() else { return not_authorized() };
     let fits = |recording: &&Recording| {

@@ -109,7 +109,10 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
                 else {
                     return error(400, "from is not on this call");
                 };
-                call.transfer(leg, to, random, now);
+                call.transfer(leg, to.clone(), random, now);
+                let mut shown = changed(id, call);
+                shown["destination"] = to.into();
+                return json_answer(200, &shown);
             }
             (Value::Null, ..) => return error(400, "state, or from and to, are required"),
             _ => return error(400, "state must be active or parked"),

@@ -126,6 +126,7 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
         Err(wrong) => return error(400, &wrong),
     };
     let id = account.id;
+    let transferred = if let Act::Blind(to) = &act { Some(to.clone()) } else { None };
     super::change(request, position, |call, random, now| {
         if call.legs.get(leg).is_none_or(|leg| leg.end.is_some()) {
             return error(409, "Leg has ended");
@@ -134,6 +135,9 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
             return error(409, "Leg has not been answered");
         }
         let mut shown = changed(id, call);
+        if let Some(to) = transferred {
+            shown["destination"] = to.into();
+        }
         if let Some(leg) = call.legs.get(leg) {
             shown["leg_id"] = leg.id.as_str().into();
             shown["call_state"] = leg.status().into();
@@ -174,11 +178,13 @@ fn leg_of(request: &mut Request<'_>) -> Result<(usize, usize), Box<Answer>> {
     leg.map(|leg| (position, leg)).ok_or_else(|| Box::new(error(404, "Leg not found")))
 }
 
+/// Whoever has taken somebody's place on the call, a leg is of whom it was.
 pub(super) fn show_leg(account: u64, call: &Call, leg: &Leg) -> Value {
+    let (from, to) = if leg.caller { (&leg.party, &call.to) } else { (&call.from, &leg.party) };
     let mut shown = json!({
         "account_id": account.to_string(), "call_id": call.id, "leg_id": leg.id,
         "direction": if leg.caller { "inbound" } else { "outbound" },
-        "from": call.from, "to": call.to, "start_time": micros(leg.start), "status": leg.status(),
+        "from": from, "to": to, "start_time": micros(leg.start), "status": leg.status(),
     });
     if let Some(end) = leg.end {
         shown["end_time"] = micros(end).into();

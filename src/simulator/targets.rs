@@ -1,0 +1,117 @@
+//! Whom a simulator delivers webhooks to.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use url::Host;
+
+/// Which targets a simulator delivers webhooks to. Any can be registered; a delivery to another one fails.
+///
+/// As text: `loopback`, `any`, or host names and addresses with commas between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WebhookTargets {
+    /// Hosts that are this machine, and nothing else.
+    #[default]
+    Loopback,
+    /// Every host, so that a simulator calls out of this machine.
+    Anywhere,
+    /// This machine, and these hosts: names or addresses as they stand in a URL, without ports, in lower case. A name
+    /// stands for whatever it resolves to.
+    Hosts(BTreeSet<String>),
+}
+
+/// A text that says no [`WebhookTargets`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{given:?} is no host; write `loopback`, `any`, or hosts with commas between them, without scheme and port"
+)]
+pub struct NoTarget {
+    given: String,
+}
+
+impl FromStr for WebhookTargets {
+    type Err = NoTarget;
+
+    fn from_str(text: &str) -> Result<Self, NoTarget> {
+        match text.trim() {
+            "loopback" => Ok(Self::Loopback),
+            "any" => Ok(Self::Anywhere),
+            hosts => Ok(Self::Hosts(hosts.split(',').map(host).collect::<Result<_, _>>()?)),
+        }
+    }
+}
+
+/// A host as it is compared: as in a URL.
+fn host(text: &str) -> Result<String, NoTarget> {
+    let given = text.trim();
+    // An IPv6 address may come without its brackets.
+    let bracketed =
+        if given.contains(':') && !given.starts_with('[') { format!("[{given}]") } else { given.into() };
+    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let read = match Host::parse(&bracketed) {
+        Ok(Host::Domain(name)) if plain(&name) => Some(name.trim_end_matches('.').to_owned()),
+        Ok(Host::Domain(_)) | Err(_) => None,
+        Ok(address) => Some(address.to_string()),
+    };
+    // These are words, and would not be what they say among names.
+    let read = read.filter(|host| !matches!(host.as_str(), "any" | "loopback"));
+    read.ok_or_else(|| NoTarget { given: given.to_owned() })
+}
+
+impl WebhookTargets {
+    /// Which of a host's addresses may be called.
+    pub(super) fn allow(&self, host: &Host<&str>, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let named = match self {
+            Self::Anywhere => true,
+            Self::Loopback => false,
+            Self::Hosts(hosts) => hosts.contains(host.to_string().trim_end_matches('.')),
+        };
+        if !named {
+            addresses.retain(|address| address.ip().to_canonical().is_loopback());
+        }
+        addresses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(targets: &str, url: &str, address: &str) -> bool {
+        let url = url::Url::parse(url).unwrap();
+        let targets: WebhookTargets = targets.parse().unwrap();
+        !targets.allow(&url.host().unwrap(), vec![address.parse().unwrap()]).is_empty()
+    }
+
+    #[test]
+    fn loopback_is_always_allowed_and_others_where_it_is_said() {
+        for (targets, url, address, allow) in [
+            ("loopback", "http://localhost/", "127.0.0.1:80", true),
+            ("loopback", "http://hooks.test/", "10.0.0.1:80", false),
+            ("loopback", "http://[::1]/", "[::1]:80", true),
+            ("any", "http://hooks.test/", "10.0.0.1:80", true),
+            ("hooks.test", "http://HOOKS.test:9000/", "10.0.0.1:9000", true),
+            ("hooks.test", "http://hooks.test./", "10.0.0.1:9000", true),
+            ("Hooks.Test , 10.0.0.1", "http://hooks.test/", "10.0.0.2:80", true),
+            ("hooks.test,10.0.0.1", "http://10.0.0.1/", "10.0.0.1:80", true),
+            ("hooks.test,10.0.0.1", "http://10.0.0.2/", "10.0.0.2:80", false),
+            ("hooks.test", "http://not.hooks.test/", "10.0.0.1:80", false),
+            ("hooks.test", "http://127.0.0.1/", "127.0.0.1:80", true),
+            ("fd00::1", "http://[fd00::1]/", "[fd00::1]:80", true),
+            ("[fd00::1]", "http://[fd00::2]/", "[fd00::2]:80", false),
+        ] {
+            assert_eq!(allowed(targets, url, address), allow, "{targets} {url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in
+            ["", "a.test,", "http://a.test", "a.test:80", "*", "a test", "any,a.test", "a.test,loopback"]
+        {
+            let refused = text.parse::<WebhookTargets>().unwrap_err().to_string();
+            assert!(refused.contains("is no host; write `loopback`, `any`, or hosts"), "{text}: {refused}");
+        }
+    }
+}
