@@ -37,12 +37,19 @@ fn essence(kind: Option<&str>) -> String {
     kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+fn is_xml(kind: &str) -> bool {
+    kind == "text/html" || kind.ends_with("/xml") || kind.ends_with("+xml")
+}
+
+/// What is heard or seen, and not read.
+fn is_media(kind: &str) -> bool {
+    ["audio/", "video/", "image/", "font/"].iter().any(|family| kind.starts_with(family)) && !is_xml(kind)
+}
+
 /// How a body of this type is read.
 pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
     let kind = essence(content_type);
-    let is_xml = kind == "text/html" || kind.ends_with("/xml") || kind.ends_with("+xml");
-    let opaque = ["audio/", "video/", "image/", "font/"].iter().any(|family| kind.starts_with(family));
-    if opaque && !is_xml {
+    if is_media(&kind) {
         return Form::Opaque;
     }
     if multipart::boundary(content_type.unwrap_or_default(), body).is_some() {
@@ -53,7 +60,7 @@ pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
     }
     let Ok(text) = std::str::from_utf8(body) else {
         let is_text = kind.starts_with("text/")
-            || is_xml
+            || is_xml(&kind)
             || ["json", "javascript", "urlencoded"].iter().any(|end| kind.ends_with(end));
         return if is_text && !body.contains(&0) { Form::Text } else { Form::Opaque };
     };
@@ -96,7 +103,12 @@ pub(super) fn redact(body: &Body<'_>, depth: Depth, hide: &mut dyn Hide) -> Opti
     let Body { kind, bytes } = *body;
     let form = form(kind, bytes);
     match form {
-        Form::Opaque => None,
+        Form::Opaque if is_media(&essence(kind)) => None,
+        Form::Opaque => {
+            let (text, unit) = utf16(bytes)?;
+            let new = redact(&Body { kind, bytes: text.as_bytes() }, depth.deeper()?, hide)?;
+            Some(String::from_utf8(new).ok()?.encode_utf16().flat_map(unit).collect())
+        }
         Form::Parts => {
             let boundary = multipart::boundary(kind.unwrap_or_default(), bytes)?;
             multipart::parts(bytes, &boundary, depth, hide)
@@ -112,6 +124,19 @@ pub(super) fn redact(body: &Body<'_>, depth: Depth, hide: &mut dyn Hide) -> Opti
             Err(_) => of_text(&latin1(bytes), form, depth, hide).map(|text| from_latin1(&text)),
         },
     }
+}
+
+/// A text in UTF-16 that says so in its first two bytes, and how its units are written.
+fn utf16(bytes: &[u8]) -> Option<(String, fn(u16) -> [u8; 2])> {
+    type Order = (fn([u8; 2]) -> u16, fn(u16) -> [u8; 2]);
+    let (read, write): Order = match bytes.get(..2)? {
+        [0xff, 0xfe] => (u16::from_le_bytes, u16::to_le_bytes),
+        [0xfe, 0xff] => (u16::from_be_bytes, u16::to_be_bytes),
+        _ => return None,
+    };
+    let units = bytes.chunks_exact(2).map(|unit| read([unit[0], unit[1]]));
+    let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
+    (bytes.len() % 2 == 0 && !text.contains('\0')).then_some((text, write))
 }
 
 fn of_text(text: &str, form: Form, depth: Depth, hide: &mut dyn Hide) -> Option<String> {

@@ -68,6 +68,17 @@ fn bytes_of_another_charset_stay() {
 }
 
 #[test]
+fn text_of_two_bytes_a_character_is_read_too() {
+    for write in [u16::to_le_bytes, u16::to_be_bytes] {
+        let coded = |text: &str| text.encode_utf16().flat_map(write).collect::<Vec<u8>>();
+        let new = body(Some("text/xml"), &coded("\u{feff}<pin>é1</pin>"), &mut Shapes).unwrap();
+        assert_eq!(new, coded("\u{feff}<pin>credential</pin>"));
+        assert_eq!(body(Some("audio/mpeg"), &coded("\u{feff}<pin>1</pin>"), &mut Shapes), None);
+    }
+    assert_eq!(body(None, b"\xff\xfe<\x00\x00\xd8", &mut Shapes), None);
+}
+
+#[test]
 fn a_compressed_file_is_looked_into() {
     let packed = coding::gzip(b"{\"token\":\"x\"}").unwrap();
     let new = body(Some("application/gzip"), &packed, &mut Shapes).unwrap();
