@@ -126,9 +126,12 @@ pub(super) fn redact(body: &Body<'_>, depth: Depth, hide: &mut dyn Hide) -> Opti
     }
 }
 
+/// Writes a unit of UTF-16.
+type WriteUnit = fn(u16) -> [u8; 2];
+
 /// A text in UTF-16 that says so in its first two bytes, and how its units are written.
-fn utf16(bytes: &[u8]) -> Option<(String, fn(u16) -> [u8; 2])> {
-    type Order = (fn([u8; 2]) -> u16, fn(u16) -> [u8; 2]);
+fn utf16(bytes: &[u8]) -> Option<(String, WriteUnit)> {
+    type Order = (fn([u8; 2]) -> u16, WriteUnit);
     let (read, write): Order = match bytes.get(..2)? {
         [0xff, 0xfe] => (u16::from_le_bytes, u16::to_le_bytes),
         [0xfe, 0xff] => (u16::from_be_bytes, u16::to_be_bytes),
@@ -136,7 +139,7 @@ fn utf16(bytes: &[u8]) -> Option<(String, fn(u16) -> [u8; 2])> {
     };
     let units = bytes.chunks_exact(2).map(|unit| read([unit[0], unit[1]]));
     let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
-    (bytes.len() % 2 == 0 && !text.contains('\0')).then_some((text, write))
+    (bytes.len().is_multiple_of(2) && !text.contains('\0')).then_some((text, write))
 }
 
 fn of_text(text: &str, form: Form, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
