@@ -172,7 +172,11 @@ impl Metrics {
         if let Some(Recording { written, dropped, truncated }) = self.recording.get() {
             let outcomes = [
                 ("records_written", "Exchanges recorded", written),
-                ("records_dropped", "Exchanges not recorded since the writer could not follow", dropped),
+                (
+                    "records_dropped",
+                    "Exchanges not recorded since the writer could not follow or the disk failed",
+                    dropped,
+                ),
                 ("records_truncated", "Records without a body that was too large", truncated),
             ];
             for (name, help, counter) in outcomes {

@@ -1,6 +1,6 @@
 //! Content codings taken off: what is compressed cannot be looked into.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// A body without its codings, of at most `most` bytes; `None` where that cannot be had.
 pub(super) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>> {
@@ -21,6 +21,18 @@ pub(super) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>>
     Some(bytes)
 }
 
+/// Whether bytes begin as those of a file of gzip do.
+pub(super) fn is_gzip(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x1f, 0x8b, 8])
+}
+
+/// Bytes in a file of gzip.
+pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
 fn all(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(most as u64 + 1).read_to_end(&mut bytes)?;
@@ -29,15 +41,12 @@ fn all(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
     fn codings_come_off_and_a_bomb_does_not_go_off() {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(&[b'a'; 100_000]).unwrap();
-        let packed = encoder.finish().unwrap();
+        let packed = gzip(&[b'a'; 100_000]).unwrap();
+        assert!(is_gzip(&packed));
         assert_eq!(decode("gzip", &packed, 100_000).unwrap(), vec![b'a'; 100_000]);
         assert_eq!(decode("identity, GZIP", &packed, 100_000).unwrap().len(), 100_000);
         assert_eq!(decode("gzip", &packed, 99_999), None);

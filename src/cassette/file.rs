@@ -190,6 +190,8 @@ pub(super) struct Appender {
     end: u64,
     /// The number of the next record.
     next: u64,
+    /// Something stands behind that end, and could not be taken back.
+    is_torn: bool,
 }
 
 impl Appender {
@@ -231,7 +233,7 @@ impl Appender {
         }
         file.seek(SeekFrom::Start(end as u64)).map_err(failed)?;
         let next = records.iter().map(|record| record.n).max().unwrap_or(0) + 1;
-        let mut appender = Self { file, end: end as u64, next };
+        let mut appender = Self { file, end: end as u64, next, is_torn: false };
         let key = match header {
             Some(header) => key_of(path, &header, personal)?,
             None => {
@@ -261,12 +263,23 @@ impl Appender {
     fn write(&mut self, line: &impl serde::Serialize) -> io::Result<()> {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
+        if self.is_torn {
+            self.take_back()?;
+        }
         if let Err(error) = self.file.write_all(&bytes) {
-            self.file.set_len(self.end)?;
-            self.file.seek(SeekFrom::Start(self.end))?;
+            // Where that fails too, nothing is written before it has been done.
+            self.is_torn = true;
+            let _ = self.take_back();
             return Err(error);
         }
         self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn take_back(&mut self) -> io::Result<()> {
+        self.file.set_len(self.end)?;
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.is_torn = false;
         Ok(())
     }
 

@@ -135,3 +135,24 @@ fn nothing_is_added_under_another_key_another_treatment_or_beside_another_proces
     std::fs::remove_file(key_path(&path)).unwrap();
     assert!(matches!(open(&path), Err(CassetteError::NoKey { state: "not there", .. })));
 }
+
+#[test]
+fn what_a_failing_disk_has_half_written_is_taken_back_before_more_is_added() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.cassette");
+    let (mut appender, _) = open(&path).unwrap();
+    appender.add(record("/1")).unwrap();
+    // Neither written to nor cut.
+    let writable = std::mem::replace(&mut appender.file, File::open(&path).unwrap());
+    assert!(appender.add(record("/lost")).is_err());
+    assert!(appender.add(record("/lost")).is_err());
+    appender.file = writable;
+    // As if half of a line had been.
+    appender.file.write_all(b"{\"n\":2,").unwrap();
+    appender.add(record("/2")).unwrap();
+    drop(appender);
+    let read = Cassette::read(&path).unwrap();
+    let targets: Vec<_> =
+        read.records.iter().map(|record| (record.n, record.request.target.as_str())).collect();
+    assert_eq!((targets, read.torn), (vec![(1, "/1"), (2, "/2")], 0));
+}

@@ -1,5 +1,9 @@
 //! What is hidden, and where it is found in a text.
 
+use super::hint::Hint;
+use super::labelled::{self, Names};
+use super::pseudonyms::pseudonym_at;
+
 /// What kind of thing a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -19,78 +23,14 @@ pub(super) trait Hide {
     fn hide(&mut self, kind: Kind, text: &str) -> Option<String>;
 }
 
-/// What the name of a field says about its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hint {
-    Credential,
-    Phone,
-    Name,
-    /// A time or an identifier: its digits are no telephone number.
-    Opaque,
-    Nothing,
-}
+/// How many texts a text is within: a URL in a query, a document in a string of one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Depth(u8);
 
-const CREDENTIALS: [&str; 15] = [
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "passcode",
-    "passphrase",
-    "apikey",
-    "authorization",
-    "credential",
-    "cookie",
-    "session",
-    "signature",
-    "privatekey",
-    "assertion",
-    "bearer",
-];
-/// Endings of names that only speak of a credential: `token_type`, `password_expires`.
-const ABOUT: [&str; 9] =
-    ["type", "expires", "expiresin", "expiry", "url", "uri", "enabled", "required", "status"];
-const NUMBERS: [&str; 9] =
-    ["phone", "mobile", "callerid", "dnis", "msisdn", "number", "destination", "source", "fax"];
-/// Names in the sense of computers.
-const NO_NAMES: [&str; 9] = [
-    "hostname",
-    "filename",
-    "handsetname",
-    "fieldname",
-    "eventname",
-    "classname",
-    "typename",
-    "tagname",
-    "servicename",
-];
-
-/// What a field's name says; separators and case do not count.
-pub(super) fn hint(name: &str) -> Hint {
-    let plain: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
-    let has = |words: &[&str]| words.iter().any(|word| plain.contains(word));
-    let ends = |words: &[&str]| words.iter().any(|word| plain.ends_with(word));
-    let is = |words: &[&str]| words.contains(&plain.as_str());
-    let is_key = ends(&["key"]) && !is(&["key"]);
-    if ((has(&CREDENTIALS) || is_key) && !ends(&ABOUT)) || is(&["jwt", "sig", "pwd", "pin", "auth"]) {
-        Hint::Credential
-    } else if ends(&["user", "login", "cnam", "owner", "agent", "customtag", "label"])
-        || (ends(&["name"]) && !ends(&NO_NAMES))
-    {
-        Hint::Name
-    } else if has(&["time", "date", "duration", "expires"])
-        || is(&["start", "end", "startgte", "startlte", "endgte", "endlte", "exp", "iat"])
-    {
-        Hint::Opaque
-    } else if has(&NUMBERS)
-        || is(&["from", "to", "ani", "did", "dids", "tel", "tn", "caller", "callee", "called", "calling"])
-    {
-        Hint::Phone
-    } else if ends(&["id", "uuid", "etag"]) {
-        Hint::Opaque
-    } else {
-        Hint::Nothing
+impl Depth {
+    /// One more; `None` where it is enough: what is deeper is read as plain text.
+    pub(super) fn deeper(self) -> Option<Self> {
+        (self.0 < 8).then_some(Self(self.0 + 1))
     }
 }
 
@@ -106,10 +46,24 @@ pub(super) fn value(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<Strin
         Hint::Phone if text.contains(char::is_alphabetic) && !text.contains('@') && digits(text) < 7 => {
             words(text, hide)
         }
+        Hint::Phone if is_number(text) => hide.hide(Kind::Phone, text),
         Hint::Opaque => scan(text, Digits::None, hide),
         Hint::Phone => scan(text, Digits::From(7), hide),
         Hint::Name | Hint::Nothing => scan(text, Digits::From(10), hide),
     }
+}
+
+/// Whether it is nothing but a telephone number, in whatever groups a country writes it.
+fn is_number(text: &str) -> bool {
+    let part = |c: char| c.is_ascii_digit() || " -./()+".contains(c);
+    (7..=15).contains(&digits(text)) && text.chars().all(part) && !is_date(text)
+}
+
+/// `2026-09-05`, `05/09/2026`.
+fn is_date(text: &str) -> bool {
+    let mut groups: Vec<usize> = text.split(|c: char| !c.is_ascii_digit()).map(str::len).collect();
+    groups.sort_unstable();
+    groups == [2, 2, 4]
 }
 
 fn digits(text: &str) -> usize {
@@ -124,25 +78,25 @@ pub(super) enum Digits {
 }
 
 /// A text in which pieces are replaced, from left to right. Nothing is copied while nothing changes.
-struct Edit<'t> {
-    text: &'t str,
+pub(super) struct Edit<'t> {
+    pub(super) text: &'t str,
     copied: usize,
     out: Option<String>,
 }
 
 impl<'t> Edit<'t> {
-    fn of(text: &'t str) -> Self {
+    pub(super) fn of(text: &'t str) -> Self {
         Self { text, copied: 0, out: None }
     }
 
-    fn replace(&mut self, from: usize, to: usize, with: &str) {
+    pub(super) fn replace(&mut self, from: usize, to: usize, with: &str) {
         let out = self.out.get_or_insert_with(String::new);
         out.push_str(&self.text[self.copied..from]);
         out.push_str(with);
         self.copied = to;
     }
 
-    fn finish(self) -> Option<String> {
+    pub(super) fn finish(self) -> Option<String> {
         let mut out = self.out?;
         out.push_str(&self.text[self.copied..]);
         Some(out)
@@ -170,24 +124,48 @@ fn words(text: &str, hide: &mut dyn Hide) -> Option<String> {
     edit.finish()
 }
 
-/// Looks for tokens, e-mail addresses and telephone numbers in free text.
+/// Looks for credentials that are named, tokens, e-mail addresses and telephone numbers in a text that is a value.
 pub(super) fn scan(text: &str, bare: Digits, hide: &mut dyn Hide) -> Option<String> {
+    search(text, bare, Names::Credentials, hide)
+}
+
+/// The same for a text that is a whole document: other named values are what their names say, too.
+pub(super) fn prose(text: &str, hide: &mut dyn Hide) -> Option<String> {
+    search(text, Digits::From(10), Names::All, hide)
+}
+
+fn search(text: &str, bare: Digits, names: Names, hide: &mut dyn Hide) -> Option<String> {
     let mut edit = Edit::of(text);
     let mut at = 0;
-    for (sign, _) in text.match_indices('@') {
+    while let Some(named) = labelled::next(text, at, names) {
+        between(&mut edit, at, named.from, bare, hide);
+        if let Some(with) = value(&text[named.from..named.to], named.hint, hide) {
+            edit.replace(named.from, named.to, &with);
+        }
+        at = named.to;
+    }
+    between(&mut edit, at, text.len(), bare, hide);
+    edit.finish()
+}
+
+/// What nothing names.
+fn between(edit: &mut Edit<'_>, from: usize, to: usize, bare: Digits, hide: &mut dyn Hide) {
+    let text = edit.text;
+    let mut at = from;
+    for (sign, _) in text[from..to].match_indices('@') {
+        let sign = from + sign;
         if sign < at {
             continue;
         }
-        if let Some((from, to)) = email_around(text, at, sign) {
-            gap(&mut edit, at, from, bare, hide);
-            if let Some(with) = hide.hide(Kind::Email, &text[from..to]) {
-                edit.replace(from, to, &with);
+        if let Some((begin, end)) = email_around(&text[..to], at, sign) {
+            gap(edit, at, begin, bare, hide);
+            if let Some(with) = hide.hide(Kind::Email, &text[begin..end]) {
+                edit.replace(begin, end, &with);
             }
-            at = to;
+            at = end;
         }
     }
-    gap(&mut edit, at, text.len(), bare, hide);
-    edit.finish()
+    gap(edit, at, to, bare, hide);
 }
 
 /// The address around the `@` at `sign`, beginning no earlier than `least`.
@@ -211,7 +189,9 @@ fn gap(edit: &mut Edit<'_>, from: usize, to: usize, bare: Digits, hide: &mut dyn
     while at < to {
         let fresh = at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
         let found = match bytes[at] {
-            b'e' | b'B' | b'b' if fresh => token_at(&text[at..to]).map(|len| (at, len, Kind::Credential)),
+            b'e' | b'B' | b'b' | b'h' if fresh => {
+                token_at(&text[at..to]).map(|len| (at, len, Kind::Credential))
+            }
             b'+' | b'(' | b'0'..=b'9' if fresh => {
                 phone_at(bytes, at, to, bare).map(|len| (at, len, Kind::Phone))
             }
@@ -245,13 +225,18 @@ fn scheme(text: &str) -> usize {
 
 /// The length of a token that begins here: a JSON web token, or what stands behind `Bearer`.
 fn token_at(text: &str) -> Option<usize> {
+    if let Some(len) = pseudonym_at(text) {
+        return Some(len);
+    }
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(byte);
     let skip = scheme(text);
+    let is_jwt = text[skip..].starts_with("eyJ");
+    if !is_jwt && skip == 0 {
+        return None;
+    }
     let len = text.as_bytes()[skip..].iter().take_while(|byte| part(byte)).count();
     // Half of one is too much as well.
-    let is_jwt = text[skip..].starts_with("eyJ") && len >= 20;
-    let is_long = skip > 0 && len >= 16;
-    (is_jwt || is_long).then_some(skip + len)
+    ((is_jwt && len >= 20) || (skip > 0 && len >= 16)).then_some(skip + len)
 }
 
 /// The length of a telephone number that begins here.
@@ -265,7 +250,7 @@ fn phone_at(bytes: &[u8], at: usize, to: usize, bare: Digits) -> Option<usize> {
     if bare == Digits::None || is_in_uuid(bytes, at) {
         return None;
     }
-    if let Some(len) = north_american(rest).filter(|len| ends(*len)) {
+    if let Some(len) = north_american(rest).or_else(|| national(rest)).filter(|len| ends(*len)) {
         return Some(len);
     }
     let run = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -310,11 +295,27 @@ fn north_american(rest: &[u8]) -> Option<usize> {
     (run(next, 3) && separator(next + 3) == 1 && run(next + 4, 4)).then_some(next + 8)
 }
 
+/// `020 7946 0958`, `0800-123-4567`: 9 to 12 digits behind a trunk prefix, in three or four groups.
+fn national(rest: &[u8]) -> Option<usize> {
+    let run = |from: usize| rest[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let first = run(0);
+    if rest[0] != b'0' || !(3..=5).contains(&first) {
+        return None;
+    }
+    let (mut end, mut digits, mut groups) = (first, first, 1);
+    while groups < 4 && matches!(rest.get(end), Some(b' ' | b'-')) && (2..=8).contains(&run(end + 1)) {
+        digits += run(end + 1);
+        end += 1 + run(end + 1);
+        groups += 1;
+    }
+    (groups > 2 && (9..=12).contains(&digits)).then_some(end)
+}
+
 /// Whether the digits here are part of a UUID.
 fn is_in_uuid(bytes: &[u8], at: usize) -> bool {
     let part = |byte: &&u8| byte.is_ascii_hexdigit() || **byte == b'-';
-    let before = bytes[..at].iter().rev().take_while(part).count();
-    let after = bytes[at..].iter().take_while(part).count();
+    let before = bytes[..at].iter().rev().take(36).take_while(part).count();
+    let after = bytes[at..].iter().take(37).take_while(part).count();
     before + after == 36 && bytes[at - before..at + after].iter().filter(|byte| **byte == b'-').count() == 4
 }
 

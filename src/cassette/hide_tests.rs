@@ -1,4 +1,5 @@
 use super::*;
+use crate::cassette::hint::hint;
 
 struct Show;
 

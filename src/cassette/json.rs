@@ -1,14 +1,22 @@
 //! JSON with values replaced where they stand: order, blanks and numbers stay as they were written.
 
-use super::hide::{Hide, Hint, Kind, hint, value};
-use super::redact::target;
+use serde::de::IgnoredAny;
+
+use super::hide::{Depth, Hide, Kind, value};
+use super::hint::{Hint, hint};
+use super::redact::target_at;
 
 /// Fields that say nothing by themselves: what they are in says it.
 const GENERIC: [&str; 6] = ["value", "text", "destination", "data", "key", "display"];
 
+/// Fields whose value is the name of what stands in `value`, in lists of parameters or headers.
+const NAMING: [&str; 5] = ["name", "key", "field", "header", "parameter"];
+
 struct Frame {
     is_object: bool,
     hint: Hint,
+    /// The last key was one of [`NAMING`].
+    names: bool,
 }
 
 struct Walk<'t, 'h> {
@@ -30,7 +38,7 @@ impl Walk<'_, '_> {
 
 /// The document with what is to be hidden replaced; `None` where that is nothing. A document that was cut short is
 /// read as far as it goes; a string without its end is taken away.
-pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
+pub(super) fn redact(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     let bytes = text.as_bytes();
     let mut walk = Walk { text, out: String::new(), copied: 0, changed: false, hide };
     let mut stack: Vec<Frame> = Vec::new();
@@ -38,7 +46,7 @@ pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
     while at < bytes.len() {
         match bytes[at] {
             open @ (b'{' | b'[') => {
-                stack.push(Frame { is_object: open == b'{', hint: current });
+                stack.push(Frame { is_object: open == b'{', hint: current, names: false });
                 wants_key = open == b'{';
                 at += 1;
             }
@@ -61,12 +69,20 @@ pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
                     break;
                 };
                 let inside = serde_json::from_str::<String>(&text[at..end]).unwrap_or_default();
-                let hint_here = if wants_key { Hint::Nothing } else { current };
-                let new = string(&inside, hint_here, walk.hide);
+                let names_next = !wants_key && stack.last().is_some_and(|frame| frame.names);
+                let is_label = names_next && hint(&inside) == Hint::Credential;
+                if is_label && let Some(frame) = stack.last_mut() {
+                    frame.hint = Hint::Credential;
+                }
+                let hint_here = if wants_key || is_label { Hint::Nothing } else { current };
+                let new = string(&inside, hint_here, depth, walk.hide);
                 if wants_key {
                     let own = hint(&inside);
                     let outer = stack.last().map_or(Hint::Nothing, |frame| frame.hint);
                     let generic = GENERIC.contains(&inside.to_ascii_lowercase().as_str());
+                    if let Some(frame) = stack.last_mut() {
+                        frame.names = NAMING.contains(&inside.to_ascii_lowercase().as_str());
+                    }
                     current = if generic && outer != Hint::Nothing { outer } else { own };
                     wants_key = false;
                 }
@@ -92,6 +108,17 @@ pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
     changed.then_some(out)
 }
 
+/// Whether a text is JSON: one document or several, of which the last may be cut short. A lone number or word is no more
+/// JSON than it is text.
+pub(super) fn is_document(text: &str) -> bool {
+    let Some(first @ (b'{' | b'[' | b'"')) = text.trim_start().bytes().next() else { return false };
+    let mut found = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    match found.find_map(Result::err) {
+        None => true,
+        Some(error) => error.is_eof() && first != b'"',
+    }
+}
+
 /// Behind the closing quote of the string that begins here.
 fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     let mut next = at + 1;
@@ -104,14 +131,17 @@ fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn string(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<String> {
+/// A string in a document, in a form or of a header: a URL, a document of its own, or a value.
+pub(super) fn string(text: &str, hint: Hint, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
+    let Some(deeper) = depth.deeper().filter(|_| hint != Hint::Credential) else {
+        return value(text, hint, hide);
+    };
     let is_url = ["http://", "https://", "/"].iter().any(|start| text.starts_with(start));
-    if is_url && hint != Hint::Credential && !text.contains(char::is_whitespace) {
-        return target(text, hide);
+    if is_url && !text.contains(char::is_whitespace) {
+        return target_at(text, deeper, hide);
     }
-    if hint != Hint::Credential && text.starts_with(['{', '[']) {
-        // A document within the document, or something that only looks like one.
-        return redact(text, hide);
+    if is_document(text) {
+        return redact(text, deeper, hide);
     }
     value(text, hint, hide)
 }
@@ -134,7 +164,7 @@ mod tests {
     use crate::cassette::pseudonyms::{Pseudonyms, Shapes};
 
     fn shown(text: &str) -> String {
-        redact(text, &mut Shapes).unwrap_or_else(|| text.to_owned())
+        redact(text, Depth::default(), &mut Shapes).unwrap_or_else(|| text.to_owned())
     }
 
     #[test]
@@ -164,6 +194,14 @@ mod tests {
             r#"{"href":"http://h/users/name?page=1"}"#
         );
         assert_eq!(shown(r#"{"payload":"{\"name\":\"Jane\"}"}"#), r#"{"payload":"{\"name\":\"name\"}"}"#);
+        assert_eq!(
+            shown(r#"[{"name":"X-Api-Key","value":"abc"},{"name":"page","value":"2"}]"#),
+            r#"[{"name":"X-Api-Key","value":"credential"},{"name":"name","value":"2"}]"#
+        );
+        assert_eq!(
+            shown(r#"{"log":"login with password=s3cret failed","a":" {\"token\":\"x\"}"}"#),
+            r#"{"log":"login with password=credential failed","a":" {\"token\":\"credential\"}"}"#
+        );
         assert_eq!(shown(r#"{"a\"b":"x\\","to":"+15551234567"}"#), r#"{"a\"b":"x\\","to":"phone"}"#);
     }
 
@@ -179,7 +217,8 @@ mod tests {
     #[test]
     fn a_number_stays_a_number() {
         let mut hide = Pseudonyms::new(&[1; 32], true);
-        let new = redact(r#"{"phone_number":15551234567,"count":15551234567}"#, &mut hide).unwrap();
+        let new = redact(r#"{"phone_number":15551234567,"count":15551234567}"#, Depth::default(), &mut hide)
+            .unwrap();
         let value: serde_json::Value = serde_json::from_str(&new).unwrap();
         assert!(value["phone_number"].as_u64().is_some_and(|number| number != 15_551_234_567), "{new}");
         assert_eq!(value["count"], 15_551_234_567_u64);

@@ -1,9 +1,11 @@
 //! Which recorded request is like one that is asked.
 
+use super::body;
 use super::coding;
 use super::format::{Asked, Content, LARGEST_BODY, field};
 use super::hide::Hide;
-use super::pseudonyms::{AnyCredential, Shapes};
+use super::multipart;
+use super::pseudonyms::{AnyCredential, Remembering, Shapes};
 use super::redact;
 
 /// How like a recorded request an asked one has to be.
@@ -52,33 +54,41 @@ impl Face {
     /// That of a request; `hide` gives people their pseudonyms, where the request has not been recorded.
     pub(super) fn of(asked: &Asked, mut hide: Option<&mut dyn Hide>) -> Self {
         let mut hide = AnyCredential(hide.as_mut().map(|hide| &mut **hide as &mut dyn Hide));
+        let mut hide = Remembering::new(&mut hide);
         let kind = field(&asked.headers, "content-type");
         let known = |text: Option<String>, or: &str| text.unwrap_or_else(|| or.to_owned());
         let target = known(redact::target(&asked.target, &mut hide), &asked.target);
-        let headers = asked
-            .headers
-            .iter()
-            .filter(|(name, _)| CHOOSING.contains(&name.as_str()))
-            .map(|(name, value)| (name.clone(), known(redact::header(name, value, &mut hide), value)));
-        let mut headers: Vec<_> = headers.collect();
-        headers.sort();
+        // All of them, for their credentials.
+        let headers = asked.headers.iter().map(|(name, value)| {
+            let value = if name == "content-type" { multipart::without_boundary(value) } else { value };
+            (name.clone(), known(redact::header(name, value, &mut hide), value))
+        });
+        let headers: Vec<_> = headers.collect();
         // Recorded bodies have no coding.
         let plain = |raw: Vec<u8>| match field(&asked.headers, "content-encoding") {
             Some(codings) => coding::decode(codings, &raw, LARGEST_BODY).unwrap_or(raw),
             None => raw,
         };
         let raw = asked.body.bytes().map(plain);
-        let body = raw.as_ref().map(|raw| redact::body(kind, raw, &mut hide).unwrap_or_else(|| raw.clone()));
+        let body_with = |hide: &mut dyn Hide| {
+            let raw = raw.as_ref()?;
+            let body = body::body(kind, raw, hide).unwrap_or_else(|| raw.clone());
+            Some(multipart::with_one_boundary(kind, body))
+        };
+        let body = body_with(&mut hide);
+        let shape_body = body_with(&mut Shapes).map(|body| hide.without(body));
+        let body = body.map(|body| hide.without(body));
         let shape_target = known(redact::target(&asked.target, &mut Shapes), &asked.target);
+        let shape_target = hide.without_in(shape_target);
         let (path, query) = shape_target.split_once('?').unwrap_or((&shape_target, ""));
         let mut query: Vec<String> =
             query.split('&').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         query.sort();
-        let shape = Shape {
-            path: path.to_owned(),
-            query,
-            body: raw.map(|raw| redact::body(kind, &raw, &mut Shapes).unwrap_or(raw)),
-        };
+        let shape = Shape { path: path.to_owned(), query, body: shape_body };
+        let target = hide.without_in(target);
+        let headers = headers.into_iter().filter(|(name, _)| CHOOSING.contains(&name.as_str()));
+        let mut headers: Vec<_> = headers.map(|(name, value)| (name, hide.without_in(value))).collect();
+        headers.sort();
         Self { method: asked.method.clone(), target, headers, body, shape }
     }
 

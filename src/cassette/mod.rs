@@ -4,13 +4,19 @@
 //! unless the upstream repeats one, which is taken out. A [`Player`] gives recorded answers to requests that are like
 //! the recorded ones; [`Replay`] does so without anything else behind it. [`har`] is the format of browsers.
 
+mod body;
 mod coding;
 mod file;
 mod format;
+mod gate;
 pub mod har;
+mod har_import;
 mod hide;
+mod hint;
 mod json;
+mod labelled;
 mod matching;
+mod multipart;
 mod playback;
 mod player;
 mod pseudonyms;
@@ -19,6 +25,7 @@ mod redact;
 mod serve;
 mod tape;
 mod transcribe;
+mod xml;
 
 pub use file::{Cassette, CassetteError};
 pub use format::{Answered, Asked, Content, Header, LARGEST_BODY, PersonalData, Record, VERSION};

@@ -13,9 +13,10 @@ use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, Sleep};
 
+use super::body::{Form, form};
 use super::format::{Asked, Content, Record};
 use super::player::{Outcome, Player};
-use super::redact::{Form, form, from_latin1, latin1};
+use super::redact::{from_latin1, latin1};
 use crate::problem::Problem;
 
 /// Marks what replay says in its own name.
@@ -58,25 +59,32 @@ pub fn answer(player: &Player, asked: &Asked, base: &str, timing: bool, id: &str
             let detail =
                 format!("record {}, {} {}: {why}", record.n, record.request.method, record.request.target);
             tracing::warn!(id, %detail, "a record cannot be replayed");
-            problem("record-incomplete", "The record has no whole answer", detail, "incomplete", id)
+            problem(
+                StatusCode::NOT_IMPLEMENTED,
+                "record-incomplete",
+                "The record has no whole answer",
+                detail,
+                "incomplete",
+                id,
+            )
         }
         Outcome::NoMatch { asked, nearest } => {
             tracing::warn!(id, %asked, %nearest, "no record matches a request");
             let detail = format!("no record matches {asked}; {nearest}");
-            problem("no-match", "No record matches", detail, "no-match", id)
+            problem(StatusCode::NOT_FOUND, "no-match", "No record matches", detail, "no-match", id)
         }
     }
 }
 
 /// An answer in the name of replay, marked as such.
 pub(super) fn problem(
+    status: StatusCode,
     kind: &'static str,
     title: &'static str,
     detail: String,
     mark: &'static str,
     id: &str,
 ) -> Response<PlayedBody> {
-    let status = if kind == "no-match" { StatusCode::NOT_FOUND } else { StatusCode::NOT_IMPLEMENTED };
     let error = Some("proxy_internal_response");
     let problem = Problem { status, kind, title, detail, error, retry_after: None };
     let mut response = problem.response(id).map(PlayedBody::own);

@@ -2,8 +2,10 @@
 
 use parking_lot::Mutex;
 
+use super::body;
 use super::file::Cassette;
 use super::format::{Asked, Record};
+use super::gate::host_of;
 use super::hide::Hide;
 use super::matching::{Face, Matching, unplayable};
 use super::pseudonyms::{Found, Pseudonyms};
@@ -109,6 +111,11 @@ impl Player {
         self.tracks.is_empty()
     }
 
+    /// The hosts under which the proxy was found when it was recorded.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = String> {
+        self.tracks.iter().filter_map(|track| host_of(&track.record.base))
+    }
+
     /// Finds the record for a request, and counts it as played.
     pub fn play(&self, asked: &Asked) -> Outcome<'_> {
         let mut state = self.state.lock();
@@ -189,7 +196,7 @@ fn collect(record: &Record, found: &mut Found) {
             redact::header(name, value, found);
         }
         if let Some(bytes) = body.bytes() {
-            redact::body(super::format::field(headers, "content-type"), &bytes, found);
+            body::body(super::format::field(headers, "content-type"), &bytes, found);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use aws_lc_rs::hmac;
+use memchr::memmem;
 
 use super::hide::{Hide, Kind};
 use crate::secret::hex;
@@ -12,6 +13,17 @@ const TENANT: &str = "@vbc.prod";
 
 /// How a pseudonym of a credential begins.
 const HIDDEN: &str = "hidden-";
+
+/// What stands for a token of ours that the upstream has repeated.
+pub(super) const OURS: &str = "hidden-bearer";
+
+/// The length of a credential's pseudonym that begins here.
+pub(super) fn pseudonym_at(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix(HIDDEN)?.as_bytes();
+    let word = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let is_one = word == 16 && rest[..16].iter().all(u8::is_ascii_hexdigit);
+    (is_one || text[..HIDDEN.len() + word] == *OURS).then_some(HIDDEN.len() + word)
+}
 
 /// Stable pseudonyms: keyed, so that nobody without the key can try who is behind one.
 pub(super) struct Pseudonyms {
@@ -79,10 +91,8 @@ impl Pseudonyms {
 impl Hide for Pseudonyms {
     fn hide(&mut self, kind: Kind, text: &str) -> Option<String> {
         match kind {
-            Kind::Credential => {
-                let is_one = text.strip_prefix(HIDDEN).is_some_and(|rest| rest.len() == 16);
-                (!is_one).then(|| HIDDEN.to_owned() + &hex(&self.digest("credential", text)[..8]))
-            }
+            Kind::Credential => (pseudonym_at(text) != Some(text.len()))
+                .then(|| HIDDEN.to_owned() + &hex(&self.digest("credential", text)[..8])),
             _ if !self.personal || self.known.contains(&plain(kind, text)) => None,
             Kind::Phone => Some(self.phone(text)),
             Kind::Email => Some(self.email(text)),
@@ -107,6 +117,76 @@ fn word(digest: &[u8; 32], syllables: usize) -> String {
         [CONSONANTS[usize::from(pair[0] % 16)], VOWELS[usize::from(pair[1] % 5)]].map(char::from)
     };
     digest.chunks(2).take(syllables).flat_map(syllable).collect()
+}
+
+/// Remembers the credentials that are hidden, to look for them where nothing tells that they are some.
+pub(super) struct Remembering<'h> {
+    pub(super) hide: &'h mut dyn Hide,
+    seen: Vec<String>,
+    /// Nothing is added any more.
+    pub(super) is_full: bool,
+}
+
+impl<'h> Remembering<'h> {
+    pub(super) fn new(hide: &'h mut dyn Hide) -> Self {
+        Self { hide, seen: Vec::new(), is_full: false }
+    }
+
+    /// What repeats a remembered credential, without it.
+    pub(super) fn without(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        let mut bytes = bytes;
+        for seen in &self.seen {
+            if memmem::find(&bytes, seen.as_bytes()).is_some()
+                && let Some(with) = self.hide.hide(Kind::Credential, seen)
+            {
+                bytes = replaced(&bytes, seen.as_bytes(), with.as_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// The same for a text.
+    pub(super) fn without_in(&mut self, text: String) -> String {
+        match self.seen.iter().any(|seen| text.contains(seen.as_str())) {
+            // Text in place of text.
+            true => String::from_utf8(self.without(text.into_bytes())).unwrap_or_default(),
+            false => text,
+        }
+    }
+}
+
+impl Hide for Remembering<'_> {
+    fn hide(&mut self, kind: Kind, text: &str) -> Option<String> {
+        let new = self.hide.hide(kind, text)?;
+        if kind == Kind::Credential
+            && !self.is_full
+            && is_telling(text)
+            && !self.seen.iter().any(|seen| seen == text)
+        {
+            self.seen.push(text.to_owned());
+        }
+        Some(new)
+    }
+}
+
+/// Whether a credential can be told from a word of every day, from a number or the name of a field.
+fn is_telling(text: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
+    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    text.len() >= 16 || (text.len() >= 8 && is_mixed)
+}
+
+/// Bytes with others in place of those looked for.
+pub(super) fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut from = 0;
+    for at in memmem::find_iter(bytes, old) {
+        out.extend_from_slice(&bytes[from..at]);
+        out.extend_from_slice(new);
+        from = at + old.len();
+    }
+    out.extend_from_slice(&bytes[from..]);
+    out
 }
 
 /// Changes nothing, and remembers what personal data there was.

@@ -144,7 +144,10 @@ impl Writer {
         let truncated = exchange.pieces.is_truncated() || exchange.request().is_truncated();
         match self.appender.add(record) {
             Ok(()) => {
-                self.failing = false;
+                if std::mem::replace(&mut self.failing, false) {
+                    let dropped = self.counts.dropped.get();
+                    tracing::info!(dropped, "the cassette is written again");
+                }
                 self.counts.written.inc();
                 self.counts.truncated.inc_by(u64::from(truncated));
             }

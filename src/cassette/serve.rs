@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::format::LARGEST_BODY;
+use super::gate::Gate;
 use super::playback::{PlayedBody, answer, asked, problem};
 use super::player::{Player, Summary};
 use crate::random;
@@ -23,17 +24,20 @@ const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct Replay {
     listener: std::net::TcpListener,
     player: Arc<Player>,
+    gate: Arc<Gate>,
     timing: bool,
 }
 
 impl Replay {
-    /// Binds an address. With `timing` pieces of answers come when they came, where that was recorded.
+    /// Binds an address. With `timing` pieces of answers come when they came, where that was recorded. `hosts` are names that
+    /// it is called by, beside addresses, names without a dot, and what the recording's clients called the proxy.
     ///
     /// # Errors
     /// When it cannot be bound.
-    pub fn bind(address: SocketAddr, player: Player, timing: bool) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, player: Player, timing: bool, hosts: &[String]) -> io::Result<Self> {
         let listener = server::bind(address, 1)?.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Self { listener, player: Arc::new(player), timing })
+        let gate = Arc::new(Gate::new(player.hosts().chain(hosts.iter().cloned())));
+        Ok(Self { listener, player: Arc::new(player), gate, timing })
     }
 
     /// Where it listens.
@@ -48,10 +52,10 @@ impl Replay {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Summary {
         let (drain, signal) = Drain::new();
         let connections = Rc::new(std::cell::RefCell::new(tokio::task::JoinSet::new()));
-        let (player, timing) = (Arc::clone(&self.player), self.timing);
+        let (player, gate, timing) = (Arc::clone(&self.player), self.gate, self.timing);
         let (open, each) = (Rc::clone(&connections), signal.clone());
         let accepting = tokio::task::spawn_local(server::accept(self.listener, signal, move |stream, _| {
-            let handler = Handled { player: Arc::clone(&player), timing };
+            let handler = Handled { player: Arc::clone(&player), gate: Arc::clone(&gate), timing };
             let mut open = open.borrow_mut();
             while open.try_join_next().is_some() {}
             open.spawn_local(server::open(stream, Limits::default(), each.clone(), handler));
@@ -67,6 +71,7 @@ impl Replay {
 
 struct Handled {
     player: Arc<Player>,
+    gate: Arc<Gate>,
     timing: bool,
 }
 
@@ -87,13 +92,25 @@ impl Handler for Handled {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<PlayedBody>, Abort> {
         let (parts, body) = request.into_parts();
+        if !self.gate.admits(&parts.uri, &parts.headers) {
+            let detail = "replay does not go by this host name; use an address, or start it with --host NAME"
+                .to_owned();
+            let status = StatusCode::MISDIRECTED_REQUEST;
+            return Ok(problem(
+                status,
+                "foreign-host",
+                "Not a host of this replay",
+                detail,
+                "refused",
+                &id(),
+            ));
+        }
         let body = match Limited::new(body, LARGEST_BODY).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 let detail = "a body of this size is in no cassette".to_owned();
-                let mut answer = problem("body-too-large", "Body too large", detail, "no-match", &id());
-                *answer.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-                return Ok(answer);
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                return Ok(problem(status, "body-too-large", "Body too large", detail, "no-match", &id()));
             }
             Err(_) => return Err(Abort),
         };
@@ -104,14 +121,13 @@ impl Handler for Handled {
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<PlayedBody> {
-        let mut answer = problem("refused", "Request refused", refusal.to_string(), "refused", &id());
-        *answer.status_mut() = match refusal {
+        let status = match refusal {
             Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
             Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Refusal::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
         };
-        answer
+        problem(status, "refused", "Request refused", refusal.to_string(), "refused", &id())
     }
 }

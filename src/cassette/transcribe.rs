@@ -3,33 +3,29 @@
 use http::{HeaderMap, Version};
 use memchr::memmem;
 
+use super::body::{self, Form, form};
 use super::coding;
 use super::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
-use super::hide::{Hide, Hint, value};
-use super::redact::{self, Form, form, latin1};
+use super::hide::{Hide, value};
+use super::hint::Hint;
+use super::pseudonyms::{OURS, Remembering, replaced};
+use super::redact::{self, latin1};
 use super::tape::{Exchange, Pieces};
 use crate::secret::Secret;
-
-/// What stands for a token of ours that the upstream has repeated.
-const OURS: &str = "hidden-bearer";
 
 type Fields = Vec<(String, String)>;
 
 /// The record of an exchange, without its number.
 pub(super) fn transcribe(exchange: &Exchange, tokens: &[Secret], hide: &mut dyn Hide) -> Record {
-    let mut cleaner = Cleaner { tokens, hide };
+    let mut cleaner = Cleaner::new(tokens, hide);
     let tape = &exchange.tape;
     let request = {
         let pieces = exchange.request();
+        let target = cleaner.target(&tape.target);
         let (headers, body, _) = cleaner.message(&tape.headers, &pieces);
         let body = if pieces.ended || pieces.is_truncated() { body } else { Content::Unread };
-        Asked {
-            method: tape.method.to_string(),
-            target: cleaner.target(&tape.target),
-            version: version(tape.version).to_owned(),
-            headers,
-            body,
-        }
+        let (method, version) = (tape.method.to_string(), version(tape.version).to_owned());
+        cleaner.asked(Asked { method, target, version, headers, body })
     };
     let (mut headers, body, pieces) = cleaner.message(&exchange.headers, &exchange.pieces);
     // What hyper would add.
@@ -64,21 +60,36 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-/// Hides what is to be hidden in the parts of a message.
+/// Hides what is to be hidden in the parts of an exchange: of the request first, whose credentials may be repeated.
 pub(super) struct Cleaner<'c> {
-    pub(super) tokens: &'c [Secret],
-    pub(super) hide: &'c mut dyn Hide,
+    tokens: &'c [Secret],
+    hide: Remembering<'c>,
 }
 
-impl Cleaner<'_> {
+impl<'c> Cleaner<'c> {
+    /// One that takes out these tokens, and hides the rest so.
+    pub(super) fn new(tokens: &'c [Secret], hide: &'c mut dyn Hide) -> Self {
+        Self { tokens, hide: Remembering::new(hide) }
+    }
+
     fn words(&mut self, text: &str) -> String {
         let text = self.without_tokens(text.to_owned());
-        value(&text, Hint::Nothing, self.hide).unwrap_or(text)
+        let text = value(&text, Hint::Nothing, &mut self.hide).unwrap_or(text);
+        self.hide.without_in(text)
     }
 
     pub(super) fn target(&mut self, target: &str) -> String {
         let target = self.without_tokens(target.to_owned());
-        redact::target(&target, self.hide).unwrap_or(target)
+        redact::target(&target, &mut self.hide).unwrap_or(target)
+    }
+
+    /// A request of which everything has been seen: what its body calls a credential may be in its head.
+    pub(super) fn asked(&mut self, asked: Asked) -> Asked {
+        let target = self.hide.without_in(asked.target);
+        let headers = asked.headers.into_iter().map(|(name, value)| (name, self.hide.without_in(value)));
+        let headers = headers.collect();
+        self.hide.is_full = true;
+        Asked { target, headers, ..asked }
     }
 
     fn fields(&mut self, headers: &HeaderMap) -> Fields {
@@ -89,7 +100,8 @@ impl Cleaner<'_> {
     pub(super) fn pairs(&mut self, pairs: Fields) -> Fields {
         let clean = |(name, value): (String, String)| {
             let value = self.without_tokens(value);
-            let value = redact::header(&name, &value, self.hide).unwrap_or(value);
+            let value = redact::header(&name, &value, &mut self.hide).unwrap_or(value);
+            let value = self.hide.without_in(value);
             (name, value)
         };
         pairs.into_iter().map(clean).collect()
@@ -130,7 +142,8 @@ impl Cleaner<'_> {
                 self.timed_lines(kind.as_deref(), &bytes, times)
             }
             _ => {
-                let new = redact::body(kind.as_deref(), &bytes, self.hide).unwrap_or(bytes);
+                let new = body::body(kind.as_deref(), &bytes, &mut self.hide).unwrap_or(bytes);
+                let new = self.hide.without(new);
                 let times = stretched(times, before, new.len());
                 (new, times)
             }
@@ -160,10 +173,10 @@ impl Cleaner<'_> {
                 None => continue,
             };
             let piece = &bytes[from..to];
-            let new = redact::body(kind, piece, self.hide);
-            let new = new.as_deref().unwrap_or(piece);
+            let new = body::body(kind, piece, &mut self.hide).unwrap_or_else(|| piece.to_owned());
+            let new = self.hide.without(new);
             new_times.push((*millis, new.len()));
-            whole.extend_from_slice(new);
+            whole.extend_from_slice(&new);
             from = to;
         }
         (whole, new_times)
@@ -175,23 +188,11 @@ impl Cleaner<'_> {
     }
 
     fn without_tokens_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
-        let mut bytes = bytes;
-        for token in self.tokens {
-            let token = token.expose().as_bytes();
-            if memmem::find(&bytes, token).is_none() {
-                continue;
-            }
-            let mut clean = Vec::with_capacity(bytes.len());
-            let mut from = 0;
-            for at in memmem::find_iter(&bytes, token) {
-                clean.extend_from_slice(&bytes[from..at]);
-                clean.extend_from_slice(OURS.as_bytes());
-                from = at + token.len();
-            }
-            clean.extend_from_slice(&bytes[from..]);
-            bytes = clean;
-        }
-        bytes
+        let tokens = self.tokens.iter().map(|token| token.expose().as_bytes());
+        tokens.fold(bytes, |bytes, token| match memmem::find(&bytes, token) {
+            Some(_) => replaced(&bytes, token, OURS.as_bytes()),
+            None => bytes,
+        })
     }
 }
 
@@ -213,12 +214,13 @@ fn stretched(times: &[(u64, usize)], before: usize, after: usize) -> Vec<(u64, u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cassette::pseudonyms::Shapes;
+    use crate::cassette::pseudonyms::{Pseudonyms, Shapes};
 
     #[test]
     fn a_token_of_ours_is_nowhere_whatever_it_looks_like() {
         let tokens = [Secret::new("0ca5a1e0-opaque")];
-        let mut cleaner = Cleaner { tokens: &tokens, hide: &mut Shapes };
+        let mut hide = Pseudonyms::new(&[1; 32], true);
+        let mut cleaner = Cleaner::new(&tokens, &mut hide);
         let mut fields = vec![
             ("content-type".to_owned(), "audio/mpeg".to_owned()),
             ("www-authenticate".to_owned(), "OAuth2 token=0ca5a1e0-opaque".to_owned()),
@@ -232,8 +234,42 @@ mod tests {
     }
 
     #[test]
+    fn what_repeats_a_credential_of_the_request_does_not_give_it_away() {
+        let mut hide = Shapes;
+        let mut cleaner = Cleaner::new(&[], &mut hide);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let target = cleaner.target("/of/s3cret-in-body");
+        let mut fields = cleaner.pairs(vec![
+            pair("authorization", "Bearer s3cret-in-head"),
+            pair("x-note", "s3cret-in-body"),
+            pair("cookie", "a=word"),
+        ]);
+        let (body, _) = cleaner.body(&mut fields, b"token=s3cret-in-body".to_vec(), &[]);
+        let (method, version) = ("GET".to_owned(), "HTTP/1.1".to_owned());
+        let asked = cleaner.asked(Asked { method, target, version, headers: fields, body });
+        assert_eq!(
+            (asked.target.as_str(), field(&asked.headers, "x-note")),
+            ("/of/credential", Some("credential"))
+        );
+
+        let mut fields = cleaner.pairs(vec![
+            pair("x-got", "s3cret-in-head."),
+            pair("x-session", "an0ther-value"),
+            pair("content-length", "46"),
+        ]);
+        assert_eq!(fields[0].1, "credential.");
+        let answer = b"no s3cret-in-head, but a word, an0ther-value: \xff".to_vec();
+        let (body, _) = cleaner.body(&mut fields, answer, &[]);
+        // A word, and what the answer alone calls a credential, may be anything.
+        let expected = b"no credential, but a word, an0ther-value: \xff";
+        assert_eq!(body.bytes().unwrap(), expected);
+        assert_eq!(field(&fields, "content-length"), Some("43"));
+    }
+
+    #[test]
     fn events_keep_their_times_when_their_lengths_change() {
-        let mut cleaner = Cleaner { tokens: &[], hide: &mut Shapes };
+        let mut hide = Shapes;
+        let mut cleaner = Cleaner::new(&[], &mut hide);
         let mut fields = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
         let body = b"data: {\"to\":\"15551234567\"}\n\ndata: {\"to\":\"15551234567\"}\n\n".to_vec();
         // The first piece ends within the second event.

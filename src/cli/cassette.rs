@@ -95,7 +95,9 @@ fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Exit {
     match har::import(&text, cassette, keep_personal, &Clock::system()) {
         Ok(imported) => {
             let har::Imported { records, skipped } = imported;
-            complain(format_args!("{records} entries taken in, {skipped} without an answer left out"));
+            complain(format_args!(
+                "{records} entries taken in, {skipped} left out: without an answer, of another protocol, or unreadable"
+            ));
             Exit::Done
         }
         Err(HarError::Cassette(error)) => refuse(&error),

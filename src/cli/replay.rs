@@ -26,6 +26,10 @@ pub(crate) struct Replay {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// A further name that it is called by, beside addresses, names without a dot, and what the recording's clients called the
+    /// proxy; may be given more than once. Requests to other names are refused, so that no web page gets in by one of its own
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
     /// How like a record a request has to be
     #[arg(long = "match", value_name = "HOW", value_enum, default_value_t)]
     matching: MatchingArg,
@@ -80,7 +84,7 @@ impl Replay {
     async fn serve(&self, player: Player) -> Exit {
         let Ok(signals) = Signals::new() else { return Exit::Failed };
         let records = player.len();
-        let bound = Service::bind(self.listen, player, self.timing)
+        let bound = Service::bind(self.listen, player, self.timing, &self.hosts)
             .and_then(|service| Ok((service.address()?, service)));
         let (address, service) = match bound {
             Ok(bound) => bound,

@@ -10,7 +10,7 @@ use http_body::Frame;
 
 use super::body::{AnswerBody, BoxError};
 use super::faults::{Injector, Plan};
-use super::{Connection, Outgoing, gate, links};
+use super::{AccessLine, Connection, Outgoing, X_REQUEST_ID, gate, links};
 use crate::cassette::{self, AnswerTap, LARGEST_BODY, Outcome, Player, Recorder, Tape};
 use crate::config::{FaultEffect, Faults};
 use crate::headers::Survey;
@@ -129,6 +129,7 @@ impl Connection {
         base: &str,
     ) -> Option<Response<Outgoing>> {
         let player = aside.player.as_ref()?;
+        let line = self.proxy.access_log.then(|| AccessLine::begin(request));
         let body = request.body_mut().peek(LARGEST_BODY).await.ok()?;
         let asked = cassette::asked(request, body.map(|body| body.to_vec()));
         match player.play(&asked) {
@@ -137,6 +138,12 @@ impl Connection {
                 let mut answer =
                     self.finish(played.map(|body| AnswerBody::Played(Box::new(body))), Source::proxy, None);
                 answer.headers_mut().insert(RECORD, HeaderValue::from(record.n));
+                // Its own and not the recorded one's: what the log calls it.
+                let id = self.proxy.request_id(request.headers(), Survey::of(request.headers()));
+                if let Some(line) = line {
+                    line.write(self, answer.status(), &id, Some("cassette"));
+                }
+                answer.headers_mut().insert(X_REQUEST_ID, id);
                 Some(answer)
             }
             Outcome::Unplayable(record, why) => {
@@ -160,6 +167,7 @@ impl Connection {
         let Some(injector) = &aside.faults else { return self.respond(request).await };
         let plan = injector.plan(request.method(), request.uri().path());
         let Some((last, effect)) = plan.hits.last().copied() else { return self.respond(request).await };
+        let line = self.proxy.access_log.then(|| AccessLine::begin(&request));
         for (number, effect) in &plan.hits {
             self.proxy.metrics.count_fault(*number, name(*effect));
         }
@@ -175,8 +183,7 @@ impl Connection {
                 return Err(Abort);
             }
             FaultEffect::Status(status, retry_after) => {
-                let survey = Survey::of(request.headers());
-                let id = self.proxy.request_id(request.headers(), survey);
+                let id = self.proxy.request_id(request.headers(), Survey::of(request.headers()));
                 let problem = Problem {
                     status,
                     kind: "injected-fault",
@@ -188,6 +195,9 @@ impl Connection {
                 let answer = problem.response(id.to_str().unwrap_or_default());
                 let mut answer = self.own(answer.map(AnswerBody::own), &id);
                 allow(page, &mut answer);
+                if let Some(line) = line {
+                    line.write(self, status, &id, Some("fault"));
+                }
                 answer
             }
         };

@@ -481,14 +481,33 @@ impl Connection {
         if !self.proxy.access_log {
             return Ok(self.answer(request, survey, &id).await);
         }
-        let (method, path, started) =
-            (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+        let line = AccessLine::begin(&request);
         let response = self.answer(request, survey, &id).await;
-        tracing::info!(
-            target: "access", peer = %self.peer, %method, path, status = response.status().as_u16(),
-            millis = started.elapsed().as_millis() as u64, id = id.to_str().unwrap_or_default(), "request"
-        );
+        line.write(self, response.status(), &id, None);
         Ok(response)
+    }
+}
+
+/// What the access log says of a request.
+struct AccessLine {
+    method: http::Method,
+    path: String,
+    started: Instant,
+}
+
+impl AccessLine {
+    fn begin<B>(request: &Request<B>) -> Self {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        Self { method, path, started: Instant::now() }
+    }
+
+    /// `source` is what has answered, where that is neither the upstream nor what is always there.
+    fn write(self, connection: &Connection, status: StatusCode, id: &HeaderValue, source: Option<&str>) {
+        let Self { method, path, started } = self;
+        tracing::info!(
+            target: "access", peer = %connection.peer, %method, path, status = status.as_u16(),
+            millis = started.elapsed().as_millis() as u64, id = id.to_str().unwrap_or_default(), source, "request"
+        );
     }
 }
 

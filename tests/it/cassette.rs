@@ -57,17 +57,17 @@ fn cassette(directory: &Path) -> String {
 
 #[track_caller]
 fn assert_without(cassette: &str, words: impl IntoIterator<Item = impl AsRef<str>>) {
-    let mut looked_for = 0;
+    let contents = session::contents(cassette);
+    let words: std::collections::BTreeSet<String> =
+        words.into_iter().map(|word| word.as_ref().to_owned()).collect();
+    assert!(!words.is_empty());
     for word in words {
-        let word = word.as_ref();
-        if let Some(line) = cassette.lines().find(|line| line.contains(word)) {
-            let at = line.find(word).unwrap();
-            let from = line[..at].char_indices().rev().nth(60).map_or(0, |(at, _)| at);
-            panic!("{word:?} is in the cassette: …{}…", &line[from..at + word.len()]);
+        if let Some(text) = contents.iter().find(|text| text.contains(&word)) {
+            let at = text.find(&word).unwrap();
+            let from = text[..at].char_indices().rev().nth(60).map_or(0, |(at, _)| at);
+            panic!("{word:?} is in the cassette: …{}…", &text[from..at + word.len()]);
         }
-        looked_for += 1;
     }
-    assert!(looked_for > 0);
 }
 
 /// Every token that was issued, whole and in part.
@@ -89,7 +89,7 @@ async fn a_session_of_200_requests_replays_identically_to_curl() {
     for kind in kinds {
         assert!(recorded.outputs.iter().any(|output| text(output).contains(kind)), "no {kind}");
     }
-    assert!(recorded.backend.cured() >= 10, "{}", recorded.backend.cured());
+    assert!(recorded.backend.cured() >= 8, "{}", recorded.backend.cured());
     // At the same address: links lead there.
     let (replayed, ended) = replay(directory.path(), &session, &recorded.address.to_string(), &[]).await;
     assert_eq!(replayed.len(), recorded.outputs.len());
@@ -127,7 +127,7 @@ async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_person_in_it() 
     assert_without(&cassette, tokens(&recorded.backend));
     assert_without(&cassette, PERSONAL);
     let seen: Vec<String> = recorded.outputs.iter().flat_map(|output| session::people(output)).collect();
-    assert!(seen.len() > 50, "{seen:?}");
+    assert!(seen.len() > 500, "{}", seen.len());
     assert_without(&cassette, seen);
     assert!(recorded.serve.stderr.contains("recorded"), "{}", recorded.serve.stderr);
 

@@ -63,9 +63,17 @@ async fn a_command_meets_faults_where_they_are_allowed() {
 #[tokio::test]
 async fn what_a_fault_has_touched_is_marked_and_counted_and_not_forwarded() {
     let (upstream, sim) = (RawUpstream::ok().await, Simulator::start().await.unwrap());
-    let (_directory, serve, address, admin) = start(&upstream, &sim, RULES).await;
+    let lines = format!("log.access = true\n{RULES}");
+    let (_directory, mut serve, address, admin) = start(&upstream, &sim, &lines).await;
     let answer = get(address, "/t/status/x").await;
     answer.assert_problem(503, "proxy_internal_response");
+    let line = serve.logged("\"target\":\"access\"").await;
+    let id = format!("\"id\":\"{}\"", answer.header("x-request-id").unwrap());
+    for part in
+        ["\"source\":\"fault\"", "\"status\":503", "\"path\":\"/t/status/x\"", "\"method\":\"GET\"", &id]
+    {
+        assert!(line.contains(part), "{part} in {line}");
+    }
     assert_eq!((answer.header("vbc-proxy-fault"), answer.header("retry-after")), (Some("1"), Some("7")));
     let mut client = Client::connect(address).await;
     client.request("GET /t/abort HTTP/1.1", b"").await;
@@ -78,6 +86,8 @@ async fn what_a_fault_has_touched_is_marked_and_counted_and_not_forwarded() {
     assert_eq!((slow.status, slow.header("vbc-proxy-fault")), (200, Some("3")));
     let plain = get(address, "/t/other").await;
     assert_eq!((plain.status, plain.header("vbc-proxy-fault")), (200, None));
+    let line = serve.logged("/t/other").await;
+    assert!(line.contains("\"status\":200") && !line.contains("source"), "{line}");
     // Who is not let in meets none.
     let mut client = Client::connect(address).await;
     client.write(b"GET /t/status/x HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;

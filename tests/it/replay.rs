@@ -17,7 +17,7 @@ const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConte
 fn before(upstream: &str, sim: &Simulator) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let token_url = format!("{}/token", sim.url());
-    lay_out(directory.path(), &configuration(upstream, &token_url, ""), "sim-password");
+    lay_out(directory.path(), &configuration(upstream, &token_url, "log.access = true"), "sim-password");
     directory
 }
 
@@ -96,6 +96,14 @@ async fn what_matches_no_record_goes_to_the_upstream_with_its_body_and_is_record
     let played = post(address, "/t/calls", "{\"to\":\"15551234567\"}").await;
     assert_eq!((played.status, played.header("vbc-proxy-record")), (200, Some("1")));
     assert_ne!(played.json()["phone_number"], "15551234567");
+    let line = serve.logged("\"target\":\"access\"").await;
+    let id = format!("\"id\":\"{}\"", played.header("x-request-id").unwrap());
+    for part in
+        ["\"source\":\"cassette\"", "\"status\":200", "\"path\":\"/t/calls\"", "\"method\":\"POST\"", &id]
+    {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert_ne!(played.header("x-request-id"), live.header("x-request-id"));
     assert_eq!(upstream.requests().len(), 1);
     let large = format!("{{\"to\":\"15557654321\",\"note\":\"{}\"}}", "x".repeat(200_000));
     let live = post(address, "/t/calls", &large).await;
@@ -212,4 +220,81 @@ async fn a_cassette_becomes_a_har_and_a_har_a_cassette() {
     let wrong = Process::run(directory.path(), &["serve", "--record", "proxy.toml"], &[]).await;
     assert!(wrong.code == Some(78) && wrong.stderr.contains("is not a cassette"), "{wrong:?}");
     assert!(std::fs::read_to_string(directory.path().join("proxy.toml")).unwrap().starts_with("listen"));
+}
+
+#[tokio::test]
+async fn a_web_page_gets_nothing_by_a_name_of_its_own() {
+    let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
+    let directory = before(&upstream.url(), &sim);
+    let (serve, address) = record(directory.path(), &[]).await;
+    get(address, "/t/users").await;
+    serve.terminate().await;
+    let (playing, address) = replay(directory.path(), &["--host", "tests.example"]).await;
+    let ask = async |line: &str, host: &str| {
+        let mut client = Client::connect(address).await;
+        client.write(format!("GET {line} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await;
+        client.response().await
+    };
+    for (line, host) in [
+        ("/t/users", "localhost"),
+        ("/t/users", "replay:8080"),
+        ("/t/users", "127.0.0.1:8080"),
+        ("/t/users", "tests.example"),
+        ("http://tests.example/t/users", "evil.example"),
+    ] {
+        assert_eq!(ask(line, host).await.status, 200, "{line} {host}");
+    }
+    for (line, host) in [("/t/users", "evil.example"), ("http://evil.example/t/users", "localhost")] {
+        let refused = ask(line, host).await;
+        refused.assert_problem(421, "proxy_internal_response");
+        assert_eq!(refused.header("vbc-proxy-replay"), Some("refused"));
+        assert!(refused.text().contains("--host"), "{}", refused.text());
+    }
+    // Those are no requests without a match.
+    assert_eq!(playing.terminate().await.code, Some(0));
+}
+
+/// What is sent and what of it may not be found in the cassette.
+const HEADERS: [(&str, &str); 16] = [
+    ("Authorization", "Bearer s3cret"),
+    ("Proxy-Authorization", "Basic s3cret"),
+    ("X-Vonage-Key", "s3cret"),
+    ("Ocp-Apim-Subscription-Key", "s3cret"),
+    ("X-Auth-Token", "s3cret"),
+    ("X-Amz-Security-Token", "s3cret"),
+    ("Private-Token", "s3cret"),
+    ("X-Api-Key", "s3cret"),
+    ("ApiKey", "s3cret"),
+    ("X-Auth", "s3cret"),
+    ("X-CSRF-Token", "s3cret"),
+    ("Internal-Key", "s3cret"),
+    ("X-Hub-Signature-256", "sha256=s3cret"),
+    ("Cookie", "sid=s3cret; b=s3cret"),
+    ("X-Debug", "login with password=s3cret"),
+    ("Referer", "http://h/a?access_token=s3cret&x=y"),
+];
+
+#[tokio::test]
+async fn credentials_are_hidden_in_whatever_header_or_parameter_they_are() {
+    let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
+    let directory = before(&upstream.url(), &sim);
+    let (serve, address) = record(directory.path(), &["--record-personal"]).await;
+    let lines: String = HEADERS.iter().map(|(name, value)| format!("\r\n{name}: {value}")).collect();
+    let parameters =
+        ["api_key", "apikey", "access_token", "sig", "signature", "code", "state", "key", "X-Amz-Signature"];
+    let query: String = parameters.iter().map(|name| format!("{name}=s3cret&")).collect();
+    let target = format!("/a?{query}back=https://u:s3cret@h/b%3Ftoken%3Ds3cret&page=2");
+    let ask = async |address| {
+        let mut client = Client::connect(address).await;
+        client.request(&format!("GET {target} HTTP/1.1{lines}"), b"").await;
+        client.response().await
+    };
+    assert_eq!(ask(address).await.status, 200);
+    serve.terminate().await;
+    let text = std::fs::read_to_string(directory.path().join("a.cassette")).unwrap();
+    assert!(text.contains("page=2") && text.contains("x-vonage-key"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+    let (playing, address) = replay(directory.path(), &[]).await;
+    assert_eq!(ask(address).await.status, 200);
+    assert_eq!(playing.terminate().await.code, Some(0));
 }

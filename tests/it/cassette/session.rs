@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use serde_json::Value;
 use vbc_proxy::Simulator;
@@ -15,13 +17,19 @@ use crate::harness::{Client, RawUpstream, Received, UpstreamConnection, within};
 use crate::process::{Issued, Relay};
 
 /// What clients send of their own, and what servers give them to keep.
-pub(super) const SECRETS: [&str; 8] = [
+pub(super) const SECRETS: [&str; 14] = [
     "their-bearer-value",
     "dGhlaXI6cGFzc3dvcmQ",
     "their-api-key-value",
     "their-query-token",
     "their-cookie-value",
     "a-new-cookie-value",
+    "their-signing-key",
+    "their-text-value",
+    "their-xml-value",
+    "their-part-value",
+    "their-untyped-value",
+    "their-header-value",
     "sim-secret",
     "sim-password",
 ];
@@ -51,9 +59,9 @@ impl Session {
     pub(super) fn of_200() -> Self {
         let mut groups = Vec::new();
         let json = ["-H", "Content-Type: application/json"];
-        for n in 0..10 {
+        for n in 0..8 {
             let mut ask = |words: &[&str]| groups.push(words.iter().map(|word| (*word).to_owned()).collect());
-            ask(&[&format!("{USERS}?page={n}&page_size=5")]);
+            ask(&[&format!("{USERS}?page={n}&page_size=50")]);
             ask(&["/t/vbc.prod/provisioning/api/accounts/self/extensions?page_size=20"]);
             ask(&[
                 "-H",
@@ -93,6 +101,33 @@ impl Session {
                 "plain text about +1 (555) 123-0001",
                 &format!("/echo?chunked={n}"),
             ]);
+            let webhook = r#"{"url":"http://127.0.0.1:9/hook","events":["CALL"],"signingAlgo":"HMAC_SHA256","signingKey":"their-signing-key"}"#;
+            ask(&[&json[..], &["-d", webhook, "/t/vbc.prod/vis/v1/self/webhooks"]].concat());
+            let text = "user: Wilhelmina Featherstone\npassword: their-text-value\nAuthorization: Bearer their-text-value\n\
+                        call 555-123-0002 or wilhelmina.f@mail.example.org\n";
+            ask(&["-H", "Content-Type: text/plain", "--data-binary", text, &format!("/echo?text={n}")]);
+            let xml = "<login phone=\"+15551230001\">\n<password>their-xml-value</password>\n\
+                       <entry key=\"apiKey\">their-xml-value</entry>\n<name>Featherstone</name>\n</login>";
+            ask(&[
+                "-H",
+                "Content-Type: application/xml",
+                "-H",
+                "X-Vonage-Key: their-header-value",
+                "-d",
+                xml,
+                &format!("/echo?xml={n}"),
+            ]);
+            ask(&[
+                "-F",
+                "password=their-part-value",
+                "-F",
+                "first_name=Wilhelmina",
+                "-F",
+                "x=y",
+                &format!("/echo?parts={n}"),
+            ]);
+            let lines = "{\"token\":\"their-untyped-value\",\"to\":\"15551230001\"}\n{\"log\":\"secret=their-untyped-value\"}\n";
+            ask(&["--data-binary", lines, &format!("/echo?apikey=their-query-token&lines={n}")]);
         }
         assert_eq!(groups.len(), 200);
         Self(groups)
@@ -126,8 +161,15 @@ impl Session {
     /// An answer but for what the recorder must change in it: cookies that are set, what repeats a credential, and
     /// codings, which it takes off; with the lengths of these alone.
     pub(super) fn comparable(&self, output: &[u8]) -> Vec<u8> {
-        const CHANGED: [&str; 5] =
-            ["set-cookie:", "echoed token", "password=", "x-refused:", "content-encoding:"];
+        const CHANGED: [&str; 7] = [
+            "set-cookie:",
+            "echoed token",
+            "password=",
+            "x-refused:",
+            "content-encoding:",
+            "their-",
+            "hidden-",
+        ];
         let has = |text: &[u8], word: &str| {
             text.to_ascii_lowercase().windows(word.len()).any(|window| window == word.as_bytes())
         };
@@ -300,7 +342,7 @@ fn audio(request: &Received) -> Vec<u8> {
     whole("206 Partial Content", &range, &sound[from..=to])
 }
 
-/// The people in an answer of the simulator: values of the fields that name or number them, in quotes.
+/// The people in an answer of the simulator: their whole names, login names and addresses, and the ways to write their numbers.
 pub(super) fn people(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let body = text.split("\r\n\r\n").last().unwrap_or_default();
@@ -315,22 +357,96 @@ fn collect(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
         Value::Object(members) => {
+            if let (Some(first), Some(last)) = (value["first_name"].as_str(), value["last_name"].as_str()) {
+                found.push(format!("{first} {last}"));
+            }
             for (name, member) in members {
                 let named =
                     ["first_name", "last_name", "email", "cnam", "login_name"].contains(&name.as_str());
                 match member.as_str() {
+                    // A first name may be part of another word.
+                    Some(text) if named && text.contains(['@', ' ', '.']) => found.push(text.to_owned()),
                     Some(text) if named && text.len() > 2 => found.push(format!("\"{text}\"")),
-                    Some(text)
-                        if text.len() >= 11
-                            && text.bytes().all(|byte| byte.is_ascii_digit())
-                            && !name.contains("time") =>
-                    {
-                        found.push(format!("\"{text}\""));
-                    }
+                    Some(text) if is_number(text) && !name.contains("time") => found.extend(writings(text)),
                     _ => collect(member, found),
                 }
             }
         }
         _ => {}
+    }
+}
+
+/// Whether it is a number of the simulator's: `1AAA55501NN`.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    digits.len() == 11 && digits.starts_with('1') && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// With and without what is before it, in groups and in one.
+fn writings(number: &str) -> Vec<String> {
+    let national = &number[number.len() - 10..];
+    let (area, rest) = national.split_at(3);
+    let (office, line) = rest.split_at(3);
+    vec![
+        national.to_owned(),
+        format!("{area}-{office}-{line}"),
+        format!("{area} {office} {line}"),
+        format!("{area}.{office}.{line}"),
+        format!("({area}) {office}-{line}"),
+    ]
+}
+
+/// All that is in a cassette: its lines as they are, and every text in them, without the codings that it may be in.
+pub(super) fn contents(cassette: &str) -> Vec<String> {
+    let mut found: Vec<String> = cassette.lines().map(str::to_owned).collect();
+    for line in cassette.lines() {
+        texts(&serde_json::from_str(line).unwrap(), &mut found);
+    }
+    found
+}
+
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                if let Some(text) = member.as_str().filter(|_| name == "base64") {
+                    let bytes = STANDARD.decode(text).unwrap();
+                    found.push(String::from_utf8_lossy(&unpacked(&bytes).unwrap_or(bytes)).into_owned());
+                }
+                texts(member, found);
+            }
+        }
+        Value::String(text) => {
+            found.push(text.clone());
+            found.push(percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned());
+            if let Some(bytes) = STANDARD.decode(text).ok().filter(|bytes| bytes.len() > 8) {
+                found.push(String::from_utf8_lossy(&unpacked(&bytes).unwrap_or(bytes)).into_owned());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).ok().map(|_| plain)
+}
+
+#[test]
+fn whatever_it_is_in_is_found() {
+    let line = serde_json::json!({
+        "a": { "base64": STANDARD.encode(gzip("in a file")) }, "b": "in%20a%20target", "c": ["in a \"quote\""],
+        "d": STANDARD.encode("in base64"),
+    });
+    let found = contents(&line.to_string());
+    for text in ["in a file", "in a target", "in a \"quote\"", "in base64"] {
+        assert!(found.iter().any(|found| found.contains(text)), "{text}");
+    }
+    let person = r#"{"first_name":"Jo","last_name":"Do","email":"a@b.c","n":[{"x":"+12015550100"}]}"#;
+    let found = people(format!("\r\n\r\n{person}").as_bytes());
+    for text in ["Jo Do", "a@b.c", "2015550100", "201-555-0100"] {
+        assert!(found.contains(&text.to_owned()), "{text} in {found:?}");
     }
 }
