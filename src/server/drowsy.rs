@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,12 +19,16 @@ use super::Stream;
 /// A stream whose reading side is left alone while it sleeps.
 pub(crate) struct Drowsy<S> {
     stream: S,
-    /// What wakes the task that reads, and the same as a waker.
+    /// What wakes the task that reads, and the same as a waker. It is made once: a connection that rests would else keep a page
+    /// of memory for it, between what has been given back.
     alarm: Option<(Arc<Alarm>, Waker)>,
+    /// The task that reads.
+    task: Option<Waker>,
 }
 
+#[derive(Default)]
 struct Alarm {
-    task: Waker,
+    task: Mutex<Option<Waker>>,
     /// Something may have come since the stream said that nothing had.
     rung: AtomicBool,
 }
@@ -35,13 +40,16 @@ impl Wake for Alarm {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.rung.store(true, Ordering::Release);
-        self.task.wake_by_ref();
+        // It only says so to the runtime, which takes no lock of ours.
+        if let Some(task) = &*self.task.lock() {
+            task.wake_by_ref();
+        }
     }
 }
 
 impl<S> Drowsy<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, alarm: None }
+        Self { stream, alarm: None, task: None }
     }
 
     pub(crate) fn get_ref(&self) -> &S {
@@ -58,13 +66,16 @@ impl<S: Stream> Stream for Drowsy<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Drowsy<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.alarm.as_ref().is_none_or(|(alarm, _)| !alarm.task.will_wake(cx.waker())) {
-            this.alarm = None;
-        }
         let (alarm, waker) = this.alarm.get_or_insert_with(|| {
-            let alarm = Arc::new(Alarm { task: cx.waker().clone(), rung: AtomicBool::new(true) });
+            let alarm = Arc::new(Alarm::default());
             (Arc::clone(&alarm), alarm.into())
         });
+        if this.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
+            *alarm.task.lock() = Some(cx.waker().clone());
+            this.task = Some(cx.waker().clone());
+            // Another may have been woken for what has come.
+            alarm.rung.store(true, Ordering::Release);
+        }
         if !alarm.rung.load(Ordering::Acquire) {
             return Poll::Pending;
         }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -35,6 +35,9 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 /// with unread input sends a reset, which can overtake the answer.
 pub(super) const LINGER_BYTES: usize = 1 << 20;
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// A piece of an answer that is written before the next is asked for.
+const LARGE: usize = 64 * 1024;
 
 /// How much of a first head is read at once, on the stack.
 const FIRST_READ: usize = 4096;
@@ -214,12 +217,14 @@ pin_project! {
         body: B,
         in_flight: InFlight,
         ends_by_close: bool,
+        // What was handed on last is to be written before there is more.
+        full: bool,
     }
 }
 
 impl<B> Tracked<B> {
     pub(super) fn new(body: B, in_flight: InFlight, ends_by_close: bool) -> Self {
-        Self { body, in_flight, ends_by_close }
+        Self { body, in_flight, ends_by_close, full: false }
     }
 }
 
@@ -236,7 +241,15 @@ impl<B: Body<Error: 'static>> Body for Tracked<B> {
         if this.in_flight.0.is_blocked(cx) {
             return Poll::Pending;
         }
+        // Nor a large piece behind another: it has room for as much as is read of requests at once.
+        if std::mem::take(this.full) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let frame = this.body.poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            *this.full = frame.data_ref().is_some_and(|data| data.remaining() >= LARGE);
+        }
         if let Poll::Ready(Some(Err(error))) = &frame
             && (*this.ends_by_close || (error as &dyn Any).is::<Abort>())
         {

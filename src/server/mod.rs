@@ -25,6 +25,7 @@ mod opening;
 pub(crate) mod syntax;
 mod tls;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -49,6 +50,11 @@ pub use tls::{ListenTlsError, Reloaded, Tls};
 
 /// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
 const SPARE: usize = 8 * 1024;
+
+/// How much of a body hyper reads at once where bodies are long, and what the connections of a thread may read at once
+/// together: where there are many, their pieces are smaller.
+const LARGE_READ: usize = 512 * 1024;
+const LARGE_READS: usize = 32 << 20;
 
 /// How many header lines hyper takes without being told; then it makes no room for each that there may be.
 const HYPERS_HEADERS: usize = 100;
@@ -136,6 +142,9 @@ pub trait Handler: 'static {
         async { Err(Abort) }
     }
 
+    /// The connection is idle: what only an exchange needs may go.
+    fn rest(&self) {}
+
     /// Answers what the guard refused; the connection ends after it.
     fn refuse(&self, refusal: Refusal) -> Response<Self::Body>;
 }
@@ -167,7 +176,10 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
         // that rests gives them back.
         let exchanges = exchanges(guard, Arc::clone(&state), limits, drain.clone(), Arc::clone(&handler));
         match Box::pin(exchanges).await {
-            Some(resting) => guard = resting,
+            Some(resting) => {
+                guard = resting;
+                handler.rest();
+            }
             None => return,
         }
     }
@@ -181,6 +193,32 @@ pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: D
     let mut guard = Guard::new(stream, limits, Arc::clone(&state));
     guard.refuse(Refusal::TooManyConnections);
     Box::pin(exchanges(guard, state, limits, drain, Arc::new(handler))).await;
+}
+
+/// Counts a connection of this thread while hyper has it.
+struct Active;
+
+thread_local! {
+    static ACTIVE: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Active {
+    fn begin() -> Self {
+        ACTIVE.set(ACTIVE.get() + 1);
+        Self
+    }
+
+    /// How much one of so many may read at once.
+    fn room(&self) -> usize {
+        (LARGE_READS / ACTIVE.get().max(1)).min(LARGE_READ)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        // A connection of the shared runtime may end on another thread than it began on.
+        ACTIVE.set(ACTIVE.get().saturating_sub(1));
+    }
 }
 
 /// The requests of a connection whose first head is there. The connection itself when it rests: it has been idle for a
@@ -251,9 +289,9 @@ async fn exchanges<S: Stream, H: Handler>(
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare. The room for
-    // a head is also what an answer may take that its client does not read.
-    builder.max_buf_size(limits.head_bytes + SPARE).auto_date_header(H::DATE);
+    let active = Active::begin();
+    // The guard has checked the head; hyper's own limits must never be the narrower ones: its answers are bare.
+    builder.max_buf_size(active.room().max(limits.head_bytes + SPARE)).auto_date_header(H::DATE);
     if limits.headers > HYPERS_HEADERS {
         builder.max_headers(limits.headers);
     }

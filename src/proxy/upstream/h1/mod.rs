@@ -122,7 +122,13 @@ impl Connection {
             broken: false,
             open,
         };
-        Self { wire: Rc::new(RefCell::new(wire)), idle_since: Instant::now(), pooled: false, reused: false, reading: None }
+        Self {
+            wire: Rc::new(RefCell::new(wire)),
+            idle_since: Instant::now(),
+            pooled: false,
+            reused: false,
+            reading: None,
+        }
     }
 
     /// Ends a connection that is between two exchanges. Under TLS that is said (RFC 8446 §6.1).
