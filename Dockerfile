@@ -1,11 +1,12 @@
-# One image, two services: the proxy and the simulator (see docker-compose.yml).
+# Without a target: one image, two services, the proxy and the simulator (docker-compose.yml).
+# With `--target simulator`: both in one container, for places where a container gets no command (docs/testing.md).
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked && install -D target/release/vbc-proxy /out/vbc-proxy
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-slim AS program
 # A user of its own, and a directory for the token store that belongs to it.
 RUN useradd --system --uid 10001 --home-dir /var/lib/vbc-proxy vbc-proxy \
     && install -d -m 0700 -o vbc-proxy -g vbc-proxy /var/lib/vbc-proxy
@@ -20,4 +21,15 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=5s CMD ["vbc-proxy", "status"]
 ENTRYPOINT ["vbc-proxy"]
+
+FROM program AS simulator
+# No secret is in it: it may listen for everybody.
+ENV VBC_PROXY_LISTEN_ADDRESS=0.0.0.0:8080 \
+    VBC_PROXY_LISTEN_ALLOW_ANONYMOUS=true \
+    VBC_PROXY_SIMULATOR_ADDRESS=0.0.0.0:8090 \
+    VBC_PROXY_SIMULATOR_CONTROL=0.0.0.0:8091
+EXPOSE 8090 8091
+CMD ["serve", "--simulate"]
+
+FROM program
 CMD ["serve"]

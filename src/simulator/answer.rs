@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -158,9 +159,9 @@ pub(super) fn empty(status: u16) -> Answer {
     answer(status, None, Bytes::new())
 }
 
-/// A JSON answer.
-pub(super) fn json(status: u16, value: &Value) -> Answer {
-    answer(status, Some("application/json"), Bytes::from(value.to_string()))
+/// A JSON answer. What is written here has no map whose keys are no texts, which is all that could fail.
+pub(super) fn json(status: u16, value: &impl Serialize) -> Answer {
+    answer(status, Some("application/json"), Bytes::from(serde_json::to_vec(value).unwrap_or_default()))
 }
 
 /// A JSON object whose members keep this order, as the service writes its errors.

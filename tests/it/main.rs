@@ -21,6 +21,7 @@ mod doctor;
 mod doctor_alone;
 mod drain;
 mod errors;
+mod examples;
 mod expect;
 mod faults;
 mod h2;

@@ -37,7 +37,7 @@ async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
         Whom::Simulator => (world.sim.url(), "direct"),
         Whom::Proxy => (format!("http://{}", world.address), "proxy"),
     };
-    let python = repository().join("target/openapi-tools/bin/python");
+    let python = repository().join("target/python-tools/bin/python");
     let mut command = Command::new(&python);
     // Neither this machine's proxies nor anybody's configuration.
     command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("PYTHONDONTWRITEBYTECODE", "1");

@@ -1,5 +1,8 @@
 //! What Provisioning, Reports and Call Recording have in common: lists in pages with links, and their errors.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Call, Page};
@@ -48,8 +51,16 @@ pub(super) fn page(
     shown(call, names, &page, page.of(listed))
 }
 
+/// A member of a page: its content is written as it is, for a copy of it costs more than all else.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Member<'a, T> {
+    Plain(Value),
+    Embedded(BTreeMap<&'static str, &'a [T]>),
+}
+
 /// A page whose content is made already: where a list may be long, only its page is.
-pub(super) fn shown(call: &Call<'_>, names: &Names, page: &Page, content: &[Value]) -> Answer {
+pub(super) fn shown<T: Serialize>(call: &Call<'_>, names: &Names, page: &Page, content: &[T]) -> Answer {
     let filters = call.query_without(&["page", "page_size"]);
     let href = |number: usize| {
         let separator = if filters.is_empty() { "" } else { "&" };
@@ -67,17 +78,19 @@ pub(super) fn shown(call: &Call<'_>, names: &Names, page: &Page, content: &[Valu
     if page.number < last {
         links.insert("next".into(), href(page.number + 1));
     }
-    json_answer(
-        200,
-        &json!({
-            "page_size": page.size, "page": page.number, names.pages: page.pages, "total_items": page.total,
-            "_links": links, "_embedded": { names.embedded: content },
-        }),
-    )
+    let members = BTreeMap::from([
+        ("page_size", Member::Plain(page.size.into())),
+        ("page", Member::Plain(page.number.into())),
+        (names.pages, Member::Plain(page.pages.into())),
+        ("total_items", Member::Plain(page.total.into())),
+        ("_links", Member::Plain(links.into())),
+        ("_embedded", Member::Embedded(BTreeMap::from([(names.embedded, content)]))),
+    ]);
+    json_answer(200, &members)
 }
 
 /// One thing, in the guise of a list.
-pub(super) fn one(call: &Call<'_>, data: Value) -> Answer {
+pub(super) fn one(call: &Call<'_>, data: impl Serialize) -> Answer {
     let href = format!("{}{}", call.base, call.path);
     json_answer(
         200,

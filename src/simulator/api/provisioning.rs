@@ -1,5 +1,6 @@
 //! Provisioning: accounts, locations, extensions and users; read only, HAL.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::hal::{Names, is, list, not_found, one, paging, shown, validation};
@@ -93,7 +94,7 @@ fn users(mut call: Call<'_>) -> Answer {
     };
     let found: Vec<(usize, &User)> = account.users.iter().enumerate().filter(fits).collect();
     let page = Page::new(number, size, found.len());
-    let content: Vec<Value> =
+    let content: Vec<ShownUser> =
         page.of(&found).iter().map(|(position, user)| show_user(account, *position, user)).collect();
     shown(&call, &NAMES, &page, &content)
 }
@@ -130,11 +131,6 @@ fn show_extension(account: &Account, extension: &Extension) -> Value {
             "first_name": user.first_name, "last_name": user.last_name,
         })
     });
-    let dids: Vec<Value> = extension
-        .dids
-        .iter()
-        .map(|number| json!({ "phone_number": number, "custom_tag": extension.label }))
-        .collect();
     let mut shown = json!({
         "extension_number": extension.number,
         "external_id": extension.external_id,
@@ -143,7 +139,7 @@ fn show_extension(account: &Account, extension: &Extension) -> Value {
         "dnd_enabled": extension.do_not_disturb,
         "caller_id": extension.label,
         "block_caller_id": false,
-        "dids": dids,
+        "dids": show_dids(extension),
         "extension_handsets": [{ "handset_name": format!("line1-{}", extension.sip_id), "sip_id": extension.sip_id }],
     });
     // A room and a fax have none.
@@ -153,24 +149,56 @@ fn show_extension(account: &Account, extension: &Extension) -> Value {
     shown
 }
 
-fn show_user(account: &Account, position: usize, user: &User) -> Value {
-    let extensions: Vec<Value> = account
-        .extensions
-        .iter()
-        .filter(|extension| extension.user == Some(position))
-        .map(|extension| {
-            let dids: Vec<Value> = extension
-                .dids
-                .iter()
-                .map(|number| json!({ "phone_number": number, "custom_tag": extension.label }))
-                .collect();
-            json!({ "extension_number": extension.number, "dids": dids })
-        })
-        .collect();
-    json!({
-        "id": user.id, "email": user.email, "login_name": user.login_name,
-        "first_name": user.first_name, "last_name": user.last_name,
-        "contact_numbers": [{ "type": "Mobile", "value": user.mobile }],
-        "extensions": extensions,
-    })
+/// A user as shown; its members in the order of their names, as in every other answer.
+#[derive(Serialize)]
+struct ShownUser {
+    contact_numbers: [ContactNumber; 1],
+    email: String,
+    extensions: Vec<ShownExtension>,
+    first_name: String,
+    id: u64,
+    last_name: String,
+    login_name: String,
+}
+
+#[derive(Serialize)]
+struct ContactNumber {
+    r#type: &'static str,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct ShownExtension {
+    dids: Vec<Did>,
+    extension_number: String,
+}
+
+#[derive(Serialize)]
+struct Did {
+    custom_tag: String,
+    phone_number: String,
+}
+
+/// The numbers that lead to an extension from outside.
+fn show_dids(extension: &Extension) -> Vec<Did> {
+    let show = |number: &String| Did { custom_tag: extension.label.clone(), phone_number: number.clone() };
+    extension.dids.iter().map(show).collect()
+}
+
+fn show_user(account: &Account, position: usize, user: &User) -> ShownUser {
+    let own = account.extensions.iter().filter(|extension| extension.user == Some(position));
+    ShownUser {
+        contact_numbers: [ContactNumber { r#type: "Mobile", value: user.mobile.clone() }],
+        email: user.email.clone(),
+        extensions: own
+            .map(|extension| ShownExtension {
+                dids: show_dids(extension),
+                extension_number: extension.number.clone(),
+            })
+            .collect(),
+        first_name: user.first_name.clone(),
+        id: user.id,
+        last_name: user.last_name.clone(),
+        login_name: user.login_name.clone(),
+    }
 }

@@ -1,0 +1,103 @@
+//! The examples of docs/testing.md, run by the page's own commands with the true tools, which `scripts/test` installs.
+
+mod containers;
+mod page;
+mod shell;
+
+use std::os::unix::fs::symlink;
+
+use vbc_proxy::Simulator;
+use vbc_proxy::simulator::Scenario;
+
+use self::page::{root, section, sections};
+use self::shell::{Said, run};
+
+/// Lays out a section and runs its commands; all of them must pass, and the last must say `passed`.
+async fn assert_passes(title: &str, passed: &str, variables: &[(&str, &str)]) {
+    let section = section(title);
+    let directory = section.lay_out();
+    let said = run(directory.path(), &section.commands.concat(), variables).await;
+    assert_eq!(said.code, Some(0), "{title}: {}", said.text);
+    assert!(said.text.contains(passed), "{title}: {}", said.text);
+}
+
+/// Whoever adds an example adds its test.
+#[test]
+fn every_example_of_the_page_is_run_here() {
+    let shown: Vec<String> = sections()
+        .iter()
+        .filter(|section| !section.files.is_empty() || !section.commands.is_empty())
+        .map(|section| {
+            let files: Vec<&str> = section.files.iter().map(|(name, _)| name.as_str()).collect();
+            format!("{}: {} ({})", section.title, files.join(" "), section.commands.len())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ":  (1)",
+            "pytest: test_vbc.py (1)",
+            "JUnit: VbcTest.java (1)",
+            "Jest: vbc.test.js (1)",
+            "Go: vbc_test.go (1)",
+            "curl in CI: smoke.sh (1)",
+            "GitHub Actions: .github/workflows/vbc.yml (1)",
+            "docker compose: tests.yml (1)",
+            "Scenarios: day.toml (0)",
+        ]
+    );
+    // The first of them is shown without its files.
+    assert_eq!(sections()[0].commands, section("pytest").commands);
+}
+
+#[tokio::test]
+async fn the_pytest_example_passes() {
+    assert_passes("pytest", "2 passed", &[]).await;
+}
+
+#[tokio::test]
+async fn the_jest_example_passes() {
+    let section = section("Jest");
+    let directory = section.lay_out();
+    // What `npm install --save-dev jest` leaves, and `scripts/test` has done.
+    let installed = root().join("target/jest/node_modules");
+    assert!(installed.join(".bin/jest").exists(), "no {}: scripts/test installs it", installed.display());
+    symlink(installed, directory.path().join("node_modules")).unwrap();
+    std::fs::write(directory.path().join("package.json"), "{}").unwrap();
+    let said = run(directory.path(), &section.commands.concat(), &[]).await;
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    assert!(said.text.contains("2 passed, 2 total"), "{}", said.text);
+}
+
+#[tokio::test]
+async fn the_junit_example_passes() {
+    let launcher = "/usr/share/java/junit-platform-console-standalone.jar";
+    assert!(std::fs::exists(launcher).unwrap(), "no {launcher}: scripts/test installs it (junit5)");
+    assert_passes("JUnit", "2 tests successful", &[("JUNIT", launcher)]).await;
+}
+
+#[tokio::test]
+async fn the_go_example_passes() {
+    assert_passes("Go", "ok  \texample.com/vbc", &[]).await;
+}
+
+#[tokio::test]
+async fn the_curl_example_passes_and_fails_where_nothing_is_sent() {
+    assert_passes("curl in CI", "\"met\":true", &[]).await;
+
+    let section = section("curl in CI");
+    let directory = section.lay_out();
+    let idle =
+        section.file("smoke.sh").replace("wait=5", "wait=0").replace("curl -sf \"$VBC_BASE_URL", ": \"");
+    std::fs::write(directory.path().join("smoke.sh"), idle).unwrap();
+    let Said { code, text } = run(directory.path(), &section.commands.concat(), &[]).await;
+    assert_eq!(code, Some(22), "curl's own word for a refusal: {text}");
+    assert!(text.contains("1 missing"), "{text}");
+}
+
+#[tokio::test]
+async fn the_scenario_example_can_be_played() {
+    let scenario = Scenario::parse("day.toml", section("Scenarios").file("day.toml")).unwrap();
+    let sim = Simulator::builder().scenario(scenario).unwrap().start().await.unwrap();
+    assert_eq!(sim.service().clock().now().to_string()[..10], *"2026-03-01");
+}

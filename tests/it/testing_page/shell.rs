@@ -1,0 +1,48 @@
+//! Runs the page's commands as its reader would: by a shell, with `vbc-proxy` and the test frameworks on the path.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use super::page::root;
+
+/// Longer than a compiler needs on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// How a command ended, and what it said on both of its outputs.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) code: Option<i32>,
+    pub(super) text: String,
+}
+
+/// What `scripts/test` installed of Python's packages.
+pub(super) fn python_tools() -> PathBuf {
+    let tools = root().join("target/python-tools/bin");
+    assert!(tools.join("pytest").exists(), "no {}: scripts/test installs it", tools.join("pytest").display());
+    tools
+}
+
+/// Runs a script in `directory`, with these variables beside those that everybody has.
+pub(super) async fn run(directory: &Path, script: &str, variables: &[(&str, &str)]) -> Said {
+    let program = Path::new(env!("CARGO_BIN_EXE_vbc-proxy")).parent().unwrap();
+    let path = format!(
+        "{}:{}:{}:{}",
+        directory.join("bin").display(),
+        python_tools().display(),
+        program.display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = Command::new("bash");
+    // As GitHub's runner has it. Nothing may be fetched: what is needed has been installed.
+    command.args(["-e", "-c", script]).current_dir(directory).stdin(Stdio::null()).env_clear();
+    command.env("PATH", path).env("HOME", directory).env("VBC_PROXY_LOG_LEVEL", "error");
+    command.envs([("GOPROXY", "off"), ("PIP_NO_INDEX", "1"), ("npm_config_offline", "true")]);
+    command.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go"));
+    command.envs(variables.iter().copied());
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let Output { status, stdout, stderr } =
+        tokio::time::timeout(PATIENCE, running).await.expect("it does not end").unwrap().unwrap();
+    let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Said { code: status.code(), text }
+}
