@@ -517,17 +517,18 @@ impl Connector {
         let counted = (self.open.count(), admitted);
         let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
         let (limits, signal) = (self.limits, self.signal.clone());
-        tokio::task::spawn_local(async move {
+        // In a box, here and below: the runtime moves what it is given, several times.
+        tokio::task::spawn_local(Box::pin(async move {
             server::open_tls(stream, &tls, limits, signal, handler).await;
             drop(counted);
-        });
+        }));
     }
 
     fn plain(&self, stream: impl Stream, peer: Peer) {
         let Ok(admitted) = self.admission.admit(&peer) else { return self.turn_away(stream, peer) };
         let counted = (self.open.count(), admitted);
         let handler = self.proxy.handler(peer);
-        let connection = server::open(stream, self.limits, self.signal.clone(), handler);
+        let connection = Box::pin(server::open(stream, self.limits, self.signal.clone(), handler));
         tokio::task::spawn_local(async move {
             connection.await;
             // Its place is free before it is seen to be gone.

@@ -61,6 +61,10 @@ impl<S: Stream> Stream for Drowsy<S> {
     fn reset_on_close(&self) {
         self.stream.reset_on_close();
     }
+
+    fn takes_leave(&self) -> bool {
+        self.stream.takes_leave()
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Drowsy<S> {

@@ -619,13 +619,17 @@ impl<S: Stream> AsyncWrite for Guard<S> {
             return Pin::new(&mut this.stream).poll_shutdown(cx);
         }
         this.state.closing.store(true, Ordering::Relaxed);
+        let spent = this.state.spent.load(Ordering::Relaxed);
+        let unread = spent || this.ended || !this.held.is_empty() || !this.messages.between_messages();
+        if !unread && !this.stream.takes_leave() {
+            // It is closed at once, which tells as much.
+            return Poll::Ready(Ok(()));
+        }
         if this.closing.is_none() {
             let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
             ready!(this.in_time(cx, polled))?;
             this.closing = Some(Closing { deadline: Deadline::default(), read: 0 });
         }
-        let spent = this.state.spent.load(Ordering::Relaxed);
-        let unread = spent || this.ended || !this.held.is_empty() || !this.messages.between_messages();
         let Some(closing) = this.closing.as_mut().filter(|_| unread) else { return Poll::Ready(Ok(())) };
         let mut scratch = [0; 4096];
         while closing.read < LINGER_BYTES {

@@ -27,6 +27,11 @@ const UNSENT: u32 = 64 * 1024;
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Makes the coming close a reset, where the transport knows such a thing.
     fn reset_on_close(&self);
+
+    /// Whether an end has to be told, by a shutdown, before the close that tells it by itself.
+    fn takes_leave(&self) -> bool {
+        true
+    }
 }
 
 impl Stream for TcpStream {
@@ -34,10 +39,18 @@ impl Stream for TcpStream {
         // Closing with no linger time makes the kernel send a reset.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
+
+    fn takes_leave(&self) -> bool {
+        false
+    }
 }
 
 impl Stream for UnixStream {
     fn reset_on_close(&self) {}
+
+    fn takes_leave(&self) -> bool {
+        false
+    }
 }
 
 /// Who is at the other side of a connection.
@@ -102,9 +115,7 @@ impl Listener for std::net::TcpListener {
     }
 
     async fn next(waiting: &Self::Waiting) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = waiting.accept().await?;
-        let _ = stream.set_nodelay(true);
-        Ok((stream, peer))
+        waiting.accept().await
     }
 
     fn stop_waiting(waiting: Self::Waiting) -> io::Result<Self> {
@@ -114,7 +125,6 @@ impl Listener for std::net::TcpListener {
     fn take(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.accept()?;
         stream.set_nonblocking(true)?;
-        let _ = stream.set_nodelay(true);
         Ok((TcpStream::from_std(stream)?, peer))
     }
 }
@@ -176,7 +186,8 @@ fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     // A restart must not wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
-    // What is accepted inherits it.
+    // What is accepted inherits these.
+    let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
     let _ = socket.set_tcp_notsent_lowat(UNSENT);
     socket.set_nonblocking(true)?;

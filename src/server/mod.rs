@@ -168,7 +168,8 @@ fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
 /// Drives one connection of HTTP/1 to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
-    let mut guard = Guard::new(stream, limits, Arc::clone(&state));
+    // It changes hands, and is large.
+    let mut guard = Box::new(Guard::new(stream, limits, Arc::clone(&state)));
     let handler = Arc::new(handler);
     while guard.first_head(&mut drain).await {
         guard.wake();
@@ -190,7 +191,7 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
 /// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
 pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
-    let mut guard = Guard::new(stream, limits, Arc::clone(&state));
+    let mut guard = Box::new(Guard::new(stream, limits, Arc::clone(&state)));
     guard.refuse(Refusal::TooManyConnections);
     Box::pin(exchanges(guard, state, limits, drain, Arc::new(handler))).await;
 }
@@ -224,12 +225,12 @@ impl Drop for Active {
 /// The requests of a connection whose first head is there. The connection itself when it rests: it has been idle for a
 /// while, and waits for another head.
 async fn exchanges<S: Stream, H: Handler>(
-    guard: Guard<S>,
+    guard: Box<Guard<S>>,
     state: Arc<State>,
     limits: Limits,
     mut drain: DrainSignal,
     handler: Arc<H>,
-) -> Option<Guard<S>> {
+) -> Option<Box<Guard<S>>> {
     let io = TokioIo::new(guard);
     let (seen, tunnels) = (Arc::clone(&state), Arc::clone(&handler));
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {

@@ -59,6 +59,10 @@ impl<S: Stream> Stream for Begun<S> {
     fn reset_on_close(&self) {
         self.stream.reset_on_close();
     }
+
+    fn takes_leave(&self) -> bool {
+        self.stream.takes_leave()
+    }
 }
 
 impl<S: Stream> AsyncRead for Begun<S> {
