@@ -175,7 +175,7 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
         guard.wake();
         // hyper's buffers and the handler's future are large: a connection that asks for nothing does not get them, and one
         // that rests gives them back.
-        let exchanges = exchanges(guard, Arc::clone(&state), limits, drain.clone(), Arc::clone(&handler));
+        let exchanges = exchanges(guard, Arc::clone(&state), limits, &mut drain, Arc::clone(&handler));
         match Box::pin(exchanges).await {
             Some(resting) => {
                 guard = resting;
@@ -189,11 +189,11 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
 }
 
 /// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
-pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
+pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     let state = Arc::new(State::new(drain.clone()));
     let mut guard = Box::new(Guard::new(stream, limits, Arc::clone(&state)));
     guard.refuse(Refusal::TooManyConnections);
-    Box::pin(exchanges(guard, state, limits, drain, Arc::new(handler))).await;
+    Box::pin(exchanges(guard, state, limits, &mut drain, Arc::new(handler))).await;
 }
 
 /// Counts a connection of this thread while hyper has it.
@@ -228,7 +228,7 @@ async fn exchanges<S: Stream, H: Handler>(
     guard: Box<Guard<S>>,
     state: Arc<State>,
     limits: Limits,
-    mut drain: DrainSignal,
+    drain: &mut DrainSignal,
     handler: Arc<H>,
 ) -> Option<Box<Guard<S>>> {
     let io = TokioIo::new(guard);

@@ -125,8 +125,13 @@ pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainS
     speak(Begun::new(Drowsy::new(stream)), limits, drain, handler).await;
 }
 
-async fn speak<H: Handler>(mut stream: Begun<impl Stream>, limits: Limits, drain: DrainSignal, handler: H) {
-    match spoken(&mut stream, &limits, &drain).await {
+async fn speak<H: Handler>(
+    mut stream: Begun<impl Stream>,
+    limits: Limits,
+    mut drain: DrainSignal,
+    handler: H,
+) {
+    match spoken(&mut stream, &limits, &mut drain).await {
         Spoken::Http1 => connection(stream, limits, drain, handler).await,
         // Rare and large; the others should not keep room for it.
         Spoken::Http2 => Box::pin(h2::connection(stream, limits, drain, handler)).await,
@@ -139,7 +144,7 @@ async fn speak<H: Handler>(mut stream: Begun<impl Stream>, limits: Limits, drain
     }
 }
 
-async fn spoken<S: Stream>(stream: &mut Begun<S>, limits: &Limits, drain: &DrainSignal) -> Spoken {
+async fn spoken<S: Stream>(stream: &mut Begun<S>, limits: &Limits, drain: &mut DrainSignal) -> Spoken {
     let first = tokio::select! {
         biased;
         read = timeout(limits.first_byte_timeout, stream.read()) => matches!(read, Ok(Ok(true))),
@@ -168,8 +173,9 @@ async fn spoken<S: Stream>(stream: &mut Begun<S>, limits: &Limits, drain: &Drain
 }
 
 /// The drain has begun, and what had arrived by then could be seen.
-async fn last_look(drain: &DrainSignal) {
-    drain.begun().await;
+async fn last_look(drain: &mut DrainSignal) {
+    // The one registration of this connection with the drain.
+    poll_fn(|cx| drain.poll_begun(cx)).await;
     tokio::task::yield_now().await;
 }
 
@@ -180,7 +186,7 @@ pub async fn open_tls<H: Handler>(
     stream: impl Stream,
     tls: &Tls,
     limits: Limits,
-    drain: DrainSignal,
+    mut drain: DrainSignal,
     handler: H,
 ) {
     /// What a TLS record of a handshake begins with.
@@ -190,7 +196,7 @@ pub async fn open_tls<H: Handler>(
     tokio::select! {
         biased;
         _ = timeout_at(deadline, stream.read()) => {}
-        () = last_look(&drain) => {
+        () = last_look(&mut drain) => {
             let _ = poll_fn(|cx| Poll::Ready(stream.poll_more(cx))).await;
         }
     }
