@@ -173,12 +173,13 @@ async fn ask(client: &mut DuplexStream, path: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_gives_hyper_back() {
-    let (_drain, signal) = Drain::new();
+    let (_drain, mut signal) = Drain::new();
     let (near, mut client) = duplex(1 << 16);
     let state = Arc::new(State::new(signal.clone()));
     let guard = Guard::new(near, Limits::default(), Arc::clone(&state));
     let start = Instant::now();
-    let exchanges = super::super::exchanges(guard, state, Limits::default(), signal, Arc::new(Echo));
+    let exchanges =
+        super::super::exchanges(Box::new(guard), state, Limits::default(), &mut signal, Arc::new(Echo));
     let client = async {
         ask(&mut client, "/a").await;
         ask(&mut client, "/b").await;
