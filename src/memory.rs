@@ -11,24 +11,28 @@ const EVERY: Duration = Duration::from_secs(10);
 /// What may be kept of what nobody uses: this much, and a fifth of what is in use.
 const KEPT: usize = 4 * 1024 * 1024;
 
-/// After a look that gained little, so many are left out: what is left lies in pages that are in use.
+/// After a look that gained little, so many are left out, unless more has been freed since: what is left lies in pages that
+/// are in use.
 const REST: u32 = 6;
 
 /// Gives back, again and again, what is not in use. Ends only where the system does not tell how much that is.
 ///
 /// While it does so, an allocation may wait for its arena: milliseconds after a peak, and only after a peak.
 pub async fn keep_small() {
-    let mut skipped = REST;
+    let (mut skipped, mut stuck) = (REST, 0);
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(Memory { resident, used }) = memory() else { return };
         let too_much = resident > used + used / 5 + KEPT;
-        if !too_much || skipped < REST {
+        let freed_since = resident.saturating_sub(used) > stuck + KEPT;
+        if !too_much || skipped < REST && !freed_since {
             skipped += 1;
             continue;
         }
         let _ = tokio::task::spawn_blocking(heap::trim).await;
-        let gained = resident - memory().map_or(resident, |memory| memory.resident).min(resident);
+        let now = memory().unwrap_or(Memory { resident, used });
+        stuck = now.resident.saturating_sub(now.used);
+        let gained = resident.saturating_sub(now.resident);
         tracing::debug!(resident, used, gained, "memory was given back");
         skipped = if gained < resident / 10 { 0 } else { REST };
     }
