@@ -140,17 +140,19 @@ impl Messages {
                     }
                 }
                 Phase::Undecided => break,
-                Phase::Chunked(chunked) => match chunked.next(rest, self.limits.head_bytes, self.limits.headers) {
-                    Err(refusal) => return (released, heads, Err(refusal)),
-                    Ok((framing, next)) => {
-                        released += framing;
-                        match next {
-                            Next::Data(length) => released += length,
-                            Next::End => self.phase = Phase::Head(Head::default()),
-                            Next::Unknown => {}
+                Phase::Chunked(chunked) => {
+                    match chunked.next(rest, self.limits.head_bytes, self.limits.headers) {
+                        Err(refusal) => return (released, heads, Err(refusal)),
+                        Ok((framing, next)) => {
+                            released += framing;
+                            match next {
+                                Next::Data(length) => released += length,
+                                Next::End => self.phase = Phase::Head(Head::default()),
+                                Next::Unknown => {}
+                            }
                         }
                     }
-                },
+                }
             }
         }
         (released, heads, Ok(()))

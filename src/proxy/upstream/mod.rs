@@ -34,9 +34,9 @@ use crate::headers;
 use crate::problem;
 use dial::Dialer;
 pub(super) use error::UpstreamError;
-pub(in crate::proxy) use pools::Open;
 #[cfg(any(test, fuzzing))]
 pub(in crate::proxy) use h1::lab;
+pub(in crate::proxy) use pools::Open;
 use pools::{Link, Pools};
 
 /// How long an upstream that does not answer expectations is not asked again.
@@ -114,7 +114,8 @@ impl Upstream {
         open: Gauge,
     ) -> Self {
         let names = ["1.1", "1.0", "2"].map(|version| format!("{version} {}", problem::NAME));
-        let own_line = |via: &String| format!("host: {}\r\nvia: {via}\r\n", config.url.authority).into_bytes();
+        let own_line =
+            |via: &String| format!("host: {}\r\nvia: {via}\r\n", config.url.authority).into_bytes();
         Self {
             own_lines: names.each_ref().map(own_line),
             // Our name is a legal field value.
@@ -241,7 +242,11 @@ impl Upstream {
     ) -> Result<Result<Response<UpstreamBody>, Failed>, UpstreamError> {
         let on = Some(lease.number());
         body.hold(None);
-        let mut exchange = match stream::Exchange::begin(lease, head.stream_request(&self.origin, &self.via[via_of(head.version)]), attempt) {
+        let mut exchange = match stream::Exchange::begin(
+            lease,
+            head.stream_request(&self.origin, &self.via[via_of(head.version)]),
+            attempt,
+        ) {
             Ok(exchange) => exchange,
             Err(unsent) => {
                 return Ok(Err(Failed {

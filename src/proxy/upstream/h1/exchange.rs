@@ -146,7 +146,11 @@ impl Exchange {
     }
 
     /// The answer. A request that goes on does so in a task of its own: a client may read only when it has sent all.
-    pub(in crate::proxy::upstream) fn answer(self, received: Received, pools: &Rc<Pools>) -> Response<Answer> {
+    pub(in crate::proxy::upstream) fn answer(
+        self,
+        received: Received,
+        pools: &Rc<Pools>,
+    ) -> Response<Answer> {
         let Received { head, framing, last } = received;
         let bodiless = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let rest = if self.to_head || bodiless { Rest::NONE } else { framing.into() };

@@ -209,7 +209,11 @@ impl HeadReader {
     }
 
     /// Takes the complete head of this length out of `bytes`.
-    pub(super) fn take(&mut self, bytes: &mut BytesMut, length: usize) -> Result<Response<()>, UpstreamError> {
+    pub(super) fn take(
+        &mut self,
+        bytes: &mut BytesMut,
+        length: usize,
+    ) -> Result<Response<()>, UpstreamError> {
         let Some(status) = self.status else { return Err(UpstreamError::Protocol) };
         let head = bytes.split_to(length).freeze();
         let mut response = Response::new(());

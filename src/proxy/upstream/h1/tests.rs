@@ -63,7 +63,10 @@ async fn heads_keep_what_they_say() {
     let read = answered("HTTP/1.0 299 \u{e4}\r\nX-Own:  \u{e4}\t1 \r\nx-own:\r\nDate: d\r\n\r\n").await;
     let (status, headers) = read.head.unwrap();
     let own: Vec<_> = headers.get_all("x-own").iter().map(http::HeaderValue::as_bytes).collect();
-    assert_eq!((status, own, &headers["date"]), (299, vec!["\u{e4}\t1".as_bytes(), b""], &"d".parse().unwrap()));
+    assert_eq!(
+        (status, own, &headers["date"]),
+        (299, vec!["\u{e4}\t1".as_bytes(), b""], &"d".parse().unwrap())
+    );
 }
 
 #[tokio::test]
@@ -95,7 +98,10 @@ async fn an_answer_that_is_cut_short_is_not_taken_for_whole() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokk\r\n", UpstreamError::Protocol),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok", UpstreamError::Protocol),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na b: c\r\n\r\n", UpstreamError::Protocol),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", UpstreamError::Protocol),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+            UpstreamError::Protocol,
+        ),
     ] {
         let read = answered(answer).await;
         assert_eq!((read.error, read.kept), (Some(error), false), "{answer:?}");
@@ -177,7 +183,8 @@ where
         head.headers.append(*name, value.parse().unwrap());
     }
     let (mut near, mut far) = duplex(7);
-    let mut upload = Upload::new(&head, b"host: h\r\nvia: us\r\n", false, body, b"what was there before".to_vec());
+    let mut upload =
+        Upload::new(&head, b"host: h\r\nvia: us\r\n", false, body, b"what was there before".to_vec());
     let sending = async move {
         let sent = std::future::poll_fn(|cx| upload.poll(cx, &mut near)).await;
         !matches!(sent, Err(Stopped::Body))

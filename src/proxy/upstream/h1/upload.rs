@@ -117,7 +117,11 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     /// Sends on, until everything has been written.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut dyn Stream) -> Poll<Result<(), Stopped>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut dyn Stream,
+    ) -> Poll<Result<(), Stopped>> {
         let mut body_waits = false;
         loop {
             // The first piece is often there: it goes out with the head.
