@@ -7,6 +7,8 @@
 //! The data plane has threads of its own, one runtime each; credentials and the admin listener live on the runtime
 //! that `bind` was called on, and cannot delay a request.
 
+mod balance;
+mod connection;
 mod desk;
 mod examine;
 mod listeners;
@@ -37,6 +39,7 @@ use crate::secret::fingerprint;
 use crate::server::{Admission, Drain, ListenTlsError, Tls, descriptors};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
+use balance::Balance;
 use desk::AdminListener;
 use listeners::{Listeners, Socket};
 use worker::Worker;
@@ -249,10 +252,11 @@ impl App {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
-        for (index, sockets) in self.sockets.into_iter().enumerate() {
+        let balance = Balance::new(self.sockets.len(), &self.shared.metrics);
+        for (index, (sockets, (balance, inbox))) in self.sockets.into_iter().zip(balance).enumerate() {
             let (shared, admission) = (self.shared.clone(), Arc::clone(&self.admission));
-            let tls = self.tls.clone();
-            let worker = Worker { sockets, tls, shared, admission, signal: signal.clone() };
+            let (tls, signal) = (self.tls.clone(), signal.clone());
+            let worker = Worker { sockets, tls, shared, admission, signal, balance, inbox };
             threads.push(worker.start(index)?);
         }
         let watching = self.tls.map(|tls| tokio::spawn(tls.watch()));

@@ -1,34 +1,50 @@
 //! How many connections are open, and a way to wait until none is.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-/// The open connections of one thread.
+use crate::metrics::Load;
+
+/// The open connections of one thread. Another thread counts here what it hands over to this one, before it does; all
+/// of them end on this one, or with its runtime.
+#[derive(Default)]
 pub(super) struct Open {
-    pub(super) count: Cell<usize>,
+    here: Load,
+    /// On all threads together.
+    all: Gauge,
+    ended: AtomicU64,
     changed: Notify,
-    gauge: Gauge,
 }
 
 /// One of them.
-pub(super) struct Counted(Rc<Open>);
+pub(super) struct Counted(Arc<Open>);
 
 impl Open {
-    pub(super) fn new(gauge: Gauge) -> Rc<Self> {
-        Rc::new(Self { count: Cell::new(0), changed: Notify::new(), gauge })
+    pub(super) fn new(here: Load, all: Gauge) -> Arc<Self> {
+        Arc::new(Self { here, all, ..Self::default() })
     }
 
-    pub(super) fn count(self: &Rc<Self>) -> Counted {
-        self.count.set(self.count.get() + 1);
-        self.gauge.inc();
-        Counted(Rc::clone(self))
+    pub(super) fn count(self: &Arc<Self>) -> Counted {
+        self.here.inc();
+        self.all.inc();
+        Counted(Arc::clone(self))
     }
 
+    pub(super) fn get(&self) -> i64 {
+        self.here.get()
+    }
+
+    /// How many have ended since the start.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Waits until none is open. Sure only once nobody hands anything over any more.
     pub(super) async fn none(&self) {
-        while self.count.get() > 0 {
+        while self.here.get() > 0 {
             self.changed.notified().await;
         }
     }
@@ -36,8 +52,10 @@ impl Open {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        self.0.gauge.dec();
+        self.0.here.dec();
+        self.0.all.dec();
+        // A number to decide by, as the others.
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
         self.0.changed.notify_one();
     }
 }

@@ -1,14 +1,16 @@
-//! A thread of the data plane: it accepts connections and serves each of them to its end.
+//! A thread of the data plane: it accepts connections, or is handed them, and serves each of them to its end.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
+use super::balance::Balance;
+use super::connection::{Connection, Handed, Place};
 use super::listeners::Socket;
 use super::open::Open;
 use super::{Ended, StartError};
@@ -17,7 +19,7 @@ use crate::proxy::{self, Proxy};
 use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream, Tls};
 
 /// So many connections over the limit are answered at once, per thread; more are closed without a word.
-const TOLD_WHY: usize = 256;
+const TOLD_WHY: i64 = 256;
 
 /// One thread of the data plane.
 pub(super) struct Worker {
@@ -26,6 +28,8 @@ pub(super) struct Worker {
     pub(super) shared: proxy::Shared,
     pub(super) admission: Arc<Admission>,
     pub(super) signal: DrainSignal,
+    pub(super) balance: Balance<Handed>,
+    pub(super) inbox: UnboundedReceiver<Handed>,
 }
 
 impl Worker {
@@ -51,43 +55,29 @@ impl Worker {
     }
 
     async fn serve(self) -> Ended {
-        let Self { sockets, tls, shared, admission, signal } = self;
+        let Self { sockets, tls, shared, admission, signal, balance, inbox } = self;
         let config = Arc::clone(&shared.config);
-        let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
-        let open = Open::new(shared.metrics.connections.clone());
+        let open = Arc::clone(balance.open());
         let connector = Connector {
-            proxy,
+            proxy: Rc::new(Proxy::new(&shared, signal.clone())),
             admission,
-            open: Rc::clone(&open),
-            told_why: Open::new(Gauge::default()),
+            open: Arc::clone(&open),
+            told_why: Arc::default(),
             turned_away: shared.metrics.turned_away.clone(),
             signal,
             tls,
             limits: limits(&config),
         };
-        let mut accepting = Vec::new();
+        let mut taking = vec![tokio::task::spawn_local(connector.clone().take_in(inbox))];
         for socket in sockets {
-            let (connector, signal) = (connector.clone(), connector.signal.clone());
-            accepting.push(tokio::task::spawn_local(async move {
-                let accepted = match socket {
-                    Socket::Tcp(listener) => {
-                        server::accept(listener, signal, |stream, peer| connector.tcp(stream, peer.into()))
-                            .await
-                    }
-                    Socket::Unix(socket) => {
-                        server::accept(socket, signal, |stream, peer| connector.plain(stream, peer.into()))
-                            .await
-                    }
-                };
-                if let Err(error) = accepted {
-                    tracing::error!(%error, "a listener ended");
-                }
-            }));
+            taking.push(tokio::task::spawn_local(connector.clone().accept(socket, balance.clone())));
         }
+        // From here on only what accepts can hand anything over. Inboxes end when no thread accepts any more.
+        drop(balance);
         connector.signal.begun().await;
         let quiet = async {
-            for accepting in accepting {
-                let _ = accepting.await;
+            for taking in taking {
+                let _ = taking.await;
             }
             open.none().await;
         };
@@ -98,14 +88,14 @@ impl Worker {
     }
 }
 
-/// What a thread does with the connections it accepts.
+/// What a thread does with the connections it accepts, and with those it is handed.
 #[derive(Clone)]
 struct Connector {
     proxy: Rc<Proxy>,
     admission: Arc<Admission>,
-    open: Rc<Open>,
+    open: Arc<Open>,
     /// Connections over the limit that are being told so.
-    told_why: Rc<Open>,
+    told_why: Arc<Open>,
     turned_away: Counter,
     signal: DrainSignal,
     /// For what comes over TCP.
@@ -114,42 +104,99 @@ struct Connector {
 }
 
 impl Connector {
-    fn tcp(&self, stream: impl Stream, peer: Peer) {
-        let Some(tls) = &self.tls else { return self.plain(stream, peer) };
-        let Ok(admitted) = self.admission.admit(&peer) else {
-            // To tell it why would take a handshake, which is more than a request costs.
-            self.turned_away.inc();
-            return;
+    async fn accept(self, socket: Socket, mut balance: Balance<Handed>) {
+        let signal = self.signal.clone();
+        let accepted = match socket {
+            Socket::Tcp(listener) => {
+                let begin = |stream, peer| self.begin(Connection::Tcp(stream, peer), &mut balance);
+                server::accept(listener, signal, begin).await
+            }
+            Socket::Unix(socket) => {
+                let begin = |stream, ()| self.begin(Connection::Unix(stream), &mut balance);
+                server::accept(socket, signal, begin).await
+            }
         };
-        let counted = (self.open.count(), admitted);
-        let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
-        let (limits, signal) = (self.limits, self.signal.clone());
-        tokio::task::spawn_local(async move {
-            server::open_tls(stream, &tls, limits, signal, handler).await;
-            drop(counted);
-        });
+        if let Err(error) = accepted {
+            tracing::error!(%error, "a listener ended");
+        }
     }
 
-    fn plain(&self, stream: impl Stream, peer: Peer) {
-        let Ok(admitted) = self.admission.admit(&peer) else { return self.turn_away(stream, peer) };
-        let counted = (self.open.count(), admitted);
+    /// Serves what others hand over, for as long as any of them may. In a drain too, as what the kernel had accepted.
+    async fn take_in(self, mut inbox: UnboundedReceiver<Handed>) {
+        while let Some(handed) = inbox.recv().await {
+            self.arrived(handed);
+        }
+    }
+
+    fn arrived(&self, Handed { connection, place }: Handed) {
+        match connection.attach() {
+            Ok(connection) => self.serve(connection, place),
+            Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
+        }
+    }
+
+    /// A connection that this thread has accepted: it is turned away, handed over, or served.
+    fn begin(&self, connection: Connection, balance: &mut Balance<Handed>) {
+        let Ok(admitted) = self.admission.admit(&connection.peer()) else {
+            return self.turn_away(connection);
+        };
+        let Some(elsewhere) = balance.elsewhere() else {
+            return self.serve(connection, Place::new(admitted, self.open.count()));
+        };
+        let place = Place::new(admitted, elsewhere.count());
+        let handed = match connection.detach() {
+            Ok(connection) => Handed { connection, place },
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be handed over");
+                return;
+            }
+        };
+        if let Err(mut handed) = elsewhere.hand_over(handed) {
+            // That thread has failed. A drain is about to begin, and is to wait for this connection here.
+            handed.place.move_to(self.open.count());
+            self.arrived(handed);
+        }
+    }
+
+    fn serve(&self, connection: Connection, place: Place) {
+        let peer = connection.peer();
+        match (connection, &self.tls) {
+            (Connection::Tcp(stream, _), Some(tls)) => {
+                let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
+                let (limits, signal) = (self.limits, self.signal.clone());
+                tokio::task::spawn_local(async move {
+                    server::open_tls(stream, &tls, limits, signal, handler).await;
+                    drop(place);
+                });
+            }
+            (Connection::Tcp(stream, _), None) => self.plain(stream, peer, place),
+            (Connection::Unix(stream), _) => self.plain(stream, peer, place),
+        }
+    }
+
+    fn plain(&self, stream: impl Stream, peer: Peer, place: Place) {
         let handler = self.proxy.handler(peer);
         let connection = server::open(stream, self.limits, self.signal.clone(), handler);
         tokio::task::spawn_local(async move {
             connection.await;
-            // Its place is free before it is seen to be gone.
-            let (open, admitted) = counted;
-            drop(admitted);
-            drop(open);
+            drop(place);
         });
     }
-}
 
-impl Connector {
-    fn turn_away(&self, stream: impl Stream, peer: Peer) {
+    fn turn_away(&self, connection: Connection) {
         self.turned_away.inc();
+        let peer = connection.peer();
+        match connection {
+            // To tell it why would take a handshake, which is more than a request costs.
+            Connection::Tcp(..) if self.tls.is_some() => {}
+            Connection::Tcp(stream, _) => self.tell_why(stream, peer),
+            Connection::Unix(stream) => self.tell_why(stream, peer),
+        }
+    }
+
+    fn tell_why(&self, stream: impl Stream, peer: Peer) {
         // More would cost what the limit is to save.
-        if self.told_why.count.get() >= TOLD_WHY {
+        if self.told_why.get() >= TOLD_WHY {
             return;
         }
         let counted = (self.told_why.count(), self.open.count());
@@ -174,3 +221,7 @@ fn limits(config: &Config) -> Limits {
         keep_heads: false,
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
