@@ -7,25 +7,24 @@
 //! The data plane has threads of its own, one runtime each; credentials and the admin listener live on the runtime
 //! that `bind` was called on, and cannot delay a request.
 
+mod balance;
+mod connection;
 mod desk;
 mod examine;
 mod listeners;
+mod open;
+mod worker;
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
-use tokio::runtime::LocalOptions;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
@@ -35,15 +34,15 @@ use crate::credential::{Credential, Login, Logins, Options};
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
-use crate::proxy::{self, Aside, Proxy};
+use crate::proxy::{self, Aside};
 use crate::secret::fingerprint;
-use crate::server::{
-    self, Admission, Drain, DrainSignal, Limits, ListenTlsError, Peer, Stream, Tls, descriptors,
-};
+use crate::server::{Admission, Drain, ListenTlsError, Tls, descriptors};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
+use balance::Balance;
 use desk::AdminListener;
 use listeners::{Listeners, Socket};
+use worker::Worker;
 
 pub use desk::{Closed, Desk};
 pub use examine::{Examined, examine};
@@ -63,9 +62,6 @@ const FEW_DESCRIPTORS: u64 = 4096;
 
 /// More connections at once have to be asked for.
 const AUTO_CONNECTIONS: usize = 50_000;
-
-/// So many connections over the limit are answered at once, per thread; more are closed without a word.
-const TOLD_WHY: usize = 256;
 
 /// Many credentials are of few applications, which they share. So many are compared with before one is kept twice.
 const KNOWN_CLIENTS: usize = 16;
@@ -256,10 +252,11 @@ impl App {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
-        for (index, sockets) in self.sockets.into_iter().enumerate() {
+        let balance = Balance::new(self.sockets.len(), &self.shared.metrics);
+        for (index, (sockets, (balance, inbox))) in self.sockets.into_iter().zip(balance).enumerate() {
             let (shared, admission) = (self.shared.clone(), Arc::clone(&self.admission));
-            let tls = self.tls.clone();
-            let worker = Worker { sockets, tls, shared, admission, signal: signal.clone() };
+            let (tls, signal) = (self.tls.clone(), signal.clone());
+            let worker = Worker { sockets, tls, shared, admission, signal, balance, inbox };
             threads.push(worker.start(index)?);
         }
         let watching = self.tls.map(|tls| tokio::spawn(tls.watch()));
@@ -412,163 +409,6 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
     }
 }
 
-/// One thread of the data plane.
-struct Worker {
-    sockets: Vec<Socket>,
-    tls: Option<Arc<Tls>>,
-    shared: proxy::Shared,
-    admission: Arc<Admission>,
-    signal: DrainSignal,
-}
-
-impl Worker {
-    /// Starts the thread; the receiver tells how it ended.
-    fn start(self, index: usize) -> Result<oneshot::Receiver<Ended>, StartError> {
-        let (done, ended) = oneshot::channel();
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
-        };
-        let thread = thread::Builder::new().name(format!("worker-{index}"));
-        thread
-            .spawn(move || match runtime() {
-                Ok(runtime) => {
-                    let ended = runtime.block_on(self.serve());
-                    // Connections that outlived the drain are cut here; name look-ups under way are not waited for.
-                    runtime.shutdown_background();
-                    let _ = done.send(ended);
-                }
-                Err(error) => tracing::error!(%error, "a worker has no runtime"),
-            })
-            .map_err(StartError::Thread)?;
-        Ok(ended)
-    }
-
-    async fn serve(self) -> Ended {
-        let Self { sockets, tls, shared, admission, signal } = self;
-        let config = Arc::clone(&shared.config);
-        let proxy = Rc::new(Proxy::new(&shared, signal.clone()));
-        let open = Open::new(shared.metrics.connections.clone());
-        let connector = Connector {
-            proxy,
-            admission,
-            open: Rc::clone(&open),
-            told_why: Open::new(Gauge::default()),
-            turned_away: shared.metrics.turned_away.clone(),
-            signal,
-            tls,
-            limits: limits(&config),
-        };
-        let mut accepting = Vec::new();
-        for socket in sockets {
-            let (connector, signal) = (connector.clone(), connector.signal.clone());
-            accepting.push(tokio::task::spawn_local(async move {
-                let accepted = match socket {
-                    Socket::Tcp(listener) => {
-                        server::accept(listener, signal, |stream, peer| connector.tcp(stream, peer.into()))
-                            .await
-                    }
-                    Socket::Unix(socket) => {
-                        server::accept(socket, signal, |stream, peer| connector.plain(stream, peer.into()))
-                            .await
-                    }
-                };
-                if let Err(error) = accepted {
-                    tracing::error!(%error, "a listener ended");
-                }
-            }));
-        }
-        connector.signal.begun().await;
-        let quiet = async {
-            for accepting in accepting {
-                let _ = accepting.await;
-            }
-            open.none().await;
-        };
-        match tokio::time::timeout(config.listen.drain_timeout, quiet).await {
-            Ok(()) => Ended::Drained,
-            Err(_) => Ended::CutShort,
-        }
-    }
-}
-
-/// What a thread does with the connections it accepts.
-#[derive(Clone)]
-struct Connector {
-    proxy: Rc<Proxy>,
-    admission: Arc<Admission>,
-    open: Rc<Open>,
-    /// Connections over the limit that are being told so.
-    told_why: Rc<Open>,
-    turned_away: Counter,
-    signal: DrainSignal,
-    /// For what comes over TCP.
-    tls: Option<Arc<Tls>>,
-    limits: Limits,
-}
-
-impl Connector {
-    fn tcp(&self, stream: impl Stream, peer: Peer) {
-        let Some(tls) = &self.tls else { return self.plain(stream, peer) };
-        let Ok(admitted) = self.admission.admit(&peer) else {
-            // To tell it why would take a handshake, which is more than a request costs.
-            self.turned_away.inc();
-            return;
-        };
-        let counted = (self.open.count(), admitted);
-        let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
-        let (limits, signal) = (self.limits, self.signal.clone());
-        // In a box, here and below: the runtime moves what it is given, several times.
-        tokio::task::spawn_local(Box::pin(async move {
-            server::open_tls(stream, &tls, limits, signal, handler).await;
-            drop(counted);
-        }));
-    }
-
-    fn plain(&self, stream: impl Stream, peer: Peer) {
-        let Ok(admitted) = self.admission.admit(&peer) else { return self.turn_away(stream, peer) };
-        let counted = (self.open.count(), admitted);
-        let handler = self.proxy.handler(peer);
-        let connection = Box::pin(server::open(stream, self.limits, self.signal.clone(), handler));
-        tokio::task::spawn_local(async move {
-            connection.await;
-            // Its place is free before it is seen to be gone.
-            let (open, admitted) = counted;
-            drop(admitted);
-            drop(open);
-        });
-    }
-}
-
-impl Connector {
-    fn turn_away(&self, stream: impl Stream, peer: Peer) {
-        self.turned_away.inc();
-        // More would cost what the limit is to save.
-        if self.told_why.count.get() >= TOLD_WHY {
-            return;
-        }
-        let counted = (self.told_why.count(), self.open.count());
-        let told = server::turn_away(stream, self.limits, self.signal.clone(), self.proxy.handler(peer));
-        tokio::task::spawn_local(async move {
-            told.await;
-            drop(counted);
-        });
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    Limits {
-        first_byte_timeout: config.listen.first_byte_timeout,
-        header_timeout: config.listen.header_timeout,
-        idle_timeout: config.listen.idle_timeout,
-        body_timeout: config.upstream.idle_timeout,
-        head_bytes: config.listen.head_size,
-        headers: config.listen.head_lines,
-        target_bytes: config.listen.target_size,
-        requests: config.listen.max_requests_per_connection,
-        keep_heads: false,
-    }
-}
-
 /// Raises the limit of file descriptors, and says how many connections there may be.
 fn admission(config: &Config) -> Arc<Admission> {
     let descriptors = descriptors::raise();
@@ -589,40 +429,4 @@ fn admission(config: &Config) -> Arc<Admission> {
         );
     }
     Admission::new(most, config.listen.max_connections_per_peer)
-}
-
-/// The open connections of one thread.
-struct Open {
-    count: Cell<usize>,
-    changed: Notify,
-    gauge: Gauge,
-}
-
-/// One of them.
-struct Counted(Rc<Open>);
-
-impl Open {
-    fn new(gauge: Gauge) -> Rc<Self> {
-        Rc::new(Self { count: Cell::new(0), changed: Notify::new(), gauge })
-    }
-
-    fn count(self: &Rc<Self>) -> Counted {
-        self.count.set(self.count.get() + 1);
-        self.gauge.inc();
-        Counted(Rc::clone(self))
-    }
-
-    async fn none(&self) {
-        while self.count.get() > 0 {
-            self.changed.notified().await;
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        self.0.gauge.dec();
-        self.0.changed.notify_one();
-    }
 }

@@ -3,12 +3,13 @@
 //! One registry per process life of an [`App`](crate::App), so that many proxies can live in one test process.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{Atomic, Gauge};
 use prometheus_client::registry::Registry;
 
 /// Who wrote an answer.
@@ -39,6 +40,48 @@ struct FaultLabels {
     effect: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkerLabels {
+    worker: u32,
+}
+
+/// How many client connections a thread has open. Other threads read it for each connection they accept.
+pub type Load = Gauge<i64, Alone>;
+
+/// A number with a cache line for itself, and the one beside it that processors fetch along: what a thread counts for
+/// itself does not slow down another's counting.
+///
+/// All is relaxed. It is a number and guards no memory; whoever decides by it may decide by one that has just changed.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Alone(AtomicI64);
+
+impl Atomic<i64> for Alone {
+    fn inc(&self) -> i64 {
+        self.inc_by(1)
+    }
+
+    fn inc_by(&self, by: i64) -> i64 {
+        self.0.fetch_add(by, Ordering::Relaxed)
+    }
+
+    fn dec(&self) -> i64 {
+        self.dec_by(1)
+    }
+
+    fn dec_by(&self, by: i64) -> i64 {
+        self.0.fetch_sub(by, Ordering::Relaxed)
+    }
+
+    fn set(&self, to: i64) -> i64 {
+        self.0.swap(to, Ordering::Relaxed)
+    }
+
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What becomes of recorded exchanges; shared with the recorder.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
@@ -58,6 +101,9 @@ pub struct Metrics {
     retries: Family<RetryLabels, Counter>,
     /// Client connections that are open now.
     pub connections: Gauge,
+    loads: Family<WorkerLabels, Load>,
+    /// Client connections that one thread accepted and another serves.
+    pub handed_over: Counter,
     /// Client connections that were answered 503 or closed because there were too many.
     pub turned_away: Counter,
     /// Connections to the upstream that are open now.
@@ -99,6 +145,18 @@ impl Metrics {
         );
         let connections = Gauge::default();
         registry.register("connections_open", "Client connections", connections.clone());
+        let loads = Family::default();
+        registry.register(
+            "worker_connections_open",
+            "Client connections, by the thread that serves them",
+            loads.clone(),
+        );
+        let handed_over = Counter::default();
+        registry.register(
+            "connections_handed_over",
+            "Client connections that one thread accepted and another serves, to be even",
+            handed_over.clone(),
+        );
         let turned_away = Counter::default();
         registry.register(
             "connections_turned_away",
@@ -136,6 +194,8 @@ impl Metrics {
             requests,
             retries,
             connections,
+            loads,
+            handed_over,
             turned_away,
             upstream_connections,
             tunnels,
@@ -145,6 +205,12 @@ impl Metrics {
             faults_injected: Counter::default(),
             aborted,
         }
+    }
+
+    /// The client connections of this worker thread. Keep the handle.
+    pub fn load(&self, worker: usize) -> Load {
+        let worker = u32::try_from(worker).unwrap_or(u32::MAX);
+        self.loads.get_or_create_owned(&WorkerLabels { worker })
     }
 
     /// The counter of answers with this status from this source. Keep the handle.
@@ -205,8 +271,28 @@ mod tests {
     fn names_and_labels_are_stable() {
         let metrics = Metrics::new();
         metrics.requests(200, Source::upstream).inc();
+        metrics.load(1).inc_by(3);
         let text = metrics.render(&registry());
         assert!(text.contains("vbc_proxy_requests_total{status=\"200\",source=\"upstream\"} 1"), "{text}");
+        assert!(text.contains("vbc_proxy_worker_connections_open{worker=\"1\"} 3"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn a_load_is_a_number_that_goes_up_and_down() {
+        let load = Load::default();
+        assert_eq!((load.inc(), load.inc_by(4), load.dec(), load.dec_by(2)), (0, 1, 5, 4));
+        assert_eq!((load.set(9), load.get()), (2, 9));
+    }
+
+    #[test]
+    fn loads_do_not_share_a_cache_line() {
+        let loads: Vec<Load> = (0..8).map(|_| Load::default()).collect();
+        let mut lines: Vec<usize> =
+            loads.iter().map(|load| std::ptr::from_ref(load.inner()).addr() / 128).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), loads.len());
+        assert_eq!(size_of::<Alone>(), 128);
     }
 }

@@ -62,18 +62,6 @@ pub enum Peer {
     Unix,
 }
 
-impl From<SocketAddr> for Peer {
-    fn from(address: SocketAddr) -> Self {
-        Self::Tcp(address)
-    }
-}
-
-impl From<()> for Peer {
-    fn from((): ()) -> Self {
-        Self::Unix
-    }
-}
-
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -169,6 +169,21 @@ async fn both_versions_of_tls_are_spoken_and_a_session_is_resumed() {
 }
 
 #[tokio::test]
+async fn threads_share_the_handshakes_evenly() {
+    let (files, upstream) = (Files::new(), RawUpstream::ok().await);
+    let world = files.world(&upstream).config("listen.workers = 2").start().await;
+    let (config, mut streams) = (Arc::new(files.client(&[])), Vec::new());
+    for _ in 0..8 {
+        let mut stream = handshake(&world, &config).await.unwrap();
+        get(&mut stream).await.unwrap();
+        streams.push(stream);
+    }
+    for worker in 0..2 {
+        world.metric(&format!("vbc_proxy_worker_connections_open{{worker=\"{worker}\"}}"), 4.0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_taken_for_new_handshakes_and_a_broken_one_is_not() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).start().await;

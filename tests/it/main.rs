@@ -8,6 +8,7 @@ mod ages;
 mod ambiguity;
 mod answers;
 mod architecture;
+mod balance;
 mod bodies;
 mod browser;
 mod cassette;

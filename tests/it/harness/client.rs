@@ -206,6 +206,13 @@ impl Client {
         .await;
     }
 
+    /// Reads until the proxy closes the connection, which it does not by a reset; gives what came.
+    pub(crate) async fn ended(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.buffer);
+        within(self.stream.read_to_end(&mut rest)).await.expect("an end and no reset");
+        rest
+    }
+
     /// Asserts that the proxy ends the connection by a reset, and sends nothing more.
     pub(crate) async fn was_reset(&mut self) {
         let end = within(self.fill()).await.expect_err("an end");

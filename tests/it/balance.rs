@@ -1,0 +1,110 @@
+//! Client connections are spread evenly over the threads, and none is lost on its way from one to another.
+
+use vbc_proxy::app::Ended;
+use vbc_proxy::{App, Simulator};
+
+use crate::harness::{Client, RawUpstream, World, tunnel_to_unix, within};
+
+/// How many connections each of these threads serves, by `/metrics`.
+async fn loads(world: &World, workers: usize) -> Vec<i64> {
+    let metrics = world.admin("/metrics").await;
+    let load = |worker| metrics.metric(&format!("vbc_proxy_worker_connections_open{{worker=\"{worker}\"}}"));
+    (0..workers).map(|worker| load(worker).unwrap() as i64).collect()
+}
+
+fn apart(loads: &[i64]) -> i64 {
+    loads.iter().max().unwrap() - loads.iter().min().unwrap()
+}
+
+async fn world(upstream: &RawUpstream, workers: usize) -> World {
+    World::builder().upstream(upstream.url()).config(&format!("listen.workers = {workers}")).start().await
+}
+
+#[tokio::test]
+async fn connections_are_even_one_after_another() {
+    let upstream = RawUpstream::ok().await;
+    for workers in [2, 4] {
+        for count in [2, 4, 64] {
+            let world = world(&upstream, workers).await;
+            let mut clients = Vec::new();
+            for _ in 0..count {
+                let mut client = world.connect().await;
+                assert_eq!(client.try_get("/").await.unwrap().text(), "ok");
+                clients.push(client);
+            }
+            let loads = loads(&world, workers).await;
+            assert_eq!(loads.iter().sum::<i64>(), count);
+            // Two threads that have 31 leave each other alone at 33.
+            let least = loads.iter().min().unwrap();
+            assert!(apart(&loads) <= 1 + least / 16, "{count} connections: {loads:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_are_even_that_come_at_once() {
+    let upstream = RawUpstream::ok().await;
+    for workers in [2, 4] {
+        let world = world(&upstream, workers).await;
+        let opening = (0..64).map(|_| async {
+            let mut client = world.connect().await;
+            assert_eq!(client.try_get("/").await.unwrap().text(), "ok");
+            client
+        });
+        let _clients = futures_util::future::join_all(opening).await;
+        let loads = loads(&world, workers).await;
+        assert_eq!(loads.iter().sum::<i64>(), 64);
+        // All that accept at the same moment may choose the same.
+        assert!(apart(&loads) <= 2 + workers as i64, "{loads:?}");
+    }
+}
+
+#[tokio::test]
+async fn those_of_a_unix_socket_are_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    let upstream = RawUpstream::ok().await;
+    let world = World::builder()
+        .upstream(upstream.url())
+        .config(&format!("listen.address = \"unix:{}\"", path.display()))
+        .config("listen.workers = 3")
+        .start()
+        .await;
+    let tunnel = tunnel_to_unix(&path).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = Client::connect(tunnel).await;
+        assert_eq!(client.try_get("/").await.unwrap().text(), "ok");
+        clients.push(client);
+    }
+    assert_eq!(loads(&world, 3).await, [4, 4, 4]);
+}
+
+#[tokio::test]
+async fn a_drain_loses_none_of_those_that_are_handed_over() {
+    let upstream = RawUpstream::ok().await;
+    let sim = Simulator::start().await.unwrap();
+    let builder = World::builder().upstream(upstream.url()).config("listen.workers = 4");
+    for _ in 0..10 {
+        let app = App::bind(builder.configuration(&sim)).await.unwrap();
+        let (address, metrics) = (app.address().unwrap(), app.metrics());
+        let mut clients = Vec::new();
+        let opened = async {
+            // Some are being served, some are on their way, and some are still the kernel's when it begins.
+            for _ in 0..64 {
+                let mut client = Client::connect(address).await;
+                client.request("GET / HTTP/1.1", b"").await;
+                clients.push(client);
+            }
+        };
+        assert_eq!(within(app.run(opened)).await.unwrap(), Ended::Drained);
+        assert!(metrics.handed_over.get() > 0);
+        for mut client in clients {
+            let answer = client.response().await;
+            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+            // An end, and no reset.
+            assert_eq!(client.ended().await, b"");
+        }
+        assert_eq!(metrics.connections.get(), 0);
+    }
+}
