@@ -36,7 +36,7 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 pub(super) const LINGER_BYTES: usize = 1 << 20;
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// A piece of an answer that is written before the next is asked for.
+/// So much of an answer is written before more of it is asked for.
 const LARGE: usize = 64 * 1024;
 
 /// How much of a first head is read at once, on the stack.
@@ -217,14 +217,14 @@ pin_project! {
         body: B,
         in_flight: InFlight,
         ends_by_close: bool,
-        // What was handed on last is to be written before there is more.
-        full: bool,
+        // How much was handed on since there was nothing more.
+        unwritten: usize,
     }
 }
 
 impl<B> Tracked<B> {
     pub(super) fn new(body: B, in_flight: InFlight, ends_by_close: bool) -> Self {
-        Self { body, in_flight, ends_by_close, full: false }
+        Self { body, in_flight, ends_by_close, unwritten: 0 }
     }
 }
 
@@ -241,14 +241,17 @@ impl<B: Body<Error: 'static>> Body for Tracked<B> {
         if this.in_flight.0.is_blocked(cx) {
             return Poll::Pending;
         }
-        // Nor a large piece behind another: it has room for as much as is read of requests at once.
-        if std::mem::take(this.full) {
+        // Nor for any other, before it has written what it has: it has room for as much as is read of requests at once.
+        if *this.unwritten >= LARGE {
+            *this.unwritten = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let frame = this.body.poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            *this.full = frame.data_ref().is_some_and(|data| data.remaining() >= LARGE);
+        match &frame {
+            Poll::Pending => *this.unwritten = 0,
+            Poll::Ready(Some(Ok(frame))) => *this.unwritten += frame.data_ref().map_or(0, Buf::remaining),
+            Poll::Ready(_) => {}
         }
         if let Poll::Ready(Some(Err(error))) = &frame
             && (*this.ends_by_close || (error as &dyn Any).is::<Abort>())
@@ -620,7 +623,15 @@ impl<S: Stream> AsyncWrite for Guard<S> {
         }
         this.state.closing.store(true, Ordering::Relaxed);
         let spent = this.state.spent.load(Ordering::Relaxed);
-        let unread = spent || this.ended || !this.held.is_empty() || !this.messages.between_messages();
+        let mut unread = spent || this.ended || !this.held.is_empty() || !this.messages.between_messages();
+        if !unread && this.closing.is_none() {
+            // It may have come while nobody was reading: a close would become a reset.
+            let mut scratch = [0; 512];
+            let mut buf = ReadBuf::new(&mut scratch);
+            let read = Pin::new(&mut this.stream).poll_read(cx, &mut buf);
+            unread = read.is_ready() && !buf.filled().is_empty();
+            this.ended |= unread;
+        }
         if !unread && !this.stream.takes_leave() {
             // It is closed at once, which tells as much.
             return Poll::Ready(Ok(()));

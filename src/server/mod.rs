@@ -25,10 +25,10 @@ mod opening;
 pub(crate) mod syntax;
 mod tls;
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ pub use tls::{ListenTlsError, Reloaded, Tls};
 /// Room in hyper's buffers beyond the largest head; with it they are larger than the smallest hyper takes.
 const SPARE: usize = 8 * 1024;
 
-/// How much of a body hyper reads at once where bodies are long, and what the connections of a thread may read at once
-/// together: where there are many, their pieces are smaller.
+/// How much of a body hyper reads at once where bodies are long. The room of a thread is divided by the connections that hyper
+/// has when another comes: where there are many, their pieces are smaller.
 const LARGE_READ: usize = 512 * 1024;
 const LARGE_READS: usize = 32 << 20;
 
@@ -196,29 +196,29 @@ pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, mut drai
     Box::pin(exchanges(guard, state, limits, &mut drain, Arc::new(handler))).await;
 }
 
-/// Counts a connection of this thread while hyper has it.
-struct Active;
+/// Counts a connection of the thread it began on while hyper has it. On the shared runtime it may end on another.
+struct Active(Arc<AtomicUsize>);
 
 thread_local! {
-    static ACTIVE: Cell<usize> = const { Cell::new(0) };
+    static ACTIVE: Arc<AtomicUsize> = Arc::default();
 }
 
 impl Active {
     fn begin() -> Self {
-        ACTIVE.set(ACTIVE.get() + 1);
-        Self
+        let count = ACTIVE.with(Arc::clone);
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
     }
 
     /// How much one of so many may read at once.
     fn room(&self) -> usize {
-        (LARGE_READS / ACTIVE.get().max(1)).min(LARGE_READ)
+        (LARGE_READS / self.0.load(Ordering::Relaxed).max(1)).min(LARGE_READ)
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        // A connection of the shared runtime may end on another thread than it began on.
-        ACTIVE.set(ACTIVE.get().saturating_sub(1));
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -328,6 +328,7 @@ async fn exchanges<S: Stream, H: Handler>(
         outcome
     })
     .await;
+    drop(active);
     match ended {
         Ok(()) if seen.has_switched() => {
             let mut guard = connection.into_parts().io.into_inner();

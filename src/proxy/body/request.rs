@@ -167,6 +167,13 @@ impl RequestBody {
         self.source().is_some_and(|source| source.starved)
     }
 
+    /// Some of what was handed on has been written.
+    pub(in crate::proxy) fn moved(&self) {
+        if let Some(mut source) = self.source_mut() {
+            source.progress = Some(Instant::now());
+        }
+    }
+
     /// When the upload last moved.
     pub(in crate::proxy) fn progress(&self) -> Option<Instant> {
         self.source()?.progress

@@ -215,7 +215,8 @@ impl Upstream {
         let hold = self.asks(head, body).then(Hold::default);
         body.hold(hold.clone());
         let own_lines = &self.own_lines[via_of(head.version)];
-        let mut exchange = h1::Exchange::new(connection, head, own_lines, hold.clone(), attempt);
+        let mut exchange =
+            h1::Exchange::new(connection, head, own_lines, hold.clone(), body.clone(), attempt);
         let sent = poll_fn(|cx| exchange.poll_head(cx));
         match self.await_head(sent, body, hold.as_ref(), timer).await? {
             Ok(received) if received.head.status() == StatusCode::SWITCHING_PROTOCOLS => {

@@ -12,7 +12,7 @@ use super::answer::{Answer, Rest};
 use super::head::{Framing, Kind};
 use super::upload::{Stopped, Upload};
 use super::{Connection, LEAST_READ};
-use crate::proxy::body::AttemptBody;
+use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::hold::Hold;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::pools::Pools;
@@ -24,8 +24,9 @@ const TURN: usize = 64 * 1024;
 /// A request on its way. Dropping it ends the connection.
 pub(in crate::proxy::upstream) struct Exchange {
     connection: Connection,
-    /// What is still to be written.
+    /// What is still to be written, and whose body that is.
     upload: Option<Upload>,
+    request: RequestBody,
     /// The upstream takes no more of the request: the connection is not used again.
     cut: bool,
     /// Something of an answer has come.
@@ -54,11 +55,13 @@ impl Exchange {
         head: &Head,
         own_lines: &[u8],
         hold: Option<Hold>,
-        body: AttemptBody,
+        request: RequestBody,
+        attempt: AttemptBody,
     ) -> Self {
         let buffer = std::mem::take(&mut connection.wire.borrow_mut().out);
         Self {
-            upload: Some(Upload::new(head, own_lines, hold.is_some(), body, buffer)),
+            upload: Some(Upload::new(head, own_lines, hold.is_some(), attempt, buffer)),
+            request,
             connection,
             cut: false,
             answered: false,
@@ -82,7 +85,13 @@ impl Exchange {
             if first && !wire.is_quiet(cx) {
                 return Poll::Ready(Err(UpstreamError::Terminated));
             }
-            match upload.poll(cx, &mut *wire.stream) {
+            let before = upload.written();
+            let sent = upload.poll(cx, &mut *wire.stream);
+            // The deadline of an upload goes by what the upstream takes, however large the pieces are.
+            if upload.written() > before {
+                self.request.moved();
+            }
+            match sent {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {
                     wire.out = upload.take_buffer();
@@ -187,7 +196,8 @@ impl Exchange {
                 Some(body) => Again::Unsent(body),
                 None => Again::Unprocessed,
             },
-            _ if self.connection.reused => Again::Unanswered,
+            // One that was made ahead and idle may be as dead as one that was used.
+            _ if self.connection.reused || self.connection.pooled => Again::Unanswered,
             _ => Again::No,
         }
     }

@@ -137,8 +137,9 @@ pub(super) fn pools() -> Rc<Pools> {
 pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -> Read {
     let (stream, pools) = (Answering::new(bytes, step), &pools());
     let connection = Connection::new(stream, Open::new(&Gauge::default()));
-    let attempt = RequestBody::empty().attempt().expect("a body that is not there can be sent");
-    let mut exchange = Exchange::new(connection, head, b"", None, attempt);
+    let request = RequestBody::empty();
+    let attempt = request.attempt().expect("a body that is not there can be sent");
+    let mut exchange = Exchange::new(connection, head, b"", None, request, attempt);
     let received = match poll_fn(|cx| exchange.poll_head(cx)).await {
         Ok(received) => received,
         Err(error) => return Read::failed(error),

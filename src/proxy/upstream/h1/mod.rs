@@ -100,6 +100,8 @@ struct Wire {
     out: Vec<u8>,
     /// How much is read at once; it grows while that is what comes.
     at_once: usize,
+    /// There has been room in `read` for more than an idle connection keeps.
+    grown: bool,
     /// The kernel has been told to keep much.
     keeps_much: bool,
     /// The request is not known to have been written to its end.
@@ -117,6 +119,7 @@ impl Connection {
             head: HeadReader::default(),
             out: Vec::new(),
             at_once: LEAST_READ,
+            grown: false,
             keeps_much: false,
             uploads: false,
             broken: false,
@@ -172,6 +175,7 @@ impl Wire {
             self.keeps_much = true;
             self.stream.keep(LARGE_KEPT);
         }
+        self.grown |= at_once > LEAST_READ;
         self.read.reserve(at_once);
         let count = ready!(self.poll_read(cx, at_once))?;
         if count == at_once {
@@ -184,7 +188,7 @@ impl Wire {
 
     /// Between two exchanges little is kept.
     fn rest(&mut self) {
-        if self.at_once > LEAST_READ {
+        if std::mem::take(&mut self.grown) {
             self.read = BytesMut::new();
         }
     }

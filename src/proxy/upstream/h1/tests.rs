@@ -252,8 +252,9 @@ async fn a_body_that_is_known_to_be_empty_by_now_is_ended_all_the_same() {
 
 /// What may be done about a request on this connection when its first turn has failed.
 async fn again_on(connection: Connection) -> Again {
-    let attempt = crate::proxy::body::RequestBody::empty().attempt().unwrap();
-    let mut exchange = Exchange::new(connection, &request(Method::POST, false), b"", None, attempt);
+    let body = crate::proxy::body::RequestBody::empty();
+    let attempt = body.attempt().unwrap();
+    let mut exchange = Exchange::new(connection, &request(Method::POST, false), b"", None, body, attempt);
     assert!(poll_fn(|cx| exchange.poll_head(cx)).await.is_err());
     exchange.again()
 }
@@ -275,7 +276,7 @@ async fn what_was_never_written_goes_out_on_another_connection() {
     // Written, and nothing came.
     for (reused, begun) in [(false, false), (true, false), (true, true)] {
         let (mut connection, mut far) = open();
-        (connection.pooled, connection.reused) = (true, reused);
+        connection.pooled = reused;
         let upstream = async {
             far.read_u8().await.unwrap();
             if begun {

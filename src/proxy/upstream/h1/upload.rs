@@ -37,8 +37,8 @@ pub(super) struct Upload<B = AttemptBody> {
     ended: bool,
     /// A piece of the body has been taken from the client.
     begun: bool,
-    /// Something has been written.
-    written: bool,
+    /// How much has been written.
+    written: u64,
     /// What has been written may still be in a buffer of TLS.
     unflushed: bool,
 }
@@ -96,13 +96,18 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
             framing,
             ended,
             begun: false,
-            written: false,
+            written: 0,
             unflushed: false,
         }
     }
 
     /// Whether anything has been written.
     pub(super) fn has_written(&self) -> bool {
+        self.written > 0
+    }
+
+    /// How many bytes have been written.
+    pub(super) fn written(&self) -> u64 {
         self.written
     }
 
@@ -158,7 +163,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
             let sent = poll_fn(|cx| self.poll(cx, &mut *wire.borrow_mut().stream)).await;
             let mut wire = wire.borrow_mut();
             wire.uploads = sent.is_err();
-            wire.broken |= sent.is_err();
+            wire.broken |= matches!(sent, Err(Stopped::Unwritable));
         });
         UploadTask(task.abort_handle())
     }
@@ -181,7 +186,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.written = true;
+        self.written += written as u64;
         self.unflushed = true;
         let of_front = written.min(front.len());
         self.front_at += of_front;
