@@ -307,6 +307,24 @@ mod tests {
         assert_eq!((other.open().get(), metrics.connections.get()), (0, 1));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_whose_connections_are_brief_keeps_more_of_them() {
+        let mut workers = Balance::<u8>::new(2, &Metrics::new());
+        let (_other, _inbox) = workers.pop().unwrap();
+        let (mut own, _) = workers.pop().unwrap();
+        let _kept = own.open().count();
+        assert!(own.elsewhere().is_some());
+        for _ in 0..100 {
+            drop(own.open().count());
+        }
+        assert!(own.elsewhere().is_none());
+        // It had as many in the window that has passed, and then none.
+        tokio::time::advance(WINDOW).await;
+        assert!(own.elsewhere().is_none());
+        tokio::time::advance(WINDOW).await;
+        assert!(own.elsewhere().is_some());
+    }
+
     #[test]
     fn an_inbox_is_open_until_nobody_accepts_any_more() {
         let mut workers = Balance::<u8>::new(2, &Metrics::new());
