@@ -145,14 +145,14 @@ fn utf16(bytes: &[u8]) -> Option<(String, WriteUnit)> {
 fn of_text(text: &str, form: Form, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     match form {
         Form::Json => json::redact(text, depth, hide),
-        Form::Xml => xml::redact(text, hide),
+        Form::Xml => xml::redact(text, depth, hide),
         Form::Lines => lines(text, depth, hide),
         Form::Fields => {
             let fields = text.trim_ascii();
             let new = query(fields, depth, hide)?;
             Some(text.replacen(fields, &new, 1))
         }
-        Form::Text | Form::Parts | Form::Gzip | Form::Opaque => prose(text, hide),
+        Form::Text | Form::Parts | Form::Gzip | Form::Opaque => prose(text, depth, hide),
     }
 }
 
@@ -167,8 +167,8 @@ fn lines(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
             let (field, rest) = content.split_at(at);
             let redacted = match form(None, rest.as_bytes()) {
                 Form::Json => json::redact(rest, depth, hide),
-                Form::Xml => xml::redact(rest, hide),
-                _ => prose(rest, hide),
+                Form::Xml => xml::redact(rest, depth, hide),
+                _ => prose(rest, depth, hide),
             };
             match redacted {
                 Some(redacted) => {

@@ -10,7 +10,7 @@ impl Hide for Show {
 }
 
 fn shown(text: &str) -> String {
-    value(text, Hint::Nothing, &mut Show).unwrap_or_else(|| text.to_owned())
+    value(text, Hint::Nothing, Depth::default(), &mut Show).unwrap_or_else(|| text.to_owned())
 }
 
 #[test]
@@ -50,11 +50,11 @@ fn numbers_to_call_are_found_and_other_numbers_are_not() {
 
 #[test]
 fn a_time_is_no_number_and_a_short_number_is_one_where_numbers_are() {
-    assert_eq!(value("1700000000", hint("start_time"), &mut Show), None);
-    assert_eq!(value("2026-09-05 16:00:00", hint("start:gte"), &mut Show), None);
-    assert_eq!(value("5551234", hint("caller_id"), &mut Show).unwrap(), "<Phone>");
-    assert_eq!(value("5551234", hint("whatever"), &mut Show), None);
-    assert_eq!(value("1001", hint("from"), &mut Show), None);
+    assert_eq!(value("1700000000", hint("start_time"), Depth::default(), &mut Show), None);
+    assert_eq!(value("2026-09-05 16:00:00", hint("start:gte"), Depth::default(), &mut Show), None);
+    assert_eq!(value("5551234", hint("caller_id"), Depth::default(), &mut Show).unwrap(), "<Phone>");
+    assert_eq!(value("5551234", hint("whatever"), Depth::default(), &mut Show), None);
+    assert_eq!(value("1001", hint("from"), Depth::default(), &mut Show), None);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn tokens_are_found_in_free_text() {
 
 #[test]
 fn names_are_hidden_word_by_word() {
-    let name = |text: &str| value(text, hint("first_name"), &mut Show);
+    let name = |text: &str| value(text, hint("first_name"), Depth::default(), &mut Show);
     assert_eq!(name("Mary-Ann O. Smith").unwrap(), "<Name>-<Name> O. <Name>");
     assert_eq!(name("jane@example.org").unwrap(), "<Email>");
 }

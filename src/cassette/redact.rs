@@ -132,8 +132,8 @@ pub(super) fn query(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<Str
                 "state" | "nonce" if is_login => Hint::Credential,
                 name => hint(name),
             };
-            let new_name = component(name, Hint::Nothing, depth, hide);
-            let new_value = component(value, hint, depth, hide);
+            let new_name = field(name, Hint::Nothing, depth, hide);
+            let new_value = field(value, hint, depth, hide);
             if new_name.is_none() && new_value.is_none() {
                 return pair.to_owned();
             }
@@ -146,11 +146,32 @@ pub(super) fn query(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<Str
     changed.then(|| pairs.join("&"))
 }
 
+/// A name or a value of a form, in which a plus may be a blank.
+fn field(text: &str, hint: Hint, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
+    if !text.contains('+') {
+        return component(text, hint, depth, hide);
+    }
+    let blank = text.replace('+', " ");
+    let plain = percent_decode_str(&blank).decode_utf8_lossy();
+    // Not all who write a number or an address encode its plus.
+    let is_plus = text.contains('@')
+        || text.as_bytes().windows(2).any(|pair| pair[0] == b'+' && pair[1].is_ascii_digit());
+    if is_plus && !json::is_structured(&plain) {
+        return component(text, hint, depth, hide);
+    }
+    let new = json::string(&plain, hint, depth, hide)?;
+    Some(encoded(&new, &blank).replace("%20", "+"))
+}
+
 /// One part of a target. What is written anew is encoded as the old one was.
 fn component(text: &str, hint: Hint, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     let plain = percent_decode_str(text).decode_utf8_lossy();
-    let new = json::string(&plain, hint, depth, hide)?;
-    let mut encoded = utf8_percent_encode(&new, RESERVED).to_string();
+    json::string(&plain, hint, depth, hide).map(|new| encoded(&new, text))
+}
+
+/// A text encoded as the one in whose place it comes.
+fn encoded(new: &str, text: &str) -> String {
+    let mut encoded = utf8_percent_encode(new, RESERVED).to_string();
     let kept = [
         ("@", "%40"),
         ("+", "%2B"),
@@ -166,7 +187,7 @@ fn component(text: &str, hint: Hint, depth: Depth, hide: &mut dyn Hide) -> Optio
             encoded = encoded.replace(escaped, raw);
         }
     }
-    Some(encoded)
+    encoded
 }
 
 /// The value of a header field.
@@ -184,11 +205,13 @@ pub(super) fn header(name: &str, text: &str, hide: &mut dyn Hide) -> Option<Stri
             Some(if attributes.is_empty() { hidden } else { format!("{hidden};{attributes}") })
         }
         "location" | "content-location" | "referer" => target(text, hide),
-        "link" => scan(text, Digits::From(10), hide),
-        "www-authenticate" | "proxy-authenticate" | "proxy-status" => scan(text, Digits::None, hide),
+        "link" => scan(text, Digits::From(10), Depth::default(), hide),
+        "www-authenticate" | "proxy-authenticate" | "proxy-status" => {
+            scan(text, Digits::None, Depth::default(), hide)
+        }
         _ if STRUCTURE.contains(&name) => None,
         "origin" | "user-agent" | "via" | "server" | "x-request-id" | "content-disposition" => {
-            scan(text, Digits::From(10), hide)
+            scan(text, Digits::From(10), Depth::default(), hide)
         }
         "internal-key" => hide.hide(Kind::Credential, text),
         _ => json::string(text, hint(name), Depth::default(), hide),
@@ -244,6 +267,15 @@ mod tests {
             shown("/a?password=x&back=http://h/b?token=y"),
             "/a?password=credential&back=http://h/b?token=credential"
         );
+        assert_eq!(
+            shown("/a?f=%7B%22pin%22%3A+%22s+x%22%2C+%22a%22%3A+1%7D&b=x+y"),
+            "/a?f=%7B%22pin%22%3A+%22credential%22%2C+%22a%22%3A+1%7D&b=x+y"
+        );
+        assert_eq!(
+            shown("/a?note=my+api+key:+S3+y&to=+15551234567"),
+            "/a?note=my+api+key:+credential+y&to=phone"
+        );
+        assert_eq!(shown("/a?e=j+1@x.org&f=password%2Bx%3A+y"), "/a?e=email&f=password%2Bx%3A+y");
         assert_eq!(shown("/a?f={%22pin%22:%22x%22}"), "/a?f=%7B%22pin%22:%22credential%22%7D");
         let deep = "/?token=x&a=".repeat(100_000);
         assert!(target(&deep, &mut Shapes).is_some_and(|text| !text.contains("=x")));

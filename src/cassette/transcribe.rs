@@ -6,7 +6,7 @@ use memchr::memmem;
 use super::body::{self, Form, form};
 use super::coding;
 use super::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
-use super::hide::{Hide, value};
+use super::hide::{Depth, Hide, value};
 use super::hint::Hint;
 use super::pseudonyms::{OURS, Remembering, replaced};
 use super::redact::{self, latin1};
@@ -74,7 +74,7 @@ impl<'c> Cleaner<'c> {
 
     fn words(&mut self, text: &str) -> String {
         let text = self.without_tokens(text.to_owned());
-        let text = value(&text, Hint::Nothing, &mut self.hide).unwrap_or(text);
+        let text = value(&text, Hint::Nothing, Depth::default(), &mut self.hide).unwrap_or(text);
         self.hide.without_in(text)
     }
 
