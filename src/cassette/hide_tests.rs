@@ -74,6 +74,27 @@ fn tokens_are_found_in_free_text() {
 }
 
 #[test]
+fn urls_in_a_text_are_read_as_urls() {
+    for (text, expected) in [
+        ("postgres://app:s3cret@db/x", "postgres://<Credential>@db/x"),
+        ("curl https://u:s3cret@localhost/ and j@x.org", "curl https://<Credential>@localhost/ and <Email>"),
+        (
+            "jdbc:mysql://u:p@ss@h:1/d?password=x, or so",
+            "jdbc:mysql://<Credential>@h:1/d?password=%3CCredential%3E, or so",
+        ),
+        ("go to https://app/cb?code=s3cret&a=1.", "go to https://app/cb?code=%3CCredential%3E&a=1."),
+        (
+            "<a href='https://app/cb?a=1&amp;code=s3cret'>",
+            "<a href='https://app/cb?a=1&amp;code=%3CCredential%3E'>",
+        ),
+        ("password: https://u:p@h/", "password: <Credential>"),
+        ("://x ://y: a://b", "://x ://y: a://b"),
+    ] {
+        assert_eq!(shown(text), expected);
+    }
+}
+
+#[test]
 fn names_are_hidden_word_by_word() {
     let name = |text: &str| value(text, hint("first_name"), Depth::default(), &mut Show);
     assert_eq!(name("Mary-Ann O. Smith").unwrap(), "<Name>-<Name> O. <Name>");
