@@ -4,6 +4,38 @@ use std::fmt;
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+/// Schemes of `Authorization`: registered ones, and what is found beside them.
+const SCHEMES: [&str; 23] = [
+    "apikey",
+    "aws4-hmac-sha256",
+    "basic",
+    "bearer",
+    "concealed",
+    "digest",
+    "dpop",
+    "gnap",
+    "hawk",
+    "hoba",
+    "jwt",
+    "mutual",
+    "negotiate",
+    "ntlm",
+    "oauth",
+    "oauth2",
+    "privatetoken",
+    "scram-sha-1",
+    "scram-sha-256",
+    "sharedkey",
+    "signature",
+    "token",
+    "vapid",
+];
+
+/// Whether a word is the scheme of a credential, and no part of it.
+pub(crate) fn is_scheme(word: &str) -> bool {
+    SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
+}
+
 /// Which headers a request has that need attention: one look at each name, instead of a look-up for each that most
 /// requests do not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Bodies with what is to be hidden in them replaced. What a body is its bytes say more surely than its type: `curl -d` calls
 //! everything a form, and the service JSON text.
 
+use std::borrow::Cow;
+
 use super::coding;
 use super::format::LARGEST_BODY;
 use super::hide::{Depth, Hide, prose};
@@ -46,6 +48,29 @@ fn is_media(kind: &str) -> bool {
     ["audio/", "video/", "image/", "font/"].iter().any(|family| kind.starts_with(family)) && !is_xml(kind)
 }
 
+/// Bytes as text. In a charset that is none of ours what is looked for is ASCII in nearly all.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| Cow::Owned(latin1(bytes)), Cow::Borrowed)
+}
+
+fn without_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., 0] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Whether it is text: as its type or its beginning says, or because nothing but text is in it.
+fn is_readable(kind: &str, text: &Cow<'_, str>) -> bool {
+    let is_said = kind.starts_with("text/")
+        || is_xml(kind)
+        || ["json", "javascript", "urlencoded"].iter().any(|end| kind.ends_with(end));
+    let begins = || text.trim_start().starts_with(['{', '[', '<']);
+    let is_unicode = || matches!(text, Cow::Borrowed(_)) && !text.contains('\0');
+    let control = |byte: u8| byte.is_ascii_control() && !byte.is_ascii_whitespace() && byte != 0x1b;
+    is_said || begins() || is_unicode() || !text.bytes().any(control)
+}
+
 /// How a body of this type is read.
 pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
     let kind = essence(content_type);
@@ -58,13 +83,12 @@ pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
     if coding::is_gzip(body) {
         return Form::Gzip;
     }
-    let Ok(text) = std::str::from_utf8(body) else {
-        let is_text = kind.starts_with("text/")
-            || is_xml(&kind)
-            || ["json", "javascript", "urlencoded"].iter().any(|end| kind.ends_with(end));
-        return if is_text && !body.contains(&0) { Form::Text } else { Form::Opaque };
-    };
-    if body.contains(&0) {
+    if utf16(body).is_some() {
+        return Form::Opaque;
+    }
+    // Some end as strings of C do.
+    let text = text_of(without_end(body));
+    if !is_readable(&kind, &text) {
         return Form::Opaque;
     }
     if matches!(&*kind, "text/event-stream" | "application/x-ndjson" | "application/jsonl") {
@@ -106,7 +130,7 @@ pub(super) fn redact(body: &Body<'_>, depth: Depth, hide: &mut dyn Hide) -> Opti
         Form::Opaque if is_media(&essence(kind)) => None,
         Form::Opaque => {
             let (text, unit) = utf16(bytes)?;
-            let new = redact(&Body { kind, bytes: text.as_bytes() }, depth.deeper()?, hide)?;
+            let new = inner(&Body { kind, bytes: text.as_bytes() }, depth, hide)?;
             Some(String::from_utf8(new).ok()?.encode_utf16().flat_map(unit).collect())
         }
         Form::Parts => {
@@ -114,27 +138,41 @@ pub(super) fn redact(body: &Body<'_>, depth: Depth, hide: &mut dyn Hide) -> Opti
             multipart::parts(bytes, &boundary, depth, hide)
         }
         Form::Gzip => {
-            let plain = coding::decode("gzip", bytes, LARGEST_BODY)?;
-            let new = redact(&Body { kind: None, bytes: &plain }, depth.deeper()?, hide)?;
+            // What cannot be looked into does not stay.
+            let Some(plain) = coding::decode("gzip", bytes, LARGEST_BODY) else { return Some(Vec::new()) };
+            let new = inner(&Body { kind: None, bytes: &plain }, depth, hide)?;
             coding::gzip(&new).ok()
         }
-        _ => match std::str::from_utf8(bytes) {
-            Ok(text) => of_text(text, form, depth, hide).map(String::into_bytes),
-            // Another charset: what is looked for is ASCII in nearly all.
-            Err(_) => of_text(&latin1(bytes), form, depth, hide).map(|text| from_latin1(&text)),
-        },
+        _ => written(bytes, |text| of_text(text, form, depth, hide)),
     }
+}
+
+/// The same for a body within another. Those that are too deep are plain text.
+pub(super) fn inner(body: &Body<'_>, depth: Depth, hide: &mut dyn Hide) -> Option<Vec<u8>> {
+    match depth.deeper() {
+        Some(deeper) => redact(body, deeper, hide),
+        None => written(body.bytes, |text| prose(text, depth, hide)),
+    }
+}
+
+/// What becomes of bytes that are taken for text.
+pub(super) fn written(bytes: &[u8], change: impl FnOnce(&str) -> Option<String>) -> Option<Vec<u8>> {
+    let text = text_of(bytes);
+    let new = change(&text)?;
+    Some(if matches!(text, Cow::Borrowed(_)) { new.into_bytes() } else { from_latin1(&new) })
 }
 
 /// Writes a unit of UTF-16.
 type WriteUnit = fn(u16) -> [u8; 2];
 
-/// A text in UTF-16 that says so in its first two bytes, and how its units are written.
+/// A text in UTF-16, as its first two bytes show, and how its units are written.
 fn utf16(bytes: &[u8]) -> Option<(String, WriteUnit)> {
     type Order = (fn([u8; 2]) -> u16, WriteUnit);
     let (read, write): Order = match bytes.get(..2)? {
         [0xff, 0xfe] => (u16::from_le_bytes, u16::to_le_bytes),
         [0xfe, 0xff] => (u16::from_be_bytes, u16::to_be_bytes),
+        [1..=0x7f, 0] => (u16::from_le_bytes, u16::to_le_bytes),
+        [0, 1..=0x7f] => (u16::from_be_bytes, u16::to_be_bytes),
         _ => return None,
     };
     let units = bytes.chunks_exact(2).map(|unit| read([unit[0], unit[1]]));
@@ -145,14 +183,14 @@ fn utf16(bytes: &[u8]) -> Option<(String, WriteUnit)> {
 fn of_text(text: &str, form: Form, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     match form {
         Form::Json => json::redact(text, depth, hide),
-        Form::Xml => xml::redact(text, hide),
+        Form::Xml => xml::redact(text, depth, hide),
         Form::Lines => lines(text, depth, hide),
         Form::Fields => {
             let fields = text.trim_ascii();
             let new = query(fields, depth, hide)?;
             Some(text.replacen(fields, &new, 1))
         }
-        Form::Text | Form::Parts | Form::Gzip | Form::Opaque => prose(text, hide),
+        Form::Text | Form::Parts | Form::Gzip | Form::Opaque => prose(text, depth, hide),
     }
 }
 
@@ -167,8 +205,8 @@ fn lines(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
             let (field, rest) = content.split_at(at);
             let redacted = match form(None, rest.as_bytes()) {
                 Form::Json => json::redact(rest, depth, hide),
-                Form::Xml => xml::redact(rest, hide),
-                _ => prose(rest, hide),
+                Form::Xml => xml::redact(rest, depth, hide),
+                _ => prose(rest, depth, hide),
             };
             match redacted {
                 Some(redacted) => {

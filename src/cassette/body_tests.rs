@@ -21,7 +21,14 @@ fn a_body_is_what_it_looks_like_whatever_its_type_says() {
     assert_eq!(form(Some("image/svg+xml"), b"<a>1</a>"), Form::Xml);
     assert_eq!(form(Some("audio/mpeg"), b"15551234567"), Form::Opaque);
     assert_eq!(form(None, b"\xff\xfe"), Form::Opaque);
-    assert_eq!(form(Some("text/plain"), b"\xff\xfe"), Form::Text);
+    assert_eq!(form(Some("text/plain"), b"\xff\x01"), Form::Text);
+    assert_eq!(form(None, b"\xff\x01"), Form::Opaque);
+    assert_eq!(form(None, b"a\0b"), Form::Opaque);
+    assert_eq!(form(None, b"a\x01b"), Form::Text);
+    assert_eq!(form(Some("text/plain"), b"a\0b"), Form::Text);
+    // A boundary that is not there is none.
+    assert_eq!(form(Some("multipart/form-data; boundary=b"), b"{\"a\":1}"), Form::Json);
+    assert_eq!(form(Some("multipart/form-data; boundary=b"), b"--c\r\nx"), Form::Parts);
 }
 
 #[test]
@@ -54,6 +61,23 @@ fn bodies_are_read_as_what_they_are() {
             "event: call\r\ndata: {\"first_name\":\"Jane\"}\r\n\r\ndata: j@x.org\ndata: pin=1\n",
             "event: call\r\ndata: {\"first_name\":\"name\"}\r\n\r\ndata: email\ndata: pin=credential\n",
         ),
+        (
+            "text/plain",
+            "Found. Redirecting to https://app/cb?code=s3cret&state=x",
+            "Found. Redirecting to https://app/cb?code=credential&state=credential",
+        ),
+        (
+            "text/html",
+            "<p>Found. <a href=\"https://app/cb?state=x&amp;code=s3cret\">here</a></p>",
+            "<p>Found. <a href=\"https://app/cb?state=credential&amp;code=credential\">here</a></p>",
+        ),
+        ("", "{\"db\":\"postgres://u:s3cret@db/x\"}", "{\"db\":\"postgres://credential@db/x\"}"),
+        ("", "{\"a\":\"<l><pin>x</pin></l>\"}", "{\"a\":\"<l><pin>credential</pin></l>\"}"),
+        (
+            "application/x-www-form-urlencoded",
+            "a=%3Cl+b%3D%221%22%3E%3Cpin%3Ex%3C%2Fpin%3E%3C%2Fl%3E",
+            "a=%3Cl+b%3D%221%22%3E%3Cpin%3Ecredential%3C%2Fpin%3E%3C%2Fl%3E",
+        ),
         ("audio/mpeg", "15551234567", "15551234567"),
         ("text/plain", "nothing to hide", "nothing to hide"),
     ] {
@@ -65,6 +89,36 @@ fn bodies_are_read_as_what_they_are() {
 fn bytes_of_another_charset_stay() {
     let new = body(Some("text/plain; charset=iso-8859-1"), b"caf\xe9 pin=1 \xe9", &mut Shapes).unwrap();
     assert_eq!(new, b"caf\xe9 pin=credential \xe9");
+}
+
+#[test]
+fn bytes_that_are_no_unicode_and_nul_bytes_hide_nothing() {
+    for (kind, bytes, expected) in [
+        (
+            "text/xml",
+            &b"<?xml encoding='ISO-8859-1'?><a b='\xe9'><password>\xe9</password></a>"[..],
+            &b"<?xml encoding='ISO-8859-1'?><a b='\xe9'><password>credential</password></a>"[..],
+        ),
+        (
+            "",
+            b"{\"n\":\"Jos\xe9\",\"password\":\"s3cret\"}",
+            b"{\"n\":\"Jos\xe9\",\"password\":\"credential\"}",
+        ),
+        ("", b"n=Jos\xe9&password=s3cret", b"n=Jos\xe9&password=credential"),
+        ("", b"caf\xe9, it\x92s password=s3cret", b"caf\xe9, it\x92s password=credential"),
+        ("", b"{\"password\":\"s3cret\"}\0\0", b"{\"password\":\"credential\"}\0\0"),
+        ("", b"{\"a\":1}\0{\"password\":\"s3cret\"}\0", b"{\"a\":1}\0{\"password\":\"credential\"}\0"),
+        ("", b"password=s3cret\0", b"password=credential"),
+        ("text/plain", b"a\0b password=s3cret", b"a\0b password=credential"),
+        (
+            "",
+            b"<\0p\0i\0n\0>\0x\0<\0/\0p\0i\0n\0>\0",
+            b"<\0p\0i\0n\0>\0c\0r\0e\0d\0e\0n\0t\0i\0a\0l\0<\0/\0p\0i\0n\0>\0",
+        ),
+    ] {
+        let new = body(Some(kind).filter(|kind| !kind.is_empty()), bytes, &mut Shapes).unwrap();
+        assert_eq!(latin1(&new), latin1(expected));
+    }
 }
 
 #[test]
@@ -84,6 +138,11 @@ fn a_compressed_file_is_looked_into() {
     let new = body(Some("application/gzip"), &packed, &mut Shapes).unwrap();
     assert_eq!(coding::decode("gzip", &new, 100).unwrap(), b"{\"token\":\"credential\"}");
     assert_eq!(body(None, &coding::gzip(b"{\"a\":\"x\"}").unwrap(), &mut Shapes), None);
+    // What it cannot be taken out of does not stay.
+    assert_eq!(body(None, &packed[..packed.len() - 4], &mut Shapes).unwrap(), b"");
+    // So deep it is text.
+    let deep = (0..20).fold(b"{\"token\":\"x\"}".to_vec(), |inside, _| coding::gzip(&inside).unwrap());
+    let _ = body(None, &deep, &mut Shapes);
 }
 
 #[test]
@@ -154,9 +213,21 @@ fn whatever_comes_is_read_without_panic_and_in_time() {
         }
     }
     // Nothing of this takes more than a look at each byte, more or less.
-    for piece in
-        ["e.", "1-", "token=\"", "a@", "<a ", "{", "--b\ncontent-disposition: ;;", "password: ", "+1 "]
-    {
+    for piece in [
+        "e.",
+        "1-",
+        "token=\"",
+        "a@",
+        "<a ",
+        "{",
+        "--b\ncontent-disposition: ;;",
+        "password: ",
+        "+1 ",
+        "a://",
+        "http://h/?a=+http://",
+        "?a=%3Ca%3E+",
+        "-----BEGIN ",
+    ] {
         let text = piece.repeat(200_000 / piece.len());
         for kind in kinds {
             let begun = std::time::Instant::now();

@@ -1,8 +1,11 @@
 //! What is hidden, and where it is found in a text.
 
+use memchr::memmem;
+
 use super::hint::Hint;
 use super::labelled::{self, Names};
 use super::pseudonyms::pseudonym_at;
+use super::redact::target_at;
 
 /// What kind of thing a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +38,7 @@ impl Depth {
 }
 
 /// A value with what is to be hidden in it replaced; `None` where that is nothing.
-pub(super) fn value(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<String> {
+pub(super) fn value(text: &str, hint: Hint, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     if text.is_empty() {
         return None;
     }
@@ -47,9 +50,9 @@ pub(super) fn value(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<Strin
             words(text, hide)
         }
         Hint::Phone if is_number(text) => hide.hide(Kind::Phone, text),
-        Hint::Opaque => scan(text, Digits::None, hide),
-        Hint::Phone => scan(text, Digits::From(7), hide),
-        Hint::Name | Hint::Nothing => scan(text, Digits::From(10), hide),
+        Hint::Opaque => scan(text, Digits::None, depth, hide),
+        Hint::Phone => scan(text, Digits::From(7), depth, hide),
+        Hint::Name | Hint::Nothing => scan(text, Digits::From(10), depth, hide),
     }
 }
 
@@ -69,6 +72,9 @@ fn is_date(text: &str) -> bool {
 fn digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }
+
+/// So long a URL's scheme may be.
+const LONGEST_SCHEME: usize = 32;
 
 /// From how many digits on a bare number is one to call.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,27 +131,57 @@ fn words(text: &str, hide: &mut dyn Hide) -> Option<String> {
 }
 
 /// Looks for credentials that are named, tokens, e-mail addresses and telephone numbers in a text that is a value.
-pub(super) fn scan(text: &str, bare: Digits, hide: &mut dyn Hide) -> Option<String> {
-    search(text, bare, Names::Credentials, hide)
+pub(super) fn scan(text: &str, bare: Digits, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
+    search(text, bare, Names::Credentials, depth, hide)
 }
 
 /// The same for a text that is a whole document: other named values are what their names say, too.
-pub(super) fn prose(text: &str, hide: &mut dyn Hide) -> Option<String> {
-    search(text, Digits::From(10), Names::All, hide)
+pub(super) fn prose(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
+    search(text, Digits::From(10), Names::All, depth, hide)
 }
 
-fn search(text: &str, bare: Digits, names: Names, hide: &mut dyn Hide) -> Option<String> {
+fn search(text: &str, bare: Digits, names: Names, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     let mut edit = Edit::of(text);
     let mut at = 0;
-    while let Some(named) = labelled::next(text, at, names) {
-        between(&mut edit, at, named.from, bare, hide);
-        if let Some(with) = value(&text[named.from..named.to], named.hint, hide) {
-            edit.replace(named.from, named.to, &with);
+    let deeper = depth.deeper();
+    let mut named = labelled::next(text, at, names);
+    let mut url = deeper.and_then(|_| url_at(text, at));
+    while let Some((from, to)) = named.map(|named| (named.from, named.to)).into_iter().chain(url).min() {
+        between(&mut edit, at, from, bare, hide);
+        let is_named = named.is_some_and(|named| named.from == from);
+        let new = match (named.filter(|_| is_named), deeper) {
+            (Some(named), _) => value(&text[from..to], named.hint, depth, hide),
+            (None, Some(deeper)) => target_at(&text[from..to], deeper, hide),
+            (None, None) => None,
+        };
+        if let Some(with) = new {
+            edit.replace(from, to, &with);
         }
-        at = named.to;
+        at = to;
+        // What is farther ahead has not to be looked for again.
+        if named.is_some_and(|named| named.from < at) {
+            named = labelled::next(text, at, names);
+        }
+        if url.is_some_and(|(from, _)| from < at) {
+            url = url_at(text, at);
+        }
     }
     between(&mut edit, at, text.len(), bare, hide);
     edit.finish()
+}
+
+/// Where the first URL at or behind `at` begins and ends, of whatever scheme.
+fn url_at(text: &str, at: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    memmem::find_iter(&bytes[at..], "://").map(|found| at + found).find_map(|colon| {
+        let run = bytes[at..colon].iter().rev().take(LONGEST_SCHEME).take_while(part).count();
+        let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'<>`\\{}|^".contains(c);
+        let behind = &text[colon + 3..];
+        let url =
+            behind[..behind.find(ends).unwrap_or(behind.len())].trim_end_matches(|c| ".,;:!?)]".contains(c));
+        (run > 0 && !url.is_empty()).then_some((colon - run, colon + 3 + url.len()))
+    })
 }
 
 /// What nothing names.

@@ -10,7 +10,7 @@ impl Hide for Show {
 }
 
 fn shown(text: &str) -> String {
-    value(text, Hint::Nothing, &mut Show).unwrap_or_else(|| text.to_owned())
+    value(text, Hint::Nothing, Depth::default(), &mut Show).unwrap_or_else(|| text.to_owned())
 }
 
 #[test]
@@ -50,11 +50,11 @@ fn numbers_to_call_are_found_and_other_numbers_are_not() {
 
 #[test]
 fn a_time_is_no_number_and_a_short_number_is_one_where_numbers_are() {
-    assert_eq!(value("1700000000", hint("start_time"), &mut Show), None);
-    assert_eq!(value("2026-09-05 16:00:00", hint("start:gte"), &mut Show), None);
-    assert_eq!(value("5551234", hint("caller_id"), &mut Show).unwrap(), "<Phone>");
-    assert_eq!(value("5551234", hint("whatever"), &mut Show), None);
-    assert_eq!(value("1001", hint("from"), &mut Show), None);
+    assert_eq!(value("1700000000", hint("start_time"), Depth::default(), &mut Show), None);
+    assert_eq!(value("2026-09-05 16:00:00", hint("start:gte"), Depth::default(), &mut Show), None);
+    assert_eq!(value("5551234", hint("caller_id"), Depth::default(), &mut Show).unwrap(), "<Phone>");
+    assert_eq!(value("5551234", hint("whatever"), Depth::default(), &mut Show), None);
+    assert_eq!(value("1001", hint("from"), Depth::default(), &mut Show), None);
 }
 
 #[test]
@@ -74,8 +74,29 @@ fn tokens_are_found_in_free_text() {
 }
 
 #[test]
+fn urls_in_a_text_are_read_as_urls() {
+    for (text, expected) in [
+        ("postgres://app:s3cret@db/x", "postgres://<Credential>@db/x"),
+        ("curl https://u:s3cret@localhost/ and j@x.org", "curl https://<Credential>@localhost/ and <Email>"),
+        (
+            "jdbc:mysql://u:p@ss@h:1/d?password=x, or so",
+            "jdbc:mysql://<Credential>@h:1/d?password=%3CCredential%3E, or so",
+        ),
+        ("go to https://app/cb?code=s3cret&a=1.", "go to https://app/cb?code=%3CCredential%3E&a=1."),
+        (
+            "<a href='https://app/cb?a=1&amp;code=s3cret'>",
+            "<a href='https://app/cb?a=1&amp;code=%3CCredential%3E'>",
+        ),
+        ("password: https://u:p@h/", "password: <Credential>"),
+        ("://x ://y: a://b", "://x ://y: a://b"),
+    ] {
+        assert_eq!(shown(text), expected);
+    }
+}
+
+#[test]
 fn names_are_hidden_word_by_word() {
-    let name = |text: &str| value(text, hint("first_name"), &mut Show);
+    let name = |text: &str| value(text, hint("first_name"), Depth::default(), &mut Show);
     assert_eq!(name("Mary-Ann O. Smith").unwrap(), "<Name>-<Name> O. <Name>");
     assert_eq!(name("jane@example.org").unwrap(), "<Email>");
 }

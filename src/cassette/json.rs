@@ -5,6 +5,7 @@ use serde::de::IgnoredAny;
 use super::hide::{Depth, Hide, Kind, value};
 use super::hint::{Hint, hint};
 use super::redact::target_at;
+use super::xml;
 
 /// Fields that say nothing by themselves: what they are in says it.
 const GENERIC: [&str; 6] = ["value", "text", "destination", "data", "key", "display"];
@@ -68,7 +69,7 @@ pub(super) fn redact(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<St
                     walk.replace(at, text.len(), "");
                     break;
                 };
-                let inside = serde_json::from_str::<String>(&text[at..end]).unwrap_or_default();
+                let inside = unquoted(&text[at..end]);
                 let names_next = !wants_key && stack.last().is_some_and(|frame| frame.names);
                 let is_label = names_next && hint(&inside) == Hint::Credential;
                 if is_label && let Some(frame) = stack.last_mut() {
@@ -119,6 +120,44 @@ pub(super) fn is_document(text: &str) -> bool {
     }
 }
 
+/// Whether a text is JSON or XML, which stand within other texts.
+pub(super) fn is_structured(text: &str) -> bool {
+    is_document(text) || xml::is_document(text)
+}
+
+/// What a string says. What is no Unicode in it, such as half of a pair, is not taken for nothing.
+fn unquoted(quoted: &str) -> String {
+    if let Ok(text) = serde_json::from_str(quoted) {
+        return text;
+    }
+    let inside = quoted.strip_prefix('"').unwrap_or(quoted);
+    let mut chars = inside.strip_suffix('"').unwrap_or(inside).chars();
+    let mut units: Vec<u16> = Vec::with_capacity(quoted.len());
+    while let Some(c) = chars.next() {
+        let escaped = if c == '\\' { chars.next() } else { None };
+        let c = match escaped {
+            Some('u') => {
+                let unit = chars.as_str().get(..4).and_then(|digits| u16::from_str_radix(digits, 16).ok());
+                if let Some(unit) = unit {
+                    units.push(unit);
+                    chars.nth(3);
+                    continue;
+                }
+                'u'
+            }
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some(other) => other,
+            None => c,
+        };
+        units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
+    }
+    String::from_utf16_lossy(&units)
+}
+
 /// Behind the closing quote of the string that begins here.
 fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     let mut next = at + 1;
@@ -134,7 +173,7 @@ fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
 /// A string in a document, in a form or of a header: a URL, a document of its own, or a value.
 pub(super) fn string(text: &str, hint: Hint, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     let Some(deeper) = depth.deeper().filter(|_| hint != Hint::Credential) else {
-        return value(text, hint, hide);
+        return value(text, hint, depth, hide);
     };
     let is_url = ["http://", "https://", "/"].iter().any(|start| text.starts_with(start));
     if is_url && !text.contains(char::is_whitespace) {
@@ -143,7 +182,10 @@ pub(super) fn string(text: &str, hint: Hint, depth: Depth, hide: &mut dyn Hide) 
     if is_document(text) {
         return redact(text, deeper, hide);
     }
-    value(text, hint, hide)
+    if xml::is_document(text) {
+        return xml::redact(text, deeper, hide);
+    }
+    value(text, hint, depth, hide)
 }
 
 fn number(text: &str, hint: Hint, hide: &mut dyn Hide) -> Option<String> {
@@ -201,6 +243,12 @@ mod tests {
         assert_eq!(
             shown(r#"{"log":"login with password=s3cret failed","a":" {\"token\":\"x\"}"}"#),
             r#"{"log":"login with password=credential failed","a":" {\"token\":\"credential\"}"}"#
+        );
+        // Half of a pair is no reason not to look.
+        assert_eq!(
+            shown(r#"{"password":"s3cret\ud83d","a":"x\ud83d\ude00\u0070in=1\n\ude00","t\ud83doken":"x"}"#),
+            r#"{"password":"credential","a":"x😀pin=credential\n\ufffd","t\ud83doken":"credential"}"#
+                .replace(r"\ufffd", "\u{fffd}")
         );
         assert_eq!(shown(r#"{"a\"b":"x\\","to":"+15551234567"}"#), r#"{"a\"b":"x\\","to":"phone"}"#);
     }

@@ -3,6 +3,8 @@
 //!
 //! What has been hidden is found again where it was: a text that was recorded is compared with one that is asked.
 
+use memchr::memmem;
+
 use super::hint::{Hint, hint};
 use super::pseudonyms::pseudonym_at;
 
@@ -34,6 +36,8 @@ const NOTHING: [&str; 7] = ["null", "nil", "none", "true", "false", "undefined",
 const LONGEST_NAME: usize = 64;
 
 const BEGIN: &str = "-----BEGIN ";
+/// The line with which a key begins is no longer.
+const LONGEST_LABEL: usize = 64;
 
 /// The first named value at or behind `at`.
 pub(super) fn next(text: &str, at: usize, names: Names) -> Option<Named> {
@@ -54,13 +58,17 @@ pub(super) fn next(text: &str, at: usize, names: Names) -> Option<Named> {
 
 fn private_key(text: &str, at: usize) -> Option<Named> {
     let rest = &text[at..];
-    let (kind, _) = rest.strip_prefix(BEGIN)?.split_once("-----")?;
-    let is_key = kind.len() < 40 && kind.ends_with("PRIVATE KEY");
+    let label = &rest.as_bytes()[..rest.len().min(LONGEST_LABEL)];
+    let kind = label.strip_prefix(BEGIN.as_bytes())?;
+    let kind = &kind[..memmem::find(kind, b"-----")?];
+    if !kind.ends_with(b"PRIVATE KEY") {
+        return None;
+    }
     // Without its end it is all the rest.
     let end = rest.find("-----END ").map_or(text.len(), |end| at + end);
     let from = at + BEGIN.len() + kind.len() + "-----".len();
     let (from, to) = trimmed(text, from, end);
-    (is_key && from < to).then_some(Named { from, to, hint: Hint::Credential })
+    (from < to).then_some(Named { from, to, hint: Hint::Credential })
 }
 
 fn named(text: &str, least: usize, separator: usize, names: Names) -> Option<Named> {

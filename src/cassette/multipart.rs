@@ -2,25 +2,34 @@
 
 use memchr::memmem;
 
-use super::body::{Body, redact};
+use super::body::{Body, inner, written};
 use super::hide::{Depth, Hide};
 use super::hint::{Hint, hint};
 use super::json::string;
 use super::pseudonyms::replaced;
 use super::redact::{from_latin1, header, latin1};
 
-/// What stands between the parts: as the content type says, or else as the body begins.
+/// What stands between the parts: as the content type says and the body has it, or else as the body begins. `None` where it has
+/// no parts, whatever is said.
 pub(super) fn boundary(content_type: &str, body: &[u8]) -> Option<Vec<u8>> {
     let is_multipart = content_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"));
     let named = parameter(content_type, "boundary").filter(|_| is_multipart);
-    if let Some(boundary) = named.filter(|boundary| !boundary.is_empty()) {
+    let is_there = |boundary: &String| {
+        !boundary.is_empty() && delimiters(body, &[b"--", boundary.as_bytes()].concat()).next().is_some()
+    };
+    if let Some(boundary) = named.filter(is_there) {
         return Some(boundary.into_bytes());
     }
-    let rest = body.strip_prefix(b"--")?;
+    let rest = body.trim_ascii_start().strip_prefix(b"--")?;
     let line = rest.split(|byte| *byte == b'\n').next()?.trim_ascii_end();
     let head = &rest[line.len()..].trim_ascii_start();
     let is_one = is_multipart || head.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
     (is_one && (1..=70).contains(&line.len())).then(|| line.to_vec())
+}
+
+/// Where a delimiter begins a line.
+fn delimiters<'b>(body: &'b [u8], delimiter: &'b [u8]) -> impl Iterator<Item = usize> {
+    memmem::find_iter(body, delimiter).filter(|at| *at == 0 || body[at - 1] == b'\n')
 }
 
 /// A content type for comparing: its boundary is another every time.
@@ -54,10 +63,11 @@ fn parameter(value: &str, name: &str) -> Option<String> {
 /// The body with what is to be hidden replaced; `None` where that is nothing.
 pub(super) fn parts(body: &[u8], boundary: &[u8], depth: Depth, hide: &mut dyn Hide) -> Option<Vec<u8>> {
     let delimiter = [b"--", boundary].concat();
-    let ends = memmem::find_iter(body, &delimiter).filter(|at| *at == 0 || body[at - 1] == b'\n');
-    let ends: Vec<usize> = ends.chain([body.len()]).collect();
-    let mut changed = false;
-    let mut out = body[..ends[0]].to_vec();
+    let ends: Vec<usize> = delimiters(body, &delimiter).chain([body.len()]).collect();
+    let preamble = &body[..ends[0]];
+    let new = inner(&Body { kind: None, bytes: preamble }, depth, hide);
+    let mut changed = new.is_some();
+    let mut out = new.unwrap_or_else(|| preamble.to_vec());
     for pair in ends.windows(2) {
         let (from, to) = (pair[0] + delimiter.len(), pair[1]);
         out.extend_from_slice(&delimiter);
@@ -74,10 +84,10 @@ pub(super) fn parts(body: &[u8], boundary: &[u8], depth: Depth, hide: &mut dyn H
 
 /// What follows a delimiter, up to the next one.
 fn part(text: &[u8], is_last: bool, depth: Depth, hide: &mut dyn Hide) -> Option<Vec<u8>> {
-    let head_len = [&b"\r\n\r\n"[..], b"\n\n"]
-        .iter()
-        .filter_map(|end| Some(memmem::find(text, end)? + end.len()))
-        .min()?;
+    let Some(head_len) = head_of(text) else {
+        // No part, or what is behind the last one.
+        return inner(&Body { kind: None, bytes: text }, depth, hide);
+    };
     let (head, content) = text.split_at(head_len);
     // The line's end before the next delimiter is not of the content.
     let end = match content {
@@ -115,6 +125,20 @@ fn part(text: &[u8], is_last: bool, depth: Depth, hide: &mut dyn Hide) -> Option
     Some([&from_latin1(&new_head)[..], new_content, line_end].concat())
 }
 
+/// The length of a part's head: up to an empty line, or where none is there as far as lines are fields.
+fn head_of(text: &[u8]) -> Option<usize> {
+    let ends = [&b"\r\n\r\n"[..], b"\n\n"];
+    let whole = ends.iter().filter_map(|end| Some(memmem::find(text, end)? + end.len())).min();
+    whole.or_else(|| {
+        let begin = memchr::memchr(b'\n', text)? + 1;
+        let is_field =
+            |line: &&[u8]| line.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
+        let fields = text[begin..].split_inclusive(|byte| *byte == b'\n').take_while(is_field);
+        let len: usize = fields.map(<[u8]>::len).sum();
+        (len > 0).then_some(begin + len)
+    })
+}
+
 fn content_of(
     content: &[u8],
     kind: Option<&str>,
@@ -123,12 +147,13 @@ fn content_of(
     hide: &mut dyn Hide,
 ) -> Option<Vec<u8>> {
     let is_plain = kind.is_none_or(|kind| kind.starts_with("text/plain"));
-    let plain = std::str::from_utf8(content).ok().filter(|_| is_plain || hint == Hint::Credential);
-    match (plain, hint) {
-        (Some(text), Hint::Credential | Hint::Name | Hint::Phone | Hint::Opaque) => {
-            string(text, hint, depth, hide).map(String::into_bytes)
+    match hint {
+        // Whatever its bytes are.
+        Hint::Credential => written(content, |text| string(text, hint, depth, hide)),
+        Hint::Name | Hint::Phone | Hint::Opaque if is_plain && std::str::from_utf8(content).is_ok() => {
+            written(content, |text| string(text, hint, depth, hide))
         }
-        _ => redact(&Body { kind, bytes: content }, depth.deeper()?, hide),
+        _ => inner(&Body { kind, bytes: content }, depth, hide),
     }
 }
 
@@ -136,6 +161,7 @@ fn content_of(
 mod tests {
     use crate::cassette::body::body;
     use crate::cassette::pseudonyms::Shapes;
+    use crate::cassette::redact::{from_latin1, latin1};
 
     #[test]
     fn each_part_is_what_its_name_and_its_type_say() {
@@ -167,6 +193,33 @@ mod tests {
         }
         let cut = "--b\r\nContent-Disposition: form-data; name=\"pin\"\r\n\r\n12";
         assert!(shown(None, cut).ends_with("\r\n\r\ncredential"));
+    }
+
+    #[test]
+    fn what_is_no_part_and_what_is_no_text_is_read_too() {
+        let head = "Content-Disposition: form-data; name=\"password\"\r\n";
+        for (text, expected) in [
+            (
+                format!("pin=1\r\n--b\r\n{head}\r\nx\r\n--b--\r\npassword=x"),
+                format!("pin=credential\r\n--b\r\n{head}\r\ncredential\r\n--b--\r\npassword=credential"),
+            ),
+            (
+                format!("--b\r\n{head}\r\ns3cr\u{e9}\0t\r\n--b--"),
+                format!("--b\r\n{head}\r\ncredential\r\n--b--"),
+            ),
+            // Without the empty line.
+            (
+                format!("--b\r\n{head}s3cret\r\n--b\r\npassword: x\r\n--b--"),
+                format!("--b\r\n{head}credential\r\n--b\r\npassword: credential\r\n--b--"),
+            ),
+            // Another boundary than it is said.
+            (format!("\r\n--c\r\n{head}\r\nx\r\n--c--"), format!("\r\n--c\r\n{head}\r\ncredential\r\n--c--")),
+            ("{\"token\":\"x\"}".to_owned(), "{\"token\":\"credential\"}".to_owned()),
+        ] {
+            let new =
+                body(Some("multipart/form-data; boundary=b"), &from_latin1(&text), &mut Shapes).unwrap();
+            assert_eq!(latin1(&new), expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use memchr::memmem;
 use super::body::{self, Form, form};
 use super::coding;
 use super::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
-use super::hide::{Hide, value};
+use super::hide::{Depth, Hide, value};
 use super::hint::Hint;
 use super::pseudonyms::{OURS, Remembering, replaced};
 use super::redact::{self, latin1};
@@ -74,7 +74,7 @@ impl<'c> Cleaner<'c> {
 
     fn words(&mut self, text: &str) -> String {
         let text = self.without_tokens(text.to_owned());
-        let text = value(&text, Hint::Nothing, &mut self.hide).unwrap_or(text);
+        let text = value(&text, Hint::Nothing, Depth::default(), &mut self.hide).unwrap_or(text);
         self.hide.without_in(text)
     }
 
@@ -136,6 +136,10 @@ impl<'c> Cleaner<'c> {
             fields.retain(|(name, _)| name != "content-encoding");
         }
         let kind = field(fields, "content-type").map(str::to_owned);
+        let is_file = form(kind.as_deref(), &bytes) == Form::Gzip;
+        if is_file && coding::decode("gzip", &bytes, LARGEST_BODY).is_none() {
+            return (Content::Undecodable("gzip".into()), Vec::new());
+        }
         let bytes = self.without_tokens_bytes(bytes);
         let (bytes, times) = match form(kind.as_deref(), &bytes) {
             Form::Lines if bytes.len() == before && !times.is_empty() => {
@@ -231,6 +235,17 @@ mod tests {
         assert_eq!(field(&fields, "content-length"), Some("15"));
         assert_eq!(cleaner.pairs(fields)[1].1, "OAuth2 token=hidden-bearer");
         assert_eq!(cleaner.target("/a/0ca5a1e0-opaque"), "/a/hidden-bearer");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_unpacked_is_not_recorded() {
+        let mut cleaner_of = Shapes;
+        let packed = coding::gzip(b"{\"token\":\"s3cret\"}").unwrap();
+        for bytes in [&packed[..packed.len() - 4], &[&packed[..], b"trailing"].concat()] {
+            let mut fields = vec![("content-type".to_owned(), "application/gzip".to_owned())];
+            let (body, _) = Cleaner::new(&[], &mut cleaner_of).body(&mut fields, bytes.to_vec(), &[]);
+            assert_eq!(body, Content::Undecodable("gzip".into()));
+        }
     }
 
     #[test]

@@ -17,8 +17,15 @@ struct Element<'t> {
     hint: Hint,
 }
 
+/// Whether a text is one, as far as its beginning tells and some tag has an end.
+pub(super) fn is_document(text: &str) -> bool {
+    let begin = text.trim_start().strip_prefix('<').and_then(|rest| rest.chars().next());
+    let is_tag = begin.is_some_and(|first| first.is_alphabetic() || "_?!".contains(first));
+    is_tag && (text.contains("</") || text.contains("/>"))
+}
+
 /// The document with what is to be hidden replaced; `None` where that is nothing.
-pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
+pub(super) fn redact(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     let mut edit = Edit::of(text);
     let mut open: Vec<Element<'_>> = Vec::new();
     let mut at = 0;
@@ -27,11 +34,11 @@ pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
         let rest = &text[at..];
         let end = if let Some(inner) = rest.strip_prefix("<![CDATA[") {
             let len = inner.find("]]>").unwrap_or(inner.len());
-            content(&mut edit, at + 9, at + 9 + len, hint, hide);
+            content(&mut edit, at + 9, at + 9 + len, hint, depth, hide);
             (at + 9 + len + 3).min(text.len())
         } else if let Some(inner) = rest.strip_prefix("<!--") {
             let len = inner.find("-->").unwrap_or(inner.len());
-            content(&mut edit, at + 4, at + 4 + len, Hint::Nothing, hide);
+            content(&mut edit, at + 4, at + 4 + len, Hint::Nothing, depth, hide);
             (at + 4 + len + 3).min(text.len())
         } else if let Some(inner) = rest.strip_prefix("</") {
             let name = name_at(inner);
@@ -41,10 +48,10 @@ pub(super) fn redact(text: &str, hide: &mut dyn Hide) -> Option<String> {
             }
             at + rest.find('>').map_or(rest.len(), |end| end + 1)
         } else if rest.starts_with('<') && !name_at(rest[1..].trim_start_matches(['?', '!'])).is_empty() {
-            tag(&mut edit, &mut open, at, hide)
+            tag(&mut edit, &mut open, at, depth, hide)
         } else {
             let len = rest.bytes().skip(1).position(|byte| byte == b'<').map_or(rest.len(), |end| end + 1);
-            content(&mut edit, at, at + len, hint, hide);
+            content(&mut edit, at, at + len, hint, depth, hide);
             at + len
         };
         at = end;
@@ -63,13 +70,13 @@ fn local(name: &str) -> &str {
     name.rsplit(':').next().unwrap_or_default()
 }
 
-fn content(edit: &mut Edit<'_>, from: usize, to: usize, hint: Hint, hide: &mut dyn Hide) {
+fn content(edit: &mut Edit<'_>, from: usize, to: usize, hint: Hint, depth: Depth, hide: &mut dyn Hide) {
     let text = &edit.text[from..to];
     let begin = from + text.len() - text.trim_start().len();
     let text = text.trim();
     let new = match hint {
-        Hint::Nothing if text.contains(char::is_whitespace) => prose(text, hide),
-        _ => string(text, hint, Depth::default(), hide),
+        Hint::Nothing if text.contains(char::is_whitespace) => prose(text, depth, hide),
+        _ => string(text, hint, depth, hide),
     };
     if let Some(new) = new {
         edit.replace(begin, begin + text.len(), &new);
@@ -77,7 +84,13 @@ fn content(edit: &mut Edit<'_>, from: usize, to: usize, hint: Hint, hide: &mut d
 }
 
 /// Reads the tag that begins at `at`, and gives where it ends.
-fn tag<'t>(edit: &mut Edit<'t>, open: &mut Vec<Element<'t>>, at: usize, hide: &mut dyn Hide) -> usize {
+fn tag<'t>(
+    edit: &mut Edit<'t>,
+    open: &mut Vec<Element<'t>>,
+    at: usize,
+    depth: Depth,
+    hide: &mut dyn Hide,
+) -> usize {
     let text = edit.text;
     let named = text[at + 1..].trim_start_matches(['?', '!']);
     let (is_element, name) = (named.len() == text.len() - at - 1, name_at(named));
@@ -108,7 +121,7 @@ fn tag<'t>(edit: &mut Edit<'t>, open: &mut Vec<Element<'t>>, at: usize, hide: &m
             Hint::Name if has_value && is_one_of(&NAMING, attribute.name) => continue,
             own => own,
         };
-        if let Some(new) = string(&text[attribute.from..attribute.to], hint, Depth::default(), hide) {
+        if let Some(new) = string(&text[attribute.from..attribute.to], hint, depth, hide) {
             edit.replace(attribute.from, attribute.to, &new);
         }
     }
@@ -174,7 +187,7 @@ mod tests {
     use crate::cassette::pseudonyms::Shapes;
 
     fn shown(text: &str) -> String {
-        redact(text, &mut Shapes).unwrap_or_else(|| text.to_owned())
+        redact(text, Depth::default(), &mut Shapes).unwrap_or_else(|| text.to_owned())
     }
 
     #[test]

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::tokens::Tokens;
 use crate::clock::Timestamp;
+use crate::headers::is_scheme;
 use crate::server::RawHead;
 
 /// One request as it arrived.
@@ -139,6 +140,8 @@ pub(super) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<Stri
         // A lone word may be a token that lost its scheme.
         return (format!("[{}]", tokens.name_of(scheme)), None);
     }
+    // What is no scheme may be a part of the credential.
+    let scheme = if is_scheme(scheme) { scheme } else { "[unknown scheme]" };
     (format!("{scheme} [redacted]"), None)
 }
 
@@ -234,9 +237,17 @@ mod tests {
     #[test]
     fn credentials_are_named_not_shown() {
         let tokens = Tokens::default();
-        for value in ["Bearer s3cret-token", "Basic czNjcmV0", "s3cret-token", "bearer  s3cret-token"] {
+        for value in [
+            "Bearer s3cret-token",
+            "Basic czNjcmV0",
+            "s3cret-token",
+            "bearer  s3cret-token",
+            "s3cret x",
+            "token=s3cret; realm=x",
+        ] {
             let (shown, _) = credentials(value.as_bytes(), &tokens);
             assert!(!shown.contains("s3cret") && !shown.contains("czNjcmV0"), "{shown}");
         }
+        assert_eq!(credentials(b"Digest s3cret", &tokens).0, "Digest [redacted]");
     }
 }
