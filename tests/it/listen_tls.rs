@@ -169,18 +169,21 @@ async fn both_versions_of_tls_are_spoken_and_a_session_is_resumed() {
 }
 
 #[tokio::test]
-async fn threads_share_the_handshakes_evenly() {
+async fn a_connection_that_another_thread_accepted_is_spoken_to_by_tls_too() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).config("listen.workers = 2").start().await;
     let (config, mut streams) = (Arc::new(files.client(&[])), Vec::new());
-    for _ in 0..8 {
+    // So many never come to each thread in turn.
+    for _ in 0..48 {
         let mut stream = handshake(&world, &config).await.unwrap();
         get(&mut stream).await.unwrap();
         streams.push(stream);
     }
-    for worker in 0..2 {
-        world.metric(&format!("vbc_proxy_worker_connections_open{{worker=\"{worker}\"}}"), 4.0).await;
-    }
+    let metrics = world.admin("/metrics").await;
+    assert!(metrics.metric("vbc_proxy_connections_handed_over_total").unwrap() > 0.0);
+    let load = |worker| metrics.metric(&format!("vbc_proxy_worker_connections_open{{worker=\"{worker}\"}}"));
+    assert_eq!(load(0).unwrap() + load(1).unwrap(), 48.0);
+    assert!((load(0).unwrap() - load(1).unwrap()).abs() <= 2.0);
 }
 
 #[tokio::test]
