@@ -61,14 +61,13 @@ fn without_end(mut bytes: &[u8]) -> &[u8] {
 }
 
 /// Whether it is text: as its type or its beginning says, or because nothing but text is in it.
-fn is_readable(kind: &str, text: &Cow<'_, str>) -> bool {
+fn is_readable(kind: &str, text: &str, is_unicode: bool) -> bool {
     let is_said = kind.starts_with("text/")
         || is_xml(kind)
         || ["json", "javascript", "urlencoded"].iter().any(|end| kind.ends_with(end));
     let begins = || text.trim_start().starts_with(['{', '[', '<']);
-    let is_unicode = || matches!(text, Cow::Borrowed(_)) && !text.contains('\0');
     let control = |byte: u8| byte.is_ascii_control() && !byte.is_ascii_whitespace() && byte != 0x1b;
-    is_said || begins() || is_unicode() || !text.bytes().any(control)
+    is_said || begins() || (is_unicode && !text.contains('\0')) || !text.bytes().any(control)
 }
 
 /// How a body of this type is read.
@@ -88,7 +87,7 @@ pub(super) fn form(content_type: Option<&str>, body: &[u8]) -> Form {
     }
     // Some end as strings of C do.
     let text = text_of(without_end(body));
-    if !is_readable(&kind, &text) {
+    if !is_readable(&kind, &text, matches!(text, Cow::Borrowed(_))) {
         return Form::Opaque;
     }
     if matches!(&*kind, "text/event-stream" | "application/x-ndjson" | "application/jsonl") {

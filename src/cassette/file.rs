@@ -331,8 +331,19 @@ fn new_key(cassette: &Path) -> Result<[u8; KEY], CassetteError> {
     let path = key_path(cassette);
     let failed = |source| in_file(&path, source);
     let key: [u8; KEY] = random::secret().ok_or_else(|| failed(io::Error::other("no random bytes")))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-    file.write_all((hex(&key) + "\n").as_bytes()).and_then(|()| file.sync_data()).map_err(failed)?;
+    // Under its name it is there whole or not at all. Nobody else writes one: the cassette is locked.
+    let begun = path.with_added_extension("new");
+    let write = || {
+        match std::fs::remove_file(&begun) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&begun)?;
+        file.write_all((hex(&key) + "\n").as_bytes())?;
+        file.sync_data()?;
+        std::fs::rename(&begun, &path)
+    };
+    write().map_err(failed)?;
     Ok(key)
 }
 

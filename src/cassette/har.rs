@@ -78,6 +78,12 @@ fn entry(record: &Record) -> Value {
         "timings": { "send": 0, "wait": wait, "receive": record.millis - wait },
         "_vbcProxy": { "record": record.n, "complete": answered.complete },
     });
+    // The format has no word for why a body is not there.
+    for (member, body) in [("requestBody", &asked.body), ("responseBody", &answered.body)] {
+        if body.bytes().is_none() {
+            entry["_vbcProxy"][member] = json!(body);
+        }
+    }
     if let Some(text) = text_of(&asked.body) {
         let kind = field(&asked.headers, "content-type").unwrap_or_default();
         entry["request"]["postData"] = json!({ "mimeType": kind, "params": [], "text": text });

@@ -56,8 +56,12 @@ struct Entry {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Ours {
     complete: bool,
+    /// What became of a body that is not there.
+    request_body: Option<Content>,
+    response_body: Option<Content>,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +161,8 @@ fn record(entry: Entry, cleaner: &mut Cleaner<'_>) -> Option<Record> {
     let target = cleaner.target(&target);
     let (posted, kind) = request.post_data.map(posted).unwrap_or_default();
     let (headers, body) = message(cleaner, request.headers, &kind, posted);
+    let missing = |body: Option<&Content>| body.filter(|body| body.bytes().is_none()).cloned();
+    let body = missing(ours.as_ref().and_then(|ours| ours.request_body.as_ref())).unwrap_or(body);
     let (method, version) = (request.method, version(&request.http_version));
     let asked = cleaner.asked(Asked { method, target, version, headers, body });
     let mut content = response.content;
@@ -172,6 +178,7 @@ fn record(entry: Entry, cleaner: &mut Cleaner<'_>) -> Option<Record> {
     let is_missing = bytes.is_none() && content.size >= 1.0;
     let (headers, body) = message(cleaner, response.headers, &content.mime_type, bytes.unwrap_or_default());
     let body = if is_missing { Content::Truncated(content.size as u64) } else { body };
+    let body = missing(ours.as_ref().and_then(|ours| ours.response_body.as_ref())).unwrap_or(body);
     // Over HTTP/2 there are none.
     let reason = Some(response.status_text).filter(|text| !text.is_empty() && text != usual(response.status));
     let complete = ours.is_none_or(|ours| ours.complete);

@@ -145,6 +145,8 @@ fn records() -> Vec<Record> {
         record(2, "/", Content::Empty, audio.clone()),
         record(3, "/b", audio, Content::Empty),
         record(4, "/c", Content::Empty, Content::Truncated(99)),
+        record(5, "/d", Content::Truncated(98), Content::Undecodable("zstd".into())),
+        record(6, "/e", Content::Unread, Content::Empty),
     ]
 }
 
@@ -164,7 +166,7 @@ fn an_export_has_all_that_the_specification_requires_and_is_taken_in_again() {
     assert_eq!(entries[1]["timings"], json!({"send": 0, "wait": 10, "receive": 20}));
 
     let imported = import(&archive.to_string(), &second, true, &clock).unwrap();
-    assert_eq!(imported, Imported { records: 4, skipped: 0 });
+    assert_eq!(imported, Imported { records: 6, skipped: 0 });
     let mut expected = records();
     expected[1].answer.pieces.clear();
     assert_eq!(Cassette::read(&second).unwrap().records, expected);

@@ -64,10 +64,31 @@ fn last_word(name: &str) -> String {
     name.get(from..).unwrap_or_default().to_ascii_lowercase()
 }
 
+/// What a field says that stands within another: what is in a credential is one, unless it only speaks of it.
+pub(super) fn within(outer: Hint, name: &str) -> Hint {
+    let plain = plain(name);
+    match hint(name) {
+        Hint::Nothing | Hint::Opaque | Hint::Name
+            if outer == Hint::Credential && !ABOUT.iter().any(|word| plain.ends_with(word)) =>
+        {
+            Hint::Credential
+        }
+        own => own,
+    }
+}
+
+/// Whether what is within is a credential with it: a session, or an authorization, may have members of all kinds.
+pub(super) fn is_whole(name: &str) -> bool {
+    !["session", "sessions", "authorization", "auth"].contains(&&*plain(name))
+}
+
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
 /// What a field's name says; separators and case do not count.
 pub(super) fn hint(name: &str) -> Hint {
-    let plain: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
+    let plain = plain(name);
     let has = |words: &[&str]| words.iter().any(|word| plain.contains(word));
     let ends = |words: &[&str]| words.iter().any(|word| plain.ends_with(word));
     let is = |words: &[&str]| words.contains(&plain.as_str());

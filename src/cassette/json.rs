@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use super::hide::{Depth, Hide, Kind, value};
-use super::hint::{Hint, hint};
+use super::hint::{self, Hint, hint, within};
 use super::redact::target_at;
 use super::xml;
 
@@ -16,6 +16,8 @@ const NAMING: [&str; 5] = ["name", "key", "field", "header", "parameter"];
 struct Frame {
     is_object: bool,
     hint: Hint,
+    /// Whatever is in it is what it is.
+    is_whole: bool,
     /// The last key was one of [`NAMING`].
     names: bool,
 }
@@ -37,30 +39,36 @@ impl Walk<'_, '_> {
     }
 }
 
+/// What the innermost frame says about what is in it.
+fn of_frame(stack: &[Frame]) -> (Hint, bool) {
+    stack.last().map_or((Hint::Nothing, false), |frame| (frame.hint, frame.is_whole))
+}
+
 /// The document with what is to be hidden replaced; `None` where that is nothing. A document that was cut short is
 /// read as far as it goes; a string without its end is taken away.
 pub(super) fn redact(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<String> {
     let bytes = text.as_bytes();
     let mut walk = Walk { text, out: String::new(), copied: 0, changed: false, hide };
     let mut stack: Vec<Frame> = Vec::new();
-    let (mut at, mut wants_key, mut current) = (0, false, Hint::Nothing);
+    let (mut at, mut wants_key) = (0, false);
+    let (mut current, mut is_whole) = (Hint::Nothing, false);
     while at < bytes.len() {
         match bytes[at] {
             open @ (b'{' | b'[') => {
-                stack.push(Frame { is_object: open == b'{', hint: current, names: false });
+                stack.push(Frame { is_object: open == b'{', hint: current, is_whole, names: false });
                 wants_key = open == b'{';
                 at += 1;
             }
             b'}' | b']' => {
                 stack.pop();
-                current = stack.last().map_or(Hint::Nothing, |frame| frame.hint);
+                (current, is_whole) = of_frame(&stack);
                 wants_key = false;
                 at += 1;
             }
             b',' => {
                 wants_key = stack.last().is_some_and(|frame| frame.is_object);
                 if !wants_key {
-                    current = stack.last().map_or(Hint::Nothing, |frame| frame.hint);
+                    (current, is_whole) = of_frame(&stack);
                 }
                 at += 1;
             }
@@ -78,8 +86,9 @@ pub(super) fn redact(text: &str, depth: Depth, hide: &mut dyn Hide) -> Option<St
                 let hint_here = if wants_key || is_label { Hint::Nothing } else { current };
                 let new = string(&inside, hint_here, depth, walk.hide);
                 if wants_key {
-                    let own = hint(&inside);
-                    let outer = stack.last().map_or(Hint::Nothing, |frame| frame.hint);
+                    let (outer, outer_is_whole) = of_frame(&stack);
+                    let own = if outer_is_whole { within(outer, &inside) } else { hint(&inside) };
+                    is_whole = outer_is_whole || (own == Hint::Credential && hint::is_whole(&inside));
                     let generic = GENERIC.contains(&inside.to_ascii_lowercase().as_str());
                     if let Some(frame) = stack.last_mut() {
                         frame.names = NAMING.contains(&inside.to_ascii_lowercase().as_str());
@@ -243,6 +252,17 @@ mod tests {
         assert_eq!(
             shown(r#"{"log":"login with password=s3cret failed","a":" {\"token\":\"x\"}"}"#),
             r#"{"log":"login with password=credential failed","a":" {\"token\":\"credential\"}"}"#
+        );
+        // What is within a credential is one.
+        assert_eq!(
+            shown(
+                r#"{"password":{"old":"x","is_old":true},"tokens":[{"prod":"x","id":7,"type":"y"}],"cookies":{"sid":{"a":"x"}}}"#
+            ),
+            r#"{"password":{"old":"credential","is_old":true},"tokens":[{"prod":"credential","id":0,"type":"y"}],"cookies":{"sid":{"a":"credential"}}}"#
+        );
+        assert_eq!(
+            shown(r#"{"session":{"id":"5","value":"x","data":{"n":1},"user":{"name":"Jane"}},"a":"b"}"#),
+            r#"{"session":{"id":"5","value":"credential","data":{"n":1},"user":{"name":"name"}},"a":"b"}"#
         );
         // Half of a pair is no reason not to look.
         assert_eq!(

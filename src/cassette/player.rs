@@ -27,6 +27,8 @@ pub struct Player {
     matching: Matching,
     order: Order,
     tracks: Vec<Track>,
+    /// Makes of people in requests what they are in the cassette; `None` where its key is not there.
+    pseudonyms: Option<Pseudonyms>,
     state: Mutex<State>,
 }
 
@@ -36,18 +38,11 @@ struct Track {
     face: Face,
 }
 
+#[derive(Debug)]
 struct State {
-    /// Makes of people in requests what they are in the cassette; `None` where its key is not there.
-    pseudonyms: Option<Pseudonyms>,
     plays: Vec<u64>,
     next: usize,
     unmatched: u64,
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("next", &self.next).field("unmatched", &self.unmatched).finish()
-    }
 }
 
 /// What was found for a request.
@@ -97,8 +92,8 @@ impl Player {
             pseudonyms.leave(found);
             pseudonyms
         });
-        let state = State { pseudonyms, plays: vec![0; tracks.len()], next: 0, unmatched: 0 };
-        Self { matching, order, tracks, state: Mutex::new(state) }
+        let state = State { plays: vec![0; tracks.len()], next: 0, unmatched: 0 };
+        Self { matching, order, tracks, pseudonyms, state: Mutex::new(state) }
     }
 
     /// How many records there are.
@@ -118,9 +113,10 @@ impl Player {
 
     /// Finds the record for a request, and counts it as played.
     pub fn play(&self, asked: &Asked) -> Outcome<'_> {
+        let mut pseudonyms = self.pseudonyms.as_ref();
+        let face = Face::of(asked, pseudonyms.as_mut().map(|pseudonyms| pseudonyms as &mut dyn Hide));
+        // Others need not wait while it is looked at.
         let mut state = self.state.lock();
-        let hide = state.pseudonyms.as_mut().map(|pseudonyms| pseudonyms as &mut dyn Hide);
-        let face = Face::of(asked, hide);
         let found = match self.order {
             Order::Any => self.best(&face, &state.plays),
             Order::Recorded => {

@@ -33,6 +33,12 @@ pub(super) struct Pseudonyms {
     known: HashSet<String>,
 }
 
+impl std::fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pseudonyms").field("personal", &self.personal).finish_non_exhaustive()
+    }
+}
+
 impl Pseudonyms {
     /// Those of this key; without `personal`, credentials alone are hidden.
     pub(super) fn new(key: &[u8], personal: bool) -> Self {
@@ -88,8 +94,8 @@ impl Pseudonyms {
     }
 }
 
-impl Hide for Pseudonyms {
-    fn hide(&mut self, kind: Kind, text: &str) -> Option<String> {
+impl Pseudonyms {
+    fn of(&self, kind: Kind, text: &str) -> Option<String> {
         match kind {
             Kind::Credential => (pseudonym_at(text) != Some(text.len()))
                 .then(|| HIDDEN.to_owned() + &hex(&self.digest("credential", text)[..8])),
@@ -98,6 +104,19 @@ impl Hide for Pseudonyms {
             Kind::Email => Some(self.email(text)),
             Kind::Name => Some(self.name(text)),
         }
+    }
+}
+
+impl Hide for Pseudonyms {
+    fn hide(&mut self, kind: Kind, text: &str) -> Option<String> {
+        self.of(kind, text)
+    }
+}
+
+/// Several can ask at once.
+impl Hide for &Pseudonyms {
+    fn hide(&mut self, kind: Kind, text: &str) -> Option<String> {
+        self.of(kind, text)
     }
 }
 
@@ -118,6 +137,9 @@ fn word(digest: &[u8; 32], syllables: usize) -> String {
     };
     digest.chunks(2).take(syllables).flat_map(syllable).collect()
 }
+
+/// So many credentials of a request are looked for elsewhere: each is a look at all that follows.
+const REMEMBERED: usize = 64;
 
 /// Remembers the credentials that are hidden, to look for them where nothing tells that they are some.
 pub(super) struct Remembering<'h> {
@@ -160,6 +182,7 @@ impl Hide for Remembering<'_> {
         let new = self.hide.hide(kind, text)?;
         if kind == Kind::Credential
             && !self.is_full
+            && self.seen.len() < REMEMBERED
             && is_telling(text)
             && !self.seen.iter().any(|seen| seen == text)
         {
@@ -252,6 +275,17 @@ mod tests {
             assert_eq!(one.hide(kind, text).unwrap(), first);
             assert_ne!(two.hide(kind, text).unwrap(), first, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn not_more_is_remembered_than_can_be_looked_for() {
+        let mut hide = Shapes;
+        let mut remembering = Remembering::new(&mut hide);
+        for n in 0..100_000 {
+            remembering.hide(Kind::Credential, &format!("s3cret-{n}"));
+        }
+        assert_eq!(remembering.seen.len(), REMEMBERED);
+        assert_eq!(remembering.without_in("a s3cret-9 b".into()), "a credential b");
     }
 
     #[test]

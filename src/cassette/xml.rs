@@ -2,7 +2,7 @@
 //! makes sense.
 
 use super::hide::{Depth, Edit, Hide, prose};
-use super::hint::{Hint, hint};
+use super::hint::{self, Hint, hint, within};
 use super::json::string;
 
 /// Elements and attributes that say nothing by themselves: what they are in says it.
@@ -15,6 +15,8 @@ const FAR: usize = 64;
 struct Element<'t> {
     name: &'t str,
     hint: Hint,
+    /// Whatever is in it is what it is.
+    is_whole: bool,
 }
 
 /// Whether a text is one, as far as its beginning tells and some tag has an end.
@@ -95,8 +97,10 @@ fn tag<'t>(
     let named = text[at + 1..].trim_start_matches(['?', '!']);
     let (is_element, name) = (named.len() == text.len() - at - 1, name_at(named));
     let (attributes, end) = attributes(text, text.len() - named.len() + name.len());
-    let outer = open.last().map_or(Hint::Nothing, |element| element.hint);
-    let own = hint(local(name));
+    let (outer, is_whole) =
+        open.last().map_or((Hint::Nothing, false), |element| (element.hint, element.is_whole));
+    let own = if is_whole { within(outer, local(name)) } else { hint(local(name)) };
+    let is_whole = is_whole || (own == Hint::Credential && hint::is_whole(local(name)));
     let mut inner = if own == Hint::Nothing && is_one_of(&GENERIC, name) { outer } else { own };
     // `<entry key="password">`, `<param name="password" value="…"/>`.
     let names = |attribute: &&Attribute<'t>| {
@@ -126,7 +130,7 @@ fn tag<'t>(
         }
     }
     if is_element && !text[..end].ends_with("/>") {
-        open.push(Element { name, hint: inner });
+        open.push(Element { name, hint: inner, is_whole });
     }
     end
 }
@@ -210,6 +214,11 @@ mod tests {
             ("<input name=csrf value=abc><br>", "<input name=csrf value=credential><br>"),
             ("<meta name=\"viewport\" content=\"width\">", "<meta name=\"viewport\" content=\"width\">"),
             ("<user name=\"Jane\"/>", "<user name=\"name\"/>"),
+            (
+                "<tokens><prod>x</prod><type>y</type></tokens>",
+                "<tokens><prod>credential</prod><type>y</type></tokens>",
+            ),
+            ("<session><id>x</id></session>", "<session><id>x</id></session>"),
             ("<password>s3c", "<password>credential"),
             ("a < b & token=x <", "a < b & token=credential <"),
         ] {

@@ -177,7 +177,8 @@ impl Connection {
             () = self.proxy.drain.begun() => {}
         }
         let mut answer = match effect {
-            FaultEffect::Delay => self.respond(request).await?,
+            // The delay is of the time it took.
+            FaultEffect::Delay => self.respond_in(request, line).await?,
             FaultEffect::Abort => {
                 tracing::info!(rule = injector.rule(last), "a connection is reset by a configured fault");
                 return Err(Abort);

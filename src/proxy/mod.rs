@@ -479,15 +479,26 @@ impl Handler for Connection {
 
 impl Connection {
     /// Answers a request, and writes its line.
-    async fn respond(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
+    fn respond(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Outgoing>, Abort>> + use<'_> {
+        let line = self.proxy.access_log.then(|| AccessLine::begin(&request));
+        self.respond_in(request, line)
+    }
+
+    /// The same in a line that has begun.
+    async fn respond_in(
+        &self,
+        request: Request<Incoming>,
+        line: Option<AccessLine>,
+    ) -> Result<Response<Outgoing>, Abort> {
         let survey = Survey::of(request.headers());
         let id = self.proxy.request_id(request.headers(), survey);
-        if !self.proxy.access_log {
-            return Ok(self.answer(request, survey, &id).await);
-        }
-        let line = AccessLine::begin(&request);
         let response = self.answer(request, survey, &id).await;
-        line.write(self, response.status(), &id, None);
+        if let Some(line) = line {
+            line.write(self, response.status(), &id, None);
+        }
         Ok(response)
     }
 }

@@ -19,7 +19,7 @@ use url::{Host, Url};
 
 use super::serve::Core;
 use super::state::State;
-use super::targets::WebhookTargets;
+use super::targets::{WebhookTargets, is_same};
 use super::webhooks::Attempt;
 use crate::clock::until;
 
@@ -37,6 +37,8 @@ enum Failure {
     Url,
     #[error("{0} is not this machine; the simulator calls nobody else unless --webhooks allows it")]
     NotAllowed(String),
+    #[error("{0} is this simulator's own control port, which takes no webhooks")]
+    Control(String),
     #[error("no connection within 3 seconds")]
     ConnectTimeout,
     #[error("no answer within 2 seconds")]
@@ -58,7 +60,7 @@ enum Failure {
 impl Failure {
     /// Whether another try could only end the same way.
     fn is_final(&self) -> bool {
-        matches!(self, Self::Url | Self::NotAllowed(_))
+        matches!(self, Self::Url | Self::NotAllowed(_) | Self::Control(_))
     }
 }
 
@@ -104,7 +106,7 @@ async fn deliver_all(core: Arc<Core>, webhook: String) {
                 (state.world.webhooks.attempt(&webhook, &notice, number), state.options.webhooks.clone())
             };
             let Some(attempt) = attempt else { return };
-            match try_once(&attempt, &targets).await {
+            match try_once(&attempt, &targets, core.options.control).await {
                 Ok(()) => break Ok(()),
                 Err(failure) if number > RETRIES || failure.is_final() => {
                     tracing::warn!(webhook, %failure, "the simulator gave up a webhook");
@@ -123,7 +125,7 @@ async fn deliver_all(core: Arc<Core>, webhook: String) {
 
 /// One try. Only a 200 is a success; 302 is followed with GET, 307 with the same POST, as the service says it does: to
 /// hosts that may be called, and no further.
-async fn try_once(attempt: &Attempt, targets: &WebhookTargets) -> Result<(), Failure> {
+async fn try_once(attempt: &Attempt, targets: &WebhookTargets, control: SocketAddr) -> Result<(), Failure> {
     let mut url = Url::parse(&attempt.url).map_err(|_| Failure::Url)?;
     let mut posts = true;
     for _ in 0..=REDIRECTS {
@@ -135,7 +137,7 @@ async fn try_once(attempt: &Attempt, targets: &WebhookTargets) -> Result<(), Fai
         if posts {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let (status, location) = exchange(&url, request, body, targets).await?;
+        let (status, location) = exchange(&url, request, body, targets, control).await?;
         match status {
             StatusCode::OK => return Ok(()),
             StatusCode::FOUND => posts = false,
@@ -153,8 +155,10 @@ async fn exchange(
     request: http::request::Builder,
     body: Bytes,
     targets: &WebhookTargets,
+    control: SocketAddr,
 ) -> Result<(StatusCode, Option<String>), Failure> {
-    let stream = timeout(CONNECTS, connect(url, targets)).await.map_err(|_| Failure::ConnectTimeout)??;
+    let stream =
+        timeout(CONNECTS, connect(url, targets, control)).await.map_err(|_| Failure::ConnectTimeout)??;
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let request = request.uri(target).header(HOST, authority).body(Full::new(body))?;
@@ -177,7 +181,11 @@ async fn exchange(
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn connect(url: &Url, targets: &WebhookTargets) -> Result<Box<dyn Stream>, Failure> {
+async fn connect(
+    url: &Url,
+    targets: &WebhookTargets,
+    control: SocketAddr,
+) -> Result<Box<dyn Stream>, Failure> {
     let (host, port) = match (url.scheme(), url.host(), url.port_or_known_default()) {
         ("http" | "https", Some(host), Some(port)) => (host, port),
         _ => return Err(Failure::Url),
@@ -190,6 +198,9 @@ async fn connect(url: &Url, targets: &WebhookTargets) -> Result<Box<dyn Stream>,
     let allowed = targets.allow(&host, addresses);
     if allowed.is_empty() {
         return Err(Failure::NotAllowed(host.to_string()));
+    }
+    if allowed.iter().any(|address| is_same(*address, control)) {
+        return Err(Failure::Control(format!("{host}:{port}")));
     }
     let stream = TcpStream::connect(&*allowed).await?;
     if url.scheme() == "http" {

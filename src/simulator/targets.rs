@@ -74,6 +74,13 @@ impl WebhookTargets {
     }
 }
 
+/// Whether a connection to `target` arrives at what listens at `own`.
+pub(super) fn is_same(target: SocketAddr, own: SocketAddr) -> bool {
+    let (to, at) = (target.ip().to_canonical(), own.ip().to_canonical());
+    let is_here = to == at || to.is_unspecified() || (at.is_unspecified() && to.is_loopback());
+    is_here && target.port() == own.port()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +109,22 @@ mod tests {
             ("[fd00::1]", "http://[fd00::2]/", "[fd00::2]:80", false),
         ] {
             assert_eq!(allowed(targets, url, address), allow, "{targets} {url}");
+        }
+    }
+
+    #[test]
+    fn our_own_address_is_known_however_it_is_written() {
+        for (target, own, same) in [
+            ("127.0.0.1:8091", "127.0.0.1:8091", true),
+            ("127.0.0.1:8092", "127.0.0.1:8091", false),
+            ("127.0.0.2:8091", "127.0.0.1:8091", false),
+            ("[::ffff:127.0.0.1]:8091", "127.0.0.1:8091", true),
+            ("0.0.0.0:8091", "127.0.0.1:8091", true),
+            ("127.0.0.1:8091", "0.0.0.0:8091", true),
+            ("[::1]:8091", "[::]:8091", true),
+            ("10.0.0.1:8091", "0.0.0.0:8091", false),
+        ] {
+            assert_eq!(is_same(target.parse().unwrap(), own.parse().unwrap()), same, "{target} {own}");
         }
     }
 

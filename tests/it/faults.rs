@@ -84,6 +84,10 @@ async fn what_a_fault_has_touched_is_marked_and_counted_and_not_forwarded() {
     let slow = get(address, "/t/slow/x").await;
     assert!(begun.elapsed() >= Duration::from_millis(60));
     assert_eq!((slow.status, slow.header("vbc-proxy-fault")), (200, Some("3")));
+    // The delay is of the time it took.
+    let line = serve.logged("/t/slow/x").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(line["millis"].as_u64() >= Some(60), "{line}");
     let plain = get(address, "/t/other").await;
     assert_eq!((plain.status, plain.header("vbc-proxy-fault")), (200, None));
     let line = serve.logged("/t/other").await;

@@ -301,9 +301,34 @@ fn requests(asked: &Asked<'_>) -> Option<Answer> {
     (!found.is_empty() || !asked.may_wait).then(|| json_answer(200, &Value::Array(found)))
 }
 
-/// What clients on this machine call us.
-fn own_names(options: &SimulatorOptions) -> [String; 2] {
-    [options.address.to_string(), format!("localhost:{}", options.address.port())]
+/// What clients on this machine call us: the longest names first, as one may begin with another.
+fn own_names(options: &SimulatorOptions) -> Vec<String> {
+    let SimulatorOptions { address, public_base, .. } = options;
+    let base = public_base.split_once("://").map_or(public_base.as_str(), |(_, base)| base);
+    let hosts = ["127.0.0.1", "[::1]", "localhost"].map(|host| format!("{host}:{}", address.port()));
+    let mut names: Vec<String> = hosts.into_iter().chain([address.to_string(), base.to_owned()]).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    names.dedup();
+    names
+}
+
+/// A text with another in place of a name, but not of one that only begins or ends so.
+fn renamed(text: &str, name: &str, with: &str) -> String {
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    for (at, _) in text.match_indices(name) {
+        let end = at + name.len();
+        let part = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+        let begins = text[..at].ends_with(part);
+        out.push_str(&text[from..at]);
+        out.push_str(if begins || text[end..].starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            name
+        } else {
+            with
+        });
+        from = end;
+    }
+    out + &text[from..]
 }
 
 /// Leaves out what is not the same in a second run.
@@ -314,7 +339,7 @@ fn make_comparable(request: &mut Value, own: &[String]) {
             members.values_mut().for_each(|value| make_comparable(value, own));
         }
         Value::Array(items) => items.iter_mut().for_each(|item| make_comparable(item, own)),
-        Value::String(text) => own.iter().for_each(|name| *text = text.replace(name, "simulator")),
+        Value::String(text) => own.iter().for_each(|name| *text = renamed(text, name, "simulator")),
         _ => {}
     }
 }
@@ -334,4 +359,29 @@ fn show(entry: &Recorded) -> Value {
         "token": entry.token,
         "status": entry.status,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_names_are_replaced_and_longer_ones_are_left() {
+        let options = SimulatorOptions {
+            address: "0.0.0.0:8090".parse().unwrap(),
+            public_base: "https://api.test".into(),
+            ..SimulatorOptions::default()
+        };
+        let own = own_names(&options);
+        for (text, expected) in [
+            ("http://127.0.0.1:8090/a", "http://simulator/a"),
+            ("[::1]:8090 0.0.0.0:8090 localhost:8090", "simulator simulator simulator"),
+            ("https://api.test/t", "https://simulator/t"),
+            ("127.0.0.1:80901 xlocalhost:8090 my.api.test", "127.0.0.1:80901 xlocalhost:8090 my.api.test"),
+        ] {
+            let mut shown = json!({"time": 1, "head": [text]});
+            make_comparable(&mut shown, &own);
+            assert_eq!(shown, json!({"head": [expected]}));
+        }
+    }
 }

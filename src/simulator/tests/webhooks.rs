@@ -266,6 +266,13 @@ async fn redirects_are_followed_and_nobody_else_is_called() {
     let webhook = alice.after(&away, 1).await;
     let reason = webhook["statistics"]["lastFailureMessage"].as_str().unwrap();
     assert!(reason.starts_with("192.0.2.1 is not this machine"), "{reason}");
+    // The control port is of this machine, and believes who is here.
+    let port = alice.sim.control_address().port();
+    let control =
+        alice.subscribe(&format!("http://localhost:{port}/__sim/reset"), "NONE").await["id"].clone();
+    alice.place().await;
+    let reason = alice.after(&control, 1).await["statistics"]["lastFailureMessage"].to_string();
+    assert!(reason.contains("this simulator's own control port"), "{reason}");
 }
 
 #[tokio::test]
