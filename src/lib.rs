@@ -56,5 +56,6 @@ struct Readme;
 
 /// The example for Rust, run with the tests.
 #[cfg(doctest)]
+#[allow(rustdoc::invalid_codeblock_attributes, reason = "blocks of other languages name their file")]
 #[doc = include_str!("../docs/testing.md")]
 struct TestingPage;
