@@ -138,10 +138,7 @@ impl Answer {
         };
         match between {
             true if self.last => connection.end(),
-            true => {
-                connection.reused = true;
-                self.pools.h1.put(connection);
-            }
+            true => self.pools.h1.put(connection),
             false => {}
         }
     }

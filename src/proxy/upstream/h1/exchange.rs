@@ -197,7 +197,7 @@ impl Exchange {
                 None => Again::Unprocessed,
             },
             // One that was made ahead and idle may be as dead as one that was used.
-            _ if self.connection.reused || self.connection.pooled => Again::Unanswered,
+            _ if self.connection.pooled => Again::Unanswered,
             _ => Again::No,
         }
     }

@@ -83,10 +83,8 @@ impl Stream for TlsStream<Drowsy<TcpStream>> {
 pub(super) struct Connection {
     wire: Rc<RefCell<Wire>>,
     idle_since: Instant,
-    /// It comes from the pool.
+    /// It comes from the pool: it has carried an exchange, or was made ahead.
     pooled: bool,
-    /// It has carried an exchange before.
-    reused: bool,
     reading: Option<Reading>,
 }
 
@@ -125,13 +123,7 @@ impl Connection {
             broken: false,
             open,
         };
-        Self {
-            wire: Rc::new(RefCell::new(wire)),
-            idle_since: Instant::now(),
-            pooled: false,
-            reused: false,
-            reading: None,
-        }
+        Self { wire: Rc::new(RefCell::new(wire)), idle_since: Instant::now(), pooled: false, reading: None }
     }
 
     /// Ends a connection that is between two exchanges. Under TLS that is said (RFC 8446 §6.1).

@@ -274,9 +274,9 @@ async fn what_was_never_written_goes_out_on_another_connection() {
     far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
     assert!(matches!(again_on(connection).await, Again::Stale(_)));
     // Written, and nothing came.
-    for (reused, begun) in [(false, false), (true, false), (true, true)] {
+    for (pooled, begun) in [(false, false), (true, false), (true, true)] {
         let (mut connection, mut far) = open();
-        connection.pooled = reused;
+        connection.pooled = pooled;
         let upstream = async {
             far.read_u8().await.unwrap();
             if begun {
@@ -285,8 +285,8 @@ async fn what_was_never_written_goes_out_on_another_connection() {
             drop(far);
         };
         let (again, ()) = tokio::join!(again_on(connection), upstream);
-        assert_eq!(matches!(again, Again::Unanswered), reused && !begun);
-        assert_eq!(matches!(again, Again::No), !reused || begun);
+        assert_eq!(matches!(again, Again::Unanswered), pooled && !begun);
+        assert_eq!(matches!(again, Again::No), !pooled || begun);
     }
 }
 
