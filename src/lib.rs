@@ -5,6 +5,7 @@
 // Ground: pure, no I/O, no tasks.
 pub mod clock;
 pub mod headers;
+mod http1;
 pub mod memory;
 pub mod metrics;
 pub mod problem;

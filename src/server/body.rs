@@ -1,5 +1,6 @@
 //! Bodies of requests as handlers get them.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,30 +12,42 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
 use super::Refusal;
-use super::guard::Deadline;
-use super::hush::poll_body;
+use super::drowsy::Deadline;
+use super::h1::RequestBody;
 
 /// Why a request's body ended before its end.
 #[derive(Debug, Error)]
 pub enum BodyError {
-    /// The client broke off, or broke the framing; the guard's refusal is among the sources if it is one.
+    /// The client broke off.
+    #[error("the client broke off")]
+    Left,
+    /// The same on HTTP/2, or it broke the framing.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
-    /// It stopped arriving.
+    /// It is not framed as it should be, or it stopped arriving.
     #[error("{0}")]
     Refused(#[source] Refusal),
 }
 
 /// The body of a request, as it arrives.
 ///
-/// On HTTP/1 the guard keeps the deadline between two reads. A stream of HTTP/2 has its own: while it is asked for
-/// more and nothing comes.
-#[derive(Debug)]
+/// It has a deadline while it is asked for more and nothing comes.
 pub struct Incoming {
-    body: hyper::body::Incoming,
+    source: Source,
     /// What was read of it and put back.
     read: Option<Box<Read>>,
-    patience: Option<Duration>,
+}
+
+enum Source {
+    /// There is none.
+    Empty,
+    Http1(RequestBody),
+    Http2(Box<Http2>),
+}
+
+struct Http2 {
+    body: hyper::body::Incoming,
+    patience: Duration,
     waiting: Deadline,
 }
 
@@ -71,8 +84,16 @@ impl Incoming {
         Ok(whole.then_some(data))
     }
 
-    pub(super) fn new(body: hyper::body::Incoming, patience: Option<Duration>) -> Self {
-        Self { body, read: None, patience, waiting: Deadline::default() }
+    pub(super) fn http1(body: Option<RequestBody>) -> Self {
+        Self { source: body.map_or(Source::Empty, Source::Http1), read: None }
+    }
+
+    pub(super) fn http2(body: hyper::body::Incoming, patience: Duration) -> Self {
+        let source = match body.is_end_stream() {
+            true => Source::Empty,
+            false => Source::Http2(Box::new(Http2 { body, patience, waiting: Deadline::default() })),
+        };
+        Self { source, read: None }
     }
 }
 
@@ -95,25 +116,28 @@ impl Body for Incoming {
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        match poll_body(&mut this.body, cx) {
-            Poll::Ready(frame) => {
-                this.waiting.clear();
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
-            }
-            Poll::Pending => {
-                let Some(patience) = this.patience else { return Poll::Pending };
-                ready!(this.waiting.poll(cx, patience));
-                Poll::Ready(Some(Err(BodyError::Refused(Refusal::BodyTimeout))))
-            }
+        match &mut this.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Http1(body) => body.poll_frame(cx),
+            Source::Http2(body) => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_none() && self.body.is_end_stream()
+        self.read.is_none()
+            && match &self.source {
+                Source::Empty => true,
+                Source::Http1(body) => body.is_end_stream(),
+                Source::Http2(body) => body.body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.body.size_hint();
+        let left = match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(body) => body.body.size_hint(),
+        };
         match &self.read {
             None => left,
             Some(read) => {
@@ -121,5 +145,26 @@ impl Body for Incoming {
                 left.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
         }
+    }
+}
+
+impl Http2 {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.waiting.clear();
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
+            }
+            Poll::Pending => {
+                ready!(self.waiting.poll(cx, self.patience));
+                Poll::Ready(Some(Err(BodyError::Refused(Refusal::BodyTimeout))))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("size_hint", &self.size_hint()).finish_non_exhaustive()
     }
 }

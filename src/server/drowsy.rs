@@ -1,13 +1,14 @@
 //! What is not asked again before it has woken us: sockets and timers.
 //!
-//! A connection is polled for many reasons, and each time hyper asks the socket whether the other side has gone, and the
-//! guard its timer. The runtime's own answer, that nothing has happened, costs as much as parsing a header does.
+//! A connection is polled for many reasons, and each time it asks the socket whether the other side has gone, and its timer
+//! whether it is late. The runtime's own answer, that nothing has happened, costs as much as parsing a header does.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -156,12 +157,35 @@ impl Timer {
     }
 }
 
+/// A deadline that costs a timer only while something is really waited for.
+#[derive(Debug, Default)]
+pub(super) struct Deadline(Option<Timer>);
+
+impl Deadline {
+    /// Waits until `after` from the first call since the last `clear`.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
+        self.0.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx)
+    }
+
+    /// The same until `deadline`, or the one of the first call since the last `clear`.
+    pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        self.0.get_or_insert_with(|| Timer::until(deadline)).poll(cx)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::future::poll_fn;
     use std::rc::Rc;
-    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 

@@ -22,11 +22,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::body::Incoming;
+use super::drowsy::Deadline;
 use super::flood::FloodMeter;
-use super::guard::{Deadline, LINGER_BYTES, LINGER_TIME};
-use super::head::valid_host;
-use super::syntax::decimal;
+use super::h1::{LINGER_BYTES, LINGER_TIME, valid_host};
 use super::{DrainSignal, Handler, Limits, Refusal, Stream};
+use crate::http1::syntax::decimal;
 
 /// Requests under way at once on one connection.
 const STREAMS: u32 = 128;
@@ -119,7 +119,7 @@ async fn answer<H: Handler>(
     let (mut parts, body) = request.into_parts();
     let response = match in_the_words_of_http1(&mut parts, &body, limits) {
         Ok(()) => {
-            let body = Incoming::new(body, Some(limits.body_timeout));
+            let body = Incoming::http2(body, limits.body_timeout);
             handler.handle(Request::from_parts(parts, body)).await?
         }
         Err(refusal) => handler.refuse(refusal),

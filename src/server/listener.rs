@@ -24,7 +24,7 @@ const SEND_BUFFER: usize = 256 * 1024;
 const UNSENT: u32 = 64 * 1024;
 
 /// A stream of bytes to a client.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the coming close a reset, where the transport knows such a thing.
     fn reset_on_close(&self);
 

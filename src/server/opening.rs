@@ -1,7 +1,7 @@
 //! The first bytes of a connection: which protocol they are of, and how long they may take.
 //!
 //! HTTP/2 by prior knowledge begins with a preface that no HTTP/1 request can begin with (RFC 9113 §3.4). It is told
-//! apart here, before hyper: hyper's own detection has no deadline.
+//! apart here.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderValue, Request, Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -16,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::drowsy::Drowsy;
 use super::tls::Tls;
-use super::{Abort, DrainSignal, Handler, Incoming, Limits, Refusal, Stream, connection, h2};
+use super::{Abort, DrainSignal, Handler, Incoming, Limits, Refusal, Stream, h1, h2};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -27,12 +28,12 @@ const FIRST_READ: usize = 2048;
 pub(super) struct Begun<S> {
     stream: S,
     /// Read and not given on yet.
-    first: Vec<u8>,
+    first: BytesMut,
 }
 
 impl<S: Stream> Begun<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, first: Vec::new() }
+        Self { stream, first: BytesMut::new() }
     }
 
     /// What has been read.
@@ -72,10 +73,9 @@ impl<S: Stream> AsyncRead for Begun<S> {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
         let fits = this.first.len().min(buf.remaining());
-        buf.put_slice(&this.first[..fits]);
-        this.first.drain(..fits);
+        buf.put_slice(&this.first.split_to(fits));
         if this.first.is_empty() {
-            this.first = Vec::new();
+            this.first = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
@@ -132,13 +132,17 @@ async fn speak<H: Handler>(
     handler: H,
 ) {
     match spoken(&mut stream, &limits, &mut drain).await {
-        Spoken::Http1 => connection(stream, limits, drain, handler).await,
+        Spoken::Http1 => {
+            let Begun { stream, first } = stream;
+            h1::connection(stream, first, limits, &mut drain, &handler).await;
+        }
         // Rare and large; the others should not keep room for it.
         Spoken::Http2 => Box::pin(h2::connection(stream, limits, drain, handler)).await,
         Spoken::Late => {
-            // The guard answers what is late; its time is over.
+            // It is answered as every late head is; its time is over.
             let limits = Limits { header_timeout: Duration::ZERO, ..limits };
-            connection(stream, limits, drain, handler).await;
+            let Begun { stream, first } = stream;
+            Box::pin(h1::connection(stream, first, limits, &mut drain, &handler)).await;
         }
         Spoken::Nothing => {}
     }
@@ -150,7 +154,7 @@ async fn spoken<S: Stream>(stream: &mut Begun<S>, limits: &Limits, drain: &mut D
         read = timeout(limits.first_byte_timeout, stream.read()) => matches!(read, Ok(Ok(true))),
         () = last_look(drain) => {
             let read = poll_fn(|cx| Poll::Ready(stream.poll_more(cx))).await;
-            // The guard ends it as it ends every idle connection.
+            // It is ended as every idle connection is.
             if !matches!(read, Poll::Ready(Ok(true))) { return Spoken::Http1 }
             true
         }
@@ -203,7 +207,10 @@ pub async fn open_tls<H: Handler>(
     match stream.first().first() {
         None => return,
         Some(&HANDSHAKE) => {}
-        Some(_) => return connection(stream, limits, drain, NotTls(handler)).await,
+        Some(_) => {
+            let Begun { stream, first } = stream;
+            return Box::pin(h1::connection(stream, first, limits, &mut drain, &NotTls(handler))).await;
+        }
     }
     match timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)).await {
         Ok(Ok(stream)) => speak(Begun::new(stream), limits, drain, handler).await,

@@ -109,9 +109,7 @@ fn head(input: &[u8]) -> Read<(Message, Framing, &[u8])> {
         line.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(option))
     };
     let closes = lines.iter().any(|line| lists(line, b"close"));
-    // hyper reads no options in a line that has a byte above ASCII, and so ends a connection that asks there to be kept,
-    // which is always allowed.
-    let kept = lines.iter().any(|line| line.is_ascii() && lists(line, b"keep-alive"));
+    let kept = lines.iter().any(|line| lists(line, b"keep-alive"));
     let last = closes || !http_11 && !kept || method == b"CONNECT";
     fields.sort();
     let message =

@@ -4,16 +4,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use super::head::{Framing, HEAD_BYTES, HEAD_LINES};
+use super::head::{HEAD_BYTES, HEAD_LINES};
 use super::upload::UploadTask;
-use super::{Connection, LEAST_READ, Reading};
+use super::{Connection, Reading};
+use crate::http1::chunked::{Chunked, Next};
+use crate::http1::input::LEAST_READ;
+use crate::http1::{Framing, fields};
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::upstream::pools::Pools;
-use crate::server::chunked::{Chunked, Next};
-use crate::server::syntax;
 
 /// The body of an answer. It gives its connection back when it has been read to its end; dropped before, it ends it.
 pub(in crate::proxy::upstream) struct Answer {
@@ -44,7 +45,7 @@ impl From<Framing> for Rest {
     fn from(framing: Framing) -> Self {
         match framing {
             Framing::Sized(length) => Self::Sized(length),
-            Framing::Chunked => Self::Chunked(Box::new(Chunked::keeping())),
+            Framing::Chunked => Self::Chunked(Box::new(Chunked::lenient())),
             Framing::ToTheEnd => Self::ToTheEnd,
         }
     }
@@ -77,33 +78,24 @@ impl Rest {
                 })?;
                 read.advance(framing);
                 match next {
-                    Next::Data(length) => Ok(Step::Data(read.split_to(length).freeze())),
+                    Next::Data(length) => {
+                        let data = read.split_to(length).freeze();
+                        if let Some(framing) = chunked.ends(read) {
+                            read.advance(framing);
+                            *self = Self::NONE;
+                        }
+                        Ok(Step::Data(data))
+                    }
                     Next::Unknown => Ok(Step::More),
                     Next::End => {
-                        let trailers = trailers(&chunked.take_section())?;
+                        let trailers =
+                            fields::trailers(&chunked.take_section()).ok_or(UpstreamError::Protocol)?;
                         Ok(if trailers.is_empty() { Step::End } else { Step::Trailers(trailers) })
                     }
                 }
             }
         }
     }
-}
-
-/// The fields of a trailer section.
-fn trailers(section: &[u8]) -> Result<HeaderMap, UpstreamError> {
-    let mut trailers = HeaderMap::new();
-    for line in section.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            continue;
-        }
-        let (name, value) = syntax::field(line).map_err(|_| UpstreamError::Protocol)?;
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
-            return Err(UpstreamError::Protocol);
-        };
-        trailers.append(name, value);
-    }
-    Ok(trailers)
 }
 
 impl Answer {
@@ -134,7 +126,7 @@ impl Answer {
         connection.reading = None;
         let between = {
             let wire = connection.wire.borrow();
-            !wire.uploads && wire.read.is_empty()
+            !wire.uploads && wire.input.bytes.is_empty()
         };
         match between {
             true if self.last => connection.end(),
@@ -153,7 +145,7 @@ impl Answer {
     pub(in crate::proxy::upstream) fn take_whole(&mut self) -> Option<Bytes> {
         let Rest::Sized(length) = self.rest else { return None };
         let whole = {
-            let read = &mut self.connection.as_ref()?.wire.borrow_mut().read;
+            let read = &mut self.connection.as_ref()?.wire.borrow_mut().input.bytes;
             let length = usize::try_from(length).ok().filter(|length| *length <= read.len())?;
             read.split_to(length).freeze()
         };
@@ -171,7 +163,7 @@ impl Answer {
                 return Poll::Ready(self.failure.take().map(Err));
             };
             let mut wire = connection.wire.borrow_mut();
-            let mut step = self.rest.step(&mut wire.read);
+            let mut step = self.rest.step(&mut wire.input.bytes);
             if matches!(step, Ok(Step::More)) {
                 let room = connection.reading.as_ref().map_or(LEAST_READ, Reading::room);
                 step = match ready!(wire.poll_body(cx, room)) {

@@ -8,10 +8,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Buf;
 use http::{Method, Response, StatusCode};
 
+use super::Connection;
 use super::answer::{Answer, Rest};
-use super::head::{Framing, Kind};
+use super::head::Kind;
 use super::upload::{Stopped, Upload};
-use super::{Connection, LEAST_READ};
+use crate::http1::Framing;
+use crate::http1::input::LEAST_READ;
 use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::hold::Hold;
 use crate::proxy::tunnel::Tunnel;
@@ -114,8 +116,8 @@ impl Exchange {
             }
         }
         loop {
-            if !wire.read.is_empty()
-                && let Some((length, kind)) = wire.head.read(&wire.read)?
+            if !wire.input.bytes.is_empty()
+                && let Some((length, kind)) = wire.head.read(&wire.input.bytes)?
             {
                 match kind {
                     Kind::Switches if !self.upgrade => {
@@ -128,11 +130,11 @@ impl Exchange {
                     }
                     Kind::Switches | Kind::Final => {
                         let (framing, last) = (wire.head.framing(), wire.head.is_last());
-                        let head = wire.head.take(&mut wire.read, length)?;
+                        let head = wire.head.take(&mut wire.input.bytes, length)?;
                         return Poll::Ready(Ok(Received { head, framing, last }));
                     }
                     Kind::Continue | Kind::Interim => {
-                        wire.read.advance(length);
+                        wire.input.bytes.advance(length);
                         wire.head.skip();
                         self.interim += length;
                     }
@@ -152,7 +154,7 @@ impl Exchange {
                 continue;
             }
             match ready!(wire.poll_read(cx, LEAST_READ)) {
-                Ok(0) if !wire.read.is_empty() => return Poll::Ready(Err(UpstreamError::Protocol)),
+                Ok(0) if !wire.input.bytes.is_empty() => return Poll::Ready(Err(UpstreamError::Protocol)),
                 Ok(0) | Err(_) => return Poll::Ready(Err(UpstreamError::Terminated)),
                 Ok(_) => self.answered = true,
             }
@@ -182,7 +184,7 @@ impl Exchange {
     pub(in crate::proxy::upstream) fn into_tunnel(self) -> Option<Tunnel> {
         // Nobody else has it, since the request has no body.
         let wire = Rc::into_inner(self.connection.wire)?.into_inner();
-        Some(Tunnel::new(wire.stream, wire.read.freeze(), wire.open))
+        Some(Tunnel::new(wire.stream, wire.input.bytes.freeze(), wire.open))
     }
 
     /// Whether a request that failed may be sent again.

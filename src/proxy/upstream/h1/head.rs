@@ -5,12 +5,13 @@
 //! connection pays for it.
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use memchr::memchr;
 
 use super::super::error::UpstreamError;
-use crate::server::syntax;
+use crate::http1::fields::Places;
+use crate::http1::{Framing, syntax};
 
 /// The largest head of an answer, in bytes and in lines.
 pub(super) const HEAD_BYTES: usize = 64 * 1024;
@@ -31,14 +32,7 @@ pub(super) struct HeadReader {
     /// `Upgrade` lines, and whether one is not `websocket`.
     protocols: usize,
     foreign: bool,
-    /// Where names and values are.
-    lines: Vec<Line>,
-}
-
-/// Where the parts of a field line are, in bytes from the beginning of the head.
-struct Line {
-    name: (u32, u32),
-    value: (u32, u32),
+    places: Places,
 }
 
 #[derive(Clone, Copy)]
@@ -59,15 +53,6 @@ pub(super) enum Kind {
     /// 101: what follows is no HTTP.
     Switches,
     Final,
-}
-
-/// How the fields frame the body, where the request and the status let there be one (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    Sized(u64),
-    Chunked,
-    /// It ends with the connection.
-    ToTheEnd,
 }
 
 impl HeadReader {
@@ -152,14 +137,10 @@ impl HeadReader {
         value: &[u8],
         status: Status,
     ) -> Result<(), UpstreamError> {
-        if self.lines.len() >= HEAD_LINES {
+        if self.places.len() >= HEAD_LINES {
             return Err(UpstreamError::HeadTooLarge);
         }
-        // Both are parts of the line, and the name is its beginning.
-        let value_start = value.as_ptr().addr() - line.as_ptr().addr();
-        // No head is larger than `HEAD_BYTES`.
-        let place = |from: usize, length: usize| ((start + from) as u32, (start + from + length) as u32);
-        self.lines.push(Line { name: place(0, name.len()), value: place(value_start, value.len()) });
+        self.places.push(start, line, name, value);
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = syntax::decimal(value).ok_or(UpstreamError::Protocol)?;
@@ -187,7 +168,7 @@ impl HeadReader {
         Ok(())
     }
 
-    /// How the fields frame the body.
+    /// How the fields frame the body, where the request and the status let there be one (RFC 9112 §6.3).
     pub(super) fn framing(&self) -> Framing {
         match (self.chunked, self.content_length) {
             (true, _) => Framing::Chunked,
@@ -203,9 +184,9 @@ impl HeadReader {
 
     /// Makes room for the next head.
     pub(super) fn skip(&mut self) {
-        let mut lines = std::mem::take(&mut self.lines);
-        lines.clear();
-        *self = Self { lines, ..Self::default() };
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
+        *self = Self { places, ..Self::default() };
     }
 
     /// Takes the complete head of this length out of `bytes`.
@@ -219,17 +200,9 @@ impl HeadReader {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status.code).map_err(|_| UpstreamError::Protocol)?;
         *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
-        // Some lines are added on the way to the client.
-        let mut headers = HeaderMap::with_capacity(self.lines.len() + 2);
-        for line in &self.lines {
-            let range = |(from, to): (u32, u32)| from as usize..to as usize;
-            let name = HeaderName::from_bytes(&head[range(line.name)]);
-            let value = HeaderValue::from_maybe_shared(head.slice(range(line.value)));
-            // The bytes have been checked, but for names longer than the type can hold.
-            let (Ok(name), Ok(value)) = (name, value) else { return Err(UpstreamError::Protocol) };
-            headers.append(name, value);
-        }
-        *response.headers_mut() = headers;
+        // Some lines are added on the way to the client. The bytes have been checked, but for names longer than the type can
+        // hold.
+        *response.headers_mut() = self.places.take(&head, 2).ok_or(UpstreamError::Protocol)?;
         let reason = head.slice(status.reason.0..status.reason.1);
         if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
             && let Ok(reason) = ReasonPhrase::try_from(reason)

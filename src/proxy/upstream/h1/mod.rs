@@ -15,18 +15,18 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
-use tokio_util::io::poll_read_buf;
 
 use super::pools::Open;
+use crate::http1::Input;
+use crate::http1::input::LEAST_READ;
 use crate::server::drowsy::Drowsy;
 pub(super) use answer::Answer;
 pub(super) use exchange::Exchange;
@@ -34,9 +34,7 @@ use head::HeadReader;
 pub(super) use pool::Pool;
 use pool::Reading;
 
-/// How much is read at once: at first, which is what an idle connection keeps the room of, and where answers are long.
-/// Larger pieces cost less, but a client that does not read holds a few of them.
-const LEAST_READ: usize = 8 * 1024;
+/// How much is read at once where answers are long: a client that does not read holds a few such pieces.
 const MOST_READ: usize = 256 * 1024;
 
 /// How long an upstream has to take the end of a connection.
@@ -91,15 +89,11 @@ pub(super) struct Connection {
 /// The socket of a connection, and what has been read from it.
 struct Wire {
     stream: Box<dyn Stream>,
-    /// Read, and not taken yet: of one answer, since a connection with anything behind it is not used again.
-    read: BytesMut,
+    /// Of one answer, since a connection with anything behind it is not used again.
+    input: Input,
     head: HeadReader,
     /// The buffer of the head that goes out.
     out: Vec<u8>,
-    /// How much is read at once; it grows while that is what comes.
-    at_once: usize,
-    /// There has been room in `read` for more than an idle connection keeps.
-    grown: bool,
     /// The kernel has been told to keep much.
     keeps_much: bool,
     /// The request is not known to have been written to its end.
@@ -113,11 +107,9 @@ impl Connection {
     pub(super) fn new(stream: impl Stream + 'static, open: Open) -> Self {
         let wire = Wire {
             stream: Box::new(stream),
-            read: BytesMut::new(),
+            input: Input::new(),
             head: HeadReader::default(),
             out: Vec::new(),
-            at_once: LEAST_READ,
-            grown: false,
             keeps_much: false,
             uploads: false,
             broken: false,
@@ -150,39 +142,26 @@ impl Wire {
         // A task that has used up its turn would be told "nothing yet", whatever there is.
         let look = unconstrained(poll_fn(|cx| self.poll_read(cx, LEAST_READ)));
         let nothing = pin!(look).poll(cx).is_pending();
-        nothing && self.read.is_empty()
+        nothing && self.input.bytes.is_empty()
     }
 
     /// Reads once, at most about `room` bytes. None are the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.read.reserve(room.min(LEAST_READ));
-        let part = &mut (&mut self.read).limit(room);
-        poll_read_buf(Pin::new(&mut *self.stream), cx, part)
+        self.input.poll_read(cx, &mut *self.stream, room)
     }
 
     /// The same for a body: in larger pieces where that is how it comes, up to `room`.
     fn poll_body(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let at_once = self.at_once.min(room);
-        if at_once >= LARGE_READ && !self.keeps_much {
+        if self.input.at_once().min(room) >= LARGE_READ && !self.keeps_much {
             self.keeps_much = true;
             self.stream.keep(LARGE_KEPT);
         }
-        self.grown |= at_once > LEAST_READ;
-        self.read.reserve(at_once);
-        let count = ready!(self.poll_read(cx, at_once))?;
-        if count == at_once {
-            self.at_once = (2 * at_once).min(MOST_READ);
-        } else if count < at_once / 4 {
-            self.at_once = (at_once / 2).max(LEAST_READ);
-        }
-        Poll::Ready(Ok(count))
+        self.input.poll_body(cx, &mut *self.stream, room, MOST_READ)
     }
 
     /// Between two exchanges little is kept.
     fn rest(&mut self) {
-        if std::mem::take(&mut self.grown) {
-            self.read = BytesMut::new();
-        }
+        self.input.rest();
     }
 }
 

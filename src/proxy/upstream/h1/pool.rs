@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Connection, LEAST_READ, MOST_READ};
+use super::{Connection, MOST_READ};
+use crate::http1::input::LEAST_READ;
 use crate::proxy::upstream::pools::POOL_TIME;
 
 /// Idle connections kept per thread.

@@ -1,7 +1,10 @@
-//! First heads, in paused time.
+//! Connections in paused time.
+
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
 
 use super::super::{Abort, Drain, Handler, Incoming, connection, turn_away};
 use super::*;
@@ -172,26 +175,7 @@ async fn ask(client: &mut DuplexStream, path: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_gives_hyper_back() {
-    let (_drain, mut signal) = Drain::new();
-    let (near, mut client) = duplex(1 << 16);
-    let state = Arc::new(State::new(signal.clone()));
-    let guard = Guard::new(near, Limits::default(), Arc::clone(&state));
-    let start = Instant::now();
-    let exchanges =
-        super::super::exchanges(Box::new(guard), state, Limits::default(), &mut signal, Arc::new(Echo));
-    let client = async {
-        ask(&mut client, "/a").await;
-        ask(&mut client, "/b").await;
-        client
-    };
-    let (rested, _client) = tokio::join!(exchanges, client);
-    assert!(rested.is_some_and(|guard| guard.held.capacity() == 0));
-    assert!(start.elapsed() <= 4 * OFTEN, "{:?}", start.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_rested_answers_and_counts_on_and_is_closed_in_time() {
+async fn an_idle_connection_answers_and_counts_on_and_is_closed_in_time() {
     let (_drain, signal) = Drain::new();
     let limits = Limits { requests: 4, ..Limits::default() };
     let (mut counted, _serving) = client(limits, &signal);
@@ -205,18 +189,18 @@ async fn a_connection_that_rested_answers_and_counts_on_and_is_closed_in_time() 
     ask(&mut client, "/a").await;
     let start = Instant::now();
     assert_eq!(read_to_end(client).await, "");
-    let closed = start.elapsed();
-    assert!(closed >= limits.idle_timeout && closed <= limits.idle_timeout + OFTEN, "{closed:?}");
+    let (closed, late) = (start.elapsed(), Duration::from_millis(2));
+    assert!(closed >= limits.idle_timeout && closed <= limits.idle_timeout + late, "{closed:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_drips_after_a_rest_is_late_too_and_a_drain_ends_the_rest() {
+async fn a_head_that_drips_after_a_silence_is_late_too_and_a_drain_ends_the_silence() {
     let (drain, signal) = Drain::new();
     let (mut late, _serving) = client(Limits::default(), &signal);
     let (mut resting, _also) = client(Limits::default(), &signal);
     ask(&mut late, "/a").await;
     ask(&mut resting, "/a").await;
-    tokio::time::sleep(2 * OFTEN).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
     late.write_all(b"GET /").await.unwrap();
     assert!(read_to_end(late).await.contains("did not arrive in time"));

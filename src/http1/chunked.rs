@@ -1,12 +1,21 @@
 //! The framing of chunked bodies (RFC 9112 §7.1), followed to refuse what is ambiguous and to know what is data and where
 //! the body ends.
 
-use super::head::Refusal;
 use super::syntax::{is_field_byte, is_token};
 
-/// How many bytes of chunk extensions and of trailers one body may have: less than hyper's own limits, whose
-/// refusals say nothing.
+/// How many bytes of chunk extensions and of trailers one body may have.
 const OVERHEAD: usize = 15 * 1024;
+
+/// Why a body can't be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    /// It is not chunked by the letter; the text says what is wrong, and quotes nothing.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// More chunk extensions or trailers than there may be.
+    #[error("it has too many chunk extensions or trailers")]
+    TooLarge,
+}
 
 /// Follows a chunked body (RFC 9112 §7.1), byte by byte where it is framing.
 #[derive(Debug, Default)]
@@ -17,8 +26,10 @@ pub(crate) struct Chunked {
     /// Bytes of chunk extensions or trailers so far.
     overhead: usize,
     trailers: usize,
-    /// The trailer section as it came, where it is kept.
-    section: Option<Vec<u8>>,
+    /// The trailer section as it came.
+    section: Vec<u8>,
+    /// White space behind a size passes.
+    lenient: bool,
 }
 
 /// What the next bytes of a chunked body are.
@@ -51,14 +62,15 @@ enum At {
 }
 
 impl Chunked {
-    /// One that keeps the trailer section.
-    pub(crate) fn keeping() -> Self {
-        Self { section: Some(Vec::new()), ..Self::default() }
+    /// One for the body of an answer: some servers pad the size of a chunk. It is framed anew, so nobody behind can read
+    /// that in another way.
+    pub(crate) fn lenient() -> Self {
+        Self { lenient: true, ..Self::default() }
     }
 
-    /// The trailer section, where it is kept: its lines, without the empty one.
+    /// The trailer section: its lines, without the empty one.
     pub(crate) fn take_section(&mut self) -> Vec<u8> {
-        self.section.take().unwrap_or_default()
+        std::mem::take(&mut self.section)
     }
 
     /// Reads framing up to the next data, or to the end of the body. Gives how many bytes that was, and what comes then;
@@ -68,7 +80,7 @@ impl Chunked {
         bytes: &[u8],
         overhead: usize,
         lines: usize,
-    ) -> Result<(usize, Next), Refusal> {
+    ) -> Result<(usize, Next), Broken> {
         for (at, byte) in bytes.iter().enumerate() {
             if let At::Data(left) = self.at {
                 let there = (bytes.len() - at).min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -80,33 +92,37 @@ impl Chunked {
                 return Ok((at + 1, Next::End));
             }
             if self.overhead > OVERHEAD.min(overhead) || self.trailers > lines {
-                return Err(Refusal::HeadTooLarge);
+                return Err(Broken::TooLarge);
             }
         }
         Ok((bytes.len(), Next::Unknown))
     }
 
-    fn step(&mut self, byte: u8) -> Result<bool, Refusal> {
-        if let (At::TrailerStart | At::TrailerName | At::TrailerValue | At::TrailerLf, Some(section)) =
-            (self.at, &mut self.section)
-        {
-            section.push(byte);
+    /// Whether the body ends here, behind a chunk and without trailers: then so many bytes of framing do it. Answers that are
+    /// read to their end with their last piece go out with it.
+    pub(crate) fn ends(&self, bytes: &[u8]) -> Option<usize> {
+        const END: &[u8] = b"\r\n0\r\n\r\n";
+        (self.at == At::DataCr && bytes.starts_with(END)).then_some(END.len())
+    }
+
+    fn step(&mut self, byte: u8) -> Result<bool, Broken> {
+        if matches!(self.at, At::TrailerStart | At::TrailerName | At::TrailerValue | At::TrailerLf) {
+            self.section.push(byte);
         }
-        const SIZE: Refusal = Refusal::Malformed("a chunk size is not a hexadecimal number");
-        const END: Refusal = Refusal::Malformed("a chunk does not end with CR LF");
+        const SIZE: Broken = Broken::Malformed("a chunk size is not a hexadecimal number");
+        const END: Broken = Broken::Malformed("a chunk does not end with CR LF");
         self.at = match (self.at, byte) {
             (At::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 self.digits += 1;
-                // 15 digits stay clear of every overflow, hyper's included.
+                // 15 digits stay clear of every overflow.
                 if self.digits > 15 {
-                    return Err(Refusal::Malformed("a chunk size is too large"));
+                    return Err(Broken::Malformed("a chunk size is too large"));
                 }
                 self.size = self.size * 16 + u64::from((byte as char).to_digit(16).unwrap_or(0));
                 At::Size
             }
             (At::Size, _) if self.digits == 0 => return Err(SIZE),
-            // What keeps the trailer section frames the body anew, so that nobody behind it can read it in another way.
-            (At::Size | At::Padding, b' ' | b'\t') if self.section.is_some() => {
+            (At::Size | At::Padding, b' ' | b'\t') if self.lenient => {
                 self.overhead += 1;
                 At::Padding
             }
@@ -117,7 +133,7 @@ impl Chunked {
                 self.overhead += 1;
                 At::Extension
             }
-            (At::Extension, _) => return Err(Refusal::Malformed("a control character in a chunk extension")),
+            (At::Extension, _) => return Err(Broken::Malformed("a control character in a chunk extension")),
             (At::SizeLf, b'\n') if self.size == 0 => At::TrailerStart,
             (At::SizeLf, b'\n') => At::Data(std::mem::take(&mut self.size)),
             (At::DataCr, b'\r') => At::DataLf,
@@ -145,7 +161,7 @@ impl Chunked {
             }
             (At::TrailerLf, b'\n') => At::TrailerStart,
             // `Data` is skipped in bulk by the caller.
-            _ => return Err(Refusal::Malformed("a trailer line is not: name, colon, value")),
+            _ => return Err(Broken::Malformed("a trailer line is not: name, colon, value")),
         };
         Ok(false)
     }

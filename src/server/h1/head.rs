@@ -1,191 +1,54 @@
-//! Reads messages before hyper does, and refuses what RFC 9112 does not allow.
+//! Heads of requests, read by the letter (RFC 9112 §3 and §5).
 //!
-//! hyper is lenient in places where being lenient towards one side and strict towards the other is how requests are
-//! smuggled. So every head is read here first, by the letter; what passes is unambiguous, and hyper's own reading
-//! of it cannot differ in what matters: where the message ends, where it goes, how long it is. The framing of bodies
-//! is followed too, because that is how one knows where the next head begins.
-
-use std::error::Error;
-use std::fmt;
+//! Nothing here is lenient: being lenient towards one side and strict towards the other is how requests are smuggled. What
+//! passes is unambiguous in what matters: where the message ends, where it goes, how long it is.
 
 use bytes::Bytes;
+use http::{Method, Request, Uri, Version};
 use memchr::memchr;
 
-use super::Limits;
-use super::chunked::{Chunked, Next};
-use super::syntax::{decimal, field, good_line, is_token, lists};
+use crate::http1::Framing;
+use crate::http1::fields::Places;
+use crate::http1::syntax::{decimal, field, good_line, is_token, lists};
+use crate::server::{Limits, Refusal};
 
-/// Why a request was refused before it became one, or in the middle of its body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Not valid RFC 9112; the text says what is wrong, and quotes nothing.
-    Malformed(&'static str),
-    /// The request target is over the limit.
-    TargetTooLong,
-    /// The head is over the limit, in bytes or in lines.
-    HeadTooLarge,
-    /// The head was not complete in time.
-    HeadTimeout,
-    /// The body stopped arriving.
-    BodyTimeout,
-    /// There are as many connections as there may be; nothing was read of this one.
-    TooManyConnections,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed(what) => what,
-            Self::TargetTooLong => "the request target is too long",
-            Self::HeadTooLarge => "the request head is too large",
-            Self::HeadTimeout => "the request head did not arrive in time",
-            Self::BodyTimeout => "the request body stopped arriving",
-            Self::TooManyConnections => "there are too many connections; nothing was read from this one",
-        })
-    }
-}
-
-impl Error for Refusal {}
-
-/// Follows the messages on one connection.
-#[derive(Debug)]
-pub(super) struct Messages {
-    limits: Limits,
-    phase: Phase,
-    /// Heads as they came, where they are kept.
-    kept: Vec<Bytes>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Head(Head),
-    /// `Content-Length`: this many bytes are left.
-    Sized(u64),
-    Chunked(Chunked),
-    /// Behind a head that asks for a websocket: what these bytes are, the answer decides.
-    Undecided,
-}
-
-impl Messages {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, phase: Phase::Head(Head::default()), kept: Vec::new() }
-    }
-
-    /// The heads since the last call, where they are kept.
-    pub(super) fn kept(&mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.kept)
-    }
-
-    /// Whether the next byte begins a message, or something else.
-    pub(super) fn between_messages(&self) -> bool {
-        match &self.phase {
-            Phase::Head(head) => head.searched == 0,
-            Phase::Undecided => true,
-            Phase::Sized(_) | Phase::Chunked(_) => false,
-        }
-    }
-
-    /// Whether the last head asked for a websocket, and [`go_on`](Self::go_on) has not been called.
-    pub(super) fn undecided(&self) -> bool {
-        matches!(self.phase, Phase::Undecided)
-    }
-
-    /// There will be no websocket: the next byte begins a message.
-    pub(super) fn go_on(&mut self) {
-        self.phase = Phase::Head(Head::default());
-    }
-
-    /// Whether a head has begun and is not complete.
-    pub(super) fn in_head(&self) -> bool {
-        matches!(&self.phase, Phase::Head(head) if head.searched > 0)
-    }
-
-    /// Whether a body is under way.
-    pub(super) fn in_body(&self) -> bool {
-        matches!(self.phase, Phase::Sized(_) | Phase::Chunked(_))
-    }
-
-    /// Reads on. `bytes` begins where the last call stopped: at the first byte it did not release.
-    ///
-    /// Gives how many bytes may be released (whole heads and body bytes) and how many heads are among them. A
-    /// refusal concerns what follows the released bytes.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, u32, Result<(), Refusal>) {
-        let (mut released, mut heads) = (0, 0);
-        while released < bytes.len() {
-            let rest = &bytes[released..];
-            match &mut self.phase {
-                Phase::Head(head) => match head.read(rest, &self.limits) {
-                    Err(refusal) => return (released, heads, Err(refusal)),
-                    Ok(None) => break,
-                    Ok(Some((length, body))) => {
-                        released += length;
-                        heads += 1;
-                        if self.limits.keep_heads {
-                            self.kept.push(Bytes::copy_from_slice(&rest[..length]));
-                        }
-                        self.phase = match body {
-                            Body::Sized(0) => Phase::Head(Head::default()),
-                            Body::Sized(length) => Phase::Sized(length),
-                            Body::Chunked => Phase::Chunked(Chunked::default()),
-                            Body::Undecided => Phase::Undecided,
-                        };
-                    }
-                },
-                Phase::Sized(left) => {
-                    let taken = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    released += taken;
-                    *left -= taken as u64;
-                    if *left == 0 {
-                        self.phase = Phase::Head(Head::default());
-                    }
-                }
-                Phase::Undecided => break,
-                Phase::Chunked(chunked) => {
-                    match chunked.next(rest, self.limits.head_bytes, self.limits.headers) {
-                        Err(refusal) => return (released, heads, Err(refusal)),
-                        Ok((framing, next)) => {
-                            released += framing;
-                            match next {
-                                Next::Data(length) => released += length,
-                                Next::End => self.phase = Phase::Head(Head::default()),
-                                Next::Unknown => {}
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        (released, heads, Ok(()))
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Body {
-    Sized(u64),
-    Chunked,
-    /// None, and a websocket is asked for.
-    Undecided,
-}
-
-/// One head, line by line.
+/// Reads one head after another, each from its first byte on.
 #[derive(Debug, Default)]
-struct Head {
+pub(super) struct HeadReader {
     /// Bytes already searched for a line end.
     searched: usize,
     line_start: usize,
-    lines: usize,
     request_line: Option<RequestLine>,
     hosts: u8,
     content_length: Option<u64>,
     chunked: bool,
+    expects: bool,
     connection: Options,
     upgrade: Upgrade,
+    places: Places,
+}
+
+/// A head that is complete.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) request: Request<()>,
+    pub(super) framing: Framing,
+    /// The connection ends with the answer.
+    pub(super) last: bool,
+    /// A 100 is waited for.
+    pub(super) expects: bool,
+    /// A websocket is asked for: what follows is not read before that is decided.
+    pub(super) asks_for_websocket: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct RequestLine {
     http_11: bool,
     is_get: bool,
+    /// Where it begins, and where its method and its target end.
+    start: usize,
+    method: usize,
+    target: usize,
 }
 
 /// What `Connection` lists.
@@ -193,6 +56,7 @@ struct RequestLine {
 struct Options {
     upgrade: bool,
     close: bool,
+    keep_alive: bool,
 }
 
 /// What `Upgrade` says.
@@ -205,20 +69,28 @@ enum Upgrade {
     Other,
 }
 
-impl Head {
-    fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<(usize, Body)>, Refusal> {
+impl HeadReader {
+    /// Whether a head has begun and is not complete.
+    pub(super) fn has_begun(&self) -> bool {
+        self.searched > 0
+    }
+
+    /// Reads on in `bytes`, which begin where the head does. Gives its length once it is complete; then
+    /// [`take`](Self::take) gives the rest.
+    pub(super) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
         if self.searched == 0 {
             check_first_byte(bytes)?;
         }
         if let Some(end) = self.good_lines(bytes, limits)? {
-            return self.complete().map(|body| Some((end, body)));
+            return self.complete().map(|()| Some(end));
         }
         while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
             let line_end = self.searched + at;
             if line_end >= limits.head_bytes {
                 return Err(self.too_large(bytes, limits));
             }
-            let line = bytes[self.line_start..line_end]
+            let start = self.line_start;
+            let line = bytes[start..line_end]
                 .strip_suffix(b"\r")
                 .ok_or(Refusal::Malformed("a line ends with a bare LF"))?;
             self.searched = line_end + 1;
@@ -226,15 +98,17 @@ impl Head {
             match self.request_line {
                 // RFC 9112 §2.2: an empty line before the request line is ignored.
                 None if line.is_empty() && line_end == 1 => {}
-                None => self.request_line = Some(request_line(line, limits)?),
-                Some(_) if line.is_empty() => return self.complete().map(|body| Some((self.searched, body))),
+                None => self.request_line = Some(request_line(start, line, limits)?),
+                Some(_) if line.is_empty() => return self.complete().map(|()| Some(self.searched)),
                 Some(RequestLine { http_11, .. }) => {
-                    let (name, value) = self.count(limits).and(field(line).map_err(Refusal::Malformed))?;
+                    self.count(limits)?;
+                    let (name, value) = field(line).map_err(Refusal::Malformed)?;
+                    self.places.push(start, line, name, value);
                     self.header(name, value, http_11)?;
                 }
             }
             if let Some(end) = self.good_lines(bytes, limits)? {
-                return self.complete().map(|body| Some((end, body)));
+                return self.complete().map(|()| Some(end));
             }
         }
         self.searched = bytes.len();
@@ -242,6 +116,39 @@ impl Head {
             return Err(self.too_large(bytes, limits));
         }
         Ok(None)
+    }
+
+    /// The complete head, whose bytes these are. Makes room for the next one.
+    pub(super) fn take(&mut self, head: &Bytes) -> Result<Received, Refusal> {
+        let Some(line) = self.request_line else { return Err(SHAPE) };
+        let asks_for_websocket = self.asks_for_websocket();
+        let mut request = Request::new(());
+        // The bytes have been checked, but for names longer than the type can hold.
+        *request.method_mut() = Method::from_bytes(&head[line.start..line.method]).map_err(|_| SHAPE)?;
+        *request.uri_mut() =
+            Uri::from_maybe_shared(head.slice(line.method + 1..line.target)).map_err(|_| NOT_A_URI)?;
+        *request.version_mut() = if line.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
+        *request.headers_mut() = self.places.take(head, 0).ok_or(Refusal::HeadTooLarge)?;
+        let keeps = if line.http_11 { !self.connection.close } else { self.connection.keep_alive };
+        let received = Received {
+            request,
+            framing: match self.chunked {
+                true => Framing::Chunked,
+                false => Framing::Sized(self.content_length.unwrap_or(0)),
+            },
+            last: !keeps,
+            expects: self.expects && line.http_11,
+            asks_for_websocket,
+        };
+        self.skip();
+        Ok(received)
+    }
+
+    /// Forgets what has been read of a head.
+    pub(super) fn skip(&mut self) {
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
+        *self = Self { places, ..Self::default() };
     }
 
     fn too_large(&self, bytes: &[u8], limits: &Limits) -> Refusal {
@@ -260,21 +167,21 @@ impl Head {
                 return Ok((end <= limits.head_bytes).then_some(end));
             }
             let Some((name, value, length)) = good_line(rest) else { break };
-            let end = self.line_start + length;
+            let (start, end) = (self.line_start, self.line_start + length);
             if end > limits.head_bytes {
                 break;
             }
             (self.searched, self.line_start) = (end, end);
             self.count(limits)?;
+            self.places.push(start, rest, name, value);
             self.header(name, value, http_11)?;
         }
         Ok(None)
     }
 
-    /// Counts a field line.
-    fn count(&mut self, limits: &Limits) -> Result<(), Refusal> {
-        self.lines += 1;
-        if self.lines > limits.headers { Err(Refusal::HeadTooLarge) } else { Ok(()) }
+    /// Whether there may be one more field line.
+    fn count(&self, limits: &Limits) -> Result<(), Refusal> {
+        if self.places.len() >= limits.headers { Err(Refusal::HeadTooLarge) } else { Ok(()) }
     }
 
     fn header(&mut self, name: &[u8], value: &[u8], http_11: bool) -> Result<(), Refusal> {
@@ -308,6 +215,10 @@ impl Head {
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 self.connection.upgrade |= lists(value, b"upgrade");
                 self.connection.close |= lists(value, b"close");
+                self.connection.keep_alive |= lists(value, b"keep-alive");
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects |= value.eq_ignore_ascii_case(b"100-continue");
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 let websocket =
@@ -319,30 +230,31 @@ impl Head {
         Ok(())
     }
 
-    fn complete(&self) -> Result<Body, Refusal> {
+    /// Whether the fields, taken together, leave no doubt what comes next.
+    fn complete(&self) -> Result<(), Refusal> {
         let http_11 = self.request_line.is_some_and(|line| line.http_11);
         if http_11 && self.hosts == 0 {
             return Err(Refusal::Malformed("an HTTP/1.1 request needs a Host"));
         }
-        let body = match (self.content_length, self.chunked) {
-            (Some(_), true) => return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding")),
-            (None, true) => Body::Chunked,
-            (None, false) if self.asks_for_websocket() => Body::Undecided,
-            (length, false) => Body::Sized(length.unwrap_or(0)),
-        };
-        Ok(body)
+        if self.chunked && self.content_length.is_some() {
+            return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
+        }
+        Ok(())
     }
-}
 
-impl Head {
-    /// RFC 6455 §4.1. A connection that is to end after the answer cannot become one.
+    /// RFC 6455 §4.1. A connection that is to end after the answer cannot become one, nor one on which a body comes.
     fn asks_for_websocket(&self) -> bool {
         matches!(self.upgrade, Upgrade::Websocket)
             && self.connection.upgrade
             && !self.connection.close
+            && !self.chunked
+            && self.content_length.is_none()
             && self.request_line.is_some_and(|line| line.http_11 && line.is_get)
     }
 }
+
+const SHAPE: Refusal = Refusal::Malformed("the request line is not: method, target, version");
+const NOT_A_URI: Refusal = Refusal::Malformed("the request target has a byte that a URI cannot have");
 
 /// What cannot be HTTP at all is refused at its first byte, not when a line end fails to come.
 fn check_first_byte(bytes: &[u8]) -> Result<(), Refusal> {
@@ -354,9 +266,8 @@ fn check_first_byte(bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// `method SP request-target SP HTTP-version` (RFC 9112 §3), single spaces only.
-fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
-    const SHAPE: Refusal = Refusal::Malformed("the request line is not: method, target, version");
+/// `method SP request-target SP HTTP-version` (RFC 9112 §3), single spaces only. The line begins at `start`.
+fn request_line(start: usize, line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
     let method_end = memchr(b' ', line).ok_or(SHAPE)?;
     let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
@@ -378,14 +289,20 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, Refusal> {
         return Err(Refusal::TargetTooLong);
     }
     check_target(method, target)?;
-    Ok(RequestLine { http_11, is_get: method == b"GET" })
+    let method_ends = start + method_end;
+    Ok(RequestLine {
+        http_11,
+        is_get: method == b"GET",
+        start,
+        method: method_ends,
+        target: method_ends + 1 + target_end,
+    })
 }
 
 /// The four forms of RFC 9112 §3.2, in bytes that our URI type carries unchanged.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
-    const BYTES: Refusal = Refusal::Malformed("the request target has a byte that a URI cannot have");
     if target.first() == Some(&b'/') {
-        return if is_plain(target) || is_origin_form(target) { Ok(()) } else { Err(BYTES) };
+        return if is_plain(target) || is_origin_form(target) { Ok(()) } else { Err(NOT_A_URI) };
     }
     if target == b"*" {
         return if method == b"OPTIONS" {
@@ -401,7 +318,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
         return Err(Refusal::Malformed("the request target is neither a path nor an http URL"));
     }
     let fragment = target.contains(&b'#');
-    if fragment || http::Uri::try_from(target).is_err() { Err(BYTES) } else { Ok(()) }
+    if fragment || http::Uri::try_from(target).is_err() { Err(NOT_A_URI) } else { Ok(()) }
 }
 
 /// Whether all bytes are good anywhere in a target, as those of almost every target are: many are looked at at once.
@@ -445,7 +362,7 @@ const TARGET: [u8; 256] = {
 };
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
-pub(super) fn valid_host(value: &[u8]) -> bool {
+pub(in crate::server) fn valid_host(value: &[u8]) -> bool {
     let host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let (host_ok, port) = match value {
         [b'[', rest @ ..] => match memchr(b']', rest) {
@@ -471,9 +388,71 @@ pub(super) fn valid_host(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::chunked::{Chunked, Next};
+
+    /// Follows the messages on one connection, as far as heads and framing go.
+    struct Messages {
+        limits: Limits,
+        head: HeadReader,
+        body: Body,
+    }
+
+    enum Body {
+        None,
+        Sized(u64),
+        Chunked(Chunked),
+    }
+
+    impl Messages {
+        /// Gives how many bytes were read (whole heads and bodies), how many heads are among them, and what is wrong with what
+        /// follows. `bytes` begins where the last call stopped.
+        fn read(&mut self, bytes: &[u8]) -> (usize, u32, Result<(), Refusal>) {
+            let (mut done, mut heads) = (0, 0);
+            while done < bytes.len() {
+                let rest = &bytes[done..];
+                match &mut self.body {
+                    Body::None => match self.head.read(rest, &self.limits) {
+                        Err(refusal) => return (done, heads, Err(refusal)),
+                        Ok(None) => break,
+                        Ok(Some(length)) => {
+                            let received = self.head.take(&Bytes::copy_from_slice(&rest[..length])).unwrap();
+                            (done, heads) = (done + length, heads + 1);
+                            self.body = match received.framing {
+                                Framing::Chunked => Body::Chunked(Chunked::default()),
+                                Framing::Sized(length) if length > 0 => Body::Sized(length),
+                                _ => Body::None,
+                            };
+                        }
+                    },
+                    Body::Sized(left) => {
+                        let taken = rest.len().min(*left as usize);
+                        (done, *left) = (done + taken, *left - taken as u64);
+                        if *left == 0 {
+                            self.body = Body::None;
+                        }
+                    }
+                    Body::Chunked(chunked) => {
+                        match chunked.next(rest, self.limits.head_bytes, self.limits.headers) {
+                            Err(broken) => return (done, heads, Err(broken.into())),
+                            Ok((framing, next)) => {
+                                done += framing;
+                                match next {
+                                    Next::Data(length) => done += length,
+                                    Next::End => self.body = Body::None,
+                                    Next::Unknown => {}
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            (done, heads, Ok(()))
+        }
+    }
 
     fn messages() -> Messages {
-        Messages::new(Limits { head_bytes: 2000, headers: 20, target_bytes: 500, ..Limits::default() })
+        let limits = Limits { head_bytes: 2000, headers: 20, target_bytes: 500, ..Limits::default() };
+        Messages { limits, head: HeadReader::default(), body: Body::None }
     }
 
     fn whole(input: &[u8]) -> (usize, u32, Result<(), Refusal>) {
@@ -614,19 +593,17 @@ mod tests {
         assert!(outcome.is_err());
     }
 
+    /// Reads one whole head.
+    fn received(head: &str) -> Received {
+        let mut reader = HeadReader::default();
+        assert_eq!(reader.read(head.as_bytes(), &Limits::default()), Ok(Some(head.len())), "{head}");
+        reader.take(&Bytes::copy_from_slice(head.as_bytes())).unwrap()
+    }
+
     #[test]
-    fn what_follows_a_request_for_a_websocket_is_not_read_before_it_is_decided() {
+    fn what_asks_for_a_websocket_is_told_from_what_does_not() {
         let ask = |more: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n\r\n");
-        let bare = ask("Upgrade: WebSocket\r\nConnection: x,\tUPGRADE");
-        for behind in ["", "\x01\x05hello", "GET / HTTP/1.1\nbad"] {
-            let mut messages = messages();
-            assert_eq!(messages.read(format!("{bare}{behind}").as_bytes()), (bare.len(), 1, Ok(())));
-            assert_eq!(messages.read(behind.as_bytes()), (0, 0, Ok(())));
-            assert!(messages.undecided() && messages.between_messages() && !messages.in_head());
-            assert!(!messages.in_body());
-            messages.go_on();
-            assert_eq!(messages.read(behind.as_bytes()).2.is_err(), !behind.is_empty());
-        }
+        assert!(received(&ask("Upgrade: WebSocket\r\nConnection: x,\tUPGRADE")).asks_for_websocket);
         for head in [
             ask("Upgrade: websocket"),
             ask("Connection: upgrade"),
@@ -638,14 +615,32 @@ mod tests {
             ask("Connection: upgrade, close\r\nUpgrade: websocket"),
             ask("Connection: upgrades\r\nUpgrade: websocket"),
             ask("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0"),
+            ask("Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked"),
             ask("Connection: upgrade\r\nUpgrade: websocket").replace("1.1", "1.0"),
             ask("Connection: upgrade\r\nUpgrade: websocket").replace("GET", "POST"),
         ] {
-            let twice = head.repeat(2);
-            assert_eq!(whole(twice.as_bytes()), (twice.len(), 2, Ok(())), "{head}");
+            assert!(!received(&head).asks_for_websocket, "{head}");
         }
-        let chunked = ask("Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked");
-        assert!(refused(format!("{chunked}x").as_bytes()));
+    }
+
+    #[test]
+    fn a_head_says_what_it_says() {
+        let head = "POST /a/b?c=%20 HTTP/1.1\r\nHost: a\r\nX-Twice: 1\r\nExpect: 100-Continue\r\n\
+                    x-twice:\t2 \r\nContent-Length: 3\r\nConnection: close\r\n\r\n";
+        let Received { request, framing, last, expects, .. } = received(head);
+        assert_eq!((request.method(), request.version()), (&Method::POST, Version::HTTP_11));
+        assert_eq!(request.uri(), "/a/b?c=%20");
+        let twice: Vec<_> = request.headers().get_all("x-twice").iter().collect();
+        assert_eq!(twice, ["1", "2"]);
+        assert_eq!((framing, last, expects), (Framing::Sized(3), true, true));
+        for (head, last) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
+            ("\r\nGET / HTTP/1.0\r\n\r\n", true),
+            ("GET / HTTP/1.0\r\nConnection: x, Keep-Alive\r\n\r\n", false),
+        ] {
+            let received = received(head);
+            assert_eq!((received.last, received.request.uri().path()), (last, "/"), "{head}");
+        }
     }
 
     #[test]

@@ -1,0 +1,210 @@
+//! Answers: their heads, and how their bodies are framed (RFC 9112 §4 and §6).
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use http_body::Body;
+use hyper::ext::ReasonPhrase;
+
+use super::wire::Link;
+use crate::headers;
+use crate::http1::syntax::lists;
+use crate::http1::{Framing, Sending, Stopped, write_decimal, write_line};
+use crate::server::Stream;
+
+/// What an answer has to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) http_11: bool,
+    pub(super) to_head: bool,
+    pub(super) to_connect: bool,
+    /// The connection ends with the answer.
+    pub(super) last: bool,
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &http::Request<B>, last: bool) -> Self {
+        Self {
+            http_11: request.version() == Version::HTTP_11,
+            to_head: request.method() == Method::HEAD,
+            to_connect: request.method() == Method::CONNECT,
+            last,
+        }
+    }
+}
+
+/// An answer that is being written.
+pub(super) struct Answering<B: Body> {
+    sending: Sending<B>,
+    /// The connection ends with it.
+    pub(super) last: bool,
+    /// Its body ends with the connection.
+    pub(super) to_the_end: bool,
+}
+
+/// Why an answer was not written to its end.
+pub(super) enum Cut<E> {
+    /// The client takes no more of it.
+    Client(io::Error),
+    /// Its body.
+    Body(Stopped<E>),
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
+    /// `front` is what has to be written first. An answer without a `Date` is given one where `date`.
+    pub(super) fn new(front: &[u8], parts: &Parts, body: B, asked: Asked, date: bool) -> Self {
+        let status = parts.status;
+        let mut last = asked.last;
+        // Answers are in the version of their client, as far as that is to be seen (RFC 9110 §6.2).
+        let mut out = BUFFER.take();
+        out.extend_from_slice(front);
+        write_status(parts, asked.http_11, &mut out);
+        let (mut length, mut dated, mut closes) = (None, false, false);
+        for (name, value) in &parts.headers {
+            match *name {
+                header::CONTENT_LENGTH => {
+                    length = length.or_else(|| headers::length(value));
+                    continue;
+                }
+                // How the body is framed is not up to the handler.
+                header::TRANSFER_ENCODING => continue,
+                header::CONNECTION => closes |= lists(value.as_bytes(), b"close"),
+                header::DATE => dated = true,
+                _ => {}
+            }
+            write_line(name, value, &mut out);
+        }
+        // RFC 9112 §6.3: what has no body, whatever its fields say.
+        let silent = status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || asked.to_connect && status.is_success();
+        let exact = body.size_hint().exact();
+        let bodiless = silent || asked.to_head || status == StatusCode::NOT_MODIFIED;
+        let framing = if bodiless {
+            // They say how long it would be.
+            if !silent
+                && let Some(length) = length.or_else(|| exact.filter(|length| asked.to_head && *length > 0))
+            {
+                write_length(length, &mut out);
+            }
+            Framing::Sized(0)
+        } else if let Some(length) = exact.or(length) {
+            write_length(length, &mut out);
+            Framing::Sized(length)
+        } else if asked.http_11 {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            Framing::Chunked
+        } else {
+            last = true;
+            Framing::ToTheEnd
+        };
+        // Behind a 2xx to it comes what is no HTTP.
+        last |= closes || asked.to_connect && status.is_success();
+        if last && !closes {
+            out.extend_from_slice(b"connection: close\r\n");
+        } else if !last && !asked.http_11 && !parts.headers.contains_key(header::CONNECTION) {
+            out.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+        if date && !dated {
+            write_date(&mut out);
+        }
+        out.extend_from_slice(b"\r\n");
+        let sending = Sending::new(out, framing, body);
+        Self {
+            sending: if bodiless { sending.without_body() } else { sending },
+            last,
+            to_the_end: framing == Framing::ToTheEnd,
+        }
+    }
+
+    /// Writes on until all has been written. What came before a failure of the body goes out first.
+    pub(super) fn poll<S: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &Link<S>,
+    ) -> Poll<Result<(), Cut<B::Error>>> {
+        loop {
+            // It may be the body of the request that comes back: the wire is not held.
+            let filled = self.sending.poll_fill(cx);
+            ready!(link.wire().poll_drain(cx, &mut self.sending)).map_err(Cut::Client)?;
+            if let Some(failure) = self.sending.take_failure() {
+                return Poll::Ready(Err(Cut::Body(failure)));
+            }
+            if self.sending.has_ended() {
+                BUFFER.give(self.sending.take_buffer());
+                return Poll::Ready(Ok(()));
+            }
+            ready!(filled);
+        }
+    }
+}
+
+/// A buffer for heads that nobody uses: a connection keeps none between two answers.
+struct Spare(RefCell<Vec<u8>>);
+
+/// What remains of a large head is not kept for the next one.
+const KEPT: usize = 16 * 1024;
+
+thread_local! {
+    static SPARE: Spare = const { Spare(RefCell::new(Vec::new())) };
+}
+
+struct Buffers;
+const BUFFER: Buffers = Buffers;
+
+impl Buffers {
+    fn take(self) -> Vec<u8> {
+        let mut buffer = SPARE.with(|spare| spare.0.take());
+        buffer.clear();
+        buffer
+    }
+
+    fn give(self, buffer: Vec<u8>) {
+        if buffer.capacity() <= KEPT {
+            SPARE.with(|spare| spare.0.replace(buffer));
+        }
+    }
+}
+
+fn write_status(parts: &Parts, http_11: bool, out: &mut Vec<u8>) {
+    let reason = parts.extensions.get::<ReasonPhrase>();
+    if parts.status == StatusCode::OK && http_11 && reason.is_none() {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(if http_11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
+    out.extend_from_slice(parts.status.as_str().as_bytes());
+    out.push(b' ');
+    match reason {
+        Some(reason) => out.extend_from_slice(reason.as_bytes()),
+        None => out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes()),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"content-length: ");
+    write_decimal(length, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `Date` (RFC 9110 §6.6.1), written anew each second.
+fn write_date(out: &mut Vec<u8>) {
+    thread_local! {
+        static DATE: RefCell<(Duration, String)> = const { RefCell::new((Duration::ZERO, String::new())) };
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    DATE.with_borrow_mut(|(second, date)| {
+        if date.is_empty() || second.as_secs() != now.as_secs() {
+            (*second, *date) = (now, httpdate::fmt_http_date(UNIX_EPOCH + now));
+        }
+        if let Ok(value) = HeaderValue::from_str(date) {
+            write_line(&header::DATE, &value, out);
+        }
+    });
+}

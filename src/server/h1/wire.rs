@@ -1,0 +1,557 @@
+//! The socket of a connection: what is read from it, and the deadlines of reading and writing.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Body, Frame};
+use parking_lot::Mutex;
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
+
+use super::head::{HeadReader, Received};
+use crate::http1::chunked::{Chunked, Next};
+use crate::http1::input::LEAST_READ;
+use crate::http1::{Framing, Input, Sending, fields};
+use crate::server::body::BodyError;
+use crate::server::drowsy::Deadline;
+use crate::server::{Limits, Refusal, Stream};
+
+/// How much a closing connection still reads, and for how long, before the socket is given up: a socket closed
+/// with unread input sends a reset, which can overtake the answer.
+pub(in crate::server) const LINGER_BYTES: usize = 1 << 20;
+pub(in crate::server) const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much of a head is read at once, on the stack: most heads with their bodies. An idle connection keeps no room for it.
+const READ: usize = 16 * 1024;
+
+/// How much of a body is read at once where bodies are long. The room of a thread is divided by the bodies that are on their
+/// way when another piece is read: where there are many, their pieces are smaller.
+const MOST_READ: usize = 512 * 1024;
+const MOST_READS: usize = 32 << 20;
+
+/// So much of a body that nobody has read is taken off the wire, where it is there already, for the connection to be kept.
+const LEFT_OVER: usize = 256 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What an exchange and the body of its request share. The body may be read in another task than the connection's.
+pub(super) struct Link<S>(Mutex<Wire<S>>);
+
+pub(super) struct Wire<S> {
+    pub(super) stream: S,
+    pub(super) limits: Limits,
+    pub(super) input: Input,
+    head: HeadReader,
+    body: Receiving,
+    /// How many requests there have been.
+    pub(super) requests: u32,
+    /// Which body is read: whoever has an older one gets nothing of it.
+    turn: u32,
+    /// What is to be written of a 100 before the body is read.
+    interim: &'static [u8],
+    under_way: Option<UnderWay>,
+    /// The client has ended its side, or is gone.
+    left: bool,
+    /// Runs while a head or a body is incomplete and nothing arrives.
+    reading: Deadline,
+    /// Runs while a write makes no progress.
+    writing: Deadline,
+    /// Runs across requests, from one on which the connection had not been idle for long.
+    idle: Deadline,
+    idle_since: Option<Instant>,
+    /// The connection's task, while it waits for the body to come to its end elsewhere.
+    watcher: Option<Waker>,
+    /// The coming close is to be a reset.
+    pub(super) reset: bool,
+    closing: Option<Closing>,
+}
+
+/// What is to come of the body of a request.
+enum Receiving {
+    Done,
+    Sized(u64),
+    Chunked(Box<Chunked>),
+    /// Nothing: it can't be read on.
+    Refused(Refusal),
+}
+
+struct Closing {
+    deadline: Deadline,
+    read: usize,
+}
+
+/// Counts a body of the thread it began on while it is on its way. On the shared runtime it may end on another.
+struct UnderWay(Arc<AtomicUsize>);
+
+thread_local! {
+    static UNDER_WAY: Arc<AtomicUsize> = Arc::default();
+}
+
+impl UnderWay {
+    fn begin() -> Self {
+        let count = UNDER_WAY.with(Arc::clone);
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+
+    /// How much of one of so many may be read at once.
+    fn room(&self) -> usize {
+        (MOST_READS / self.0.load(Ordering::Relaxed).max(1)).clamp(LEAST_READ, MOST_READ)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<S: Stream> Link<S> {
+    /// `first` has been read from the stream already.
+    pub(super) fn new(stream: S, first: BytesMut, limits: Limits) -> Self {
+        let mut input = Input::new();
+        input.bytes = first;
+        Self(Mutex::new(Wire {
+            stream,
+            limits,
+            input,
+            head: HeadReader::default(),
+            body: Receiving::Done,
+            requests: 0,
+            turn: 0,
+            interim: b"",
+            under_way: None,
+            left: false,
+            reading: Deadline::default(),
+            writing: Deadline::default(),
+            idle: Deadline::default(),
+            idle_since: None,
+            watcher: None,
+            reset: false,
+            closing: None,
+        }))
+    }
+
+    /// Nobody else has it between two polls of the connection's task but a body that is read elsewhere, for a moment.
+    pub(super) fn wire(&self) -> parking_lot::MutexGuard<'_, Wire<S>> {
+        self.0.lock()
+    }
+
+    pub(super) fn into_wire(self) -> Wire<S> {
+        self.0.into_inner()
+    }
+}
+
+/// Where the body of a request comes from.
+pub(in crate::server) trait Inflow: Send + Sync {
+    /// The next frame of the body whose [turn](Wire::turn) it is.
+    fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+    /// Whether that body has been read to its end.
+    fn has_ended(&self, turn: u32) -> bool;
+}
+
+impl<S: Stream> Inflow for Link<S> {
+    fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut wire = self.wire();
+        if wire.turn != turn {
+            // What comes now is of another request.
+            return Poll::Ready(Some(Err(BodyError::Left)));
+        }
+        wire.poll_frame(cx)
+    }
+
+    fn has_ended(&self, turn: u32) -> bool {
+        let wire = self.wire();
+        wire.turn == turn && wire.has_whole_body()
+    }
+}
+
+impl<S: Stream> Wire<S> {
+    /// Whether a head has begun and is not complete.
+    pub(super) fn in_head(&self) -> bool {
+        self.head.has_begun()
+    }
+
+    /// Waits for the next head. `None` where none comes: the connection was silent for too long, or is gone.
+    ///
+    /// Until it comes a connection is the bytes of its head.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Received, Refusal>>> {
+        if !self.input.bytes.is_empty()
+            && let Some(outcome) = self.read_head()
+        {
+            return Poll::Ready(Some(outcome));
+        }
+        let mut room = [const { MaybeUninit::uninit() }; READ];
+        loop {
+            let mut buf = ReadBuf::uninit(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(None),
+                Poll::Ready(Ok(())) => {
+                    if !self.in_head() {
+                        // That was for the silence before.
+                        self.reading.clear();
+                    }
+                    let outcome = if self.input.bytes.is_empty() {
+                        self.read_head_in(buf.filled())
+                    } else {
+                        self.input.bytes.extend_from_slice(buf.filled());
+                        self.read_head()
+                    };
+                    if outcome.is_some() {
+                        return Poll::Ready(outcome);
+                    }
+                }
+                Poll::Pending if self.in_head() => {
+                    // A head that drips has the same time as one that stands still.
+                    ready!(self.reading.poll(cx, self.limits.header_timeout));
+                    return Poll::Ready(Some(Err(Refusal::HeadTimeout)));
+                }
+                Poll::Pending => {
+                    ready!(self.poll_silence(cx));
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    /// Waits until there has been nothing for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.input.bytes.capacity() > 0 {
+            self.input = Input::new();
+        }
+        if self.requests == 0 {
+            return self.reading.poll(cx, self.limits.first_byte_timeout);
+        }
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        loop {
+            // A timer that was set for an earlier silence is left to end: most requests come long before.
+            ready!(self.idle.poll_until(cx, since + self.limits.idle_timeout));
+            self.idle.clear();
+            if since.elapsed() >= self.limits.idle_timeout {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Reads on in the head whose first bytes are at hand.
+    fn read_head(&mut self) -> Option<Result<Received, Refusal>> {
+        match self.head.read(&self.input.bytes, &self.limits) {
+            Ok(None) => None,
+            Ok(Some(length)) => {
+                let head = self.input.bytes.split_to(length).freeze();
+                Some(self.take_head(&head))
+            }
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+
+    /// The same where nothing is at hand but these bytes: almost always a whole head, of which one copy is made.
+    fn read_head_in(&mut self, bytes: &[u8]) -> Option<Result<Received, Refusal>> {
+        match self.head.read(bytes, &self.limits) {
+            Ok(None) => {
+                self.input.bytes.extend_from_slice(bytes);
+                None
+            }
+            Ok(Some(length)) => {
+                let (head, rest) = bytes.split_at(length);
+                let head = Bytes::copy_from_slice(head);
+                self.input.bytes.extend_from_slice(rest);
+                Some(self.take_head(&head))
+            }
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+
+    fn take_head(&mut self, head: &Bytes) -> Result<Received, Refusal> {
+        let mut received = self.head.take(head)?;
+        self.reading.clear();
+        self.idle_since = None;
+        self.requests = self.requests.saturating_add(1);
+        self.turn = self.turn.wrapping_add(1);
+        self.body = match received.framing {
+            Framing::Sized(0) | Framing::ToTheEnd => Receiving::Done,
+            Framing::Sized(length) => Receiving::Sized(length),
+            Framing::Chunked => Receiving::Chunked(Box::default()),
+        };
+        self.interim = if received.expects && !self.has_whole_body() { CONTINUE } else { b"" };
+        if self.limits.keep_heads {
+            received.request.extensions_mut().insert(crate::server::RawHead(head.clone()));
+        }
+        Ok(received)
+    }
+
+    /// Tells the body of the last request from those of others.
+    pub(super) fn turn(&self) -> u32 {
+        self.turn
+    }
+
+    /// Whether the request's body has been read to its end.
+    pub(super) fn has_whole_body(&self) -> bool {
+        matches!(self.body, Receiving::Done)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while !self.interim.is_empty() {
+            let written = match Pin::new(&mut self.stream).poll_write(cx, self.interim) {
+                Poll::Ready(Ok(written)) if written > 0 => written,
+                Poll::Ready(_) => {
+                    self.leave(cx);
+                    return Poll::Ready(Some(Err(BodyError::Left)));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            self.interim = &self.interim[written..];
+            if self.interim.is_empty() {
+                // A socket has nothing to flush; TLS above it writes on with what follows, if it has to.
+                let _ = Pin::new(&mut self.stream).poll_flush(cx);
+            }
+        }
+        loop {
+            match self.step() {
+                Err(refusal) => {
+                    self.body = Receiving::Refused(refusal);
+                    return Poll::Ready(Some(Err(BodyError::Refused(refusal))));
+                }
+                Ok(Step::Frame(frame)) => {
+                    self.reading.clear();
+                    if self.has_whole_body() {
+                        self.end_body(cx);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Step::End) => {
+                    self.end_body(cx);
+                    return Poll::Ready(None);
+                }
+                Ok(Step::More) if self.left => return Poll::Ready(Some(Err(BodyError::Left))),
+                Ok(Step::More) => {}
+            }
+            match self.poll_body(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.leave(cx);
+                    return Poll::Ready(Some(Err(BodyError::Left)));
+                }
+                Poll::Ready(Ok(_)) => self.reading.clear(),
+                Poll::Pending => {
+                    ready!(self.reading.poll(cx, self.limits.body_timeout));
+                    self.body = Receiving::Refused(Refusal::BodyTimeout);
+                }
+            }
+        }
+    }
+
+    /// Reads more of the body.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = self.under_way.get_or_insert_with(UnderWay::begin).room();
+        let room = match self.body {
+            // Nothing of the next request, then the last piece is no larger than it is.
+            Receiving::Sized(left) => room.min(usize::try_from(left).unwrap_or(usize::MAX)),
+            _ => room,
+        };
+        self.input.poll_body(cx, &mut self.stream, room, MOST_READ)
+    }
+
+    /// What the bytes at hand are.
+    fn step(&mut self) -> Result<Step, Refusal> {
+        let input = &mut self.input.bytes;
+        match &mut self.body {
+            Receiving::Done => Ok(Step::End),
+            Receiving::Refused(refusal) => Err(*refusal),
+            Receiving::Sized(_) if input.is_empty() => Ok(Step::More),
+            Receiving::Sized(left) => {
+                let length = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= length as u64;
+                let data = input.split_to(length).freeze();
+                if *left == 0 {
+                    self.body = Receiving::Done;
+                }
+                Ok(Step::Frame(Frame::data(data)))
+            }
+            Receiving::Chunked(chunked) => {
+                let (framing, next) = chunked.next(input, self.limits.head_bytes, self.limits.headers)?;
+                input.advance(framing);
+                match next {
+                    Next::Data(length) => {
+                        let data = input.split_to(length).freeze();
+                        if let Some(framing) = chunked.ends(input) {
+                            input.advance(framing);
+                            self.body = Receiving::Done;
+                        }
+                        Ok(Step::Frame(Frame::data(data)))
+                    }
+                    Next::Unknown => Ok(Step::More),
+                    Next::End => {
+                        let trailers = fields::trailers(&chunked.take_section());
+                        let trailers = trailers.ok_or(Refusal::Malformed("a trailer's name is too long"))?;
+                        self.body = Receiving::Done;
+                        Ok(match trailers.is_empty() {
+                            true => Step::End,
+                            false => Step::Frame(Frame::trailers(trailers)),
+                        })
+                    }
+                }
+            }
+        }
+    }
+
+    /// The body has come to its end: from now on the connection's task is the one that reads.
+    fn end_body(&mut self, cx: &Context<'_>) {
+        self.body = Receiving::Done;
+        self.under_way = None;
+        self.reading.clear();
+        self.tell_watcher(cx);
+    }
+
+    fn leave(&mut self, cx: &Context<'_>) {
+        self.left = true;
+        self.tell_watcher(cx);
+    }
+
+    fn tell_watcher(&mut self, cx: &Context<'_>) {
+        if let Some(watcher) = self.watcher.take()
+            && !watcher.will_wake(cx.waker())
+        {
+            watcher.wake();
+        }
+    }
+
+    /// Waits until the client is gone, which it is when it ends its side too. What it sends meanwhile is kept, and then no
+    /// more is read.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.left {
+            return Poll::Ready(());
+        }
+        if !self.has_whole_body() {
+            // Who reads the body sees it too.
+            if self.watcher.as_ref().is_none_or(|watcher| !watcher.will_wake(cx.waker())) {
+                self.watcher = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        if !self.input.bytes.is_empty() {
+            return Poll::Pending;
+        }
+        let mut room = [const { MaybeUninit::uninit() }; READ];
+        let mut buf = ReadBuf::uninit(&mut room);
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
+        if read.is_ok() && !buf.filled().is_empty() {
+            self.input.bytes.extend_from_slice(buf.filled());
+            return Poll::Pending;
+        }
+        self.left = true;
+        Poll::Ready(())
+    }
+
+    /// An answer begins: no 100 any more. Gives what has to be written of one that has begun, or `None` where the client
+    /// still waits for one, and may or may not send the body.
+    pub(super) fn end_interim(&mut self) -> Option<&'static [u8]> {
+        let interim = std::mem::take(&mut self.interim);
+        (interim.len() < CONTINUE.len()).then_some(interim)
+    }
+
+    /// Writes what has been taken of an answer, as long as that goes on.
+    pub(super) fn poll_drain<B: Body<Data = Bytes> + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sending: &mut Sending<B>,
+    ) -> Poll<io::Result<()>> {
+        let before = sending.written();
+        let polled = sending.poll_drain(cx, &mut self.stream);
+        if polled.is_ready() || sending.written() > before {
+            self.writing.clear();
+        }
+        if polled.is_pending() {
+            ready!(self.writing.poll(cx, self.limits.body_timeout));
+            // Closed politely, the socket would keep what was not read for minutes more.
+            self.reset = true;
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client does not read its answer",
+            )));
+        }
+        polled
+    }
+
+    /// Takes off the wire what is there of a body that nobody has read. Whether the connection can be used again.
+    pub(super) fn skip_body(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.has_whole_body() {
+            return true;
+        }
+        // Whoever still has that body is not to take its end for a good one.
+        self.turn = self.turn.wrapping_add(1);
+        let mut skipped = 0;
+        while !self.has_whole_body() && skipped <= LEFT_OVER {
+            match self.step() {
+                Err(_) => return false,
+                Ok(Step::Frame(frame)) => skipped += frame.data_ref().map_or(0, Bytes::len),
+                Ok(Step::End) => {}
+                Ok(Step::More) => match self.poll_body(cx) {
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    _ => return false,
+                },
+            }
+        }
+        self.under_way = None;
+        self.reading.clear();
+        self.has_whole_body()
+    }
+
+    /// Ends the sending side, then reads on for a moment where input may be on its way. `unread`: more may have been sent
+    /// than was read.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, unread: bool) -> Poll<()> {
+        if self.reset {
+            self.stream.reset_on_close();
+            return Poll::Ready(());
+        }
+        let mut unread = unread || !self.input.bytes.is_empty() || !self.has_whole_body();
+        if !unread && !self.left && self.closing.is_none() {
+            // It may have come while nobody was reading: a close would become a reset.
+            let mut scratch = [0; 512];
+            let mut buf = ReadBuf::new(&mut scratch);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
+            unread = read.is_ready() && !buf.filled().is_empty();
+            self.input.bytes.extend_from_slice(buf.filled());
+        }
+        if !unread && !self.stream.takes_leave() {
+            // It is closed at once, which tells as much.
+            return Poll::Ready(());
+        }
+        if self.closing.is_none() {
+            if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+                ready!(self.writing.poll(cx, self.limits.body_timeout));
+                self.stream.reset_on_close();
+                return Poll::Ready(());
+            }
+            self.closing = Some(Closing { deadline: Deadline::default(), read: 0 });
+        }
+        let Some(closing) = self.closing.as_mut().filter(|_| unread) else { return Poll::Ready(()) };
+        let mut scratch = [const { MaybeUninit::uninit() }; 4096];
+        while closing.read < LINGER_BYTES {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => closing.read += buf.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    ready!(closing.deadline.poll(cx, LINGER_TIME));
+                    break;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+enum Step {
+    Frame(Frame<Bytes>),
+    End,
+    /// There are none.
+    More,
+}
