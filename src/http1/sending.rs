@@ -49,6 +49,8 @@ pub(crate) struct Sending<B: Body> {
     front_at: usize,
     piece: Bytes,
     back: &'static [u8],
+    /// Who reads it says that trailers are of use.
+    trailers: bool,
     /// The body has been taken to its end.
     ended: bool,
     /// A piece of the body has been taken.
@@ -71,6 +73,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             front,
             front_at: 0,
             piece: Bytes::new(),
+            trailers: true,
             ended,
             begun: false,
             written: 0,
@@ -82,6 +85,12 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     pub(crate) fn without_body(mut self) -> Self {
         self.ended = true;
         self.back = b"";
+        self
+    }
+
+    /// Trailers are left out (RFC 9110 §6.5.1).
+    pub(crate) fn without_trailers(mut self) -> Self {
+        self.trailers = false;
         self
     }
 
@@ -217,7 +226,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     }
 
     fn take_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Stopped<B::Error>> {
-        if self.framing != Framing::Chunked || trailers.is_empty() {
+        if self.framing != Framing::Chunked || trailers.is_empty() || !self.trailers {
             return self.end();
         }
         self.make_room();

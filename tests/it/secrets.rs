@@ -48,7 +48,7 @@ impl Watch {
             tokens.filter(|token| !token.is_empty()).flat_map(|t| forms(t)).collect();
         secrets.extend(more.iter().flat_map(|secret| forms(secret)));
         secrets.push(STANDARD.encode("sim-client:sim-secret"));
-        secrets.push("eyJ".to_owned());
+        secrets.push("eyJhbGciOi".to_owned());
         secrets.push("Bearer ".to_owned());
         Self { secrets }
     }
@@ -75,7 +75,7 @@ async fn upstream(refused: &Arc<Mutex<Vec<String>>>) -> RawUpstream {
                         "HTTP/1.1 401 Unauthorized\r\nContent-Length: {}\r\n\r\n{GATEWAY_401}",
                         GATEWAY_401.len()
                     ),
-                    false if request.line.contains("/broken") => "nonsense eyJ\r\n\r\n".to_owned(),
+                    false if request.line.contains("/broken") => "nonsense eyJhbGciOi\r\n\r\n".to_owned(),
                     false => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
                 };
                 connection.write(answer.as_bytes()).await;

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
+use super::head::Received;
 use super::wire::Link;
 use crate::headers;
 use crate::http1::syntax::lists;
@@ -23,19 +24,27 @@ pub(super) struct Asked {
     pub(super) http_11: bool,
     pub(super) to_head: bool,
     pub(super) to_connect: bool,
+    /// The client says that trailers are of use.
+    pub(super) trailers: bool,
     /// The connection ends with the answer.
     pub(super) last: bool,
 }
 
 impl Asked {
-    pub(super) fn of<B>(request: &http::Request<B>, last: bool) -> Self {
+    pub(super) fn of(received: &Received) -> Self {
+        let request = &received.request;
         Self {
             http_11: request.version() == Version::HTTP_11,
             to_head: request.method() == Method::HEAD,
             to_connect: request.method() == Method::CONNECT,
-            last,
+            trailers: received.trailers,
+            last: received.last,
         }
     }
+
+    /// Nothing that could be understood.
+    pub(super) const REFUSED: Self =
+        Self { http_11: true, to_head: false, to_connect: false, trailers: false, last: true };
 }
 
 /// An answer that is being written.
@@ -114,7 +123,10 @@ impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
             write_date(&mut out);
         }
         out.extend_from_slice(b"\r\n");
-        let sending = Sending::new(out, framing, body);
+        let mut sending = Sending::new(out, framing, body);
+        if !asked.trailers {
+            sending = sending.without_trailers();
+        }
         Self {
             sending: if bodiless { sending.without_body() } else { sending },
             last,

@@ -23,6 +23,7 @@ pub(super) struct HeadReader {
     content_length: Option<u64>,
     chunked: bool,
     expects: bool,
+    trailers: bool,
     connection: Options,
     upgrade: Upgrade,
     places: Places,
@@ -37,6 +38,8 @@ pub(super) struct Received {
     pub(super) last: bool,
     /// A 100 is waited for.
     pub(super) expects: bool,
+    /// Trailers are of use.
+    pub(super) trailers: bool,
     /// A websocket is asked for: what follows is not read before that is decided.
     pub(super) asks_for_websocket: bool,
 }
@@ -138,6 +141,7 @@ impl HeadReader {
             },
             last: !keeps,
             expects: self.expects && line.http_11,
+            trailers: self.trailers,
             asks_for_websocket,
         };
         self.skip();
@@ -217,6 +221,7 @@ impl HeadReader {
                 self.connection.close |= lists(value, b"close");
                 self.connection.keep_alive |= lists(value, b"keep-alive");
             }
+            2 if name.eq_ignore_ascii_case(b"te") => self.trailers |= lists(value, b"trailers"),
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.expects |= value.eq_ignore_ascii_case(b"100-continue");
             }

@@ -106,17 +106,14 @@ async fn exchange<S: Stream, H: Handler>(
 ) -> Next {
     let refused = received.is_err();
     let (response, asked, asks_for_websocket) = match received {
-        Err(refusal) => {
-            let asked = Asked { http_11: true, to_head: false, to_connect: false, last: true };
-            (handler.refuse(refusal), asked, false)
-        }
+        Err(refusal) => (handler.refuse(refusal), Asked::REFUSED, false),
         Ok(received) => {
-            let Received { mut request, last, asks_for_websocket, .. } = received;
+            let asked = Asked::of(&received);
+            let Received { mut request, framing, asks_for_websocket, .. } = received;
             if asks_for_websocket {
                 request.extensions_mut().insert(AsksForWebsocket);
             }
-            let asked = Asked::of(&request, last);
-            let request = request.map(|()| Incoming::http1(body(link, received.framing)));
+            let request = request.map(|()| Incoming::http1(body(link, framing)));
             let mut handling = pin!(handler.handle(request));
             let answer = poll_fn(|cx| match handling.as_mut().poll(cx) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
