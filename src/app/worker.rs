@@ -201,7 +201,7 @@ impl Connector {
             return;
         }
         let counted = (self.told_why.count(), self.open.count());
-        let told = server::turn_away(stream, self.limits, self.signal.clone(), self.proxy.handler(peer));
+        let told = server::turn_away(stream, self.limits, self.proxy.handler(peer));
         tokio::task::spawn_local(async move {
             told.await;
             drop(counted);

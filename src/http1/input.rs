@@ -17,13 +17,11 @@ pub(crate) const LEAST_READ: usize = 8 * 1024;
 pub(crate) struct Input {
     pub(crate) bytes: BytesMut,
     at_once: usize,
-    /// There has been room for more than an idle connection keeps.
-    grown: bool,
 }
 
 impl Input {
     pub(crate) fn new() -> Self {
-        Self { bytes: BytesMut::new(), at_once: LEAST_READ, grown: false }
+        Self { bytes: BytesMut::new(), at_once: LEAST_READ }
     }
 
     /// How much is read of a body at once.
@@ -52,7 +50,6 @@ impl Input {
         most: usize,
     ) -> Poll<io::Result<usize>> {
         let at_once = self.at_once.min(room);
-        self.grown |= at_once > LEAST_READ;
         self.bytes.reserve(at_once);
         let count = ready!(self.poll_read(cx, stream, at_once))?;
         if count == at_once {
@@ -63,9 +60,9 @@ impl Input {
         Poll::Ready(Ok(count))
     }
 
-    /// Gives the room back where there is much of it, between two exchanges.
+    /// Gives the room back, between two exchanges.
     pub(crate) fn rest(&mut self) {
-        if std::mem::take(&mut self.grown) {
+        if self.bytes.capacity() > 0 {
             self.bytes = BytesMut::new();
         }
     }

@@ -3,11 +3,14 @@
 //! [`syntax`] and [`fields`] read the lines of a head, [`chunked`] a body in chunks, out of an [`Input`]; [`Sending`] writes a
 //! message.
 
+pub(crate) mod block;
 pub(crate) mod chunked;
 pub(crate) mod fields;
 pub(crate) mod input;
+mod scratch;
 mod sending;
 pub(crate) mod syntax;
 
 pub(crate) use input::Input;
+pub(crate) use scratch::Scratch;
 pub(crate) use sending::{Framing, Sending, Stopped, write_decimal, write_line};

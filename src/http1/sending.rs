@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
+use super::Scratch;
+
 /// What ends a chunk, a chunked body, and both.
 const CHUNK_END: &[u8] = b"\r\n";
 const BODY_END: &[u8] = b"0\r\n\r\n";
@@ -45,7 +47,7 @@ pub(crate) struct Sending<B: Body> {
     failure: Option<Stopped<B::Error>>,
     framing: Framing,
     /// What is written next: the head or the line before a chunk, a piece of the body, and what ends it.
-    front: Vec<u8>,
+    front: Scratch,
     front_at: usize,
     piece: Bytes,
     back: &'static [u8],
@@ -62,7 +64,7 @@ pub(crate) struct Sending<B: Body> {
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// `front` is the head. A body that has ended is not asked.
-    pub(crate) fn new(front: Vec<u8>, framing: Framing, body: B) -> Self {
+    pub(crate) fn new(front: Scratch, framing: Framing, body: B) -> Self {
         let ended = body.is_end_stream();
         Self {
             // One that turned out empty when it was sent before.
@@ -107,12 +109,6 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// The body, if nothing of it has been taken.
     pub(crate) fn into_untouched_body(self) -> Option<B> {
         (!self.begun).then_some(self.body)
-    }
-
-    /// The buffer of the head, for the next one.
-    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
-        self.front_at = 0;
-        std::mem::take(&mut self.front)
     }
 
     /// Takes what is there of the body: a large piece, or small ones. Pending where the body is; then there may be something

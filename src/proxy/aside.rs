@@ -9,8 +9,9 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
 
 use super::body::{AnswerBody, BoxError};
+use super::connection::{AccessLine, Connection, Outgoing, X_REQUEST_ID};
 use super::faults::{Injector, Plan};
-use super::{AccessLine, Connection, Outgoing, X_REQUEST_ID, gate, links};
+use super::{gate, links};
 use crate::cassette::{self, AnswerTap, LARGEST_BODY, Outcome, Player, Recorder, Tape};
 use crate::config::{FaultEffect, Faults};
 use crate::headers::Survey;
@@ -76,7 +77,7 @@ impl Connection {
         let page = match self.proxy.gate.admit(&request, request.headers().get(header::HOST), survey) {
             Ok(page) if !self.proxy.drain.has_begun() => page,
             // What we refuse by ourselves is refused as ever.
-            _ => return self.respond(request).await,
+            _ => return self.respond(request, None).await,
         };
         let base = self.base(&request);
         if let Some(mut played) = self.play(aside, &mut request, &base).await {
@@ -164,9 +165,11 @@ impl Connection {
         request: Request<Incoming>,
         page: Option<&HeaderValue>,
     ) -> Result<Response<Outgoing>, Abort> {
-        let Some(injector) = &aside.faults else { return self.respond(request).await };
+        let Some(injector) = &aside.faults else { return self.respond(request, None).await };
         let plan = injector.plan(request.method(), request.uri().path());
-        let Some((last, effect)) = plan.hits.last().copied() else { return self.respond(request).await };
+        let Some((last, effect)) = plan.hits.last().copied() else {
+            return self.respond(request, None).await;
+        };
         let line = self.proxy.access_log.then(|| AccessLine::begin(&request));
         for (number, effect) in &plan.hits {
             self.proxy.metrics.count_fault(*number, name(*effect));
@@ -178,7 +181,7 @@ impl Connection {
         }
         let mut answer = match effect {
             // The delay is of the time it took.
-            FaultEffect::Delay => self.respond_in(request, line).await?,
+            FaultEffect::Delay => self.respond_in(request, line, None).await?,
             FaultEffect::Abort => {
                 tracing::info!(rule = injector.rule(last), "a connection is reset by a configured fault");
                 return Err(Abort);

@@ -11,7 +11,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::body::{AnswerBody, RequestBody};
+use super::body::{AnswerBody, Judged, RequestBody};
 use super::error::Error;
 use super::upstream::{Head, UpstreamBody};
 use super::verdict::{self, Verdict};
@@ -111,7 +111,7 @@ impl Refused {
     /// The 401 as it came.
     pub(super) fn pass_on(self, why: &str) -> Response<AnswerBody> {
         let prefix = self.prefix;
-        annotate(self.answer.map(|rest| AnswerBody::Upstream { prefix, rest }), why)
+        annotate(self.answer.map(|rest| AnswerBody::Judged(Box::new(Judged { prefix, rest }))), why)
     }
 }
 
@@ -152,7 +152,7 @@ impl Attempt<'_> {
                 None => credential.refusals().helped(self.kind, self.bearer.revision),
             }
             self.proxy.metrics.retries(label, "cured").inc();
-            return Ok(answer.map(AnswerBody::streamed));
+            return Ok(answer.map(AnswerBody::Upstream));
         }
         self.proxy.metrics.retries(label, "refused_again").inc();
         let again = Refused::read(answer).await?;

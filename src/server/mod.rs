@@ -129,6 +129,6 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
 }
 
 /// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
-pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
-    h1::turn_away(stream, limits, &drain, &handler).await;
+pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, handler: H) {
+    h1::turn_away(stream, limits, &handler).await;
 }

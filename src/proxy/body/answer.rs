@@ -17,13 +17,10 @@ use crate::proxy::upstream::UpstreamBody;
 
 /// The body of an answer.
 pub(in crate::proxy) enum AnswerBody {
-    /// The upstream's, streamed; what was read to judge a 401 comes first.
-    Upstream {
-        /// Pieces that were read already.
-        prefix: VecDeque<Bytes>,
-        /// The rest.
-        rest: UpstreamBody,
-    },
+    /// The upstream's.
+    Upstream(UpstreamBody),
+    /// The same; what was read to judge a 401 comes first.
+    Judged(Box<Judged>),
     /// The upstream's, looked into for links.
     Looked(Box<Looked>),
     /// Recorded.
@@ -34,6 +31,12 @@ pub(in crate::proxy) enum AnswerBody {
     Absent(u64),
 }
 
+/// A body of which some has been read.
+pub(in crate::proxy) struct Judged {
+    pub(in crate::proxy) prefix: VecDeque<Bytes>,
+    pub(in crate::proxy) rest: UpstreamBody,
+}
+
 impl AnswerBody {
     pub(in crate::proxy) fn own(body: Full<Bytes>) -> Self {
         Self::Own(body)
@@ -42,21 +45,17 @@ impl AnswerBody {
     /// What a 101 has brought.
     pub(in crate::proxy) fn take_tunnel(&mut self) -> Option<Tunnel> {
         match self {
-            Self::Upstream { rest, .. } => rest.take_tunnel(),
-            Self::Looked(_) | Self::Played(_) | Self::Own(_) | Self::Absent(_) => None,
+            Self::Upstream(body) => body.take_tunnel(),
+            Self::Judged(_) | Self::Looked(_) | Self::Played(_) | Self::Own(_) | Self::Absent(_) => None,
         }
     }
 
     /// All of it, where the upstream's is there already.
     pub(in crate::proxy) fn take_whole(&mut self) -> Option<Bytes> {
         match self {
-            Self::Upstream { prefix, rest } if prefix.is_empty() => rest.take_whole(),
+            Self::Upstream(body) => body.take_whole(),
             _ => None,
         }
-    }
-
-    pub(in crate::proxy) fn streamed(rest: UpstreamBody) -> Self {
-        Self::Upstream { prefix: VecDeque::new(), rest }
     }
 }
 
@@ -69,9 +68,10 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
-            Self::Upstream { prefix, rest } => match prefix.pop_front() {
+            Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Judged(judged) => match judged.prefix.pop_front() {
                 Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-                None => Pin::new(rest).poll_frame(cx).map_err(Into::into),
+                None => Pin::new(&mut judged.rest).poll_frame(cx).map_err(Into::into),
             },
             Self::Looked(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Played(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Into::into),
@@ -82,7 +82,8 @@ impl Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Upstream { prefix, rest } => prefix.is_empty() && rest.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
+            Self::Judged(judged) => judged.prefix.is_empty() && judged.rest.is_end_stream(),
             Self::Looked(body) => body.is_end_stream(),
             Self::Played(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
@@ -92,9 +93,10 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Upstream { prefix, rest } => {
-                let hint = rest.size_hint();
-                let read: u64 = prefix.iter().map(|piece| piece.len() as u64).sum();
+            Self::Upstream(body) => body.size_hint(),
+            Self::Judged(judged) => {
+                let hint = judged.rest.size_hint();
+                let read: u64 = judged.prefix.iter().map(|piece| piece.len() as u64).sum();
                 hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
             Self::Looked(body) => body.size_hint(),

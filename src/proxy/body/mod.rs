@@ -5,7 +5,7 @@ mod copy;
 mod request;
 mod spool;
 
-pub(super) use answer::AnswerBody;
+pub(super) use answer::{AnswerBody, Judged};
 pub(super) use request::{AttemptBody, RequestBody};
 pub(super) use spool::Disk;
 

@@ -11,8 +11,8 @@ mod pools;
 mod stream;
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -84,7 +84,7 @@ pub(super) struct Head {
 }
 
 /// A sending that brought no answer.
-struct Failed {
+pub(super) struct Failed {
     error: UpstreamError,
     again: Again,
     /// The connection of HTTP/2 it failed on.
@@ -106,6 +106,80 @@ enum Again {
     Unprocessed,
     /// The same, and the body has not been touched.
     Untouched(AttemptBody),
+}
+
+/// How often a request has been sent in vain.
+#[derive(Default)]
+struct Resend {
+    /// Not once more.
+    used: bool,
+    /// It goes out on another connection than the one of HTTP/2 with this number, and on none that was used before.
+    another: Option<u64>,
+}
+
+impl Resend {
+    /// The body for the next sending, if there may be one.
+    fn after(
+        &mut self,
+        failed: Failed,
+        head: &Head,
+        body: &RequestBody,
+    ) -> Result<AttemptBody, UpstreamError> {
+        let again = match failed.again {
+            Again::Unasked(body) | Again::Stale(body) => return Ok(body),
+            Again::Unsent(unsent) | Again::Untouched(unsent) if !self.used => Some(unsent),
+            Again::Unanswered if !self.used && is_idempotent(&head.method) => body.attempt(),
+            Again::Unprocessed if !self.used => body.attempt(),
+            _ => None,
+        };
+        // The second time nothing is left to chance.
+        self.another = Some(failed.on.unwrap_or(u64::MAX));
+        self.used = true;
+        again.ok_or(failed.error)
+    }
+}
+
+/// A request that is being asked on a connection of HTTP/1.1.
+pub(super) struct Asking<'a> {
+    upstream: &'a Upstream,
+    exchange: h1::Exchange,
+    body: RequestBody,
+    hold: Option<Hold>,
+    timer: &'a LazyTimer,
+    start: Instant,
+}
+
+impl Future for Asking<'_> {
+    type Output = Result<Result<Response<UpstreamBody>, Failed>, UpstreamError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let (upstream, exchange) = (this.upstream, &mut this.exchange);
+        let received = match exchange.poll_head(cx) {
+            Poll::Ready(Ok(received)) => received,
+            Poll::Ready(Err(error)) => {
+                return Poll::Ready(Ok(Err(Failed { error, again: exchange.again(), on: None })));
+            }
+            Poll::Pending => {
+                let late =
+                    upstream.poll_late(cx, &this.body, this.hold.as_ref(), &mut this.start, this.timer);
+                return late.map(Err);
+            }
+        };
+        if received.head.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let tunnel = exchange.take_tunnel().map(Box::new);
+            return Poll::Ready(Ok(Ok(received.head.map(|()| UpstreamBody(Source::Switched(tunnel))))));
+        }
+        if let Some(again) = upstream.without_expectation(&received.head, this.hold.as_ref(), &this.body) {
+            let again = Again::Unasked(again);
+            return Poll::Ready(Ok(Err(Failed { error: UpstreamError::Terminated, again, on: None })));
+        }
+        let answer = exchange.answer(received, &upstream.pools);
+        Poll::Ready(Ok(Ok(answer.map(|answered| match answered {
+            h1::Answered::Whole(bytes) => UpstreamBody(Source::Whole(bytes)),
+            h1::Answered::Streamed(answer) => upstream.streamed(Answer::H1(*answer), this.timer),
+        }))))
+    }
 }
 
 impl Upstream {
@@ -154,40 +228,49 @@ impl Upstream {
         body: &RequestBody,
         timer: &LazyTimer,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let Some(attempt) = body.attempt() else { return Err(UpstreamError::Terminated) };
+        self.send_attempts(head, body, timer, Resend::default(), attempt).await
+    }
+
+    /// The same behind a first sending that brought no answer.
+    pub(super) async fn send_again(
+        &self,
+        head: &Head,
+        body: &RequestBody,
+        timer: &LazyTimer,
+        failed: Failed,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let mut resend = Resend::default();
+        let attempt = resend.after(failed, head, body)?;
+        self.send_attempts(head, body, timer, resend, attempt).await
+    }
+
+    async fn send_attempts(
+        &self,
+        head: &Head,
+        body: &RequestBody,
+        timer: &LazyTimer,
+        mut resend: Resend,
+        mut attempt: AttemptBody,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let idempotent = is_idempotent(&head.method);
-        let Some(mut attempt) = body.attempt() else { return Err(UpstreamError::Terminated) };
-        let mut resend = true;
-        let mut another = None;
         loop {
-            let at_hand = if another.is_none() { self.pools.ready(idempotent) } else { None };
+            let now = Instant::now();
+            let at_hand = if resend.another.is_none() { self.pools.ready(idempotent, now) } else { None };
             let link = match at_hand {
                 Some(connection) => Link::H1(connection),
-                // Rare and large, as are the other futures in boxes: a request should not keep room for them.
-                None => Box::pin(self.connect(head.upgrade, idempotent, another, timer)).await?,
+                None => self.connect(head.upgrade, idempotent, resend.another, timer).await?,
             };
             let outcome = match link {
-                Link::H1(connection) => self.ask_h1(connection, head, attempt, body, timer).await?,
-                Link::H2(lease) => Box::pin(self.ask_h2(lease, head, attempt, body, timer)).await?,
-            };
-            let failed = match outcome {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
-            };
-            let again = match failed.again {
-                Again::Unasked(body) | Again::Stale(body) => {
-                    attempt = body;
-                    continue;
+                Link::H1(connection) => {
+                    self.ask_h1(connection, head, attempt, body, timer, Instant::now()).await?
                 }
-                Again::Unsent(unsent) | Again::Untouched(unsent) if resend => Some(unsent),
-                Again::Unanswered if resend && idempotent => body.attempt(),
-                Again::Unprocessed if resend => body.attempt(),
-                _ => None,
+                Link::H2(lease) => self.ask_h2(lease, head, attempt, body, timer).await?,
             };
-            let Some(again) = again else { return Err(failed.error) };
-            attempt = again;
-            // The second time nothing is left to chance.
-            another = Some(failed.on.unwrap_or(u64::MAX));
-            resend = false;
+            match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => attempt = resend.after(failed, head, body)?,
+            }
         }
     }
 
@@ -204,34 +287,37 @@ impl Upstream {
         }
     }
 
-    async fn ask_h1(
-        &self,
+    /// Asks on a connection that is at hand, if there is one: as most requests do. What follows is [`go_on`](Self::go_on)'s.
+    pub(super) fn ask_at_hand<'a>(
+        &'a self,
+        head: &Head,
+        body: &RequestBody,
+        timer: &'a LazyTimer,
+    ) -> Option<Asking<'a>> {
+        let now = Instant::now();
+        let connection = self.pools.ready(is_idempotent(&head.method), now)?;
+        Some(self.ask_h1(connection, head, body.attempt()?, body, timer, now))
+    }
+
+    fn ask_h1<'a>(
+        &'a self,
         connection: h1::Connection,
         head: &Head,
         attempt: AttemptBody,
         body: &RequestBody,
-        timer: &LazyTimer,
-    ) -> Result<Result<Response<UpstreamBody>, Failed>, UpstreamError> {
+        timer: &'a LazyTimer,
+        now: Instant,
+    ) -> Asking<'a> {
         let hold = self.asks(head, body).then(Hold::default);
         body.hold(hold.clone());
         let own_lines = &self.own_lines[via_of(head.version)];
-        let mut exchange =
-            h1::Exchange::new(connection, head, own_lines, hold.clone(), body.clone(), attempt);
-        let sent = poll_fn(|cx| exchange.poll_head(cx));
-        match self.await_head(sent, body, hold.as_ref(), timer).await? {
-            Ok(received) if received.head.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                let source = Source::Switched(exchange.into_tunnel());
-                Ok(Ok(received.head.map(|()| self.body(source, timer))))
-            }
-            Ok(received) => {
-                if let Some(again) = self.without_expectation(&received.head, hold.as_ref(), body) {
-                    let again = Again::Unasked(again);
-                    return Ok(Err(Failed { error: UpstreamError::Terminated, again, on: None }));
-                }
-                let answer = exchange.answer(received, &self.pools);
-                Ok(Ok(answer.map(|answer| self.body(Source::H1(answer), timer))))
-            }
-            Err(error) => Ok(Err(Failed { error, again: exchange.again(), on: None })),
+        Asking {
+            exchange: h1::Exchange::new(connection, head, own_lines, hold.clone(), body.clone(), attempt),
+            upstream: self,
+            body: body.clone(),
+            hold,
+            timer,
+            start: now,
         }
     }
 
@@ -259,10 +345,15 @@ impl Upstream {
                 }));
             }
         };
-        match self.await_head(poll_fn(|cx| exchange.poll_head(cx)), body, None, timer).await? {
+        let mut start = Instant::now();
+        let head = poll_fn(|cx| match exchange.poll_head(cx) {
+            Poll::Ready(head) => Poll::Ready(Ok(head)),
+            Poll::Pending => self.poll_late(cx, body, None, &mut start, timer).map(Err),
+        });
+        match head.await? {
             Ok(head) => {
                 let answer = exchange.answer(head)?;
-                Ok(Ok(answer.map(|answer| self.body(Source::H2(answer), timer))))
+                Ok(Ok(answer.map(|answer| self.streamed(Answer::H2(answer), timer))))
             }
             Err(failure) => {
                 let (error, again) = exchange.fail(failure);
@@ -271,8 +362,13 @@ impl Upstream {
         }
     }
 
-    fn body(&self, source: Source, timer: &LazyTimer) -> UpstreamBody {
-        UpstreamBody { source, idle_timeout: self.idle_timeout, waiting_since: None, timer: timer.clone() }
+    fn streamed(&self, answer: Answer, timer: &LazyTimer) -> UpstreamBody {
+        UpstreamBody(Source::Streamed(Box::new(Streamed {
+            answer,
+            idle_timeout: self.idle_timeout,
+            waiting_since: None,
+            timer: timer.clone(),
+        })))
     }
 
     /// Whether a request goes out with an expectation. It is for HTTP/1.1: a stream can be reset
@@ -303,38 +399,31 @@ impl Upstream {
         None
     }
 
-    /// Waits for the head: for a moment while the body waits to be asked for, as long as the upload moves, then for
-    /// the response timeout.
-    async fn await_head<T>(
+    /// Whether a head that is not there has been waited for long enough: for a moment while the body waits to be asked for, as
+    /// long as the upload moves, then for the response timeout, since `start`.
+    fn poll_late(
         &self,
-        sent: impl Future<Output = T>,
+        cx: &mut Context<'_>,
         body: &RequestBody,
         hold: Option<&Hold>,
+        start: &mut Instant,
         timer: &LazyTimer,
-    ) -> Result<T, UpstreamError> {
-        let mut sent = pin!(sent);
-        let mut start = Instant::now();
-        poll_fn(|cx| {
-            if let Poll::Ready(outcome) = sent.as_mut().poll(cx) {
-                return Poll::Ready(Ok(outcome));
-            }
-            if let Some(hold) = hold.filter(|hold| hold.is_held()) {
-                ready!(timer.poll_deadline(cx, start + self.expect_timeout));
-                start = Instant::now();
-                self.not_asked.set(Some(start + NOT_ASKED));
-                hold.release();
-            }
-            if body.starved() {
-                return Poll::Pending;
-            }
-            let moved = body.progress().map_or(start, |at| at.max(start));
-            let (after, error) = match body.sent() {
-                true => (self.response_timeout, UpstreamError::ResponseTimeout),
-                false => (self.idle_timeout, UpstreamError::WriteTimeout),
-            };
-            timer.poll_deadline(cx, moved + after).map(|()| Err(error))
-        })
-        .await
+    ) -> Poll<UpstreamError> {
+        if let Some(hold) = hold.filter(|hold| hold.is_held()) {
+            ready!(timer.poll_deadline(cx, *start + self.expect_timeout));
+            *start = Instant::now();
+            self.not_asked.set(Some(*start + NOT_ASKED));
+            hold.release();
+        }
+        if body.starved() {
+            return Poll::Pending;
+        }
+        let moved = body.progress().map_or(*start, |at| at.max(*start));
+        let (after, error) = match body.sent() {
+            true => (self.response_timeout, UpstreamError::ResponseTimeout),
+            false => (self.idle_timeout, UpstreamError::WriteTimeout),
+        };
+        timer.poll_deadline(cx, moved + after).map(|()| error)
     }
 }
 
@@ -360,35 +449,47 @@ impl Head {
     }
 }
 
-/// An answer's body.
-pub(super) struct UpstreamBody {
-    source: Source,
+/// An answer's body. It is small, and changes hands often.
+pub(super) struct UpstreamBody(Source);
+
+enum Source {
+    /// What is to come of one that is all there.
+    Whole(Bytes),
+    Streamed(Box<Streamed>),
+    /// A 101: there is no body, but a connection to be used otherwise.
+    Switched(Option<Box<Tunnel>>),
+}
+
+struct Streamed {
+    answer: Answer,
     idle_timeout: Duration,
     waiting_since: Option<Instant>,
     timer: LazyTimer,
 }
 
-enum Source {
+enum Answer {
     H1(h1::Answer),
     H2(stream::Answer),
-    /// A 101: there is no body, but a connection to be used otherwise.
-    Switched(Option<Tunnel>),
 }
 
 impl UpstreamBody {
     /// All of it, where it is there already.
     pub(super) fn take_whole(&mut self) -> Option<Bytes> {
-        match &mut self.source {
-            Source::H1(answer) => answer.take_whole(),
-            Source::H2(_) | Source::Switched(_) => None,
+        match &mut self.0 {
+            Source::Whole(bytes) => Some(std::mem::take(bytes)),
+            Source::Streamed(streamed) => match &mut streamed.answer {
+                Answer::H1(answer) => answer.take_whole(),
+                Answer::H2(_) => None,
+            },
+            Source::Switched(_) => None,
         }
     }
 
     /// What a 101 has brought.
     pub(super) fn take_tunnel(&mut self) -> Option<Tunnel> {
-        match &mut self.source {
-            Source::Switched(tunnel) => tunnel.take(),
-            Source::H1(_) | Source::H2(_) => None,
+        match &mut self.0 {
+            Source::Switched(tunnel) => tunnel.take().map(|tunnel| *tunnel),
+            Source::Whole(_) | Source::Streamed(_) => None,
         }
     }
 }
@@ -401,43 +502,59 @@ impl Body for UpstreamBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let this = self.get_mut();
-        let polled = match &mut this.source {
-            Source::H1(answer) => answer.poll_frame(cx),
-            Source::H2(answer) => answer.poll_frame(cx),
-            Source::Switched(_) => return Poll::Ready(None),
-        };
-        let Poll::Ready(mut frame) = polled else {
-            let since = *this.waiting_since.get_or_insert_with(Instant::now);
-            ready!(this.timer.poll_deadline(cx, since + this.idle_timeout));
-            match &mut this.source {
-                Source::H1(answer) => answer.abandon(),
-                Source::H2(answer) => answer.abandon(),
-                Source::Switched(_) => {}
+        match &mut self.get_mut().0 {
+            Source::Whole(bytes) => {
+                let whole = std::mem::take(bytes);
+                Poll::Ready((!whole.is_empty()).then(|| Ok(Frame::data(whole))))
             }
-            return Poll::Ready(Some(Err(UpstreamError::ReadTimeout)));
-        };
-        this.waiting_since = None;
-        if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
-            headers::strip_trailers(trailers);
+            Source::Streamed(streamed) => streamed.poll_frame(cx),
+            Source::Switched(_) => Poll::Ready(None),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::H1(answer) => answer.is_end_stream(),
-            Source::H2(answer) => answer.is_end_stream(),
+        match &self.0 {
+            Source::Whole(bytes) => bytes.is_empty(),
+            Source::Streamed(streamed) => match &streamed.answer {
+                Answer::H1(answer) => answer.is_end_stream(),
+                Answer::H2(answer) => answer.is_end_stream(),
+            },
             Source::Switched(_) => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::H1(answer) => answer.size_hint(),
-            Source::H2(answer) => answer.size_hint(),
+        match &self.0 {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Streamed(streamed) => match &streamed.answer {
+                Answer::H1(answer) => answer.size_hint(),
+                Answer::H2(answer) => answer.size_hint(),
+            },
             Source::Switched(_) => SizeHint::with_exact(0),
         }
+    }
+}
+
+impl Streamed {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let polled = match &mut self.answer {
+            Answer::H1(answer) => answer.poll_frame(cx),
+            Answer::H2(answer) => answer.poll_frame(cx),
+        };
+        let Poll::Ready(mut frame) = polled else {
+            let since = *self.waiting_since.get_or_insert_with(Instant::now);
+            ready!(self.timer.poll_deadline(cx, since + self.idle_timeout));
+            match &mut self.answer {
+                Answer::H1(answer) => answer.abandon(),
+                Answer::H2(answer) => answer.abandon(),
+            }
+            return Poll::Ready(Some(Err(UpstreamError::ReadTimeout)));
+        };
+        self.waiting_since = None;
+        if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
+            headers::strip_trailers(trailers);
+        }
+        Poll::Ready(frame)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::dial::{Dialer, Dialled};
 use super::error::UpstreamError;
@@ -117,8 +118,8 @@ impl Pools {
     }
 
     /// What [`link`](Self::link) gives most requests: an idle connection of HTTP/1.1 that nothing has to be waited for.
-    pub(super) fn ready(&self, idempotent: bool) -> Option<h1::Connection> {
-        if self.shares.get() { None } else { self.h1.ready(idempotent) }
+    pub(super) fn ready(&self, idempotent: bool, now: Instant) -> Option<h1::Connection> {
+        if self.shares.get() { None } else { self.h1.ready(idempotent, now) }
     }
 
     /// A connection of HTTP/1.1 for one request; a new one where it shall be another than was used before.

@@ -1,5 +1,6 @@
 //! Answers: their heads, and how their bodies are framed (RFC 9112 §4 and §6).
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -7,16 +8,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
+use super::Next;
 use super::head::Received;
 use super::wire::Link;
 use crate::headers;
 use crate::http1::syntax::lists;
-use crate::http1::{Framing, Sending, Stopped, write_decimal, write_line};
-use crate::server::Stream;
+use crate::http1::{Framing, Scratch, Sending, Stopped, fields, write_decimal, write_line};
+use crate::server::{Abort, Stream};
 
 /// What an answer has to know of its request.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +55,7 @@ pub(super) struct Answering<B: Body> {
     /// The connection ends with it.
     pub(super) last: bool,
     /// Its body ends with the connection.
-    pub(super) to_the_end: bool,
+    to_the_end: bool,
 }
 
 /// Why an answer was not written to its end.
@@ -66,13 +68,14 @@ pub(super) enum Cut<E> {
 
 impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
     /// `front` is what has to be written first. An answer without a `Date` is given one where `date`.
-    pub(super) fn new(front: &[u8], parts: &Parts, body: B, asked: Asked, date: bool) -> Self {
+    pub(super) fn new(front: &[u8], response: Response<B>, asked: Asked, date: bool) -> Self {
+        let (parts, body) = response.into_parts();
         let status = parts.status;
         let mut last = asked.last;
         // Answers are in the version of their client, as far as that is to be seen (RFC 9110 §6.2).
-        let mut out = BUFFER.take();
+        let mut out = Scratch::new();
         out.extend_from_slice(front);
-        write_status(parts, asked.http_11, &mut out);
+        write_status(&parts, asked.http_11, &mut out);
         let (mut length, mut dated, mut closes) = (None, false, false);
         for (name, value) in &parts.headers {
             match *name {
@@ -123,6 +126,7 @@ impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
             write_date(&mut out);
         }
         out.extend_from_slice(b"\r\n");
+        fields::recycle(parts.headers);
         let mut sending = Sending::new(out, framing, body);
         if !asked.trailers {
             sending = sending.without_trailers();
@@ -148,7 +152,6 @@ impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
                 return Poll::Ready(Err(Cut::Body(failure)));
             }
             if self.sending.has_ended() {
-                BUFFER.give(self.sending.take_buffer());
                 return Poll::Ready(Ok(()));
             }
             ready!(filled);
@@ -156,30 +159,18 @@ impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
     }
 }
 
-/// A buffer for heads that nobody uses: a connection keeps none between two answers.
-struct Spare(RefCell<Vec<u8>>);
-
-/// What remains of a large head is not kept for the next one.
-const KEPT: usize = 16 * 1024;
-
-thread_local! {
-    static SPARE: Spare = const { Spare(RefCell::new(Vec::new())) };
-}
-
-struct Buffers;
-const BUFFER: Buffers = Buffers;
-
-impl Buffers {
-    fn take(self) -> Vec<u8> {
-        let mut buffer = SPARE.with(|spare| spare.0.take());
-        buffer.clear();
-        buffer
-    }
-
-    fn give(self, buffer: Vec<u8>) {
-        if buffer.capacity() <= KEPT {
-            SPARE.with(|spare| spare.0.replace(buffer));
+impl<B: Body<Error: 'static>> Answering<B> {
+    /// How the connection ends with an answer that was not written to its end.
+    pub(super) fn cut<S: Stream>(&self, cut: Cut<B::Error>, link: &Link<S>) -> Next {
+        match cut {
+            Cut::Client(error) => tracing::debug!(%error, "a connection ended"),
+            Cut::Body(stopped) => {
+                let aborted = matches!(&stopped, Stopped::Failed(error) if (error as &dyn Any).is::<Abort>());
+                // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look different from one.
+                link.wire().reset |= aborted || self.to_the_end;
+            }
         }
+        Next::Close { unread: false }
     }
 }
 

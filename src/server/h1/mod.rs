@@ -10,7 +10,6 @@ mod answer;
 mod head;
 mod wire;
 
-use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -18,17 +17,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::{Request, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::{BodyError, Incoming};
 use super::{Abort, AsksForWebsocket, DrainSignal, Handler, Limits, Refusal, Stream};
-use crate::http1::{Framing, Stopped};
+use crate::http1::Framing;
 use answer::{Answering, Asked, Cut};
 use head::Received;
 pub(super) use head::valid_host;
-use wire::{Inflow, Link, Wire};
+use wire::{Inflow, Link, Waited, Wire};
 pub(super) use wire::{LINGER_BYTES, LINGER_TIME};
 
 /// Drives one connection to its end: requests in order, deadlines, refusals, drain. `first` has been read from the stream
@@ -41,46 +40,43 @@ pub(super) async fn connection<H: Handler>(
     handler: &H,
 ) {
     let link = Arc::new(Link::new(stream, first, limits));
-    let mut unread = false;
-    while let Some(received) = next_head(&link, drain).await {
-        // Large, as the handler's future is: a connection that asks for nothing does not get one.
-        match Box::pin(exchange(&link, received, drain, handler)).await {
-            Next::Head => {}
-            Next::Close => break,
-            Next::CloseUnread => {
-                unread = true;
-                break;
-            }
+    loop {
+        let next = match next_head(&link, drain, false).await {
+            // Large, as the handler's future is: a connection that asks for nothing does not have it, nor one that rests.
+            Waited::Head(head) => Box::pin(exchanges(&link, head, drain, handler)).await,
+            Waited::Refused(refusal) => Next::Refuse(refusal),
+            Waited::Rest => Next::Rest,
+            Waited::Gone => Next::Close { unread: false },
+        };
+        match next {
+            Next::Rest => {}
+            Next::Refuse(refusal) => return refuse(&link, refusal, handler).await,
+            Next::Close { unread } => return close(&link, unread).await,
             Next::Tunnel => return tunnel(link, handler).await,
         }
     }
-    close(&link, unread).await;
 }
 
 /// Answers a connection that is one too many, without reading from it, and closes it.
-pub(super) async fn turn_away<H: Handler>(
-    stream: impl Stream,
-    limits: Limits,
-    drain: &DrainSignal,
-    handler: &H,
-) {
+pub(super) async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, handler: &H) {
     let link = Arc::new(Link::new(stream, BytesMut::new(), limits));
-    Box::pin(exchange(&link, Err(Refusal::TooManyConnections), drain, handler)).await;
-    close(&link, true).await;
+    refuse(&link, Refusal::TooManyConnections, handler).await;
 }
 
-/// What comes after an exchange.
+/// What comes after one or more exchanges.
 enum Next {
-    Head,
-    Close,
-    /// The same, and the client may have sent more than was read.
-    CloseUnread,
+    /// Maybe more, but not soon.
+    Rest,
+    Refuse(Refusal),
+    /// `unread`: the client may have sent more than was read.
+    Close {
+        unread: bool,
+    },
     Tunnel,
 }
 
-/// Waits for the next head, or for the refusal of one. `None` when nothing comes of this connection: it was silent for too
-/// long, it is gone, or the drain has begun and it has asked for nothing.
-async fn next_head<S: Stream>(link: &Link<S>, drain: &mut DrainSignal) -> Option<Result<Received, Refusal>> {
+/// Waits for the next head, or for the refusal of one. `Gone` too where the drain has begun and nothing has been asked for.
+async fn next_head<S: Stream>(link: &Link<S>, drain: &mut DrainSignal, may_rest: bool) -> Waited {
     let mut turn = pin!(tokio::task::yield_now());
     let (mut draining, mut looked) = (false, false);
     poll_fn(|cx| {
@@ -88,98 +84,103 @@ async fn next_head<S: Stream>(link: &Link<S>, drain: &mut DrainSignal) -> Option
         // What the client has sent by now is still answered: one turn of the runtime brings it in.
         looked = looked || (draining && turn.as_mut().poll(cx).is_ready());
         let mut wire = link.wire();
-        match wire.poll_head(cx) {
+        match wire.poll_head(cx, may_rest) {
             // A head that has begun is read to its end.
-            Poll::Pending if looked && !wire.in_head() => Poll::Ready(None),
-            outcome => outcome,
+            Poll::Pending if looked && !wire.in_head() => Poll::Ready(Waited::Gone),
+            waited => waited,
         }
     })
     .await
 }
 
-/// One request and its answer.
-async fn exchange<S: Stream, H: Handler>(
+/// Requests and their answers, one after another.
+///
+/// One function for all of an exchange, since each that waits is moved as a whole into the one that waits for it.
+async fn exchanges<S: Stream, H: Handler>(
     link: &Arc<Link<S>>,
-    received: Result<Received, Refusal>,
-    drain: &DrainSignal,
+    mut head: Bytes,
+    drain: &mut DrainSignal,
     handler: &H,
 ) -> Next {
-    let refused = received.is_err();
-    let (response, asked, asks_for_websocket) = match received {
-        Err(refusal) => (handler.refuse(refusal), Asked::REFUSED, false),
-        Ok(received) => {
-            let asked = Asked::of(&received);
-            let Received { mut request, framing, asks_for_websocket, .. } = received;
-            if asks_for_websocket {
-                request.extensions_mut().insert(AsksForWebsocket);
-            }
-            let request = request.map(|()| Incoming::http1(body(link, framing)));
-            let mut handling = pin!(handler.handle(request));
+    loop {
+        let received = link.wire().take_head(&head);
+        let received = match received {
+            Ok(received) => received,
+            Err(refusal) => return Next::Refuse(refusal),
+        };
+        drop(head);
+        let (asked, asks_for_websocket) = (Asked::of(&received), received.asks_for_websocket);
+        let response = {
+            let mut handling = pin!(handler.handle(request(link, received)));
             let answer = poll_fn(|cx| match handling.as_mut().poll(cx) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 // Nobody is left to be answered.
                 Poll::Pending => link.wire().poll_left(cx).map(|()| None),
             });
             match answer.await {
-                Some(Ok(response)) => (response, asked, asks_for_websocket),
+                Some(Ok(response)) => response,
                 Some(Err(Abort)) => return reset(link),
-                None => return Next::Close,
+                None => return Next::Close { unread: false },
             }
+        };
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && !asks_for_websocket {
+            return reset(link);
         }
-    };
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switches && !asks_for_websocket {
-        return reset(link);
+        let (interim, spent) = link.wire().begin_answer();
+        // A client that waits for a 100 may or may not send its body now; what it sends behind its last request is not read.
+        let unread = interim.is_none() || spent;
+        let last = !switches && (asked.last || unread || drain.has_begun());
+        let interim = interim.unwrap_or_default();
+        let mut answering = Answering::new(interim, response, Asked { last, ..asked }, H::DATE);
+        let sent = poll_fn(|cx| match answering.poll(cx, link) {
+            Poll::Ready(sent) => Poll::Ready(Some(sent)),
+            Poll::Pending => link.wire().poll_left(cx).map(|()| None),
+        });
+        match sent.await {
+            Some(Ok(())) if switches => return Next::Tunnel,
+            Some(Ok(())) => {}
+            Some(Err(cut)) => return answering.cut(cut, link),
+            None => return Next::Close { unread: false },
+        }
+        let last = answering.last;
+        // With it goes whoever may still read the request.
+        drop(answering);
+        let skipped = poll_fn(|cx| Poll::Ready(link.wire().skip_body(cx))).await;
+        if last || unread || !skipped {
+            return Next::Close { unread: unread || !skipped };
+        }
+        head = match next_head(link, drain, true).await {
+            Waited::Head(head) => head,
+            Waited::Refused(refusal) => return Next::Refuse(refusal),
+            Waited::Rest => return Next::Rest,
+            Waited::Gone => return Next::Close { unread: false },
+        };
     }
-    let (interim, spent) = {
-        let mut wire = link.wire();
-        let most = wire.limits.requests;
-        (wire.end_interim(), most > 0 && wire.requests >= most)
-    };
-    // A client that waits for a 100 may or may not send its body now; what it sends behind its last request is not read.
-    let unread = refused || interim.is_none() || spent;
-    let last = !switches && (asked.last || unread || drain.has_begun());
-    let (parts, body) = response.into_parts();
-    let asked = Asked { last, ..asked };
-    let mut answering = Answering::new(interim.unwrap_or_default(), &parts, body, asked, H::DATE);
-    drop(parts);
-    let sent = poll_fn(|cx| match answering.poll(cx, link) {
-        Poll::Ready(sent) => Poll::Ready(Some(sent)),
-        Poll::Pending => link.wire().poll_left(cx).map(|()| None),
-    });
-    match sent.await {
-        None => Next::Close,
-        Some(Ok(())) if switches => Next::Tunnel,
-        Some(Ok(())) => {
-            let last = answering.last;
-            // With it goes whoever may still read the request.
-            drop(answering);
-            let skipped = poll_fn(|cx| Poll::Ready(link.wire().skip_body(cx))).await;
-            match (last, unread || !skipped) {
-                (false, false) => Next::Head,
-                (_, true) => Next::CloseUnread,
-                (true, false) => Next::Close,
-            }
-        }
-        Some(Err(Cut::Client(error))) => {
-            tracing::debug!(%error, "a connection ended");
-            Next::Close
-        }
-        Some(Err(Cut::Body(stopped))) => {
-            let aborted = matches!(&stopped, Stopped::Failed(error) if (error as &dyn Any).is::<Abort>());
-            // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look different from one.
-            if aborted || answering.to_the_end {
-                return reset(link);
-            }
-            Next::Close
-        }
+}
+
+/// A request as the handler gets it.
+fn request<S: Stream>(link: &Arc<Link<S>>, received: Received) -> Request<Incoming> {
+    let Received { mut request, framing, asks_for_websocket, .. } = received;
+    if asks_for_websocket {
+        request.extensions_mut().insert(AsksForWebsocket);
     }
+    request.map(|()| Incoming::http1(body(link, framing)))
+}
+
+/// Answers what is refused, and ends the connection.
+async fn refuse<S: Stream, H: Handler>(link: &Link<S>, refusal: Refusal, handler: &H) {
+    let mut answering = Box::new(Answering::new(b"", handler.refuse(refusal), Asked::REFUSED, H::DATE));
+    if let Err(Cut::Client(error)) = poll_fn(|cx| answering.poll(cx, link)).await {
+        tracing::debug!(%error, "a refusal could not be sent");
+    }
+    close(link, true).await;
 }
 
 /// The connection is to end by a reset.
 fn reset<S: Stream>(link: &Link<S>) -> Next {
     link.wire().reset = true;
-    Next::Close
+    Next::Close { unread: false }
 }
 
 async fn close<S: Stream>(link: &Link<S>, unread: bool) {

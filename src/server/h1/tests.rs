@@ -132,9 +132,8 @@ async fn a_drain_ends_what_has_not_begun_and_waits_for_a_head_that_has() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_one_too_many_is_told_so_before_it_asks() {
-    let (_drain, signal) = Drain::new();
     let (near, client) = duplex(1 << 16);
-    let serving = tokio::spawn(turn_away(near, Limits::default(), signal, Echo));
+    let serving = tokio::spawn(turn_away(near, Limits::default(), Echo));
     let answer = read_to_end(client).await;
     assert!(answer.contains("connection: close\r\n"), "{answer}");
     assert!(answer.contains("too many connections"), "{answer}");

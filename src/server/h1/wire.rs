@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::head::{HeadReader, Received};
 use crate::http1::chunked::{Chunked, Next};
 use crate::http1::input::LEAST_READ;
-use crate::http1::{Framing, Input, Sending, fields};
+use crate::http1::{Framing, Input, Sending, block, fields};
 use crate::server::body::BodyError;
 use crate::server::drowsy::Deadline;
-use crate::server::{Limits, Refusal, Stream};
+use crate::server::{Limits, RawHead, Refusal, Stream};
 
 /// How much a closing connection still reads, and for how long, before the socket is given up: a socket closed
 /// with unread input sends a reset, which can overtake the answer.
@@ -29,6 +29,10 @@ pub(in crate::server) const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How much of a head is read at once, on the stack: most heads with their bodies. An idle connection keeps no room for it.
 const READ: usize = 16 * 1024;
+
+/// After how long without a request a connection gives back what only an exchange needs. To make that anew costs little, but
+/// a timer that ends costs as much.
+pub(super) const REST: Duration = Duration::from_secs(5);
 
 /// How much of a body is read at once where bodies are long. The room of a thread is divided by the bodies that are on their
 /// way when another piece is read: where there are many, their pieces are smaller.
@@ -70,6 +74,16 @@ pub(super) struct Wire<S> {
     /// The coming close is to be a reset.
     pub(super) reset: bool,
     closing: Option<Closing>,
+}
+
+/// What came of waiting for a head.
+pub(super) enum Waited {
+    Head(Bytes),
+    Refused(Refusal),
+    /// Nothing yet: what only an exchange needs may go.
+    Rest,
+    /// Nothing: the connection was silent for too long, or is gone.
+    Gone,
 }
 
 /// What is to come of the body of a request.
@@ -179,82 +193,81 @@ impl<S: Stream> Wire<S> {
         self.head.has_begun()
     }
 
-    /// Waits for the next head. `None` where none comes: the connection was silent for too long, or is gone.
+    /// Waits for the next head; for a short silence only where it `may_rest`.
     ///
     /// Until it comes a connection is the bytes of its head.
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Received, Refusal>>> {
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, may_rest: bool) -> Poll<Waited> {
         if !self.input.bytes.is_empty()
-            && let Some(outcome) = self.read_head()
+            && let Some(waited) = self.read_head()
         {
-            return Poll::Ready(Some(outcome));
+            return Poll::Ready(waited);
         }
         let mut room = [const { MaybeUninit::uninit() }; READ];
         loop {
             let mut buf = ReadBuf::uninit(&mut room);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
-                Poll::Ready(Err(_)) => return Poll::Ready(None),
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(None),
+                Poll::Ready(Err(_)) => return Poll::Ready(Waited::Gone),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Waited::Gone),
                 Poll::Ready(Ok(())) => {
                     if !self.in_head() {
                         // That was for the silence before.
                         self.reading.clear();
                     }
-                    let outcome = if self.input.bytes.is_empty() {
+                    let waited = if self.input.bytes.is_empty() {
                         self.read_head_in(buf.filled())
                     } else {
                         self.input.bytes.extend_from_slice(buf.filled());
                         self.read_head()
                     };
-                    if outcome.is_some() {
-                        return Poll::Ready(outcome);
+                    if let Some(waited) = waited {
+                        return Poll::Ready(waited);
                     }
                 }
                 Poll::Pending if self.in_head() => {
                     // A head that drips has the same time as one that stands still.
                     ready!(self.reading.poll(cx, self.limits.header_timeout));
-                    return Poll::Ready(Some(Err(Refusal::HeadTimeout)));
+                    return Poll::Ready(Waited::Refused(Refusal::HeadTimeout));
                 }
-                Poll::Pending => {
-                    ready!(self.poll_silence(cx));
-                    return Poll::Ready(None);
-                }
+                Poll::Pending => return self.poll_silence(cx, may_rest),
             }
         }
     }
 
     /// Waits until there has been nothing for too long.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.input.bytes.capacity() > 0 {
-            self.input = Input::new();
-        }
+    fn poll_silence(&mut self, cx: &mut Context<'_>, may_rest: bool) -> Poll<Waited> {
+        self.input.rest();
         if self.requests == 0 {
-            return self.reading.poll(cx, self.limits.first_byte_timeout);
+            ready!(self.reading.poll(cx, self.limits.first_byte_timeout));
+            return Poll::Ready(Waited::Gone);
         }
         let since = *self.idle_since.get_or_insert_with(Instant::now);
+        let longest = self.limits.idle_timeout;
+        let after = if may_rest { longest.min(REST) } else { longest };
         loop {
             // A timer that was set for an earlier silence is left to end: most requests come long before.
-            ready!(self.idle.poll_until(cx, since + self.limits.idle_timeout));
+            ready!(self.idle.poll_until(cx, since + after));
             self.idle.clear();
-            if since.elapsed() >= self.limits.idle_timeout {
-                return Poll::Ready(());
+            let silent = since.elapsed();
+            if silent >= longest {
+                return Poll::Ready(Waited::Gone);
+            }
+            if silent >= after {
+                return Poll::Ready(Waited::Rest);
             }
         }
     }
 
     /// Reads on in the head whose first bytes are at hand.
-    fn read_head(&mut self) -> Option<Result<Received, Refusal>> {
+    fn read_head(&mut self) -> Option<Waited> {
         match self.head.read(&self.input.bytes, &self.limits) {
             Ok(None) => None,
-            Ok(Some(length)) => {
-                let head = self.input.bytes.split_to(length).freeze();
-                Some(self.take_head(&head))
-            }
-            Err(refusal) => Some(Err(refusal)),
+            Ok(Some(length)) => Some(Waited::Head(self.input.bytes.split_to(length).freeze())),
+            Err(refusal) => Some(Waited::Refused(refusal)),
         }
     }
 
     /// The same where nothing is at hand but these bytes: almost always a whole head, of which one copy is made.
-    fn read_head_in(&mut self, bytes: &[u8]) -> Option<Result<Received, Refusal>> {
+    fn read_head_in(&mut self, bytes: &[u8]) -> Option<Waited> {
         match self.head.read(bytes, &self.limits) {
             Ok(None) => {
                 self.input.bytes.extend_from_slice(bytes);
@@ -262,15 +275,15 @@ impl<S: Stream> Wire<S> {
             }
             Ok(Some(length)) => {
                 let (head, rest) = bytes.split_at(length);
-                let head = Bytes::copy_from_slice(head);
                 self.input.bytes.extend_from_slice(rest);
-                Some(self.take_head(&head))
+                Some(Waited::Head(block::keep(head)))
             }
-            Err(refusal) => Some(Err(refusal)),
+            Err(refusal) => Some(Waited::Refused(refusal)),
         }
     }
 
-    fn take_head(&mut self, head: &Bytes) -> Result<Received, Refusal> {
+    /// The request whose head this is, the last one that was waited for.
+    pub(super) fn take_head(&mut self, head: &Bytes) -> Result<Received, Refusal> {
         let mut received = self.head.take(head)?;
         self.reading.clear();
         self.idle_since = None;
@@ -283,7 +296,7 @@ impl<S: Stream> Wire<S> {
         };
         self.interim = if received.expects && !self.has_whole_body() { CONTINUE } else { b"" };
         if self.limits.keep_heads {
-            received.request.extensions_mut().insert(crate::server::RawHead(head.clone()));
+            received.request.extensions_mut().insert(RawHead(head.clone()));
         }
         Ok(received)
     }
@@ -451,10 +464,11 @@ impl<S: Stream> Wire<S> {
     }
 
     /// An answer begins: no 100 any more. Gives what has to be written of one that has begun, or `None` where the client
-    /// still waits for one, and may or may not send the body.
-    pub(super) fn end_interim(&mut self) -> Option<&'static [u8]> {
+    /// still waits for one, and may or may not send the body; and whether this was the last request there may be.
+    pub(super) fn begin_answer(&mut self) -> (Option<&'static [u8]>, bool) {
         let interim = std::mem::take(&mut self.interim);
-        (interim.len() < CONTINUE.len()).then_some(interim)
+        let most = self.limits.requests;
+        ((interim.len() < CONTINUE.len()).then_some(interim), most > 0 && self.requests >= most)
     }
 
     /// Writes what has been taken of an answer, as long as that goes on.

@@ -106,33 +106,16 @@ impl Answer {
         upload: Option<UploadTask>,
         pools: &Rc<Pools>,
     ) -> Self {
-        let ended = matches!(rest, Rest::Sized(0));
-        if !ended {
-            connection.reading = Some(pools.h1.reading());
-        }
-        let mut answer =
-            Self { connection: Some(connection), rest, last, upload, failure: None, pools: Rc::clone(pools) };
-        if ended {
-            answer.finish();
-        }
-        answer
+        connection.reading = Some(pools.h1.reading());
+        Self { connection: Some(connection), rest, last, upload, failure: None, pools: Rc::clone(pools) }
     }
 
     /// The answer has been read to its end. With a request that is still being sent the connection is not between two
     /// exchanges: it ends here, and with it the upload.
     fn finish(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else { return };
         self.upload = None;
-        connection.reading = None;
-        let between = {
-            let wire = connection.wire.borrow();
-            !wire.uploads && wire.input.bytes.is_empty()
-        };
-        match between {
-            true if self.last => connection.end(),
-            true => self.pools.h1.put(connection),
-            false => {}
-        }
+        connection.finish(self.last, &self.pools);
     }
 
     /// Ends the connection.

@@ -1,31 +1,37 @@
 //! One request, up to the head of its answer.
 
 use std::future::Future;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use http::{Method, Response, StatusCode};
+use tokio::io::ReadBuf;
 
-use super::Connection;
 use super::answer::{Answer, Rest};
 use super::head::Kind;
 use super::upload::{Stopped, Upload};
-use crate::http1::Framing;
+use super::{Connection, Wire};
 use crate::http1::input::LEAST_READ;
+use crate::http1::{Framing, block};
 use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::hold::Hold;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::pools::Pools;
 use crate::proxy::upstream::{Again, Head, UpstreamError};
 
+/// How much of a head is read at once, on the stack: most answers.
+const READ: usize = 16 * 1024;
+
 /// How many bytes of interim answers are read before others have their turn: more than almost every answer has.
 const TURN: usize = 64 * 1024;
 
 /// A request on its way. Dropping it ends the connection.
 pub(in crate::proxy::upstream) struct Exchange {
-    connection: Connection,
+    /// `None` once there is an answer.
+    connection: Option<Connection>,
     /// What is still to be written, and whose body that is.
     upload: Option<Upload>,
     request: RequestBody,
@@ -48,6 +54,23 @@ pub(in crate::proxy::upstream) struct Received {
     pub(in crate::proxy::upstream) head: Response<()>,
     framing: Framing,
     last: bool,
+    /// Its body, where that came along.
+    whole: Option<Bytes>,
+}
+
+/// An answer's body.
+pub(in crate::proxy::upstream) enum Answered {
+    /// All of it is there.
+    Whole(Bytes),
+    Streamed(Box<Answer>),
+}
+
+/// What came of reading.
+enum Read {
+    End,
+    More,
+    /// A whole head, out of a buffer that is not kept.
+    Head(Received),
 }
 
 impl Exchange {
@@ -60,11 +83,10 @@ impl Exchange {
         request: RequestBody,
         attempt: AttemptBody,
     ) -> Self {
-        let buffer = std::mem::take(&mut connection.wire.borrow_mut().out);
         Self {
-            upload: Some(Upload::new(head, own_lines, hold.is_some(), attempt, buffer)),
+            upload: Some(Upload::new(head, own_lines, hold.is_some(), attempt)),
             request,
-            connection,
+            connection: Some(connection),
             cut: false,
             answered: false,
             without_body: false,
@@ -80,7 +102,10 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Received, UpstreamError>> {
-        let wire = &mut *self.connection.wire.borrow_mut();
+        let Some(connection) = &self.connection else {
+            return Poll::Ready(Err(UpstreamError::Terminated));
+        };
+        let wire = &mut *connection.wire.borrow_mut();
         if let Some(upload) = &mut self.upload {
             let first = !upload.has_written();
             // An end that has come meanwhile, or bytes that belong to nobody: no request goes out on this connection.
@@ -95,10 +120,7 @@ impl Exchange {
             }
             match sent {
                 Poll::Pending => {}
-                Poll::Ready(Ok(())) => {
-                    wire.out = upload.take_buffer();
-                    self.upload = None;
-                }
+                Poll::Ready(Ok(())) => self.upload = None,
                 Poll::Ready(Err(Stopped::Unwritable)) if upload.has_written() => {
                     // It may have answered before it hung up.
                     self.cut = true;
@@ -130,8 +152,8 @@ impl Exchange {
                     }
                     Kind::Switches | Kind::Final => {
                         let (framing, last) = (wire.head.framing(), wire.head.is_last());
-                        let head = wire.head.take(&mut wire.input.bytes, length)?;
-                        return Poll::Ready(Ok(Received { head, framing, last }));
+                        let head = wire.head.take(&wire.input.bytes.split_to(length).freeze())?;
+                        return Poll::Ready(Ok(Received { head, framing, last, whole: None }));
                     }
                     Kind::Continue | Kind::Interim => {
                         wire.input.bytes.advance(length);
@@ -153,54 +175,107 @@ impl Exchange {
                 }
                 continue;
             }
-            match ready!(wire.poll_read(cx, LEAST_READ)) {
-                Ok(0) if !wire.input.bytes.is_empty() => return Poll::Ready(Err(UpstreamError::Protocol)),
-                Ok(0) | Err(_) => return Poll::Ready(Err(UpstreamError::Terminated)),
-                Ok(_) => self.answered = true,
+            match ready!(poll_more(cx, wire, self.to_head))? {
+                Read::End if wire.input.bytes.is_empty() => {
+                    return Poll::Ready(Err(UpstreamError::Terminated));
+                }
+                Read::End => return Poll::Ready(Err(UpstreamError::Protocol)),
+                Read::More => self.answered = true,
+                Read::Head(received) => return Poll::Ready(Ok(received)),
             }
         }
     }
 
     /// The answer. A request that goes on does so in a task of its own: a client may read only when it has sent all.
     pub(in crate::proxy::upstream) fn answer(
-        self,
+        &mut self,
         received: Received,
         pools: &Rc<Pools>,
-    ) -> Response<Answer> {
-        let Received { head, framing, last } = received;
-        let bodiless = matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let rest = if self.to_head || bodiless { Rest::NONE } else { framing.into() };
-        let connection = self.connection;
+    ) -> Response<Answered> {
+        let Received { head, framing, last, whole } = received;
+        let rest = if is_without_body(self.to_head, &head) { Rest::NONE } else { framing.into() };
+        let Some(connection) = self.connection.take() else {
+            return head.map(|()| Answered::Whole(Bytes::new()));
+        };
         // One whose body is held is not wanted any more.
-        let held = self.hold.is_some_and(|hold| hold.is_held());
-        let whole = self.upload.is_none() && !self.cut;
-        let upload = self.upload.filter(|_| !held).map(|upload| upload.go_on(Rc::clone(&connection.wire)));
-        connection.wire.borrow_mut().uploads = !whole;
+        let held = self.hold.as_ref().is_some_and(Hold::is_held);
+        let uploads = self.upload.is_some() || self.cut;
+        connection.wire.borrow_mut().uploads = uploads;
         let last = last || matches!(rest, Rest::ToTheEnd);
-        head.map(|()| Answer::new(connection, rest, last, upload, pools))
+        if let Some(whole) = whole {
+            connection.finish(last, pools);
+            return head.map(|()| Answered::Whole(whole));
+        }
+        if matches!(rest, Rest::Sized(0)) {
+            connection.finish(last, pools);
+            return head.map(|()| Answered::Whole(Bytes::new()));
+        }
+        let upload = self.upload.take().filter(|_| !held);
+        let upload = upload.map(|upload| upload.go_on(Rc::clone(&connection.wire)));
+        head.map(|()| Answered::Streamed(Box::new(Answer::new(connection, rest, last, upload, pools))))
     }
 
     /// What follows a 101 on its connection.
-    pub(in crate::proxy::upstream) fn into_tunnel(self) -> Option<Tunnel> {
+    pub(in crate::proxy::upstream) fn take_tunnel(&mut self) -> Option<Tunnel> {
         // Nobody else has it, since the request has no body.
-        let wire = Rc::into_inner(self.connection.wire)?.into_inner();
+        let wire = Rc::into_inner(self.connection.take()?.wire)?.into_inner();
         Some(Tunnel::new(wire.stream, wire.input.bytes.freeze(), wire.open))
     }
 
     /// Whether a request that failed may be sent again.
-    pub(in crate::proxy::upstream) fn again(self) -> Again {
+    pub(in crate::proxy::upstream) fn again(&mut self) -> Again {
         if self.answered || self.without_body {
             return Again::No;
         }
-        match self.upload {
+        let pooled = self.connection.as_ref().is_some_and(|connection| connection.pooled);
+        match self.upload.take() {
             Some(upload) if !upload.has_written() => match upload.into_untouched_body() {
-                Some(body) if self.connection.pooled => Again::Stale(body),
+                Some(body) if pooled => Again::Stale(body),
                 Some(body) => Again::Unsent(body),
                 None => Again::Unprocessed,
             },
             // One that was made ahead and idle may be as dead as one that was used.
-            _ if self.connection.pooled => Again::Unanswered,
+            _ if pooled => Again::Unanswered,
             _ => Again::No,
         }
     }
+}
+
+/// Whether an answer has no body, whatever its fields say (RFC 9112 §6.3).
+fn is_without_body<B>(to_head: bool, head: &Response<B>) -> bool {
+    to_head || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Reads once. Almost always that brings a whole head, and often a whole answer: then nothing but copies of them is kept.
+fn poll_more(cx: &mut Context<'_>, wire: &mut Wire, to_head: bool) -> Poll<Result<Read, UpstreamError>> {
+    if !wire.input.bytes.is_empty() {
+        return Poll::Ready(Ok(match ready!(wire.poll_read(cx, LEAST_READ)) {
+            Ok(0) | Err(_) => Read::End,
+            Ok(_) => Read::More,
+        }));
+    }
+    let mut room = [const { MaybeUninit::uninit() }; READ];
+    let mut buf = ReadBuf::uninit(&mut room);
+    if ready!(Pin::new(&mut *wire.stream).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
+        return Poll::Ready(Ok(Read::End));
+    }
+    let bytes = buf.filled();
+    match wire.head.read(bytes)? {
+        Some((length, Kind::Final)) => {
+            let (framing, last) = (wire.head.framing(), wire.head.is_last());
+            let (head, rest) = bytes.split_at(length);
+            let head = wire.head.take(&block::keep(head))?;
+            let is_whole = framing == Framing::Sized(rest.len() as u64) && !is_without_body(to_head, &head);
+            if !is_whole {
+                wire.input.bytes.extend_from_slice(rest);
+            }
+            let whole = is_whole.then(|| block::keep(rest));
+            return Poll::Ready(Ok(Read::Head(Received { head, framing, last, whole })));
+        }
+        // Read again, and then with what follows.
+        Some(_) => wire.head.skip(),
+        None => {}
+    }
+    wire.input.bytes.extend_from_slice(bytes);
+    Poll::Ready(Ok(Read::More))
 }

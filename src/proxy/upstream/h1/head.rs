@@ -4,7 +4,7 @@
 //! a line end, or lengths that differ leave room for two opinions about where an answer ends, and whoever shares the
 //! connection pays for it.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use http::{Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use memchr::memchr;
@@ -189,21 +189,16 @@ impl HeadReader {
         *self = Self { places, ..Self::default() };
     }
 
-    /// Takes the complete head of this length out of `bytes`.
-    pub(super) fn take(
-        &mut self,
-        bytes: &mut BytesMut,
-        length: usize,
-    ) -> Result<Response<()>, UpstreamError> {
+    /// The complete head, whose bytes these are. Makes room for the next one.
+    pub(super) fn take(&mut self, head: &Bytes) -> Result<Response<()>, UpstreamError> {
         let Some(status) = self.status else { return Err(UpstreamError::Protocol) };
-        let head = bytes.split_to(length).freeze();
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status.code).map_err(|_| UpstreamError::Protocol)?;
         *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
         // Some lines are added on the way to the client. The bytes have been checked, but for names longer than the type can
         // hold.
-        *response.headers_mut() = self.places.take(&head, 2).ok_or(UpstreamError::Protocol)?;
-        let reason = head.slice(status.reason.0..status.reason.1);
+        *response.headers_mut() = self.places.take(head, 2).ok_or(UpstreamError::Protocol)?;
+        let reason = &head[status.reason.0..status.reason.1];
         if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
             && let Ok(reason) = ReasonPhrase::try_from(reason)
         {

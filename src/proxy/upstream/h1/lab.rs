@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, Response, Uri, Version};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Answer, Connection, Exchange, Stream};
+use super::{Answered, Connection, Exchange, Stream};
 use crate::config;
 use crate::credential::Bearer;
 use crate::proxy::body::RequestBody;
@@ -147,7 +147,7 @@ pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -
     let switched = received.head.status() == 101;
     let head = Ok((received.head.status().as_u16(), received.head.headers().clone()));
     if switched {
-        let switched = exchange.into_tunnel().is_some();
+        let switched = exchange.take_tunnel().is_some();
         return Read { head, data: vec![], trailers: None, error: None, kept: false, switched };
     }
     let answer = exchange.answer(received, pools);
@@ -156,11 +156,18 @@ pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -
 
 async fn read(
     head: Result<(u16, HeaderMap), UpstreamError>,
-    answer: Response<Answer>,
+    answer: Response<Answered>,
     pools: &Rc<Pools>,
 ) -> Read {
-    let mut body = answer.into_body();
     let mut read = Read { head, data: vec![], trailers: None, error: None, kept: false, switched: false };
+    let mut body = match answer.into_body() {
+        Answered::Whole(bytes) => {
+            read.data.extend_from_slice(&bytes);
+            read.kept = pools.h1.idle() > 0;
+            return read;
+        }
+        Answered::Streamed(body) => body,
+    };
     while let Some(frame) = poll_fn(|cx| body.poll_frame(cx)).await {
         match frame.map(http_body::Frame::into_data) {
             Ok(Ok(data)) => read.data.extend_from_slice(&data),

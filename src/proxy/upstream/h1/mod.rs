@@ -18,18 +18,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::pools::Open;
+use super::pools::{Open, Pools};
 use crate::http1::Input;
-use crate::http1::input::LEAST_READ;
 use crate::server::drowsy::Drowsy;
 pub(super) use answer::Answer;
-pub(super) use exchange::Exchange;
+pub(super) use exchange::{Answered, Exchange};
 use head::HeadReader;
 pub(super) use pool::Pool;
 use pool::Reading;
@@ -92,8 +91,6 @@ struct Wire {
     /// Of one answer, since a connection with anything behind it is not used again.
     input: Input,
     head: HeadReader,
-    /// The buffer of the head that goes out.
-    out: Vec<u8>,
     /// The kernel has been told to keep much.
     keeps_much: bool,
     /// The request is not known to have been written to its end.
@@ -109,7 +106,6 @@ impl Connection {
             stream: Box::new(stream),
             input: Input::new(),
             head: HeadReader::default(),
-            out: Vec::new(),
             keeps_much: false,
             uploads: false,
             broken: false,
@@ -129,6 +125,21 @@ impl Connection {
         });
     }
 
+    /// An answer has been read to its end: the connection goes back to the pool, unless it was its last or it is not between
+    /// two exchanges.
+    fn finish(mut self, last: bool, pools: &Pools) {
+        self.reading = None;
+        let between = {
+            let wire = self.wire.borrow();
+            !wire.uploads && wire.input.bytes.is_empty()
+        };
+        match between {
+            true if last => self.end(),
+            true => pools.h1.put(self),
+            false => {}
+        }
+    }
+
     /// Whether nothing has come since the last answer, as far as the runtime has heard: neither an end, nor bytes that
     /// belong to nobody.
     fn is_quiet(&self) -> bool {
@@ -137,10 +148,14 @@ impl Connection {
 }
 
 impl Wire {
-    /// The same; otherwise the task is woken when something comes.
+    /// The same; otherwise the task is woken when something comes. What has come by then belongs to nobody, and the connection
+    /// is not used again.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut room = [0; 16];
         // A task that has used up its turn would be told "nothing yet", whatever there is.
-        let look = unconstrained(poll_fn(|cx| self.poll_read(cx, LEAST_READ)));
+        let look = unconstrained(poll_fn(|cx| {
+            Pin::new(&mut *self.stream).poll_read(cx, &mut ReadBuf::new(&mut room))
+        }));
         let nothing = pin!(look).poll(cx).is_pending();
         nothing && self.input.bytes.is_empty()
     }

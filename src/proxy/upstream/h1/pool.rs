@@ -51,9 +51,9 @@ impl Drop for Reading {
 impl Pool {
     /// What [`checkout`](Self::checkout) gives, if it is the connection used last, and without a wait or a look: the
     /// exchange itself looks.
-    pub(in crate::proxy::upstream) fn ready(&self, idempotent: bool) -> Option<Connection> {
+    pub(in crate::proxy::upstream) fn ready(&self, idempotent: bool, now: Instant) -> Option<Connection> {
         let patience = if idempotent { POOL_TIME } else { FRESH };
-        self.idle.borrow_mut().pop_if(|last| last.idle_since.elapsed() <= patience)
+        self.idle.borrow_mut().pop_if(|last| now.saturating_duration_since(last.idle_since) <= patience)
     }
 
     /// Takes the most recently used live connection out of the pool.

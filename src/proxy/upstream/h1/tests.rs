@@ -184,8 +184,7 @@ where
         head.headers.append(*name, value.parse().unwrap());
     }
     let (mut near, mut far) = duplex(7);
-    let mut upload =
-        Upload::new(&head, b"host: h\r\nvia: us\r\n", false, body, b"what was there before".to_vec());
+    let mut upload = Upload::new(&head, b"host: h\r\nvia: us\r\n", false, body);
     let sending = async move {
         let sent = std::future::poll_fn(|cx| upload.poll(cx, &mut near)).await;
         !matches!(sent, Err(Stopped::Body))

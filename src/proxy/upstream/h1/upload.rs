@@ -11,12 +11,9 @@ use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::{Stream, Wire};
-use crate::http1::{Framing, Sending, write_decimal, write_line};
+use crate::http1::{Framing, Scratch, Sending, write_decimal, write_line};
 use crate::proxy::body::AttemptBody;
 use crate::proxy::upstream::Head;
-
-/// What remains of a large head is not kept for the next one.
-const KEPT: usize = 4096;
 
 /// One sending of a request. No more of its body is taken from the client than has been written.
 pub(super) struct Upload<B: Body = AttemptBody>(Sending<B>);
@@ -39,9 +36,9 @@ pub(super) enum Stopped {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
-    /// Puts the head into `front`, a buffer to be used again.
-    pub(super) fn new(head: &Head, own_lines: &[u8], asks: bool, body: B, mut front: Vec<u8>) -> Self {
-        front.clear();
+    /// Writes nothing yet.
+    pub(super) fn new(head: &Head, own_lines: &[u8], asks: bool, body: B) -> Self {
+        let mut front = Scratch::new();
         let had_length = write_head(head, own_lines, asks, &mut front);
         let framing = match body.size_hint().exact() {
             None => {
@@ -74,12 +71,6 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     /// The body, if nothing of it has been taken.
     pub(super) fn into_untouched_body(self) -> Option<B> {
         self.0.into_untouched_body()
-    }
-
-    /// The buffer, for the next head.
-    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        let buffer = self.0.take_buffer();
-        if buffer.capacity() > KEPT { Vec::new() } else { buffer }
     }
 
     /// Sends on, until everything has been written.

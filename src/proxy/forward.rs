@@ -1,0 +1,148 @@
+//! One request on its way to the upstream and back.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response, StatusCode};
+
+use super::Proxy;
+use super::body::{AnswerBody, RequestBody};
+use super::error::Error;
+use super::retry::{Next, Refused};
+use super::timer::LazyTimer;
+use super::upstream::{Asking, Head, UpstreamBody, UpstreamError};
+use crate::headers::Survey;
+use crate::http1::fields;
+use crate::server::Incoming;
+
+/// One request, all decisions in order: the bearer, the sending, the one replay behind a 401.
+///
+/// A future by hand: of almost every request nothing has to be waited for but the answer, and the rest should neither take
+/// room in it nor be moved with it.
+pub(super) struct Forward<'a> {
+    proxy: &'a Proxy,
+    timer: &'a LazyTimer,
+    /// What is sent, while that is all there is to do.
+    sent: Option<(Head, RequestBody)>,
+    stage: Stage<'a>,
+}
+
+enum Stage<'a> {
+    /// The token was there, and a connection.
+    Asking(Asking<'a>),
+    /// Anything else.
+    Later(Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Error>> + 'a>>),
+}
+
+impl<'a> Forward<'a> {
+    pub(super) fn new(
+        proxy: &'a Proxy,
+        timer: &'a LazyTimer,
+        request: Request<Incoming>,
+        survey: Survey,
+    ) -> Self {
+        let (parts, body) = request.into_parts();
+        let body = RequestBody::new(body, proxy.memory, &proxy.disk);
+        if proxy.aside.is_some() {
+            body.tap(parts.extensions.get());
+        }
+        let later = |stage| Self { proxy, timer, sent: None, stage: Stage::Later(stage) };
+        let Some(bearer) = proxy.bearer_at_hand(parts.uri.path()) else {
+            return later(Box::pin(async move {
+                let bearer = proxy.bearer(parts.uri.path()).await?;
+                let head = proxy.outgoing(parts, survey, bearer);
+                send(proxy, timer, head, body).await
+            }));
+        };
+        let head = proxy.outgoing(parts, survey, bearer);
+        match proxy.upstream.ask_at_hand(&head, &body, timer) {
+            Some(asking) => Self { proxy, timer, sent: Some((head, body)), stage: Stage::Asking(asking) },
+            None => later(Box::pin(send(proxy, timer, head, body))),
+        }
+    }
+}
+
+impl Future for Forward<'_> {
+    type Output = Result<Response<AnswerBody>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let (proxy, timer) = (this.proxy, this.timer);
+        let asking = match &mut this.stage {
+            Stage::Later(later) => return later.as_mut().poll(cx),
+            Stage::Asking(asking) => asking,
+        };
+        let outcome = ready!(Pin::new(asking).poll(cx));
+        let Some((head, body)) = this.sent.take() else { unreachable!("polled after it was ready") };
+        let mut later: Pin<Box<dyn Future<Output = _>>> = match outcome {
+            Ok(Ok(answer)) if answer.status() != StatusCode::UNAUTHORIZED => {
+                body.keep_no_more();
+                fields::recycle(head.headers);
+                return Poll::Ready(Ok(answer.map(AnswerBody::Upstream)));
+            }
+            Ok(Ok(answer)) => Box::pin(refused(proxy, timer, head, body, answer)),
+            Ok(Err(failed)) => Box::pin(async move {
+                let sent = proxy.upstream.send_again(&head, &body, timer, failed).await;
+                answered(proxy, timer, head, body, sent).await
+            }),
+            Err(error) => return Poll::Ready(Err(because(error, &body))),
+        };
+        let polled = later.as_mut().poll(cx);
+        this.stage = Stage::Later(later);
+        polled
+    }
+}
+
+async fn send(
+    proxy: &Proxy,
+    timer: &LazyTimer,
+    head: Head,
+    body: RequestBody,
+) -> Result<Response<AnswerBody>, Error> {
+    let sent = proxy.upstream.send(&head, &body, timer).await;
+    answered(proxy, timer, head, body, sent).await
+}
+
+async fn answered(
+    proxy: &Proxy,
+    timer: &LazyTimer,
+    head: Head,
+    body: RequestBody,
+    sent: Result<Response<UpstreamBody>, UpstreamError>,
+) -> Result<Response<AnswerBody>, Error> {
+    let answer = sent.map_err(|error| because(error, &body))?;
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        return refused(proxy, timer, head, body, answer).await;
+    }
+    body.keep_no_more();
+    Ok(answer.map(AnswerBody::Upstream))
+}
+
+/// Why a sending failed: the upstream's connection ends too because the client's upload did.
+fn because(error: UpstreamError, body: &RequestBody) -> Error {
+    body.take_failure().unwrap_or(Error::Upstream(error))
+}
+
+/// What becomes of a request that got a 401.
+async fn refused(
+    proxy: &Proxy,
+    timer: &LazyTimer,
+    mut head: Head,
+    body: RequestBody,
+    answer: Response<UpstreamBody>,
+) -> Result<Response<AnswerBody>, Error> {
+    let refused = Refused::read(answer).await?;
+    let attempt = match proxy.replacement(&refused, &head, &body).await? {
+        Next::Replay(attempt) => attempt,
+        Next::PassOn(why) => {
+            body.keep_no_more();
+            return Ok(refused.pass_on(why));
+        }
+    };
+    head.bearer = attempt.bearer.clone();
+    let sent = proxy.upstream.send(&head, &body, timer).await;
+    let answer = sent.map_err(|error| because(error, &body))?;
+    body.keep_no_more();
+    attempt.conclude(answer).await
+}
