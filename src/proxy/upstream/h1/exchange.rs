@@ -175,12 +175,15 @@ impl Exchange {
                 }
                 continue;
             }
-            match ready!(poll_more(cx, wire, self.to_head))? {
+            let read = ready!(poll_more(cx, wire, self.to_head));
+            // What is refused has come too.
+            self.answered |= !matches!(read, Ok(Read::End));
+            match read? {
                 Read::End if wire.input.bytes.is_empty() => {
                     return Poll::Ready(Err(UpstreamError::Terminated));
                 }
                 Read::End => return Poll::Ready(Err(UpstreamError::Protocol)),
-                Read::More => self.answered = true,
+                Read::More => {}
                 Read::Head(received) => return Poll::Ready(Ok(received)),
             }
         }
