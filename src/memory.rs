@@ -9,7 +9,7 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What may be kept of what nobody uses: this much, and a fifth of what is in use.
-const KEPT: usize = 4 * 1024 * 1024;
+const KEPT: usize = 1024 * 1024;
 
 /// After a look that gained little, so many are left out, unless more has been freed since: what is left lies in pages that
 /// are in use.

@@ -125,7 +125,7 @@ pub trait Handler: 'static {
 
 /// Drives one connection of HTTP/1 to its end: requests in order, deadlines, refusals, drain.
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
-    h1::connection(stream, BytesMut::new(), limits, &mut drain, &handler).await;
+    h1::connection(stream, BytesMut::new(), &limits, &mut drain, &handler).await;
 }
 
 /// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.

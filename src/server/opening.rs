@@ -121,28 +121,29 @@ enum Spoken {
 ///
 /// A silent connection is ended after `first_byte_timeout`, one that stops within the preface after `header_timeout`. Must
 /// be called on a local runtime: the streams of HTTP/2 become tasks of it.
-pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, drain: DrainSignal, handler: H) {
-    speak(Begun::new(Drowsy::new(stream)), limits, drain, handler).await;
+pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
+    speak(Begun::new(Drowsy::new(stream)), &limits, &mut drain, handler).await;
 }
 
+/// What is given by reference is not kept twice, by a connection that says nothing.
 async fn speak<H: Handler>(
     mut stream: Begun<impl Stream>,
-    limits: Limits,
-    mut drain: DrainSignal,
+    limits: &Limits,
+    drain: &mut DrainSignal,
     handler: H,
 ) {
-    match spoken(&mut stream, &limits, &mut drain).await {
+    match spoken(&mut stream, limits, drain).await {
         Spoken::Http1 => {
             let Begun { stream, first } = stream;
-            h1::connection(stream, first, limits, &mut drain, &handler).await;
+            Box::pin(h1::connection(stream, first, limits, drain, &handler)).await;
         }
         // Rare and large; the others should not keep room for it.
-        Spoken::Http2 => Box::pin(h2::connection(stream, limits, drain, handler)).await,
+        Spoken::Http2 => Box::pin(h2::connection(stream, *limits, drain.clone(), handler)).await,
         Spoken::Late => {
             // It is answered as every late head is; its time is over.
-            let limits = Limits { header_timeout: Duration::ZERO, ..limits };
+            let limits = Limits { header_timeout: Duration::ZERO, ..*limits };
             let Begun { stream, first } = stream;
-            Box::pin(h1::connection(stream, first, limits, &mut drain, &handler)).await;
+            Box::pin(h1::connection(stream, first, &limits, drain, &handler)).await;
         }
         Spoken::Nothing => {}
     }
@@ -209,11 +210,11 @@ pub async fn open_tls<H: Handler>(
         Some(&HANDSHAKE) => {}
         Some(_) => {
             let Begun { stream, first } = stream;
-            return Box::pin(h1::connection(stream, first, limits, &mut drain, &NotTls(handler))).await;
+            return Box::pin(h1::connection(stream, first, &limits, &mut drain, &NotTls(handler))).await;
         }
     }
     match timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)).await {
-        Ok(Ok(stream)) => speak(Begun::new(stream), limits, drain, handler).await,
+        Ok(Ok(stream)) => speak(Begun::new(stream), &limits, &mut drain, handler).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake did not end in time"),
     }

@@ -35,11 +35,11 @@ pub(super) use wire::{LINGER_BYTES, LINGER_TIME};
 pub(super) async fn connection<H: Handler>(
     stream: impl Stream,
     first: BytesMut,
-    limits: Limits,
+    limits: &Limits,
     drain: &mut DrainSignal,
     handler: &H,
 ) {
-    let link = Arc::new(Link::new(stream, first, limits));
+    let link = Arc::new(Link::new(stream, first, *limits));
     loop {
         let next = match next_head(&link, drain, false).await {
             // Large, as the handler's future is: a connection that asks for nothing does not have it, nor one that rests.

@@ -158,6 +158,10 @@ fn a_connection_that_has_not_asked_is_small() {
     let (near, _far) = duplex(64);
     let waiting = connection(near, Limits::default(), signal, Echo);
     assert!(size_of_val(&waiting) < 1500, "{}", size_of_val(&waiting));
+    let (_drain, signal) = Drain::new();
+    let (near, _far) = duplex(64);
+    let silent = super::super::open(near, Limits::default(), signal, Echo);
+    assert!(size_of_val(&silent) < 1000, "{}", size_of_val(&silent));
 }
 
 /// Sends a request and reads its answer to the end of its body, which is the path.
