@@ -60,6 +60,8 @@ pub(crate) struct Sending<B: Body> {
     written: u64,
     /// What has been written may still be in a buffer of TLS.
     unflushed: bool,
+    /// Whoever reads it has not taken all that there was: no more is asked for.
+    blocked: bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
@@ -80,6 +82,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             begun: false,
             written: 0,
             unflushed: false,
+            blocked: false,
         }
     }
 
@@ -115,6 +118,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// to be written all the same.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended
+            && !self.blocked
             && self.failure.is_none()
             && self.piece.is_empty()
             && self.back.is_empty()
@@ -141,9 +145,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         cx: &mut Context<'_>,
         stream: &mut W,
     ) -> Poll<io::Result<()>> {
+        self.blocked = true;
         while !self.is_drained() {
             ready!(self.poll_write(cx, stream))?;
         }
+        self.blocked = false;
         if self.unflushed {
             ready!(Pin::new(stream).poll_flush(cx))?;
             self.unflushed = false;
@@ -151,7 +157,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         Poll::Ready(Ok(()))
     }
 
-    fn is_drained(&self) -> bool {
+    /// Whether all that was taken has been written.
+    pub(crate) fn is_drained(&self) -> bool {
         self.front_at == self.front.len() && self.piece.is_empty() && self.back.is_empty()
     }
 
@@ -298,7 +305,48 @@ fn write_hexadecimal(mut number: usize, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use tokio::io::{AsyncReadExt, duplex};
+
     use super::*;
+
+    /// Gives small pieces for ever, and counts them.
+    struct Endless(usize);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0 += 1;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 1000])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_is_asked_for_while_the_reader_takes_nothing_and_pieces_go_out_together() {
+        let (mut near, mut far) = duplex(4096);
+        let mut sending = Sending::new(Scratch::new(), Framing::Chunked, Endless(0));
+        let mut poll = |sending: &mut Sending<Endless>| {
+            let cx = &mut Context::from_waker(std::task::Waker::noop());
+            for _ in 0..5 {
+                assert!(sending.poll_fill(cx).is_ready());
+                assert!(sending.poll_drain(cx, &mut near).is_pending());
+            }
+            sending.body.0
+        };
+        let asked = poll(&mut sending);
+        assert_eq!(asked, GATHERED.div_ceil(1000 + 7));
+        // All that was taken is written before there is more.
+        let mut read = vec![0; 4096];
+        far.read_exact(&mut read).await.unwrap();
+        assert_eq!(poll(&mut sending), asked);
+        assert!(read.starts_with(b"3e8\r\nxxx") && !sending.is_drained());
+    }
 
     proptest::proptest! {
         #[test]

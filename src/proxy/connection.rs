@@ -161,6 +161,10 @@ impl Handler for Connection {
         tunnel.run(client, self.proxy.tunnels, &self.proxy.metrics.tunnels).await
     }
 
+    fn rest(&self) {
+        self.timer.clear();
+    }
+
     fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
         let id = self.proxy.request_id(&HeaderMap::new(), Survey::default());
         self.fail(&Error::Refused(refusal), &id)

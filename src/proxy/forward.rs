@@ -75,7 +75,7 @@ impl Future for Forward<'_> {
         };
         let outcome = ready!(Pin::new(asking).poll(cx));
         let Some((head, body)) = this.sent.take() else { unreachable!("polled after it was ready") };
-        let mut later: Pin<Box<dyn Future<Output = _>>> = match outcome {
+        let later: Pin<Box<dyn Future<Output = _>>> = match outcome {
             Ok(Ok(answer)) if answer.status() != StatusCode::UNAUTHORIZED => {
                 body.keep_no_more();
                 fields::recycle(head.headers);
@@ -88,9 +88,9 @@ impl Future for Forward<'_> {
             }),
             Err(error) => return Poll::Ready(Err(because(error, &body))),
         };
-        let polled = later.as_mut().poll(cx);
+        // What has failed is gone before anything else begins.
         this.stage = Stage::Later(later);
-        polled
+        Pin::new(this).poll(cx)
     }
 }
 

@@ -37,6 +37,11 @@ impl LazyTimer {
         }
     }
 
+    /// Gives the timer up, where nothing is waited for.
+    pub(super) fn clear(&self) {
+        self.0.take();
+    }
+
     /// Drives `future` until it ends or `after` has passed.
     pub(super) async fn within<F: Future>(&self, after: Duration, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);

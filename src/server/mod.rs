@@ -119,6 +119,9 @@ pub trait Handler: 'static {
         async { Err(Abort) }
     }
 
+    /// The connection is idle: what only an exchange needs may go.
+    fn rest(&self) {}
+
     /// Answers what was refused; the connection ends after it.
     fn refuse(&self, refusal: Refusal) -> Response<Self::Body>;
 }

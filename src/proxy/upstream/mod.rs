@@ -161,8 +161,9 @@ impl Future for Asking<'_> {
                 return Poll::Ready(Ok(Err(Failed { error, again: exchange.again(), on: None })));
             }
             Poll::Pending => {
-                let late =
-                    upstream.poll_late(cx, &this.body, this.hold.as_ref(), &mut this.start, this.timer);
+                let starved = this.body.starved() && !exchange.is_writing();
+                let hold = this.hold.as_ref();
+                let late = upstream.poll_late(cx, &this.body, starved, hold, &mut this.start, this.timer);
                 return late.map(Err);
             }
         };
@@ -174,7 +175,7 @@ impl Future for Asking<'_> {
             let again = Again::Unasked(again);
             return Poll::Ready(Ok(Err(Failed { error: UpstreamError::Terminated, again, on: None })));
         }
-        let answer = exchange.answer(received, &upstream.pools);
+        let answer = exchange.answer(received, &upstream.pools)?;
         Poll::Ready(Ok(Ok(answer.map(|answered| match answered {
             h1::Answered::Whole(bytes) => UpstreamBody(Source::Whole(bytes)),
             h1::Answered::Streamed(answer) => upstream.streamed(Answer::H1(*answer), this.timer),
@@ -287,7 +288,8 @@ impl Upstream {
         }
     }
 
-    /// Asks on a connection that is at hand, if there is one: as most requests do. What follows is [`go_on`](Self::go_on)'s.
+    /// Asks on a connection that is at hand, if there is one: as most requests do. What follows a failure is
+    /// [`send_again`](Self::send_again)'s.
     pub(super) fn ask_at_hand<'a>(
         &'a self,
         head: &Head,
@@ -348,7 +350,7 @@ impl Upstream {
         let mut start = Instant::now();
         let head = poll_fn(|cx| match exchange.poll_head(cx) {
             Poll::Ready(head) => Poll::Ready(Ok(head)),
-            Poll::Pending => self.poll_late(cx, body, None, &mut start, timer).map(Err),
+            Poll::Pending => self.poll_late(cx, body, body.starved(), None, &mut start, timer).map(Err),
         });
         match head.await? {
             Ok(head) => {
@@ -400,11 +402,13 @@ impl Upstream {
     }
 
     /// Whether a head that is not there has been waited for long enough: for a moment while the body waits to be asked for, as
-    /// long as the upload moves, then for the response timeout, since `start`.
+    /// long as the upload moves, then for the response timeout, since `start`. A client that is waited for (`starved`) has a
+    /// deadline of its own.
     fn poll_late(
         &self,
         cx: &mut Context<'_>,
         body: &RequestBody,
+        starved: bool,
         hold: Option<&Hold>,
         start: &mut Instant,
         timer: &LazyTimer,
@@ -415,7 +419,7 @@ impl Upstream {
             self.not_asked.set(Some(*start + NOT_ASKED));
             hold.release();
         }
-        if body.starved() {
+        if starved {
             return Poll::Pending;
         }
         let moved = body.progress().map_or(*start, |at| at.max(*start));

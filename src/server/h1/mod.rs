@@ -49,7 +49,7 @@ pub(super) async fn connection<H: Handler>(
             Waited::Gone => Next::Close { unread: false },
         };
         match next {
-            Next::Rest => {}
+            Next::Rest => handler.rest(),
             Next::Refuse(refusal) => return refuse(&link, refusal, handler).await,
             Next::Close { unread } => return close(&link, unread).await,
             Next::Tunnel => return tunnel(link, handler).await,

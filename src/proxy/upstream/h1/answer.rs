@@ -20,6 +20,8 @@ use crate::proxy::upstream::pools::Pools;
 pub(in crate::proxy::upstream) struct Answer {
     connection: Option<Connection>,
     rest: Rest,
+    /// Its length was announced.
+    sized: bool,
     /// The connection ends with this answer.
     last: bool,
     /// What is still sent of the request.
@@ -107,7 +109,9 @@ impl Answer {
         pools: &Rc<Pools>,
     ) -> Self {
         connection.reading = Some(pools.h1.reading());
-        Self { connection: Some(connection), rest, last, upload, failure: None, pools: Rc::clone(pools) }
+        let sized = matches!(rest, Rest::Sized(_));
+        let pools = Rc::clone(pools);
+        Self { connection: Some(connection), rest, sized, last, upload, failure: None, pools }
     }
 
     /// The answer has been read to its end. With a request that is still being sent the connection is not between two
@@ -189,8 +193,9 @@ impl Answer {
 
     pub(in crate::proxy::upstream) fn size_hint(&self) -> SizeHint {
         match &self.rest {
-            Rest::Sized(left) => SizeHint::with_exact(*left),
-            Rest::Chunked(_) | Rest::ToTheEnd => SizeHint::default(),
+            Rest::Sized(left) if self.sized => SizeHint::with_exact(*left),
+            // Also where it has come to its end: chunked stays chunked.
+            _ => SizeHint::default(),
         }
     }
 }

@@ -194,12 +194,10 @@ impl Exchange {
         &mut self,
         received: Received,
         pools: &Rc<Pools>,
-    ) -> Response<Answered> {
+    ) -> Result<Response<Answered>, UpstreamError> {
         let Received { head, framing, last, whole } = received;
         let rest = if is_without_body(self.to_head, &head) { Rest::NONE } else { framing.into() };
-        let Some(connection) = self.connection.take() else {
-            return head.map(|()| Answered::Whole(Bytes::new()));
-        };
+        let connection = self.connection.take().ok_or(UpstreamError::Terminated)?;
         // One whose body is held is not wanted any more.
         let held = self.hold.as_ref().is_some_and(Hold::is_held);
         let uploads = self.upload.is_some() || self.cut;
@@ -207,15 +205,21 @@ impl Exchange {
         let last = last || matches!(rest, Rest::ToTheEnd);
         if let Some(whole) = whole {
             connection.finish(last, pools);
-            return head.map(|()| Answered::Whole(whole));
+            return Ok(head.map(|()| Answered::Whole(whole)));
         }
         if matches!(rest, Rest::Sized(0)) {
             connection.finish(last, pools);
-            return head.map(|()| Answered::Whole(Bytes::new()));
+            return Ok(head.map(|()| Answered::Whole(Bytes::new())));
         }
         let upload = self.upload.take().filter(|_| !held);
         let upload = upload.map(|upload| upload.go_on(Rc::clone(&connection.wire)));
-        head.map(|()| Answered::Streamed(Box::new(Answer::new(connection, rest, last, upload, pools))))
+        let answer = Answer::new(connection, rest, last, upload, pools);
+        Ok(head.map(|()| Answered::Streamed(Box::new(answer))))
+    }
+
+    /// Whether it is the upstream that is waited for: it has not taken all that the client has sent.
+    pub(in crate::proxy::upstream) fn is_writing(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::is_writing)
     }
 
     /// What follows a 101 on its connection.
@@ -252,10 +256,12 @@ fn is_without_body<B>(to_head: bool, head: &Response<B>) -> bool {
 /// Reads once. Almost always that brings a whole head, and often a whole answer: then nothing but copies of them is kept.
 fn poll_more(cx: &mut Context<'_>, wire: &mut Wire, to_head: bool) -> Poll<Result<Read, UpstreamError>> {
     if !wire.input.bytes.is_empty() {
-        return Poll::Ready(Ok(match ready!(wire.poll_read(cx, LEAST_READ)) {
-            Ok(0) | Err(_) => Read::End,
-            Ok(_) => Read::More,
-        }));
+        return Poll::Ready(match ready!(wire.poll_read(cx, LEAST_READ)) {
+            Ok(0) => Ok(Read::End),
+            Ok(_) => Ok(Read::More),
+            // A reset says nothing about what came before it.
+            Err(_) => Err(UpstreamError::Terminated),
+        });
     }
     let mut room = [const { MaybeUninit::uninit() }; READ];
     let mut buf = ReadBuf::uninit(&mut room);

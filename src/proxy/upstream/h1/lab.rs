@@ -150,8 +150,10 @@ pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -
         let switched = exchange.take_tunnel().is_some();
         return Read { head, data: vec![], trailers: None, error: None, kept: false, switched };
     }
-    let answer = exchange.answer(received, pools);
-    read(head, answer, pools).await
+    match exchange.answer(received, pools) {
+        Ok(answer) => read(head, answer, pools).await,
+        Err(error) => Read::failed(error),
+    }
 }
 
 async fn read(

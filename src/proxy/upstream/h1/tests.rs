@@ -328,9 +328,9 @@ impl http_body::Body for Lying {
 #[tokio::test]
 async fn a_body_of_another_length_than_it_says_ends_the_connection_and_never_becomes_a_request() {
     let (text, whole) = sent(request(Method::POST, false), &[], Lying(vec!["ok"])).await;
-    assert!(!whole && text.ends_with("ok"), "{text:?}");
+    assert!(!whole, "{text:?}");
     let (text, whole) = sent(request(Method::POST, false), &[], Lying(vec!["GET / HTTP/1.1", "ok"])).await;
-    assert!(!whole && text.ends_with("ok"), "{text:?}");
+    assert!(!whole && !text.contains("GET"), "{text:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,11 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         self.0.written()
     }
 
+    /// Whether the upstream has not taken all that the client has sent.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.0.is_drained()
+    }
+
     /// The body, if nothing of it has been taken.
     pub(super) fn into_untouched_body(self) -> Option<B> {
         self.0.into_untouched_body()
@@ -81,10 +86,11 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     ) -> Poll<Result<(), Stopped>> {
         loop {
             let filled = self.0.poll_fill(cx);
-            ready!(self.0.poll_drain(cx, stream)).map_err(|_| Stopped::Unwritable)?;
+            // The upstream need not hear of what can't become a request.
             if self.0.take_failure().is_some() {
                 return Poll::Ready(Err(Stopped::Body));
             }
+            ready!(self.0.poll_drain(cx, stream)).map_err(|_| Stopped::Unwritable)?;
             if self.0.has_ended() {
                 return Poll::Ready(Ok(()));
             }
