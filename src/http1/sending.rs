@@ -72,7 +72,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             // One that turned out empty when it was sent before.
             back: if ended && framing == Framing::Chunked { BODY_END } else { b"" },
             body,
-            failure: None,
+            // What is announced and not there would be the next message.
+            failure: (ended && matches!(framing, Framing::Sized(1..))).then_some(Stopped::Length),
             framing,
             front,
             front_at: 0,
@@ -89,6 +90,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// The body is not sent.
     pub(crate) fn without_body(mut self) -> Self {
         self.ended = true;
+        self.failure = None;
         self.back = b"";
         self
     }

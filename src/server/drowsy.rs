@@ -167,9 +167,13 @@ impl Deadline {
         self.0.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx)
     }
 
-    /// The same until `deadline`, or the one of the first call since the last `clear`.
+    /// Waits until `deadline`, or until an earlier one that was set since the last `clear`.
     pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        self.0.get_or_insert_with(|| Timer::until(deadline)).poll(cx)
+        let timer = self.0.get_or_insert_with(|| Timer::until(deadline));
+        if timer.deadline() > deadline {
+            timer.reset(deadline);
+        }
+        timer.poll(cx)
     }
 
     pub(super) fn clear(&mut self) {

@@ -14,12 +14,13 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 
 use super::body::{BodyError, Incoming};
 use super::{Abort, AsksForWebsocket, DrainSignal, Handler, Limits, Refusal, Stream};
@@ -27,7 +28,7 @@ use crate::http1::Framing;
 use answer::{Answering, Asked, Cut};
 use head::Received;
 pub(super) use head::valid_host;
-use wire::{Inflow, Link, Waited, Wire};
+use wire::{Inflow, Link, Waited};
 pub(super) use wire::{LINGER_BYTES, LINGER_TIME};
 
 /// Drives one connection to its end: requests in order, deadlines, refusals, drain. `first` has been read from the stream
@@ -127,7 +128,14 @@ async fn exchanges<S: Stream, H: Handler>(
         if switches && !asks_for_websocket {
             return reset(link);
         }
-        let (interim, spent) = link.wire().begin_answer();
+        let (interim, spent) = {
+            let mut wire = link.wire();
+            if wire.reset {
+                // It does not take what it has been sent by now.
+                return Next::Close { unread: false };
+            }
+            wire.begin_answer()
+        };
         // A client that waits for a 100 may or may not send its body now; what it sends behind its last request is not read.
         let unread = interim.is_none() || spent;
         let last = !switches && (asked.last || unread || drain.has_begun());
@@ -146,7 +154,8 @@ async fn exchanges<S: Stream, H: Handler>(
         let last = answering.last;
         // With it goes whoever may still read the request.
         drop(answering);
-        let skipped = poll_fn(|cx| Poll::Ready(link.wire().skip_body(cx))).await;
+        // A task that has used up its turn would be told that there is nothing.
+        let skipped = unconstrained(poll_fn(|cx| Poll::Ready(link.wire().skip_body(cx)))).await;
         if last || unread || !skipped {
             return Next::Close { unread: unread || !skipped };
         }
@@ -189,20 +198,18 @@ async fn close<S: Stream>(link: &Link<S>, unread: bool) {
 
 /// The connection has become a websocket.
 async fn tunnel<S: Stream, H: Handler>(link: Arc<Link<S>>, handler: &H) {
-    // Nobody else has it, since the request has no body.
-    let Some(link) = Arc::into_inner(link) else { return };
-    let mut tunnelled = Tunnelled(link.into_wire());
+    let mut tunnelled = Tunnelled(link);
     if let Err(Abort) = Box::pin(handler.tunnel(&mut tunnelled)).await {
-        tunnelled.0.stream.reset_on_close();
+        tunnelled.0.wire().stream.reset_on_close();
     }
 }
 
 /// A connection on which everything passes, both ways and without deadlines; what was read behind the request comes first.
-struct Tunnelled<S>(Wire<S>);
+struct Tunnelled<S>(Arc<Link<S>>);
 
 impl<S: Stream> AsyncRead for Tunnelled<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let wire = &mut self.get_mut().0;
+        let wire = &mut *self.0.wire();
         let early = &mut wire.input.bytes;
         if early.is_empty() {
             return Pin::new(&mut wire.stream).poll_read(cx, buf);
@@ -215,7 +222,7 @@ impl<S: Stream> AsyncRead for Tunnelled<S> {
 
 impl<S: Stream> AsyncWrite for Tunnelled<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0.stream).poll_write(cx, buf)
+        Pin::new(&mut self.0.wire().stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -223,19 +230,19 @@ impl<S: Stream> AsyncWrite for Tunnelled<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0.stream).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.0.wire().stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.stream.is_write_vectored()
+        self.0.wire().stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0.stream).poll_flush(cx)
+        Pin::new(&mut self.0.wire().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0.stream).poll_shutdown(cx)
+        Pin::new(&mut self.0.wire().stream).poll_shutdown(cx)
     }
 }
 
@@ -268,20 +275,15 @@ impl RequestBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        let frame = self.link.poll_frame(self.turn, cx);
-        match &frame {
-            Poll::Ready(None) => self.ended = true,
-            Poll::Ready(Some(Ok(frame))) => match (frame.data_ref(), &mut self.left) {
-                (Some(data), Some(left)) => {
-                    *left = left.saturating_sub(data.len() as u64);
-                    self.ended = *left == 0;
-                }
-                (Some(_), None) => self.ended = self.link.has_ended(self.turn),
-                (None, _) => self.ended = true,
-            },
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        let Some((frame, last)) = ready!(self.link.poll_frame(self.turn, cx)).transpose()? else {
+            self.ended = true;
+            return Poll::Ready(None);
+        };
+        self.ended = last;
+        if let (Some(data), Some(left)) = (frame.data_ref(), &mut self.left) {
+            *left = left.saturating_sub(data.len() as u64);
         }
-        frame
+        Poll::Ready(Some(Ok(frame)))
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -213,3 +213,185 @@ async fn a_head_that_drips_after_a_silence_is_late_too_and_a_drain_ends_the_sile
     assert_eq!(read_to_end(resting).await, "");
     assert_eq!(start.elapsed().as_secs(), 0);
 }
+
+/// Answers without a look at the body, which it gives away.
+#[derive(Clone)]
+struct Early(tokio::sync::mpsc::UnboundedSender<Incoming>);
+
+impl Handler for Early {
+    type Body = Full<Bytes>;
+
+    const DATE: bool = false;
+
+    async fn handle(&self, request: http::Request<Incoming>) -> Result<http::Response<Self::Body>, Abort> {
+        let path = request.uri().path().to_owned();
+        let _ = self.0.send(request.into_body());
+        Ok(http::Response::new(Full::from(path)))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> http::Response<Self::Body> {
+        http::Response::new(Full::from(refusal.to_string()))
+    }
+}
+
+fn early() -> (DuplexStream, tokio::sync::mpsc::UnboundedReceiver<Incoming>, Drain) {
+    let (drain, signal) = Drain::new();
+    let (sender, bodies) = tokio::sync::mpsc::unbounded_channel();
+    let (near, far) = duplex(1 << 16);
+    tokio::spawn(connection(near, Limits::default(), signal, Early(sender)));
+    (far, bodies, drain)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_nobody_reads_does_not_become_a_request_nor_the_next_one_a_part_of_it() {
+    for body in [
+        "Content-Length: 18\r\n\r\nGET /x HTTP/1.1\r\n\r",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        let (mut client, mut bodies, _drain) = early();
+        let next = "GET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let requests = format!("POST /a HTTP/1.1\r\nHost: a\r\n{body}{next}");
+        client.write_all(requests.as_bytes()).await.unwrap();
+        let answers = read_to_end(client).await;
+        assert!(answers.contains("/aHTTP/1.1 200") && answers.ends_with("/b"), "{answers}");
+        // Who has kept it gets no good end of it.
+        let kept = bodies.recv().await.unwrap();
+        assert!(matches!(kept.collect().await, Err(BodyError::Left)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_body_nobody_reads_and_that_is_not_there_ends_with_its_answer() {
+    for head in
+        ["Content-Length: 9", "Transfer-Encoding: chunked", "Content-Length: 9\r\nExpect: 100-continue"]
+    {
+        let (mut client, mut bodies, _drain) = early();
+        client.write_all(format!("POST /a HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
+        let answer = read_to_end(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("/a"), "{answer}");
+        // Where a 100 is waited for it is known from the beginning.
+        assert_eq!(answer.contains("connection: close"), head.contains("Expect"), "{answer}");
+        assert!(bodies.recv().await.unwrap().collect().await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_100_is_sent_when_the_body_is_asked_for_and_the_answer_comes_behind_it() {
+    let (_drain, signal) = Drain::new();
+    let (mut client, _serving) = client(Limits::default(), &signal);
+    client
+        .write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        .await
+        .unwrap();
+    let mut interim = [0; 25];
+    client.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(b"abcGET /b HTTP/1.0\r\n\r\n").await.unwrap();
+    let answers = read_to_end(client).await;
+    assert!(answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.contains("/aHTTP/1.0 200"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_framed_as_their_requests_want() {
+    let (_drain, signal) = Drain::new();
+    for (request, head) in [
+        ("HEAD /a HTTP/1.1\r\nHost: a", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"),
+        ("GET /a HTTP/1.0", "HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n/a"),
+        (
+            "GET /a HTTP/1.0\r\nConnection: keep-alive",
+            "HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\n/a",
+        ),
+        ("GET /a HTTP/1.1\r\nHost: a", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n/a"),
+    ] {
+        let (mut client, _serving) = client(Limits::default(), &signal);
+        client.write_all(format!("{request}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![0; head.len()];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), head);
+    }
+}
+
+/// Never answers, and never asks for a body.
+#[derive(Clone)]
+struct Deaf;
+
+impl Handler for Deaf {
+    type Body = Full<Bytes>;
+
+    async fn handle(&self, _: http::Request<Incoming>) -> Result<http::Response<Self::Body>, Abort> {
+        std::future::pending().await
+    }
+
+    fn refuse(&self, refusal: Refusal) -> http::Response<Self::Body> {
+        http::Response::new(Full::from(refusal.to_string()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_seen_also_where_nobody_has_asked_for_its_body() {
+    for (head, body) in [
+        ("", ""),
+        ("Content-Length: 3\r\n", "abc"),
+        ("Content-Length: 3\r\n", "a"),
+        ("Content-Length: 3\r\nExpect: 100-continue\r\n", ""),
+        ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+    ] {
+        let (_drain, signal) = Drain::new();
+        let (near, mut client) = duplex(1 << 16);
+        let serving = tokio::spawn(connection(near, Limits::default(), signal, Deaf));
+        client.write_all(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n{body}").as_bytes()).await.unwrap();
+        let start = Instant::now();
+        drop(client);
+        serving.await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 0, "{head}{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_take_its_100_has_no_more_time_than_one_that_does_not_take_its_answer() {
+    let (_drain, signal) = Drain::new();
+    let (near, mut client) = duplex(1 << 7);
+    let serving = tokio::spawn(connection(near, Limits::default(), signal, Echo));
+    let head = format!("POST /{} HTTP/1.1\r\nHost: a\r\n", "a".repeat(60));
+    client.write_all(format!("{head}Content-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+    client
+        .write_all(format!("{head}Content-Length: 3\r\nExpect: 100-continue\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let start = Instant::now();
+    serving.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), Limits::default().body_timeout.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_broken_body_says_that_it_is_the_last() {
+    let (_drain, signal) = Drain::new();
+    let (mut client, _serving) = client(Limits::default(), &signal);
+    client
+        .write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n")
+        .await
+        .unwrap();
+    let answer = read_to_end(client).await;
+    assert!(answer.contains("connection: close\r\n") && answer.ends_with("/a"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_rests_again_and_again() {
+    let (_drain, mut signal) = Drain::new();
+    let (near, mut client) = duplex(1 << 16);
+    let link = Arc::new(Link::new(near, BytesMut::new(), Limits::default()));
+    for path in ["/a", "/b", "/c"] {
+        let serving = async {
+            // As behind a rest, where the connection waits for longer.
+            let Waited::Head(head) = next_head(&link, &mut signal, false).await else { panic!("no head") };
+            exchanges(&link, head, &mut signal, &Echo).await
+        };
+        let start = Instant::now();
+        let (next, _) = tokio::join!(serving, async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            ask(&mut client, path).await
+        });
+        assert!(matches!(next, Next::Rest));
+        assert!(start.elapsed() < Duration::from_secs(7) + 2 * wire::REST, "{:?}", start.elapsed());
+    }
+}

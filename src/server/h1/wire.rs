@@ -1,8 +1,9 @@
 //! The socket of a connection: what is read from it, and the deadlines of reading and writing.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
@@ -12,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use parking_lot::Mutex;
 use tokio::io::ReadBuf;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::head::{HeadReader, Received};
@@ -57,8 +59,11 @@ pub(super) struct Wire<S> {
     pub(super) requests: u32,
     /// Which body is read: whoever has an older one gets nothing of it.
     turn: u32,
-    /// What is to be written of a 100 before the body is read.
+    /// Somebody has asked for that body.
+    asked: bool,
+    /// What is to be written of a 100 before the body is read, and whether some of it may be in a buffer of TLS.
     interim: &'static [u8],
+    unflushed: bool,
     under_way: Option<UnderWay>,
     /// The client has ended its side, or is gone.
     left: bool,
@@ -139,7 +144,9 @@ impl<S: Stream> Link<S> {
             body: Receiving::Done,
             requests: 0,
             turn: 0,
+            asked: false,
             interim: b"",
+            unflushed: false,
             under_way: None,
             left: false,
             reading: Deadline::default(),
@@ -156,34 +163,29 @@ impl<S: Stream> Link<S> {
     pub(super) fn wire(&self) -> parking_lot::MutexGuard<'_, Wire<S>> {
         self.0.lock()
     }
-
-    pub(super) fn into_wire(self) -> Wire<S> {
-        self.0.into_inner()
-    }
 }
+
+/// A frame of a request's body, and whether it was the last one.
+pub(in crate::server) type Piece = (Frame<Bytes>, bool);
 
 /// Where the body of a request comes from.
 pub(in crate::server) trait Inflow: Send + Sync {
     /// The next frame of the body whose [turn](Wire::turn) it is.
-    fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
-
-    /// Whether that body has been read to its end.
-    fn has_ended(&self, turn: u32) -> bool;
+    fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>>;
 }
 
 impl<S: Stream> Inflow for Link<S> {
-    fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
         let mut wire = self.wire();
         if wire.turn != turn {
             // What comes now is of another request.
             return Poll::Ready(Some(Err(BodyError::Left)));
         }
-        wire.poll_frame(cx)
-    }
-
-    fn has_ended(&self, turn: u32) -> bool {
-        let wire = self.wire();
-        wire.turn == turn && wire.has_whole_body()
+        wire.asked = true;
+        let frame = ready!(wire.poll_frame(cx));
+        // Said under the same lock: when it is free the connection may go on to the next request.
+        let last = wire.has_whole_body();
+        Poll::Ready(frame.map(|frame| frame.map(|frame| (frame, last))))
     }
 }
 
@@ -289,6 +291,7 @@ impl<S: Stream> Wire<S> {
         self.idle_since = None;
         self.requests = self.requests.saturating_add(1);
         self.turn = self.turn.wrapping_add(1);
+        self.asked = false;
         self.body = match received.framing {
             Framing::Sized(0) | Framing::ToTheEnd => Receiving::Done,
             Framing::Sized(length) => Receiving::Sized(length),
@@ -312,20 +315,8 @@ impl<S: Stream> Wire<S> {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        while !self.interim.is_empty() {
-            let written = match Pin::new(&mut self.stream).poll_write(cx, self.interim) {
-                Poll::Ready(Ok(written)) if written > 0 => written,
-                Poll::Ready(_) => {
-                    self.leave(cx);
-                    return Poll::Ready(Some(Err(BodyError::Left)));
-                }
-                Poll::Pending => return Poll::Pending,
-            };
-            self.interim = &self.interim[written..];
-            if self.interim.is_empty() {
-                // A socket has nothing to flush; TLS above it writes on with what follows, if it has to.
-                let _ = Pin::new(&mut self.stream).poll_flush(cx);
-            }
+        if !ready!(self.poll_interim(cx)) {
+            return Poll::Ready(Some(Err(BodyError::Left)));
         }
         loop {
             match self.step() {
@@ -361,6 +352,34 @@ impl<S: Stream> Wire<S> {
         }
     }
 
+    /// Writes a 100 where one is waited for. Whether the client takes it.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        while !self.interim.is_empty() || self.unflushed {
+            let stream = Pin::new(&mut self.stream);
+            let polled = match self.interim.is_empty() {
+                true => stream.poll_flush(cx).map_ok(|()| self.unflushed = false),
+                false => stream.poll_write(cx, self.interim).map_ok(|written| {
+                    self.interim = &self.interim[written..];
+                    self.unflushed = true;
+                }),
+            };
+            match polled {
+                Poll::Ready(Ok(())) => self.writing.clear(),
+                Poll::Ready(Err(_)) => {
+                    self.leave(cx);
+                    return Poll::Ready(false);
+                }
+                Poll::Pending => {
+                    ready!(self.writing.poll(cx, self.limits.body_timeout));
+                    self.reset = true;
+                    self.leave(cx);
+                    return Poll::Ready(false);
+                }
+            }
+        }
+        Poll::Ready(true)
+    }
+
     /// Reads more of the body.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let room = self.under_way.get_or_insert_with(UnderWay::begin).room();
@@ -382,7 +401,7 @@ impl<S: Stream> Wire<S> {
             Receiving::Sized(left) => {
                 let length = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= length as u64;
-                let data = input.split_to(length).freeze();
+                let data = piece(input, length);
                 if *left == 0 {
                     self.body = Receiving::Done;
                 }
@@ -393,7 +412,7 @@ impl<S: Stream> Wire<S> {
                 input.advance(framing);
                 match next {
                     Next::Data(length) => {
-                        let data = input.split_to(length).freeze();
+                        let data = piece(input, length);
                         if let Some(framing) = chunked.ends(input) {
                             input.advance(framing);
                             self.body = Receiving::Done;
@@ -418,6 +437,10 @@ impl<S: Stream> Wire<S> {
     /// The body has come to its end: from now on the connection's task is the one that reads.
     fn end_body(&mut self, cx: &Context<'_>) {
         self.body = Receiving::Done;
+        if self.input.bytes.len() < self.input.bytes.capacity() / 4 {
+            // The beginning of another request should not keep the room of a long body.
+            self.input.bytes = BytesMut::from(&*self.input.bytes);
+        }
         self.under_way = None;
         self.reading.clear();
         self.tell_watcher(cx);
@@ -436,39 +459,48 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// Waits until the client is gone, which it is when it ends its side too. What it sends meanwhile is kept, and then no
-    /// more is read.
+    /// Waits until the client is gone, which it is when it ends its side too. What it sends meanwhile is kept, and soon no more
+    /// is read.
     pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.left {
             return Poll::Ready(());
         }
-        if !self.has_whole_body() {
+        let whole = self.has_whole_body();
+        if !whole && self.asked {
             // Who reads the body sees it too.
             if self.watcher.as_ref().is_none_or(|watcher| !watcher.will_wake(cx.waker())) {
                 self.watcher = Some(cx.waker().clone());
             }
             return Poll::Pending;
         }
-        if !self.input.bytes.is_empty() {
-            return Poll::Pending;
-        }
-        let mut room = [const { MaybeUninit::uninit() }; READ];
-        let mut buf = ReadBuf::uninit(&mut room);
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
-        if read.is_ok() && !buf.filled().is_empty() {
+        // Of a body that nobody has asked for some is read ahead: it may be all of it.
+        let most = if whole { 0 } else { READ };
+        while self.input.bytes.len() <= most {
+            let mut room = [const { MaybeUninit::uninit() }; READ];
+            let mut buf = ReadBuf::uninit(&mut room);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                self.left = true;
+                return Poll::Ready(());
+            }
             self.input.bytes.extend_from_slice(buf.filled());
-            return Poll::Pending;
         }
-        self.left = true;
-        Poll::Ready(())
+        Poll::Pending
     }
 
     /// An answer begins: no 100 any more. Gives what has to be written of one that has begun, or `None` where the client
-    /// still waits for one, and may or may not send the body; and whether this was the last request there may be.
+    /// still waits for one, and may or may not send the body; and whether nothing can come behind this request: it was the last
+    /// one there may be, or its body will not be read to its end.
     pub(super) fn begin_answer(&mut self) -> (Option<&'static [u8]>, bool) {
         let interim = std::mem::take(&mut self.interim);
         let most = self.limits.requests;
-        ((interim.len() < CONTINUE.len()).then_some(interim), most > 0 && self.requests >= most)
+        let last = match self.body {
+            Receiving::Refused(_) => true,
+            Receiving::Sized(left) if !self.asked => left > (self.input.bytes.len() + LEFT_OVER) as u64,
+            _ => self.left,
+        };
+        let last = last || most > 0 && self.requests >= most;
+        ((interim.len() < CONTINUE.len()).then_some(interim), last)
     }
 
     /// Writes what has been taken of an answer, as long as that goes on.
@@ -530,7 +562,9 @@ impl<S: Stream> Wire<S> {
             // It may have come while nobody was reading: a close would become a reset.
             let mut scratch = [0; 512];
             let mut buf = ReadBuf::new(&mut scratch);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
+            // A task that has used up its turn would be told that there is nothing.
+            let look = unconstrained(poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut buf)));
+            let read = pin!(look).poll(cx);
             unread = read.is_ready() && !buf.filled().is_empty();
             self.input.bytes.extend_from_slice(buf.filled());
         }
@@ -563,9 +597,19 @@ impl<S: Stream> Wire<S> {
     }
 }
 
+/// The first bytes of what was read. Whoever keeps a small piece should not keep the room of a large one.
+fn piece(input: &mut BytesMut, length: usize) -> Bytes {
+    if length >= LEAST_READ / 4 {
+        return input.split_to(length).freeze();
+    }
+    let piece = Bytes::copy_from_slice(&input[..length]);
+    input.advance(length);
+    piece
+}
+
 enum Step {
     Frame(Frame<Bytes>),
     End,
-    /// There are none.
+    /// Not enough to tell.
     More,
 }
