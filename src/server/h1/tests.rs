@@ -352,7 +352,7 @@ async fn a_client_that_does_not_take_its_100_has_no_more_time_than_one_that_does
     let (_drain, signal) = Drain::new();
     let (near, mut client) = duplex(1 << 7);
     let serving = tokio::spawn(connection(near, Limits::default(), signal, Echo));
-    let head = format!("POST /{} HTTP/1.1\r\nHost: a\r\n", "a".repeat(60));
+    let head = format!("POST /{} HTTP/1.1\r\nHost: a\r\n", "a".repeat(70));
     client.write_all(format!("{head}Content-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
     client
         .write_all(format!("{head}Content-Length: 3\r\nExpect: 100-continue\r\n\r\n").as_bytes())
