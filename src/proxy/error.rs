@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// Why a request is answered in our own name.
 #[derive(Debug, Error)]
 pub(super) enum Error {
-    /// The guard refused it, or its body broke the framing.
+    /// It was refused before it became one, or its body broke the framing.
     #[error("refused: {0}")]
     Refused(Refusal),
     /// `CONNECT` and `TRACE`.
@@ -254,7 +254,7 @@ fn upstream(error: &UpstreamError) -> Problem {
     Problem { status, kind, title, detail: error.to_string(), error: Some(name), retry_after: None }
 }
 
-/// What a failed request body means: the guard's refusal if there is one, else the client cut it short.
+/// What a failed request body means: a refusal if there is one among the causes, else the client cut it short.
 pub(super) fn request_body_error(error: &(dyn StdError + 'static)) -> Error {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -72,7 +72,7 @@ impl Base {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Public(url) => url.to_string(),
-            // The guard let nothing else through than a host and a port.
+            // Nothing else passes than a host and a port.
             Self::Host(scheme, host) => format!("{scheme}://{}", host.to_str().unwrap_or_default()),
             Self::Authority(scheme, authority) => format!("{scheme}://{authority}"),
         }

@@ -155,7 +155,7 @@ impl Proxy {
                 .remove(header::EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if survey.transfer_encoding {
-            // Said openly, or hyper sends a GET without its body.
+            // Said openly: it was stripped, and a GET has a body too.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let upgrade = extensions.get::<AsksForWebsocket>().is_some() && self.upstream.can_upgrade();

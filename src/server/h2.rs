@@ -324,7 +324,7 @@ impl Closing {
     }
 }
 
-/// Runs lazily across requests, as the guard's does.
+/// Runs lazily across requests.
 #[derive(Default)]
 struct Idle {
     deadline: Deadline,

@@ -27,7 +27,7 @@ pub(in crate::proxy) enum AnswerBody {
     Played(Box<PlayedBody>),
     /// Ours.
     Own(Full<Bytes>),
-    /// None, of this length: hyper drops the `Content-Length` of a 304 whose body is merely empty.
+    /// None, of this length: what a 304 says.
     Absent(u64),
 }
 

@@ -9,5 +9,5 @@ pub(super) use answer::{AnswerBody, Judged};
 pub(super) use request::{AttemptBody, RequestBody};
 pub(super) use spool::Disk;
 
-/// An error as hyper takes it.
+/// An error of any kind.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;

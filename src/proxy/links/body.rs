@@ -171,7 +171,7 @@ impl Looked {
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self.pieces.front_mut() {
-            // What hyper has taken is no longer in our share, so it gets no more at once than of other answers.
+            // What has been taken is no longer in our share, so it gets no more at once than of other answers.
             Some(piece) if piece.len() > PIECE => Poll::Ready(Some(piece.split_to(PIECE))),
             Some(_) => Poll::Ready(self.pieces.pop_front()),
             None => self.poll_rest(cx),

@@ -1,7 +1,7 @@
 //! HTTP/1 towards clients: one exchange after another on a connection (RFC 9112).
 //!
-//! A connection is one task. Between two requests it is a [`Link`] and the bytes of a head; what an exchange needs, the
-//! handler's future above all, is made when a head is complete and gone when its answer has been written. The body of a
+//! A connection is one task. Without a request it is a [`Link`] and the bytes of a head; what an exchange needs, the
+//! handler's future above all, is made when a head is complete and goes when nothing has come for a while. The body of a
 //! request is read by whoever asks for it, which may be another task; so the two share the link.
 //!
 //! What is refused is answered in its turn, by the handler, behind the answers to earlier requests.
