@@ -94,7 +94,7 @@ impl AdminListener {
     }
 }
 
-fn connect(stream: impl Stream + Send, signal: &DrainSignal, admin: &Admin, open: &mpsc::Sender<()>) {
+fn connect(stream: impl Stream, signal: &DrainSignal, admin: &Admin, open: &mpsc::Sender<()>) {
     let connection = server::connection(stream, Limits::default(), signal.clone(), admin.clone());
     let open = open.clone();
     tokio::spawn(async move {

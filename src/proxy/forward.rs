@@ -28,6 +28,7 @@ pub(super) struct Forward<'a> {
     stage: Stage<'a>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is the large one that almost every request needs")]
 enum Stage<'a> {
     /// The token was there, and a connection.
     Asking(Asking<'a>),

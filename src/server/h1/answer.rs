@@ -4,17 +4,17 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
 use super::Next;
 use super::head::Received;
 use super::wire::Link;
+use crate::clock::Clock;
 use crate::headers;
 use crate::http1::syntax::lists;
 use crate::http1::{Framing, Scratch, Sending, Stopped, fields, write_decimal, write_line};
@@ -196,18 +196,35 @@ fn write_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// `Date` (RFC 9110 §6.6.1), written anew each second.
+/// `Date` (RFC 9110 §6.6.1), formatted anew each second.
 fn write_date(out: &mut Vec<u8>) {
     thread_local! {
-        static DATE: RefCell<(Duration, String)> = const { RefCell::new((Duration::ZERO, String::new())) };
+        static CLOCK: Clock = Clock::system();
+        static DATE: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = CLOCK.with(Clock::now);
     DATE.with_borrow_mut(|(second, date)| {
-        if date.is_empty() || second.as_secs() != now.as_secs() {
-            (*second, *date) = (now, httpdate::fmt_http_date(UNIX_EPOCH + now));
+        if *second != now.as_second() {
+            (*second, *date) = (now.as_second(), now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
         }
-        if let Ok(value) = HeaderValue::from_str(date) {
-            write_line(&header::DATE, &value, out);
-        }
+        out.extend_from_slice(b"date: ");
+        out.extend_from_slice(date.as_bytes());
+        out.extend_from_slice(b"\r\n");
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_what_http_calls_one() {
+        let mut line = Vec::new();
+        write_date(&mut line);
+        let line = String::from_utf8(line).unwrap();
+        let date = line.strip_prefix("date: ").and_then(|rest| rest.strip_suffix("\r\n")).unwrap();
+        let parsed = jiff::fmt::rfc2822::parse(date).unwrap().timestamp();
+        let now = Clock::system().now();
+        assert!(date.ends_with(" GMT") && (now.as_second() - parsed.as_second()).abs() <= 1, "{date}");
+    }
 }
