@@ -1,4 +1,4 @@
-//! The data plane. [`connection`] has the requests of a client, [`forward`] is one of them on its way: read that first.
+//! The data plane. `connection` has the requests of a client, `forward` is one of them on its way: read that first.
 //!
 //! Each thread has a [`Proxy`] of its own: nothing of a request leaves its thread, and nothing is locked but the
 //! memory of 401s, which only a 401 touches.
