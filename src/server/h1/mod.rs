@@ -8,6 +8,7 @@
 
 mod answer;
 mod head;
+mod receiving;
 mod wire;
 
 use std::future::{Future, poll_fn};

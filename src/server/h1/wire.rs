@@ -4,12 +4,10 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use parking_lot::Mutex;
 use tokio::io::ReadBuf;
@@ -17,9 +15,8 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::head::{HeadReader, Received};
-use crate::http1::chunked::{Chunked, Next};
-use crate::http1::input::LEAST_READ;
-use crate::http1::{Framing, Input, Sending, block, fields};
+use super::receiving::{MOST_READ, Receiving, Step, UnderWay};
+use crate::http1::{Input, Sending, block};
 use crate::server::body::BodyError;
 use crate::server::drowsy::Deadline;
 use crate::server::{Limits, RawHead, Refusal, Stream};
@@ -35,11 +32,6 @@ const READ: usize = 16 * 1024;
 /// After how long without a request a connection gives back what only an exchange needs. To make that anew costs little, but
 /// a timer that ends costs as much.
 pub(super) const REST: Duration = Duration::from_secs(5);
-
-/// How much of a body is read at once where bodies are long. The room of a thread is divided by the bodies that are on their
-/// way when another piece is read: where there are many, their pieces are smaller.
-const MOST_READ: usize = 512 * 1024;
-const MOST_READS: usize = 32 << 20;
 
 /// So much of a body that nobody has read is taken off the wire, where it is there already, for the connection to be kept.
 const LEFT_OVER: usize = 256 * 1024;
@@ -91,44 +83,9 @@ pub(super) enum Waited {
     Gone,
 }
 
-/// What is to come of the body of a request.
-enum Receiving {
-    Done,
-    Sized(u64),
-    Chunked(Box<Chunked>),
-    /// Nothing: it can't be read on.
-    Refused(Refusal),
-}
-
 struct Closing {
     deadline: Deadline,
     read: usize,
-}
-
-/// Counts a body of the thread it began on while it is on its way. On the shared runtime it may end on another.
-struct UnderWay(Arc<AtomicUsize>);
-
-thread_local! {
-    static UNDER_WAY: Arc<AtomicUsize> = Arc::default();
-}
-
-impl UnderWay {
-    fn begin() -> Self {
-        let count = UNDER_WAY.with(Arc::clone);
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-
-    /// How much of one of so many may be read at once.
-    fn room(&self) -> usize {
-        (MOST_READS / self.0.load(Ordering::Relaxed).max(1)).clamp(LEAST_READ, MOST_READ)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl<S: Stream> Link<S> {
@@ -292,11 +249,7 @@ impl<S: Stream> Wire<S> {
         self.requests = self.requests.saturating_add(1);
         self.turn = self.turn.wrapping_add(1);
         self.asked = false;
-        self.body = match received.framing {
-            Framing::Sized(0) | Framing::ToTheEnd => Receiving::Done,
-            Framing::Sized(length) => Receiving::Sized(length),
-            Framing::Chunked => Receiving::Chunked(Box::default()),
-        };
+        self.body = received.framing.into();
         self.interim = if received.expects && !self.has_whole_body() { CONTINUE } else { b"" };
         if self.limits.keep_heads {
             received.request.extensions_mut().insert(RawHead(head.clone()));
@@ -319,7 +272,7 @@ impl<S: Stream> Wire<S> {
             return Poll::Ready(Some(Err(BodyError::Left)));
         }
         loop {
-            match self.step() {
+            match self.body.step(&mut self.input.bytes, &self.limits) {
                 Err(refusal) => {
                     self.body = Receiving::Refused(refusal);
                     return Poll::Ready(Some(Err(BodyError::Refused(refusal))));
@@ -389,49 +342,6 @@ impl<S: Stream> Wire<S> {
             _ => room,
         };
         self.input.poll_body(cx, &mut self.stream, room, MOST_READ)
-    }
-
-    /// What the bytes at hand are.
-    fn step(&mut self) -> Result<Step, Refusal> {
-        let input = &mut self.input.bytes;
-        match &mut self.body {
-            Receiving::Done => Ok(Step::End),
-            Receiving::Refused(refusal) => Err(*refusal),
-            Receiving::Sized(_) if input.is_empty() => Ok(Step::More),
-            Receiving::Sized(left) => {
-                let length = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= length as u64;
-                let data = piece(input, length);
-                if *left == 0 {
-                    self.body = Receiving::Done;
-                }
-                Ok(Step::Frame(Frame::data(data)))
-            }
-            Receiving::Chunked(chunked) => {
-                let (framing, next) = chunked.next(input, self.limits.head_bytes, self.limits.headers)?;
-                input.advance(framing);
-                match next {
-                    Next::Data(length) => {
-                        let data = piece(input, length);
-                        if let Some(framing) = chunked.ends(input) {
-                            input.advance(framing);
-                            self.body = Receiving::Done;
-                        }
-                        Ok(Step::Frame(Frame::data(data)))
-                    }
-                    Next::Unknown => Ok(Step::More),
-                    Next::End => {
-                        let trailers = fields::trailers(&chunked.take_section());
-                        let trailers = trailers.ok_or(Refusal::Malformed("a trailer's name is too long"))?;
-                        self.body = Receiving::Done;
-                        Ok(match trailers.is_empty() {
-                            true => Step::End,
-                            false => Step::Frame(Frame::trailers(trailers)),
-                        })
-                    }
-                }
-            }
-        }
     }
 
     /// The body has come to its end: from now on the connection's task is the one that reads.
@@ -535,7 +445,7 @@ impl<S: Stream> Wire<S> {
         self.turn = self.turn.wrapping_add(1);
         let mut skipped = 0;
         while !self.has_whole_body() && skipped <= LEFT_OVER {
-            match self.step() {
+            match self.body.step(&mut self.input.bytes, &self.limits) {
                 Err(_) => return false,
                 Ok(Step::Frame(frame)) => skipped += frame.data_ref().map_or(0, Bytes::len),
                 Ok(Step::End) => {}
@@ -595,21 +505,4 @@ impl<S: Stream> Wire<S> {
         }
         Poll::Ready(())
     }
-}
-
-/// The first bytes of what was read. Whoever keeps a small piece should not keep the room of a large one.
-fn piece(input: &mut BytesMut, length: usize) -> Bytes {
-    if length >= LEAST_READ / 4 {
-        return input.split_to(length).freeze();
-    }
-    let piece = Bytes::copy_from_slice(&input[..length]);
-    input.advance(length);
-    piece
-}
-
-enum Step {
-    Frame(Frame<Bytes>),
-    End,
-    /// Not enough to tell.
-    More,
 }
