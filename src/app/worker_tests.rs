@@ -53,9 +53,13 @@ fn loads(metrics: &Metrics, workers: usize) -> Vec<i64> {
 #[tokio::test]
 async fn one_thread_accepts_and_all_serve() {
     let sim = Simulator::start().await.unwrap();
-    for (workers, count, expected) in
-        [(1, 3, vec![3]), (2, 2, vec![1, 1]), (2, 4, vec![2, 2]), (2, 64, vec![33, 31]), (4, 64, vec![16; 4])]
-    {
+    for (workers, count, expected) in [
+        (1, 3, vec![3]),
+        (2, 4, vec![4, 0]),
+        (2, 12, vec![8, 4]),
+        (2, 64, vec![33, 31]),
+        (4, 64, vec![16; 4]),
+    ] {
         let app = lopsided(&sim, workers, "").await;
         let (metrics, mut clients) = (app.metrics(), connections(&app, count).await);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -84,13 +88,13 @@ async fn what_is_handed_over_in_a_drain_is_answered() {
     let sim = Simulator::start().await.unwrap();
     for _ in 0..20 {
         let app = lopsided(&sim, 2, "").await;
-        let (metrics, mut clients) = (app.metrics(), connections(&app, 8).await);
+        let (metrics, mut clients) = (app.metrics(), connections(&app, 16).await);
         for client in &mut clients {
             client.write_all(REQUEST).await.unwrap();
         }
         // It begins while the threads do, and the second has nothing of its own to wait for.
         assert_eq!(app.run(async {}).await.unwrap(), Ended::Drained);
-        assert!(metrics.handed_over.get() >= 4, "{}", metrics.handed_over.get());
+        assert!(metrics.handed_over.get() >= 8, "{}", metrics.handed_over.get());
         for client in &mut clients {
             let status = status(client).await;
             assert!(status == "503" || status == "404", "{status}");
@@ -102,10 +106,10 @@ async fn what_is_handed_over_in_a_drain_is_answered() {
 #[tokio::test]
 async fn one_that_is_handed_over_is_admitted_once_and_gives_its_place_back() {
     let sim = Simulator::start().await.unwrap();
-    let app = lopsided(&sim, 2, "listen.max_connections = 2\n").await;
+    let app = lopsided(&sim, 2, "listen.max_connections = 9\n").await;
     let (metrics, address) = (app.metrics(), app.address().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut clients = connections(&app, 2).await;
+    let mut clients = connections(&app, 9).await;
     let run = tokio::spawn(app.run(async {
         let _ = stopped.await;
     }));
@@ -113,10 +117,10 @@ async fn one_that_is_handed_over_is_admitted_once_and_gives_its_place_back() {
         client.write_all(REQUEST).await.unwrap();
         assert_ne!(status(client).await, "503");
     }
-    assert_eq!((loads(&metrics, 2), metrics.turned_away.get()), (vec![1, 1], 0));
+    assert_eq!((loads(&metrics, 2), metrics.turned_away.get()), (vec![8, 1], 0));
     let mut one_too_many = TcpStream::connect(address).await.unwrap();
     assert_eq!(status(&mut one_too_many).await, "503");
-    // The second was handed over.
+    // The last was handed over.
     drop(clients.pop());
     while metrics.load(1).get() > 0 {
         tokio::task::yield_now().await;
@@ -133,7 +137,7 @@ async fn one_that_is_handed_over_is_admitted_once_and_gives_its_place_back() {
 async fn what_a_thread_that_has_failed_cannot_take_stays_here() {
     let sim = Simulator::start().await.unwrap();
     let mut app = lopsided(&sim, 2, "").await;
-    let (metrics, mut clients) = (app.metrics(), connections(&app, 4).await);
+    let (metrics, mut clients) = (app.metrics(), connections(&app, 12).await);
     let (drain, signal) = Drain::new();
     let mut workers = Balance::new(2, &metrics);
     drop(workers.pop());
@@ -145,7 +149,7 @@ async fn what_a_thread_that_has_failed_cannot_take_stays_here() {
         client.write_all(REQUEST).await.unwrap();
         assert_eq!(status(client).await, "404");
     }
-    assert_eq!((loads(&metrics, 2), metrics.handed_over.get()), (vec![4, 0], 0));
+    assert_eq!((loads(&metrics, 2), metrics.handed_over.get()), (vec![12, 0], 0));
     drain.begin();
     assert_eq!(ended.await.unwrap(), Ended::Drained);
     assert_eq!(loads(&metrics, 2), [0, 0]);

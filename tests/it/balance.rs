@@ -24,7 +24,7 @@ async fn world(upstream: &RawUpstream, workers: usize) -> World {
 async fn connections_are_even_one_after_another() {
     let upstream = RawUpstream::ok().await;
     for workers in [2, 4] {
-        for count in [2, 4, 64] {
+        for count in [64, 100] {
             let world = world(&upstream, workers).await;
             let mut clients = Vec::new();
             for _ in 0..count {
@@ -39,6 +39,21 @@ async fn connections_are_even_one_after_another() {
             assert!(apart(&loads) <= 1 + least / 16, "{count} connections: {loads:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_few_share_a_thread_and_what_it_has() {
+    let upstream = RawUpstream::ok().await;
+    let world = world(&upstream, 4).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = world.connect().await;
+        assert_eq!(client.try_get("/").await.unwrap().text(), "ok");
+        clients.push(client);
+    }
+    assert_eq!(apart(&loads(&world, 4).await), 8);
+    // One after another they asked on one connection, which only the thread that made it has.
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[tokio::test]
@@ -72,12 +87,12 @@ async fn those_of_a_unix_socket_are_too() {
         .await;
     let tunnel = tunnel_to_unix(&path).await;
     let mut clients = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..36 {
         let mut client = Client::connect(tunnel).await;
         assert_eq!(client.try_get("/").await.unwrap().text(), "ok");
         clients.push(client);
     }
-    assert_eq!(loads(&world, 3).await, [4, 4, 4]);
+    assert_eq!(loads(&world, 3).await, [12, 12, 12]);
 }
 
 #[tokio::test]
