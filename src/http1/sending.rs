@@ -18,7 +18,7 @@ const BOTH_ENDS: &[u8] = b"\r\n0\r\n\r\n";
 
 /// A piece up to this size is copied behind what is to be written, which costs less than to write two places at once; until
 /// there is so much.
-const COPIED: usize = 2048;
+const COPIED: usize = 4096;
 const GATHERED: usize = 16 * 1024;
 
 /// How the body of a message is framed (RFC 9112 §6).
