@@ -11,27 +11,31 @@ const EVERY: Duration = Duration::from_secs(10);
 /// What may be kept of what nobody uses: this much, and a fifth of what is in use.
 const KEPT: usize = 1024 * 1024;
 
-/// After a look that gained little, so many are left out, unless more has been freed since: what is left lies in pages that
+/// After a look that gained little, so many are left out, unless enough has been freed since: what is left lies in pages that
 /// are in use.
 const REST: u32 = 6;
+
+/// An eighth of what was in use is enough: a little can hold many pages, as the pooled connections of a peak do until they
+/// have been idle for long.
+const ENOUGH: usize = 8;
 
 /// Gives back, again and again, what is not in use. Ends only where the system does not tell how much that is.
 ///
 /// While it does so, an allocation may wait for its arena: milliseconds after a peak, and only after a peak.
 pub async fn keep_small() {
-    let (mut skipped, mut stuck) = (REST, 0);
+    let (mut skipped, mut stuck, mut held) = (REST, 0, 0);
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(Memory { resident, used }) = memory() else { return };
         let too_much = resident > used + used / 5 + KEPT;
-        let freed_since = resident.saturating_sub(used) > stuck + KEPT;
+        let freed_since = resident.saturating_sub(used) > stuck + KEPT || used < held - held / ENOUGH;
         if !too_much || skipped < REST && !freed_since {
             skipped += 1;
             continue;
         }
         let _ = tokio::task::spawn_blocking(heap::trim).await;
         let now = memory().unwrap_or(Memory { resident, used });
-        stuck = now.resident.saturating_sub(now.used);
+        (stuck, held) = (now.resident.saturating_sub(now.used), now.used);
         let gained = resident.saturating_sub(now.resident);
         tracing::debug!(resident, used, gained, "memory was given back");
         skipped = if gained < resident / 10 { 0 } else { REST };
