@@ -23,27 +23,50 @@ const ENOUGH: usize = 8;
 ///
 /// While it does so, an allocation may wait for its arena: milliseconds after a peak, and only after a peak.
 pub async fn keep_small() {
-    let (mut skipped, mut stuck, mut held) = (REST, 0, 0);
+    let mut looks = Looks::default();
     loop {
         tokio::time::sleep(EVERY).await;
-        let Some(Memory { resident, used }) = memory() else { return };
-        let too_much = resident > used + used / 5 + KEPT;
-        let freed_since = resident.saturating_sub(used) > stuck + KEPT || used < held - held / ENOUGH;
-        if !too_much || skipped < REST && !freed_since {
-            skipped += 1;
-            continue;
+        let Some(before) = memory() else { return };
+        if looks.is_due(before) {
+            let _ = tokio::task::spawn_blocking(heap::trim).await;
+            let after = memory().unwrap_or(before);
+            let Memory { resident, used } = before;
+            let gained = resident.saturating_sub(after.resident);
+            tracing::debug!(resident, used, gained, "memory was given back");
+            looks.taken(before, after);
         }
-        let _ = tokio::task::spawn_blocking(heap::trim).await;
-        let now = memory().unwrap_or(Memory { resident, used });
-        (stuck, held) = (now.resident.saturating_sub(now.used), now.used);
-        let gained = resident.saturating_sub(now.resident);
-        tracing::debug!(resident, used, gained, "memory was given back");
-        skipped = if gained < resident / 10 { 0 } else { REST };
+    }
+}
+
+/// When to look through all of it.
+#[derive(Default)]
+struct Looks {
+    /// How many are to be left out.
+    rest: u32,
+    /// What there was after the last one.
+    last: Memory,
+}
+
+impl Looks {
+    fn is_due(&mut self, Memory { resident, used }: Memory) -> bool {
+        let too_much = resident > used + used / 5 + KEPT;
+        let stuck = self.last.resident.saturating_sub(self.last.used);
+        let freed =
+            resident.saturating_sub(used) > stuck + KEPT || used < self.last.used - self.last.used / ENOUGH;
+        let due = too_much && (self.rest == 0 || freed);
+        self.rest = self.rest.saturating_sub(1);
+        due
+    }
+
+    fn taken(&mut self, before: Memory, after: Memory) {
+        let gained = before.resident.saturating_sub(after.resident);
+        self.rest = if gained < before.resident / 10 { REST } else { 0 };
+        self.last = after;
     }
 }
 
 /// Memory of this process, in bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Memory {
     /// In the machine, that of files aside.
     resident: usize,
@@ -91,6 +114,26 @@ mod heap {
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_looked_for_when_there_is_some_to_be_found() {
+        let memory = |resident: usize, used: usize| Memory { resident: resident << 18, used: used << 18 };
+        // In quarters of a mebibyte.
+        let (mut looks, loaded, stuck) = (Looks::default(), memory(64, 6), memory(27, 6));
+        assert!(!looks.is_due(memory(10, 6)) && looks.is_due(loaded));
+        looks.taken(loaded, stuck);
+        // It gained much: there may be more at once.
+        assert!(looks.is_due(stuck));
+        looks.taken(stuck, stuck);
+        for _ in 0..REST {
+            assert!(!looks.is_due(stuck));
+        }
+        assert!(looks.is_due(stuck));
+        looks.taken(stuck, stuck);
+        assert!(!looks.is_due(stuck) && !looks.is_due(memory(30, 6)));
+        // As much again has been freed; a little, which was a good part of what was in use.
+        assert!(looks.is_due(memory(32, 6)) && looks.is_due(memory(27, 5)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_peak_left_behind_is_given_back() {
