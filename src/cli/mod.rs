@@ -15,6 +15,7 @@ mod login;
 mod recording;
 mod replay;
 mod run;
+mod runtime;
 mod serve;
 mod signals;
 mod simulate;
@@ -178,12 +179,9 @@ pub(crate) fn choose_of(wanted: Option<&str>, config: &Config) -> Result<String,
 
 /// Runs what a subcommand does on a runtime of its own.
 pub(crate) fn run_to_end(work: impl Future<Output = Result<(), Exit>>) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match runtime::alone() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(format_args!("vbc-proxy: no runtime: {error}"));
-            return Exit::Failed;
-        }
+        Err(exit) => return exit,
     };
     let outcome = runtime.block_on(work);
     // A thread that reads from the terminal cannot be stopped, and is not waited for.

@@ -13,7 +13,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::serve::{exit_of, identities, say_ignored_proxies};
-use super::{ConfigArgs, Exit, complain, logging, recording, refuse, simulate};
+use super::{ConfigArgs, Exit, complain, logging, recording, refuse, runtime, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
 use crate::simulator::Simulator;
@@ -62,12 +62,9 @@ impl Run {
         take_free_ports(&mut config);
         let _logging = logging::start(&config.log);
         say_ignored_proxies();
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        match runtime::alone() {
             Ok(runtime) => runtime.block_on(self.beside(config)).unwrap_or_else(ExitCode::from),
-            Err(error) => {
-                complain(format_args!("vbc-proxy: no runtime: {error}"));
-                Exit::Failed.into()
-            }
+            Err(exit) => exit.into(),
         }
     }
 

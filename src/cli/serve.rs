@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::recording::AsideArgs;
 use super::signals::Signals;
-use super::{ConfigArgs, Exit, complain, logging, refuse, say, simulate};
+use super::{ConfigArgs, Exit, complain, logging, refuse, runtime, say, simulate};
 use crate::app::{App, Ended, StartError};
 use crate::config::Config;
 use crate::memory;
@@ -44,14 +44,11 @@ impl Serve {
         tracing::info!(origin = loaded.origin, "configuration loaded");
         say_ignored_proxies();
         // Credentials, admin and, if asked for, the simulator. The data plane brings its own threads.
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        match runtime::beside_data_plane() {
             Ok(runtime) => {
                 runtime.block_on(serve(loaded.config, self.simulate.then_some(&self.world), &self.aside))
             }
-            Err(error) => {
-                complain(format_args!("vbc-proxy: no runtime: {error}"));
-                Exit::Failed
-            }
+            Err(exit) => exit,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::signals::Signals;
-use super::{ConfigArgs, Exit, complain, logging, say};
+use super::{ConfigArgs, Exit, complain, logging, runtime, say};
 use crate::config::{self, Config};
 use crate::simulator::{Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
 
@@ -122,12 +122,9 @@ impl Simulate {
         let _logging = logging::start(&config.log);
         config.simulator.address = self.listen.unwrap_or(config.simulator.address);
         config.simulator.control = self.control.unwrap_or(config.simulator.control);
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        match runtime::alone() {
             Ok(runtime) => runtime.block_on(simulate(&config.simulator, &self.world)),
-            Err(error) => {
-                complain(format_args!("vbc-proxy: no runtime: {error}"));
-                Exit::Failed
-            }
+            Err(exit) => exit,
         }
     }
 }
