@@ -63,6 +63,7 @@ pub(crate) struct Results {
     memory: Vec<Memory>,
     refreshes: Vec<Line>,
     connections: Vec<Line>,
+    connections_of_nginx: Vec<Line>,
     credentials: Vec<Line>,
 }
 
@@ -202,6 +203,8 @@ async fn run(options: Options) {
     if wants("growth") {
         say("\ngrowth: CPU s per 100,000 requests");
         results.connections = steady::connections(&lab, best).await;
+        say("  the same of nginx");
+        results.connections_of_nginx = steady::connections(&lab, &kinds[0]).await;
         results.credentials = steady::credentials(&lab, best).await;
     }
     results.write(options.out.as_deref());

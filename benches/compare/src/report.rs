@@ -201,10 +201,11 @@ fn steady(out: &mut String, results: &Results) {
         &results.refreshes,
     );
     table(
-        "Growth with connections (ours, 4,000 requests/s, which they take turns at)",
+        "Growth with connections (ours, GET 1 KB, one request at a time, on one connection after another)",
         "CPU s per 100,000",
         &results.connections,
     );
+    table("The same of nginx", "CPU s per 100,000", &results.connections_of_nginx);
     table(
         "Growth with credentials (ours, GET 1 KB, 64 connections)",
         "CPU s per 100,000",

@@ -64,7 +64,8 @@ pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
         let refreshing = tokio::task::spawn_local(async move {
             loop {
                 assert!(refresh(admin, "default").await, "the refresh failed");
-                sleep(Duration::from_millis(50)).await;
+                // One in each slice of time of which a percentile is taken.
+                sleep(Duration::from_millis(40)).await;
             }
         });
         all[1].push(window().await);
@@ -106,7 +107,8 @@ const WINDOWS: usize = 7;
 const SIZES: [usize; 4] = [1, 100, 1_000, 10_000];
 const ROUNDS: usize = 7;
 
-/// CPU per request with so many open connections that take turns, at one constant rate.
+/// CPU per request with so many open connections that take turns. One request at a time, so that whoever has few connections has
+/// no more to do at once than who has many.
 pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);
@@ -119,8 +121,7 @@ pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
     let mut all = vec![Vec::new(); SIZES.len()];
     for _ in 0..ROUNDS {
         for ((proxy, pool), rounds) in running.iter().zip(&mut all) {
-            // What one connection can do, with room to spare.
-            rounds.push(pool.constant(&proxy.meter, 4_000.0, lab.duration, true).await);
+            rounds.push(pool.in_turn(&proxy.meter, lab.duration).await);
         }
     }
     for (_, pool) in running {
