@@ -11,17 +11,22 @@ use tokio_util::io::poll_read_buf;
 /// How much is read at once, at first.
 pub(crate) const LEAST_READ: usize = 8 * 1024;
 
+/// Room for so much is worth to be used again: the system gives it page by page, and clears each.
+const LARGE: usize = 64 * 1024;
+
 /// Bytes that nobody has taken yet, and how much is read at once: more while that is what comes, since larger pieces cost
 /// less.
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) bytes: BytesMut,
     at_once: usize,
+    /// There was room for large pieces.
+    large: bool,
 }
 
 impl Input {
     pub(crate) fn new() -> Self {
-        Self { bytes: BytesMut::new(), at_once: LEAST_READ }
+        Self { bytes: BytesMut::new(), at_once: LEAST_READ, large: false }
     }
 
     /// How much is read of a body at once.
@@ -51,6 +56,7 @@ impl Input {
     ) -> Poll<io::Result<usize>> {
         let at_once = self.at_once.min(room);
         self.bytes.reserve(at_once);
+        self.large |= at_once >= LARGE;
         let count = ready!(self.poll_read(cx, stream, at_once))?;
         if count == at_once {
             self.at_once = (2 * at_once).clamp(LEAST_READ, most);
@@ -60,10 +66,23 @@ impl Input {
         Poll::Ready(Ok(count))
     }
 
-    /// Gives the room back, between two exchanges.
-    pub(crate) fn rest(&mut self) {
-        if self.bytes.capacity() > 0 {
-            self.bytes = BytesMut::new();
+    /// Reads the next pieces into a room that somebody else [gave up](Self::rest), if they are large and it has none. What was
+    /// read into that room may still be on its way out: then it is left to that.
+    pub(crate) fn reuse(&mut self, room: usize, spare: impl FnOnce() -> Option<BytesMut>) {
+        let at_once = self.at_once.min(room);
+        if at_once >= LARGE
+            && self.bytes.is_empty()
+            && self.bytes.capacity() < at_once
+            && let Some(spare) = spare()
+        {
+            self.bytes = spare;
         }
+    }
+
+    /// Gives the room up, between two exchanges; to be used again if it is large.
+    pub(crate) fn rest(&mut self) -> Option<BytesMut> {
+        // Without any left it may still hold on to what it has been.
+        let room = std::mem::take(&mut self.bytes);
+        std::mem::take(&mut self.large).then_some(room)
     }
 }

@@ -187,7 +187,12 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         let of_front = written.min(front.len());
         self.front_at += of_front;
         let of_piece = (written - of_front).min(self.piece.len());
-        self.piece.advance(of_piece);
+        if of_piece == self.piece.len() {
+            // What it lies in can be read into again.
+            self.piece = Bytes::new();
+        } else {
+            self.piece.advance(of_piece);
+        }
         self.back = &self.back[written - of_front - of_piece..];
         Poll::Ready(Ok(()))
     }

@@ -153,7 +153,7 @@ impl Answer {
             let mut step = self.rest.step(&mut wire.input.bytes);
             if matches!(step, Ok(Step::More)) {
                 let room = connection.reading.as_ref().map_or(LEAST_READ, Reading::room);
-                step = match ready!(wire.poll_body(cx, room)) {
+                step = match ready!(wire.poll_body(cx, room, &self.pools.h1)) {
                     // A reset is no end.
                     Ok(0) if matches!(self.rest, Rest::ToTheEnd) && !wire.broken => Ok(Step::End),
                     Ok(0) | Err(_) => Err(UpstreamError::Terminated),

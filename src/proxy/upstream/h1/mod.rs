@@ -166,17 +166,13 @@ impl Wire {
     }
 
     /// The same for a body: in larger pieces where that is how it comes, up to `room`.
-    fn poll_body(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>, room: usize, pool: &Pool) -> Poll<io::Result<usize>> {
+        self.input.reuse(room, || pool.room());
         if self.input.at_once().min(room) >= LARGE_READ && !self.keeps_much {
             self.keeps_much = true;
             self.stream.keep(LARGE_KEPT);
         }
         self.input.poll_body(cx, &mut *self.stream, room, MOST_READ)
-    }
-
-    /// Between two exchanges little is kept.
-    fn rest(&mut self) {
-        self.input.rest();
     }
 }
 

@@ -1,9 +1,11 @@
 //! The idle connections of one thread.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{Connection, MOST_READ};
@@ -19,6 +21,9 @@ const FRESH: Duration = Duration::from_millis(50);
 /// How often idle connections are looked at: one that the upstream has closed, or that nobody has used for long, goes.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// How many rooms for large pieces are kept.
+const ROOMS: usize = 8;
+
 /// Where many answers are under way at once the pieces get smaller: together they take about so much a thread.
 const AHEAD: usize = 8 * 1024 * 1024;
 
@@ -30,7 +35,11 @@ pub(in crate::proxy::upstream) struct Pool {
     swept: Rc<Cell<bool>>,
     /// Answers whose body is under way.
     reading: Rc<Cell<usize>>,
+    /// What large pieces of answers that have ended were read into, the most recently used last. Not kept for longer than a sweep.
+    rooms: Rooms,
 }
+
+type Rooms = Rc<RefCell<VecDeque<BytesMut>>>;
 
 /// Counts an answer while its body is under way.
 pub(super) struct Reading(Rc<Cell<usize>>);
@@ -93,22 +102,36 @@ impl Pool {
     pub(in crate::proxy::upstream) fn put(&self, mut connection: Connection) {
         connection.idle_since = Instant::now();
         connection.pooled = true;
-        connection.wire.borrow_mut().rest();
+        // Between two exchanges a connection keeps little.
+        if let Some(room) = connection.wire.borrow_mut().input.rest() {
+            let mut rooms = self.rooms.borrow_mut();
+            if rooms.len() < ROOMS {
+                rooms.push_back(room);
+            }
+        }
         let mut idle = self.idle.borrow_mut();
         match idle.len() < POOL_SIZE {
             true => idle.push(connection),
             false => connection.end(),
         }
         if !self.swept.replace(true) {
-            tokio::task::spawn_local(sweep(Rc::downgrade(&self.idle), Rc::clone(&self.swept)));
+            let rooms = Rc::clone(&self.rooms);
+            tokio::task::spawn_local(sweep(Rc::downgrade(&self.idle), rooms, Rc::clone(&self.swept)));
         }
+    }
+
+    /// A room for large pieces that nobody reads into, if there is one: of the answer that ended first, whose last piece has
+    /// most likely been written.
+    pub(super) fn room(&self) -> Option<BytesMut> {
+        self.rooms.borrow_mut().pop_front()
     }
 }
 
 /// Closes what nobody uses and what is closed already, until there is nothing left.
-async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, swept: Rc<Cell<bool>>) {
+async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, rooms: Rooms, swept: Rc<Cell<bool>>) {
     loop {
         tokio::time::sleep(SWEEP).await;
+        rooms.take();
         let Some(idle) = idle.upgrade() else { return };
         let mut idle = idle.borrow_mut();
         let stays = |connection: &mut Connection| {
