@@ -66,14 +66,15 @@ impl Input {
         Poll::Ready(Ok(count))
     }
 
-    /// Reads the next pieces into a room that somebody else [gave up](Self::rest), if they are large and it has none. What was
-    /// read into that room may still be on its way out: then it is left to that.
+    /// Reads the next pieces into a room that somebody else [gave up](Self::rest), if they are large and what it has cannot take
+    /// them. What was read into that room may still be on its way out: then it is left to that.
     pub(crate) fn reuse(&mut self, room: usize, spare: impl FnOnce() -> Option<BytesMut>) {
         let at_once = self.at_once.min(room);
         if at_once >= LARGE
             && self.bytes.is_empty()
-            && self.bytes.capacity() < at_once
-            && let Some(spare) = spare()
+            && !self.bytes.try_reclaim(at_once)
+            && let Some(mut spare) = spare()
+            && spare.try_reclaim(at_once)
         {
             self.bytes = spare;
         }
@@ -84,5 +85,64 @@ impl Input {
         // Without any left it may still hold on to what it has been.
         let room = std::mem::take(&mut self.bytes);
         std::mem::take(&mut self.large).then_some(room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    const PIECE: usize = 256 * 1024;
+
+    /// Reads a piece of so many of these bytes, where there is a room to be used again.
+    fn piece(input: &mut Input, byte: u8, spare: Option<BytesMut>) -> Bytes {
+        let cx = &mut Context::from_waker(Waker::noop());
+        input.reuse(PIECE, || spare);
+        let mut source = std::io::Cursor::new(vec![byte; PIECE]);
+        let Poll::Ready(Ok(count)) = input.poll_body(cx, &mut source, PIECE, PIECE) else { panic!() };
+        assert_eq!(count, input.bytes.len());
+        input.bytes.split().freeze()
+    }
+
+    /// One that has come to read large pieces.
+    fn large() -> Input {
+        let mut input = Input::new();
+        while piece(&mut input, 0, None).len() < PIECE {}
+        input
+    }
+
+    #[test]
+    fn a_room_is_read_into_again_once_nobody_has_what_was_read_before() {
+        let mut input = large();
+        let first = piece(&mut input, 1, None);
+        let place = first.as_ptr();
+        drop(first);
+        // Its own comes before another one.
+        let second = piece(&mut input, 2, Some(BytesMut::with_capacity(PIECE)));
+        assert_eq!(second.as_ptr(), place);
+        let room = input.rest();
+        assert!(room.is_some() && input.rest().is_none() && Input::new().rest().is_none());
+        drop(second);
+        let mut next = large();
+        next.rest();
+        let third = piece(&mut next, 3, room);
+        assert_eq!((third.as_ptr(), third), (place, Bytes::from(vec![3; PIECE])));
+    }
+
+    #[test]
+    fn what_somebody_still_has_stays_as_it_is() {
+        let mut input = large();
+        let first = piece(&mut input, 1, None);
+        let second = piece(&mut input, 2, None);
+        let mut next = large();
+        next.rest();
+        let third = piece(&mut next, 3, input.rest());
+        for (piece, byte) in [(first, 1), (second, 2), (third, 3)] {
+            assert_eq!(piece, vec![byte; PIECE]);
+        }
     }
 }

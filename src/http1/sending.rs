@@ -355,6 +355,18 @@ mod tests {
         assert!(read.starts_with(b"3e8\r\nxxx") && !sending.is_drained());
     }
 
+    #[tokio::test]
+    async fn a_piece_that_has_been_written_is_let_go() {
+        let (mut near, mut far) = duplex(1 << 20);
+        let mut room = bytes::BytesMut::zeroed(100_000);
+        let body = http_body_util::Full::new(room.split().freeze());
+        let mut sending = Sending::new(Scratch::new(), Framing::Sized(100_000), body);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(sending.poll_fill(cx).is_ready() && !room.try_reclaim(100_000));
+        assert!(sending.poll_drain(cx, &mut near).is_ready() && room.try_reclaim(100_000));
+        far.read_exact(&mut vec![0; 100_000]).await.unwrap();
+    }
+
     proptest::proptest! {
         #[test]
         fn numbers_are_written_as_the_standard_library_writes_them(number: u64) {

@@ -31,6 +31,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::config::{Config, ListenAddress};
 use crate::credential::{Bearer, Credential, Reader, Unavailable};
 use crate::headers::{self, Survey};
+use crate::http1::block;
 use crate::metrics::{Metrics, Source};
 use crate::random;
 use crate::secret;
@@ -221,8 +222,9 @@ impl Proxy {
         }
         let id = self.next_id.get();
         self.next_id.set(id.wrapping_add(1));
+        let digits = block::keep(&secret::hex_digits(id));
         // Hexadecimal digits are a legal field value.
-        HeaderValue::from_bytes(&secret::hex_digits(id)).unwrap_or(HeaderValue::from_static("0"))
+        HeaderValue::from_maybe_shared(digits).unwrap_or(HeaderValue::from_static("0"))
     }
 
     fn count(&self, status: StatusCode, source: Source) {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use smallvec::SmallVec;
 
 use super::spool::{Disk, Spool};
 
@@ -64,7 +65,7 @@ impl Lost {
 
 /// The copy of a body.
 pub(super) enum Copy {
-    Memory { pieces: Vec<Piece>, bytes: u64 },
+    Memory { pieces: SmallVec<[Piece; 1]>, bytes: u64 },
     Disk(Box<Spool>),
     Lost(Lost),
 }
@@ -74,7 +75,7 @@ impl Copy {
     pub(super) fn new(announced: u64, memory: u64, disk: &Disk) -> Self {
         match announced > memory.max(disk.limit()) {
             true => Self::Lost(Self::over(disk)),
-            false => Self::Memory { pieces: Vec::new(), bytes: 0 },
+            false => Self::Memory { pieces: SmallVec::new(), bytes: 0 },
         }
     }
 

@@ -234,7 +234,9 @@ impl<S: Stream> Wire<S> {
             }
             Ok(Some(length)) => {
                 let (head, rest) = bytes.split_at(length);
-                self.input.bytes.extend_from_slice(rest);
+                if !rest.is_empty() {
+                    self.input.bytes = block::keep_body(rest);
+                }
                 Some(Waited::Head(block::keep(head)))
             }
             Err(refusal) => Some(Waited::Refused(refusal)),

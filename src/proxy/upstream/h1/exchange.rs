@@ -278,7 +278,7 @@ fn poll_more(cx: &mut Context<'_>, wire: &mut Wire, to_head: bool) -> Poll<Resul
             if !is_whole {
                 wire.input.bytes.extend_from_slice(rest);
             }
-            let whole = is_whole.then(|| block::keep(rest));
+            let whole = is_whole.then(|| block::keep_body(rest).freeze());
             return Poll::Ready(Ok(Read::Head(Received { head, framing, last, whole })));
         }
         // Read again, and then with what follows.

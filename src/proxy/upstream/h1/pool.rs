@@ -19,10 +19,10 @@ const POOL_SIZE: usize = 512;
 const FRESH: Duration = Duration::from_millis(50);
 
 /// How often idle connections are looked at: one that the upstream has closed, or that nobody has used for long, goes.
-const SWEEP: Duration = Duration::from_secs(5);
+pub(super) const SWEEP: Duration = Duration::from_secs(5);
 
 /// How many rooms for large pieces are kept.
-const ROOMS: usize = 8;
+pub(super) const ROOMS: usize = 8;
 
 /// Where many answers are under way at once the pieces get smaller: together they take about so much a thread.
 const AHEAD: usize = 8 * 1024 * 1024;
@@ -91,6 +91,11 @@ impl Pool {
     #[cfg(any(test, fuzzing))]
     pub(super) fn idle(&self) -> usize {
         self.idle.borrow().len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn rooms(&self) -> usize {
+        self.rooms.borrow().len()
     }
 
     pub(super) fn reading(&self) -> Reading {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::LocalSet;
 
@@ -11,6 +12,7 @@ use super::head::{HEAD_BYTES, HEAD_LINES};
 use super::lab::{Read, pools, request};
 use super::upload::{Stopped, Upload};
 use super::*;
+use crate::proxy::body::RequestBody;
 use crate::proxy::upstream::{Again, Head, UpstreamError};
 
 impl Stream for DuplexStream {
@@ -57,6 +59,56 @@ async fn answers_come_to_their_end_and_what_follows_belongs_to_nobody() {
     let read = read(answer, usize::MAX, &head).await;
     assert_eq!((read.error, &*read.data, read.kept), (None, &b""[..], true));
     assert_eq!(read.head.unwrap().1["content-length"], "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
+    let bytes = [b"HTTP/1.1 200 OK\r\nContent-Length: 2097152\r\n\r\n", &[b'x'; 2 << 20][..]].concat();
+    let (bytes, pools, head) = (&bytes, pools(), &request(Method::GET, false));
+    let begin = async |_| {
+        let connection =
+            Connection::new(lab::Answering::new(bytes, usize::MAX), Open::new(&Gauge::default()));
+        let body = RequestBody::empty();
+        let attempt = body.attempt().unwrap();
+        let mut exchange = Exchange::new(connection, head, b"", None, body, attempt);
+        let received = poll_fn(|cx| exchange.poll_head(cx)).await.unwrap();
+        match exchange.answer(received, &pools).unwrap().into_body() {
+            Answered::Streamed(answer) => answer,
+            Answered::Whole(_) => panic!("it is long"),
+        }
+    };
+    let end = async |mut answer: Box<Answer>| {
+        let mut length = 0;
+        while let Some(frame) = poll_fn(|cx| answer.poll_frame(cx)).await {
+            length += frame.unwrap().into_data().unwrap().len();
+        }
+        assert_eq!(length, 2 << 20);
+    };
+    let long = async {
+        for _ in 0..3 {
+            end(begin(()).await).await;
+            assert_eq!(pools.h1.rooms(), 1);
+        }
+        let mut answers = Vec::new();
+        for _ in 0..2 * pool::ROOMS {
+            answers.push(begin(()).await);
+        }
+        // All of them have read large pieces before the first of them ends.
+        for answer in &mut answers {
+            for _ in 0..8 {
+                poll_fn(|cx| answer.poll_frame(cx)).await.unwrap().unwrap();
+            }
+        }
+        for mut answer in answers {
+            while let Some(frame) = poll_fn(|cx| answer.poll_frame(cx)).await {
+                frame.unwrap();
+            }
+        }
+        assert_eq!(pools.h1.rooms(), pool::ROOMS);
+        tokio::time::sleep(pool::SWEEP + Duration::from_secs(1)).await;
+        assert_eq!(pools.h1.rooms(), 0);
+    };
+    LocalSet::new().run_until(long).await;
 }
 
 #[tokio::test]
@@ -251,7 +303,7 @@ async fn a_body_that_is_known_to_be_empty_by_now_is_ended_all_the_same() {
 
 /// What may be done about a request on this connection when its first turn has failed.
 async fn again_on(connection: Connection) -> Again {
-    let body = crate::proxy::body::RequestBody::empty();
+    let body = RequestBody::empty();
     let attempt = body.attempt().unwrap();
     let mut exchange = Exchange::new(connection, &request(Method::POST, false), b"", None, body, attempt);
     assert!(poll_fn(|cx| exchange.poll_head(cx)).await.is_err());
@@ -262,7 +314,7 @@ async fn again_on(connection: Connection) -> Again {
 async fn what_was_never_written_goes_out_on_another_connection() {
     let open = || {
         let (near, far) = duplex(64);
-        (Connection::new(near, Open::new(&prometheus_client::metrics::gauge::Gauge::default())), far)
+        (Connection::new(near, Open::new(&Gauge::default())), far)
     };
     // Closed, or with bytes of nobody's, before anything was asked.
     let (connection, far) = open();
@@ -293,8 +345,7 @@ async fn what_was_never_written_goes_out_on_another_connection() {
 async fn an_end_behind_a_failed_write_is_no_end() {
     for broken in [false, true] {
         let (near, mut far) = duplex(64);
-        let connection =
-            Connection::new(near, Open::new(&prometheus_client::metrics::gauge::Gauge::default()));
+        let connection = Connection::new(near, Open::new(&Gauge::default()));
         connection.wire.borrow_mut().broken = broken;
         far.write_all(b"part").await.unwrap();
         drop(far);
@@ -336,7 +387,7 @@ async fn a_body_of_another_length_than_it_says_ends_the_connection_and_never_bec
 #[tokio::test(start_paused = true)]
 async fn idle_connections_go_when_the_upstream_closes_them_and_when_nobody_uses_them() {
     let pools = pools();
-    let open = prometheus_client::metrics::gauge::Gauge::default();
+    let open = Gauge::default();
     let put = || {
         let (near, far) = duplex(64);
         pools.h1.put(Connection::new(near, Open::new(&open)));
