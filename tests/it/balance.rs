@@ -46,12 +46,12 @@ async fn a_few_share_a_thread_and_what_it_has() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, 4).await;
     let mut clients = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..6 {
         let mut client = world.connect().await;
         assert_eq!(client.try_get("/").await.unwrap().text(), "ok");
         clients.push(client);
     }
-    assert_eq!(apart(&loads(&world, 4).await), 8);
+    assert_eq!(apart(&loads(&world, 4).await), 6);
     // One after another they asked on one connection, which only the thread that made it has.
     assert_eq!(upstream.connections(), 1);
 }
@@ -113,7 +113,7 @@ async fn a_drain_loses_none_of_those_that_are_handed_over() {
             }
         };
         assert_eq!(within(app.run(opened)).await.unwrap(), Ended::Drained);
-        assert!(metrics.handed_over.get() > 0);
+        assert!(metrics.handed_over.get() >= 8);
         for mut client in clients {
             let answer = client.response().await;
             assert!(matches!(answer.status, 200 | 503), "{answer:?}");
