@@ -19,23 +19,25 @@ const REST: u32 = 6;
 /// have been idle for long.
 const ENOUGH: usize = 8;
 
-/// Gives back, again and again, what is not in use. Ends only where the system does not tell how much that is.
+/// Gives back, again and again, what is not in use: on a thread of its own, which ends only where the system does not tell how
+/// much that is.
 ///
-/// While it does so, an allocation may wait for its arena: milliseconds after a peak, and only after a peak.
-pub async fn keep_small() {
-    let mut looks = Looks::default();
-    loop {
-        tokio::time::sleep(EVERY).await;
-        let Some(before) = memory() else { return };
-        if looks.is_due(before) {
-            let _ = tokio::task::spawn_blocking(heap::trim).await;
-            let after = memory().unwrap_or(before);
-            let Memory { resident, used } = before;
-            let gained = resident.saturating_sub(after.resident);
-            tracing::debug!(resident, used, gained, "memory was given back");
-            looks.taken(before, after);
+/// While it does so, an allocation may wait for its arena: milliseconds after a peak, and only after a peak. So the thread is to
+/// be no nicer than those that allocate.
+///
+/// # Errors
+/// When there can be no thread.
+pub fn keep_small() -> std::io::Result<()> {
+    std::thread::Builder::new().name("memory".into()).spawn(|| {
+        let mut looks = Looks::default();
+        loop {
+            std::thread::sleep(EVERY);
+            if looks.look().is_none() {
+                break;
+            }
         }
-    }
+    })?;
+    Ok(())
 }
 
 /// When to look through all of it.
@@ -48,6 +50,20 @@ struct Looks {
 }
 
 impl Looks {
+    /// Looks, and gives back what there is. None where the system does not tell.
+    fn look(&mut self) -> Option<()> {
+        let before = memory()?;
+        if self.is_due(before) {
+            heap::trim();
+            let after = memory().unwrap_or(before);
+            let Memory { resident, used } = before;
+            let gained = resident.saturating_sub(after.resident);
+            tracing::debug!(resident, used, gained, "memory was given back");
+            self.taken(before, after);
+        }
+        Some(())
+    }
+
     fn is_due(&mut self, Memory { resident, used }: Memory) -> bool {
         let too_much = resident > used + used / 5 + KEPT;
         let stuck = self.last.resident.saturating_sub(self.last.used);
@@ -135,18 +151,15 @@ mod tests {
         assert!(looks.is_due(memory(32, 6)) && looks.is_due(memory(27, 5)));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_a_peak_left_behind_is_given_back() {
+    #[test]
+    fn what_a_peak_left_behind_is_given_back() {
         const PIECE: usize = 64 * 1024;
         let peak: Vec<Vec<u8>> = (0..4096).map(|_| vec![1; PIECE]).collect();
         let at_peak = memory().unwrap();
         assert!(at_peak.used > 4096 * PIECE && at_peak.resident > 4096 * PIECE, "{at_peak:?}");
         // Every tenth piece stays, so that the end of the arena is no way out.
         let stays: Vec<_> = peak.into_iter().step_by(10).collect();
-        tokio::select! {
-            () = keep_small() => {}
-            () = tokio::time::sleep(2 * EVERY) => {}
-        }
+        Looks::default().look().unwrap();
         let after = memory().unwrap();
         assert!(after.resident < at_peak.resident / 2, "{at_peak:?} {after:?}");
         assert!(stays.iter().flatten().all(|&byte| byte == 1));
