@@ -4,9 +4,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Exit, complain};
 
-/// How nice these threads are where a data plane runs beside them: enough that the scheduler lets a request go first. They still
+/// How much nicer these threads are than the data plane beside them: enough that the scheduler lets a request go first. They still
 /// get a tenth of a core that others want all of; a refresh needs about a millisecond.
-const NICE: i32 = 10;
+#[cfg(target_os = "linux")]
+const NICER: i32 = 10;
 
 /// For a command that has no data plane, or one that others do not wait for.
 pub(super) fn alone() -> Result<Runtime, Exit> {
@@ -17,7 +18,7 @@ pub(super) fn alone() -> Result<Runtime, Exit> {
 /// not keep a request waiting. The data plane is to be started by the thread that blocks on it, which is not nice: threads inherit
 /// that.
 pub(super) fn beside_data_plane() -> Result<Runtime, Exit> {
-    build(multi_thread().on_thread_start(be_nice))
+    build(multi_thread().on_thread_start(be_nicer))
 }
 
 fn multi_thread() -> Builder {
@@ -34,10 +35,15 @@ fn build(builder: &mut Builder) -> Result<Runtime, Exit> {
 }
 
 /// On Linux that is said of a thread, elsewhere of the whole process (setpriority(2)).
-fn be_nice() {
+fn be_nicer() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "a thread is not nice");
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let nice =
+            getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICER).min(19)));
+        if let Err(error) = nice {
+            tracing::debug!(%error, "a thread is not nice");
+        }
     }
 }
 
@@ -46,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_threads_are_nice_and_nobody_else() {
+    fn its_threads_are_nicer_and_nobody_else() {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let before = nice();
         let runtime = beside_data_plane().unwrap();
@@ -54,7 +60,8 @@ mod tests {
             let task = tokio::spawn(async move { nice() }).await.unwrap();
             (task, tokio::task::spawn_blocking(nice).await.unwrap())
         });
-        assert_eq!((task, blocking), (NICE, NICE));
+        let nicer = (before + NICER).min(19);
+        assert_eq!((task, blocking), (nicer, nicer));
         assert_eq!((nice(), std::thread::spawn(nice).join().unwrap()), (before, before));
         assert_eq!(
             alone().unwrap().block_on(async { tokio::spawn(async move { nice() }).await.unwrap() }),

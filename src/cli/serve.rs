@@ -88,7 +88,9 @@ async fn serve(mut config: Config, world: Option<&simulate::WorldArgs>, aside: &
         simulate::announce(simulator);
     }
     say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()));
-    tokio::spawn(memory::keep_small());
+    if let Err(error) = memory::keep_small() {
+        tracing::warn!(%error, "memory is not given back: no thread");
+    }
     let ended = app.run(signals.first_of_two()).await;
     beside.finish();
     match ended {

@@ -205,3 +205,24 @@ async fn unlock_on_the_command_line_lifts_the_brake_of_a_running_proxy() {
     assert!(output.stderr.contains("there is default"), "{output:?}");
     assert_eq!(serve.terminate().await.code, Some(0));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_beside_the_data_plane_is_nicer_than_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = "http://127.0.0.1:1";
+    lay_out(directory.path(), &configuration(nowhere, nowhere, "store.kind = \"memory\""), "sim-password");
+    let mut serve = Process::start(directory.path(), &["serve"], &[]);
+    let (_, admin) = serve.listening().await;
+    // Answered by the runtime beside: it has its threads.
+    assert_eq!(get(admin, "/live").await.status, 200);
+    let threads = serve.niceness();
+    let of = |name: &str| -> Vec<i32> {
+        threads.iter().filter(|(found, _)| found.starts_with(name)).map(|(_, nice)| *nice).collect()
+    };
+    let (main, workers) = (of("vbc-proxy"), of("worker-"));
+    assert_eq!((main.len(), workers.len(), of("memory")), (1, 2, main.clone()), "{threads:?}");
+    assert!(workers.iter().all(|nice| *nice == main[0]), "{threads:?}");
+    let beside = of("tokio-rt");
+    assert!(beside.len() >= 2 && beside.iter().all(|nice| *nice == (main[0] + 10).min(19)), "{threads:?}");
+}

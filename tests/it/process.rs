@@ -148,6 +148,19 @@ impl Process {
         kibibytes * 1024
     }
 
+    /// Its threads by name, and how nice each is.
+    pub(crate) fn niceness(&self) -> Vec<(String, i32)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // One that has ended meanwhile is none of them.
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        // The name is in parentheses; the nineteenth field is the seventeenth behind it.
+        let found = stats.map(|stat| {
+            let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
+            (name.to_owned(), rest.split(' ').nth(16).unwrap().parse().unwrap())
+        });
+        found.collect()
+    }
+
     /// Sends a signal, by its name.
     pub(crate) fn signal(&self, name: &str) {
         // `kill` is built into every shell, and not always a program.
