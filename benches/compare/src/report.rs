@@ -49,6 +49,9 @@ fn head(out: &mut String, results: &Results) {
          vbc-proxy runs with its shipped defaults: everything is on.\n\n\
          A ratio is not told (*too noisy*) when its standard error (from the median absolute deviation of the rounds' ratios) is over\n\
          3 % (5 % of a p99), and, for times, when fewer than seven rounds were calm: strangers and the hypervisor had 6 % of a core at most.\n\
+         p99 is the 99th percentile of a twentieth of a second, and of these the median, where that is 500 requests and more: the\n\
+         hypervisor of such a machine stops a core some times a second, and of a whole round it would be that. What comes less often\n\
+         shows in p99.9, which is of the round.\n\
          † the proxy's core was less than {:.0} % busy: load and upstream, on the other core, were the limit.\n",
         BUSY * 100.0
     )
@@ -191,7 +194,8 @@ fn steady(out: &mut String, results: &Results) {
         }
         writeln!(out, "## {title}\n\n| | {unit} | ratio to the first line |\n| --- | --- | --- |").unwrap();
         for line in lines {
-            writeln!(out, "| {} | {:.3} | {} |", line.what, line.figure, line.ratio).unwrap();
+            let tail = line.tail.map_or_else(String::new, |tail| format!(" (p99.9: {tail:.0})"));
+            writeln!(out, "| {} | {:.3}{tail} | {} |", line.what, line.figure, line.ratio).unwrap();
         }
         writeln!(out).unwrap();
     };

@@ -20,6 +20,8 @@ pub(crate) struct Line {
     pub(crate) what: String,
     /// The median.
     pub(crate) figure: f64,
+    /// The 99.9th percentile in microseconds, where the figure is a latency.
+    pub(crate) tail: Option<f64>,
     /// To the first line.
     pub(crate) ratio: Ratio,
 }
@@ -39,7 +41,14 @@ fn lines(
             .filter(|(one, first)| !calm || is_calm(one) && is_calm(first))
             .map(|(one, first)| of(one) / of(first))
             .collect();
-        Line { what, figure: middle(taken, of), ratio: Ratio::of(&ratios, error, LEAST.min(rounds[0].len())) }
+        // Times are what needs calm.
+        let tail = calm.then(|| middle(taken, |outcome| outcome.p999));
+        Line {
+            what,
+            figure: middle(taken, of),
+            tail,
+            ratio: Ratio::of(&ratios, error, LEAST.min(rounds[0].len())),
+        }
     });
     let lines: Vec<Line> = lines.collect();
     for line in &lines {
