@@ -101,7 +101,7 @@ fn options() -> Options {
         pgo: None,
         train: false,
         quick: false,
-        rounds: 9,
+        rounds: 15,
         only: vec![],
         out: None,
     };
@@ -163,7 +163,8 @@ async fn run(options: Options) {
         tokens: Tokens::start(),
         core: machine::cores() - 1,
         rounds: options.rounds,
-        duration: Duration::from_millis(if options.quick { 500 } else { 800 }),
+        // Short, so that what proxies are compared by lies close together in time.
+        duration: Duration::from_millis(400),
     };
     let ours = Kind::Ours("ours", options.ours.clone());
     if options.train {

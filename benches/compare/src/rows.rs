@@ -149,7 +149,7 @@ impl Measured {
             }
             while !lab.enough(&all) {
                 for ((proxy, pool), rounds) in proxies.iter().zip(&pools).zip(&mut all) {
-                    rounds.push(pool.constant(&proxy.meter, rate, 2 * duration, row.pinned).await);
+                    rounds.push(pool.constant(&proxy.meter, rate, duration, row.pinned).await);
                 }
             }
             for pool in pools {

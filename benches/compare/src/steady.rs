@@ -114,7 +114,7 @@ async fn refresh(admin: SocketAddr, name: &str) -> bool {
 
 const WINDOWS: usize = 7;
 const SIZES: [usize; 4] = [1, 100, 1_000, 10_000];
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 /// CPU per request with so many open connections that take turns. One request at a time, so that whoever has few connections has
 /// no more to do at once than who has many.
