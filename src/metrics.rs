@@ -154,7 +154,7 @@ impl Metrics {
         let handed_over = Counter::default();
         registry.register(
             "connections_handed_over",
-            "Client connections that one thread accepted and another serves, to be even",
+            "Client connections that one thread accepted and another serves",
             handed_over.clone(),
         );
         let turned_away = Counter::default();

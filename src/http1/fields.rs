@@ -44,6 +44,11 @@ pub(crate) fn recycle(mut headers: HeaderMap) {
     }
 }
 
+/// Lets go of the maps that [`recycle`] has kept on this thread, where there will be no use for them for a while.
+pub(crate) fn forget() {
+    SPARE_MAPS.take();
+}
+
 impl Places {
     /// How many lines there are.
     pub(crate) fn len(&self) -> usize {
@@ -151,7 +156,11 @@ mod tests {
         let first = map(&["Host: a\r\n", "X: 1\r\n", "x: 2\r\n", "Cookie: secret\r\n"]);
         assert_eq!(first.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
         recycle(first);
+        assert_eq!(SPARE_MAPS.with_borrow(Vec::len), 1);
         let second = map(&["Date: b\r\n"]);
         assert_eq!(second.iter().collect::<Vec<_>>(), [(&header::DATE, &HeaderValue::from_static("b"))]);
+        recycle(second);
+        forget();
+        assert_eq!(SPARE_MAPS.with_borrow(Vec::capacity), 0);
     }
 }

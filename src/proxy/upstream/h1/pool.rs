@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{Connection, MOST_READ};
+use crate::http1::fields;
 use crate::http1::input::LEAST_READ;
 use crate::proxy::upstream::pools::POOL_TIME;
 
@@ -144,7 +145,9 @@ async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, rooms: Rooms, swept: Rc<Cel
         };
         idle.extract_if(.., |connection| !stays(connection)).for_each(Connection::end);
         if idle.is_empty() {
+            // Nobody has asked for anything for a while.
             idle.shrink_to_fit();
+            fields::forget();
             swept.set(false);
             return;
         }
