@@ -84,7 +84,6 @@ struct Options {
     ours: PathBuf,
     pgo: Option<PathBuf>,
     train: bool,
-    quick: bool,
     rounds: usize,
     only: Vec<String>,
     out: Option<PathBuf>,
@@ -100,7 +99,6 @@ fn options() -> Options {
         ours: PathBuf::new(),
         pgo: None,
         train: false,
-        quick: false,
         rounds: 15,
         only: vec![],
         out: None,
@@ -116,7 +114,7 @@ fn options() -> Options {
             "--rounds" => {
                 options.rounds = value().parse().unwrap_or_else(|_| refuse("--rounds takes a number"))
             }
-            "--quick" => (options.quick, options.rounds) = (true, 3),
+            "--quick" => options.rounds = 3,
             "--train" => options.train = true,
             _ => refuse(&format!("{argument} is unknown")),
         }
