@@ -18,7 +18,10 @@ pub(super) fn alone() -> Result<Runtime, Exit> {
 /// not keep a request waiting. The data plane is to be started by the thread that blocks on it, which is not nice: threads inherit
 /// that.
 pub(super) fn beside_data_plane() -> Result<Runtime, Exit> {
-    build(multi_thread().on_thread_start(be_nicer))
+    let mut builder = multi_thread();
+    #[cfg(target_os = "linux")]
+    be_nicer(&mut builder);
+    build(&mut builder)
 }
 
 fn multi_thread() -> Builder {
@@ -35,16 +38,16 @@ fn build(builder: &mut Builder) -> Result<Runtime, Exit> {
 }
 
 /// On Linux that is said of a thread, elsewhere of the whole process (setpriority(2)).
-fn be_nicer() {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{getpriority_process, setpriority_process};
-        let nice =
-            getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICER).min(19)));
-        if let Err(error) = nice {
-            tracing::debug!(%error, "a thread is not nice");
+#[cfg(target_os = "linux")]
+fn be_nicer(builder: &mut Builder) {
+    use rustix::process::{getpriority_process, setpriority_process};
+    // Reckoned here and once: a thread that is started by a nice one is as nice from the beginning.
+    let nicer = getpriority_process(None).map(|nice| (nice + NICER).min(19));
+    builder.on_thread_start(move || {
+        if let Err(error) = nicer.and_then(|nicer| setpriority_process(None, nicer)) {
+            tracing::debug!(%error, "a thread is not nicer");
         }
-    }
+    });
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -57,11 +60,19 @@ mod tests {
         let before = nice();
         let runtime = beside_data_plane().unwrap();
         let (task, blocking) = runtime.block_on(async {
-            let task = tokio::spawn(async move { nice() }).await.unwrap();
-            (task, tokio::task::spawn_blocking(nice).await.unwrap())
+            // Several at once, so that a thread has to be started for one of them, by a nice one.
+            let blocking = async move {
+                let all: Vec<_> = (0..4).map(|_| tokio::task::spawn_blocking(nice)).collect();
+                let mut found = Vec::new();
+                for one in all {
+                    found.push(one.await.unwrap());
+                }
+                (nice(), found)
+            };
+            tokio::spawn(blocking).await.unwrap()
         });
         let nicer = (before + NICER).min(19);
-        assert_eq!((task, blocking), (nicer, nicer));
+        assert_eq!((task, blocking), (nicer, vec![nicer; 4]));
         assert_eq!((nice(), std::thread::spawn(nice).join().unwrap()), (before, before));
         assert_eq!(
             alone().unwrap().block_on(async { tokio::spawn(async move { nice() }).await.unwrap() }),
