@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
@@ -64,6 +64,14 @@ impl Input {
             self.at_once = (at_once / 2).max(LEAST_READ);
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// Passes over what has been taken. Of nothing that is left nothing is kept: it may be a part of a block that others share.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
     }
 
     /// Reads the next pieces into a room that somebody else [gave up](Self::rest), if they are large and what it has cannot take
@@ -139,8 +147,11 @@ mod tests {
         let first = piece(&mut input, 1, None);
         let second = piece(&mut input, 2, None);
         let mut next = large();
-        next.rest();
-        let third = piece(&mut next, 3, input.rest());
+        // It is not given up for one that somebody has, although it is too small for a piece.
+        next.bytes = BytesMut::with_capacity(10);
+        next.reuse(PIECE, || input.rest());
+        assert_eq!(next.bytes.capacity(), 10);
+        let third = piece(&mut next, 3, None);
         for (piece, byte) in [(first, 1), (second, 2), (third, 3)] {
             assert_eq!(piece, vec![byte; PIECE]);
         }

@@ -211,12 +211,13 @@ struct Tunnelled<S>(Arc<Link<S>>);
 impl<S: Stream> AsyncRead for Tunnelled<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.wire();
-        let early = &mut wire.input.bytes;
+        let early = &wire.input.bytes;
         if early.is_empty() {
             return Pin::new(&mut wire.stream).poll_read(cx, buf);
         }
         let fits = early.len().min(buf.remaining());
-        buf.put_slice(&early.split_to(fits));
+        buf.put_slice(&early[..fits]);
+        wire.input.advance(fits);
         Poll::Ready(Ok(()))
     }
 }

@@ -220,7 +220,11 @@ impl<S: Stream> Wire<S> {
     fn read_head(&mut self) -> Option<Waited> {
         match self.head.read(&self.input.bytes, &self.limits) {
             Ok(None) => None,
-            Ok(Some(length)) => Some(Waited::Head(self.input.bytes.split_to(length).freeze())),
+            Ok(Some(length)) => {
+                let head = block::keep(&self.input.bytes[..length]);
+                self.input.advance(length);
+                Some(Waited::Head(head))
+            }
             Err(refusal) => Some(Waited::Refused(refusal)),
         }
     }
@@ -349,8 +353,9 @@ impl<S: Stream> Wire<S> {
     /// The body has come to its end: from now on the connection's task is the one that reads.
     fn end_body(&mut self, cx: &Context<'_>) {
         self.body = Receiving::Done;
-        if self.input.bytes.len() < self.input.bytes.capacity() / 4 {
-            // The beginning of another request should not keep the room of a long body.
+        if self.input.bytes.len() <= self.input.bytes.capacity() / 4 {
+            // The beginning of another request should not keep the room of a long body, nor should nothing, however long the
+            // answer is.
             self.input.bytes = BytesMut::from(&*self.input.bytes);
         }
         self.under_way = None;

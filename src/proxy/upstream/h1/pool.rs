@@ -145,7 +145,7 @@ async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, rooms: Rooms, swept: Rc<Cel
         };
         idle.extract_if(.., |connection| !stays(connection)).for_each(Connection::end);
         if idle.is_empty() {
-            // Nobody has asked for anything for a while.
+            // None has been at rest for a while: most likely nobody asks for anything.
             idle.shrink_to_fit();
             fields::forget();
             swept.set(false);
