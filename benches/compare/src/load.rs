@@ -22,7 +22,8 @@ use crate::stats::{median, percentile};
 const PIECE: usize = 256 * 1024;
 /// What passes before anything counts.
 const WARMING: Duration = Duration::from_millis(150);
-/// A 99th percentile is that of so long a time, and of those the median, where that is so many requests; else that of the round.
+/// A 99th percentile is that of so long a time, and of those the median, where that is so many requests as a rule; else that of
+/// the round.
 const SLICE: Duration = Duration::from_millis(50);
 const MANY: usize = 500;
 
@@ -134,8 +135,9 @@ pub(crate) struct Outcome {
     pub(crate) cpu: f64,
     /// Latency in microseconds.
     pub(crate) p50: f64,
-    /// Latency in microseconds: of a twentieth of a second, the median over those of the round, where there are many requests. When the hypervisor stops a core
-    /// ten times a second for some milliseconds, they are the 99th percentile of the second, whatever the proxy does.
+    /// Latency in microseconds: of a twentieth of a second, the median over those of the round, where there are many requests.
+    /// When the hypervisor stops a core ten times a second for some milliseconds, they are the 99th percentile of the second,
+    /// whatever the proxy does.
     pub(crate) p99: f64,
     /// Latency in microseconds, over all of the round.
     pub(crate) p999: f64,
@@ -165,7 +167,9 @@ fn outcome(tally: &Tally, used: Used) -> Outcome {
     assert!(requests > 0.0, "nothing was answered");
     // The last one is not whole.
     let whole = &slices[..slices.len().min((used.elapsed / SLICE.as_secs_f64()) as usize)];
-    let of_slices: Vec<f64> = whole.iter().map(|slice| percentile(slice, 0.99)).collect();
+    // In one in which nothing was asked the core stood still.
+    let asked = whole.iter().filter(|slice| !slice.is_empty());
+    let of_slices: Vec<f64> = asked.map(|slice| percentile(slice, 0.99)).collect();
     let p99 = if all.len() >= MANY * whole.len() { median(&of_slices) } else { percentile(&all, 0.99) };
     Outcome {
         rate: requests / used.elapsed,

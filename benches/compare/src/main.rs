@@ -95,14 +95,8 @@ compare --ours BINARY --train
 NAME is one of get, text, post, down, up, https, new, unpinned1, unpinned4, unpinned64, memory, refresh, growth.";
 
 fn options() -> Options {
-    let mut options = Options {
-        ours: PathBuf::new(),
-        pgo: None,
-        train: false,
-        rounds: 15,
-        only: vec![],
-        out: None,
-    };
+    let mut options =
+        Options { ours: PathBuf::new(), pgo: None, train: false, rounds: 15, only: vec![], out: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| refuse(&format!("{argument} needs a value")));
