@@ -4,8 +4,8 @@
 //! and they stay so. So a thread that accepts a connection and has more than another hands it over, before a byte of it is
 //! read. A few are not spread but brought together ([`FEW`]).
 //!
-//! Once, at the beginning: nothing is done per request. What a thread knows of the others is one
-//! number each, which may be a moment old: two that hand over at once may choose the same. They are off by one then,
+//! Once, at the beginning: nothing is done per request. What a thread knows of the others is two
+//! numbers each, which may be a moment old: two that hand over at once may choose the same. They are off by one then,
 //! and the next connection makes up for it.
 
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::open::{Counted, Open};
 use crate::metrics::{Load, Metrics};
 
-/// As many connections are not spread but brought together on one thread, while there are no more and they stay: one client's, as
-/// a rule (a browser opens six). A core is not what they wait for, with an upstream that is milliseconds away. On one thread they
+/// So many connections that stay are not spread but brought together on one thread, while there are no more: they are one
+/// client's, as a rule (a browser opens six). A core is not what they wait for, with an upstream that is milliseconds away. On one thread they
 /// share upstream connections, and it is woken for several at once: spread over two they cost a quarter more.
 const FEW: i64 = 6;
 
@@ -51,7 +51,7 @@ pub(super) struct Balance<T> {
 
 /// Of a thread, what the others know. Not written to.
 struct Seat<T> {
-    /// The count of `open`, at hand: beside it there is what its thread writes.
+    /// The count of `open`, at hand.
     load: Load,
     open: Arc<Open>,
     inbox: UnboundedSender<T>,
