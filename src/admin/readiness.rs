@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use super::Inner;
+use crate::credential::{Credential, Snapshot};
 
 /// The answer of `/ready`.
 #[derive(Debug, Serialize)]
@@ -12,25 +13,40 @@ pub(super) struct Readiness {
     pub(super) ready: bool,
     /// What has to happen first; empty when ready.
     pub(super) reasons: Vec<String>,
+    /// The credentials whose requests get 503, and why, while others have a token.
+    pub(super) degraded: Vec<String>,
 }
 
-/// Ready means: not draining, and every credential has a usable token.
-pub(super) fn readiness(inner: &Inner) -> Readiness {
-    let mut reasons = Vec::new();
-    if inner.draining.load(Ordering::Relaxed) {
-        reasons.push("draining: the proxy is shutting down".to_owned());
+/// Ready means: not draining, and at least one of these credentials has a usable token.
+///
+/// Without any credential (a cassette is replayed) there is nothing to wait for.
+pub(super) fn readiness(inner: &Inner, credentials: &[Credential]) -> Readiness {
+    let unusable: Vec<String> = credentials
+        .iter()
+        .map(|credential| (credential.name(), credential.snapshot()))
+        .filter(|(_, snapshot)| !snapshot.usable)
+        .map(|(name, snapshot)| explain(inner, name, snapshot))
+        .collect();
+    let draining = inner.draining.load(Ordering::Relaxed);
+    let none_usable = unusable.len() == credentials.len();
+    let (mut reasons, degraded) = if none_usable { (unusable, Vec::new()) } else { (Vec::new(), unusable) };
+    if draining {
+        reasons.insert(0, "draining: the proxy is shutting down".to_owned());
     }
-    for credential in &inner.credentials {
-        let snapshot = credential.snapshot();
-        if snapshot.usable {
-            continue;
-        }
-        let name = credential.name();
-        let why = snapshot.trouble.unwrap_or_else(|| "the first token has not been issued yet".to_owned());
-        let how = if snapshot.login_needed { how_to_log_in(inner, name) } else { String::new() };
-        reasons.push(format!("credential {name}: {why}{how}"));
-    }
-    Readiness { ready: reasons.is_empty(), reasons }
+    Readiness { ready: reasons.is_empty(), reasons, degraded }
+}
+
+/// Why a credential has no usable token, and what to do about it.
+fn explain(inner: &Inner, name: &str, snapshot: Snapshot) -> String {
+    let why = snapshot.trouble.unwrap_or_else(|| {
+        let why = match snapshot.revision {
+            0 => "the first token has not been issued yet",
+            _ => "the token has ended, and the next one has not been issued yet",
+        };
+        why.to_owned()
+    });
+    let how = if snapshot.login_needed { how_to_log_in(inner, name) } else { String::new() };
+    format!("credential {name}: {why}{how}")
 }
 
 fn how_to_log_in(inner: &Inner, name: &str) -> String {

@@ -11,6 +11,7 @@ use http::{StatusCode, header};
 use super::readiness::readiness;
 use super::status::{CredentialStatus, RecordingStatus, Status};
 use super::{Inner, browser, examine, operate, problem, terminal};
+use crate::credential::Credential;
 
 /// No form or answer comes near it.
 const BODY_BYTES: usize = 64 * 1024;
@@ -47,8 +48,10 @@ async fn live() -> Response {
     no_store("text/plain; charset=utf-8", "live\n".into())
 }
 
-async fn ready(State(inner): State<Arc<Inner>>) -> Response {
-    let readiness = readiness(&inner);
+/// Of all credentials together, or with `?credential=NAME` of that one alone.
+async fn ready(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Response {
+    let Some(asked) = asked(&inner, query) else { return inner.no_such_credential() };
+    let readiness = readiness(&inner, asked);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
 }
@@ -59,20 +62,13 @@ async fn metrics(State(inner): State<Arc<Inner>>) -> Response {
 
 /// All credentials, or with `?credential=NAME` that one alone.
 async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Response {
-    let query = query.unwrap_or_default();
-    let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "credential");
-    let shown = match wanted {
-        None => inner.credentials.as_slice(),
-        Some((_, name)) => match inner.find(&name) {
-            Some(credential) => std::slice::from_ref(credential),
-            None => return inner.no_such_credential(),
-        },
-    };
-    let readiness = readiness(&inner);
+    let Some(shown) = asked(&inner, query) else { return inner.no_such_credential() };
+    let readiness = readiness(&inner, shown);
     let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: readiness.ready,
         reasons: readiness.reasons,
+        degraded: readiness.degraded,
         started: inner.started,
         listen: inner.listen.clone(),
         upstream: inner.upstream.clone(),
@@ -82,6 +78,16 @@ async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> R
         credentials: shown.iter().map(|credential| CredentialStatus::of(credential, &inner)).collect(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
+}
+
+/// The credentials that a query asks for: all of them, or the one of `?credential=NAME`, if there is one.
+fn asked(inner: &Inner, query: Option<String>) -> Option<&[Credential]> {
+    let query = query.unwrap_or_default();
+    let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "credential");
+    match wanted {
+        None => Some(&inner.credentials),
+        Some((_, name)) => inner.find(&name).map(std::slice::from_ref),
+    }
 }
 
 fn no_store(content_type: &'static str, body: String) -> Response {

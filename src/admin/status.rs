@@ -18,6 +18,9 @@ pub struct Status {
     pub ready: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// The credentials whose requests get 503, and why, while others have a token.
+    #[serde(default)]
+    pub degraded: Vec<String>,
     /// When the process began to serve.
     pub started: Timestamp,
     /// Where clients connect.

@@ -13,7 +13,7 @@ use crate::config::ListenAddress;
 
 /// Show the state of a running proxy
 ///
-/// Asks the admin listener. Exits with 0 when every credential has a usable token, 1 when not, 69 when nothing answers:
+/// Asks the admin listener. Exits with 0 when a credential has a usable token, 1 when none has, 69 when nothing answers:
 /// fit for a health check.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
@@ -91,7 +91,11 @@ async fn ask(target: &Target, path: &str) -> anyhow::Result<Bytes> {
 }
 
 fn describe(report: &Report, now: Timestamp) -> String {
-    let ready = if report.ready { "ready" } else { "NOT READY" };
+    let ready = match (report.ready, report.degraded.len()) {
+        (false, _) => "NOT READY".to_owned(),
+        (true, 0) => "ready".to_owned(),
+        (true, count) => format!("ready, DEGRADED: {count} of {} without a token", report.credentials.len()),
+    };
     let mut lines = vec![
         format!("vbc-proxy {} on {}: {ready}", report.version, report.listen),
         format!("upstream     {}", report.upstream),

@@ -30,10 +30,47 @@ async fn ready_gives_its_reasons_until_a_token_is_usable() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let expected = "credential default: the first token has not been issued yet";
-    assert_eq!(answer.json(), serde_json::json!({ "ready": false, "reasons": [expected] }));
+    assert_eq!(answer.json(), serde_json::json!({ "ready": false, "reasons": [expected], "degraded": [] }));
     world.sim.remove_fault(hang);
     world.ready().await;
-    assert_eq!(world.admin("/ready").await.json(), serde_json::json!({ "ready": true, "reasons": [] }));
+    let ready = serde_json::json!({ "ready": true, "reasons": [], "degraded": [] });
+    assert_eq!(world.admin("/ready").await.json(), ready);
+}
+
+/// A second credential whose application the token endpoint does not know.
+const REFUSED: [&str; 4] = [
+    r#"credentials.other.client_id = "sim-client""#,
+    r#"credentials.other.client_secret = "wrong""#,
+    r#"credentials.other.username = "bob""#,
+    r#"credentials.other.password = "sim-password""#,
+];
+
+#[tokio::test]
+async fn a_proxy_is_ready_while_one_credential_is_usable_and_lists_the_others() {
+    let builder = REFUSED.iter().fold(World::builder(), |builder, line| builder.config(line));
+    let world = builder.start().await;
+    world.ready().await;
+    let other = within(async {
+        loop {
+            let other = world.admin("/ready?credential=other").await;
+            if other.text().contains("invalid_client") {
+                break other;
+            }
+        }
+    })
+    .await;
+    assert_eq!((other.status, &other.json()["ready"]), (503, &Value::Bool(false)));
+    let reason = other.json()["reasons"][0].clone();
+    assert!(reason.as_str().unwrap().starts_with("credential other: "), "{reason}");
+    let all = world.admin("/ready").await;
+    let expected = serde_json::json!({ "ready": true, "reasons": [], "degraded": [reason] });
+    assert_eq!((all.status, all.json()), (200, expected));
+    let status = world.admin("/status.json").await.json();
+    assert_eq!((&status["ready"], &status["degraded"][0]), (&Value::Bool(true), &reason));
+    assert_eq!(world.admin("/ready?credential=default").await.status, 200);
+    assert_eq!(world.admin("/status.json?credential=other").await.json()["ready"], false);
+    let unknown = world.admin("/ready?credential=nobody").await;
+    assert_eq!((unknown.status, &unknown.json()["type"]), (404, &"urn:vbc-proxy:no-such-credential".into()));
 }
 
 #[tokio::test]
