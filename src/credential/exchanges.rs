@@ -18,10 +18,10 @@ pub(super) fn outcome(class: Option<Class>) -> &'static str {
 fn index(class: Option<Class>) -> usize {
     match class {
         None => 0,
-        Some(Class::Transient) => 1,
+        Some(Class::NotJudged) => 1,
         Some(Class::Ambiguous) => 2,
-        Some(Class::Configuration) => 3,
-        Some(Class::Grant) => 4,
+        Some(Class::Configuration | Class::WrongUrl) => 3,
+        Some(Class::Refused | Class::Unexplained | Class::Unsupported) => 4,
         Some(Class::Locked) => 5,
     }
 }

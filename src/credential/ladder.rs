@@ -50,7 +50,7 @@ impl<R: Redeem> Refresher<R> {
                     self.adopt(issued, Some(&refresh_token)).await;
                     return Ok(());
                 }
-                Err(error) if error.class == Class::Grant => {
+                Err(error) if matches!(error.class, Class::Refused | Class::Unsupported) => {
                     if self.reload_newer().await {
                         if self.alive() {
                             return Ok(());
@@ -144,7 +144,7 @@ impl<R: Redeem> Refresher<R> {
     fn login_failed(&mut self, seat: &Seat, error: RedeemError) -> Unavailable {
         let name = &self.shared.name;
         match error.class {
-            Class::Grant => {
+            Class::Refused | Class::Unexplained => {
                 tracing::error!(credential = %name, %error, "the login was refused; it is not tried again until its secret changes");
             }
             Class::Locked => {
@@ -199,7 +199,7 @@ impl<R: Redeem> Refresher<R> {
         let millis = started.elapsed().as_millis() as u64;
         match class {
             None => self.shared.usual.store(millis.max(1), Ordering::Relaxed),
-            Some(Class::Transient | Class::Ambiguous) => {
+            Some(Class::NotJudged | Class::Ambiguous) => {
                 self.shared.in_trouble.store(true, Ordering::Relaxed);
             }
             Some(_) => {}
@@ -299,14 +299,14 @@ impl<R: Redeem> Refresher<R> {
     fn failed(&mut self, error: RedeemError) -> Unavailable {
         let now = self.now();
         match error.class {
-            Class::Configuration => {
+            Class::Configuration | Class::WrongUrl => {
                 let message =
                     format!("{}; correct the credential's configuration and restart", error.message);
                 self.trouble = Some(message.clone());
                 self.hold = Some(Hold::Configuration(message.clone()));
                 self.unavailable(&message, None)
             }
-            Class::Transient | Class::Ambiguous | Class::Grant | Class::Locked => {
+            _ => {
                 let until = self.backoff.fail(now, error.retry_after, random::unit());
                 self.trouble = Some(error.message.clone());
                 self.unavailable(&error.message, Some(clock::until(now, until)))
@@ -327,9 +327,11 @@ fn password_grant(login: &Login) -> Grant {
 async fn judge(turn: &mut Turn<'_>, class: Option<Class>) {
     let noted = match class {
         None => turn.note(|record, secret, _| brake::succeeded(record, secret)).await,
-        Some(Class::Grant) => turn.note(|record, secret, _| brake::refused(record, secret)).await,
+        Some(Class::Refused | Class::Unexplained) => {
+            turn.note(|record, secret, _| brake::refused(record, secret)).await
+        }
         Some(Class::Locked) => turn.note(brake::locked).await,
-        Some(Class::Transient | Class::Configuration) => {
+        Some(Class::NotJudged | Class::Configuration | Class::WrongUrl | Class::Unsupported) => {
             turn.note(|record, _, _| brake::not_judged(record)).await
         }
         Some(Class::Ambiguous) => Ok(()),
@@ -359,7 +361,7 @@ fn observe(record: &Record, tokens: &TokenSet, trusted: bool) -> Option<Issuance
 
 fn no_login(why: &str) -> RedeemError {
     RedeemError {
-        class: Class::Transient,
+        class: Class::NotJudged,
         message: format!("no login without a record of it, which keeps the account from being locked: {why}"),
         retry_after: None,
     }

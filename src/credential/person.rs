@@ -158,15 +158,16 @@ pub fn is_same_user(expected: &str, found: Option<&str>) -> bool {
 
 fn refused(error: &RedeemError) -> LoginError {
     let advice = match error.class {
-        Class::Grant => {
+        Class::Refused | Class::Unexplained => {
             "an authorization code works once and for five minutes, and only with the redirect_uri it was asked for; \
              log in again"
         }
         Class::Locked => "the account is locked; wait half an hour after the last attempt, then log in again",
-        Class::Configuration => {
+        Class::WrongUrl => "correct token_url first, then log in again",
+        Class::Configuration | Class::Unsupported => {
             "correct the credential's configuration (client id, secret, grants, scope) first"
         }
-        Class::Transient => "log in again when the token endpoint answers",
+        Class::NotJudged => "log in again when the token endpoint answers",
         Class::Ambiguous => "the code may have been used up; log in again",
     };
     LoginError::Refused(format!("{}; {advice}", error.message))

@@ -292,14 +292,14 @@ async fn a_login_that_cannot_be_noted_is_not_made_unless_its_secret_has_worked_b
     tokio::time::sleep(Duration::from_secs(60)).await;
     let first = credential.bearer().await.unwrap();
     store.failing.store(true, Ordering::Relaxed);
-    world.script.push(Answer::Fail(Class::Grant));
+    world.script.push(Answer::Fail(Class::Refused));
     credential.replace(&first, Kind::Token).await.unwrap();
     assert_eq!(world.script.calls(), ["password right", "refresh refresh-1", "password right"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_brake_that_could_not_be_stored_is_stored_later() {
-    let world = World::new(Script::default().then(Answer::Fail(Class::Grant)));
+    let world = World::new(Script::default().then(Answer::Fail(Class::Refused)));
     let store = witness(&world);
     let gate = world.script.gated();
     let credential = world.start_on(Arc::clone(&store) as _).await;
@@ -382,7 +382,7 @@ async fn an_expired_token_is_never_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_login_is_tried_once_over_requests_and_restarts_until_the_secret_changes() {
-    let mut world = World::new(Script::default().then(Answer::Fail(Class::Grant)));
+    let mut world = World::new(Script::default().then(Answer::Fail(Class::Refused)));
     for _ in 0..5 {
         let credential = world.start().await;
         for _ in 0..100 {
@@ -421,7 +421,7 @@ async fn a_lock_that_ends_while_a_token_lives_is_no_reason_to_do_anything() {
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
     // A backend refuses the token; it cannot be replaced, and still lives.
-    world.script.push(Answer::Fail(Class::Grant));
+    world.script.push(Answer::Fail(Class::Refused));
     world.script.push(Answer::Fail(Class::Locked));
     assert!(credential.replace(&first, Kind::Unclear).await.is_err());
     let snapshot = credential.snapshot();
@@ -436,7 +436,7 @@ async fn a_lock_that_ends_while_a_token_lives_is_no_reason_to_do_anything() {
 #[tokio::test(start_paused = true)]
 async fn a_token_endpoint_that_is_down_is_asked_at_most_ten_times_a_minute() {
     let script = Script::default();
-    (0..50).for_each(|_| script.push(Answer::Fail(Class::Transient)));
+    (0..50).for_each(|_| script.push(Answer::Fail(Class::NotJudged)));
     let world = World::new(script);
     let credential = world.start().await;
     for _ in 0..600 {
@@ -453,7 +453,7 @@ async fn a_token_endpoint_that_is_down_is_asked_at_most_ten_times_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn a_living_token_is_served_while_the_token_endpoint_is_down() {
     let script = Script::default().then(Answer::Tokens { seconds: 1000 });
-    (0..50).for_each(|_| script.push(Answer::Fail(Class::Transient)));
+    (0..50).for_each(|_| script.push(Answer::Fail(Class::NotJudged)));
     let world = World::new(script);
     let credential = world.start().await;
     credential.bearer().await.unwrap();
@@ -483,7 +483,7 @@ async fn a_lost_answer_is_followed_by_one_more_presentation_then_by_the_login() 
     let script = Script::default()
         .then(Answer::Tokens { seconds: 1000 })
         .then(Answer::Fail(Class::Ambiguous))
-        .then(Answer::Fail(Class::Grant));
+        .then(Answer::Fail(Class::Refused));
     let world = World::new(script);
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
@@ -497,7 +497,7 @@ async fn a_lost_answer_is_followed_by_one_more_presentation_then_by_the_login() 
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_refresh_token_alone_is_no_reason_to_log_in_before_the_token_ends() {
-    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Grant));
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Refused));
     let world = World::new(script);
     let credential = world.start().await;
     credential.bearer().await.unwrap();
@@ -532,7 +532,7 @@ async fn a_restart_begins_with_the_stored_token_and_makes_no_exchange() {
 
 #[tokio::test(start_paused = true)]
 async fn a_code_credential_lives_on_its_seed_and_then_needs_a_login() {
-    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Grant));
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Refused));
     let mut world = World::new(script);
     world.options.login = None;
     world.options.seed = Some("seed".into());
@@ -557,8 +557,9 @@ async fn a_code_credential_lives_on_its_seed_and_then_needs_a_login() {
 
 #[tokio::test(start_paused = true)]
 async fn a_set_that_somebody_else_stored_is_adopted_when_ours_is_refused() {
-    let world =
-        World::new(Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Grant)));
+    let world = World::new(
+        Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Refused)),
+    );
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
     let key = Key { credential: "default".into(), identity: "identity".into() };
@@ -593,7 +594,7 @@ async fn closing_finishes_the_exchange_and_stores_it() {
 #[tokio::test(start_paused = true)]
 async fn a_token_that_the_gateway_refuses_is_not_usable_and_is_replaced_unasked() {
     let script =
-        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::Transient));
+        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::NotJudged));
     let world = World::new(script);
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
@@ -607,7 +608,7 @@ async fn a_token_that_the_gateway_refuses_is_not_usable_and_is_replaced_unasked(
 #[tokio::test(start_paused = true)]
 async fn a_401_that_may_mean_anything_does_not_make_the_token_unusable() {
     let script =
-        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::Transient));
+        Script::default().then(Answer::Tokens { seconds: 86_400 }).then(Answer::Fail(Class::NotJudged));
     let world = World::new(script);
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
@@ -660,7 +661,7 @@ async fn only_the_first_requests_wait_for_a_token_endpoint_that_hangs_from_the_b
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_ended_does_not_free_the_next_failures_from_their_pause() {
     let script = Script::default().then(Answer::Fail(Class::Locked));
-    (0..100).for_each(|_| script.push(Answer::Fail(Class::Transient)));
+    (0..100).for_each(|_| script.push(Answer::Fail(Class::NotJudged)));
     let world = World::new(script);
     let credential = world.start().await;
     credential.bearer().await.unwrap_err();

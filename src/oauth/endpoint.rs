@@ -240,7 +240,7 @@ impl<T: Transport> Endpoint<T> {
         let received = self.server.http.exchange(request).await.map_err(|lost| {
             let class = match lost.sent {
                 Some(true) => Class::Ambiguous,
-                Some(false) => Class::Transient,
+                Some(false) => Class::NotJudged,
                 None => Class::Configuration,
             };
             RedeemError { class, message: redactor.clean(&lost.message), retry_after: None }

@@ -132,7 +132,7 @@ async fn a_redirect_is_not_followed() {
     for status in ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let (url, _server) = serve_once(answer(status, &location, "")).await;
         let error = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap_err();
-        assert_eq!(error.class, Class::Transient, "{error}");
+        assert_eq!(error.class, Class::NotJudged, "{error}");
         assert!(error.message.contains("redirects are not followed"), "{error}");
         assert!(!error.message.contains("precious"), "{error}");
     }
@@ -170,7 +170,7 @@ async fn an_answer_that_does_not_come_is_ambiguous() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_is_transient() {
+async fn a_handshake_that_does_not_end_is_not_judged() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/token", listener.local_addr().unwrap());
     let redeem = tokio::spawn(async move { endpoint(&url, ClientAuth::Body).redeem(&refresh()).await });
@@ -179,22 +179,22 @@ async fn a_handshake_that_does_not_end_is_transient() {
     tokio::time::pause();
     tokio::time::advance(TIMEOUT / 2).await;
     let error = redeem.await.unwrap().unwrap_err();
-    assert_eq!(error.class, Class::Transient, "{error}");
+    assert_eq!(error.class, Class::NotJudged, "{error}");
     assert!(error.message.ends_with("/token: no connection within 10s"), "{error}");
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_transient_and_named() {
+async fn a_refused_connection_is_not_judged_and_named() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error =
         endpoint(&format!("http://{address}/token?x=precious"), ClientAuth::Body).redeem(&refresh()).await;
     let error = error.unwrap_err();
-    assert_eq!(error.class, Class::Transient, "{error}");
+    assert_eq!(error.class, Class::NotJudged, "{error}");
     assert!(error.message.contains("refused") && !error.message.contains("precious"), "{error}");
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_transient_and_named() {
+async fn a_certificate_that_is_not_trusted_is_not_judged_and_named() {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
@@ -213,7 +213,7 @@ async fn a_certificate_that_is_not_trusted_is_transient_and_named() {
     });
     let url = format!("https://localhost:{port}/token");
     let error = endpoint(&url, ClientAuth::Body).redeem(&refresh()).await.unwrap_err();
-    assert_eq!(error.class, Class::Transient, "{error}");
+    assert_eq!(error.class, Class::NotJudged, "{error}");
     assert!(error.message.contains("certificate"), "{error}");
     assert!(server.await.unwrap());
 }
@@ -240,7 +240,7 @@ async fn a_refusal_names_the_endpoint_and_not_the_user() {
     let body = r#"{"error_description":"Authentication failed for alice@vbc.prod","error":"invalid_grant"}"#;
     let (url, _server) = serve_once(answer("400 Bad Request", "", body)).await;
     let error = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap_err();
-    assert_eq!(error.class, Class::Grant);
+    assert_eq!(error.class, Class::Refused);
     let shown = url.split('?').next().unwrap();
     let expected =
         format!("token endpoint {shown}: answered 400, invalid_grant: Authentication failed for [user]");

@@ -19,20 +19,34 @@ pub struct RedeemError {
     pub retry_after: Option<Duration>,
 }
 
-/// The classes of failure.
+/// The classes of failure, judged per grant.
+///
+/// Each refused login counts towards the account's lock. So the harmless class is a list for a login, and every
+/// response that the list does not name counts as an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The request never reached the server, or the server said it cannot answer now (connection refused, 5xx,
-    /// 429, an answer that is not an OAuth answer): back off and try again.
-    Transient,
-    /// The request was sent and its answer lost (reset, timeout, truncated body), or it cannot tell what became of a
-    /// refresh (an unusable 200, a `server_error` with 500 or 502): the grant may or may not have been used up.
+    /// The server has not judged the grant: back off and try again.
+    ///
+    /// The request was never sent or not fully written, or the response was 408, 425, 429, a redirect, a code 9008xx,
+    /// a 503 without an OAuth error, or (for a login) a 2xx without a usable token.
+    NotJudged,
+    /// The server may have judged the grant, or used it up: a 5xx, no response, `server_error`,
+    /// `temporarily_unavailable`, `slow_down`, or (for a refresh) a 2xx without a usable token.
     Ambiguous,
-    /// The application is refused (`invalid_client`, `unauthorized_client`, `invalid_scope`, `invalid_request`):
-    /// nothing changes until the configuration does.
+    /// The application is refused (`invalid_client`; for a login also `unauthorized_client`, `unsupported_grant_type`
+    /// and `invalid_scope`): try again slowly, or when the configuration changes.
     Configuration,
-    /// The grant is refused (`invalid_grant`).
-    Grant,
+    /// 404 or 405: `token_url` is most likely wrong. Tried again as slowly as [`Class::Configuration`]. It says
+    /// nothing about a refresh token.
+    WrongUrl,
+    /// Only for a refresh: the application may not use this grant (`unauthorized_client`, `unsupported_grant_type`).
+    /// Another grant may still be redeemed.
+    Unsupported,
+    /// The grant is refused, once and for all. A refresh token is dead then, whatever words said so.
+    Refused,
+    /// Only for a login: a 4xx without a readable error. It counts as an attempt, is tried once more after the time
+    /// of a lock, and is then taken for refused.
+    Unexplained,
     /// The account is locked (error 17003): every further attempt makes the lock last longer.
     Locked,
 }

@@ -7,6 +7,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod grant;
+mod judge;
 mod redact;
 mod response;
 mod retry_after;

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::judge::{self, Evidence};
 use super::redact::Redactor;
 use super::{AccessToken, Class, Grant, Issued, RedeemError, retry_after};
 use crate::clock::Timestamp;
@@ -150,7 +151,7 @@ impl Reading<'_> {
     /// A 2xx that cannot be used. The server may have done its work: a refresh token is then used up, and what
     /// replaced it is lost. A login can simply be made again.
     fn lost(&self, what: &str) -> RedeemError {
-        let class = if self.is_refresh() { Class::Ambiguous } else { Class::Transient };
+        let class = if self.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
         self.fail(class, format!("not an OAuth answer: {what}"))
     }
 
@@ -159,7 +160,7 @@ impl Reading<'_> {
         let target = self.answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.map(|target| format!(" to {}", self.redactor.clean(&without_query(target))));
         self.fail(
-            Class::Transient,
+            Class::NotJudged,
             format!(
                 "a redirect{}: redirects are not followed, set token_url to the final address",
                 target.unwrap_or_default()
@@ -167,64 +168,32 @@ impl Reading<'_> {
         )
     }
 
+    /// An error of OAuth, or of whatever stands before the server.
     fn refused(&self) -> RedeemError {
-        if self.answer.status == StatusCode::TOO_MANY_REQUESTS || self.throttle_code().is_some() {
-            return self.fail(Class::Transient, format!("throttled{}", self.words()));
-        }
-        match self.text("error") {
-            Some(error) => self.oauth_error(error),
-            None => self.other_error(),
-        }
-    }
-
-    /// An error of RFC 6749 §5.2. The code decides, not the status: servers disagree about 400, 401 and 500, and a
-    /// refused password must never be taken for a hiccup, for every repetition counts towards the account's lock.
-    fn oauth_error(&self, error: &str) -> RedeemError {
-        let class = match error {
-            "invalid_client"
-            | "unauthorized_client"
-            | "invalid_scope"
-            | "invalid_request"
-            | "unsupported_grant_type" => Class::Configuration,
-            // Usually an `invalid_grant`; where it is not, the account is locked all the same.
-            _ if self.is_locked() => Class::Locked,
-            "invalid_grant" => Class::Grant,
-            // WSO2 answers 500 or 502 to one of two concurrent refreshes (wso2/product-is#24206): this one may have
-            // gone through. A 5xx without this body comes from something in front of it.
-            "server_error" if self.is_refresh() && matches!(self.answer.status.as_u16(), 500 | 502) => {
-                Class::Ambiguous
-            }
-            "server_error" | "temporarily_unavailable" | "slow_down" => Class::Transient,
-            _ if self.answer.status.is_server_error() => Class::Transient,
-            // An error we do not know. A login is taken for refused, and not repeated; repeating a refresh is safe.
-            _ if self.is_refresh() => Class::Transient,
-            _ => Class::Grant,
+        let throttled = self.throttle_code().is_some();
+        let error = self.text("error");
+        let word = error.map(judge::normalized);
+        let said = self.redactor.hide_in(&self.said());
+        let evidence = Evidence {
+            status: self.answer.status,
+            grant: self.grant,
+            error: word.as_deref(),
+            throttled,
+            words: &said,
         };
-        self.fail(class, format!("{}{}", self.redactor.clean(error), self.words()))
-    }
-
-    /// An error that is not OAuth's: a gateway, a balancer, or no token endpoint at all.
-    fn other_error(&self) -> RedeemError {
-        let words = self.words();
-        match self.answer.status {
-            StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED => {
-                self.fail(Class::Transient, format!("not an OAuth answer{words}; is token_url right?"))
+        let (class, words) = (evidence.class(), self.words());
+        let what = match error {
+            _ if throttled || self.answer.status == StatusCode::TOO_MANY_REQUESTS => {
+                format!("throttled{words}")
             }
-            // Something in front of the server gave up waiting for it: it may have judged the password, and each refusal
-            // counts towards the account's lock.
-            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT
-                if matches!(self.grant, Grant::Password { .. }) =>
-            {
-                self.fail(Class::Ambiguous, format!("the server is in trouble{words}"))
+            Some(error) => format!("{}{words}", self.redactor.clean(error)),
+            None if self.answer.status.is_server_error() => format!("the server is in trouble{words}"),
+            None if matches!(self.answer.status.as_u16(), 401 | 403 | 404 | 405) => {
+                format!("not an OAuth answer{words}; is token_url right?")
             }
-            status if status.is_server_error() => {
-                self.fail(Class::Transient, format!("the server is in trouble{words}"))
-            }
-            _ => self.fail(Class::Transient, format!("not an OAuth answer{words}")),
-        }
+            None => format!("not an OAuth answer{words}"),
+        };
+        self.fail(class, what)
     }
 
     fn fail(&self, class: Class, what: String) -> RedeemError {
@@ -239,13 +208,16 @@ impl Reading<'_> {
         matches!(self.grant, Grant::RefreshToken { .. })
     }
 
-    /// WSO2's words for a locked account: "17003 User account is locked", "17003:MaxAttemptsExceeded …". Looked for
-    /// after redaction: a user may be called "locked".
-    fn is_locked(&self) -> bool {
-        let Some(description) = self.text("error_description") else { return false };
-        let clean = self.redactor.hide_in(description);
-        let mut words = clean.split(|c: char| !c.is_alphanumeric());
-        words.any(|word| word == "17003" || word.eq_ignore_ascii_case("locked"))
+    /// Everything the server says in words, as it is: to be read, not to be shown.
+    fn said(&self) -> String {
+        let texts = ["error", "code", "error_description", "description", "message"].map(|name| {
+            match self.field(name) {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Number(number)) => number.to_string(),
+                _ => String::new(),
+            }
+        });
+        texts.join("\n")
     }
 
     /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in version 3.

@@ -119,12 +119,12 @@ fn an_unusable_200_loses_a_refresh_but_not_a_login() {
         &huge,
     ] {
         assert_eq!(class(&refresh(), 200, body), Class::Ambiguous, "{:.40}", body);
-        assert_eq!(class(&password(), 200, body), Class::Transient, "{:.40}", body);
+        assert_eq!(class(&password(), 200, body), Class::NotJudged, "{:.40}", body);
     }
 }
 
 #[test]
-fn a_throttle_is_transient_whatever_its_status() {
+fn a_throttle_is_not_judged_whatever_its_status() {
     let wso2 = r#"{"code":"900803","message":"Message throttled out","description":"You have exceeded your quota .You can access API after 2026-Sep-05 16:00:00+0000 UTC","nextAccessTime":"2026-Sep-05 16:00:00+0000 UTC"}"#;
     let older = r#"{"fault":{"code":900804,"message":"Message throttled out","nextAccessTime":"2026-Sep-05 16:00:00+0000 UTC"}}"#;
     for status in [200, 403, 429, 503] {
@@ -132,7 +132,7 @@ fn a_throttle_is_transient_whatever_its_status() {
             let error = answer_to(&refresh(), status, None, body.as_bytes()).unwrap_err();
             assert_eq!(
                 (error.class, error.retry_after),
-                (Class::Transient, Some(Duration::from_secs(42))),
+                (Class::NotJudged, Some(Duration::from_secs(42))),
                 "{error}"
             );
             assert!(error.message.contains("throttled: 90080"), "{error}");
@@ -140,31 +140,37 @@ fn a_throttle_is_transient_whatever_its_status() {
     }
     let date = Some((RETRY_AFTER, "Sat, 05 Sep 2026 16:00:18 GMT"));
     let error = answer_to(&password(), 429, date, b"slow down").unwrap_err();
-    assert_eq!((error.class, error.retry_after), (Class::Transient, Some(Duration::from_secs(60))));
+    assert_eq!((error.class, error.retry_after), (Class::NotJudged, Some(Duration::from_secs(60))));
     let error = answer_to(&password(), 503, Some((RETRY_AFTER, "7")), b"").unwrap_err();
-    assert_eq!((error.class, error.retry_after), (Class::Transient, Some(Duration::from_secs(7))));
+    assert_eq!((error.class, error.retry_after), (Class::NotJudged, Some(Duration::from_secs(7))));
     // 429 wins over the error it carries.
-    assert_eq!(class(&password(), 429, &error_body("invalid_grant", "")), Class::Transient);
+    assert_eq!(class(&password(), 429, &error_body("invalid_grant", "")), Class::NotJudged);
 }
 
 /// The table of the service's answers, and relatives seen elsewhere.
 #[test]
 fn oauth_errors_are_told_apart() {
-    use Class::{Ambiguous, Configuration, Grant, Locked, Transient};
+    use Class::{Ambiguous, Configuration, Locked, NotJudged, Refused, Unsupported};
     // status, error, description, class for a login, class for a refresh
     let cases = [
-        (400, "invalid_request", "Missing grant_type parameter value", Configuration, Configuration),
-        (400, "unsupported_grant_type", "", Configuration, Configuration),
+        (400, "invalid_request", "Missing grant_type parameter value", Refused, Refused),
+        (400, "invalid_request", "Invalid 'username' or 'password' in request.", Refused, Refused),
+        (400, "unsupported_grant_type", "", Configuration, Unsupported),
         (401, "invalid_client", "Client credentials are invalid.", Configuration, Configuration),
         (400, "invalid_client", "the client is locked", Configuration, Configuration),
-        (400, "unauthorized_client", "", Configuration, Configuration),
-        (400, "invalid_scope", "Invalid Scope!", Configuration, Configuration),
-        (400, "invalid_grant", "Authentication failed for alice@vbc.prod", Grant, Grant),
-        (400, "invalid_grant", "Persisted access token data not found", Grant, Grant),
-        (400, "invalid_grant", "", Grant, Grant),
-        (401, "invalid_grant", "", Grant, Grant),
-        (500, "invalid_grant", "", Grant, Grant),
-        (200, "invalid_grant", "", Grant, Grant),
+        (400, " Invalid_Client\n", "", Configuration, Configuration),
+        (400, "unauthorized_client", "", Configuration, Unsupported),
+        (400, "invalid_scope", "Invalid Scope!", Configuration, Refused),
+        (400, "invalid_grant", "Authentication failed for alice@vbc.prod", Refused, Refused),
+        (400, "invalid_grant", "Persisted access token data not found", Refused, Refused),
+        (400, "invalid_grant", "", Refused, Refused),
+        (400, "INVALID_GRANT ", "", Refused, Refused),
+        (401, "invalid_grant", "", Refused, Refused),
+        (404, "invalid_grant", "", Refused, Refused),
+        (500, "invalid_grant", "", Refused, Refused),
+        (503, "invalid_grant", "", Refused, Refused),
+        (200, "invalid_grant", "", Refused, Refused),
+        (401, "invalid_token", "", Refused, Refused),
         (400, "invalid_grant", "17003 User account is locked", Locked, Locked),
         (
             400,
@@ -176,15 +182,22 @@ fn oauth_errors_are_told_apart() {
         (400, "invalid_grant", "17003:AdminInitiated", Locked, Locked),
         (400, "invalid_grant", "Account is LOCKED.", Locked, Locked),
         (500, "server_error", "17003 User account is locked", Locked, Locked),
-        (400, "invalid_grant", "the request was blocked", Grant, Grant),
-        (400, "invalid_grant", "code 170030", Grant, Grant),
-        (500, "server_error", "Internal Server Error.", Transient, Ambiguous),
-        (502, "server_error", "Service Unavailable Error.", Transient, Ambiguous),
-        (503, "server_error", "", Transient, Transient),
-        (400, "server_error", "", Transient, Transient),
-        (503, "temporarily_unavailable", "", Transient, Transient),
-        (400, "account_trouble", "", Grant, Transient),
-        (500, "account_trouble", "", Transient, Transient),
+        (400, "invalid_grant", "the account will be locked after 2 more attempts", Refused, Refused),
+        (503, "server_error", "could not execute statement: database is locked", Ambiguous, Ambiguous),
+        (503, "server_error", "account is locked", Ambiguous, Ambiguous),
+        (400, "invalid_grant", "the request was blocked", Refused, Refused),
+        (400, "invalid_grant", "code 170030", Refused, Refused),
+        (500, "server_error", "Internal Server Error.", Ambiguous, Ambiguous),
+        (502, "server_error", "Service Unavailable Error.", Ambiguous, Ambiguous),
+        (503, "server_error", "", Ambiguous, Ambiguous),
+        (400, "server_error", "", Ambiguous, Ambiguous),
+        (503, "temporarily_unavailable", "", Ambiguous, Ambiguous),
+        (400, "slow_down", "", Ambiguous, Ambiguous),
+        (400, "account_trouble", "", Refused, Refused),
+        (401, "Unauthorized", "", Refused, Refused),
+        (500, "account_trouble", "", Ambiguous, Ambiguous),
+        (500, "Internal Server Error", "", Ambiguous, Ambiguous),
+        (503, "Service Unavailable", "", NotJudged, NotJudged),
     ];
     for (status, error, description, login, again) in cases {
         let body = error_body(error, description);
@@ -195,25 +208,34 @@ fn oauth_errors_are_told_apart() {
 
 #[test]
 fn answers_that_are_not_oauths_go_by_their_status() {
+    use Class::{Ambiguous, NotJudged, Refused, Unexplained, WrongUrl};
+    // status, class for a login, class for a refresh
     let cases = [
-        (400, Class::Transient),
-        (401, Class::Transient),
-        (403, Class::Transient),
-        (404, Class::Transient),
-        (405, Class::Transient),
-        (500, Class::Transient),
-        (502, Class::Transient),
-        (504, Class::Transient),
+        (400, Unexplained, Refused),
+        (401, Unexplained, Refused),
+        (403, Unexplained, Refused),
+        (418, Unexplained, Refused),
+        (404, WrongUrl, WrongUrl),
+        (405, WrongUrl, WrongUrl),
+        (408, NotJudged, NotJudged),
+        (425, NotJudged, NotJudged),
+        (429, NotJudged, NotJudged),
+        (500, Ambiguous, Ambiguous),
+        (502, Ambiguous, Ambiguous),
+        (503, NotJudged, NotJudged),
+        (504, Ambiguous, Ambiguous),
     ];
-    for (status, expected) in cases {
+    for (status, login, again) in cases {
         for body in [
             "",
             "<html>",
             "{}",
             r#"{"error":{"code":1}}"#,
+            r#"{"code":"900901","message":"Invalid Credentials"}"#,
             r#"{"fault":{"code":900900,"message":"Unclassified"}}"#,
         ] {
-            assert_eq!(class(&refresh(), status, body), expected, "{status} {body}");
+            assert_eq!(class(&password(), status, body), login, "{status} {body}");
+            assert_eq!(class(&refresh(), status, body), again, "{status} {body}");
         }
     }
     let error = answer_to(&password(), 404, None, b"").unwrap_err();
@@ -234,13 +256,13 @@ fn a_redirect_is_not_the_end_and_its_query_is_not_shown() {
         ("//u:precious@other.example/token", "other.example/token"),
     ] {
         let error = answer_to(&refresh(), 302, Some((LOCATION, target)), b"").unwrap_err();
-        assert_eq!(error.class, Class::Transient);
+        assert_eq!(error.class, Class::NotJudged);
         let expected = format!(
             "answered 302, a redirect to {shown}: redirects are not followed, set token_url to the final address"
         );
         assert_eq!(error.message, expected);
     }
-    assert_eq!(class(&password(), 304, ""), Class::Transient);
+    assert_eq!(class(&password(), 304, ""), Class::NotJudged);
 }
 
 #[test]
@@ -268,7 +290,7 @@ fn a_user_called_locked_is_not_locked() {
         scope: String::new(),
     };
     let body = error_body("invalid_grant", "Authentication failed for locked@vbc.prod");
-    assert_eq!(class(&grant, 400, &body), Class::Grant);
+    assert_eq!(class(&grant, 400, &body), Class::Refused);
 }
 
 proptest! {

@@ -1,0 +1,136 @@
+//! The class of a response that issued nothing.
+
+use http::StatusCode;
+
+use super::{Class, Grant};
+
+/// What a response says, as far as its class depends on it.
+pub(super) struct Evidence<'a> {
+    pub(super) status: StatusCode,
+    pub(super) grant: &'a Grant,
+    /// The OAuth error as [`normalized`] gives it.
+    pub(super) error: Option<&'a str>,
+    /// The body carries WSO2's code for an exceeded quota.
+    pub(super) throttled: bool,
+    /// The words around the error, with secrets and user names taken out.
+    pub(super) words: &'a str,
+}
+
+impl Evidence<'_> {
+    /// Judges a response that is neither a token set nor an unusable 2xx.
+    pub(super) fn class(&self) -> Class {
+        let unjudged = matches!(self.status.as_u16(), 300..=399 | 408 | 425 | 429);
+        if unjudged || self.throttled {
+            return Class::NotJudged;
+        }
+        if self.is_locked() {
+            return Class::Locked;
+        }
+        match self.error {
+            Some(error) if !self.is_reason(error) => self.by_error(error),
+            _ => self.by_status(),
+        }
+    }
+
+    /// An error of RFC 6749 §5.2, or a relative of one. The word decides, not the status: servers disagree about 400,
+    /// 401 and 500, and a refused password must never be taken for a hiccup.
+    fn by_error(&self, error: &str) -> Class {
+        match error {
+            "invalid_client" => Class::Configuration,
+            "unauthorized_client" | "unsupported_grant_type" if self.is_refresh() => Class::Unsupported,
+            "unauthorized_client" | "unsupported_grant_type" => Class::Configuration,
+            "invalid_scope" if !self.is_refresh() => Class::Configuration,
+            "server_error" | "temporarily_unavailable" | "slow_down" => Class::Ambiguous,
+            // A server in trouble has words of its own; only a refusal's own word is one under a 5xx.
+            _ if self.status.is_server_error() && !refuses(error) => Class::Ambiguous,
+            _ => Class::Refused,
+        }
+    }
+
+    /// A gateway's response, a balancer's, or that of a URL which is no token endpoint.
+    fn by_status(&self) -> Class {
+        match self.status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Class::WrongUrl,
+            StatusCode::SERVICE_UNAVAILABLE => Class::NotJudged,
+            // A login can simply be made again; a refresh token may have been used up.
+            status if status.is_success() && !self.is_refresh() => Class::NotJudged,
+            status if status.is_client_error() && self.is_refresh() => Class::Refused,
+            status if status.is_client_error() => Class::Unexplained,
+            _ => Class::Ambiguous,
+        }
+    }
+
+    /// Whether the error only repeats the status: `404 {"error": "Not Found"}`. Elsewhere among the 4xx an unknown
+    /// word is a refusal.
+    fn is_reason(&self, error: &str) -> bool {
+        let speaks = matches!(self.status.as_u16(), 404 | 405 | 500..=599);
+        let letters = |text: &str| {
+            text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+        };
+        let error = letters(error);
+        speaks
+            && (error == self.status.as_str()
+                || self.status.canonical_reason().is_some_and(|reason| letters(reason) == error))
+    }
+
+    fn is_refresh(&self) -> bool {
+        matches!(self.grant, Grant::RefreshToken { .. })
+    }
+
+    /// WSO2's code 17003, or an `invalid_grant` that says the account is locked.
+    fn is_locked(&self) -> bool {
+        has_word(self.words, "17003") || (self.error == Some("invalid_grant") && says_locked(self.words))
+    }
+}
+
+/// The word of an error as it is compared: in lower case, without white space around it.
+pub(super) fn normalized(error: &str) -> String {
+    error.trim().to_ascii_lowercase()
+}
+
+/// Whether a server that answers 5xx with this word has refused the grant all the same.
+fn refuses(error: &str) -> bool {
+    error.starts_with("invalid_") || error == "access_denied" || error.ends_with("_required")
+}
+
+fn has_word(text: &str, wanted: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric()).any(|word| word == wanted)
+}
+
+/// Whether a clause of `text` says that the account is locked now: not that it will be, nor that something else is.
+fn says_locked(text: &str) -> bool {
+    // A full stop within a word ends no sentence: "carbon.super".
+    let text = text.to_lowercase().replace(". ", ";");
+    let text = text.trim_end();
+    let mut clauses = text.split([';', ':', ',', '!', '?', '(', ')', '"', '\n', '\r']);
+    clauses.any(|clause| is_locked_clause(clause.trim_end_matches('.')))
+}
+
+/// "The user account is locked", "account has been locked for 30 minutes".
+fn is_locked_clause(clause: &str) -> bool {
+    let words: Vec<&str> = clause.split_whitespace().collect();
+    let Some(at) = words.iter().position(|word| *word == "locked") else { return false };
+    let (before, after) = (&words[..at], &words[at + 1..]);
+    let verbs = before.iter().rev().take_while(|word| VERB.contains(*word)).count();
+    let (leading, verb) = before.split_at(before.len() - verbs);
+    let Some((subject, leading)) = leading.split_last() else { return false };
+    let account = *subject == "account" || *subject == "user" || subject.contains("[user]");
+    // "account locked" is a statement; "user locked" without a verb could be a name.
+    account
+        && (*subject == "account" || !verb.is_empty())
+        && leading.iter().all(|word| LEADING.contains(word) || word.contains("[user]"))
+        && !after.iter().any(|word| PENDING.contains(word))
+}
+
+/// What stands between the account and "locked" in a statement about the present.
+const VERB: &[&str] =
+    &["is", "was", "has", "have", "been", "got", "currently", "now", "already", "temporarily", "permanently"];
+/// What may stand before the account. Any other word ("if", "before", "until") may make it a condition.
+const LEADING: &[&str] =
+    &["the", "this", "that", "your", "user", "user's", "sorry", "error", "because", "since", "as", "account"];
+/// What makes a statement one about attempts to come.
+const PENDING: &[&str] = &["more", "further", "another", "remaining", "next", "if"];
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;
