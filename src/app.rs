@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Aside};
 use crate::secret::fingerprint;
-use crate::server::{Admission, Drain, ListenTlsError, Tls, descriptors};
+use crate::server::{Admission, Drain, ListenTlsError, Tls, bind_advice, descriptors, unix_bind_advice};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use balance::Balance;
@@ -70,7 +70,7 @@ const KNOWN_CLIENTS: usize = 16;
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} ({key}): {source}; is another process using it?")]
+    #[error("cannot listen on {address} ({key}): {source}{}", bind_advice(source, address.port()))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -80,7 +80,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A unix socket cannot be made.
-    #[error("cannot listen on unix:{} ({key}): {source}", path.display())]
+    #[error("cannot listen on unix:{} ({key}): {source}{}", path.display(), unix_bind_advice(source))]
     BindUnix {
         /// Where it should be.
         path: PathBuf,
@@ -90,7 +90,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The token store cannot be used.
-    #[error("{source}{}", because(source))]
+    #[error("{source}{}{}", because(source), store_advice(source))]
     Store {
         /// Why.
         #[from]
@@ -115,6 +115,19 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
+}
+
+/// What to do where the directory of the token store cannot be used.
+fn store_advice(error: &StoreError) -> &'static str {
+    use std::io::ErrorKind;
+    let StoreError::Io { source, .. } = error else { return "" };
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space, or change store.path",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
+            "; store.path must be a directory that this user may write to"
+        }
+        _ => " (store.path)",
+    }
 }
 
 fn because(error: &dyn std::error::Error) -> String {

@@ -36,7 +36,7 @@ use logins::Logins;
 pub use examine::{Examiner, NoReport};
 pub use login::{credential_path, encode};
 pub use logins::{LIFETIME as LOGIN_LIFETIME, LastLogin};
-pub use operate::{Unlocked, list};
+pub use operate::{Refreshed, Unlocked, list};
 pub use status::{CredentialStatus, RecordingStatus, Status};
 pub use terminal::LoginOutcome;
 

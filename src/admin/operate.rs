@@ -14,11 +14,14 @@ use crate::credential::{Credential, Unavailable};
 use crate::problem::Problem;
 
 /// The answer of `POST /credentials/{name}/refresh`.
-#[derive(Debug, Serialize)]
-struct Refreshed {
-    credential: String,
-    revision: u64,
-    expires_at: Option<Timestamp>,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refreshed {
+    /// Which credential.
+    pub credential: String,
+    /// The order of its new token set.
+    pub revision: u64,
+    /// When the new access token ends.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The answer of `POST /credentials/{name}/unlock`.

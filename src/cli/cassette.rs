@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::recording::refuse;
-use super::{Exit, complain};
+use super::{Exit, complain, print};
 use crate::cassette::Cassette as Tape;
 use crate::cassette::har::{self, HarError};
 use crate::clock::Clock;
@@ -56,24 +56,21 @@ impl Cassette {
     }
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Exit {
-    complain(format_args!("vbc-proxy: {}: {error}", path.display()));
-    Exit::Unavailable
-}
-
 fn export(cassette: &Path, har: &Path) -> Exit {
     let cassette = match Tape::read(cassette) {
         Ok(cassette) => cassette,
         Err(error) => return refuse(&error),
     };
     let text = format!("{:#}\n", har::export(&cassette));
-    let written = match har == Path::new("-") {
-        true => std::io::stdout().write_all(text.as_bytes()),
-        false => private(har).and_then(|mut file| file.write_all(text.as_bytes())),
-    };
-    match written {
+    if har == Path::new("-") {
+        return print(text.as_bytes()).err().unwrap_or(Exit::Done);
+    }
+    match private(har).and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => Exit::Done,
-        Err(error) => failed(har, &error),
+        Err(error) => {
+            complain(format_args!("vbc-proxy: cannot write {}: {error}", har.display()));
+            Exit::Failed
+        }
     }
 }
 
@@ -90,7 +87,8 @@ fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Exit {
         false => std::fs::read_to_string(har).map(|read| text = read),
     };
     if let Err(error) = read {
-        return failed(har, &error);
+        complain(format_args!("vbc-proxy: cannot read {}: {error}", har.display()));
+        return Exit::Config;
     }
     match har::import(&text, cassette, keep_personal, &Clock::system()) {
         Ok(imported) => {

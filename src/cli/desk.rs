@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Exit, complain};
+use super::{Exit, choose, complain};
+use crate::admin::Status;
 use crate::app::{self, Closed};
 use crate::client::{self, ClientError, Target};
 use crate::config::{Config, ListenAddress};
@@ -49,6 +50,19 @@ impl Desk {
             Err(ClientError::Refused(_)) => Ok(None),
             Err(error) => Err(unreachable(&target, &error)),
         }
+    }
+
+    /// The running proxy, and which of its credentials is meant.
+    ///
+    /// # Errors
+    /// When no proxy runs, or it has no such credential; reported by then.
+    pub(super) async fn of_running(config: &Config, wanted: Option<&str>) -> Result<(Self, String), Exit> {
+        let asked = admin_target(config)?;
+        let Some(desk) = Self::running(config).await? else { return Err(no_proxy(&asked)) };
+        let status: Status = desk.ask("GET", "/status.json", None).await?.read()?;
+        let names = status.credentials.iter().map(|credential| credential.name.as_str());
+        let name = choose(wanted, &names.collect::<Vec<_>>())?;
+        Ok((desk, name))
     }
 
     /// Sends a request, with a body in JSON if there is one.
@@ -155,6 +169,34 @@ pub(super) fn target(config: &Config) -> Option<Target> {
         ListenAddress::Tcp(address) => Some(Target::Tcp(address)),
         ListenAddress::Unix(path) => Some(Target::Unix(path)),
     }
+}
+
+/// The admin listener of a proxy that can be asked.
+///
+/// # Errors
+/// When the configuration does not say where it is; reported by then.
+pub(super) fn admin_target(config: &Config) -> Result<Target, Exit> {
+    target(config).ok_or_else(|| {
+        complain(match &config.admin.address {
+            None => {
+                "vbc-proxy: the admin listener is off (admin.address = \"off\"), so a running proxy cannot be asked"
+            }
+            Some(_) => {
+                "vbc-proxy: admin.address has port 0, so the port of a running proxy is not known; give its real port"
+            }
+        });
+        Exit::Config
+    })
+}
+
+/// Says that no proxy answers, and how to end.
+pub(super) fn no_proxy(target: &Target) -> Exit {
+    complain(format_args!(
+        "vbc-proxy: no proxy is running at {} (admin.address); start it with `vbc-proxy serve`, or name its \
+         configuration file with --config",
+        name(target)
+    ));
+    Exit::Unavailable
 }
 
 /// How it is named to people.

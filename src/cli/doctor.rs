@@ -1,12 +1,11 @@
 //! `vbc-proxy doctor`.
 
-use std::io::IsTerminal;
-
 use bytes::Bytes;
 use clap::Args;
 use http::Request;
 
 use super::desk::{self, Desk};
+use super::output::is_colourful;
 use super::signals::Signals;
 use super::{ConfigArgs, Exit, choose, choose_of, complain, run_to_end, say, serve};
 use crate::admin::{Status, credential_path};
@@ -162,26 +161,25 @@ impl Doctor {
 
     fn show(&self, outcome: &Outcome) -> Exit {
         let Outcome { report, made, exit } = outcome;
-        if self.json {
+        let shown = if self.json {
             match serde_json::to_string_pretty(report) {
                 Ok(json) => say(json),
-                Err(error) => complain(format_args!("vbc-proxy: the report cannot be written: {error}")),
+                Err(error) => {
+                    complain(format_args!("vbc-proxy: the report cannot be written: {error}"));
+                    Err(Exit::Failed)
+                }
             }
         } else {
-            say(doctor::render(report, made, Look { colour: is_colourful() }));
+            say(doctor::render(report, made, Look { colour: is_colourful(&std::io::stdout()) }))
+        };
+        if let Err(exit) = shown {
+            return exit;
         }
         exit.unwrap_or(match report.verdict() {
             Verdict::Fail => Exit::Failed,
             _ => Exit::Done,
         })
     }
-}
-
-/// A terminal that shows colours, and a person who wants them (no-color.org).
-fn is_colourful() -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    std::io::stdout().is_terminal() && !dumb && !set("NO_COLOR")
 }
 
 /// A proxy that runs.

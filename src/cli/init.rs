@@ -12,6 +12,11 @@ use crate::config::EXAMPLE;
 
 const FILE: &str = "proxy.toml";
 
+const NEXT: &str = "\
+wrote proxy.toml
+Next, export VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD, or edit the file.
+Then run `vbc-proxy check`, which says what is missing.";
+
 /// Write a commented proxy.toml into the working directory
 ///
 /// The file shows every key with its default, can be read by you alone, and takes the credentials from the variables
@@ -22,17 +27,10 @@ pub(crate) struct Init {}
 impl Init {
     pub(crate) fn run(&self) -> Exit {
         match write(Path::new(FILE)) {
-            Ok(()) => {
-                say(format_args!("wrote {FILE}"));
-                say(
-                    "next: export VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD, or edit the file;",
-                );
-                say("then `vbc-proxy check` says what is missing");
-                Exit::Done
-            }
+            Ok(()) => say(NEXT).err().unwrap_or(Exit::Done),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 complain(format_args!(
-                    "{FILE}: it is there already and was left alone; move it away to begin anew"
+                    "{FILE}: it is there already and was left alone; move it away to start again"
                 ));
                 Exit::Config
             }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::output::is_colourful;
 use crate::config::{Log, LogFormat};
 
 /// Lines that may wait to be written.
@@ -117,7 +118,7 @@ pub(super) fn start(log: &Log) -> Logging {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())
-        .with_ansi(terminal)
+        .with_ansi(is_colourful(&std::io::stderr()))
         .log_internal_errors(false);
     let json = match log.format {
         LogFormat::Auto => !terminal,

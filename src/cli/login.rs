@@ -24,7 +24,7 @@ use crate::store::StoreError;
 /// How often the outcome is looked for.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// Log in, as a credential with grant = "authorization_code" needs it
+/// Log in through the browser (credentials with grant = "authorization_code")
 ///
 /// Opens the login page in a browser and waits for the outcome. A running proxy takes the tokens into use at once; while none
 /// runs, they are put into its token store.
@@ -38,7 +38,7 @@ pub(crate) struct Login {
     /// Read an authorization code from standard input
     #[arg(long, value_name = "-", value_parser = ["-"], allow_hyphen_values = true)]
     code: Option<String>,
-    /// Let this user take the place of the one there is (with --no-browser or --code)
+    /// Replace the current user with this one (with --no-browser or --code)
     #[arg(long, value_name = "USER")]
     replace_user: Option<String>,
     #[command(flatten)]
@@ -139,7 +139,7 @@ impl Login {
             }
         } else {
             complain("Open this address in any browser and log in:");
-            say(&begun.url);
+            say(&begun.url)?;
         }
         let path = credential_path(name, "login/answer");
         let answer = loop {
@@ -164,16 +164,14 @@ impl Login {
         };
         match answer.read()? {
             LoginOutcome::LoggedIn { subject, expires_at, unsaved } => {
-                done(desk, name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved);
-                Ok(())
+                done(desk, name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved)
             }
             LoginOutcome::OtherUser { expected, found, confirm } => {
                 self.check_other_user(name, &expected, found.as_deref()).await?;
                 let given = json!({ "login": begun.login, "confirm": confirm });
                 match desk.ask("POST", &path, Some(&given)).await?.read()? {
                     LoginOutcome::LoggedIn { subject, expires_at, unsaved } => {
-                        done(desk, name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved);
-                        Ok(())
+                        done(desk, name, subject.as_deref(), Some(format!("{expires_at:.0}")), unsaved)
                     }
                     LoginOutcome::OtherUser { .. } => Err(Exit::Failed),
                 }
@@ -242,7 +240,7 @@ async fn watch(desk: &Desk, name: &str) -> Result<(), Exit> {
         return Err(Exit::Failed);
     };
     complain("Log in here, within ten minutes:");
-    say(&url);
+    say(&url)?;
     if !browser::open(&url) {
         complain("No browser could be opened; open the address yourself, or stop this and use --no-browser.");
     }
@@ -259,8 +257,7 @@ async fn watch(desk: &Desk, name: &str) -> Result<(), Exit> {
         match outcome.as_str() {
             "logged_in" => {
                 let until = now.expires_at.map(|at| format!("{at:.0}"));
-                done(desk, name, subject.as_deref(), until, now.unsaved);
-                return Ok(());
+                return done(desk, name, subject.as_deref(), until, now.unsaved);
             }
             "other_user" => complain(format_args!("{detail}; decide in the browser")),
             // The page says "log in again", and its link leads to this process.
@@ -301,16 +298,23 @@ fn tell_interrupted(closed: Option<Closed>, name: &str) {
     }
 }
 
-fn done(desk: &Desk, name: &str, subject: Option<&str>, until: Option<String>, unsaved: bool) {
+fn done(
+    desk: &Desk,
+    name: &str,
+    subject: Option<&str>,
+    until: Option<String>,
+    unsaved: bool,
+) -> Result<(), Exit> {
     let subject = subject.unwrap_or("a user whose name the service does not tell");
     let until = until.map(|until| format!("; the access token is good until {until}")).unwrap_or_default();
-    say(format_args!("credential {name}: logged in as {subject}{until}"));
+    let shown = say(format_args!("credential {name}: logged in as {subject}{until}"));
     // Where no proxy runs, it is tried once more at the end, and only then told.
     if unsaved && !desk.is_own() {
         complain(
             "vbc-proxy: the tokens could not be stored yet and are only in memory; see the log of the proxy for the reason",
         );
     }
+    shown
 }
 
 fn names_of(config: &Config, of: impl Fn(&crate::config::Credential) -> bool) -> String {

@@ -12,7 +12,9 @@ mod doctor;
 mod init;
 mod logging;
 mod login;
+mod output;
 mod recording;
+mod refresh;
 mod replay;
 mod run;
 mod runtime;
@@ -22,32 +24,39 @@ mod simulate;
 mod status;
 mod unlock;
 
-use std::fmt::Display;
 use std::future::Future;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Config, Finding, Findings, LoadOptions, Loaded};
+use output::{complain, print, say, written};
 
 /// An authenticating proxy for the Vonage Business Communications (VBC) API.
 ///
 /// Your tools send plain requests to the proxy, without any credentials; it adds an access token that it keeps fresh by
 /// itself, forwards to https://api.vonage.com and streams the answer back.
 #[derive(Debug, Parser)]
-#[command(name = "vbc-proxy", version, max_term_width = 100, after_help = HELP, arg_required_else_help = true)]
+#[command(name = "vbc-proxy", version, max_term_width = WIDEST, after_help = HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 const HELP: &str = "\
-To try it:    vbc-proxy serve --simulate
-To begin:     run `vbc-proxy init`, give your credentials, and let `vbc-proxy check` say what is missing
+To try it, run `vbc-proxy serve --simulate`.
 
-Exit status:  0 done, 1 failed, 64 wrong usage, 69 something needed is unreachable, 78 configuration";
+To begin, run `vbc-proxy init`, give your credentials, and let `vbc-proxy check` say what is missing.
+
+Exit status: 0 done, 1 failed, 64 wrong usage, 69 something needed is unreachable, 78 configuration.";
+
+/// The widest line of a help text, also on a wider terminal.
+const WIDEST: usize = 100;
+
+/// The narrowest line that `COLUMNS` can ask for.
+const NARROWEST: usize = 20;
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -56,6 +65,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Login(login::Login),
     Status(status::Status),
+    Refresh(refresh::Refresh),
     Unlock(unlock::Unlock),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
@@ -71,6 +81,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Login(login) => login.run(),
         Command::Status(status) => status.run(),
+        Command::Refresh(refresh) => refresh.run(),
         Command::Unlock(unlock) => unlock.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Replay(replay) => replay.run(),
@@ -83,15 +94,32 @@ fn run(command: &Command) -> ExitCode {
 
 /// Reads the arguments of the process, does what they ask for and says how it ended.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Nothing is left to be done where the terminal is gone.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
-        }
+    match parse() {
+        Ok(cli) => run(&cli.command),
+        Err(exit) => exit.into(),
+    }
+}
+
+fn parse() -> Result<Cli, Exit> {
+    let command = match help_width(std::env::var("COLUMNS").ok().as_deref()) {
+        Some(width) => Cli::command().term_width(width),
+        None => Cli::command(),
     };
-    run(&cli.command)
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let shown = error.print().and_then(|()| std::io::stdout().flush());
+        match error.use_stderr() {
+            // Nothing is left to be done where the terminal is gone.
+            true => Exit::Usage,
+            false => written(shown).err().unwrap_or(Exit::Done),
+        }
+    })
+}
+
+/// The width that `COLUMNS` asks for. It goes before the terminal's own, as in other programs.
+fn help_width(columns: Option<&str>) -> Option<usize> {
+    let columns = columns?.trim().parse::<usize>().ok().filter(|columns| *columns > 0)?;
+    Some(columns.clamp(NARROWEST, WIDEST))
 }
 
 /// How the program ends; scripts rely on the numbers.
@@ -105,13 +133,21 @@ pub(crate) enum Exit {
     Usage = 64,
     /// Something needed is not to be had: an address, the token store, a running proxy (`EX_UNAVAILABLE`).
     Unavailable = 69,
-    /// The configuration is not right (`EX_CONFIG`).
+    /// The configuration is not right, or a file that was named is not there (`EX_CONFIG`).
     Config = 78,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// How to end when a file cannot be used. One that is missing, or that may not be opened, does not come by waiting.
+pub(crate) fn exit_of_file(error: &std::io::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::Interrupted => Exit::Failed,
+        _ => Exit::Config,
     }
 }
 
@@ -199,29 +235,25 @@ fn refuse(findings: &Findings) -> Exit {
     complain(findings);
     let count = findings.iter().count();
     let plural = if count == 1 { "" } else { "s" };
-    complain(format_args!("vbc-proxy: {count} finding{plural} in the configuration"));
+    complain(format_args!("vbc-proxy: {count} finding{plural} in the configuration; it cannot be used"));
     Exit::Config
-}
-
-/// Writes a line to standard output. A reader that went away is no error.
-pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// Writes a line to standard error. A reader that went away is no error.
-pub(crate) fn complain(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_as_wide_as_columns_says_within_reason() {
+        let widths =
+            ["60", " 80 ", "500", "3", "0", "-1", "wide", ""].map(|columns| help_width(Some(columns)));
+        assert_eq!(widths, [Some(60), Some(80), Some(100), Some(20), None, None, None, None]);
+        assert_eq!(help_width(None), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, complain};
+use super::{Exit, complain, exit_of_file};
 use crate::app::App;
 use crate::cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, Summary};
 use crate::clock::Clock;
@@ -15,7 +15,7 @@ use crate::proxy::Aside;
 
 #[derive(Debug, Args)]
 pub(crate) struct AsideArgs {
-    /// Record requests and answers to a cassette, which is begun or added to
+    /// Record requests and responses to FILE (created, or appended to)
     ///
     /// What the client sends and sees is recorded: no token of the proxy's is in it. Clients' credentials and cookies are
     /// replaced by pseudonyms, and so are phone numbers, names and e-mail addresses. The key of the pseudonyms is written
@@ -25,7 +25,7 @@ pub(crate) struct AsideArgs {
     /// Whether requests that match a record are answered from it
     #[arg(long, value_name = "MODE", value_enum, default_value_t, requires = "record")]
     mode: Mode,
-    /// How like a record a request has to be to be answered from it
+    /// How closely a request must match a record
     #[arg(long = "match", value_name = "HOW", value_enum, default_value_t, requires = "record")]
     matching: MatchingArg,
     /// Record phone numbers, names and e-mail addresses as they are
@@ -144,8 +144,9 @@ impl Beside {
 pub(super) fn refuse(error: &CassetteError) -> Exit {
     complain(format_args!("vbc-proxy: {error}"));
     match error {
-        CassetteError::File { .. } | CassetteError::Locked { .. } => Exit::Unavailable,
+        CassetteError::Locked { .. } => Exit::Unavailable,
         CassetteError::Thread(_) => Exit::Failed,
+        CassetteError::File { source, .. } => exit_of_file(source),
         _ => Exit::Config,
     }
 }

@@ -7,10 +7,13 @@ use clap::{Args, ValueEnum};
 use tokio::runtime::LocalOptions;
 
 use super::recording::{MatchingArg, describe, refuse};
+use super::serve::exit_of_system;
 use super::signals::Signals;
+use super::simulate::{ALLOW_ANONYMOUS, check_reach};
 use super::{Exit, complain, logging, say};
 use crate::cassette::{Cassette, Order, Player, Replay as Service};
 use crate::config::Log;
+use crate::server::bind_advice;
 
 /// Serve recorded answers, without network
 ///
@@ -26,11 +29,14 @@ pub(crate) struct Replay {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Listen beyond this machine too, for everyone who can reach the address
+    #[arg(long)]
+    allow_anonymous: bool,
     /// A further name that it is called by, beside addresses, names without a dot, and what the recording's clients called the
     /// proxy; may be given more than once. Requests to other names are refused, so that no web page gets in by one of its own
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
-    /// How like a record a request has to be
+    /// How closely a request must match a record
     #[arg(long = "match", value_name = "HOW", value_enum, default_value_t)]
     matching: MatchingArg,
     /// In which order records may be asked for
@@ -52,6 +58,9 @@ enum OrderArg {
 
 impl Replay {
     pub(crate) fn run(&self) -> Exit {
+        if let Err(exit) = check_reach(self.listen, "--listen", self.allow_anonymous, ALLOW_ANONYMOUS) {
+            return exit;
+        }
         let _logging = logging::start(&Log::default());
         let cassette = match Cassette::read(&self.cassette) {
             Ok(cassette) => cassette,
@@ -82,21 +91,28 @@ impl Replay {
     }
 
     async fn serve(&self, player: Player) -> Exit {
-        let Ok(signals) = Signals::new() else { return Exit::Failed };
+        let signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(exit) => return exit,
+        };
         let records = player.len();
         let bound = Service::bind(self.listen, player, self.timing, &self.hosts)
             .and_then(|service| Ok((service.address()?, service)));
         let (address, service) = match bound {
             Ok(bound) => bound,
             Err(error) => {
-                let listen = self.listen;
-                complain(format_args!("vbc-proxy: cannot listen on {listen} (--listen): {error}"));
-                return Exit::Unavailable;
+                let (listen, advice) = (self.listen, bind_advice(&error, self.listen.port()));
+                complain(format_args!("vbc-proxy: cannot listen on {listen} (--listen): {error}{advice}"));
+                return exit_of_system(&error);
             }
         };
-        say(format_args!("vbc-proxy replay on http://{address} ({records} records)"));
+        if let Err(exit) = say(format_args!("vbc-proxy replay on http://{address} ({records} records)")) {
+            return exit;
+        }
         let summary = service.run(signals.first_of_two()).await;
-        say(describe(&summary));
-        if summary.unmatched > 0 { Exit::Failed } else { Exit::Done }
+        match say(describe(&summary)) {
+            Ok(()) if summary.unmatched == 0 => Exit::Done,
+            _ => Exit::Failed,
+        }
     }
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
 use super::serve::{exit_of, identities, say_ignored_proxies};
+use super::signals::{StopRequest, StopRequests, caught};
 use super::{ConfigArgs, Exit, complain, logging, recording, refuse, runtime, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
@@ -26,7 +27,8 @@ const NOT_RUN: u8 = 126;
 ///
 /// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status (128 + N where
 /// signal N ended it, 127 where there is no such command). VBC_ADMIN_URL is the admin listener; with --simulate,
-/// VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go on to CMD. Credentials in
+/// VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go on to CMD; a SIGTERM or SIGINT
+/// within a second of the first is not repeated. Credentials in
 /// VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD are not given to it.
 ///
 /// For example: vbc-proxy run --simulate -- pytest -q
@@ -113,7 +115,13 @@ impl Run {
         };
         drop(stop);
         if !proxy_ended {
-            let _ = proxy.await;
+            tokio::select! {
+                _ = proxy => {}
+                () = signals.second_stop() => {
+                    tracing::warn!("a second signal: ending at once");
+                    return Err(Exit::Failed);
+                }
+            }
         }
         match status {
             Ok(_) if proxy_ended => Err(Exit::Failed),
@@ -177,16 +185,11 @@ struct Forwarded {
     user_2: unix::Signal,
     /// What a key of the terminal sends, the command gets from the terminal.
     at_terminal: bool,
+    requests: StopRequests,
 }
 
 impl Forwarded {
     fn catch() -> Result<Self, Exit> {
-        let caught = |kind| {
-            signal(kind).map_err(|error| {
-                complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
-                Exit::Failed
-            })
-        };
         Ok(Self {
             terminate: caught(SignalKind::terminate())?,
             interrupt: caught(SignalKind::interrupt())?,
@@ -195,6 +198,7 @@ impl Forwarded {
             user_1: caught(SignalKind::user_defined1())?,
             user_2: caught(SignalKind::user_defined2())?,
             at_terminal: std::io::stdin().is_terminal(),
+            requests: StopRequests::default(),
         })
     }
 
@@ -209,8 +213,23 @@ impl Forwarded {
                 _ = self.user_1.recv() => (Signal::USR1, false),
                 _ = self.user_2.recv() => (Signal::USR2, false),
             };
-            if !(by_key && self.at_terminal) {
+            let stops = matches!(signal, Signal::TERM | Signal::INT);
+            let is_repeat = stops && self.requests.arrived() == StopRequest::Repeat;
+            if !is_repeat && !(by_key && self.at_terminal) {
                 send(child, signal);
+            }
+        }
+    }
+
+    /// Waits for a signal to stop that comes a second or more after the first.
+    async fn second_stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            if self.requests.arrived() == StopRequest::Second {
+                return;
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `vbc-proxy serve`.
 
+use std::io::ErrorKind;
+
 use clap::Args;
 
 use super::recording::AsideArgs;
@@ -14,7 +16,8 @@ use crate::store::StoreError;
 /// Run the proxy
 ///
 /// Prints one line to standard output when it accepts requests; logs go to standard error. SIGTERM and SIGINT drain:
-/// requests in flight are answered, then it exits with status 0. A second signal ends it at once.
+/// requests in flight are answered, then it exits with status 0. A second signal, a second or more after the first, ends
+/// it at once.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -56,11 +59,13 @@ impl Serve {
 async fn serve(mut config: Config, world: Option<&simulate::WorldArgs>, aside: &AsideArgs) -> Exit {
     let signals = match Signals::new() {
         Ok(signals) => signals,
-        Err(error) => {
-            complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
-            return Exit::Failed;
-        }
+        Err(exit) => return exit,
     };
+    if world.is_some()
+        && let Err(exit) = check_simulator_reach(&config)
+    {
+        return exit;
+    }
     // Held until the end: dropping it stops it.
     let simulator = match world {
         Some(world) => match simulate::start(&config.simulator, identities(&config), world).await {
@@ -84,10 +89,15 @@ async fn serve(mut config: Config, world: Option<&simulate::WorldArgs>, aside: &
             return exit_of(&error);
         }
     };
-    if let Some(simulator) = &simulator {
-        simulate::announce(simulator);
+    let simulator_announced = simulator.as_ref().map_or(Ok(()), simulate::announce);
+    let announced = simulator_announced.and_then(|()| {
+        say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()))
+    });
+    if let Err(exit) = announced {
+        // An exchange under way is still finished and stored.
+        let _ = app.run(std::future::ready(())).await;
+        return exit;
     }
-    say(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()));
     if let Err(error) = memory::keep_small() {
         tracing::warn!(%error, "memory is not given back: no thread");
     }
@@ -116,13 +126,39 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
         // These do not pass by themselves.
         StartError::Store { source: StoreError::NoKey { .. } | StoreError::Damaged { .. } } => Exit::Config,
-        StartError::Bind { .. } | StartError::BindUnix { .. } | StartError::Store { .. } => Exit::Unavailable,
+        StartError::Store { source: StoreError::Io { source, .. } }
+        | StartError::Bind { source, .. }
+        | StartError::BindUnix { source, .. } => exit_of_system(source),
+        StartError::Store { .. } => Exit::Unavailable,
         StartError::Tls { .. }
         | StartError::ListenTls(_)
         | StartError::TokenClient(_)
         | StartError::NoCredential => Exit::Config,
         StartError::Thread(_) => Exit::Failed,
     }
+}
+
+/// How to end when the system refuses an address or a directory: some reasons pass by themselves, others do not.
+pub(super) fn exit_of_system(error: &std::io::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::PermissionDenied
+        | ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::InvalidFilename
+        | ErrorKind::InvalidInput => Exit::Config,
+        _ => Exit::Unavailable,
+    }
+}
+
+/// The simulator of `serve --simulate` is opened to others as the proxy is.
+fn check_simulator_reach(config: &Config) -> Result<(), Exit> {
+    const REMEDY: &str = "use a loopback address, or set listen.allow_anonymous = true";
+    let (allowed, simulator) = (config.listen.allow_anonymous, &config.simulator);
+    simulate::check_reach(simulator.address, "simulator.address", allowed, REMEDY)?;
+    simulate::check_reach(simulator.control, "simulator.control", allowed, REMEDY)
 }
 
 /// Going through an egress proxy is a decision for the configuration, not for a variable that happens to be set.

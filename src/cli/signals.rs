@@ -1,21 +1,64 @@
-//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP, which will reload, ends nothing.
+//! SIGTERM and SIGINT: the first drains, one that comes a second or more later ends at once. SIGHUP, which will reload,
+//! ends nothing.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{Exit, complain};
 
-/// The two signals, caught from the moment this is made.
+/// A signal this soon after the first is the same stop. GNU `timeout` signals the process and then its group, and a
+/// supervisor or a double Ctrl-C does likewise.
+const SAME_STOP: Duration = Duration::from_secs(1);
+
+/// Tells a repeated signal from a second one.
+#[derive(Debug, Default)]
+pub(super) struct StopRequests {
+    first: Option<Instant>,
+}
+
+/// What a signal to stop means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopRequest {
+    /// Stop in order.
+    First,
+    /// The first one again.
+    Repeat,
+    /// Stop at once.
+    Second,
+}
+
+impl StopRequests {
+    /// Classifies a signal that has just arrived.
+    pub(super) fn arrived(&mut self) -> StopRequest {
+        let now = Instant::now();
+        match self.first {
+            None => {
+                self.first = Some(now);
+                StopRequest::First
+            }
+            Some(first) if now.duration_since(first) < SAME_STOP => StopRequest::Repeat,
+            Some(_) => StopRequest::Second,
+        }
+    }
+}
+
+/// The signals that stop, caught from the moment this is made.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Only where a terminal that is gone stops the command.
+    hangup: Option<Signal>,
+    requests: StopRequests,
 }
 
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    /// Catches SIGTERM and SIGINT. SIGHUP is reported and ends nothing.
+    pub(super) fn new() -> Result<Self, Exit> {
+        let mut hangup = caught(SignalKind::hangup())?;
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 tracing::warn!(
@@ -23,36 +66,27 @@ impl Signals {
                 );
             }
         });
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Self::catch(None)
+    }
+
+    fn catch(hangup: Option<Signal>) -> Result<Self, Exit> {
+        let (terminate, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup, requests: StopRequests::default() })
     }
 
     /// For a command that ends by itself: the first signal ends the future, which may be dropped at any time, and the
     /// second ends the process at once. A terminal that is gone is a signal like the others here.
     pub(super) fn for_command() -> Result<impl Future<Output = ()>, Exit> {
-        let caught = |kind| {
-            signal(kind).map_err(|error| {
-                complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
-                Exit::Failed
-            })
-        };
-        let mut hangup = caught(SignalKind::hangup())?;
-        let (terminate, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
-        let mut signals = Self { terminate, interrupt };
+        let mut signals = Self::catch(Some(caught(SignalKind::hangup())?))?;
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {
-            tokio::select! {
-                () = signals.next() => {}
-                _ = hangup.recv() => {}
-            }
+            signals.first().await;
             complain(
                 "vbc-proxy: interrupted; an exchange with the token endpoint that is under way is finished and stored, a \
                  second signal ends at once",
             );
             let _ = stop.send(());
-            tokio::select! {
-                () = signals.next() => {}
-                _ = hangup.recv() => {}
-            }
+            signals.second().await;
             std::process::exit(Exit::Failed as i32);
         });
         Ok(async move {
@@ -62,21 +96,62 @@ impl Signals {
         })
     }
 
-    /// Waits for one of them.
-    pub(super) async fn next(&mut self) {
+    /// Waits for the first.
+    pub(super) async fn first(&mut self) {
+        while self.next().await != StopRequest::First {}
+    }
+
+    /// Waits for one that comes a second or more after the first.
+    async fn second(&mut self) {
+        while self.next().await != StopRequest::Second {}
+    }
+
+    async fn next(&mut self) -> StopRequest {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = hangup => {}
         }
+        self.requests.arrived()
     }
 
-    /// Waits for the first, then leaves a watch behind that ends the process at the second.
+    /// Waits for the first, then spawns a task that ends the process at the second.
     pub(super) async fn first_of_two(mut self) {
-        self.next().await;
+        self.first().await;
         tokio::spawn(async move {
-            self.next().await;
+            self.second().await;
             tracing::warn!("a second signal: ending at once");
             std::process::exit(Exit::Failed as i32);
         });
+    }
+}
+
+/// Catches one kind of signal.
+pub(super) fn caught(kind: SignalKind) -> Result<Signal, Exit> {
+    signal(kind).map_err(|error| {
+        complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
+        Exit::Failed
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_within_a_second_of_the_first_is_the_same_stop() {
+        let mut requests = StopRequests::default();
+        assert_eq!(requests.arrived(), StopRequest::First);
+        assert_eq!(requests.arrived(), StopRequest::Repeat);
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert_eq!(requests.arrived(), StopRequest::Repeat);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(requests.arrived(), StopRequest::Second);
     }
 }

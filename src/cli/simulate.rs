@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::serve::exit_of_system;
 use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, runtime, say};
 use crate::config::{self, Config};
+use crate::server::bind_advice;
 use crate::simulator::{Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
 
 /// Run the VBC simulator alone
@@ -26,8 +28,23 @@ pub(crate) struct Simulate {
     /// The configuration file, for its [simulator] and [log] sections
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Listen beyond this machine too, for everyone who can reach the address
+    #[arg(long)]
+    allow_anonymous: bool,
     #[command(flatten)]
     world: WorldArgs,
+}
+
+/// What to do about an address that others can reach.
+pub(super) const ALLOW_ANONYMOUS: &str = "use a loopback address, or add --allow-anonymous";
+
+/// Refuses an address that others than this machine can reach, unless that was `allowed`.
+pub(super) fn check_reach(address: SocketAddr, key: &str, allowed: bool, remedy: &str) -> Result<(), Exit> {
+    if allowed || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    complain(format_args!("vbc-proxy: anyone who can reach {address} ({key}) could use it; {remedy}"));
+    Err(Exit::Usage)
 }
 
 /// What the simulator is like.
@@ -36,19 +53,19 @@ pub(crate) struct WorldArgs {
     /// A scenario: what the simulator is like and what goes wrong when (TOML)
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// What the simulated world, its tokens and all chances grow from: the same seed, the same answers and journal
+    /// Random seed. The same seed gives the same data, tokens and random choices
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// Requests a minute for each application and user of the simulator; 10 is the service's default
     #[arg(long, value_name = "NUMBER")]
     quota: Option<u32>,
-    /// Whom the simulator delivers webhooks to: loopback, any, or HOST[,HOST…] beside this machine [default: loopback]
+    /// Where webhooks may be sent: loopback, any, or loopback plus these hosts: HOST[,HOST…] [default: loopback]
     #[arg(long, value_name = "TARGETS")]
     webhooks: Option<WebhookTargets>,
     /// What absolute links of the simulator start with [default: where it listens]
     #[arg(long, value_name = "URL")]
     public_base: Option<String>,
-    /// A further host name of the simulator's control plane, for one with a dot in it
+    /// Accept this Host name on the control plane too (needed for names with a dot)
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
 }
@@ -122,6 +139,15 @@ impl Simulate {
         let _logging = logging::start(&config.log);
         config.simulator.address = self.listen.unwrap_or(config.simulator.address);
         config.simulator.control = self.control.unwrap_or(config.simulator.control);
+        let addresses = [
+            (config.simulator.address, "simulator.address"),
+            (config.simulator.control, "simulator.control"),
+        ];
+        for (address, key) in addresses {
+            if let Err(exit) = check_reach(address, key, self.allow_anonymous, ALLOW_ANONYMOUS) {
+                return exit;
+            }
+        }
         match runtime::alone() {
             Ok(runtime) => runtime.block_on(simulate(&config.simulator, &self.world)),
             Err(exit) => exit,
@@ -130,13 +156,18 @@ impl Simulate {
 }
 
 async fn simulate(config: &config::Simulator, world: &WorldArgs) -> Exit {
-    let Ok(mut signals) = Signals::new() else { return Exit::Failed };
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
+    };
     let simulator = match start(config, Vec::new(), world).await {
         Ok(simulator) => simulator,
         Err(exit) => return exit,
     };
-    announce(&simulator);
-    signals.next().await;
+    if let Err(exit) = announce(&simulator) {
+        return exit;
+    }
+    signals.first().await;
     Exit::Done
 }
 
@@ -155,15 +186,16 @@ pub(super) async fn start(
     Simulator::bind(options).await.map_err(|error| {
         complain(format_args!(
             "vbc-proxy: the simulator cannot listen on {address} and {control} (simulator.address, simulator.control): \
-             {error}; is another process using them?"
+             {error}{}",
+            bind_advice(&error, address.port().min(control.port()))
         ));
-        Exit::Unavailable
+        exit_of_system(&error)
     })
 }
 
 /// The line that tells where it is.
-pub(super) fn announce(simulator: &Simulator) {
-    say(format_args!("vbc-proxy simulator on {} (control {})", simulator.url(), simulator.control_url()));
+pub(super) fn announce(simulator: &Simulator) -> Result<(), Exit> {
+    say(format_args!("vbc-proxy simulator on {} (control {})", simulator.url(), simulator.control_url()))
 }
 
 #[cfg(test)]
@@ -183,6 +215,18 @@ mod tests {
         let mut options = SimulatorOptions::default();
         line.world.apply(&mut options).unwrap();
         options
+    }
+
+    #[test]
+    fn an_address_that_others_can_reach_wants_to_be_allowed() {
+        let check = |address: &str, allowed| check_reach(address.parse().unwrap(), "--listen", allowed, "");
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(check(address, false), Ok(()), "{address}");
+        }
+        for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[2001:db8::1]:1"] {
+            assert_eq!(check(address, false), Err(Exit::Usage), "{address}");
+            assert_eq!(check(address, true), Ok(()), "{address}");
+        }
     }
 
     #[test]

@@ -5,11 +5,10 @@ use clap::Args;
 use http::{Request, StatusCode};
 
 use super::desk::{self, PATIENCE};
-use super::{ConfigArgs, Exit, complain, say};
+use super::{ConfigArgs, Exit, complain, run_to_end, say};
 use crate::admin::{CredentialStatus, RecordingStatus, Status as Report};
-use crate::client::{self, Target};
+use crate::client::{self, ClientError, Target};
 use crate::clock::{Clock, Timestamp};
-use crate::config::ListenAddress;
 
 /// Show the state of a running proxy
 ///
@@ -19,7 +18,7 @@ use crate::config::ListenAddress;
 pub(crate) struct Status {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Print the JSON as it came
+    /// Print the status as JSON
     #[arg(long)]
     json: bool,
     /// Ask a running simulator's control plane instead whether it is up
@@ -34,60 +33,61 @@ impl Status {
             Ok(loaded) => loaded.config,
             Err(exit) => return exit,
         };
-        let (target, path) = match (self.simulator, config.admin.address) {
-            (true, _) => (Target::Tcp(config.simulator.control), "/__sim/health"),
-            (false, Some(ListenAddress::Tcp(address))) => (Target::Tcp(address), "/status.json"),
-            (false, Some(ListenAddress::Unix(socket))) => (Target::Unix(socket), "/status.json"),
-            (false, None) => {
-                complain("vbc-proxy: the admin listener is off (admin.address), so there is nobody to ask");
-                return Exit::Unavailable;
-            }
+        let asked = match self.simulator {
+            true => Ok((Target::Tcp(config.simulator.control), "/__sim/health")),
+            false => desk::admin_target(&config).map(|target| (target, "/status.json")),
         };
-        let answer = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(ask(&target, path)));
-        match answer {
-            Ok(body) if self.simulator => {
-                say(format_args!("simulator: {}", String::from_utf8_lossy(&body).trim_end()));
-                Exit::Done
+        run_to_end(async {
+            let (target, path) = asked?;
+            let body = self.ask(&target, path).await?;
+            match self.simulator {
+                true => say(format_args!("simulator: {}", String::from_utf8_lossy(&body).trim_end())),
+                false => self.show(&body),
             }
-            Ok(body) => self.show(&body),
-            Err(error) => {
-                complain(format_args!(
-                    "vbc-proxy: nothing answers on {}{path}: {error}; is it running?",
-                    desk::name(&target)
-                ));
-                Exit::Unavailable
-            }
-        }
+        })
     }
 
-    fn show(&self, body: &[u8]) -> Exit {
+    /// One GET on this machine.
+    async fn ask(&self, target: &Target, path: &str) -> Result<Bytes, Exit> {
+        let request = Request::get(path).body(Bytes::new()).map_err(|_| Exit::Failed)?;
+        let name = desk::name(target);
+        match client::send(target, request, PATIENCE).await {
+            Ok(answer) if answer.status() == StatusCode::OK => return Ok(answer.into_body()),
+            Ok(answer) => {
+                let status = answer.status();
+                complain(format_args!(
+                    "vbc-proxy: {name}{path} returned {status}; is another program using this address?"
+                ));
+            }
+            Err(ClientError::Refused(_)) if self.simulator => complain(format_args!(
+                "vbc-proxy: no simulator is running at {name} (simulator.control); start it with \
+                 `vbc-proxy simulate`, or name its configuration file with --config"
+            )),
+            Err(ClientError::Refused(_)) => return Err(desk::no_proxy(target)),
+            Err(error) => complain(format_args!(
+                "vbc-proxy: {name}{path}: {error}; if the proxy is elsewhere, name its configuration file with --config"
+            )),
+        }
+        Err(Exit::Unavailable)
+    }
+
+    fn show(&self, body: &[u8]) -> Result<(), Exit> {
         let report: Report = match serde_json::from_slice(body) {
             Ok(report) => report,
             Err(error) => {
                 complain(format_args!(
-                    "vbc-proxy: the answer is not a status ({error}); is it another program?"
+                    "vbc-proxy: the response is not a status ({error}); is another program using this address?"
                 ));
-                return Exit::Unavailable;
+                return Err(Exit::Unavailable);
             }
         };
         if self.json {
-            say(String::from_utf8_lossy(body));
+            say(String::from_utf8_lossy(body))?;
         } else {
-            say(describe(&report, Clock::system().now()));
+            say(describe(&report, Clock::system().now()))?;
         }
-        if report.ready { Exit::Done } else { Exit::Failed }
+        if report.ready { Ok(()) } else { Err(Exit::Failed) }
     }
-}
-
-/// One GET on this machine.
-async fn ask(target: &Target, path: &str) -> anyhow::Result<Bytes> {
-    let answer = client::send(target, Request::get(path).body(Bytes::new())?, PATIENCE).await?;
-    anyhow::ensure!(answer.status() == StatusCode::OK, "it answered {}", answer.status());
-    Ok(answer.into_body())
 }
 
 fn describe(report: &Report, now: Timestamp) -> String {

@@ -3,18 +3,19 @@
 use clap::Args;
 
 use super::desk::Desk;
-use super::{ConfigArgs, Exit, complain, run_to_end, say};
+use super::{ConfigArgs, Exit, run_to_end, say};
 use crate::admin::{Unlocked, credential_path};
 
-/// Lift the login brake of a running proxy
+/// Allow a running proxy to try logging in again
 ///
-/// The proxy does not try a refused login again, so as not to lock the account. Lift the brake once the account is in order,
-/// for instance after it was unlocked or its password was set back. A changed secret lifts it too, when the proxy starts
-/// with it.
+/// The proxy does not repeat a refused login, because that could lock the account. Run this command once the account is in
+/// order, for instance after an administrator has unlocked it. A changed secret is tried without it when the proxy starts.
+///
+/// Exits with 0 when it is done, 69 when no proxy runs.
 #[derive(Debug, Args)]
 pub(crate) struct Unlock {
-    /// The credential
-    credential: String,
+    /// The credential; without it the one called `default`, or the only one
+    credential: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -26,21 +27,14 @@ impl Unlock {
             Err(exit) => return exit,
         };
         run_to_end(async {
-            let Some(desk) = Desk::running(&config).await? else {
-                complain(
-                    "vbc-proxy: no proxy answers on admin.address, so there is no brake to lift here; start the proxy, \
-                     then run this again, or start it with a changed secret, which lifts the brake by itself",
-                );
-                return Err(Exit::Unavailable);
-            };
-            let path = credential_path(&self.credential, "unlock");
-            let unlocked: Unlocked = desk.ask("POST", &path, None).await?.read()?;
+            let (desk, name) = Desk::of_running(&config, self.credential.as_deref()).await?;
+            let unlocked: Unlocked =
+                desk.ask("POST", &credential_path(&name, "unlock"), None).await?.read()?;
             let name = unlocked.credential;
             say(match unlocked.was_on {
                 true => format!("credential {name}: the brake is lifted; the next login is tried at once"),
                 false => format!("credential {name}: nothing was held back"),
-            });
-            Ok(())
+            })
         })
     }
 }

@@ -69,8 +69,12 @@ fn names(reader: &mut Reader<'_>, table: &Table, place: &Place) {
     }
     if table.len() > 1 && !table.contains_key("default") {
         let message = "there are several credentials and none is called `default`";
-        let remedy = "name the one that requests are to use [credentials.default]";
+        let remedy = "give the one that requests use the name [credentials.default]";
         reader.complain(place.clone(), "credentials", Complaint::new(message, remedy));
+    } else if table.len() > 1 && !reader.simulate {
+        let message = "there are several credentials, and every request uses credentials.default";
+        let remedy = "requests cannot choose a credential in this version; run a proxy for each that is used";
+        reader.warn(place.clone(), "credentials", Complaint::new(message, remedy));
     }
 }
 
@@ -210,7 +214,8 @@ fn username(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<S
         Some(GrantKind::Password) => required(section, "username", NEEDED)?,
         _ => secrets::find(section, "username").given()?,
     };
-    match with_suffix(&value) {
+    let allow_api_user = section.flag("allow_api_user", false);
+    match with_suffix(&value, allow_api_user) {
         Ok(username) => Some(username),
         Err(complaint) => {
             section.complain(place, "username", complaint);
@@ -221,7 +226,7 @@ fn username(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<S
 
 /// The user name as the service knows it: `@vbc.prod` is appended unless it is there. A name that is an e-mail
 /// address gets it too.
-fn with_suffix(name: &str) -> Result<String, Complaint> {
+fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Complaint> {
     let bare = name.strip_suffix(SUFFIX).unwrap_or(name);
     if bare.is_empty() || bare.trim() != bare || bare.chars().any(char::is_control) {
         let message = "the name is empty, or has blanks around it or control characters in it";
@@ -233,10 +238,12 @@ fn with_suffix(name: &str) -> Result<String, Complaint> {
             "write it once, or leave it to be appended",
         ));
     }
-    if bare.ends_with(".api") {
+    if bare.ends_with(".api") && !allow_api_user {
         let message = "a name ending in .api is a developer account, whose credentials cannot be used for the token \
                        request";
-        return Err(Complaint::new(message, "use the name and password of a VBC user"));
+        let remedy = "use the name and password of a VBC user; if your tenant accepts this one, set \
+                      allow_api_user = true";
+        return Err(Complaint::new(message, remedy));
     }
     Ok(format!("{bare}{SUFFIX}"))
 }
@@ -367,23 +374,24 @@ mod tests {
 
     #[test]
     fn the_suffix_is_appended_unless_the_name_ends_with_it() {
-        assert_eq!(with_suffix("alice"), Ok("alice@vbc.prod".into()));
-        assert_eq!(with_suffix("alice@vbc.prod"), Ok("alice@vbc.prod".into()));
-        assert_eq!(with_suffix("alice@org.com"), Ok("alice@org.com@vbc.prod".into()));
-        assert_eq!(with_suffix("alice@org.com@vbc.prod"), Ok("alice@org.com@vbc.prod".into()));
-        assert_eq!(with_suffix("a@vbc.production"), Ok("a@vbc.production@vbc.prod".into()));
+        assert_eq!(with_suffix("alice", false), Ok("alice@vbc.prod".into()));
+        assert_eq!(with_suffix("alice@vbc.prod", false), Ok("alice@vbc.prod".into()));
+        assert_eq!(with_suffix("alice@org.com", false), Ok("alice@org.com@vbc.prod".into()));
+        assert_eq!(with_suffix("alice@org.com@vbc.prod", false), Ok("alice@org.com@vbc.prod".into()));
+        assert_eq!(with_suffix("a@vbc.production", false), Ok("a@vbc.production@vbc.prod".into()));
     }
 
     #[test]
     fn names_that_cannot_work_are_refused() {
-        assert!(with_suffix("alice@vbc.prod@vbc.prod").unwrap_err().message.contains("twice"));
+        assert!(with_suffix("alice@vbc.prod@vbc.prod", false).unwrap_err().message.contains("twice"));
         for name in ["acme.api", "acme.api@vbc.prod"] {
-            assert!(with_suffix(name).unwrap_err().message.contains("developer account"), "{name}");
+            assert!(with_suffix(name, false).unwrap_err().message.contains("developer account"), "{name}");
+            assert_eq!(with_suffix(name, true), Ok("acme.api@vbc.prod".into()));
         }
         for name in ["", "@vbc.prod", " alice", "alice\n"] {
-            assert!(with_suffix(name).is_err(), "{name:?}");
+            assert!(with_suffix(name, false).is_err(), "{name:?}");
         }
-        assert!(with_suffix("acme.apis").is_ok());
+        assert!(with_suffix("acme.apis", false).is_ok());
     }
 
     #[test]

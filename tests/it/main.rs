@@ -14,6 +14,7 @@ mod browser;
 mod cassette;
 mod chromium;
 mod cli;
+mod commands;
 mod compare;
 mod connections;
 mod deadlines;

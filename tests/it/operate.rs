@@ -169,7 +169,7 @@ async fn the_admin_listener_can_be_a_unix_socket() {
     // A second one leaves the first alone.
     let output = Process::run(directory.path(), &["serve"], &[]).await;
     assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(output.stderr.contains("admin.sock (admin.address): somebody answers on it"), "{output:?}");
+    assert!(output.stderr.contains("admin.sock (admin.address): another process is using it"), "{output:?}");
     assert_eq!(Process::run(directory.path(), &["status"], &[]).await.code, Some(0));
 
     assert_eq!(serve.terminate().await.code, Some(0));
@@ -184,7 +184,7 @@ async fn unlock_on_the_command_line_lifts_the_brake_of_a_running_proxy() {
     let directory = on_socket(&sim);
     let output = Process::run(directory.path(), &["unlock", "default"], &[]).await;
     assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(output.stderr.contains("start the proxy"), "{output:?}");
+    assert!(output.stderr.contains("no proxy is running at unix:"), "{output:?}");
 
     sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
     let mut serve = Process::start(directory.path(), &["serve"], &[]);

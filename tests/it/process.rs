@@ -163,9 +163,25 @@ impl Process {
 
     /// Sends a signal, by its name.
     pub(crate) fn signal(&self, name: &str) {
+        self.signals(&[name]);
+    }
+
+    /// Sends several signals, one right after the other.
+    pub(crate) fn signals(&self, names: &[&str]) {
         // `kill` is built into every shell, and not always a program.
-        let command = format!("kill -{name} {}", self.child.id());
+        let kill = |name: &&str| format!("kill -{name} {}", self.child.id());
+        let command = names.iter().map(kill).collect::<Vec<_>>().join(" && ");
         assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    /// Sends a signal unless it has ended, and says whether it was still running.
+    pub(crate) fn signal_if_running(&mut self, name: &str) -> bool {
+        // Not reaped before this: its number is not another process's yet.
+        let running = self.child.try_wait().unwrap().is_none();
+        if running {
+            self.signal(name);
+        }
+        running
     }
 
     /// Kills it as a crash would.

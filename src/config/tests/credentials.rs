@@ -143,7 +143,28 @@ fn names_of_users_and_credentials_are_checked() {
     assert!(findings(&two("a", "b"))[0].contains("none is called `default`"));
     assert!(findings(&two("default", "Default"))[0].contains("too like"));
     let warnings = load(&two("default", "other"), &[]).unwrap().warnings;
-    assert!(shown(&warnings)[0].contains("the same application, user and scope"), "{warnings:?}");
+    let warnings = shown(&warnings);
+    assert!(warnings.iter().any(|one| one.contains("the same application, user and scope")), "{warnings:?}");
+}
+
+#[test]
+fn a_name_ending_in_api_passes_only_where_it_was_allowed() {
+    let text = CREDENTIAL.replace("alice", "acme.api");
+    assert!(findings(&text)[0].ends_with("set allow_api_user = true"), "{:?}", findings(&text));
+    let loaded = load(&format!("{text}allow_api_user = true\n"), &[]).unwrap();
+    assert_eq!(loaded.config.credentials[0].username.as_deref(), Some("acme.api@vbc.prod"));
+    assert!(loaded.config.redacted().contains("allow_api_user = true"));
+    let usual = load(CREDENTIAL, &[]).unwrap().config.redacted();
+    assert!(!usual.contains("allow_api_user"), "{usual}");
+}
+
+#[test]
+fn several_credentials_are_a_warning_while_nothing_chooses_among_them() {
+    let other = CREDENTIAL.replace("default", "other").replace("alice", "bob");
+    let warnings = shown(&load(&format!("{CREDENTIAL}{other}"), &[]).unwrap().warnings);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("every request uses credentials.default"), "{warnings:?}");
+    assert!(load(CREDENTIAL, &[]).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -210,7 +231,9 @@ fn what_a_login_by_code_needs_is_read() {
         assert!(found.len() == 1 && found[0].starts_with("proxy.toml:5:"), "{line}: {found:?}");
     }
     let two = format!("[credentials.default]\n{code}[credentials.second]\n{code}");
-    assert!(load(&two, &[]).unwrap().warnings.is_empty(), "two persons may log in to one application");
+    let warnings = shown(&load(&two, &[]).unwrap().warnings);
+    let others = warnings.iter().filter(|one| !one.contains("there are several credentials")).count();
+    assert_eq!(others, 0, "two persons may log in to one application: {warnings:?}");
     let warnings = shown(&read("redirect_uri = \"http://app.example/callback\"").unwrap().warnings);
     assert!(warnings[0].contains("in the clear"), "{warnings:?}");
 }
