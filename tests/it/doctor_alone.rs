@@ -113,8 +113,7 @@ async fn a_second_signal_ends_an_examination_at_once() {
     within(service.presented.notified()).await;
     doctor.signal("INT");
     doctor.logged("interrupted").await;
-    doctor.signal("INT");
-    assert_eq!(doctor.end().await.code, Some(1));
+    assert_eq!(doctor.signal_to_the_end("INT").await.code, Some(1));
 }
 
 #[tokio::test]

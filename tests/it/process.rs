@@ -174,14 +174,17 @@ impl Process {
         assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
     }
 
-    /// Sends a signal unless it has ended, and says whether it was still running.
-    pub(crate) fn signal_if_running(&mut self, name: &str) -> bool {
-        // Not reaped before this: its number is not another process's yet.
-        let running = self.child.try_wait().unwrap().is_none();
-        if running {
-            self.signal(name);
-        }
-        running
+    /// Repeats a signal until it ends. One within a second of the first is the same stop; one after it ends a process.
+    pub(crate) async fn signal_to_the_end(mut self, name: &str) -> Output {
+        within(async {
+            // Not reaped before this: its number is not another process's yet.
+            while self.child.try_wait().unwrap().is_none() {
+                self.signal(name);
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        self.collect()
     }
 
     /// Kills it as a crash would.
