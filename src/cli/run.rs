@@ -215,7 +215,8 @@ impl Forwarded {
             };
             let stops = matches!(signal, Signal::TERM | Signal::INT);
             let is_repeat = stops && self.requests.arrived() == StopRequest::Repeat;
-            if !is_repeat && !(by_key && self.at_terminal) {
+            let has_it = is_repeat || (by_key && self.at_terminal);
+            if !has_it {
                 send(child, signal);
             }
         }
