@@ -8,17 +8,21 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use thiserror::Error;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
+use super::body::Body;
 use super::redact::Redactor;
+use super::request_body::RequestBody;
 use super::response::{self, Answer, MAX_BODY};
 use super::{AccessToken, Class, ClientIdentity, Grant, Issued, RedeemError};
 use crate::clock::Clock;
 use crate::config::ClientAuth;
+use crate::secret::fingerprint;
 
 /// A connection that has not come about by then is given up, whatever the timeout of the whole.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +34,11 @@ pub trait Redeem: Send + Sync + 'static {
     /// Not cancel safe: dropping the future after the request has been sent loses a single-use grant. Only the
     /// refresher calls it, and never drops it.
     fn redeem(&self, grant: &Grant) -> impl Future<Output = Result<Issued, RedeemError>> + Send;
+
+    /// Fingerprint of what a refusal of the application may be about: its id and secret, and where it is presented.
+    fn fingerprint(&self) -> String {
+        String::new()
+    }
 
     /// Whose token this is, asked of the userinfo endpoint (OpenID Connect Core §5.3), where there is one. For logins
     /// whose answer had no ID token.
@@ -107,29 +116,36 @@ impl HttpClient {
     }
 
     /// No answer, or half of one. Whether anything was sent decides what that means: only a connection that never
-    /// came about leaves the grant certainly untouched.
-    fn unanswered(&self, error: &reqwest::Error) -> Unanswered {
+    /// came about, or that has not asked for the body, leaves the grant certainly untouched.
+    ///
+    /// A body that the connection has taken may be in its buffer still. hyper does not tell how much of a buffer was
+    /// written, so such a request counts as sent.
+    fn unanswered(&self, error: &reqwest::Error, taken: bool) -> Unanswered {
         let timeout = self.timeout;
         let (sent, message) = match (error.is_connect(), error.is_timeout()) {
             (true, true) => (Some(false), format!("no connection within {:?}", connect_timeout(timeout))),
             (true, false) => (Some(false), format!("no connection: {}", cause(error))),
             _ if error.is_builder() => (None, format!("cannot be asked: {}", cause(error))),
+            _ if !taken => (Some(false), format!("not sent: {}", cause(error))),
             (false, true) => (Some(true), format!("sent, and no answer within {timeout:?}")),
             (false, false) => (Some(true), format!("sent, and the answer was lost: {}", cause(error))),
         };
         Unanswered { sent, message }
     }
 
-    async fn send(&self, request: Request<String>) -> Result<Response<Vec<u8>>, reqwest::Error> {
-        let (head, body) = request.into_parts();
-        let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers).body(body);
+    async fn send(&self, head: Parts, body: RequestBody) -> Result<Response<Vec<u8>>, reqwest::Error> {
+        let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers);
+        // A request without content has none to be taken, and no length.
+        let request = if body.is_empty() { request } else { request.body(reqwest::Body::wrap(body)) };
         receive(request.send().await?).await
     }
 }
 
 impl Transport for HttpClient {
     async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, Unanswered> {
-        self.send(request).await.map_err(|error| self.unanswered(&error))
+        let (head, body) = request.into_parts();
+        let (body, taken) = RequestBody::new(body);
+        self.send(head, body).await.map_err(|error| self.unanswered(&error, taken.is_taken()))
     }
 }
 
@@ -255,9 +271,8 @@ impl<T: Transport> Endpoint<T> {
         *request.uri_mut() = self.server.userinfo_url.clone()?;
         request.headers_mut().insert(AUTHORIZATION, token.header_value()?);
         let received = self.server.http.exchange(request).await.ok()?;
-        let claims =
-            received.status().is_success().then(|| serde_json::from_slice(received.body()).ok())??;
-        response::subject_of(&claims)
+        let claims = Body::read(received.headers(), received.body());
+        received.status().is_success().then(|| response::subject_of(claims.object().ok()?))?
     }
 }
 
@@ -283,6 +298,12 @@ impl<T: Transport> Redeem for Endpoint<T> {
         })
     }
 
+    fn fingerprint(&self) -> String {
+        let auth = format!("{:?}", self.client.auth);
+        let secret = self.client.client_secret.expose();
+        fingerprint(&[&self.server.token_url.to_string(), &self.client.client_id, secret, &auth])
+    }
+
     async fn subject(&self, token: &AccessToken) -> Option<String> {
         self.ask_subject(token).await
     }
@@ -293,6 +314,7 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let mut form = Serializer::new(String::new());
     form.append_pair("grant_type", grant.name());
     match grant {
@@ -337,11 +359,18 @@ pub(super) fn basic(client: &ClientIdentity) -> String {
 }
 
 /// Reads the answer, up to one byte beyond the limit.
+///
+/// The status of a failure says a lot without its body: of a refusal that is cut off, what has come is judged.
 async fn receive(mut sent: reqwest::Response) -> Result<Response<Vec<u8>>, reqwest::Error> {
     let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
     let mut body = Vec::new();
     while body.len() <= MAX_BODY {
-        let Some(chunk) = sent.chunk().await? else { break };
+        let chunk = match sent.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(_) if !status.is_success() => break,
+            Err(error) => return Err(error),
+        };
         let room = MAX_BODY + 1 - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }

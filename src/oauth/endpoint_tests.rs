@@ -103,6 +103,7 @@ async fn a_login_travels_in_the_form_with_the_client() {
     assert!(head.starts_with("POST /token?tenant=precious HTTP/1.1"), "{head}");
     assert_eq!(header(&head, "content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(header(&head, "accept"), Some("application/json"));
+    assert_eq!(header(&head, "accept-encoding"), Some("identity"));
     for absent in ["authorization", "cookie", "referer", "transfer-encoding"] {
         assert_eq!(header(&head, absent), None, "{head}");
     }
@@ -151,6 +152,22 @@ async fn a_lost_answer_is_ambiguous() {
         assert!(error.message.starts_with("token endpoint http://127.0.0.1:"), "{error}");
         assert!(error.message.contains("/token: sent, and the answer was lost: "), "{error}");
         assert!(!error.message.contains("precious"), "{error}");
+        server.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_cut_off_is_a_refusal() {
+    for (begun, class) in [
+        ("400 Bad Request\r\nContent-Length: 500\r\n\r\n{\"error\":\"invalid_grant\",", Class::Refused),
+        ("401 Unauthorized\r\nContent-Length: 500\r\n\r\n", Class::Unexplained),
+        ("503 Service Unavailable\r\nContent-Length: 500\r\n\r\n<", Class::NotJudged),
+        ("500 Internal Server Error\r\nContent-Length: 500\r\n\r\n{", Class::Ambiguous),
+        ("200 OK\r\nContent-Length: 500\r\n\r\n{", Class::Ambiguous),
+    ] {
+        let (url, server) = serve_once(format!("HTTP/1.1 {begun}")).await;
+        let error = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap_err();
+        assert_eq!(error.class, class, "{begun}: {error}");
         server.await.unwrap();
     }
 }

@@ -2,13 +2,16 @@
 //! carries it ([`Endpoint`]), and what a failure means ([`RedeemError`]).
 
 mod authorize;
+mod body;
 mod endpoint;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod grant;
 mod judge;
+mod lenient;
 mod redact;
+mod request_body;
 mod response;
 mod retry_after;
 mod token;

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::body::Body;
 use super::judge::{self, Evidence};
 use super::redact::Redactor;
 use super::{AccessToken, Class, Grant, Issued, RedeemError, retry_after};
@@ -42,18 +43,18 @@ pub(super) fn read(
     redactor: &Redactor,
     now: Timestamp,
 ) -> Result<Issued, RedeemError> {
-    let body = parse(answer.body);
-    let reading = Reading { answer, grant, redactor, now, body: body.as_ref().ok() };
+    let body = Body::read(answer.headers, answer.body);
+    let reading = Reading { answer, grant, redactor, now, body: &body };
     let failed = if answer.status.is_success() {
-        match &body {
+        match body.object() {
             Ok(body) if body.get("access_token").is_some_and(|token| !token.is_null()) => {
                 match issued(body) {
                     Ok(issued) => return Ok(issued),
                     Err(what) => reading.lost(what),
                 }
             }
-            Ok(body) if body.is_empty() || !is_error(body) => reading.lost("no access_token in it"),
-            Ok(_) => reading.refused(),
+            _ if reading.throttle_code().is_some() || body.structured_error().is_some() => reading.refused(),
+            Ok(_) => reading.lost("no access_token in it"),
             Err(what) => reading.lost(what),
         }
     } else if answer.status.is_redirection() {
@@ -62,22 +63,6 @@ pub(super) fn read(
         reading.refused()
     };
     Err(failed)
-}
-
-/// The JSON object in `body`, or what is there instead.
-fn parse(body: &[u8]) -> Result<Map<String, Value>, &'static str> {
-    if body.len() > MAX_BODY {
-        return Err("more than 1 MiB");
-    }
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("JSON, but not an object"),
-        Err(_) if body.is_empty() => Err("empty"),
-        Err(_) if body.starts_with(b"<") => Err("HTML or XML"),
-        Err(error) if error.is_eof() => Err("JSON that is cut off"),
-        Err(_) => Err("not JSON"),
-    }
 }
 
 /// Reads a successful answer (RFC 6749 §5.1).
@@ -133,18 +118,13 @@ fn lifetime(value: Option<&Value>) -> Duration {
     }
 }
 
-/// Whether a 200 is an error in disguise: some gateways answer so when they throttle.
-fn is_error(body: &Map<String, Value>) -> bool {
-    ["error", "fault", "code"].iter().any(|name| body.contains_key(*name))
-}
-
 /// One answer that is not a token set, being read.
 struct Reading<'a> {
     answer: &'a Answer<'a>,
     grant: &'a Grant,
     redactor: &'a Redactor,
     now: Timestamp,
-    body: Option<&'a Map<String, Value>>,
+    body: &'a Body,
 }
 
 impl Reading<'_> {
@@ -171,9 +151,9 @@ impl Reading<'_> {
     /// An error of OAuth, or of whatever stands before the server.
     fn refused(&self) -> RedeemError {
         let throttled = self.throttle_code().is_some();
-        let error = self.text("error");
-        let word = error.map(judge::normalized);
-        let said = self.redactor.hide_in(&self.said());
+        let error = self.body.error();
+        let word = error.as_deref().map(judge::normalized);
+        let said = self.redactor.hide_in(&self.body.said());
         let evidence = Evidence {
             status: self.answer.status,
             grant: self.grant,
@@ -186,7 +166,7 @@ impl Reading<'_> {
             _ if throttled || self.answer.status == StatusCode::TOO_MANY_REQUESTS => {
                 format!("throttled{words}")
             }
-            Some(error) => format!("{}{words}", self.redactor.clean(error)),
+            Some(error) => format!("{}{words}", self.redactor.clean(&error)),
             None if self.answer.status.is_server_error() => format!("the server is in trouble{words}"),
             None if matches!(self.answer.status.as_u16(), 401 | 403 | 404 | 405) => {
                 format!("not an OAuth answer{words}; is token_url right?")
@@ -208,57 +188,25 @@ impl Reading<'_> {
         matches!(self.grant, Grant::RefreshToken { .. })
     }
 
-    /// Everything the server says in words, as it is: to be read, not to be shown.
-    fn said(&self) -> String {
-        let texts = ["error", "code", "error_description", "description", "message"].map(|name| {
-            match self.field(name) {
-                Some(Value::String(text)) => text.clone(),
-                Some(Value::Number(number)) => number.to_string(),
-                _ => String::new(),
-            }
-        });
-        texts.join("\n")
-    }
-
     /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in version 3.
     fn throttle_code(&self) -> Option<String> {
-        let code = match self.field("code")? {
-            Value::String(code) => code.trim().to_owned(),
-            Value::Number(code) => code.to_string(),
-            _ => return None,
-        };
-        (code.len() == 6 && code.starts_with("9008")).then_some(code)
+        let code = self.body.member("code")?;
+        let code = code.trim();
+        (code.len() == 6 && code.starts_with("9008")).then(|| code.to_owned())
     }
 
     fn retry_after(&self) -> Option<Duration> {
         retry_after::from_header(self.answer.headers, self.now)
-            .or_else(|| retry_after::from_next_access_time(self.text("nextAccessTime")?, self.now))
+            .or_else(|| retry_after::from_next_access_time(&self.body.member("nextAccessTime")?, self.now))
     }
 
     /// What the server says in words, cleaned, with its code.
     fn words(&self) -> String {
-        let code = match self.field("code") {
-            Some(Value::String(code)) => Some(code.clone()),
-            Some(Value::Number(code)) => Some(code.to_string()),
-            _ => None,
-        };
-        let text = self
-            .text("error_description")
-            .or_else(|| self.text("description"))
-            .or_else(|| self.text("message"));
-        let words: Vec<String> =
-            code.as_deref().into_iter().chain(text).map(|part| self.redactor.clean(part)).collect();
+        let texts = ["error_description", "description", "message"];
+        let text = texts.iter().find_map(|name| self.body.member(name));
+        let parts = [self.body.member("code"), text];
+        let words: Vec<String> = parts.iter().flatten().map(|part| self.redactor.clean(part)).collect();
         if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) }
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.field(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty())
-    }
-
-    /// A field of the body, or of the `fault` that older gateways wrap theirs in.
-    fn field(&self, name: &str) -> Option<&Value> {
-        let body = self.body?;
-        body.get(name).or_else(|| body.get("fault")?.get(name))
     }
 }
 

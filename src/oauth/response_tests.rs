@@ -127,7 +127,7 @@ fn an_unusable_200_loses_a_refresh_but_not_a_login() {
 fn a_throttle_is_not_judged_whatever_its_status() {
     let wso2 = r#"{"code":"900803","message":"Message throttled out","description":"You have exceeded your quota .You can access API after 2026-Sep-05 16:00:00+0000 UTC","nextAccessTime":"2026-Sep-05 16:00:00+0000 UTC"}"#;
     let older = r#"{"fault":{"code":900804,"message":"Message throttled out","nextAccessTime":"2026-Sep-05 16:00:00+0000 UTC"}}"#;
-    for status in [200, 403, 429, 503] {
+    for status in [200, 400, 401, 403, 429, 500, 503] {
         for body in [wso2, older] {
             let error = answer_to(&refresh(), status, None, body.as_bytes()).unwrap_err();
             assert_eq!(
@@ -145,6 +145,22 @@ fn a_throttle_is_not_judged_whatever_its_status() {
     assert_eq!((error.class, error.retry_after), (Class::NotJudged, Some(Duration::from_secs(7))));
     // 429 wins over the error it carries.
     assert_eq!(class(&password(), 429, &error_body("invalid_grant", "")), Class::NotJudged);
+}
+
+#[test]
+fn a_set_in_another_coding_or_charset_is_still_a_set() {
+    use std::io::Write;
+    let text = r#"{"access_token":"at","refresh_token":"rt","scope":"openid","expires_in":60}"#;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).unwrap();
+    let header = Some((http::header::CONTENT_ENCODING, "gzip"));
+    let issued = answer_to(&password(), 200, header, &gzip.finish().unwrap()).unwrap();
+    assert_eq!(issued.refresh_token.unwrap().expose(), "rt");
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let issued = answer_to(&password(), 200, None, &wide).unwrap();
+    assert_eq!(issued.expires_in, Duration::from_secs(60));
+    let latin = b"{\"access_token\":\"at\",\"name\":\"Jos\xe9\"}";
+    answer_to(&password(), 200, None, latin).unwrap();
 }
 
 /// The table of the service's answers, and relatives seen elsewhere.
