@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::brake::{self, Permit};
-use super::hold::Hold;
+use super::hold::{self, Hold};
 use super::logins::{Refusal, Seat, Turn, describe};
 use super::refresher::{Need, Refresher};
 use super::{Login, Unavailable, exchanges};
@@ -29,7 +29,7 @@ impl<R: Redeem> Refresher<R> {
         // A refresh token may have arrived in the store meanwhile; only the login is held.
         let login_alone = self.refresh_token().is_none();
         match &self.hold {
-            Some(Hold::Configuration(message)) => Err(self.unavailable(message, None)),
+            Some(hold @ Hold::Configuration { until, .. }) if *until > now => Err(self.held(hold, now)),
             // An account that is locked is left alone altogether.
             Some(hold @ Hold::Brake(Permit::LockedUntil(until))) if *until > now => Err(self.held(hold, now)),
             Some(hold @ (Hold::Brake(_) | Hold::LoginNeeded)) if login_alone => Err(self.held(hold, now)),
@@ -60,11 +60,13 @@ impl<R: Redeem> Refresher<R> {
                     self.drop_refresh_token(&refresh_token).await;
                     break;
                 }
+                // Not said of the token, and a login may find the endpoint.
+                Err(error) if error.class == Class::WrongUrl && self.may_log_in(need) => break,
                 Err(error) => {
                     if error.class == Class::Locked {
                         self.note_lock().await;
                     }
-                    return Err(self.failed(error));
+                    return Err(self.failed(error).await);
                 }
             }
         }
@@ -126,7 +128,7 @@ impl<R: Redeem> Refresher<R> {
                 self.hold = Some(hold.clone());
                 return Err(self.held(&hold, now));
             }
-            Err(Refusal::Store(why)) => return Err(self.failed(no_login(&why))),
+            Err(Refusal::Store(why)) => return Err(self.failed(no_login(&why)).await),
         }
         let outcome = self.redeem(&password_grant(&login)).await;
         let class = outcome.as_ref().err().map(|error| error.class);
@@ -137,22 +139,31 @@ impl<R: Redeem> Refresher<R> {
                 self.adopt(issued, None).await;
                 Ok(())
             }
-            Err(error) => Err(self.login_failed(&seat, error)),
+            Err(error) => Err(self.login_failed(&seat, error).await),
         }
     }
 
-    fn login_failed(&mut self, seat: &Seat, error: RedeemError) -> Unavailable {
+    /// Whether a login would follow a refresh that failed for `need`.
+    fn may_log_in(&self, need: Need) -> bool {
+        self.parts.seat.is_some() && !(need == Need::Early && self.alive())
+    }
+
+    async fn login_failed(&mut self, seat: &Seat, error: RedeemError) -> Unavailable {
         let name = &self.shared.name;
+        let permit = seat.permit();
         match error.class {
+            Class::Unexplained if !permit.is_final() => {
+                tracing::error!(credential = %name, %error, "the login was refused without a readable reason; it is tried once more after 35 minutes");
+            }
             Class::Refused | Class::Unexplained => {
                 tracing::error!(credential = %name, %error, "the login was refused; it is not tried again until its secret changes");
             }
             Class::Locked => {
                 tracing::error!(credential = %name, %error, "the account is locked; no login for 35 minutes");
             }
-            _ => return self.failed(error),
+            _ => return self.failed(error).await,
         }
-        let hold = Hold::Brake(seat.permit());
+        let hold = Hold::Brake(permit);
         self.hold = Some(hold.clone());
         self.held(&hold, self.now())
     }
@@ -185,6 +196,9 @@ impl<R: Redeem> Refresher<R> {
         self.backoff.reset();
         self.hold = None;
         self.trouble = None;
+        if self.keeper.record.application.take().is_some() {
+            self.save().await;
+        }
         self.report();
         tracing::info!(credential = %self.shared.name, held = held || braked, "an operator lifted the brake");
         Ok(held || braked)
@@ -247,6 +261,7 @@ impl<R: Redeem> Refresher<R> {
         if subject.is_some() {
             record.subject = subject;
         }
+        record.application = None;
         self.save().await;
         self.token_revision = self.keeper.record.revision;
         self.backoff.reset();
@@ -296,21 +311,46 @@ impl<R: Redeem> Refresher<R> {
         })
     }
 
-    fn failed(&mut self, error: RedeemError) -> Unavailable {
+    /// What a failure that is not the brake's means for the next exchange.
+    async fn failed(&mut self, error: RedeemError) -> Unavailable {
         let now = self.now();
-        match error.class {
-            Class::Configuration | Class::WrongUrl => {
-                let message =
-                    format!("{}; correct the credential's configuration and restart", error.message);
-                self.trouble = Some(message.clone());
-                self.hold = Some(Hold::Configuration(message.clone()));
-                self.unavailable(&message, None)
-            }
-            _ => {
-                let until = self.backoff.fail(now, error.retry_after, random::unit());
-                self.trouble = Some(error.message.clone());
-                self.unavailable(&error.message, Some(clock::until(now, until)))
-            }
+        if matches!(error.class, Class::Configuration | Class::WrongUrl) {
+            return self.refuse_application(&error.message).await;
+        }
+        let until = self.backoff.fail(now, error.retry_after, random::unit());
+        self.trouble = Some(error.message.clone());
+        self.unavailable(&error.message, Some(clock::until(now, until)))
+    }
+
+    /// Leaves the application alone for a while, over restarts.
+    async fn refuse_application(&mut self, message: &str) -> Unavailable {
+        let (now, configuration) = (self.now(), self.configuration());
+        let before = self.keeper.record.application.as_deref();
+        let kept = hold::refused_application(before, configuration, message, now);
+        let held = Hold::from(&kept);
+        tracing::error!(
+            credential = %self.shared.name, next_attempt = %format_args!("{:.0}", kept.next_attempt),
+            "the application is refused; it is tried again slowly, and at once when its configuration changes"
+        );
+        self.keeper.record.application = Some(Box::new(kept));
+        self.save().await;
+        self.trouble = Some(message.to_owned());
+        self.hold = Some(held.clone());
+        self.held(&held, now)
+    }
+
+    /// Fingerprint of everything a refusal of the application may be about.
+    fn configuration(&self) -> String {
+        let login = self.parts.options.login.as_ref();
+        let (secret, scope) = login.map_or(("", ""), |login| (&*login.fingerprint, &*login.scope));
+        fingerprint(&[&self.parts.endpoint.fingerprint(), &self.parts.options.identity, secret, scope])
+    }
+
+    /// What an earlier life was told of the application holds for this one, where its configuration is the same.
+    pub(super) fn recall_application(&mut self) {
+        let now = self.now();
+        if let Some(kept) = self.keeper.record.application.as_deref() {
+            self.hold = hold::still_held(kept, &self.configuration(), now);
         }
     }
 }
@@ -327,9 +367,8 @@ fn password_grant(login: &Login) -> Grant {
 async fn judge(turn: &mut Turn<'_>, class: Option<Class>) {
     let noted = match class {
         None => turn.note(|record, secret, _| brake::succeeded(record, secret)).await,
-        Some(Class::Refused | Class::Unexplained) => {
-            turn.note(|record, secret, _| brake::refused(record, secret)).await
-        }
+        Some(Class::Refused) => turn.note(brake::refused).await,
+        Some(Class::Unexplained) => turn.note(brake::unexplained).await,
         Some(Class::Locked) => turn.note(brake::locked).await,
         Some(Class::NotJudged | Class::Configuration | Class::WrongUrl | Class::Unsupported) => {
             turn.note(|record, _, _| brake::not_judged(record)).await

@@ -138,7 +138,9 @@ impl LoginBrake {
         let mut known = self.known.lock();
         let Known { record, watch, .. } = &mut *known;
         if let Some(back) = watch.set_back(&self.records.clock) {
-            for at in [&mut record.locked_until, &mut record.last_attempt].into_iter().flatten() {
+            let trials = record.trials.iter_mut().map(|trial| &mut trial.at);
+            let times = [&mut record.locked_until, &mut record.last_attempt].into_iter().flatten();
+            for at in times.chain(trials) {
                 *at = at.saturating_sub(back).unwrap_or(*at);
             }
         }
@@ -161,6 +163,7 @@ impl LoginBrake {
                 let longest = clock::after(now, brake::LOCK);
                 record.locked_until = record.locked_until.map(|at| at.min(longest));
                 record.last_attempt = record.last_attempt.map(|at| at.min(now));
+                record.trials.iter_mut().for_each(|trial| trial.at = trial.at.min(now));
             });
         }
         Ok(keeper)
@@ -324,7 +327,7 @@ mod tests {
             let [one, same, other] = [("app-1", "wrong"), ("app-2", "wrong"), ("app-1", "right")]
                 .map(|(client, password)| logins.seat(&login(client, password)));
             if life == 0 {
-                begun(&one).await.note(|record, secret, _| brake::refused(record, secret)).await.unwrap();
+                begun(&one).await.note(brake::refused).await.unwrap();
             }
             for seat in [&one, &same] {
                 assert!(matches!(begin(seat).await, Err(Refusal::Permit(Permit::Refused))));

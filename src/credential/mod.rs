@@ -8,6 +8,8 @@ mod brake;
 mod cell;
 mod exchanges;
 mod hold;
+#[cfg(test)]
+mod judge_tests;
 mod keeper;
 mod ladder;
 mod logins;

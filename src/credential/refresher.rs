@@ -141,6 +141,7 @@ impl<R: Redeem> Refresher<R> {
         };
         // A set from the future was stored by a process whose clock was ahead: how old it is, nobody knows.
         let from_the_future = refresher.keeper.set_back_to(now);
+        refresher.recall_application();
         if refresher.alive() {
             refresher.publish();
             if from_the_future {
@@ -197,8 +198,8 @@ impl<R: Redeem> Refresher<R> {
         self.refresh_at = earlier(self.refresh_at);
         self.not_before = earlier(self.not_before);
         self.backoff.set_back(back);
-        if let Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))) = &mut self.hold {
-            *at = earlier(*at);
+        if let Some(hold) = &mut self.hold {
+            hold.set_back(back);
         }
         self.publish_again();
         self.report();
@@ -244,9 +245,7 @@ impl<R: Redeem> Refresher<R> {
         };
         // A hold concerns logins and the application; a living token is used until its end.
         let due = match &self.hold {
-            Some(Hold::Configuration(_) | Hold::LoginNeeded) => return None,
-            Some(Hold::Brake(Permit::LockedUntil(at) | Permit::SpacedUntil(at))) => unheld.max(*at),
-            Some(Hold::Brake(_)) => return None,
+            Some(hold) => unheld.max(hold.until()?),
             None => unheld,
         };
         Some(self.backoff.until(now).map_or(due, |until| until.max(due)))
@@ -284,10 +283,7 @@ impl<R: Redeem> Refresher<R> {
     /// operator, may have changed it; and locks end.
     pub(super) fn look_at_hold(&mut self) {
         let Some(Hold::Brake(held)) = self.hold else { return };
-        let ended = match held {
-            Permit::LockedUntil(until) | Permit::SpacedUntil(until) => until <= self.now(),
-            Permit::Refused | Permit::Allowed => false,
-        };
+        let ended = held.until().is_some_and(|until| until <= self.now());
         // Without a login of its own, it only knows what it was told itself.
         let now = self.login_permit().unwrap_or(if ended { Permit::Allowed } else { held });
         if now != held {
@@ -401,7 +397,7 @@ impl<R: Redeem> Refresher<R> {
     }
 
     pub(super) fn held(&self, hold: &Hold, now: Timestamp) -> Unavailable {
-        let (detail, retry_after) = hold.describe(now);
+        let (detail, retry_after) = hold.describe(&self.shared.name, now);
         self.unavailable(&detail, retry_after)
     }
 
@@ -467,7 +463,7 @@ impl<R: Redeem> Refresher<R> {
 
     /// When a person has to log in at the latest, if nothing changes; `None` where we can log in ourselves.
     fn login_needed_by(&self) -> Option<Timestamp> {
-        if self.login_permit().is_some_and(|permit| permit != Permit::Refused) {
+        if self.login_permit().is_some_and(|permit| !permit.is_final()) {
             return None;
         }
         let tokens = self.keeper.record.tokens.as_ref()?;
@@ -514,7 +510,7 @@ impl<R: Redeem> Refresher<R> {
         snapshot.unsaved = self.is_unsaved();
         snapshot.exchanges = self.shared.exchanges.total();
         snapshot.trouble = match &self.hold {
-            Some(hold) => Some(hold.describe(now).0),
+            Some(hold) => Some(hold.describe(&self.shared.name, now).0),
             None => self.trouble.clone(),
         };
     }

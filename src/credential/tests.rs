@@ -508,14 +508,16 @@ async fn a_dead_refresh_token_alone_is_no_reason_to_log_in_before_the_token_ends
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_application_latches_until_the_configuration_changes() {
-    let world = World::new(Script::default().then(Answer::Fail(Class::Configuration)));
+async fn a_lock_that_was_ended_by_the_application_frees_it_slowly() {
+    let script = Script::default().then(Answer::Fail(Class::Locked)).then(Answer::Fail(Class::Configuration));
+    let world = World::new(script);
     let credential = world.start().await;
-    for _ in 0..10 {
-        credential.bearer().await.unwrap_err();
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-    }
-    assert_eq!(world.script.calls().len(), 1);
+    credential.bearer().await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(39 * 60)).await;
+    credential.bearer().await.unwrap_err();
+    assert_eq!(world.script.calls().len(), 2);
+    tokio::time::sleep(Duration::from_secs(2 * 60)).await;
+    credential.bearer().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -669,18 +671,6 @@ async fn a_lock_that_ended_does_not_free_the_next_failures_from_their_pause() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let calls = world.script.calls().len();
     assert!((2..=12).contains(&calls), "{calls}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_application_refused_after_a_lock_latches() {
-    let world = World::new(
-        Script::default().then(Answer::Fail(Class::Locked)).then(Answer::Fail(Class::Configuration)),
-    );
-    let credential = world.start().await;
-    credential.bearer().await.unwrap_err();
-    tokio::time::sleep(Duration::from_secs(86_400)).await;
-    credential.bearer().await.unwrap_err();
-    assert_eq!(world.script.calls().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

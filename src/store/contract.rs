@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    BrakeRecord, FileStore, Issuance, Key, Keys, MemoryStore, Record, SharedStore, StoreError, TokenStore,
+    ApplicationHold, BrakeRecord, FileStore, Issuance, Key, Keys, MemoryStore, Record, SharedStore,
+    StoreError, TokenStore, Trial, TrialOutcome,
 };
 use crate::clock::Timestamp;
 use crate::config::StoreKey;
@@ -39,8 +40,20 @@ pub(super) fn full_record(revision: u64) -> Record {
             proven: vec!["proven".into()],
             unresolved: 2,
             last_attempt: Some(at(-7)),
+            trials: vec![
+                Trial { secret: vec!["tried".into()], at: at(-9), outcome: TrialOutcome::Open },
+                Trial { secret: vec!["odd".into()], at: at(-8), outcome: TrialOutcome::Unexplained },
+                Trial { secret: vec!["decade".into()], at: at(-7), outcome: TrialOutcome::Refused },
+            ],
+            exhausted: true,
         }
         .into_kept(),
+        application: Some(Box::new(ApplicationHold {
+            fingerprint: "app1".into(),
+            failures: 3,
+            next_attempt: at(1200),
+            reason: "invalid_client".into(),
+        })),
     }
 }
 

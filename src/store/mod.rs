@@ -62,6 +62,24 @@ pub struct Record {
     /// What is known about refused logins, if anything is: never [`BrakeRecord::default`]. Boxed, since a credential's
     /// record has none.
     pub brake: Option<Box<BrakeRecord>>,
+    /// When a refused application is presented again, if it was refused.
+    pub application: Option<Box<ApplicationHold>>,
+}
+
+/// That the authorization server refused the application, or that there was no token endpoint.
+///
+/// It holds until `next_attempt`, over restarts, for the configuration it was said of. It does not say that the
+/// configuration is wrong: an application may be unlocked on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplicationHold {
+    /// Fingerprint of the configuration that was refused.
+    pub fingerprint: String,
+    /// How often in a row it was refused.
+    pub failures: u32,
+    /// When it is presented again.
+    pub next_attempt: Timestamp,
+    /// What the server said, fit to be shown.
+    pub reason: String,
 }
 
 /// What a second login of the same identity has been seen to do.
@@ -94,6 +112,32 @@ pub struct BrakeRecord {
     pub unresolved: u32,
     /// When the last login attempt was begun.
     pub last_attempt: Option<Timestamp>,
+    /// Secrets that were tried and have not worked, the oldest first; each is kept for a day.
+    pub trials: Vec<Trial>,
+    /// Several secrets were refused within a day: no untested one is tried until an operator allows it.
+    pub exhausted: bool,
+}
+
+/// The last attempt to log in with a secret that is not known to be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Fingerprints under which the secret is sent.
+    pub secret: Vec<String>,
+    /// When the attempt was begun.
+    pub at: Timestamp,
+    /// What came of the attempt.
+    pub outcome: TrialOutcome,
+}
+
+/// What came of an attempt to log in, as far as the next one depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialOutcome {
+    /// Nothing that says whether the secret is right.
+    Open,
+    /// A refusal without a readable reason.
+    Unexplained,
+    /// A refusal.
+    Refused,
 }
 
 impl BrakeRecord {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::{BrakeRecord, Issuance, Key, Record};
+use super::{ApplicationHold, BrakeRecord, Issuance, Key, Record, Trial, TrialOutcome};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
@@ -39,6 +39,16 @@ struct File<'a> {
     issuance: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Brake::is_empty")]
     brake: Brake<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    application: Option<Application<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Application<'a> {
+    fingerprint: Cow<'a, str>,
+    failures: u32,
+    next_attempt: Cow<'a, str>,
+    reason: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,6 +80,18 @@ struct Brake<'a> {
     unresolved: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_attempt: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trials: Vec<Tried<'a>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exhausted: bool,
+}
+
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Tried<'a> {
+    secret: Vec<Cow<'a, str>>,
+    at: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<Cow<'a, str>>,
 }
 
 impl Brake<'_> {
@@ -118,6 +140,12 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
         full_lifetime: record.full_lifetime,
         issuance: record.issuance.map(|issuance| borrowed(issuance_word(issuance))),
         brake: record.brake.as_deref().map(brake).unwrap_or_default(),
+        application: record.application.as_deref().map(|hold| Application {
+            fingerprint: borrowed(&hold.fingerprint),
+            failures: hold.failures,
+            next_attempt: time(hold.next_attempt),
+            reason: borrowed(&hold.reason),
+        }),
     };
     let mut bytes = Zeroizing::new(serde_json::to_vec_pretty(&file)?);
     bytes.push(b'\n');
@@ -132,6 +160,8 @@ fn brake(record: &BrakeRecord) -> Brake<'_> {
         proven: all_borrowed(&record.proven),
         unresolved: record.unresolved.into(),
         last_attempt: record.last_attempt.map(time),
+        trials: record.trials.iter().map(tried).collect(),
+        exhausted: record.exhausted,
     }
 }
 
@@ -163,8 +193,11 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
             proven: all_owned(file.brake.proven),
             unresolved: file.brake.unresolved.try_into().unwrap_or(u32::MAX),
             last_attempt: instant("brake.last_attempt", file.brake.last_attempt.as_deref())?,
+            trials: file.brake.trials.into_iter().map(trial).collect::<Result<_, _>>()?,
+            exhausted: file.brake.exhausted,
         }
         .into_kept(),
+        application: file.application.map(application).transpose()?.map(Box::new),
     })
 }
 
@@ -194,6 +227,34 @@ fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, String> {
         expires_at: required("tokens.expires_at", &tokens.expires_at)?,
         scope: tokens.scope.map(Cow::into_owned),
     })
+}
+
+fn application(held: Application<'_>) -> Result<ApplicationHold, String> {
+    Ok(ApplicationHold {
+        fingerprint: held.fingerprint.into_owned(),
+        failures: held.failures,
+        next_attempt: required("application.next_attempt", &held.next_attempt)?,
+        reason: held.reason.into_owned(),
+    })
+}
+
+fn tried(trial: &Trial) -> Tried<'_> {
+    let outcome = match trial.outcome {
+        TrialOutcome::Open => None,
+        TrialOutcome::Unexplained => Some("unexplained"),
+        TrialOutcome::Refused => Some("refused"),
+    };
+    Tried { secret: all_borrowed(&trial.secret), at: time(trial.at), outcome: outcome.map(borrowed) }
+}
+
+fn trial(tried: Tried<'_>) -> Result<Trial, String> {
+    let outcome = match tried.outcome.as_deref() {
+        None => TrialOutcome::Open,
+        Some("unexplained") => TrialOutcome::Unexplained,
+        Some("refused") => TrialOutcome::Refused,
+        Some(_) => return Err("brake.trials.outcome is not known".to_owned()),
+    };
+    Ok(Trial { secret: all_owned(tried.secret), at: required("brake.trials.at", &tried.at)?, outcome })
 }
 
 fn issuance_word(issuance: Issuance) -> &'static str {
