@@ -42,8 +42,12 @@ pub(crate) fn is_scheme(word: &str) -> bool {
 pub struct Survey {
     /// `Via`
     pub via: bool,
-    /// `Origin` or `Sec-Fetch-Site`: a browser asks.
+    /// `Origin` or `Sec-Fetch-*`: a browser asks.
     pub browser: bool,
+    /// `If-Match` or `If-None-Match`
+    pub tags: bool,
+    /// `Max-Forwards`
+    pub max_forwards: bool,
     /// `Cookie`
     pub cookie: bool,
     /// `Content-Length`
@@ -69,15 +73,16 @@ impl Survey {
                 header::CONTENT_TYPE | header::ACCEPT_LANGUAGE | header::CACHE_CONTROL => {}
                 header::VIA => survey.via = true,
                 header::ORIGIN => survey.browser = true,
+                header::IF_MATCH | header::IF_NONE_MATCH => survey.tags = true,
+                header::MAX_FORWARDS => survey.max_forwards = true,
                 header::COOKIE => survey.cookie = true,
                 header::CONTENT_LENGTH => survey.content_length = true,
                 header::EXPECT => survey.expect = true,
                 header::TRANSFER_ENCODING => (survey.transfer_encoding, survey.strip) = (true, true),
                 _ if is_hop_by_hop(name) || is_the_clients(name) => survey.strip = true,
                 _ => match name.as_str() {
-                    "sec-fetch-site" => survey.browser = true,
                     "x-request-id" => survey.request_id = true,
-                    _ => {}
+                    name => survey.browser |= name.starts_with("sec-fetch-"),
                 },
             }
         }
@@ -94,6 +99,8 @@ pub struct AnswerSurvey {
     pub links: bool,
     /// The `Content-Type` is JSON.
     pub json: bool,
+    /// `ETag` or `Accept-Ranges`
+    pub validators: bool,
     /// `X-Request-Id`
     pub request_id: bool,
 }
@@ -106,12 +113,13 @@ impl AnswerSurvey {
         for (name, value) in headers {
             match *name {
                 header::DATE | header::SERVER | header::CONTENT_LENGTH | header::CACHE_CONTROL => {}
-                header::ETAG | header::VARY | header::LAST_MODIFIED | header::CONTENT_ENCODING => {}
+                header::VARY | header::LAST_MODIFIED | header::CONTENT_ENCODING => {}
+                header::ETAG | header::ACCEPT_RANGES => survey.validators = true,
                 // The first line counts.
                 header::CONTENT_TYPE if typed => {}
                 header::CONTENT_TYPE => (typed, survey.json) = (true, is_json(value)),
                 header::LOCATION | header::CONTENT_LOCATION | header::LINK => survey.links = true,
-                _ if is_hop_by_hop(name) || is_cors(name) => survey.strip = true,
+                _ if is_hop_by_hop(name) || is_policy(name) => survey.strip = true,
                 _ => survey.request_id |= name.as_str() == "x-request-id",
             }
         }
@@ -149,8 +157,12 @@ fn is_the_clients(name: &HeaderName) -> bool {
     }
 }
 
-fn is_cors(name: &HeaderName) -> bool {
-    name.as_str().starts_with("access-control-")
+/// What the upstream says to browsers about its own host: followed under another host, it would do harm.
+fn is_policy(name: &HeaderName) -> bool {
+    match *name {
+        header::STRICT_TRANSPORT_SECURITY | header::ALT_SVC => true,
+        _ => name.as_str().starts_with("access-control-"),
+    }
 }
 
 /// Takes out of a request what is not the upstream's business: everything hop-by-hop (RFC 9110 §7.6.1), every
@@ -166,10 +178,10 @@ pub fn strip_request(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out of an answer everything hop-by-hop, and the upstream's `Access-Control-*`: which web pages may read
-/// what passes through here is ours to say.
+/// Takes out of an answer everything hop-by-hop, and what the upstream says to browsers about its own host:
+/// `Access-Control-*`, `Strict-Transport-Security` and `Alt-Svc`. Which web pages may read a response is ours to say.
 pub fn strip_response(headers: &mut HeaderMap) {
-    strip(headers, is_cors);
+    strip(headers, is_policy);
 }
 
 /// One pass over the names; a message with nothing to strip costs nothing else.
@@ -236,7 +248,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
         | header::EXPECT
         | header::VIA
         | header::FORWARDED => true,
-        _ => is_about_the_client(name.as_str()) || name.as_str().starts_with("access-control-"),
+        _ => is_about_the_client(name.as_str()) || is_policy(name),
     });
 }
 
@@ -247,6 +259,15 @@ fn is_about_the_client(name: &str) -> bool {
         || name
             .strip_prefix("x-")
             .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-"))
+}
+
+/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where there is none, or something else than one number.
+pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
+    let (Some(value), None) = (lines.next(), lines.next()) else { return None };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    // A larger number than we can count to becomes the largest one that we can.
+    (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 /// Joins `Cookie` lines by `; ` (RFC 6265 §5.4): the one header whose lines are not a list.
@@ -304,6 +325,14 @@ mod tests {
             ("expect", "b"),
             ("x-request-id", "c"),
         ]);
+        let of = |name| Survey::of(&map(&[(name, "1")]));
+        for name in ["origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user"] {
+            assert_eq!(of(name), Survey { browser: true, ..Survey::default() }, "{name}");
+        }
+        for name in ["if-match", "if-none-match"] {
+            assert_eq!(of(name), Survey { tags: true, ..Survey::default() }, "{name}");
+        }
+        assert_eq!(of("max-forwards"), Survey { max_forwards: true, ..Survey::default() });
         let expected = Survey {
             via: true,
             browser: true,
@@ -344,6 +373,13 @@ mod tests {
             "via",
             "origin",
             "sec-fetch-site",
+            "sec-fetch-mode",
+            "max-forwards",
+            "if-match",
+            "if-none-match",
+            "strict-transport-security",
+            "alt-svc",
+            "accept-ranges",
             "x-request-id",
             "x-other",
             "trailer",
@@ -427,6 +463,20 @@ mod tests {
         ]);
         strip_request(&mut headers);
         assert_eq!(names(&headers), ["x-request-id"]);
+    }
+
+    #[test]
+    fn a_number_of_forwards_is_one_line_of_digits() {
+        let value = |lines: &[&str]| {
+            max_forwards(&map(&lines.iter().map(|line| ("max-forwards", *line)).collect::<Vec<_>>()))
+        };
+        for (text, number) in [("0", 0), ("000", 0), ("5", 5), ("99999999999999999999", u64::MAX)] {
+            assert_eq!(value(&[text]), Some(number), "{text}");
+        }
+        for text in ["", "-1", "+1", "1.0", "0x1", "1, 1", "a"] {
+            assert_eq!(value(&[text]), None, "{text}");
+        }
+        assert_eq!((value(&[]), value(&["1", "1"])), (None, None));
     }
 
     #[test]

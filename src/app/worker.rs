@@ -215,6 +215,7 @@ fn limits(config: &Config) -> Limits {
         header_timeout: config.listen.header_timeout,
         idle_timeout: config.listen.idle_timeout,
         body_timeout: config.upstream.idle_timeout,
+        half_close_grace: config.listen.half_close_grace,
         head_bytes: config.listen.head_size,
         headers: config.listen.head_lines,
         target_bytes: config.listen.target_size,

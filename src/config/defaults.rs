@@ -33,6 +33,7 @@ impl Default for Listen {
             public_url: None,
             first_byte_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
+            half_close_grace: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
             head_size: 64 * 1024,

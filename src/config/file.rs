@@ -126,6 +126,7 @@ fn listen(reader: &mut Reader<'_>, root: &mut Table, placed: &mut Vec<Placed>) -
         public_url: section.parsed("public_url", public_url).map(|given| given.value),
         first_byte_timeout: section.duration("first_byte_timeout", MILLISECOND, default.first_byte_timeout),
         header_timeout: section.duration("header_timeout", MILLISECOND, default.header_timeout),
+        half_close_grace: section.duration("half_close_grace", Duration::ZERO, default.half_close_grace),
         idle_timeout: section.duration("idle_timeout", MILLISECOND, default.idle_timeout),
         drain_timeout: section.duration("drain_timeout", Duration::ZERO, default.drain_timeout),
         head_size,

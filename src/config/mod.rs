@@ -98,6 +98,8 @@ pub struct Listen {
     pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
+    /// How long a client that has ended its side is still waited for, while nothing can be written to it.
+    pub half_close_grace: Duration,
     /// How long a connection may stay open without a request.
     pub idle_timeout: Duration,
     /// How long requests in flight may take to finish after SIGTERM.

@@ -86,6 +86,7 @@ impl Config {
         }
         page.text("first_byte_timeout", show_duration(listen.first_byte_timeout))
             .text("header_timeout", show_duration(listen.header_timeout))
+            .text("half_close_grace", show_duration(listen.half_close_grace))
             .text("idle_timeout", show_duration(listen.idle_timeout))
             .text("drain_timeout", show_duration(listen.drain_timeout));
         page.text("head_size", show_size(listen.head_size as u64))

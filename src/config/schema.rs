@@ -23,6 +23,7 @@ pub(super) const SECTIONS: &[Shape] = &[
             "public_url",
             "first_byte_timeout",
             "header_timeout",
+            "half_close_grace",
             "idle_timeout",
             "drain_timeout",
             "head_size",

@@ -106,6 +106,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         self.ended
     }
 
+    /// Whether the last write waits for the reader.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked || self.unflushed
+    }
+
     /// How many bytes have been written.
     pub(crate) fn written(&self) -> u64 {
         self.written

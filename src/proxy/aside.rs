@@ -11,7 +11,7 @@ use http_body::Frame;
 use super::body::{AnswerBody, BoxError};
 use super::connection::{AccessLine, Connection, Outgoing, X_REQUEST_ID};
 use super::faults::{Injector, Plan};
-use super::{gate, links};
+use super::{gate, links, page};
 use crate::cassette::{self, AnswerTap, LARGEST_BODY, Outcome, Player, Recorder, Tape};
 use crate::config::{FaultEffect, Faults};
 use crate::headers::Survey;
@@ -80,7 +80,11 @@ impl Connection {
             _ => return self.respond(request, None).await,
         };
         let base = self.base(&request);
+        let navigates = survey.browser && page::is_navigation(request.headers());
         if let Some(mut played) = self.play(aside, &mut request, &base).await {
+            if navigates {
+                page::confine(played.status(), played.headers_mut());
+            }
             allow(page.as_ref(), &mut played);
             return Ok(played);
         }

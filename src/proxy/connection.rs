@@ -7,19 +7,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::aside::{self, Aside};
 use super::body::{AnswerBody, BoxError};
-use super::error::Error;
+use super::error::{self, Error};
 use super::forward::Forward;
-use super::links::{Base, Links};
+use super::links::{self, Base, Links};
 use super::timer::LazyTimer;
 use super::tunnel::Tunnel;
-use super::{Proxy, gate, to_websocket};
+use super::{Proxy, gate, page, to_websocket};
 use crate::cassette::AnswerTap;
 use crate::headers::{self, AnswerSurvey, Survey};
 use crate::metrics::Source;
@@ -44,6 +44,8 @@ struct Admitted<'a> {
     page: Option<HeaderValue>,
     /// What links of the answer begin with, where they are rewritten.
     base: Option<(&'a Links, Base)>,
+    /// A browser shows the response as a page.
+    navigates: bool,
     in_flight: InFlight,
 }
 
@@ -76,9 +78,16 @@ impl Connection {
         let Some(in_flight) = InFlight::begin(&self.proxy) else {
             return Err(Box::new(allowing(page, self.fail(&Error::Overloaded, id))));
         };
+        if survey.max_forwards
+            && request.method() == Method::OPTIONS
+            && headers::max_forwards(request.headers()) == Some(0)
+        {
+            return Err(Box::new(allowing(page, self.own(error::options(), id))));
+        }
+        let navigates = survey.browser && page::is_navigation(request.headers());
         let links = proxy.links.as_ref();
         let base = links.and_then(|links| Some((links, links.base(request.uri(), host, self.scheme)?)));
-        Ok(Admitted { page, base, in_flight })
+        Ok(Admitted { page, base, navigates, in_flight })
     }
 
     /// The upstream's answer on its way to the client.
@@ -187,7 +196,7 @@ impl Connection {
     /// One function for all of a request, since each that waits is moved as a whole into the one that waits for it.
     pub(super) async fn respond_in(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         line: Option<AccessLine>,
         beside: Option<&Aside>,
     ) -> Result<Response<Outgoing>, Abort> {
@@ -198,7 +207,8 @@ impl Connection {
         let id = self.proxy.request_id(request.headers(), survey);
         let response = match self.admit(&request, survey, &id) {
             Err(answer) => *answer,
-            Ok(Admitted { page, base, in_flight }) => {
+            Ok(Admitted { page, base, navigates, in_flight }) => {
+                let asked = links::Asked::take(&mut request, survey, base.is_some());
                 // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
                 let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
                 let timer = own.as_ref().unwrap_or(&self.timer);
@@ -210,14 +220,18 @@ impl Connection {
                     Ok(mut answer) => {
                         let found = AnswerSurvey::of(answer.headers());
                         if let Some((links, base)) = base
-                            && let Some(coding) = links.rewrite_head(&base, found, &mut answer)
+                            && let Some(coding) = links.rewrite_head(&base, found, &asked, &mut answer)
                         {
                             let done = coding.is_none() && links.rewrite_at_hand(&base, &mut answer);
                             if !done {
                                 answer = Box::pin(links.rewrite_body(&base, coding, answer)).await;
                             }
                         }
-                        self.pass(answer, found, &id, Some(in_flight))
+                        let mut response = self.pass(answer, found, &id, Some(in_flight));
+                        if navigates {
+                            page::confine(response.status(), response.headers_mut());
+                        }
+                        response
                     }
                     Err(error) => self.fail(&error, &id),
                 };

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
+use http_body_util::Full;
 use thiserror::Error;
 
 use super::body::AnswerBody;
@@ -14,6 +15,16 @@ use crate::server::Refusal;
 
 /// How long a client should wait after a failure that has no time of its own.
 const SOON: Duration = Duration::from_secs(1);
+
+/// What is forwarded, of the methods that everybody knows.
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// The response to an `OPTIONS` that may not be forwarded any further (RFC 9110 §7.6.2).
+pub(super) fn options() -> http::Response<AnswerBody> {
+    let mut response = http::Response::new(AnswerBody::own(Full::default()));
+    response.headers_mut().insert(header::ALLOW, ALLOWED);
+    response
+}
 
 /// Why a request is answered in our own name.
 #[derive(Debug, Error)]
@@ -66,8 +77,7 @@ impl Error {
         let headers = response.headers_mut();
         match self {
             Self::Method => {
-                let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+                headers.insert(header::ALLOW, ALLOWED);
             }
             Self::Draining | Self::UserInfo | Self::Refused(Refusal::TooManyConnections) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

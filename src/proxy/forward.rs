@@ -14,7 +14,11 @@ use super::timer::LazyTimer;
 use super::upstream::{Asking, Head, UpstreamBody, UpstreamError};
 use crate::headers::Survey;
 use crate::http1::fields;
-use crate::server::Incoming;
+use crate::server::{Incoming, Refusal};
+
+const NOT_FOR_HTTP2: Error = Error::Refused(Refusal::Malformed(
+    "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",
+));
 
 /// One request, all decisions in order: the bearer, the sending, the one replay behind a 401.
 ///
@@ -53,10 +57,16 @@ impl<'a> Forward<'a> {
             return later(Box::pin(async move {
                 let bearer = proxy.bearer(parts.uri.path()).await?;
                 let head = proxy.outgoing(parts, survey, bearer);
+                if head.raw_target.is_some() && !proxy.upstream.has_http1() {
+                    return Err(NOT_FOR_HTTP2);
+                }
                 send(proxy, timer, head, body).await
             }));
         };
         let head = proxy.outgoing(parts, survey, bearer);
+        if head.raw_target.is_some() && !proxy.upstream.has_http1() {
+            return later(Box::pin(async { Err(NOT_FOR_HTTP2) }));
+        }
         match proxy.upstream.ask_at_hand(&head, &body, timer) {
             Some(asking) => Self { proxy, timer, sent: Some((head, body)), stage: Stage::Asking(asking) },
             None => later(Box::pin(send(proxy, timer, head, body))),

@@ -1,21 +1,24 @@
 //! Links to the upstream in its answers point back to us, so that a tool that follows them keeps its bearer.
 //!
 //! `Location`, `Content-Location` and `Link` are looked into in every answer, bodies only where they are JSON. What is
-//! not rewritten passes byte for byte, its length, coding and validators too. The `ETag` of an answer without a
-//! content coding stays: it still says whether the resource has changed, and `If-Match` needs it.
+//! not rewritten passes byte for byte, its length and coding too.
+//!
+//! A strong `ETag` becomes a weak one wherever the body *could* be changed (`validators`), whether it has links or not: GET,
+//! HEAD and 304 of one resource must agree, and only the GET has a body.
 
 mod body;
 mod decode;
 mod scan;
 mod share;
 mod target;
+mod validators;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
-use http::{HeaderMap, Response, Uri};
+use http::{HeaderMap, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::time::timeout;
@@ -29,6 +32,7 @@ pub(super) use decode::Coding;
 use scan::Scanner;
 use share::Pool;
 pub(super) use target::Target;
+pub(super) use validators::Asked;
 
 /// A JSON answer up to this many bytes is collected, so that it can be sent with its length.
 const COLLECTED: usize = 1 << 20;
@@ -41,13 +45,12 @@ const COLLECTED_IN_A_THREAD: usize = 4 * COLLECTED;
 /// How long the rest of an answer is waited for to be collected; a slow one is passed on as it comes.
 const WAIT: Duration = Duration::from_millis(250);
 
-/// What no longer holds once a body has been changed: its digests, and ranges of it.
-const OF_THE_BYTES: [HeaderName; 5] = [
+/// What no longer holds once a body has been changed: its digests.
+const OF_THE_BYTES: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
-    header::ACCEPT_RANGES,
 ];
 
 /// Rewrites links of one upstream.
@@ -119,17 +122,30 @@ impl Links {
         &self,
         base: &Base,
         survey: AnswerSurvey,
+        asked: &Asked,
         answer: &mut Response<AnswerBody>,
     ) -> Option<Option<Coding>> {
         if survey.links {
             self.rewrite_lines(base, answer.headers_mut());
         }
-        // Without content (HEAD, 204, 304) the length stays too, though a GET's may differ: what links there are is
-        // not known.
-        if !survey.json || !may_change(answer.headers()) || answer.body().is_end_stream() {
+        if answer.status() == StatusCode::NOT_MODIFIED {
+            if survey.validators {
+                asked.weaken_in_304(survey.json, answer.headers_mut());
+            }
             return None;
         }
-        Coding::of(answer.headers())
+        if !survey.json || !may_change(answer.headers()) {
+            return None;
+        }
+        let coding = Coding::of(answer.headers())?;
+        if survey.validators {
+            validators::weaken(answer.headers_mut());
+        }
+        if asked.to_head {
+            // What the length of a GET's body is depends on its links.
+            changed(answer.headers_mut(), None);
+        }
+        (!answer.body().is_end_stream()).then_some(coding)
     }
 
     fn scanner(&self, base: &Base) -> Scanner {
@@ -251,10 +267,6 @@ fn changed(headers: &mut HeaderMap, coding: Option<Coding>) {
     }
     if coding.is_some() {
         headers.remove(header::CONTENT_ENCODING);
-        // Each coding of a resource has a strong validator of its own (RFC 9110 §8.8.3.3); a weak one is for all.
-        if headers.get(header::ETAG).is_some_and(|tag| !tag.as_bytes().starts_with(b"W/")) {
-            headers.remove(header::ETAG);
-        }
     }
 }
 

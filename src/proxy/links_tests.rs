@@ -108,7 +108,7 @@ fn only_whole_json_that_may_be_changed_is_looked_into() {
 
 async fn rewritten(links: &Links, base: &Base, mut answer: Response<AnswerBody>) -> Response<AnswerBody> {
     let survey = AnswerSurvey::of(answer.headers());
-    let coding = links.rewrite_head(base, survey, &mut answer).unwrap();
+    let coding = links.rewrite_head(base, survey, &Asked::default(), &mut answer).unwrap();
     links.rewrite_body(base, coding, answer).await
 }
 

@@ -14,6 +14,7 @@ pub mod fuzz;
 mod gate;
 mod hold;
 pub mod links;
+mod page;
 mod retry;
 mod timer;
 mod tunnel;
@@ -25,7 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, uri};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::config::{Config, ListenAddress};
@@ -35,7 +36,7 @@ use crate::http1::block;
 use crate::metrics::{Metrics, Source};
 use crate::random;
 use crate::secret;
-use crate::server::{AsksForWebsocket, DrainSignal, Peer};
+use crate::server::{AsksForWebsocket, DrainSignal, Peer, RawTarget};
 pub use aside::Aside;
 use body::Disk;
 use connection::X_REQUEST_ID;
@@ -143,8 +144,17 @@ impl Proxy {
         if survey.strip {
             headers::strip_request(&mut headers);
         }
-        if survey.cookie {
-            headers::join_cookies(&mut headers);
+        match survey.cookie {
+            // Cookies are per host and not per port: those that a browser has for this host are other servers'.
+            true if survey.browser => drop(headers.remove(header::COOKIE)),
+            true => headers::join_cookies(&mut headers),
+            false => {}
+        }
+        if survey.max_forwards
+            && method == Method::OPTIONS
+            && let Some(left) = headers::max_forwards(&headers)
+        {
+            headers.insert(header::MAX_FORWARDS, left.saturating_sub(1).into());
         }
         if survey.content_length {
             headers::keep_one_length(&mut headers);
@@ -159,12 +169,13 @@ impl Proxy {
             // Said openly: it was stripped, and a GET has a body too.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let upgrade = extensions.get::<AsksForWebsocket>().is_some() && self.upstream.can_upgrade();
+        let upgrade = extensions.get::<AsksForWebsocket>().is_some() && self.upstream.has_http1();
+        let raw_target = extensions.get::<RawTarget>().map(|raw| Box::new(raw.clone()));
         if upgrade {
             to_websocket(&mut headers);
         }
         let client_waits = asks && version != Version::HTTP_10;
-        Head { method, uri: origin_form(uri), headers, bearer, version, client_waits, upgrade }
+        Head { method, uri: origin_form(uri), raw_target, headers, bearer, version, client_waits, upgrade }
     }
 
     /// The cached bearer, where it is good for this path.

@@ -7,11 +7,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::unconstrained;
 
 use super::DrainSignal;
 
@@ -28,6 +31,9 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the coming close a reset, where the transport knows such a thing.
     fn reset_on_close(&self);
 
+    /// Whether the other side has reset the connection, or can no longer read. Does not wait, and wakes nobody later.
+    fn has_been_reset(&self) -> bool;
+
     /// Whether an end has to be told, by a shutdown, before the close that tells it by itself.
     fn takes_leave(&self) -> bool {
         true
@@ -40,6 +46,10 @@ impl Stream for TcpStream {
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 
+    fn has_been_reset(&self) -> bool {
+        is_write_closed(self.ready(Interest::WRITABLE))
+    }
+
     fn takes_leave(&self) -> bool {
         false
     }
@@ -48,9 +58,19 @@ impl Stream for TcpStream {
 impl Stream for UnixStream {
     fn reset_on_close(&self) {}
 
+    fn has_been_reset(&self) -> bool {
+        is_write_closed(self.ready(Interest::WRITABLE))
+    }
+
     fn takes_leave(&self) -> bool {
         false
     }
+}
+
+/// Whether the runtime knows already that a socket takes nothing more.
+fn is_write_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    let polled = pin!(unconstrained(ready)).poll(&mut Context::from_waker(Waker::noop()));
+    matches!(polled, Poll::Ready(Ok(ready)) if ready.is_write_closed())
 }
 
 /// Who is at the other side of a connection.

@@ -20,6 +20,7 @@ mod opening;
 mod refusal;
 mod tls;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and how long a write may make no progress.
     pub body_timeout: Duration,
+    /// How long a client of HTTP/1 that has ended its side is still waited for, while nothing can be written to it.
+    pub half_close_grace: Duration,
     /// Request line and header section together.
     pub head_bytes: usize,
     /// Header lines.
@@ -68,6 +71,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
+            half_close_grace: Duration::from_secs(5),
             head_bytes: 64 * 1024,
             headers: 100,
             target_bytes: 16 * 1024,
@@ -86,6 +90,21 @@ pub struct Abort;
 /// A request's head to the byte, empty line included: among its extensions where [`Limits::keep_heads`] asks for it.
 #[derive(Clone, Debug)]
 pub struct RawHead(pub Bytes);
+
+/// Path and query as they came, where they have bytes that [`http::Uri`] does not carry: among a request's extensions. The
+/// request's URI has those bytes percent-encoded.
+#[derive(Clone, Debug)]
+pub struct RawTarget(pub Bytes);
+
+impl RawTarget {
+    /// The target of a request as it came, for people to read.
+    pub fn shown(request: &http::request::Parts) -> Cow<'_, str> {
+        match request.extensions.get() {
+            Some(Self(raw)) => String::from_utf8_lossy(raw),
+            None => request.uri.path_and_query().map_or("", |target| target.as_str()).into(),
+        }
+    }
+}
 
 /// Marks a request that asks for a websocket, and whose connection can become one: among its extensions.
 #[derive(Clone, Copy, Debug)]

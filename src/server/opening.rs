@@ -61,6 +61,10 @@ impl<S: Stream> Stream for Begun<S> {
         self.stream.reset_on_close();
     }
 
+    fn has_been_reset(&self) -> bool {
+        self.stream.has_been_reset()
+    }
+
     fn takes_leave(&self) -> bool {
         self.stream.takes_leave()
     }

@@ -141,4 +141,8 @@ impl<S: Stream> Stream for TlsStream<Begun<S>> {
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
     }
+
+    fn has_been_reset(&self) -> bool {
+        self.get_ref().0.has_been_reset()
+    }
 }

@@ -18,7 +18,7 @@ use super::options::SimulatorOptions;
 use super::request::{Arrived, Body, Endpoint};
 use super::state::{Consumer, State};
 use super::{gateway, identity};
-use crate::server::{Abort, Handler, Incoming, Refusal};
+use crate::server::{Abort, Handler, Incoming, RawTarget, Refusal};
 
 /// What both listeners share.
 pub(super) struct Core {
@@ -94,14 +94,14 @@ impl Core {
         if endpoint.is_none() {
             state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
         }
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let target = RawTarget::shown(head);
         let connection = arrival.line.map_or(0, |line| state.journal.number(line));
         let place = state.journal.add(|sequence| Recorded {
             sequence,
             time: self.options.clock.now(),
             connection,
             method: head.method.clone(),
-            target: journal::target(target),
+            target: journal::target(&target),
             head: journal::head(head, &state.tokens),
             headers: journal::headers(&head.headers, &state.tokens),
             body_length: 0,

@@ -287,7 +287,8 @@ async fn the_framing_of_an_answer_is_written_anew() {
 #[tokio::test]
 async fn a_client_that_goes_away_ends_its_request_at_the_upstream() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world =
+        World::builder().config("listen.half_close_grace = \"50ms\"").upstream(upstream.url()).start().await;
 
     // Before the answer.
     let mut client = world.connect().await;

@@ -133,6 +133,74 @@ async fn the_upstreams_own_word_on_which_pages_may_read_is_stripped() {
     assert_eq!(answer.all("vary"), ["Accept"]);
 }
 
+/// What makes a browser remember something about our host that the upstream said about its own.
+#[tokio::test]
+async fn the_upstreams_policies_for_its_own_host_are_stripped() {
+    let upstream = RawUpstream::answering(
+        "HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=31536000; includeSubDomains\r\n\
+         Alt-Svc: h3=\":443\"\r\nContent-Length: 2\r\n\r\nok",
+    )
+    .await;
+    let world = World::before(&upstream).await;
+    for more in ["", "\nSec-Fetch-Mode: navigate"] {
+        let response = world.send(&format!("GET / HTTP/1.1{more}"), b"").await;
+        assert_eq!(response.text(), "ok");
+        assert_eq!((response.header("strict-transport-security"), response.header("alt-svc")), (None, None));
+    }
+}
+
+/// A browser has the cookies of every server on this host, whatever its port.
+#[tokio::test]
+async fn a_browsers_cookies_go_nowhere_and_those_of_tools_pass() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for sign in [
+        "Origin: http://localhost",
+        "Sec-Fetch-Site: same-origin",
+        "Sec-Fetch-Site: none",
+        "Sec-Fetch-Mode: navigate",
+        "sec-fetch-dest: document",
+        "Sec-Fetch-User: ?1",
+        "Sec-Fetch-Storage-Access: active",
+    ] {
+        let head = format!("GET / HTTP/1.1\nCookie: a=b\n{sign}\nCookie: c=d");
+        assert_eq!(world.send(&head, b"").await.status, 200, "{sign}");
+        let received = upstream.requests().pop().unwrap();
+        assert!(received.all("cookie").is_empty(), "{sign}: {received:?}");
+    }
+    world.send("GET / HTTP/1.1\nCookie: a=b\nCookie: c=d", b"").await;
+    assert_eq!(upstream.requests().pop().unwrap().all("cookie"), ["a=b; c=d"]);
+}
+
+#[tokio::test]
+async fn a_page_of_the_upstream_cannot_act_as_one_of_this_host() {
+    let page = |kind: &str| format!("HTTP/1.1 200 OK\r\n{kind}Content-Length: 2\r\n\r\nok");
+    for (kind, is_page) in [
+        ("Content-Type: text/html; charset=utf-8\r\n", true),
+        ("Content-Type: image/svg+xml\r\n", true),
+        ("", true),
+        ("Content-Type: application/json\r\n", false),
+        ("Content-Type: audio/mpeg\r\n", false),
+    ] {
+        let upstream = RawUpstream::answering(page(kind)).await;
+        let world = World::before(&upstream).await;
+        for (sign, navigates) in [
+            ("Sec-Fetch-Mode: navigate", true),
+            ("Sec-Fetch-Dest: document", true),
+            ("Sec-Fetch-Dest: iframe", true),
+            ("Sec-Fetch-Mode: cors\nSec-Fetch-Dest: empty", false),
+            ("Accept: text/html", false),
+        ] {
+            let response = world.send(&format!("GET / HTTP/1.1\n{sign}"), b"").await;
+            let policy =
+                (response.header("content-security-policy"), response.header("x-content-type-options"));
+            let expected =
+                if is_page && navigates { (Some("sandbox"), Some("nosniff")) } else { (None, None) };
+            assert_eq!(policy, expected, "{kind} {sign}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_page_served_under_the_host_it_calls_is_no_stranger() {
     let upstream = RawUpstream::ok().await;

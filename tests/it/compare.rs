@@ -141,10 +141,9 @@ fn faults(case: &Case, index: usize, outcome: &Outcome, authority: SocketAddr) -
     if let Some(first) = outcome.seen.first() {
         let bytes = case.numbered(index);
         let sent = bytes.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        let line = first.line();
-        let arrived = line.split(' ').nth(1).unwrap_or_default();
-        if sent.first() == Some(&b'/') && arrived.as_bytes() != sent {
-            faults.push(format!("the target became {arrived}"));
+        let arrived = first.head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        if sent.first() == Some(&b'/') && arrived != sent {
+            faults.push(format!("the target became {}", arrived.escape_ascii()));
         }
         if let Some(body) = case.body
             && !outcome.seen.iter().any(|seen| seen.body == body)

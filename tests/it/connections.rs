@@ -243,7 +243,7 @@ async fn a_connection_with_a_half_read_answer_is_thrown_away() {
     first.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
     client.head().await;
     client.expect(b"hello").await;
-    drop(client);
+    client.reset();
     first.gone().await;
     let mut client = world.connect().await;
     client.request("GET /b HTTP/1.1", b"").await;

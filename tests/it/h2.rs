@@ -255,6 +255,27 @@ async fn of_a_path_with_a_fragment_nothing_behind_it_goes_on() {
     assert_eq!(lines, ["GET /a HTTP/1.1", "GET /c?d HTTP/1.1", "GET /f HTTP/1.1"]);
 }
 
+/// What the URI type does not carry the library resets before we see it: a quote in a query, brackets anywhere.
+#[tokio::test]
+async fn a_target_passes_byte_for_byte_or_not_at_all() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let mut raw = RawH2::connect(world.address).await;
+    for (number, path, passes) in [
+        (1, "/a\"b\"{c}|\\^?d={e}|\\^`", true),
+        (3, "/q?f={\"a\":1}", false),
+        (5, "/<a>", false),
+        (7, "/last", true),
+    ] {
+        raw.get(number, path, &[]).await;
+        let answer = raw.answer(number).await;
+        assert_eq!(answer.reset.is_none(), passes, "{path}: {answer:?}");
+        assert_eq!(answer.status, if passes { 200 } else { 0 }, "{path}");
+    }
+    let lines: Vec<_> = upstream.requests().into_iter().map(|received| received.line).collect();
+    assert_eq!(lines, ["GET /a\"b\"{c}|\\^?d={e}|\\^` HTTP/1.1", "GET /last HTTP/1.1"]);
+}
+
 /// The library resets some of them, and leaves others out.
 #[tokio::test]
 async fn trailers_with_pseudo_headers_framing_or_line_ends_never_go_on() {

@@ -78,7 +78,7 @@ async fn a_client_that_leaves_gives_its_place_back() {
     leaving.request("GET / HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
     connection.request().await.unwrap();
-    drop(leaving);
+    leaving.reset();
     connection.gone().await;
     let mut next = world.connect().await;
     next.request("GET / HTTP/1.1", b"").await;

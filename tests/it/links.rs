@@ -74,12 +74,12 @@ async fn links_in_json_point_to_us_and_the_length_is_exact() {
         assert!(answer.text().contains(r"http:\/\/localhost\/u"), "{}", answer.text());
         assert!(json["c"].as_str().unwrap().starts_with("see http://127.0.0.1"));
         assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
-        assert_eq!((answer.header("etag"), answer.header("digest")), (Some("\"1\""), None));
+        assert_eq!((answer.header("etag"), answer.header("digest")), (Some("W/\"1\""), None));
     }
 }
 
 #[tokio::test]
-async fn json_without_a_link_passes_byte_for_byte_coding_and_validators_too() {
+async fn json_without_a_link_passes_byte_for_byte_coding_too_and_its_tag_is_weak_all_the_same() {
     let text = br#"{"a":"https://api.vonage.com.evil.com/","h":"http://127.0.0.1/"}"#;
     let encoded = gzip(text);
     let lines = format!("{JSON}\nContent-Encoding: gzip\nETag: \"1\"\nDigest: a=b");
@@ -93,13 +93,14 @@ async fn json_without_a_link_passes_byte_for_byte_coding_and_validators_too() {
     let given = answer(move |_| chunked(&lines, &sent, 20)).await;
     assert_eq!(given.body, encoded);
     assert_eq!(given.header("transfer-encoding"), Some("chunked"));
-    assert_eq!((given.header("content-encoding"), given.header("etag")), (Some("gzip"), Some("\"1\"")));
+    assert_eq!((given.header("content-encoding"), given.header("etag")), (Some("gzip"), Some("W/\"1\"")));
     assert_eq!(given.header("digest"), Some("a=b"));
 }
 
 #[tokio::test]
 async fn a_compressed_answer_with_a_link_is_sent_uncompressed_without_coding_and_strong_etag() {
-    for (coding, etag, kept) in [("gzip", "\"1\"", None), ("deflate", "W/\"1\"", Some("W/\"1\""))] {
+    let kept = Some("W/\"1\"");
+    for (coding, etag) in [("gzip", "\"1\""), ("deflate", "W/\"1\"")] {
         let answer = answer(move |url| {
             let text = format!(r#"{{"a":"{url}/t"}}"#);
             let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
@@ -112,6 +113,94 @@ async fn a_compressed_answer_with_a_link_is_sent_uncompressed_without_coding_and
         assert_eq!((answer.header("content-encoding"), answer.header("etag")), (None, kept));
         assert_eq!(answer.header("content-length"), Some("26"));
     }
+}
+
+/// One resource as an upstream has it, with validators, and a 304 for a client that knows its tag.
+async fn resource(kind: &'static str) -> RawUpstream {
+    RawUpstream::scripted(move |mut connection| async move {
+        while let Some(request) = connection.request().await {
+            let body = format!(r#"{{"a":"{}/t"}}"#, url_of(&request));
+            let lines = "ETag: \"v1\"\r\nAccept-Ranges: bytes\r\nDigest: a=b";
+            let known = request.all("if-none-match").iter().any(|line| line.contains("\"v1\""));
+            let (status, lines, body) = match (known, request.line.starts_with("HEAD")) {
+                (true, _) => ("304 Not Modified", lines.to_owned(), String::new()),
+                (false, head) => {
+                    let lines = format!("{lines}\r\nContent-Type: {kind}\r\nContent-Length: {}", body.len());
+                    ("200 OK", lines, if head { String::new() } else { body })
+                }
+            };
+            connection.write(format!("HTTP/1.1 {status}\r\n{lines}\r\n\r\n{body}").as_bytes()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn get_head_and_304_of_a_body_that_may_be_changed_agree() {
+    let upstream = resource("application/json").await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    for (method, more, status) in [
+        ("GET", "", 200),
+        ("HEAD", "", 200),
+        ("GET", "\nIf-None-Match: W/\"v1\"", 304),
+        ("HEAD", "\nIf-None-Match: \"other\", W/\"v1\"", 304),
+    ] {
+        client.request(&format!("{method} / HTTP/1.1{more}"), b"").await;
+        let response = client.response_to(method).await;
+        assert_eq!(response.status, status, "{method} {more}");
+        assert_eq!(response.header("etag"), Some("W/\"v1\""), "{method} {more}");
+        assert_eq!(response.header("accept-ranges"), None, "{method} {more}");
+        if status == 200 {
+            assert_eq!((response.header("digest"), response.header("content-encoding")), (None, None));
+            let length = response.body.len().to_string();
+            let expected = (method == "GET").then_some(length.as_str());
+            assert_eq!(response.header("content-length"), expected, "a HEAD must not have another length");
+        }
+    }
+}
+
+#[tokio::test]
+async fn validators_and_length_of_what_is_never_changed_stay() {
+    let refused = "no-transform";
+    for (kind, config, more) in [
+        ("text/plain", "upstream.rewrite_links = true", ""),
+        ("application/json", "upstream.rewrite_links = false", ""),
+        (refused, "upstream.rewrite_links = true", ""),
+        ("application/json", "upstream.rewrite_links = true", "as a proxy"),
+    ] {
+        let kind = if kind == refused { "application/json\r\nCache-Control: no-transform" } else { kind };
+        let upstream = resource(kind).await;
+        let world = World::builder().config(config).upstream(upstream.url()).start().await;
+        let mut client = world.connect().await;
+        let target = if more.is_empty() { "/".to_owned() } else { format!("{}/", upstream.url()) };
+        for (method, tag) in [("GET", ""), ("HEAD", ""), ("GET", "\nIf-None-Match: \"v1\"")] {
+            client.request(&format!("{method} {target} HTTP/1.1{tag}"), b"").await;
+            let response = client.response_to(method).await;
+            assert_eq!(response.header("etag"), Some("\"v1\""), "{kind} {config} {method}");
+            assert_eq!(response.header("accept-ranges"), Some("bytes"), "{kind} {config} {method}");
+            assert_eq!(response.header("content-length").is_some(), tag.is_empty(), "{kind} {method}");
+        }
+        if !more.is_empty() || config.ends_with("false") {
+            client.request(&format!("PUT {target} HTTP/1.1\nIf-Match: W/\"v1\""), b"{}").await;
+            client.response().await;
+            assert_eq!(upstream.requests().pop().unwrap().header("if-match"), Some("W/\"v1\""));
+        }
+    }
+}
+
+#[tokio::test]
+async fn if_match_is_turned_back_to_what_the_upstream_knows_and_other_conditions_are_not() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    let head = "PUT / HTTP/1.1\nIf-Match: W/\"v1\", \"v2\"\nIf-Match: W/\"W/x\"\nIf-Range: W/\"v1\"\nIf-None-Match: W/\"v1\"";
+    world.send(head, b"{}").await;
+    let received = upstream.only();
+    assert_eq!(received.all("if-match"), ["\"v1\", \"v2\"", "\"W/x\""]);
+    assert_eq!(
+        (received.header("if-range"), received.header("if-none-match")),
+        (Some("W/\"v1\""), Some("W/\"v1\""))
+    );
 }
 
 #[tokio::test]
@@ -271,9 +360,9 @@ async fn streams_of_events_and_of_lines_are_passed_on_at_once_and_untouched() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_keeps_its_length() {
-    let upstream =
-        RawUpstream::answering(format!("HTTP/1.1 200 OK\r\n{JSON}\r\nContent-Length: 99\r\n\r\n")).await;
+async fn an_answer_to_head_keeps_its_length_where_a_get_would_not_be_changed() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\n";
+    let upstream = RawUpstream::answering(head).await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
     client.request("HEAD /a HTTP/1.1", b"").await;

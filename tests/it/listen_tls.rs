@@ -146,6 +146,21 @@ async fn the_version_of_http_is_chosen_by_alpn() {
 }
 
 #[tokio::test]
+async fn a_client_that_says_it_sends_no_more_still_gets_its_response() {
+    let (files, upstream) = (Files::new(), RawUpstream::by_hand().await);
+    let world = files.world(&upstream).config("listen.half_close_grace = \"1h\"").start().await;
+    let mut stream = handshake(&world, &Arc::new(files.client(&[]))).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    // By close_notify, and an end of the connection's own.
+    stream.shutdown().await.unwrap();
+    let mut connection = upstream.accept().await;
+    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let mut response = String::new();
+    within(stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\nok"), "{response}");
+}
+
+#[tokio::test]
 async fn both_versions_of_tls_are_spoken_and_a_session_is_resumed() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).config("listen.workers = 2").start().await;

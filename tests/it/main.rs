@@ -27,6 +27,7 @@ mod examples;
 mod expect;
 mod faults;
 mod h2;
+mod half_close;
 mod harness;
 mod headers;
 mod histories;

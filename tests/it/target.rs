@@ -32,12 +32,78 @@ async fn path_and_query_are_forwarded_byte_for_byte() {
         "/\u{e4}/\u{1f600}?\u{e4}",
         "/a?q=[{\"|\\^}]/?",
         "/a?http://localhost/",
+        "/q?f={\"a\":1}",
+        "/<a>/\"b\"/`c`?<d>=`e`",
     ];
     for target in targets {
-        let target = target.replace('"', "%22");
         client.request(&format!("GET {target} HTTP/1.1"), b"").await;
         assert_eq!(client.response().await.status, 200, "{target}");
         assert_eq!(upstream.requests().pop().unwrap().line, format!("GET {target} HTTP/1.1"));
+    }
+}
+
+/// Bytes that RFC 3986 leaves out, as tools that do not encode send them.
+#[tokio::test]
+async fn eight_bit_bytes_in_no_encoding_pass_too_also_in_an_absolute_form() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for (target, arrives) in [
+        (&b"/\xff\xfe?\xe4=<\x80>"[..], &b"/\xff\xfe?\xe4=<\x80>"[..]),
+        (b"http://localhost/\xe4?\"", b"/\xe4?\""),
+        (b"http://localhost?<\xe4", b"/?<\xe4"),
+    ] {
+        let mut client = world.connect().await;
+        client
+            .write(
+                &[b"POST ", target, b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"].concat(),
+            )
+            .await;
+        assert_eq!(client.response().await.status, 200, "{}", target.escape_ascii());
+        let received = upstream.requests().pop().unwrap();
+        let line = [b"POST ", arrives, b" HTTP/1.1\r\n"].concat();
+        assert!(received.head.starts_with(&line), "{}", received.head.escape_ascii());
+        assert_eq!(received.body, b"hi");
+    }
+}
+
+#[tokio::test]
+async fn the_simulator_notes_such_a_target_as_it_came() {
+    let world = World::start().await;
+    assert_eq!(world.get("/t/vbc.prod/x?f={\"a\":<1>}").await.status, 404);
+    let requests = world.sim.requests();
+    assert_eq!(requests.last().unwrap().target, "/t/vbc.prod/x?f={\"a\":<1>}");
+}
+
+/// RFC 9110 §7.6.2.
+#[tokio::test]
+async fn options_that_may_go_no_further_are_answered_here_and_others_have_one_hop_less() {
+    let upstream = RawUpstream::ok().await;
+    let world = World::before(&upstream).await;
+    for head in
+        ["/a HTTP/1.1\nMax-Forwards: 0", "* HTTP/1.1\nmax-forwards: 000", "/a HTTP/1.0\nMax-Forwards:0"]
+    {
+        let response = world.send(&format!("OPTIONS {head}"), b"").await;
+        assert_eq!((response.status, response.header("content-length")), (200, Some("0")), "{head}");
+        let allow = response.header("allow").unwrap();
+        assert!(allow.contains("GET") && !allow.contains("TRACE"), "{allow}");
+    }
+    let foreign = world.send("OPTIONS / HTTP/1.1\nHost: a.example\nMax-Forwards: 0", b"").await;
+    foreign.assert_problem(421, "http_request_denied");
+    assert_eq!(upstream.connections(), 0);
+    for (method, value, arrives) in [
+        ("OPTIONS", "1", "0"),
+        ("OPTIONS", "5", "4"),
+        ("OPTIONS", "010", "9"),
+        ("OPTIONS", "99999999999999999999", "18446744073709551614"),
+        // What is no number says nothing, and other methods need not heed it.
+        ("OPTIONS", "-1", "-1"),
+        ("OPTIONS", "five", "five"),
+        ("GET", "0", "0"),
+        ("PROPFIND", "5", "5"),
+    ] {
+        let response = world.send(&format!("{method} /a HTTP/1.1\nMax-Forwards: {value}"), b"").await;
+        assert_eq!(response.text(), "ok", "{method} {value}");
+        assert_eq!(upstream.requests().pop().unwrap().all("max-forwards"), [arrives], "{method} {value}");
     }
 }
 

@@ -60,6 +60,22 @@ async fn a_websocket_passes_byte_for_byte_both_ways() {
 }
 
 #[tokio::test]
+async fn a_length_of_0_is_no_content_and_no_hindrance() {
+    let upstream = RawUpstream::by_hand().await;
+    let world = World::before(&upstream).await;
+    let mut client = world.connect().await;
+    client.request(&format!("{ASK}\nContent-Length: 0"), b"").await;
+    let mut connection = upstream.accept().await;
+    let asked = connection.answer(SWITCHES).await;
+    assert_eq!((asked.header("connection"), asked.header("upgrade")), (Some("Upgrade"), Some("websocket")));
+    assert!(client.head().await.starts_with("HTTP/1.1 101 "));
+    client.write(b"\0there").await;
+    connection.expect(b"\0there").await;
+    connection.write(b"\0back").await;
+    client.expect(b"\0back").await;
+}
+
+#[tokio::test]
 async fn what_a_client_sends_too_early_waits_for_the_decision() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::before(&upstream).await;
@@ -164,7 +180,6 @@ async fn nothing_but_a_proper_request_for_a_websocket_is_an_upgrade() {
         "GET / HTTP/1.1\nConnection: keep-alive\nUpgrade: websocket",
         "GET / HTTP/1.0\nConnection: Upgrade, keep-alive\nUpgrade: websocket",
         "POST / HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket",
-        "GET / HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket\nContent-Length: 0",
         "GET / HTTP/1.1\nConnection: Upgrade, close\nUpgrade: websocket",
     ];
     for head in heads {

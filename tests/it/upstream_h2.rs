@@ -616,6 +616,27 @@ async fn a_websocket_goes_out_on_http_1_where_the_rest_is_http_2() {
 }
 
 #[tokio::test]
+async fn a_target_that_http_2_cannot_carry_goes_out_on_http_1_or_is_refused_where_there_is_none() {
+    let upstream = H2Upstream::tls(100).await;
+    let world = upstream.world("").await;
+    let mut client = get(&world, "/q?f={\"a\":1}").await;
+    assert_eq!(client.response().await.text(), "h1");
+    // What it can carry, it carries.
+    client.request("GET /q?f={a|b} HTTP/1.1", b"").await;
+    let asked = upstream.asked().await;
+    assert_eq!(asked.request.uri().query(), Some("f={a|b}"));
+    asked.ok().await;
+    assert_eq!(client.response().await.text(), "ok");
+
+    let world = upstream.world("upstream.http = \"h2\"").await;
+    let mut client = get(&world, "/q?f=\"\"").await;
+    client.response().await.assert_problem(400, "http_request_error");
+    client.request("GET /next HTTP/1.1", b"").await;
+    upstream.asked().await.ok().await;
+    assert_eq!(client.response().await.text(), "ok");
+}
+
+#[tokio::test]
 async fn with_http_2_pinned_a_websocket_is_not_asked_for() {
     for upstream in [H2Upstream::plain(100).await, H2Upstream::tls(100).await] {
         let more = if upstream.certificate.is_some() { "upstream.http = \"h2\"" } else { "" };

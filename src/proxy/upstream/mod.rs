@@ -32,6 +32,7 @@ use crate::config;
 use crate::credential::Bearer;
 use crate::headers;
 use crate::problem;
+use crate::server::RawTarget;
 use dial::Dialer;
 pub(super) use error::UpstreamError;
 #[cfg(any(test, fuzzing))]
@@ -71,6 +72,8 @@ fn via_of(version: Version) -> usize {
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) uri: Uri,
+    /// Path and query as they came, where the URI cannot carry them.
+    pub(super) raw_target: Option<Box<RawTarget>>,
     /// The client's, stripped. `Host` and `Authorization` in them do not go out, and our `Via` comes behind.
     pub(super) headers: HeaderMap,
     /// What is sent as `Authorization`.
@@ -79,8 +82,15 @@ pub(super) struct Head {
     pub(super) version: Version,
     /// The client has not begun to send the body: it waits for a 100.
     pub(super) client_waits: bool,
-    /// It asks for a websocket, which takes a connection of HTTP/1.1.
+    /// It asks for a websocket.
     pub(super) upgrade: bool,
+}
+
+impl Head {
+    /// Whether it can go out on HTTP/1.1 alone: what becomes a websocket, and a target that HTTP/2 cannot carry.
+    pub(super) fn needs_http1(&self) -> bool {
+        self.upgrade || self.raw_target.is_some()
+    }
 }
 
 /// A sending that brought no answer.
@@ -212,8 +222,8 @@ impl Upstream {
         self.pools.warm_up();
     }
 
-    /// Whether there can be a connection that becomes a websocket.
-    pub(super) fn can_upgrade(&self) -> bool {
+    /// Whether there can be a connection of HTTP/1.1.
+    pub(super) fn has_http1(&self) -> bool {
         !self.pools.dialer.is_pinned_to_h2()
     }
 
@@ -260,7 +270,7 @@ impl Upstream {
             let at_hand = if resend.another.is_none() { self.pools.ready(idempotent, now) } else { None };
             let link = match at_hand {
                 Some(connection) => Link::H1(connection),
-                None => self.connect(head.upgrade, idempotent, resend.another, timer).await?,
+                None => self.connect(head.needs_http1(), idempotent, resend.another, timer).await?,
             };
             let outcome = match link {
                 Link::H1(connection) => {
@@ -277,12 +287,12 @@ impl Upstream {
 
     async fn connect(
         &self,
-        upgrade: bool,
+        needs_http1: bool,
         idempotent: bool,
         another: Option<u64>,
         timer: &LazyTimer,
     ) -> Result<Link, UpstreamError> {
-        match upgrade {
+        match needs_http1 {
             true => Ok(Link::H1(self.pools.h1(another.is_some()).await?)),
             false => self.pools.link(idempotent, another, timer).await,
         }

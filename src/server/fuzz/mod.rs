@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::LocalOptions;
 
-use super::{Abort, Drain, Handler, Incoming, Limits, Refusal, Stream};
+use super::{Abort, Drain, Handler, Incoming, Limits, RawTarget, Refusal, Stream};
 use reference::{End, Field, Message};
 
 /// Refusals where we are stricter than the grammar, on purpose.
@@ -41,6 +41,10 @@ struct Script {
 
 impl Stream for Script {
     fn reset_on_close(&self) {}
+
+    fn has_been_reset(&self) -> bool {
+        false
+    }
 }
 
 impl AsyncRead for Script {
@@ -101,7 +105,10 @@ impl Handler for Recorder {
         fields.sort();
         let seen = Message {
             method: parts.method.as_str().as_bytes().to_vec(),
-            target: parts.uri.to_string().into_bytes(),
+            target: match parts.extensions.get() {
+                Some(RawTarget(raw)) if parts.uri.authority().is_none() => raw.to_vec(),
+                _ => parts.uri.to_string().into_bytes(),
+            },
             fields,
             body,
             last: false,

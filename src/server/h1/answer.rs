@@ -64,6 +64,8 @@ pub(super) enum Cut<E> {
     Client(io::Error),
     /// Its body.
     Body(Stopped<E>),
+    /// The client is gone, or has ended its side too long ago.
+    Left,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
@@ -138,6 +140,11 @@ impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
         }
     }
 
+    /// How much has been written, where it is the body that is waited for and not the client.
+    pub(super) fn waits_for_body(&self) -> Option<u64> {
+        (!self.sending.is_blocked()).then(|| self.sending.written())
+    }
+
     /// Writes on until all has been written. What came before a failure of the body goes out first.
     pub(super) fn poll<S: Stream>(
         &mut self,
@@ -164,6 +171,8 @@ impl<B: Body<Error: 'static>> Answering<B> {
     pub(super) fn cut<S: Stream>(&self, cut: Cut<B::Error>, link: &Link<S>) -> Next {
         match cut {
             Cut::Client(error) => tracing::debug!(%error, "a connection ended"),
+            // It may still read, and must not take this end for a good one.
+            Cut::Left => link.wire().reset |= self.to_the_end,
             Cut::Body(stopped) => {
                 let aborted = matches!(&stopped, Stopped::Failed(error) if (error as &dyn Any).is::<Abort>());
                 // To HTTP/1.0 an end of unknown length is the end of the connection, and a cut has to look different from one.

@@ -10,7 +10,7 @@ use memchr::memchr;
 use crate::http1::Framing;
 use crate::http1::fields::Places;
 use crate::http1::syntax::{decimal, field, good_line, is_token, lists};
-use crate::server::{Limits, Refusal};
+use crate::server::{Limits, RawTarget, Refusal};
 
 /// Reads one head after another, each from its first byte on.
 #[derive(Debug, Default)]
@@ -128,8 +128,15 @@ impl HeadReader {
         let mut request = Request::new(());
         // The bytes have been checked, but for names longer than the type can hold.
         *request.method_mut() = Method::from_bytes(&head[line.start..line.method]).map_err(|_| SHAPE)?;
-        *request.uri_mut() =
-            Uri::from_maybe_shared(head.slice(line.method + 1..line.target)).map_err(|_| NOT_A_URI)?;
+        let target = line.method + 1..line.target;
+        *request.uri_mut() = match Uri::from_maybe_shared(head.slice(target.clone())) {
+            Ok(uri) => uri,
+            Err(_) => {
+                let (uri, raw) = raw_target(&head.slice(target))?;
+                request.extensions_mut().insert(raw);
+                uri
+            }
+        };
         *request.version_mut() = if line.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
         *request.headers_mut() = self.places.take(head, 0).ok_or(Refusal::HeadTooLarge)?;
         let keeps = if line.http_11 { !self.connection.close } else { self.connection.keep_alive };
@@ -253,7 +260,7 @@ impl HeadReader {
             && self.connection.upgrade
             && !self.connection.close
             && !self.chunked
-            && self.content_length.is_none()
+            && self.content_length.unwrap_or(0) == 0
             && self.request_line.is_some_and(|line| line.http_11 && line.is_get)
     }
 }
@@ -304,10 +311,10 @@ fn request_line(start: usize, line: &[u8], limits: &Limits) -> Result<RequestLin
     })
 }
 
-/// The four forms of RFC 9112 §3.2, in bytes that our URI type carries unchanged.
+/// The four forms of RFC 9112 §3.2. Path and query may have bytes that RFC 3986 leaves out.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     if target.first() == Some(&b'/') {
-        return if is_plain(target) || is_origin_form(target) { Ok(()) } else { Err(NOT_A_URI) };
+        return if is_plain(target) || target.iter().all(is_target_byte) { Ok(()) } else { Err(NOT_A_URI) };
     }
     if target == b"*" {
         return if method == b"OPTIONS" {
@@ -322,9 +329,57 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     if !absolute && method != b"CONNECT" {
         return Err(Refusal::Malformed("the request target is neither a path nor an http URL"));
     }
-    let fragment = target.contains(&b'#');
-    if fragment || http::Uri::try_from(target).is_err() { Err(NOT_A_URI) } else { Ok(()) }
+    if !target.iter().all(is_target_byte) {
+        return Err(NOT_A_URI);
+    }
+    match Uri::try_from(target) {
+        Ok(_) => Ok(()),
+        Err(_) => raw_target(&Bytes::copy_from_slice(target)).map(drop),
+    }
 }
+
+/// What no target has: a control character or a space would end it, and a fragment is never sent (RFC 9112 §3.2).
+fn is_target_byte(byte: &u8) -> bool {
+    *byte > b' ' && *byte != 0x7f && *byte != b'#'
+}
+
+/// A target with bytes that the URI type does not carry: the URI with these percent-encoded, and path and query as they came.
+#[cold]
+fn raw_target(target: &Bytes) -> Result<(Uri, RawTarget), Refusal> {
+    let path = match target.first() {
+        Some(b'/') => 0,
+        _ => path_of_absolute_form(target).ok_or(NOT_A_URI)?,
+    };
+    let mut encoded = target[..path].to_vec();
+    for byte in &target[path..] {
+        match byte {
+            b'"' | b'<' | b'>' | b'`' | 0x80.. => {
+                encoded.extend_from_slice(format!("%{byte:02X}").as_bytes())
+            }
+            _ => encoded.push(*byte),
+        }
+    }
+    if encoded.len() > LONGEST_URI {
+        return Err(Refusal::TargetTooLong);
+    }
+    let uri = Uri::try_from(encoded).map_err(|_| NOT_A_URI)?;
+    let raw = match target[path] {
+        b'/' => target.slice(path..),
+        // A query may follow the authority; the origin form has a path.
+        _ => Bytes::from([b"/", &target[path..]].concat()),
+    };
+    Ok((uri, RawTarget(raw)))
+}
+
+/// Where path and query of a URL begin, if it has either.
+fn path_of_absolute_form(target: &[u8]) -> Option<usize> {
+    let authority = target.iter().position(|byte| *byte == b':')? + "://".len();
+    let path = target.get(authority..)?.iter().position(|byte| matches!(byte, b'/' | b'?'))?;
+    Some(authority + path)
+}
+
+/// The URI type takes no longer ones.
+const LONGEST_URI: usize = u16::MAX as usize - 1;
 
 /// Whether all bytes are good anywhere in a target, as those of almost every target are: many are looked at at once.
 fn is_plain(target: &[u8]) -> bool {
@@ -338,33 +393,6 @@ fn is_plain(target: &[u8]) -> bool {
         Some(last) => target.as_chunks().0.iter().all(all) && all(last),
     }
 }
-
-fn is_origin_form(target: &[u8]) -> bool {
-    let path = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
-    let (path, query) = target.split_at(path);
-    let good = |bytes: &[u8], part: u8| bytes.iter().all(|byte| TARGET[usize::from(*byte)] & part != 0);
-    good(path, PATH) && good(query, QUERY) && std::str::from_utf8(target).is_ok()
-}
-
-const PATH: u8 = 1;
-const QUERY: u8 = 2;
-
-/// Which bytes the `http` crate's URI accepts in path and query, but for `#`, which it would cut off; a test
-/// compares the two.
-const TARGET: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0x21_usize;
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'#' | 0x7f | b'<' | b'>' => 0,
-            b'`' => QUERY,
-            b'"' => PATH,
-            _ => PATH | QUERY,
-        };
-        byte += 1;
-    }
-    table
-};
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
 pub(in crate::server) fn valid_host(value: &[u8]) -> bool {

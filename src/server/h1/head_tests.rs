@@ -217,6 +217,8 @@ fn received(head: &str) -> Received {
 fn what_asks_for_a_websocket_is_told_from_what_does_not() {
     let ask = |more: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n\r\n");
     assert!(received(&ask("Upgrade: WebSocket\r\nConnection: x,\tUPGRADE")).asks_for_websocket);
+    let empty = received(&ask("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0"));
+    assert!(empty.asks_for_websocket, "a length of 0 is no content");
     for head in [
         ask("Upgrade: websocket"),
         ask("Connection: upgrade"),
@@ -227,7 +229,7 @@ fn what_asks_for_a_websocket_is_told_from_what_does_not() {
         ask("Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket"),
         ask("Connection: upgrade, close\r\nUpgrade: websocket"),
         ask("Connection: upgrades\r\nUpgrade: websocket"),
-        ask("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0"),
+        ask("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1"),
         ask("Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked"),
         ask("Connection: upgrade\r\nUpgrade: websocket").replace("1.1", "1.0"),
         ask("Connection: upgrade\r\nUpgrade: websocket").replace("GET", "POST"),
@@ -266,21 +268,42 @@ fn too_long_targets_and_heads_are_told_apart() {
     assert_eq!(whole(head.as_bytes()).2, Err(Refusal::HeadTooLarge));
 }
 
+/// The target of a request as it goes out, or `None` where it is refused.
+fn goes_out(target: &[u8]) -> Option<Vec<u8>> {
+    let head = [b"GET ", target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+    let mut reader = HeadReader::default();
+    reader.read(&head, &Limits::default()).ok()?;
+    let request = reader.take(&Bytes::from(head)).unwrap().request;
+    let raw = request.extensions().get().map(|RawTarget(raw)| raw.to_vec());
+    Some(raw.unwrap_or_else(|| request.uri().path_and_query().unwrap().as_str().into()))
+}
+
 #[test]
-fn the_target_table_is_what_the_uri_type_carries() {
+fn every_byte_of_a_target_goes_out_as_it_came_but_those_that_end_one() {
     for byte in 0..=255_u8 {
-        for (prefix, class) in [(&b"/"[..], PATH), (b"/?", QUERY)] {
-            let mut target = [prefix, &[byte][..]].concat();
-            if byte >= 0xc2 {
-                // Make it valid UTF-8: the rule is about bytes of well-formed characters.
-                target = [prefix, "\u{e4}\u{10ffff}".as_bytes()].concat();
-            }
-            let carried = http::uri::PathAndQuery::try_from(&target[..])
-                .is_ok_and(|parsed| parsed.as_str().as_bytes() == target);
-            let ours = check_target(b"GET", &target).is_ok();
-            assert_eq!(ours, carried, "{class} {byte:#x}");
+        let passes = !matches!(byte, 0..=b' ' | b'#' | 0x7f);
+        for prefix in ["/", "/?", "/a/b?c=", "//"] {
+            let target = [prefix.as_bytes(), &[byte, b'x']].concat();
+            assert_eq!(goes_out(&target), passes.then_some(target), "{prefix} {byte:#x}");
         }
+        let absolute = [b"http://a/?b=", &[byte][..]].concat();
+        assert_eq!(goes_out(&absolute), passes.then_some(absolute[8..].to_vec()), "{byte:#x}");
     }
+    assert_eq!(goes_out(b"http://a?<").as_deref(), Some(&b"/?<"[..]));
+    for not in ["http://a\"b/", "http://<a>/\"", "http:\"//a/", "http://\"", "http://a\""] {
+        assert_eq!(goes_out(not.as_bytes()), None, "{not}");
+    }
+}
+
+#[test]
+fn a_target_that_the_uri_type_cannot_carry_has_a_uri_with_escapes() {
+    let request = received("GET http://a/<b>?c=\"\u{e4}\" HTTP/1.1\r\nHost: a\r\n\r\n").request;
+    assert_eq!(request.uri(), "http://a/%3Cb%3E?c=%22%C3%A4%22");
+    let long = [b"GET /", &b"<".repeat(30_000)[..], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+    let limits = Limits { target_bytes: 40_000, ..Limits::default() };
+    let mut reader = HeadReader::default();
+    assert_eq!(reader.read(&long, &limits), Ok(Some(long.len())));
+    assert_eq!(reader.take(&Bytes::from(long)).unwrap_err(), Refusal::TargetTooLong);
 }
 
 proptest::proptest! {

@@ -7,6 +7,7 @@
 //! What is refused is answered in its turn, by the handler, behind the answers to earlier requests.
 
 mod answer;
+mod half_close;
 mod head;
 mod receiving;
 mod wire;
@@ -117,7 +118,7 @@ async fn exchanges<S: Stream, H: Handler>(
             let answer = poll_fn(|cx| match handling.as_mut().poll(cx) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 // Nobody is left to be answered.
-                Poll::Pending => link.wire().poll_left(cx).map(|()| None),
+                Poll::Pending => link.wire().poll_left(cx, Some(0)).map(|()| None),
             });
             match answer.await {
                 Some(Ok(response)) => response,
@@ -144,13 +145,13 @@ async fn exchanges<S: Stream, H: Handler>(
         let mut answering = Answering::new(interim, response, Asked { last, ..asked }, H::DATE);
         let sent = poll_fn(|cx| match answering.poll(cx, link) {
             Poll::Ready(sent) => Poll::Ready(Some(sent)),
-            Poll::Pending => link.wire().poll_left(cx).map(|()| None),
+            Poll::Pending => link.wire().poll_left(cx, answering.waits_for_body()).map(|()| None),
         });
         match sent.await {
             Some(Ok(())) if switches => return Next::Tunnel,
             Some(Ok(())) => {}
             Some(Err(cut)) => return answering.cut(cut, link),
-            None => return Next::Close { unread: false },
+            None => return answering.cut(Cut::Left, link),
         }
         let last = answering.last;
         // With it goes whoever may still read the request.

@@ -14,6 +14,7 @@ use tokio::io::ReadBuf;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
+use super::half_close::HalfClosed;
 use super::head::{HeadReader, Received};
 use super::receiving::{MOST_READ, Receiving, Step, UnderWay};
 use crate::http1::{Input, Sending, block};
@@ -57,8 +58,12 @@ pub(super) struct Wire<S> {
     interim: &'static [u8],
     unflushed: bool,
     under_way: Option<UnderWay>,
-    /// The client has ended its side, or is gone.
+    /// The client is gone, or has ended its side before it sent all of the body.
     left: bool,
+    /// The client has ended its side; what it asked before may still be answered.
+    half_closed: Option<Box<HalfClosed>>,
+    /// The last request asks for a websocket, which takes both sides.
+    asks_for_websocket: bool,
     /// Runs while a head or a body is incomplete and nothing arrives.
     reading: Deadline,
     /// Runs while a write makes no progress.
@@ -106,6 +111,8 @@ impl<S: Stream> Link<S> {
             unflushed: false,
             under_way: None,
             left: false,
+            half_closed: None,
+            asks_for_websocket: false,
             reading: Deadline::default(),
             writing: Deadline::default(),
             idle: Deadline::default(),
@@ -255,6 +262,10 @@ impl<S: Stream> Wire<S> {
         self.requests = self.requests.saturating_add(1);
         self.turn = self.turn.wrapping_add(1);
         self.asked = false;
+        if let Some(half_closed) = &mut self.half_closed {
+            half_closed.restart();
+        }
+        self.asks_for_websocket = received.asks_for_websocket;
         self.body = received.framing.into();
         self.interim = if received.expects && !self.has_whole_body() { CONTINUE } else { b"" };
         if self.limits.keep_heads {
@@ -294,7 +305,10 @@ impl<S: Stream> Wire<S> {
                     self.end_body(cx);
                     return Poll::Ready(None);
                 }
-                Ok(Step::More) if self.left => return Poll::Ready(Some(Err(BodyError::Left))),
+                Ok(Step::More) if self.left || self.half_closed.is_some() => {
+                    self.leave(cx);
+                    return Poll::Ready(Some(Err(BodyError::Left)));
+                }
                 Ok(Step::More) => {}
             }
             match self.poll_body(cx) {
@@ -376,33 +390,52 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// Waits until the client is gone, which it is when it ends its side too. What it sends meanwhile is kept, and soon no more
-    /// is read.
-    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Resolves when the client is gone: by a reset, by an end before all of the body, or by an end that came
+    /// `half_close_grace` ago. `written` is as in [`HalfClosed::poll_given_up`].
+    ///
+    /// What the client sends meanwhile is kept: up to [`READ`] bytes, which may be the rest of a body or further requests.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>, written: Option<u64>) -> Poll<()> {
         if self.left {
             return Poll::Ready(());
         }
-        let whole = self.has_whole_body();
-        if !whole && self.asked {
+        if self.asked && !self.has_whole_body() {
             // Who reads the body sees it too.
             if self.watcher.as_ref().is_none_or(|watcher| !watcher.will_wake(cx.waker())) {
                 self.watcher = Some(cx.waker().clone());
             }
-            return Poll::Pending;
+        } else if self.half_closed.is_none() {
+            self.read_ahead(cx);
         }
-        // Of a body that nobody has asked for some is read ahead: it may be all of it.
-        let most = if whole { 0 } else { READ };
-        while self.input.bytes.len() <= most {
+        match &mut self.half_closed {
+            _ if self.left => Poll::Ready(()),
+            None => Poll::Pending,
+            Some(half_closed) => {
+                half_closed.poll_given_up(cx, &self.stream, self.limits.half_close_grace, written)
+            }
+        }
+    }
+
+    /// Reads what the client sends while it waits, up to its end.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        while self.input.bytes.len() <= READ {
             let mut room = [const { MaybeUninit::uninit() }; READ];
             let mut buf = ReadBuf::uninit(&mut room);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
-            if read.is_err() || buf.filled().is_empty() {
-                self.left = true;
-                return Poll::Ready(());
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Pending => return,
+                Poll::Ready(Err(_)) => self.left = true,
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    let missing =
+                        matches!(self.body, Receiving::Sized(left) if left > self.input.bytes.len() as u64);
+                    self.left = missing || self.asks_for_websocket;
+                    self.half_closed = Some(Box::default());
+                }
+                Poll::Ready(Ok(())) => {
+                    self.input.bytes.extend_from_slice(buf.filled());
+                    continue;
+                }
             }
-            self.input.bytes.extend_from_slice(buf.filled());
+            return;
         }
-        Poll::Pending
     }
 
     /// An answer begins: no 100 any more. Gives what has to be written of one that has begun, or `None` where the client

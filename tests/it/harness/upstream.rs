@@ -102,7 +102,7 @@ impl UpstreamConnection {
         Some(Received {
             connection: self.number,
             head: lines.join(&b"\r\n"[..]),
-            line: String::from_utf8(lines[0].clone()).unwrap(),
+            line: String::from_utf8_lossy(&lines[0]).into_owned(),
             headers: lines[1..].iter().map(|line| field(line)).collect(),
             body: Vec::new(),
             trailers: Vec::new(),

@@ -104,6 +104,7 @@ pub(in crate::proxy) fn request(method: Method, upgrade: bool) -> Head {
     Head {
         method,
         uri: Uri::from_static("/x?y"),
+        raw_target: None,
         headers: HeaderMap::new(),
         bearer: Bearer::nobodys(),
         version: Version::HTTP_11,

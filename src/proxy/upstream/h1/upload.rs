@@ -117,10 +117,14 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
 fn write_head(head: &Head, own_lines: &[u8], asks: bool, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.uri.path().as_bytes());
-    if let Some(query) = head.uri.query() {
-        out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
+    if let Some(raw) = &head.raw_target {
+        out.extend_from_slice(&raw.0);
+    } else {
+        out.extend_from_slice(head.uri.path().as_bytes());
+        if let Some(query) = head.uri.query() {
+            out.push(b'?');
+            out.extend_from_slice(query.as_bytes());
+        }
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut had_length = false;

@@ -1,0 +1,147 @@
+//! Validators of bodies that may be changed (RFC 9110 §8.8).
+//!
+//! A strong `ETag` promises the upstream's bytes. Where they may be changed on the way, `"x"` becomes `W/"x"`, and a client that
+//! sends `If-Match: W/"x"` means the upstream's `"x"`. `If-None-Match` compares weakly, and a weak tag in `If-Range` never
+//! matches: both go out as they came.
+
+use http::header::{self, Entry, HeaderMap, HeaderValue};
+use http::{Method, Request};
+
+use crate::headers::Survey;
+
+/// What the response has to know of its request.
+#[derive(Default)]
+pub(in crate::proxy) struct Asked {
+    pub(super) to_head: bool,
+    /// The lines of `If-None-Match`.
+    known: Vec<HeaderValue>,
+}
+
+impl Asked {
+    /// Takes note of a request; in `If-Match`, weak tags become the upstream's strong ones. Does nothing where links are not
+    /// `rewritten`.
+    pub(in crate::proxy) fn take<B>(request: &mut Request<B>, survey: Survey, rewritten: bool) -> Self {
+        if !rewritten {
+            return Self::default();
+        }
+        let to_head = *request.method() == Method::HEAD;
+        if !survey.tags {
+            return Self { to_head, known: Vec::new() };
+        }
+        let headers = request.headers_mut();
+        strengthen(headers);
+        Self { to_head, known: headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect() }
+    }
+
+    /// Weakens the tag of a 304 if it belongs to a body that may have been changed.
+    ///
+    /// A 304 seldom has a type. Then the client's own tag tells: it has a weak one of a body that could be changed.
+    pub(super) fn weaken_in_304(&self, is_json: bool, headers: &mut HeaderMap) {
+        let belongs = match headers.contains_key(header::CONTENT_TYPE) {
+            true => is_json && super::may_change(headers),
+            false => headers.get(header::ETAG).is_some_and(|tag| self.names_weakly(tag)),
+        };
+        if belongs {
+            weaken(headers);
+        }
+    }
+
+    fn names_weakly(&self, strong: &HeaderValue) -> bool {
+        let weak = [b"W/", strong.as_bytes()].concat();
+        self.known.iter().any(|line| tags(line.as_bytes()).any(|tag| tag == weak))
+    }
+}
+
+/// The tags of a list, as they are written (RFC 9110 §8.8.3). What is between them is passed over.
+fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let open = rest.iter().position(|byte| *byte == b'"')?;
+        let close = open + 1 + rest[open + 1..].iter().position(|byte| *byte == b'"')?;
+        let start = if rest[..open].ends_with(b"W/") { open - 2 } else { open };
+        let tag = &rest[start..=close];
+        rest = &rest[close + 1..];
+        Some(tag)
+    })
+}
+
+/// A strong `ETag` becomes a weak one, and ranges of the body are no longer offered.
+#[cold]
+pub(super) fn weaken(headers: &mut HeaderMap) {
+    headers.remove(header::ACCEPT_RANGES);
+    if let Some(tag) = headers.get_mut(header::ETAG)
+        && tag.as_bytes().starts_with(b"\"")
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
+    {
+        *tag = weak;
+    }
+}
+
+/// Weak tags in `If-Match` become strong ones. Without this none of them would ever match.
+#[cold]
+fn strengthen(headers: &mut HeaderMap) {
+    let Entry::Occupied(mut lines) = headers.entry(header::IF_MATCH) else { return };
+    for line in lines.iter_mut() {
+        if let Ok(strong) = HeaderValue::from_bytes(&strengthened(line.as_bytes())) {
+            *line = strong;
+        }
+    }
+}
+
+fn strengthened(line: &[u8]) -> Vec<u8> {
+    let (mut out, mut quoted, mut at) = (Vec::with_capacity(line.len()), false, 0);
+    while let Some(byte) = line.get(at) {
+        if !quoted && line[at..].starts_with(b"W/\"") {
+            at += 2;
+            continue;
+        }
+        quoted ^= *byte == b'"';
+        out.push(*byte);
+        at += 1;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_tags_of_a_list_become_strong_and_what_is_inside_a_tag_stays() {
+        for (given, sent) in [
+            ("*", "*"),
+            (r#"W/"x""#, r#""x""#),
+            (r#""x""#, r#""x""#),
+            (r#"W/"x", "y" ,W/"z""#, r#""x", "y" ,"z""#),
+            (r#""W/", W/"a,W/b""#, r#""W/", "a,W/b""#),
+            (r#"W/""#, r#"""#),
+            ("w/x", "w/x"),
+        ] {
+            assert_eq!(String::from_utf8(strengthened(given.as_bytes())).unwrap(), sent, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_tags_of_a_list_are_told_from_each_other() {
+        let all = |line: &'static str| tags(line.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(all(r#"W/"a,b", "c""#), [&br#"W/"a,b""#[..], br#""c""#]);
+        assert!(all("*").is_empty() && all(r#"W/"a"#).is_empty());
+    }
+
+    #[test]
+    fn a_304_without_a_type_is_weakened_where_the_client_has_a_weak_tag() {
+        for (known, etag, expected) in [
+            (r#"W/"x""#, r#""x""#, r#"W/"x""#),
+            (r#""y", W/"x""#, r#""x""#, r#"W/"x""#),
+            (r#""x""#, r#""x""#, r#""x""#),
+            (r#"W/"y""#, r#""x""#, r#""x""#),
+            (r#"W/"x""#, r#"W/"x""#, r#"W/"x""#),
+        ] {
+            let asked = Asked { to_head: false, known: vec![HeaderValue::from_static(known)] };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ETAG, HeaderValue::from_static(etag));
+            asked.weaken_in_304(false, &mut headers);
+            assert_eq!(headers[header::ETAG], expected, "{known}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What becomes of a response that a browser may show as a page: it is the upstream's, and must not act as one of ours.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// Whether a browser will show the response in a window or a frame (Fetch Metadata, `Sec-Fetch-Mode` and `Sec-Fetch-Dest`).
+pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
+    let is = |name: &HeaderName, words: &[&[u8]]| {
+        let value = headers.get(name).map(|value| value.as_bytes().trim_ascii());
+        value.is_some_and(|value| words.iter().any(|word| value.eq_ignore_ascii_case(word)))
+    };
+    is(&MODE, &[b"navigate"])
+        || is(&DEST, &[b"document", b"iframe", b"frame", b"fencedframe", b"embed", b"object"])
+}
+
+/// Keeps a page from running scripts, sending forms or being taken for another type. Other responses stay as they are.
+pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
+    if !is_page(status, headers.get(header::CONTENT_TYPE)) {
+        return;
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Behind a policy of the upstream's own: all of them hold.
+    headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+}
+
+/// Whether a browser may run something in it: HTML, XML with its styles and scripts, or what it may guess to be HTML.
+fn is_page(status: StatusCode, content_type: Option<&HeaderValue>) -> bool {
+    let Some(content_type) = content_type else {
+        // A redirection is not shown; what a 304 says holds for the page that is stored.
+        return !status.is_redirection() || status == StatusCode::NOT_MODIFIED;
+    };
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let essence = essence.trim_ascii().to_ascii_lowercase();
+    matches!(essence.as_slice(), b"text/html" | b"text/xml" | b"application/xml")
+        || essence.ends_with(b"+xml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_navigation_is_told_from_what_a_page_fetches() {
+        for (name, value) in [
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+            ("sec-fetch-dest", "iframe"),
+            ("sec-fetch-dest", "frame"),
+            ("sec-fetch-dest", "embed"),
+            ("sec-fetch-dest", "object"),
+        ] {
+            assert!(is_navigation(&map(&[(name, value)])), "{value}");
+        }
+        for (name, value) in
+            [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty"), ("sec-fetch-site", "navigate")]
+        {
+            assert!(!is_navigation(&map(&[(name, value)])), "{value}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_browser_may_run_is_confined_and_nothing_else() {
+        let confined = |status, lines: &[(&'static str, &'static str)]| {
+            let mut headers = map(lines);
+            confine(status, &mut headers);
+            headers.contains_key(header::CONTENT_SECURITY_POLICY)
+        };
+        for kind in
+            ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml", "image/svg+xml", "text/xml"]
+        {
+            assert!(confined(StatusCode::OK, &[("content-type", kind)]), "{kind}");
+        }
+        for kind in ["application/json", "text/plain", "audio/mpeg", "image/png"] {
+            assert!(!confined(StatusCode::OK, &[("content-type", kind)]), "{kind}");
+        }
+        for (status, expected) in [
+            (StatusCode::OK, true),
+            (StatusCode::NOT_FOUND, true),
+            (StatusCode::NOT_MODIFIED, true),
+            (StatusCode::FOUND, false),
+        ] {
+            assert_eq!(confined(status, &[]), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_policy_of_the_upstream_holds_too() {
+        let mut headers =
+            map(&[("content-type", "text/html"), ("content-security-policy", "img-src 'none'")]);
+        confine(StatusCode::OK, &mut headers);
+        let policies: Vec<_> = headers.get_all(header::CONTENT_SECURITY_POLICY).iter().collect();
+        assert_eq!(policies, ["img-src 'none'", "sandbox"]);
+    }
+}

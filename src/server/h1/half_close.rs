@@ -1,0 +1,61 @@
+//! A client that has ended its side of the connection, and may still read.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::server::Stream;
+use crate::server::drowsy::Deadline;
+
+/// How often a half-closed connection is checked for a reset, which the runtime does not report after an end.
+const CHECK: Duration = Duration::from_millis(250);
+
+/// The time that is left to a half-closed connection.
+#[derive(Default)]
+pub(super) struct HalfClosed {
+    /// Runs while the client could be written to and there is nothing to write.
+    grace: Deadline,
+    /// Bytes of the response that had been written when `grace` began.
+    written: u64,
+    check: Deadline,
+}
+
+impl HalfClosed {
+    /// Gives the next response the whole grace.
+    pub(super) fn restart(&mut self) {
+        self.grace.clear();
+    }
+
+    /// Resolves when the client has reset the connection, or when nothing could be written for `grace`.
+    ///
+    /// `written` counts the bytes of the response so far; `None` means that a write waits for the client, which stops the grace.
+    pub(super) fn poll_given_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &impl Stream,
+        grace: Duration,
+        written: Option<u64>,
+    ) -> Poll<()> {
+        loop {
+            if !self.check.is_set() && stream.has_been_reset() {
+                return Poll::Ready(());
+            }
+            if self.check.poll(cx, CHECK).is_pending() {
+                break;
+            }
+            self.check.clear();
+        }
+        let Some(written) = written else {
+            self.grace.clear();
+            return Poll::Pending;
+        };
+        if written != self.written {
+            self.written = written;
+            self.grace.clear();
+        }
+        self.grace.poll(cx, grace)
+    }
+}
+
+#[cfg(test)]
+#[path = "half_close_tests.rs"]
+mod tests;
