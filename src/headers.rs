@@ -1,8 +1,12 @@
 //! What is taken out of messages on their way through.
 
+mod codings;
+
 use std::fmt;
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+
+pub use codings::narrow_accept_encoding;
 
 /// Schemes of `Authorization`: registered ones, and what is found beside them.
 const SCHEMES: [&str; 23] = [
@@ -58,6 +62,8 @@ pub struct Survey {
     pub transfer_encoding: bool,
     /// `X-Request-Id`
     pub request_id: bool,
+    /// `Accept-Encoding`
+    pub accept_encoding: bool,
     /// Something that [`strip_request`] takes away or changes.
     pub strip: bool,
 }
@@ -69,7 +75,8 @@ impl Survey {
         for name in headers.keys() {
             match *name {
                 // Most names are these.
-                header::HOST | header::USER_AGENT | header::ACCEPT | header::ACCEPT_ENCODING => {}
+                header::HOST | header::USER_AGENT | header::ACCEPT => {}
+                header::ACCEPT_ENCODING => survey.accept_encoding = true,
                 header::CONTENT_TYPE | header::ACCEPT_LANGUAGE | header::CACHE_CONTROL => {}
                 header::VIA => survey.via = true,
                 header::ORIGIN => survey.browser = true,

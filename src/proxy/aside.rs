@@ -60,6 +60,11 @@ impl Aside {
         self.faults.is_none() && self.player.is_none() && self.recorder.is_none()
     }
 
+    /// Whether exchanges are recorded.
+    pub(super) fn records(&self) -> bool {
+        self.recorder.is_some()
+    }
+
     /// What has been played, where there is a cassette.
     pub fn summary(&self) -> Option<cassette::Summary> {
         self.player.as_ref().map(Player::summary)

@@ -203,12 +203,14 @@ impl Connection {
         if let Some(aside) = beside {
             return Box::pin(self.handle_beside(request, aside)).await;
         }
-        let survey = Survey::of(request.headers());
+        let mut survey = Survey::of(request.headers());
         let id = self.proxy.request_id(request.headers(), survey);
         let response = match self.admit(&request, survey, &id) {
             Err(answer) => *answer,
             Ok(Admitted { page, base, navigates, in_flight }) => {
                 let asked = links::Asked::take(&mut request, survey, base.is_some());
+                // What nobody decodes need not be narrowed.
+                survey.accept_encoding &= base.is_some() || self.proxy.records;
                 // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
                 let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
                 let timer = own.as_ref().unwrap_or(&self.timer);

@@ -93,6 +93,8 @@ pub struct Proxy {
     drain: DrainSignal,
     /// `None` in production: nothing but this is looked at then.
     aside: Option<Arc<Aside>>,
+    /// A recorder takes part, which decodes bodies.
+    records: bool,
 }
 
 impl Proxy {
@@ -124,6 +126,7 @@ impl Proxy {
             most_in_flight: config.listen.max_requests_in_flight.div_ceil(shared.workers.max(1)),
             drain,
             aside: shared.aside.clone(),
+            records: shared.aside.as_ref().is_some_and(|aside| aside.records()),
         }
     }
 
@@ -143,6 +146,9 @@ impl Proxy {
         let http::request::Parts { method, uri, version, mut headers, extensions, .. } = parts;
         if survey.strip {
             headers::strip_request(&mut headers);
+        }
+        if survey.accept_encoding {
+            headers::narrow_accept_encoding(&mut headers);
         }
         match survey.cookie {
             // Cookies are per host and not per port: those that a browser has for this host are other servers'.

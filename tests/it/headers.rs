@@ -239,7 +239,8 @@ async fn interim_answers_are_never_taken_for_the_answer() {
 #[tokio::test]
 async fn content_codings_pass_untouched() {
     let received = sent("GET / HTTP/1.1\nAccept-Encoding: gzip;q=1.0, br, *;q=0").await;
-    assert_eq!(received.header("accept-encoding"), Some("gzip;q=1.0, br, *;q=0"));
+    // Without what could not be decoded to rewrite its links.
+    assert_eq!(received.header("accept-encoding"), Some("gzip;q=1.0, *;q=0"));
 
     let body = b"\x1f\x8b\x08\0not really\xff\0";
     let mut answer =

@@ -214,6 +214,34 @@ async fn a_coding_that_is_not_known_or_not_true_passes_untouched() {
     }
 }
 
+/// What the upstream is asked with for these lines of `Accept-Encoding`.
+async fn asked_with(config: &str, head: &str) -> Vec<String> {
+    let upstream = RawUpstream::ok().await;
+    World::builder().upstream(upstream.url()).config(config).start().await.send(head, b"").await;
+    upstream.only().all("accept-encoding").into_iter().map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn where_links_are_rewritten_only_codings_that_can_be_decoded_are_asked_for() {
+    for (lines, asked) in [
+        ("Accept-Encoding: gzip, deflate, br, zstd", &["gzip, deflate"][..]),
+        ("Accept-Encoding: br\nAccept-Encoding: gzip;q=0.5", &["gzip;q=0.5"]),
+        ("Accept-Encoding: zstd", &["identity"]),
+        ("Accept-Encoding: identity;q=0", &["identity;q=0"]),
+        ("Accept-Encoding:  gzip ,deflate", &["gzip ,deflate"]),
+        ("Accept: */*", &[]),
+    ] {
+        assert_eq!(asked_with("", &format!("GET / HTTP/1.1\n{lines}")).await, asked, "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn where_links_stay_as_they_are_every_coding_may_be_asked_for() {
+    let lines = "Accept-Encoding: gzip, br, *;q=0";
+    let asked = asked_with("upstream.rewrite_links = false", &format!("GET / HTTP/1.1\n{lines}")).await;
+    assert_eq!(asked, ["gzip, br, *;q=0"]);
+}
+
 #[tokio::test]
 async fn a_large_answer_is_streamed_in_chunks_whole_and_rewritten() {
     let filler = "x".repeat(1 << 20);

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::rc::Rc;
 
-use brotli_decompressor::Decompressor;
 use bytes::{Buf, Bytes};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
@@ -13,12 +12,11 @@ use http::{HeaderMap, header};
 /// How much comes out at once, however small what goes in is.
 const PIECE: usize = 32 * 1024;
 
-/// A coding (RFC 9110 §8.4.1, RFC 7932).
+/// A coding that can be decoded (RFC 9110 §8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Coding {
     Gzip,
     Deflate,
-    Brotli,
 }
 
 impl Coding {
@@ -33,7 +31,6 @@ impl Coding {
             "" | "identity" => Some(None),
             "gzip" | "x-gzip" => Some(Some(Self::Gzip)),
             "deflate" => Some(Some(Self::Deflate)),
-            "br" => Some(Some(Self::Brotli)),
             _ => None,
         }
     }
@@ -60,7 +57,6 @@ enum Kind {
     Gzip(MultiGzDecoder<Source>),
     Zlib(ZlibDecoder<Source>),
     Raw(DeflateDecoder<Source>),
-    Brotli(Box<Decompressor<Source>>),
 }
 
 impl Decoder {
@@ -70,7 +66,6 @@ impl Decoder {
         let kind = match coding {
             Coding::Gzip => Kind::Gzip(MultiGzDecoder::new(source)),
             Coding::Deflate => Kind::Unknown,
-            Coding::Brotli => Kind::Brotli(Box::new(Decompressor::new(source, 4096))),
         };
         Self { queue, kind, buffer: vec![0; PIECE].into_boxed_slice() }
     }
@@ -107,7 +102,6 @@ impl Decoder {
             Kind::Gzip(decoder) => decoder.read(buffer),
             Kind::Zlib(decoder) => decoder.read(buffer),
             Kind::Raw(decoder) => decoder.read(buffer),
-            Kind::Brotli(decoder) => decoder.read(buffer),
         };
         match read {
             Ok(0) => Ok(Step::End),
@@ -169,9 +163,6 @@ mod tests {
 
     use super::*;
 
-    /// `hello` and a newline.
-    const BROTLI: &[u8] = &[0x8b, 0x02, 0x80, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x0a, 0x03];
-
     /// Decodes in pieces of this size; the text, and the most that came out at once.
     fn decoded(coding: Coding, encoded: &[u8], size: usize) -> io::Result<(Vec<u8>, usize)> {
         let mut decoder = Decoder::new(coding);
@@ -212,9 +203,6 @@ mod tests {
                 assert_eq!(decoded(coding, &encoded, size).unwrap().0, text, "{coding:?} {raw} {size}");
             }
         }
-        for size in 1..=BROTLI.len() {
-            assert_eq!(decoded(Coding::Brotli, BROTLI, size).unwrap().0, b"hello\n");
-        }
         let two = [encoded(Coding::Gzip, false, b"a"), encoded(Coding::Gzip, false, b"b")].concat();
         assert_eq!(decoded(Coding::Gzip, &two, 3).unwrap().0, b"ab");
     }
@@ -229,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_not_what_it_says_is_an_error() {
-        for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli] {
+        for coding in [Coding::Gzip, Coding::Deflate] {
             assert!(decoded(coding, b"{\"a\":\"this is not encoded at all\"}", 8).is_err(), "{coding:?}");
         }
         let whole = encoded(Coding::Gzip, false, b"some text");
@@ -248,7 +236,7 @@ mod tests {
         assert_eq!(of(&[]), Some(None));
         assert_eq!(of(&["identity"]), Some(None));
         assert_eq!(of(&["GZip"]), Some(Some(Coding::Gzip)));
-        for unknown in [&["zstd"][..], &["gzip, br"], &["gzip", "gzip"], &["compress"]] {
+        for unknown in [&["br"][..], &["zstd"], &["gzip, br"], &["gzip", "gzip"], &["compress"]] {
             assert_eq!(of(unknown), None, "{unknown:?}");
         }
     }
