@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
 
 use super::format::LARGEST_BODY;
 use super::gate::Gate;
 use super::playback::{PlayedBody, answer, asked, problem};
 use super::player::{Player, Summary};
+use crate::http1::kept::read_all;
 use crate::random;
 use crate::secret::hex;
 use crate::server::{self, Abort, Drain, Handler, Incoming, Limits, Refusal};
@@ -105,9 +105,9 @@ impl Handler for Handled {
                 &id(),
             ));
         }
-        let body = match Limited::new(body, LARGEST_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+        let body = match read_all(body, LARGEST_BODY).await {
+            Ok(Some(body)) => body,
+            Ok(None) => {
                 let detail = "a body of this size is in no cassette".to_owned();
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
                 return Ok(problem(status, "body-too-large", "Body too large", detail, "no-match", &id()));

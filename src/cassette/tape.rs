@@ -1,11 +1,11 @@
-//! What the data plane keeps of an exchange while it passes: references to pieces, within a budget.
+//! What the data plane keeps of an exchange while it passes: copies of pieces, within a budget.
 //!
 //! Nothing here waits. What does not fit is given up, and counted: the request does not notice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use parking_lot::Mutex;
@@ -15,9 +15,7 @@ use super::format::LARGEST_BODY;
 use super::recorder::Recorder;
 use super::redact::latin1;
 use crate::clock::Timestamp;
-
-/// Smaller pieces are copied: a reference would keep the whole buffer that they were read into.
-const SMALL: usize = 4 * 1024;
+use crate::http1::KeptBytes;
 
 /// So many pieces have a time of their own.
 const MOST_TIMES: usize = 10_000;
@@ -46,8 +44,8 @@ impl Budget {
 
 /// A body as far as it has passed.
 pub(super) struct Pieces {
-    pieces: Vec<Bytes>,
-    tail: BytesMut,
+    data: KeptBytes,
+    /// What of the budget is taken.
     held: usize,
     /// All that passed.
     pub(super) length: u64,
@@ -62,8 +60,7 @@ pub(super) struct Pieces {
 impl Pieces {
     fn new(budget: &Arc<Budget>) -> Self {
         Self {
-            pieces: Vec::new(),
-            tail: BytesMut::new(),
+            data: KeptBytes::new(LARGEST_BODY),
             held: 0,
             length: 0,
             trailers: HeaderMap::new(),
@@ -79,18 +76,25 @@ impl Pieces {
         if self.lost || self.is_truncated() {
             return self.clear();
         }
-        if !self.budget.take(data.len()) {
-            self.lost = true;
-            return self.clear();
+        let before = self.data.cost();
+        // The recorder never waits, so a reference could keep a buffer for as long as the writer is behind.
+        self.data.append(data);
+        self.take(self.data.cost() - before);
+    }
+
+    fn note_time(&mut self, millis: u64, length: usize) {
+        if !self.lost && self.times.len() < MOST_TIMES {
+            self.times.push((millis, length));
+            self.take(size_of::<(u64, usize)>());
         }
-        self.held += data.len();
-        if data.len() < SMALL {
-            self.tail.extend_from_slice(data);
+    }
+
+    fn take(&mut self, bytes: usize) {
+        if self.budget.take(bytes) {
+            self.held += bytes;
         } else {
-            if !self.tail.is_empty() {
-                self.pieces.push(self.tail.split().freeze());
-            }
-            self.pieces.push(data.clone());
+            self.lost = true;
+            self.clear();
         }
     }
 
@@ -99,18 +103,17 @@ impl Pieces {
     }
 
     fn clear(&mut self) {
-        self.pieces = Vec::new();
-        self.tail = BytesMut::new();
+        self.data = KeptBytes::default();
+        self.times = Vec::new();
         self.budget.give_back(std::mem::take(&mut self.held));
     }
 
     /// The body in one piece.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        let mut whole = Vec::with_capacity(self.held);
-        for piece in &self.pieces {
-            whole.extend_from_slice(piece);
+        let mut whole = Vec::with_capacity(self.data.len());
+        while let Some(block) = self.data.at(whole.len()) {
+            whole.extend_from_slice(&block);
         }
-        whole.extend_from_slice(&self.tail);
         whole
     }
 }
@@ -221,9 +224,9 @@ impl AnswerTap {
     pub fn data(&mut self, data: &Bytes) {
         let Some(exchange) = &mut self.0 else { return };
         exchange.pieces.push(data);
-        if exchange.tape.recorder.timing && exchange.pieces.times.len() < MOST_TIMES {
+        if exchange.tape.recorder.timing {
             let millis = exchange.tape.begun.elapsed().as_millis() as u64;
-            exchange.pieces.times.push((millis, data.len()));
+            exchange.pieces.note_time(millis, data.len());
         }
         if exchange.length.is_some_and(|length| exchange.pieces.length >= length) {
             exchange.pieces.ended = true;
@@ -272,16 +275,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_large_and_small_keep_their_order() {
+    fn pieces_keep_their_order_and_are_charged_for_what_they_take() {
         let budget = Arc::default();
         let mut pieces = Pieces::new(&budget);
-        let large = Bytes::from(vec![b'l'; SMALL]);
+        let large = Bytes::from(vec![b'l'; 100_000]);
         for piece in [&Bytes::from_static(b"a"), &Bytes::from_static(b"b"), &large, &Bytes::from_static(b"c")]
         {
             pieces.push(piece);
         }
         assert_eq!(pieces.bytes(), [b"ab", &large[..], b"c"].concat());
-        assert_eq!(budget.0.load(Ordering::Relaxed), SMALL + 3);
+        assert_eq!(budget.0.load(Ordering::Relaxed), pieces.data.cost());
+        for millis in 0..100 {
+            pieces.note_time(millis, 1);
+        }
+        assert_eq!(budget.0.load(Ordering::Relaxed), pieces.data.cost() + 1600);
         drop(pieces);
         assert_eq!(budget.0.load(Ordering::Relaxed), 0);
     }

@@ -132,3 +132,31 @@ async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_
     let third = rewritten(&links, &base, json()).await;
     assert!(third.headers().contains_key(header::CONTENT_LENGTH));
 }
+
+#[tokio::test]
+async fn a_body_that_is_all_framing_lets_others_have_their_turn() {
+    // Members of gzip without content: much goes in, and nothing comes out.
+    let empty = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()).finish().unwrap();
+    let body = AnswerBody::own(empty.repeat(900_000 / empty.len()).into());
+    let answer = Response::builder()
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip")
+        .body(body)
+        .unwrap();
+    let (links, base) = (links(""), Base::Public("http://localhost:8080".into()));
+    let (turns, done) = (std::cell::Cell::new(0), std::cell::Cell::new(false));
+    let judged = async {
+        let answer = rewritten(&links, &base, answer).await;
+        done.set(true);
+        answer
+    };
+    let others = async {
+        while !done.get() {
+            turns.set(turns.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    let (answer, ()) = tokio::join!(judged, others);
+    assert!(turns.get() >= 3, "{}", turns.get());
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+}

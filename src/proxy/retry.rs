@@ -1,11 +1,9 @@
 //! After a 401: judge it, get a newer bearer where that may help, and learn from what becomes of the second sending.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderName, Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
@@ -17,6 +15,7 @@ use super::upstream::{Head, UpstreamBody};
 use super::verdict::{self, Verdict};
 use crate::credential::Bearer;
 use crate::credential::refusals::{self, Decision, Kind};
+use crate::http1::KeptBytes;
 use crate::problem::{self, Param};
 
 /// How much of a 401's body is looked at to judge it.
@@ -87,24 +86,22 @@ impl Proxy {
 /// A 401, judged, with as much of its body as that took.
 pub(super) struct Refused {
     answer: Response<UpstreamBody>,
-    prefix: VecDeque<Bytes>,
+    prefix: KeptBytes,
     verdict: Verdict,
 }
 
 impl Refused {
     /// Reads as much of the body as the verdict needs. A body read to its end gives its connection back.
     pub(super) async fn read(mut answer: Response<UpstreamBody>) -> Result<Self, Error> {
-        let mut judged = Vec::new();
-        let mut prefix = VecDeque::new();
-        while judged.len() < JUDGED_BYTES {
+        let mut prefix = KeptBytes::new(JUDGED_BYTES);
+        while prefix.len() < JUDGED_BYTES {
             let body = answer.body_mut();
             let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await else { break };
             if let Ok(data) = frame?.into_data() {
-                judged.extend_from_slice(&data);
-                prefix.push_back(data);
+                prefix.push(&data);
             }
         }
-        let verdict = verdict::judge(answer.headers(), &judged);
+        let verdict = verdict::judge(answer.headers(), &prefix.sealed().concat());
         Ok(Self { answer, prefix, verdict })
     }
 

@@ -1,6 +1,5 @@
 //! Answers, which may have been looked into.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,6 +10,7 @@ use http_body_util::Full;
 
 use super::BoxError;
 use crate::cassette::PlayedBody;
+use crate::http1::KeptBytes;
 use crate::proxy::links::Looked;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::UpstreamBody;
@@ -33,7 +33,7 @@ pub(in crate::proxy) enum AnswerBody {
 
 /// A body of which some has been read.
 pub(in crate::proxy) struct Judged {
-    pub(in crate::proxy) prefix: VecDeque<Bytes>,
+    pub(in crate::proxy) prefix: KeptBytes,
     pub(in crate::proxy) rest: UpstreamBody,
 }
 
@@ -69,7 +69,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Judged(judged) => match judged.prefix.pop_front() {
+            Self::Judged(judged) => match judged.prefix.pop(usize::MAX) {
                 Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
                 None => Pin::new(&mut judged.rest).poll_frame(cx).map_err(Into::into),
             },
@@ -96,7 +96,7 @@ impl Body for AnswerBody {
             Self::Upstream(body) => body.size_hint(),
             Self::Judged(judged) => {
                 let hint = judged.rest.size_hint();
-                let read: u64 = judged.prefix.iter().map(|piece| piece.len() as u64).sum();
+                let read = judged.prefix.len() as u64;
                 hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
             Self::Looked(body) => body.size_hint(),

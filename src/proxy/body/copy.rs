@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use smallvec::SmallVec;
 
 use super::spool::{Disk, Spool};
+use crate::http1::KeptBytes;
 
 /// One frame of a body.
 #[derive(Clone)]
@@ -19,8 +19,6 @@ pub(super) enum Piece {
 /// How far a sending has come in what is kept.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Position {
-    /// Pieces handed out.
-    pieces: usize,
     /// Bytes handed out.
     bytes: u64,
     trailers: bool,
@@ -28,7 +26,6 @@ pub(super) struct Position {
 
 impl Position {
     pub(super) fn advance(&mut self, piece: &Piece) {
-        self.pieces += 1;
         match piece {
             Piece::Data(data) => self.bytes += data.len() as u64,
             Piece::Trailers(_) => self.trailers = true,
@@ -65,7 +62,7 @@ impl Lost {
 
 /// The copy of a body.
 pub(super) enum Copy {
-    Memory { pieces: SmallVec<[Piece; 1]>, bytes: u64 },
+    Memory { data: KeptBytes, trailers: Option<Box<HeaderMap>> },
     Disk(Box<Spool>),
     Lost(Lost),
 }
@@ -75,7 +72,10 @@ impl Copy {
     pub(super) fn new(announced: u64, memory: u64, disk: &Disk) -> Self {
         match announced > memory.max(disk.limit()) {
             true => Self::Lost(Self::over(disk)),
-            false => Self::Memory { pieces: SmallVec::new(), bytes: 0 },
+            false => {
+                let most = usize::try_from(memory).unwrap_or(usize::MAX);
+                Self::Memory { data: KeptBytes::new(most), trailers: None }
+            }
         }
     }
 
@@ -93,7 +93,9 @@ impl Copy {
     /// Whether all that is kept has been handed out.
     pub(super) fn is_behind(&self, at: Position) -> bool {
         match self {
-            Self::Memory { pieces, .. } => at.pieces >= pieces.len(),
+            Self::Memory { data, trailers } => {
+                at.bytes >= data.len() as u64 && (at.trailers || trailers.is_none())
+            }
             Self::Disk(spool) => at.bytes >= spool.len() && (at.trailers || spool.trailers().is_none()),
             Self::Lost(_) => true,
         }
@@ -109,7 +111,11 @@ impl Copy {
             return Poll::Ready(None);
         }
         Poll::Ready(match self {
-            Self::Memory { pieces, .. } => pieces.get(at.pieces).cloned().map(Ok),
+            Self::Memory { data, trailers } => {
+                let piece = data.at(usize::try_from(at.bytes).unwrap_or(usize::MAX)).map(Piece::Data);
+                let trailers = || trailers.as_deref().cloned().map(Piece::Trailers);
+                piece.or_else(trailers).map(Ok)
+            }
             Self::Disk(spool) if at.bytes < spool.len() => {
                 Some(ready!(spool.poll_read(cx, at.bytes)).map(Piece::Data))
             }
@@ -132,11 +138,11 @@ impl Copy {
 
     /// Keeps a piece, as far as the limits let it.
     pub(super) fn push(&mut self, piece: &Piece, memory: u64, disk: &Rc<Disk>) {
-        if let (Self::Memory { pieces, bytes }, Piece::Data(data)) = (&mut *self, piece)
-            && *bytes + data.len() as u64 > memory
+        if let (Self::Memory { data: kept, .. }, Piece::Data(data)) = (&mut *self, piece)
+            && (kept.len() + data.len()) as u64 > memory
         {
             *self = match disk.limit() > memory {
-                true => match Spool::begin(disk, pieces, *bytes) {
+                true => match Spool::begin(disk, kept) {
                     Ok(spool) => Self::Disk(Box::new(spool)),
                     Err(lost) => Self::Lost(lost),
                 },
@@ -144,12 +150,8 @@ impl Copy {
             };
         }
         match (&mut *self, piece) {
-            (Self::Memory { pieces, bytes }, piece) => {
-                if let Piece::Data(data) = piece {
-                    *bytes += data.len() as u64;
-                }
-                pieces.push(piece.clone());
-            }
+            (Self::Memory { data, .. }, Piece::Data(piece)) => data.push(piece),
+            (Self::Memory { trailers, .. }, Piece::Trailers(end)) => *trailers = Some(Box::new(end.clone())),
             (Self::Disk(spool), Piece::Data(data)) => {
                 if let Err(lost) = spool.push(data) {
                     *self = Self::Lost(lost);

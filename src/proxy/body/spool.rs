@@ -23,8 +23,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::copy::{Lost, Piece};
+use super::copy::Lost;
 use crate::config;
+use crate::http1::KeptBytes;
 
 /// How much is collected for one write, and read at once, in bytes.
 const BUFFER: usize = 256 * 1024;
@@ -154,7 +155,7 @@ pub(super) struct Spool {
 
 impl Spool {
     /// A spool that begins with what was kept in memory.
-    pub(super) fn begin(disk: &Rc<Disk>, pieces: &[Piece], bytes: u64) -> Result<Self, Lost> {
+    pub(super) fn begin(disk: &Rc<Disk>, kept: &mut KeptBytes) -> Result<Self, Lost> {
         if disk.rests() {
             return Err(Lost::DiskFailed);
         }
@@ -165,6 +166,7 @@ impl Spool {
             reserved: AtomicI64::new(0),
             used: disk.used.clone(),
         });
+        let bytes = kept.len() as u64;
         backing.reserve(bytes, disk.total)?;
         let mut spool = Self {
             disk: Rc::clone(disk),
@@ -177,11 +179,7 @@ impl Spool {
             reading: None,
             late: None,
         };
-        let data = pieces.iter().filter_map(|piece| match piece {
-            Piece::Data(data) => Some(data.clone()),
-            Piece::Trailers(_) => None,
-        });
-        spool.write(data.collect(), bytes);
+        spool.write(kept.sealed().to_vec(), bytes);
         Ok(spool)
     }
 

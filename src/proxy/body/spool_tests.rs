@@ -1,7 +1,7 @@
 use std::future::poll_fn;
 use std::sync::Barrier;
 
-use super::super::copy::{Copy, Position};
+use super::super::copy::{Copy, Piece, Position};
 
 use super::*;
 
@@ -28,11 +28,17 @@ fn piece(number: usize) -> Bytes {
     vec![u8::try_from(number % 251).unwrap(); 100_000].into()
 }
 
+fn begun(disk: &Rc<Disk>, bytes: &[u8]) -> Result<Spool, Lost> {
+    let mut kept = KeptBytes::new(bytes.len());
+    kept.append(bytes);
+    Spool::begin(disk, &mut kept)
+}
+
 #[tokio::test]
 async fn what_was_kept_is_read_back_and_memory_stays_at_two_buffers() {
     let directory = tempfile::tempdir().unwrap();
     let disk = disk(directory.path(), 1 << 30);
-    let mut spool = Spool::begin(&disk, &[Piece::Data(piece(0))], 100_000).unwrap();
+    let mut spool = begun(&disk, &piece(0)).unwrap();
     for number in 1..100 {
         poll_fn(|cx| spool.poll_room(cx)).await.unwrap();
         spool.push(&piece(number)).unwrap();
@@ -59,10 +65,10 @@ async fn what_was_kept_is_read_back_and_memory_stays_at_two_buffers() {
 async fn the_total_counts_for_all_and_is_given_back() {
     let directory = tempfile::tempdir().unwrap();
     let disk = disk(directory.path(), 250_000);
-    let mut first = Spool::begin(&disk, &[], 0).unwrap();
+    let mut first = begun(&disk, &[]).unwrap();
     first.push(&piece(0)).unwrap();
     first.push(&piece(1)).unwrap();
-    let mut second = Spool::begin(&disk, &[], 0).unwrap();
+    let mut second = begun(&disk, &[]).unwrap();
     assert_eq!(second.push(&piece(2)), Err(Lost::DiskFull));
     assert_eq!(disk.used.get(), 200_000);
     // A write under way keeps its space.
@@ -75,7 +81,7 @@ async fn the_total_counts_for_all_and_is_given_back() {
 #[tokio::test]
 async fn a_directory_that_is_gone_is_an_error_and_gives_its_space_back() {
     let disk = disk(Path::new("/nowhere"), 1 << 30);
-    let mut spool = Spool::begin(&disk, &[Piece::Data(piece(0))], 100_000).unwrap();
+    let mut spool = begun(&disk, &piece(0)).unwrap();
     assert!(poll_fn(|cx| spool.poll_read(cx, 0)).await.is_err());
     drop(spool);
     assert_eq!(disk.used.get(), 0);

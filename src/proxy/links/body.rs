@@ -1,17 +1,18 @@
 //! The body of an answer that is looked into.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::COLLECTED;
 use super::decode::{Coding, Decoder, Step};
 use super::scan::Scanner;
 use super::share::Share;
+use crate::http1::KeptBytes;
 use crate::proxy::body::{AnswerBody, BoxError};
 
 /// Decoded without a link up to here, an answer goes as it came: so much in so little is a bomb.
@@ -20,13 +21,15 @@ const BOMB: usize = 64 << 20;
 /// How much of what was collected is handed on at once.
 const PIECE: usize = 64 * 1024;
 
-/// How much is decoded before others have their turn.
+/// How much is given to a decoder at once.
+const PORTION: usize = 16 * 1024;
+
+/// How much goes into a decoder and comes out before others have their turn.
 const TURN: usize = 256 * 1024;
 
 /// A body, some of which may have been read, on its way through a scanner or not.
 pub(in crate::proxy) struct Looked {
-    pieces: VecDeque<Bytes>,
-    read: usize,
+    pieces: KeptBytes,
     /// What of it is in memory.
     share: Share,
     /// `None` once it has ended.
@@ -53,7 +56,7 @@ pub(super) enum Found {
     /// Without a link, or not what its coding says.
     Nothing,
     /// What it is now.
-    Links(Bytes),
+    Links(KeptBytes),
     /// More than may be collected, with a link in it.
     Large,
 }
@@ -61,8 +64,7 @@ pub(super) enum Found {
 impl Looked {
     pub(super) fn new(body: AnswerBody, share: Share) -> Self {
         Self {
-            pieces: VecDeque::new(),
-            read: 0,
+            pieces: KeptBytes::new(COLLECTED),
             share,
             announced: body.size_hint().exact().is_some(),
             rest: Some(Box::new(body)),
@@ -74,12 +76,11 @@ impl Looked {
 
     /// Reads up to the end, a failure, more than `limit` bytes, or more than there is memory for. Cancel safe.
     pub(super) async fn collect(&mut self, limit: usize) {
-        while self.read <= limit && self.rest.is_some() {
+        while self.pieces.len() <= limit && self.rest.is_some() {
             if let Some(piece) = poll_fn(|cx| self.poll_rest(cx)).await {
-                let fits = self.share.take(piece.len());
-                self.read += piece.len();
-                self.pieces.push_back(piece);
-                if !fits {
+                let before = self.pieces.cost();
+                self.pieces.push(&piece);
+                if !self.share.take(self.pieces.cost() - before) {
                     break;
                 }
             }
@@ -87,9 +88,8 @@ impl Looked {
     }
 
     /// From here on it is these bytes.
-    pub(super) fn become_bytes(&mut self, bytes: Bytes) {
-        self.pieces.clear();
-        self.pieces.push_back(bytes);
+    pub(super) fn become_bytes(&mut self, bytes: KeptBytes) {
+        self.pieces = bytes;
         self.announced = true;
     }
 
@@ -105,32 +105,42 @@ impl Looked {
 
     /// Looks through a whole body, without giving up the thread for long.
     pub(super) async fn find(&mut self, coding: Option<Coding>, mut scanner: Scanner, limit: usize) -> Found {
+        let mut out = KeptBytes::new(limit);
         let Some(coding) = coding else {
-            let mut out: Vec<Bytes> = self.pieces.iter().map(|piece| scanner.feed(piece.clone())).collect();
-            out.push(scanner.finish());
-            return if scanner.found() { Found::Links(out.concat().into()) } else { Found::Nothing };
+            self.pieces.sealed().iter().for_each(|piece| out.append(&scanner.feed(piece.clone())));
+            out.append(&scanner.finish());
+            return if scanner.found() { Found::Links(out) } else { Found::Nothing };
         };
-        let mut out = BytesMut::new();
+        let Self { pieces, share, .. } = self;
+        let mut input = pieces.sealed().iter().flat_map(portions);
         let mut decoder = Decoder::new(coding);
-        self.pieces.iter().for_each(|piece| decoder.push(piece.clone()));
-        decoder.finish();
         let (mut seen, mut turn, mut large) = (0, 0, false);
         loop {
             match decoder.next() {
                 Ok(Step::Data(data)) => {
                     seen += data.len();
                     turn += data.len();
-                    large = large || seen > limit || !self.share.take(data.len());
+                    let before = out.cost();
                     let data = scanner.feed(data);
                     if !large {
-                        out.extend_from_slice(&data);
-                    } else if scanner.found() {
+                        out.append(&data);
+                    }
+                    large = large || seen > limit || !share.take(out.cost() - before);
+                    if large && scanner.found() {
                         return Found::Large;
-                    } else {
-                        out = BytesMut::new();
+                    } else if large {
+                        out = KeptBytes::default();
                     }
                 }
-                Ok(Step::End | Step::Hungry) => break,
+                Ok(Step::Hungry) => match input.next() {
+                    // What goes in counts too: it may be all framing, of which nothing comes out.
+                    Some(portion) => {
+                        turn += portion.len();
+                        decoder.push(portion);
+                    }
+                    None => decoder.finish(),
+                },
+                Ok(Step::End) => break,
                 Err(_) => return Found::Nothing,
             }
             if seen > BOMB {
@@ -141,11 +151,11 @@ impl Looked {
                 tokio::task::yield_now().await;
             }
         }
-        out.extend_from_slice(&scanner.finish());
+        out.append(&scanner.finish());
         match scanner.found() {
             false => Found::Nothing,
             true if large => Found::Large,
-            true => Found::Links(out.freeze()),
+            true => Found::Links(out),
         }
     }
 
@@ -170,10 +180,9 @@ impl Looked {
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self.pieces.front_mut() {
-            // What has been taken is no longer in our share, so it gets no more at once than of other answers.
-            Some(piece) if piece.len() > PIECE => Poll::Ready(Some(piece.split_to(PIECE))),
-            Some(_) => Poll::Ready(self.pieces.pop_front()),
+        // What has been taken is no longer in our share, so it gets no more at once than of other answers.
+        match self.pieces.pop(PIECE) {
+            Some(piece) => Poll::Ready(Some(piece)),
             None => self.poll_rest(cx),
         }
     }
@@ -183,6 +192,7 @@ impl Looked {
         let Some(mut through) = self.through.take() else {
             return self.poll_piece(cx).map(|piece| piece.map(Ok));
         };
+        let mut turn = 0;
         loop {
             let scanned = match through.next() {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
@@ -211,8 +221,14 @@ impl Looked {
                         // Cut short, what was held back is no longer waited for.
                         (None, _) if self.is_broken() => return Poll::Ready(None),
                         (Some(piece), Some(decoder)) => {
+                            turn += piece.len();
                             decoder.push(piece);
-                            continue;
+                            if turn < TURN {
+                                continue;
+                            }
+                            cx.waker().wake_by_ref();
+                            self.through = Some(through);
+                            return Poll::Pending;
                         }
                         (Some(piece), None) => through.scanner.feed(piece),
                         (None, decoder) => {
@@ -231,6 +247,11 @@ impl Looked {
             }
         }
     }
+}
+
+/// A block in the portions in which it is decoded.
+fn portions(block: &Bytes) -> impl Iterator<Item = Bytes> {
+    (0..block.len()).step_by(PORTION).map(|at| block.slice(at..block.len().min(at + PORTION)))
 }
 
 impl Through {
@@ -274,7 +295,7 @@ impl Body for Looked {
             Some(rest) => rest.size_hint().exact(),
             None => Some(0),
         };
-        let read: usize = self.pieces.iter().map(Bytes::len).sum();
-        rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(read as u64 + rest))
+        let read = self.pieces.len() as u64;
+        rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(read + rest))
     }
 }
