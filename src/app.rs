@@ -11,6 +11,7 @@ mod balance;
 mod connection;
 mod desk;
 mod examine;
+mod limits;
 mod listeners;
 mod open;
 mod worker;
@@ -36,11 +37,12 @@ use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Aside};
 use crate::secret::fingerprint;
-use crate::server::{Admission, Drain, ListenTlsError, Tls, bind_advice, descriptors, unix_bind_advice};
+use crate::server::{Drain, ListenTlsError, Tls, bind_advice, unix_bind_advice};
 use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
 use crate::tls::{self, TlsError};
 use balance::Balance;
 use desk::AdminListener;
+use limits::Limits;
 use listeners::{Listeners, Socket};
 use worker::Worker;
 
@@ -56,12 +58,6 @@ const UNASKED: usize = 16;
 /// Ten thousand credentials that are all due when the process starts come one after the other, within this.
 const SPREAD: Duration = Duration::from_secs(5 * 60);
 const SPREAD_STEP: Duration = Duration::from_millis(10);
-
-/// With fewer file descriptors somebody should know.
-const FEW_DESCRIPTORS: u64 = 4096;
-
-/// More connections at once have to be asked for.
-const AUTO_CONNECTIONS: usize = 50_000;
 
 /// Many credentials are of few applications, which they share. So many are compared with before one is kept twice.
 const KNOWN_CLIENTS: usize = 16;
@@ -146,7 +142,7 @@ pub enum Ended {
 /// A proxy that is bound and not yet serving.
 pub struct App {
     shared: proxy::Shared,
-    admission: Arc<Admission>,
+    limits: Limits,
     /// For each thread.
     sockets: Vec<Vec<Socket>>,
     tls: Option<Arc<Tls>>,
@@ -193,7 +189,8 @@ impl App {
         // The others have been started, and what is configured for them is not asked for again.
         config.credentials.retain(|configured| configured.name == credential.name());
         config.credentials.shrink_to_fit();
-        let (admission, workers) = (admission(&config), sockets.len());
+        let workers = sockets.len();
+        let limits = Limits::of(&config, workers);
         let listen = listen.into();
         let shared = proxy::Shared {
             config: Arc::new(config),
@@ -202,9 +199,10 @@ impl App {
             metrics,
             tls,
             workers,
+            descriptors: Arc::clone(&limits.descriptors),
             aside: None,
         };
-        Ok(Self { shared, admission, sockets, tls: listen_tls, admin, credentials })
+        Ok(Self { shared, limits, sockets, tls: listen_tls, admin, credentials })
     }
 
     /// Lets requests meet something beside being forwarded: a recorder, a cassette, faults.
@@ -267,16 +265,16 @@ impl App {
         let mut threads = Vec::new();
         let balance = Balance::new(self.sockets.len(), &self.shared.metrics);
         for (index, (sockets, (balance, inbox))) in self.sockets.into_iter().zip(balance).enumerate() {
-            let (shared, admission) = (self.shared.clone(), Arc::clone(&self.admission));
+            let (shared, admission) = (self.shared.clone(), Arc::clone(&self.limits.clients));
             let (tls, signal) = (self.tls.clone(), signal.clone());
             let worker = Worker { sockets, tls, shared, admission, signal, balance, inbox };
             threads.push(worker.start(index)?);
         }
         let watching = self.tls.map(|tls| tokio::spawn(tls.watch()));
-        let (admin_drain, admin_signal) = Drain::new();
-        let admin = self
-            .admin
-            .map(|(listener, admin)| (tokio::spawn(listener.serve(admin.clone(), admin_signal)), admin));
+        let ((admin_drain, admin_signal), most) = (Drain::new(), self.limits.admin.clone());
+        let admin = self.admin.map(|(listener, admin)| {
+            (tokio::spawn(listener.serve(admin.clone(), admin_signal, most)), admin)
+        });
 
         let mut failed = false;
         tokio::select! {
@@ -420,26 +418,4 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
         max_wait: config.oauth.max_wait,
         ..Options::new(credential.name.as_str(), fingerprint(&identity))
     }
-}
-
-/// Raises the limit of file descriptors, and says how many connections there may be.
-fn admission(config: &Config) -> Arc<Admission> {
-    let descriptors = descriptors::raise();
-    let allowed = descriptors::connections(descriptors);
-    let most = config.listen.max_connections.unwrap_or(allowed.min(AUTO_CONNECTIONS));
-    tracing::debug!(descriptors, connections = most, "limits");
-    if descriptors < FEW_DESCRIPTORS {
-        tracing::warn!(
-            descriptors,
-            connections = most,
-            "the limit of file descriptors is low; raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
-        );
-    } else if most > allowed {
-        tracing::warn!(
-            descriptors,
-            connections = most,
-            "listen.max_connections is more than the file descriptors allow; raise their limit or lower it"
-        );
-    }
-    Admission::new(most, config.listen.max_connections_per_peer)
 }

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -26,10 +27,11 @@ use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::credential::Credential;
+use crate::http1::kept::read_all;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
 use crate::problem::Problem;
-use crate::server::{Abort, Handler, Incoming, Refusal};
+use crate::server::{Abort, BodyError, Handler, Incoming, Refusal};
 use gate::Gate;
 use logins::Logins;
 
@@ -142,16 +144,41 @@ impl Handler for Admin {
     type Body = Body;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, Abort> {
-        Ok(self.answer(request.map(Body::new)).await)
+        let (head, body) = request.into_parts();
+        // Read here and not by axum, which would keep a list of pieces, however small they are.
+        match read_all(body, routes::BODY_BYTES).await {
+            Ok(Some(body)) => Ok(self.answer(Request::from_parts(head, body.into())).await),
+            Ok(None) => Ok(problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "Body too large",
+                "no request to these routes has a body of this size",
+            )),
+            Err(BodyError::Refused(refusal)) => Ok(self.refuse(refusal)),
+            Err(_) => Err(Abort),
+        }
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
         let status = match refusal {
             Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::TooManyConnections => return too_many_connections(),
             _ => StatusCode::BAD_REQUEST,
         };
         problem(status, "malformed-request", "Malformed request", "the request breaks the rules of HTTP/1.1")
     }
+}
+
+fn too_many_connections() -> Response<Body> {
+    let problem = Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        kind: "too-many-connections",
+        title: "Too many connections",
+        detail: "the admin listener has as many connections as it takes; close some of them".into(),
+        error: None,
+        retry_after: Some(Duration::from_secs(1)),
+    };
+    problem.response("admin").map(Body::new)
 }
 
 fn problem(

@@ -14,7 +14,7 @@ use super::{Inner, browser, examine, operate, problem, terminal};
 use crate::credential::Credential;
 
 /// No form or answer comes near it.
-const BODY_BYTES: usize = 64 * 1024;
+pub(super) const BODY_BYTES: usize = 64 * 1024;
 
 const PAGES: &str = "GET /live, /ready, /metrics, /status.json, /login/CREDENTIAL; POST /credentials/NAME/refresh, \
                      /credentials/NAME/unlock, /credentials/NAME/doctor";

@@ -20,7 +20,7 @@ use crate::credential::Credential;
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
-use crate::server::{self, Drain, DrainSignal, Limits, Stream, UnixSocket};
+use crate::server::{self, Admission, Drain, DrainSignal, Limits, Peer, Stream, UnixSocket};
 use crate::tls;
 
 /// The port of the callback that people register when they follow the documentation.
@@ -28,6 +28,35 @@ const USUAL_PORT: u16 = 8081;
 
 /// How long the admin listener finishes what it has begun to answer.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What a connection of the admin listener may take. Its requests are small, and those who send them are near.
+fn limits() -> Limits {
+    Limits {
+        first_byte_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        head_bytes: 32 * 1024,
+        ..Limits::default()
+    }
+}
+
+/// Connections while no proxy runs.
+const CONNECTIONS: usize = 64;
+
+/// How many connections over the limit are told so at the same time; more are closed without a word.
+const TOLD_WHY: usize = 8;
+
+/// How many connections the admin listener takes.
+#[derive(Clone)]
+pub(super) struct AdminAdmission {
+    clients: Arc<Admission>,
+    told_why: Arc<Admission>,
+}
+
+impl AdminAdmission {
+    pub(super) fn new(most: usize) -> Self {
+        Self { clients: Admission::new(most, 0), told_why: Admission::new(TOLD_WHY, 0) }
+    }
+}
 
 /// The admin listener, bound and not yet served.
 pub(super) enum AdminListener {
@@ -72,16 +101,19 @@ impl AdminListener {
     }
 
     /// Serves until the drain begins, then finishes the answers under way, for a moment at most.
-    pub(super) async fn serve(self, admin: Admin, signal: DrainSignal) {
+    pub(super) async fn serve(self, admin: Admin, signal: DrainSignal, admission: AdminAdmission) {
         let (open, mut closed) = mpsc::channel::<()>(1);
         let (connections, held) = (signal.clone(), open.clone());
         let accepted = match self {
             Self::Tcp(listener) => {
-                let spawn = move |stream, _| connect(stream, &connections, &admin, &held);
+                let spawn = move |stream, peer| {
+                    connect(stream, Peer::Tcp(peer), &connections, &admin, &admission, &held)
+                };
                 server::accept(listener, signal, spawn).await
             }
             Self::Unix(socket) => {
-                let spawn = move |stream, ()| connect(stream, &connections, &admin, &held);
+                let spawn =
+                    move |stream, ()| connect(stream, Peer::Unix, &connections, &admin, &admission, &held);
                 server::accept(socket, signal, spawn).await
             }
         };
@@ -94,13 +126,28 @@ impl AdminListener {
     }
 }
 
-fn connect(stream: impl Stream, signal: &DrainSignal, admin: &Admin, open: &mpsc::Sender<()>) {
-    let connection = server::connection(stream, Limits::default(), signal.clone(), admin.clone());
+fn connect(
+    stream: impl Stream,
+    peer: Peer,
+    signal: &DrainSignal,
+    admin: &Admin,
+    admission: &AdminAdmission,
+    open: &mpsc::Sender<()>,
+) {
     let open = open.clone();
-    tokio::spawn(async move {
-        connection.await;
-        drop(open);
-    });
+    if let Ok(admitted) = admission.clients.admit(&peer) {
+        let connection = server::connection(stream, limits(), signal.clone(), admin.clone());
+        tokio::spawn(async move {
+            connection.await;
+            drop((admitted, open));
+        });
+    } else if let Ok(admitted) = admission.told_why.admit(&peer) {
+        let told = server::turn_away(stream, limits(), admin.clone());
+        tokio::spawn(async move {
+            told.await;
+            drop((admitted, open));
+        });
+    }
 }
 
 /// The admin routes over these credentials; `address` is where they are served over TCP.
@@ -193,7 +240,9 @@ impl Desk {
         let doctor = Doctor::new(&config, token_tls(&config, &tls)?, tls, &handles, clock.clone());
         let admin = admin(&config, handles, &metrics, &clock, &config.listen.addresses, address, doctor);
         let (drain, signal) = Drain::new();
-        let served = listener.map(|listener| tokio::spawn(listener.serve(admin.clone(), signal)));
+        let served = listener.map(|listener| {
+            tokio::spawn(listener.serve(admin.clone(), signal, AdminAdmission::new(CONNECTIONS)))
+        });
         let patience = config.oauth.timeout + CREDENTIAL_GRACE;
         let revision = credential.snapshot().revision;
         Ok(Self { admin, address, served, drain, credential, refresher, patience, revision })

@@ -16,9 +16,11 @@ use super::open::Open;
 use super::{Ended, StartError};
 use crate::config::Config;
 use crate::proxy::{self, Proxy};
+use crate::server::descriptors::Descriptors;
 use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream, Tls};
 
-/// So many connections over the limit are answered at once, per thread; more are closed without a word.
+/// This many connections over the limit are told so at the same time, per thread; more are closed without a word, and so
+/// is one for which no file descriptor can be spared.
 const TOLD_WHY: i64 = 256;
 
 /// One thread of the data plane.
@@ -61,6 +63,7 @@ impl Worker {
         let connector = Connector {
             proxy: Rc::new(Proxy::new(&shared, signal.clone())),
             admission,
+            descriptors: Arc::clone(&shared.descriptors),
             open: Arc::clone(&open),
             told_why: Arc::default(),
             turned_away: shared.metrics.turned_away.clone(),
@@ -93,6 +96,7 @@ impl Worker {
 struct Connector {
     proxy: Rc<Proxy>,
     admission: Arc<Admission>,
+    descriptors: Arc<Descriptors>,
     open: Arc<Open>,
     /// Connections over the limit that are being told so.
     told_why: Arc<Open>,
@@ -200,7 +204,8 @@ impl Connector {
         if self.told_why.get() >= TOLD_WHY {
             return;
         }
-        let counted = (self.told_why.count(), self.open.count());
+        let Some(descriptor) = self.descriptors.take() else { return };
+        let counted = (descriptor, self.told_why.count(), self.open.count());
         let told = server::turn_away(stream, self.limits, self.proxy.handler(peer));
         tokio::task::spawn_local(async move {
             told.await;

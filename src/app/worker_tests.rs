@@ -139,7 +139,7 @@ async fn what_a_thread_that_has_failed_cannot_take_stays_here() {
     drop(workers.pop());
     let (balance, inbox) = workers.pop().unwrap();
     let (sockets, shared, admission) =
-        (app.sockets.swap_remove(0), app.shared.clone(), app.admission.clone());
+        (app.sockets.swap_remove(0), app.shared.clone(), app.limits.clients.clone());
     let ended = Worker { sockets, tls: None, shared, admission, signal, balance, inbox }.start(0).unwrap();
     for client in &mut clients {
         client.write_all(REQUEST).await.unwrap();

@@ -234,6 +234,12 @@ fn upstream(error: &UpstreamError) -> Problem {
         UpstreamError::Refused => {
             (StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", "connection_refused")
         }
+        UpstreamError::NoDescriptor => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too-many-connections",
+            "Too many connections",
+            "connection_limit_reached",
+        ),
         UpstreamError::Terminated => {
             (StatusCode::BAD_GATEWAY, "upstream-hung-up", "Upstream hung up", "connection_terminated")
         }
@@ -274,7 +280,8 @@ fn upstream(error: &UpstreamError) -> Problem {
             "http_response_header_section_size",
         ),
     };
-    Problem { status, kind, title, detail: error.to_string(), error: Some(name), retry_after: None }
+    let retry_after = (*error == UpstreamError::NoDescriptor).then_some(SOON);
+    Problem { status, kind, title, detail: error.to_string(), error: Some(name), retry_after }
 }
 
 /// What a failed request body means: a refusal if there is one among the causes, else the client cut it short.

@@ -36,6 +36,7 @@ use crate::http1::block;
 use crate::metrics::{Metrics, Source};
 use crate::random;
 use crate::secret;
+use crate::server::descriptors::Descriptors;
 use crate::server::{AsksForWebsocket, DrainSignal, Peer, RawTarget};
 pub use aside::Aside;
 use body::Disk;
@@ -61,6 +62,8 @@ pub struct Shared {
     pub tls: Arc<rustls::ClientConfig>,
     /// How many threads there are.
     pub workers: usize,
+    /// What connections and bodies in files take file descriptors from.
+    pub descriptors: Arc<Descriptors>,
     /// What requests meet beside being forwarded.
     pub aside: Option<Arc<Aside>>,
 }
@@ -102,7 +105,8 @@ impl Proxy {
     pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
         let open = shared.metrics.upstream_connections.clone();
-        let upstream = Upstream::new(&config.upstream, config.retry.expect_timeout, &shared.tls, open);
+        let (expect, descriptors) = (config.retry.expect_timeout, &shared.descriptors);
+        let upstream = Upstream::new(&config.upstream, expect, &shared.tls, open, descriptors);
         upstream.warm_up();
         Self {
             gate: Gate::new(config, &shared.listen),
@@ -112,7 +116,7 @@ impl Proxy {
             credential: shared.credential.clone(),
             max_age: config.max_age(shared.credential.name()),
             memory: config.retry.memory,
-            disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone())),
+            disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone(), descriptors)),
             access_log: config.log.access,
             tunnels: Patience {
                 both_open: config.upstream.tunnel_timeout,

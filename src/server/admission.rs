@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::Peer;
+use super::descriptors::{Descriptor, Descriptors};
 
 /// Peers are counted in so many parts, so that threads that accept at once seldom wait for each other.
 const SHARDS: usize = 16;
@@ -19,6 +20,8 @@ pub struct Admission {
     open: AtomicUsize,
     most: usize,
     most_per_peer: usize,
+    /// What others use descriptors of too; `None` where a reserve is kept for these connections.
+    descriptors: Option<Arc<Descriptors>>,
     peers: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
 }
 
@@ -27,12 +30,13 @@ pub struct Admission {
 pub struct Admitted {
     admission: Arc<Admission>,
     peer: Option<IpAddr>,
+    _descriptor: Option<Descriptor>,
 }
 
 /// Which limit a connection was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// `listen.max_connections`.
+    /// `listen.max_connections`, or that of the file descriptors.
     All,
     /// `listen.max_connections_per_peer`.
     Peer,
@@ -41,7 +45,13 @@ pub enum Over {
 impl Admission {
     /// At most `most` connections at once, and `most_per_peer` from one peer that is not loopback; 0 is no such limit.
     pub fn new(most: usize, most_per_peer: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), most, most_per_peer, peers: Default::default() })
+        Self::sharing(most, most_per_peer, None)
+    }
+
+    /// The same, of connections that take from these descriptors.
+    pub fn sharing(most: usize, most_per_peer: usize, descriptors: Option<Arc<Descriptors>>) -> Arc<Self> {
+        let (open, peers) = (AtomicUsize::new(0), Default::default());
+        Arc::new(Self { open, most, most_per_peer, descriptors, peers })
     }
 
     /// Counts a connection of this peer.
@@ -61,7 +71,7 @@ impl Admission {
             return Err(Over::All);
         }
         // From here on dropping it gives its place back.
-        let mut admitted = Admitted { admission: Arc::clone(self), peer: None };
+        let mut admitted = Admitted { admission: Arc::clone(self), peer: None, _descriptor: None };
         if let Some(peer) = peer.filter(|_| self.most_per_peer > 0) {
             let mut peers = self.shard(peer).lock();
             let count = peers.entry(peer).or_insert(0);
@@ -70,6 +80,9 @@ impl Admission {
             }
             *count += 1;
             admitted.peer = Some(peer);
+        }
+        if let Some(descriptors) = &self.descriptors {
+            admitted._descriptor = Some(descriptors.take().ok_or(Over::All)?);
         }
         Ok(admitted)
     }
@@ -129,6 +142,18 @@ mod tests {
         drop(first);
         let _third = admission.admit(peer("192.0.2.1")).unwrap();
         assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), Over::All);
+    }
+
+    #[test]
+    fn a_connection_without_a_descriptor_is_refused_and_counted_for_nobody() {
+        let descriptors = Descriptors::new(2);
+        let upstream = descriptors.take().unwrap();
+        let admission = Admission::sharing(9, 9, Some(Arc::clone(&descriptors)));
+        let _first = admission.admit(peer("192.0.2.1")).unwrap();
+        assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), Over::All);
+        assert_eq!(admission.open.load(Ordering::Relaxed), 1);
+        drop(upstream);
+        admission.admit(peer("192.0.2.1")).unwrap();
     }
 
     #[test]

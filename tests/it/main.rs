@@ -11,6 +11,7 @@ mod architecture;
 mod balance;
 mod bodies;
 mod browser;
+mod budgets;
 mod cassette;
 mod chromium;
 mod cli;

@@ -78,7 +78,25 @@ impl Process {
     }
 
     fn spawn(directory: &Path, arguments: &[&str], variables: &[(&str, &str)], stdin: Stdio) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vbc-proxy"))
+        Self::spawn_as(Command::new(env!("CARGO_BIN_EXE_vbc-proxy")), directory, arguments, variables, stdin)
+    }
+
+    /// Starts the program with this many file descriptors.
+    pub(crate) fn start_with_descriptors(directory: &Path, arguments: &[&str], most: usize) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_vbc-proxy")]);
+        Self::spawn_as(shell, directory, arguments, &[], Stdio::null())
+    }
+
+    fn spawn_as(
+        mut command: Command,
+        directory: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        stdin: Stdio,
+    ) -> Self {
+        let mut child = command
             .args(arguments)
             .env_clear()
             .envs(variables.iter().copied())
@@ -142,8 +160,22 @@ impl Process {
 
     /// Its resident memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory it has had, in bytes.
+    pub(crate) fn peak(&self) -> usize {
+        self.memory("VmHWM:")
+    }
+
+    /// How many file descriptors it has.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    fn memory(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
         let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
         kibibytes * 1024
     }

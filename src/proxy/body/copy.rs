@@ -40,6 +40,7 @@ pub(in crate::proxy) enum Lost {
     OverDisk,
     DiskFull,
     DiskFailed,
+    NoDescriptor,
     /// The request needs it no more.
     Done,
 }
@@ -54,6 +55,9 @@ impl Lost {
             Self::DiskFull => "retry.disk_total is used up, and so the request body could not be sent again",
             Self::DiskFailed => {
                 "the request body could not be kept in retry.disk_path, and so it could not be sent again"
+            }
+            Self::NoDescriptor => {
+                "no file descriptor was left to keep the request body, and so it could not be sent again"
             }
             Self::Done => "the request body could not be sent again",
         }

@@ -26,6 +26,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::copy::Lost;
 use crate::config;
 use crate::http1::KeptBytes;
+use crate::server::descriptors::{Descriptor, Descriptors};
 
 /// How much is collected for one write, and read at once, in bytes.
 const BUFFER: usize = 256 * 1024;
@@ -48,10 +49,11 @@ pub(in crate::proxy) struct Disk {
     limit: u64,
     total: i64,
     used: Gauge,
+    descriptors: Arc<Descriptors>,
 }
 
 impl Disk {
-    pub(in crate::proxy) fn new(config: &config::Retry, used: Gauge) -> Self {
+    pub(in crate::proxy) fn new(config: &config::Retry, used: Gauge, descriptors: &Arc<Descriptors>) -> Self {
         let total = i64::try_from(config.disk_total).unwrap_or(i64::MAX);
         Self {
             directory: config.disk_path.clone(),
@@ -60,6 +62,7 @@ impl Disk {
             limit: config.disk,
             total,
             used,
+            descriptors: Arc::clone(descriptors),
         }
     }
 
@@ -96,6 +99,8 @@ struct Backing {
     file: OnceLock<File>,
     reserved: AtomicI64,
     used: Gauge,
+    /// After the file, which takes it.
+    _descriptor: Descriptor,
 }
 
 impl Drop for Backing {
@@ -159,12 +164,14 @@ impl Spool {
         if disk.rests() {
             return Err(Lost::DiskFailed);
         }
+        let descriptor = disk.descriptors.take().ok_or(Lost::NoDescriptor)?;
         let backing = Arc::new(Backing {
             directory: disk.directory.clone(),
             open: disk.open,
             file: OnceLock::new(),
             reserved: AtomicI64::new(0),
             used: disk.used.clone(),
+            _descriptor: descriptor,
         });
         let bytes = kept.len() as u64;
         backing.reserve(bytes, disk.total)?;

@@ -21,7 +21,7 @@ fn plain(directory: &Path, total: u64) -> Disk {
         disk_path: directory.to_owned(),
         ..config::Retry::default()
     };
-    Disk::new(&config, Gauge::default())
+    Disk::new(&config, Gauge::default(), &Descriptors::new(9))
 }
 
 fn piece(number: usize) -> Bytes {

@@ -12,9 +12,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::error::{UpstreamError, tls_error};
-use super::pools::{Open, Pools};
+use super::places::{Open, Places};
+use super::pools::Pools;
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
+use crate::server::descriptors;
 use crate::server::drowsy::Drowsy;
 
 /// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until an answer is read in large
@@ -35,6 +37,7 @@ pub(super) struct Dialer {
     tls: Option<Tls>,
     http: UpstreamHttp,
     pub(super) timeout: Duration,
+    pub(super) places: Rc<Places>,
     open: Gauge,
 }
 
@@ -69,12 +72,18 @@ impl Tls {
 }
 
 impl Dialer {
-    pub(super) fn new(config: &config::Upstream, tls: &rustls::ClientConfig, open: Gauge) -> Self {
+    pub(super) fn new(
+        config: &config::Upstream,
+        tls: &rustls::ClientConfig,
+        open: Gauge,
+        places: Rc<Places>,
+    ) -> Self {
         Self {
             origin: config.url.clone(),
             tls: config.url.tls.then(|| Tls::new(config, tls)),
             http: config.http,
             timeout: config.connect_timeout,
+            places,
             open,
         }
     }
@@ -98,14 +107,17 @@ impl Dialer {
 
     /// A new connection, within `upstream.connect_timeout`.
     pub(super) async fn dial(&self, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
-        let dialled = async { self.negotiate(self.reach().await?, pools).await };
+        let dialled = async {
+            let (stream, open) = self.reach().await?;
+            self.negotiate(stream, open, pools).await
+        };
         tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
     /// A new connection of HTTP/1.1, whatever else the upstream speaks, within `upstream.connect_timeout`.
     pub(super) async fn dial_h1(&self) -> Result<h1::Connection, UpstreamError> {
         let dialled = async {
-            let (stream, open) = (self.reach().await?, Open::new(&self.open));
+            let (stream, open) = self.reach().await?;
             match &self.tls {
                 None => Ok(h1::Connection::new(stream, open)),
                 Some(tls) => {
@@ -119,7 +131,9 @@ impl Dialer {
         tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
-    async fn reach(&self) -> Result<TcpStream, UpstreamError> {
+    /// A connection over TCP. Its place is taken before there is a socket.
+    async fn reach(&self) -> Result<(TcpStream, Open), UpstreamError> {
+        let place = self.places.take().ok_or(UpstreamError::NoDescriptor)?;
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
@@ -132,12 +146,13 @@ impl Dialer {
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok((stream, Open::new(&self.open, place)));
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "connecting to the upstream failed");
                     failure = match error.kind() {
                         io::ErrorKind::TimedOut => UpstreamError::ConnectTimeout,
+                        _ if descriptors::ran_out(&error) => UpstreamError::NoDescriptor,
                         _ => UpstreamError::Refused,
                     };
                 }
@@ -146,32 +161,36 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn negotiate(&self, stream: TcpStream, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
+    async fn negotiate(
+        &self,
+        stream: TcpStream,
+        open: Open,
+        pools: &Rc<Pools>,
+    ) -> Result<Dialled, UpstreamError> {
         let Some(tls) = &self.tls else {
             return match self.is_pinned_to_h2() {
-                true => self.open_h2(Drowsy::new(stream), pools).await,
-                false => Ok(Dialled::H1(h1::Connection::new(stream, Open::new(&self.open)))),
+                true => open_h2(Drowsy::new(stream), open, pools).await,
+                false => Ok(Dialled::H1(h1::Connection::new(stream, open))),
             };
         };
         let connected = tls.connector.connect(tls.name.clone(), Drowsy::new(stream)).await;
         let stream =
             connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2(), pools.is_wanted()))?;
         match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            true => self.open_h2(stream, pools).await,
+            true => open_h2(stream, open, pools).await,
             false if self.is_pinned_to_h2() => Err(UpstreamError::NoHttp2),
-            false => Ok(Dialled::H1(h1::Connection::new(stream, Open::new(&self.open)))),
+            false => Ok(Dialled::H1(h1::Connection::new(stream, open))),
         }
     }
+}
 
-    async fn open_h2(
-        &self,
-        stream: impl h1::Stream + 'static,
-        pools: &Rc<Pools>,
-    ) -> Result<Dialled, UpstreamError> {
-        stream.keep(RECEIVE_BUFFER_H2);
-        let open = Open::new(&self.open);
-        h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| Dialled::H2)
-    }
+async fn open_h2(
+    stream: impl h1::Stream + 'static,
+    open: Open,
+    pools: &Rc<Pools>,
+) -> Result<Dialled, UpstreamError> {
+    stream.keep(RECEIVE_BUFFER_H2);
+    h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| Dialled::H2)
 }
 
 /// Connects with a bounded buffer: what a client does not read waits at the upstream, and not in our kernel.

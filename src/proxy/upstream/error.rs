@@ -12,6 +12,11 @@ pub(in crate::proxy) enum UpstreamError {
     Dns,
     #[error("the upstream cannot be reached; check upstream.url, and whether it is up")]
     Refused,
+    #[error(
+        "no file descriptor is left for a connection to the upstream; raise their limit (`ulimit -Hn`, or \
+         LimitNOFILE= in a systemd unit), or lower listen.max_connections"
+    )]
+    NoDescriptor,
     #[error("the upstream closed the connection before it answered; the request may have been processed")]
     Terminated,
     #[error("the upstream refused the request twice, unprocessed: it is overloaded or shutting down")]

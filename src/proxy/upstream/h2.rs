@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 
 use super::error::UpstreamError;
-use super::pools::{Open, POOL_TIME, Pools, streams_allowed};
+use super::places::Open;
+use super::pools::{POOL_TIME, Pools, streams_allowed};
 
 /// Streams that one connection carries at most.
 pub(super) const STREAMS: usize = 64;

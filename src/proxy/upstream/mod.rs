@@ -7,6 +7,7 @@ mod dial;
 mod error;
 mod h1;
 mod h2;
+mod places;
 mod pools;
 mod stream;
 
@@ -33,11 +34,13 @@ use crate::credential::Bearer;
 use crate::headers;
 use crate::problem;
 use crate::server::RawTarget;
+use crate::server::descriptors::Descriptors;
 use dial::Dialer;
 pub(super) use error::UpstreamError;
 #[cfg(any(test, fuzzing))]
 pub(in crate::proxy) use h1::lab;
-pub(in crate::proxy) use pools::Open;
+pub(in crate::proxy) use places::Open;
+use places::Places;
 use pools::{Link, Pools};
 
 /// How long an upstream that does not answer expectations is not asked again.
@@ -199,7 +202,9 @@ impl Upstream {
         expect_timeout: Duration,
         tls: &Arc<rustls::ClientConfig>,
         open: Gauge,
+        descriptors: &Arc<Descriptors>,
     ) -> Self {
+        let dialer = Dialer::new(config, tls, open, Places::new(Arc::clone(descriptors)));
         let names = ["1.1", "1.0", "2"].map(|version| format!("{version} {}", problem::NAME));
         let own_line =
             |via: &String| format!("host: {}\r\nvia: {via}\r\n", config.url.authority).into_bytes();
@@ -213,7 +218,7 @@ impl Upstream {
             idle_timeout: config.idle_timeout,
             expect_timeout,
             not_asked: Cell::default(),
-            pools: Rc::new(Pools::new(Dialer::new(config, tls, open))),
+            pools: Rc::new(Pools::new(dialer)),
         }
     }
 

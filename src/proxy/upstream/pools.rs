@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -25,21 +24,8 @@ pub(in crate::proxy::upstream) const POOL_TIME: Duration = Duration::from_secs(3
 /// Connections of HTTP/2 a thread opens at most; beyond that requests wait for one of the streams.
 const H2_CONNECTIONS: usize = 128;
 
-/// Counts a connection while it is open.
-pub(in crate::proxy) struct Open(Gauge);
-
-impl Open {
-    pub(super) fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
+/// How long a request waits for another's connection when no file descriptor is left for its own.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// What a request is sent on.
 pub(super) enum Link {
@@ -79,8 +65,8 @@ impl Pools {
     pub(super) fn new(dialer: Dialer) -> Self {
         let shares = Cell::new(dialer.may_speak_h2());
         Self {
+            h1: h1::Pool::new(Rc::clone(&dialer.places)),
             dialer,
-            h1: h1::Pool::default(),
             h2: h2::Pool::default(),
             shares,
             waiting: RefCell::default(),
@@ -97,6 +83,7 @@ impl Pools {
         another: Option<u64>,
         timer: &LazyTimer,
     ) -> Result<Link, UpstreamError> {
+        let mut end = None;
         loop {
             if self.shares.get() {
                 match self.shared(another, timer).await? {
@@ -110,10 +97,25 @@ impl Pools {
             {
                 return Ok(Link::H1(connection));
             }
-            match self.dialer.dial(self).await? {
-                Dialled::H1(connection) => return Ok(Link::H1(connection)),
-                Dialled::H2 => self.shares.set(true),
+            match self.dialer.dial(self).await {
+                Ok(Dialled::H1(connection)) => return Ok(Link::H1(connection)),
+                Ok(Dialled::H2) => self.shares.set(true),
+                Err(UpstreamError::NoDescriptor) => Box::pin(self.make_place(&mut end)).await?,
+                Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Waits until a connection is idle, or there may be a place for one; closes an idle one that was not taken.
+    async fn make_place(&self, end: &mut Option<Instant>) -> Result<(), UpstreamError> {
+        if self.h1.close_one() {
+            return Ok(());
+        }
+        let wait = WAIT.min(self.dialer.timeout);
+        let end = *end.get_or_insert_with(|| Instant::now() + wait);
+        match self.dialer.places.changed(end).await {
+            true => Ok(()),
+            false => Err(UpstreamError::NoDescriptor),
         }
     }
 
@@ -124,10 +126,16 @@ impl Pools {
 
     /// A connection of HTTP/1.1 for one request; a new one where it shall be another than was used before.
     pub(super) async fn h1(&self, another: bool) -> Result<h1::Connection, UpstreamError> {
-        if !another && let Some(connection) = self.h1.checkout(true).await {
-            return Ok(connection);
+        let mut end = None;
+        loop {
+            if !another && let Some(connection) = self.h1.checkout(true).await {
+                return Ok(connection);
+            }
+            match self.dialer.dial_h1().await {
+                Err(UpstreamError::NoDescriptor) => self.make_place(&mut end).await?,
+                dialled => return dialled,
+            }
         }
-        self.dialer.dial_h1().await
     }
 
     async fn shared(

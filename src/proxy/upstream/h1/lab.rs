@@ -21,8 +21,10 @@ use crate::config;
 use crate::credential::Bearer;
 use crate::proxy::body::RequestBody;
 use crate::proxy::upstream::dial::Dialer;
-use crate::proxy::upstream::pools::{Open, Pools};
+use crate::proxy::upstream::places::{Open, Places};
+use crate::proxy::upstream::pools::Pools;
 use crate::proxy::upstream::{Head, UpstreamError};
+use crate::server::descriptors::Descriptors;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -131,13 +133,14 @@ pub(super) fn pools() -> Rc<Pools> {
         .expect("the provider's own versions")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    Rc::new(Pools::new(Dialer::new(&config, &tls, Gauge::default())))
+    let places = Places::new(Descriptors::new(1000));
+    Rc::new(Pools::new(Dialer::new(&config, &tls, Gauge::default(), places)))
 }
 
 /// What `bytes` come to as the answer to a request, read in pieces of this size.
 pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -> Read {
     let (stream, pools) = (Answering::new(bytes, step), &pools());
-    let connection = Connection::new(stream, Open::new(&Gauge::default()));
+    let connection = Connection::new(stream, Open::counted(&Gauge::default()));
     let request = RequestBody::empty();
     let attempt = request.attempt().expect("a body that is not there can be sent");
     let mut exchange = Exchange::new(connection, head, b"", None, request, attempt);

@@ -24,7 +24,8 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::pools::{Open, Pools};
+use super::places::Open;
+use super::pools::Pools;
 use crate::http1::Input;
 use crate::server::drowsy::Drowsy;
 pub(super) use answer::Answer;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Connection, MOST_READ};
 use crate::http1::fields;
 use crate::http1::input::LEAST_READ;
+use crate::proxy::upstream::places::Places;
 use crate::proxy::upstream::pools::POOL_TIME;
 
 /// Idle connections kept per thread.
@@ -29,8 +30,9 @@ pub(super) const ROOMS: usize = 8;
 const AHEAD: usize = 8 * 1024 * 1024;
 
 /// The idle connections of one thread, the most recently used last.
-#[derive(Default)]
 pub(in crate::proxy::upstream) struct Pool {
+    /// Who waits for a connection is told of an idle one.
+    places: Rc<Places>,
     idle: Rc<RefCell<Vec<Connection>>>,
     /// Somebody sweeps.
     swept: Rc<Cell<bool>>,
@@ -59,6 +61,25 @@ impl Drop for Reading {
 }
 
 impl Pool {
+    pub(in crate::proxy::upstream) fn new(places: Rc<Places>) -> Self {
+        Self {
+            places,
+            idle: Rc::default(),
+            swept: Rc::default(),
+            reading: Rc::default(),
+            rooms: Rooms::default(),
+        }
+    }
+
+    /// Closes the idle connection that was used longest ago, whose file descriptor another needs; false where none is idle.
+    pub(in crate::proxy::upstream) fn close_one(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        !idle.is_empty() && {
+            drop(idle.remove(0));
+            true
+        }
+    }
+
     /// What [`checkout`](Self::checkout) gives, if it is the connection used last, and without a wait or a look: the
     /// exchange itself looks.
     pub(in crate::proxy::upstream) fn ready(&self, idempotent: bool, now: Instant) -> Option<Connection> {
@@ -120,6 +141,8 @@ impl Pool {
             true => idle.push(connection),
             false => connection.end(),
         }
+        drop(idle);
+        self.places.tell();
         if !self.swept.replace(true) {
             let rooms = Rc::clone(&self.rooms);
             tokio::task::spawn_local(sweep(Rc::downgrade(&self.idle), rooms, Rc::clone(&self.swept)));

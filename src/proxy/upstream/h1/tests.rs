@@ -67,7 +67,7 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
     let (bytes, pools, head) = (&bytes, pools(), &request(Method::GET, false));
     let begin = async |_| {
         let connection =
-            Connection::new(lab::Answering::new(bytes, usize::MAX), Open::new(&Gauge::default()));
+            Connection::new(lab::Answering::new(bytes, usize::MAX), Open::counted(&Gauge::default()));
         let body = RequestBody::empty();
         let attempt = body.attempt().unwrap();
         let mut exchange = Exchange::new(connection, head, b"", None, body, attempt);
@@ -314,7 +314,7 @@ async fn again_on(connection: Connection) -> Again {
 async fn what_was_never_written_goes_out_on_another_connection() {
     let open = || {
         let (near, far) = duplex(64);
-        (Connection::new(near, Open::new(&Gauge::default())), far)
+        (Connection::new(near, Open::counted(&Gauge::default())), far)
     };
     // Closed, or with bytes of nobody's, before anything was asked.
     let (connection, far) = open();
@@ -345,7 +345,7 @@ async fn what_was_never_written_goes_out_on_another_connection() {
 async fn an_end_behind_a_failed_write_is_no_end() {
     for broken in [false, true] {
         let (near, mut far) = duplex(64);
-        let connection = Connection::new(near, Open::new(&Gauge::default()));
+        let connection = Connection::new(near, Open::counted(&Gauge::default()));
         connection.wire.borrow_mut().broken = broken;
         far.write_all(b"part").await.unwrap();
         drop(far);
@@ -390,7 +390,7 @@ async fn idle_connections_go_when_the_upstream_closes_them_and_when_nobody_uses_
     let open = Gauge::default();
     let put = || {
         let (near, far) = duplex(64);
-        pools.h1.put(Connection::new(near, Open::new(&open)));
+        pools.h1.put(Connection::new(near, Open::counted(&open)));
         far
     };
     // The clock is paused: this is no time.

@@ -1,0 +1,57 @@
+//! How many connections there may be, by what the file descriptors allow.
+
+use std::sync::Arc;
+
+use super::desk::AdminAdmission;
+use crate::config::Config;
+use crate::server::Admission;
+use crate::server::descriptors::{self, Descriptors, Division};
+
+/// With fewer file descriptors somebody should know.
+const FEW_DESCRIPTORS: u64 = 4096;
+
+/// More connections at once have to be asked for.
+const AUTO_CONNECTIONS: usize = 50_000;
+
+/// The limits of one process.
+pub(super) struct Limits {
+    /// Of clients.
+    pub(super) clients: Arc<Admission>,
+    /// Of the admin listener.
+    pub(super) admin: AdminAdmission,
+    /// What clients, the upstream and bodies in files share.
+    pub(super) descriptors: Arc<Descriptors>,
+}
+
+impl Limits {
+    /// Raises the limit of file descriptors, and divides it.
+    pub(super) fn of(config: &Config, workers: usize) -> Self {
+        let limit = descriptors::raise();
+        let division = Division::of(limit, workers, config.listen.addresses.len());
+        let asked = config.listen.max_connections;
+        let clients = asked.unwrap_or(division.clients.min(AUTO_CONNECTIONS)).min(division.most_clients);
+        tracing::debug!(descriptors = limit, connections = clients, "limits");
+        if limit < FEW_DESCRIPTORS {
+            tracing::warn!(
+                descriptors = limit,
+                connections = clients,
+                "the limit of file descriptors is low; raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
+            );
+        }
+        if asked.is_some_and(|asked| asked > clients) {
+            tracing::warn!(
+                descriptors = limit,
+                asked,
+                connections = clients,
+                "listen.max_connections is more than the file descriptors allow, and is lowered; raise their limit"
+            );
+        }
+        let shared = Descriptors::new(division.shared);
+        let per_peer = config.listen.max_connections_per_peer;
+        Self {
+            clients: Admission::sharing(clients, per_peer, Some(Arc::clone(&shared))),
+            admin: AdminAdmission::new(division.admin),
+            descriptors: shared,
+        }
+    }
+}

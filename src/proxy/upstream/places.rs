@@ -1,0 +1,145 @@
+//! The right to a connection to the upstream, which takes a file descriptor.
+//!
+//! Clients and the upstream share the descriptors of the process. A thread has a few places of its own, so that idle
+//! connections of other threads cannot keep it from the upstream.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use crate::server::descriptors::{Descriptor, Descriptors, OWN};
+
+/// How often somebody who waits looks whether another thread has given back a descriptor.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The places of one thread.
+pub(super) struct Places {
+    shared: Arc<Descriptors>,
+    own: Cell<usize>,
+    waiting: Cell<usize>,
+    freed: Notify,
+}
+
+/// One place, until this is dropped. Drop it after the connection.
+pub(super) struct Place {
+    places: Rc<Places>,
+    /// `None`: it is one of the thread's own.
+    shared: Option<Descriptor>,
+}
+
+impl Places {
+    pub(super) fn new(shared: Arc<Descriptors>) -> Rc<Self> {
+        Rc::new(Self { shared, own: Cell::new(OWN), waiting: Cell::new(0), freed: Notify::new() })
+    }
+
+    /// A place; `None` when no descriptor is left.
+    pub(super) fn take(self: &Rc<Self>) -> Option<Place> {
+        let places = Rc::clone(self);
+        if let Some(shared) = self.shared.take() {
+            return Some(Place { places, shared: Some(shared) });
+        }
+        let own = self.own.get().checked_sub(1)?;
+        self.own.set(own);
+        Some(Place { places, shared: None })
+    }
+
+    /// Tells one who waits that a connection ended, or is idle. Costs one look where nobody waits.
+    pub(super) fn tell(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Waits until there may be a connection or a place for one, at most until `end`. Whether there is time left.
+    pub(super) async fn changed(&self, end: Instant) -> bool {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let _counted = Waiting(&self.waiting);
+        let _looked_anyway = timeout(left.min(LOOK), self.freed.notified()).await;
+        true
+    }
+}
+
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        match self.shared.take() {
+            Some(shared) => drop(shared),
+            None => self.places.own.set(self.places.own.get() + 1),
+        }
+        self.places.tell();
+    }
+}
+
+/// Counts a connection while it is open, and has its place.
+pub(in crate::proxy) struct Open {
+    gauge: Gauge,
+    _place: Option<Place>,
+}
+
+impl Open {
+    pub(super) fn new(gauge: &Gauge, place: Place) -> Self {
+        gauge.inc();
+        Self { gauge: gauge.clone(), _place: Some(place) }
+    }
+
+    /// For a connection of a test.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn counted(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self { gauge: gauge.clone(), _place: None }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_has_places_of_its_own_when_the_shared_ones_are_used_up() {
+        let shared = Descriptors::new(1);
+        let (one, other) = (Places::new(Arc::clone(&shared)), Places::new(Arc::clone(&shared)));
+        let first = one.take().unwrap();
+        let own: Vec<Place> = (0..OWN).map(|_| other.take().unwrap()).collect();
+        assert!(other.take().is_none());
+        drop(first);
+        let from_shared = other.take().unwrap();
+        drop(own);
+        drop(from_shared);
+        assert!(shared.take().is_some() && other.own.get() == OWN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_waits_is_told_at_once_when_a_place_is_free() {
+        let places = Places::new(Descriptors::new(0));
+        let taken: Vec<Place> = (0..OWN).map(|_| places.take().unwrap()).collect();
+        let begin = Instant::now();
+        let end = begin + Duration::from_secs(1);
+        let (waited, ()) = tokio::join!(places.changed(end), async { drop(taken) });
+        assert!(waited && begin.elapsed() < LOOK && places.waiting.get() == 0);
+        // Without news until the end, which comes.
+        while places.changed(end).await {}
+        assert_eq!(begin.elapsed(), Duration::from_secs(1));
+    }
+}
