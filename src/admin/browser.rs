@@ -293,7 +293,7 @@ fn denied(inner: &Inner, why: Denied, name: Option<&str>) -> Response {
             ),
         Denied::CommandLine | Denied::OtherLogin => {
             return page(StatusCode::BAD_REQUEST, "The command line waits for this answer")
-                .text("Copy the whole address of this page from the address bar, and paste it where vbc-proxy login asks for it.")
+                .text("Copy the whole address of this page from the address bar, and paste it at the prompt of the login command.")
                 .text("Nothing has been done with it here.")
                 .response();
         }

@@ -17,10 +17,10 @@ use crate::doctor::{self, Check, Look, Report, Suite, Verdict};
 
 /// Find out what is wrong with a credential, and what to do about it
 ///
-/// Looks at the configuration, the token host, the clocks, the login, the scope, the upstream, and asks each API suite one
-/// harmless question (which counts towards the application's quota). Where a proxy runs, it is asked to look for itself;
-/// else the command uses the token store in its place. Makes at most one login, and none while a token lives or the login
-/// brake is on. While no proxy runs, none with store.kind = "memory" either, whose token would end with the command.
+/// Checks the configuration, the token host, the clocks, the login, the scope, the upstream, and asks each API suite one
+/// harmless question (which counts towards the application's quota). A running proxy is asked to do so itself; else the command
+/// uses the token store in its place. A token that the gateway refuses is replaced, as a request would have it replaced.
+/// Makes at most one login, and none while a usable token lives or the login brake is on. While no proxy runs, none with store.kind = "memory" either, whose token would end with the command.
 ///
 /// Exits with 0 when all is well or there are only warnings, 1 when something fails or it is interrupted, 69 when the token store is in use by
 /// a process that cannot be asked, 78 when the configuration has findings.
@@ -69,7 +69,7 @@ impl Doctor {
             Ok(loaded) => self.examine_here(loaded).await,
             Err(findings) => {
                 let report = self.only(doctor::refused(&findings));
-                let made = "Looked at no further: the configuration comes first".to_owned();
+                let made = "Stopped: fix the configuration first".to_owned();
                 Ok(Outcome { report, made, exit: Some(Exit::Config) })
             }
         }
@@ -89,7 +89,7 @@ impl Doctor {
             }
         };
         report.precede(checks);
-        let made = format!("The running proxy has looked (admin {})", proxy.shown);
+        let made = format!("Examined by the running proxy (admin {})", proxy.shown);
         Ok(Outcome { report, made, exit })
     }
 
@@ -102,7 +102,7 @@ impl Doctor {
             Some(target) => format!("no proxy answers on {}", desk::name(&target)),
             None => "the admin listener is off, or its port is not known".to_owned(),
         };
-        let made = "No proxy runs; this command has looked by itself".to_owned();
+        let made = "No proxy is running; examined by this command".to_owned();
         let stop = Signals::for_command()?;
         match app::examine(config, &name, &self.suites(), Clock::system(), stop).await {
             Ok(Examined { report: Some(mut report), lost }) => {
@@ -121,7 +121,8 @@ impl Doctor {
                 let remedy = match exit {
                     Exit::Unavailable => {
                         format!(
-                            "{asked} (admin.address): what does the process that uses the store have there?"
+                            "{asked} (admin.address), yet a process uses the store; give this command the admin.address \
+                             of that process"
                         )
                     }
                     _ => String::new(),

@@ -103,7 +103,7 @@ fn describe(report: &Report, now: Timestamp) -> String {
         format!("connections  {}", report.connections),
     ];
     if report.faults_injected > 0 {
-        lines.push(format!("faults       {} requests met one on purpose", report.faults_injected));
+        lines.push(format!("faults       injected into {} requests", report.faults_injected));
     }
     if let Some(recording) = report.recording {
         let RecordingStatus { written, dropped, truncated } = recording;
@@ -147,7 +147,7 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     }
     if credential.brake {
         lines.push(format!(
-            "  brake      ON: logins are held back, so as not to lock the account; once the account is in order, run \
+            "  brake      ON: no login is tried, because it could lock the account. Once the account is in order, run \
              `vbc-proxy unlock {}`, or restart with a changed secret",
             credential.name
         ));
@@ -162,29 +162,37 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     lines
 }
 
-/// Whether a person has to log in, until when, and where.
+/// Whether somebody has to act for there to be a login, until when, and how.
 fn describe_login(credential: &CredentialStatus, now: Timestamp) -> Option<String> {
     let how = match &credential.login_url {
         // One that logs in by itself is nothing for `vbc-proxy login`.
-        _ if !credential.by_person => {
-            format!("correct the password and restart, or run `vbc-proxy unlock {}`", credential.name)
-        }
+        _ if !credential.by_person => format!(
+            "correct the password and restart; if it is correct already, run `vbc-proxy unlock {}`",
+            credential.name
+        ),
         Some(url) => format!("visit {url}"),
         None => format!("run `vbc-proxy login {} --no-browser`", credential.name),
     };
-    if credential.login_needed {
-        return Some(format!("  login      NEEDED: {how}"));
+    // No token can be sent, the refused login is not repeated, and nothing else is planned.
+    let is_stuck = credential.brake && !credential.usable && credential.next_attempt.is_none();
+    if credential.login_needed || is_stuck {
+        return Some(format!("  login      NEEDED NOW: {how}"));
     }
     let by = credential.login_needed_by?;
-    let left = if by > now { format!("within {}", span(now, by)) } else { "now".to_owned() };
-    Some(format!("  login      needed {left}, by {by:.0}, unless the refresh token is renewed before; {how}"))
+    Some(if by <= now {
+        format!("  login      NEEDED NOW: {how}")
+    } else if credential.trouble.is_some() {
+        format!("  login      needed by {by:.0}, in {}: {how}", span(now, by))
+    } else {
+        format!("  login      valid until {by:.0}, renewed automatically")
+    })
 }
 
 fn explain(issuance: &str) -> &'static str {
     match issuance {
-        "reuse" => "a second login gives the living tokens again",
+        "reuse" => "a second login returns the current tokens again",
         "renew_revoke" => "a second login revokes the access token of the first",
-        "renew_keep" => "a second login leaves the first one's tokens alone",
+        "renew_keep" => "a second login leaves the tokens of the first valid",
         _ => "not known to this version",
     }
 }
@@ -209,5 +217,49 @@ mod tests {
     fn spans_are_as_exact_as_one_wants_to_read_them() {
         let after = |seconds| span(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap());
         assert_eq!([after(5), after(65), after(3700), after(90_000)], ["5s", "1m 5s", "1h 1m", "1d 1h"]);
+    }
+
+    /// A credential with a token that lives for a day, and this in its status.
+    fn credential(lines: &serde_json::Value) -> CredentialStatus {
+        let mut status = serde_json::json!({
+            "name": "crm", "usable": true, "revision": 1, "issued_at": null, "expires_at": "1970-01-02T00:00:00Z",
+            "next_attempt": null, "exchanges": 1, "brake": false, "login_needed": false, "unsaved": false,
+            "trouble": null,
+        });
+        for (key, value) in lines.as_object().unwrap() {
+            status[key] = value.clone();
+        }
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn a_login_that_is_needed_now_is_not_said_to_be_needed_later() {
+        let by = "1970-01-01T23:59:00Z";
+        let login = |lines: serde_json::Value| describe_login(&credential(&lines), Timestamp::UNIX_EPOCH);
+        let refused = serde_json::json!({
+            "usable": false, "brake": true, "login_needed_by": by, "trouble": "user name or password was refused",
+        });
+        let needed = login(refused.clone()).unwrap();
+        assert!(needed.starts_with("  login      NEEDED NOW: correct the password"), "{needed}");
+        assert!(needed.ends_with("`vbc-proxy unlock crm`"), "{needed}");
+        let mut while_the_token_lives = refused.clone();
+        while_the_token_lives["usable"] = true.into();
+        let later = login(while_the_token_lives).unwrap();
+        assert!(
+            later.contains("needed by 1970-01-01T23:59:00Z, in 23h 59m: correct the password"),
+            "{later}"
+        );
+        let mut locked = refused;
+        (locked["next_attempt"], locked["login_needed_by"]) =
+            ("1970-01-01T00:35:00Z".into(), None::<&str>.into());
+        assert_eq!(login(locked), None, "it is tried again by itself");
+        assert_eq!(login(serde_json::json!({})), None);
+    }
+
+    #[test]
+    fn a_login_that_is_renewed_by_itself_is_no_alarm() {
+        let lines = serde_json::json!({ "login_needed_by": "1970-01-07T00:00:00Z", "by_person": true });
+        let login = describe_login(&credential(&lines), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(login, "  login      valid until 1970-01-07T00:00:00Z, renewed automatically");
     }
 }

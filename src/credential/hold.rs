@@ -34,11 +34,10 @@ impl Hold {
         let detail = match self {
             Self::Configuration { message, until } => format!(
                 "{message}; correct the credential's configuration and restart, or, if it is right by now, \
-                 vbc-proxy unlock {name}; the next try is at {until:.0}"
+                 run `vbc-proxy unlock {name}`; the next try is at {until:.0}"
             ),
             Self::LoginNeeded => format!(
-                "login needed: the refresh token is missing or no longer good; a person has to log in (vbc-proxy \
-                 login {name})"
+                "login needed: the refresh token is missing or no longer good; run `vbc-proxy login {name}`"
             ),
             Self::Brake(permit) => describe(*permit, name),
         };
@@ -69,7 +68,7 @@ impl Hold {
 
 /// Which rule of the brake holds, and what helps.
 fn describe(permit: Permit, name: &str) -> String {
-    let unlock = format!("vbc-proxy unlock {name}");
+    let unlock = format!("`vbc-proxy unlock {name}`");
     match permit {
         Permit::LockedUntil(until) => format!(
             "the account is locked (17003); the next login is tried at {until:.0}, an earlier one would lock it \
@@ -77,23 +76,23 @@ fn describe(permit: Permit, name: &str) -> String {
         ),
         Permit::SpacedUntil(until) => format!(
             "several logins ended without an answer; the next one is tried at {until:.0}, so as not to lock the \
-             account; to try at once: {unlock}"
+             account; to try at once, run {unlock}"
         ),
         Permit::UnexplainedUntil(until) => format!(
             "the login was refused without a readable reason; it is tried once more at {until:.0}, so as not to \
-             lock the account; check token_url, user name and password; to try at once: {unlock}"
+             lock the account; check token_url, user name and password; to try at once, run {unlock}"
         ),
         Permit::CrowdedUntil(until) => format!(
             "two other passwords of this user have just been tried; the next login is tried at {until:.0}, so as \
-             not to lock the account; to try at once: {unlock}"
+             not to lock the account; to try at once, run {unlock}"
         ),
         Permit::Exhausted => format!(
             "three passwords of this user were refused within a day; no login is tried, so as not to lock the \
-             account, until an operator allows it: correct the secret, then {unlock}"
+             account, until an operator allows it: correct the secret, then run {unlock}"
         ),
         Permit::Refused | Permit::Allowed => format!(
-            "user name or password was refused; it is not tried again, so as not to lock the account: correct the \
-             secret and restart, or, if it is right by now, {unlock}"
+            "user name or password was refused; the proxy does not try it again, because that could lock the \
+             account. Correct the secret and restart; if it is correct already, run {unlock}"
         ),
     }
 }

@@ -73,11 +73,14 @@ impl<R: Redeem> Refresher<R> {
         if need == Need::Early && self.alive() {
             // Logging in now could only return the same dying token (reuse mode); at its end it mints.
             let detail = match self.parts.seat {
-                Some(_) => "the refresh token is gone; logging in when the token ends",
-                None => "the refresh token is gone: login needed before the token ends (vbc-proxy login)",
+                Some(_) => "the refresh token is gone; logging in when the token ends".to_owned(),
+                None => format!(
+                    "the refresh token is gone: login needed before the token ends; run `vbc-proxy login {}`",
+                    self.shared.name
+                ),
             };
-            self.trouble = Some(detail.to_owned());
-            return Err(self.unavailable(detail, None));
+            self.trouble = Some(detail.clone());
+            return Err(self.unavailable(&detail, None));
         }
         self.may_go_on()?;
         self.log_in().await
@@ -111,7 +114,8 @@ impl<R: Redeem> Refresher<R> {
         let now = self.now();
         let (Some(login), Some(seat)) = (self.parts.options.login.clone(), self.parts.seat.clone()) else {
             if !matches!(self.hold, Some(Hold::LoginNeeded)) {
-                tracing::error!(credential = %self.shared.name, "a person has to log in (vbc-proxy login)");
+                let name = &self.shared.name;
+                tracing::error!(credential = %name, "login needed: run `vbc-proxy login {name}`");
             }
             self.hold = Some(Hold::LoginNeeded);
             return Err(self.held(&Hold::LoginNeeded, now));

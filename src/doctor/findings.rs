@@ -28,7 +28,8 @@ pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
     let mut checks = refused(real);
     if !withheld.is_empty() {
         let keys: Vec<&str> = withheld.iter().map(|finding| short(finding.key())).collect();
-        let found = format!("not to be read from here: {}; the running proxy has its own", keys.join(", "));
+        let found =
+            format!("not readable from this shell: {}; the running proxy has its own", keys.join(", "));
         checks.push(Check::skipped(NAME, found));
     }
     if checks.is_empty() {

@@ -110,6 +110,9 @@ fn throttled(quota: &Quota, status: StatusCode) -> Said {
     warn("throttled", found, remedy)
 }
 
+/// The gateway names the token as what it refuses.
+pub(super) const TOKEN_REFUSED: &str = "token-refused";
+
 const ADD_OPENID: &str = "add openid to the credential's scope; the next login gets a token that has it";
 const SET_MAX_AGE: &str = "set max_age for /t/vbc.prod/reports";
 
@@ -123,7 +126,7 @@ fn by_code(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
     let title = suite.title();
     Some(match words.code? {
         900_901 => fail(
-            "token-refused",
+            TOKEN_REFUSED,
             "the gateway refuses the token (900901): ended, revoked, or issued by another service",
             format!(
                 "{GET_A_NEW_ONE}. If it stays, oauth.token_url and upstream.url may belong to different services"
@@ -135,12 +138,12 @@ fn by_code(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
             "something on the way removes the Authorization header: look for an inspecting firewall or a proxy",
         ),
         900_903 => fail(
-            "token-refused",
+            TOKEN_REFUSED,
             "the gateway says that the token has ended (900903)",
             format!("{GET_A_NEW_ONE}; and compare the clocks above"),
         ),
         900_904 => fail(
-            "token-refused",
+            TOKEN_REFUSED,
             "the gateway says that the token was revoked or replaced (900904)",
             format!(
                 "{GET_A_NEW_ONE}. Another program with the same application and user may be replacing our tokens"
@@ -197,16 +200,15 @@ fn unsubscribed(suite: Suite, code: &str) -> Said {
         "unsubscribed",
         format!("the application is not subscribed to this suite{code}"),
         format!(
-            "subscribe the application to {title} in the developer portal (Applications), then refresh the token \
-             (POST /credentials/NAME/refresh on the admin listener). Where you do not use this suite, leave it out \
-             with --suite"
+            "subscribe the application to {title} in the developer portal (Applications), then run \
+             `vbc-proxy refresh`. Where you do not use this suite, leave it out with --suite"
         ),
     )
 }
 
 fn token_refused(quoted: &str) -> Said {
     let stays = "If it stays, oauth.token_url and upstream.url may belong to different services";
-    fail("token-refused", format!("the token is refused{quoted}"), format!("{GET_A_NEW_ONE}. {stays}"))
+    fail(TOKEN_REFUSED, format!("the token is refused{quoted}"), format!("{GET_A_NEW_ONE}. {stays}"))
 }
 
 /// The refusals of the suites themselves, behind the gateway, and the gateway's own where its code is missing.

@@ -30,11 +30,13 @@ use url::Url;
 use crate::client::{self, ClientError, Target};
 use crate::clock::{self, Clock};
 use crate::config::{Config, GrantKind, Origin};
-use crate::credential::{Bearer, Credential};
+use crate::credential::refusals::Kind;
+use crate::credential::{Bearer, Credential, Snapshot};
 use host::Site;
 use token::State;
 
 pub use findings::{accepted, beside_a_running_proxy, refused};
+use judge::TOKEN_REFUSED;
 pub use judge::{Answer, Judgement, Presented, judge};
 pub use render::{Look, render};
 pub use report::{Check, Quota, Report, Verdict};
@@ -42,6 +44,9 @@ pub use suite::{Suite, UnknownSuite};
 
 /// How long one question may take, where the configuration is more patient.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why no suite is asked; the login line has the cause.
+const NO_TOKEN: &str = "no token to ask with";
 
 const NAME: &str = concat!("vbc-proxy/", env!("CARGO_PKG_VERSION"), " doctor");
 
@@ -141,16 +146,22 @@ impl Doctor {
         checks.push(skew::check("clock", &clocks));
         let (mut bearer, openid) = self.ask_for_token(identity, token_host.reached, &mut checks).await;
         checks.push(upstream.check);
-        let why_not = match &bearer {
-            None => Some("no token to ask with"),
+        let mut why_not = match &bearer {
+            None => Some(NO_TOKEN),
             Some(_) if !upstream.reached => Some("the upstream is not reached"),
             Some(_) => None,
         };
-        let mut round = Round { lines: Vec::new(), quota: None, requests: 0 };
+        let mut round = Round::default();
         for suite in suites {
-            match (&mut bearer, why_not) {
-                (Some(bearer), None) => self.ask_suite(*suite, identity, bearer, openid, &mut round).await,
-                (_, why) => round.lines.push(Check::skipped(suite.name(), why.unwrap_or_default())),
+            if let (Some(bearer), None) = (&mut bearer, why_not) {
+                self.ask_suite(*suite, identity, bearer, openid, &mut round).await;
+            }
+            if let Some(check) = round.no_new_token.take() {
+                why_not = Some(NO_TOKEN);
+                revise(&mut checks, check);
+            }
+            if let Some(why) = why_not {
+                round.lines.push(Check::skipped(suite.name(), why));
             }
         }
         Some(Report {
@@ -234,20 +245,26 @@ impl Doctor {
             ));
             return (None, true);
         }
-        let outcome = credential.bearer().await;
+        let mut outcome = credential.bearer().await;
+        // A token that the gateway refuses is replaced as a request would have it replaced.
+        let refused = match &outcome {
+            Ok(bearer) if credential.snapshot().distrusted => Some(bearer.clone()),
+            _ => None,
+        };
+        if let Some(refused) = &refused {
+            outcome = credential.replace(refused, Kind::Token).await.map(|replacement| replacement.bearer);
+        }
         let snapshot = credential.snapshot();
         let state = State {
-            name: credential.name(),
-            grant: identity.grant,
-            scope: &identity.scope,
-            refresh_lifetime: identity.refresh_lifetime,
-            snapshot: &snapshot,
             refreshes: exchanged("refresh_token").saturating_sub(before.0),
             logins: exchanged("password").saturating_sub(before.1),
-            is_passing: self.passing.is_some(),
-            now: self.clock.now(),
+            ..self.state(identity, &snapshot)
         };
         match outcome {
+            Err(why) if refused.is_some() => {
+                checks.push(state.token_refused(&why));
+                (None, true)
+            }
             Ok(bearer) => {
                 checks.extend([state.logged_in(), state.scope(), state.token()]);
                 checks.extend(state.deadline());
@@ -257,6 +274,20 @@ impl Doctor {
                 checks.push(state.not_logged_in(&why));
                 (None, true)
             }
+        }
+    }
+
+    fn state<'a>(&self, identity: &'a Identity, snapshot: &'a Snapshot) -> State<'a> {
+        State {
+            name: identity.credential.name(),
+            grant: identity.grant,
+            scope: &identity.scope,
+            refresh_lifetime: identity.refresh_lifetime,
+            snapshot,
+            refreshes: 0,
+            logins: 0,
+            is_passing: self.passing.is_some(),
+            now: self.clock.now(),
         }
     }
 
@@ -280,23 +311,49 @@ impl Doctor {
         {
             *bearer = younger;
         }
+        let mut judgement = self.ask_and_judge(suite, &path, bearer, openid, round).await;
+        if judgement.check.code.as_deref() == Some(TOKEN_REFUSED) && !round.replaced {
+            round.replaced = true;
+            match identity.credential.replace(bearer, Kind::Token).await {
+                Ok(replacement) => {
+                    *bearer = replacement.bearer;
+                    judgement = self.ask_and_judge(suite, &path, bearer, openid, round).await;
+                }
+                Err(why) => {
+                    // The cause is one: no suite is asked with a token that is refused.
+                    let snapshot = identity.credential.snapshot();
+                    round.no_new_token = Some(self.state(identity, &snapshot).token_refused(&why));
+                    return;
+                }
+            }
+        }
+        round.lines.push(judgement.check);
+        round.quota = judgement.quota.or(round.quota.take());
+    }
+
+    /// One request, and what its response means.
+    async fn ask_and_judge(
+        &self,
+        suite: Suite,
+        path: &str,
+        bearer: &Bearer,
+        openid: bool,
+        round: &mut Round,
+    ) -> Judgement {
         let age = clock::until(bearer.minted_at, self.clock.now());
         let token = Presented { openid, age };
         round.requests += 1;
-        let answer = send(&self.upstream_target(), &path, Some(bearer), self.upstream_patience).await;
-        match answer {
+        match send(&self.upstream_target(), path, Some(bearer), self.upstream_patience).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
                 let answer = Answer { status: head.status, headers: &head.headers, body: &body };
-                let Judgement { check, quota } = judge(suite, &answer, token, self.clock.now());
-                round.lines.push(check);
-                round.quota = quota.or(round.quota.take());
+                judge(suite, &answer, token, self.clock.now())
             }
             Err(error) => {
                 let shown = self.upstream.to_string();
                 let site =
                     Site { name: suite.name(), key: "upstream.url", ca_key: "upstream.ca_file", url: &shown };
-                round.lines.push(site.unreachable(&error));
+                Judgement { check: site.unreachable(&error), quota: None }
             }
         }
     }
@@ -310,10 +367,24 @@ impl Doctor {
 }
 
 /// The suites, as far as they have been asked.
+#[derive(Default)]
 struct Round {
     lines: Vec<Check>,
     quota: Option<Quota>,
     requests: usize,
+    /// Whether a token that the gateway refused has been replaced, or could not be.
+    replaced: bool,
+    /// What the login line says from now on: the token is refused, and there is no new one.
+    no_new_token: Option<Check>,
+}
+
+/// Puts a failure of the login in the place of what was said of it, and of what no longer holds.
+fn revise(checks: &mut Vec<Check>, login: Check) {
+    checks.retain(|check| check.name != "refresh token");
+    match checks.iter_mut().find(|check| check.name == "login") {
+        Some(said) => *said = login,
+        None => checks.push(login),
+    }
 }
 
 impl Identity {

@@ -51,7 +51,7 @@ pub(super) fn check(seen: Option<&Quota>, requests: usize) -> Option<Check> {
     let Some(quota) = seen else {
         let plural = if requests == 1 { "" } else { "s" };
         return (requests > 0)
-            .then(|| Check::ok("quota", format!("none seen used up in {requests} request{plural}")));
+            .then(|| Check::ok("quota", format!("not exceeded by these {requests} request{plural}")));
     };
     let found = format!("{}{}", found(quota), said(quota));
     Some(match is_block(quota) {

@@ -49,14 +49,6 @@ impl State<'_> {
     pub(super) fn logged_in(&self) -> Check {
         let left =
             self.snapshot.expires_at.map(|at| format!(", good for {}", self.span(at))).unwrap_or_default();
-        if self.snapshot.distrusted {
-            return Check::warn(
-                "login",
-                "token-refused",
-                format!("the gateway refused this token, and no newer one could be had yet{left}"),
-                self.snapshot.trouble.clone().unwrap_or_else(|| "look at the token host above".to_owned()),
-            );
-        }
         if self.snapshot.brake || self.snapshot.trouble.is_some() {
             // Only the next exchange is in danger.
             let (code, found, remedy) =
@@ -88,6 +80,14 @@ impl State<'_> {
         Check::fail("login", code, found, remedy)
     }
 
+    /// There is one, the gateway refuses it, and no new one can be had: requests fail now.
+    pub(super) fn token_refused(&self, why: &Unavailable) -> Check {
+        let until = why.retry_after.map(|wait| clock::after(self.now, wait));
+        let (code, found, remedy) = self.refused(&why.detail, until);
+        let found = format!("the gateway refuses the token, and no new one can be had: {found}");
+        Check::fail("login", code, found, remedy)
+    }
+
     /// Why a login is refused, or held back: a fixed word, what was found, what to do.
     fn refused(&self, detail: &str, until: Option<Timestamp>) -> (&'static str, String, String) {
         let name = self.name;
@@ -115,8 +115,8 @@ impl State<'_> {
         if says("17003") || says("account is locked") {
             let remedy = format!(
                 "do not try before: every attempt locks it longer. Look for other programs that log in as this user \
-                 with an old password. If an administrator has unlocked it: vbc-proxy unlock {name} \
-                 (while the proxy runs)"
+                 with an old password. If an administrator has unlocked it, run `vbc-proxy unlock {name}` \
+                 while the proxy runs"
             );
             return (
                 "account-locked",
@@ -125,7 +125,7 @@ impl State<'_> {
             );
         }
         if self.snapshot.brake && says("without an answer") {
-            let remedy = format!("wait, or if the password is right: vbc-proxy unlock {name}");
+            let remedy = format!("wait, or if the password is right, run `vbc-proxy unlock {name}`");
             let found = format!(
                 "several logins ended without an answer; none is tried{at}, so as not to lock the account"
             );
@@ -135,9 +135,8 @@ impl State<'_> {
             let found =
                 "user name or password was refused; it is not tried again, so as not to lock the account";
             let remedy = format!(
-                "correct username and password and restart; where they are right after all: vbc-proxy unlock {name} \
-                 (while the proxy runs). \
-                 The user must be a VBC user. {SSO}"
+                "correct username and password and restart; if they are correct already, run `vbc-proxy unlock {name}` \
+                 while the proxy runs. The user must be a VBC user. {SSO}"
             );
             return ("password-refused", found.to_owned(), remedy);
         }
@@ -179,10 +178,10 @@ impl State<'_> {
     fn way_in(&self) -> String {
         let name = self.name;
         match self.grant {
-            GrantKind::AuthorizationCode => format!("vbc-proxy login {name}"),
+            GrantKind::AuthorizationCode => format!("run `vbc-proxy login {name}`"),
             GrantKind::Password => {
                 format!(
-                    "correct the password and restart, or, if it is right by now: vbc-proxy unlock {name}"
+                    "correct the password and restart; if it is correct already, run `vbc-proxy unlock {name}`"
                 )
             }
         }
@@ -217,15 +216,15 @@ impl State<'_> {
             .subject
             .as_deref()
             .map_or("the service has not said whose it is".to_owned(), |subject| {
-                format!("it is {}'s", super::words::name(subject))
+                format!("belongs to {}", super::words::name(subject))
             });
         let issuance = match self.snapshot.issuance {
             Some(Issuance::Reuse) => "the same token again (reuse)",
-            Some(Issuance::RenewRevoke) => "a new token and ends the old one (renew_revoke)",
-            Some(Issuance::RenewKeep) => "a new token and leaves the old one (renew_keep)",
-            None => "not yet seen",
+            Some(Issuance::RenewRevoke) => "a new token, the old one is revoked (renew_revoke)",
+            Some(Issuance::RenewKeep) => "a new token, the old one stays valid (renew_keep)",
+            None => "not known yet",
         };
-        Check::ok("token", format!("{whose}; a second login gets: {issuance}"))
+        Check::ok("token", format!("{whose}; effect of a second login: {issuance}"))
     }
 
     /// How long it goes on without a person.
@@ -246,7 +245,7 @@ impl State<'_> {
         if clock::until(self.now, by).as_secs() < 86_400 || self.snapshot.expires_at == Some(by) {
             check.verdict = Verdict::Warn;
             check.code = Some("login-needed-soon".into());
-            check.remedy = Some(format!("start the proxy if none runs, or: {}", self.way_in()));
+            check.remedy = Some(format!("start the proxy if none runs; else {}", self.way_in()));
         }
         Some(check)
     }

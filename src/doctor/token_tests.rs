@@ -95,6 +95,23 @@ fn a_trouble_beside_a_living_token_is_a_warning() {
 }
 
 #[test]
+fn a_token_that_the_gateway_refuses_while_no_login_is_possible_fails_with_the_cause() {
+    let snapshot = Snapshot {
+        brake: true,
+        distrusted: true,
+        expires_at: Some(later(86_340)),
+        login_needed_by: Some(later(86_340)),
+        ..Snapshot::default()
+    };
+    let detail = "user name or password was refused; …".to_owned();
+    let why = Unavailable { credential: "default".into(), detail, retry_after: None };
+    let check = state(&snapshot).token_refused(&why);
+    assert_eq!((check.code.as_deref(), check.verdict), (Some("password-refused"), Verdict::Fail));
+    assert!(check.found.starts_with("the gateway refuses the token"), "{check:?}");
+    assert!(check.remedy.unwrap().contains("`vbc-proxy unlock default`"));
+}
+
+#[test]
 fn a_locked_account_says_until_when() {
     let check = without("the account is locked (17003)", &Snapshot::default());
     assert_eq!(check.found, "the account is locked (17003); no login is tried until 00:35:00 UTC");
@@ -146,7 +163,7 @@ fn a_login_that_is_needed_soon_is_a_warning() {
 #[test]
 fn the_token_line_tells_whose_it_is_and_how_tokens_are_issued() {
     let mut snapshot = Snapshot { subject: Some("alice".into()), ..Snapshot::default() };
-    assert_eq!(state(&snapshot).token().found, "it is alice's; a second login gets: not yet seen");
+    assert_eq!(state(&snapshot).token().found, "belongs to alice; effect of a second login: not known yet");
     snapshot.issuance = Some(Issuance::Reuse);
     assert!(state(&snapshot).token().found.ends_with("the same token again (reuse)"));
 }

@@ -91,7 +91,7 @@ impl Case<'_> {
             };
             assert_eq!(output.code, Some(code), "running: {running}\n{}{}", output.stdout, output.stderr);
             let text = flat(&output);
-            assert!(text.contains("The running proxy has looked") == running, "{}", output.stdout);
+            assert!(text.contains("Examined by the running proxy") == running, "{}", output.stdout);
             for sentence in sentences {
                 assert!(text.contains(sentence), "{sentence:?} is not in\n{}", output.stdout);
             }
@@ -110,13 +110,13 @@ async fn all_is_well_with_one_login_or_with_none_where_a_token_lives() {
         let output = doctor(directory.path(), &[], &[]).await;
         let text = flat(&output);
         assert_eq!(output.code, Some(0), "{output:?}");
-        assert!(text.contains("No proxy runs") && text.contains(expected), "{}", output.stdout);
+        assert!(text.contains("No proxy is running") && text.contains(expected), "{}", output.stdout);
         assert!(
             text.contains("sent as alice@vbc.prod") && text.contains("granted: openid"),
             "{}",
             output.stdout
         );
-        assert!(text.ends_with("none seen used up in 5 requests All is well."), "{}", output.stdout);
+        assert!(text.ends_with("not exceeded by these 5 requests All is well."), "{}", output.stdout);
     }
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let (_, admin) = serve.listening().await;
@@ -252,7 +252,7 @@ async fn a_login_that_only_a_person_can_make_is_named() {
     let text = flat(&output);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(
-        text.contains("a person has to log in") && text.contains("→ vbc-proxy login default."),
+        text.contains("a person has to log in") && text.contains("→ run `vbc-proxy login default`."),
         "{}",
         output.stdout
     );
@@ -439,21 +439,76 @@ async fn an_upstream_that_is_down_is_named_and_no_suite_is_asked() {
 }
 
 #[tokio::test]
-async fn a_token_that_the_gateway_refuses_is_named_without_a_login() {
+async fn a_token_that_the_gateway_refuses_is_replaced_without_a_login() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
     assert_eq!(doctor(directory.path(), &[], &[]).await.code, Some(0));
     sim.revoke_all_access();
     let output = doctor(directory.path(), &[], &[]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(flat(&output).contains("ok provisioning 200 answers"), "{}", output.stdout);
+    let stats = sim.stats();
+    assert_eq!((stats.logins.ok, stats.refreshes.ok), (1, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_for_ever_is_named_and_replaced_once() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = before(&sim, "", "sim-password");
+    assert_eq!(doctor(directory.path(), &[], &[]).await.code, Some(0));
+    let body = Some(r#"{"code":"900901","message":"Invalid Credentials"}"#.to_owned());
+    let refuse = Effect::Status(StatusFault { status: 401, body, ..StatusFault::default() });
+    sim.inject(Fault::from(refuse).on("/t/vbc.prod")).unwrap();
+    let output = doctor(directory.path(), &[], &[]).await;
     assert_eq!(output.code, Some(1), "{output:?}");
     let text = flat(&output);
-    assert!(
-        text.contains("FAIL provisioning 401 the gateway refuses the token (900901)"),
-        "{}",
-        output.stdout
-    );
+    assert!(text.contains("FAIL provisioning 401 the gateway refuses the token"), "{}", output.stdout);
     assert!(text.contains("FAIL vis 401") && text.contains("→ as above"), "{}", output.stdout);
-    assert_eq!(sim.stats().logins.ok, 1);
+    assert_eq!(sim.stats().refreshes.ok, 1);
+}
+
+#[tokio::test]
+async fn a_refused_password_is_the_one_failure_and_what_follows_from_it_is_skipped() {
+    for running in [false, true] {
+        let sim = Simulator::start().await.unwrap();
+        let directory = before(&sim, "", "sim-password");
+        let mut serve = None;
+        let mut admin = "127.0.0.1:0".to_owned();
+        if running {
+            let mut process = Process::start(directory.path(), &["serve"], &[]);
+            let (address, listener) = process.listening().await;
+            assert_eq!(get(address, "/t/vbc.prod/vis/v1/self").await.status, 200);
+            (serve, admin) = (Some(process), listener.to_string());
+        } else {
+            assert_eq!(doctor(directory.path(), &[], &[]).await.code, Some(0));
+        }
+        // As WSO2 does it: another password revokes every token there was.
+        sim.change_password("alice@vbc.prod", "another").unwrap();
+        sim.revoke_all_access();
+        sim.revoke_all_refresh();
+        let output = doctor(directory.path(), &[], &[(ADMIN, &admin)]).await;
+        let text = flat(&output);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        let login =
+            "FAIL login the gateway refuses the token, and no new one can be had: user name or password";
+        assert!(text.contains(login), "{}", output.stdout);
+        assert!(
+            text.contains("skipped suites not asked, no token to ask with: provisioning"),
+            "{}",
+            output.stdout
+        );
+        assert!(text.ends_with("1 check fails."), "{}", output.stdout);
+        for wrong in ["get a new token", "refresh token", "WARN"] {
+            assert!(!text.contains(wrong), "{wrong:?} in {}", output.stdout);
+        }
+        assert_eq!(sim.stats().logins.failed, 1);
+        if let Some(serve) = serve {
+            let output = Process::run(directory.path(), &["status"], &[(ADMIN, &admin)]).await;
+            assert!(output.stdout.contains("login      NEEDED NOW: correct the password"), "{output:?}");
+            assert!(!output.stdout.contains("23h"), "{output:?}");
+            assert_eq!(serve.terminate().await.code, Some(0));
+        }
+    }
 }
 
 #[tokio::test]

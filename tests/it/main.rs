@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod admin;
+mod advice;
 mod ages;
 mod ambiguity;
 mod answers;

@@ -1,0 +1,195 @@
+//! Every command that a text of the program advises: it is accepted as it stands, and does what the text says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use vbc_proxy::Simulator;
+use vbc_proxy::simulator::Action;
+
+use crate::process::{Process, configuration, get, lay_out};
+
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
+
+/// What is advised, with `default` for the name of a credential. Each is run by a test below.
+const ADVISED: [&str; 10] = [
+    "vbc-proxy check",
+    "vbc-proxy init",
+    "vbc-proxy login default",
+    "vbc-proxy login default --no-browser",
+    "vbc-proxy refresh",
+    "vbc-proxy serve",
+    "vbc-proxy serve --simulate",
+    "vbc-proxy simulate",
+    "vbc-proxy status",
+    "vbc-proxy unlock default",
+];
+
+/// Lines that name the program without advising anything.
+const NO_ADVICE: [&str; 2] = ["vbc-proxy replay", "vbc-proxy doctor: credential"];
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The program's texts: its sources without comments and tests, literals that go over several lines joined.
+fn texts() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let text = |path: PathBuf| {
+        let source = fs::read_to_string(&path).unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let mut joined = String::new();
+        for line in lines {
+            match joined.strip_suffix("\\\n").map(str::len) {
+                Some(end) => {
+                    joined.truncate(end);
+                    joined.push_str(line.trim_start());
+                }
+                None => joined.push_str(line),
+            }
+            joined.push('\n');
+        }
+        (path, joined)
+    };
+    let is_program = |path: &PathBuf| {
+        let name = path.to_string_lossy();
+        !name.ends_with("tests.rs") && !name.contains("/tests/")
+    };
+    files.into_iter().filter(is_program).map(text).collect()
+}
+
+/// A command as it is advised of the credential `default`.
+fn of_default(command: &str) -> String {
+    let words = command.split(' ').map(|word| if word.starts_with('{') { "default" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_advised_command_is_in_the_table_and_stands_between_backticks() {
+    let subcommands = [
+        "check", "doctor", "init", "login", "refresh", "replay", "run", "serve", "simulate", "status",
+        "unlock", "cassette",
+    ];
+    let mut advised = BTreeSet::new();
+    for (path, text) in texts() {
+        for (at, _) in text.match_indices("vbc-proxy ") {
+            let rest = &text[at..];
+            let word = rest["vbc-proxy ".len()..].split(|c: char| !c.is_ascii_lowercase()).next().unwrap();
+            let is_advice =
+                subcommands.contains(&word) && !NO_ADVICE.iter().any(|known| rest.starts_with(known));
+            if !is_advice {
+                continue;
+            }
+            let shown = rest.lines().next().unwrap();
+            // Alone in a literal, it is a command for a page to show.
+            let Some(delimiter @ ('`' | '"')) = text[..at].chars().next_back() else {
+                panic!("not between backticks in {}: {shown}", path.display());
+            };
+            let command = rest.split(delimiter).next().unwrap();
+            advised.insert(of_default(command));
+        }
+    }
+    assert_eq!(advised, ADVISED.map(str::to_owned).into());
+}
+
+/// The arguments of an advised command, which has to be in the table.
+fn arguments(command: &'static str) -> Vec<&'static str> {
+    assert!(ADVISED.contains(&command), "{command}");
+    command.split(' ').skip(1).collect()
+}
+
+/// A directory with a proxy.toml in front of the simulator.
+fn before(sim: &Simulator, lines: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let text = configuration(&sim.url(), &format!("{}/token", sim.url()), lines);
+    lay_out(directory.path(), &text, "sim-password");
+    directory
+}
+
+#[tokio::test]
+async fn the_advised_commands_work_beside_a_running_proxy() {
+    let sim = Simulator::start().await.unwrap();
+    let directory = before(&sim, "");
+    sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
+    let mut serve = Process::start(directory.path(), &arguments("vbc-proxy serve"), &[]);
+    let (address, admin) = serve.listening().await;
+    let admin = admin.to_string();
+    let asked = [("VBC_PROXY_ADMIN_ADDRESS", admin.as_str())];
+    get(address, USERS).await.assert_problem(503, "proxy_internal_error");
+    let output = Process::run(directory.path(), &arguments("vbc-proxy status"), &asked).await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("`vbc-proxy unlock default`"), "{output:?}");
+
+    sim.inject(Action::UnlockUser { user: "alice@vbc.prod".into() }).unwrap();
+    let output = Process::run(directory.path(), &arguments("vbc-proxy unlock default"), &asked).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("the brake is lifted"), "{output:?}");
+    assert_eq!(get(address, USERS).await.status, 200);
+
+    let before = sim.stats().token_requests;
+    let output = Process::run(directory.path(), &arguments("vbc-proxy refresh"), &asked).await;
+    assert_eq!((output.code, sim.stats().token_requests), (Some(0), before + 1), "{output:?}");
+    let output = Process::run(directory.path(), &arguments("vbc-proxy status"), &asked).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = Process::run(directory.path(), &arguments("vbc-proxy check"), &asked).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(serve.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_advised_logins_give_an_address_to_log_in_at() {
+    let sim = Simulator::start().await.unwrap();
+    let text = configuration(&sim.url(), &format!("{}/token", sim.url()), "");
+    let kept = text.lines().filter(|line| !line.contains("username") && !line.contains("password_file"));
+    let of_a_code = "credentials.default.grant = \"authorization_code\"";
+    let authorize = format!("oauth.authorize_url = \"{}/authorize\"", sim.url());
+    let text = kept.chain([of_a_code, &authorize]).collect::<Vec<_>>().join("\n");
+    let directory = tempfile::tempdir().unwrap();
+    lay_out(directory.path(), &text, "");
+    let mut serve = Process::start(directory.path(), &["serve"], &[]);
+    let (address, admin) = serve.listening().await;
+    let admin = admin.to_string();
+    let asked = [("VBC_PROXY_ADMIN_ADDRESS", admin.as_str())];
+    let refused = get(address, USERS).await;
+    refused.assert_problem(503, "proxy_internal_error");
+    assert!(refused.text().contains("`vbc-proxy login default`"), "{refused:?}");
+    for command in ["vbc-proxy login default", "vbc-proxy login default --no-browser"] {
+        let mut login = Process::start_to_write(directory.path(), &arguments(command), &asked);
+        let line = login.line().await;
+        assert!(line.starts_with("http://"), "{command}: {line}");
+        login.kill();
+    }
+    assert_eq!(serve.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_advised_commands_work_where_nothing_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Process::run(directory.path(), &arguments("vbc-proxy init"), &[]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let free = |name: &'static str| (name, "127.0.0.1:0");
+    let ports = [
+        free("VBC_PROXY_LISTEN_ADDRESS"),
+        free("VBC_PROXY_ADMIN_ADDRESS"),
+        free("VBC_PROXY_SIMULATOR_ADDRESS"),
+        free("VBC_PROXY_SIMULATOR_CONTROL"),
+    ];
+    for command in ["vbc-proxy serve --simulate", "vbc-proxy simulate"] {
+        let mut started = Process::start(directory.path(), &arguments(command), &ports);
+        started.simulating().await;
+        assert_eq!(started.terminate().await.code, Some(0), "{command}");
+    }
+    let output = Process::run(directory.path(), &arguments("vbc-proxy check"), &[]).await;
+    assert_eq!(output.code, Some(78), "{output:?}");
+    assert!(output.stderr.contains("VBC_CLIENT_ID"), "it says what is missing: {output:?}");
+}
