@@ -49,9 +49,12 @@ pub(super) fn is_shared(quota: &Quota) -> bool {
 /// The line about it, after so many requests.
 pub(super) fn check(seen: Option<&Quota>, requests: usize) -> Option<Check> {
     let Some(quota) = seen else {
-        let plural = if requests == 1 { "" } else { "s" };
-        return (requests > 0)
-            .then(|| Check::ok("quota", format!("not exceeded by these {requests} request{plural}")));
+        let these = match requests {
+            0 => return None,
+            1 => "this request".to_owned(),
+            count => format!("these {count} requests"),
+        };
+        return Some(Check::ok("quota", format!("not exceeded by {these}")));
     };
     let found = format!("{}{}", found(quota), said(quota));
     Some(match is_block(quota) {
