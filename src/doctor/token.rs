@@ -131,6 +131,9 @@ impl State<'_> {
             );
             return ("login-held", found, remedy);
         }
+        if let Some(held) = self.held_back(detail, &at) {
+            return held;
+        }
         if self.snapshot.brake || says("password was refused") || says("invalid_grant") {
             let found =
                 "user name or password was refused; it is not tried again, so as not to lock the account";
@@ -172,6 +175,32 @@ impl State<'_> {
             ("token-endpoint-down", format!("no {newer}token could be had: {detail}").into(), remedy.into())
         };
         (code, found.into_owned(), remedy.into_owned())
+    }
+
+    /// A login that is held back for another reason than a refused password.
+    fn held_back(&self, detail: &str, at: &str) -> Option<(&'static str, String, String)> {
+        let unlock = format!("run `vbc-proxy unlock {}` while the proxy runs", self.name);
+        let says = |word: &str| detail.contains(word);
+        Some(if says("without a readable reason") {
+            let found = format!(
+                "the login was refused without a readable reason; none is tried{at}, so as not to lock the account"
+            );
+            let remedy =
+                format!("check oauth.token_url, username and password; to try at once, {unlock}. {SSO}");
+            ("login-unexplained", found, remedy)
+        } else if says("two other passwords") {
+            let found = format!(
+                "two other passwords of this user have just been tried; no login is tried{at}, so as not to lock the \
+                 account"
+            );
+            ("login-held", found, format!("wait; if the password is right, {unlock}"))
+        } else if says("three passwords") {
+            let found = "three passwords of this user were refused within a day; no login is tried, so as not to lock \
+                         the account";
+            ("login-held", found.to_owned(), format!("correct the password, then {unlock}"))
+        } else {
+            return None;
+        })
     }
 
     /// What brings a login, where none comes by itself.
