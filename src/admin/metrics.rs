@@ -32,7 +32,7 @@ impl fmt::Debug for Credentials {
 /// A gauge of every credential: its name, what it says, and its value, where there is one.
 type Gauge = (&'static str, &'static str, fn(&Snapshot) -> Option<i64>);
 
-const GAUGES: [Gauge; 7] = [
+const GAUGES: [Gauge; 8] = [
     (
         "token_expiry_timestamp_seconds",
         "When the current access token ends, in seconds since 1970; 0 without one",
@@ -48,6 +48,9 @@ const GAUGES: [Gauge; 7] = [
         "When a person has to log in at the latest, unless the refresh token is renewed before, in seconds since 1970",
         |snapshot| snapshot.login_needed_by.map(|by| seconds(Some(by))),
     ),
+    ("other_user", "1 while the tokens of another user, brought by a refresh, are not used", |snapshot| {
+        flag(snapshot.other_user.is_some())
+    }),
     ("token_unsaved", "1 while the latest token set could not be stored", |snapshot| flag(snapshot.unsaved)),
     (
         "refused_paths",

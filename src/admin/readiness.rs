@@ -15,25 +15,31 @@ pub(super) struct Readiness {
     pub(super) reasons: Vec<String>,
     /// The credentials whose requests get 503, and why, while others have a token.
     pub(super) degraded: Vec<String>,
+    /// The credentials that still have a token and will not get the next by a refresh, since it brought another user's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<String>,
 }
 
 /// Ready means: not draining, and at least one of these credentials has a usable token.
 ///
 /// Without any credential (a cassette is replayed) there is nothing to wait for.
 pub(super) fn readiness(inner: &Inner, credentials: &[Credential]) -> Readiness {
-    let unusable: Vec<String> = credentials
-        .iter()
-        .map(|credential| (credential.name(), credential.snapshot()))
-        .filter(|(_, snapshot)| !snapshot.usable)
-        .map(|(name, snapshot)| explain(inner, name, snapshot))
-        .collect();
+    let (mut unusable, mut warnings) = (Vec::new(), Vec::new());
+    for credential in credentials {
+        let (name, snapshot) = (credential.name(), credential.snapshot());
+        if !snapshot.usable {
+            unusable.push(explain(inner, name, snapshot));
+        } else if snapshot.other_user.is_some() {
+            warnings.push(explain(inner, name, snapshot));
+        }
+    }
     let draining = inner.draining.load(Ordering::Relaxed);
     let none_usable = unusable.len() == credentials.len();
     let (mut reasons, degraded) = if none_usable { (unusable, Vec::new()) } else { (Vec::new(), unusable) };
     if draining {
         reasons.insert(0, "draining: the proxy is shutting down".to_owned());
     }
-    Readiness { ready: reasons.is_empty(), reasons, degraded }
+    Readiness { ready: reasons.is_empty(), reasons, degraded, warnings }
 }
 
 /// Why a credential has no usable token, and what to do about it.

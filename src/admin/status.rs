@@ -93,6 +93,9 @@ pub struct CredentialStatus {
     /// Whose tokens these are, where the server has said so.
     #[serde(default)]
     pub subject: Option<String>,
+    /// Whose tokens a refresh brought instead, where it did; they are not used.
+    #[serde(default)]
+    pub other_user: Option<String>,
     /// The scope that was granted, where the server has said so.
     #[serde(default)]
     pub scope: Option<String>,
@@ -123,6 +126,7 @@ impl CredentialStatus {
             login_needed_by: snapshot.login_needed_by,
             last_login: inner.logins.last(credential.name()),
             subject: snapshot.subject,
+            other_user: snapshot.other_user.map(Into::into),
             scope: snapshot.scope,
             issuance: snapshot.issuance.map(|mode| issuance(mode).to_owned()),
             unsaved: snapshot.unsaved,

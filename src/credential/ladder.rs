@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::brake::{self, Permit};
 use super::hold::{self, Hold};
 use super::logins::{Refusal, Seat, Turn, describe};
-use super::refresher::{Need, Refresher};
+use super::refresher::{self, Need, Refresher};
 use super::{Login, Unavailable, exchanges};
 use crate::clock;
 use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError, TokenSet};
@@ -33,52 +33,30 @@ impl<R: Redeem> Refresher<R> {
             // An account that is locked is left alone altogether.
             Some(hold @ Hold::Brake(Permit::LockedUntil(until))) if *until > now => Err(self.held(hold, now)),
             Some(hold @ (Hold::Brake(_) | Hold::LoginNeeded)) if login_alone => Err(self.held(hold, now)),
-            _ if need == Need::Early && self.refresh_token().is_none() => {
-                Err(self.unavailable("there is no refresh token to refresh early with", None))
+            _ if need == Need::Early && !self.may_refresh_early() => {
+                let detail = self.no_refresh();
+                let detail = detail.as_deref().unwrap_or("there is no refresh token to refresh early with");
+                Err(self.unavailable(detail, None))
             }
             _ => Ok(()),
         }
     }
 
     pub(super) async fn climb(&mut self, need: Need) -> Result<(), Unavailable> {
-        // Twice: a refused refresh token may have been rotated by somebody else, whose set the store then has.
-        for _ in 0..2 {
-            let Some(refresh_token) = self.refresh_token() else { break };
-            self.may_go_on()?;
-            match self.refresh(&refresh_token).await {
-                Ok(issued) => {
-                    self.adopt(issued, Some(&refresh_token)).await;
-                    return Ok(());
-                }
-                Err(error) if matches!(error.class, Class::Refused | Class::Unsupported) => {
-                    if self.reload_newer().await {
-                        if self.alive() {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                    self.drop_refresh_token(&refresh_token).await;
-                    break;
-                }
-                // Not said of the token, and a login may find the endpoint.
-                Err(error) if error.class == Class::WrongUrl && self.may_log_in(need) => break,
-                Err(error) => {
-                    if error.class == Class::Locked {
-                        self.note_lock().await;
-                    }
-                    return Err(self.failed(error).await);
-                }
-            }
+        if self.refresh(need).await? {
+            return Ok(());
         }
         if need == Need::Early && self.alive() {
             // Logging in now could only return the same dying token (reuse mode); at its end it mints.
-            let detail = match self.parts.seat {
-                Some(_) => "the refresh token is gone; logging in when the token ends".to_owned(),
-                None => format!(
-                    "the refresh token is gone: login needed before the token ends; run `vbc-proxy login {}`",
-                    self.shared.name
-                ),
-            };
+            let detail = self.no_refresh().unwrap_or_else(|| {
+                let name = &self.shared.name;
+                match self.parts.seat {
+                    Some(_) => "the refresh token is gone; logging in when the token ends".to_owned(),
+                    None => format!(
+                        "the refresh token is gone: login needed before the token ends (vbc-proxy login {name})"
+                    ),
+                }
+            });
             self.trouble = Some(detail.clone());
             return Err(self.unavailable(&detail, None));
         }
@@ -87,26 +65,10 @@ impl<R: Redeem> Refresher<R> {
     }
 
     /// After `close` the exchange under way is finished, and no other begun.
-    fn may_go_on(&self) -> Result<(), Unavailable> {
+    pub(super) fn may_go_on(&self) -> Result<(), Unavailable> {
         match self.shared.closing.load(Ordering::Relaxed) {
             true => Err(self.shared.shutting_down()),
             false => Ok(()),
-        }
-    }
-
-    /// Redeems a refresh token. When the answer is lost the token may or may not be used up: it is presented once more,
-    /// and a server that has seen it says so; `climb` then looks whether somebody stored its successor.
-    async fn refresh(&mut self, refresh_token: &Secret) -> Result<Issued, RedeemError> {
-        let grant = Grant::RefreshToken { refresh_token: refresh_token.clone() };
-        match self.redeem(&grant).await {
-            Err(error) if error.class == Class::Ambiguous && self.may_go_on().is_ok() => {
-                tracing::warn!(
-                    credential = %self.shared.name, %error,
-                    "the answer to a refresh was lost; presenting the refresh token once more"
-                );
-                self.redeem(&grant).await
-            }
-            outcome => outcome,
         }
     }
 
@@ -118,6 +80,7 @@ impl<R: Redeem> Refresher<R> {
                 tracing::error!(credential = %name, "login needed: run `vbc-proxy login {name}`");
             }
             self.hold = Some(Hold::LoginNeeded);
+            self.note_login_needed().await;
             return Err(self.held(&Hold::LoginNeeded, now));
         };
         let mut turn = seat.turn().await;
@@ -140,6 +103,12 @@ impl<R: Redeem> Refresher<R> {
         drop(turn);
         match outcome {
             Ok(issued) => {
+                if self.is_other_user(&issued) {
+                    tracing::warn!(
+                        credential = %self.shared.name,
+                        "the server names another user than before for the configured login"
+                    );
+                }
                 self.adopt(issued, None).await;
                 Ok(())
             }
@@ -147,8 +116,16 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
+    /// Remembers that the stored tokens are dead: a command in another process replaces them without being asked twice.
+    async fn note_login_needed(&mut self) {
+        let record = &mut self.keeper.record;
+        if record.tokens.is_some() && !std::mem::replace(&mut record.login_needed, true) {
+            self.save().await;
+        }
+    }
+
     /// Whether a login would follow a refresh that failed for `need`.
-    fn may_log_in(&self, need: Need) -> bool {
+    pub(super) fn may_log_in(&self, need: Need) -> bool {
         self.parts.seat.is_some() && !(need == Need::Early && self.alive())
     }
 
@@ -173,7 +150,7 @@ impl<R: Redeem> Refresher<R> {
     }
 
     /// A refresh was answered that the account is locked: no login either, until that is over.
-    async fn note_lock(&mut self) {
+    pub(super) async fn note_lock(&mut self) {
         if let Some(seat) = self.parts.seat.clone() {
             // What cannot be stored holds all the same.
             let _ = seat.turn().await.note(brake::locked).await;
@@ -203,6 +180,7 @@ impl<R: Redeem> Refresher<R> {
         if self.keeper.record.application.take().is_some() {
             self.save().await;
         }
+        self.unsupported = None;
         self.report();
         tracing::info!(credential = %self.shared.name, held = held || braked, "an operator lifted the brake");
         Ok(held || braked)
@@ -211,17 +189,13 @@ impl<R: Redeem> Refresher<R> {
     /// One exchange: the only place that calls [`Redeem::redeem`].
     pub(super) async fn redeem(&mut self, grant: &Grant) -> Result<Issued, RedeemError> {
         let started = Instant::now();
+        // A wait in vain says something about one exchange alone.
+        self.shared.waited_in_vain.store(false, Ordering::Relaxed);
         let outcome = self.parts.endpoint.redeem(grant).await;
+        self.shared.waited_in_vain.store(false, Ordering::Relaxed);
         let class = outcome.as_ref().err().map(|error| error.class);
         self.shared.exchanges.count(grant.name(), class);
         let millis = started.elapsed().as_millis() as u64;
-        match class {
-            None => self.shared.usual.store(millis.max(1), Ordering::Relaxed),
-            Some(Class::NotJudged | Class::Ambiguous) => {
-                self.shared.in_trouble.store(true, Ordering::Relaxed);
-            }
-            Some(_) => {}
-        }
         match &outcome {
             Ok(issued) => tracing::info!(
                 credential = %self.shared.name, grant = grant.name(), millis,
@@ -262,6 +236,9 @@ impl<R: Redeem> Refresher<R> {
             tokens.minted_at = now.saturating_sub(age).unwrap_or(now);
         }
         record.tokens = Some(tokens);
+        (record.refresh_pending, record.login_needed, record.other_subject) = (false, false, None);
+        self.ends = refresher::ends_in(expires_in);
+        let record = &mut self.keeper.record;
         if subject.is_some() {
             record.subject = subject;
         }
@@ -271,52 +248,27 @@ impl<R: Redeem> Refresher<R> {
         self.backoff.reset();
         self.hold = None;
         self.trouble = None;
-        self.shared.in_trouble.store(false, Ordering::Relaxed);
         self.publish();
     }
 
     /// Whether the store has a newer record than ours; if so, it is ours now.
-    async fn reload_newer(&mut self) -> bool {
+    pub(super) async fn reload_newer(&mut self) -> bool {
         if !self.keeper.reload_newer().await {
             return false;
         }
         self.keeper.set_back_to(self.now());
         self.token_revision = self.keeper.record.revision;
+        self.read_ends();
         if self.alive() {
             self.backoff.reset();
             self.hold = None;
-            self.shared.in_trouble.store(false, Ordering::Relaxed);
             self.publish();
         }
         true
     }
 
-    /// The server no longer knows this refresh token.
-    async fn drop_refresh_token(&mut self, refresh_token: &Secret) {
-        tracing::warn!(credential = %self.shared.name, "the refresh token is no longer good");
-        if let Some(tokens) = &mut self.keeper.record.tokens
-            && tokens.refresh_token.as_ref() == Some(refresh_token)
-        {
-            tokens.refresh_token = None;
-        }
-        if self.parts.options.seed.as_ref() == Some(refresh_token) {
-            self.keeper.record.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
-        }
-        self.save().await;
-    }
-
-    /// The refresh token to present: the stored one, or a seed that has not been used up.
-    pub(super) fn refresh_token(&self) -> Option<Secret> {
-        let stored = self.keeper.record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
-        stored.or_else(|| {
-            let seed = self.parts.options.seed.as_ref()?;
-            let spent = self.keeper.record.spent_seed.as_deref();
-            (spent != Some(fingerprint(&[seed.expose()]).as_str())).then(|| seed.clone())
-        })
-    }
-
     /// What a failure that is not the brake's means for the next exchange.
-    async fn failed(&mut self, error: RedeemError) -> Unavailable {
+    pub(super) async fn failed(&mut self, error: RedeemError) -> Unavailable {
         let now = self.now();
         if matches!(error.class, Class::Configuration | Class::WrongUrl) {
             return self.refuse_application(&error.message).await;

@@ -14,6 +14,7 @@ mod keeper;
 mod ladder;
 mod logins;
 mod person;
+mod refresh;
 mod refresher;
 pub mod refusals;
 mod schedule;
@@ -22,7 +23,7 @@ mod sync;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -45,9 +46,11 @@ pub use person::{CodeLogin, LoggedIn, LoginError, is_same_user};
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
 
-/// How long a request waits for a token where the endpoint is known to be in trouble, and at least where it is not: the
-/// proxy is not what anybody should wait for.
+/// How long a request waits for an exchange that another request has already waited for in vain.
 const SHORT_WAIT: Duration = Duration::from_millis(800);
+
+/// What is wrong while the token has ended and no exchange has failed.
+const EXPIRED: &str = "the token has expired; a new one is on its way";
 
 /// Questions that may wait for the refresher. Those who asked may be gone; what they asked is not.
 const MAILBOX: usize = 32 * 1024;
@@ -69,7 +72,7 @@ pub struct Options {
     pub refresh: RefreshAt,
     /// How long a refresh token lives unused. It is refreshed well before, whatever the access token's lifetime.
     pub refresh_lifetime: Duration,
-    /// How long a request waits for the first token.
+    /// How long a request waits for a token.
     pub max_wait: Duration,
     /// Only what is asked for is exchanged, nothing by the clock: for a command that looks at a credential.
     pub passive: bool,
@@ -136,6 +139,8 @@ pub struct Bearer {
     pub revision: u64,
     /// Never sent after this.
     pub expires_at: Timestamp,
+    /// The same, by the clock that is never set back.
+    ends: Instant,
     /// When it was minted, as far as is known.
     pub minted_at: Timestamp,
     /// From here on, reading it asks for the next one.
@@ -148,11 +153,18 @@ impl Bearer {
     pub(crate) fn nobodys() -> Self {
         let value = HeaderValue::from_static("Bearer nobodys");
         let never = Timestamp::MAX;
-        Self { value, revision: 0, expires_at: never, minted_at: Timestamp::MIN, refresh_at: never }
+        let ends = refresher::ends_in(Duration::MAX);
+        Self { value, revision: 0, expires_at: never, ends, minted_at: Timestamp::MIN, refresh_at: never }
     }
 }
 
 impl Bearer {
+    /// Whether it may be sent at `now`, which is the wall clock's time. Both clocks must say so: a wall clock can be set
+    /// back, and the other stands still while a machine sleeps.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        now < self.expires_at && Instant::now() < self.ends
+    }
+
     /// Whether it was minted no longer than `max_age` before `now`, as far as is known.
     pub fn is_younger(&self, max_age: Duration, now: Timestamp) -> bool {
         until(self.minted_at, now) <= max_age
@@ -213,6 +225,8 @@ pub struct Snapshot {
     pub exchanges: u64,
     /// Whose tokens these are, where the server has said so.
     pub subject: Option<String>,
+    /// Whose tokens a refresh brought instead. They are not used.
+    pub other_user: Option<Box<str>>,
     /// The scope that was granted, where the server has said so.
     pub scope: Option<String>,
     /// When a person has to log in at the latest, if the refresh token is not renewed before; `None` where the proxy can
@@ -249,10 +263,8 @@ struct Shared {
     exchanges: Exchanges,
     /// Whether the early refresh of this publication has been asked for.
     nudged: AtomicBool,
-    /// How long a successful exchange last took, in milliseconds; 0 before the first.
-    usual: AtomicU64,
-    /// Whether an exchange has failed, or a request has waited in vain, since the last token.
-    in_trouble: AtomicBool,
+    /// A request has waited `max_wait` for the exchange under way, in vain. The next exchange clears it.
+    waited_in_vain: AtomicBool,
     closing: AtomicBool,
     snapshot: Mutex<Snapshot>,
     /// Made at the first 401.
@@ -284,8 +296,7 @@ impl Credential {
             published: Published::new(),
             exchanges: Exchanges::default(),
             nudged: AtomicBool::new(false),
-            usual: AtomicU64::new(0),
-            in_trouble: AtomicBool::new(false),
+            waited_in_vain: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             snapshot: Mutex::default(),
             refusals: Mutex::default(),
@@ -314,8 +325,16 @@ impl Credential {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.shared.snapshot.lock().clone();
         let now = self.shared.clock.now();
-        let alive = self.shared.published.latest().is_some_and(|bearer| bearer.expires_at > now);
+        let bearer = self.shared.published.latest();
+        let alive = bearer.as_ref().is_some_and(|bearer| bearer.is_alive(now));
         snapshot.usable = alive && !snapshot.distrusted;
+        if let Some(bearer) = bearer
+            && !alive
+        {
+            // Timers may have slept through its end.
+            self.shared.nudge(&bearer, Timestamp::MAX);
+            snapshot.trouble.get_or_insert_with(|| EXPIRED.to_owned());
+        }
         snapshot.refused_paths =
             self.shared.refusals.lock().as_ref().map_or(0, |refusals| refusals.remembered(now));
         snapshot
@@ -349,20 +368,16 @@ impl Credential {
     /// [`Unavailable`], at once when no exchange may be made now, else after `oauth.max_wait` at the latest.
     pub async fn bearer(&self) -> Result<Bearer, Unavailable> {
         let now = self.shared.clock.now();
-        if let Some(bearer) = self.shared.published.latest().filter(|bearer| bearer.expires_at > now) {
+        if let Some(bearer) = self.shared.published.latest().filter(|bearer| bearer.is_alive(now)) {
             return Ok(bearer);
         }
-        // Once the endpoint has answered, a few times what it took.
-        let usual = Duration::from_millis(self.shared.usual.load(Ordering::Relaxed));
-        let patience = if usual.is_zero() { self.shared.max_wait } else { SHORT_WAIT.max(usual * 3) };
-        self.ask(patience, |reply| Ask::Usable { reply }).await
+        self.ask(|reply| Ask::Usable { reply }).await
     }
 
     /// A usable bearer newer than `refused`, if there is one already.
     pub fn newer_than(&self, refused: &Bearer) -> Option<Bearer> {
         let current = self.shared.published.latest()?;
-        (current.revision > refused.revision && current.expires_at > self.shared.clock.now())
-            .then_some(current)
+        (current.revision > refused.revision && current.is_alive(self.shared.clock.now())).then_some(current)
     }
 
     /// A bearer newer than `refused`, which the upstream did not accept for a reason of this kind. Joins an exchange under way; a 401 that
@@ -377,7 +392,7 @@ impl Credential {
             return Ok(Replacement { bearer, fresh: false });
         }
         let (refused, certain, asked) = (refused.revision, kind == Kind::Token, Instant::now());
-        self.ask(self.shared.max_wait, |reply| Ask::Newer { refused, certain, asked, reply }).await
+        self.ask(|reply| Ask::Newer { refused, certain, asked, reply }).await
     }
 
     /// A usable bearer that was minted no longer than `max_age` ago, for a suite that refuses older ones. Joins an exchange
@@ -389,8 +404,7 @@ impl Credential {
     /// # Errors
     /// [`Unavailable`], as [`bearer`](Self::bearer).
     pub async fn younger(&self, max_age: Duration) -> Result<Bearer, Unavailable> {
-        let usual = Duration::from_millis(self.shared.usual.load(Ordering::Relaxed));
-        self.ask(SHORT_WAIT.max(usual * 3), |reply| Ask::Younger { max_age, reply }).await
+        self.ask(|reply| Ask::Younger { max_age, reply }).await
     }
 
     /// Redeems an authorization code that a person brought, and takes what it gives into use, if it is the same user's as
@@ -452,24 +466,29 @@ impl Credential {
         })
     }
 
+    /// Asks the refresher and waits up to `max_wait`; only briefly for an exchange that another request has
+    /// waited for in vain.
     async fn ask<T>(
         &self,
-        patience: Duration,
         ask: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Ask,
     ) -> Result<T, Unavailable> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         self.put(ask(reply))?;
-        let in_trouble = self.shared.in_trouble.load(Ordering::Relaxed);
-        let patience = if in_trouble { SHORT_WAIT } else { patience }.min(self.shared.max_wait);
-        match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(self.shared.shutting_down()),
-            Err(_) => {
-                self.shared.in_trouble.store(true, Ordering::Relaxed);
-                let detail = "the token endpoint has not answered yet; the exchange goes on";
-                Err(self.shared.unavailable(detail, Some(Duration::from_secs(1))))
+        let (asked, max_wait) = (Instant::now(), self.shared.max_wait);
+        let in_vain = || self.shared.waited_in_vain.load(Ordering::Relaxed);
+        let mut patience = if in_vain() { SHORT_WAIT.min(max_wait) } else { max_wait };
+        loop {
+            match tokio::time::timeout_at(asked + patience, &mut answer).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(_)) => return Err(self.shared.shutting_down()),
+                // The exchange that was waited for in vain has ended meanwhile: this is another one.
+                Err(_) if patience < max_wait && !in_vain() => patience = max_wait,
+                Err(_) => break,
             }
         }
+        self.shared.waited_in_vain.store(true, Ordering::Relaxed);
+        let detail = "the token endpoint has not answered yet; the exchange goes on";
+        Err(self.shared.unavailable(detail, Some(Duration::from_secs(1))))
     }
 }
 
@@ -497,16 +516,21 @@ impl Reader {
         shared.published.refresh(&mut self.copy);
         let bearer = self.copy.value.as_ref()?;
         let now = shared.clock.now();
-        if now >= bearer.refresh_at && !shared.nudged.swap(true, Ordering::Relaxed) {
-            let _ = shared.mailbox.push(Ask::Early, MAILBOX);
-        }
+        shared.nudge(bearer, now);
         let young = max_age.is_none_or(|max_age| bearer.is_younger(max_age, now));
-        (now < bearer.expires_at).then_some((bearer, young))
+        bearer.is_alive(now).then_some((bearer, young))
     }
 }
 
 impl Shared {
-    fn publish(&self, tokens: &TokenSet, revision: u64, refresh_at: Timestamp) {
+    /// Asks for the next token once, if `now` is past this one's refresh time.
+    fn nudge(&self, bearer: &Bearer, now: Timestamp) {
+        if now >= bearer.refresh_at && !self.nudged.swap(true, Ordering::Relaxed) {
+            let _ = self.mailbox.push(Ask::Early, MAILBOX);
+        }
+    }
+
+    fn publish(&self, tokens: &TokenSet, revision: u64, ends: Instant, refresh_at: Timestamp) {
         // The endpoint's reader has made sure that the token is a legal field value.
         let Some(value) = tokens.access_token.header_value() else {
             tracing::error!(credential = %self.name, "the access token is not a legal header value");
@@ -514,7 +538,7 @@ impl Shared {
         };
         let (expires_at, minted_at) = (tokens.expires_at, tokens.minted_at);
         self.nudged.store(false, Ordering::Relaxed);
-        self.published.publish(Bearer { value, revision, expires_at, minted_at, refresh_at });
+        self.published.publish(Bearer { value, revision, expires_at, ends, minted_at, refresh_at });
     }
 
     fn unavailable(&self, detail: &str, retry_after: Option<Duration>) -> Unavailable {

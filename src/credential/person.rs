@@ -85,7 +85,7 @@ impl<R: Redeem> Refresher<R> {
         if issued.subject.is_none() {
             issued.subject = self.ask_subject(&issued.access_token).await;
         }
-        match self.expected_subject().await {
+        match self.expected_subject(issued.subject.is_some()).await {
             Some(expected) if !is_same_user(&expected, issued.subject.as_deref()) => {
                 let found = issued.subject.clone();
                 let number = u64::from_be_bytes(random::bytes());
@@ -115,16 +115,19 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Whose login is expected: whose tokens there are, else whom the configuration names. `None` when there is nothing
-    /// to be replaced.
-    async fn expected_subject(&self) -> Option<String> {
+    /// Whose login is expected: whose tokens there are, else whom the configuration names. `named` is whether the server
+    /// has named the user of the new login. `None` when there is nothing to be compared or replaced.
+    async fn expected_subject(&self, named: bool) -> Option<String> {
         let record = &self.keeper.record;
-        let known = record.subject.as_deref().or(self.parts.options.username.as_deref());
-        if let Some(known) = known {
-            return Some(known.to_owned());
+        if let Some(known) = &record.subject {
+            return Some(known.clone());
         }
-        let tokens =
-            record.tokens.as_ref().filter(|tokens| tokens.refresh_token.is_some() || self.alive())?;
+        let living = self.has_living_tokens();
+        // Against a login that names nobody, dead tokens need no protection.
+        if let Some(configured) = self.parts.options.username.as_deref().filter(|_| named || living) {
+            return Some(configured.to_owned());
+        }
+        let tokens = record.tokens.as_ref().filter(|_| living)?;
         let asked = self.ask_subject(&tokens.access_token).await;
         Some(asked.unwrap_or_else(|| NAMELESS.to_owned()))
     }

@@ -35,6 +35,9 @@ const LOOKS: u32 = 64;
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
 const SAVE_DOUBLINGS: u32 = 4;
 
+/// A token that lives longer is replaced after this.
+const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// How soon an exchange that nobody asked for looks again whether it is its turn.
 const TURN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -91,6 +94,12 @@ pub(super) struct Refresher<R> {
     /// usable, and a replacement is due.
     pub(super) distrusted: u64,
     pub(super) refresh_at: Timestamp,
+    /// When the access token ends by the clock that is never set back.
+    pub(super) ends: Instant,
+    /// The store says that the refresh token was presented and the outcome is unknown.
+    pub(super) noted_pending: bool,
+    /// The server lets this application refresh no tokens, with its words. Kept until an operator unlocks or restarts.
+    pub(super) unsupported: Option<Box<str>>,
     pub(super) published_at: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) hold: Option<Hold>,
@@ -106,6 +115,12 @@ pub(super) struct Refresher<R> {
     save_failures: u32,
     /// How often in a row something was due that could not be done.
     idle_rounds: u32,
+}
+
+/// When something ends that lives for `left` from now, by the clock that is never set back.
+pub(super) fn ends_in(left: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(left.min(LONGEST_LIFE)).unwrap_or(now)
 }
 
 /// Whatever ends the refresher, nobody waits for it for ever.
@@ -129,6 +144,9 @@ impl<R: Redeem> Refresher<R> {
             keeper,
             distrusted: 0,
             refresh_at: Timestamp::UNIX_EPOCH,
+            ends: Instant::now(),
+            noted_pending: false,
+            unsupported: None,
             published_at: None,
             backoff: Backoff::default(),
             hold: None,
@@ -142,6 +160,7 @@ impl<R: Redeem> Refresher<R> {
         // A set from the future was stored by a process whose clock was ahead: how old it is, nobody knows.
         let from_the_future = refresher.keeper.set_back_to(now);
         refresher.recall_application();
+        refresher.read_ends();
         if refresher.alive() {
             refresher.publish();
             if from_the_future {
@@ -178,7 +197,7 @@ impl<R: Redeem> Refresher<R> {
                 }
             }
         }
-        Box::pin(self.save_if_unsaved()).await;
+        Box::pin(self.save_at_end()).await;
         // Whoever still waits is told at once instead of at its deadline.
         self.shared.mailbox.close();
         while let Some(ask) = poll_fn(|cx| self.shared.mailbox.poll_next(cx)).await {
@@ -237,7 +256,7 @@ impl<R: Redeem> Refresher<R> {
     fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
         let unheld = match &self.keeper.record.tokens {
             None => now,
-            Some(_) if self.trusted() && self.refresh_token().is_some() => self.refresh_at,
+            Some(_) if self.trusted() && self.may_refresh_early() => self.refresh_at,
             Some(tokens) if self.trusted() => tokens.expires_at,
             Some(_) if self.alive() => now,
             // Ended. Tokens of a few seconds must not make a storm of refreshes that nobody needs.
@@ -369,6 +388,14 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
+    /// What the next life should know.
+    async fn save_at_end(&mut self) {
+        if self.noted_pending && !self.keeper.record.refresh_pending {
+            self.save().await;
+        }
+        self.save_if_unsaved().await;
+    }
+
     async fn save_if_unsaved(&mut self) {
         if !self.is_unsaved() {
             return;
@@ -391,14 +418,26 @@ impl<R: Redeem> Refresher<R> {
 
     /// When what could not be stored is tried again.
     fn plan_to_save(&mut self) {
+        if !self.keeper.unsaved() {
+            self.noted_pending = self.keeper.record.refresh_pending;
+        }
         self.save_failures = if self.is_unsaved() { self.save_failures.saturating_add(1) } else { 0 };
         let doublings = self.save_failures.saturating_sub(1).min(SAVE_DOUBLINGS);
         self.save_at = Instant::now() + SAVE_AGAIN * (1 << doublings);
     }
 
     pub(super) fn held(&self, hold: &Hold, now: Timestamp) -> Unavailable {
-        let (detail, retry_after) = hold.describe(&self.shared.name, now);
+        let (detail, retry_after) = self.describe(hold, now);
         self.unavailable(&detail, retry_after)
+    }
+
+    /// What holds exchanges back, and what led there.
+    fn describe(&self, hold: &Hold, now: Timestamp) -> (String, Option<Duration>) {
+        let (detail, retry_after) = hold.describe(&self.shared.name, now);
+        match self.why_not_refreshed() {
+            Some(why) => (format!("{why}; {detail}"), retry_after),
+            None => (detail, retry_after),
+        }
     }
 
     pub(super) fn login_permit(&self) -> Option<Permit> {
@@ -412,7 +451,7 @@ impl<R: Redeem> Refresher<R> {
     fn current(&self) -> Result<Bearer, Unavailable> {
         let now = self.now();
         let current = self.shared.published.latest();
-        current.filter(|bearer| bearer.expires_at > now).ok_or_else(|| match &self.hold {
+        current.filter(|bearer| bearer.is_alive(now)).ok_or_else(|| match &self.hold {
             Some(hold) => self.held(hold, now),
             None => {
                 self.unavailable("the token ended the moment it was issued", Some(Duration::from_secs(1)))
@@ -421,7 +460,16 @@ impl<R: Redeem> Refresher<R> {
     }
 
     pub(super) fn alive(&self) -> bool {
-        self.keeper.record.tokens.as_ref().is_some_and(|tokens| tokens.expires_at > self.now())
+        let tokens = self.keeper.record.tokens.as_ref();
+        tokens.is_some_and(|tokens| tokens.expires_at > self.now() && Instant::now() < self.ends)
+    }
+
+    /// Reckons from a stored set when its access token ends, and what it says about its refresh token.
+    pub(super) fn read_ends(&mut self) {
+        let record = &self.keeper.record;
+        let left = record.tokens.as_ref().map(|tokens| clock::until(self.now(), tokens.expires_at));
+        self.noted_pending = record.refresh_pending;
+        self.ends = ends_in(left.unwrap_or_default());
     }
 
     /// Alive, and not refused by the gateway.
@@ -455,9 +503,9 @@ impl<R: Redeem> Refresher<R> {
     /// Publishes the set there is, with its times as they are now.
     fn publish_again(&self) {
         if let Some(tokens) = &self.keeper.record.tokens {
-            let lazily = self.refresh_token().is_some() && !self.parts.options.passive;
+            let lazily = self.may_refresh_early() && !self.parts.options.passive;
             let nudge_at = if lazily { self.refresh_at } else { Timestamp::MAX };
-            self.shared.publish(tokens, self.token_revision, nudge_at);
+            self.shared.publish(tokens, self.token_revision, self.ends, nudge_at);
         }
     }
 
@@ -502,6 +550,7 @@ impl<R: Redeem> Refresher<R> {
         snapshot.expires_at = tokens.map(|tokens| tokens.expires_at);
         snapshot.scope = tokens.and_then(|tokens| tokens.scope.clone());
         snapshot.subject.clone_from(&record.subject);
+        snapshot.other_user.clone_from(&record.other_subject);
         snapshot.issuance = record.issuance;
         snapshot.next_attempt = if self.parts.options.passive { None } else { self.next_attempt(now) };
         snapshot.brake = matches!(self.hold, Some(Hold::Brake(_)));
@@ -511,8 +560,8 @@ impl<R: Redeem> Refresher<R> {
         snapshot.unsaved = self.is_unsaved();
         snapshot.exchanges = self.shared.exchanges.total();
         snapshot.trouble = match &self.hold {
-            Some(hold) => Some(hold.describe(&self.shared.name, now).0),
-            None => self.trouble.clone(),
+            Some(hold) => Some(self.describe(hold, now).0),
+            None => self.trouble.clone().or_else(|| self.no_refresh()),
         };
     }
 }

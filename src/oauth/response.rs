@@ -90,14 +90,24 @@ fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
 
 /// The subject of an ID token (OpenID Connect Core §2). A text that is not one is no reason to refuse the tokens beside it.
 fn subject(id_token: &str) -> Option<String> {
-    let payload = URL_SAFE_NO_PAD.decode(id_token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    // Some servers use the alphabet of plain base64.
+    let payload = id_token.split('.').nth(1)?.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
     let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
     subject_of(&claims)
 }
 
-/// The `sub` of claims, from an ID token or the userinfo endpoint, fit to be shown.
+/// The `sub` of claims, from an ID token or the userinfo endpoint, fit to be shown. Some servers give a number.
 pub(super) fn subject_of(claims: &Map<String, Value>) -> Option<String> {
-    let subject = claims.get("sub").and_then(Value::as_str)?.trim();
+    let number;
+    let subject = match claims.get("sub")? {
+        Value::String(subject) => subject.trim(),
+        Value::Number(value) => {
+            number = value.to_string();
+            &number
+        }
+        _ => return None,
+    };
     let fit = !subject.is_empty() && subject.len() <= 255 && !subject.chars().any(char::is_control);
     fit.then(|| subject.to_owned())
 }

@@ -59,6 +59,26 @@ fn a_token_set_is_read() {
 }
 
 #[test]
+fn the_subject_of_an_id_token_is_read_in_either_alphabet_and_as_a_number() {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    let subject = |claims: &str, plain: bool| {
+        let payload = if plain { STANDARD.encode(claims) } else { URL_SAFE.encode(claims) };
+        let body = format!(r#"{{"access_token":"at","id_token":"e30.{payload}.x"}}"#);
+        answer_to(&refresh(), 200, None, body.as_bytes()).unwrap().subject
+    };
+    for plain in [false, true] {
+        // These bytes need the two characters in which the alphabets differ.
+        let odd = "{\"sub\":\"\u{fb}\u{ff}\u{bf}>>>???~~~\"}";
+        assert_eq!(subject(odd, plain).as_deref(), Some("\u{fb}\u{ff}\u{bf}>>>???~~~"));
+        assert_eq!(subject(r#"{"sub":42}"#, plain).as_deref(), Some("42"));
+        assert_eq!(subject(r#"{"sub":" bob "}"#, plain).as_deref(), Some("bob"));
+        for none in [r#"{"sub":""}"#, r#"{"sub":null}"#, r#"{"sub":["bob"]}"#, "{}", "no claims"] {
+            assert_eq!(subject(none, plain), None, "{none}");
+        }
+    }
+}
+
+#[test]
 fn lifetimes_are_read_leniently() {
     let year = 365 * 86_400;
     let cases = [

@@ -53,6 +53,12 @@ pub struct Record {
     pub tokens: Option<TokenSet>,
     /// Whose tokens they are, as the authorization server calls the user.
     pub subject: Option<String>,
+    /// Whose tokens a refresh brought instead. They are not used.
+    pub other_subject: Option<Box<str>>,
+    /// The refresh token was presented while its access token lived, and what came of it is not known.
+    pub refresh_pending: bool,
+    /// The tokens are dead: an interactive login is needed.
+    pub login_needed: bool,
     /// Fingerprint of the seed refresh token that has been used up or refused.
     pub spent_seed: Option<String>,
     /// The longest lifetime an access token was issued with, in seconds; 0 before the first.

@@ -32,6 +32,12 @@ struct File<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subject: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    other_subject: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    refresh_pending: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    login_needed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     spent_seed: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "is_zero")]
     full_lifetime: u64,
@@ -105,6 +111,11 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// Format 1 had one fingerprint where format 2 has a list.
 fn one_or_many<'de, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cow<'a, str>>, D::Error> {
     #[derive(Deserialize)]
@@ -136,6 +147,9 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
             scope: tokens.scope.as_deref().map(borrowed),
         }),
         subject: record.subject.as_deref().map(borrowed),
+        other_subject: record.other_subject.as_deref().map(borrowed),
+        refresh_pending: record.refresh_pending,
+        login_needed: record.login_needed,
         spent_seed: record.spent_seed.as_deref().map(borrowed),
         full_lifetime: record.full_lifetime,
         issuance: record.issuance.map(|issuance| borrowed(issuance_word(issuance))),
@@ -183,6 +197,9 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
         revision: file.revision,
         tokens: file.tokens.map(tokens).transpose()?,
         subject: file.subject.map(Cow::into_owned),
+        other_subject: file.other_subject.map(|subject| subject.into_owned().into()),
+        refresh_pending: file.refresh_pending,
+        login_needed: file.login_needed,
         spent_seed: file.spent_seed.map(Cow::into_owned),
         full_lifetime: file.full_lifetime,
         issuance: file.issuance.as_deref().map(issuance).transpose()?,

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Identity, SimulatorOptions};
+use vbc_proxy::simulator::{Edit, Effect, Fault, Identity, SimulatorOptions};
 
 use crate::harness::{Client, RawUpstream, reserve, within};
 use crate::person::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};
@@ -130,6 +130,44 @@ async fn a_code_is_read_from_standard_input() {
     let output = login.end().await;
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(!output.stderr.contains(&code), "{output:?}");
+}
+
+#[tokio::test]
+async fn where_the_server_names_nobody_dead_tokens_are_replaced_without_a_terminal_and_living_ones_are_not() {
+    let sim = Simulator::start().await.unwrap();
+    sim.inject(Fault::from(Effect::Edit(Edit::Missing("id_token".into()))).on("/token")).unwrap();
+    let directory = directory(&sim, "oauth.userinfo_url = \"off\"");
+    let authorize = format!(
+        "{}/authorize?response_type=code&client_id=sim-client&scope=openid&redirect_uri={REDIRECT}",
+        sim.url()
+    );
+    let log_in = async || {
+        let code = query(&sent_back(&authorize, ALICE).await, "code").unwrap();
+        let mut login = Process::start_to_write(directory.path(), &["login", "default", "--code", "-"], &[]);
+        login.write_line(&code);
+        login.end().await
+    };
+    let output = log_in().await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = log_in().await;
+    assert_eq!((output.code, output.stderr.contains("nothing was changed")), (Some(1), true), "{output:?}");
+    for running in [true, false] {
+        sim.revoke_all_access();
+        sim.revoke_all_refresh();
+        let (serve, address) = serve(directory.path()).await;
+        let answer = get(address, USERS).await;
+        assert!(answer.text().contains("login needed"), "{answer:?}");
+        if running {
+            let output = log_in().await;
+            assert_eq!(output.code, Some(0), "{output:?}");
+            assert_eq!(get(address, USERS).await.status, 200);
+        }
+        assert_eq!(serve.terminate().await.code, Some(0));
+        if !running {
+            let output = log_in().await;
+            assert_eq!(output.code, Some(0), "{output:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ mod openapi;
 mod operate;
 mod person;
 mod process;
+mod refresh;
 mod replay;
 mod restart;
 mod retries;

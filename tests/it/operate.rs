@@ -31,7 +31,8 @@ async fn an_operator_can_have_a_credential_refreshed() {
     let answer = post(world.admin, "/credentials/default/refresh", "").await;
     assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")), "{answer:?}");
     let answer = answer.json();
-    assert_eq!((answer["credential"].as_str(), answer["revision"].as_u64()), (Some("default"), Some(2)));
+    assert_eq!(answer["credential"], "default");
+    assert!(answer["revision"].as_u64().unwrap() > 1, "{answer}");
     assert_eq!(world.sim.stats().token_requests, before + 1);
     assert_eq!(world.get(USERS).await.status, 200);
 

@@ -86,7 +86,10 @@ async fn while_a_token_lives_nobody_notices_that_the_token_endpoint_is_down() {
 #[tokio::test]
 async fn without_a_token_a_request_is_answered_503_within_a_second() {
     for outage in outages() {
-        let (world, clock) = ready().await;
+        // So long the first request waits for an exchange that hangs.
+        let builder = World::builder().config("oauth.max_wait = \"1s\"");
+        let (world, clock) = clocked(builder, Mode::Reuse).await;
+        world.ready().await;
         world.sim.inject(outage.clone()).unwrap();
         later(&clock, 90_000);
         let mut fastest = Duration::MAX;

@@ -1,0 +1,220 @@
+//! Refreshing: what is noted before a refresh token is presented, and what each outcome means for the tokens.
+
+use std::time::Duration;
+
+use super::Unavailable;
+use super::person::is_same_user;
+use super::refresher::{Need, Refresher};
+use crate::clock;
+use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError};
+use crate::secret::{Secret, fingerprint};
+
+/// How soon an early refresh that could not be noted is tried again.
+const NOTE_AGAIN: Duration = Duration::from_secs(60);
+
+impl<R: Redeem> Refresher<R> {
+    /// Gets a token set for the refresh token. Says whether there is a usable token now; if not, a login is next.
+    pub(super) async fn refresh(&mut self, need: Need) -> Result<bool, Unavailable> {
+        // Twice: another process may have rotated a refused refresh token, and the store then has its successor.
+        for _ in 0..2 {
+            let Some(refresh_token) = self.refresh_token() else { break };
+            self.may_go_on()?;
+            let pending = self.keeper.record.refresh_pending;
+            // A token that the gateway refuses has nothing to lose.
+            if self.trusted() {
+                self.note_presented(need).await?;
+            }
+            let error = match self.present(&refresh_token, pending).await {
+                Ok(issued) if self.is_other_user(&issued) => {
+                    self.reject_other_user(issued, &refresh_token).await;
+                    break;
+                }
+                Ok(issued) => {
+                    self.adopt(issued, Some(&refresh_token)).await;
+                    return Ok(true);
+                }
+                Err(error) => error,
+            };
+            match error.class {
+                Class::Refused | Class::Unexplained => {
+                    if !self.reload_newer().await {
+                        self.drop_refresh_token(&refresh_token).await;
+                        break;
+                    }
+                    if self.alive() {
+                        return Ok(true);
+                    }
+                }
+                Class::Unsupported => {
+                    tracing::warn!(
+                        credential = %self.shared.name, %error,
+                        "the server refreshes no tokens of this application; each token is used to its end"
+                    );
+                    self.unsupported = Some(error.message.into());
+                    break;
+                }
+                Class::Ambiguous if self.trusted() => {
+                    return self.keep_living_token(&error).await;
+                }
+                // Not said of the token, and a login may find the endpoint.
+                Class::WrongUrl if self.may_log_in(need) => break,
+                class => {
+                    if class == Class::Locked {
+                        self.note_lock().await;
+                    }
+                    return Err(self.failed(error).await);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Presents a refresh token. When a token is needed and the response is lost, presents it once more: a server that
+    /// has seen it says so, and the store may have its successor.
+    ///
+    /// `pending` is whether an earlier response was lost.
+    async fn present(&mut self, refresh_token: &Secret, mut pending: bool) -> Result<Issued, RedeemError> {
+        let grant = Grant::RefreshToken { refresh_token: refresh_token.clone() };
+        let is_lost = |outcome: &Result<_, RedeemError>| matches!(outcome, Err(error) if error.class == Class::Ambiguous);
+        let mut outcome = self.redeem(&grant).await;
+        if is_lost(&outcome) && !self.trusted() && self.may_go_on().is_ok() {
+            pending = true;
+            if let Err(error) = &outcome {
+                tracing::warn!(
+                    credential = %self.shared.name, %error,
+                    "the answer to a refresh was lost; presenting the refresh token once more"
+                );
+            }
+            outcome = self.redeem(&grant).await;
+        }
+        // Any other failure says nothing about an earlier presentation.
+        self.keeper.record.refresh_pending = pending || is_lost(&outcome);
+        outcome
+    }
+
+    /// Notes in the store that the refresh token of a living access token is about to be presented. A crash in between
+    /// then counts as a lost response.
+    ///
+    /// # Errors
+    /// When it cannot be noted and no token is needed yet: the refresh token is not presented then.
+    async fn note_presented(&mut self, need: Need) -> Result<(), Unavailable> {
+        let pending = std::mem::replace(&mut self.keeper.record.refresh_pending, true);
+        if self.noted_pending {
+            return Ok(());
+        }
+        self.save().await;
+        if need == Need::Early && self.keeper.unsaved() {
+            self.keeper.record.refresh_pending = pending;
+            self.refresh_at = clock::after(self.now(), NOTE_AGAIN);
+            let detail = "the token store takes no note, and no refresh token is presented early without one";
+            self.trouble = Some(detail.to_owned());
+            return Err(self.unavailable(detail, Some(NOTE_AGAIN)));
+        }
+        Ok(())
+    }
+
+    /// The response was lost while the access token lives. A server that detects reuse would end the living access token if the
+    /// refresh token were presented again, so the access token is used to its end first.
+    async fn keep_living_token(&mut self, error: &RedeemError) -> Result<bool, Unavailable> {
+        tracing::warn!(
+            credential = %self.shared.name, %error,
+            "the response to a refresh was lost; the present token is used to its end first"
+        );
+        if self.reload_newer().await && self.alive() {
+            return Ok(true);
+        }
+        let detail = self.no_refresh().unwrap_or_else(|| error.message.clone());
+        Err(self.unavailable(&detail, None))
+    }
+
+    /// Whether these are another user's tokens than those that they would replace.
+    pub(super) fn is_other_user(&self, issued: &Issued) -> bool {
+        let expected = self.keeper.record.subject.as_deref();
+        let found = issued.subject.as_deref();
+        expected.is_some_and(|expected| found.is_some() && !is_same_user(expected, found))
+    }
+
+    /// A refresh brought another user's tokens (OpenID Connect Core §12.2 forbids to use them). They are dropped. The
+    /// refresh token is spent; the present access token is used to its end.
+    async fn reject_other_user(&mut self, issued: Issued, refresh_token: &Secret) {
+        tracing::error!(
+            credential = %self.shared.name,
+            "a refresh brought the tokens of another user; they are not used"
+        );
+        self.keeper.record.other_subject = issued.subject.map(Into::into);
+        self.spend(refresh_token);
+        self.save().await;
+    }
+
+    /// The server no longer knows this refresh token.
+    async fn drop_refresh_token(&mut self, refresh_token: &Secret) {
+        tracing::warn!(credential = %self.shared.name, "the refresh token is no longer good");
+        self.spend(refresh_token);
+        self.save().await;
+    }
+
+    fn spend(&mut self, refresh_token: &Secret) {
+        let record = &mut self.keeper.record;
+        record.refresh_pending = false;
+        if let Some(tokens) = &mut record.tokens
+            && tokens.refresh_token.as_ref() == Some(refresh_token)
+        {
+            tokens.refresh_token = None;
+        }
+        if self.parts.options.seed.as_ref() == Some(refresh_token) {
+            record.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
+        }
+    }
+
+    /// The refresh token to present: the stored one, or a seed that has not been used up.
+    pub(super) fn refresh_token(&self) -> Option<Secret> {
+        if self.unsupported.is_some() {
+            return None;
+        }
+        let stored = self.keeper.record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
+        stored.or_else(|| {
+            let seed = self.parts.options.seed.as_ref()?;
+            let spent = self.keeper.record.spent_seed.as_deref();
+            (spent != Some(fingerprint(&[seed.expose()]).as_str())).then(|| seed.clone())
+        })
+    }
+
+    /// Whether a living token can be replaced before its end.
+    pub(super) fn may_refresh_early(&self) -> bool {
+        !self.keeper.record.refresh_pending && self.refresh_token().is_some()
+    }
+
+    /// Whether there are tokens that serve requests or can be refreshed, as far as is known.
+    pub(super) fn has_living_tokens(&self) -> bool {
+        let record = &self.keeper.record;
+        let Some(tokens) = record.tokens.as_ref().filter(|_| !record.login_needed) else { return false };
+        let refresh_end = clock::after(tokens.refresh_issued_at, self.parts.options.refresh_lifetime);
+        let renewable = tokens.refresh_token.is_some() && refresh_end > self.now();
+        renewable || self.trusted()
+    }
+
+    /// Why the present token is not refreshed before its end, in words; `None` while it is.
+    pub(super) fn no_refresh(&self) -> Option<String> {
+        let record = &self.keeper.record;
+        if record.tokens.is_some() && record.refresh_pending {
+            let detail = "the response to a refresh was lost: the token is used to its end, then the refresh token is \
+                          presented again";
+            return Some(detail.to_owned());
+        }
+        let why = self.why_not_refreshed()?;
+        let next = match self.parts.seat {
+            Some(_) => "the proxy logs in when the token ends".to_owned(),
+            None => format!("a login is needed before the token ends (vbc-proxy login {})", self.shared.name),
+        };
+        Some(format!("{why}; {next}"))
+    }
+
+    /// What ended the line of refresh tokens, where it was not an ordinary refusal.
+    pub(super) fn why_not_refreshed(&self) -> Option<String> {
+        if self.keeper.record.other_subject.is_some() {
+            return Some("a refresh brought the tokens of another user, which are not used".to_owned());
+        }
+        let message = self.unsupported.as_deref()?;
+        Some(format!("the server refreshes no tokens of this application ({message})"))
+    }
+}
