@@ -129,8 +129,9 @@ impl Links {
             self.rewrite_lines(base, answer.headers_mut());
         }
         if answer.status() == StatusCode::NOT_MODIFIED {
-            if survey.validators {
-                asked.weaken_in_304(survey.json, answer.headers_mut());
+            if (survey.validators || survey.json) && asked.owns_304(survey.json, answer.headers()) {
+                validators::weaken(answer.headers_mut());
+                changed(answer.headers_mut(), None);
             }
             return None;
         }

@@ -33,16 +33,14 @@ impl Asked {
         Self { to_head, known: headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect() }
     }
 
-    /// Weakens the tag of a 304 if it belongs to a body that may have been changed.
+    /// Whether a 304 with these headers belongs to a body that may have been changed.
     ///
     /// A 304 seldom has a type. Then the client's own tag tells: it has a weak one of a body that could be changed.
-    pub(super) fn weaken_in_304(&self, is_json: bool, headers: &mut HeaderMap) {
-        let belongs = match headers.contains_key(header::CONTENT_TYPE) {
+    #[cold]
+    pub(super) fn owns_304(&self, is_json: bool, headers: &HeaderMap) -> bool {
+        match headers.contains_key(header::CONTENT_TYPE) {
             true => is_json && super::may_change(headers),
             false => headers.get(header::ETAG).is_some_and(|tag| self.names_weakly(tag)),
-        };
-        if belongs {
-            weaken(headers);
         }
     }
 
@@ -129,19 +127,32 @@ mod tests {
     }
 
     #[test]
-    fn a_304_without_a_type_is_weakened_where_the_client_has_a_weak_tag() {
+    fn a_304_without_a_type_belongs_to_a_changed_body_where_the_client_has_a_weak_tag() {
         for (known, etag, expected) in [
-            (r#"W/"x""#, r#""x""#, r#"W/"x""#),
-            (r#""y", W/"x""#, r#""x""#, r#"W/"x""#),
-            (r#""x""#, r#""x""#, r#""x""#),
-            (r#"W/"y""#, r#""x""#, r#""x""#),
-            (r#"W/"x""#, r#"W/"x""#, r#"W/"x""#),
+            (r#"W/"x""#, r#""x""#, true),
+            (r#""y", W/"x""#, r#""x""#, true),
+            (r#""x""#, r#""x""#, false),
+            (r#"W/"y""#, r#""x""#, false),
+            (r#"W/"x""#, r#"W/"x""#, false),
         ] {
             let asked = Asked { to_head: false, known: vec![HeaderValue::from_static(known)] };
             let mut headers = HeaderMap::new();
             headers.insert(header::ETAG, HeaderValue::from_static(etag));
-            asked.weaken_in_304(false, &mut headers);
-            assert_eq!(headers[header::ETAG], expected, "{known}");
+            assert_eq!(asked.owns_304(false, &headers), expected, "{known}");
         }
+    }
+
+    #[test]
+    fn the_type_of_a_304_tells_more_than_the_tag_of_its_client() {
+        let asked = Asked { to_head: false, known: vec![HeaderValue::from_static(r#"W/"x""#)] };
+        let owns = |kind: &'static str, is_json, cache: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ETAG, HeaderValue::from_static(r#""x""#));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+            asked.owns_304(is_json, &headers)
+        };
+        assert!(owns("application/json", true, "private"));
+        assert!(!owns("application/json", true, "no-transform") && !owns("text/plain", false, "private"));
     }
 }
