@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use thiserror::Error;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
+use zeroize::Zeroizing;
 
 use super::body::Body;
 use super::redact::Redactor;
@@ -262,6 +263,8 @@ impl<T: Transport> Endpoint<T> {
             RedeemError { class, message: redactor.clean(&lost.message), retry_after: None }
         })?;
         let (head, body) = received.into_parts();
+        // It holds the tokens.
+        let body = Zeroizing::new(body);
         let answer = Answer { status: head.status, headers: &head.headers, body: &body };
         response::read(&answer, grant, redactor, self.server.clock.now())
     }
@@ -315,7 +318,7 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let mut form = Serializer::new(String::new());
+    let mut form = Serializer::new(String::with_capacity(room(client, grant)));
     form.append_pair("grant_type", grant.name());
     match grant {
         Grant::Password { username, password, scope } => {
@@ -343,7 +346,8 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
             form.append_pair("client_secret", client.client_secret.expose());
         }
         ClientAuth::Basic => {
-            let mut value = HeaderValue::try_from(format!("Basic {}", basic(client))).ok()?;
+            let value = Zeroizing::new(["Basic ", &basic(client)].concat());
+            let mut value = HeaderValue::try_from(value.as_str()).ok()?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -351,19 +355,48 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
     Some((headers, form.finish()))
 }
 
+/// Room for a whole form: one that grows leaves copies of its secrets behind.
+fn room(client: &ClientIdentity, grant: &Grant) -> usize {
+    /// Names, signs, and what is no secret.
+    const REST: usize = 1024;
+    let grant = match grant {
+        Grant::Password { username, password, scope } => {
+            username.len() + password.expose().len() + scope.len()
+        }
+        Grant::AuthorizationCode { code, redirect_uri, verifier } => {
+            let verifier = verifier.as_ref().map_or(0, |verifier| verifier.expose().len());
+            code.expose().len() + redirect_uri.len() + verifier
+        }
+        Grant::RefreshToken { refresh_token } => refresh_token.expose().len(),
+    };
+    // Form encoding makes up to three bytes of one.
+    REST + 3 * (grant + client.client_id.len() + client.client_secret.expose().len())
+}
+
 /// The credentials of HTTP Basic, both parts form-encoded first (RFC 6749 §2.3.1), which also keeps a colon in the
 /// id from splitting it.
-pub(super) fn basic(client: &ClientIdentity) -> String {
-    let encode = |part: &str| byte_serialize(part.as_bytes()).collect::<String>();
-    STANDARD.encode(format!("{}:{}", encode(&client.client_id), encode(client.client_secret.expose())))
+pub(super) fn basic(client: &ClientIdentity) -> Zeroizing<String> {
+    let encode = |part: &str| {
+        let mut encoded = Zeroizing::new(String::with_capacity(3 * part.len()));
+        encoded.extend(byte_serialize(part.as_bytes()));
+        encoded
+    };
+    let (id, secret) = (encode(&client.client_id), encode(client.client_secret.expose()));
+    let pair = Zeroizing::new([id.as_str(), ":", &secret].concat());
+    Zeroizing::new(STANDARD.encode(pair.as_bytes()))
 }
+
+/// More than an answer with tokens takes.
+const USUAL_BODY: usize = 16 * 1024;
 
 /// Reads the answer, up to one byte beyond the limit.
 ///
 /// The status of a failure says a lot without its body: of a refusal that is cut off, what has come is judged.
 async fn receive(mut sent: reqwest::Response) -> Result<Response<Vec<u8>>, reqwest::Error> {
     let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
-    let mut body = Vec::new();
+    // A vector that grows leaves copies of the tokens behind.
+    let announced = sent.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(announced.unwrap_or(USUAL_BODY).min(MAX_BODY + 1));
     while body.len() <= MAX_BODY {
         let chunk = match sent.chunk().await {
             Ok(Some(chunk)) => chunk,

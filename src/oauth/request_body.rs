@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use zeroize::Zeroizing;
 
 /// A body of one piece.
 pub(super) struct RequestBody {
@@ -25,10 +26,19 @@ impl Taken {
     }
 }
 
+/// The form, which holds secrets: wiped when the last reference to it goes.
+struct Wiped(Zeroizing<String>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 impl RequestBody {
     /// An empty one counts as taken: the head alone is a request then.
     pub(super) fn new(text: String) -> (Self, Taken) {
-        let bytes = Bytes::from(text);
+        let bytes = Bytes::from_owner(Wiped(Zeroizing::new(text)));
         let taken = Taken(Arc::new(AtomicBool::new(bytes.is_empty())));
         (Self { bytes, taken: taken.clone() }, taken)
     }
