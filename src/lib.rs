@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod problem;
 pub mod random;
 pub mod secret;
+pub mod trusted;
 
 // 1: what the operator asked for.
 pub mod config;

@@ -35,6 +35,13 @@ impl From<String> for Secret {
     }
 }
 
+impl From<Zeroizing<String>> for Secret {
+    /// Takes the text over without a copy.
+    fn from(mut value: Zeroizing<String>) -> Self {
+        Self::new(std::mem::take(&mut *value))
+    }
+}
+
 impl From<&str> for Secret {
     fn from(value: &str) -> Self {
         Self::new(value)

@@ -8,6 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
+use crate::trusted::{self, Flaw, PEM_BYTES};
+
 /// Why trust roots could not be loaded.
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -20,6 +22,17 @@ pub enum TlsError {
         #[source]
         source: rustls::pki_types::pem::Error,
     },
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Somebody else can change the file.
+    #[error(transparent)]
+    Untrusted(#[from] Flaw),
     /// The file has no usable certificate.
     #[error("{0}: contains no certificate")]
     Empty(PathBuf),
@@ -48,8 +61,10 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsErr
 
 fn from_file(path: &Path) -> Result<RootCertStore, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+    let file = trusted::read(path, PEM_BYTES);
+    let pem = file.map_err(|source| TlsError::File { path: path.to_owned(), source })?.trusted()?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         roots.add(certificate.map_err(unreadable)?)?;
     }
     if roots.is_empty() { Err(TlsError::Empty(path.to_owned())) } else { Ok(roots) }

@@ -36,7 +36,7 @@ impl Proxy {
         let url = sim.url();
         let mut file = format!(
             "listen.address = [\"127.0.0.1:0\", \"unix:{}\"]\nadmin.address = \"off\"\nlog.level = \"warn\"\n\
-             store.kind = \"memory\"\nupstream.url = \"{upstream}\"\noauth.token_url = \"{url}/token\"\n\
+             store.kind = \"memory\"\nprocess.core_dumps = true\nupstream.url = \"{upstream}\"\noauth.token_url = \"{url}/token\"\n\
              credentials.default = {{ client_id = \"sim-client\", client_secret = \"sim-secret\", \
              username = \"alice\", password = \"sim-password\" }}\n{lines}\n",
             socket.display()

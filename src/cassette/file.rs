@@ -11,12 +11,16 @@ use super::format::{Header, PersonalData, Record, VERSION};
 use crate::clock::Clock;
 use crate::random;
 use crate::secret::{fingerprint, hex};
+use crate::trusted::{self, Flaw};
 
 /// How a cassette begins.
 const MAGIC: &[u8] = br#"{"vbc_proxy_cassette":"#;
 
 /// The bytes of a key.
 pub(super) const KEY: usize = 32;
+
+/// More than the file of a key takes.
+const MOST_KEY: usize = 4096;
 
 /// Why a cassette cannot be used.
 #[derive(Debug, Error)]
@@ -29,6 +33,9 @@ pub enum CassetteError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody else could have written its key, and would then know who is behind the pseudonyms.
+    #[error(transparent)]
+    Untrusted(#[from] Flaw),
     /// It is something else, and is left alone.
     #[error("{} is not a cassette", path.display())]
     Foreign {
@@ -202,18 +209,10 @@ impl Appender {
         clock: &Clock,
     ) -> Result<(Self, [u8; KEY]), CassetteError> {
         let failed = |source| in_file(path, source);
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(CassetteError::Foreign { path: path.to_owned() });
-        }
+        let mut file = trusted::open_output(path).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidInput => CassetteError::Foreign { path: path.to_owned() },
+            _ => failed(source),
+        })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
@@ -309,11 +308,12 @@ pub(super) fn key_path(cassette: &Path) -> PathBuf {
 
 fn read_key(cassette: &Path) -> Result<Option<[u8; KEY]>, CassetteError> {
     let path = key_path(cassette);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let file = match trusted::read(&path, MOST_KEY) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(in_file(&path, source)),
     };
+    let text = trusted::text(file.trusted()?).map_err(|source| in_file(&path, source))?;
     let digits = text.trim();
     let byte = |index: usize| u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok();
     let mut key = [0; KEY];

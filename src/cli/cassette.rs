@@ -1,6 +1,6 @@
 //! `vbc-proxy cassette`.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,6 +10,7 @@ use super::{Exit, complain, print};
 use crate::cassette::Cassette as Tape;
 use crate::cassette::har::{self, HarError};
 use crate::clock::Clock;
+use crate::trusted;
 
 /// Turn a cassette into a HAR, or a HAR into a cassette
 ///
@@ -27,7 +28,7 @@ enum Command {
         /// The cassette
         #[arg(value_name = "CASSETTE")]
         cassette: PathBuf,
-        /// The HAR; `-` is standard output
+        /// The HAR, readable by you alone; `-` is standard output. An existing file is replaced, a link is refused
         #[arg(long, value_name = "FILE")]
         har: PathBuf,
     },
@@ -65,19 +66,13 @@ fn export(cassette: &Path, har: &Path) -> Exit {
     if har == Path::new("-") {
         return print(text.as_bytes()).err().unwrap_or(Exit::Done);
     }
-    match private(har).and_then(|mut file| file.write_all(text.as_bytes())) {
+    match trusted::write_output(har, text.as_bytes()) {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(format_args!("vbc-proxy: cannot write {}: {error}", har.display()));
             Exit::Failed
         }
     }
-}
-
-/// A file for its owner alone, as the cassette is.
-fn private(path: &Path) -> std::io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Exit {

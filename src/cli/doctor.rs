@@ -6,6 +6,7 @@ use http::Request;
 
 use super::desk::{self, Desk};
 use super::output::is_colourful;
+use super::privacy::Privacy;
 use super::signals::Signals;
 use super::{ConfigArgs, Exit, choose, choose_of, complain, run_to_end, say, serve};
 use crate::admin::{Status, credential_path};
@@ -56,10 +57,11 @@ impl Doctor {
     }
 
     async fn examine(&self) -> Result<Outcome, Exit> {
-        let load = |simulate| Config::load(&LoadOptions { file: self.config.config.clone(), simulate });
         // Without secrets, for where a proxy would be: they may not be there where one asks from.
-        let bare = load(true);
-        let read = load(false);
+        let bare = Config::find(self.config.config.as_deref());
+        let privacy = Privacy::begin();
+        let read = Config::load(&LoadOptions { file: self.config.config.clone(), simulate: false });
+        privacy.settle(read.as_ref().is_ok_and(|loaded| loaded.config.process.core_dumps));
         if let Ok(Loaded { config, .. }) = &bare
             && let Some(proxy) = Proxy::find(config).await
         {
@@ -95,7 +97,7 @@ impl Doctor {
 
     /// In this process, which takes the proxy's place at the token store for as long as it takes.
     async fn examine_here(&self, loaded: Loaded) -> Result<Outcome, Exit> {
-        let Loaded { config, warnings, origin } = loaded;
+        let Loaded { config, warnings, origin, .. } = loaded;
         let checks = doctor::accepted(&origin, &warnings);
         let name = choose_of(self.credential.as_deref(), &config)?;
         let asked = match desk::target(&config) {

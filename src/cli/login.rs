@@ -16,7 +16,7 @@ use crate::admin::{
     CredentialStatus, LOGIN_LIFETIME, LastLogin, LoginOutcome, Status, credential_path, encode,
 };
 use crate::app::{self, Closed, StartError};
-use crate::config::{Config, GrantKind, ListenAddress, Store};
+use crate::config::{Config, GrantKind, ListenAddress, Loaded, Store};
 use crate::credential::is_same_user;
 use crate::secret::Secret;
 use crate::store::StoreError;
@@ -52,8 +52,8 @@ impl Login {
             complain("vbc-proxy: --replace-user goes with --no-browser or --code; a browser asks by itself");
             return Exit::Usage;
         }
-        let config = match self.config.peek() {
-            Ok(config) => config,
+        let Loaded { config, secret_variables, .. } = match self.config.find() {
+            Ok(loaded) => loaded,
             Err(exit) => return exit,
         };
         let name = match choose_of(self.credential.as_deref(), &config) {
@@ -70,7 +70,7 @@ impl Login {
                 outcome = async {
                     match pasted {
                         true => self.paste(&desk, &name).await,
-                        false => watch(&desk, &name).await,
+                        false => watch(&desk, &name, &secret_variables).await,
                     }
                 } => outcome,
                 () = stop => {
@@ -225,7 +225,7 @@ struct Begun {
 }
 
 /// Sends a person to the browser, and waits for how the login ends.
-async fn watch(desk: &Desk, name: &str) -> Result<(), Exit> {
+async fn watch(desk: &Desk, name: &str, secret_variables: &[String]) -> Result<(), Exit> {
     let before = look(desk, name).await?;
     let Some(url) = before.login_url else {
         match before.by_person {
@@ -241,7 +241,7 @@ async fn watch(desk: &Desk, name: &str) -> Result<(), Exit> {
     };
     complain("Log in here, within ten minutes:");
     say(&url)?;
-    if !browser::open(&url) {
+    if !browser::open(&url, secret_variables) {
         complain("No browser could be opened; open the address yourself, or stop this and use --no-browser.");
     }
     let end = Instant::now() + LOGIN_LIFETIME;

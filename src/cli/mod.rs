@@ -9,10 +9,12 @@ mod cassette;
 mod check;
 mod desk;
 mod doctor;
+mod inherit;
 mod init;
 mod logging;
 mod login;
 mod output;
+mod privacy;
 mod recording;
 mod refresh;
 mod replay;
@@ -33,6 +35,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Config, Finding, Findings, LoadOptions, Loaded};
 use output::{complain, print, say, written};
+use privacy::Privacy;
 
 /// An authenticating proxy for the Vonage Business Communications (VBC) API.
 ///
@@ -172,15 +175,25 @@ impl ConfigArgs {
     /// Loads the configuration to look for a running proxy. Secrets are not needed for that, and may not be there where
     /// one asks from; warnings are the proxy's to give.
     pub(crate) fn peek(&self) -> Result<Config, Exit> {
-        let options = LoadOptions { file: self.config.clone(), simulate: true };
-        Config::load(&options).map(|loaded| loaded.config).map_err(|findings| refuse(&findings))
+        self.find().map(|loaded| loaded.config)
+    }
+
+    /// The same, for a command that takes a secret by itself or starts a child.
+    pub(crate) fn find(&self) -> Result<Loaded, Exit> {
+        let privacy = Privacy::begin();
+        let loaded = Config::find(self.config.as_deref()).map_err(|findings| refuse(&findings))?;
+        privacy.settle(loaded.config.process.core_dumps);
+        Ok(loaded)
     }
 
     /// Loads the configuration. Warnings and findings go to standard error.
     pub(crate) fn load(&self, simulate: bool) -> Result<Loaded, Exit> {
         let options = LoadOptions { file: self.config.clone(), simulate };
+        // Before a secret is read.
+        let privacy = Privacy::begin();
         match Config::load(&options) {
             Ok(loaded) => {
+                privacy.settle(loaded.config.process.core_dumps);
                 warn(&loaded.warnings);
                 Ok(loaded)
             }

@@ -7,14 +7,14 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Rlimit, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
 use super::serve::{exit_of, identities, say_ignored_proxies};
 use super::signals::{StopRequest, StopRequests, caught};
-use super::{ConfigArgs, Exit, complain, logging, recording, refuse, runtime, simulate};
+use super::{ConfigArgs, Exit, complain, inherit, logging, privacy, recording, refuse, runtime, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
 use crate::simulator::Simulator;
@@ -28,8 +28,8 @@ const NOT_RUN: u8 = 126;
 /// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status (128 + N where
 /// signal N ended it, 127 where there is no such command). VBC_ADMIN_URL is the admin listener; with --simulate,
 /// VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go on to CMD; a SIGTERM or SIGINT
-/// within a second of the first is not repeated. Credentials in
-/// VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD are not given to it.
+/// within a second of the first is not repeated. CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET,
+/// VBC_USERNAME, VBC_PASSWORD, VBC_PROXY_* and every variable that the configuration takes a secret from are removed.
 ///
 /// For example: vbc-proxy run --simulate -- pytest -q
 #[derive(Debug, Args)]
@@ -54,10 +54,13 @@ impl Run {
         if let Err(exit) = self.world.needs(self.simulate) {
             return exit.into();
         }
-        let mut config = match self.config.load(self.simulate) {
-            Ok(loaded) => loaded.config,
+        let inherited = privacy::core_limit();
+        let loaded = match self.config.load(self.simulate) {
+            Ok(loaded) => loaded,
             Err(exit) => return exit.into(),
         };
+        let mut command = self.command(&loaded.secret_variables);
+        let mut config = loaded.config;
         if let Some(findings) = config.faults.not_allowed().filter(|_| !self.allow_faults) {
             return refuse(&findings).into();
         }
@@ -65,12 +68,19 @@ impl Run {
         let _logging = logging::start(&config.log);
         say_ignored_proxies();
         match runtime::alone() {
-            Ok(runtime) => runtime.block_on(self.beside(config)).unwrap_or_else(ExitCode::from),
+            Ok(runtime) => {
+                runtime.block_on(self.beside(config, &mut command, inherited)).unwrap_or_else(ExitCode::from)
+            }
             Err(exit) => exit.into(),
         }
     }
 
-    async fn beside(&self, mut config: Config) -> Result<ExitCode, Exit> {
+    async fn beside(
+        &self,
+        mut config: Config,
+        command: &mut Command,
+        inherited: Rlimit,
+    ) -> Result<ExitCode, Exit> {
         let mut signals = Forwarded::catch()?;
         // Held until the end: dropping it stops it.
         let simulator = match self.simulate {
@@ -89,12 +99,12 @@ impl Run {
         if !aside.is_empty() {
             app = app.with_aside(Arc::new(aside));
         }
-        let mut command = self.command(&app, simulator.as_ref());
+        tell_addresses(command, &app, simulator.as_ref());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut proxy = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
-        let mut child = match command.spawn() {
+        let mut child = match privacy::with_core_limit(inherited, || command.spawn()) {
             Ok(child) => child,
             Err(error) => {
                 complain(format_args!("vbc-proxy: {} cannot be run: {error}", self.name()));
@@ -137,18 +147,21 @@ impl Run {
         self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    fn command(&self, app: &App, simulator: Option<&Simulator>) -> Command {
+    /// The command, without any secret in its environment.
+    fn command(&self, secret_variables: &[String]) -> Command {
         let mut words = self.command.iter();
         let mut command = Command::new(words.next().cloned().unwrap_or_default());
         command.args(words).kill_on_drop(true);
-        for secret in ["VBC_CLIENT_ID", "VBC_CLIENT_SECRET", "VBC_USERNAME", "VBC_PASSWORD"] {
-            command.env_remove(secret);
-        }
-        command.env("VBC_BASE_URL", app.name()).env("VBC_ADMIN_URL", app.admin_name());
-        if let Some(simulator) = simulator {
-            command.env("VBC_SIMULATOR_URL", simulator.url()).env("VBC_CONTROL_URL", simulator.control_url());
-        }
+        inherit::without_secrets(command.as_std_mut(), secret_variables);
         command
+    }
+}
+
+/// Tells the command where everything is.
+fn tell_addresses(command: &mut Command, app: &App, simulator: Option<&Simulator>) {
+    command.env("VBC_BASE_URL", app.name()).env("VBC_ADMIN_URL", app.admin_name());
+    if let Some(simulator) = simulator {
+        command.env("VBC_SIMULATOR_URL", simulator.url()).env("VBC_CONTROL_URL", simulator.control_url());
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) struct Status {
 impl Status {
     pub(crate) fn run(&self) -> Exit {
         // Secrets are not needed to ask, and may not be there where one asks from.
-        let config = match self.config.load(true) {
-            Ok(loaded) => loaded.config,
+        let config = match self.config.peek() {
+            Ok(config) => config,
             Err(exit) => return exit,
         };
         let asked = match self.simulator {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 use url::form_urlencoded::byte_serialize;
+use zeroize::Zeroizing;
 
 use super::defaults::REFRESH_TOKEN_LIFETIME;
 use super::document::{Entry, Table};
@@ -128,12 +129,13 @@ fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
     let mut section = reader.open(Some(entry), &CREDENTIAL, format!("credentials.{}", name.escape_debug()));
     let grant = grant(&mut section);
     let client_id = client_id(&mut section);
-    let client_secret = required(&mut section, "client_secret", "").map(|given| given.value);
+    let client_secret = required(&mut section, "client_secret", "").map(|given| Secret::from(given.value));
     let username = username(&mut section, grant).map(Arc::from);
     let password = password(&mut section, grant);
-    let seed = secrets::find(&mut section, "refresh_token").given().map(|given| given.value);
+    let seed = secrets::find(&mut section, "refresh_token").given().map(|given| given.value.into());
     let scope: Arc<str> = scope(&mut section).into();
-    let client_auth = client_auth(&mut section, grant, client_id.as_deref(), client_secret.as_deref());
+    let client_auth =
+        client_auth(&mut section, grant, client_id.as_deref(), client_secret.as_ref().map(Secret::expose));
     let refresh = refresh(&mut section);
     let refresh_token_lifetime = refresh_token_lifetime(&mut section);
     let max_age = max_age(&mut section);
@@ -155,12 +157,12 @@ fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
         name: name.to_owned(),
         grant: grant.unwrap_or(GrantKind::Password),
         client_id: client_id.unwrap_or_default(),
-        client_secret: Secret::new(client_secret.unwrap_or_default()),
+        client_secret: client_secret.unwrap_or_else(|| Secret::new("")),
         username,
-        password: password.map(Secret::new),
+        password,
         scope,
         client_auth,
-        seed: seed.map(Secret::new),
+        seed,
         refresh,
         refresh_token_lifetime,
         max_age,
@@ -179,7 +181,7 @@ fn grant(section: &mut Section<'_, '_>) -> Option<GrantKind> {
 }
 
 /// A value without which the credential cannot work; `why` follows "it is missing".
-fn required(section: &mut Section<'_, '_>, key: &str, why: &str) -> Option<Given<String>> {
+fn required(section: &mut Section<'_, '_>, key: &str, why: &str) -> Option<Given<Zeroizing<String>>> {
     match secrets::find(section, key) {
         Found::Value(given) => return Some(given),
         Found::Withheld => {}
@@ -199,14 +201,14 @@ fn missing(section: &mut Section<'_, '_>, key: &str, why: &str) {
 }
 
 fn client_id(section: &mut Section<'_, '_>) -> Option<String> {
-    let Given { value: id, place } = required(section, "client_id", "")?;
-    if id.chars().any(char::is_control) || id.trim() != id {
+    let Given { value: mut id, place } = required(section, "client_id", "")?;
+    if id.chars().any(char::is_control) || id.trim() != id.as_str() {
         let complaint =
             Complaint::new("there are blanks around it or control characters in it", "write only the key");
         section.complain(place, "client_id", complaint);
         return None;
     }
-    Some(id)
+    Some(std::mem::take(&mut *id))
 }
 
 fn username(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<String> {
@@ -248,7 +250,7 @@ fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Complaint> {
     Ok(format!("{bare}{SUFFIX}"))
 }
 
-fn password(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<String> {
+fn password(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<Secret> {
     let given = ["password", "password_file", "password_env"].map(|key| (key, section.place_of(key)));
     if grant == Some(GrantKind::AuthorizationCode) {
         for (key, place) in given {
@@ -267,7 +269,7 @@ fn password(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<S
         Some(GrantKind::Password) => required(section, "password", NEEDED),
         _ => secrets::find(section, "password").given(),
     };
-    given.map(|given| given.value)
+    given.map(|given| given.value.into())
 }
 
 fn scope(section: &mut Section<'_, '_>) -> String {

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     Admin, Config, Credential, Faults, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Origin,
-    RefreshAt, Retry, Simulator, Store, Upstream, UpstreamHttp,
+    Process, RefreshAt, Retry, Simulator, Store, Upstream, UpstreamHttp,
 };
 use crate::secret::Secret;
 
@@ -175,6 +175,7 @@ impl Config {
             store: Store::default(),
             credentials: Vec::new(),
             log: Log::default(),
+            process: Process::default(),
             faults: Faults::default(),
             simulator: Simulator::default(),
         }

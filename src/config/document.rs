@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
 
 use super::error::{Complaint, Finding, Place};
 
@@ -25,9 +26,9 @@ pub(super) struct Item {
     pub(super) value: Value,
 }
 
-/// A value. Numbers are kept as they are written.
+/// A value. Numbers are kept as they are written. A text may be a secret, so it is wiped when dropped.
 pub(super) enum Value {
-    Text(String),
+    Text(Zeroizing<String>),
     Number(String),
     Bool(bool),
     List(Vec<Item>),
@@ -60,7 +61,10 @@ impl Entry {
     /// The text of an environment variable.
     pub(super) fn variable(name: &str, text: &str) -> Self {
         let place = Place::Variable(name.into());
-        Self { key_place: place.clone(), item: Item { place, value: Value::Text(text.to_owned()) } }
+        Self {
+            key_place: place.clone(),
+            item: Item { place, value: Value::Text(Zeroizing::new(text.to_owned())) },
+        }
     }
 }
 
@@ -121,7 +125,7 @@ impl<'t> Lines<'t> {
     fn item(&self, value: toml::Spanned<DeValue<'_>>) -> Item {
         let place = self.place(&value.span());
         let value = match value.into_inner() {
-            DeValue::String(text) => Value::Text(text.into_owned()),
+            DeValue::String(text) => Value::Text(Zeroizing::new(text.into_owned())),
             DeValue::Integer(number) => Value::Number(number.to_string()),
             DeValue::Float(number) => Value::Number(number.to_string()),
             DeValue::Boolean(value) => Value::Bool(value),

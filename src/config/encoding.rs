@@ -1,20 +1,22 @@
 //! The bytes of a configuration file as text: UTF-8, with or without a byte order mark.
 
+use zeroize::Zeroizing;
+
 use super::error::Complaint;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads the bytes as text. A complaint names the encoding where it is a known one; it quotes nothing.
-pub(super) fn decode(bytes: Vec<u8>) -> Result<String, Complaint> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, Complaint> {
     const SAVE: &str = "save it as UTF-8";
-    if is_utf_16(&bytes) {
+    if is_utf_16(bytes) {
         let remedy =
             format!("{SAVE}; PowerShell writes UTF-16 with `>`, and UTF-8 with Set-Content -Encoding utf8");
         return Err(Complaint::new("the file is UTF-16, not UTF-8", remedy));
     }
     let start = if bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     match std::str::from_utf8(&bytes[start..]) {
-        Ok(text) => Ok(text.to_owned()),
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(error) => {
             let before = &bytes[..start + error.valid_up_to()];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -41,14 +43,14 @@ mod tests {
     use super::*;
 
     fn complaint(bytes: &[u8]) -> String {
-        decode(bytes.to_vec()).unwrap_err().message
+        decode(bytes).unwrap_err().message
     }
 
     #[test]
     fn a_byte_order_mark_of_utf_8_is_no_part_of_the_text() {
-        assert_eq!(decode(b"\xef\xbb\xbf[log]".to_vec()).unwrap(), "[log]");
-        assert_eq!(decode("é = 1".into()).unwrap(), "é = 1");
-        assert_eq!(decode(Vec::new()).unwrap(), "");
+        assert_eq!(**decode(b"\xef\xbb\xbf[log]").unwrap(), *"[log]");
+        assert_eq!(**decode("é = 1".as_bytes()).unwrap(), *"é = 1");
+        assert_eq!(**decode(b"").unwrap(), *"");
     }
 
     #[test]

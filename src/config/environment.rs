@@ -1,12 +1,104 @@
 //! `VBC_PROXY_<SECTION>_<KEY>` laid over the file, and the four variables that stand in for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use zeroize::Zeroizing;
 
 use super::document::{Entry, Item, Table, Value};
 use super::error::{Complaint, Finding, Place};
 use super::schema::{self, ALTERNATIVES, CREDENTIAL, SECTIONS, SECTIONS_LATER};
 
 const PREFIX: &str = "VBC_PROXY_";
+
+/// The variables of the process, whose values may be secrets: they are wiped when dropped.
+#[derive(Default)]
+pub(super) struct Variables {
+    texts: BTreeMap<String, Zeroizing<String>>,
+    /// The names of those that are set and not UTF-8.
+    not_text: BTreeSet<String>,
+}
+
+/// The value of a variable.
+pub(super) enum Variable<'v> {
+    NotSet,
+    NotText,
+    Text(&'v str),
+}
+
+impl Variables {
+    /// Those of this process.
+    pub(super) fn of_process() -> Self {
+        let mut variables = Self::default();
+        for (name, value) in std::env::vars_os() {
+            // A name that is not UTF-8 can stand in no configuration.
+            let name = name.to_string_lossy().into_owned();
+            match value.into_string() {
+                Ok(text) => drop(variables.texts.insert(name, Zeroizing::new(text))),
+                Err(_) => drop(variables.not_text.insert(name)),
+            }
+        }
+        variables
+    }
+
+    /// The variable of this name, as it is.
+    pub(super) fn get(&self, name: &str) -> Variable<'_> {
+        match self.texts.get(name) {
+            Some(text) => Variable::Text(text),
+            None if self.not_text.contains(name) => Variable::NotText,
+            None => Variable::NotSet,
+        }
+    }
+
+    /// Whether it is set, and not to nothing.
+    fn is_set(&self, name: &str) -> bool {
+        match self.get(name) {
+            Variable::NotSet => false,
+            Variable::NotText => true,
+            Variable::Text(text) => !text.is_empty(),
+        }
+    }
+
+    /// Those whose names begin so, without the line end that a file or `echo` has left. An empty one is one that is not set.
+    fn starting_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.texts.iter().filter(move |(name, _)| name.starts_with(prefix));
+        all.map(|(name, text)| (name.as_str(), trim(text))).filter(|(_, text)| !text.is_empty())
+    }
+}
+
+#[cfg(test)]
+impl FromIterator<(String, String)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let texts = variables.into_iter().map(|(name, text)| (name, Zeroizing::new(text))).collect();
+        Self { texts, not_text: BTreeSet::new() }
+    }
+}
+
+#[cfg(test)]
+impl Variables {
+    /// The same with one whose value is not UTF-8.
+    pub(super) fn with_garbage(mut self, name: &str) -> Self {
+        self.not_text.insert(name.to_owned());
+        self
+    }
+}
+
+/// A value without a byte order mark before it and line ends after it.
+pub(super) fn trim(text: &str) -> &str {
+    without_mark(text).trim_end_matches(['\r', '\n'])
+}
+
+/// A text without the byte order mark that Windows programs write before UTF-8.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// What is wrong with a variable whose value is not UTF-8.
+pub(super) fn not_text(name: &str) -> Complaint {
+    Complaint::new(
+        format!("the value of the variable {name} is not UTF-8"),
+        format!("export {name} again, as UTF-8"),
+    )
+}
 
 /// The credentials of the file, by their names in variables.
 type Credentials = BTreeMap<String, String>;
@@ -23,20 +115,25 @@ pub(super) const STAND_INS: [(&str, &str); 4] = [
 pub(super) struct Overlay {
     /// The variables that took the place of a key.
     pub(super) used: Vec<String>,
+    /// About variables that cannot be read.
+    pub(super) findings: Vec<Finding>,
     /// About variables that mean nothing.
     pub(super) warnings: Vec<Finding>,
 }
 
-/// Puts the values of all `VBC_PROXY_*` variables into the tree. An empty variable is one that is not set.
-pub(super) fn lay_over(root: &mut Table, environment: &BTreeMap<String, String>) -> Overlay {
+/// Puts the values of all `VBC_PROXY_*` variables into the tree.
+pub(super) fn lay_over(root: &mut Table, environment: &Variables) -> Overlay {
     let credentials: Credentials = match root.get("credentials").map(|entry| &entry.item.value) {
         Some(Value::Table(table)) => {
             table.keys().rev().map(|name| (as_variable(name), name.clone())).collect()
         }
         _ => Credentials::new(),
     };
-    let mut overlay = Overlay { used: Vec::new(), warnings: Vec::new() };
-    for (name, text) in environment.iter().filter(|(_, text)| !text.is_empty()) {
+    let mut overlay = Overlay { used: Vec::new(), findings: Vec::new(), warnings: Vec::new() };
+    for name in environment.not_text.iter().filter(|name| name.starts_with(PREFIX)) {
+        overlay.findings.push(Finding::new(Place::Variable(name.as_str().into()), "", not_text(name)));
+    }
+    for (name, text) in environment.starting_with(PREFIX) {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
         if let Some((section, key)) = section_key(rest) {
             let table = table_at(root, section, name);
@@ -51,7 +148,7 @@ pub(super) fn lay_over(root: &mut Table, environment: &BTreeMap<String, String>)
             overlay.warnings.push(unknown(name, &credentials));
             continue;
         }
-        overlay.used.push(name.clone());
+        overlay.used.push(name.to_owned());
     }
     overlay
 }
@@ -148,21 +245,24 @@ fn variable(section: &str, key: &str) -> String {
 }
 
 /// Without a file: the credential `default`, if any of the four variables is set.
-pub(super) fn stand_in(root: &mut Table, environment: &BTreeMap<String, String>) -> Vec<String> {
-    let is_set = |name: &str| environment.get(name).is_some_and(|text| !text.is_empty());
-    let used: Vec<String> =
-        STAND_INS.iter().map(|(name, _)| (*name).to_owned()).filter(|name| is_set(name)).collect();
+pub(super) fn stand_in(root: &mut Table, environment: &Variables) -> Vec<String> {
+    let used: Vec<String> = STAND_INS
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .filter(|name| environment.is_set(name))
+        .collect();
     if used.is_empty() {
         return used;
     }
-    let code =
-        environment.get("VBC_PROXY_CREDENTIALS_DEFAULT_GRANT").is_some_and(|grant| grant != "password");
+    let grant = environment.get("VBC_PROXY_CREDENTIALS_DEFAULT_GRANT");
+    let code = matches!(grant, Variable::Text(grant) if !matches!(trim(grant), "" | "password"));
     let wanted = |name: &str| !code || matches!(name, "VBC_CLIENT_ID" | "VBC_CLIENT_SECRET");
     let entry =
         |value| Entry { key_place: Place::Environment, item: Item { place: Place::Environment, value } };
     let keys = STAND_INS.iter().filter(|(name, _)| wanted(name));
-    let credential: Table =
-        keys.map(|(name, key)| ((*key).to_owned(), entry(Value::Text((*name).to_owned())))).collect();
+    let credential: Table = keys
+        .map(|(name, key)| ((*key).to_owned(), entry(Value::Text(Zeroizing::new((*name).to_owned())))))
+        .collect();
     let credentials = Table::from([("default".to_owned(), entry(Value::Table(credential)))]);
     root.insert("credentials".to_owned(), entry(Value::Table(credentials)));
     used

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::trusted::Flaw;
+
 /// Where a finding was made. Orders as an operator reads: the file from top to bottom, then the environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -136,6 +138,12 @@ impl std::error::Error for Findings {}
 pub(super) struct Complaint {
     pub(super) message: String,
     pub(super) remedy: String,
+}
+
+impl From<Flaw> for Complaint {
+    fn from(flaw: Flaw) -> Self {
+        Self { message: flaw.message, remedy: flaw.remedy }
+    }
 }
 
 impl Complaint {

@@ -17,8 +17,8 @@ use super::schema::{self, SECTIONS, SECTIONS_LATER, Shape};
 use super::section::{Given, Reader, Section};
 use super::tls;
 use super::{
-    Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Retry, Simulator,
-    Store, Upstream, UpstreamHttp, units,
+    Admin, Config, Credential, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Process, Retry,
+    Simulator, Store, Upstream, UpstreamHttp, units,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -43,6 +43,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Config {
         store: store(reader, root),
         credentials: credential::read_all(reader, root),
         log: log(reader, root),
+        process: process(reader, root),
         faults: faults::read(reader, root, faults::shape()),
         simulator,
     };
@@ -321,7 +322,7 @@ fn ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
         return None;
     }
     let shown = path.display();
-    let complaint = match std::fs::read(&path) {
+    let complaint = match section.trusted((&place, "ca_file"), &path, crate::trusted::PEM_BYTES, false) {
         Err(error) => {
             Complaint::new(format!("cannot read {shown}: {error}"), "correct the path or the permissions")
         }
@@ -420,6 +421,11 @@ fn log(reader: &mut Reader<'_>, root: &mut Table) -> Log {
         level: section.parsed("level", level).map_or(default.level, |given| given.value),
         access: section.flag("access", default.access),
     }
+}
+
+fn process(reader: &mut Reader<'_>, root: &mut Table) -> Process {
+    let mut section = reader.section(root, shape("process"));
+    Process { core_dumps: section.flag("core_dumps", false) }
 }
 
 /// A level, or a filter of directives. A lone word that is no level would be a filter for a target: a slip.

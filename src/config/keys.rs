@@ -1,8 +1,7 @@
 //! `store.key_file`: the keys that token sets are encrypted with at rest.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
+use super::environment::without_mark;
 use super::error::Complaint;
 use super::section::{Given, Section};
 
@@ -70,50 +70,28 @@ pub(super) fn read(section: &mut Section<'_, '_>, key: &str) -> Option<KeyFile> 
         return None;
     }
     let shown = path.display();
-    let (bytes, open_to_others) = match load(&path) {
-        Ok(loaded) => loaded,
-        Err(complaint) => {
+    let bytes = match section.trusted((&place, key), &path, MAX_BYTES, true) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let complaint = match error.kind() {
+                ErrorKind::FileTooLarge => {
+                    Complaint::new(format!("{shown} is too large for a file of keys"), "correct the path")
+                }
+                _ => Complaint::new(
+                    format!("cannot read {shown}: {error}"),
+                    format!("correct the path or the file's permissions; {MAKE_ONE}"),
+                ),
+            };
             section.complain(place, key, complaint);
             return None;
         }
     };
-    if open_to_others {
-        let message = format!("others on this machine can read {shown}");
-        section.warn(place.clone(), key, Complaint::new(message, format!("chmod 600 {shown}")));
-    }
     let (keys, complaints) = parse(&bytes, &path);
     let sound = complaints.is_empty();
     for complaint in complaints {
         section.complain(place.clone(), key, complaint);
     }
     sound.then_some(KeyFile { path, keys })
-}
-
-/// The content, and whether group or others may read it.
-fn load(path: &Path) -> Result<(Zeroizing<Vec<u8>>, bool), Complaint> {
-    use std::os::unix::fs::PermissionsExt;
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| {
-        let remedy = format!("correct the path or the file's permissions; {MAKE_ONE}");
-        Complaint::new(format!("cannot read {shown}: {error}"), remedy)
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let open_to_others = file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0);
-    // Never grown: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(vec![0; MAX_BYTES + 1]);
-    let mut length = 0;
-    let mut file = file.take(bytes.len() as u64);
-    loop {
-        match file.read(bytes.get_mut(length..).unwrap_or_default()).map_err(unreadable)? {
-            0 => break,
-            read => length += read,
-        }
-    }
-    if length > MAX_BYTES {
-        return Err(Complaint::new(format!("{shown} is too large for a file of keys"), "correct the path"));
-    }
-    bytes.truncate(length);
-    Ok((bytes, open_to_others))
 }
 
 /// One key a line, or 32 bytes that are no text.
@@ -131,7 +109,7 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
         return (Vec::new(), vec![Complaint::new(message, MAKE_ONE)]);
     };
     let (mut keys, mut complaints) = (Vec::new(), Vec::new());
-    for (number, line) in (1..).zip(text.lines()) {
+    for (number, line) in (1..).zip(without_mark(text).lines()) {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
             continue;

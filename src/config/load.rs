@@ -1,16 +1,23 @@
 //! From a file and the environment to a [`Config`], or to all findings at once.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::document::{self, Table};
+use super::environment::{self, Variables};
 use super::error::{Complaint, Finding, Findings, Place};
 use super::section::Reader;
-use super::{Config, encoding, environment, file, secrets};
+use super::{Config, encoding, file};
+use crate::trusted::{self, Checks, Flaw};
 
 const DEFAULT_FILE: &str = "proxy.toml";
+
+/// More than ten thousand credentials take.
+const MAX_BYTES: usize = 64 << 20;
 
 /// What to load.
 #[derive(Clone, Debug, Default)]
@@ -30,24 +37,46 @@ pub struct Loaded {
     pub warnings: Vec<Finding>,
     /// Where it came from, for people: `proxy.toml and VBC_PROXY_LOG_LEVEL`.
     pub origin: String,
+    /// The variables that secrets came from: a child process must not inherit them.
+    pub secret_variables: Vec<String>,
+}
+
+/// How strictly a configuration is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To serve: secrets are read, and a file that others can change is a finding.
+    Serve,
+    /// To serve the simulator: no secret is read, and a file that others can change is a warning.
+    Simulate,
+    /// To find a running proxy: no secret is read, and a file that others can change is a finding.
+    Find,
+}
+
+impl Purpose {
+    fn of(options: &LoadOptions) -> Self {
+        if options.simulate { Self::Simulate } else { Self::Serve }
+    }
 }
 
 /// A file's text and what is known about it.
 pub(super) struct Source {
     pub(super) name: Arc<str>,
-    pub(super) text: String,
+    pub(super) text: Zeroizing<String>,
     /// The directory relative paths start from.
     pub(super) base: PathBuf,
-    pub(super) world_readable: bool,
+    /// Where it was read, and what was found about owner and permissions. `None` for a text from elsewhere.
+    pub(super) file: Option<(PathBuf, Checks)>,
 }
 
 impl Config {
     /// Reads the file and the environment.
     pub fn load(options: &LoadOptions) -> Result<Loaded, Findings> {
-        let variables = std::env::vars_os();
-        let variables =
-            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        load(options, &variables.collect())
+        load(options.file.as_deref(), Purpose::of(options), &Variables::of_process())
+    }
+
+    /// Reads where a running proxy is to be found, without any secret.
+    pub fn find(file: Option<&Path>) -> Result<Loaded, Findings> {
+        load(file, Purpose::Find, &Variables::of_process())
     }
 
     /// Reads a text that is laid out like `proxy.toml`, without the environment. Relative paths start from the working
@@ -55,17 +84,17 @@ impl Config {
     pub fn from_toml(text: &str) -> Result<Loaded, Findings> {
         let source = Source {
             name: "configuration".into(),
-            text: text.to_owned(),
+            text: Zeroizing::new(text.to_owned()),
             base: PathBuf::new(),
-            world_readable: false,
+            file: None,
         };
-        read(Some(source), &BTreeMap::new(), false)
+        read(Some(source), &Variables::default(), Purpose::Serve)
     }
 }
 
 /// [`Config::load`] with an environment of one's own.
-pub(super) fn load(options: &LoadOptions, variables: &BTreeMap<String, String>) -> Result<Loaded, Findings> {
-    let source = match &options.file {
+pub(super) fn load(file: Option<&Path>, purpose: Purpose, variables: &Variables) -> Result<Loaded, Findings> {
+    let source = match file {
         Some(path) => Some(open(path).map_err(|error| unreadable(path, error))?),
         None => match open(Path::new(DEFAULT_FILE)) {
             Ok(source) => Some(source),
@@ -73,7 +102,7 @@ pub(super) fn load(options: &LoadOptions, variables: &BTreeMap<String, String>) 
             Err(error) => return Err(unreadable(Path::new(DEFAULT_FILE), error)),
         },
     };
-    read(source, variables, options.simulate)
+    read(source, variables, purpose)
 }
 
 /// Why a file cannot be read.
@@ -83,11 +112,11 @@ enum Unreadable {
 }
 
 fn open(path: &Path) -> Result<Source, Unreadable> {
-    let bytes = std::fs::read(path).map_err(Unreadable::File)?;
-    let text = encoding::decode(bytes).map_err(Unreadable::Text)?;
-    let world_readable = std::fs::metadata(path).is_ok_and(|metadata| secrets::is_world_readable(&metadata));
+    let (content, checks) = trusted::read(path, MAX_BYTES).map_err(Unreadable::File)?.into_parts();
+    let text = encoding::decode(&content).map_err(Unreadable::Text)?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    Ok(Source { name: path.display().to_string().into(), text, base, world_readable })
+    let file = Some((path.to_owned(), checks));
+    Ok(Source { name: path.display().to_string().into(), text, base, file })
 }
 
 fn unreadable(path: &Path, error: Unreadable) -> Findings {
@@ -109,9 +138,10 @@ fn unreadable(path: &Path, error: Unreadable) -> Findings {
 /// The same, given the text: reads no other file than those the text names.
 pub(super) fn read(
     source: Option<Source>,
-    variables: &BTreeMap<String, String>,
-    simulate: bool,
+    variables: &Variables,
+    purpose: Purpose,
 ) -> Result<Loaded, Findings> {
+    let simulate = purpose != Purpose::Serve;
     let (mut root, syntax) = match &source {
         Some(source) => document::parse(&source.name, &source.text),
         None => (Table::new(), Vec::new()),
@@ -123,23 +153,28 @@ pub(super) fn read(
     let overlay = environment::lay_over(&mut root, variables);
     origins.extend(overlay.used);
     if source.is_none() && !simulate && !root.contains_key("credentials") {
-        return Err(nothing_at_all());
+        return Err(nothing_at_all(overlay.findings));
     }
     let mut reader = Reader {
-        findings: Vec::new(),
+        findings: overlay.findings,
         warnings: overlay.warnings,
         environment: variables,
         base: source.as_ref().map(|source| source.base.clone()).unwrap_or_default(),
         simulate,
+        lenient: purpose == Purpose::Simulate,
         broken: syntax.iter().filter_map(Finding::line).min(),
         whole: source.as_ref().map_or(Place::Environment, |source| Place::File(source.name.clone())),
         inline_secret: false,
+        secret_variables: BTreeSet::new(),
+        directories: BTreeSet::new(),
     };
     let config = file::read(&mut reader, &mut root);
-    if let Some(source) = source.filter(|source| source.world_readable && reader.inline_secret) {
-        let message = "it holds a secret and everyone on this machine can read it";
-        let complaint = Complaint::new(message, format!("chmod 600 {}", source.name));
-        reader.warn(Place::File(source.name), "", complaint);
+    if let Some(Source { name, file: Some((path, checks)), .. }) = source {
+        let of_secret =
+            |flaw: Flaw| Flaw { message: format!("it holds a secret, and {}", flaw.message), ..flaw };
+        let checks = Checks { exposed: checks.exposed.map(of_secret), ..checks };
+        let secret = reader.inline_secret;
+        reader.note_checks((&Place::File(name), ""), &path, checks, secret);
     }
     finish(config, reader, syntax, &origins)
 }
@@ -165,15 +200,17 @@ fn finish(
         [one] => one.clone(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
     };
-    Ok(Loaded { config, warnings, origin })
+    let secret_variables = reader.secret_variables.into_iter().collect();
+    Ok(Loaded { config, warnings, origin, secret_variables })
 }
 
-fn nothing_at_all() -> Findings {
+fn nothing_at_all(mut findings: Vec<Finding>) -> Findings {
     let message = format!(
         "there is neither a {DEFAULT_FILE} here nor any of VBC_CLIENT_ID, VBC_CLIENT_SECRET, \
                            VBC_USERNAME and VBC_PASSWORD"
     );
     let remedy = "run `vbc-proxy init` for a commented file, set the four variables, or try `vbc-proxy serve \
                   --simulate`, which needs no account";
-    Findings::new(vec![Finding::new(Place::Environment, "", Complaint::new(message, remedy))])
+    findings.push(Finding::new(Place::Environment, "", Complaint::new(message, remedy)));
+    Findings::new(findings)
 }

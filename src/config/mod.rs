@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::secret::Secret;
 
+mod characters;
 mod credential;
 mod defaults;
 mod document;
@@ -33,6 +34,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trust;
 mod units;
 
 pub use error::{Finding, Findings, Place};
@@ -63,6 +65,8 @@ pub struct Config {
     pub credentials: Vec<Credential>,
     /// `[log]`.
     pub log: Log,
+    /// `[process]`.
+    pub process: Process,
     /// `[faults]`: what goes wrong on purpose; only where `serve` was allowed to.
     pub faults: Faults,
     /// `[simulator]`: for `serve --simulate` and `simulate`.
@@ -295,6 +299,13 @@ pub struct Log {
     pub level: String,
     /// One line a request.
     pub access: bool,
+}
+
+/// `[process]`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process {
+    /// Core dumps may be written, and other processes of the same user may read the memory. Both would hold secrets.
+    pub core_dumps: bool,
 }
 
 /// `log.format`.

@@ -63,6 +63,7 @@ impl Config {
             .text("format", format)
             .text("level", &self.log.level)
             .bare("access", self.log.access);
+        page.section("process").bare("core_dumps", self.process.core_dumps);
         page.section("faults").bare("seed", self.faults.seed);
         if !self.faults.rules.is_empty() {
             page.list("rules", self.faults.rules.iter().map(ToString::to_string));

@@ -65,6 +65,7 @@ pub(super) const SECTIONS: &[Shape] = &[
     },
     Shape { name: "store", keys: &["kind", "path", "key_file"], later: &["url", "url_file"] },
     Shape { name: "log", keys: &["format", "level", "access"], later: &[] },
+    Shape { name: "process", keys: &["core_dumps"], later: &[] },
     Shape { name: "faults", keys: &["seed", "rules"], later: &[] },
     Shape { name: "simulator", keys: &["address", "control"], later: &[] },
 ];

@@ -1,14 +1,17 @@
 //! Values that may stand in the file, in a file of their own, or in an environment variable. None is ever quoted.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::ErrorKind;
 
-use super::error::Complaint;
+use zeroize::Zeroizing;
+
+use super::characters::Characters;
+use super::environment::{self, Variable};
+use super::error::{Complaint, Place};
 use super::section::{Given, Section};
+use crate::trusted;
 
 /// More than any secret; a guard against the wrong file.
-const MAX_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// What was found under `NAME`, `NAME_file` and `NAME_env`.
 pub(super) enum Found {
@@ -17,12 +20,12 @@ pub(super) enum Found {
     /// One is there, but has no usable value (a finding says why), or is not read under `--simulate`.
     Withheld,
     /// The value.
-    Value(Given<String>),
+    Value(Given<Zeroizing<String>>),
 }
 
 impl Found {
     /// The value, if there is one.
-    pub(super) fn given(self) -> Option<Given<String>> {
+    pub(super) fn given(self) -> Option<Given<Zeroizing<String>>> {
         match self {
             Self::Value(given) => Some(given),
             _ => None,
@@ -42,17 +45,23 @@ pub(super) fn find(section: &mut Section<'_, '_>, name: &str) -> Found {
         section.complain(place, &second, Complaint::new(format!("{first} is given as well"), remedy));
         return Found::Withheld;
     }
-    let Some(text) = section.text(&first) else { return Found::Withheld };
+    let Some(text) = section.secret(&first) else { return Found::Withheld };
+    let characters = Characters::of(name);
     if first == file {
-        from_file(section, &file, text)
+        from_file(section, &file, text, characters)
     } else if first == env {
-        from_variable(section, &env, text)
+        from_variable(section, &env, text, characters)
     } else {
-        inline(section, name, text)
+        inline(section, name, text, characters)
     }
 }
 
-fn inline(section: &mut Section<'_, '_>, key: &str, given: Given<String>) -> Found {
+fn inline(
+    section: &mut Section<'_, '_>,
+    key: &str,
+    given: Given<Zeroizing<String>>,
+    characters: Characters,
+) -> Found {
     if given.value.is_empty() {
         section.complain(
             given.place,
@@ -62,27 +71,64 @@ fn inline(section: &mut Section<'_, '_>, key: &str, given: Given<String>) -> Fou
         return Found::Withheld;
     }
     section.reader.inline_secret |=
-        matches!(key, "client_secret" | "password") && matches!(given.place, super::Place::Line { .. });
-    Found::Value(given)
+        matches!(key, "client_secret" | "password") && matches!(given.place, Place::Line { .. });
+    if let Place::Variable(name) = &given.place {
+        section.reader.secret_variables.insert(name.to_string());
+    }
+    let Given { value, place } = given;
+    allowed(section, (place, key), "the value", value, characters)
 }
 
-fn from_variable(section: &mut Section<'_, '_>, key: &str, given: Given<String>) -> Found {
+fn from_variable(
+    section: &mut Section<'_, '_>,
+    key: &str,
+    given: Given<Zeroizing<String>>,
+    characters: Characters,
+) -> Found {
     let Given { value: name, place } = given;
+    let variables = section.reader.environment;
+    let variable = variables.get(&name);
+    // One that is not there has nothing to hide, and its name may be a secret in the wrong place.
+    if !matches!(variable, Variable::NotSet) {
+        section.reader.secret_variables.insert(name.to_string());
+    }
     if section.reader.simulate {
         return Found::Withheld;
     }
-    let complaint = match section.reader.environment.get(&name) {
-        Some(value) if !value.is_empty() => return Found::Value(Given { value: value.clone(), place }),
-        Some(_) => Complaint::new(format!("the variable {name} is empty"), format!("export {name}=…")),
-        None if is_conventional(&name) => {
-            Complaint::new(format!("the variable {name} is not set"), format!("export {name}=…"))
+    let complaint = match variable {
+        Variable::Text(value) if !environment::trim(value).is_empty() => {
+            let value = Zeroizing::new(environment::trim(value).to_owned());
+            let subject = format!("the variable {}", *name);
+            return allowed(section, (place, key), &subject, value, characters);
         }
-        None => Complaint::new(
+        Variable::Text(_) => {
+            Complaint::new(format!("the variable {} is empty", *name), format!("export {}=…", *name))
+        }
+        Variable::NotText => environment::not_text(&name),
+        Variable::NotSet if is_conventional(&name) => {
+            Complaint::new(format!("the variable {} is not set", *name), format!("export {}=…", *name))
+        }
+        Variable::NotSet => Complaint::new(
             "the variable named here is not set",
             "write the name of an environment variable, such as \"VBC_CLIENT_ID\", not the value itself",
         ),
     };
     section.complain(place, key, complaint);
+    Found::Withheld
+}
+
+/// Refuses a value that the token endpoint would not understand as it is meant.
+fn allowed(
+    section: &mut Section<'_, '_>,
+    (place, key): (Place, &str),
+    subject: &str,
+    value: Zeroizing<String>,
+    characters: Characters,
+) -> Found {
+    let Some(refused) = characters.refused(&value) else { return Found::Value(Given { value, place }) };
+    let message = format!("{subject} has a character that RFC 6749 does not allow here: {refused}");
+    let remedy = format!("write the value without it; there may be {}", characters.allowed());
+    section.complain(place, key, Complaint::new(message, remedy));
     Found::Withheld
 }
 
@@ -93,58 +139,35 @@ fn is_conventional(name: &str) -> bool {
     words && name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(plain)
 }
 
-fn from_file(section: &mut Section<'_, '_>, key: &str, given: Given<String>) -> Found {
+fn from_file(
+    section: &mut Section<'_, '_>,
+    key: &str,
+    given: Given<Zeroizing<String>>,
+    characters: Characters,
+) -> Found {
     let Given { value: path, place } = given;
     if section.reader.simulate {
         return Found::Withheld;
     }
     let path = section.reader.resolve(&path);
-    match read(&path) {
-        Ok(Contents { text, world_readable }) => {
-            if world_readable {
-                let message = format!("everyone on this machine can read {}", path.display());
-                section.warn(
-                    place.clone(),
-                    key,
-                    Complaint::new(message, format!("chmod 600 {}", path.display())),
-                );
-            }
-            Found::Value(Given { value: text, place })
-        }
-        Err(complaint) => {
-            section.complain(place, key, complaint);
-            Found::Withheld
-        }
-    }
-}
-
-struct Contents {
-    text: String,
-    world_readable: bool,
-}
-
-fn read(path: &Path) -> Result<Contents, Complaint> {
     let shown = path.display();
-    let unreadable = |error: std::io::Error| {
-        Complaint::new(format!("cannot read {shown}: {error}"), "correct the path or the file's permissions")
+    let read = section.trusted((&place, key), &path, MAX_BYTES, true);
+    let complaint = match read.and_then(trusted::text) {
+        Ok(text) if environment::trim(&text).is_empty() => {
+            Complaint::new(format!("{shown} is empty"), "write the value into it")
+        }
+        Ok(text) => {
+            let value = Zeroizing::new(environment::trim(&text).to_owned());
+            return allowed(section, (place, key), &shown.to_string(), value, characters);
+        }
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            Complaint::new(format!("{shown} is too large for a secret"), "correct the path")
+        }
+        Err(error) => {
+            let remedy = "correct the path or the file's permissions";
+            Complaint::new(format!("cannot read {shown}: {error}"), remedy)
+        }
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let world_readable = file.metadata().is_ok_and(|metadata| is_world_readable(&metadata));
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(Complaint::new(format!("{shown} is too large for a secret"), "correct the path"));
-    }
-    let length = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(length);
-    if text.is_empty() {
-        return Err(Complaint::new(format!("{shown} is empty"), "write the value into it"));
-    }
-    Ok(Contents { text, world_readable })
-}
-
-/// Whether others than owner and group may read a file.
-pub(super) fn is_world_readable(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.permissions().mode() & 0o004 != 0
+    section.complain(place, key, complaint);
+    Found::Withheld
 }

@@ -6,7 +6,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::document::{Entry, Item, Table, Value};
+use super::environment::Variables;
 use super::error::{Complaint, Finding, Place};
 use super::schema::{self, Shape};
 use super::units;
@@ -18,17 +21,23 @@ pub(super) struct Reader<'e> {
     /// What should be looked at.
     pub(super) warnings: Vec<Finding>,
     /// The environment, for `*_env`.
-    pub(super) environment: &'e BTreeMap<String, String>,
+    pub(super) environment: &'e Variables,
     /// The directory relative paths start from.
     pub(super) base: PathBuf,
     /// No real secret is read.
     pub(super) simulate: bool,
+    /// A configuration that somebody else can change is a warning only.
+    pub(super) lenient: bool,
     /// The place of what is missing altogether.
     pub(super) whole: Place,
     /// The first line that is not TOML. What follows may be the tail of a broken secret.
     pub(super) broken: Option<usize>,
     /// A secret stands in the file itself.
     pub(super) inline_secret: bool,
+    /// The variables that secrets came from.
+    pub(super) secret_variables: BTreeSet<String>,
+    /// Directories that were checked already.
+    pub(super) directories: BTreeSet<PathBuf>,
 }
 
 /// A value and the place it was given.
@@ -154,6 +163,12 @@ impl Section<'_, '_> {
 
     /// A text, as it stands.
     pub(super) fn text(&mut self, key: &str) -> Option<Given<String>> {
+        let Given { mut value, place } = self.secret(key)?;
+        Some(Given { value: std::mem::take(&mut *value), place })
+    }
+
+    /// A text that may be a secret.
+    pub(super) fn secret(&mut self, key: &str) -> Option<Given<Zeroizing<String>>> {
         let Item { place, value } = self.take(key)?;
         match value {
             Value::Text(value) => Some(Given { value, place }),
@@ -172,7 +187,8 @@ impl Section<'_, '_> {
     ) -> Option<Given<T>> {
         let Item { place, value } = self.take(key)?;
         let text = match value {
-            Value::Text(text) | Value::Number(text) => text,
+            Value::Text(text) => text,
+            Value::Number(text) => Zeroizing::new(text),
             other => {
                 self.wrong_kind(place, key, &other, "a text in quotes");
                 return None;
@@ -222,8 +238,8 @@ impl Section<'_, '_> {
         let Some(item) = self.take(key) else { return default };
         match (&item.value, item.is_variable()) {
             (Value::Bool(value), _) => return *value,
-            (Value::Text(text), true) if text == "true" => return true,
-            (Value::Text(text), true) if text == "false" => return false,
+            (Value::Text(text), true) if **text == "true" => return true,
+            (Value::Text(text), true) if **text == "false" => return false,
             _ => {}
         }
         let complaint =
@@ -240,7 +256,7 @@ impl Section<'_, '_> {
         let item = self.take(key)?;
         let text = match &item.value {
             Value::Number(text) => Some(text),
-            Value::Text(text) if item.is_variable() => Some(text),
+            Value::Text(text) if item.is_variable() => Some(&**text),
             _ => None,
         };
         let number = text.and_then(|text| text.replace('_', "").parse().ok());
@@ -300,7 +316,7 @@ impl Section<'_, '_> {
         let whole = item.place.clone();
         let texts = match item {
             Item { place, value: Value::Text(text) } if !matches!(place, Place::Variable(_)) => {
-                vec![(place, Some(text))]
+                vec![(place, Some(text.to_string()))]
             }
             item => texts(item),
         };
@@ -404,14 +420,15 @@ fn texts(item: Item) -> Vec<(Place, Option<String>)> {
 /// A text, or a number as it is written, for the reader to say which unit is missing.
 fn written(value: Value) -> Option<String> {
     match value {
-        Value::Text(text) | Value::Number(text) => Some(text),
+        Value::Number(text) => Some(text),
+        Value::Text(text) => Some(text.to_string()),
         _ => None,
     }
 }
 
 fn text_of(value: Value) -> Option<String> {
     match value {
-        Value::Text(text) => Some(text),
+        Value::Text(text) => Some(text.to_string()),
         _ => None,
     }
 }

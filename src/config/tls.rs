@@ -1,11 +1,14 @@
 //! `listen.tls`: the certificate that clients see, and which certificates they must have themselves.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::Complaint;
+use super::section::Section;
+use crate::clock::{Clock, Timestamp};
+use crate::trusted::{self, Flaw, PEM_BYTES, TrustedFile};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -13,13 +16,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 use zeroize::Zeroizing;
-
-use super::error::Complaint;
-use super::section::Section;
-use crate::clock::{Clock, Timestamp};
-
-/// Far more than any chain has.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// `listen.tls`: the files, which are read again when they change.
 #[derive(Clone, Debug)]
@@ -61,6 +57,12 @@ pub enum TlsFileError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// Somebody else can change a file.
+    #[error("{}", flaw.message)]
+    Untrusted {
+        /// What is wrong with its owner or permissions.
+        flaw: Flaw,
+    },
     /// A file has nothing of what it is for, or something that is not PEM.
     #[error("{} holds no {wanted}", path.display())]
     Empty {
@@ -92,8 +94,9 @@ pub enum TlsFileError {
 }
 
 impl TlsFileError {
-    fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> &str {
         match self {
+            Self::Untrusted { flaw } => &flaw.remedy,
             Self::Unreadable { .. } => "correct the path or the file's permissions",
             Self::Empty { wanted: PRIVATE_KEY, .. } => "it must be PEM: -----BEGIN PRIVATE KEY-----",
             Self::Empty { .. } => "it must be PEM: -----BEGIN CERTIFICATE-----",
@@ -108,30 +111,67 @@ impl TlsFileError {
 const CERTIFICATE: &str = "certificate";
 const PRIVATE_KEY: &str = "private key";
 
+/// The files as they were read.
+struct Opened {
+    cert: TrustedFile,
+    key: TrustedFile,
+    client_ca: Option<TrustedFile>,
+}
+
 impl ListenTls {
     /// Reads the files.
     ///
     /// # Errors
     /// What is wrong with them; nothing of their content is quoted.
     pub fn load(&self) -> Result<TlsFiles, TlsFileError> {
-        let (cert, key) = (read("cert", &self.cert)?, read("key", &self.key)?);
-        let client_ca = self.client_ca.as_deref().map(|path| read("client_ca", path)).transpose()?;
-        let chain = certificates("cert", &self.cert, &cert)?;
+        self.understand(&self.open()?.trusted()?)
+    }
+
+    fn open(&self) -> Result<Opened, TlsFileError> {
+        let read = |key, path: &Path| {
+            let unreadable = |source| TlsFileError::Unreadable { key, path: path.to_owned(), source };
+            trusted::read(path, PEM_BYTES).map_err(unreadable)
+        };
+        Ok(Opened {
+            cert: read("cert", &self.cert)?,
+            key: read("key", &self.key)?,
+            client_ca: self.client_ca.as_deref().map(|path| read("client_ca", path)).transpose()?,
+        })
+    }
+
+    fn understand(&self, content: &Content) -> Result<TlsFiles, TlsFileError> {
+        let Content { cert, key, client_ca } = content;
+        let chain = certificates("cert", &self.cert, cert)?;
         let empty = || TlsFileError::Empty { key: "key", path: self.key.clone(), wanted: PRIVATE_KEY };
-        let private = PrivateKeyDer::from_pem_slice(&key).map_err(|_| empty())?;
+        let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| empty())?;
         let pair = |source| TlsFileError::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
         let identity = CertifiedKey::from_der(chain, private, &provider()).map_err(pair)?;
-        let client_roots = match (&self.client_ca, &client_ca) {
+        let client_roots = match (&self.client_ca, client_ca) {
             (Some(path), Some(pem)) => Some(roots(path, pem)?),
             _ => None,
         };
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        for content in [Some(&cert), Some(&key), client_ca.as_ref()].into_iter().flatten() {
+        for content in [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten() {
             digest.update(&content.len().to_be_bytes());
             digest.update(content);
         }
         let fingerprint = digest.finish().as_ref().try_into().unwrap_or_default();
         Ok(TlsFiles { identity, client_roots, fingerprint })
+    }
+}
+
+/// What the files hold.
+struct Content {
+    cert: Zeroizing<Vec<u8>>,
+    key: Zeroizing<Vec<u8>>,
+    client_ca: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Opened {
+    fn trusted(self) -> Result<Content, TlsFileError> {
+        let trusted = |file: TrustedFile| file.trusted().map_err(|flaw| TlsFileError::Untrusted { flaw });
+        let (cert, key) = (trusted(self.cert)?, trusted(self.key)?);
+        Ok(Content { cert, key, client_ca: self.client_ca.map(trusted).transpose()? })
     }
 }
 
@@ -145,16 +185,6 @@ impl TlsFiles {
 /// The one library that does everything cryptographic.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
-fn read(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFileError> {
-    let unreadable = |source| TlsFileError::Unreadable { key, path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
-    // Room for all of it at once: a buffer that grows leaves copies of the key behind.
-    let length = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_BYTES);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
 }
 
 fn certificates(
@@ -202,7 +232,19 @@ pub(super) fn read_section(section: &mut Section<'_, '_>, key: &str) -> Option<L
         return None;
     }
     let tls = ListenTls { cert, key: private, client_ca };
-    match tls.load() {
+    let loaded = tls.open().and_then(|opened| {
+        let Opened { cert, key: private, client_ca } = opened;
+        let mut note = |path: &Path, file: TrustedFile, secret| {
+            let (content, checks) = file.into_parts();
+            let key = section.key(key);
+            section.reader.note_checks((&place, &key), path, checks, secret);
+            content
+        };
+        let (cert, private) = (note(&tls.cert, cert, false), note(&tls.key, private, true));
+        let client_ca = tls.client_ca.as_deref().zip(client_ca).map(|(path, file)| note(path, file, false));
+        tls.understand(&Content { cert, key: private, client_ca })
+    });
+    match loaded {
         Err(error) => {
             section.complain(place, key, Complaint::new(error.to_string(), error.remedy()));
             return None;
@@ -210,14 +252,9 @@ pub(super) fn read_section(section: &mut Section<'_, '_>, key: &str) -> Option<L
         Ok(files) => {
             if files.expires().is_some_and(|end| end <= Clock::system().now()) {
                 let message = format!("the certificate in {} has expired", tls.cert.display());
-                section.warn(place.clone(), key, Complaint::new(message, "put a new one in its place"));
+                section.warn(place, key, Complaint::new(message, "put a new one in its place"));
             }
         }
-    }
-    if std::fs::metadata(&tls.key).is_ok_and(|metadata| super::secrets::is_world_readable(&metadata)) {
-        let shown = tls.key.display();
-        let message = format!("everyone on this machine can read {shown}");
-        section.warn(place, key, Complaint::new(message, format!("chmod 600 {shown}")));
     }
     Some(tls)
 }

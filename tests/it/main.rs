@@ -64,6 +64,7 @@ mod testing_page;
 mod tls;
 mod tokens;
 mod tools;
+mod trusted;
 mod upgrade;
 mod uploads;
 mod upstream_h2;

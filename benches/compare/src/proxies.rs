@@ -240,7 +240,7 @@ fn ours(setting: &Setting) -> String {
     let (scheme, roots) =
         if setting.authority.is_some() { ("https", "upstream.ca_file = \"ca.pem\"\n") } else { ("http", "") };
     let mut text = format!(
-        "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\nupstream.url = \"{scheme}://{}\"\n\
+        "listen.address = \"127.0.0.1:0\"\nprocess.core_dumps = true\nadmin.address = \"127.0.0.1:0\"\nupstream.url = \"{scheme}://{}\"\n\
          oauth.token_url = \"{}\"\n{roots}",
         setting.api, setting.token_url
     );

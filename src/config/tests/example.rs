@@ -50,7 +50,7 @@ fn each_line_that_is_commented_out_is_accepted() {
         });
         let text: Vec<&str> = changed.collect();
         let source = source(&text.join("\n"), directory.path());
-        if let Err(findings) = read(Some(source), &environment(&VARIABLES), false) {
+        if let Err(findings) = read(Some(source), &environment(&VARIABLES), Purpose::Serve) {
             panic!("{line}: {findings}");
         }
         tried += 1;

@@ -2,13 +2,14 @@
 
 mod credentials;
 mod example;
+mod files;
 mod store;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::load::{Source, read};
+use super::environment::Variables;
+use super::load::{Purpose, Source, read};
 use super::{Config, Finding, Findings, ListenAddress, Loaded, LogFormat, Store, UpstreamHttp};
 
 /// A credential that needs nothing from outside.
@@ -20,24 +21,24 @@ username = "alice"
 password = "pa55-inline"
 "#;
 
-fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+fn environment(variables: &[(&str, &str)]) -> Variables {
     variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn source(text: &str, base: impl Into<PathBuf>) -> Source {
-    Source { name: "proxy.toml".into(), text: text.to_owned(), base: base.into(), world_readable: false }
+    Source { name: "proxy.toml".into(), text: text.to_owned().into(), base: base.into(), file: None }
 }
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
-    read(Some(source(text, "")), &environment(variables), false)
+    read(Some(source(text, "")), &environment(variables), Purpose::Serve)
 }
 
 fn simulate(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
-    read(Some(source(text, "")), &environment(variables), true)
+    read(Some(source(text, "")), &environment(variables), Purpose::Simulate)
 }
 
 fn without_file(variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
-    read(None, &environment(variables), false)
+    read(None, &environment(variables), Purpose::Serve)
 }
 
 /// What is found in `text` beside a good credential.
@@ -230,7 +231,7 @@ fn the_admin_listener_is_for_this_machine_alone_whatever_is_allowed() {
     let address = |text: &str| {
         let text = format!("{CREDENTIAL}[admin]\naddress = \"{text}\"\n");
         let source = source(&text, "/etc/vbc-proxy");
-        read(Some(source), &environment(&[]), false).map(|loaded| loaded.config.admin.address)
+        read(Some(source), &environment(&[]), Purpose::Serve).map(|loaded| loaded.config.admin.address)
     };
     assert_eq!(address("off").unwrap(), None);
     assert_eq!(address("[::1]:81").unwrap(), Some(ListenAddress::Tcp("[::1]:81".parse().unwrap())));
@@ -392,8 +393,8 @@ fn an_unknown_variable_is_a_warning() {
 
 #[test]
 fn a_file_that_is_not_there_is_found_only_when_it_was_named() {
-    let options = super::LoadOptions { file: Some("/nowhere/proxy.toml".into()), simulate: false };
-    let findings = super::load::load(&options, &BTreeMap::new()).unwrap_err().to_string();
+    let path = Some(Path::new("/nowhere/proxy.toml"));
+    let findings = super::load::load(path, Purpose::Serve, &environment(&[])).unwrap_err().to_string();
     assert!(findings.starts_with("/nowhere/proxy.toml: cannot read it: No such file"), "{findings}");
 }
 

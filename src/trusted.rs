@@ -1,0 +1,265 @@
+//! Trusted files: configuration, secrets, keys and certificates.
+//!
+//! [`read`] checks the file it has opened, so nobody can swap the file between check and use. Symbolic links are followed,
+//! because Kubernetes mounts secrets through them; the rules hold for the file at their end.
+//!
+//! Data files (cassettes, scenarios, HAR files) are not trusted and not read here.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+mod accounts;
+
+use accounts::Accounts;
+
+/// More than any bundle of certificates.
+pub const PEM_BYTES: usize = 16 << 20;
+
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
+const GROUP_READ: u32 = 0o040;
+const GROUP_WRITE: u32 = 0o020;
+const STICKY: u32 = 0o1000;
+
+/// What is wrong with the owner or the permissions of a file, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}; {remedy}")]
+pub struct Flaw {
+    /// The fault. It names the file.
+    pub message: String,
+    /// The next step.
+    pub remedy: String,
+}
+
+/// A file that was read, and what its owner and permissions mean.
+#[derive(Debug)]
+pub struct TrustedFile {
+    content: Zeroizing<Vec<u8>>,
+    /// What was found about owner and permissions.
+    pub checks: Checks,
+}
+
+/// What was found about owner and permissions of an opened file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// Somebody else could have changed the content: it must not be used.
+    pub flaws: Vec<Flaw>,
+    /// Somebody else can read the content, which matters for a secret.
+    pub exposed: Option<Flaw>,
+}
+
+impl TrustedFile {
+    /// The content; wiped when dropped.
+    ///
+    /// # Errors
+    /// The first flaw, if there is one.
+    pub fn trusted(self) -> Result<Zeroizing<Vec<u8>>, Flaw> {
+        match self.checks.flaws.into_iter().next() {
+            Some(flaw) => Err(flaw),
+            None => Ok(self.content),
+        }
+    }
+
+    /// The content and what was found, for a caller that reports every flaw and then refuses the file.
+    pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Checks) {
+        (self.content, self.checks)
+    }
+}
+
+/// Opens a file, checks owner and permissions of what was opened, and reads it.
+///
+/// # Errors
+/// When it cannot be read, or is larger than `limit` bytes ([`ErrorKind::FileTooLarge`]).
+pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let facts = Facts { owner: metadata.uid(), group: metadata.gid(), mode: metadata.permissions().mode() };
+    let us = rustix::process::geteuid().as_raw();
+    let checks = facts.judge(us, path, Accounts::of_system);
+    Ok(TrustedFile { content: read_all(&file, metadata.len(), limit)?, checks })
+}
+
+/// The content as text, without a copy of it. A byte order mark before it is not taken off.
+///
+/// # Errors
+/// [`ErrorKind::InvalidData`] when it is not UTF-8.
+pub fn text(mut content: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
+    match String::from_utf8(std::mem::take(&mut *content)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(io::Error::new(ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
+        }
+    }
+}
+
+/// Reads without leaving copies behind: a vector that grows frees its old content as it is.
+fn read_all(mut file: &File, length: u64, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // A pipe has no length.
+    const LEAST: usize = 4095;
+    let length = usize::try_from(length).unwrap_or(limit);
+    let mut bytes = Zeroizing::new(vec![0; length.max(LEAST).min(limit) + 1]);
+    let mut filled = 0;
+    loop {
+        if filled > limit {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        if filled == bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; (2 * filled).min(limit + 1)]);
+            larger[..filled].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Who owns a file, and who may do what with it.
+#[derive(Clone, Copy, Debug)]
+struct Facts {
+    owner: u32,
+    group: u32,
+    mode: u32,
+}
+
+impl Facts {
+    /// Applies the rules. `us` is the user that runs this process.
+    fn judge(self, us: u32, path: &Path, accounts: impl FnOnce() -> Accounts) -> Checks {
+        let Self { owner, group, mode } = self;
+        let by_group = mode & (GROUP_READ | GROUP_WRITE) != 0;
+        let strange = owner != 0 && owner != us;
+        if !strange && !by_group && mode & (OTHERS_READ | OTHERS_WRITE) == 0 {
+            return Checks::default();
+        }
+        let accounts = accounts();
+        let shown = path.display();
+        let shared = by_group && !accounts.is_own_group(owner, group);
+        let mut flaws = Vec::new();
+        if strange {
+            let (owner, us) = (accounts.user(owner), accounts.user(us));
+            flaws.push(Flaw {
+                message: format!("{shown} belongs to user {owner}, who can change it"),
+                remedy: format!("chown {us} {shown}, or run vbc-proxy as {owner}"),
+            });
+        }
+        let (all_write, group_write) = (mode & OTHERS_WRITE != 0, shared && mode & GROUP_WRITE != 0);
+        if all_write {
+            let remedy = format!("chmod {}-w {shown}", if group_write { "go" } else { "o" });
+            flaws.push(Flaw { message: format!("everyone on this machine can write to {shown}"), remedy });
+        } else if group_write {
+            let message = format!("members of the group {} can write to {shown}", accounts.group(group));
+            flaws.push(Flaw { message, remedy: format!("chmod g-w {shown}") });
+        }
+        let readers = match (mode & OTHERS_READ != 0, shared && mode & GROUP_READ != 0) {
+            // Docker and Kubernetes mount secrets so, and Debian keeps the keys of its certificates so.
+            _ if owner == 0 => None,
+            (true, _) => Some("everyone on this machine".to_owned()),
+            (false, true) => Some(format!("members of the group {}", accounts.group(group))),
+            (false, false) => None,
+        };
+        let exposed = readers.map(|readers| Flaw {
+            message: format!("{readers} can read {shown}"),
+            remedy: format!("chmod 600 {shown}"),
+        });
+        Checks { flaws, exposed }
+    }
+}
+
+/// The directory on the way to a file in which anybody may put another file in its place. `None` where there is none, or
+/// where the file system is mounted read-only.
+///
+/// This is a warning and no flaw: what is put there must still pass [`read`], so it can only be another file of ours.
+pub fn replaceable(path: &Path) -> Option<Flaw> {
+    let given = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let real = fs::canonicalize(path).ok()?;
+    let directories = [fs::canonicalize(given).ok(), real.parent().map(Path::to_owned)];
+    let mut on_the_way = directories.iter().flatten().flat_map(|directory| directory.ancestors());
+    let open = on_the_way.find(|directory| is_open(directory))?.display();
+    Some(Flaw {
+        message: format!(
+            "everyone on this machine can replace {}: {open} is writable for all",
+            path.display()
+        ),
+        remedy: format!("chmod o-w {open}"),
+    })
+}
+
+fn is_open(directory: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(directory) else { return false };
+    let mode = metadata.permissions().mode();
+    mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && !is_read_only(directory)
+}
+
+fn is_read_only(directory: &Path) -> bool {
+    use rustix::fs::{StatVfsMountFlags, statvfs};
+    statvfs(directory).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Opens a file to be written by this process alone: mode 0600, no link followed, no file of another owner or kind.
+///
+/// An existing file is kept as it is, and is closed to others by the caller once it knows the file is its own kind.
+///
+/// # Errors
+/// When it cannot be opened, or is not a regular file of ours.
+pub fn open_output(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // Without O_NONBLOCK a planted FIFO would hold us.
+    let file =
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(|error| match error
+            .raw_os_error()
+        {
+            Some(libc::ELOOP) => io::Error::new(error.kind(), IS_LINK),
+            _ => error,
+        })?;
+    let metadata = file.metadata()?;
+    let us = rustix::process::geteuid().as_raw();
+    if !metadata.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    if metadata.uid() != us {
+        let message = format!("it belongs to user {}", Accounts::of_system().user(metadata.uid()));
+        return Err(io::Error::new(ErrorKind::PermissionDenied, message));
+    }
+    Ok(file)
+}
+
+const IS_LINK: &str = "it is a symbolic link, which is not followed; name the file itself";
+
+/// Writes a file for its owner alone. An existing regular file is replaced as a whole; nothing else is.
+///
+/// # Errors
+/// When it cannot be written, or something else than a regular file is in its place.
+pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => return Err(io::Error::new(ErrorKind::InvalidInput, IS_LINK)),
+        Ok(found) if !found.is_file() => {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Made with 0600. The move replaces a link that somebody puts there meanwhile, and does not follow it.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

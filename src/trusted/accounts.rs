@@ -1,0 +1,76 @@
+//! Users and groups by /etc/passwd and /etc/group.
+//!
+//! Accounts of a directory service are not in these files, and asking for them safely needs a C library.
+
+use std::fs;
+
+/// The two files, as text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Accounts {
+    pub(super) passwd: String,
+    pub(super) group: String,
+}
+
+impl Accounts {
+    /// Those of this machine; empty where there are none, as in a container without users.
+    pub(super) fn of_system() -> Self {
+        let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Self {
+            passwd: text("/etc/passwd").unwrap_or_default(),
+            group: text("/etc/group").unwrap_or_default(),
+        }
+    }
+
+    /// Name, id and primary group of every user.
+    fn users(&self) -> impl Iterator<Item = (&str, u32, u32)> {
+        self.passwd.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let (name, _) = (fields.next()?, fields.next()?);
+            Some((name, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+        })
+    }
+
+    /// Name, id and members of every group.
+    fn groups(&self) -> impl Iterator<Item = (&str, u32, &str)> {
+        self.group.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let (name, _) = (fields.next()?, fields.next()?);
+            Some((name, fields.next()?.parse().ok()?, fields.next().unwrap_or_default()))
+        })
+    }
+
+    /// A user's name, or the number of one without a name.
+    pub(super) fn user(&self, id: u32) -> String {
+        self.users()
+            .find(|(_, known, _)| *known == id)
+            .map_or_else(|| id.to_string(), |(name, ..)| name.into())
+    }
+
+    /// A group's name, or the number of one without a name.
+    pub(super) fn group(&self, id: u32) -> String {
+        self.groups()
+            .find(|(_, known, _)| *known == id)
+            .map_or_else(|| id.to_string(), |(name, ..)| name.into())
+    }
+
+    /// Whether `group` is the primary group of `owner` and has no other member: a user-private group, with which a umask of
+    /// 002 gives nothing away.
+    ///
+    /// Of an owner who is not listed, the group of the same number counts as his own.
+    pub(super) fn is_own_group(&self, owner: u32, group: u32) -> bool {
+        let names: Vec<&str> =
+            self.users().filter(|(_, id, _)| *id == owner).map(|(name, ..)| name).collect();
+        let is_primary = match names.is_empty() {
+            true => owner == group,
+            false => self.users().any(|(_, id, primary)| id == owner && primary == group),
+        };
+        // Red Hat and Alpine give root's group to system users (sync, shutdown, operator) as well.
+        let shared = group != 0 && self.users().any(|(_, id, primary)| primary == group && id != owner);
+        let is_other = |member: &str| !member.is_empty() && !names.contains(&member);
+        let joined = self
+            .groups()
+            .filter(|(_, id, _)| *id == group)
+            .any(|(_, _, members)| members.split(',').map(str::trim).any(is_other));
+        is_primary && !shared && !joined
+    }
+}
