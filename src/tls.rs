@@ -94,6 +94,18 @@ mod tests {
     }
 
     #[test]
+    fn roots_that_everyone_can_write_to_are_not_trusted() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(file.path(), certificate.cert.pem()).unwrap();
+        client_config(Some(file.path())).unwrap();
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o602)).unwrap();
+        let error = client_config(Some(file.path())).unwrap_err();
+        assert!(matches!(error, TlsError::Untrusted(_)), "{error}");
+    }
+
+    #[test]
     fn there_are_always_roots() {
         client_config(None).unwrap();
     }

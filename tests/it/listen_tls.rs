@@ -225,6 +225,14 @@ async fn a_new_certificate_is_taken_for_new_handshakes_and_a_broken_one_is_not()
         files.write("cert.pem", broken);
         assert_eq!(tls.reload(), Reloaded::Kept);
     }
+    // A good pair that somebody else may have written.
+    let third = pair(&files.authority);
+    files.write("cert.pem", &third.cert);
+    files.write("key.pem", &third.key);
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(files.path("cert.pem"), open).unwrap();
+    assert_eq!(tls.reload(), Reloaded::Kept);
+    std::fs::remove_file(files.path("cert.pem")).unwrap();
     std::fs::remove_file(files.path("key.pem")).unwrap();
     for _ in 0..3 {
         assert_eq!(tls.reload(), Reloaded::Kept);
@@ -347,10 +355,21 @@ fn files_that_cannot_be_used_are_findings() {
     let key = KeyPair::generate().unwrap();
     files.write("cert.pem", &params.self_signed(&key).unwrap().pem());
     files.write("key.pem", &key.serialize_pem());
-    std::fs::set_permissions(files.path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .unwrap();
-    let warnings: Vec<String> =
+    let set_mode = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(files.path("key.pem"), permissions).unwrap();
+    };
+    set_mode(0o644);
+    let mut warnings: Vec<String> =
         load(&files.line("")).unwrap().warnings.iter().map(ToString::to_string).collect();
-    assert!(warnings.len() == 2 && warnings[1].contains("has expired"), "{warnings:?}");
-    assert!(warnings[0].contains("chmod 600"), "{warnings:?}");
+    assert!(warnings.pop().is_some_and(|warning| warning.contains("has expired")), "{warnings:?}");
+    // A key that root owns may be readable, as Debian keeps those of certificates.
+    let by_root =
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(files.path("key.pem")).unwrap()) == 0;
+    assert_eq!(
+        warnings.iter().filter(|warning| warning.contains("chmod 600")).count(),
+        usize::from(!by_root)
+    );
+    set_mode(0o646);
+    assert!(findings(&files.line("")).contains("everyone on this machine can write to"));
 }
