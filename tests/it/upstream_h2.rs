@@ -461,6 +461,28 @@ async fn trailers_pass_both_ways_without_what_is_not_theirs() {
 }
 
 #[tokio::test]
+async fn an_upload_in_chunks_of_one_byte_goes_out_in_few_frames() {
+    let upstream = H2Upstream::plain(100).await;
+    let world = upstream.world("").await;
+    let mut client = world.connect().await;
+    client.request("POST / HTTP/1.1\nTE: trailers\nTransfer-Encoding: chunked", b"").await;
+    client.write(&[&b"1\r\nx\r\n".repeat(20_000)[..], b"0\r\nX-Sum: 1\r\n\r\n"].concat()).await;
+    let mut asked = upstream.asked().await;
+    let (mut frames, mut bytes) = (0, 0);
+    while let Some(data) = within(asked.request.body_mut().data()).await {
+        let data = data.unwrap();
+        let _ = asked.request.body_mut().flow_control().release_capacity(data.len());
+        (frames, bytes) = (frames + 1, bytes + data.len());
+    }
+    assert_eq!(bytes, 20_000);
+    assert!(frames < 2_000, "{frames} frames");
+    let trailers = within(asked.request.body_mut().trailers()).await.unwrap().unwrap();
+    assert_eq!(trailers["x-sum"], "1");
+    asked.ok().await;
+    assert_eq!(client.response().await.text(), "ok");
+}
+
+#[tokio::test]
 async fn four_mebibytes_pass_both_ways() {
     let upstream = H2Upstream::tls(100).await;
     let world = upstream.world("").await;

@@ -267,6 +267,15 @@ struct Attempt {
     exact: Option<u64>,
 }
 
+impl AttemptBody {
+    /// It was asked for more than is needed yet: the client is not waited for.
+    pub(in crate::proxy) fn is_fed(&self) {
+        if let Some(this) = &self.0 {
+            this.source.borrow_mut().starved = false;
+        }
+    }
+}
+
 impl Body for AttemptBody {
     type Data = Bytes;
     type Error = BoxError;

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -14,7 +14,11 @@ use super::Again;
 use super::error::{UpstreamError, is_unprocessed, stream_error};
 use super::h2::Lease;
 use crate::headers;
-use crate::proxy::body::AttemptBody;
+use crate::proxy::body::{AttemptBody, BoxError};
+
+/// Pieces below this size are merged, up to about a frame of the usual size.
+const SMALL: usize = 1024;
+const MERGED: usize = 16 * 1024;
 
 /// A request on its way. Dropping it resets the stream, and so ends the upload.
 pub(super) struct Exchange {
@@ -45,7 +49,13 @@ impl Exchange {
         match sender.send_request(request, ended) {
             Err(_) => Err(Box::new(body)),
             Ok((response, stream)) => {
-                let upload = (!ended).then(|| Upload { stream, body, piece: Bytes::new(), begun: false });
+                let upload = (!ended).then(|| Upload {
+                    stream,
+                    body,
+                    piece: Bytes::new(),
+                    behind: None,
+                    begun: false,
+                });
                 Ok(Self { response, upload, to_head, lease })
             }
         }
@@ -127,6 +137,8 @@ struct Upload {
     body: AttemptBody,
     /// What the upstream has no room for yet.
     piece: Bytes,
+    /// What came behind pieces that were merged.
+    behind: Option<Option<Result<Frame<Bytes>, BoxError>>>,
     /// Something has been taken out of `body`.
     begun: bool,
 }
@@ -155,14 +167,18 @@ impl Upload {
                 }
                 let fits = self.stream.capacity().min(self.piece.len());
                 let part = self.piece.split_to(fits);
-                let last = self.piece.is_empty() && self.body.is_end_stream();
+                let ended = self.behind.is_none() && self.body.is_end_stream();
+                let last = self.piece.is_empty() && ended;
                 match self.stream.send_data(part, last) {
                     Ok(()) if last => return Poll::Ready(Uploaded::Whole),
                     Ok(()) => continue,
                     Err(_) => return Poll::Ready(Uploaded::Unwanted),
                 }
             }
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            let frame = match self.behind.take() {
+                Some(frame) => frame,
+                None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
+            };
             self.begun = true;
             let ended = match frame {
                 None => self.stream.send_data(Bytes::new(), true),
@@ -172,7 +188,7 @@ impl Upload {
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => {
-                        self.piece = data;
+                        self.piece = self.merged(cx, data);
                         continue;
                     }
                     Ok(_) if !self.body.is_end_stream() => continue,
@@ -182,6 +198,35 @@ impl Upload {
             };
             return Poll::Ready(if ended.is_ok() { Uploaded::Whole } else { Uploaded::Unwanted });
         }
+    }
+
+    /// A piece, with those behind it that are there already where it is small. The library queues a frame for each, which
+    /// takes hundreds of bytes, and its limit counts those of the body alone.
+    fn merged(&mut self, cx: &mut Context<'_>, first: Bytes) -> Bytes {
+        if first.len() >= SMALL {
+            return first;
+        }
+        let mut merged = BytesMut::new();
+        while merged.len() < MERGED && !self.body.is_end_stream() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => {
+                    // There is a piece to be sent before the client is waited for.
+                    self.body.is_fed();
+                    break;
+                }
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+                    if merged.is_empty() {
+                        merged.extend_from_slice(&first);
+                    }
+                    merged.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+                }
+                Poll::Ready(other) => {
+                    self.behind = Some(other);
+                    break;
+                }
+            }
+        }
+        if merged.is_empty() { first } else { merged.freeze() }
     }
 
     fn go_on(mut self) -> UploadTask {
