@@ -416,6 +416,7 @@ fn options(credential: &config::Credential, config: &Config) -> Options {
         refresh: credential.refresh,
         refresh_lifetime: credential.refresh_token_lifetime,
         max_wait: config.oauth.max_wait,
+        hurry: config.retry.hurry,
         ..Options::new(credential.name.as_str(), fingerprint(&identity))
     }
 }

@@ -82,8 +82,33 @@ impl Collector for Credentials {
                 }
             }
         }
+        totals(credentials, &mut encoder)?;
         exchanges(credentials, &mut encoder)
     }
+}
+
+/// A counter of every credential: its name, what it says, and its value.
+type Total = (&'static str, &'static str, fn(&Credential) -> u64);
+
+const TOTALS: [Total; 2] = [
+    ("forced_refreshes", "Refreshes that a 401 forced, whatever came of them", Credential::forced_refreshes),
+    (
+        "new_tokens_refused",
+        "401s that name a token which a refresh had just brought, or which may not be replaced yet",
+        Credential::new_tokens_refused,
+    ),
+];
+
+fn totals(credentials: &[Credential], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    for (name, help, value) in TOTALS {
+        let counter = ConstCounter::new(0_u64);
+        let mut family = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+        for credential in credentials {
+            let labels = [("credential", credential.name())];
+            ConstCounter::new(value(credential)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn exchanges(credentials: &[Credential], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -96,6 +96,7 @@ impl Default for Retry {
             disk_total: 1 << 30,
             disk_path: std::env::temp_dir(),
             expect_timeout: Duration::from_secs(1),
+            hurry: 1,
         }
     }
 }

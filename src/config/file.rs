@@ -358,7 +358,7 @@ fn retry(reader: &mut Reader<'_>, root: &mut Table) -> Retry {
         disk_is_writable(&mut section, path.as_ref(), place, &default.disk_path);
     }
     let disk_path = path.map_or(default.disk_path, |given| given.value);
-    Retry { memory, disk, disk_total, disk_path, expect_timeout }
+    Retry { memory, disk, disk_total, disk_path, expect_timeout, hurry: default.hurry }
 }
 
 /// Tries what a request will do.

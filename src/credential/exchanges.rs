@@ -42,6 +42,11 @@ impl Exchanges {
         cells.filter(|(_, _, count)| *count > 0).map(|(grant, outcome, count)| (grant, outcome, count.into()))
     }
 
+    /// Those that brought a token set.
+    pub(super) fn issued(&self) -> u64 {
+        self.counts().filter(|(_, outcome, _)| *outcome == OUTCOMES[0]).map(|(_, _, count)| count).sum()
+    }
+
     /// All of them.
     pub(super) fn total(&self) -> u64 {
         self.counts().map(|(_, _, count)| count).sum()

@@ -245,6 +245,9 @@ impl<R: Redeem> Refresher<R> {
         record.application = None;
         self.save().await;
         self.token_revision = self.keeper.record.revision;
+        if presented.is_none() {
+            self.logged_in = self.token_revision;
+        }
         self.backoff.reset();
         self.hold = None;
         self.trouble = None;

@@ -7,6 +7,7 @@
 mod brake;
 mod cell;
 mod exchanges;
+mod forced;
 mod hold;
 #[cfg(test)]
 mod judge_tests;
@@ -21,9 +22,10 @@ mod schedule;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -80,6 +82,8 @@ pub struct Options {
     pub spread: Duration,
     /// How many exchanges that nobody asked for may be under way at once, over all credentials.
     pub unasked: Arc<Semaphore>,
+    /// Divides the times that hold forced refreshes back: 1, but for tests that run in real time.
+    pub hurry: u32,
 }
 
 impl Options {
@@ -97,6 +101,7 @@ impl Options {
             passive: false,
             spread: Duration::ZERO,
             unasked: Arc::new(Semaphore::new(1)),
+            hurry: 1,
         }
     }
 }
@@ -145,6 +150,8 @@ pub struct Bearer {
     pub minted_at: Timestamp,
     /// From here on, reading it asks for the next one.
     refresh_at: Timestamp,
+    /// From here on every node of the gateway is taken to know it.
+    known_at: Timestamp,
 }
 
 #[cfg(any(test, fuzzing))]
@@ -153,8 +160,16 @@ impl Bearer {
     pub(crate) fn nobodys() -> Self {
         let value = HeaderValue::from_static("Bearer nobodys");
         let never = Timestamp::MAX;
-        let ends = refresher::ends_in(Duration::MAX);
-        Self { value, revision: 0, expires_at: never, ends, minted_at: Timestamp::MIN, refresh_at: never }
+        let (ends, minted_at) = (refresher::ends_in(Duration::MAX), Timestamp::MIN);
+        Self {
+            value,
+            revision: 0,
+            expires_at: never,
+            ends,
+            minted_at,
+            refresh_at: never,
+            known_at: minted_at,
+        }
     }
 }
 
@@ -168,6 +183,12 @@ impl Bearer {
     /// Whether it was minted no longer than `max_age` before `now`, as far as is known.
     pub fn is_younger(&self, max_age: Duration, now: Timestamp) -> bool {
         until(self.minted_at, now) <= max_age
+    }
+
+    /// How long until every node of the gateway is taken to know it; zero for the first token of a login. However the
+    /// clock was set, it is at most two seconds.
+    pub fn new_for(&self, now: Timestamp) -> Duration {
+        until(now, self.known_at).min(forced::KNOWN_AFTER)
     }
 }
 
@@ -266,6 +287,13 @@ struct Shared {
     /// A request has waited `max_wait` for the exchange under way, in vain. The next exchange clears it.
     waited_in_vain: AtomicBool,
     closing: AtomicBool,
+    /// The gateway refuses tokens up to this revision, and no newer one could be had when it was needed.
+    distrusted: AtomicU64,
+    /// The last revision that was distrusted and then accepted.
+    proven: AtomicU64,
+    /// Exchanges that have ended and that operators asked for.
+    operated: AtomicU64,
+    hurry: u32,
     snapshot: Mutex<Snapshot>,
     /// Made at the first 401.
     refusals: Mutex<Option<Box<Refusals>>>,
@@ -298,6 +326,10 @@ impl Credential {
             nudged: AtomicBool::new(false),
             waited_in_vain: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            distrusted: AtomicU64::new(0),
+            proven: AtomicU64::new(0),
+            operated: AtomicU64::new(0),
+            hurry: options.hurry,
             snapshot: Mutex::default(),
             refusals: Mutex::default(),
         });
@@ -321,13 +353,22 @@ impl Credential {
         &self.shared.name
     }
 
-    /// Its state now.
+    /// Its state now. It says what the next request will get: what the refresher has put there is
+    /// completed by what requests have learnt since.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.shared.snapshot.lock().clone();
         let now = self.shared.clock.now();
         let bearer = self.shared.published.latest();
         let alive = bearer.as_ref().is_some_and(|bearer| bearer.is_alive(now));
+        snapshot.distrusted = alive && bearer.as_ref().is_some_and(|bearer| self.doubts(bearer));
         snapshot.usable = alive && !snapshot.distrusted;
+        if snapshot.distrusted {
+            let refused = "the gateway refuses the current token (401)";
+            snapshot.trouble = Some(match &snapshot.trouble {
+                Some(trouble) => format!("{refused}, and no newer one can be had: {trouble}"),
+                None => format!("{refused}, and no newer one could be had yet"),
+            });
+        }
         if let Some(bearer) = bearer
             && !alive
         {
@@ -335,14 +376,26 @@ impl Credential {
             self.shared.nudge(&bearer, Timestamp::MAX);
             snapshot.trouble.get_or_insert_with(|| EXPIRED.to_owned());
         }
-        snapshot.refused_paths =
-            self.shared.refusals.lock().as_ref().map_or(0, |refusals| refusals.remembered(now));
+        if let Some(refusals) = &*self.shared.refusals.lock() {
+            snapshot.refused_paths = refusals.remembered(now);
+        }
         snapshot
     }
 
     /// How many exchanges with the token endpoint ended how in this process: grant, outcome, count.
     pub fn exchanges(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
         self.shared.exchanges.counts()
+    }
+
+    /// How many refreshes 401s have forced.
+    pub fn forced_refreshes(&self) -> u64 {
+        self.shared.refusals.lock().as_ref().map_or(0, |refusals| refusals.forced.total())
+    }
+
+    /// How often the gateway has refused by name a token that a refresh had just brought, or that could not be replaced
+    /// yet.
+    pub fn new_tokens_refused(&self) -> u64 {
+        self.shared.refusals.lock().as_ref().map_or(0, |refusals| refusals.new_refused())
     }
 
     /// A reader with a copy of its own, for one thread's requests.
@@ -352,7 +405,7 @@ impl Credential {
 
     /// The memory of 401s that a fresh token did not cure.
     pub fn refusals(&self) -> MappedMutexGuard<'_, Refusals> {
-        MutexGuard::map(self.shared.refusals.lock(), |refusals| &mut **refusals.get_or_insert_default())
+        self.shared.refusals()
     }
 
     /// The clock this credential lives by.
@@ -380,19 +433,76 @@ impl Credential {
         (current.revision > refused.revision && current.is_alive(self.shared.clock.now())).then_some(current)
     }
 
-    /// A bearer newer than `refused`, which the upstream did not accept for a reason of this kind. Joins an exchange under way; a 401 that
-    /// comes late gets the newer bearer at once.
+    /// Whether the gateway is known to refuse this bearer, with no newer one to be had.
+    pub fn doubts(&self, bearer: &Bearer) -> bool {
+        bearer.revision <= self.shared.distrusted.load(Ordering::Relaxed)
+    }
+
+    /// The gateway accepted this bearer, which it was known to refuse.
+    pub fn trust(&self, bearer: &Bearer) {
+        self.shared.proven.fetch_max(bearer.revision, Ordering::Relaxed);
+        self.shared
+            .distrusted
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |distrusted| {
+                (distrusted >= bearer.revision).then_some(0)
+            })
+            .ok();
+    }
+
+    /// The gateway refused this bearer by name to the end, and the request was given its 401. A bearer that was accepted
+    /// elsewhere is not distrusted: then it is the path that is refused.
+    pub fn distrust(&self, bearer: &Bearer) {
+        if self.shared.proven.load(Ordering::Relaxed) < bearer.revision {
+            self.shared.distrust(bearer.revision);
+        }
+    }
+
+    /// How long until a refresh may be forced; zero when it may at once.
+    pub fn forced_in(&self) -> Duration {
+        let refusals = self.shared.refusals.lock();
+        refusals.as_ref().map_or(Duration::ZERO, |refusals| refusals.forced.wait(Instant::now()))
+    }
+
+    /// The gateway refused by name a token that is new, or that may not be replaced yet.
+    pub fn note_new_refused(&self) {
+        if self.refusals().note_new_refused(Instant::now()) {
+            tracing::warn!(
+                credential = %self.shared.name,
+                "new tokens are refused: the gateway answered 401 to one that a refresh had just brought, or so often \
+                 that refreshes are held back; the request is sent again with the same token"
+            );
+        }
+    }
+
+    /// A bearer newer than `refused`, which the upstream did not accept for a reason of this kind. Joins an exchange under
+    /// way; a 401 that comes late gets the newer bearer at once. Where forced refreshes are held back, all who ask wait for
+    /// the same next one.
     ///
     /// Cancel safe, as [`bearer`](Self::bearer).
     ///
     /// # Errors
-    /// [`Unavailable`], as [`bearer`](Self::bearer).
+    /// [`Unavailable`], as [`bearer`](Self::bearer); at once where refreshes are held back for longer than
+    /// `oauth.max_wait`.
     pub async fn replace(&self, refused: &Bearer, kind: Kind) -> Result<Replacement, Unavailable> {
         if let Some(bearer) = self.newer_than(refused) {
             return Ok(Replacement { bearer, fresh: false });
         }
-        let (refused, certain, asked) = (refused.revision, kind == Kind::Token, Instant::now());
-        self.ask(|reply| Ask::Newer { refused, certain, asked, reply }).await
+        let certain = kind == Kind::Token;
+        let held = self.forced_in();
+        let outcome = match held > self.shared.max_wait {
+            true => {
+                Err(self.shared.unavailable("new tokens are refused; refreshes are held back", Some(held)))
+            }
+            false => {
+                let (refused, asked) = (refused.revision, Instant::now());
+                self.ask_held(held, |reply| Ask::Newer { refused, certain, asked, reply }).await
+            }
+        };
+        if certain && outcome.is_err() {
+            // Said at once, also where the refresher is still busy: the next request gets the same.
+            self.shared.distrust(refused.revision);
+        }
+        outcome
     }
 
     /// A usable bearer that was minted no longer than `max_age` ago, for a suite that refuses older ones. Joins an exchange
@@ -430,13 +540,15 @@ impl Credential {
         answer.await.unwrap_or_else(|_| Err(self.shared.shutting_down().into()))
     }
 
-    /// Gets a new token set now, as an operator asked for.
+    /// Gets a new token set now, as an operator asked for. All who wait share one exchange, at most one a second; one that
+    /// nobody waits for any more is not made.
     ///
     /// # Errors
     /// [`Unavailable`] when none can be had; a login is held back by its brake as ever.
     pub async fn refresh(&self) -> Result<(), Unavailable> {
         let (reply, answer) = oneshot::channel();
-        self.put(Ask::Refresh { reply })?;
+        let asked = self.shared.operated.load(Ordering::Relaxed);
+        self.put(Ask::Refresh { asked, reply })?;
         answer.await.unwrap_or_else(|_| Err(self.shared.shutting_down()))
     }
 
@@ -472,10 +584,20 @@ impl Credential {
         &self,
         ask: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Ask,
     ) -> Result<T, Unavailable> {
+        self.ask_held(Duration::ZERO, ask).await
+    }
+
+    /// [`ask`](Self::ask) for an exchange that will not begin before `held` has passed. Nobody else is blamed for
+    /// that wait.
+    async fn ask_held<T>(
+        &self,
+        held: Duration,
+        ask: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Ask,
+    ) -> Result<T, Unavailable> {
         let (reply, mut answer) = oneshot::channel();
         self.put(ask(reply))?;
         let (asked, max_wait) = (Instant::now(), self.shared.max_wait);
-        let in_vain = || self.shared.waited_in_vain.load(Ordering::Relaxed);
+        let in_vain = || held.is_zero() && self.shared.waited_in_vain.load(Ordering::Relaxed);
         let mut patience = if in_vain() { SHORT_WAIT.min(max_wait) } else { max_wait };
         loop {
             match tokio::time::timeout_at(asked + patience, &mut answer).await {
@@ -486,7 +608,9 @@ impl Credential {
                 Err(_) => break,
             }
         }
-        self.shared.waited_in_vain.store(true, Ordering::Relaxed);
+        if held.is_zero() {
+            self.shared.waited_in_vain.store(true, Ordering::Relaxed);
+        }
         let detail = "the token endpoint has not answered yet; the exchange goes on";
         Err(self.shared.unavailable(detail, Some(Duration::from_secs(1))))
     }
@@ -530,7 +654,26 @@ impl Shared {
         }
     }
 
-    fn publish(&self, tokens: &TokenSet, revision: u64, ends: Instant, refresh_at: Timestamp) {
+    fn refusals(&self) -> MappedMutexGuard<'_, Refusals> {
+        let hurry = self.hurry;
+        MutexGuard::map(self.refusals.lock(), |refusals| {
+            &mut **refusals.get_or_insert_with(|| Box::new(Refusals::new(hurry)))
+        })
+    }
+
+    fn distrust(&self, revision: u64) {
+        self.distrusted.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// `known_at` as in [`Bearer`].
+    fn publish(
+        &self,
+        tokens: &TokenSet,
+        revision: u64,
+        ends: Instant,
+        refresh_at: Timestamp,
+        known_at: Timestamp,
+    ) {
         // The endpoint's reader has made sure that the token is a legal field value.
         let Some(value) = tokens.access_token.header_value() else {
             tracing::error!(credential = %self.name, "the access token is not a legal header value");
@@ -538,7 +681,8 @@ impl Shared {
         };
         let (expires_at, minted_at) = (tokens.expires_at, tokens.minted_at);
         self.nudged.store(false, Ordering::Relaxed);
-        self.published.publish(Bearer { value, revision, expires_at, ends, minted_at, refresh_at });
+        let bearer = Bearer { value, revision, expires_at, ends, minted_at, refresh_at, known_at };
+        self.published.publish(bearer);
     }
 
     fn unavailable(&self, detail: &str, retry_after: Option<Duration>) -> Unavailable {

@@ -18,7 +18,8 @@ use super::keeper::Keeper;
 use super::logins::{ClockWatch, Seat};
 use super::person::{CodeLogin, HeldLogin, LoggedIn, LoginError};
 use super::schedule::{self, Backoff, Warning};
-use super::{Bearer, Options, Replacement, Shared, Unavailable};
+use super::waiting::{Newer, Waiting};
+use super::{Bearer, Options, Replacement, Shared, Unavailable, forced};
 use crate::clock::{self, Clock, Timestamp};
 use crate::config::RefreshAt;
 use crate::oauth::Redeem;
@@ -57,8 +58,8 @@ pub(super) enum Ask {
     Younger { max_age: Duration, reply: oneshot::Sender<Result<Bearer, Unavailable>> },
     /// The refresh time has passed.
     Early,
-    /// An operator wants a new token set.
-    Refresh { reply: oneshot::Sender<Result<(), Unavailable>> },
+    /// An operator wants a new token set; `asked` is how many had been made for operators by then.
+    Refresh { asked: u64, reply: oneshot::Sender<Result<(), Unavailable>> },
     /// An operator lifts whatever holds exchanges back.
     Unlock { reply: oneshot::Sender<Result<bool, Unavailable>> },
     /// A person brings a code.
@@ -90,9 +91,10 @@ pub(super) struct Refresher<R> {
     pub(super) keeper: Keeper,
     /// The revision that the token set came with.
     pub(super) token_revision: u64,
-    /// The gateway refuses tokens up to this revision. Until there is a newer one, the current is not counted as
-    /// usable, and a replacement is due.
+    /// A 401 said by name that tokens up to this revision are refused. Until there is a newer one, a replacement is due.
     pub(super) distrusted: u64,
+    /// The revision that a login of this process gave. The gateway is taken to know such a token at once.
+    pub(super) logged_in: u64,
     pub(super) refresh_at: Timestamp,
     /// When the access token ends by the clock that is never set back.
     pub(super) ends: Instant,
@@ -106,6 +108,8 @@ pub(super) struct Refresher<R> {
     pub(super) trouble: Option<String>,
     /// The login of another user, until somebody confirms it.
     pub(super) held_login: Option<Box<HeldLogin>>,
+    /// Who is answered later.
+    pub(super) waiting: Option<Box<Waiting>>,
     /// Nothing unasked before this time: other credentials come first.
     not_before: Timestamp,
     warning: Warning,
@@ -143,6 +147,7 @@ impl<R: Redeem> Refresher<R> {
             shared,
             keeper,
             distrusted: 0,
+            logged_in: 0,
             refresh_at: Timestamp::UNIX_EPOCH,
             ends: Instant::now(),
             noted_pending: false,
@@ -152,6 +157,7 @@ impl<R: Redeem> Refresher<R> {
             hold: None,
             trouble: None,
             held_login: None,
+            waiting: None,
             warning: Warning::default(),
             save_at: Instant::now(),
             save_failures: 0,
@@ -183,11 +189,13 @@ impl<R: Redeem> Refresher<R> {
                     Some(ask) => {
                         Box::pin(self.follow_clock_and_save()).await;
                         Box::pin(self.answer(ask)).await;
+                        self.serve_waiting_if_any().await;
                     }
                 },
                 () = tokio::time::sleep(pause.min(look)) => {
                     Box::pin(self.follow_clock_and_save()).await;
                     self.look_at_hold();
+                    self.serve_waiting_if_any().await;
                     self.warn_of_login();
                     if self.pause().is_zero() {
                         let before = self.shared.exchanges.total();
@@ -240,10 +248,16 @@ impl<R: Redeem> Refresher<R> {
             true => None,
             false => self.next_attempt(now).map(|at| at.max(self.not_before)),
         };
-        let next = next.map_or(Duration::MAX, |at| clock::until(now, at));
+        let next = next.map_or(Duration::MAX, |at| clock::until(now, at)).min(self.waiting_in());
         match self.is_unsaved() {
             true => next.min(self.save_at.saturating_duration_since(Instant::now())),
             false => next,
+        }
+    }
+
+    async fn serve_waiting_if_any(&mut self) {
+        if self.waiting.is_some() {
+            Box::pin(self.serve_waiting()).await;
         }
     }
 
@@ -258,7 +272,8 @@ impl<R: Redeem> Refresher<R> {
             None => now,
             Some(_) if self.trusted() && self.may_refresh_early() => self.refresh_at,
             Some(tokens) if self.trusted() => tokens.expires_at,
-            Some(_) if self.alive() => now,
+            // Refused by the gateway.
+            Some(_) if self.alive() => self.forced_at(now),
             // Ended. Tokens of a few seconds must not make a storm of refreshes that nobody needs.
             Some(tokens) => schedule::refresh_at(RefreshAt::Share(0.0), tokens, 0.0),
         };
@@ -282,9 +297,12 @@ impl<R: Redeem> Refresher<R> {
             self.not_before = clock::after(now, TURN_AGAIN.mul_f64(0.5 + random::unit()));
             return;
         };
-        let need = if self.trusted() { Need::Early } else { Need::Token };
         // The outcome is in the snapshot, the log and the metrics.
-        let _ = self.obtain(need).await;
+        let _ = match (self.trusted(), self.alive()) {
+            (true, _) => self.obtain(Need::Early).await,
+            (false, true) => self.force().await,
+            (false, false) => self.obtain(Need::Token).await,
+        };
     }
 
     /// Whatever is due and cannot be done now must not be looked at again and again.
@@ -322,16 +340,7 @@ impl<R: Redeem> Refresher<R> {
                 }
             }
             Ask::Newer { refused, certain, asked, reply } => {
-                if certain {
-                    self.distrusted = self.distrusted.max(refused);
-                }
-                let outcome = match self.token_revision > refused && self.alive() {
-                    true => Ok(()),
-                    false => self.obtain(Need::Token).await,
-                };
-                let fresh = self.published_at.is_some_and(|at| at >= asked);
-                let answer = outcome.and_then(|()| self.current());
-                let _ = reply.send(answer.map(|bearer| Replacement { bearer, fresh }));
+                self.answer_newer(Newer { refused, certain, asked, reply }).await;
             }
             Ask::Younger { max_age, reply } => {
                 let outcome = match self.is_younger(max_age) {
@@ -341,11 +350,7 @@ impl<R: Redeem> Refresher<R> {
                 let _ = reply.send(outcome.and_then(|()| self.current()));
             }
             Ask::Early => self.on_time().await,
-            Ask::Refresh { reply } => {
-                self.backoff.reset();
-                let outcome = self.obtain(Need::Token).await;
-                let _ = reply.send(outcome);
-            }
+            Ask::Refresh { asked, reply } => self.answer_operator(asked, reply),
             Ask::Unlock { reply } => {
                 let outcome = self.unlock().await;
                 let _ = reply.send(outcome);
@@ -374,14 +379,14 @@ impl<R: Redeem> Refresher<R> {
                 let _ = reply.send(answer.ok_or_else(ended));
             }
             Ask::Early => {}
-            Ask::Refresh { reply } => drop(reply.send(Err(ended()))),
+            Ask::Refresh { reply, .. } => drop(reply.send(Err(ended()))),
             Ask::Unlock { reply } => drop(reply.send(Err(ended()))),
             Ask::Code { reply, .. } | Ask::Confirm { reply, .. } => drop(reply.send(Err(ended().into()))),
         }
     }
 
     /// Walks the ladder: the refresh token, then the login behind its brake, then a person.
-    async fn obtain(&mut self, need: Need) -> Result<(), Unavailable> {
+    pub(super) async fn obtain(&mut self, need: Need) -> Result<(), Unavailable> {
         self.may_try(need)?;
         let outcome = self.climb(need).await;
         self.report();
@@ -448,7 +453,7 @@ impl<R: Redeem> Refresher<R> {
         self.shared.unavailable(detail, retry_after)
     }
 
-    fn current(&self) -> Result<Bearer, Unavailable> {
+    pub(super) fn current(&self) -> Result<Bearer, Unavailable> {
         let now = self.now();
         let current = self.shared.published.latest();
         current.filter(|bearer| bearer.is_alive(now)).ok_or_else(|| match &self.hold {
@@ -474,7 +479,8 @@ impl<R: Redeem> Refresher<R> {
 
     /// Alive, and not refused by the gateway.
     pub(super) fn trusted(&self) -> bool {
-        self.alive() && self.token_revision > self.distrusted
+        self.alive()
+            && self.token_revision > self.distrusted.max(self.shared.distrusted.load(Ordering::Relaxed))
     }
 
     /// Alive, and minted no longer ago than this.
@@ -505,7 +511,11 @@ impl<R: Redeem> Refresher<R> {
         if let Some(tokens) = &self.keeper.record.tokens {
             let lazily = self.may_refresh_early() && !self.parts.options.passive;
             let nudge_at = if lazily { self.refresh_at } else { Timestamp::MAX };
-            self.shared.publish(tokens, self.token_revision, self.ends, nudge_at);
+            let known_at = match self.token_revision == self.logged_in {
+                true => Timestamp::MIN,
+                false => clock::after(tokens.issued_at, forced::KNOWN_AFTER / self.shared.hurry.max(1)),
+            };
+            self.shared.publish(tokens, self.token_revision, self.ends, nudge_at, known_at);
         }
     }
 
@@ -556,7 +566,6 @@ impl<R: Redeem> Refresher<R> {
         snapshot.brake = matches!(self.hold, Some(Hold::Brake(_)));
         snapshot.login_needed = matches!(self.hold, Some(Hold::LoginNeeded));
         snapshot.login_needed_by = login_needed_by;
-        snapshot.distrusted = self.alive() && !self.trusted();
         snapshot.unsaved = self.is_unsaved();
         snapshot.exchanges = self.shared.exchanges.total();
         snapshot.trouble = match &self.hold {

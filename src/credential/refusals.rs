@@ -8,10 +8,15 @@
 //!
 //! Each [`Kind`] of 401 has a memory of its own: that a backend refuses a user says nothing about the next time the
 //! gateway names the token as the reason.
+//!
+//! What cures is not counted here. [`Forced`] counts every forced refresh, whatever came of it.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::forced::Forced;
 use crate::clock::{self, Timestamp};
 
 /// How long a place is remembered.
@@ -23,6 +28,9 @@ const UNFRUITFUL: usize = 2;
 /// Forced refreshes after which the gateway was content and the backend was not, per [`MEMORY`]. Each was needed,
 /// so there may be more of them; an upstream that changes its mind at every request must still not make a storm.
 const HALF_FRUITFUL: usize = 10;
+
+/// How often it is logged at most that new tokens are refused.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Places remembered at once. Beyond it nothing is forced: so many places are an attack or a mistake.
 const PLACES: usize = 1024;
@@ -46,13 +54,17 @@ pub enum Decision {
 }
 
 /// The memory of one credential.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Refusals {
+    /// Every refresh that a 401 forced.
+    pub(super) forced: Forced,
     places: [HashMap<Box<str>, Place>; 2],
     /// Forced refreshes of the last minute, but for those that have been seen to help: when each was forced, and by a
     /// 401 for which revision. All 401s for one revision force the same refresh.
-    forced: [Vec<(Timestamp, u64)>; 2],
+    unproven: [Vec<(Timestamp, u64)>; 2],
     half_fruitful: Vec<Timestamp>,
+    new_refused: u64,
+    warned: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -64,6 +76,34 @@ enum Place {
 }
 
 impl Refusals {
+    /// An empty memory. The times that hold forced refreshes back are divided by `hurry`.
+    pub fn new(hurry: u32) -> Self {
+        Self {
+            forced: Forced::new(hurry),
+            places: Default::default(),
+            unproven: Default::default(),
+            half_fruitful: Vec::new(),
+            new_refused: 0,
+            warned: None,
+        }
+    }
+
+    /// Counts a refusal by name of a token that is new, or that may not be replaced yet. Says whether
+    /// a warning is due.
+    pub(super) fn note_new_refused(&mut self, now: Instant) -> bool {
+        self.new_refused += 1;
+        let due = self.warned.is_none_or(|at| now.duration_since(at) >= WARN_AGAIN);
+        if due {
+            self.warned = Some(now);
+        }
+        due
+    }
+
+    /// How many such refusals there have been.
+    pub(super) fn new_refused(&self) -> u64 {
+        self.new_refused
+    }
+
     /// Decides about a 401 at `place` for a bearer of `revision`.
     pub fn decide(&mut self, place: &str, revision: u64, kind: Kind, now: Timestamp) -> Decision {
         let places = &mut self.places[kind as usize];
@@ -83,7 +123,7 @@ impl Refusals {
             }
             _ => {}
         }
-        let forced = &mut self.forced[kind as usize];
+        let forced = &mut self.unproven[kind as usize];
         forced.retain(|(at, _)| is_recent(*at, now));
         let joins = forced.iter().any(|(_, by)| *by == revision);
         if !joins && forced.len() >= UNFRUITFUL {
@@ -110,15 +150,16 @@ impl Refusals {
         Decision::Refresh
     }
 
-    /// The replay with `revision` was not refused.
-    pub fn cured(&mut self, place: &str, kind: Kind, revision: u64) {
+    /// A later sending of a request, whose bearer of revision `by` was refused, was not refused.
+    pub fn cured(&mut self, place: &str, kind: Kind, by: u64) {
         self.end_attempt(place, kind);
-        self.helped(kind, revision);
+        self.helped(kind, by);
     }
 
-    /// A token of `revision` was accepted where an older one was refused: the refreshes up to it were worth it.
-    pub fn helped(&mut self, kind: Kind, revision: u64) {
-        self.forced[kind as usize].retain(|(_, by)| *by >= revision);
+    /// A newer token was accepted where the one of revision `by` was refused: that refresh was worth it. It says nothing
+    /// about other refreshes.
+    pub fn helped(&mut self, kind: Kind, by: u64) {
+        self.unproven[kind as usize].retain(|(_, forced)| *forced != by);
     }
 
     /// The attempt ended without an answer to learn from.
@@ -126,7 +167,7 @@ impl Refusals {
         let Some(revision) = self.end_attempt(place, kind) else { return };
         let is_of_it = |place: &Place| matches!(place, Place::Trying { revision: r, .. } if *r == revision);
         if !self.places[kind as usize].values().any(is_of_it) {
-            self.forced[kind as usize].retain(|(_, by)| *by != revision);
+            self.helped(kind, revision);
         }
     }
 
@@ -136,15 +177,23 @@ impl Refusals {
         self.end_attempt(place, kind);
     }
 
-    /// The replay with `revision`, which was minted after a first 401 of kind `first`, was refused too, by a 401 of
-    /// kind `second`.
-    pub fn refused(&mut self, place: &str, revision: u64, first: Kind, second: Kind, now: Timestamp) {
+    /// The sending with `revision`, which was minted after a 401 of kind `first` for the revision `by`, was refused too, by
+    /// a 401 of kind `second`.
+    pub fn refused(
+        &mut self,
+        place: &str,
+        by: u64,
+        revision: u64,
+        first: Kind,
+        second: Kind,
+        now: Timestamp,
+    ) {
         // Where the gateway named the old token and does not name the new one, the refresh has helped.
         let half = first == Kind::Token && second == Kind::Unclear;
         let kind = if half { second } else { first };
         if half {
             self.end_attempt(place, first);
-            self.helped(first, revision);
+            self.helped(first, by);
         }
         let places = &mut self.places[kind as usize];
         if matches!(places.get(place), Some(Place::Refused { revision: r, .. }) if *r >= revision) {
@@ -212,36 +261,37 @@ mod tests {
 
     #[test]
     fn a_token_revoked_a_second_after_it_was_minted_is_replaced() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         for revision in 1..100 {
             assert_eq!(refusals.decide("/a", revision, Kind::Token, NOW), Decision::Refresh);
-            refusals.cured("/a", Kind::Token, revision + 1);
+            refusals.cured("/a", Kind::Token, revision);
         }
     }
 
     #[test]
     fn a_refused_place_passes_for_a_minute_or_until_a_newer_token() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         assert_eq!(refusals.decide("/a", 1, Kind::Unclear, NOW), Decision::Refresh);
-        refusals.refused("/a", 2, Kind::Unclear, Kind::Unclear, NOW);
+        refusals.refused("/a", 1, 2, Kind::Unclear, Kind::Unclear, NOW);
         assert!(passes_on(refusals.decide("/a", 2, Kind::Unclear, later(59))));
         assert_eq!(refusals.decide("/a", 3, Kind::Unclear, later(1)), Decision::Refresh);
         refusals.abandoned("/a", Kind::Unclear);
-        refusals.refused("/a", 3, Kind::Unclear, Kind::Unclear, NOW);
+        refusals.refused("/a", 2, 3, Kind::Unclear, Kind::Unclear, NOW);
         assert_eq!(refusals.decide("/a", 3, Kind::Unclear, later(61)), Decision::Refresh);
     }
 
     #[test]
     fn concurrent_401s_join_and_a_newer_one_waits_for_the_outcome() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         for _ in 0..200 {
             assert_eq!(refusals.decide("/a", 1, Kind::Token, NOW), Decision::Refresh);
         }
         assert_eq!(refusals.decide("/a", 2, Kind::Token, NOW), Decision::Refresh, "revoked again meanwhile");
         assert!(passes_on(refusals.decide("/a", 3, Kind::Token, NOW)), "not without end");
-        for _ in 0..201 {
-            refusals.cured("/a", Kind::Token, 3);
+        for _ in 0..200 {
+            refusals.cured("/a", Kind::Token, 1);
         }
+        refusals.cured("/a", Kind::Token, 2);
         assert_eq!(refusals.decide("/a", 3, Kind::Token, NOW), Decision::Refresh);
         assert_eq!(refusals.decide("/b", 1, Kind::Unclear, NOW), Decision::Refresh);
         assert!(passes_on(refusals.decide("/b", 2, Kind::Unclear, NOW)), "it may not be the token at all");
@@ -249,7 +299,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_attempt_leaves_no_memory() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         assert_eq!(refusals.decide("/a", 1, Kind::Token, NOW), Decision::Refresh);
         refusals.abandoned("/a", Kind::Token);
         assert_eq!(refusals.decide("/a", 2, Kind::Token, NOW), Decision::Refresh);
@@ -257,13 +307,13 @@ mod tests {
 
     #[test]
     fn places_that_take_turns_cannot_make_a_rotation_storm() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         let mut refreshes = 0;
         for revision in 1..1000 {
             let place = format!("/{}", revision % 7);
             if refusals.decide(&place, revision, Kind::Unclear, NOW) == Decision::Refresh {
                 refreshes += 1;
-                refusals.refused(&place, revision + 1, Kind::Unclear, Kind::Unclear, NOW);
+                refusals.refused(&place, revision, revision + 1, Kind::Unclear, Kind::Unclear, NOW);
             }
         }
         assert_eq!(refreshes, UNFRUITFUL);
@@ -272,10 +322,10 @@ mod tests {
 
     #[test]
     fn a_backend_that_refuses_the_user_does_not_keep_a_revoked_token_from_being_replaced() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         for revision in 1..=HALF_FRUITFUL as u64 {
             assert_eq!(refusals.decide("/a", revision, Kind::Token, NOW), Decision::Refresh);
-            refusals.refused("/a", revision + 1, Kind::Token, Kind::Unclear, NOW);
+            refusals.refused("/a", revision, revision + 1, Kind::Token, Kind::Unclear, NOW);
             assert!(passes_on(refusals.decide("/a", revision + 1, Kind::Unclear, NOW)));
         }
         assert!(passes_on(refusals.decide("/b", 100, Kind::Token, NOW)), "not without end");
@@ -284,31 +334,52 @@ mod tests {
 
     #[test]
     fn a_fresh_token_that_the_gateway_names_too_was_in_vain() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         for (first, second) in [(Kind::Token, Kind::Token), (Kind::Unclear, Kind::Token)] {
             assert_eq!(refusals.decide("/a", 1, first, NOW), Decision::Refresh);
-            refusals.refused("/a", 2, first, second, NOW);
+            refusals.refused("/a", 1, 2, first, second, NOW);
             assert!(passes_on(refusals.decide("/a", 2, first, NOW)));
-            assert_eq!(refusals.forced[first as usize].len(), 1);
+            assert_eq!(refusals.unproven[first as usize].len(), 1);
         }
     }
 
     #[test]
     fn refreshes_whose_outcome_is_open_count_too_but_once_for_all_who_share_them() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         for place in ["/a", "/b", "/c", "/d"] {
             assert_eq!(refusals.decide(place, 1, Kind::Token, NOW), Decision::Refresh);
         }
         assert_eq!(refusals.decide("/e", 2, Kind::Token, NOW), Decision::Refresh);
         assert!(passes_on(refusals.decide("/f", 3, Kind::Token, NOW)));
-        // One success clears everything up to it.
-        refusals.helped(Kind::Token, 3);
+        // A success is of one refresh alone.
+        refusals.helped(Kind::Token, 1);
         assert_eq!(refusals.decide("/f", 3, Kind::Token, NOW), Decision::Refresh);
+        assert!(passes_on(refusals.decide("/g", 4, Kind::Token, NOW)));
+    }
+
+    #[test]
+    fn a_success_elsewhere_does_not_excuse_a_refresh_that_cured_nothing() {
+        let mut refusals = Refusals::new(1);
+        for revision in [1, 3] {
+            assert_eq!(refusals.decide("/bad", revision, Kind::Unclear, NOW), Decision::Refresh);
+            refusals.refused("/bad", revision, revision + 1, Kind::Unclear, Kind::Unclear, NOW);
+            // Another path, whose late 401 was for another revision, is content with the newer token.
+            refusals.helped(Kind::Unclear, revision + 10);
+        }
+        assert!(passes_on(refusals.decide("/other", 4, Kind::Unclear, NOW)));
+    }
+
+    #[test]
+    fn a_warning_that_new_tokens_are_refused_is_due_once_a_minute_and_each_is_counted() {
+        let mut refusals = Refusals::new(1);
+        let start = Instant::now();
+        let due = [0, 1, 59, 60, 61].map(|at| refusals.note_new_refused(start + Duration::from_secs(at)));
+        assert_eq!((due, refusals.new_refused()), ([true, false, false, true, false], 5));
     }
 
     #[test]
     fn a_request_that_cannot_be_replayed_counts_as_one_in_vain() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(1);
         for revision in 1..=UNFRUITFUL as u64 {
             assert_eq!(refusals.decide("/a", revision, Kind::Token, NOW), Decision::Refresh);
             refusals.unproven("/a", Kind::Token);

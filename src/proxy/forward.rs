@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 use super::Proxy;
 use super::body::{AnswerBody, RequestBody};
 use super::error::Error;
-use super::retry::{Next, Refused};
+use super::retry::{Next, Refused, Retry};
 use super::timer::LazyTimer;
 use super::upstream::{Asking, Head, UpstreamBody, UpstreamError};
 use crate::headers::Survey;
@@ -20,7 +20,7 @@ const NOT_FOR_HTTP2: Error = Error::Refused(Refusal::Malformed(
     "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",
 ));
 
-/// One request, all decisions in order: the bearer, the sending, the one replay behind a 401.
+/// One request, all decisions in order: the bearer, the sending, the further ones after a 401 (`retry`).
 ///
 /// A future by hand: of almost every request nothing has to be waited for but the answer, and the rest should neither take
 /// room in it nor be moved with it.
@@ -89,6 +89,7 @@ impl Future for Forward<'_> {
         let later: Pin<Box<dyn Future<Output = _>>> = match outcome {
             Ok(Ok(answer)) if answer.status() != StatusCode::UNAUTHORIZED => {
                 body.keep_no_more();
+                proxy.note_accepted(&head.bearer, answer.status());
                 fields::recycle(head.headers);
                 return Poll::Ready(Ok(answer.map(AnswerBody::Upstream)));
             }
@@ -127,6 +128,7 @@ async fn answered(
         return refused(proxy, timer, head, body, answer).await;
     }
     body.keep_no_more();
+    proxy.note_accepted(&head.bearer, answer.status());
     Ok(answer.map(AnswerBody::Upstream))
 }
 
@@ -141,19 +143,29 @@ async fn refused(
     timer: &LazyTimer,
     mut head: Head,
     body: RequestBody,
-    answer: Response<UpstreamBody>,
+    mut answer: Response<UpstreamBody>,
 ) -> Result<Response<AnswerBody>, Error> {
-    let refused = Refused::read(answer).await?;
-    let attempt = match proxy.replacement(&refused, &head, &body).await? {
-        Next::Replay(attempt) => attempt,
-        Next::PassOn(why) => {
-            body.keep_no_more();
-            return Ok(refused.pass_on(why));
+    let mut retry: Option<Retry<'_>> = None;
+    loop {
+        let refused = Refused::read(answer).await?;
+        let verdict = refused.verdict();
+        let tried = retry.get_or_insert_with(|| Retry::new(proxy, verdict));
+        match tried.after(verdict, &head, &body).await? {
+            Next::Send(bearer) => head.bearer = bearer,
+            Next::PassOn(why) => {
+                body.keep_no_more();
+                return Ok(refused.pass_on(why));
+            }
         }
-    };
-    head.bearer = attempt.bearer.clone();
-    let sent = proxy.upstream.send(&head, &body, timer).await;
-    let answer = sent.map_err(|error| because(error, &body))?;
-    body.keep_no_more();
-    attempt.conclude(answer).await
+        let sent = proxy.upstream.send(&head, &body, timer).await;
+        answer = sent.map_err(|error| because(error, &body))?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            body.keep_no_more();
+            proxy.note_accepted(&head.bearer, answer.status());
+            if let Some(retry) = retry {
+                retry.accepted();
+            }
+            return Ok(answer.map(AnswerBody::Upstream));
+        }
+    }
 }

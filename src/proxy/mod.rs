@@ -82,6 +82,8 @@ pub struct Proxy {
     memory: usize,
     disk: Rc<Disk>,
     access_log: bool,
+    /// How long a request waits for a token.
+    max_wait: Duration,
     tunnels: Patience,
     /// Clients on TCP speak TLS with us.
     tls: bool,
@@ -118,6 +120,7 @@ impl Proxy {
             memory: config.retry.memory,
             disk: Rc::new(Disk::new(&config.retry, shared.metrics.replay_disk.clone(), descriptors)),
             access_log: config.log.access,
+            max_wait: config.oauth.max_wait,
             tunnels: Patience {
                 both_open: config.upstream.tunnel_timeout,
                 half_closed: config.upstream.idle_timeout.min(config.upstream.tunnel_timeout),
@@ -219,6 +222,13 @@ impl Proxy {
                 }
             }
             _ => Ok(old),
+        }
+    }
+
+    /// The upstream took this bearer. That is news where it was known to be refused.
+    fn note_accepted(&self, bearer: &Bearer, status: StatusCode) {
+        if self.credential.doubts(bearer) && !status.is_client_error() && !status.is_server_error() {
+            self.credential.trust(bearer);
         }
     }
 

@@ -32,6 +32,10 @@ pub(crate) use webdriver::Chromium;
 /// Longer than anything in a healthy test takes. It only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// By how much the times that hold forced refreshes back are divided, where a test does not say it: two seconds take two
+/// milliseconds.
+const HURRY: u32 = 1000;
+
 /// The address of a proxy that has no TCP listener.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -55,6 +59,7 @@ pub(crate) struct WorldBuilder {
     upstream: Option<String>,
     sections: String,
     simulator: SimulatorOptions,
+    hurry: Option<u32>,
 }
 
 impl World {
@@ -164,6 +169,12 @@ impl WorldBuilder {
         self
     }
 
+    /// Divides the times that hold forced refreshes back by this, instead of by [`HURRY`].
+    pub(crate) fn hurry(mut self, by: u32) -> Self {
+        self.hurry = Some(by);
+        self
+    }
+
     /// The configuration in front of `sim`.
     pub(crate) fn configuration(&self, sim: &Simulator) -> Config {
         let mut lines = String::new();
@@ -195,7 +206,11 @@ impl WorldBuilder {
         }
         lines.push_str(&self.sections);
         match Config::from_toml(&lines) {
-            Ok(loaded) => loaded.config,
+            Ok(loaded) => {
+                let mut config = loaded.config;
+                config.retry.hurry = self.hurry.unwrap_or(HURRY);
+                config
+            }
             Err(findings) => panic!("{findings}"),
         }
     }

@@ -225,22 +225,87 @@ async fn happen(world: &mut World, event: Event) {
     }
 }
 
-/// One request, as the data plane makes it: a bearer, and after a 401 a newer one, once. Where one could be had that
-/// was minted for it, the gateway takes it.
+/// What a request was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// 503 in our own name: there was no usable token.
+    NoToken,
+    /// The upstream's response, to this bearer's revision.
+    Upstream(Option<u16>, u64),
+}
+
+/// One request, as the data plane makes it; then every surface is asked at the same moment.
 async fn call(world: &World) {
-    let Some(bearer) = world.ask().await else { return };
-    if world.call(&bearer).await != Some(401) {
-        return;
+    let given = request(world).await;
+    let said = world.surfaces().await;
+    let usable = said[0].1;
+    if said.iter().any(|(_, other)| *other != usable) {
+        world.oracle.lock().violated(format!("the surfaces contradict each other: {said:?}"));
     }
-    let kind = vbc_proxy::credential::refusals::Kind::Token;
-    let asked = Instant::now();
-    let answer = world.credential().replace(&bearer, kind).await;
-    world.in_time(asked);
-    let Ok(newer) = answer else { return };
-    let refused = newer.fresh && world.call(&newer.bearer).await == Some(401);
-    if refused && !world.oracle.lock().doomed {
-        world.oracle.lock().violated("a caller saw a 401 with a token that was minted for it");
+    let revision = world.credential().snapshot().revision;
+    match given {
+        Given::NoToken if usable => {
+            world.oracle.lock().violated("a request got 503, and the surfaces say that a token is usable");
+        }
+        Given::Upstream(Some(200), sent) if !usable && sent == revision => {
+            world.oracle.lock().violated("a request got 200, and the surfaces say that no token is usable");
+        }
+        Given::Upstream(Some(401), sent) if usable && sent == revision => {
+            world
+                .oracle
+                .lock()
+                .violated("the gateway refused the token, and the surfaces say that it is usable");
+        }
+        _ => {}
     }
+}
+
+/// A bearer, and after a 401 at most two further sendings: one of the same bearer that is new, one after a forced refresh.
+/// Where one could be had that was minted for it, the gateway takes it.
+async fn request(world: &World) -> Given {
+    let Some(mut bearer) = world.ask().await else { return Given::NoToken };
+    let credential = world.credential();
+    let (mut late, mut fresh) = (false, false);
+    for sendings in 1..=3 {
+        let status = world.call(&bearer).await;
+        if status != Some(401) {
+            if status == Some(200) && credential.doubts(&bearer) {
+                credential.trust(&bearer);
+            }
+            return Given::Upstream(status, bearer.revision);
+        }
+        if fresh && !world.oracle.lock().doomed {
+            world.oracle.lock().violated("a caller saw a 401 with a token that was minted for it");
+        }
+        if sendings == 3 {
+            break;
+        }
+        let new_for = bearer.new_for(world.clock.now());
+        if let Some(newer) = credential.newer_than(&bearer) {
+            (bearer, fresh) = (newer, false);
+        } else if !late && !new_for.is_zero() {
+            (late, fresh) = (true, false);
+            tokio::time::sleep(new_for).await;
+            bearer = match credential.newer_than(&bearer) {
+                Some(newer) => newer,
+                None if bearer.is_alive(world.clock.now()) => bearer,
+                None => match world.ask().await {
+                    Some(bearer) => bearer,
+                    None => return Given::NoToken,
+                },
+            };
+        } else {
+            let asked = Instant::now();
+            let answer = credential.replace(&bearer, vbc_proxy::credential::refusals::Kind::Token).await;
+            world.in_time(asked);
+            match answer {
+                Ok(newer) => (bearer, fresh) = (newer.bearer, newer.fresh),
+                Err(_) => return Given::NoToken,
+            }
+        }
+    }
+    credential.distrust(&bearer);
+    Given::Upstream(Some(401), bearer.revision)
 }
 
 /// Everything is well again: then there is a token, or a person is asked to log in, and can.

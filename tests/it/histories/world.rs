@@ -8,13 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use jiff::SignedDuration;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use vbc_proxy::TokenStore;
+use vbc_proxy::admin::{Admin, AdminOptions};
 use vbc_proxy::clock::Clock;
 use vbc_proxy::credential::{Bearer, CodeLogin, Credential, Login, Logins, Options};
+use vbc_proxy::metrics::Metrics;
 use vbc_proxy::oauth::{
     AuthorizationAnswer, ClientIdentity, Endpoint, EndpointOptions, Transport, Unanswered,
 };
@@ -375,6 +378,35 @@ impl World {
     pub(crate) async fn call(&self, bearer: &Bearer) -> Option<u16> {
         let request = Request::get(USERS).header("authorization", bearer.value.clone()).body(Bytes::new());
         Some(self.service.answer(request.unwrap()).await?.status().as_u16())
+    }
+
+    /// What each surface says: whether there is a usable token.
+    pub(super) async fn surfaces(&self) -> [(&'static str, bool); 4] {
+        let admin = Admin::new(AdminOptions {
+            credentials: vec![self.credential().clone()],
+            people: Default::default(),
+            metrics: Arc::new(Metrics::new()),
+            clock: self.clock.clone(),
+            listen: String::new(),
+            upstream: String::new(),
+            address: None,
+            hosts: Default::default(),
+            examiner: Arc::new(|_, _| unreachable!("nobody asks for an examination")),
+        });
+        let ask = async |target: &str| {
+            let request = Request::get(target).header("host", "localhost").body(axum::body::Body::empty());
+            let (head, body) = admin.answer(request.unwrap()).await.into_parts();
+            (head.status, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+        };
+        let (_, status) = ask("/status.json").await;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let (_, metrics) = ask("/metrics").await;
+        [
+            ("/ready", ask("/ready").await.0 == 200),
+            ("status, ready", status["ready"] == true),
+            ("status, usable", status["credentials"][0]["usable"] == true),
+            ("token_usable", metrics.contains("vbc_proxy_token_usable{credential=\"default\"} 1")),
+        ]
     }
 
     /// A person logs in: the code comes from the simulator's own page.
