@@ -167,7 +167,14 @@ fn inflated(decoder: impl Read) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-/// The text of `bytes`: UTF-16 or UTF-32 where it looks so, else UTF-8 with each byte that is none read as Latin-1.
+/// What bytes 0x80 to 0x9f are in Windows-1252, the Latin-1 of servers that say so and of most that do not.
+const WINDOWS: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
+    '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+/// The text of `bytes`: UTF-16 or UTF-32 where it looks so, else UTF-8 with each byte that is none read as
+/// Windows-1252. An echoed secret must come out as it is, or it would not be found and hidden.
 fn text(headers: &HeaderMap, bytes: &[u8]) -> String {
     let charset = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let charset = charset.to_ascii_lowercase();
@@ -195,7 +202,8 @@ fn narrow(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|byte| char::from(*byte)));
+        let windows = |byte: &u8| WINDOWS.get(usize::from(byte.wrapping_sub(0x80))).copied();
+        text.extend(chunk.invalid().iter().map(|byte| windows(byte).unwrap_or(char::from(*byte))));
     }
     text
 }

@@ -139,7 +139,12 @@ impl Reader<'_> {
         }
         flush(units, text);
         match self.take() {
-            Some('b' | 'f' | 'n' | 'r' | 't') => text.push(' '),
+            // Exactly: a secret that is echoed is hidden only as it is.
+            Some('b') => text.push('\u{8}'),
+            Some('f') => text.push('\u{c}'),
+            Some('n') => text.push('\n'),
+            Some('r') => text.push('\r'),
+            Some('t') => text.push('\t'),
             Some(c) => text.push(c),
             None => self.complete = false,
         }

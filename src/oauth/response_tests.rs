@@ -319,6 +319,23 @@ fn messages_carry_the_servers_words_and_no_secret() {
 }
 
 #[test]
+fn a_secret_is_hidden_in_every_charset_it_is_echoed_in() {
+    let grant = Grant::Password {
+        username: "zoë@vbc.prod".to_owned(),
+        password: Secret::new("pä€ss"),
+        scope: String::new(),
+    };
+    let text = r#"{"error":"invalid_grant","error_description":"zoë, pä€ss"}"#;
+    let narrow: Vec<u8> =
+        text.chars().map(|c| if c == '€' { 0x80 } else { u8::try_from(u32::from(c)).unwrap() }).collect();
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for bytes in [text.as_bytes(), &narrow, &wide] {
+        let error = answer_to(&grant, 400, None, bytes).unwrap_err();
+        assert_eq!(error.message, "answered 400, invalid_grant: [user], [redacted]");
+    }
+}
+
+#[test]
 fn a_user_called_locked_is_not_locked() {
     let grant = Grant::Password {
         username: "locked@vbc.prod".to_owned(),

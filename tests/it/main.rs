@@ -51,6 +51,7 @@ mod operate;
 mod person;
 mod process;
 mod refresh;
+mod refused_logins;
 mod replay;
 mod restart;
 mod retries;

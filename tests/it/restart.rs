@@ -53,8 +53,16 @@ async fn a_wrong_password_is_tried_once_over_requests_and_restarts_until_it_is_c
         serve.kill();
         assert_eq!(sim.stats().logins.failed, 2);
     }
+    // A third within 35 minutes waits, unless an operator allows it.
     fs::write(directory.path().join("password"), "sim-password").unwrap();
-    let (serve, address) = serve(directory.path()).await;
+    let mut serve = Process::start(directory.path(), &["serve"], &[]);
+    let (address, admin) = serve.listening().await;
+    let answer = get(address, USERS).await;
+    assert!(answer.text().contains("two other passwords of this user"), "{answer:?}");
+    assert_eq!(sim.stats().token_requests, 2);
+    let mut client = Client::connect(admin).await;
+    client.request("POST /credentials/default/unlock HTTP/1.1", b"").await;
+    assert_eq!(client.response().await.status, 200);
     assert_eq!(get(address, USERS).await.status, 200);
     assert_eq!(serve.terminate().await.code, Some(0));
     let stats = sim.stats();

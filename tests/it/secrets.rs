@@ -175,7 +175,7 @@ async fn session(format: &str, level: &str) {
     assert_eq!(first.code, Some(0));
     let echo = StatusFault {
         status: 400,
-        body: Some(r#"{"error":"invalid_request","error_description":"not also-wrong, sim-secret"}"#.into()),
+        body: Some(r#"{"error":"invalid_client","error_description":"not also-wrong, sim-secret"}"#.into()),
         ..StatusFault::default()
     };
     sim.inject(Fault::from(Effect::Status(echo)).on("/token")).unwrap();

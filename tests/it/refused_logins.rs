@@ -1,0 +1,70 @@
+//! Token endpoints that refuse a password in words of their own, over sockets and restarts.
+
+use crate::harness::RawUpstream;
+use crate::process::{Process, configuration, get, lay_out};
+
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
+
+/// A response with its length.
+fn response(head: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+/// Serves twice before a token endpoint that gives every login `answer`, and says how many logins arrived and what the
+/// last request was told.
+async fn logins(answer: Vec<u8>) -> (usize, String) {
+    let endpoint = RawUpstream::answering(answer).await;
+    let directory = tempfile::tempdir().unwrap();
+    let token_url = format!("{}/token", endpoint.url());
+    lay_out(directory.path(), &configuration(&endpoint.url(), &token_url, ""), "never-again");
+    let mut told = String::new();
+    for _ in 0..2 {
+        let mut serve = Process::start(directory.path(), &["serve"], &[]);
+        let (address, _) = serve.listening().await;
+        for _ in 0..5 {
+            let answer = get(address, USERS).await;
+            answer.assert_problem(503, "proxy_internal_error");
+            answer.text().clone_into(&mut told);
+        }
+        let output = serve.kill();
+        assert!(!output.stderr.contains("never-again"), "{}", output.stderr);
+    }
+    for request in endpoint.requests() {
+        assert_eq!(request.line, "POST /token HTTP/1.1");
+        assert_eq!(request.header("accept-encoding"), Some("identity"));
+    }
+    (endpoint.requests().len(), told)
+}
+
+#[tokio::test]
+async fn a_password_that_was_refused_in_any_words_is_sent_once_over_restarts() {
+    let page = response("401 Unauthorized\r\nContent-Type: text/html", b"<html>401</html>");
+    let latin = response(
+        "400 Bad Request\r\nContent-Type: application/json;charset=ISO-8859-1",
+        b"{\"error\":\"invalid_grant\",\"error_description\":\"senha inv\xe1lida\"}",
+    );
+    let authlib =
+        br#"{"error":"invalid_request","error_description":"Invalid 'username' or 'password' in request."}"#;
+    let cut = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 25\r\n\r\n{\"Error\":\"invalid_grant\"}".to_vec();
+    for (answer, words) in [
+        (page, "without a readable reason"),
+        (latin, "user name or password was refused"),
+        (response("400 Bad Request", authlib), "user name or password was refused"),
+        (cut, "user name or password was refused"),
+    ] {
+        let (logins, told) = logins(answer).await;
+        assert_eq!(logins, 1, "{told}");
+        assert!(told.contains(words) && told.contains("vbc-proxy unlock default"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_was_refused_is_not_presented_again_by_a_restart() {
+    for answer in
+        [response("401 Unauthorized", br#"{"error":"invalid_client"}"#), response("404 Not Found", b"<html>")]
+    {
+        let (logins, told) = logins(answer).await;
+        assert_eq!(logins, 1, "{told}");
+        assert!(told.contains("the next try is at") && told.contains("vbc-proxy unlock default"), "{told}");
+    }
+}
