@@ -53,7 +53,7 @@ impl<R: Redeem> Refresher<R> {
                 match self.parts.seat {
                     Some(_) => "the refresh token is gone; logging in when the token ends".to_owned(),
                     None => format!(
-                        "the refresh token is gone: login needed before the token ends (vbc-proxy login {name})"
+                        "the refresh token is gone: login needed before the token ends; run `vbc-proxy login {name}`"
                     ),
                 }
             });

@@ -204,7 +204,10 @@ impl<R: Redeem> Refresher<R> {
         let why = self.why_not_refreshed()?;
         let next = match self.parts.seat {
             Some(_) => "the proxy logs in when the token ends".to_owned(),
-            None => format!("a login is needed before the token ends (vbc-proxy login {})", self.shared.name),
+            None => {
+                let name = &self.shared.name;
+                format!("a login is needed before the token ends; run `vbc-proxy login {name}`")
+            }
         };
         Some(format!("{why}; {next}"))
     }
