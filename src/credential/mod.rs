@@ -174,8 +174,8 @@ impl Bearer {
 }
 
 impl Bearer {
-    /// Whether it may be sent at `now`, which is the wall clock's time. Both clocks must say so: a wall clock can be set
-    /// back, and the other stands still while a machine sleeps.
+    /// Whether it may be sent at `now`, the wall clock's time. Both clocks must say so: a wall clock
+    /// can be set back, and the other stands still while a machine sleeps.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now < self.expires_at && Instant::now() < self.ends
     }

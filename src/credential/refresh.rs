@@ -1,4 +1,4 @@
-//! Refreshing: what is noted before a refresh token is presented, and what each outcome means for the tokens.
+//! Refreshing: what is noted before a refresh token is presented, and what each outcome means.
 
 use std::time::Duration;
 
@@ -13,9 +13,12 @@ use crate::secret::{Secret, fingerprint};
 const NOTE_AGAIN: Duration = Duration::from_secs(60);
 
 impl<R: Redeem> Refresher<R> {
-    /// Gets a token set for the refresh token. Says whether there is a usable token now; if not, a login is next.
+    /// Gets a token set for the refresh token. Says whether there is a usable token now.
+    ///
+    /// Where there is none, a login is next.
     pub(super) async fn refresh(&mut self, need: Need) -> Result<bool, Unavailable> {
-        // Twice: another process may have rotated a refused refresh token, and the store then has its successor.
+        // Twice: another process may have rotated a refused refresh token. The store then has its
+        // successor.
         for _ in 0..2 {
             let Some(refresh_token) = self.refresh_token() else { break };
             self.may_go_on()?;
@@ -69,8 +72,8 @@ impl<R: Redeem> Refresher<R> {
         Ok(false)
     }
 
-    /// Presents a refresh token. When a token is needed and the response is lost, presents it once more: a server that
-    /// has seen it says so, and the store may have its successor.
+    /// Presents a refresh token. When a token is needed and the response is lost, presents it once
+    /// more: a server that has seen it says so, and the store may have its successor.
     ///
     /// `pending` is whether an earlier response was lost.
     async fn present(&mut self, refresh_token: &Secret, mut pending: bool) -> Result<Issued, RedeemError> {
@@ -92,8 +95,8 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Notes in the store that the refresh token of a living access token is about to be presented. A crash in between
-    /// then counts as a lost response.
+    /// Notes in the store that the refresh token of a living access token is about to be presented.
+    /// A crash in between then counts as a lost response.
     ///
     /// # Errors
     /// When it cannot be noted and no token is needed yet: the refresh token is not presented then.
@@ -113,8 +116,9 @@ impl<R: Redeem> Refresher<R> {
         Ok(())
     }
 
-    /// The response was lost while the access token lives. A server that detects reuse would end the living access token if the
-    /// refresh token were presented again, so the access token is used to its end first.
+    /// The response was lost while the access token lives, which is used to its end first.
+    ///
+    /// A server that detects reuse would end it if the refresh token were presented again.
     async fn keep_living_token(&mut self, error: &RedeemError) -> Result<bool, Unavailable> {
         tracing::warn!(
             credential = %self.shared.name, %error,
@@ -134,8 +138,8 @@ impl<R: Redeem> Refresher<R> {
         expected.is_some_and(|expected| found.is_some() && !is_same_user(expected, found))
     }
 
-    /// A refresh brought another user's tokens (OpenID Connect Core §12.2 forbids to use them). They are dropped. The
-    /// refresh token is spent; the present access token is used to its end.
+    /// Drops another user's tokens, which a refresh brought. OpenID Connect Core §12.2 forbids to
+    /// use them. The refresh token is spent; the present access token is used to its end.
     async fn reject_other_user(&mut self, issued: Issued, refresh_token: &Secret) {
         tracing::error!(
             credential = %self.shared.name,
