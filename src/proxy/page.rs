@@ -1,11 +1,13 @@
-//! What becomes of a response that a browser may show as a page: it is the upstream's, and must not act as one of ours.
+//! What becomes of a response that a browser may show as a page: it is the upstream's, and must not
+//! act as one of ours.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Whether a browser will show the response in a window or a frame (Fetch Metadata, `Sec-Fetch-Mode` and `Sec-Fetch-Dest`).
+/// Whether a browser will show the response in a window or a frame (Fetch Metadata,
+/// `Sec-Fetch-Mode` and `Sec-Fetch-Dest`).
 pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
     let is = |name: &HeaderName, words: &[&[u8]]| {
         let value = headers.get(name).map(|value| value.as_bytes().trim_ascii());
@@ -15,7 +17,8 @@ pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
         || is(&DEST, &[b"document", b"iframe", b"frame", b"fencedframe", b"embed", b"object"])
 }
 
-/// Keeps a page from running scripts, sending forms or being taken for another type. Other responses stay as they are.
+/// Keeps a page from running scripts, sending forms or being taken for another type. Other
+/// responses stay as they are.
 pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
     if !is_page(status, headers.get(header::CONTENT_TYPE)) {
         return;
@@ -25,7 +28,8 @@ pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
     headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
 }
 
-/// Whether a browser may run something in it: HTML, XML with its styles and scripts, or what it may guess to be HTML.
+/// Whether a browser may run something in it: HTML, XML with its styles and scripts, or what it may
+/// guess to be HTML.
 fn is_page(status: StatusCode, content_type: Option<&HeaderValue>) -> bool {
     let Some(content_type) = content_type else {
         // A redirection is not shown; what a 304 says holds for the page that is stored.

@@ -1,8 +1,9 @@
 //! Validators of bodies that may be changed (RFC 9110 §8.8).
 //!
-//! A strong `ETag` promises the upstream's bytes. Where they may be changed on the way, `"x"` becomes `W/"x"`, and a client that
-//! sends `If-Match: W/"x"` means the upstream's `"x"`. `If-None-Match` compares weakly, and a weak tag in `If-Range` never
-//! matches: both go out as they came.
+//! A strong `ETag` promises the upstream's bytes. Where they may be changed on the way, `"x"`
+//! becomes `W/"x"`, and a client that sends `If-Match: W/"x"` means the upstream's `"x"`.
+//! `If-None-Match` compares weakly, and a weak tag in `If-Range` never matches: both go out as they
+//! came.
 
 use http::header::{self, Entry, HeaderMap, HeaderValue};
 use http::{Method, Request};
@@ -18,8 +19,8 @@ pub(in crate::proxy) struct Asked {
 }
 
 impl Asked {
-    /// Takes note of a request; in `If-Match`, weak tags become the upstream's strong ones. Does nothing where links are not
-    /// `rewritten`.
+    /// Takes note of a request; in `If-Match`, weak tags become the upstream's strong ones. Does
+    /// nothing where links are not `rewritten`.
     pub(in crate::proxy) fn take<B>(request: &mut Request<B>, survey: Survey, rewritten: bool) -> Self {
         if !rewritten {
             return Self::default();
@@ -35,7 +36,8 @@ impl Asked {
 
     /// Whether a 304 with these headers belongs to a body that may have been changed.
     ///
-    /// A 304 seldom has a type. Then the client's own tag tells: it has a weak one of a body that could be changed.
+    /// A 304 seldom has a type. Then the client's own tag tells: it has a weak one of a body that
+    /// could be changed.
     #[cold]
     pub(super) fn owns_304(&self, is_json: bool, headers: &HeaderMap) -> bool {
         match headers.contains_key(header::CONTENT_TYPE) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::server::Stream;
 use crate::server::drowsy::Deadline;
 
-/// How often a half-closed connection is checked for a reset, which the runtime does not report after an end.
+/// How often a half-closed connection is checked for a reset, which the runtime does not report
+/// after an end.
 const CHECK: Duration = Duration::from_millis(250);
 
 /// The time that is left to a half-closed connection.
@@ -25,9 +26,11 @@ impl HalfClosed {
         self.grace.clear();
     }
 
-    /// Resolves when the client has reset the connection, or when nothing could be written for `grace`.
+    /// Resolves when the client has reset the connection, or when nothing could be written for
+    /// `grace`.
     ///
-    /// `written` counts the bytes of the response so far; `None` means that a write waits for the client, which stops the grace.
+    /// `written` counts the bytes of the response so far; `None` means that a write waits for the
+    /// client, which stops the grace.
     pub(super) fn poll_given_up(
         &mut self,
         cx: &mut Context<'_>,
