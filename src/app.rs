@@ -14,6 +14,7 @@ mod examine;
 mod limits;
 mod listeners;
 mod open;
+mod storing;
 mod worker;
 
 use std::collections::VecDeque;
@@ -38,7 +39,7 @@ use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError,
 use crate::proxy::{self, Aside};
 use crate::secret::fingerprint;
 use crate::server::{Drain, ListenTlsError, Tls, bind_advice, unix_bind_advice};
-use crate::store::{FileStore, Keys, MemoryStore, StoreError, TokenStore};
+use crate::store::StoreError;
 use crate::tls::{self, TlsError};
 use balance::Balance;
 use desk::AdminListener;
@@ -48,6 +49,7 @@ use worker::Worker;
 
 pub use desk::{Closed, Desk};
 pub use examine::{Examined, examine};
+pub use storing::{StoreFindings, examine_store};
 
 /// How long a credential may take to finish an exchange after the drain, on top of the exchange's own timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
@@ -86,7 +88,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The token store cannot be used.
-    #[error("{source}{}{}", because(source), store_advice(source))]
+    #[error("{}{}", source.describe(), store_advice(source))]
     Store {
         /// Why.
         #[from]
@@ -137,6 +139,8 @@ pub enum Ended {
     Drained,
     /// `listen.drain_timeout` passed first; some answers were cut short.
     CutShort,
+    /// The latest tokens of a credential, or a note of a login, could not be stored; the log names them.
+    Unsaved,
 }
 
 /// A proxy that is bound and not yet serving.
@@ -308,6 +312,9 @@ impl App {
                 tracing::error!(credential = credential.name(), "an exchange did not end in time");
                 ended = Ended::CutShort;
             }
+            if storing::is_lost(&credential) {
+                ended = Ended::Unsaved;
+            }
         }
         if let Some(watching) = watching {
             watching.abort();
@@ -348,13 +355,7 @@ async fn start_credentials(
 ) -> Result<Vec<(Credential, JoinHandle<()>)>, StartError> {
     let tls = token_tls(config, upstream_tls)?;
     let http = HttpClient::new((*tls).clone(), config.oauth.timeout)?;
-    let store: Arc<dyn TokenStore> = match &config.store {
-        config::Store::Memory => Arc::new(MemoryStore::default()),
-        config::Store::File { path, key_file: None } => Arc::new(FileStore::open(path)?),
-        config::Store::File { path, key_file: Some(file) } => {
-            Arc::new(FileStore::open_sealed(path, Keys::new(&file.keys)?)?)
-        }
-    };
+    let store = storing::open(config)?;
     let (token_url, userinfo_url) = (&config.oauth.token_url, config.oauth.userinfo_url.as_ref());
     let server = Arc::new(AuthorizationServer::new(http, token_url, userinfo_url, clock.clone())?);
     let mut clients = VecDeque::new();

@@ -31,6 +31,9 @@ pub struct Unlocked {
     pub credential: String,
     /// Whether its brake was on.
     pub was_on: bool,
+    /// What the token store could not do: then it is lifted in this process, and the store does not have that yet.
+    #[serde(default)]
+    pub store_trouble: Option<String>,
 }
 
 pub(super) async fn refresh(State(inner): State<Arc<Inner>>, Path(name): Path<String>) -> Response {
@@ -49,7 +52,10 @@ pub(super) async fn refresh(State(inner): State<Arc<Inner>>, Path(name): Path<St
 pub(super) async fn unlock(State(inner): State<Arc<Inner>>, Path(name): Path<String>) -> Response {
     let Some(credential) = inner.find(&name) else { return inner.no_such_credential() };
     match credential.unlock().await {
-        Ok(was_on) => json(&Unlocked { credential: name, was_on }),
+        Ok(was_on) => {
+            let store_trouble = credential.snapshot().store_trouble;
+            json(&Unlocked { credential: name, was_on, store_trouble })
+        }
         Err(error) => unavailable(error),
     }
 }

@@ -104,6 +104,12 @@ pub struct CredentialStatus {
     pub issuance: Option<String>,
     /// Whether the latest token set could not be stored.
     pub unsaved: bool,
+    /// Whether a note of a login could not be stored.
+    #[serde(default)]
+    pub note_unsaved: bool,
+    /// What the token store could not do.
+    #[serde(default)]
+    pub store_trouble: Option<String>,
     /// What is wrong, and what to do.
     pub trouble: Option<String>,
 }
@@ -130,6 +136,8 @@ impl CredentialStatus {
             scope: snapshot.scope,
             issuance: snapshot.issuance.map(|mode| issuance(mode).to_owned()),
             unsaved: snapshot.unsaved,
+            note_unsaved: snapshot.note_unsaved,
+            store_trouble: snapshot.store_trouble,
             trouble: snapshot.trouble,
         }
     }

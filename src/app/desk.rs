@@ -195,7 +195,7 @@ fn people(config: &Config, address: Option<SocketAddr>) -> BTreeMap<String, Auth
 }
 
 /// How a [`Desk`] ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Closed {
     /// Whether an exchange under way ended in time.
     pub in_time: bool,
@@ -203,6 +203,8 @@ pub struct Closed {
     pub renewed: bool,
     /// Whether they could not be stored, and are lost.
     pub unsaved: bool,
+    /// What the token store could not do.
+    pub store_trouble: Option<String>,
 }
 
 /// One credential and the admin routes, without a data plane: where a person logs in while no proxy runs.
@@ -268,6 +270,11 @@ impl Desk {
         let in_time = tokio::time::timeout(self.patience, self.refresher).await.is_ok();
         // Only now: the refresher tries once more to store what is not stored.
         let snapshot = self.credential.snapshot();
-        Closed { in_time, renewed: snapshot.revision > self.revision, unsaved: snapshot.unsaved }
+        Closed {
+            in_time,
+            renewed: snapshot.revision > self.revision,
+            unsaved: snapshot.unsaved,
+            store_trouble: snapshot.store_trouble,
+        }
     }
 }

@@ -67,10 +67,14 @@ fn unsaved(credential: &Credential, ended: bool) -> Option<Check> {
         let found = format!("an exchange of credential {name} with the token endpoint did not end in time");
         return Some(Check::fail("store", "unfinished", found, "run doctor again: what it brought is lost"));
     }
-    credential.snapshot().unsaved.then(|| {
-        let found = format!("the new tokens of credential {name} could not be stored, and end with this command");
-        let remedy = "look at the directory of [store]: is the disk full, is it writable? The refresh token that is \
-                      stored may be used up: the next login shows";
+    let snapshot = credential.snapshot();
+    snapshot.unsaved.then(|| {
+        let reason = snapshot.store_trouble.unwrap_or_default();
+        let found = format!(
+            "the new tokens of credential {name} could not be stored, and end with this command: {reason}"
+        );
+        let remedy = "free space or make store.path writable. The refresh token that is stored may be used up: the \
+                      next login shows";
         Check::fail("store", "unsaved", found, remedy)
     })
 }

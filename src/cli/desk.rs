@@ -110,10 +110,11 @@ impl Desk {
             return Err(Exit::Failed);
         }
         if closed.unsaved {
-            complain(
-                "vbc-proxy: the new tokens could not be stored and end with this command; look at the directory of \
-                 [store] (is the disk full, is it writable?), then log in again",
-            );
+            let reason = closed.store_trouble.unwrap_or_default();
+            complain(format_args!(
+                "vbc-proxy: the new tokens could not be stored and end with this command: {reason}; free space or make \
+                 store.path writable, then log in again"
+            ));
             return Err(Exit::Failed);
         }
         Ok(Some(closed))

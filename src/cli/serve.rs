@@ -105,7 +105,7 @@ async fn serve(mut config: Config, world: Option<&simulate::WorldArgs>, aside: &
     beside.finish();
     match ended {
         Ok(Ended::Drained) => Exit::Done,
-        Ok(Ended::CutShort) => Exit::Failed,
+        Ok(Ended::CutShort | Ended::Unsaved) => Exit::Failed,
         Err(error) => {
             complain(format_args!("vbc-proxy: {error}"));
             Exit::Failed
@@ -124,12 +124,12 @@ pub(super) fn identities(config: &Config) -> Vec<Identity> {
 /// How to end when the proxy cannot start.
 pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
-        // These do not pass by themselves.
-        StartError::Store { source: StoreError::NoKey { .. } | StoreError::Damaged { .. } } => Exit::Config,
+        StartError::Store { source: StoreError::InUse { .. } } => Exit::Unavailable,
         StartError::Store { source: StoreError::Io { source, .. } }
         | StartError::Bind { source, .. }
         | StartError::BindUnix { source, .. } => exit_of_system(source),
-        StartError::Store { .. } => Exit::Unavailable,
+        // Other faults of a store do not pass by themselves.
+        StartError::Store { .. } => Exit::Config,
         StartError::Tls { .. }
         | StartError::ListenTls(_)
         | StartError::TokenClient(_)

@@ -70,6 +70,8 @@ impl Signals {
     }
 
     fn catch(hangup: Option<Signal>) -> Result<Self, Exit> {
+        // Over a limit of file sizes a write fails. By itself the signal would end the process.
+        drop(caught(SignalKind::from_raw(libc::SIGXFSZ))?);
         let (terminate, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, hangup, requests: StopRequests::default() })
     }

@@ -155,6 +155,8 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     lines.extend(describe_login(credential, now));
     if credential.unsaved {
         lines.push("  store      UNSAVED: the latest token set is only in memory".to_owned());
+    } else if credential.note_unsaved {
+        lines.push("  store      UNSAVED: a note of a login is only in memory".to_owned());
     }
     if let Some(trouble) = &credential.trouble {
         lines.push(format!("  trouble    {trouble}"));

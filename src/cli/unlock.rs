@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::desk::Desk;
-use super::{ConfigArgs, Exit, run_to_end, say};
+use super::{ConfigArgs, Exit, complain, run_to_end, say};
 use crate::admin::{Unlocked, credential_path};
 
 /// Allow a running proxy to try logging in again
@@ -34,7 +34,11 @@ impl Unlock {
             say(match unlocked.was_on {
                 true => format!("credential {name}: the brake is lifted; the next login is tried at once"),
                 false => format!("credential {name}: nothing was held back"),
-            })
+            })?;
+            if let Some(trouble) = unlocked.store_trouble {
+                complain(format_args!("vbc-proxy: {trouble}"));
+            }
+            Ok(())
         })
     }
 }

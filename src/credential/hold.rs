@@ -26,6 +26,10 @@ pub(super) enum Hold {
     Brake(Permit),
     /// A person has to log in.
     LoginNeeded,
+    /// The stored record cannot be read. The text says why, and the way out.
+    Record(String),
+    /// No login is made: what is stored of earlier ones cannot be read. The text says why, and the way out.
+    Notes(String),
 }
 
 impl Hold {
@@ -36,6 +40,7 @@ impl Hold {
                 "{message}; correct the credential's configuration and restart, or, if it is right by now, \
                  run `vbc-proxy unlock {name}`; the next try is at {until:.0}"
             ),
+            Self::Record(message) | Self::Notes(message) => message.clone(),
             Self::LoginNeeded => format!(
                 "login needed: the refresh token is missing or no longer good; run `vbc-proxy login {name}`"
             ),
@@ -49,7 +54,7 @@ impl Hold {
         match self {
             Self::Configuration { until, .. } => Some(*until),
             Self::Brake(permit) => permit.until(),
-            Self::LoginNeeded => None,
+            Self::LoginNeeded | Self::Record(_) | Self::Notes(_) => None,
         }
     }
 
@@ -58,7 +63,7 @@ impl Hold {
         let until = match self {
             Self::Configuration { until, .. } => Some(until),
             Self::Brake(permit) => permit.until_mut(),
-            Self::LoginNeeded => None,
+            Self::LoginNeeded | Self::Record(_) | Self::Notes(_) => None,
         };
         if let Some(at) = until {
             *at = at.saturating_sub(by).unwrap_or(*at);

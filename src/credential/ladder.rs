@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::brake::{self, Permit};
 use super::hold::{self, Hold};
-use super::logins::{Refusal, Seat, Turn, describe};
+use super::logins::{Refusal, Seat, Turn};
 use super::refresher::{self, Need, Refresher};
-use super::{Login, Unavailable, exchanges};
+use super::{Login, Unavailable, exchanges, storing};
 use crate::clock;
 use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError, TokenSet};
 use crate::random;
@@ -32,7 +32,10 @@ impl<R: Redeem> Refresher<R> {
             Some(hold @ Hold::Configuration { until, .. }) if *until > now => Err(self.held(hold, now)),
             // An account that is locked is left alone altogether.
             Some(hold @ Hold::Brake(Permit::LockedUntil(until))) if *until > now => Err(self.held(hold, now)),
-            Some(hold @ (Hold::Brake(_) | Hold::LoginNeeded)) if login_alone => Err(self.held(hold, now)),
+            Some(hold @ Hold::Record(_)) => Err(self.held(hold, now)),
+            Some(hold @ (Hold::Brake(_) | Hold::Notes(_) | Hold::LoginNeeded)) if login_alone => {
+                Err(self.held(hold, now))
+            }
             _ if need == Need::Early && !self.may_refresh_early() => {
                 let detail = self.no_refresh();
                 let detail = detail.as_deref().unwrap_or("there is no refresh token to refresh early with");
@@ -83,6 +86,9 @@ impl<R: Redeem> Refresher<R> {
             self.note_login_needed().await;
             return Err(self.held(&Hold::LoginNeeded, now));
         };
+        if let Err(error) = self.reserve().await {
+            return Err(self.failed(error).await);
+        }
         let mut turn = seat.turn().await;
         // It may have been long.
         self.may_go_on()?;
@@ -96,6 +102,11 @@ impl<R: Redeem> Refresher<R> {
                 return Err(self.held(&hold, now));
             }
             Err(Refusal::Store(why)) => return Err(self.failed(no_login(&why)).await),
+            Err(Refusal::Record(error)) => {
+                let hold = Hold::Notes(storing::notes_held(&error.describe(), &self.shared.name));
+                self.hold = Some(hold.clone());
+                return Err(self.held(&hold, now));
+            }
         }
         let outcome = self.redeem(&password_grant(&login)).await;
         let class = outcome.as_ref().err().map(|error| error.class);
@@ -161,15 +172,22 @@ impl<R: Redeem> Refresher<R> {
     /// Lifts the brake, and with it whatever else holds exchanges back; says whether anything did.
     pub(super) async fn unlock(&mut self) -> Result<bool, Unavailable> {
         let held = self.hold.is_some() || self.backoff.until(self.now()).is_some();
+        self.read_record().await?;
         let mut braked = false;
         if let Some(seat) = self.parts.seat.clone() {
             let mut turn = seat.turn().await;
-            seat.read()
-                .await
-                .map_err(|error| self.unavailable(&no_login(&describe(&error)).message, None))?;
+            if let Err(error) = seat.read().await {
+                let reason = error.describe();
+                // What it said is the operator's to answer for now.
+                let outcome = match error.is_of_record() {
+                    true => seat.set_aside(&reason).await,
+                    false => Err(error),
+                };
+                outcome.map_err(|error| self.unavailable(&no_login(&error.describe()).message, None))?;
+            }
             braked = seat.permit() != Permit::Allowed;
             let lifted = turn.note(|record, _, _| *record = BrakeRecord::default()).await;
-            lifted.map_err(|error| self.unavailable(&no_login(&describe(&error)).message, None))?;
+            lifted.map_err(|error| self.unavailable(&no_login(&error.describe()).message, None))?;
             if !turn.is_saved() {
                 tracing::warn!(credential = %self.shared.name, "that the brake was lifted could not be stored yet");
             }
@@ -188,11 +206,15 @@ impl<R: Redeem> Refresher<R> {
 
     /// One exchange: the only place that calls [`Redeem::redeem`].
     pub(super) async fn redeem(&mut self, grant: &Grant) -> Result<Issued, RedeemError> {
+        self.reserve().await?;
         let started = Instant::now();
         // A wait in vain says something about one exchange alone.
         self.shared.waited_in_vain.store(false, Ordering::Relaxed);
         let outcome = self.parts.endpoint.redeem(grant).await;
         self.shared.waited_in_vain.store(false, Ordering::Relaxed);
+        if outcome.is_err() {
+            self.keeper.release();
+        }
         let class = outcome.as_ref().err().map(|error| error.class);
         self.shared.exchanges.count(grant.name(), class);
         let millis = started.elapsed().as_millis() as u64;

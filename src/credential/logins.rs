@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Login;
 use super::brake::{self, Permit};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, set_aside};
 use crate::clock::{self, Clock, Timestamp};
 use crate::secret::{Secret, fingerprint};
 use crate::store::{BrakeRecord, Key, StoreError, TokenStore};
@@ -44,6 +44,12 @@ impl ClockWatch {
         *self = now;
         (back > TOLERANCE).then_some(back)
     }
+}
+
+/// Where the store has what is known of logins as this user.
+pub fn login_key(username: &str) -> Key {
+    let identity = fingerprint(&["login", &username.to_lowercase()]);
+    Key { credential: format!("@login-{identity}").into(), identity: identity.into() }
 }
 
 /// All brakes of a process, by user.
@@ -101,6 +107,7 @@ impl Logins {
             members: Mutex::default(),
             known: Mutex::new(Known { record: BrakeRecord::default(), watch, read: false }),
             unsaved: AtomicBool::new(false),
+            trouble: Mutex::default(),
             turn: Turns::new(()),
         }
     }
@@ -114,6 +121,8 @@ struct LoginBrake {
     known: Mutex<Known>,
     /// The store does not have what is known.
     unsaved: AtomicBool,
+    /// What is wrong with the record, if anything is.
+    trouble: Mutex<Option<Trouble>>,
     /// Whose turn it is to log in.
     turn: Turns<()>,
 }
@@ -122,6 +131,15 @@ struct LoginBrake {
 struct Member {
     fingerprint: Arc<str>,
     password: Secret,
+}
+
+/// Why the store does not do its part for a brake.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// The stored record cannot be read, and no login is made until an operator has lifted the brake.
+    Unreadable(String),
+    /// Reading or writing failed; it is tried again.
+    Failed(String),
 }
 
 /// What is known without waiting for a turn.
@@ -150,9 +168,16 @@ impl LoginBrake {
     /// Reads the record of the store, the first time; what is known from then on is at least that. Gives what it takes to
     /// write it.
     async fn read(&self) -> Result<Keeper, StoreError> {
-        let identity = fingerprint(&["login", &self.user]);
-        let key = Key { credential: format!("@login-{identity}").into(), identity: identity.into() };
-        let keeper = Keeper::load(Arc::clone(&self.records.store), key).await?;
+        let keeper = Keeper::load(Arc::clone(&self.records.store), login_key(&self.user)).await;
+        let mut trouble = self.trouble.lock();
+        match &keeper {
+            Err(error) if error.is_of_record() => *trouble = Some(Trouble::Unreadable(error.describe())),
+            Err(error) => *trouble = Some(Trouble::Failed(error.describe())),
+            Ok(_) if !self.unsaved.load(Ordering::Relaxed) => *trouble = None,
+            Ok(_) => {}
+        }
+        drop(trouble);
+        let keeper = keeper?;
         let first = !std::mem::replace(&mut self.known.lock().read, true);
         if first {
             self.known(|record, now| {
@@ -169,12 +194,16 @@ impl LoginBrake {
         Ok(keeper)
     }
 
-    /// Writes what is known; says whether the store has it now.
+    /// Writes what is known, unless the store has it.
     async fn save(&self) -> Result<(), StoreError> {
         let mut keeper = self.read().await?;
-        keeper.record.brake = self.known(|record, _| record.clone()).into_kept();
-        keeper.save().await;
+        let known = self.known(|record, _| record.clone()).into_kept();
+        if keeper.record.brake != known {
+            keeper.record.brake = known;
+            keeper.save().await;
+        }
         self.unsaved.store(keeper.unsaved(), Ordering::Relaxed);
+        *self.trouble.lock() = keeper.trouble().map(|reason| Trouble::Failed(reason.to_owned()));
         Ok(())
     }
 
@@ -213,6 +242,24 @@ impl Seat {
         self.brake.read().await.map(drop)
     }
 
+    /// What is wrong with the record in the store, if anything is.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.brake.trouble.lock().clone()
+    }
+
+    /// Whether the record in the store cannot be read, as far as is known.
+    pub(super) fn is_unreadable(&self) -> bool {
+        matches!(*self.brake.trouble.lock(), Some(Trouble::Unreadable(_)))
+    }
+
+    /// Moves a record that cannot be read out of the way, as an operator asked for who answers for the account.
+    ///
+    /// # Errors
+    /// When it could not be moved.
+    pub(super) async fn set_aside(&self, reason: &str) -> Result<(), StoreError> {
+        set_aside(&*self.brake.records.store, &login_key(&self.brake.user), reason).await
+    }
+
     /// Whether the store is behind.
     pub(super) fn is_unsaved(&self) -> bool {
         self.brake.unsaved.load(Ordering::Relaxed)
@@ -237,6 +284,8 @@ pub(super) enum Refusal {
     Permit(Permit),
     /// It cannot be read or written what is known of earlier logins, without which none is safe.
     Store(String),
+    /// The record of earlier logins is damaged, or no key opens it.
+    Record(StoreError),
 }
 
 /// One login, or another change of the brake.
@@ -253,8 +302,12 @@ impl Turn<'_> {
     /// The permit that is not one; or that it could not be noted. A login whose secret has worked before needs no such
     /// note: it does not count towards the lock.
     pub(super) async fn begin(&mut self) -> Result<(), Refusal> {
-        let unread = |error: StoreError| Refusal::Store(describe(&error));
+        let unread = |error: StoreError| match error.is_of_record() {
+            true => Refusal::Record(error),
+            false => Refusal::Store(error.describe()),
+        };
         self.brake.read().await.map_err(unread)?;
+        let before = self.brake.known(|record, _| record.clone());
         let permit = self.brake.known(|record, now| brake::permit(record, self.fingerprint, now));
         if permit != Permit::Allowed {
             return Err(Refusal::Permit(permit));
@@ -263,8 +316,13 @@ impl Turn<'_> {
             self.brake.known(|record, _| record.proven.iter().any(|proven| proven == self.fingerprint));
         self.note(brake::begin).await.map_err(unread)?;
         if self.brake.unsaved.load(Ordering::Relaxed) && !proven {
-            self.note(|record, _, _| brake::not_judged(record)).await.map_err(unread)?;
-            return Err(Refusal::Store("the attempt cannot be noted in the token store".to_owned()));
+            let why = match self.brake.trouble.lock().clone() {
+                Some(Trouble::Failed(reason) | Trouble::Unreadable(reason)) => format!(": {reason}"),
+                None => String::new(),
+            };
+            // It is not made, so there is nothing to be noted.
+            self.note(|record, _, _| *record = before).await.map_err(unread)?;
+            return Err(Refusal::Store(format!("the attempt cannot be noted in the token store{why}")));
         }
         Ok(())
     }
@@ -286,12 +344,6 @@ impl Turn<'_> {
     pub(super) fn is_saved(&self) -> bool {
         !self.brake.unsaved.load(Ordering::Relaxed)
     }
-}
-
-/// An error of the store with its cause.
-pub(super) fn describe(error: &StoreError) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}")
 }
 
 #[cfg(test)]

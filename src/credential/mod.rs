@@ -19,6 +19,7 @@ mod refresh;
 mod refresher;
 pub mod refusals;
 mod schedule;
+mod storing;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -43,10 +44,11 @@ use crate::store::{Issuance, Key, StoreError, TokenStore};
 use cell::{Copy, Mailbox, NotTaken, Published};
 use exchanges::Exchanges;
 use keeper::Keeper;
-pub use logins::Logins;
+pub use logins::{Logins, login_key};
 pub use person::{CodeLogin, LoggedIn, LoginError, is_same_user};
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
+pub use storing::{notes_held, record_finding};
 
 /// How long a request waits for an exchange that another request has already waited for in vain.
 const SHORT_WAIT: Duration = Duration::from_millis(800);
@@ -242,6 +244,10 @@ pub struct Snapshot {
     pub login_needed: bool,
     /// Whether the latest token set could not be stored.
     pub unsaved: bool,
+    /// Whether a note of a login, or that a token set is gone, could not be stored.
+    pub note_unsaved: bool,
+    /// What the token store could not do; `None` when all is well.
+    pub store_trouble: Option<String>,
     /// Exchanges with the token endpoint in this process.
     pub exchanges: u64,
     /// Whose tokens these are, where the server has said so.
@@ -305,8 +311,10 @@ impl Credential {
     /// The returned task ends after [`close`](Self::close), or when every handle is gone; an exchange under way is
     /// always finished and stored first.
     ///
+    /// A stored record that cannot be read does not keep it from starting: it is held then, and says why and what to do.
+    ///
     /// # Errors
-    /// When the store cannot be read; nothing has been changed then.
+    /// None today; a store that cannot be used at all is one.
     pub async fn start<R: Redeem>(
         options: Options,
         endpoint: R,
@@ -315,7 +323,7 @@ impl Credential {
         clock: Clock,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let key = Key { credential: Arc::clone(&options.name), identity: Arc::clone(&options.identity) };
-        let mut keeper = Keeper::load(store, key).await?;
+        let mut keeper = Keeper::unread(store, key);
         let shared = Arc::new(Shared {
             name: Arc::clone(&options.name),
             clock: clock.clone(),
@@ -334,14 +342,15 @@ impl Credential {
             refusals: Mutex::default(),
         });
         let seat = options.login.as_ref().map(|login| logins.seat(login));
-        if let Some(seat) = &seat {
-            seat.read().await?;
-            // Format 1 of the store kept the brake with the credential.
-            if let Some(kept) = keeper.record.brake.take() {
-                seat.turn().await.note(|record, _, _| brake::absorb(record, &kept)).await?;
-                keeper.save().await;
-            }
+        if let Some(seat) = &seat
+            && let Err(error) = seat.read().await
+        {
+            tracing::error!(
+                credential = %options.name, reason = error.describe(),
+                "the record of earlier logins cannot be read; no login is made until it can"
+            );
         }
+        storing::read(&mut keeper, &options, seat.as_ref()).await;
         let parts = refresher::Parts { options, endpoint, clock, seat };
         let refresher = Box::new(Refresher::new(parts, keeper, Arc::clone(&shared)));
         let task = tokio::spawn(refresher.run());

@@ -80,6 +80,9 @@ impl<R: Redeem> Refresher<R> {
     pub(super) async fn redeem_code(&mut self, login: CodeLogin) -> Result<LoggedIn, LoginError> {
         let CodeLogin { code, redirect_uri, verifier } = login;
         self.held_login = None;
+        // Before the code is spent, which works once.
+        self.read_record().await?;
+        self.reserve().await.map_err(|error| LoginError::Unavailable(error.message))?;
         let grant = Grant::AuthorizationCode { code, redirect_uri, verifier };
         let mut issued = self.redeem(&grant).await.map_err(|error| refused(&error))?;
         if issued.subject.is_none() {

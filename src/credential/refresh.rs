@@ -22,6 +22,9 @@ impl<R: Redeem> Refresher<R> {
         for _ in 0..2 {
             let Some(refresh_token) = self.refresh_token() else { break };
             self.may_go_on()?;
+            if let Err(error) = self.reserve().await {
+                return Err(self.failed(error).await);
+            }
             let pending = self.keeper.record.refresh_pending;
             // A token that the gateway refuses has nothing to lose.
             if self.trusted() {

@@ -18,6 +18,7 @@ use super::keeper::Keeper;
 use super::logins::{ClockWatch, Seat};
 use super::person::{CodeLogin, HeldLogin, LoggedIn, LoginError};
 use super::schedule::{self, Backoff, Warning};
+use super::storing;
 use super::waiting::{Newer, Waiting};
 use super::{Bearer, Options, Replacement, Shared, Unavailable, forced};
 use crate::clock::{self, Clock, Timestamp};
@@ -139,6 +140,7 @@ impl Drop for Abandon {
 impl<R: Redeem> Refresher<R> {
     pub(super) fn new(parts: Parts<R>, keeper: Keeper, shared: Arc<Shared>) -> Self {
         let now = parts.clock.now();
+        let hold = storing::hold(&keeper, &parts.options);
         let mut refresher = Self {
             token_revision: keeper.record.revision,
             watch: ClockWatch::new(&parts.clock),
@@ -154,7 +156,7 @@ impl<R: Redeem> Refresher<R> {
             unsupported: None,
             published_at: None,
             backoff: Backoff::default(),
-            hold: None,
+            hold,
             trouble: None,
             held_login: None,
             waiting: None,
@@ -279,6 +281,8 @@ impl<R: Redeem> Refresher<R> {
         };
         // A hold concerns logins and the application; a living token is used until its end.
         let due = match &self.hold {
+            // The login alone is held.
+            Some(Hold::Notes(_)) if self.refresh_token().is_some() => unheld,
             Some(hold) => unheld.max(hold.until()?),
             None => unheld,
         };
@@ -319,6 +323,7 @@ impl<R: Redeem> Refresher<R> {
     /// Brings what is held back by the brake up to date: the brake is the user's, so somebody else's login, or an
     /// operator, may have changed it; and locks end.
     pub(super) fn look_at_hold(&mut self) {
+        self.look_at_notes();
         let Some(Hold::Brake(held)) = self.hold else { return };
         let ended = held.until().is_some_and(|until| until <= self.now());
         // Without a login of its own, it only knows what it was told itself.
@@ -388,7 +393,15 @@ impl<R: Redeem> Refresher<R> {
     /// Walks the ladder: the refresh token, then the login behind its brake, then a person.
     pub(super) async fn obtain(&mut self, need: Need) -> Result<(), Unavailable> {
         self.may_try(need)?;
-        let outcome = self.climb(need).await;
+        let outcome = match self.read_record().await {
+            // What is stored is good.
+            Ok(true) if self.trusted() => Ok(()),
+            Ok(_) => self.climb(need).await,
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            self.keeper.release();
+        }
         self.report();
         outcome
     }
@@ -563,14 +576,18 @@ impl<R: Redeem> Refresher<R> {
         snapshot.other_user.clone_from(&record.other_subject);
         snapshot.issuance = record.issuance;
         snapshot.next_attempt = if self.parts.options.passive { None } else { self.next_attempt(now) };
-        snapshot.brake = matches!(self.hold, Some(Hold::Brake(_)));
+        snapshot.brake = matches!(self.hold, Some(Hold::Brake(_) | Hold::Notes(_)));
         snapshot.login_needed = matches!(self.hold, Some(Hold::LoginNeeded));
         snapshot.login_needed_by = login_needed_by;
-        snapshot.unsaved = self.is_unsaved();
+        let notes_unsaved = self.parts.seat.as_ref().is_some_and(Seat::is_unsaved);
+        snapshot.unsaved = tokens.is_some() && !self.keeper.has_stored(self.token_revision);
+        snapshot.note_unsaved = notes_unsaved || self.keeper.unsaved() && !snapshot.unsaved;
         snapshot.exchanges = self.shared.exchanges.total();
-        snapshot.trouble = match &self.hold {
+        let trouble = match &self.hold {
             Some(hold) => Some(self.describe(hold, now).0),
             None => self.trouble.clone().or_else(|| self.no_refresh()),
         };
+        snapshot.store_trouble = self.store_trouble();
+        snapshot.trouble = storing::together(trouble, snapshot.store_trouble.as_deref());
     }
 }

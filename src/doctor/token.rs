@@ -49,19 +49,23 @@ impl State<'_> {
     pub(super) fn logged_in(&self) -> Check {
         let left =
             self.snapshot.expires_at.map(|at| format!(", good for {}", self.span(at))).unwrap_or_default();
-        if self.snapshot.brake || self.snapshot.trouble.is_some() {
+        let of_store = self.snapshot.store_trouble.is_some()
+            && self.snapshot.trouble == self.snapshot.store_trouble
+            && self.snapshot.unsaved;
+        if (self.snapshot.brake || self.snapshot.trouble.is_some()) && !of_store {
             // Only the next exchange is in danger.
             let (code, found, remedy) =
                 self.refused(self.snapshot.trouble.as_deref().unwrap_or_default(), None);
             return Check::warn("login", code, format!("a token is there{left}; but {found}"), remedy);
         }
         if self.snapshot.unsaved && !self.is_passing {
-            let remedy = "look at the directory of [store]: is the disk full, is it writable?";
+            let reason =
+                self.snapshot.store_trouble.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             return Check::warn(
                 "login",
                 "unsaved",
-                format!("a token is there{left}, but could not be stored"),
-                remedy,
+                format!("a token is there{left}, but could not be stored{reason}"),
+                "free space or make store.path writable",
             );
         }
         let found = match (self.refreshes, self.logins) {
@@ -93,6 +97,12 @@ impl State<'_> {
         let name = self.name;
         let says = |word: &str| detail.contains(word);
         let at = until.map(|at| format!(" until {}", at.strftime("%H:%M:%S UTC"))).unwrap_or_default();
+        if let Some(trouble) = &self.snapshot.store_trouble
+            && detail.contains(trouble)
+        {
+            let (found, remedy) = trouble.split_once("; ").unwrap_or((trouble, "see the log of the proxy"));
+            return ("token-store", found.to_owned(), remedy.to_owned());
+        }
         if self.snapshot.login_needed || says("login needed") {
             let (found, remedy) = match self.grant {
                 GrantKind::AuthorizationCode => {

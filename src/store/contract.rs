@@ -65,7 +65,33 @@ pub(super) async fn every_store_rule(store: SharedStore) {
     refuses_a_stale_writer(&*store).await;
     keeps_identities_apart(&*store).await;
     takes_unusual_names(&*store).await;
+    stores_what_was_reserved_for(&*store).await;
     lets_one_of_many_writers_win(store).await;
+}
+
+async fn stores_what_was_reserved_for(store: &dyn TokenStore) {
+    let (key, other) = (key("reserved", "aaaaaaaaaaaaaaaa"), key("other", "aaaaaaaaaaaaaaaa"));
+    let mut reservation = store.reserve(&key).await.unwrap();
+    // It blocks nobody, this key included.
+    let unused = store.reserve(&key).await.unwrap();
+    store.swap(&other, 0, &full_record(1)).await.unwrap();
+    store.swap(&key, 0, &full_record(1)).await.unwrap();
+    assert_eq!(store.load(&key).await.unwrap(), full_record(1));
+
+    let is_empty = reservation.is_empty();
+    let conflict = store.swap_reserved(&key, 0, &full_record(2), &mut reservation).await.unwrap_err();
+    assert!(matches!(conflict, StoreError::Conflict { found: 1, .. }), "{conflict}");
+    assert_eq!(reservation.is_empty(), is_empty, "a conflict uses up nothing");
+    store.swap_reserved(&key, 1, &full_record(2), &mut reservation).await.unwrap();
+    assert!(reservation.is_empty());
+    assert_eq!(store.load(&key).await.unwrap(), full_record(2));
+
+    // One that is used up, or dropped, changes nothing.
+    drop(unused);
+    store.swap_reserved(&key, 2, &full_record(3), &mut reservation).await.unwrap();
+    assert_eq!(store.load(&key).await.unwrap(), full_record(3));
+    assert_eq!(store.set_aside(&key).await.unwrap(), None, "it can be read");
+    assert_eq!(store.load(&key).await.unwrap(), full_record(3));
 }
 
 async fn loads_what_was_swapped(store: &dyn TokenStore) {

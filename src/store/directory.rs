@@ -2,15 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use rustix::fs::{Access, FallocateFlags, access, fallocate};
+use rustix::io::Errno;
+
+use super::{StoreError, is_full, system_reason};
 
 pub(super) const LOCK: &str = ".lock";
 const TEMP_PREFIX: &str = ".vbc-proxy-";
 const TEMP_SUFFIX: &str = ".tmp";
+/// Follows the name of a record that was moved out of the way.
+const ASIDE: &str = ".damaged";
 
 /// Makes the directory, or makes sure that nobody else can write to the one that is there.
 pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
@@ -18,7 +23,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-            return made.map_err(|error| failed("creating the token store", directory, error));
+            return made.map_err(|error| not_writable(directory, error));
         }
         Err(error) => return Err(failed("looking at the token store", directory, error)),
     };
@@ -53,7 +58,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
 fn holds_only_records(directory: &Path) -> Result<bool, StoreError> {
     for entry in entries(directory)? {
         let name = entry?.file_name();
-        if name != LOCK && !is_leftover(&name) && !is_record(&name) {
+        if name != LOCK && !is_leftover(&name) && !is_record(&name) && !is_aside(&name) {
             return Ok(false);
         }
     }
@@ -62,13 +67,14 @@ fn holds_only_records(directory: &Path) -> Result<bool, StoreError> {
 
 pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(LOCK);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| failed("opening", &path, error))?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(
+        |error| match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                not_writable(directory, error)
+            }
+            _ => failed("opening", &path, error),
+        },
+    )?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: directory.display().to_string() }),
@@ -100,6 +106,60 @@ fn is_leftover(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(TEMP_PREFIX) && name.ends_with(TEMP_SUFFIX))
 }
 
+fn is_aside(name: &OsStr) -> bool {
+    let record = name.to_str().and_then(|name| name.rsplit_once(ASIDE));
+    record.is_some_and(|(record, _)| is_record(record.as_ref()))
+}
+
+/// Renames a record that cannot be read to a name beside its own, of which it takes the first that is free.
+pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let numbers = std::iter::once(String::new()).chain((2..).map(|number| format!("-{number}")));
+    for number in numbers {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(ASIDE);
+        aside.push(number);
+        let aside = PathBuf::from(aside);
+        // The store is locked: nobody takes the name in between.
+        if aside.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            fs::rename(path, &aside).map_err(|error| failed("moving away", path, error))?;
+            return Ok(aside);
+        }
+    }
+    Err(failed("moving away", path, io::ErrorKind::AlreadyExists.into()))
+}
+
+/// Writes a file and syncs it, to learn at the start whether that is possible. A disk that is full is no reason not to
+/// start: what is stored can still be used.
+pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
+    let written = Reserved::new(directory, 1).and_then(|mut file| file.fill(b"\n"));
+    match written {
+        Err(StoreError::Io { source, .. }) if is_full(&source) => {
+            tracing::warn!(path = %directory.display(), reason = system_reason(&source),
+                "the token store cannot be written to; stored tokens are used, and none is replaced meanwhile");
+            Ok(())
+        }
+        Err(StoreError::Io { source, .. }) => Err(not_writable(directory, source)),
+        other => other,
+    }
+}
+
+/// Whether files can be made in the directory, or in the nearest one there is, in which it would be made.
+pub(super) fn check_access(directory: &Path) -> Result<(), StoreError> {
+    for place in directory.ancestors() {
+        let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
+        match access(place, Access::WRITE_OK | Access::EXEC_OK) {
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(not_writable(directory, error.into())),
+            Ok(()) => break,
+        }
+    }
+    Ok(())
+}
+
+fn not_writable(directory: &Path, source: io::Error) -> StoreError {
+    StoreError::NotWritable { path: directory.display().to_string(), source }
+}
+
 pub(super) fn entries(
     directory: &Path,
 ) -> Result<impl Iterator<Item = Result<fs::DirEntry, StoreError>> + '_, StoreError> {
@@ -107,30 +167,75 @@ pub(super) fn entries(
     Ok(entries.map(move |entry| entry.map_err(|error| failed("listing", directory, error))))
 }
 
-/// Writes beside the file and moves it into place: a crash leaves the old content or the new one, whole. The move is
-/// durable after [`sync_directory`].
-pub(super) fn replace(directory: &Path, path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let mut temp = tempfile::Builder::new()
-        .prefix(TEMP_PREFIX)
-        .suffix(TEMP_SUFFIX)
-        .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(directory)
-        .map_err(|error| failed("creating a file in", directory, error))?;
-    temp.write_all(content)
-        .and_then(|()| temp.as_file().sync_all())
-        .map_err(|error| failed("writing", temp.path(), error))?;
-    temp.persist(path).map_err(|error| failed("moving a file to", path, error.error))?;
-    Ok(())
+/// A file for one record, beside the others, with the space that the record will need and a handle to sync the directory
+/// by. From then on neither a full disk nor a lack of descriptors keeps the record out.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    file: tempfile::NamedTempFile,
+    directory: File,
 }
 
-/// Makes the move itself durable. File systems that cannot sync a directory say so and need not.
-pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
-    match File::open(directory).and_then(|directory| directory.sync_all()) {
+impl Reserved {
+    pub(super) fn new(directory: &Path, size: u64) -> Result<Self, StoreError> {
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMP_PREFIX)
+            .suffix(TEMP_SUFFIX)
+            .permissions(fs::Permissions::from_mode(0o600))
+            .tempfile_in(directory)
+            .map_err(|error| failed("creating a file in", directory, error))?;
+        allocate(file.as_file_mut(), size).map_err(|error| failed("reserving space in", directory, error))?;
+        let directory = File::open(directory).map_err(|error| failed("opening", directory, error))?;
+        Ok(Self { file, directory })
+    }
+
+    /// Writes the content and makes it durable.
+    pub(super) fn fill(&mut self, content: &[u8]) -> Result<(), StoreError> {
+        let file = self.file.as_file_mut();
+        let written = file.rewind().and_then(|()| file.write_all(content));
+        let cut = written.and_then(|()| file.set_len(content.len() as u64));
+        cut.and_then(|()| file.sync_all()).map_err(|error| failed("writing", self.file.path(), error))
+    }
+
+    /// Moves it into place: a crash leaves the old content or the new one, whole. The move is durable after [`sync`] of
+    /// the handle that this returns.
+    pub(super) fn move_to(self, path: &Path) -> Result<File, StoreError> {
+        self.file.persist(path).map_err(|error| failed("moving a file to", path, error.error))?;
+        Ok(self.directory)
+    }
+}
+
+/// Reserves space. A file system that cannot is written to instead.
+fn allocate(file: &mut File, size: u64) -> io::Result<()> {
+    match fallocate(&*file, FallocateFlags::empty(), 0, size) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let zeros = vec![0; usize::try_from(size).unwrap_or(0)];
+            file.write_all(&zeros).and_then(|()| file.sync_all())
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Writes beside the file and moves it into place. The move is durable after a [`sync`] of the handle.
+pub(super) fn replace(directory: &Path, path: &Path, content: &[u8]) -> Result<File, StoreError> {
+    let mut file = Reserved::new(directory, content.len() as u64)?;
+    file.fill(content)?;
+    file.move_to(path)
+}
+
+/// Makes moves within a directory durable. File systems that cannot sync a directory say so and need not.
+pub(super) fn sync(directory: &File, path: &Path) -> Result<(), StoreError> {
+    match directory.sync_all() {
         Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            Err(failed("syncing", directory, error))
+            Err(failed("syncing", path, error))
         }
         _ => Ok(()),
     }
+}
+
+/// [`sync`] of a directory that is not open.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+    let opened = File::open(directory).map_err(|error| failed("syncing", directory, error))?;
+    sync(&opened, directory)
 }
 
 pub(super) fn failed(doing: &str, path: &Path, source: io::Error) -> StoreError {

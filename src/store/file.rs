@@ -11,15 +11,20 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use super::directory::{failed, lock, prepare, remove_leftovers, replace, sync_directory};
+use super::directory::{
+    Reserved, check_access, failed, lock, move_aside, prepare, probe, remove_leftovers, sync, sync_directory,
+};
 use super::seal::{self, Keys, Refusal};
-use super::{Key, Record, StoreError, StoreFuture, TokenStore, follows, opening, wire};
+use super::wire::{self, NoRecord, OTHER_IDENTITY};
+use super::{Key, Record, Reservation, StoreError, StoreFuture, TokenStore, follows, opening};
 use crate::secret;
 
 /// No record comes near it; a file that is larger is not ours.
 const MAX_FILE: u64 = 1024 * 1024;
 /// What a record usually needs. A buffer that grows leaves copies of a token behind.
 const ORDINARY_FILE: usize = 8 * 1024;
+/// What is reserved at least for a record that is to come.
+const RESERVED: u64 = 16 * 1024;
 /// The longest credential name that is written out in a file's name (most file systems end at 255 bytes).
 const MAX_NAME: usize = 120;
 
@@ -98,6 +103,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another store, in this process or another, holds the directory;
+    /// [`StoreError::NotWritable`] when nothing can be written to it; a full disk is no error.
     /// [`StoreError::Io`] when it cannot be used, or others may write to it.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Self::open_with(directory.into(), None)
@@ -112,11 +118,30 @@ impl FileStore {
         Self::open_with(directory.into(), Some(keys))
     }
 
+    /// Reads the record of `key` as a store in `directory` would, without opening one: nothing is changed, and another
+    /// process may hold it.
+    ///
+    /// # Errors
+    /// Why the record cannot be used.
+    pub fn inspect(directory: &Path, keys: Option<&Keys>, key: &Key) -> Result<Record, StoreError> {
+        // A plain one is encrypted when the store is opened.
+        read_record(directory, keys, key, true)
+    }
+
+    /// Whether a store could write to `directory`, or make it, as far as its permissions tell; writes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotWritable`] when it could not.
+    pub fn inspect_directory(directory: &Path) -> Result<(), StoreError> {
+        check_access(directory)
+    }
+
     fn open_with(directory: PathBuf, keys: Option<Keys>) -> Result<Self, StoreError> {
         prepare(&directory)?;
         let lock = lock(&directory)?;
         // Under the lock, so that these are leftovers of a crash and not somebody's write.
         remove_leftovers(&directory)?;
+        probe(&directory)?;
         let ahead: HashMap<_, _> = opening::read_all(&directory, keys.as_ref())?.into_iter().collect();
         let slot = |(key, record): (&Key, &Record)| (key.clone(), Slot::of(record.revision));
         let slots = Mutex::new(ahead.iter().map(slot).collect());
@@ -152,7 +177,37 @@ impl TokenStore for FileStore {
 
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()> {
         let (key, record) = (key.clone(), record.clone());
-        Box::pin(self.blocking(move |inner| inner.swap(&key, expected, &record)))
+        Box::pin(self.blocking(move |inner| inner.swap(&key, expected, &record, &mut None)))
+    }
+
+    fn reserve<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Reservation> {
+        let key = key.clone();
+        Box::pin(self.blocking(move |inner| inner.reserve(&key).map(Reservation::new)))
+    }
+
+    fn swap_reserved<'a>(
+        &'a self,
+        key: &'a Key,
+        expected: u64,
+        record: &'a Record,
+        reservation: &'a mut Reservation,
+    ) -> StoreFuture<'a, ()> {
+        let mut reserved = reservation.take::<Reserved>();
+        let (key, record) = (key.clone(), record.clone());
+        Box::pin(async move {
+            let work = move |inner: &Inner| {
+                let outcome = inner.swap(&key, expected, &record, &mut reserved);
+                Ok((outcome, reserved))
+            };
+            let (outcome, left) = self.blocking(work).await?;
+            *reservation = left.map(Reservation::new).unwrap_or_default();
+            outcome
+        })
+    }
+
+    fn set_aside<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<String>> {
+        let key = key.clone();
+        Box::pin(self.blocking(move |inner| inner.set_aside(&key)))
     }
 }
 
@@ -174,63 +229,109 @@ impl Inner {
         Ok(record)
     }
 
-    fn swap(&self, key: &Key, expected: u64, record: &Record) -> Result<(), StoreError> {
+    /// Uses up `reserved`, if there is any, once nothing but the disk can be in the way.
+    fn swap(
+        &self,
+        key: &Key,
+        expected: u64,
+        record: &Record,
+        reserved: &mut Option<Reserved>,
+    ) -> Result<(), StoreError> {
         follows(expected, record)?;
         let mut slots = self.slots.lock();
-        // Read at the first use. A damaged or locked file is not remembered: it is never written over, and once it is
-        // moved away, the store works again.
-        let slot = match slots.entry(key.clone()) {
-            Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(vacant) => {
-                let revision = self.read(key)?.revision;
-                vacant.insert(Slot::of(revision))
-            }
-        };
+        let slot = self.slot(&mut slots, key)?;
         if !slot.admits(expected) {
             return Err(StoreError::Conflict { expected, found: slot.revision });
         }
         if let Some(ahead) = self.ahead.lock().as_mut() {
             ahead.pass(key);
         }
-        self.write(key, record)?;
+        let directory = self.write(key, record, reserved.take())?;
         *slot = Slot { revision: record.revision, unconfirmed_over: Some(expected) };
-        sync_directory(&self.directory)?;
+        sync(&directory, &self.directory)?;
         slot.unconfirmed_over = None;
         Ok(())
     }
 
-    fn read(&self, key: &Key) -> Result<Record, StoreError> {
-        let path = self.path(key);
-        let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
-        let damaged = |detail| StoreError::Damaged { what: path.display().to_string(), detail };
-        match seal::open(self.keys.as_ref(), &bytes) {
-            // What was plain at the opening has been encrypted; whoever put this here did not have the key.
-            None if self.keys.is_some() => {
-                Err(damaged("it is not encrypted, and store.key_file is set".to_owned()))
+    /// What is known of a record, read at the first use. A record that cannot be read is not remembered: it is never
+    /// written over, and once it is moved away, the store works again.
+    fn slot<'a>(&self, slots: &'a mut HashMap<Key, Slot>, key: &Key) -> Result<&'a mut Slot, StoreError> {
+        Ok(match slots.entry(key.clone()) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(vacant) => {
+                let revision = self.read(key)?.revision;
+                vacant.insert(Slot::of(revision))
             }
-            None => wire::decode(key, &bytes).map_err(damaged),
-            Some(Ok(opened)) if opened.key == *key => wire::decode(key, &opened.content).map_err(damaged),
-            Some(Ok(_)) => Err(damaged("it belongs to another identity".to_owned())),
-            Some(Err(refusal)) => Err(refused(refusal, &path)),
+        })
+    }
+
+    /// The file for the next record. A record may grow to twice its size meanwhile.
+    fn reserve(&self, key: &Key) -> Result<Reserved, StoreError> {
+        self.slot(&mut self.slots.lock(), key)?;
+        let present = self.path(key).metadata().map_or(0, |file| file.len());
+        Reserved::new(&self.directory, present.saturating_mul(2).clamp(RESERVED, MAX_FILE))
+    }
+
+    fn set_aside(&self, key: &Key) -> Result<Option<String>, StoreError> {
+        // Somebody may have put a good one there since.
+        let _slots = self.slots.lock();
+        match self.read(key) {
+            Ok(_) => Ok(None),
+            Err(error) if !error.is_of_record() => Err(error),
+            Err(_) => {
+                let aside = move_aside(&self.path(key))?;
+                sync_directory(&self.directory)?;
+                Ok(Some(aside.display().to_string()))
+            }
         }
     }
 
-    /// The bytes that were put in place are whole; whether they stay is certain after a sync of the directory.
-    fn write(&self, key: &Key, record: &Record) -> Result<(), StoreError> {
+    fn read(&self, key: &Key) -> Result<Record, StoreError> {
+        read_record(&self.directory, self.keys.as_ref(), key, false)
+    }
+
+    /// Puts a record in place, through a file of its own or the one that was reserved. The bytes are whole then; whether
+    /// they stay is certain after a sync of the handle that this returns.
+    fn write(&self, key: &Key, record: &Record, reserved: Option<Reserved>) -> Result<File, StoreError> {
         let path = self.path(key);
         let plain = wire::encode(key, record).map_err(|error| failed("encoding", &path, error.into()))?;
-        match &self.keys {
-            None => replace(&self.directory, &path, &plain),
+        let sealed = match &self.keys {
+            None => None,
             Some(keys) => {
-                let sealed = keys.seal(key, record.revision, &plain);
-                let sealed = sealed.ok_or_else(|| no_random_bytes(&path))?;
-                replace(&self.directory, &path, &sealed)
+                Some(keys.seal(key, record.revision, &plain).ok_or_else(|| no_random_bytes(&path))?)
             }
+        };
+        let content = sealed.as_deref().unwrap_or(&plain);
+        let put = |mut file: Reserved| file.fill(content).and_then(|()| file.move_to(&path));
+        if let Some(file) = reserved
+            && let Ok(directory) = put(file)
+        {
+            return Ok(directory);
         }
+        // Somebody may have taken the reserved file away, or the directory.
+        put(Reserved::new(&self.directory, content.len() as u64)?)
     }
 
     fn path(&self, key: &Key) -> PathBuf {
         self.directory.join(file_name(key))
+    }
+}
+
+/// `plain`: whether a record that is not encrypted is taken though there are keys.
+fn read_record(directory: &Path, keys: Option<&Keys>, key: &Key, plain: bool) -> Result<Record, StoreError> {
+    let path = directory.join(file_name(key));
+    let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
+    let no_record = |why| no_record(why, &path);
+    match seal::open(keys, &bytes) {
+        // What was plain at the opening has been encrypted; whoever put this here did not have the key.
+        None if keys.is_some() && !plain && wire::owner(&bytes).is_some() => {
+            let detail = "it is not encrypted, and store.key_file is set";
+            Err(no_record(NoRecord::Foreign(detail.to_owned())))
+        }
+        None => wire::decode(key, &bytes).map_err(no_record),
+        Some(Ok(opened)) if opened.key == *key => wire::decode(key, &opened.content).map_err(no_record),
+        Some(Ok(_)) => Err(no_record(NoRecord::Foreign(OTHER_IDENTITY.to_owned()))),
+        Some(Err(refusal)) => Err(refused(refusal, &path)),
     }
 }
 
@@ -250,6 +351,14 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Store
     Ok(Some(bytes))
 }
 
+pub(super) fn no_record(why: NoRecord, path: &Path) -> StoreError {
+    let what = path.display().to_string();
+    match why {
+        NoRecord::Damaged(detail) => StoreError::Damaged { what, detail },
+        NoRecord::Foreign(detail) => StoreError::Foreign { what, detail },
+    }
+}
+
 /// For a nonce.
 pub(super) fn no_random_bytes(path: &Path) -> StoreError {
     failed("encrypting", path, io::Error::other("there are no random bytes"))
@@ -261,6 +370,7 @@ pub(super) fn refused(refusal: Refusal, path: &Path) -> StoreError {
         Refusal::NoKey(key) => StoreError::NoKey { what, key, has_keys: false },
         Refusal::UnknownKey(key) => StoreError::NoKey { what, key, has_keys: true },
         Refusal::Damaged(detail) => StoreError::Damaged { what, detail },
+        Refusal::Foreign(detail) => StoreError::Foreign { what, detail },
     }
 }
 

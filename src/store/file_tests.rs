@@ -92,8 +92,9 @@ async fn a_record_of_another_identity_is_never_used() {
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
     // The same file name, and another identity behind it.
     let twin = key("default", "01234567ffffffffffffffffffffffff");
-    assert!(matches!(store.load(&twin).await, Err(StoreError::Damaged { .. })));
-    assert!(matches!(store.swap(&twin, 0, &full_record(1)).await, Err(StoreError::Damaged { .. })));
+    assert!(matches!(store.load(&twin).await, Err(StoreError::Foreign { .. })));
+    assert!(matches!(store.swap(&twin, 0, &full_record(1)).await, Err(StoreError::Foreign { .. })));
+    assert!(matches!(store.reserve(&twin).await, Err(StoreError::Foreign { .. })));
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
 }
 
@@ -271,4 +272,90 @@ async fn a_first_question_does_not_wait_behind_writes_and_a_second_sees_them() {
     }
     store.swap(&fresh, 0, &full_record(2)).await.unwrap();
     assert_eq!(store.load(&fresh).await.unwrap(), full_record(2));
+}
+
+#[tokio::test]
+async fn what_is_reserved_has_its_space_and_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let names = || {
+        let entries = fs::read_dir(directory.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).filter(|name| name != LOCK).collect::<Vec<_>>()
+    };
+    let mut reservation = store.reserve(&default_key()).await.unwrap();
+    let [reserved] = &names()[..] else { panic!("{:?}", names()) };
+    assert_eq!(mode(&directory.path().join(reserved)), 0o600);
+    assert!(fs::metadata(directory.path().join(reserved)).unwrap().len() >= RESERVED);
+    store.swap_reserved(&default_key(), 0, &full_record(1), &mut reservation).await.unwrap();
+    assert_eq!(names(), [DEFAULT_FILE]);
+    let encoded = wire::encode(&default_key(), &full_record(1)).unwrap();
+    assert_eq!(fs::read(directory.path().join(DEFAULT_FILE)).unwrap(), *encoded);
+
+    drop(store.reserve(&default_key()).await.unwrap());
+    assert_eq!(names(), [DEFAULT_FILE]);
+}
+
+#[tokio::test]
+async fn what_was_reserved_in_vain_is_stored_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let mut reservation = store.reserve(&default_key()).await.unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != LOCK {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    store.swap_reserved(&default_key(), 0, &full_record(1), &mut reservation).await.unwrap();
+    assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
+}
+
+#[tokio::test]
+async fn nothing_is_reserved_where_nothing_could_be_stored() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("tokens");
+    let store = FileStore::open(&directory).unwrap();
+    fs::rename(&directory, parent.path().join("away")).unwrap();
+    let error = store.reserve(&default_key()).await.unwrap_err();
+    assert!(error.describe().contains("no such file or directory"), "{}", error.describe());
+    fs::rename(parent.path().join("away"), &directory).unwrap();
+    store.reserve(&default_key()).await.unwrap();
+
+    fs::write(directory.join(DEFAULT_FILE), "{").unwrap();
+    assert!(matches!(store.reserve(&default_key()).await, Ok(_)), "the revision is known by now");
+    let other = FileStore::inspect(&directory, None, &default_key());
+    assert!(matches!(other, Err(StoreError::Damaged { .. })), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_moved_aside_whole_and_over_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let path = directory.path().join(DEFAULT_FILE);
+    for (content, aside) in [("one", ".damaged"), ("two", ".damaged-2"), ("three", ".damaged-3")] {
+        fs::write(&path, content).unwrap();
+        let moved = store.set_aside(&default_key()).await.unwrap().unwrap();
+        assert_eq!(moved, format!("{}{aside}", path.display()));
+        assert_eq!(fs::read_to_string(&moved).unwrap(), content);
+    }
+    assert_eq!(store.load(&default_key()).await.unwrap(), Record::default());
+    store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
+    drop(store);
+    // What was moved aside is no reason to leave a directory open to others.
+    set_mode(directory.path(), 0o755);
+    drop(FileStore::open(directory.path()).unwrap());
+    assert_eq!(mode(directory.path()), 0o700);
+    assert!(directory.path().join(format!("{DEFAULT_FILE}.damaged")).exists());
+}
+
+#[test]
+fn a_directory_that_takes_no_file_is_named_with_the_reason() {
+    // Nobody can make files there, root included.
+    for directory in ["/sys/kernel", "/sys/kernel/vbc-proxy-tokens"] {
+        let refused = FileStore::open(directory).unwrap_err();
+        assert!(matches!(refused, StoreError::NotWritable { .. }), "{refused:?}");
+        let told = refused.describe();
+        assert!(told.starts_with("store.path: ") && told.contains(directory), "{told}");
+        assert!(told.contains("denied") || told.contains("not permitted"), "{told}");
+    }
 }

@@ -12,7 +12,10 @@ mod opening;
 mod seal;
 mod wire;
 
+use std::any::Any;
+use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -163,7 +166,7 @@ pub enum StoreError {
         what: String,
         /// The operating system's answer.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Another process holds the store.
     #[error(
@@ -173,16 +176,36 @@ pub enum StoreError {
         /// The store's directory.
         path: String,
     },
-    /// The stored record cannot be read. It is left untouched.
-    #[error("{what}: not a token record ({detail}); move it away to start afresh")]
+    /// Nothing can be written to the store, and that does not pass by itself.
+    #[error(
+        "store.path: nothing can be written to {path}; make it writable for this user, or name another directory"
+    )]
+    NotWritable {
+        /// The store's directory.
+        path: String,
+        /// The operating system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The content of the stored record is damaged. It is left untouched.
+    #[error("{what} is damaged ({detail})")]
     Damaged {
         /// Which record.
         what: String,
         /// What is wrong with it, without quoting it.
         detail: String,
     },
+    /// The stored record is whole, and not one that this process may use: of a newer format, of another identity, or plain
+    /// where records are encrypted. It is left untouched.
+    #[error("{what} cannot be used ({detail})")]
+    Foreign {
+        /// Which record.
+        what: String,
+        /// Why not, without quoting it.
+        detail: String,
+    },
     /// The stored record is encrypted, and there is no key for it. It is left untouched.
-    #[error("{what} is encrypted with {}", remedy(key, *has_keys))]
+    #[error("{what} is encrypted with {}", missing(key, *has_keys))]
     NoKey {
         /// Which record.
         what: String,
@@ -213,14 +236,72 @@ pub enum StoreError {
     },
 }
 
-fn remedy(key: &str, has_keys: bool) -> String {
-    if has_keys {
-        format!(
-            "key {key}, which is not in store.key_file; put that key back there, in a line below the one that is to \
-             encrypt"
-        )
-    } else {
-        format!("key {key}, and no key is configured; set store.key_file to the file with that key")
+fn missing(key: &str, has_keys: bool) -> String {
+    match has_keys {
+        true => format!("key {key}, which is not in store.key_file"),
+        false => format!("key {key}, and no key is configured"),
+    }
+}
+
+impl StoreError {
+    /// Whether a stored record is the cause, so that trying again is in vain until somebody changes it.
+    pub fn is_of_record(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Foreign { .. } | Self::NoKey { .. })
+    }
+
+    /// The error with its cause, for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Io { source, .. } | Self::NotWritable { source, .. } => {
+                format!("{self}: {}", system_reason(source))
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// The operating system's reason as part of a sentence: `no space left on device (os error 28)`.
+fn system_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => text,
+    }
+}
+
+/// Whether an error means that there is no space, which passes without a change to the system.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// What a store keeps ready for one record, so that it can be stored whatever happens meanwhile. It blocks nobody else.
+/// Dropped unused, it leaves nothing behind.
+#[derive(Default)]
+pub struct Reservation(Option<Box<dyn Any + Send + Sync>>);
+
+impl Reservation {
+    /// A reservation that holds what its store needs.
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(held)))
+    }
+
+    /// Takes out what the store put in; `None` when it is used up, or another store's.
+    pub fn take<T: Any>(&mut self) -> Option<T> {
+        let held = self.0.take()?.downcast().ok()?;
+        Some(*held)
+    }
+
+    /// Whether it holds anything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("is_empty", &self.is_empty()).finish()
     }
 }
 
@@ -236,6 +317,41 @@ pub trait TokenStore: Send + Sync + 'static {
     /// [`StoreError::Io`] the same swap may be tried again, also with a newer record.
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
 
+    /// Makes sure that a record for `key` can be stored later, as far as that can be known. A grant is redeemed only
+    /// after this: what cannot be stored is not begun. A store that needs nothing reserves nothing.
+    ///
+    /// # Errors
+    /// Why a record could not be stored; nothing has been changed.
+    fn reserve<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Reservation> {
+        let _ = key;
+        Box::pin(std::future::ready(Ok(Reservation::default())))
+    }
+
+    /// [`swap`](Self::swap) with what was reserved for this key. After a conflict the reservation is still good.
+    ///
+    /// # Errors
+    /// As [`swap`](Self::swap).
+    fn swap_reserved<'a>(
+        &'a self,
+        key: &'a Key,
+        expected: u64,
+        record: &'a Record,
+        reservation: &'a mut Reservation,
+    ) -> StoreFuture<'a, ()> {
+        let _ = reservation;
+        self.swap(key, expected, record)
+    }
+
+    /// Moves a record that cannot be read out of the way, whole, and says where it is now; `None` when it can be read
+    /// after all, or there is none. The next load finds an empty record then.
+    ///
+    /// # Errors
+    /// When it could not be moved; it is where it was.
+    fn set_aside<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<String>> {
+        let _ = key;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Every record that is needed from the start has been asked for: what was read ahead can be dropped.
     fn settle(&self) {}
 }
@@ -249,7 +365,7 @@ fn follows(expected: u64, record: &Record) -> Result<(), StoreError> {
         return Ok(());
     }
     let what = format!("storing revision {} over revision {expected}", record.revision);
-    Err(StoreError::Io { what, source: std::io::ErrorKind::InvalidInput.into() })
+    Err(StoreError::Io { what, source: io::ErrorKind::InvalidInput.into() })
 }
 
 #[cfg(test)]

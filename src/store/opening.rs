@@ -8,9 +8,10 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::directory::{LOCK, entries, is_record, replace, sync_directory};
-use super::file::{file_name, no_random_bytes, read_file, refused};
+use super::file::{file_name, no_random_bytes, no_record, read_file, refused};
 use super::seal::{self, Keys, Opened};
-use super::{Key, Record, StoreError, wire};
+use super::wire::{self, NoRecord};
+use super::{Key, Record, StoreError, is_full, system_reason};
 
 /// A record as it was found.
 struct Found {
@@ -35,15 +36,21 @@ pub(super) fn read_all(directory: &Path, keys: Option<&Keys>) -> Result<Vec<(Key
             Ok(Some(found)) => found,
             Ok(None) => continue,
             Err(error) => {
-                let reason = reason(&error);
+                let reason = error.describe();
                 tracing::warn!(path = %path.display(), reason, "left a file in the token store as it is");
                 continue;
             }
         };
         if let (Some(keys), Some(content)) = (keys, &found.stale) {
             let sealed = keys.seal(&found.key, found.record.revision, content);
-            replace(directory, &path, &sealed.ok_or_else(|| no_random_bytes(&path))?)?;
-            *(if found.was_plain { &mut plain } else { &mut older }) += 1;
+            match replace(directory, &path, &sealed.ok_or_else(|| no_random_bytes(&path))?) {
+                Ok(_) => *(if found.was_plain { &mut plain } else { &mut older }) += 1,
+                Err(StoreError::Io { source, .. }) if is_full(&source) => tracing::warn!(
+                    path = %path.display(), reason = system_reason(&source),
+                    "a token record could not be encrypted with the first key of store.key_file"
+                ),
+                Err(error) => return Err(error),
+            }
         }
         if name == OsStr::new(&file_name(&found.key)) {
             records.push((found.key, found.record));
@@ -58,7 +65,7 @@ pub(super) fn read_all(directory: &Path, keys: Option<&Keys>) -> Result<Vec<(Key
 
 /// The record in a file, if there is one; an error for one that cannot be read.
 fn examine(path: &Path, name: &OsStr, keys: Option<&Keys>) -> Result<Option<Found>, StoreError> {
-    let damaged = |detail| StoreError::Damaged { what: path.display().to_string(), detail };
+    let damaged = |detail: &str| no_record(NoRecord::Damaged(detail.to_owned()), path);
     let content = match read_file(path) {
         Ok(Some(content)) => content,
         Err(error) if is_record(name) => return Err(error),
@@ -70,17 +77,10 @@ fn examine(path: &Path, name: &OsStr, keys: Option<&Keys>) -> Result<Option<Foun
         Some(Err(refusal)) => return Err(refused(refusal, path)),
         None => match wire::owner(&content) {
             Some(key) => (key, content, keys.is_none(), true),
-            None if is_record(name) => return Err(damaged("it may hold a token in the clear".to_owned())),
+            None if is_record(name) => return Err(damaged("it may hold a token in the clear")),
             None => return Ok(None),
         },
     };
-    let record = wire::decode(&key, &content).map_err(damaged)?;
+    let record = wire::decode(&key, &content).map_err(|why| no_record(why, path))?;
     Ok(Some(Found { key, record, stale: (!is_current).then_some(content), was_plain }))
-}
-
-fn reason(error: &StoreError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -121,6 +121,8 @@ pub(super) enum Refusal {
     UnknownKey(String),
     /// The text says what is wrong, and quotes nothing.
     Damaged(String),
+    /// The format is not one of this version.
+    Foreign(String),
 }
 
 /// Opens the content of a file. `None` when it is not sealed: then it may be a plain record.
@@ -133,7 +135,7 @@ pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<Opened, R
     let format = format.as_str()?;
     Some(match format {
         FORMAT => unseal(keys, bytes),
-        _ => Err(Refusal::Damaged("its format is not known to this version".to_owned())),
+        _ => Err(Refusal::Foreign("its format is not known to this version".to_owned())),
     })
 }
 

@@ -73,8 +73,8 @@ fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
     }
 }
 
-fn is_damaged<T>(outcome: &Result<T, StoreError>) -> bool {
-    matches!(outcome, Err(StoreError::Damaged { .. }))
+fn is_unusable<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::Damaged { .. } | StoreError::Foreign { .. }))
 }
 
 #[tokio::test]
@@ -193,8 +193,8 @@ async fn a_flipped_bit_anywhere_is_noticed() {
     fs::write(&path, &bad).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     let loaded = store.load(&default_key()).await;
-    assert!(is_damaged(&loaded), "{loaded:?}");
-    assert!(is_damaged(&store.swap(&default_key(), 0, &full_record(2)).await));
+    assert!(is_unusable(&loaded), "{loaded:?}");
+    assert!(is_unusable(&store.swap(&default_key(), 0, &full_record(2)).await));
     assert_eq!(fs::read(&path).unwrap(), bad);
 }
 
@@ -209,7 +209,7 @@ async fn records_of_two_credentials_cannot_be_exchanged() {
     fs::write(&path, &second).unwrap();
     fs::write(&other, &first).unwrap();
     let store = open_sealed(directory.path(), &[1]);
-    assert!(is_damaged(&store.load(&default_key()).await) && is_damaged(&store.load(&other_key()).await));
+    assert!(is_unusable(&store.load(&default_key()).await) && is_unusable(&store.load(&other_key()).await));
     drop(store);
     // Nor with the envelope made to fit.
     fs::write(&path, second.replace("\"other\"", "\"default\"")).unwrap();
@@ -231,7 +231,7 @@ async fn an_older_record_cannot_pass_for_a_newer_revision() {
     drop(store);
     fs::write(&path, old.replace("\"revision\": 1", "\"revision\": 2")).unwrap();
     let store = open_sealed(directory.path(), &[1]);
-    assert!(is_damaged(&store.load(&default_key()).await));
+    assert!(is_unusable(&store.load(&default_key()).await));
     drop(store);
     // What nothing in the directory can tell: the whole file of an earlier day, put back between two lives.
     fs::write(&path, &old).unwrap();
@@ -259,7 +259,7 @@ async fn what_no_key_opens_is_left_byte_for_byte() {
     }
     let newer = key("newer", "01234567");
     assert!(
-        is_damaged(&store.load(&newer).await) && is_damaged(&store.swap(&newer, 0, &full_record(1)).await)
+        is_unusable(&store.load(&newer).await) && is_unusable(&store.swap(&newer, 0, &full_record(1)).await)
     );
     assert_eq!(store.load(&key("new", "01234567")).await.unwrap(), Record::default());
 }

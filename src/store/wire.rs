@@ -16,6 +16,9 @@ const FORMAT: u32 = 2;
 /// The oldest format that is read. Its records are those of format 2 without the fields that came with it.
 const OLDEST: u32 = 1;
 
+/// What a record of another key is said to be.
+pub(super) const OTHER_IDENTITY: &str = "it belongs to another identity";
+
 #[derive(Deserialize)]
 struct Versioned {
     format: u32,
@@ -179,19 +182,34 @@ fn brake(record: &BrakeRecord) -> Brake<'_> {
     }
 }
 
-/// Reads the content of the file of `key`. The error says what is wrong and quotes nothing.
-pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, String> {
+/// Why a content is no record of a key. The texts quote nothing of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoRecord {
+    Damaged(String),
+    /// It is whole, and of another version or identity.
+    Foreign(String),
+}
+
+impl From<String> for NoRecord {
+    fn from(detail: String) -> Self {
+        Self::Damaged(detail)
+    }
+}
+
+/// Reads the content of the file of `key`.
+pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, NoRecord> {
     let Versioned { format } = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
     if !(OLDEST..=FORMAT).contains(&format) {
-        return Err(format!("its format is {format}, this version reads {OLDEST} to {FORMAT}"));
+        let detail = format!("its format is {format}, this version reads {OLDEST} to {FORMAT}");
+        return Err(NoRecord::Foreign(detail));
     }
     let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
     // In full: the file's name carries only the first characters.
     if *file.identity != *key.identity || *file.credential != *key.credential {
-        return Err("it belongs to another identity".to_owned());
+        return Err(NoRecord::Foreign(OTHER_IDENTITY.to_owned()));
     }
     if file.revision == 0 {
-        return Err("its revision is 0".to_owned());
+        return Err(NoRecord::Damaged("its revision is 0".to_owned()));
     }
     Ok(Record {
         revision: file.revision,
@@ -344,7 +362,7 @@ mod tests {
         let key = key("default", "0123456789abcdef");
         let bytes = encode(&key, &full_record(1)).unwrap();
         for end in 0..bytes.len() - 2 {
-            let detail = decode(&key, &bytes[..end]).unwrap_err();
+            let Err(NoRecord::Damaged(detail)) = decode(&key, &bytes[..end]) else { panic!("cut at {end}") };
             assert!(!detail.contains("token-"), "{detail}");
         }
     }
@@ -355,7 +373,8 @@ mod tests {
         let content =
             br#"{"format": 1, "credential": "default", "identity": "i", "revision": "token-secret"}"#;
         let detail = decode(&key, content).unwrap_err();
-        assert_eq!(detail, "a field is missing or of the wrong type, line 1 column 82");
+        let expected = "a field is missing or of the wrong type, line 1 column 82";
+        assert_eq!(detail, NoRecord::Damaged(expected.to_owned()));
     }
 
     #[test]
@@ -376,8 +395,9 @@ mod tests {
     #[test]
     fn another_format_and_another_identity_are_refused() {
         let key = key("default", "i");
-        assert!(decode(&key, br#"{"format": 3, "sealed": "x"}"#).unwrap_err().contains("format is 3"));
+        let newer = decode(&key, br#"{"format": 3, "sealed": "x"}"#).unwrap_err();
+        assert!(matches!(newer, NoRecord::Foreign(detail) if detail.contains("format is 3")));
         let other = br#"{"format": 1, "credential": "default", "identity": "j", "revision": 1}"#;
-        assert_eq!(decode(&key, other).unwrap_err(), "it belongs to another identity");
+        assert_eq!(decode(&key, other).unwrap_err(), NoRecord::Foreign(OTHER_IDENTITY.to_owned()));
     }
 }

@@ -61,6 +61,7 @@ mod secrets;
 mod single_flight;
 mod smoke;
 mod spool;
+mod store;
 mod surfaces;
 mod target;
 mod testing_page;

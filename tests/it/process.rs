@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit};
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::harness::{Client, RawUpstream, Response, within};
 
@@ -70,6 +71,15 @@ impl Process {
     /// Starts the program in `directory`, with these arguments and no other variables than these.
     pub(crate) fn start(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::spawn(directory, arguments, variables, Stdio::null())
+    }
+
+    /// The same, after a shell has run `setup`: a limit, above all.
+    pub(crate) fn start_after(directory: &Path, setup: &str, arguments: &[&str]) -> Self {
+        let script = format!("{setup}; exec \"$0\" \"$@\"");
+        let program = ["-c", &script, env!("CARGO_BIN_EXE_vbc-proxy")];
+        let mut shell = Command::new("/bin/sh");
+        shell.args(program);
+        Self::spawn_as(shell, directory, arguments, &[], Stdio::null())
     }
 
     /// The same, with a pipe to its standard input.
@@ -156,6 +166,13 @@ impl Process {
             panic!("{text:?} was not logged:\n{}", self.stderr.finish());
         })
         .await
+    }
+
+    /// Limits how large a file it can make, from now on.
+    pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let limit = Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(Some(pid), Resource::Fsize, limit).unwrap();
     }
 
     /// Its resident memory, in bytes.
@@ -306,6 +323,8 @@ struct Shared {
     arrived: AtomicUsize,
     answered: AtomicUsize,
     changed: Notify,
+    /// When given, a request waits for a permit before it is passed on.
+    gate: Mutex<Option<Arc<Semaphore>>>,
 }
 
 /// What one answer brought.
@@ -327,6 +346,10 @@ impl Relay {
                 shared.under_way.fetch_add(1, Ordering::SeqCst);
                 shared.arrived.fetch_add(1, Ordering::SeqCst);
                 shared.changed.notify_waiters();
+                let gate = shared.gate.lock().clone();
+                if let Some(gate) = gate {
+                    gate.acquire().await.unwrap().forget();
+                }
                 // A moment in which a process can die.
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
@@ -352,6 +375,13 @@ impl Relay {
 
     pub(crate) fn token_url(&self) -> String {
         format!("{}/token", self.upstream.url())
+    }
+
+    /// From now on a request waits for a permit.
+    pub(crate) fn hold(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.shared.gate.lock() = Some(Arc::clone(&gate));
+        gate
     }
 
     /// Everything issued so far, oldest first.

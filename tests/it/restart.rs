@@ -154,7 +154,7 @@ impl Load {
 }
 
 /// The refresh token that is stored.
-fn stored(directory: &Path) -> Option<String> {
+pub(crate) fn stored(directory: &Path) -> Option<String> {
     let entries = fs::read_dir(directory.join("tokens")).unwrap();
     // Beside it is the record of the login, which holds only the brake.
     let is_ours = |name: &str| name.starts_with("default.") && name.ends_with(".json");

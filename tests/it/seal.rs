@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 use vbc_proxy::Simulator;
 
-use crate::process::{Output, Process, Relay, configuration, get, lay_out};
+use crate::operate::post;
+use crate::process::{Process, Relay, configuration, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const KEY_FILE: &str = "store.key_file = \"store.key\"";
@@ -130,17 +131,21 @@ async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
     }
 }
 
-async fn refused(directory: &Path) -> Output {
+/// Serves with a record that cannot be used: what a request is told.
+async fn held(directory: &Path) -> String {
     let before = files(directory);
-    let output = Process::run(directory, &["serve"], &[]).await;
-    assert_eq!(output.code, Some(78), "{output:?}");
-    assert_eq!(output.stdout, "");
+    let (serve, address) = serve(directory).await;
+    let answer = get(address, USERS).await;
+    answer.assert_problem(503, "proxy_internal_error");
+    let output = serve.terminate().await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("the stored record cannot be read"), "{}", output.stderr);
     assert_eq!(files(directory), before, "nothing is touched");
-    output
+    answer.json()["detail"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_opened_ends_the_start_with_78_and_is_kept() {
+async fn a_record_whose_key_is_missing_is_kept_and_the_way_out_leads_out() {
     let sim = Simulator::start().await.unwrap();
     let home = tempfile::tempdir().unwrap();
     let directory = home.path();
@@ -154,24 +159,38 @@ async fn a_record_that_cannot_be_opened_ends_the_start_with_78_and_is_kept() {
     assert_eq!(id.len(), 8);
 
     write_keys(directory, &key(2));
-    let output = refused(directory).await;
-    let told = format!("is encrypted with key {id}, which is not in store.key_file; put that key back");
-    assert!(output.stderr.contains(&told) && output.stderr.contains("/default."), "{}", output.stderr);
+    let told = held(directory).await;
+    let why = format!("is encrypted with key {id}, which is not in store.key_file; put that key back");
+    assert!(told.contains(&why) && told.contains("/default."), "{told}");
+    let check = Process::run(directory, &["check"], &[]).await;
+    assert_eq!(check.code, Some(0), "{check:?}");
+    assert!(check.stderr.contains(&why), "{}", check.stderr);
 
     lay_out(directory, &with(""), "sim-password");
-    let output = refused(directory).await;
-    let told = format!("is encrypted with key {id}, and no key is configured; set store.key_file");
-    assert!(output.stderr.contains(&told), "{}", output.stderr);
+    let told = held(directory).await;
+    let why = format!("is encrypted with key {id}, and no key is configured; set store.key_file");
+    assert!(told.contains(&why), "{told}");
 
     lay_out(directory, &with(KEY_FILE), "sim-password");
     write_keys(directory, &key(1));
-    fs::write(&path, text.replacen("\"sealed\": \"", "\"sealed\": \"A", 1)).unwrap();
-    let output = refused(directory).await;
-    assert!(output.stderr.contains("move it away to start afresh"), "{}", output.stderr);
-
-    fs::write(&path, &text).unwrap();
     live(directory).await;
     assert_eq!(sim.stats().logins.ok, 1, "it was never needed again");
+
+    // The key is lost: the record is moved away, and the brake's record by `unlock`.
+    write_keys(directory, &key(2));
+    let mut serve = Process::start(directory, &["serve"], &[]);
+    let (address, admin) = serve.listening().await;
+    get(address, USERS).await.assert_problem(503, "proxy_internal_error");
+    fs::rename(&path, directory.join("lost")).unwrap();
+    let unlocked = post(admin, "/credentials/default/unlock", "").await;
+    assert_eq!(unlocked.status, 200, "{unlocked:?}");
+    assert_eq!(get(address, USERS).await.status, 200);
+    let output = serve.terminate().await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("moved out of the way"), "{}", output.stderr);
+    let aside = files(directory).into_keys().find(|path| path.to_string_lossy().ends_with(".damaged"));
+    assert!(aside.is_some_and(|path| path.to_string_lossy().contains("login-")));
+    assert_eq!((sim.stats().logins.ok, sim.stats().logins.failed), (2, 0));
 }
 
 #[tokio::test]
