@@ -50,7 +50,7 @@ pub struct StoreFindings {
     pub records: Vec<String>,
 }
 
-/// Looks into the token store, and changes nothing: a proxy may be running on it.
+/// Looks into the token store, and leaves it as it is: a proxy may be running on it.
 pub fn examine_store(config: &Config) -> StoreFindings {
     let config::Store::File { path, key_file } = &config.store else { return StoreFindings::default() };
     let keys = match key_file.as_ref().map(|file| Keys::new(&file.keys)).transpose() {

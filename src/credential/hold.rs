@@ -27,9 +27,9 @@ pub(super) enum Hold {
     /// A person has to log in.
     LoginNeeded,
     /// The stored record cannot be read. The text says why, and the way out.
-    Record(String),
+    Record(Box<str>),
     /// No login is made: what is stored of earlier ones cannot be read. The text says why, and the way out.
-    Notes(String),
+    Notes(Box<str>),
 }
 
 impl Hold {
@@ -40,7 +40,7 @@ impl Hold {
                 "{message}; correct the credential's configuration and restart, or, if it is right by now, \
                  run `vbc-proxy unlock {name}`; the next try is at {until:.0}"
             ),
-            Self::Record(message) | Self::Notes(message) => message.clone(),
+            Self::Record(message) | Self::Notes(message) => message.to_string(),
             Self::LoginNeeded => format!(
                 "login needed: the refresh token is missing or no longer good; run `vbc-proxy login {name}`"
             ),

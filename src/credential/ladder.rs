@@ -103,7 +103,7 @@ impl<R: Redeem> Refresher<R> {
             }
             Err(Refusal::Store(why)) => return Err(self.failed(no_login(&why)).await),
             Err(Refusal::Record(error)) => {
-                let hold = Hold::Notes(storing::notes_held(&error.describe(), &self.shared.name));
+                let hold = Hold::Notes(storing::notes_held(&error.describe(), &self.shared.name).into());
                 self.hold = Some(hold.clone());
                 return Err(self.held(&hold, now));
             }

@@ -49,7 +49,7 @@ async fn move_brake(keeper: &mut Keeper, seat: &Seat) {
 /// What holds a credential whose record cannot be read. A failure to read is none: it is tried again.
 pub(super) fn hold(keeper: &Keeper, options: &Options) -> Option<Hold> {
     let error = keeper.unreadable().filter(|error| error.is_of_record())?;
-    Some(Hold::Record(record_held(error, &options.name, options.login.is_some())))
+    Some(Hold::Record(record_held(error, &options.name, options.login.is_some()).into()))
 }
 
 /// Why the record holds its credential, and the way out.

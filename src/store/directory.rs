@@ -6,7 +6,7 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, FallocateFlags, access, fallocate};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::{StoreError, is_full, system_reason};
@@ -143,17 +143,15 @@ pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether files can be made in the directory, or in the nearest one there is, in which it would be made.
-pub(super) fn check_access(directory: &Path) -> Result<(), StoreError> {
-    for place in directory.ancestors() {
-        let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
-        match access(place, Access::WRITE_OK | Access::EXEC_OK) {
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(not_writable(directory, error.into())),
-            Ok(()) => break,
-        }
+/// [`probe`] of the directory, or of the nearest one there is, in which it would be made. Permissions alone do not tell:
+/// root has them all.
+pub(super) fn probe_or_parent(directory: &Path) -> Result<(), StoreError> {
+    let place = directory.ancestors().find(|place| place.as_os_str().is_empty() || place.exists());
+    let place = place.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match probe(place) {
+        Err(StoreError::NotWritable { source, .. }) => Err(not_writable(directory, source)),
+        other => other,
     }
-    Ok(())
 }
 
 fn not_writable(directory: &Path, source: io::Error) -> StoreError {

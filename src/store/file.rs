@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::directory::{
-    Reserved, check_access, failed, lock, move_aside, prepare, probe, remove_leftovers, sync, sync_directory,
+    Reserved, failed, lock, move_aside, prepare, probe, probe_or_parent, remove_leftovers, sync,
+    sync_directory,
 };
 use super::seal::{self, Keys, Refusal};
 use super::wire::{self, NoRecord, OTHER_IDENTITY};
@@ -128,12 +129,12 @@ impl FileStore {
         read_record(directory, keys, key, true)
     }
 
-    /// Whether a store could write to `directory`, or make it, as far as its permissions tell; writes nothing.
+    /// Whether a store could write to `directory`, or make it: a file is made and removed. A full disk is no error.
     ///
     /// # Errors
     /// [`StoreError::NotWritable`] when it could not.
     pub fn inspect_directory(directory: &Path) -> Result<(), StoreError> {
-        check_access(directory)
+        probe_or_parent(directory)
     }
 
     fn open_with(directory: PathBuf, keys: Option<Keys>) -> Result<Self, StoreError> {
