@@ -43,11 +43,14 @@ impl Redeem for Server {
     }
 }
 
+/// Why a record of this name cannot be read.
+type Why = fn(String) -> StoreError;
+
 /// A store whose records can be unreadable, and that can take nothing.
 #[derive(Default)]
 struct Shelf {
     inner: MemoryStore,
-    unreadable: Mutex<HashMap<Key, fn(String) -> StoreError>>,
+    unreadable: Mutex<HashMap<Key, Why>>,
     aside: Mutex<Vec<Key>>,
     full: AtomicBool,
     /// Only what was reserved is taken.
@@ -80,7 +83,7 @@ impl Shelf {
         why.map_or(Ok(()), |why| Err(why(format!("record {}", key.credential))))
     }
 
-    fn damage(&self, key: Key, why: fn(String) -> StoreError) {
+    fn damage(&self, key: Key, why: Why) {
         self.unreadable.lock().insert(key, why);
     }
 
@@ -259,7 +262,7 @@ async fn a_damaged_record_without_a_password_holds_its_credential_until_unlock()
     let world = World::with_codes();
     let credential = world.start().await;
     credential.redeem_code(code()).await.unwrap();
-    for why in [damaged as fn(String) -> StoreError, lost_key] {
+    for why in [damaged as Why, lost_key] {
         world.shelf.damage(own(), why);
         let credential = world.start().await;
         for _ in 0..3 {
@@ -329,7 +332,7 @@ async fn a_record_that_cannot_be_read_for_another_reason_is_read_again_by_itself
 
 #[tokio::test(start_paused = true)]
 async fn no_login_is_made_without_the_record_of_earlier_ones_until_unlock() {
-    for why in [damaged as fn(String) -> StoreError, lost_key] {
+    for why in [damaged as Why, lost_key] {
         let world = World::with_password();
         world.shelf.damage(login_key("alice"), why);
         for _ in 0..3 {
