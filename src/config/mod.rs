@@ -213,7 +213,8 @@ pub struct Retry {
     pub disk_path: PathBuf,
     /// How long a body over `memory` is held back for the upstream to ask for it; zero: it is not asked.
     pub expect_timeout: Duration,
-    /// Divides the times that hold forced refreshes back. No key: 1, but for tests that run in real time.
+    /// Divides the times that hold forced refreshes back. No key: 1, but for tests that run in real
+    /// time.
     #[doc(hidden)]
     pub hurry: u32,
 }

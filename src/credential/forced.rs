@@ -1,7 +1,7 @@
 //! How often a 401 may force a refresh. Pure: the time is the caller's.
 //!
-//! A forced refresh counts whatever came of it. A limiter that success resets limits nothing where each
-//! refresh succeeds and the next request is refused all the same.
+//! A forced refresh counts whatever came of it. A limiter that success resets limits nothing where
+//! each refresh succeeds and the next request is refused all the same.
 
 use std::time::Duration;
 

@@ -187,8 +187,8 @@ impl Bearer {
         until(self.minted_at, now) <= max_age
     }
 
-    /// How long until every node of the gateway is taken to know it; zero for the first token of a login. However the
-    /// clock was set, it is at most two seconds.
+    /// How long until every node of the gateway is taken to know it; zero for the first token of a
+    /// login. However the clock was set, it is at most two seconds.
     pub fn new_for(&self, now: Timestamp) -> Duration {
         until(now, self.known_at).min(forced::KNOWN_AFTER)
     }
@@ -293,7 +293,8 @@ struct Shared {
     /// A request has waited `max_wait` for the exchange under way, in vain. The next exchange clears it.
     waited_in_vain: AtomicBool,
     closing: AtomicBool,
-    /// The gateway refuses tokens up to this revision, and no newer one could be had when it was needed.
+    /// The gateway refuses tokens up to this revision, and no newer one could be had when it was
+    /// needed.
     distrusted: AtomicU64,
     /// The last revision that was distrusted and then accepted.
     proven: AtomicU64,
@@ -401,8 +402,8 @@ impl Credential {
         self.shared.refusals.lock().as_ref().map_or(0, |refusals| refusals.forced.total())
     }
 
-    /// How often the gateway has refused by name a token that a refresh had just brought, or that could not be replaced
-    /// yet.
+    /// How often the gateway has refused by name a token that a refresh had just brought, or that
+    /// could not be replaced yet.
     pub fn new_tokens_refused(&self) -> u64 {
         self.shared.refusals.lock().as_ref().map_or(0, |refusals| refusals.new_refused())
     }
@@ -458,8 +459,8 @@ impl Credential {
             .ok();
     }
 
-    /// The gateway refused this bearer by name to the end, and the request was given its 401. A bearer that was accepted
-    /// elsewhere is not distrusted: then it is the path that is refused.
+    /// The gateway refused this bearer by name to the end, and the request was given its 401. A
+    /// bearer that was accepted elsewhere is not distrusted: then it is the path that is refused.
     pub fn distrust(&self, bearer: &Bearer) {
         if self.shared.proven.load(Ordering::Relaxed) < bearer.revision {
             self.shared.distrust(bearer.revision);
@@ -483,14 +484,15 @@ impl Credential {
         }
     }
 
-    /// A bearer newer than `refused`, which the upstream did not accept for a reason of this kind. Joins an exchange under
-    /// way; a 401 that comes late gets the newer bearer at once. Where forced refreshes are held back, all who ask wait for
-    /// the same next one.
+    /// A bearer newer than `refused`, which the upstream did not accept for a reason of this kind.
+    /// Joins an exchange under way; a 401 that comes late gets the newer bearer at once. Where
+    /// forced refreshes are held back, all who ask wait for the same next one.
     ///
     /// Cancel safe, as [`bearer`](Self::bearer).
     ///
     /// # Errors
-    /// [`Unavailable`], as [`bearer`](Self::bearer); at once where refreshes are held back for longer than
+    /// [`Unavailable`], as [`bearer`](Self::bearer); at once where refreshes are held back for
+    /// longer than
     /// `oauth.max_wait`.
     pub async fn replace(&self, refused: &Bearer, kind: Kind) -> Result<Replacement, Unavailable> {
         if let Some(bearer) = self.newer_than(refused) {
@@ -549,8 +551,8 @@ impl Credential {
         answer.await.unwrap_or_else(|_| Err(self.shared.shutting_down().into()))
     }
 
-    /// Gets a new token set now, as an operator asked for. All who wait share one exchange, at most one a second; one that
-    /// nobody waits for any more is not made.
+    /// Gets a new token set now, as an operator asked for. All who wait share one exchange, at most
+    /// one a second; one that nobody waits for any more is not made.
     ///
     /// # Errors
     /// [`Unavailable`] when none can be had; a login is held back by its brake as ever.
@@ -596,8 +598,8 @@ impl Credential {
         self.ask_held(Duration::ZERO, ask).await
     }
 
-    /// [`ask`](Self::ask) for an exchange that will not begin before `held` has passed. Nobody else is blamed for
-    /// that wait.
+    /// [`ask`](Self::ask) for an exchange that will not begin before `held` has passed. Nobody else
+    /// is blamed for that wait.
     async fn ask_held<T>(
         &self,
         held: Duration,

@@ -92,9 +92,11 @@ pub(super) struct Refresher<R> {
     pub(super) keeper: Keeper,
     /// The revision that the token set came with.
     pub(super) token_revision: u64,
-    /// A 401 said by name that tokens up to this revision are refused. Until there is a newer one, a replacement is due.
+    /// A 401 said by name that tokens up to this revision are refused. Until there is a newer one,
+    /// a replacement is due.
     pub(super) distrusted: u64,
-    /// The revision that a login of this process gave. The gateway is taken to know such a token at once.
+    /// The revision that a login of this process gave. The gateway is taken to know such a token at
+    /// once.
     pub(super) logged_in: u64,
     pub(super) refresh_at: Timestamp,
     /// When the access token ends by the clock that is never set back.

@@ -88,8 +88,8 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal by name of a token that is new, or that may not be replaced yet. Says whether
-    /// a warning is due.
+    /// Counts a refusal by name of a token that is new, or that may not be replaced yet. Says
+    /// whether a warning is due.
     pub(super) fn note_new_refused(&mut self, now: Instant) -> bool {
         self.new_refused += 1;
         let due = self.warned.is_none_or(|at| now.duration_since(at) >= WARN_AGAIN);
@@ -156,8 +156,8 @@ impl Refusals {
         self.helped(kind, by);
     }
 
-    /// A newer token was accepted where the one of revision `by` was refused: that refresh was worth it. It says nothing
-    /// about other refreshes.
+    /// A newer token was accepted where the one of revision `by` was refused: that refresh was
+    /// worth it. It says nothing about other refreshes.
     pub fn helped(&mut self, kind: Kind, by: u64) {
         self.unproven[kind as usize].retain(|(_, forced)| *forced != by);
     }
@@ -177,8 +177,8 @@ impl Refusals {
         self.end_attempt(place, kind);
     }
 
-    /// The sending with `revision`, which was minted after a 401 of kind `first` for the revision `by`, was refused too, by
-    /// a 401 of kind `second`.
+    /// The sending with `revision`, which was minted after a 401 of kind `first` for the revision
+    /// `by`, was refused too, by a 401 of kind `second`.
     pub fn refused(
         &mut self,
         place: &str,
@@ -363,7 +363,8 @@ mod tests {
         for revision in [1, 3] {
             assert_eq!(refusals.decide("/bad", revision, Kind::Unclear, NOW), Decision::Refresh);
             refusals.refused("/bad", revision, revision + 1, Kind::Unclear, Kind::Unclear, NOW);
-            // Another path, whose late 401 was for another revision, is content with the newer token.
+            // Another path, whose late 401 was for another revision, is content with the newer
+            // token.
             refusals.helped(Kind::Unclear, revision + 10);
         }
         assert!(passes_on(refusals.decide("/other", 4, Kind::Unclear, NOW)));

@@ -39,8 +39,8 @@ struct Operated {
 }
 
 impl<R: Redeem> Refresher<R> {
-    /// A newer bearer for one that was refused: the current one, or that of a forced refresh, now or
-    /// when it may be made.
+    /// A newer bearer for one that was refused: the current one, or that of a forced refresh, now
+    /// or when it may be made.
     pub(super) async fn answer_newer(&mut self, newer: Newer) {
         if self.is_newer_than(newer.refused) {
             return self.reply_newer(newer, Ok(()));

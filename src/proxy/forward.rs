@@ -20,7 +20,8 @@ const NOT_FOR_HTTP2: Error = Error::Refused(Refusal::Malformed(
     "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",
 ));
 
-/// One request, all decisions in order: the bearer, the sending, the further ones after a 401 (`retry`).
+/// One request, all decisions in order: the bearer, the sending, the further ones after a 401
+/// (`retry`).
 ///
 /// A future by hand: of almost every request nothing has to be waited for but the answer, and the rest should neither take
 /// room in it nor be moved with it.

@@ -1,7 +1,7 @@
-//! After a 401: judge it, send the request again where that may help, and learn from what comes of it.
+//! After a 401: judge it, send the request again where that may help, and learn from the outcome.
 //!
-//! A request is sent three times at most. One of these may follow a refresh that it forced. One may be
-//! a *late* sending of the same bearer, which a node of the gateway may not know yet.
+//! A request is sent three times at most. One of these may follow a refresh that it forced. One may
+//! be a *late* sending of the same bearer, which a node of the gateway may not know yet.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -109,7 +109,8 @@ impl<'a> Retry<'a> {
         Self { proxy, first, sendings: 1, late: false, latest: Latest::Same }
     }
 
-    /// What to do about a 401 of this verdict. It waits for a newer bearer, or until the same one is old enough.
+    /// What to do about a 401 of this verdict. It waits for a newer bearer, or until the same one
+    /// is old enough.
     ///
     /// # Errors
     /// The gateway refuses the token, and no newer one can be had.
@@ -150,7 +151,8 @@ impl<'a> Retry<'a> {
         self.replace(kind, head).await
     }
 
-    /// Sends the same bearer again once it is not new any more; or what has come in its place meanwhile.
+    /// Sends the same bearer again once it is not new any more; or what has come in its place
+    /// meanwhile.
     async fn send_late(&mut self, kind: Kind, bearer: &Bearer, new_for: Duration) -> Result<Next, Error> {
         let credential = &self.proxy.credential;
         self.late = true;
@@ -168,8 +170,8 @@ impl<'a> Retry<'a> {
         Ok(Next::Send(bearer))
     }
 
-    /// A newer bearer by a forced refresh, where one may be forced. The late sending comes first where refreshes are held
-    /// back.
+    /// A newer bearer by a forced refresh, where one may be forced. The late sending comes first
+    /// where refreshes are held back.
     async fn replace(&mut self, kind: Kind, head: &Head) -> Result<Next, Error> {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
         let place = refusals::place(head.uri.path());
@@ -201,7 +203,8 @@ impl<'a> Retry<'a> {
                 self.latest = Latest::Newer(kind, bearer.revision);
                 Ok(Next::Send(replacement.bearer))
             }
-            // The gateway says that it is the token: the 401 is ours to cure, and it cannot be cured now.
+            // The gateway says that it is the token: the 401 is ours to cure, and it cannot be
+            // cured now.
             Err(unavailable) if kind == Kind::Token => {
                 self.count("no_token");
                 Err(unavailable.into())
@@ -243,7 +246,8 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// The request has been sent again, and was refused again; `kind` is what the last 401 says of the token, if anything.
+    /// The request has been sent again, and was refused again; `kind` is what the last 401 says of
+    /// the token, if anything.
     fn give_up(&mut self, bearer: &Bearer, kind: Option<Kind>) -> Next {
         self.count(if self.sendings > 1 { "refused_again" } else { "passed_on" });
         let credential = &self.proxy.credential;
@@ -251,8 +255,8 @@ impl<'a> Retry<'a> {
             credential.distrust(bearer);
         }
         match std::mem::replace(&mut self.latest, Latest::Same) {
-            // A slow response says little about a token that may have been revoked while it was under way; nor does a
-            // refusal of one that is new.
+            // A slow response says little about a token that may have been revoked while it was
+            // under way; nor does a refusal of one that is new.
             Latest::Forced(trial)
                 if trial.minted.elapsed() < EVIDENCE
                     && (kind != Some(Kind::Token) || bearer.new_for(credential.clock().now()).is_zero()) =>
@@ -303,7 +307,8 @@ impl<'a> Trial<'a> {
         place.proxy.credential.refusals().cured(&place.name, place.kind, place.by);
     }
 
-    /// The token of this revision, minted for the place, was refused as well, by a 401 of kind `second`.
+    /// The token of this revision, minted for the place, was refused as well, by a 401 of kind
+    /// `second`.
     fn refused(mut self, revision: u64, second: Kind) {
         let place = &mut self.place;
         place.open = false;

@@ -227,8 +227,8 @@ async fn a_401_that_no_token_cures_is_passed_on_as_it_came() {
             };
             assert_eq!(sorted(&shown), sorted(&sent));
         }
-        // Where the gateway names the token, a new one is sent again before it is judged, and each request has one late
-        // sending.
+        // Where the gateway names the token, a new one is sent again before it is judged, and each
+        // request has one late sending.
         let sendings = if body == GATEWAY.0 { 5 } else { 3 };
         assert_eq!(upstream.requests().len(), sendings);
         assert_eq!(world.sim.stats().token_requests, 2);

@@ -27,7 +27,8 @@ async fn surfaces(world: &World) -> [(&'static str, bool); 5] {
     ]
 }
 
-/// The next request has this status, and every surface says so: afterwards, and before where the state is known already.
+/// The next request has this status, and every surface says so: afterwards, and before where the
+/// state is known already.
 async fn assert_agree(world: &World, state: &str, known: bool, expected: u16) {
     let served = expected == 200;
     if known {

@@ -1,4 +1,5 @@
-//! Forced refreshes, operators' refreshes, and what is reported of a token that the gateway refuses.
+//! Forced refreshes, operators' refreshes, and what is reported of a token that the gateway
+//! refuses.
 
 use futures_util::FutureExt;
 
@@ -45,7 +46,7 @@ async fn all_who_are_held_back_wait_for_the_same_next_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_held_back_gets_a_token_that_came_for_another_reason_at_once() {
+async fn a_request_that_is_held_back_gets_a_token_that_came_for_another_reason_at_once() {
     let world = World::new(Script::default());
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();

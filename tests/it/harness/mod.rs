@@ -32,8 +32,8 @@ pub(crate) use webdriver::Chromium;
 /// Longer than anything in a healthy test takes. It only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// By how much the times that hold forced refreshes back are divided, where a test does not say it: two seconds take two
-/// milliseconds.
+/// By how much the times that hold forced refreshes back are divided, where a test does not say it:
+/// two seconds take two milliseconds.
 const HURRY: u32 = 1000;
 
 /// The address of a proxy that has no TCP listener.

@@ -260,8 +260,8 @@ async fn call(world: &World) {
     }
 }
 
-/// A bearer, and after a 401 at most two further sendings: one of the same bearer that is new, one after a forced refresh.
-/// Where one could be had that was minted for it, the gateway takes it.
+/// A bearer, and after a 401 at most two further sendings: one of the same bearer that is new, one
+/// after a forced refresh. Where one could be had that was minted for it, the gateway takes it.
 async fn request(world: &World) -> Given {
     let Some(mut bearer) = world.ask().await else { return Given::NoToken };
     let credential = world.credential();
