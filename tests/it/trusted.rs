@@ -141,15 +141,13 @@ fn a_secret_that_root_owns_may_be_readable_as_containers_mount_it() {
 #[test]
 fn a_cassettes_key_that_others_can_write_to_is_not_used() {
     let directory = laid_out();
-    let record = ["serve", "--simulate", "--record", "a.cassette"];
+    let har = r#"{"log":{"version":"1.2","creator":{"name":"t","version":"1"},"entries":[]}}"#;
+    fs::write(directory.path().join("in.har"), har).unwrap();
     let key = directory.path().join("a.cassette.key");
     fs::write(&key, "00".repeat(32)).unwrap();
     set_mode(&key, 0o666);
-    let mut serve = program(directory.path(), None, &record);
-    for (name, value) in FREE {
-        serve.env(name, value);
-    }
-    let output = serve.output().unwrap();
+    let import = ["cassette", "import", "a.cassette", "--har", "in.har"];
+    let output = program(directory.path(), None, &import).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(78), "{stderr}");
     assert!(stderr.contains("can write to a.cassette.key; chmod"), "{stderr}");
