@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 
 use super::format::LARGEST_BODY;
 use super::gate::Gate;
@@ -84,6 +85,14 @@ fn base(authority: Option<&http::uri::Authority>, headers: &HeaderMap) -> String
     format!("http://{}", authority.map(|authority| authority.as_str()).or(host).unwrap_or_default())
 }
 
+const AS_HTTP_PROXY: &str = "the client uses this replay as its http_proxy, and asked for a site that is not in the \
+                             recording: name that site in the client's no_proxy";
+
+/// HTTP/2 always names an authority; in HTTP/1 only clients of an `http_proxy` do.
+fn is_for_an_http_proxy(head: &Parts) -> bool {
+    head.version <= Version::HTTP_11 && head.uri.authority().is_some()
+}
+
 impl Handler for Handled {
     type Body = PlayedBody;
 
@@ -93,8 +102,11 @@ impl Handler for Handled {
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<PlayedBody>, Abort> {
         let (parts, body) = request.into_parts();
         if !self.gate.admits(&parts.uri, &parts.headers) {
-            let detail = "replay does not go by this host name; use an address, or start it with --host NAME"
-                .to_owned();
+            let detail = match is_for_an_http_proxy(&parts) {
+                true => AS_HTTP_PROXY,
+                false => "unknown host name; use an address, or start the replay with --host NAME",
+            };
+            let detail = detail.to_owned();
             let status = StatusCode::MISDIRECTED_REQUEST;
             return Ok(problem(
                 status,

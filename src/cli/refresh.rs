@@ -8,8 +8,8 @@ use crate::admin::{Refreshed, credential_path};
 
 /// Make a running proxy refresh its tokens now
 ///
-/// Use it after the application was subscribed to another suite, or was given another scope. The tokens there are stay in
-/// use until the new ones have been saved. The proxy makes at most one such exchange a second.
+/// Use it after the application was subscribed to another suite, or was given another scope. The current tokens stay in use
+/// until the new ones have been saved.
 ///
 /// Exits with 0 when there is a new token, 1 when not, 69 when no proxy runs.
 #[derive(Debug, Args)]

@@ -51,6 +51,24 @@ async fn post(address: SocketAddr, target: &str, body: &str) -> Response {
 }
 
 #[tokio::test]
+async fn a_request_as_to_an_http_proxy_is_not_told_to_name_the_host() {
+    let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
+    let directory = before(&upstream.url(), &sim);
+    let (serve, address) = record(directory.path(), &[]).await;
+    get(address, "/t/users").await;
+    serve.terminate().await;
+    let (replay, address) = replay(directory.path(), &[]).await;
+    let refused = get(address, "http://other.example/").await;
+    assert_eq!(refused.status, 421, "{refused:?}");
+    assert!(refused.text().contains("no_proxy") && !refused.text().contains("--host"), "{refused:?}");
+    let mut client = Client::connect(address).await;
+    client.request("GET / HTTP/1.1\r\nHost: other.example", b"").await;
+    let refused = client.response().await;
+    assert!(refused.text().contains("--host"), "{refused:?}");
+    replay.terminate().await;
+}
+
+#[tokio::test]
 async fn a_request_without_a_match_is_told_what_was_nearest_and_the_end_tells_what_was_never_asked() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
