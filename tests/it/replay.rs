@@ -262,11 +262,15 @@ async fn a_web_page_gets_nothing_by_a_name_of_its_own() {
     ] {
         assert_eq!(ask(line, host).await.status, 200, "{line} {host}");
     }
-    for (line, host) in [("/t/users", "evil.example"), ("http://evil.example/t/users", "localhost")] {
+    for (line, host, advice) in [
+        ("/t/users", "evil.example", "--host"),
+        // A client that uses the replay as its http_proxy.
+        ("http://evil.example/t/users", "localhost", "no_proxy"),
+    ] {
         let refused = ask(line, host).await;
         refused.assert_problem(421, "proxy_internal_response");
         assert_eq!(refused.header("vbc-proxy-replay"), Some("refused"));
-        assert!(refused.text().contains("--host"), "{}", refused.text());
+        assert!(refused.text().contains(advice), "{}", refused.text());
     }
     // Those are no requests without a match.
     assert_eq!(playing.terminate().await.code, Some(0));
