@@ -118,6 +118,16 @@ impl State<'_> {
                 "the refresh token is no longer good; the proxy logs in when the token ends".to_owned();
             return ("refresh-token-gone", found, "nothing is to be done".to_owned());
         }
+        if says("tokens of another user") {
+            let remedy = format!(
+                "look for another program that uses this application and stores its tokens here; {}",
+                self.way_in()
+            );
+            return ("other-user", detail.to_owned(), remedy);
+        }
+        if says("response to a refresh was lost") {
+            return ("refresh-response-lost", detail.to_owned(), "nothing is to be done".to_owned());
+        }
         if says("has not answered yet") {
             let found = "the token host has not answered yet; the exchange goes on".to_owned();
             return ("token-endpoint-slow", found, "look again in a moment".to_owned());

@@ -99,6 +99,8 @@ fn a_trouble_beside_a_living_token_is_a_warning() {
         ("answered 401, invalid_client: …", "client-refused"),
         ("Connection refused", "token-endpoint-down"),
         ("the refresh token is gone; logging in when the token ends", "refresh-token-gone"),
+        ("a refresh brought the tokens of another user, which are not used; …", "other-user"),
+        ("the response to a refresh was lost: the token is used to its end, …", "refresh-response-lost"),
     ] {
         snapshot.trouble = Some(trouble.into());
         let check = state(&snapshot).logged_in();
