@@ -203,7 +203,7 @@ pub struct OAuth {
 /// `[retry]`.
 #[derive(Clone, Debug)]
 pub struct Retry {
-    /// Request bodies up to this many bytes are kept in memory for the one replay.
+    /// Request bodies up to this many bytes are kept in memory for a replay.
     pub memory: usize,
     /// Larger ones up to this many bytes are kept in a file; 0: none is.
     pub disk: u64,
