@@ -114,6 +114,7 @@ impl<R: Redeem> Refresher<R> {
         self.backoff.reset();
         self.keeper.set_back_to(self.now());
         self.token_revision = self.keeper.record.revision;
+        self.read_ends();
         if self.alive() {
             self.publish();
         }
