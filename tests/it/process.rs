@@ -170,9 +170,17 @@ impl Process {
 
     /// Limits how large a file it can make, from now on.
     pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
+        self.limit(Resource::Fsize, Rlimit { current: bytes, maximum: None });
+    }
+
+    /// Lets it open nothing more, from now on: it has more descriptors than that.
+    pub(crate) fn take_descriptors(&self) {
+        self.limit(Resource::Nofile, Rlimit { current: Some(3), maximum: Some(3) });
+    }
+
+    fn limit(&self, resource: Resource, limit: Rlimit) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        let limit = Rlimit { current: bytes, maximum: None };
-        rustix::process::prlimit(Some(pid), Resource::Fsize, limit).unwrap();
+        rustix::process::prlimit(Some(pid), resource, limit).unwrap();
     }
 
     /// Its resident memory, in bytes.
