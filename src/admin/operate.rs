@@ -32,7 +32,7 @@ pub struct Unlocked {
     /// Whether its brake was on.
     pub was_on: bool,
     /// What the token store could not do: then it is lifted in this process, and the store does not have that yet.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_trouble: Option<String>,
 }
 

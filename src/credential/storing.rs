@@ -161,7 +161,10 @@ impl<R: Redeem> Refresher<R> {
 
 /// That the store takes nothing, and why.
 fn unwritable(reason: &str) -> String {
-    format!("the token store cannot be written to: {reason}; it is tried again by itself")
+    format!(
+        "the token store cannot be written to: {reason}; free space, or make store.path writable: the proxy tries again \
+         by itself"
+    )
 }
 
 fn store_failed(message: String) -> RedeemError {

@@ -219,7 +219,7 @@ async fn refresh_and_unlock_mean_the_only_credential_or_the_default() {
     let before = sim.stats().token_requests;
     let output = run(&directory, &["refresh"], &admin).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.stdout.starts_with("credential default: refreshed (revision 2)"), "{output:?}");
+    assert!(output.stdout.starts_with("credential default: refreshed (revision "), "{output:?}");
     assert_eq!(sim.stats().token_requests, before + 1);
     let output = run(&directory, &["unlock"], &admin).await;
     assert_eq!(

@@ -99,6 +99,6 @@ async fn a_unix_socket_in_use_ends_the_start_and_names_the_key() {
     let _world = listening(&path, "").start().await;
     let sim = Simulator::start().await.unwrap();
     let error = App::bind(listening(&path, "").configuration(&sim)).await.err().unwrap().to_string();
-    assert!(error.contains("(listen.address)") && error.contains("somebody answers"), "{error}");
+    assert!(error.contains("(listen.address)") && error.contains("another process is using it"), "{error}");
     assert!(path.exists());
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use vbc_proxy::Simulator;
 use vbc_proxy::simulator::{Edit, Effect, Fault, Identity, SimulatorOptions};
 
-use crate::harness::{Client, RawUpstream, reserve, within};
+use crate::harness::{Client, RawUpstream, Received, UpstreamConnection, reserve, within};
 use crate::person::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};
 use crate::process::{Output, Process, get, lay_out};
 
@@ -364,6 +364,15 @@ async fn a_login_that_is_interrupted_ends_clean() {
     assert_eq!(sim.stats().token_requests, 0);
 }
 
+/// Answers a request that was held back as the simulator does.
+async fn answer_by(sim: &Simulator, connection: &mut UpstreamConnection, request: &Received) {
+    let mut client = Client::connect(sim.address()).await;
+    client.write(&request.head).await;
+    client.write(b"\r\nConnection: close\r\n\r\n").await;
+    client.write(&request.body).await;
+    connection.write(&client.read_to_end().await).await;
+}
+
 #[tokio::test]
 async fn a_login_that_is_interrupted_while_its_code_is_redeemed_is_finished() {
     for signals in [1, 2] {
@@ -381,11 +390,7 @@ async fn a_login_that_is_interrupted_while_its_code_is_redeemed_is_finished() {
         login.signal("INT");
         login.logged("interrupted").await;
         if signals == 1 {
-            let mut client = Client::connect(sim.address()).await;
-            client.write(&request.head).await;
-            client.write(b"\r\nConnection: close\r\n\r\n").await;
-            client.write(&request.body).await;
-            connection.write(&client.read_to_end().await).await;
+            answer_by(&sim, &mut connection, &request).await;
         }
         let output = match signals {
             1 => login.end().await,
@@ -396,17 +401,43 @@ async fn a_login_that_is_interrupted_while_its_code_is_redeemed_is_finished() {
     }
 }
 
+/// Puts a file where the store's directory is, so that not even root can write there.
+fn block_store(directory: &Path) {
+    std::fs::rename(directory.join("store"), directory.join("away")).unwrap();
+    std::fs::write(directory.join("store"), "").unwrap();
+}
+
 #[tokio::test]
-async fn a_login_that_could_not_be_stored_fails() {
+async fn a_code_whose_tokens_could_not_be_stored_is_not_spent() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "store.path = \"store\"");
     let mut login = Process::start_to_write(directory.path(), &PASTE, &[]);
     let back = sent_back(&login.line().await, ALICE).await;
-    // A file is where the directory was, so that not even root can write there.
-    let store = directory.path().join("store");
-    std::fs::rename(&store, directory.path().join("away")).unwrap();
-    std::fs::write(&store, "").unwrap();
+    block_store(directory.path());
     login.write_line(&back);
+    let output = login.end().await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("no new token set is asked for"), "{output:?}");
+    assert!(output.stderr.contains("not a directory") && output.stderr.contains("store.path"), "{output:?}");
+    assert!(!output.stderr.contains("log of the proxy"), "{output:?}");
+    assert_eq!(sim.stats().token_requests, 0);
+}
+
+#[tokio::test]
+async fn a_login_that_could_not_be_stored_fails() {
+    let sim = Simulator::start().await.unwrap();
+    let held = RawUpstream::by_hand().await;
+    let directory = directory(&sim, "store.path = \"store\"");
+    let text = std::fs::read_to_string(directory.path().join("proxy.toml")).unwrap();
+    let text = text.replace(&format!("{}/token", sim.url()), &format!("{}/token", held.url()));
+    lay_out(directory.path(), &text, "");
+    let mut login = Process::start_to_write(directory.path(), &PASTE, &[]);
+    let back = sent_back(&login.line().await, ALICE).await;
+    login.write_line(&back);
+    let mut connection = held.accept().await;
+    let request = within(connection.request()).await.unwrap();
+    block_store(directory.path());
+    answer_by(&sim, &mut connection, &request).await;
     let output = login.end().await;
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains("could not be stored and end with this command"), "{output:?}");

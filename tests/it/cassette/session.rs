@@ -77,8 +77,9 @@ impl Session {
             ask(&[&json[..], &["-d", call, "/t/vbc.prod/telephony/v3/cc/accounts/self/calls"]].concat());
             ask(&[&format!("/stream/{n}")]);
             ask(&["-L", &format!("/old/{n}")]);
-            ask(&[&format!("/t/vbc.prod/retry{n}/a")]);
-            ask(&["-u", "their:password", &format!("/t/vbc.prod/denied{n}/a")]);
+            // Two of each force a refresh: more within a minute would be spaced further and further.
+            ask(&[&format!("/t/vbc.prod/retry{}/a", n % 2)]);
+            ask(&["-u", "their:password", &format!("/t/vbc.prod/denied{}/a?n={n}", n % 2)]);
             ask(&[&format!("/error/{}", [404, 500, 503, 429, 400][n % 5])]);
             ask(&["--compressed", &format!("/gzip?phone=15551230003&n={n}")]);
             ask(&["-H", &format!("Range: bytes={n}-99"), "/audio"]);
