@@ -130,7 +130,10 @@ impl<R: Redeem> Refresher<R> {
         if self.reload_newer().await && self.alive() {
             return Ok(true);
         }
-        let detail = self.no_refresh().unwrap_or_else(|| error.message.clone());
+        let detail = match self.no_refresh() {
+            Some(next) => format!("{}; {next}", error.message),
+            None => error.message.clone(),
+        };
         Err(self.unavailable(&detail, None))
     }
 
