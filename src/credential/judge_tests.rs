@@ -9,6 +9,7 @@ use url::Url;
 
 use super::*;
 use crate::oauth::{ClientIdentity, Endpoint, EndpointOptions, Transport, Unanswered};
+use crate::secret::Secret;
 use crate::store::{MemoryStore, Record};
 
 const TOKENS: &[u8] = br#"{"access_token":"at","refresh_token":"rt","expires_in":86400}"#;

@@ -4,6 +4,7 @@
 //! one task that redeems (`refresher`): "I need one" and "this one was refused". Asking never drives the exchange:
 //! a client that hangs up loses nothing, and a thousand askers share one exchange.
 
+mod bearer;
 mod brake;
 mod cell;
 mod exchanges;
@@ -14,11 +15,13 @@ mod judge_tests;
 mod keeper;
 mod ladder;
 mod logins;
+mod options;
 mod person;
 mod refresh;
 mod refresher;
 pub mod refusals;
 mod schedule;
+mod snapshot;
 mod storing;
 mod sync;
 #[cfg(test)]
@@ -29,25 +32,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
-use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::clock::{Clock, Timestamp, until};
-use crate::config::RefreshAt;
+use crate::clock::{Clock, Timestamp};
 use crate::oauth::{Redeem, TokenSet};
-use crate::secret::{Secret, fingerprint};
-use crate::store::{Issuance, Key, StoreError, TokenStore};
+use crate::store::{Key, StoreError, TokenStore};
+pub use bearer::{Bearer, Replacement, Unavailable};
 use cell::{Copy, Mailbox, NotTaken, Published};
 use exchanges::Exchanges;
 use keeper::Keeper;
 pub use logins::{Logins, login_key};
+pub use options::{Login, Options};
 pub use person::{CodeLogin, LoggedIn, LoginError, is_same_user};
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
+pub use snapshot::Snapshot;
 pub use storing::{notes_held, record_finding};
 
 /// How long a request waits for an exchange that another request has already waited for in vain.
@@ -58,212 +60,6 @@ const EXPIRED: &str = "the token has expired; a new one is on its way";
 
 /// Questions that may wait for the refresher. Those who asked may be gone; what they asked is not.
 const MAILBOX: usize = 32 * 1024;
-
-/// What a credential is made of.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Fingerprint over token URL, client id, user name and scope: an old token set is never used for another.
-    pub identity: Arc<str>,
-    /// The user whose login is expected, where the configuration says so.
-    pub username: Option<Arc<str>>,
-    /// User name and password, for the password grant.
-    pub login: Option<Login>,
-    /// A refresh token from elsewhere, used while the store has none.
-    pub seed: Option<Secret>,
-    /// When to refresh early.
-    pub refresh: RefreshAt,
-    /// How long a refresh token lives unused. It is refreshed well before, whatever the access token's lifetime.
-    pub refresh_lifetime: Duration,
-    /// How long a request waits for a token.
-    pub max_wait: Duration,
-    /// Only what is asked for is exchanged, nothing by the clock: for a command that looks at a credential.
-    pub passive: bool,
-    /// An exchange that is due when the process starts, and that nobody asks for, comes at some time within this.
-    pub spread: Duration,
-    /// How many exchanges that nobody asked for may be under way at once, over all credentials.
-    pub unasked: Arc<Semaphore>,
-    /// Divides the times that hold forced refreshes back: 1, but for tests that run in real time.
-    pub hurry: u32,
-}
-
-impl Options {
-    /// Options with nothing to get a token from, and defaults for the rest.
-    pub fn new(name: impl Into<Arc<str>>, identity: impl Into<Arc<str>>) -> Self {
-        Self {
-            name: name.into(),
-            identity: identity.into(),
-            username: None,
-            login: None,
-            seed: None,
-            refresh: RefreshAt::default(),
-            refresh_lifetime: Duration::from_secs(7 * 86_400),
-            max_wait: Duration::from_secs(10),
-            passive: false,
-            spread: Duration::ZERO,
-            unasked: Arc::new(Semaphore::new(1)),
-            hurry: 1,
-        }
-    }
-}
-
-/// A resource owner's login.
-#[derive(Debug, Clone)]
-pub struct Login {
-    /// The user name as the server knows it.
-    pub username: Arc<str>,
-    /// The password.
-    pub password: Secret,
-    /// The scope asked for.
-    pub scope: Arc<str>,
-    /// Fingerprint of everything a refusal may be about. It covers the client secret, so that it cannot be used to
-    /// guess a weak password.
-    pub fingerprint: Arc<str>,
-}
-
-impl Login {
-    /// A login of `username`, for the application with this id and secret.
-    pub fn new(
-        username: Arc<str>,
-        password: Secret,
-        scope: Arc<str>,
-        client_id: &str,
-        client_secret: &Secret,
-    ) -> Self {
-        let parts = [client_id, client_secret.expose(), &username, password.expose()];
-        let fingerprint = fingerprint(&parts).into();
-        Self { username, password, scope, fingerprint }
-    }
-}
-
-/// What one request sends.
-#[derive(Clone)]
-pub struct Bearer {
-    /// `Bearer …`, marked sensitive; made once per token.
-    pub value: HeaderValue,
-    /// The revision of the token set it came with.
-    pub revision: u64,
-    /// Never sent after this.
-    pub expires_at: Timestamp,
-    /// The same, by the clock that is never set back.
-    ends: Instant,
-    /// When it was minted, as far as is known.
-    pub minted_at: Timestamp,
-    /// From here on, reading it asks for the next one.
-    refresh_at: Timestamp,
-    /// From here on every node of the gateway is taken to know it.
-    known_at: Timestamp,
-}
-
-#[cfg(any(test, fuzzing))]
-impl Bearer {
-    /// One that no credential has.
-    pub(crate) fn nobodys() -> Self {
-        let value = HeaderValue::from_static("Bearer nobodys");
-        let never = Timestamp::MAX;
-        let (ends, minted_at) = (refresher::ends_in(Duration::MAX), Timestamp::MIN);
-        Self {
-            value,
-            revision: 0,
-            expires_at: never,
-            ends,
-            minted_at,
-            refresh_at: never,
-            known_at: minted_at,
-        }
-    }
-}
-
-impl Bearer {
-    /// Whether it may be sent at `now`, the wall clock's time. Both clocks must say so: a wall clock
-    /// can be set back, and the other stands still while a machine sleeps.
-    pub fn is_alive(&self, now: Timestamp) -> bool {
-        now < self.expires_at && Instant::now() < self.ends
-    }
-
-    /// Whether it was minted no longer than `max_age` before `now`, as far as is known.
-    pub fn is_younger(&self, max_age: Duration, now: Timestamp) -> bool {
-        until(self.minted_at, now) <= max_age
-    }
-
-    /// How long until every node of the gateway is taken to know it; zero for the first token of a
-    /// login. However the clock was set, it is at most two seconds.
-    pub fn new_for(&self, now: Timestamp) -> Duration {
-        until(now, self.known_at).min(forced::KNOWN_AFTER)
-    }
-}
-
-impl std::fmt::Debug for Bearer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bearer").field("revision", &self.revision).finish_non_exhaustive()
-    }
-}
-
-/// A bearer newer than a refused one.
-#[derive(Clone, Debug)]
-pub struct Replacement {
-    /// The newer one.
-    pub bearer: Bearer,
-    /// Minted after the refusal was reported; otherwise it was there already (the 401 was a late one).
-    pub fresh: bool,
-}
-
-/// There is no usable token.
-#[derive(Clone, Debug, Error)]
-#[error("no usable token for credential {credential}: {detail}")]
-pub struct Unavailable {
-    /// Which credential.
-    pub credential: String,
-    /// Why, and what to do about it; for people, without secrets.
-    pub detail: String,
-    /// When it makes sense to ask again.
-    pub retry_after: Option<Duration>,
-}
-
-/// The state of a credential, for the status page and `/ready`.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Whether a token is usable now: it lives, and the gateway does not refuse it.
-    pub usable: bool,
-    /// Whether the gateway refuses the current token, and no newer one could be had yet.
-    pub distrusted: bool,
-    /// The revision of the current token set; 0 without one.
-    pub revision: u64,
-    /// When the current access token was received.
-    pub issued_at: Option<Timestamp>,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
-    /// When the next exchange is planned.
-    pub next_attempt: Option<Timestamp>,
-    /// What is wrong, and what to do; `None` when all is well.
-    pub trouble: Option<String>,
-    /// Whether the login brake is on.
-    pub brake: bool,
-    /// Whether a person has to log in.
-    pub login_needed: bool,
-    /// Whether the latest token set could not be stored.
-    pub unsaved: bool,
-    /// Whether a note of a login, or that a token set is gone, could not be stored.
-    pub note_unsaved: bool,
-    /// What the token store could not do; `None` when all is well.
-    pub store_trouble: Option<String>,
-    /// Exchanges with the token endpoint in this process.
-    pub exchanges: u64,
-    /// Whose tokens these are, where the server has said so.
-    pub subject: Option<String>,
-    /// Whose tokens a refresh brought instead. They are not used.
-    pub other_user: Option<Box<str>>,
-    /// The scope that was granted, where the server has said so.
-    pub scope: Option<String>,
-    /// When a person has to log in at the latest, if the refresh token is not renewed before; `None` where the proxy can
-    /// log in by itself.
-    pub login_needed_by: Option<Timestamp>,
-    /// How the server issues a second token set, as far as it has been seen.
-    pub issuance: Option<Issuance>,
-    /// Paths whose 401s pass, since a fresh token was refused there too.
-    pub refused_paths: usize,
-}
 
 /// The handle. Cheap to clone; the last one dropped ends the refresher.
 #[derive(Clone)]
@@ -492,8 +288,7 @@ impl Credential {
     ///
     /// # Errors
     /// [`Unavailable`], as [`bearer`](Self::bearer); at once where refreshes are held back for
-    /// longer than
-    /// `oauth.max_wait`.
+    /// longer than `oauth.max_wait`.
     pub async fn replace(&self, refused: &Bearer, kind: Kind) -> Result<Replacement, Unavailable> {
         if let Some(bearer) = self.newer_than(refused) {
             return Ok(Replacement { bearer, fresh: false });

@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::clock::until;
 use crate::oauth::{Class, Grant, Issued, RedeemError};
+use crate::secret::fingerprint;
 use crate::store::{BrakeRecord, MemoryStore, Record, StoreFuture};
 
 /// What the endpoint answers next; when the script is at its end, a fresh token set.

@@ -1,0 +1,87 @@
+//! What a credential is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::config::RefreshAt;
+use crate::secret::{Secret, fingerprint};
+
+/// What a credential is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Fingerprint over token URL, client id, user name and scope: an old token set is never used for another.
+    pub identity: Arc<str>,
+    /// The user whose login is expected, where the configuration says so.
+    pub username: Option<Arc<str>>,
+    /// User name and password, for the password grant.
+    pub login: Option<Login>,
+    /// A refresh token from elsewhere, used while the store has none.
+    pub seed: Option<Secret>,
+    /// When to refresh early.
+    pub refresh: RefreshAt,
+    /// How long a refresh token lives unused. It is refreshed well before, whatever the access token's lifetime.
+    pub refresh_lifetime: Duration,
+    /// How long a request waits for a token.
+    pub max_wait: Duration,
+    /// Only what is asked for is exchanged, nothing by the clock: for a command that looks at a credential.
+    pub passive: bool,
+    /// An exchange that is due when the process starts, and that nobody asks for, comes at some time within this.
+    pub spread: Duration,
+    /// How many exchanges that nobody asked for may be under way at once, over all credentials.
+    pub unasked: Arc<Semaphore>,
+    /// Divides the times that hold forced refreshes back: 1, but for tests that run in real time.
+    pub hurry: u32,
+}
+
+impl Options {
+    /// Options with nothing to get a token from, and defaults for the rest.
+    pub fn new(name: impl Into<Arc<str>>, identity: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            identity: identity.into(),
+            username: None,
+            login: None,
+            seed: None,
+            refresh: RefreshAt::default(),
+            refresh_lifetime: Duration::from_secs(7 * 86_400),
+            max_wait: Duration::from_secs(10),
+            passive: false,
+            spread: Duration::ZERO,
+            unasked: Arc::new(Semaphore::new(1)),
+            hurry: 1,
+        }
+    }
+}
+
+/// A resource owner's login.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user name as the server knows it.
+    pub username: Arc<str>,
+    /// The password.
+    pub password: Secret,
+    /// The scope asked for.
+    pub scope: Arc<str>,
+    /// Fingerprint of everything a refusal may be about. It covers the client secret, so that it cannot be used to
+    /// guess a weak password.
+    pub fingerprint: Arc<str>,
+}
+
+impl Login {
+    /// A login of `username`, for the application with this id and secret.
+    pub fn new(
+        username: Arc<str>,
+        password: Secret,
+        scope: Arc<str>,
+        client_id: &str,
+        client_secret: &Secret,
+    ) -> Self {
+        let parts = [client_id, client_secret.expose(), &username, password.expose()];
+        let fingerprint = fingerprint(&parts).into();
+        Self { username, password, scope, fingerprint }
+    }
+}
