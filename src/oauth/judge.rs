@@ -41,8 +41,11 @@ impl Evidence<'_> {
             "unauthorized_client" | "unsupported_grant_type" => Class::Configuration,
             "invalid_scope" if !self.is_refresh() => Class::Configuration,
             "server_error" | "temporarily_unavailable" | "slow_down" => Class::Ambiguous,
-            // A server in trouble has words of its own; only a refusal's own word is one under a 5xx.
-            _ if self.status.is_server_error() && !refuses(error) => Class::Ambiguous,
+            _ if refuses(error) => Class::Refused,
+            // An unknown word is that of something which is no token endpoint: "Realm does not exist".
+            _ if self.is_wrong_url() => Class::WrongUrl,
+            // A refresh token that a server in trouble has not refused may be good. A password is not sent again.
+            _ if self.status.is_server_error() && self.is_refresh() => Class::Ambiguous,
             _ => Class::Refused,
         }
     }
@@ -50,7 +53,7 @@ impl Evidence<'_> {
     /// A gateway's response, a balancer's, or that of a URL which is no token endpoint.
     fn by_status(&self) -> Class {
         match self.status {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Class::WrongUrl,
+            _ if self.is_wrong_url() => Class::WrongUrl,
             StatusCode::SERVICE_UNAVAILABLE => Class::NotJudged,
             // A login can simply be made again; a refresh token may have been used up.
             status if status.is_success() && !self.is_refresh() => Class::NotJudged,
@@ -60,17 +63,22 @@ impl Evidence<'_> {
         }
     }
 
-    /// Whether the error only repeats the status: `404 {"error": "Not Found"}`. Elsewhere among the 4xx an unknown
-    /// word is a refusal.
+    /// Whether the error of a 5xx only repeats the status, or another 5xx: `500 {"error": "Bad Gateway"}`.
     fn is_reason(&self, error: &str) -> bool {
-        let speaks = matches!(self.status.as_u16(), 404 | 405 | 500..=599);
-        let letters = |text: &str| {
-            text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
-        };
         let error = letters(error);
-        speaks
+        let is_reason_of = |status: u16| {
+            let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+            reason.is_some_and(|reason| letters(reason) == error)
+        };
+        // nginx has words of its own for a 503.
+        self.status.is_server_error()
             && (error == self.status.as_str()
-                || self.status.canonical_reason().is_some_and(|reason| letters(reason) == error))
+                || error == "servicetemporarilyunavailable"
+                || (500..600).any(is_reason_of))
+    }
+
+    fn is_wrong_url(&self) -> bool {
+        matches!(self.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
     }
 
     fn is_refresh(&self) -> bool {
@@ -88,9 +96,15 @@ pub(super) fn normalized(error: &str) -> String {
     error.trim().to_ascii_lowercase()
 }
 
-/// Whether a server that answers 5xx with this word has refused the grant all the same.
-fn refuses(error: &str) -> bool {
-    error.starts_with("invalid_") || error == "access_denied" || error.ends_with("_required")
+/// Whether this word refuses the grant under any status.
+pub(super) fn refuses(error: &str) -> bool {
+    let known = matches!(error, "access_denied" | "expired_token");
+    known || error.starts_with("invalid_") || error.ends_with("_required")
+}
+
+/// The letters and digits of a text, in lower case.
+fn letters(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
 
 fn has_word(text: &str, wanted: &str) -> bool {

@@ -3,6 +3,7 @@
 //! Reading is lenient where nothing is lost by it, and careful in one direction: an answer that may have used up a
 //! refresh token, or counted as a refused login, is never taken for one that did not.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine;
@@ -198,11 +199,20 @@ impl Reading<'_> {
         matches!(self.grant, Grant::RefreshToken { .. })
     }
 
-    /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in version 3.
+    /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in version 3, in XML in
+    /// version 2. A word that refuses the grant outweighs a number in the text beside it.
     fn throttle_code(&self) -> Option<String> {
-        let code = self.body.member("code")?;
-        let code = code.trim();
-        (code.len() == 6 && code.starts_with("9008")).then(|| code.to_owned())
+        let is_throttle = |word: &str| word.len() == 6 && word.starts_with("9008");
+        if let Some(code) = self.body.member("code") {
+            return Some(code.trim().to_owned()).filter(|code| is_throttle(code));
+        }
+        if self.body.error().is_some_and(|error| judge::refuses(&judge::normalized(&error))) {
+            return None;
+        }
+        // Without the name of a user, which may be a number.
+        let said = self.redactor.hide_in(&self.body.said());
+        let mut words = said.split(|c: char| !c.is_alphanumeric());
+        words.find(|word| is_throttle(word) && word.bytes().all(|b| b.is_ascii_digit())).map(str::to_owned)
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -214,7 +224,8 @@ impl Reading<'_> {
     fn words(&self) -> String {
         let texts = ["error_description", "description", "message"];
         let text = texts.iter().find_map(|name| self.body.member(name));
-        let parts = [self.body.member("code"), text];
+        let code = self.body.member("code").or_else(|| self.throttle_code().map(Cow::Owned));
+        let parts = [code, text];
         let words: Vec<String> = parts.iter().flatten().map(|part| self.redactor.clean(part)).collect();
         if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) }
     }

@@ -158,6 +158,22 @@ fn a_throttle_is_not_judged_whatever_its_status() {
             assert!(error.message.contains("throttled: 90080"), "{error}");
         }
     }
+    let xml = r#"<ams:fault xmlns:ams="http://wso2.org/apimanager/security"><ams:code>900805</ams:code><ams:message>Message throttled out</ams:message></ams:fault>"#;
+    let bare = "<fault><code> 900801 </code></fault>";
+    for body in [xml, bare, "900804: throttled", r#"{"error":"throttled","error_description":"900802"}"#] {
+        for status in [200, 400, 401, 403, 404, 429, 500, 503] {
+            for grant in [password(), refresh()] {
+                let error = answer_to(&grant, status, None, body.as_bytes()).unwrap_err();
+                assert_eq!(error.class, Class::NotJudged, "{status} {body}");
+                assert!(error.message.contains("throttled: 90080"), "{error}");
+            }
+        }
+    }
+    // Another number is no code, nor is one within a refusal.
+    for body in ["9008045", "x900804", "900901", "<code>900901</code>", "invalid_grant 900804"] {
+        assert_ne!(class(&password(), 403, body), Class::NotJudged, "{body}");
+    }
+    assert_eq!(class(&password(), 400, &error_body("invalid_grant", "user 900812")), Class::Refused);
     let date = Some((RETRY_AFTER, "Sat, 05 Sep 2026 16:00:18 GMT"));
     let error = answer_to(&password(), 429, date, b"slow down").unwrap_err();
     assert_eq!((error.class, error.retry_after), (Class::NotJudged, Some(Duration::from_secs(60))));
@@ -186,7 +202,7 @@ fn a_set_in_another_coding_or_charset_is_still_a_set() {
 /// The table of the service's answers, and relatives seen elsewhere.
 #[test]
 fn oauth_errors_are_told_apart() {
-    use Class::{Ambiguous, Configuration, Locked, NotJudged, Refused, Unsupported};
+    use Class::{Ambiguous, Configuration, Locked, NotJudged, Refused, Unsupported, WrongUrl};
     // status, error, description, class for a login, class for a refresh
     let cases = [
         (400, "invalid_request", "Missing grant_type parameter value", Refused, Refused),
@@ -231,9 +247,26 @@ fn oauth_errors_are_told_apart() {
         (400, "slow_down", "", Ambiguous, Ambiguous),
         (400, "account_trouble", "", Refused, Refused),
         (401, "Unauthorized", "", Refused, Refused),
-        (500, "account_trouble", "", Ambiguous, Ambiguous),
+        // An unknown word under a 5xx: no password is sent again, and no refresh token is dropped.
+        (500, "account_trouble", "", Refused, Ambiguous),
+        (500, "bad_credentials", "", Refused, Ambiguous),
+        (502, "Bad-Credentials", "", Refused, Ambiguous),
+        (503, "bad_credentials", "", Refused, Ambiguous),
+        (500, "access_denied", "", Refused, Refused),
+        (500, "expired_token", "", Refused, Refused),
         (500, "Internal Server Error", "", Ambiguous, Ambiguous),
+        (500, "internal_server_error", "", Ambiguous, Ambiguous),
+        (500, "500", "", Ambiguous, Ambiguous),
+        (500, "Bad Gateway", "", Ambiguous, Ambiguous),
         (503, "Service Unavailable", "", NotJudged, NotJudged),
+        (503, "Service Temporarily Unavailable", "", NotJudged, NotJudged),
+        // An unknown word under 404 or 405 is that of no token endpoint.
+        (404, "Not Found", "", WrongUrl, WrongUrl),
+        (404, "Realm does not exist", "", WrongUrl, WrongUrl),
+        (405, "nope", "", WrongUrl, WrongUrl),
+        (405, "invalid_grant", "", Refused, Refused),
+        (404, "invalid_client", "", Configuration, Configuration),
+        (404, "server_error", "", Ambiguous, Ambiguous),
     ];
     for (status, error, description, login, again) in cases {
         let body = error_body(error, description);
