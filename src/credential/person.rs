@@ -156,10 +156,18 @@ impl<R: Redeem> Refresher<R> {
     }
 }
 
-/// Whether `found` is the user that is expected. The service has been seen to leave its tenant out of a name.
+/// Whether `found`, the user of an interactive login, is the expected one. Case is ignored. The
+/// service has been seen to leave its tenant out of a name.
 pub fn is_same_user(expected: &str, found: Option<&str>) -> bool {
     let bare = |name: &str| name.to_lowercase().trim_end_matches("@vbc.prod").to_owned();
     found.is_some_and(|found| bare(found) == bare(expected))
+}
+
+/// Whether a refresh names the same user as before. A `sub` is case sensitive (OpenID Connect Core
+/// §2). Only the tenant may be missing from one of the two.
+pub(super) fn is_same_subject(expected: &str, found: &str) -> bool {
+    let bare = |subject| str::strip_suffix(subject, "@vbc.prod").unwrap_or(subject);
+    bare(found) == bare(expected)
 }
 
 fn refused(error: &RedeemError) -> LoginError {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Unavailable;
-use super::person::is_same_user;
+use super::person::is_same_subject;
 use super::refresher::{Need, Refresher};
 use crate::clock;
 use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError};
@@ -141,7 +141,7 @@ impl<R: Redeem> Refresher<R> {
     pub(super) fn is_other_user(&self, issued: &Issued) -> bool {
         let expected = self.keeper.record.subject.as_deref();
         let found = issued.subject.as_deref();
-        expected.is_some_and(|expected| found.is_some() && !is_same_user(expected, found))
+        expected.is_some_and(|expected| found.is_some_and(|found| !is_same_subject(expected, found)))
     }
 
     /// Drops another user's tokens, which a refresh brought. OpenID Connect Core §12.2 forbids to
@@ -199,7 +199,7 @@ impl<R: Redeem> Refresher<R> {
         let record = &self.keeper.record;
         let Some(tokens) = record.tokens.as_ref().filter(|_| !record.login_needed) else { return false };
         let refresh_end = clock::after(tokens.refresh_issued_at, self.parts.options.refresh_lifetime);
-        let renewable = tokens.refresh_token.is_some() && refresh_end > self.now();
+        let renewable = self.refresh_token().is_some() && refresh_end > self.now();
         renewable || self.trusted()
     }
 

@@ -540,9 +540,9 @@ impl<R: Redeem> Refresher<R> {
             return None;
         }
         let tokens = self.keeper.record.tokens.as_ref()?;
-        match tokens.refresh_token {
+        match self.refresh_token() {
             Some(_) => Some(clock::after(tokens.refresh_issued_at, self.parts.options.refresh_lifetime)),
-            // With the refresh token gone, the access token is the last there is.
+            // With the refresh token gone, or none accepted, the access token is the last one.
             None => Some(tokens.expires_at),
         }
     }

@@ -230,6 +230,29 @@ async fn another_users_tokens_that_a_refresh_brings_are_never_used_nor_stored() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refresh_that_names_a_sub_in_another_case_brings_another_users_tokens() {
+    let of = |subject| Answer::TokensOf { seconds: 1000, subject };
+    let cases = [
+        ("Alice@vbc.prod", true),
+        ("alice@VBC.prod", true),
+        ("ALICE", true),
+        ("alice@vbc.prod@vbc.prod", true),
+        ("alice@vbc.prod", false),
+        ("alice", false),
+    ];
+    for (subject, is_other) in cases {
+        let world = World::new(Script::default().then(of("alice@vbc.prod")).then(of(subject)));
+        let credential = world.start().await;
+        credential.bearer().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(900)).await;
+        assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"], "{subject}");
+        assert_eq!(credential.snapshot().other_user.as_deref(), is_other.then_some(subject));
+        let expected = if is_other { "Bearer access-1" } else { "Bearer access-2" };
+        assert_eq!(value(&credential.bearer().await.unwrap()), expected, "{subject}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_password_another_users_tokens_make_a_login_needed_at_the_end_of_the_present_token() {
     let of = |subject| Answer::TokensOf { seconds: 1000, subject };
     let mut world = World::new(Script::default().then(of("alice")).then(of("bob")));
@@ -304,6 +327,24 @@ async fn where_the_server_refreshes_nothing_the_proxy_logs_in_at_the_end_of_each
     assert_eq!(credential.snapshot().trouble, None);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.script.calls()[5..], ["refresh refresh-4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_server_refreshes_nothing_a_login_is_needed_by_the_end_of_the_token() {
+    let script = Script::default().then(Answer::Tokens { seconds: 1000 });
+    script.push(Answer::Fail(Class::Unsupported));
+    let mut world = World::new(script);
+    (world.options.login, world.options.seed) = (None, Some("seed".into()));
+    let credential = world.start().await;
+    credential.bearer().await.unwrap();
+    let before = credential.snapshot();
+    assert!(before.login_needed_by > before.expires_at);
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    let snapshot = credential.snapshot();
+    assert!(snapshot.usable);
+    assert!(snapshot.trouble.unwrap().contains("a login is needed before the token ends"));
+    assert_eq!(snapshot.login_needed_by, snapshot.expires_at);
+    assert_eq!(world.script.calls(), ["refresh seed", "refresh refresh-1"]);
 }
 
 #[tokio::test(start_paused = true)]
