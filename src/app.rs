@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
 use crate::proxy::{self, Aside};
 use crate::secret::fingerprint;
-use crate::server::{Drain, ListenTlsError, Tls, bind_advice, unix_bind_advice};
+use crate::server::{Drain, ListenTlsError, Tls, bind_advice, descriptors, unix_bind_advice};
 use crate::store::StoreError;
 use crate::tls::{self, TlsError};
 use balance::Balance;
@@ -172,9 +172,10 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
         let listen_tls = config.listen.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let limit = descriptors::raise();
         // The listeners first: a second proxy on the same address fails before it touches the first one's store.
         let Listeners { addresses: listen, workers: sockets } =
-            Listeners::bind(&config.listen, workers(&config))?;
+            Listeners::bind(&config.listen, workers(&config.listen, limit))?;
         let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
         let token_tls = token_tls(&config, &tls)?;
         let credentials = start_credentials(&config, &tls, &clock, false).await?;
@@ -194,7 +195,7 @@ impl App {
         config.credentials.retain(|configured| configured.name == credential.name());
         config.credentials.shrink_to_fit();
         let workers = sockets.len();
-        let limits = Limits::of(&config, workers);
+        let limits = Limits::of(&config, limit, workers);
         let listen = listen.into();
         let shared = proxy::Shared {
             config: Arc::new(config),
@@ -328,9 +329,13 @@ impl App {
     }
 }
 
-fn workers(config: &Config) -> usize {
-    match config.listen.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
+/// The threads that serve connections, under this limit of file descriptors.
+fn workers(listen: &config::Listen, limit: u64) -> usize {
+    match listen.workers {
+        0 => {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            descriptors::default_workers(limit, cores, listen.addresses.len())
+        }
         workers => workers,
     }
 }

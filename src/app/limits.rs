@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::desk::AdminAdmission;
 use crate::config::Config;
 use crate::server::Admission;
-use crate::server::descriptors::{self, Descriptors, Division};
+use crate::server::descriptors::{Descriptors, Division};
 
 /// With fewer file descriptors somebody should know.
 const FEW_DESCRIPTORS: u64 = 4096;
@@ -24,9 +24,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Raises the limit of file descriptors, and divides it.
-    pub(super) fn of(config: &Config, workers: usize) -> Self {
-        let limit = descriptors::raise();
+    /// Divides the limit of file descriptors.
+    pub(super) fn of(config: &Config, limit: u64, workers: usize) -> Self {
         let division = Division::of(limit, workers, config.listen.addresses.len());
         let asked = config.listen.max_connections;
         let clients = asked.unwrap_or(division.clients.min(AUTO_CONNECTIONS)).min(division.most_clients);

@@ -45,6 +45,14 @@ pub fn ran_out(error: &std::io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| raw == Some(errno.raw_os_error()))
 }
 
+/// How many threads serve connections where no number is configured: one for each core, while what
+/// threads need for themselves stays within a quarter of the limit.
+pub fn default_workers(limit: u64, cores: usize, addresses: usize) -> usize {
+    let each = OF_A_WORKER + addresses + OWN;
+    let most = usize::try_from(limit / 4).unwrap_or(usize::MAX) / each;
+    cores.min(most.max(1))
+}
+
 /// Who may have how many of the descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Division {
@@ -61,7 +69,7 @@ pub struct Division {
 }
 
 impl Division {
-    /// Divides this limit among so many threads, which listen on so many addresses each.
+    /// Divides this limit among `workers` threads, each of which listens on `addresses` addresses.
     pub fn of(limit: u64, workers: usize, addresses: usize) -> Self {
         // More than any machine has, and no sum overflows.
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 40);
@@ -126,14 +134,26 @@ mod tests {
     #[test]
     fn clients_and_upstream_together_leave_the_reserve() {
         for limit in [200, 256, 1024, 4096, 65_536, 1 << 20, u64::MAX] {
-            for workers in [1, 2, 8] {
-                let division = Division::of(limit, workers, 1);
-                let used = division.shared + workers * OWN + division.admin + workers * (OF_A_WORKER + 1);
-                assert!(used as u64 + RESERVE as u64 <= limit, "{limit}, {workers}: {division:?}");
+            for (cores, addresses) in [1, 2, 8, 32, 64, 128, 1024].iter().flat_map(|n| [(*n, 1), (*n, 3)]) {
+                let workers = default_workers(limit, cores, addresses);
+                let division = Division::of(limit, workers, addresses);
+                let threads = workers * (OWN + OF_A_WORKER + addresses);
+                let used = division.shared + division.admin + threads;
+                assert!(used as u64 + RESERVE as u64 <= limit, "{limit}, {cores}: {division:?}");
                 assert!(division.clients <= division.most_clients, "{division:?}");
                 assert!(division.most_clients <= division.shared, "{division:?}");
+                assert!(division.clients > LEAST, "{limit}, {cores}: {division:?}");
             }
         }
+    }
+
+    #[test]
+    fn there_are_as_many_threads_as_cores_unless_descriptors_are_few() {
+        assert_eq!(default_workers(1024, 32, 1), 32);
+        assert_eq!(default_workers(u64::MAX, 128, 1), 128);
+        assert_eq!(default_workers(256, 32, 1), 9);
+        assert_eq!(default_workers(256, 4, 1), 4);
+        assert_eq!(default_workers(0, 32, 1), 1);
     }
 
     #[test]
