@@ -298,7 +298,7 @@ impl Upstream {
         timer: &LazyTimer,
     ) -> Result<Link, UpstreamError> {
         match needs_http1 {
-            true => Ok(Link::H1(self.pools.h1(another.is_some()).await?)),
+            true => Ok(Link::H1(self.pools.h1(idempotent, another.is_some()).await?)),
             false => self.pools.link(idempotent, another, timer).await,
         }
     }

@@ -125,10 +125,10 @@ impl Pools {
     }
 
     /// A connection of HTTP/1.1 for one request; a new one where it shall be another than was used before.
-    pub(super) async fn h1(&self, another: bool) -> Result<h1::Connection, UpstreamError> {
+    pub(super) async fn h1(&self, idempotent: bool, another: bool) -> Result<h1::Connection, UpstreamError> {
         let mut end = None;
         loop {
-            if !another && let Some(connection) = self.h1.checkout(true).await {
+            if !another && let Some(connection) = self.h1.checkout(idempotent).await {
                 return Ok(connection);
             }
             match self.dialer.dial_h1().await {
@@ -259,4 +259,34 @@ impl Pools {
 /// The most streams a connection is asked to carry, whatever the upstream allows.
 pub(super) fn streams_allowed(by_upstream: usize) -> usize {
     by_upstream.min(STREAMS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_needs_http_1_and_cannot_be_repeated_gets_no_connection_that_was_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pools = h1::lab::pools_to(listener.local_addr().unwrap().to_string().parse().unwrap());
+        let test = async {
+            pools.h1.put(pools.h1(false, true).await.unwrap());
+            let (upstream, _) = listener.accept().unwrap();
+            tokio::time::pause();
+            tokio::time::advance(POOL_TIME / 2).await;
+            tokio::time::resume();
+            // The runtime has not seen this yet.
+            drop(upstream);
+            let _connection = pools.h1(false, false).await.unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let dialled = listener.accept().map(|_| ()).map_err(|error| error.kind());
+            assert_ne!(dialled, Err(ErrorKind::WouldBlock), "the closed connection was used");
+        };
+        LocalSet::new().run_until(test).await;
+    }
 }

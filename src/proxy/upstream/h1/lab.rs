@@ -117,8 +117,13 @@ pub(in crate::proxy) fn request(method: Method, upgrade: bool) -> Head {
 
 /// The pools of a thread whose upstream nobody reaches.
 pub(super) fn pools() -> Rc<Pools> {
+    pools_to(Authority::from_static("localhost:1"))
+}
+
+/// The pools of a thread whose upstream is here.
+pub(in crate::proxy::upstream) fn pools_to(authority: Authority) -> Rc<Pools> {
     let config = config::Upstream {
-        url: config::Origin { tls: false, authority: Authority::from_static("localhost:1") },
+        url: config::Origin { tls: false, authority },
         ca_file: None,
         http: config::UpstreamHttp::H1,
         connect_timeout: PATIENCE,
