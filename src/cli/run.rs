@@ -13,7 +13,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
 use super::serve::{exit_of, identities, say_ignored_proxies};
-use super::signals::{StopRequest, StopRequests, caught};
+use super::signals::{StopRequest, StopRequests, caught, survive_file_size_limit};
 use super::{ConfigArgs, Exit, complain, inherit, logging, privacy, recording, refuse, runtime, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
@@ -203,6 +203,7 @@ struct Forwarded {
 
 impl Forwarded {
     fn catch() -> Result<Self, Exit> {
+        survive_file_size_limit()?;
         Ok(Self {
             terminate: caught(SignalKind::terminate())?,
             interrupt: caught(SignalKind::interrupt())?,

@@ -70,8 +70,7 @@ impl Signals {
     }
 
     fn catch(hangup: Option<Signal>) -> Result<Self, Exit> {
-        // Over a limit of file sizes a write fails. By itself the signal would end the process.
-        drop(caught(SignalKind::from_raw(libc::SIGXFSZ))?);
+        survive_file_size_limit()?;
         let (terminate, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, hangup, requests: StopRequests::default() })
     }
@@ -132,6 +131,11 @@ impl Signals {
             std::process::exit(Exit::Failed as i32);
         });
     }
+}
+
+/// Makes a write over a limit of file sizes fail. By itself SIGXFSZ would end the process.
+pub(super) fn survive_file_size_limit() -> Result<(), Exit> {
+    caught(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
 }
 
 /// Catches one kind of signal.

@@ -50,6 +50,11 @@ async fn a_command_that_a_signal_ends_or_that_is_not_there_is_told_as_shells_do(
 }
 
 #[tokio::test]
+async fn a_limit_of_file_sizes_does_not_end_the_run() {
+    assert_eq!(run(&["--simulate"], "kill -XFSZ $PPID; exit 7").await.code, Some(7));
+}
+
+#[tokio::test]
 async fn signals_go_on_to_the_command() {
     for (signal, caught) in [("TERM", "TERM"), ("INT", "INT"), ("HUP", "HUP"), ("USR1", "USR1")] {
         let script = format!("trap 'echo caught; exit 3' {caught}; echo begun; while :; do sleep 0.05; done");
