@@ -109,6 +109,51 @@ async fn a_client_that_ends_its_side_and_then_resets_is_gone_at_once() {
 }
 
 #[tokio::test]
+async fn a_handshake_of_a_websocket_that_came_whole_before_the_end_is_answered() {
+    const ASK: &str = "GET /ws HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let upstream = RawUpstream::by_hand().await;
+    let world = world(&upstream, "1h").await;
+    for switches in [false, true] {
+        let mut client = world.connect().await;
+        client.request(ASK, b"").await;
+        client.shutdown().await;
+        let mut connection = upstream.accept().await;
+        if switches {
+            connection
+                .answer("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+                .await;
+            assert!(client.head().await.starts_with("HTTP/1.1 101 "));
+            // The tunnel is open one way still.
+            assert_eq!(connection.gone().await, b"");
+            connection.write(b"\0last").await;
+            client.expect(b"\0last").await;
+        } else {
+            connection.answer("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
+            assert_eq!(client.response().await.status, 403);
+        }
+        drop(connection);
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_seen_however_much_the_client_has_pipelined() {
+    let upstream = RawUpstream::by_hand().await;
+    let world = world(&upstream, "1h").await;
+    for kib in [20, 64] {
+        let mut client = world.connect().await;
+        let get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        client.write(get.repeat(kib * 1024 / get.len()).as_bytes()).await;
+        let mut connection = upstream.accept().await;
+        connection.request().await.unwrap();
+        client.reset();
+        assert_eq!(connection.gone().await, b"");
+    }
+    world.metric("vbc_proxy_connections_open", 0.0).await;
+}
+
+#[tokio::test]
 async fn a_body_that_is_cut_by_the_end_is_given_up_at_once() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "1h").await;

@@ -1,13 +1,13 @@
 //! A client that has ended its side of the connection, and may still read.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::server::Stream;
 use crate::server::drowsy::Deadline;
 
-/// How often a half-closed connection is checked for a reset, which the runtime does not report
-/// after an end.
+/// How often a connection is checked for a reset that the runtime does not report: after an end,
+/// or while nothing is read.
 const CHECK: Duration = Duration::from_millis(250);
 
 /// The time that is left to a half-closed connection.
@@ -17,7 +17,24 @@ pub(super) struct HalfClosed {
     grace: Deadline,
     /// Bytes of the response that had been written when `grace` began.
     written: u64,
-    check: Deadline,
+    check: ResetCheck,
+}
+
+/// Notices that the client has reset a connection that is not read from.
+#[derive(Default)]
+pub(super) struct ResetCheck(Deadline);
+
+impl ResetCheck {
+    /// Resolves when the connection has been reset, which is checked every [`CHECK`].
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &impl Stream) -> Poll<()> {
+        loop {
+            if !self.0.is_set() && stream.has_been_reset() {
+                return Poll::Ready(());
+            }
+            ready!(self.0.poll(cx, CHECK));
+            self.0.clear();
+        }
+    }
 }
 
 impl HalfClosed {
@@ -38,14 +55,8 @@ impl HalfClosed {
         grace: Duration,
         written: Option<u64>,
     ) -> Poll<()> {
-        loop {
-            if !self.check.is_set() && stream.has_been_reset() {
-                return Poll::Ready(());
-            }
-            if self.check.poll(cx, CHECK).is_pending() {
-                break;
-            }
-            self.check.clear();
+        if self.check.poll(cx, stream).is_ready() {
+            return Poll::Ready(());
         }
         let Some(written) = written else {
             self.grace.clear();

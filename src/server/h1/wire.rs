@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
-use super::half_close::HalfClosed;
+use super::half_close::{HalfClosed, ResetCheck};
 use super::head::{HeadReader, Received};
 use super::receiving::{MOST_READ, Receiving, Step, UnderWay};
 use crate::http1::{Input, Sending, block};
@@ -62,8 +62,8 @@ pub(super) struct Wire<S> {
     left: bool,
     /// The client has ended its side; what it asked before may still be answered.
     half_closed: Option<Box<HalfClosed>>,
-    /// The last request asks for a websocket, which takes both sides.
-    asks_for_websocket: bool,
+    /// Notices a reset while more is at hand than is read ahead.
+    reset_check: Option<Box<ResetCheck>>,
     /// Runs while a head or a body is incomplete and nothing arrives.
     reading: Deadline,
     /// Runs while a write makes no progress.
@@ -112,7 +112,7 @@ impl<S: Stream> Link<S> {
             under_way: None,
             left: false,
             half_closed: None,
-            asks_for_websocket: false,
+            reset_check: None,
             reading: Deadline::default(),
             writing: Deadline::default(),
             idle: Deadline::default(),
@@ -265,7 +265,6 @@ impl<S: Stream> Wire<S> {
         if let Some(half_closed) = &mut self.half_closed {
             half_closed.restart();
         }
-        self.asks_for_websocket = received.asks_for_websocket;
         self.body = received.framing.into();
         self.interim = if received.expects && !self.has_whole_body() { CONTINUE } else { b"" };
         if self.limits.keep_heads {
@@ -424,9 +423,8 @@ impl<S: Stream> Wire<S> {
                 Poll::Pending => return,
                 Poll::Ready(Err(_)) => self.left = true,
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    let missing =
+                    self.left =
                         matches!(self.body, Receiving::Sized(left) if left > self.input.bytes.len() as u64);
-                    self.left = missing || self.asks_for_websocket;
                     self.half_closed = Some(Box::default());
                 }
                 Poll::Ready(Ok(())) => {
@@ -436,6 +434,9 @@ impl<S: Stream> Wire<S> {
             }
             return;
         }
+        // A socket that is not read from reports nothing.
+        let check = self.reset_check.get_or_insert_default();
+        self.left = check.poll(cx, &self.stream).is_ready();
     }
 
     /// An answer begins: no 100 any more. Gives what has to be written of one that has begun, or `None` where the client
