@@ -12,7 +12,7 @@ const LARGEST_BLOCK: usize = 256 * 1024;
 ///
 /// A list of references would cost more than the bytes it lists: a piece of one byte takes an allocation and a handle,
 /// and keeps the buffer it was read into. So pieces are copied into blocks, which are filled before the next one begins.
-/// The first piece alone may be kept as it came ([`push`](Self::push)), since it is all of most bodies.
+/// A large first piece alone may be kept as it came ([`push`](Self::push)), since it is all of many bodies.
 ///
 /// [`push`](Self::push) and [`append`](Self::append) add at the end. [`at`](Self::at) and [`sealed`](Self::sealed) read
 /// and leave everything in place. [`pop`](Self::pop) takes from the beginning, after which positions begin there.
@@ -50,9 +50,9 @@ impl KeptBytes {
         self.cost
     }
 
-    /// Adds a piece. The first one is kept as it came, with the one buffer that it may be a part of.
+    /// Adds a piece. The first one is kept as it came, with the one buffer that it may be a part of, where it is not small.
     pub(crate) fn push(&mut self, piece: &Bytes) {
-        if self.cost > 0 || piece.is_empty() {
+        if self.cost > 0 || piece.len() < LEAST_BLOCK {
             return self.append(piece);
         }
         self.len = piece.len();
@@ -95,7 +95,7 @@ impl KeptBytes {
         &self.blocks[self.taken..]
     }
 
-    /// The bytes from this position on, as far as they are in one block; `None` behind the last.
+    /// The bytes from this position on, as far as they are in one block; `None` after the last.
     pub(crate) fn at(&self, mut position: usize) -> Option<Bytes> {
         for block in &self.blocks[self.taken..] {
             if position < block.len() {
@@ -172,16 +172,20 @@ mod tests {
         }
         assert_eq!((kept.len(), kept.cost()), (MOST, MOST));
         assert!(kept.sealed().len() < 20, "{}", kept.blocks.len());
-        // The buffer of the first piece alone is kept.
-        assert!(kept.sealed()[1..].iter().all(|block| !buffer.as_ptr_range().contains(&block.as_ptr())));
+        // Nothing keeps the buffer.
+        assert!(kept.sealed().iter().all(|block| !buffer.as_ptr_range().contains(&block.as_ptr())));
     }
 
     #[test]
-    fn the_first_piece_is_kept_as_it_came() {
+    fn a_first_piece_that_is_not_small_is_kept_as_it_came() {
         let piece = Bytes::from(vec![1; 4096]);
         let mut kept = KeptBytes::new(64 * 1024);
         kept.push(&piece);
         assert_eq!(kept.at(0).unwrap().as_ptr(), piece.as_ptr());
+        let mut small = KeptBytes::new(64 * 1024);
+        small.push(&piece.slice(..LEAST_BLOCK - 1));
+        assert_ne!(small.at(0).unwrap().as_ptr(), piece.as_ptr());
+        assert!(small.cost() >= LEAST_BLOCK - 1);
         let mut copied = KeptBytes::new(64 * 1024);
         copied.append(&piece);
         assert_ne!(copied.at(0).unwrap().as_ptr(), piece.as_ptr());

@@ -80,9 +80,10 @@ impl Receiving {
     }
 }
 
-/// The first bytes of what was read. Whoever keeps a small piece should not keep the room of a large one.
+/// The first bytes of what was read. They are copied where they are less than a quarter of the buffer. A small piece
+/// that is kept would keep all of the buffer otherwise.
 fn piece(input: &mut BytesMut, length: usize) -> Bytes {
-    if length >= LEAST_READ / 4 {
+    if length >= LEAST_READ / 4 && length >= input.capacity() / 4 {
         return input.split_to(length).freeze();
     }
     let piece = Bytes::copy_from_slice(&input[..length]);
@@ -121,5 +122,21 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_piece_does_not_keep_a_large_buffer() {
+        for (length, kept) in [(1, false), (LEAST_READ, false), (MOST_READ / 2, true), (MOST_READ, true)] {
+            let mut input = BytesMut::with_capacity(MOST_READ);
+            input.resize(length, 1);
+            let buffer = input.as_ptr();
+            let first = piece(&mut input, length);
+            assert_eq!((first.len(), first.as_ptr() == buffer), (length, kept));
+        }
     }
 }
