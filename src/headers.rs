@@ -268,10 +268,14 @@ fn is_about_the_client(name: &str) -> bool {
             .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-"))
 }
 
-/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where there is none, or something else than one number.
+/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where there is none, or something else than one number. Lines
+/// that are all the same count as one.
 pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
-    let (Some(value), None) = (lines.next(), lines.next()) else { return None };
+    let value = lines.next()?;
+    if lines.any(|line| line != value) {
+        return None;
+    }
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     // A larger number than we can count to becomes the largest one that we can.
     (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
@@ -483,7 +487,14 @@ mod tests {
         for text in ["", "-1", "+1", "1.0", "0x1", "1, 1", "a"] {
             assert_eq!(value(&[text]), None, "{text}");
         }
-        assert_eq!((value(&[]), value(&["1", "1"])), (None, None));
+        assert_eq!((value(&[]), value(&["1", "2"]), value(&["1", "1", "0"])), (None, None, None));
+    }
+
+    #[test]
+    fn equal_lines_of_max_forwards_count_as_one() {
+        let headers = |text| map(&[("max-forwards", text), ("max-forwards", text)]);
+        assert_eq!((max_forwards(&headers("0")), max_forwards(&headers("7"))), (Some(0), Some(7)));
+        assert_eq!(max_forwards(&headers("x")), None);
     }
 
     #[test]

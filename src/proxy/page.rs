@@ -24,7 +24,7 @@ pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
         return;
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Behind a policy of the upstream's own: all of them hold.
+    // The upstream's own policies stay: all of them apply.
     headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
 }
 

@@ -1,4 +1,4 @@
-//! A connection that has become a websocket: bytes both ways, which nobody looks at.
+//! A connection that has become a websocket: bytes both ways, which are not read as HTTP.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -22,7 +22,7 @@ const BUFFER: usize = 16 * 1024;
 /// The upstream's side.
 pub(super) struct Tunnel {
     stream: Box<dyn Both>,
-    /// What came behind the head of the 101.
+    /// What came after the head of the 101.
     first: Bytes,
     _open: Open,
 }

@@ -66,7 +66,6 @@ fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A strong `ETag` becomes a weak one, and ranges of the body are no longer offered.
-#[cold]
 pub(super) fn weaken(headers: &mut HeaderMap) {
     headers.remove(header::ACCEPT_RANGES);
     if let Some(tag) = headers.get_mut(header::ETAG)

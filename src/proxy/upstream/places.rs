@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::server::descriptors::{Descriptor, Descriptors, OWN};
 
-/// How often somebody who waits looks whether another thread has given back a descriptor.
+/// How often a waiting request checks whether another thread has given back a descriptor.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The places of one thread.

@@ -53,7 +53,7 @@ impl Exchange {
                     stream,
                     body,
                     piece: Bytes::new(),
-                    behind: None,
+                    following: None,
                     begun: false,
                 });
                 Ok(Self { response, upload, to_head, lease })
@@ -137,8 +137,8 @@ struct Upload {
     body: AttemptBody,
     /// What the upstream has no room for yet.
     piece: Bytes,
-    /// What came behind pieces that were merged.
-    behind: Option<Option<Result<Frame<Bytes>, BoxError>>>,
+    /// What came after pieces that were merged.
+    following: Option<Option<Result<Frame<Bytes>, BoxError>>>,
     /// Something has been taken out of `body`.
     begun: bool,
 }
@@ -167,7 +167,7 @@ impl Upload {
                 }
                 let fits = self.stream.capacity().min(self.piece.len());
                 let part = self.piece.split_to(fits);
-                let ended = self.behind.is_none() && self.body.is_end_stream();
+                let ended = self.following.is_none() && self.body.is_end_stream();
                 let last = self.piece.is_empty() && ended;
                 match self.stream.send_data(part, last) {
                     Ok(()) if last => return Poll::Ready(Uploaded::Whole),
@@ -175,7 +175,7 @@ impl Upload {
                     Err(_) => return Poll::Ready(Uploaded::Unwanted),
                 }
             }
-            let frame = match self.behind.take() {
+            let frame = match self.following.take() {
                 Some(frame) => frame,
                 None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
             };
@@ -200,7 +200,7 @@ impl Upload {
         }
     }
 
-    /// A piece, with those behind it that are there already where it is small. The library queues a frame for each, which
+    /// A piece, with those after it that are there already where it is small. The library queues a frame for each, which
     /// takes hundreds of bytes, and its limit counts those of the body alone.
     fn merged(&mut self, cx: &mut Context<'_>, first: Bytes) -> Bytes {
         if first.len() >= SMALL {
@@ -221,7 +221,7 @@ impl Upload {
                     merged.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
                 }
                 Poll::Ready(other) => {
-                    self.behind = Some(other);
+                    self.following = Some(other);
                     break;
                 }
             }
