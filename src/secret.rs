@@ -1,9 +1,10 @@
 //! A string that must not be seen.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, pbkdf2};
 use zeroize::Zeroizing;
 
 /// A secret: `Debug` prints `[redacted]`, there is no `Display` and no `Serialize`. Clones share one copy, which is
@@ -59,6 +60,23 @@ pub fn fingerprint(parts: &[&str]) -> String {
     hex(&context.finish().as_ref()[..16])
 }
 
+/// Iterations of [`salted_fingerprint`]: some tens of milliseconds.
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
+
+/// PBKDF2-HMAC-SHA256 over `parts`: the first 16 bytes, in hexadecimal. Each guess at a weak secret costs
+/// as much as one call. Blocks for that long.
+pub fn salted_fingerprint(salt: &str, parts: &[&str]) -> String {
+    let length = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
+    let mut input = Zeroizing::new(Vec::with_capacity(length));
+    for part in parts {
+        input.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        input.extend_from_slice(part.as_bytes());
+    }
+    let mut derived = [0; 16];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, salt.as_bytes(), &input, &mut derived);
+    hex(&derived)
+}
+
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The sixteen hexadecimal digits of a number.
@@ -95,5 +113,14 @@ mod tests {
         assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
         assert_eq!(fingerprint(&["a"]), fingerprint(&["a"]));
         assert_eq!(fingerprint(&["a"]).len(), 32);
+    }
+
+    #[test]
+    fn salted_fingerprints_tell_salts_and_parts_apart() {
+        let print = salted_fingerprint("1", &["ab", "c"]);
+        assert_eq!(print, salted_fingerprint("1", &["ab", "c"]));
+        assert_ne!(print, salted_fingerprint("2", &["ab", "c"]));
+        assert_ne!(print, salted_fingerprint("1", &["a", "bc"]));
+        assert_eq!(print.len(), 32);
     }
 }

@@ -103,27 +103,67 @@ pub(super) fn absorb(record: &mut BrakeRecord, other: &BrakeRecord) {
     }
 }
 
+/// What a salted fingerprint begins with, before the salt.
+const SALTED: &str = "pbkdf2:";
+
+/// The salted fingerprint of a secret as a record keeps it.
+pub(super) fn salted(salt: &str, fingerprint: &str) -> String {
+    format!("{SALTED}{salt}:{fingerprint}")
+}
+
+/// The salt of a salted fingerprint; `None` for any other.
+pub(super) fn salt_of(fingerprint: &str) -> Option<&str> {
+    fingerprint.strip_prefix(SALTED)?.split_once(':').map(|(salt, _)| salt)
+}
+
+/// The salt of the record's salted fingerprints, if it has any.
+pub(super) fn salt(record: &BrakeRecord) -> Option<&str> {
+    let tried = record.trials.iter().flat_map(|trial| &trial.secret);
+    let mut all = record.refused.iter().chain(&record.attempted).chain(&record.proven).chain(tried);
+    all.find_map(|fingerprint| salt_of(fingerprint))
+}
+
+/// Whether the record holds no login back, whatever its secret.
+pub(super) fn is_clear(record: &BrakeRecord) -> bool {
+    record.refused.is_empty()
+        && record.trials.is_empty()
+        && record.locked_until.is_none()
+        && record.unresolved == 0
+        && !record.exhausted
+}
+
+/// Whether this secret has worked.
+pub(super) fn is_proven(record: &BrakeRecord, secret: &[String]) -> bool {
+    has_any(&record.proven, secret)
+}
+
+fn has_any(fingerprints: &[String], secret: &[String]) -> bool {
+    !fingerprints.is_empty() && secret.iter().any(|fingerprint| has(fingerprints, fingerprint))
+}
+
 fn has(fingerprints: &[String], wanted: &str) -> bool {
     fingerprints.iter().any(|fingerprint| fingerprint == wanted)
 }
 
 /// Whether `trial` was one of this secret.
 fn is_of(trial: &Trial, secret: &[String]) -> bool {
-    trial.secret.iter().any(|fingerprint| has(secret, fingerprint))
+    has_any(secret, &trial.secret)
 }
 
-/// Whether the login secret with this fingerprint may be tried at `now`.
-pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) -> Permit {
-    if has(&record.refused, fingerprint) {
+/// Whether a login secret may be tried at `now`.
+///
+/// `secret` holds every fingerprint of the secret, also those under which other credentials would send it.
+pub(super) fn permit(record: &BrakeRecord, secret: &[String], now: Timestamp) -> Permit {
+    if has_any(&record.refused, secret) {
         return Permit::Refused;
     }
     // However the clock was set, nothing holds longer than a lock does.
     let in_force = |until: Timestamp| (until > now).then(|| until.min(clock::after(now, LOCK)));
-    let proven = has(&record.proven, fingerprint);
+    let proven = is_proven(record, secret);
     if !proven && record.exhausted {
         return Permit::Exhausted;
     }
-    if has(&record.attempted, fingerprint) {
+    if has_any(&record.attempted, secret) {
         if let Some(until) = record.locked_until.and_then(in_force) {
             return Permit::LockedUntil(until);
         }
@@ -137,7 +177,7 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
         }
     }
     let (own, others): (Vec<&Trial>, Vec<&Trial>) =
-        record.trials.iter().partition(|trial| has(&trial.secret, fingerprint));
+        record.trials.iter().partition(|trial| is_of(trial, secret));
     let unexplained = own.iter().filter(|trial| trial.outcome == TrialOutcome::Unexplained);
     if let Some(until) = unexplained.filter_map(|trial| in_force(clock::after(trial.at, LOCK))).max() {
         return Permit::UnexplainedUntil(until);
@@ -154,15 +194,14 @@ pub(super) fn permit(record: &BrakeRecord, fingerprint: &str, now: Timestamp) ->
 
 /// Notes that a login is about to be sent; stored before it is, so that a crash cannot hide it.
 ///
-/// `secret` holds the fingerprints of every credential that would send the same user name and password: what is learnt
-/// of one counts for all.
+/// `secret` is as in [`permit`]: what is learnt under one fingerprint counts for all.
 pub(super) fn begin(record: &mut BrakeRecord, secret: &[String], now: Timestamp) {
     // A lock is the account's: another secret has its one try in it, and must not free those that had theirs.
     add(&mut record.attempted, secret);
     record.locked_until = record.locked_until.filter(|until| *until > now);
     record.last_attempt = Some(now);
     record.unresolved = record.unresolved.saturating_add(1);
-    if !secret.iter().any(|fingerprint| has(&record.proven, fingerprint)) {
+    if !is_proven(record, secret) {
         trial(record, secret, now).at = now;
     }
     record
@@ -224,173 +263,26 @@ pub(super) fn locked(record: &mut BrakeRecord, secret: &[String], now: Timestamp
     record.unresolved = 0;
 }
 
+/// When this secret was last tried, if that is remembered.
+pub(super) fn tried_at(record: &BrakeRecord, secret: &[String]) -> Option<Timestamp> {
+    record.trials.iter().find(|trial| is_of(trial, secret)).map(|trial| trial.at)
+}
+
+/// The application was refused, or there is no such URL. An earlier trial of the secret keeps its time: the
+/// next attempt may follow as soon as the configuration has changed.
+pub(super) fn misconfigured(record: &mut BrakeRecord, secret: &[String], tried_at: Option<Timestamp>) {
+    not_judged(record);
+    let trial = record.trials.iter_mut().find(|trial| is_of(trial, secret));
+    if let (Some(trial), Some(at)) = (trial, tried_at) {
+        trial.at = at;
+    }
+}
+
 /// The attempt never reached a password check (never sent, 429, a redirect).
 pub(super) fn not_judged(record: &mut BrakeRecord) {
     record.unresolved = record.unresolved.saturating_sub(1);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn secret(fingerprint: &str) -> [String; 1] {
-        [fingerprint.to_owned()]
-    }
-
-    fn later(minutes: u64) -> Timestamp {
-        clock::after(NOW, Duration::from_secs(minutes * 60))
-    }
-
-    #[test]
-    fn a_refused_secret_is_never_tried_again_but_a_changed_one_is() {
-        let mut record = BrakeRecord::default();
-        begin(&mut record, &secret("old"), NOW);
-        refused(&mut record, &secret("old"), NOW);
-        assert_eq!(permit(&record, "old", later(100_000)), Permit::Refused);
-        assert_eq!(permit(&record, "new", NOW), Permit::Allowed);
-    }
-
-    #[test]
-    fn a_locked_account_is_left_alone_for_35_minutes_then_tried_once() {
-        let mut record = BrakeRecord::default();
-        begin(&mut record, &secret("s"), NOW);
-        locked(&mut record, &secret("s"), NOW);
-        assert_eq!(permit(&record, "s", later(34)), Permit::LockedUntil(later(35)));
-        assert_eq!(permit(&record, "s", later(35)), Permit::Allowed);
-        begin(&mut record, &secret("s"), later(35));
-        locked(&mut record, &secret("s"), later(35));
-        assert_eq!(permit(&record, "s", later(36)), Permit::LockedUntil(later(70)));
-    }
-
-    #[test]
-    fn a_changed_secret_has_one_try_in_a_lock_and_frees_no_other() {
-        let mut record = BrakeRecord::default();
-        begin(&mut record, &secret("old"), NOW);
-        locked(&mut record, &secret("old"), NOW);
-        assert_eq!(permit(&record, "new", later(20)), Permit::Allowed);
-        begin(&mut record, &secret("new"), later(20));
-        assert_eq!(permit(&record, "old", later(20)), Permit::LockedUntil(later(35)));
-        locked(&mut record, &secret("new"), later(20));
-        for fingerprint in ["old", "new"] {
-            assert_eq!(permit(&record, fingerprint, later(54)), Permit::LockedUntil(later(55)));
-        }
-        assert_eq!(permit(&record, "new", later(55)), Permit::Allowed);
-        // And the right one ends it.
-        begin(&mut record, &secret("new"), later(55));
-        succeeded(&mut record, &secret("new"));
-        assert_eq!(permit(&record, "new", later(56)), Permit::Allowed);
-    }
-
-    #[test]
-    fn attempts_without_an_answer_are_spaced_from_the_third_on() {
-        let mut record = BrakeRecord::default();
-        for _ in 0..2 {
-            begin(&mut record, &secret("s"), NOW);
-            assert_eq!(permit(&record, "s", NOW), Permit::Allowed);
-        }
-        begin(&mut record, &secret("s"), NOW);
-        assert_eq!(permit(&record, "s", NOW), Permit::SpacedUntil(later(5)));
-        begin(&mut record, &secret("s"), later(5));
-        assert_eq!(permit(&record, "s", later(5)), Permit::SpacedUntil(later(15)));
-    }
-
-    #[test]
-    fn a_proven_secret_is_not_spaced() {
-        let mut record = BrakeRecord::default();
-        begin(&mut record, &secret("s"), NOW);
-        succeeded(&mut record, &secret("s"));
-        for _ in 0..20 {
-            begin(&mut record, &secret("s"), NOW);
-        }
-        assert_eq!(permit(&record, "s", NOW), Permit::Allowed);
-    }
-
-    #[test]
-    fn an_attempt_that_was_not_judged_does_not_count() {
-        let mut record = BrakeRecord::default();
-        for _ in 0..20 {
-            begin(&mut record, &secret("s"), NOW);
-            not_judged(&mut record);
-        }
-        assert_eq!(permit(&record, "s", NOW), Permit::Allowed);
-    }
-
-    #[test]
-    fn an_unexplained_refusal_is_followed_by_one_more_try_after_35_minutes() {
-        let mut record = BrakeRecord::default();
-        begin(&mut record, &secret("s"), NOW);
-        unexplained(&mut record, &secret("s"), NOW);
-        assert_eq!(permit(&record, "s", later(34)), Permit::UnexplainedUntil(later(35)));
-        assert_eq!(permit(&record, "s", later(35)), Permit::Allowed);
-        begin(&mut record, &secret("s"), later(35));
-        unexplained(&mut record, &secret("s"), later(35));
-        assert_eq!(permit(&record, "s", later(100_000)), Permit::Refused);
-    }
-
-    #[test]
-    fn a_secret_that_worked_before_has_the_same_two_tries() {
-        let mut record = BrakeRecord::default();
-        begin(&mut record, &secret("s"), NOW);
-        succeeded(&mut record, &secret("s"));
-        for minutes in [1000, 1035] {
-            assert_eq!(permit(&record, "s", later(minutes)), Permit::Allowed);
-            begin(&mut record, &secret("s"), later(minutes));
-            unexplained(&mut record, &secret("s"), later(minutes));
-        }
-        assert_eq!(permit(&record, "s", later(9999)), Permit::Refused);
-    }
-
-    #[test]
-    fn two_untested_secrets_are_tried_in_35_minutes_whatever_came_of_them() {
-        type Outcome = fn(&mut BrakeRecord, &[String], Timestamp);
-        let outcomes: [Outcome; 5] = [
-            |_, _, _| {},
-            |record, _, _| not_judged(record),
-            |record, secret, now| refused(record, secret, now),
-            unexplained,
-            |record, secret, now| locked(record, secret, now),
-        ];
-        for outcome in outcomes {
-            let mut record = BrakeRecord::default();
-            for (name, at) in [("a", 0), ("b", 10)] {
-                assert_eq!(permit(&record, name, later(at)), Permit::Allowed);
-                begin(&mut record, &secret(name), later(at));
-                outcome(&mut record, &secret(name), later(at));
-            }
-            assert_eq!(permit(&record, "c", later(34)), Permit::CrowdedUntil(later(35)));
-            assert_eq!(permit(&record, "c", later(35)), Permit::Allowed);
-        }
-    }
-
-    #[test]
-    fn a_secret_that_works_makes_room_for_itself_and_is_never_crowded_out() {
-        let mut record = BrakeRecord::default();
-        begin(&mut record, &secret("right"), NOW);
-        succeeded(&mut record, &secret("right"));
-        for name in ["a", "b"] {
-            begin(&mut record, &secret(name), NOW);
-        }
-        assert_eq!(permit(&record, "right", NOW), Permit::Allowed);
-        assert_eq!(permit(&record, "c", NOW), Permit::CrowdedUntil(later(35)));
-    }
-
-    #[test]
-    fn after_three_refusals_in_a_day_only_an_operator_helps() {
-        let mut record = BrakeRecord::default();
-        for (name, at) in [("a", 0), ("b", 600), ("c", 1200)] {
-            assert_eq!(permit(&record, name, later(at)), Permit::Allowed, "{name}");
-            begin(&mut record, &secret(name), later(at));
-            refused(&mut record, &secret(name), later(at));
-        }
-        assert_eq!(permit(&record, "d", later(100_000)), Permit::Exhausted);
-        // Three in more than a day are not.
-        let mut record = BrakeRecord::default();
-        for (name, at) in [("a", 0), ("b", 600), ("c", 1441)] {
-            begin(&mut record, &secret(name), later(at));
-            refused(&mut record, &secret(name), later(at));
-        }
-        assert_eq!(permit(&record, "d", later(1500)), Permit::Allowed);
-    }
-}
+#[path = "brake_tests.rs"]
+mod tests;

@@ -38,6 +38,11 @@ impl Keeper {
         Self { store, key, stored: record.revision, record, reservation: None, failure: None }
     }
 
+    /// An empty record over the one of revision `written`, which was this process's own.
+    pub(super) fn written(store: Arc<dyn TokenStore>, key: Key, written: u64) -> Self {
+        Self::new(store, key, Record { revision: written, ..Record::default() })
+    }
+
     /// A record that is still to be read, by [`read_again`](Self::read_again).
     pub(super) fn unread(store: Arc<dyn TokenStore>, key: Key) -> Self {
         Self::new(store, key, Record::default())

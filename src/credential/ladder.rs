@@ -351,7 +351,8 @@ async fn judge(turn: &mut Turn<'_>, class: Option<Class>) {
         Some(Class::Refused) => turn.note(brake::refused).await,
         Some(Class::Unexplained) => turn.note(brake::unexplained).await,
         Some(Class::Locked) => turn.note(brake::locked).await,
-        Some(Class::NotJudged | Class::Configuration | Class::WrongUrl | Class::Unsupported) => {
+        Some(Class::Configuration | Class::WrongUrl) => turn.misconfigured().await,
+        Some(Class::NotJudged | Class::Unsupported) => {
             turn.note(|record, _, _| brake::not_judged(record)).await
         }
         Some(Class::Ambiguous) => Ok(()),

@@ -17,7 +17,8 @@ use super::Login;
 use super::brake::{self, Permit};
 use super::keeper::{Keeper, set_aside};
 use crate::clock::{self, Clock, Timestamp};
-use crate::secret::{Secret, fingerprint};
+use crate::random;
+use crate::secret::{Secret, fingerprint, hex, salted_fingerprint};
 use crate::store::{BrakeRecord, Key, StoreError, TokenStore};
 
 /// A wall clock that fell behind by no more than this was not set back.
@@ -93,7 +94,11 @@ impl Logins {
         let mut members = brake.members.lock();
         members.reserve_exact(1);
         if !members.iter().any(|member| member.fingerprint == login.fingerprint) {
-            members.push(Member { fingerprint: login.fingerprint.clone(), password: login.password.clone() });
+            members.push(Member {
+                fingerprint: login.fingerprint.clone(),
+                password: login.password.clone(),
+                salted: None,
+            });
         }
         drop(members);
         Seat { brake, fingerprint: login.fingerprint.clone() }
@@ -131,6 +136,8 @@ struct LoginBrake {
 struct Member {
     fingerprint: Arc<str>,
     password: Secret,
+    /// The salted fingerprint of user name and password, once it was needed.
+    salted: Option<Arc<str>>,
 }
 
 /// Why the store does not do its part for a brake.
@@ -168,7 +175,14 @@ impl LoginBrake {
     /// Reads the record of the store, the first time; what is known from then on is at least that. Gives what it takes to
     /// write it.
     async fn read(&self) -> Result<Keeper, StoreError> {
-        let keeper = Keeper::load(Arc::clone(&self.records.store), login_key(&self.user)).await;
+        let (store, key) = (Arc::clone(&self.records.store), login_key(&self.user));
+        let keeper = match Keeper::load(Arc::clone(&store), key.clone()).await {
+            // Somebody deleted the record, or put an older one there. What is known here is newer.
+            Err(StoreError::Meddled { written, .. }) if self.known.lock().read => {
+                Ok(Keeper::written(store, key, written))
+            }
+            loaded => loaded,
+        };
         let mut trouble = self.trouble.lock();
         match &keeper {
             Err(error) if error.is_of_record() => *trouble = Some(Trouble::Unreadable(error.describe())),
@@ -207,17 +221,45 @@ impl LoginBrake {
         Ok(())
     }
 
-    /// Every fingerprint under which one of the credentials would send the same password, that of `fingerprint` first.
+    /// Every fingerprint of the secret with this one: the given one, those under which other credentials would
+    /// send the same password, and the salted one, if it is known.
     fn same_secret(&self, fingerprint: &str) -> Vec<String> {
         let members = self.members.lock();
-        let password = members.iter().find(|member| *member.fingerprint == *fingerprint).map(|m| &m.password);
+        let own = members.iter().find(|member| *member.fingerprint == *fingerprint);
         let others = members.iter().filter(|member| {
-            *member.fingerprint != *fingerprint
-                && password.is_some_and(|password| *password == member.password)
+            *member.fingerprint != *fingerprint && own.is_some_and(|own| own.password == member.password)
         });
+        let salted = own.and_then(|own| own.salted.as_deref()).map(str::to_owned);
         std::iter::once(fingerprint.to_owned())
             .chain(others.map(|member| member.fingerprint.to_string()))
+            .chain(salted)
             .collect()
+    }
+
+    /// Makes the salted fingerprint of a secret known. It recognizes a password that another application sent:
+    /// one whose credential came later, or whose client secret has changed. `salt` is for a record that has none.
+    async fn salt(&self, fingerprint: &str, salt: Option<String>) {
+        let stored = self.known(|record, _| brake::salt(record).map(str::to_owned));
+        let (salt, password) = {
+            let members = self.members.lock();
+            let used = || members.iter().find_map(|member| brake::salt_of(member.salted.as_deref()?));
+            let Some(salt) = stored.or_else(|| used().map(str::to_owned)).or(salt) else { return };
+            let own = members.iter().find(|member| *member.fingerprint == *fingerprint);
+            let Some(Member { password, salted, .. }) = own else { return };
+            if salted.as_deref().and_then(brake::salt_of) == Some(&*salt) {
+                return;
+            }
+            (salt, password.clone())
+        };
+        let (user, secret) = (Arc::clone(&self.user), password.clone());
+        let derive = move || brake::salted(&salt, &salted_fingerprint(&salt, &[&user, secret.expose()]));
+        // It fails where the runtime ends; then no login follows.
+        let Ok(salted) = tokio::task::spawn_blocking(derive).await else { return };
+        let salted: Arc<str> = salted.into();
+        let mut members = self.members.lock();
+        for member in members.iter_mut().filter(|member| member.password == password) {
+            member.salted = Some(Arc::clone(&salted));
+        }
     }
 }
 
@@ -231,7 +273,11 @@ pub(super) struct Seat {
 impl Seat {
     /// Whether a login may be tried, as far as is known without asking the store.
     pub(super) fn permit(&self) -> Permit {
-        self.brake.known(|record, now| brake::permit(record, &self.fingerprint, now))
+        if self.brake.known(|record, _| brake::is_clear(record)) {
+            return Permit::Allowed;
+        }
+        let secret = self.brake.same_secret(&self.fingerprint);
+        self.brake.known(|record, now| brake::permit(record, &secret, now))
     }
 
     /// Reads what the store knows, so that it counts from the start.
@@ -239,7 +285,11 @@ impl Seat {
     /// # Errors
     /// When it cannot be read.
     pub(super) async fn read(&self) -> Result<(), StoreError> {
-        self.brake.read().await.map(drop)
+        self.brake.read().await?;
+        if !self.brake.known(|record, _| brake::is_clear(record)) {
+            self.brake.salt(&self.fingerprint, None).await;
+        }
+        Ok(())
     }
 
     /// What is wrong with the record in the store, if anything is.
@@ -275,7 +325,12 @@ impl Seat {
 
     /// Waits for the turn: nobody else's login, and no other change of the brake, is under way then.
     pub(super) async fn turn(&self) -> Turn<'_> {
-        Turn { _turn: self.brake.turn.lock().await, brake: &self.brake, fingerprint: &self.fingerprint }
+        Turn {
+            _turn: self.brake.turn.lock().await,
+            brake: &self.brake,
+            fingerprint: &self.fingerprint,
+            tried_at: None,
+        }
     }
 }
 
@@ -293,6 +348,8 @@ pub(super) struct Turn<'a> {
     _turn: MutexGuard<'a, ()>,
     brake: &'a LoginBrake,
     fingerprint: &'a str,
+    /// When the secret was tried before the login that was begun.
+    tried_at: Option<Timestamp>,
 }
 
 impl Turn<'_> {
@@ -307,13 +364,15 @@ impl Turn<'_> {
             false => Refusal::Store(error.describe()),
         };
         self.brake.read().await.map_err(unread)?;
-        let before = self.brake.known(|record, _| record.clone());
-        let permit = self.brake.known(|record, now| brake::permit(record, self.fingerprint, now));
+        self.brake.salt(self.fingerprint, Some(hex(&random::bytes::<16>()))).await;
+        let secret = self.brake.same_secret(self.fingerprint);
+        let (before, permit) =
+            self.brake.known(|record, now| (record.clone(), brake::permit(record, &secret, now)));
         if permit != Permit::Allowed {
             return Err(Refusal::Permit(permit));
         }
-        let proven =
-            self.brake.known(|record, _| record.proven.iter().any(|proven| proven == self.fingerprint));
+        let proven = brake::is_proven(&before, &secret);
+        self.tried_at = brake::tried_at(&before, &secret);
         self.note(brake::begin).await.map_err(unread)?;
         if self.brake.unsaved.load(Ordering::Relaxed) && !proven {
             let why = match self.brake.trouble.lock().clone() {
@@ -340,6 +399,15 @@ impl Turn<'_> {
         self.brake.save().await
     }
 
+    /// The application was refused instead of the login, or there is no such URL.
+    ///
+    /// # Errors
+    /// As [`note`](Self::note).
+    pub(super) async fn misconfigured(&mut self) -> Result<(), StoreError> {
+        let tried_at = self.tried_at;
+        self.note(move |record, secret, _| brake::misconfigured(record, secret, tried_at)).await
+    }
+
     /// Whether the store has it.
     pub(super) fn is_saved(&self) -> bool {
         !self.brake.unsaved.load(Ordering::Relaxed)
@@ -347,76 +415,5 @@ impl Turn<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::clock::until;
-    use crate::store::MemoryStore;
-
-    fn login(client: &str, password: &str) -> Login {
-        Login::new("alice@vbc.prod".into(), password.into(), "openid".into(), client, &"s".into())
-    }
-
-    async fn begin(seat: &Seat) -> Result<Turn<'_>, Refusal> {
-        let mut turn = seat.turn().await;
-        turn.begin().await.map(|()| turn)
-    }
-
-    async fn begun(seat: &Seat) -> Turn<'_> {
-        begin(seat).await.unwrap_or_else(|_| panic!("a login may be tried"))
-    }
-
-    async fn lock(seat: &Seat) {
-        begun(seat).await.note(brake::locked).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_learnt_of_a_password_counts_for_every_credential_that_has_it() {
-        let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
-        for life in 0..2 {
-            let logins = Logins::new(Arc::clone(&store), Clock::tokio());
-            let [one, same, other] = [("app-1", "wrong"), ("app-2", "wrong"), ("app-1", "right")]
-                .map(|(client, password)| logins.seat(&login(client, password)));
-            if life == 0 {
-                begun(&one).await.note(brake::refused).await.unwrap();
-            }
-            for seat in [&one, &same] {
-                assert!(matches!(begin(seat).await, Err(Refusal::Permit(Permit::Refused))));
-                assert_eq!(seat.permit(), Permit::Refused);
-            }
-            // Another password is another matter.
-            begun(&other).await.note(|record, secret, _| brake::succeeded(record, secret)).await.unwrap();
-            assert_eq!(one.permit(), Permit::Refused, "a success of another password does not make it right");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lock_neither_grows_nor_ends_when_the_clock_is_set_back() {
-        let clock = Clock::tokio();
-        let logins = Logins::new(Arc::new(MemoryStore::new()), clock.clone());
-        let seat = logins.seat(&login("app", "right"));
-        lock(&seat).await;
-        clock.shift(-SignedDuration::from_hours(200));
-        assert!(matches!(seat.permit(), Permit::LockedUntil(_)));
-        tokio::time::advance(brake::LOCK - Duration::from_secs(5)).await;
-        assert!(matches!(seat.permit(), Permit::LockedUntil(_)));
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(seat.permit(), Permit::Allowed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lock_that_the_store_knows_is_kept_by_a_process_whose_clock_is_behind() {
-        let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
-        let ahead = Clock::tokio();
-        ahead.shift(SignedDuration::from_hours(1000));
-        let seat = Logins::new(Arc::clone(&store), ahead).seat(&login("app", "right"));
-        lock(&seat).await;
-        let clock = Clock::tokio();
-        let seat = Logins::new(store, clock.clone()).seat(&login("app", "right"));
-        let Err(Refusal::Permit(Permit::LockedUntil(at))) = begin(&seat).await else {
-            panic!("it is locked")
-        };
-        assert_eq!(until(clock.now(), at), brake::LOCK);
-    }
-}
+#[path = "logins_tests.rs"]
+mod tests;

@@ -275,12 +275,14 @@ impl Inner {
 
     fn set_aside(&self, key: &Key) -> Result<Option<String>, StoreError> {
         // Somebody may have put a good one there since.
-        let _slots = self.slots.lock();
+        let mut slots = self.slots.lock();
         match self.read(key) {
             Ok(_) => Ok(None),
             Err(error) if !error.is_of_record() => Err(error),
             Err(_) => {
                 let aside = move_aside(&self.path(key))?;
+                // Its revisions went with it.
+                slots.remove(key);
                 sync_directory(&self.directory)?;
                 Ok(Some(aside.display().to_string()))
             }

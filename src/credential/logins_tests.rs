@@ -1,0 +1,175 @@
+//! Brakes that several credentials share, over restarts.
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock::until;
+use crate::store::{FileStore, MemoryStore};
+
+fn login(client: &str, password: &str) -> Login {
+    Login::new("alice@vbc.prod".into(), password.into(), "openid".into(), client, &"s".into())
+}
+
+async fn begin(seat: &Seat) -> Result<Turn<'_>, Refusal> {
+    let mut turn = seat.turn().await;
+    turn.begin().await.map(|()| turn)
+}
+
+async fn begun(seat: &Seat) -> Turn<'_> {
+    begin(seat).await.unwrap_or_else(|_| panic!("a login may be tried"))
+}
+
+async fn lock(seat: &Seat) {
+    begun(seat).await.note(brake::locked).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_learnt_of_a_password_counts_for_every_credential_that_has_it() {
+    let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
+    for life in 0..2 {
+        let logins = Logins::new(Arc::clone(&store), Clock::tokio());
+        let [one, same, other] = [("app-1", "wrong"), ("app-2", "wrong"), ("app-1", "right")]
+            .map(|(client, password)| logins.seat(&login(client, password)));
+        if life == 0 {
+            begun(&one).await.note(brake::refused).await.unwrap();
+        }
+        for seat in [&one, &same] {
+            assert!(matches!(begin(seat).await, Err(Refusal::Permit(Permit::Refused))));
+            assert_eq!(seat.permit(), Permit::Refused);
+        }
+        // Another password is another matter.
+        begun(&other).await.note(|record, secret, _| brake::succeeded(record, secret)).await.unwrap();
+        assert_eq!(one.permit(), Permit::Refused, "a success of another password does not make it right");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_neither_grows_nor_ends_when_the_clock_is_set_back() {
+    let clock = Clock::tokio();
+    let logins = Logins::new(Arc::new(MemoryStore::new()), clock.clone());
+    let seat = logins.seat(&login("app", "right"));
+    lock(&seat).await;
+    clock.shift(-SignedDuration::from_hours(200));
+    assert!(matches!(seat.permit(), Permit::LockedUntil(_)));
+    tokio::time::advance(brake::LOCK - Duration::from_secs(5)).await;
+    assert!(matches!(seat.permit(), Permit::LockedUntil(_)));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(seat.permit(), Permit::Allowed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_the_store_knows_is_kept_by_a_process_whose_clock_is_behind() {
+    let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
+    let ahead = Clock::tokio();
+    ahead.shift(SignedDuration::from_hours(1000));
+    let seat = Logins::new(Arc::clone(&store), ahead).seat(&login("app", "right"));
+    lock(&seat).await;
+    let clock = Clock::tokio();
+    let seat = Logins::new(store, clock.clone()).seat(&login("app", "right"));
+    let Err(Refusal::Permit(Permit::LockedUntil(at))) = begin(&seat).await else { panic!("it is locked") };
+    assert_eq!(until(clock.now(), at), brake::LOCK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_password_is_known_whatever_application_comes_to_send_it() {
+    let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
+    let first = Logins::new(Arc::clone(&store), Clock::tokio());
+    begun(&first.seat(&login("app-1", "wrong"))).await.note(brake::refused).await.unwrap();
+    // A credential that is added later, and then one alone with another client secret.
+    let changed = Login::new("Alice@vbc.prod".into(), "wrong".into(), "openid".into(), "app-1", &"t".into());
+    for late in [login("app-2", "wrong"), changed] {
+        let logins = Logins::new(Arc::clone(&store), Clock::tokio());
+        let seat = logins.seat(&late);
+        seat.read().await.unwrap();
+        assert_eq!(seat.permit(), Permit::Refused, "every surface says it before the first try");
+        assert!(matches!(begin(&seat).await, Err(Refusal::Permit(Permit::Refused))));
+        let right = logins.seat(&login("app-2", "right"));
+        assert!(begin(&right).await.is_ok(), "another password is another matter");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_joins_waits_for_the_end_of_a_lock_and_of_an_unexplained_refusal() {
+    for outcome in [brake::locked, brake::unexplained] {
+        let (store, clock): (Arc<dyn TokenStore>, _) = (Arc::new(MemoryStore::new()), Clock::tokio());
+        let first = Logins::new(Arc::clone(&store), clock.clone());
+        begun(&first.seat(&login("app-1", "maybe"))).await.note(outcome).await.unwrap();
+        for logins in [first, Logins::new(store, clock)] {
+            let late = logins.seat(&login("app-2", "maybe"));
+            let Err(Refusal::Permit(held)) = begin(&late).await else { panic!("it is held") };
+            assert!(matches!(held, Permit::LockedUntil(_) | Permit::UnexplainedUntil(_)), "{held:?}");
+            assert_eq!(late.permit(), held);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_secret_is_corrected_as_often_as_it_takes_while_the_password_stays() {
+    let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
+    for secret in ["a", "b", "c", "d"] {
+        let logins = Logins::new(Arc::clone(&store), Clock::tokio());
+        let login =
+            Login::new("alice@vbc.prod".into(), "right".into(), "openid".into(), "app", &secret.into());
+        let seat = logins.seat(&login);
+        begun(&seat).await.misconfigured().await.unwrap();
+        assert_eq!(seat.permit(), Permit::Allowed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_application_makes_no_unexplained_refusal_younger() {
+    let (store, clock): (Arc<dyn TokenStore>, _) = (Arc::new(MemoryStore::new()), Clock::tokio());
+    let seat = Logins::new(store, clock).seat(&login("app", "right"));
+    begun(&seat).await.note(brake::unexplained).await.unwrap();
+    tokio::time::advance(brake::LOCK).await;
+    begun(&seat).await.misconfigured().await.unwrap();
+    assert_eq!(seat.permit(), Permit::Allowed);
+}
+
+#[tokio::test]
+async fn a_record_of_logins_that_was_deleted_or_set_back_under_us_is_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store: Arc<dyn TokenStore> = Arc::new(FileStore::open(directory.path()).unwrap());
+    let logins = Logins::new(Arc::clone(&store), Clock::system());
+    let seat = logins.seat(&login("app", "wrong"));
+    let mut turn = begun(&seat).await;
+    let record = || {
+        let mut files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap()
+    };
+    let older = std::fs::read(record()).unwrap();
+    turn.note(brake::refused).await.unwrap();
+    let path = record();
+    for meddled in [None, Some(&older)] {
+        match meddled {
+            Some(older) => std::fs::write(&path, older).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        seat.read().await.unwrap();
+        turn.note(|_, _, _| {}).await.unwrap();
+        assert!(turn.is_saved());
+        let stored = store.load(&login_key("alice@vbc.prod")).await.unwrap();
+        assert!(!stored.brake.unwrap().refused.is_empty(), "memory is the authority");
+    }
+    // What `unlock` does.
+    std::fs::remove_file(&path).unwrap();
+    turn.note(|record, _, _| *record = BrakeRecord::default()).await.unwrap();
+    drop(turn);
+    assert!(begin(&seat).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_record_of_logins_that_was_damaged_under_us_is_moved_away_by_unlock() {
+    let directory = tempfile::tempdir().unwrap();
+    let store: Arc<dyn TokenStore> = Arc::new(FileStore::open(directory.path()).unwrap());
+    let seat = Logins::new(store, Clock::system()).seat(&login("app", "wrong"));
+    begun(&seat).await.note(brake::refused).await.unwrap();
+    let mut files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let path = files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap();
+    std::fs::write(path, "{").unwrap();
+    assert!(seat.read().await.unwrap_err().is_of_record());
+    seat.set_aside("damaged").await.unwrap();
+    let mut turn = seat.turn().await;
+    turn.note(|record, _, _| *record = BrakeRecord::default()).await.unwrap();
+    assert!(turn.begin().await.is_ok() && turn.is_saved());
+}
