@@ -1,6 +1,10 @@
 //! Values that may stand in the file, in a file of their own, or in an environment variable. None is ever quoted.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -8,10 +12,17 @@ use super::characters::Characters;
 use super::environment::{self, Variable};
 use super::error::{Complaint, Place};
 use super::section::{Given, Section};
-use crate::trusted;
+use crate::clock::{self, Clock, Timestamp};
+use crate::trusted::{self, TrustedFile};
 
 /// More than any secret; a guard against the wrong file.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// How long a file must have been the same before its secret is used: it may be half written.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// How often a file that keeps changing is read again.
+const READ_AGAIN: u32 = 5;
 
 /// What was found under `NAME`, `NAME_file` and `NAME_env`.
 pub(super) enum Found {
@@ -151,7 +162,13 @@ fn from_file(
     }
     let path = section.reader.resolve(&path);
     let shown = path.display();
-    let read = section.trusted((&place, key), &path, MAX_BYTES, true);
+    let read = settled(|| age(&path), || trusted::read(&path, MAX_BYTES), thread::sleep);
+    let read = read.map(|file| {
+        let (content, checks) = file.into_parts();
+        let full = section.key(key);
+        section.reader.note_checks((&place, &full), &path, checks, true);
+        content
+    });
     let complaint = match read.and_then(trusted::text) {
         Ok(text) if environment::trim(&text).is_empty() => {
             Complaint::new(format!("{shown} is empty"), "write the value into it")
@@ -163,6 +180,10 @@ fn from_file(
         Err(error) if error.kind() == ErrorKind::FileTooLarge => {
             Complaint::new(format!("{shown} is too large for a secret"), "correct the path")
         }
+        Err(error) if error.kind() == ErrorKind::TimedOut => Complaint::new(
+            format!("{shown} keeps changing"),
+            "write it once, for example beside its place, and rename it",
+        ),
         Err(error) => {
             let remedy = "correct the path or the file's permissions";
             Complaint::new(format!("cannot read {shown}: {error}"), remedy)
@@ -170,4 +191,80 @@ fn from_file(
     };
     section.complain(place, key, complaint);
     Found::Withheld
+}
+
+/// Reads a file again until it was written at least [`SETTLED`] ago.
+///
+/// # Errors
+/// [`ErrorKind::TimedOut`] where it keeps changing.
+fn settled<T>(
+    age: impl Fn() -> Duration,
+    read: impl Fn() -> io::Result<T>,
+    pause: impl Fn(Duration),
+) -> io::Result<T> {
+    for _ in 0..READ_AGAIN {
+        let content = read()?;
+        let missing = SETTLED.saturating_sub(age());
+        if missing.is_zero() {
+            return Ok(content);
+        }
+        pause(missing);
+    }
+    Err(ErrorKind::TimedOut.into())
+}
+
+/// How long ago a file was written. A pipe, which can be read once, and a file from the future count as old.
+fn age(path: &Path) -> Duration {
+    let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+    let written = found.and_then(|file| Timestamp::try_from(file.modified().ok()?).ok());
+    let now = Clock::system().now();
+    written.filter(|at| *at <= now).map_or(Duration::MAX, |at| clock::until(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    const TENTH: Duration = Duration::from_millis(100);
+
+    /// Reads a file of this age, and says how long that took.
+    fn read(contents: &[&'static str], first_age: Duration) -> (Option<&'static str>, Duration) {
+        let (age, at, paused) = (Cell::new(first_age), Cell::new(0), RefCell::new(Duration::ZERO));
+        let outcome = settled(
+            || age.get(),
+            || Ok(contents[at.get().min(contents.len() - 1)]),
+            |pause| {
+                *paused.borrow_mut() += pause;
+                at.set(at.get() + 1);
+                // The next writer came in the middle of the pause.
+                let changed = at.get() < contents.len();
+                age.set(if changed { pause / 2 } else { age.get() + pause });
+            },
+        );
+        (outcome.ok(), paused.into_inner())
+    }
+
+    #[test]
+    fn a_secret_that_is_caught_half_written_is_read_again_a_second_later() {
+        assert_eq!(read(&["secret"], SETTLED), (Some("secret"), Duration::ZERO));
+        assert_eq!(read(&["sec", "secret"], TENTH).0, Some("secret"));
+        assert_eq!(read(&["", "s", "sec", "secret"], TENTH).0, Some("secret"));
+        assert_eq!(read(&["secret"], TENTH), (Some("secret"), SETTLED - TENTH));
+    }
+
+    #[test]
+    fn a_secret_that_keeps_changing_is_not_used() {
+        let (found, paused) = read(&["a", "b", "c", "d", "e", "f", "g"], Duration::ZERO);
+        assert_eq!(found, None);
+        assert!(paused <= SETTLED * READ_AGAIN);
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_is_young_and_a_device_never_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(age(file.path()) < Duration::from_secs(60));
+        assert_eq!(age(Path::new("/dev/null")), Duration::MAX);
+    }
 }
