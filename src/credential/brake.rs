@@ -43,7 +43,7 @@ pub(super) enum Permit {
     SpacedUntil(Timestamp),
     /// Not before this time: the server refused this secret without a word that explains it.
     UnexplainedUntil(Timestamp),
-    /// Not before this time: other secrets of this user have just been tried.
+    /// Not before this time: two other secrets of this user were tried within [`LOCK`].
     CrowdedUntil(Timestamp),
 }
 

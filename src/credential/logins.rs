@@ -47,9 +47,18 @@ impl ClockWatch {
     }
 }
 
+/// What the service appends to a user name; without it, it is the same user.
+const SUFFIX: &str = "@vbc.prod";
+
+/// A user name in the one spelling that stands for all: neither case nor suffix make another account.
+fn canonical_user(username: &str) -> String {
+    let lower = username.to_lowercase();
+    format!("{}{SUFFIX}", lower.trim_end_matches(SUFFIX))
+}
+
 /// Where the store has what is known of logins as this user.
 pub fn login_key(username: &str) -> Key {
-    let identity = fingerprint(&["login", &username.to_lowercase()]);
+    let identity = fingerprint(&["login", &canonical_user(username)]);
     Key { credential: format!("@login-{identity}").into(), identity: identity.into() }
 }
 
@@ -85,7 +94,7 @@ impl Logins {
 
     /// The seat of a credential with this login at its user's brake.
     pub(super) fn seat(&self, login: &Login) -> Seat {
-        let user: Arc<str> = login.username.to_lowercase().into();
+        let user: Arc<str> = canonical_user(&login.username).into();
         let brake = {
             let mut by_user = self.by_user.lock();
             let brake = by_user.entry(Arc::clone(&user)).or_insert_with(|| Arc::new(self.brake(user)));

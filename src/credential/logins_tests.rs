@@ -173,3 +173,17 @@ async fn a_record_of_logins_that_was_damaged_under_us_is_moved_away_by_unlock() 
     turn.note(|record, _, _| *record = BrakeRecord::default()).await.unwrap();
     assert!(turn.begin().await.is_ok() && turn.is_saved());
 }
+
+#[tokio::test(start_paused = true)]
+async fn case_and_suffix_of_a_user_name_make_no_other_brake() {
+    let logins = Logins::new(Arc::new(MemoryStore::new()), Clock::tokio());
+    let of = |user: &str, client| {
+        logins.seat(&Login::new(user.into(), "wrong".into(), "openid".into(), client, &"s".into()))
+    };
+    begun(&of("alice@vbc.prod", "app")).await.note(brake::refused).await.unwrap();
+    for user in ["alice", "ALICE", "alice@VBC.PROD", "Alice@VBC.PROD@vbc.prod"] {
+        assert!(matches!(begin(&of(user, user)).await, Err(Refusal::Permit(Permit::Refused))), "{user}");
+        assert_eq!(login_key(user), login_key("alice@vbc.prod"));
+    }
+    assert!(begin(&of("alice@org.com", "app")).await.is_ok());
+}

@@ -23,7 +23,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-            return made.map_err(|error| not_writable(directory, error));
+            return made.map_err(|error| forbidden(directory, "making the token store", error));
         }
         Err(error) => return Err(failed("looking at the token store", directory, error)),
     };
@@ -68,11 +68,9 @@ fn holds_only_records(directory: &Path) -> Result<bool, StoreError> {
 pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(
-        |error| match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                not_writable(directory, error)
-            }
-            _ => failed("opening", &path, error),
+        |error| match is_forbidden(&error) {
+            true => not_writable(directory, error),
+            false => failed("opening", &path, error),
         },
     )?;
     match file.try_lock() {
@@ -138,7 +136,8 @@ pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
                 "the token store cannot be written to; stored tokens are used, and none is replaced meanwhile");
             Ok(())
         }
-        Err(StoreError::Io { source, .. }) => Err(not_writable(directory, source)),
+        // Any other failure (no descriptor is left, the disk is broken) is not one of permissions.
+        Err(StoreError::Io { source, .. }) => Err(forbidden(directory, "writing to", source)),
         other => other,
     }
 }
@@ -151,6 +150,18 @@ pub(super) fn probe_or_parent(directory: &Path) -> Result<(), StoreError> {
     match probe(place) {
         Err(StoreError::NotWritable { source, .. }) => Err(not_writable(directory, source)),
         other => other,
+    }
+}
+
+/// Whether an error means that this user may not write there.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn forbidden(directory: &Path, doing: &str, error: io::Error) -> StoreError {
+    match is_forbidden(&error) {
+        true => not_writable(directory, error),
+        false => failed(doing, directory, error),
     }
 }
 
@@ -238,4 +249,22 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
 
 pub(super) fn failed(doing: &str, path: &Path, source: io::Error) -> StoreError {
     StoreError::Io { what: format!("{doing} {}", path.display()), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lack_of_permission_is_mended_by_making_the_store_writable() {
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::ROFS] {
+            let error = forbidden(Path::new("/store"), "writing", errno.into());
+            assert!(matches!(error, StoreError::NotWritable { .. }), "{error:?}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::IO, Errno::NOMEM] {
+            let error = forbidden(Path::new("/store"), "writing", errno.into());
+            assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
+            assert!(!error.describe().contains("writable"), "{error:?}");
+        }
+    }
 }

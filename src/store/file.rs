@@ -104,8 +104,8 @@ impl FileStore {
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another store, in this process or another, holds the directory;
-    /// [`StoreError::NotWritable`] when nothing can be written to it; a full disk is no error.
-    /// [`StoreError::Io`] when it cannot be used, or others may write to it.
+    /// [`StoreError::NotWritable`] when this user may not write to it; a full disk is no error.
+    /// [`StoreError::Io`] when it cannot be used for another reason, or others may write to it.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Self::open_with(directory.into(), None)
     }
@@ -132,7 +132,7 @@ impl FileStore {
     /// Whether a store could write to `directory`, or make it: a file is made and removed. A full disk is no error.
     ///
     /// # Errors
-    /// [`StoreError::NotWritable`] when it could not.
+    /// [`StoreError::NotWritable`] when this user may not; [`StoreError::Io`] when it could not for another reason.
     pub fn inspect_directory(directory: &Path) -> Result<(), StoreError> {
         probe_or_parent(directory)
     }

@@ -104,15 +104,16 @@ pub enum Issuance {
 
 /// What the login brake remembers across restarts. The rules are in `credential::brake`.
 ///
-/// Secrets are told apart by fingerprints. Where several credentials share a password, what is said about one of their
-/// fingerprints is noted for all of them.
+/// Secrets are told apart by fingerprints. What is known of a secret is noted under each of its fingerprints: one for each
+/// application that sends it, and a salted one of user name and password alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrakeRecord {
     /// Fingerprints of login secrets that the server refused, the oldest first.
     pub refused: Vec<String>,
     /// No login before this time: the account was reported locked.
     pub locked_until: Option<Timestamp>,
-    /// Fingerprints of the login secret of the last attempt; for a changed secret the lock is void.
+    /// Fingerprints of the secrets that were tried since one worked. A lock holds each of them; another secret has
+    /// one try in it.
     pub attempted: Vec<String>,
     /// Fingerprints of the login secret that last worked.
     pub proven: Vec<String>,
@@ -176,7 +177,7 @@ pub enum StoreError {
         /// The store's directory.
         path: String,
     },
-    /// Nothing can be written to the store, and that does not pass by itself.
+    /// This user may not write to the store.
     #[error(
         "store.path: nothing can be written to {path}; make it writable for this user, or name another directory"
     )]
