@@ -13,7 +13,7 @@ use super::environment::{self, Variable};
 use super::error::{Complaint, Place};
 use super::section::{Given, Section};
 use crate::clock::{self, Clock, Timestamp};
-use crate::trusted::{self, TrustedFile};
+use crate::trusted;
 
 /// More than any secret; a guard against the wrong file.
 const MAX_BYTES: usize = 64 * 1024;
