@@ -92,7 +92,7 @@ struct Shared {
     /// The gateway refuses tokens up to this revision, and no newer one could be had when it was
     /// needed.
     distrusted: AtomicU64,
-    /// The last revision that was distrusted and then accepted.
+    /// The last revision that the gateway has accepted since it last refused a token by name.
     proven: AtomicU64,
     /// Exchanges that have ended and that operators asked for.
     operated: AtomicU64,
@@ -244,7 +244,12 @@ impl Credential {
         bearer.revision <= self.shared.distrusted.load(Ordering::Relaxed)
     }
 
-    /// The gateway accepted this bearer, which it was known to refuse.
+    /// Whether it is news that the gateway accepted this bearer. Asked after each response: two atomic loads.
+    pub fn is_news(&self, bearer: &Bearer) -> bool {
+        self.shared.proven.load(Ordering::Relaxed) < bearer.revision || self.doubts(bearer)
+    }
+
+    /// The gateway accepted this bearer.
     pub fn trust(&self, bearer: &Bearer) {
         self.shared.proven.fetch_max(bearer.revision, Ordering::Relaxed);
         self.shared
@@ -255,8 +260,13 @@ impl Credential {
             .ok();
     }
 
+    /// The gateway refused a bearer by name. Whether it accepts tokens elsewhere has to show again from now on.
+    pub fn seek_proof(&self) {
+        self.shared.proven.store(0, Ordering::Relaxed);
+    }
+
     /// The gateway refused this bearer by name to the end, and the request was given its 401. A
-    /// bearer that was accepted elsewhere is not distrusted: then it is the path that is refused.
+    /// bearer that was accepted elsewhere meanwhile is not distrusted: then it is the path that is refused.
     pub fn distrust(&self, bearer: &Bearer) {
         if self.shared.proven.load(Ordering::Relaxed) < bearer.revision {
             self.shared.distrust(bearer.revision);

@@ -49,6 +49,9 @@ pub enum Kind {
 pub enum Decision {
     /// Get a newer token and try once more. The caller owes one `cured`, `refused` or `abandoned`.
     Refresh,
+    /// A newer token is being tried for this path, and nothing is known of it yet: no refresh, but sending the same
+    /// again may help. The text says why.
+    Wait(&'static str),
     /// Pass the 401 on; the text says why.
     PassOn(&'static str),
 }
@@ -116,7 +119,7 @@ impl Refusals {
             // so this is another refresh, within the limits.
             Some(Place::Trying { .. }) if kind == Kind::Token => {}
             Some(Place::Trying { .. }) => {
-                return Decision::PassOn("a token just minted for this path is being tried");
+                return Decision::Wait("a token just minted for this path is being tried");
             }
             Some(Place::Refused { revision: refused, at }) if is_recent(*at, now) && revision <= *refused => {
                 return Decision::PassOn("a fresh token was refused here too, less than a minute ago");
@@ -248,7 +251,7 @@ mod tests {
     }
 
     fn passes_on(decision: Decision) -> bool {
-        matches!(decision, Decision::PassOn(_))
+        matches!(decision, Decision::PassOn(_) | Decision::Wait(_))
     }
 
     #[test]

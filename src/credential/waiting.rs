@@ -48,7 +48,8 @@ impl<R: Redeem> Refresher<R> {
         if newer.certain {
             self.distrusted = self.distrusted.max(newer.refused);
         }
-        if let Err(unavailable) = self.may_try(Need::Token) {
+        let allowed = self.may_try(Need::Token).and_then(|()| self.may_replace());
+        if let Err(unavailable) = allowed {
             return self.reply_newer(newer, Err(unavailable));
         }
         if self.alive() && !self.forced_in().is_zero() {
@@ -68,6 +69,18 @@ impl<R: Redeem> Refresher<R> {
         let fresh = self.published_at.is_some_and(|at| at >= newer.asked);
         let answer = outcome.and_then(|()| self.current());
         let _ = newer.reply.send(answer.map(|bearer| Replacement { bearer, fresh }));
+    }
+
+    /// Whether a 401 that does not name the token may cost the present one.
+    ///
+    /// After a lost response the refresh token may be spent, and a server that detects reuse would end a token
+    /// that the gateway still accepts. Without a password nothing could replace it.
+    fn may_replace(&self) -> Result<(), Unavailable> {
+        let uncertain = self.keeper.record.refresh_pending && self.trusted();
+        match self.no_refresh().filter(|_| uncertain && self.parts.seat.is_none()) {
+            Some(why) => Err(self.unavailable(&why, None)),
+            None => Ok(()),
+        }
     }
 
     /// One refresh that a 401 forced. It counts when it was one: adopting a stored set is none.
@@ -148,7 +161,10 @@ impl<R: Redeem> Refresher<R> {
             self.waiting.get_or_insert_default().forced = rest;
             return;
         }
-        let outcome = self.force().await;
+        let outcome = match self.may_replace() {
+            Ok(()) => self.force().await,
+            refused => refused,
+        };
         self.reply_all(rest, &outcome);
     }
 

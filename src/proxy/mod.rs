@@ -225,9 +225,9 @@ impl Proxy {
         }
     }
 
-    /// The upstream took this bearer. That is news where it was known to be refused.
+    /// The upstream took this bearer. That is news once for each revision, and where it was known to be refused.
     fn note_accepted(&self, bearer: &Bearer, status: StatusCode) {
-        if self.credential.doubts(bearer) && !status.is_client_error() && !status.is_server_error() {
+        if self.credential.is_news(bearer) && !status.is_client_error() && !status.is_server_error() {
             self.credential.trust(bearer);
         }
     }

@@ -106,6 +106,9 @@ enum Latest<'a> {
 impl<'a> Retry<'a> {
     /// The request has been sent once.
     pub(super) fn new(proxy: &'a Proxy, first: Verdict) -> Self {
+        if first == Verdict::Curable(Kind::Token) {
+            proxy.credential.seek_proof();
+        }
         Self { proxy, first, sendings: 1, late: false, latest: Latest::Same }
     }
 
@@ -177,8 +180,12 @@ impl<'a> Retry<'a> {
         let place = refusals::place(head.uri.path());
         let now = credential.clock().now();
         let decision = credential.refusals().decide(place, bearer.revision, kind, now);
-        if let Decision::PassOn(why) = decision {
+        if let Decision::PassOn(why) | Decision::Wait(why) = decision {
             return match kind {
+                // What a neighbour's trial will show is not known yet.
+                Kind::Unclear if !self.late && matches!(decision, Decision::Wait(_)) => {
+                    self.send_late(kind, bearer, Duration::ZERO).await
+                }
                 Kind::Token if !self.late => self.send_late(kind, bearer, Duration::ZERO).await,
                 _ if self.sendings > 1 => Ok(self.give_up(bearer, Some(kind))),
                 _ => Ok(self.pass_on(why)),
@@ -227,7 +234,7 @@ impl<'a> Retry<'a> {
             return self.pass_on(why);
         }
         let decision = credential.refusals().decide(place, bearer.revision, kind, now);
-        if let Decision::PassOn(why) = decision {
+        if let Decision::PassOn(why) | Decision::Wait(why) = decision {
             return self.pass_on(why);
         }
         let (asking, old) = (credential.clone(), bearer.clone());

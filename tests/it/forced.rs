@@ -153,3 +153,44 @@ async fn where_refreshes_are_held_back_a_request_is_sent_once_more_with_the_same
         }
     }
 }
+
+#[tokio::test]
+async fn a_path_that_is_always_refused_by_name_leaves_the_proxy_ready_while_others_are_served() {
+    let upstream = gateway(|request| request.line.contains("/refused").then_some(NAMED)).await;
+    let world = World::builder().upstream(upstream.url()).hurry(4).start().await;
+    world.ready().await;
+    let refused = async {
+        for _ in 0..3 {
+            assert_eq!(world.get("/t/vbc.prod/refused/a").await.status, 401);
+        }
+    };
+    let served = async {
+        // Until the refused ones are done.
+        loop {
+            assert_eq!(world.get("/t/vbc.prod/reports/a").await.status, 200);
+            assert_eq!(world.admin("/ready").await.status, 200);
+        }
+    };
+    tokio::select! {
+        () = refused => {}
+        () = served => {}
+    }
+    assert_eq!(world.get("/t/vbc.prod/reports/a").await.status, 200);
+    assert_eq!(world.admin("/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_401_that_names_nothing_during_a_neighbours_trial_is_sent_again() {
+    let upstream = refusing_first_sendings(BARE).await;
+    let world = World::builder().upstream(upstream.url()).hurry(20).start().await;
+    world.ready().await;
+    let world = &world;
+    // All on one path, so that most meet a trial that is under way.
+    join_all((0..8).map(|client| async move {
+        for n in 0..5 {
+            let response = world.get(&format!("/t/vbc.prod/reports/{client}-{n}")).await;
+            assert_eq!(response.status, 200, "{client}-{n}: {response:?}");
+        }
+    }))
+    .await;
+}

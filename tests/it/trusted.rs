@@ -43,10 +43,19 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// A directory with a configuration that passes, which every user may enter.
 fn laid_out() -> tempfile::TempDir {
+    laid_out_with("")
+}
+
+/// The same, for `check` by users who cannot write there: it would find that no tokens can be kept in files.
+fn laid_out_for_strangers() -> tempfile::TempDir {
+    laid_out_with("store.kind = \"memory\"")
+}
+
+fn laid_out_with(lines: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     set_mode(directory.path(), 0o755);
     let url = "http://127.0.0.1:9";
-    lay_out(directory.path(), &configuration(url, url, ""), "sim-password");
+    lay_out(directory.path(), &configuration(url, url, lines), "sim-password");
     directory
 }
 
@@ -90,7 +99,7 @@ fn a_configuration_or_a_password_of_another_user_is_refused() {
 
 #[test]
 fn the_group_of_a_user_alone_is_no_stranger_and_a_shared_one_is() {
-    let directory = laid_out();
+    let directory = laid_out_for_strangers();
     let (config, password) = (directory.path().join("proxy.toml"), directory.path().join("password"));
     if !is_root() {
         assert_eq!(check(directory.path(), None).0, Some(0));
@@ -118,7 +127,7 @@ fn the_group_of_a_user_alone_is_no_stranger_and_a_shared_one_is() {
 
 #[test]
 fn a_secret_that_root_owns_may_be_readable_as_containers_mount_it() {
-    let directory = laid_out();
+    let directory = laid_out_for_strangers();
     let password = directory.path().join("password");
     set_mode(&directory.path().join("proxy.toml"), 0o644);
     for mode in [0o444, 0o644, 0o640, 0o440] {

@@ -142,6 +142,28 @@ async fn after_a_lost_response_to_an_early_refresh_a_401_presents_the_refresh_to
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_lost_response_a_401_that_names_nothing_does_not_cost_the_token_that_nobody_could_replace() {
+    let script =
+        Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Ambiguous));
+    let mut world = World::new(script);
+    let first = world.start().await.bearer().await.unwrap();
+    world.options.login = None;
+    let credential = world.start().await;
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
+    for _ in 0..3 {
+        let refused = credential.replace(&first, Kind::Unclear).await.unwrap_err();
+        assert!(refused.detail.contains("was lost"), "{refused}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(world.script.calls().len(), 2);
+    assert!(credential.snapshot().usable);
+    // One that names it is a need.
+    credential.replace(&first, Kind::Token).await.unwrap();
+    assert_eq!(world.script.calls()[2..], ["refresh refresh-1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_in_the_middle_of_an_early_refresh_counts_as_a_lost_response() {
     let world = World::new(Script::default().then(Answer::Tokens { seconds: 1000 }));
     let (credential, task) = start_with_task(&world).await;
