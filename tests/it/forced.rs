@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use crate::harness::{RawUpstream, Received, World};
+use crate::harness::{RawUpstream, Received, World, within};
 use crate::operate::post;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -181,16 +182,31 @@ async fn a_path_that_is_always_refused_by_name_leaves_the_proxy_ready_while_othe
 
 #[tokio::test]
 async fn a_401_that_names_nothing_during_a_neighbours_trial_is_sent_again() {
-    let upstream = refusing_first_sendings(BARE).await;
-    let world = World::builder().upstream(upstream.url()).hurry(20).start().await;
-    world.ready().await;
-    let world = &world;
-    // All on one path, so that most meet a trial that is under way.
-    join_all((0..8).map(|client| async move {
-        for n in 0..5 {
-            let response = world.get(&format!("/t/vbc.prod/reports/{client}-{n}")).await;
-            assert_eq!(response.status, 200, "{client}-{n}: {response:?}");
+    // The first request's second sending is held until the neighbour has its response.
+    let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (seen, notes) = (Arc::new(Mutex::new(BTreeSet::new())), (Arc::clone(&held), Arc::clone(&release)));
+    let upstream = RawUpstream::scripted(move |mut connection| {
+        let (seen, (held, release)) = (Arc::clone(&seen), notes.clone());
+        async move {
+            while let Some(request) = connection.request().await {
+                let first = seen.lock().insert(request.line.clone());
+                if !first && request.line.contains("/first") {
+                    held.notify_one();
+                    release.notified().await;
+                }
+                connection.write(if first { BARE } else { OK }.as_bytes()).await;
+            }
         }
-    }))
+    })
     .await;
+    let world = World::builder().upstream(upstream.url()).hurry(1).start().await;
+    world.ready().await;
+    let neighbour = async {
+        within(held.notified()).await;
+        let response = world.get("/t/vbc.prod/reports/second").await;
+        release.notify_one();
+        response.status
+    };
+    let (first, second) = tokio::join!(world.get("/t/vbc.prod/reports/first"), neighbour);
+    assert_eq!((first.status, second), (200, 200));
 }
