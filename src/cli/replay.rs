@@ -58,8 +58,8 @@ enum OrderArg {
 
 impl Replay {
     pub(crate) fn run(&self) -> Exit {
-        if let Err(exit) = check_reach(self.listen, "--listen", self.allow_anonymous, ALLOW_ANONYMOUS) {
-            return exit;
+        if !check_reach(self.listen, "--listen", self.allow_anonymous, ALLOW_ANONYMOUS) {
+            return Exit::Usage;
         }
         let _logging = logging::start(&Log::default());
         let cassette = match Cassette::read(&self.cassette) {

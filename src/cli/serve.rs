@@ -138,18 +138,26 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
     }
 }
 
-/// How to end when the system refuses an address or a directory: some reasons pass by themselves, others do not.
+/// How to end when the system refuses an address or a directory. Only a reason that passes by itself is
+/// [`Exit::Unavailable`]; every other one, also one that is not known here, wants a change.
 pub(super) fn exit_of_system(error: &std::io::Error) -> Exit {
+    /// Reasons that the standard library has no kind for.
+    const PASSING: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::EIO];
     match error.kind() {
-        ErrorKind::PermissionDenied
-        | ErrorKind::NotFound
-        | ErrorKind::AlreadyExists
-        | ErrorKind::NotADirectory
-        | ErrorKind::IsADirectory
-        | ErrorKind::ReadOnlyFilesystem
-        | ErrorKind::InvalidFilename
-        | ErrorKind::InvalidInput => Exit::Config,
-        _ => Exit::Unavailable,
+        ErrorKind::AddrInUse
+        | ErrorKind::OutOfMemory
+        | ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
+        | ErrorKind::Interrupted
+        | ErrorKind::WouldBlock
+        | ErrorKind::TimedOut
+        | ErrorKind::ResourceBusy
+        | ErrorKind::StaleNetworkFileHandle
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::NetworkDown => Exit::Unavailable,
+        _ if error.raw_os_error().is_some_and(|number| PASSING.contains(&number)) => Exit::Unavailable,
+        _ => Exit::Config,
     }
 }
 
@@ -157,8 +165,12 @@ pub(super) fn exit_of_system(error: &std::io::Error) -> Exit {
 fn check_simulator_reach(config: &Config) -> Result<(), Exit> {
     const REMEDY: &str = "use a loopback address, or set listen.allow_anonymous = true";
     let (allowed, simulator) = (config.listen.allow_anonymous, &config.simulator);
-    simulate::check_reach(simulator.address, "simulator.address", allowed, REMEDY)?;
-    simulate::check_reach(simulator.control, "simulator.control", allowed, REMEDY)
+    let addresses = [(simulator.address, "simulator.address"), (simulator.control, "simulator.control")];
+    match addresses.iter().all(|(address, key)| simulate::check_reach(*address, key, allowed, REMEDY)) {
+        true => Ok(()),
+        // The addresses come from the file or from variables.
+        false => Err(Exit::Config),
+    }
 }
 
 /// Going through an egress proxy is a decision for the configuration, not for a variable that happens to be set.
@@ -170,5 +182,50 @@ pub(super) fn say_ignored_proxies() {
                 "this variable is ignored: upstream and token endpoint are reached directly"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_system_that_does_not_pass_by_itself_wants_a_change() {
+        let exits = |numbers: &[i32]| -> Vec<_> {
+            numbers.iter().map(|number| exit_of_system(&Error::from_raw_os_error(*number))).collect()
+        };
+        let permanent = [
+            libc::EADDRNOTAVAIL,
+            libc::EAFNOSUPPORT,
+            libc::EPROTONOSUPPORT,
+            libc::ELOOP,
+            libc::EACCES,
+            libc::EPERM,
+            libc::ENOENT,
+            libc::ENOTDIR,
+            libc::EISDIR,
+            libc::EROFS,
+            libc::ENAMETOOLONG,
+            libc::EINVAL,
+            libc::ENODEV,
+            libc::ENXIO,
+            libc::EOPNOTSUPP,
+        ];
+        assert_eq!(exits(&permanent), [Exit::Config; 15]);
+        let passing = [
+            libc::EADDRINUSE,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOSPC,
+            libc::EDQUOT,
+            libc::EIO,
+        ];
+        assert_eq!(exits(&passing), [Exit::Unavailable; 7]);
+        // Those of a unix socket that is bound have no number.
+        assert_eq!(exit_of_system(&ErrorKind::AddrInUse.into()), Exit::Unavailable);
+        assert_eq!(exit_of_system(&ErrorKind::AlreadyExists.into()), Exit::Config);
     }
 }

@@ -38,13 +38,13 @@ pub(crate) struct Simulate {
 /// What to do about an address that others can reach.
 pub(super) const ALLOW_ANONYMOUS: &str = "use a loopback address, or add --allow-anonymous";
 
-/// Refuses an address that others than this machine can reach, unless that was `allowed`.
-pub(super) fn check_reach(address: SocketAddr, key: &str, allowed: bool, remedy: &str) -> Result<(), Exit> {
-    if allowed || address.ip().to_canonical().is_loopback() {
-        return Ok(());
+/// Whether an address may be listened on: others than this machine can reach it only where that was `allowed`. Says why not.
+pub(super) fn check_reach(address: SocketAddr, key: &str, allowed: bool, remedy: &str) -> bool {
+    let fits = allowed || address.ip().to_canonical().is_loopback();
+    if !fits {
+        complain(format_args!("vbc-proxy: anyone who can reach {address} ({key}) could use it; {remedy}"));
     }
-    complain(format_args!("vbc-proxy: anyone who can reach {address} ({key}) could use it; {remedy}"));
-    Err(Exit::Usage)
+    fits
 }
 
 /// What the simulator is like.
@@ -137,21 +137,30 @@ impl Simulate {
             Err(exit) => return exit,
         };
         let _logging = logging::start(&config.log);
-        config.simulator.address = self.listen.unwrap_or(config.simulator.address);
-        config.simulator.control = self.control.unwrap_or(config.simulator.control);
-        let addresses = [
-            (config.simulator.address, "simulator.address"),
-            (config.simulator.control, "simulator.control"),
-        ];
-        for (address, key) in addresses {
-            if let Err(exit) = check_reach(address, key, self.allow_anonymous, ALLOW_ANONYMOUS) {
-                return exit;
-            }
+        if let Err(exit) = self.addresses(&mut config.simulator) {
+            return exit;
         }
         match runtime::alone() {
             Ok(runtime) => runtime.block_on(simulate(&config.simulator, &self.world)),
             Err(exit) => exit,
         }
+    }
+
+    /// Lays the options over the configured addresses. One that others can reach is wrong usage where an option says it,
+    /// and a fault of the configuration where the file or a variable does.
+    fn addresses(&self, config: &mut config::Simulator) -> Result<(), Exit> {
+        let addresses = [
+            (&mut config.address, self.listen, ["--listen", "simulator.address"]),
+            (&mut config.control, self.control, ["--control", "simulator.control"]),
+        ];
+        for (address, option, [name, key]) in addresses {
+            let (origin, exit) = if option.is_some() { (name, Exit::Usage) } else { (key, Exit::Config) };
+            *address = option.unwrap_or(*address);
+            if !check_reach(*address, origin, self.allow_anonymous, ALLOW_ANONYMOUS) {
+                return Err(exit);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -221,11 +230,11 @@ mod tests {
     fn an_address_that_others_can_reach_wants_to_be_allowed() {
         let check = |address: &str, allowed| check_reach(address.parse().unwrap(), "--listen", allowed, "");
         for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert_eq!(check(address, false), Ok(()), "{address}");
+            assert!(check(address, false), "{address}");
         }
         for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[2001:db8::1]:1"] {
-            assert_eq!(check(address, false), Err(Exit::Usage), "{address}");
-            assert_eq!(check(address, true), Ok(()), "{address}");
+            assert!(!check(address, false), "{address}");
+            assert!(check(address, true), "{address}");
         }
     }
 

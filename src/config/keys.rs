@@ -18,7 +18,7 @@ use super::section::{Given, Section};
 const KEY_BYTES: usize = 32;
 /// Far more than any number of keys one would keep.
 const MAX_BYTES: usize = 64 * 1024;
-const MAKE_ONE: &str = "`openssl rand -base64 32 > store.key` makes one";
+const MAKE_ONE: &str = "`(umask 077; openssl rand -base64 32 > store.key)` makes one";
 
 const STANDARD: GeneralPurpose = lenient(&alphabet::STANDARD);
 const URL_SAFE: GeneralPurpose = lenient(&alphabet::URL_SAFE);

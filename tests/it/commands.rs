@@ -175,7 +175,7 @@ async fn an_address_that_is_not_on_this_machine_is_no_other_process() {
         let arguments: &[&str] =
             if variable.contains("SIMULATOR") { &["serve", "--simulate"] } else { &["serve"] };
         let output = Process::run(directory.path(), arguments, &variables).await;
-        assert_eq!(output.code, Some(69), "{output:?}");
+        assert_eq!(output.code, Some(78), "{output:?}");
         assert!(output.stderr.contains("this machine has no such address"), "{output:?}");
         assert!(!output.stderr.contains("another process"), "{output:?}");
     }
@@ -202,10 +202,30 @@ async fn a_replay_and_a_simulator_beyond_loopback_want_to_be_asked_for() {
     }
     let allowed = ["replay", "nosuch", "--listen", "0.0.0.0:0", "--allow-anonymous"];
     assert_eq!(Process::run(directory.path(), &allowed, &[]).await.code, Some(78));
-    let opened = [("VBC_PROXY_SIMULATOR_CONTROL", "0.0.0.0:0")];
-    let output = Process::run(directory.path(), &["serve", "--simulate"], &opened).await;
-    assert_eq!(output.code, Some(64), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_address_beyond_loopback_that_no_option_says_is_a_fault_of_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let variables =
+        [("VBC_PROXY_SIMULATOR_ADDRESS", "127.0.0.1:0"), ("VBC_PROXY_SIMULATOR_CONTROL", "0.0.0.0:0")];
+    let output = Process::run(directory.path(), &["serve", "--simulate"], &variables).await;
+    assert_eq!(output.code, Some(78), "{output:?}");
+    assert!(output.stderr.contains("(simulator.control)"), "{output:?}");
     assert!(output.stderr.contains("listen.allow_anonymous"), "{output:?}");
+    let output = Process::run(directory.path(), &["simulate"], &variables).await;
+    assert_eq!(output.code, Some(78), "{output:?}");
+    assert!(output.stderr.contains("add --allow-anonymous"), "{output:?}");
+    // An option goes before the variable, and is judged as an option.
+    let output = Process::run(directory.path(), &["simulate", "--control", "[::]:0"], &variables).await;
+    assert_eq!(output.code, Some(64), "{output:?}");
+    assert!(output.stderr.contains("(--control)"), "{output:?}");
+    let file = directory.path().join("proxy.toml");
+    fs::write(&file, "[simulator]\naddress = \"0.0.0.0:0\"\ncontrol = \"127.0.0.1:0\"\n").unwrap();
+    for command in [&["simulate"][..], &["serve", "--simulate"]] {
+        let output = Process::run(directory.path(), command, &[]).await;
+        assert_eq!(output.code, Some(78), "{command:?}: {output:?}");
+    }
 }
 
 #[tokio::test]

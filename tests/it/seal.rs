@@ -203,7 +203,11 @@ async fn a_broken_key_file_is_found_by_check_and_at_the_start() {
         let output = Process::run(directory.path(), &[command], &[]).await;
         assert_eq!(output.code, Some(78), "{output:?}");
         assert!(output.stderr.contains("store.key_file: line 2 of "), "{}", output.stderr);
-        assert!(output.stderr.contains("openssl rand -base64 32 > store.key"), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("(umask 077; openssl rand -base64 32 > store.key)"),
+            "{}",
+            output.stderr
+        );
         assert!(!format!("{output:?}").contains("hunter2"), "{output:?}");
     }
     write_keys(directory.path(), &key(1));

@@ -48,7 +48,7 @@ fn a_key_file_that_does_not_work_is_found_by_line_and_never_quoted() {
             finding.starts_with("proxy.toml:2:12: store.key_file: ") && finding.contains(line),
             "{finding}"
         );
-        assert!(finding.contains("openssl rand -base64 32 > store.key"), "{finding}");
+        assert!(finding.contains("`(umask 077; openssl rand -base64 32 > store.key)`"), "{finding}");
     }
     assert!(!format!("{found} {found:?}").contains("hunter2"), "{found}");
     assert!(!format!("{found} {found:?}").contains("DEyM"), "{found}");
