@@ -4,6 +4,7 @@
 
 // Ground: pure, no I/O, no tasks.
 pub mod clock;
+pub mod encoding;
 pub mod headers;
 mod http1;
 pub mod memory;

@@ -5,10 +5,11 @@
 //!
 //! Data files (cassettes, scenarios, HAR files) are not trusted and not read here.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -71,17 +72,43 @@ impl TrustedFile {
     }
 }
 
-/// Opens a file, checks owner and permissions of what was opened, and reads it.
+/// Opens a file, checks owner and permissions of what was opened, and reads it. A pipe of ours is read to its end.
 ///
 /// # Errors
-/// When it cannot be read, or is larger than `limit` bytes ([`ErrorKind::FileTooLarge`]).
+/// When it cannot be read, or is larger than `limit` bytes ([`ErrorKind::FileTooLarge`]), or is a pipe or a device of
+/// another user: reading one may never end.
 pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
-    let file = File::open(path)?;
+    let file = open(path)?;
     let metadata = file.metadata()?;
-    let facts = Facts { owner: metadata.uid(), group: metadata.gid(), mode: metadata.permissions().mode() };
-    let us = rustix::process::geteuid().as_raw();
-    let checks = facts.judge(us, path, Accounts::of_system);
+    let checks = Facts::of(&metadata).judge(us(), path, Accounts::of_system);
     Ok(TrustedFile { content: read_all(&file, metadata.len(), limit)?, checks })
+}
+
+/// Opens a file to be read, and waits for the writer of a pipe only where the pipe is ours or root's.
+fn open(path: &Path) -> io::Result<File> {
+    // This opens no more than the name: a pipe without a writer does not hold us, and its writer does not notice.
+    let named = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+    let found = named.metadata()?;
+    if found.is_file() {
+        // Without O_NONBLOCK a pipe that was put there meanwhile would hold us.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        return match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::other("it was replaced while it was opened")),
+        };
+    }
+    if !found.is_dir() && found.uid() != 0 && found.uid() != us() {
+        let owner = Accounts::of_system().user(found.uid());
+        let message = format!("it is no regular file, and belongs to user {owner}");
+        return Err(io::Error::new(ErrorKind::InvalidInput, message));
+    }
+    // What was checked, not what has that name by now.
+    File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
+}
+
+/// The user this process runs as.
+fn us() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// The content as text, without a copy of it. A byte order mark before it is not taken off.
@@ -134,6 +161,17 @@ struct Facts {
 }
 
 impl Facts {
+    fn of(metadata: &Metadata) -> Self {
+        Self { owner: metadata.uid(), group: metadata.gid(), mode: metadata.permissions().mode() }
+    }
+
+    /// Those of a directory, as far as they let somebody replace files in it. Nobody replaces the files of others in a
+    /// sticky one, as /tmp is.
+    fn of_directory(self) -> Self {
+        let replacing = if self.mode & STICKY == 0 { OTHERS_WRITE | GROUP_WRITE } else { 0 };
+        Self { mode: self.mode & replacing, ..self }
+    }
+
     /// Applies the rules. `us` is the user that runs this process.
     fn judge(self, us: u32, path: &Path, accounts: impl FnOnce() -> Accounts) -> Checks {
         let Self { owner, group, mode } = self;
@@ -176,16 +214,42 @@ impl Facts {
     }
 }
 
-/// The directory on the way to a file in which anybody may put another file in its place. `None` where there is none, or
-/// where the file system is mounted read-only.
+/// Why somebody else can replace files in a directory. Owner, group and permissions are judged as those of a file.
+///
+/// # Errors
+/// When it is not there, or one of its directories may not be entered.
+pub fn directory_flaw(directory: &Path) -> io::Result<Option<Flaw>> {
+    let facts = Facts::of(&fs::metadata(directory)?).of_directory();
+    Ok(facts.judge(us(), directory, Accounts::of_system).flaws.into_iter().next())
+}
+
+/// The directories that a file is reached through: that of its name, and that of each link's target. Each is real: there is
+/// no link on the way to it.
+pub fn directories(path: &Path) -> Vec<PathBuf> {
+    /// As many as the system follows.
+    const MOST_LINKS: usize = 40;
+    let (mut found, mut path) = (Vec::new(), path.to_owned());
+    for _ in 0..MOST_LINKS {
+        let parent = parent_of(&path);
+        found.extend(fs::canonicalize(parent));
+        match fs::read_link(&path) {
+            Ok(target) => path = parent.join(target),
+            Err(_) => break,
+        }
+    }
+    found
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether anybody may put another file in the place of `path`, since one of its [`directories`] or one above that is
+/// writable for all. `None` where there is none, or where the file system is mounted read-only.
 ///
 /// This is a warning and no flaw: what is put there must still pass [`read`], so it can only be another file of ours.
-pub fn replaceable(path: &Path) -> Option<Flaw> {
-    let given = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let real = fs::canonicalize(path).ok()?;
-    let directories = [fs::canonicalize(given).ok(), real.parent().map(Path::to_owned)];
-    let mut on_the_way = directories.iter().flatten().flat_map(|directory| directory.ancestors());
-    let open = on_the_way.find(|directory| is_open(directory))?.display();
+pub fn replaceable(path: &Path, directory: &Path) -> Option<Flaw> {
+    let open = directory.ancestors().find(|directory| is_open(directory))?.display();
     Some(Flaw {
         message: format!(
             "everyone on this machine can replace {}: {open} is writable for all",
@@ -213,7 +277,6 @@ fn is_read_only(directory: &Path) -> bool {
 /// # Errors
 /// When it cannot be opened, or is not a regular file of ours.
 pub fn open_output(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     // Without O_NONBLOCK a planted FIFO would hold us.
@@ -225,11 +288,10 @@ pub fn open_output(path: &Path) -> io::Result<File> {
             _ => error,
         })?;
     let metadata = file.metadata()?;
-    let us = rustix::process::geteuid().as_raw();
     if !metadata.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    if metadata.uid() != us {
+    if metadata.uid() != us() {
         let message = format!("it belongs to user {}", Accounts::of_system().user(metadata.uid()));
         return Err(io::Error::new(ErrorKind::PermissionDenied, message));
     }
@@ -252,7 +314,7 @@ pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(_) | Err(_) => {}
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = parent_of(path);
     // Made with 0600. The move replaces a link that somebody puts there meanwhile, and does not follow it.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(content)?;

@@ -313,6 +313,11 @@ fn read_key(cassette: &Path) -> Result<Option<[u8; KEY]>, CassetteError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(in_file(&path, source)),
     };
+    if let Some(exposed) = &file.checks.exposed {
+        tracing::warn!(
+            "{exposed}; with this key anyone can tell who the pseudonyms of the cassette stand for"
+        );
+    }
     let text = trusted::text(file.trusted()?).map_err(|source| in_file(&path, source))?;
     let digits = text.trim();
     let byte = |index: usize| u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok();

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::recording::refuse;
-use super::{Exit, complain, print};
+use super::{Exit, complain, logging, print};
 use crate::cassette::Cassette as Tape;
 use crate::cassette::har::{self, HarError};
 use crate::clock::Clock;
-use crate::trusted;
+use crate::config::Log;
+use crate::{encoding, trusted};
 
 /// Turn a cassette into a HAR, or a HAR into a cassette
 ///
@@ -50,6 +51,7 @@ enum Command {
 
 impl Cassette {
     pub(crate) fn run(&self) -> Exit {
+        let _logging = logging::start(&Log::default());
         match &self.command {
             Command::Export { cassette, har } => export(cassette, har),
             Command::Import { cassette, har, keep_personal } => import(cassette, har, *keep_personal),
@@ -76,15 +78,23 @@ fn export(cassette: &Path, har: &Path) -> Exit {
 }
 
 fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Exit {
-    let mut text = String::new();
+    let mut content = Vec::new();
     let read = match har == Path::new("-") {
-        true => std::io::stdin().read_to_string(&mut text).map(drop),
-        false => std::fs::read_to_string(har).map(|read| text = read),
+        true => std::io::stdin().read_to_end(&mut content).map(drop),
+        false => std::fs::read(har).map(|read| content = read),
     };
     if let Err(error) = read {
         complain(format_args!("vbc-proxy: cannot read {}: {error}", har.display()));
         return Exit::Config;
     }
+    let text = match encoding::decode(&content) {
+        Ok(text) => text,
+        Err(error) => {
+            let (fault, remedy) = (error.of(&har.display().to_string()), error.remedy());
+            complain(format_args!("vbc-proxy: {fault}; {remedy}"));
+            return Exit::Config;
+        }
+    };
     match har::import(&text, cassette, keep_personal, &Clock::system()) {
         Ok(imported) => {
             let har::Imported { records, skipped } = imported;

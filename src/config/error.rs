@@ -146,6 +146,15 @@ impl From<Flaw> for Complaint {
     }
 }
 
+/// The next step where a file cannot be read.
+pub(super) fn remedy_for(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "let this user read the file and enter its directories",
+        std::io::ErrorKind::IsADirectory => "name the file in it",
+        _ => "correct the path or the file's permissions",
+    }
+}
+
 impl Complaint {
     pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { message: message.into(), remedy: remedy.into() }

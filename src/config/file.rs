@@ -324,7 +324,7 @@ fn ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
     let shown = path.display();
     let complaint = match section.trusted((&place, "ca_file"), &path, crate::trusted::PEM_BYTES, false) {
         Err(error) => {
-            Complaint::new(format!("cannot read {shown}: {error}"), "correct the path or the permissions")
+            Complaint::new(format!("cannot read {shown}: {error}"), super::error::remedy_for(&error))
         }
         Ok(bytes) if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") => {
             Complaint::new(

@@ -10,9 +10,9 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::environment::without_mark;
-use super::error::Complaint;
+use super::error::{Complaint, remedy_for};
 use super::section::{Given, Section};
+use crate::encoding::{self, NotUtf8};
 
 /// AES-256.
 const KEY_BYTES: usize = 32;
@@ -79,7 +79,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, key: &str) -> Option<KeyFile> 
                 }
                 _ => Complaint::new(
                     format!("cannot read {shown}: {error}"),
-                    format!("correct the path or the file's permissions; {MAKE_ONE}"),
+                    format!("{}; {MAKE_ONE}", remedy_for(&error)),
                 ),
             };
             section.complain(place, key, complaint);
@@ -104,12 +104,21 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
             None => (Vec::new(), vec![Complaint::new(format!("{shown} is no random key"), MAKE_ONE)]),
         };
     }
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        let message = format!("{shown} is neither text nor exactly {KEY_BYTES} bytes");
-        return (Vec::new(), vec![Complaint::new(message, MAKE_ONE)]);
+    let text = match encoding::decode(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = match error {
+                NotUtf8::Utf16 => error.of(&shown.to_string()),
+                NotUtf8::Binary | NotUtf8::Other { .. } => {
+                    format!("{shown} is neither text nor exactly {KEY_BYTES} bytes")
+                }
+            };
+            let remedy = format!("{}, or make a key: {MAKE_ONE}", error.remedy());
+            return (Vec::new(), vec![Complaint::new(message, remedy)]);
+        }
     };
     let (mut keys, mut complaints) = (Vec::new(), Vec::new());
-    for (number, line) in (1..).zip(without_mark(text).lines()) {
+    for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
             continue;
@@ -199,6 +208,9 @@ mod tests {
         // A text of 32 characters is half a key in hexadecimal, not a key.
         assert_eq!(complaints("0123456789abcdef0123456789abcdef"), ["line 1 of store.key is no key"]);
         assert_eq!(complaints([0x80; 33]), ["store.key is neither text nor exactly 32 bytes"]);
+        let text = format!("\u{feff}{}", STANDARD.encode(key(1)));
+        let utf_16 = text.encode_utf16().flat_map(u16::to_le_bytes);
+        assert_eq!(complaints(utf_16.collect::<Vec<_>>()), ["store.key is UTF-16, not UTF-8"]);
         assert_eq!(complaints([0; 32]), ["store.key is no random key"]);
     }
 

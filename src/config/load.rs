@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 
 use super::document::{self, Table};
 use super::environment::{self, Variables};
-use super::error::{Complaint, Finding, Findings, Place};
+use super::error::{Complaint, Finding, Findings, Place, remedy_for};
 use super::section::Reader;
-use super::{Config, encoding, file};
+use super::{Config, file};
+use crate::encoding::{self, NotUtf8};
 use crate::trusted::{self, Checks, Flaw};
 
 const DEFAULT_FILE: &str = "proxy.toml";
@@ -113,10 +114,21 @@ enum Unreadable {
 
 fn open(path: &Path) -> Result<Source, Unreadable> {
     let (content, checks) = trusted::read(path, MAX_BYTES).map_err(Unreadable::File)?.into_parts();
-    let text = encoding::decode(&content).map_err(Unreadable::Text)?;
+    let text = encoding::decode(&content).map_err(|error| Unreadable::Text(not_text(error)))?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let file = Some((path.to_owned(), checks));
     Ok(Source { name: path.display().to_string().into(), text, base, file })
+}
+
+fn not_text(error: NotUtf8) -> Complaint {
+    let message = match error {
+        NotUtf8::Utf16 => error.of("the file"),
+        NotUtf8::Binary => "this is not a text file".to_owned(),
+        NotUtf8::Other { line } => {
+            format!("line {line} is not UTF-8; the file may be Latin-1 (Windows-1252)")
+        }
+    };
+    Complaint::new(message, error.remedy())
 }
 
 fn unreadable(path: &Path, error: Unreadable) -> Findings {
@@ -125,8 +137,7 @@ fn unreadable(path: &Path, error: Unreadable) -> Findings {
         Unreadable::File(error) => {
             let remedy = match error.kind() {
                 ErrorKind::NotFound => "correct the path, or run `vbc-proxy init` to write a proxy.toml",
-                ErrorKind::PermissionDenied => "let this user read the file and enter its directories",
-                ErrorKind::IsADirectory => "name the file in it",
+                ErrorKind::PermissionDenied | ErrorKind::IsADirectory => remedy_for(&error),
                 _ => "correct the path",
             };
             Complaint::new(format!("cannot read it: {error}"), remedy)
@@ -141,6 +152,9 @@ pub(super) fn read(
     variables: &Variables,
     purpose: Purpose,
 ) -> Result<Loaded, Findings> {
+    if let Some(findings) = source.as_ref().filter(|_| purpose != Purpose::Simulate).and_then(distrusted) {
+        return Err(findings);
+    }
     let simulate = purpose != Purpose::Serve;
     let (mut root, syntax) = match &source {
         Some(source) => document::parse(&source.name, &source.text),
@@ -177,6 +191,15 @@ pub(super) fn read(
         reader.note_checks((&Place::File(name), ""), &path, checks, secret);
     }
     finish(config, reader, syntax, &origins)
+}
+
+/// Why nothing of a file is acted on: what somebody else wrote names files, directories and hosts.
+fn distrusted(source: &Source) -> Option<Findings> {
+    let (_, checks) = source.file.as_ref()?;
+    let place = Place::File(source.name.clone());
+    let finding = |flaw: &Flaw| Finding::new(place.clone(), "", flaw.clone().into());
+    let findings: Vec<_> = checks.flaws.iter().map(finding).collect();
+    (!findings.is_empty()).then(|| Findings::new(findings))
 }
 
 fn finish(

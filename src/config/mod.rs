@@ -18,7 +18,6 @@ mod characters;
 mod credential;
 mod defaults;
 mod document;
-mod encoding;
 mod environment;
 mod error;
 mod faults;

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use super::characters::Characters;
 use super::environment::{self, Variable};
-use super::error::{Complaint, Place};
+use super::error::{Complaint, Place, remedy_for};
 use super::section::{Given, Section};
 use crate::clock::{self, Clock, Timestamp};
-use crate::trusted;
+use crate::{encoding, trusted};
 
 /// More than any secret; a guard against the wrong file.
 const MAX_BYTES: usize = 64 * 1024;
@@ -169,11 +169,12 @@ fn from_file(
         section.reader.note_checks((&place, &full), &path, checks, true);
         content
     });
-    let complaint = match read.and_then(trusted::text) {
-        Ok(text) if environment::trim(&text).is_empty() => {
+    let complaint = match read.map(|content| encoding::decode(&content)) {
+        Ok(Ok(text)) if environment::trim(&text).is_empty() => {
             Complaint::new(format!("{shown} is empty"), "write the value into it")
         }
-        Ok(text) => {
+        Ok(Err(error)) => Complaint::new(error.of(&shown.to_string()), error.remedy()),
+        Ok(Ok(text)) => {
             let value = Zeroizing::new(environment::trim(&text).to_owned());
             return allowed(section, (place, key), &shown.to_string(), value, characters);
         }
@@ -184,10 +185,7 @@ fn from_file(
             format!("{shown} keeps changing"),
             "write it once, for example beside its place, and rename it",
         ),
-        Err(error) => {
-            let remedy = "correct the path or the file's permissions";
-            Complaint::new(format!("cannot read {shown}: {error}"), remedy)
-        }
+        Err(error) => Complaint::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
     };
     section.complain(place, key, complaint);
     Found::Withheld

@@ -40,11 +40,13 @@ impl Reader<'_> {
         if let Some(flaw) = checks.exposed.filter(|_| secret) {
             self.warn(place.clone(), key, flaw.into());
         }
-        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        if self.directories.insert(directory)
-            && let Some(flaw) = trusted::replaceable(path)
-        {
-            self.warn(place.clone(), key, flaw.into());
+        for directory in trusted::directories(path) {
+            if !self.directories.insert(directory.clone()) {
+                continue;
+            }
+            if let Some(flaw) = trusted::replaceable(path, &directory) {
+                self.warn(place.clone(), key, flaw.into());
+            }
         }
     }
 }

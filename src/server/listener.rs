@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::unconstrained;
 
 use super::DrainSignal;
+use crate::trusted;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
@@ -307,30 +308,14 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     Ok(UnixSocket { listener: std::os::fd::OwnedFd::from(socket).into(), file })
 }
 
-/// Whoever may replace files in the directory may take the socket's place, and be told what is for us.
+/// Somebody else who can replace files in the directory can take the socket's place, and gets what is meant for us.
 fn check_directory(directory: &Path) -> io::Result<()> {
-    let found = fs::metadata(directory)?;
-    let (mode, owner) = (found.permissions().mode(), found.uid());
-    let who = match () {
-        () if owner != 0 && owner != own_uid()? => "its owner is somebody else, and",
-        () if mode & 0o022 != 0 && mode & 0o1000 == 0 => "others",
-        () => return Ok(()),
-    };
+    let Some(flaw) = trusted::directory_flaw(directory)? else { return Ok(()) };
     let advice = format!(
-        "{who} may replace files in {} (mode {:04o}, owner {owner}); name a directory that only you can write to",
-        directory.display(),
-        mode & 0o7777
+        "others may replace files in {}: {flaw}, or name a directory that only you can write to",
+        directory.display()
     );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, advice))
-}
-
-/// The user this process runs as: whom a socket it makes belongs to.
-///
-/// # Errors
-/// When the system gives no sockets.
-fn own_uid() -> io::Result<u32> {
-    let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
-    Ok(File::from(std::os::fd::OwnedFd::from(socket)).metadata()?.uid())
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {
@@ -471,6 +456,23 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_a_group_is_refused_where_the_group_is_shared() {
+        // Only root may give a directory to another group.
+        if fs::metadata("/proc/self").unwrap().uid() != 0 {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        // As a clone under umask 002 makes it: the group has no other member.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o775)).unwrap();
+        bind_unix(&path, 0o600).unwrap();
+        std::os::unix::fs::chown(directory.path(), None, Some(54_321)).unwrap();
+        let error = bind_unix(&path, 0o600).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("members of the group 54321 can write to"), "{error}");
+    }
+
+    #[test]
     fn a_directory_that_others_may_write_to_is_refused_unless_it_is_sticky() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
@@ -478,9 +480,7 @@ mod tests {
         open(0o777);
         let error = bind_unix(&path, 0o600).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-        assert!(error.to_string().contains("0777"), "{error}");
-        open(0o770);
-        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("everyone on this machine can write to"), "{error}");
         for mode in [0o1777, 0o750] {
             open(mode);
             bind_unix(&path, 0o600).unwrap();

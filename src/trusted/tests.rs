@@ -112,6 +112,52 @@ fn files_are_read_to_their_end_and_not_beyond_a_limit() {
     assert!(read(directory.path(), 10).is_err() && read(Path::new("/dev/zero"), 100_000).is_err());
 }
 
+/// Makes a pipe with a name.
+fn pipe(directory: &Path) -> PathBuf {
+    let path = directory.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
+#[test]
+fn a_pipe_of_ours_is_read_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = pipe(directory.path());
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || fs::write(path, "text")
+    });
+    assert_eq!(read(&path, 10).unwrap().trusted().unwrap().as_slice(), b"text");
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_pipe_of_a_stranger_is_refused_without_waiting_for_its_writer() {
+    // Only root may give a file away.
+    if us() != 0 {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = pipe(directory.path());
+    std::os::unix::fs::chown(&path, Some(54_321), None).unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    // A thread that waits for a writer would end with the process.
+    std::thread::spawn(move || done.send(read(&path, 10)));
+    let error = ended.recv_timeout(std::time::Duration::from_secs(20)).unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "it is no regular file, and belongs to user 54321");
+}
+
+#[test]
+fn a_directory_is_judged_as_a_file_is_unless_it_is_sticky() {
+    let flaws = |owner, group, mode| {
+        Facts { owner, group, mode }.of_directory().judge(ALICE, Path::new("d"), accounts).flaws.len()
+    };
+    // A clone under umask 002; one that others can read.
+    assert_eq!((flaws(ALICE, ALICE, 0o775), flaws(0, 0, 0o775), flaws(ALICE, 2000, 0o755)), (0, 0, 0));
+    assert_eq!((flaws(ALICE, 2000, 0o775), flaws(ALICE, ALICE, 0o777), flaws(BOB, BOB, 0o700)), (1, 1, 1));
+    assert_eq!((flaws(0, 0, 0o1777), flaws(ALICE, 2000, 0o1770), flaws(BOB, BOB, 0o1777)), (0, 0, 1));
+}
+
 #[test]
 fn an_output_is_for_its_owner_alone_and_follows_no_link() {
     let directory = tempfile::tempdir().unwrap();

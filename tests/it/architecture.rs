@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every module of the crate, ground floor first.
 const FLOORS: [&[&str]; 8] = [
-    &["clock", "headers", "http1", "memory", "metrics", "problem", "random", "secret", "trusted"],
+    &["clock", "encoding", "headers", "http1", "memory", "metrics", "problem", "random", "secret", "trusted"],
     &["config"],
     &["client", "oauth", "server", "tls"],
     &["cassette", "store"],

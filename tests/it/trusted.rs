@@ -266,6 +266,46 @@ async fn a_command_inherits_no_variable_that_may_be_a_secret() {
     assert_eq!(sim.stats().api_requests, 1);
 }
 
+#[test]
+fn a_cassette_key_that_others_can_read_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    // Where root owns a file its readers are meant, so another user runs the command.
+    let user = is_root().then_some(STRANGER);
+    chown(directory.path(), user, user).unwrap();
+    let har = "{\"log\":{\"version\":\"1.2\",\"creator\":{\"name\":\"x\",\"version\":\"1\"},\"entries\":[]}}";
+    fs::write(directory.path().join("a.har"), har).unwrap();
+    let import = ["cassette", "import", "a.cassette", "--har", "a.har"];
+    let stderr = |arguments: &[&str]| {
+        let output = program(directory.path(), user, arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        stderr
+    };
+    assert!(!stderr(&import).contains("can read"));
+    set_mode(&directory.path().join("a.cassette.key"), 0o644);
+    for arguments in [&import[..], &["cassette", "export", "a.cassette", "--har", "-"]] {
+        let stderr = stderr(arguments);
+        assert!(stderr.contains("everyone on this machine can read a.cassette.key"), "{stderr}");
+        assert!(stderr.contains("chmod 600 a.cassette.key"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_har_and_a_scenario_in_another_encoding_are_named_as_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let utf_16: Vec<u8> = "\u{feff}seed = 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(directory.path().join("file"), utf_16).unwrap();
+    for arguments in [
+        &["cassette", "import", "a.cassette", "--har", "file"][..],
+        &["simulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--scenario", "file"],
+    ] {
+        let output = program(directory.path(), None, arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("file is UTF-16, not UTF-8; save it as UTF-8"), "{arguments:?}: {stderr}");
+    }
+}
+
 const FREE: [(&str, &str); 4] = [
     ("VBC_PROXY_LISTEN_ADDRESS", "127.0.0.1:0"),
     ("VBC_PROXY_ADMIN_ADDRESS", "127.0.0.1:0"),

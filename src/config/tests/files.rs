@@ -38,12 +38,15 @@ fn every_trusted_file_that_others_can_write_to_is_found_at_once() {
     let path = directory.path().join("proxy.toml");
     write(&path, open_to_all(directory.path()), 0o646);
     let load = |purpose| super::super::load::load(Some(&path), purpose, &environment(&[]));
+    // What somebody else may have written is not acted on: no file that it names is opened.
+    let found = shown(load(Purpose::Serve).unwrap_err().iter().as_slice());
+    assert!(found.len() == 1 && found[0].contains("proxy.toml; chmod o-w"), "{found:?}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let found = shown(load(Purpose::Serve).unwrap_err().iter().as_slice());
     let shared: Vec<_> =
         found.iter().filter(|line| line.contains("everyone on this machine can write to")).collect();
     assert_eq!(shared.len(), found.len(), "{found:?}");
     for name in [
-        "proxy.toml",
         "cert.pem",
         "key.pem",
         "client_ca.pem",
@@ -58,7 +61,8 @@ fn every_trusted_file_that_others_can_write_to_is_found_at_once() {
     ] {
         assert!(found.iter().any(|line| line.contains(&format!("{name}; chmod o-w "))), "{name}: {found:?}");
     }
-    assert_eq!(found.len(), 12, "{found:?}");
+    assert_eq!(found.len(), 11, "{found:?}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
 
     // Where a running proxy is looked for, the file says where secrets go; under --simulate there are none.
     let found = shown(load(Purpose::Find).unwrap_err().iter().as_slice());
@@ -97,6 +101,57 @@ fn a_file_in_a_directory_that_everyone_can_change_is_warned_of_unless_it_is_stic
     );
     assert!(warnings(0o1777).is_empty());
     assert!(warnings(0o755).is_empty());
+}
+
+#[test]
+fn every_open_directory_that_links_lead_through_is_warned_of_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["open", "open_too"] {
+        fs::create_dir(at(name)).unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    write(&at("id"), "id", 0o600);
+    write(&at("open_too/secret"), "secret", 0o600);
+    write(&at("open_too/user"), "user", 0o600);
+    std::os::unix::fs::symlink(at("open_too/secret"), at("open/secret")).unwrap();
+    std::os::unix::fs::symlink("open/secret", at("secret")).unwrap();
+    std::os::unix::fs::symlink("open_too/user", at("user")).unwrap();
+    let text = "[credentials.default]\nclient_id_file = \"id\"\nclient_secret_file = \"secret\"\n\
+                username_file = \"user\"\npassword = \"pa55-inline\"\n";
+    let loaded = read(Some(source(text, directory.path())), &environment(&[]), Purpose::Serve).unwrap();
+    let found = shown(&loaded.warnings);
+    let real = fs::canonicalize(directory.path()).unwrap();
+    for name in ["open", "open_too"] {
+        let end = format!("chmod o-w {}", real.join(name).display());
+        assert_eq!(found.iter().filter(|line| line.ends_with(&end)).count(), 1, "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn a_secret_in_another_encoding_is_named_as_that_and_never_quoted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("password");
+    let utf_16: Vec<u8> = "\u{feff}hunter2\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let cases: [(&[u8], &str); 4] = [
+        (&utf_16, " is UTF-16, not UTF-8; save it as UTF-8; PowerShell writes UTF-16"),
+        (&utf_16[2..], " is UTF-16, not UTF-8; save it as UTF-8; PowerShell writes UTF-16"),
+        (b"hunter2\xe9\n", " is not UTF-8; it may be Latin-1 (Windows-1252); save it as UTF-8"),
+        (b"hunter2\x00\xff", " is not a text file; save it as UTF-8"),
+    ];
+    let text = CREDENTIAL.replace("password = \"pa55-inline\"", "password_file = \"password\"");
+    for (content, expected) in cases {
+        write(&path, content, 0o600);
+        let found =
+            read(Some(source(&text, directory.path())), &environment(&[]), Purpose::Serve).unwrap_err();
+        let found = shown(found.iter().as_slice());
+        assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+        assert!(!found[0].contains("hunter2") && !found[0].contains("line "), "{found:?}");
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let found = read(Some(source(&text, directory.path())), &environment(&[]), Purpose::Serve).unwrap_err();
+    assert!(found.to_string().ends_with("; name the file in it"), "{found}");
 }
 
 #[test]

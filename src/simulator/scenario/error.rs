@@ -16,6 +16,14 @@ pub enum ScenarioError {
         /// Why.
         reason: std::io::ErrorKind,
     },
+    /// The file is not UTF-8.
+    #[error("{message}; {remedy}")]
+    Encoding {
+        /// The fault. It names the file.
+        message: String,
+        /// The next step.
+        remedy: &'static str,
+    },
     /// Something in it is wrong.
     #[error("{}", .findings.iter().map(|finding| format!("{file}:{finding}")).collect::<Vec<_>>().join("\n"))]
     Findings {

@@ -51,6 +51,7 @@ use super::state::State;
 use super::targets::WebhookTargets;
 use super::timeline::Step;
 use crate::clock::{Clock, Timestamp};
+use crate::encoding;
 
 /// What a scenario file says.
 #[derive(Clone, Debug)]
@@ -90,10 +91,13 @@ impl Scenario {
     /// When it cannot be read, or with everything that is wrong in it.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&file, &text),
-            Err(error) => Err(ScenarioError::Unreadable { file, reason: error.kind() }),
-        }
+        let content = std::fs::read(path);
+        let content = content
+            .map_err(|error| ScenarioError::Unreadable { file: file.clone(), reason: error.kind() })?;
+        let text = encoding::decode(&content);
+        let text = text
+            .map_err(|error| ScenarioError::Encoding { message: error.of(&file), remedy: error.remedy() })?;
+        Self::parse(&file, &text)
     }
 
     /// Reads the text of a file of that name.
