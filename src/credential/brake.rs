@@ -263,6 +263,16 @@ pub(super) fn locked(record: &mut BrakeRecord, secret: &[String], now: Timestamp
     record.unresolved = 0;
 }
 
+/// The secret of a login that failed is known by more fingerprints now: they belong to what is known of it.
+pub(super) fn recognize(record: &mut BrakeRecord, secret: &[String], _now: Timestamp) {
+    if let Some(trial) = record.trials.iter_mut().find(|trial| is_of(trial, secret)) {
+        add(&mut trial.secret, secret);
+    }
+    if has_any(&record.attempted, secret) {
+        add(&mut record.attempted, secret);
+    }
+}
+
 /// When this secret was last tried, if that is remembered.
 pub(super) fn tried_at(record: &BrakeRecord, secret: &[String]) -> Option<Timestamp> {
     record.trials.iter().find(|trial| is_of(trial, secret)).map(|trial| trial.at)

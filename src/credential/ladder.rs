@@ -346,6 +346,10 @@ fn password_grant(login: &Login) -> Grant {
 
 /// What the outcome of a login means for its brake. One whose answer was lost stays begun and unresolved.
 async fn judge(turn: &mut Turn<'_>, class: Option<Class>) {
+    let recognized = match class {
+        None | Some(Class::NotJudged | Class::Unsupported) => Ok(()),
+        Some(_) => turn.recognize().await,
+    };
     let noted = match class {
         None => turn.note(|record, secret, _| brake::succeeded(record, secret)).await,
         Some(Class::Refused) => turn.note(brake::refused).await,
@@ -357,7 +361,7 @@ async fn judge(turn: &mut Turn<'_>, class: Option<Class>) {
         }
         Some(Class::Ambiguous) => Ok(()),
     };
-    if let Err(error) = noted {
+    if let Err(error) = recognized.and(noted) {
         tracing::error!(%error, "the outcome of a login could not be stored; it is known, and storing is tried again");
     }
 }

@@ -373,7 +373,10 @@ impl Turn<'_> {
             false => Refusal::Store(error.describe()),
         };
         self.brake.read().await.map_err(unread)?;
-        self.brake.salt(self.fingerprint, Some(hex(&random::bytes::<16>()))).await;
+        // It takes tens of milliseconds, which a first login need not wait for: nothing is known that it could match.
+        if !self.brake.known(|record, _| brake::is_clear(record)) {
+            self.salt().await;
+        }
         let secret = self.brake.same_secret(self.fingerprint);
         let (before, permit) =
             self.brake.known(|record, now| (record.clone(), brake::permit(record, &secret, now)));
@@ -393,6 +396,20 @@ impl Turn<'_> {
             return Err(Refusal::Store(format!("the attempt cannot be noted in the token store{why}")));
         }
         Ok(())
+    }
+
+    /// The login failed, and may have been refused. From now on its password is recognized, whatever application
+    /// comes to send it.
+    ///
+    /// # Errors
+    /// As [`note`](Self::note).
+    pub(super) async fn recognize(&mut self) -> Result<(), StoreError> {
+        self.salt().await;
+        self.note(brake::recognize).await
+    }
+
+    async fn salt(&self) {
+        self.brake.salt(self.fingerprint, Some(hex(&random::bytes::<16>()))).await;
     }
 
     /// Changes what is known, given the fingerprints under which the same secret would be sent, and stores it.

@@ -19,6 +19,13 @@ async fn begun(seat: &Seat) -> Turn<'_> {
     begin(seat).await.unwrap_or_else(|_| panic!("a login may be tried"))
 }
 
+/// A login that ends like this.
+async fn failed(seat: &Seat, outcome: impl FnOnce(&mut BrakeRecord, &[String], Timestamp)) {
+    let mut turn = begun(seat).await;
+    turn.recognize().await.unwrap();
+    turn.note(outcome).await.unwrap();
+}
+
 async fn lock(seat: &Seat) {
     begun(seat).await.note(brake::locked).await.unwrap();
 }
@@ -74,7 +81,7 @@ async fn a_lock_that_the_store_knows_is_kept_by_a_process_whose_clock_is_behind(
 async fn a_refused_password_is_known_whatever_application_comes_to_send_it() {
     let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
     let first = Logins::new(Arc::clone(&store), Clock::tokio());
-    begun(&first.seat(&login("app-1", "wrong"))).await.note(brake::refused).await.unwrap();
+    failed(&first.seat(&login("app-1", "wrong")), brake::refused).await;
     // A credential that is added later, and then one alone with another client secret.
     let changed = Login::new("Alice@vbc.prod".into(), "wrong".into(), "openid".into(), "app-1", &"t".into());
     for late in [login("app-2", "wrong"), changed] {
@@ -93,7 +100,7 @@ async fn a_credential_that_joins_waits_for_the_end_of_a_lock_and_of_an_unexplain
     for outcome in [brake::locked, brake::unexplained] {
         let (store, clock): (Arc<dyn TokenStore>, _) = (Arc::new(MemoryStore::new()), Clock::tokio());
         let first = Logins::new(Arc::clone(&store), clock.clone());
-        begun(&first.seat(&login("app-1", "maybe"))).await.note(outcome).await.unwrap();
+        failed(&first.seat(&login("app-1", "maybe")), outcome).await;
         for logins in [first, Logins::new(store, clock)] {
             let late = logins.seat(&login("app-2", "maybe"));
             let Err(Refusal::Permit(held)) = begin(&late).await else { panic!("it is held") };
