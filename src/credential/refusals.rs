@@ -9,7 +9,7 @@
 //! Each [`Kind`] of 401 has a memory of its own: that a backend refuses a user says nothing about the next time the
 //! gateway names the token as the reason.
 //!
-//! What cures is not counted here. [`Forced`] counts every forced refresh, whatever came of it.
+//! What cures is not counted here. `Forced` counts every forced refresh, whatever came of it.
 
 use std::collections::HashMap;
 use std::time::Duration;
