@@ -75,7 +75,7 @@ impl Config {
         load(options.file.as_deref(), Purpose::of(options), &Variables::of_process())
     }
 
-    /// Reads where a running proxy is to be found, without any secret.
+    /// Reads where a running proxy listens, without any secret.
     pub fn find(file: Option<&Path>) -> Result<Loaded, Findings> {
         load(file, Purpose::Find, &Variables::of_process())
     }

@@ -101,7 +101,7 @@ impl Keeper {
     /// Makes sure that the outcome of an exchange can be stored.
     ///
     /// # Errors
-    /// Why it could not be; then no exchange is to be begun.
+    /// The store cannot keep the next record. The caller must not begin an exchange then.
     pub(super) async fn reserve(&mut self) -> Result<(), StoreError> {
         if self.reservation.is_some() {
             return Ok(());

@@ -326,7 +326,7 @@ fn read_record(directory: &Path, keys: Option<&Keys>, key: &Key, plain: bool) ->
     let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
     let no_record = |why| no_record(why, &path);
     match seal::open(keys, &bytes) {
-        // What was plain at the opening has been encrypted; whoever put this here did not have the key.
+        // Plain records were encrypted at the opening. This one came later, from somebody without the key.
         None if keys.is_some() && !plain && wire::owner(&bytes).is_some() => {
             let detail = "it is not encrypted, and store.key_file is set";
             Err(no_record(NoRecord::Foreign(detail.to_owned())))

@@ -349,7 +349,7 @@ fn the_memory_of_a_proxy_is_in_no_core_dump_and_no_other_process_reads_it() {
     set_mode(directory.path(), 0o755);
     let us = fs::metadata("/proc/self").unwrap().uid();
     let user = is_root().then_some(STRANGER);
-    // What is not dumpable belongs to root in /proc, whoever runs it (proc(5)).
+    // The files in /proc of an undumpable process belong to root (proc(5)).
     assert_eq!(serving(directory.path(), user, false), ("0".to_owned(), 0));
     let (limit, owner) = serving(directory.path(), user, true);
     assert_eq!(owner, user.unwrap_or(us));

@@ -66,7 +66,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const LESS: Duration = Duration::from_secs(3);
 const MORE: Duration = Duration::from_secs(7);
 
-/// A client that has sent so many requests and ended its side. Its side of the connection takes no more than `room` bytes.
+/// A client that has sent this number of requests and ended its side. It takes no more than `room`
+/// bytes.
 async fn half_closed(slow: Slow, requests: usize, room: usize) -> DuplexStream {
     let (drain, signal) = Drain::new();
     let (near, mut client) = duplex(room);
