@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use http::header::LOCATION;
 
 use super::answer::{Answer, empty, set};
-use super::identity::{check_login, scopes};
-use super::jwt;
+use super::identity::{Redeemed, check_login, scopes};
+use super::jwt::{self, Login};
 use super::login_page::LoginPage;
 use super::request::{Arrived, Form};
 use super::rows::Row;
@@ -21,9 +20,6 @@ const LOCKED: &str = "17003 User account is locked.";
 const DENIED: &str = "User denied the consent";
 
 pub(super) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
-    if arrived.head.method != Method::GET && arrived.head.method != Method::POST {
-        return empty(405);
-    }
     let query = Form::parse(arrived.query().as_bytes());
     // What cannot be trusted with a redirect gets the server's own error page.
     let client = query.value("client_id");
@@ -67,6 +63,8 @@ pub(super) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> An
         redirect_uri: redirect_uri.to_owned(),
         scopes: scopes.to_string(),
         challenge: query.value("code_challenge").map(|challenge| (challenge.to_owned(), hashed)),
+        nonce: query.value("nonce").map(str::to_owned),
+        issued: now,
         expires: after(now, state.policy.lifetimes.code),
         row: None,
     };
@@ -113,7 +111,7 @@ fn choose<'a>(
 }
 
 /// Redeems a code, once. A second time revokes what the first one got, refreshed or not.
-pub(super) fn redeem(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Result<usize, Row> {
+pub(super) fn redeem(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Result<Redeemed, Row> {
     let value = form.value("code").unwrap_or_default();
     let code = state.codes.get_mut(value).filter(|code| code.client == client).ok_or(Row::CodeInvalid)?;
     if let Some(row) = code.row {
@@ -138,12 +136,13 @@ pub(super) fn redeem(state: &mut State, form: &Form, client: &str, now: Timestam
         user: Some(code.user.as_str().into()),
         scopes: code.scopes.as_str().into(),
     };
+    let login = Login { nonce: code.nonce.clone(), at: code.issued };
     let policy = state.policy_for(client);
     let row = state.tokens.issue(owner, true, policy, now);
     if let Some(code) = state.codes.get_mut(value) {
         code.row = Some(row);
     }
-    Ok(row)
+    Ok(Redeemed { row, login: Some(login) })
 }
 
 fn back(redirect_uri: &str, members: &[(&str, &str)], state: Option<&str>) -> Answer {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use http::header::{CACHE_CONTROL, HOST, HeaderName, PRAGMA, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, PRAGMA, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::answer::{Answer, empty, json as json_answer, ordered, set};
 use super::authorize;
-use super::jwt;
+use super::discovery;
+use super::jwt::{IdToken, Login, Members};
 use super::request::{Arrived, Endpoint, Form};
 use super::rows::Row;
 use super::state::{Attempt, Consumer, State, same};
@@ -32,9 +33,9 @@ pub(super) const KNOWN_GRANTS: &[&str] = &[
 /// Answers a request to an identity endpoint.
 pub(super) fn answer(state: &mut State, arrived: &Arrived, endpoint: Endpoint, now: Timestamp) -> Answer {
     let host = arrived.header(HOST).unwrap_or("localhost").to_owned();
-    let post = arrived.head.method == Method::POST;
+    let allowed = allowed(endpoint);
     let mut answer = match (endpoint, &arrived.form) {
-        (Endpoint::Token | Endpoint::Revoke, _) if !post => empty(405),
+        _ if !allowed.contains(&&arrived.head.method) => not_allowed(allowed),
         (Endpoint::Token | Endpoint::Revoke, None) => empty(415),
         (Endpoint::Token, Some(form)) => {
             token(state, arrived, form, now).unwrap_or_else(|row| row.answer(&host))
@@ -44,9 +45,41 @@ pub(super) fn answer(state: &mut State, arrived: &Arrived, endpoint: Endpoint, n
         }
         (Endpoint::Authorize, _) => authorize::answer(state, arrived, now),
         (Endpoint::UserInfo, _) => user_info(state, arrived, now),
+        (Endpoint::Keys, _) => discovery::keys(state),
+        (Endpoint::Discovery, _) => discovery::document(&state.options.public_base),
     };
     set(&mut answer, http::header::SERVER, "WSO2 Carbon Server");
     answer
+}
+
+/// The methods that an endpoint takes.
+fn allowed(endpoint: Endpoint) -> &'static [&'static Method] {
+    match endpoint {
+        Endpoint::Token | Endpoint::Revoke => &[&Method::POST],
+        Endpoint::Authorize => &[&Method::GET, &Method::POST],
+        Endpoint::UserInfo => &[&Method::GET, &Method::HEAD, &Method::POST],
+        Endpoint::Keys | Endpoint::Discovery => &[&Method::GET, &Method::HEAD],
+    }
+}
+
+fn not_allowed(allowed: &[&Method]) -> Answer {
+    let mut answer = empty(405);
+    let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
+    set(&mut answer, ALLOW, &names.join(", "));
+    answer
+}
+
+/// What a grant was redeemed for.
+pub(super) struct Redeemed {
+    pub(super) row: usize,
+    /// The login of a code.
+    pub(super) login: Option<Login>,
+}
+
+impl From<usize> for Redeemed {
+    fn from(row: usize) -> Self {
+        Self { row, login: None }
+    }
 }
 
 fn token(state: &mut State, arrived: &Arrived, form: &Form, now: Timestamp) -> Result<Answer, Row> {
@@ -61,7 +94,7 @@ fn token(state: &mut State, arrived: &Arrived, form: &Form, now: Timestamp) -> R
     if let Some(outcomes) = outcomes {
         outcomes.count(redeemed.is_ok());
     }
-    Ok(issued(state, redeemed?, now))
+    Ok(issued(state, &redeemed?, now))
 }
 
 /// The rules in their order: the first that is broken is the answer.
@@ -71,7 +104,7 @@ fn redeem(
     form: &Form,
     grant: &str,
     now: Timestamp,
-) -> Result<usize, Row> {
+) -> Result<Redeemed, Row> {
     if form.repeats() {
         return Err(Row::RepeatedParameters);
     }
@@ -103,14 +136,14 @@ fn redeem(
             let scopes = scopes(form.value("scope"))?;
             let policy = state.policy_for(&client);
             let owner = Owner { client: client.into(), user: Some(user), scopes };
-            Ok(state.tokens.issue(owner, with_refresh, policy, now))
+            Ok(state.tokens.issue(owner, with_refresh, policy, now).into())
         }
-        "refresh_token" => refresh(state, form, &client, now),
+        "refresh_token" => refresh(state, form, &client, now).map(Redeemed::from),
         "authorization_code" => authorize::redeem(state, form, &client, now),
         _ => {
             let policy = state.policy_for(&client);
             let owner = Owner { client: client.into(), user: None, scopes: scopes(form.value("scope"))? };
-            Ok(state.tokens.issue(owner, false, policy, now))
+            Ok(state.tokens.issue(owner, false, policy, now).into())
         }
     }
 }
@@ -231,23 +264,28 @@ fn refresh(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Resu
     })
 }
 
-fn issued(state: &State, row: usize, now: Timestamp) -> Answer {
-    let pair = state.tokens.pair(row, now);
-    let mut members = Map::new();
-    members.insert("access_token".into(), pair.access.expose().into());
-    if let Some(refresh) = pair.refresh {
-        members.insert("refresh_token".into(), refresh.expose().into());
-    }
-    members.insert("scope".into(), Value::from(&*pair.owner.scopes));
+fn issued(state: &State, redeemed: &Redeemed, now: Timestamp) -> Answer {
+    let pair = state.tokens.pair(redeemed.row, now);
+    let mut members = vec![("access_token", pair.access.expose().into())];
+    members.extend(pair.refresh.map(|refresh| ("refresh_token", refresh.expose().into())));
+    members.push(("scope", (*pair.owner.scopes).into()));
     if pair.owner.scopes.split(' ').any(|scope| scope == "openid") {
-        members.insert("id_token".into(), jwt::id_token(&pair, state.policy.kid, now).into());
+        let user = pair.owner.user.as_deref();
+        let account = user.and_then(|user| state.login(user)).map(|login| login.account);
+        let token = IdToken { account, login: redeemed.login.as_ref(), kid: state.policy.kid };
+        members.push(("id_token", token.sign(&pair, now).into()));
     }
-    members.insert("token_type".into(), "Bearer".into());
-    members.insert("expires_in".into(), pair.expires_in.into());
-    let mut answer = json_answer(200, &Value::Object(members));
-    set(&mut answer, CACHE_CONTROL, "no-store");
-    set(&mut answer, PRAGMA, "no-cache");
+    members.push(("token_type", "Bearer".into()));
+    members.push(("expires_in", pair.expires_in.into()));
+    let mut answer = json_answer(200, &Members(members));
+    forbid_caching(&mut answer);
     answer
+}
+
+/// What the identity server says of each successful answer that is about tokens.
+fn forbid_caching(answer: &mut Answer) {
+    set(answer, CACHE_CONTROL, "no-store");
+    set(answer, PRAGMA, "no-cache");
 }
 
 /// Revoking either token kills the pair; an unknown one is answered alike.
@@ -255,6 +293,9 @@ fn revoke(state: &mut State, arrived: &Arrived, form: &Form) -> Result<Answer, R
     let token = form.value("token").ok_or(Row::InvalidRevocation)?;
     let client = authenticate_client(state, arrived, form)?;
     let mut answer = empty(200);
+    // The service names a type for this empty body.
+    set(&mut answer, CONTENT_TYPE, "application/json");
+    forbid_caching(&mut answer);
     let revoked = state.tokens.revoke(token, &client).map_err(|_| Row::OtherClient)?;
     if let Some(pair) = revoked {
         // The service puts the raw values here.

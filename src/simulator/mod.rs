@@ -34,6 +34,7 @@ mod builder;
 mod calls;
 mod control;
 mod delivery;
+mod discovery;
 mod expect;
 mod exports;
 mod fault;

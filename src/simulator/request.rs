@@ -20,6 +20,10 @@ pub(super) enum Endpoint {
     Authorize,
     Revoke,
     UserInfo,
+    /// The keys of ID tokens.
+    Keys,
+    /// OpenID Connect Discovery.
+    Discovery,
 }
 
 impl Endpoint {
@@ -29,6 +33,9 @@ impl Endpoint {
             "/authorize" | "/t/vbc.prod/oauth2/authorize" => Some(Self::Authorize),
             "/revoke" | "/t/vbc.prod/oauth2/revoke" => Some(Self::Revoke),
             "/userinfo" | "/t/vbc.prod/oauth2/userinfo" => Some(Self::UserInfo),
+            "/oauth2/jwks" | "/t/vbc.prod/oauth2/jwks" => Some(Self::Keys),
+            "/oauth2/token/.well-known/openid-configuration"
+            | "/t/vbc.prod/oauth2/token/.well-known/openid-configuration" => Some(Self::Discovery),
             _ => None,
         }
     }
@@ -39,6 +46,8 @@ impl Endpoint {
             Self::Authorize => "/authorize",
             Self::Revoke => "/revoke",
             Self::UserInfo => "/userinfo",
+            Self::Keys => "/oauth2/jwks",
+            Self::Discovery => "/oauth2/token/.well-known/openid-configuration",
         }
     }
 }

@@ -57,6 +57,10 @@ pub(super) struct Code {
     pub(super) redirect_uri: String,
     pub(super) scopes: String,
     pub(super) challenge: Option<(String, bool)>,
+    /// What the ID token repeats.
+    pub(super) nonce: Option<String>,
+    /// When the user logged in.
+    pub(super) issued: Timestamp,
     pub(super) expires: Timestamp,
     /// The row it was redeemed for.
     pub(super) row: Option<usize>,

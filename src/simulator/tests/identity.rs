@@ -249,6 +249,11 @@ async fn revoking_either_token_kills_the_pair() {
         let form = format!("token={}&{CLIENT}", pair.text(which));
         let reply = sim.send("POST", "/revoke", &[FORM], &form).await;
         assert_eq!((reply.status.as_u16(), reply.header("content-length")), (200, Some("0")));
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        assert_eq!(
+            (reply.header("cache-control"), reply.header("pragma")),
+            (Some("no-store"), Some("no-cache"))
+        );
         assert_eq!(reply.header("revokedaccesstoken").unwrap(), pair.text("access_token"));
         assert_eq!(reply.header("revokedrefreshtoken").unwrap(), pair.text("refresh_token"));
         assert_eq!(reply.header("authorizeduser"), Some("alice@vbc.prod"));
@@ -257,6 +262,7 @@ async fn revoking_either_token_kills_the_pair() {
         assert_eq!(refused.body, error("invalid_grant", "Invalid refresh token state"));
         let again = sim.send("POST", "/t/vbc.prod/oauth2/revoke", &[FORM], &form).await;
         assert_eq!((again.status.as_u16(), again.header("revokedaccesstoken")), (200, None));
+        assert_eq!(again.header("content-type"), Some("application/json"), "{}", again.body);
         assert_eq!(sim.stats().revokes, 2);
     }
     let sim = Simulator::start().await.unwrap();

@@ -5,6 +5,7 @@ mod control;
 mod exports;
 mod faults;
 mod gateway;
+mod id_token;
 mod identity;
 mod lab;
 mod recordings;
