@@ -116,7 +116,7 @@ pub enum Content {
     Truncated(u64),
     /// In a content coding that could not be taken off, and therefore not looked into.
     Undecodable(String),
-    /// A request's that was answered before it had been read to its end.
+    /// Not known: a request was answered before it had been read to its end, or a HAR did not have it.
     Unread,
 }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::file::{Cassette, CassetteError};
-use super::format::{Answered, Content, Record, field};
+use super::format::{Answered, Content, PersonalData, Record, field};
+use super::har_entry::{self, Mark};
 
 pub use super::har_import::import;
 
@@ -31,18 +32,29 @@ pub struct Imported {
     pub skipped: usize,
 }
 
-/// The archive of a cassette.
+/// The archive of a cassette. Each entry is marked as pseudonymised, so that taking it in hides nothing twice.
 pub fn export(cassette: &Cassette) -> Value {
     // A cassette has them as they ended, an archive as they began.
     let mut records: Vec<&Record> = cassette.records.iter().collect();
     records.sort_by_key(|record| record.at);
+    let entries: Vec<Value> =
+        records.into_iter().map(|record| marked(entry(record), cassette.header.personal_data)).collect();
     json!({
         "log": {
             "version": "1.2",
             "creator": { "name": "vbc-proxy", "version": env!("CARGO_PKG_VERSION") },
-            "entries": records.into_iter().map(entry).collect::<Vec<_>>(),
+            "entries": entries,
         }
     })
+}
+
+/// An entry that says what is pseudonymised in it, with a digest that no longer fits once somebody has changed it.
+fn marked(mut entry: Value, personal_data: PersonalData) -> Value {
+    if let Some(read) = har_entry::read(entry.clone()) {
+        let mark = Mark { personal_data, sha256: har_entry::digest_of(&read.record) };
+        entry["_vbcProxy"]["pseudonymised"] = json!(mark);
+    }
+    entry
 }
 
 fn entry(record: &Record) -> Value {

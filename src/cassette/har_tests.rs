@@ -247,7 +247,10 @@ fn what_a_header_does_not_say_the_archive_says_elsewhere() {
             "http://h/",
             json!({
                 "mimeType": "multipart/form-data; boundary=b", "text": null,
-                "params": [{ "name": "pin", "value": "s3cret" }, { "name": "f", "fileName": "x", "contentType": "a/b" }],
+                "params": [
+                    { "name": "pin", "value": "s3cret" },
+                    { "name": "f", "fileName": "x", "contentType": "a/b", "value": "v" },
+                ],
             })
         ),
     ]));
@@ -268,7 +271,7 @@ fn what_a_header_does_not_say_the_archive_says_elsewhere() {
         bodies[2].starts_with("--b\r\nContent-Disposition: form-data; name=\"pin\"\r\n\r\nhidden-"),
         "{bodies:?}"
     );
-    let file = "Content-Disposition: form-data; name=\"f\"; filename=\"x\"\r\nContent-Type: a/b\r\n\r\n\r\n--b--\r\n";
+    let file = "Content-Disposition: form-data; name=\"f\"; filename=\"x\"\r\nContent-Type: a/b\r\n\r\nv\r\n--b--\r\n";
     assert!(bodies[2].ends_with(file), "{bodies:?}");
 }
 
@@ -304,7 +307,7 @@ fn what_browsers_leave_out_or_add_is_no_obstacle() {
         { "startedDateTime": "2026-11-24T16:06:12Z", "request": { "method": "GET", "url": "data:text/plain,x" }, "response": { "status": 200 } },
         { "startedDateTime": "2026-11-24T16:06:12Z", "request": { "method": "GET", "url": "wss://h/" }, "response": { "status": 101 } },
         { "startedDateTime": "2026-11-24T16:06:12Z", "request": { "method": "GET", "url": "http://h/" }, "response": { "status": -1 } },
-        { "startedDateTime": "yesterday", "request": { "method": "GET", "url": "http://h/" }, "response": { "status": 200 } },
+        { "request": { "method": "", "url": "http://h/" }, "response": { "status": 200 } },
         {},
     ]);
     let mut entries = vec![chromium, firefox];

@@ -7,6 +7,7 @@ use super::hide::Hide;
 use super::multipart;
 use super::pseudonyms::{AnyCredential, Remembering, Shapes};
 use super::redact;
+use super::target;
 
 /// How like a recorded request an asked one has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,9 @@ impl Face {
         let mut hide = Remembering::new(&mut hide);
         let kind = field(&asked.headers, "content-type");
         let known = |text: Option<String>, or: &str| text.unwrap_or_else(|| or.to_owned());
-        let target = known(redact::target(&asked.target, &mut hide), &asked.target);
+        // However a client or an archive has written it.
+        let written = target::comparable(&asked.target);
+        let target = known(redact::target(&written, &mut hide), &written);
         // All of them, for their credentials.
         let headers = asked.headers.iter().map(|(name, value)| {
             let value = if name == "content-type" { multipart::without_boundary(value) } else { value };
@@ -78,7 +81,7 @@ impl Face {
         let body = body_with(&mut hide);
         let shape_body = body_with(&mut Shapes).map(|body| hide.without(body));
         let body = body.map(|body| hide.without(body));
-        let shape_target = known(redact::target(&asked.target, &mut Shapes), &asked.target);
+        let shape_target = known(redact::target(&written, &mut Shapes), &written);
         let shape_target = hide.without_in(shape_target);
         let (path, query) = shape_target.split_once('?').unwrap_or((&shape_target, ""));
         let mut query: Vec<String> =
@@ -113,7 +116,9 @@ impl Face {
             + is(self.method == recorded.method, 3_000)
             + is(self.target == recorded.target, 400)
             + query as u32
-            + is(same_body(&self.body, &recorded.body), 200)
+            + is(same_body(&self.body, &recorded.body), 150)
+            // One that is known to be the same before one that may have been anything.
+            + is(self.body == recorded.body, 50)
             + is(same_body(&self.shape.body, &recorded.shape.body), 100)
             + is(self.headers == recorded.headers, 50)
     }
@@ -129,7 +134,8 @@ impl Face {
         }
         for name in CHOOSING {
             let (own, other) = (all(&self.headers, name), all(&recorded.headers, name));
-            if own != other {
+            let is_same = own == other || (name == "accept" && accepts_alike(&own, &other));
+            if !is_same {
                 let was =
                     if other.is_empty() { "not there".to_owned() } else { format!("`{}`", other.join(", ")) };
                 found.push(format!("{name} was {was}"));
@@ -150,6 +156,39 @@ impl Face {
 /// What was not read to its end when it was recorded may have been anything.
 fn same_body(one: &Option<Vec<u8>>, other: &Option<Vec<u8>>) -> bool {
     one.is_none() || other.is_none() || one == other
+}
+
+/// Whether one says no more than `*/*`, which no `Accept` means too, and the other accepts that as well (RFC 9110 §12.5.1).
+fn accepts_alike(one: &[&str], other: &[&str]) -> bool {
+    let ranges = |lines: &[&str]| {
+        lines
+            .iter()
+            .flat_map(|line| line.split(','))
+            .filter(|range| !range.trim().is_empty())
+            .map(accepted)
+            .collect::<Vec<_>>()
+    };
+    let (one, other) = (ranges(one), ranges(other));
+    let is_anything = |ranges: &[Accepted]| ranges.iter().all(|range| *range == Accepted::Anything);
+    let has_anything = |ranges: &[Accepted]| ranges.is_empty() || ranges.contains(&Accepted::Anything);
+    (is_anything(&one) && has_anything(&other)) || (is_anything(&other) && has_anything(&one))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepted {
+    /// `*/*`, or `*` as some clients write it.
+    Anything,
+    Some,
+}
+
+fn accepted(range: &str) -> Accepted {
+    let mut parts = range.split(';').map(str::trim);
+    let is_any = matches!(parts.next(), Some("*/*" | "*"));
+    let is_refused = parts.filter_map(|part| part.split_once('=')).any(|(name, weight)| {
+        name.trim().eq_ignore_ascii_case("q")
+            && weight.trim().parse::<f64>().is_ok_and(|weight| weight <= 0.0)
+    });
+    if is_any && !is_refused { Accepted::Anything } else { Accepted::Some }
 }
 
 fn all<'h>(headers: &'h [(String, String)], name: &str) -> Vec<&'h str> {
@@ -179,13 +218,15 @@ fn of_targets(own: &str, recorded: &str) -> String {
 pub(super) fn unplayable(body: &Content) -> Option<String> {
     match body {
         Content::Truncated(bytes) => Some(format!(
-            "its body of {bytes} bytes was not recorded: bodies up to {} MiB are",
+            "its body of {bytes} bytes is not in the cassette: bodies up to {} MiB are recorded, and an imported \
+             HAR may have left it out",
             LARGEST_BODY >> 20
         )),
         Content::Undecodable(coding) => Some(format!(
             "its body was in a coding ({coding}) that could not be looked into, and was not recorded; \
              record with a client that does not ask for it"
         )),
+        Content::Unread => Some("its body was not in the HAR that it was imported from".to_owned()),
         _ => None,
     }
 }

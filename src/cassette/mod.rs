@@ -5,12 +5,17 @@
 //! the recorded ones; [`Replay`] does so without anything else behind it. [`har`] is the format of browsers.
 
 mod body;
+mod charset;
 mod coding;
 mod file;
 mod format;
 mod gate;
 pub mod har;
+mod har_entry;
+mod har_fields;
+mod har_form;
 mod har_import;
+mod har_json;
 mod hide;
 mod hint;
 mod json;
@@ -24,6 +29,7 @@ mod recorder;
 mod redact;
 mod serve;
 mod tape;
+mod target;
 mod transcribe;
 mod xml;
 

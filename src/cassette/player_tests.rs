@@ -192,3 +192,53 @@ fn what_is_different_every_time_or_hidden_within_a_text_matches_all_the_same() {
     }
     assert_eq!(plays(&player, "POST /a", "password=s3cret-1&a=b"), 0);
 }
+
+/// Whether a request with one `Accept` gets what was recorded for another; an empty one is none.
+fn accepts(recorded: &str, asking: &str) -> bool {
+    let with = |accept: &str| {
+        let mut request = asked("GET /a", "");
+        match accept {
+            "" => drop(request.headers.remove(0)),
+            accept => request.headers[0].1 = accept.into(),
+        }
+        request
+    };
+    let mut one = player(&[("GET /a", "")], Matching::Strict, Order::Any);
+    one.tracks[0].face = Face::of(&with(recorded), None);
+    matches!(one.play(&with(asking)), Outcome::Play(_))
+}
+
+#[test]
+fn no_accept_is_like_one_that_accepts_everything() {
+    let axios = "application/json, text/plain, */*";
+    for (one, other) in [
+        ("", "*/*"),
+        ("", "*/*;q=0.8"),
+        ("", axios),
+        ("*/*", axios),
+        ("*/*", "text/html, *; q=.2, */*; q=.2"),
+        (axios, axios),
+    ] {
+        assert!(accepts(one, other) && accepts(other, one), "{one:?} {other:?}");
+    }
+    for (one, other) in [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("", "application/json, */*;q=0"),
+        (axios, "application/json"),
+        (axios, "text/html, */*"),
+        ("", "text/*"),
+    ] {
+        assert!(!accepts(one, other) && !accepts(other, one), "{one:?} {other:?}");
+    }
+}
+
+#[test]
+fn the_same_accept_is_preferred_to_one_that_is_like_it() {
+    let mut two = player(&[("GET /a", ""), ("GET /a", "")], Matching::Strict, Order::Any);
+    let mut other = asked("GET /a", "");
+    other.headers[0].1 = "application/json, */*".into();
+    two.tracks[0].face = Face::of(&other, None);
+    assert_eq!(plays(&two, "GET /a", ""), 2);
+    assert!(matches!(two.play(&other), Outcome::Play(record) if record.n == 1));
+}

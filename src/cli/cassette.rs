@@ -35,7 +35,8 @@ enum Command {
     },
     /// Write the entries of a HAR to a cassette, which is begun or added to
     ///
-    /// Credentials, cookies and personal data are replaced as in a recording.
+    /// Credentials, cookies and personal data are replaced as in a recording. Entries that `cassette export` wrote, and
+    /// that nobody has changed since, stay as they are.
     Import {
         /// The cassette
         #[arg(value_name = "CASSETTE")]

@@ -240,6 +240,64 @@ async fn a_cassette_becomes_a_har_and_a_har_a_cassette() {
     assert!(std::fs::read_to_string(directory.path().join("proxy.toml")).unwrap().starts_with("listen"));
 }
 
+/// Imports an archive with these entries into `a.cassette`.
+async fn import(directory: &Path, entries: Value) {
+    let archive =
+        format!("\u{feff}{}", serde_json::json!({ "log": { "version": "1.2", "entries": entries } }));
+    std::fs::write(directory.join("a.har"), archive).unwrap();
+    let arguments = ["cassette", "import", "a.cassette", "--har", "a.har"];
+    let import = Process::run(directory, &arguments, &[]).await;
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+}
+
+#[tokio::test]
+async fn what_a_browser_has_archived_is_answered_byte_for_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = |url: &str, response: Value| {
+        serde_json::json!({
+            "startedDateTime": "2026-11-24T16:06:12Z", "time": 1, "response": response,
+            "request": { "method": "GET", "url": url, "headers": [], "bodySize": 0 },
+        })
+    };
+    let latin_1 = serde_json::json!({
+        "status": 200, "content": { "size": 4, "text": "jané" },
+        "headers": [
+            { "name": "Content-Type", "value": "text/plain; charset=ISO-8859-1" },
+            { "name": "Content-Length", "value": "5" }, { "name": "X-City", "value": "Łódź" },
+        ],
+    });
+    let entries = serde_json::json!([
+        entry("https://api.vonage.com/t/a b?q={\"x\":\"ü\"}", latin_1),
+        entry(
+            "https://api.vonage.com/t/left-out",
+            serde_json::json!({ "status": 200, "content": { "size": -1 } })
+        ),
+        entry(
+            "https://api.vonage.com/t/old",
+            serde_json::json!({ "status": 302, "redirectURL": "https://api.vonage.com/t/new" })
+        ),
+    ]);
+    import(directory.path(), entries).await;
+    let (playing, address) = replay(directory.path(), &[]).await;
+    let ask = async |target: &str, accept: &str| {
+        let mut client = Client::connect(address).await;
+        client.request(&format!("GET {target} HTTP/1.1{accept}"), b"").await;
+        client.response().await
+    };
+    for target in ["/t/a%20b?q=%7B%22x%22:%22%C3%BC%22%7D", "/t/a%20b?q={\"x\":\"ü\"}"] {
+        for accept in ["", "\r\nAccept: */*"] {
+            let played = ask(target, accept).await;
+            assert_eq!((played.status, &*played.body), (200, &b"jan\xe9"[..]), "{target} {accept}");
+            assert!(played.head.windows(5).any(|bytes| bytes == "Łód".as_bytes()), "{played:?}");
+        }
+    }
+    let left_out = ask("/t/left-out", "").await;
+    left_out.assert_problem(501, "proxy_internal_response");
+    let moved = ask("/t/old", "").await;
+    assert_eq!((moved.status, moved.header("location")), (302, Some("http://localhost/t/new")));
+    assert_eq!(playing.terminate().await.code, Some(0));
+}
+
 #[tokio::test]
 async fn a_web_page_gets_nothing_by_a_name_of_its_own() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
