@@ -15,7 +15,7 @@ use super::har::usual;
 use super::har_fields::{Fields, charset_of, field_value, fit, headers, length, value, with_type};
 use super::har_form::{self, Param};
 use super::har_json::{number, or_default, pairs, text};
-use super::{charset, coding, target};
+use super::{canonical, charset, coding};
 use crate::clock::Timestamp;
 use crate::secret::hex;
 
@@ -193,7 +193,7 @@ fn asked(request: Request, mut target: String) -> Option<Asked> {
     let version = version(&request.http_version);
     Some(Asked {
         method: method.to_string(),
-        target: target::encoded(&target).into_owned(),
+        target: canonical::encoded(&target).into_owned(),
         version,
         headers,
         body,
@@ -234,7 +234,7 @@ fn answered(response: Response, method: &str, is_ours: bool) -> Option<Answered>
     let codings = value(&response.headers, "content-encoding");
     let mut headers = headers(response.headers);
     if field(&headers, "location").is_none() && !response.redirect_url.is_empty() {
-        headers.push(("location".into(), target::encoded(&response.redirect_url).into_owned()));
+        headers.push(("location".into(), canonical::encoded(&response.redirect_url).into_owned()));
     }
     if field(&headers, "set-cookie").is_none() {
         headers.extend(response.cookies.iter().filter_map(har_form::set_cookie));

@@ -1,13 +1,13 @@
 //! Which recorded request is like one that is asked.
 
 use super::body;
+use super::canonical;
 use super::coding;
 use super::format::{Asked, Content, LARGEST_BODY, field};
 use super::hide::Hide;
 use super::multipart;
 use super::pseudonyms::{AnyCredential, Remembering, Shapes};
 use super::redact;
-use super::target;
 
 /// How like a recorded request an asked one has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Face {
         let kind = field(&asked.headers, "content-type");
         let known = |text: Option<String>, or: &str| text.unwrap_or_else(|| or.to_owned());
         // However a client or an archive has written it.
-        let written = target::comparable(&asked.target);
+        let written = canonical::comparable(&asked.target);
         let target = known(redact::target(&written, &mut hide), &written);
         // All of them, for their credentials.
         let headers = asked.headers.iter().map(|(name, value)| {

@@ -5,6 +5,7 @@
 //! the recorded ones; [`Replay`] does so without anything else behind it. [`har`] is the format of browsers.
 
 mod body;
+mod canonical;
 mod charset;
 mod coding;
 mod file;
@@ -29,7 +30,6 @@ mod recorder;
 mod redact;
 mod serve;
 mod tape;
-mod target;
 mod transcribe;
 mod xml;
 
