@@ -5,11 +5,13 @@
 //! which is how the simulator's `clock_advance` and the tests travel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 pub use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// A source of wall-clock time. Clones are one pointer each, and share their shift.
 #[derive(Clone, Debug)]
@@ -18,7 +20,11 @@ pub struct Clock(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     source: Source,
-    shift_ms: AtomicI64,
+    /// Whether `shift` is not zero. Most clocks are never shifted, and read without the lock.
+    shifted: AtomicBool,
+    /// To the nanosecond. The source is read under this lock: no reading mixes two shifts.
+    shift: Mutex<SignedDuration>,
+    moved: Notify,
 }
 
 #[derive(Debug)]
@@ -41,32 +47,75 @@ impl Clock {
     }
 
     fn of(source: Source) -> Self {
-        Self(Arc::new(Inner { source, shift_ms: AtomicI64::new(0) }))
+        let (shifted, shift, moved) = (AtomicBool::new(false), Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { source, shifted, shift, moved }))
     }
 
-    /// The time now.
+    /// The time now. It stops at the first and the last moment that a [`Timestamp`] can name.
     pub fn now(&self) -> Timestamp {
-        let base = match &self.0.source {
-            Source::System => system_now(),
-            Source::Tokio { origin, at } => after(*at, origin.elapsed()),
-        };
-        match self.0.shift_ms.load(Ordering::Relaxed) {
-            0 => base,
-            shift => base.saturating_add(SignedDuration::from_millis(shift)).unwrap_or(base),
+        if !self.0.shifted.load(Ordering::Acquire) {
+            return self.0.source.now();
         }
+        let shift = self.0.shift.lock();
+        moved(self.0.source.now(), *shift)
     }
 
     /// Moves this clock and its clones by `by`; negative values move it back.
     pub fn shift(&self, by: SignedDuration) {
-        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.0.shift_ms.fetch_add(millis, Ordering::Relaxed);
+        self.change(|_, shift| shift.saturating_add(by));
     }
+
+    /// Sets this clock and its clones: it reads `to`, and goes on from there. Returns how far it was moved.
+    pub fn set(&self, to: Timestamp) -> SignedDuration {
+        let mut by = SignedDuration::ZERO;
+        self.change(|source, shift| {
+            by = to.duration_since(moved(source, shift));
+            to.duration_since(source)
+        });
+        by
+    }
+
+    /// Resolves when this clock has reached `at`: because time passed, or because the clock was moved. Cancel safe.
+    pub async fn reaches(&self, at: Timestamp) {
+        loop {
+            let mut moved = std::pin::pin!(self.0.moved.notified());
+            moved.as_mut().enable();
+            let left = until(self.now(), at);
+            // A timer that has run out is enough: the source may differ a little from tokio's time.
+            if left.is_zero() || tokio::time::timeout(left, moved).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn change(&self, to: impl FnOnce(Timestamp, SignedDuration) -> SignedDuration) {
+        {
+            let mut shift = self.0.shift.lock();
+            *shift = to(self.0.source.now(), *shift);
+            self.0.shifted.store(!shift.is_zero(), Ordering::Release);
+        }
+        self.0.moved.notify_waiters();
+    }
+}
+
+impl Source {
+    fn now(&self) -> Timestamp {
+        match self {
+            Self::System => system_now(),
+            Self::Tokio { origin, at } => after(*at, origin.elapsed()),
+        }
+    }
+}
+
+/// The instant `by` after (or before) `at`, held at the ends of time.
+pub fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
+    let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    at.checked_add(by).unwrap_or(end)
 }
 
 /// The instant `by` after `at`, held at the end of time instead of overflowing.
 pub fn after(at: Timestamp, by: Duration) -> Timestamp {
-    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+    moved(at, SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX))
 }
 
 /// How long from `from` until `to`; zero when `to` has passed.
@@ -100,6 +149,57 @@ mod tests {
         assert!(until(start, clone.now()) >= Duration::from_secs(86_400));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_shift_is_exact_to_the_nanosecond_in_both_directions() {
+        let clock = Clock::tokio();
+        let start = clock.now();
+        for by in [1, -1, 999_999, -1_000_001, 86_400_000_000_001] {
+            clock.shift(SignedDuration::from_nanos(by));
+            assert_eq!(clock.now().duration_since(start), SignedDuration::from_nanos(by));
+            clock.shift(SignedDuration::from_nanos(-by));
+            assert_eq!(clock.now(), start);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_reads_that_time_and_goes_on() {
+        let clock = Clock::tokio();
+        for text in ["2026-03-01T09:00:00Z", "1970-01-01T00:00:00.000000001Z", "9999-12-30T00:00:00Z"] {
+            let to: Timestamp = text.parse().unwrap();
+            let before = clock.now();
+            assert_eq!(clock.set(to), to.duration_since(before), "{text}");
+            assert_eq!(clock.now(), to);
+            tokio::time::advance(Duration::from_nanos(1_000_003)).await;
+            assert!(until(to, clock.now()) >= Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_real_clock_never_reads_less_than_what_it_was_set_to() {
+        let clock = Clock::system();
+        for minute in 0..10_000 {
+            let to = Timestamp::from_second(1_772_355_600 + minute * 60).unwrap();
+            clock.set(to);
+            assert!(until(to, clock.now()) < Duration::from_secs(60) && clock.now() >= to, "{to}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_time_is_told_when_the_clock_is_moved_there() {
+        let clock = Clock::tokio();
+        let (at, began) = (after(clock.now(), Duration::from_secs(3_600)), tokio::time::Instant::now());
+        let waiting = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.reaches(at).await }
+        });
+        tokio::task::yield_now().await;
+        clock.shift(SignedDuration::from_secs(3_599));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        waiting.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 1, "only what was left");
+    }
+
     #[test]
     fn a_clock_is_one_pointer() {
         assert_eq!(size_of::<Clock>(), size_of::<usize>());
@@ -109,5 +209,15 @@ mod tests {
     fn arithmetic_saturates() {
         assert_eq!(after(Timestamp::MAX, Duration::MAX), Timestamp::MAX);
         assert_eq!(until(Timestamp::MAX, Timestamp::UNIX_EPOCH), Duration::ZERO);
+        assert_eq!(moved(Timestamp::UNIX_EPOCH, SignedDuration::MIN), Timestamp::MIN);
+        let clock = Clock::system();
+        for _ in 0..3 {
+            clock.shift(SignedDuration::MAX);
+            assert_eq!(clock.now(), Timestamp::MAX);
+        }
+        for _ in 0..3 {
+            clock.shift(SignedDuration::MIN);
+        }
+        assert_eq!(clock.now(), Timestamp::MIN);
     }
 }

@@ -117,6 +117,7 @@ impl WorldArgs {
         }
         if let Some(quota) = self.quota {
             options.quota = Some(quota).filter(|quota| *quota > 0);
+            options.quota_limit = options.quota;
         }
         if let Some(webhooks) = &self.webhooks {
             options.webhooks.clone_from(webhooks);

@@ -224,6 +224,13 @@ pub(super) fn body(answer: &mut Answer) -> Bytes {
     answer.body().data.clone()
 }
 
+/// How long the body is, and the body itself where it is no longer than `limit`. Nothing is made for that.
+pub(super) fn peek(answer: &Answer, limit: usize) -> (u64, Option<Bytes>) {
+    let body = answer.body();
+    let whole = body.rest.is_none() && body.data.len() <= limit;
+    (body.length(), whole.then(|| body.data.clone()))
+}
+
 /// Gives an answer another body, of the type and framing it had.
 pub(super) fn replace(answer: &mut Answer, data: Bytes) {
     let body = answer.body_mut();

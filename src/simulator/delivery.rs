@@ -21,7 +21,7 @@ use super::serve::Core;
 use super::state::State;
 use super::targets::{WebhookTargets, is_same};
 use super::webhooks::Attempt;
-use crate::clock::until;
+use crate::clock::after;
 
 const CONNECTS: Duration = Duration::from_secs(3);
 const ANSWERS: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ impl Core {
         }
         let core = Arc::clone(self);
         self.delayed.lock().spawn(async move {
-            tokio::time::sleep(until(core.options.clock.now(), next)).await;
+            core.options.clock.reaches(next).await;
             core.state.lock().world.awaited_ring = None;
             core.settle();
         });
@@ -116,7 +116,7 @@ async fn deliver_all(core: Arc<Core>, webhook: String) {
             }
             number += 1;
             let pause = core.state.lock().world.pace.scaled(PAUSE);
-            tokio::time::sleep(pause).await;
+            core.options.clock.reaches(after(core.options.clock.now(), pause)).await;
         };
         let now = core.options.clock.now();
         core.state.lock().world.webhooks.done(&webhook, outcome, now);

@@ -1,13 +1,18 @@
 //! What arrived, in order, for assertions. No secret and no token enters it.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Value, json};
 
 use parking_lot::Mutex;
 
+use super::answer::{Answer, peek};
+use super::private::{self, Known, REDACTED};
 use super::tokens::Tokens;
 use crate::clock::Timestamp;
 use crate::headers::is_scheme;
@@ -51,6 +56,37 @@ pub(super) struct Journal {
     connections: u64,
     /// Tells requests from before a reset from those after it.
     epoch: u64,
+    /// Responses to the latest requests, by sequence number.
+    responses: BTreeMap<u64, Responded>,
+}
+
+/// So many responses are remembered, for the page.
+const RESPONSES: usize = 500;
+/// A longer body is not remembered.
+const REMEMBERED: usize = 16 * 1024;
+/// Characters of a body that are shown.
+const BEGINNING: usize = 2_000;
+
+/// A response as it was sent, secrets and all: it is shown by [`Responded::shown`] only.
+pub(super) struct Responded {
+    content_type: Option<HeaderValue>,
+    length: u64,
+    body: Option<Bytes>,
+}
+
+impl Responded {
+    pub(super) fn of(answer: &Answer) -> Self {
+        let (length, body) = peek(answer, REMEMBERED);
+        Self { content_type: answer.headers().get(CONTENT_TYPE).cloned(), length, body }
+    }
+
+    /// Type, length, and the beginning of the body without secrets; `null` where that cannot be told.
+    pub(super) fn shown(&self, known: &Known<'_>) -> Value {
+        let body = self.body.as_ref().and_then(|body| private::shown_body(body, known));
+        let beginning = body.map(|body| body.chars().take(BEGINNING).collect::<String>());
+        let content_type = self.content_type.as_ref().map(|value| text_of(value.as_bytes()));
+        json!({ "content_type": content_type, "length": self.length, "beginning": beginning })
+    }
 }
 
 /// A connection as the journal knows it: by its first request, since who is accepted first depends on chance, and some
@@ -70,7 +106,14 @@ pub(super) struct Place {
 
 impl Journal {
     pub(super) fn new(limit: usize, epoch: u64) -> Self {
-        Self { entries: VecDeque::new(), next: 1, limit: limit.max(1), connections: 0, epoch }
+        Self {
+            entries: VecDeque::new(),
+            next: 1,
+            limit: limit.max(1),
+            connections: 0,
+            epoch,
+            responses: BTreeMap::new(),
+        }
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -105,6 +148,21 @@ impl Journal {
         let first = self.entries.front()?.sequence;
         let index = usize::try_from(place.sequence.checked_sub(first)?).ok()?;
         (place.epoch == self.epoch).then(|| self.entries.get_mut(index))?
+    }
+
+    /// Remembers the response to a request.
+    pub(super) fn respond(&mut self, place: Place, status: u16, responded: Responded) {
+        let Some(entry) = self.entry(place) else { return };
+        entry.status = Some(status);
+        self.responses.insert(place.sequence, responded);
+        if self.responses.len() > RESPONSES {
+            self.responses.pop_first();
+        }
+    }
+
+    /// The response to a request, while it is remembered.
+    pub(super) fn response(&self, sequence: u64) -> Option<&Responded> {
+        self.responses.get(&sequence)
     }
 
     pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
@@ -145,34 +203,57 @@ pub(super) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<Stri
     (format!("{scheme} [redacted]"), None)
 }
 
-/// The headers as they came, with credentials replaced.
-pub(super) fn headers(headers: &HeaderMap, tokens: &Tokens) -> Vec<(String, String)> {
+/// The headers as they came, with secrets replaced.
+pub(super) fn headers(headers: &HeaderMap, known: &Known<'_>) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), shown(name.as_str(), value.as_bytes(), tokens)))
+        .map(|(name, value)| (name.as_str().to_owned(), shown(name.as_str(), value.as_bytes(), known)))
         .collect()
 }
 
-/// The value of a header, its name in lower case, with credentials replaced.
-fn shown(name: &str, value: &[u8], tokens: &Tokens) -> String {
-    match name {
-        "authorization" => credentials(value, tokens).0,
-        "proxy-authorization" | "cookie" | "x-api-key" | "apikey" | "internal-key" => "[redacted]".to_owned(),
-        _ => {
-            let text = text_of(value);
-            // A token where none belongs.
-            if text.contains("eyJ") { "[redacted]".to_owned() } else { text.into_owned() }
-        }
-    }
+/// The value of a header, its name in lower case, with secrets replaced.
+fn shown(name: &str, value: &[u8], known: &Known<'_>) -> String {
+    let text = text_of(value);
+    let hidden = match name {
+        "authorization" => return credentials(value, known.tokens()).0,
+        // What these have is known, and made by chance at times: tags, boundaries, identifiers.
+        "host"
+        | "accept"
+        | "accept-encoding"
+        | "accept-language"
+        | "connection"
+        | "content-length"
+        | "content-type"
+        | "date"
+        | "etag"
+        | "expect"
+        | "from"
+        | "if-match"
+        | "if-none-match"
+        | "if-modified-since"
+        | "if-unmodified-since"
+        | "if-range"
+        | "origin"
+        | "range"
+        | "te"
+        | "traceparent"
+        | "tracestate"
+        | "transfer-encoding"
+        | "user-agent"
+        | "via" => private::has_jwt(&text),
+        "referer" => return target(&text, known),
+        _ => private::is_secret_name(name) || private::looks_secret(&text),
+    };
+    if hidden || known.in_text(&text) { REDACTED.to_owned() } else { text.into_owned() }
 }
 
 /// The head as it came or, without a connection, as it would have come, with credentials replaced.
-pub(super) fn head(head: &Parts, tokens: &Tokens) -> String {
+pub(super) fn head(head: &Parts, known: &Known<'_>) -> String {
     let path = head.uri.path_and_query().map_or("", |target| target.as_str());
     let Some(RawHead(raw)) = head.extensions.get() else {
-        let mut text = format!("{} {} {:?}\r\n", head.method, target(path), head.version);
+        let mut text = format!("{} {} {:?}\r\n", head.method, target(path, known), head.version);
         for (name, value) in &head.headers {
-            text.push_str(&format!("{name}: {}\r\n", shown(name.as_str(), value.as_bytes(), tokens)));
+            text.push_str(&format!("{name}: {}\r\n", shown(name.as_str(), value.as_bytes(), known)));
         }
         return text + "\r\n";
     };
@@ -184,54 +265,79 @@ pub(super) fn head(head: &Parts, tokens: &Tokens) -> String {
             Some((name, value)) if number > 0 => {
                 let space = value.len() - value.trim_start().len();
                 text.push_str(&content[..name.len() + 1 + space]);
-                text.push_str(&shown(&name.to_ascii_lowercase(), value.trim_start().as_bytes(), tokens));
+                text.push_str(&shown(&name.to_ascii_lowercase(), value.trim_start().as_bytes(), known));
             }
-            _ => text.push_str(&request_line(content)),
+            _ => text.push_str(&request_line(content, known)),
         }
         text.push_str(end);
     }
     text
 }
 
-fn request_line(line: &str) -> String {
+fn request_line(line: &str, known: &Known<'_>) -> String {
     let Some((method, rest)) = line.split_once(' ') else { return line.to_owned() };
     let (path, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
-    format!("{method} {} {version}", target(path))
+    format!("{method} {} {version}", target(path, known))
 }
 
-/// The target as it came, with the values of secret parameters replaced.
-pub(super) fn target(target: &str) -> String {
-    const SECRET: &[&str] = &[
-        "access_token",
-        "refresh_token",
-        "id_token",
-        "token",
-        "password",
-        "client_secret",
-        "code",
-        "code_verifier",
-        "assertion",
-        "client_assertion",
-        "apikey",
-    ];
-    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
-    let shown = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if SECRET.contains(&name.to_ascii_lowercase().as_str()) => {
-            format!("{name}=[redacted]")
+/// The target as it came, with secrets replaced: values of parameters, and segments of the path.
+pub(super) fn target(target: &str, known: &Known<'_>) -> String {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let secret = |text: &str| private::has_jwt(text) || known.in_text(&decoded(text));
+    let mut shown = match secret(path) {
+        true => {
+            let segments = path.split('/').map(|segment| if secret(segment) { REDACTED } else { segment });
+            segments.collect::<Vec<_>>().join("/")
         }
-        _ => pair.to_owned(),
-    });
-    format!("{path}?{}", shown.collect::<Vec<_>>().join("&"))
+        false => path.to_owned(),
+    };
+    for (number, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        shown.push(if number == 0 { '?' } else { '&' });
+        let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
+        let plain = decoded(name);
+        let hidden = private::is_secret_name(&plain) || plain.eq_ignore_ascii_case("code");
+        match value {
+            Some(value) if hidden || secret(value) => {
+                shown.push_str(name);
+                shown.push('=');
+                shown.push_str(REDACTED);
+            }
+            // A value that lost its name.
+            _ if secret(pair) => shown.push_str(REDACTED),
+            _ => shown.push_str(pair),
+        }
+    }
+    shown
+}
+
+/// Percent-encoded text as it was meant. Most is not encoded.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if text.contains(['%', '+']) {
+        percent_encoding::percent_decode_str(text).decode_utf8_lossy()
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::State;
     use super::*;
 
     #[test]
     fn targets_keep_their_bytes_but_not_their_secrets() {
-        assert_eq!(target("/a%40b?start:gte=x+y&z=%20"), "/a%40b?start:gte=x+y&z=%20");
-        assert_eq!(target("/token?Password=hunter2&a"), "/token?Password=[redacted]&a");
+        let state = State::seeded(std::sync::Arc::default(), Timestamp::UNIX_EPOCH, 0);
+        let known = Known::of(&state);
+        for (given, shown) in [
+            ("/a%40b?start:gte=x+y&z=%20", "/a%40b?start:gte=x+y&z=%20"),
+            ("/token?Password=hunter2&a", "/token?Password=[redacted]&a"),
+            ("/authorize?code=1&state=b", "/authorize?code=[redacted]&state=b"),
+            ("/a?client%5Fsecret=x&sid=y", "/a?client%5Fsecret=[redacted]&sid=[redacted]"),
+            ("/a?note=sim%2Dpassword&sim-secret", "/a?note=[redacted]&[redacted]"),
+            ("/by/eyJhbGciOiJ.x/calls", "/by/[redacted]/calls"),
+        ] {
+            assert_eq!(target(given, &known), shown);
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod options;
 mod pace;
 mod past;
 mod pattern;
+mod private;
 mod random;
 mod request;
 mod rows;

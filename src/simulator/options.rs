@@ -46,6 +46,27 @@ pub enum TokenFormat {
 #[error("expected one of: {0}")]
 pub struct UnknownWord(&'static str);
 
+impl Mode {
+    /// What it is called in JSON and TOML.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Reuse => "reuse",
+            Self::RenewRevoke => "renew_revoke",
+            Self::RenewKeep => "renew_keep",
+        }
+    }
+}
+
+impl OldAccess {
+    /// What it is called in JSON and TOML.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Alive => "alive",
+        }
+    }
+}
+
 impl FromStr for Mode {
     type Err = UnknownWord;
 
@@ -136,8 +157,10 @@ pub struct SimulatorOptions {
     /// How long a call that was placed rings before it is answered. Calls from outside ring until somebody does
     /// something about them, at most 30 seconds.
     pub ringing: Duration,
-    /// Which targets webhooks are delivered to.
+    /// Which targets webhooks are delivered to. A scenario sent to the control plane can only narrow this.
     pub webhooks: WebhookTargets,
+    /// The highest quota that a scenario sent to the control plane may set; `None` is any, or none at all.
+    pub quota_limit: Option<u32>,
     /// Further identities.
     pub identities: Vec<Identity>,
     /// Further applications.
@@ -157,16 +180,6 @@ pub struct SimulatorOptions {
     pub hosts: Vec<String>,
 }
 
-impl SimulatorOptions {
-    /// Brings the clock to where it starts, and tells the time there.
-    pub(super) fn begin(&self) -> Timestamp {
-        if let Some(start) = self.start {
-            self.clock.shift(start.duration_since(self.clock.now()));
-        }
-        self.clock.now()
-    }
-}
-
 impl Default for SimulatorOptions {
     fn default() -> Self {
         Self {
@@ -184,6 +197,7 @@ impl Default for SimulatorOptions {
             lag: 1.0,
             ringing: Duration::ZERO,
             webhooks: WebhookTargets::default(),
+            quota_limit: None,
             identities: Vec::new(),
             applications: Vec::new(),
             users: Vec::new(),

@@ -1,5 +1,7 @@
 //! A request that has arrived, body and all.
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderName, Method};
@@ -179,7 +181,8 @@ impl Form {
     }
 
     pub(super) fn repeats(&self) -> bool {
-        self.0.iter().enumerate().any(|(n, (name, _))| self.0[..n].iter().any(|(before, _)| before == name))
+        let mut seen = HashSet::with_capacity(self.0.len());
+        self.0.iter().any(|(name, _)| !seen.insert(name.as_str()))
     }
 
     /// The parameters among `names` that are missing.

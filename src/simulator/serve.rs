@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 
 use super::answer::{Answer, Payload, date, empty, json};
 use super::fault::{Early, Fate, Instead, Plan, Subject};
-use super::journal::{self, Line, Place, Recorded};
+use super::journal::{self, Line, Place, Recorded, Responded};
 use super::options::SimulatorOptions;
+use super::private::Known;
 use super::request::{Arrived, Body, Endpoint};
 use super::state::{Consumer, State};
 use super::{gateway, identity};
@@ -36,7 +37,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(options: SimulatorOptions) -> Self {
         let options = Arc::new(options);
-        let state = Mutex::new(State::seeded(Arc::clone(&options), options.begin(), 0));
+        let state = Mutex::new(State::begin(Arc::clone(&options), 0));
         let [released, changed] = [Notify::new(), Notify::new()];
         Self { options, state, released, changed, delayed: Mutex::default() }
     }
@@ -96,14 +97,17 @@ impl Core {
         }
         let target = RawTarget::shown(head);
         let connection = arrival.line.map_or(0, |line| state.journal.number(line));
+        let known = Known::of(state);
+        let (target, head_shown) = (journal::target(&target, &known), journal::head(head, &known));
+        let headers = journal::headers(&head.headers, &known);
         let place = state.journal.add(|sequence| Recorded {
             sequence,
             time: self.options.clock.now(),
             connection,
             method: head.method.clone(),
-            target: journal::target(&target),
-            head: journal::head(head, &state.tokens),
-            headers: journal::headers(&head.headers, &state.tokens),
+            target,
+            head: head_shown,
+            headers,
             body_length: 0,
             body_sha256: String::new(),
             grant: None,
@@ -215,9 +219,7 @@ impl Core {
         if endpoint.is_none() {
             *state.stats.by_status.entry(status).or_default() += 1;
         }
-        if let Some(entry) = state.journal.entry(place) {
-            entry.status = Some(status);
-        }
+        state.journal.respond(place, status, Responded::of(&answer));
         drop(state);
         self.changed.notify_waiters();
         answer

@@ -2,17 +2,40 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use jiff::SignedDuration;
+use serde_json::{Number, Value};
 
 /// What is taken.
 pub(super) const EXPECTED: &str = "a time such as \"20s\", \"1m30s\" or a number of seconds";
 
 /// Reads one.
 pub(super) fn read(value: &Value) -> Option<Duration> {
+    Duration::try_from(read_signed(value)?).ok()
+}
+
+/// Reads one that may be negative: `"-30s"`, `-30`.
+pub(super) fn read_signed(value: &Value) -> Option<SignedDuration> {
     match value {
-        Value::String(text) => parse(text),
-        number => Duration::try_from_secs_f64(number.as_f64()?).ok(),
+        Value::String(text) => match text.trim().strip_prefix('-') {
+            Some(rest) => SignedDuration::try_from(parse(rest)?).ok()?.checked_neg(),
+            None => SignedDuration::try_from(parse(text)?).ok(),
+        },
+        Value::Number(number) => seconds(number),
+        _ => None,
     }
+}
+
+/// A number of seconds, exact to the nanosecond: as it was written, not as a binary fraction has it.
+pub(super) fn seconds(number: &Number) -> Option<SignedDuration> {
+    if let Some(whole) = number.as_i64() {
+        return Some(SignedDuration::from_secs(whole));
+    }
+    // Nine digits after the point, and never an exponent.
+    let written = format!("{:.9}", number.as_f64()?);
+    let (whole, fraction) = written.split_once('.')?;
+    let (whole, fraction): (i64, i32) = (whole.parse().ok()?, fraction.parse().ok()?);
+    let fraction = if written.starts_with('-') { -fraction } else { fraction };
+    Some(SignedDuration::new(whole, fraction))
 }
 
 /// Numbers with units: `250ms`, `20s`, `1m30s`, `2h`, `7d`.
@@ -58,6 +81,18 @@ mod tests {
         }
         assert_eq!(read(&json!(1.5)), Some(Duration::from_millis(1500)));
         assert_eq!(read(&json!(-1)), None);
+        for (value, nanos) in [
+            (json!(0.1), 100_000_000),
+            (json!(-0.000_000_001), -1),
+            (json!(1_000_000.123_456_789), 1_000_000_123_456_789),
+            (json!("-1m30s"), -90_000_000_000),
+            (json!(-5), -5_000_000_000),
+        ] {
+            assert_eq!(read_signed(&value), Some(SignedDuration::from_nanos(nanos)), "{value}");
+        }
+        for value in [json!(1e300), json!(-1e300), json!(u64::MAX), json!("--1s"), json!("-"), json!("NaN")] {
+            assert_eq!(read_signed(&value), None, "{value}");
+        }
         assert_eq!(read(&json!(true)), None);
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::expect::Expectations;
-use super::fault::Faults;
+use super::fault::{FaultError, Faults, Settings};
 use super::journal::Journal;
 use super::options::SimulatorOptions;
 use super::random::Random;
-use super::timeline::Timeline;
+use super::timeline::{TIMES, Timeline};
 use super::tokens::{Policy, Tokens};
 use super::world::{Lock, Login, TENANT, World};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, moved};
 
 /// Failures in a row after which a login is locked.
 const FAILURES: u32 = 5;
@@ -44,7 +44,12 @@ pub(super) struct State {
     /// Token requests under way, by whose tokens they are about.
     under_way: HashMap<Consumer, u64>,
     pub(super) timeline: Timeline,
-    advanced: SignedDuration,
+    /// What actions have changed, to be shown and taken back.
+    pub(super) settings: Settings,
+    /// How far actions have moved the clock.
+    pub(super) advanced: SignedDuration,
+    /// How far the clock was moved to where the options have it start.
+    begun: SignedDuration,
 }
 
 /// A client and the user it acts for.
@@ -143,6 +148,13 @@ pub(super) enum Attempt {
 }
 
 impl State {
+    /// The state at the start, with the clock where the options have it.
+    pub(super) fn begin(options: Arc<SimulatorOptions>, epoch: u64) -> Self {
+        let clock = options.clock.clone();
+        let begun = options.start.map_or(SignedDuration::ZERO, |start| clock.set(start));
+        Self { begun, ..Self::seeded(options, clock.now(), epoch) }
+    }
+
     pub(super) fn seeded(options: Arc<SimulatorOptions>, now: Timestamp, epoch: u64) -> Self {
         Self {
             world: World::seeded(&options, now),
@@ -172,16 +184,18 @@ impl State {
             token_requests_now: 0,
             under_way: HashMap::new(),
             timeline: Timeline::new(options.timeline.clone(), now),
+            settings: Settings::default(),
             advanced: SignedDuration::ZERO,
+            begun: SignedDuration::ZERO,
             options,
         }
     }
 
     /// Back to the start: world, tokens, faults, counters, journal and time.
     pub(super) fn reset(&mut self, options: Arc<SimulatorOptions>) {
-        options.clock.shift(-self.advanced);
-        let now = options.begin();
-        let fresh = Self::seeded(options, now, self.journal.epoch() + 1);
+        let back = SignedDuration::ZERO.saturating_sub(self.advanced).saturating_sub(self.begun);
+        options.clock.shift(back);
+        let fresh = Self::begin(options, self.journal.epoch() + 1);
         let before = std::mem::replace(self, fresh);
         // What is under way stays under way.
         self.token_requests_now = before.token_requests_now;
@@ -259,11 +273,30 @@ impl State {
         Policy { openid, ..self.policy }
     }
 
-    /// Moves the clock, so that a reset can move it back.
-    pub(super) fn advance(&mut self, by: SignedDuration, clock: &Clock) {
+    /// Moves the clock, so that a reset can move it back. Refused, it stays where it is.
+    pub(super) fn advance(&mut self, by: SignedDuration, clock: &Clock) -> Result<(), FaultError> {
+        in_time(moved(clock.now(), by))?;
         clock.shift(by);
-        self.advanced += by;
+        self.advanced = self.advanced.saturating_add(by);
+        Ok(())
     }
+
+    /// Sets the clock, so that a reset can move it back. Refused, it stays where it is.
+    pub(super) fn set_clock(&mut self, to: Timestamp, clock: &Clock) -> Result<(), FaultError> {
+        in_time(to)?;
+        self.advanced = self.advanced.saturating_add(clock.set(to));
+        Ok(())
+    }
+
+    /// Moves the clock to where it would be if no action had moved it.
+    pub(super) fn restore_clock(&mut self) {
+        self.options.clock.shift(SignedDuration::ZERO.saturating_sub(self.advanced));
+        self.advanced = SignedDuration::ZERO;
+    }
+}
+
+fn in_time(at: Timestamp) -> Result<(), FaultError> {
+    if TIMES.contains(&at) { Ok(()) } else { Err(FaultError::ClockOutOfRange) }
 }
 
 /// Compares without telling by its time where the difference is.

@@ -1,6 +1,7 @@
 //! Whom a simulator delivers webhooks to.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -42,6 +43,20 @@ impl FromStr for WebhookTargets {
     }
 }
 
+/// As [`FromStr`] reads it.
+impl fmt::Display for WebhookTargets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("loopback"),
+            Self::Anywhere => f.write_str("any"),
+            Self::Hosts(hosts) => {
+                let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+                f.write_str(&hosts.join(","))
+            }
+        }
+    }
+}
+
 /// A host as it is compared: as in a URL.
 fn host(text: &str) -> Result<String, NoTarget> {
     let given = text.trim();
@@ -60,6 +75,15 @@ fn host(text: &str) -> Result<String, NoTarget> {
 }
 
 impl WebhookTargets {
+    /// Whether every target that this allows is allowed by the other too.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Loopback, _) | (_, Self::Anywhere) => true,
+            (Self::Hosts(these), Self::Hosts(others)) => these.is_subset(others),
+            (Self::Anywhere | Self::Hosts(_), _) => false,
+        }
+    }
+
     /// Which of a host's addresses may be called.
     pub(super) fn allow(&self, host: &Host<&str>, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let named = match self {
@@ -110,6 +134,19 @@ mod tests {
         ] {
             assert_eq!(allowed(targets, url, address), allow, "{targets} {url}");
         }
+    }
+
+    #[test]
+    fn targets_are_compared_and_written_as_they_are_read() {
+        let read = |text: &str| text.parse::<WebhookTargets>().unwrap();
+        let all = ["loopback", "a.test", "a.test,b.test", "any"].map(read);
+        for (n, narrow) in all.iter().enumerate() {
+            for (m, wide) in all.iter().enumerate() {
+                assert_eq!(narrow.is_within(wide), n <= m, "{narrow} {wide}");
+            }
+            assert_eq!(read(&narrow.to_string()), *narrow);
+        }
+        assert!(!read("a.test").is_within(&read("b.test,c.test")));
     }
 
     #[test]

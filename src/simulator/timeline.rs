@@ -3,11 +3,16 @@
 //! Nothing runs in the background: whoever looks at the state first lets happen what is due, so that a clock that is
 //! advanced, or that stands still in a test, is all there is to it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::Fault;
 use super::state::State;
 use crate::clock::{Clock, Timestamp, after, until};
+
+/// Times that the clock can be set to: those that HTTP and every suite can write.
+pub(super) const TIMES: RangeInclusive<Timestamp> = Timestamp::UNIX_EPOCH..=LATEST;
+const LATEST: Timestamp = Timestamp::constant(253_402_128_000, 0);
 
 /// Something that goes wrong at a time.
 #[derive(Clone, Debug)]
@@ -75,8 +80,11 @@ impl State {
         match fault {
             Fault::Requests(effect, on) => Ok(self.faults.add(effect, on, since)),
             Fault::Now(action) => {
+                let before = action.present(self);
                 action.act(self, clock)?;
-                Ok(self.faults.next_id())
+                let (id, after) = (self.faults.next_id(), action.present(self));
+                self.settings.note(id, action, before, after);
+                Ok(id)
             }
         }
     }

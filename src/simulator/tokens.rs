@@ -255,6 +255,11 @@ impl Tokens {
         Some(&self.rows[self.refreshes[*self.by_refresh.get(value)?].row].owner)
     }
 
+    /// Whether it was ever issued, as an access token or as a refresh token.
+    pub(super) fn knows(&self, value: &str) -> bool {
+        self.by_access.contains_key(value) || self.by_refresh.contains_key(value)
+    }
+
     /// A name for an access token that gives nothing away: `access-1` for the first one issued, `unknown-1` for the
     /// first one that never was.
     pub(super) fn name_of(&self, access: &str) -> String {

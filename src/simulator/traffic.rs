@@ -39,18 +39,21 @@ impl World {
         self.begin(account, call, random)
     }
 
-    /// A call from outside, which rings until somebody does something about it.
+    /// A call from outside to an extension, by its number or by one of its direct numbers. It rings until somebody does
+    /// something about it.
     pub(super) fn receive(
         &mut self,
         account: u64,
         from: &str,
-        extension: &str,
+        number: &str,
         now: Timestamp,
         random: &mut Random,
     ) -> Option<String> {
-        let known = self.account(account)?.extensions.iter().any(|known| known.number == extension);
+        let of = self.account(account)?;
+        let extension = of.reached_by(number);
+        let known = of.extensions.iter().any(|known| known.number == extension);
         let ring = Some(Ring { until: after(now, RINGS), picked_up: false });
-        let call = Call::ringing(random, Direction::Inbound, from.into(), extension.into(), now, ring);
+        let call = Call::ringing(random, Direction::Inbound, from.into(), extension, now, ring);
         let id = call.id.clone();
         self.begin(known.then_some(account)?, call, random).map(|_| id)
     }

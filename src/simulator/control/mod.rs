@@ -1,5 +1,6 @@
 //! The control plane: `/__sim/*` on a port of its own. To add a route: a line in `routes.rs`.
 
+mod arrived;
 mod gate;
 mod openapi;
 mod page;
@@ -118,8 +119,14 @@ impl Core {
     }
 
     pub(super) fn remove_fault(&self, id: u64) -> bool {
-        let removed = self.state.lock().faults.remove(id);
+        let removed = {
+            let mut state = self.state();
+            state.faults.remove(id) || state.take_back(id)
+        };
+        // The clock may have been moved back.
+        drop(self.state());
         self.released.notify_waiters();
+        self.changed.notify_waiters();
         removed
     }
 

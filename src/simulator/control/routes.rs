@@ -1,13 +1,12 @@
 //! Every route of the control plane, and what each does.
 
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use super::arrived::requests;
 use super::{Asked, openapi, page, refuse};
 use crate::simulator::answer::{Answer, empty, json as json_answer};
 use crate::simulator::expect::Expectation;
 use crate::simulator::fault::{Action, Fault, FaultError, Names, advice, concerned};
-use crate::simulator::journal::Recorded;
 use crate::simulator::options::SimulatorOptions;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::span;
@@ -88,13 +87,14 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[
             ("since", "only those after this sequence number"),
             ("path", "only those whose target starts so"),
+            ("responses", "true: with type, length and beginning of each response, without secrets"),
             ("comparable", "true: without times, and our own address written as `simulator`"),
             WAIT,
         ],
         ..get("/__sim/requests", "What arrived, oldest first", "Requests", requests)
     },
-    get("/__sim/faults", "The faults on requests that are in force", "Faults", |asked| {
-        Some(json_answer(200, &asked.core.state().faults.listed()))
+    get("/__sim/faults", "What is in force: faults on requests, and changed settings", "Faults", |asked| {
+        Some(json_answer(200, &asked.core.state().in_force()))
     }),
     post(
         "/__sim/faults",
@@ -107,7 +107,7 @@ pub(super) const ROUTES: &[Route] = &[
         asked.core.clear_faults();
         Some(empty(204))
     }),
-    delete("/__sim/faults/{id}", "Removes one fault on requests", |asked| {
+    delete("/__sim/faults/{id}", "Removes one fault on requests, or takes one change back", |asked| {
         let id = asked.id.and_then(|id| id.parse().ok());
         let removed = id.filter(|id| asked.core.remove_fault(*id));
         Some(removed.map_or_else(|| refuse(404, "no such fault"), |_| empty(204)))
@@ -146,14 +146,37 @@ pub(super) const ROUTES: &[Route] = &[
 /// Lets a phone ring.
 fn call(asked: &Asked<'_>) -> Result<Answer, String> {
     let given = asked.json()?;
-    let from = given["from"].as_str().unwrap_or("14155550199");
-    let account = given["account"].as_u64().unwrap_or(DEMO_ACCOUNT);
+    let read = |name: &str, expected: &str| match given.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => number(value).map(Some).ok_or(format!("`{name}`: expected {expected}")),
+    };
+    let from = read("from", "a phone number, such as \"14155550199\"")?;
+    let from = from.unwrap_or_else(|| "14155550199".into());
+    let to = read("to", "an extension or a direct number, such as \"1001\"")?;
+    let to = to.ok_or("`to` is missing: name an extension or a direct number, such as \"1001\"")?;
+    let account = read("account", "an account's number")?;
+    let account = account.map_or(Ok(DEMO_ACCOUNT), |account| account.parse());
+    let account = account.map_err(|_| "`account`: expected an account's number")?;
     let now = asked.core.options.clock.now();
     let mut state = asked.core.state();
     let State { world, random, .. } = &mut *state;
-    let call = given["to"].as_str().and_then(|to| world.receive(account, from, to, now, random));
-    let call = call.ok_or("expected `to`, an extension of `account`")?;
+    if world.account(account).is_none() {
+        return Err(format!("there is no account {account}"));
+    }
+    let call = world.receive(account, &from, &to, now, random);
+    let call = call.ok_or_else(|| {
+        format!("no extension of account {account} has the number {to}; `to` takes an extension or a direct number")
+    })?;
     Ok(json_answer(201, &json!({ "call_id": call })))
+}
+
+/// A number for a phone or an account, as a text or as a number.
+fn number(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+        Value::Number(number) => number.as_u64().map(|number| number.to_string()),
+        _ => None,
+    }
 }
 
 /// All or, where one cannot be read, none.
@@ -233,16 +256,16 @@ fn clock(asked: &Asked<'_>) -> Answer {
 /// `{"advance": "30s"}` or `{"set": "2026-03-01T09:00:00Z"}`.
 fn set_clock(asked: &Asked<'_>) -> Result<Answer, String> {
     let given = asked.json()?;
-    let advance = given.get("advance").and_then(span::read).and_then(|by| SignedDuration::try_from(by).ok());
-    let set = given.get("set").and_then(Value::as_str).and_then(|time| time.parse().ok());
-    let action = match (advance, set) {
-        (Some(by), None) => Action::ClockAdvance(by),
-        (None, Some(time)) => Action::ClockSet(time),
-        _ => {
-            let words = "expected {\"advance\": \"30s\"} or {\"set\": \"2026-03-01T09:00:00Z\"}";
-            return Err(words.to_owned());
+    let words =
+        "expected {\"advance\": \"30s\"} (negative to go back) or {\"set\": \"2026-03-01T09:00:00Z\"}";
+    let action = match (given.get("advance"), given.get("set")) {
+        (Some(by), None | Some(Value::Null)) => span::read_signed(by).map(Action::ClockAdvance),
+        (None | Some(Value::Null), Some(time)) => {
+            time.as_str().and_then(|time| time.parse().ok()).map(Action::ClockSet)
         }
+        _ => None,
     };
+    let action = action.ok_or(words)?;
     asked.core.inject(action.into()).map_err(|error| error.to_string())?;
     Ok(clock(asked))
 }
@@ -251,7 +274,10 @@ fn set_clock(asked: &Asked<'_>) -> Result<Answer, String> {
 fn scenario(asked: &Asked<'_>) -> Answer {
     let text = String::from_utf8_lossy(asked.body);
     let mut options = SimulatorOptions::clone(&asked.core.options);
-    match Scenario::parse("scenario", &text).and_then(|scenario| scenario.apply(&mut options)) {
+    match Scenario::parse("scenario", &text).and_then(|scenario| {
+        scenario.within(&asked.core.options)?;
+        scenario.apply(&mut options)
+    }) {
         Ok(()) => {
             asked.core.reset(Some(options));
             json_answer(200, &json!({ "status": "reset" }))
@@ -280,108 +306,4 @@ fn stats(stats: &Stats) -> Value {
         "by_status": by_status,
         "requests_by_token": stats.requests_by_token,
     })
-}
-
-fn requests(asked: &Asked<'_>) -> Option<Answer> {
-    let since = match asked.query("since").map(|since| since.parse::<u64>()) {
-        Some(Err(_)) => return Some(refuse(400, "since must be a sequence number")),
-        since => since.and_then(Result::ok).unwrap_or(0),
-    };
-    let path = asked.query("path").unwrap_or_default();
-    let state = asked.core.state();
-    // Numbers begin again with a reset.
-    let since = if since > state.journal.latest() { 0 } else { since };
-    let wanted =
-        state.journal.entries().filter(|entry| entry.sequence > since && entry.target.starts_with(&path));
-    let mut found: Vec<Value> = wanted.map(show).collect();
-    if asked.query("comparable").is_some_and(|comparable| comparable != "false") {
-        let own = own_names(&asked.core.options);
-        found.iter_mut().for_each(|request| make_comparable(request, &own));
-    }
-    (!found.is_empty() || !asked.may_wait).then(|| json_answer(200, &Value::Array(found)))
-}
-
-/// What clients on this machine call us: the longest names first, as one may begin with another.
-fn own_names(options: &SimulatorOptions) -> Vec<String> {
-    let SimulatorOptions { address, public_base, .. } = options;
-    let base = public_base.split_once("://").map_or(public_base.as_str(), |(_, base)| base);
-    let hosts = ["127.0.0.1", "[::1]", "localhost"].map(|host| format!("{host}:{}", address.port()));
-    let mut names: Vec<String> = hosts.into_iter().chain([address.to_string(), base.to_owned()]).collect();
-    names.retain(|name| !name.is_empty());
-    names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-    names.dedup();
-    names
-}
-
-/// A text with another in place of a name, but not of one that only begins or ends so.
-fn renamed(text: &str, name: &str, with: &str) -> String {
-    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
-    for (at, _) in text.match_indices(name) {
-        let end = at + name.len();
-        let part = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
-        let begins = text[..at].ends_with(part);
-        out.push_str(&text[from..at]);
-        out.push_str(if begins || text[end..].starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            name
-        } else {
-            with
-        });
-        from = end;
-    }
-    out + &text[from..]
-}
-
-/// Leaves out what is not the same in a second run.
-fn make_comparable(request: &mut Value, own: &[String]) {
-    match request {
-        Value::Object(members) => {
-            members.remove("time");
-            members.values_mut().for_each(|value| make_comparable(value, own));
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| make_comparable(item, own)),
-        Value::String(text) => own.iter().for_each(|name| *text = renamed(text, name, "simulator")),
-        _ => {}
-    }
-}
-
-fn show(entry: &Recorded) -> Value {
-    json!({
-        "sequence": entry.sequence,
-        "time": entry.time.to_string(),
-        "connection": entry.connection,
-        "method": entry.method.as_str(),
-        "target": entry.target,
-        "head": entry.head,
-        "headers": entry.headers,
-        "body_length": entry.body_length,
-        "body_sha256": entry.body_sha256,
-        "grant": entry.grant,
-        "token": entry.token,
-        "status": entry.status,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_names_are_replaced_and_longer_ones_are_left() {
-        let options = SimulatorOptions {
-            address: "0.0.0.0:8090".parse().unwrap(),
-            public_base: "https://api.test".into(),
-            ..SimulatorOptions::default()
-        };
-        let own = own_names(&options);
-        for (text, expected) in [
-            ("http://127.0.0.1:8090/a", "http://simulator/a"),
-            ("[::1]:8090 0.0.0.0:8090 localhost:8090", "simulator simulator simulator"),
-            ("https://api.test/t", "https://simulator/t"),
-            ("127.0.0.1:80901 xlocalhost:8090 my.api.test", "127.0.0.1:80901 xlocalhost:8090 my.api.test"),
-        ] {
-            let mut shown = json!({"time": 1, "head": [text]});
-            make_comparable(&mut shown, &own);
-            assert_eq!(shown, json!({"head": [expected]}));
-        }
-    }
 }

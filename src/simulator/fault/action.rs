@@ -79,6 +79,11 @@ pub enum Action {
         /// The limit.
         per_minute: Option<u32>,
     },
+    /// One application has no limit of its own any more: what holds for all holds for it.
+    CommonQuota {
+        /// The application's consumer key.
+        client_id: String,
+    },
     /// Sets the simulator's clock.
     ClockSet(Timestamp),
     /// Tokens issued from now on name another signing key; those there are stay good.
@@ -136,8 +141,8 @@ impl Action {
             Self::Mode(mode) => state.policy.mode = *mode,
             Self::OldAccess(old) => state.policy.old_access = *old,
             Self::SpentRefresh { server_error } => state.spent_is_server_error = *server_error,
-            Self::ClockAdvance(by) => state.advance(*by, clock),
-            Self::ClockSet(to) => state.advance(to.duration_since(clock.now()), clock),
+            Self::ClockAdvance(by) => state.advance(*by, clock)?,
+            Self::ClockSet(to) => state.set_clock(*to, clock)?,
             Self::RotateSigningKid => state.policy.kid += 1,
             Self::Quota(quota) => {
                 state.quota = *quota;
@@ -157,7 +162,8 @@ impl Action {
             Self::RegenerateSecret { .. }
             | Self::Openid { .. }
             | Self::Subscription { .. }
-            | Self::ApplicationQuota { .. } => self.act_on_application(state)?,
+            | Self::ApplicationQuota { .. }
+            | Self::CommonQuota { .. } => self.act_on_application(state)?,
         }
         Ok(())
     }
@@ -207,6 +213,10 @@ impl Action {
             }
             Self::ApplicationQuota { client_id, per_minute } => {
                 application(state, client_id)?.quota = Some(*per_minute);
+                state.windows.clear();
+            }
+            Self::CommonQuota { client_id } => {
+                application(state, client_id)?.quota = None;
                 state.windows.clear();
             }
             Self::RegenerateSecret { client_id, secret } => {

@@ -199,8 +199,8 @@ impl Faults {
         self.active.retain(|fault| fault.left != Some(0) || matches!(fault.effect, Effect::Hang));
     }
 
-    /// What `GET /__sim/faults` shows.
-    pub(in crate::simulator) fn listed(&self) -> Value {
+    /// What `GET /__sim/faults` shows of them.
+    pub(super) fn listed(&self) -> Vec<Value> {
         let shown = self.active.iter().map(|fault| {
             let on = &fault.on;
             json!({

@@ -43,6 +43,7 @@ pub(in crate::simulator) fn advice(error: &FaultError, names: &Names) -> String 
         FaultError::UnknownParameter { parameter, takes, .. } => {
             choose(parameter, &takes.split(", ").map(str::to_owned).collect::<Vec<_>>())
         }
+        FaultError::ClockOutOfRange => "name a time between these".into(),
         FaultError::BadParameter { expected, .. } => format!("give it {expected}"),
         FaultError::NoSuchUser(given) => user(given, &names.users),
         FaultError::NoSuchApplication(given) => choose(given, &names.applications),

@@ -12,6 +12,7 @@ use super::{Effect, Fault, FaultError, Match, RetryAfter, StatusFault, spelling}
 use crate::clock::Timestamp;
 use crate::simulator::seed::GRANTS;
 use crate::simulator::span;
+use crate::simulator::timeline::TIMES;
 use crate::simulator::world::SUITES;
 
 impl Fault {
@@ -99,8 +100,12 @@ impl Given<'_> {
     }
 
     pub(super) fn signed_seconds(&self) -> Result<SignedDuration, FaultError> {
-        let seconds = self.optional("seconds", "a whole number", Value::as_i64)?;
-        seconds.map(SignedDuration::from_secs).ok_or_else(|| self.bad("seconds", "a whole number"))
+        let expected = "a number of seconds; a negative one moves the clock back";
+        let seconds = self.optional("seconds", expected, |value| match value {
+            Value::Number(number) => span::seconds(number),
+            _ => None,
+        })?;
+        seconds.ok_or_else(|| self.bad("seconds", expected))
     }
 
     pub(super) fn quota(&self) -> Result<Option<u32>, FaultError> {
@@ -146,8 +151,8 @@ impl Given<'_> {
     }
 
     pub(super) fn time(&self, name: &str) -> Result<Timestamp, FaultError> {
-        let expected = "a time such as \"2026-03-01T09:00:00Z\"";
-        let read = |value: &Value| value.as_str()?.parse().ok();
+        let expected = "a time from 1970 to 9999-12-30 such as \"2026-03-01T09:00:00Z\"";
+        let read = |value: &Value| value.as_str()?.parse().ok().filter(|time| TIMES.contains(time));
         self.optional(name, expected, read)?.ok_or_else(|| self.bad(name, expected))
     }
 
@@ -286,7 +291,7 @@ mod tests {
             ),
             (
                 json!({ "fault": "clock_set", "time": "noon" }),
-                "`time` of `clock_set`: expected a time such as \"2026-03-01T09:00:00Z\"",
+                "`time` of `clock_set`: expected a time from 1970 to 9999-12-30 such as \"2026-03-01T09:00:00Z\"",
             ),
             (json!({ "fault": "delay" }), "`millis` of `delay`: expected either `millis` or `seconds`"),
             (

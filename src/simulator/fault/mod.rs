@@ -10,6 +10,7 @@ mod edit;
 mod json;
 mod known;
 mod matching;
+mod settings;
 mod spelling;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use edit::Edit;
 pub(super) use known::{KNOWN, Known, MATCHERS};
 pub use matching::Match;
 pub(super) use matching::Subject;
+pub(super) use settings::Settings;
 
 /// One thing to go wrong; [`Simulator::inject`](super::Simulator::inject) takes it.
 #[derive(Clone, Debug)]
@@ -266,6 +268,9 @@ pub enum FaultError {
         /// What it should be.
         expected: String,
     },
+    /// The clock would be set to a time that it cannot have. It was not moved.
+    #[error("the clock stays between 1970-01-01T00:00:00Z and 9999-12-30T00:00:00Z")]
+    ClockOutOfRange,
     /// No user is called that.
     #[error("no user `{0}`")]
     NoSuchUser(String),

@@ -80,6 +80,7 @@ pub(super) fn of_fault(error: &FaultError, names: &Names) -> (Option<String>, St
         FaultError::BadParameter { parameter, .. } => {
             (Some(parameter.clone()), "not what it should be".to_owned(), remedy)
         }
+        FaultError::ClockOutOfRange => (None, problem, remedy),
         FaultError::NoSuchUser(_) => (Some("user".into()), problem, or(&remedy, "add it under [[users]]")),
         FaultError::NoSuchApplication(_) => {
             (Some("client_id".into()), problem, or(&remedy, "add it under [[applications]]"))

@@ -50,7 +50,7 @@ use super::options::{Mode, OldAccess, SimulatorOptions, TokenFormat};
 use super::state::State;
 use super::targets::WebhookTargets;
 use super::timeline::Step;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, after};
 use crate::encoding;
 
 /// What a scenario file says.
@@ -68,6 +68,9 @@ pub struct Scenario {
     lag: Option<f64>,
     ringing: Option<Duration>,
     webhooks: Option<WebhookTargets>,
+    /// Where `quota` and `webhooks` stand in the file.
+    quota_place: Place,
+    webhooks_place: Place,
     access: Option<Duration>,
     refresh: Option<Duration>,
     code: Option<Duration>,
@@ -112,6 +115,31 @@ impl Scenario {
 
     pub(super) fn has_public_base(&self) -> bool {
         self.public_base.is_some()
+    }
+
+    /// Whether it keeps to what the simulator was started with: a scenario that comes over the network must not open what
+    /// the command line has closed.
+    ///
+    /// # Errors
+    /// When it would deliver webhooks to more targets, or allow more requests.
+    pub(super) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
+        let mut findings = Vec::new();
+        if let Some(limit) = started.quota_limit
+            && self.quota.is_some_and(|quota| quota == 0 || quota > limit)
+        {
+            let problem = format!("the simulator was started with a quota of {limit}");
+            let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
+            findings.push(Finding::new(self.quota_place, "quota", problem, remedy));
+        }
+        if self.webhooks.as_ref().is_some_and(|targets| !targets.is_within(&started.webhooks)) {
+            let problem = format!("the simulator was started with --webhooks {}", started.webhooks);
+            let remedy = "name only such targets, or start the simulator with other --webhooks";
+            findings.push(Finding::new(self.webhooks_place, "webhooks", problem, remedy));
+        }
+        match findings.is_empty() {
+            true => Ok(()),
+            false => Err(ScenarioError::Findings { file: self.file.clone(), findings }),
+        }
     }
 
     /// Lays what it says over options, which grow deterministic by that.
@@ -169,9 +197,17 @@ fn unknown<T>(
 /// Takes every step in a world of its own, to see whether what they name is there.
 fn rehearse(steps: &[Planned], options: &SimulatorOptions) -> Vec<Finding> {
     let clock = Clock::system();
-    let mut state = State::seeded(Arc::new(options.clone()), clock.now(), 0);
+    let start = options.start.unwrap_or(clock.now());
+    let mut state = State::seeded(Arc::new(options.clone()), start, 0);
     let mut findings = Vec::new();
+    let mut steps: Vec<&Planned> = steps.iter().collect();
+    steps.sort_by_key(|planned| planned.step.at);
     for planned in steps {
+        // Only a step can have moved it further.
+        let due = after(start, planned.step.at);
+        if due > clock.now() || state.advanced.is_zero() {
+            clock.set(due);
+        }
         if let Err(error) = state.inject(planned.step.fault.clone(), &clock, clock.now()) {
             findings.push(at_fault(&planned.key, planned.place, &error, &names(options)));
         }

@@ -12,6 +12,7 @@ use crate::simulator::identities::{Application, User};
 use crate::simulator::options::SimulatorOptions;
 use crate::simulator::span;
 use crate::simulator::targets::WebhookTargets;
+use crate::simulator::timeline::TIMES;
 
 const A_TEXT: &str = "write a text in quotes";
 const A_NUMBER: &str = "write a whole number";
@@ -23,7 +24,11 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
     let mut scenario = Scenario {
         file: file.to_owned(),
         seed: root.take("seed", A_NUMBER, Value::as_u64),
-        start: root.take("start", "write a time such as \"2026-03-01T09:00:00Z\"", parsed),
+        start: root.take(
+            "start",
+            "write a time from 1970 to 9999-12-30, such as \"2026-03-01T09:00:00Z\"",
+            |value| parsed(value).filter(|start| TIMES.contains(start)),
+        ),
         mode: root.take("mode", "write one of: reuse, renew_revoke, renew_keep", parsed),
         old_access: root.take("old_access", "write one of: dead, alive", parsed),
         refresh_rotation: root.take("refresh_rotation", "write true or false", Value::as_bool),
@@ -41,6 +46,8 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
             "write \"loopback\", \"any\" or a list of hosts, without ports",
             targets,
         ),
+        quota_place: document.place("quota"),
+        webhooks_place: document.place("webhooks"),
         access: None,
         refresh: None,
         code: None,

@@ -1,5 +1,6 @@
 //! The simulator over real sockets.
 
+mod clock;
 mod codes;
 mod control;
 mod exports;
@@ -7,6 +8,8 @@ mod faults;
 mod gateway;
 mod id_token;
 mod identity;
+mod in_force;
+mod journal;
 mod lab;
 mod recordings;
 mod service;

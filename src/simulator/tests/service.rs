@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// Asks without a socket, where an answer must come.
+pub(super) async fn ask(service: &Service, request: Request<String>) -> Reply {
+    service.ask(request).await.expect("an answer")
+}
+
 impl Service {
     async fn ask(&self, request: Request<String>) -> Option<Reply> {
         let (head, body) = self.answer(request.map(Bytes::from)).await?.into_parts();
@@ -9,11 +14,11 @@ impl Service {
         Some(Reply { status: head.status, headers: head.headers, body })
     }
 
-    async fn token(&self, form: &str) -> Option<Reply> {
+    pub(super) async fn token(&self, form: &str) -> Option<Reply> {
         self.ask(request("POST", "/token", &[FORM], &format!("{form}&{CLIENT}"))).await
     }
 
-    async fn log_in(&self) -> Reply {
+    pub(super) async fn log_in(&self) -> Reply {
         self.token("grant_type=password&scope=openid&username=alice@vbc.prod&password=sim-password")
             .await
             .unwrap()

@@ -1,0 +1,284 @@
+//! What must not be shown of a request or a response: secrets by their names, by their looks, and those that are known.
+
+use serde_json::Value;
+
+use super::state::State;
+use super::tokens::Tokens;
+
+/// What stands in place of a secret.
+pub(super) const REDACTED: &str = "[redacted]";
+
+/// A shorter secret is told from ordinary words only where it is the whole value.
+const PART: usize = 8;
+/// A word of letters and digits from this length on may have been made by chance.
+const LONG: usize = 20;
+/// Bits for each character. A sentence without spaces has about as many as a random word of that length; it has no
+/// digits.
+const RANDOM: f64 = 3.0;
+
+/// Secrets that the simulator knows: those of its applications and logins, and every token it has issued.
+pub(super) struct Known<'a> {
+    tokens: &'a Tokens,
+    fixed: Vec<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn of(state: &'a State) -> Self {
+        let apps = state.world.apps.values().map(|app| app.secret.expose());
+        let logins = state.world.logins.values().map(|login| login.password.expose());
+        let mut fixed: Vec<&str> = apps.chain(logins).filter(|secret| !secret.is_empty()).collect();
+        fixed.sort_unstable();
+        fixed.dedup();
+        Self { tokens: &state.tokens, fixed }
+    }
+
+    pub(super) fn tokens(&self) -> &'a Tokens {
+        self.tokens
+    }
+
+    /// Whether a text has one of them in it.
+    pub(super) fn in_text(&self, text: &str) -> bool {
+        self.fixed
+            .iter()
+            .any(|secret| text.trim() == *secret || (secret.len() >= PART && text.contains(secret)))
+            || words(text).any(|word| self.tokens.knows(word))
+    }
+}
+
+/// Words of a text, as a token or a UUID is one.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).filter(|word| word.len() >= PART)
+}
+
+/// Whether a parameter, a header or a member of that name has a secret for its value.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    const PARTS: &[&str] =
+        &["token", "secret", "password", "passwd", "passphrase", "apikey", "credential", "cookie"];
+    const WORDS: &[&str] = &[
+        "pass",
+        "pwd",
+        "pw",
+        "pin",
+        "auth",
+        "authorization",
+        "authentication",
+        "session",
+        "sessionid",
+        "sid",
+        "signature",
+        "sig",
+        "assertion",
+        "jwt",
+        "bearer",
+        "key",
+        "ticket",
+        "otp",
+        "verifier",
+        "private",
+        "hmac",
+    ];
+    /// What is named like a secret and is none.
+    const PLAIN: &[&str] =
+        &["token_type", "token_type_hint", "idempotency-key", "x-idempotency-key", "sec-websocket-key"];
+    let lower = name.to_ascii_lowercase();
+    if PLAIN.contains(&lower.as_str()) {
+        return false;
+    }
+    PARTS.iter().any(|part| lower.contains(part)) || split(name).any(|word| WORDS.contains(&word.as_str()))
+}
+
+/// The words of a name: `client_secret`, `X-Api-Key` and `signingKey` have two or three.
+fn split(name: &str) -> impl Iterator<Item = String> {
+    let mut words = vec![String::new()];
+    let mut before = ' ';
+    for c in name.chars() {
+        let begins = !c.is_ascii_alphanumeric() || (c.is_ascii_uppercase() && before.is_ascii_lowercase());
+        if begins {
+            words.push(String::new());
+        }
+        if c.is_ascii_alphanumeric()
+            && let Some(last) = words.last_mut()
+        {
+            last.push(c.to_ascii_lowercase());
+        }
+        before = c;
+    }
+    words.into_iter()
+}
+
+/// Whether a text looks as if it had a secret in it: a token, a word that was made by chance, or credentials with their
+/// scheme. A UUID is an identifier unless it is known.
+pub(super) fn looks_secret(text: &str) -> bool {
+    has_jwt(text) || has_scheme(text) || text.split(|c: char| !is_of_word(c)).any(is_random)
+}
+
+/// Whether there is something that begins like a JSON Web Token.
+pub(super) fn has_jwt(text: &str) -> bool {
+    text.contains("eyJ")
+}
+
+fn has_scheme(text: &str) -> bool {
+    const SCHEMES: &[&str] = &["bearer", "basic", "digest", "negotiate", "ntlm", "apikey", "token", "hawk"];
+    let trimmed = text.trim_start();
+    let Some((scheme, rest)) = trimmed.split_once([' ', ':', '=']) else { return false };
+    !rest.trim().is_empty() && SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
+fn is_of_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_+/".contains(c)
+}
+
+fn is_random(word: &str) -> bool {
+    if word.len() < LONG || is_uuid(word) {
+        return false;
+    }
+    let mut counts = [0_u32; 128];
+    word.bytes().for_each(|byte| counts[usize::from(byte & 127)] += 1);
+    let length = word.len() as f64;
+    let bits = |count: u32| {
+        let share = f64::from(count) / length;
+        -share * share.log2()
+    };
+    let entropy: f64 = counts.iter().filter(|count| **count > 0).map(|count| bits(*count)).sum();
+    let has = |of: fn(&u8) -> bool| word.as_bytes().iter().any(of);
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    let of_both_cases = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && !word.contains('-');
+    entropy >= RANDOM && (mixed || (of_both_cases && word.len() >= 32))
+}
+
+fn is_uuid(word: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    word.len() == 36 && word.bytes().enumerate().all(fits)
+}
+
+/// A body as text, with secret members and secret-looking texts replaced; `None` where it cannot be told what is secret in
+/// it: JSON that is broken, and bytes that are no text.
+pub(super) fn shown_body(body: &[u8], known: &Known<'_>) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    if let Ok(mut value) = serde_json::from_str::<Value>(text) {
+        hide(&mut value, known);
+        return Some(value.to_string());
+    }
+    if text.trim_start().starts_with(['{', '[', '"']) {
+        return None;
+    }
+    let hidden = |line: &str| looks_secret(line) || known.in_text(line);
+    let lines = text.split_inclusive('\n');
+    Some(lines.map(|line| if hidden(line) { format!("{REDACTED}\n") } else { line.to_owned() }).collect())
+}
+
+fn hide(value: &mut Value, known: &Known<'_>) {
+    match value {
+        Value::Object(members) => members.iter_mut().for_each(|(name, value)| {
+            if is_secret_name(name) {
+                *value = REDACTED.into();
+            } else {
+                hide(value, known);
+            }
+        }),
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, known)),
+        Value::String(text) if looks_secret(text) || known.in_text(text) => *value = REDACTED.into(),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known_by_their_words() {
+        for name in [
+            "access_token",
+            "X-Auth-Token",
+            "client_secret",
+            "Api-Key",
+            "apikey",
+            "X-Api-Key",
+            "signingKey",
+            "sid",
+            "PASSWORD",
+            "userPassword",
+            "session",
+            "X-Amz-Signature",
+            "ticket",
+            "X-Vonage-Credential",
+            "Set-Cookie",
+            "code_verifier",
+            "client_assertion",
+            "otp",
+            "X-Private-Key",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "accept",
+            "user-agent",
+            "page_size",
+            "start:gte",
+            "token_type",
+            "Idempotency-Key",
+            "keyword",
+            "monkey",
+            "passenger",
+            "author",
+            "postal_code",
+            "sidebar",
+            "host",
+            "code_challenge",
+            "x-request-id",
+            "expires_in",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_looks_and_identifiers_are_not_taken_for_them() {
+        for text in [
+            "Bearer abc",
+            "basic czNjcmV0",
+            "eyJhbGciOi",
+            "token=abc",
+            "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+            "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+            "x 9f86d081884c7d659a2feaa0c55ad015 y",
+            "dGhpcyBpcyBhIHNlY3JldCBrZXkh",
+            "QWxhZGRpbjpvcGVuIHNlc2FtZSBhbmQgbW9yZQ==",
+        ] {
+            assert!(looks_secret(text), "{text}");
+        }
+        for text in [
+            "",
+            "application/json",
+            "3f0c2d1e-5a6b-4c7d-8e9f-001122334455",
+            "Wed, 01 Apr 2026 09:00:00 GMT",
+            "2026-03-01T09:00:00.000000+0000",
+            "a sentence of words that is quite long and has 20 numbers",
+            "http://127.0.0.1:8090/t/vbc.prod/reports",
+            "18446744073709551615",
+            "aaaaaaaaaaaaaaaaaaaaaaaa1",
+        ] {
+            assert!(!looks_secret(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_shown_body_keeps_its_members_and_loses_its_secrets() {
+        let state = State::seeded(std::sync::Arc::default(), crate::clock::Timestamp::UNIX_EPOCH, 0);
+        let known = Known::of(&state);
+        let shown = |body: &str| shown_body(body.as_bytes(), &known);
+        let body =
+            json!({ "a": [{ "signingKey": { "x": "s3cret" }, "b": 1 }], "note": "it is sim-password" });
+        let hidden = json!({ "a": [{ "signingKey": "[redacted]", "b": 1 }], "note": "[redacted]" });
+        assert_eq!(shown(&body.to_string()), Some(hidden.to_string()));
+        assert_eq!(shown("{\"access_token\":\"s3c"), None, "broken off");
+        assert_eq!(shown("one\ntwo sim-secret\n"), Some("one\n[redacted]\n".into()));
+        assert_eq!(shown_body(b"\xff", &known), None);
+    }
+}

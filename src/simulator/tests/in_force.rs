@@ -1,0 +1,185 @@
+//! What is in force, and is taken back one by one.
+
+use super::*;
+
+impl Simulator {
+    /// Names, parameters and ids of what is in force.
+    async fn in_force(&self) -> Vec<(String, Value, u64)> {
+        let listed = self.control("GET", "/__sim/faults", "").await.json();
+        let one = |one: &Value| {
+            (one["fault"].as_str().unwrap().to_owned(), one["with"].clone(), one["id"].as_u64().unwrap())
+        };
+        listed.as_array().unwrap().iter().map(one).collect()
+    }
+
+    async fn take_back(&self, id: u64) -> u16 {
+        self.control("DELETE", &format!("/__sim/faults/{id}"), "").await.status.as_u16()
+    }
+}
+
+#[tokio::test]
+async fn a_quota_and_a_moved_clock_are_in_force_until_they_are_taken_back() {
+    let sim = Simulator::start().await.unwrap();
+    let real = Clock::system();
+    let token = sim.log_in().await.text("access_token");
+    sim.control("POST", "/__sim/clock", r#"{"advance":"1h"}"#).await;
+    sim.fault(json!({ "fault": "quota", "per_minute": 1 })).await;
+    sim.control("POST", "/__sim/clock", r#"{"advance":"30s"}"#).await;
+    let in_force = sim.in_force().await;
+    let shown: Vec<_> = in_force.iter().map(|(fault, with, _)| (fault.as_str(), with.clone())).collect();
+    assert_eq!(
+        shown,
+        [("quota", json!({ "per_minute": 1 })), ("clock_advance", json!({ "seconds": 3630.0 }))]
+    );
+    assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
+    let second = sim.get(ACCOUNT, &token).await.status;
+    assert_eq!(sim.take_back(in_force[0].2).await, 204);
+    for _ in 0..3 {
+        assert_eq!(sim.get(ACCOUNT, &token).await.status, 200, "no limit again; the second was {second}");
+    }
+    assert_eq!(sim.in_force().await.len(), 1, "one by one");
+    assert_eq!(sim.take_back(in_force[1].2).await, 204);
+    assert_eq!(sim.in_force().await, []);
+    let apart = sim.service().clock().now().duration_since(real.now()).abs();
+    assert!(apart.as_secs() < 60, "{apart:?}");
+    assert_eq!(sim.take_back(in_force[1].2).await, 404);
+}
+
+#[tokio::test]
+async fn every_setting_that_a_fault_changes_can_be_taken_back() {
+    let (user, client) = ("alice@vbc.prod", "sim-client");
+    for changes in [
+        json!([{ "fault": "expire_in", "seconds": 60 }]),
+        json!([{ "fault": "mode", "mode": "renew_keep" }, { "fault": "mode", "mode": "renew_revoke" }]),
+        json!([{ "fault": "old_access", "state": "alive" }]),
+        json!([{ "fault": "spent_refresh", "status": 500 }]),
+        json!([{ "fault": "lock_user", "user": user }]),
+        json!([{ "fault": "single_sign_on", "user": user }]),
+        json!([{ "fault": "roles", "user": user, "suite": "vis" }]),
+        json!([{ "fault": "refuse_scope" }]),
+        json!([{ "fault": "refuse_scope", "client_id": client }]),
+        json!([{ "fault": "quota", "per_minute": 3 }, { "fault": "quota", "per_minute": 2 }]),
+        json!([{ "fault": "quota", "per_minute": 0, "client_id": client }]),
+        json!([{ "fault": "unsubscribe", "suite": "vis" }]),
+        json!([{ "fault": "unsubscribe", "suite": "vis", "client_id": client }]),
+        json!([{ "fault": "clock_set", "time": "2030-01-01T00:00:00Z" }]),
+        json!([{ "fault": "clock_advance", "seconds": -0.5 }]),
+    ] {
+        let sim = Simulator::start().await.unwrap();
+        let reply = sim.control("POST", "/__sim/faults", &changes.to_string()).await.json();
+        let last = reply.as_array().unwrap().last().unwrap().clone();
+        let in_force = sim.in_force().await;
+        assert_eq!(in_force.len(), 1, "{changes}");
+        assert_eq!(
+            (in_force[0].0.as_str(), in_force[0].2),
+            (last["fault"].as_str().unwrap(), last["id"].as_u64().unwrap())
+        );
+        assert_eq!(sim.take_back(in_force[0].2).await, 204, "{changes}");
+        assert_eq!(sim.in_force().await, [], "{changes}");
+        // As at the start: the same change is one again.
+        let again = sim.control("POST", "/__sim/faults", &changes.to_string()).await;
+        assert_eq!((again.status.as_u16(), sim.in_force().await.len()), (200, 1), "{changes}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_is_undone_by_hand_is_not_in_force() {
+    let sim = Simulator::start().await.unwrap();
+    for (there, back) in [
+        (json!({ "fault": "quota", "per_minute": 5 }), json!({ "fault": "quota", "per_minute": 0 })),
+        (
+            json!({ "fault": "lock_user", "user": "alice@vbc.prod", "keep_tokens": true }),
+            json!({ "fault": "unlock_user", "user": "Alice@vbc.prod" }),
+        ),
+        (
+            json!({ "fault": "unsubscribe", "suite": "vis" }),
+            json!({ "fault": "resubscribe", "suite": "vis" }),
+        ),
+        (
+            json!({ "fault": "clock_advance", "seconds": 60 }),
+            json!({ "fault": "clock_advance", "seconds": -60 }),
+        ),
+    ] {
+        sim.fault(there.clone()).await;
+        assert_eq!(sim.in_force().await.len(), 1, "{there}");
+        sim.fault(back.clone()).await;
+        assert_eq!(sim.in_force().await, [], "{back}");
+    }
+    for done in [
+        json!({ "fault": "revoke_all_access" }),
+        json!({ "fault": "change_password", "user": "alice@vbc.prod", "password": "hunter22" }),
+    ] {
+        sim.fault(done.clone()).await;
+        assert_eq!(sim.in_force().await, [], "{done}");
+    }
+}
+
+#[tokio::test]
+async fn a_scenario_that_comes_over_the_network_lifts_no_limit() {
+    let started: SimulatorOptions = SimulatorOptions {
+        webhooks: "hooks.test".parse().unwrap(),
+        quota: Some(10),
+        quota_limit: Some(10),
+        ..Default::default()
+    };
+    let sim = Simulator::bind(started).await.unwrap();
+    for (text, place) in [
+        ("seed = 3\nwebhooks = \"any\"", "scenario:2:1: webhooks: "),
+        ("webhooks = [\"other.test\"]", "scenario:1:1: webhooks: "),
+        ("quota = 11", "scenario:1:1: quota: "),
+        ("quota = 0", "scenario:1:1: quota: "),
+    ] {
+        let reply = sim.control("POST", "/__sim/scenario", text).await;
+        assert_eq!(reply.status, 400, "{text}");
+        let error = reply.text("error");
+        assert!(error.contains(place) && error.contains("was started with"), "{error}");
+        assert_eq!(sim.service.core.state().options.webhooks, "hooks.test".parse().unwrap());
+        assert_eq!(sim.service.core.state().quota, Some(10));
+    }
+    let narrower = "webhooks = \"loopback\"\nquota = 1";
+    assert_eq!(sim.control("POST", "/__sim/scenario", narrower).await.status, 200);
+    assert_eq!(sim.service.core.state().options.webhooks, WebhookTargets::Loopback);
+    // Narrowed once, it may be what it was at the start again.
+    assert_eq!(sim.control("POST", "/__sim/scenario", "webhooks = [\"hooks.test\"]").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_scenario_without_a_start_begins_at_the_real_time() {
+    let sim = Simulator::start().await.unwrap();
+    let real = Clock::system();
+    sim.control("POST", "/__sim/scenario", "start = \"2030-01-01T00:00:00Z\"").await;
+    assert_eq!(sim.control("GET", "/__sim/clock", "").await.text("now")[..16], *"2030-01-01T00:00");
+    sim.control("POST", "/__sim/scenario", "seed = 4").await;
+    let apart = sim.service().clock().now().duration_since(real.now()).abs();
+    assert!(apart.as_secs() < 60, "{apart:?}");
+}
+
+#[tokio::test]
+async fn somebody_calls_an_extension_or_its_direct_number() {
+    let sim = Simulator::start().await.unwrap();
+    let token = sim.log_in().await.text("access_token");
+    let did = {
+        let mut state = sim.service.core.state();
+        let account = state.world.account(12345).unwrap();
+        let mut own = account.extensions.iter().filter(|one| one.number == "1001");
+        own.find_map(|one| one.dids.first().cloned()).expect("a direct number")
+    };
+    for to in [json!("1001"), json!(1001), json!(did), json!(format!("+{did}"))] {
+        let reply = sim.control("POST", "/__sim/calls", &json!({ "to": to }).to_string()).await;
+        assert_eq!(reply.status, 201, "{to}: {}", reply.body);
+        let call = sim.get(&format!("{CALLS}/{}", reply.text("call_id")), &token).await;
+        assert_eq!(call.status, 200, "{}", call.body);
+    }
+    for (body, error) in [
+        (json!({}), "`to` is missing: name an extension or a direct number, such as \"1001\""),
+        (json!({ "to": "14155559999" }), "no extension of account 12345 has the number 14155559999; "),
+        (json!({ "to": "1001", "account": 1 }), "there is no account 1"),
+        (json!({ "to": "1001", "account": "x" }), "`account`: expected an account's number"),
+        (json!({ "to": true }), "`to`: expected an extension or a direct number"),
+        (json!({ "to": "1001", "from": [] }), "`from`: expected a phone number"),
+    ] {
+        let reply = sim.control("POST", "/__sim/calls", &body.to_string()).await;
+        assert_eq!(reply.status, 400, "{body}");
+        assert!(reply.text("error").starts_with(error), "{body}: {}", reply.body);
+    }
+}
