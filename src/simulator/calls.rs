@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::random::Random;
+use super::recorded::Taken;
 use crate::clock::{Timestamp, until};
 
 /// How long a call from outside rings before it is missed.
@@ -41,6 +42,8 @@ pub(super) struct Call {
     pub(super) ring: Option<Ring>,
     /// When Reports knows of it.
     pub(super) reported: Option<Timestamp>,
+    /// Recordings that somebody asked for.
+    pub(super) taken: Vec<Taken>,
 }
 
 /// One end of a call.
@@ -110,15 +113,30 @@ impl Leg {
         }
     }
 
-    /// Telephony's word for it.
+    /// Telephony's status of the leg.
     pub(super) fn status(&self) -> &'static str {
+        status(self.end, self.answered)
+    }
+
+    /// The state that a change of the leg reports, in the words of the requests.
+    pub(super) fn state(&self) -> &'static str {
         match (self.end, self.answered) {
             (Some(_), Some(_)) => "ended",
-            (Some(_), None) => "unanswered",
-            (None, None) => "ringing",
             (None, Some(_)) if self.held => "held",
             (None, Some(_)) => "active",
+            (_, None) => self.status(),
         }
+    }
+}
+
+/// The documentation's enumeration is busy, failed, unanswered, ringing and on-call: held and parked calls are on-call.
+/// It has no word for an answered call that is over. Such a call keeps the last status it had, and has an `end_time`;
+/// the list of active calls leaves it out.
+fn status(end: Option<Timestamp>, answered: Option<Timestamp>) -> &'static str {
+    match (end, answered) {
+        (_, Some(_)) => "on-call",
+        (Some(_), None) => "unanswered",
+        (None, None) => "ringing",
     }
 }
 
@@ -147,17 +165,22 @@ impl Call {
             legs,
             ring,
             reported: None,
+            taken: Vec::new(),
         }
     }
 
-    /// Telephony's word for it.
+    /// Telephony's status of the call.
     pub(super) fn status(&self) -> &'static str {
+        status(self.end, self.answered)
+    }
+
+    /// The state that a change of the call reports, in the words of the requests.
+    pub(super) fn state(&self) -> &'static str {
         match (self.end, self.answered) {
             (Some(_), Some(_)) => "ended",
-            (Some(_), None) => "unanswered",
-            (None, None) => "ringing",
             (None, Some(_)) if self.parked => "parked",
             (None, Some(_)) => "active",
+            (_, None) => self.status(),
         }
     }
 
@@ -225,6 +248,7 @@ impl Call {
         for leg in self.legs.iter_mut().filter(|leg| leg.end.is_none()) {
             leg.end = Some(at);
         }
+        self.stop_recordings_of_ended_legs(at);
     }
 
     /// Its ringing ends as it was going to.
@@ -265,6 +289,7 @@ impl Call {
             leg.answered.get_or_insert(at);
             leg.held = false;
         }
+        self.stop_recordings_of_ended_legs(at);
     }
 
     /// One end sends the other to its voicemail: a call that rang is turned away, and a message is left at once.
@@ -303,10 +328,12 @@ mod tests {
             ("ringing", "RINGING", "RINGING")
         );
         assert!(call.answer(at(3)) && !call.answer(at(4)));
-        assert_eq!((call.status(), state(&call, "1001")), ("active", "ACTIVE"));
+        assert_eq!((call.status(), call.state(), state(&call, "1001")), ("on-call", "active", "ACTIVE"));
         call.legs[1].held = true;
+        assert_eq!((call.legs[1].status(), call.legs[1].state()), ("on-call", "held"));
         assert_eq!((state(&call, "1001"), state(&call, "1002")), ("REMOTE_HELD", "HELD"));
         call.finish(at(10));
+        assert_eq!((call.status(), call.state()), ("on-call", "ended"), "no other word is documented");
         let view = call.seen_by(|party| party == "1002").unwrap();
         assert_eq!(
             (view.state, view.duration(), view.direction),

@@ -5,29 +5,35 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, LOCATION};
-use http::{Request, StatusCode};
-use http_body_util::Full;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::serve::Core;
 use super::state::State;
 use super::targets::{WebhookTargets, is_same};
-use super::webhooks::Attempt;
+use super::webhooks::{Attempt, Reason};
 use crate::clock::after;
 
 const CONNECTS: Duration = Duration::from_secs(3);
 const ANSWERS: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 5;
-/// Between two tries.
+/// Between two tries, by the service's clock.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Characters of an answer's body that are shown, and bytes of it that are read.
+const SHOWN: usize = 200;
+const READ: usize = 64 * 1024;
 const REDIRECTS: usize = 5;
 
 /// Why a try failed.
@@ -43,8 +49,8 @@ enum Failure {
     ConnectTimeout,
     #[error("no answer within 2 seconds")]
     AnswerTimeout,
-    #[error("it answered {0}")]
-    Status(u16),
+    #[error("it answered {}", .0.status.as_u16())]
+    Status(Box<Refused>),
     #[error("too many redirects")]
     Redirects,
     #[error(transparent)]
@@ -55,6 +61,56 @@ enum Failure {
     Request(#[from] http::Error),
     #[error(transparent)]
     Tls(#[from] rustls::Error),
+}
+
+/// An answer that is no success.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    /// The text after the status.
+    reason: String,
+    /// As far as it was read.
+    body: Bytes,
+}
+
+impl Refused {
+    fn new(response: &Response<Incoming>, body: Bytes) -> Box<Self> {
+        let status = response.status();
+        let given = response.extensions().get::<ReasonPhrase>();
+        let reason = given.map_or(status.canonical_reason().unwrap_or_default().into(), |reason| {
+            String::from_utf8_lossy(reason.as_bytes())
+        });
+        Box::new(Self { status, reason: reason.into_owned(), body })
+    }
+
+    /// `500 INTERNAL_SERVER_ERROR`.
+    fn code(&self) -> String {
+        let words = self.status.canonical_reason().unwrap_or_default().to_ascii_uppercase();
+        let words = words.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+        format!("{} {words}", self.status.as_u16()).trim_end().to_owned()
+    }
+
+    /// The status line, and 200 characters of the body.
+    fn message(&self) -> String {
+        let body = String::from_utf8_lossy(&self.body);
+        let shown = match body.char_indices().nth(SHOWN) {
+            _ if body.is_empty() => "no body".to_owned(),
+            Some((end, _)) => format!("{}... ({} bytes)", &body[..end], self.body.len()),
+            None => body.into_owned(),
+        };
+        format!("{} {}: [{shown}]", self.status.as_u16(), self.reason)
+    }
+}
+
+impl From<Failure> for Reason {
+    fn from(failure: Failure) -> Self {
+        let words = failure.to_string();
+        let (http_code, message) = match &failure {
+            Failure::Status(refused) => (Some(refused.code()), refused.message()),
+            _ => (None, words.clone()),
+        };
+        Self { words, http_code, message }
+    }
 }
 
 impl Failure {
@@ -110,7 +166,7 @@ async fn deliver_all(core: Arc<Core>, webhook: String) {
                 Ok(()) => break Ok(()),
                 Err(failure) if number > RETRIES || failure.is_final() => {
                     tracing::warn!(webhook, %failure, "the simulator gave up a webhook");
-                    break Err(failure.to_string());
+                    break Err(failure.into());
                 }
                 Err(failure) => tracing::debug!(webhook, number, %failure, "a webhook was not delivered"),
             }
@@ -137,17 +193,22 @@ async fn try_once(attempt: &Attempt, targets: &WebhookTargets, control: SocketAd
         if posts {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let (status, location) = exchange(&url, request, body, targets, control).await?;
-        match status {
-            StatusCode::OK => return Ok(()),
-            StatusCode::FOUND => posts = false,
-            StatusCode::TEMPORARY_REDIRECT => {}
-            other => return Err(Failure::Status(other.as_u16())),
+        match exchange(&url, request, body, targets, control).await? {
+            Outcome::Delivered => return Ok(()),
+            Outcome::Elsewhere(refused, location) => {
+                posts &= refused.status != StatusCode::FOUND;
+                url = url.join(&location).map_err(|_| Failure::Status(refused))?;
+            }
         }
-        url =
-            location.and_then(|location| url.join(&location).ok()).ok_or(Failure::Status(status.as_u16()))?;
     }
     Err(Failure::Redirects)
+}
+
+/// What came of one request.
+enum Outcome {
+    Delivered,
+    /// It is to go to this location.
+    Elsewhere(Box<Refused>, String),
 }
 
 async fn exchange(
@@ -156,26 +217,46 @@ async fn exchange(
     body: Bytes,
     targets: &WebhookTargets,
     control: SocketAddr,
-) -> Result<(StatusCode, Option<String>), Failure> {
+) -> Result<Outcome, Failure> {
     let stream =
         timeout(CONNECTS, connect(url, targets, control)).await.map_err(|_| Failure::ConnectTimeout)??;
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let request = request.uri(target).header(HOST, authority).body(Full::new(body))?;
+    // Dropped, it ends the connection.
+    let mut driver = JoinSet::new();
     let answer = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let mut sent = std::pin::pin!(sender.send_request(request));
-        // The body of the answer is not waited for.
-        let response = tokio::select! {
-            biased;
-            response = &mut sent => response?,
-            // It may have ended with the answer.
-            _ = connection => sent.await?,
-        };
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        Ok((response.status(), location.map(str::to_owned)))
+        driver.spawn(connection);
+        sender.send_request(request).await
     };
-    timeout(ANSWERS, answer).await.map_err(|_| Failure::AnswerTimeout)?
+    let mut response = timeout(ANSWERS, answer).await.map_err(|_| Failure::AnswerTimeout)??;
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    match (response.status(), location.map(str::to_owned)) {
+        // The body of a success is not waited for.
+        (StatusCode::OK, _) => Ok(Outcome::Delivered),
+        (StatusCode::FOUND | StatusCode::TEMPORARY_REDIRECT, Some(location)) => {
+            Ok(Outcome::Elsewhere(Refused::new(&response, Bytes::new()), location))
+        }
+        _ => {
+            let body = beginning(response.body_mut()).await;
+            Err(Failure::Status(Refused::new(&response, body)))
+        }
+    }
+}
+
+/// A body as far as it is read: one that breaks off or takes too long ends there.
+async fn beginning(body: &mut Incoming) -> Bytes {
+    let mut read = BytesMut::new();
+    let end = Instant::now() + ANSWERS;
+    while read.len() < READ
+        && let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await
+    {
+        if let Ok(data) = frame.into_data() {
+            read.extend_from_slice(&data);
+        }
+    }
+    read.freeze()
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}

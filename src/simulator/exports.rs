@@ -35,7 +35,7 @@ impl Job {
     }
 
     /// When all is packed, or will be.
-    fn complete(&self) -> Timestamp {
+    pub(super) fn complete(&self) -> Timestamp {
         let files = u32::try_from(self.recordings.len()).unwrap_or(u32::MAX);
         let packs = self.pace.scaled(PACKS).saturating_mul(files);
         after(self.created, self.pace.scaled(PREPARES).saturating_add(packs))

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE,
+};
 
 use super::answer::{Answer, chunk, empty, http_date, ordered, set};
-use super::api::{self, Call};
+use super::api::{self, Call, accept};
 use super::fault::{Backend, Instead, RetryAfter, StatusFault};
 use super::options::SimulatorOptions;
 use super::request::Arrived;
@@ -16,11 +18,14 @@ use crate::clock::{Timestamp, after, until};
 const CHALLENGE: &str = "OAuth2 realm=\"WSO2 API Manager\", error=\"invalid_token\", \
                          error_description=\"The provided token is invalid\"";
 
+/// The routes of a path, and what their patterns took.
+type Matched<'a> = Vec<(&'static api::Route, Vec<&'a str>)>;
+
 /// Why the gateway answers instead of the suite.
 pub(super) enum Fault<'a> {
     UnknownContext(&'a str),
     NoResource,
-    MethodNotAllowed,
+    MethodNotAllowed(Matched<'a>),
     MissingCredentials,
     InvalidCredentials { jwt: bool },
     NotSubscribed,
@@ -41,8 +46,11 @@ impl Fault<'_> {
             Self::NoResource => {
                 error(404, "404", "Not Found", "No matching resource found for given API Request")
             }
-            Self::MethodNotAllowed => {
-                error(405, "405", "Method Not Allowed", "Method not allowed for given API resource")
+            Self::MethodNotAllowed(matched) => {
+                let description = "Method not allowed for given API resource";
+                let mut answer = error(405, "405", "Method Not Allowed", description);
+                set(&mut answer, ALLOW, &format!("{}, OPTIONS", methods(matched, ", ")));
+                answer
             }
             Self::MissingCredentials => error(
                 401,
@@ -123,8 +131,10 @@ fn pass<'a>(
     if method == "OPTIONS" {
         return Ok(preflight(&matched));
     }
-    let (route, parameters) =
-        matched.into_iter().find(|(route, _)| route.method == method).ok_or(Fault::MethodNotAllowed)?;
+    let Some(found) = matched.iter().position(|(route, _)| route.method == method) else {
+        return Err(Fault::MethodNotAllowed(matched));
+    };
+    let (route, ref parameters) = matched[found];
     let token = arrived.authorization("bearer").ok_or(Fault::MissingCredentials)?;
     let jwt = token.matches('.').count() == 2;
     let row = state.tokens.accept(token, now).ok_or(Fault::InvalidCredentials { jwt })?;
@@ -150,7 +160,7 @@ fn pass<'a>(
         instance,
         account,
         owner: &owner,
-        parameters,
+        parameters: parameters.clone(),
         path,
         query: arrived.query(),
         headers: &arrived.head.headers,
@@ -158,7 +168,19 @@ fn pass<'a>(
         base: &options.public_base,
         now,
     };
-    Ok((route.run)(call))
+    let answer = (route.run)(call);
+    Ok(if is_refused(arrived, &answer) { empty(406) } else { answer })
+}
+
+/// Whether the client takes what it asked for neither by its type nor without a content coding. It has to say so with a
+/// weight of 0: a type that is only not mentioned is sent, as the documentation's own clients expect.
+fn is_refused(arrived: &Arrived, answer: &Answer) -> bool {
+    let headers = &arrived.head.headers;
+    let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let refuses = |content_type: &str| {
+        accept::media(headers, content_type) == Some(0) || accept::refuses_identity(headers)
+    };
+    arrived.head.method.is_safe() && answer.status().is_success() && content_type.is_some_and(refuses)
 }
 
 /// A fixed window of one minute, aligned with UTC, for each application and user.
@@ -178,14 +200,17 @@ fn throttle(state: &mut State, owner: &Owner, now: Timestamp) -> Result<(), Faul
     Ok(())
 }
 
-fn preflight(matched: &[(&'static api::Route, Vec<&str>)]) -> Answer {
+fn methods(matched: &Matched<'_>, separator: &str) -> String {
+    matched.iter().map(|(route, _)| route.method).collect::<Vec<_>>().join(separator)
+}
+
+fn preflight(matched: &Matched<'_>) -> Answer {
     let mut answer = empty(200);
-    let methods: Vec<&str> = matched.iter().map(|(route, _)| route.method).collect();
     let mut add = |name: &'static str, value: &str| {
         set(&mut answer, HeaderName::from_static(name), value);
     };
     add("access-control-allow-origin", "*");
-    add("access-control-allow-methods", &methods.join(","));
+    add("access-control-allow-methods", &methods(matched, ","));
     add(
         "access-control-allow-headers",
         "authorization,Access-Control-Allow-Origin,Content-Type,SOAPAction,apikey,Internal-Key",

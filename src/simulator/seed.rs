@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::SignedDuration;
 
 use super::identities::Identity;
+use super::numbers::Numbers;
 use super::options::SimulatorOptions;
 use super::pace::Pace;
 use super::random::Random;
@@ -109,107 +110,32 @@ impl World {
     }
 }
 
-const FIRST: &[&str] = &[
-    "Alice", "Omar", "Priya", "Lucas", "Mei", "Sofia", "Noah", "Amara", "Jonas", "Leila", "Mateo", "Grace",
-    "Hiroshi", "Ines", "Dmitri", "Fatima", "Oliver", "Chloe", "Tariq", "Hannah", "Diego", "Yuki", "Elena",
-    "Samuel", "Nadia", "Victor", "Ruth", "Andre",
-];
-const LAST: &[&str] = &[
-    "Moreau",
-    "Haddad",
-    "Raman",
-    "Silva",
-    "Chen",
-    "Rossi",
-    "Bennett",
-    "Okafor",
-    "Lindqvist",
-    "Farahani",
-    "Garcia",
-    "O'Neill",
-    "Tanaka",
-    "Almeida",
-    "Volkov",
-    "Rahman",
-    "Wright",
-    "Dubois",
-    "Aziz",
-    "Schneider",
-    "Herrera",
-    "Sato",
-    "Popescu",
-    "Adeyemi",
-    "Kowalski",
-    "Petrov",
-    "Goldberg",
-    "Baptiste",
-];
-const STREETS: &[&str] = &["Main Street", "Harbor Road", "Maple Avenue", "Commerce Drive", "Station Street"];
-const CITIES: &[(&str, &str, &str)] = &[
-    ("Holmdel", "NJ", "America/New York"),
-    ("Austin", "TX", "America/Chicago"),
-    ("Denver", "CO", "America/Denver"),
-    ("Seattle", "WA", "America/Los Angeles"),
-];
-
-impl Address {
-    fn seeded(random: &mut Random) -> Self {
-        let (city, state, time_zone) = CITIES[random.below(CITIES.len() as u64) as usize];
-        Self {
-            street: format!("{} {}", 10 + random.below(900), random.pick(STREETS)),
-            city,
-            state,
-            postal_code: format!("{:05}", 7000 + random.below(90_000)),
-            time_zone,
+/// Draws until nobody has it.
+fn unused(taken: &mut HashSet<String>, mut draw: impl FnMut() -> String) -> String {
+    loop {
+        let drawn = draw();
+        if taken.insert(drawn.clone()) {
+            return drawn;
         }
     }
-}
-
-impl User {
-    fn seeded(id: u64, random: &mut Random) -> Self {
-        let (first, last) = (random.pick(FIRST), random.pick(LAST));
-        let login = format!("{}{}", first.to_lowercase(), id % 1000);
-        let mail = last.to_lowercase().replace('\'', "");
-        Self {
-            id,
-            first_name: first.into(),
-            last_name: last.into(),
-            email: format!("{}.{mail}@example.com", first.to_lowercase()),
-            login_name: login,
-            mobile: phone(random),
-        }
-    }
-
-    fn rename(&mut self, login: &str) {
-        let first = login.split(['@', '.']).next().unwrap_or(login);
-        let mut letters = first.chars();
-        if let Some(initial) = letters.next() {
-            self.first_name = initial.to_uppercase().chain(letters).collect();
-        }
-        let last = self.last_name.to_lowercase().replace('\'', "");
-        self.email = format!("{}.{last}@example.com", first.to_lowercase());
-        self.login_name = login.to_owned();
-    }
-}
-
-/// A number of the range kept for fiction.
-pub(super) fn phone(random: &mut Random) -> String {
-    let area = [201, 212, 303, 415, 512, 646][random.below(6) as usize];
-    format!("1{area}55501{:02}", random.below(100))
 }
 
 impl Account {
     /// The account with its people: the same for the same seed, whenever it is grown.
     pub(super) fn grown(id: u64, plan: &Plan, seed: u64, midnight: Timestamp) -> Self {
         let mut random = Random::new(seed.wrapping_add(plan.position.wrapping_mul(0xd1b5_4a32_d192_ed03)));
-        let mut account = Self::seeded(id, plan.name, plan.people, midnight, &mut random);
-        account.admit(&plan.logins, &mut random);
+        let mut numbers = Numbers::new(plan.position);
+        let mut account = Self::seeded(id, plan.name, plan.people, midnight, &mut numbers, &mut random);
+        account.admit(&plan.logins, &mut numbers, &mut random);
+        // The first account has the domain itself, each of the others a part of it.
+        let domain = (plan.position > 0).then(|| format!("{id}.example.com"));
+        account.give_addresses(domain.as_deref().unwrap_or("example.com"));
         account.record_the_past();
         account
     }
 
     /// The first users who have no login yet become the people of these; where there are none left, more come.
-    fn admit(&mut self, logins: &[String], random: &mut Random) {
+    fn admit(&mut self, logins: &[String], numbers: &mut Numbers, random: &mut Random) {
         let known: HashMap<String, usize> =
             self.users.iter().enumerate().map(|(n, user)| (user.login_name.clone(), n)).collect();
         let mut taken = HashSet::new();
@@ -226,7 +152,7 @@ impl Account {
                 next
             });
             if position == self.users.len() {
-                self.users.push(User::seeded(self.id * 100_000 + position as u64, random));
+                self.users.push(User::seeded(self.id * 100_000 + position as u64, numbers, random));
             }
             if known.get(login) != Some(&position) {
                 self.users[position].rename(login);
@@ -241,7 +167,14 @@ impl Account {
         }
     }
 
-    fn seeded(id: u64, name: &str, people: usize, midnight: Timestamp, random: &mut Random) -> Self {
+    fn seeded(
+        id: u64,
+        name: &str,
+        people: usize,
+        midnight: Timestamp,
+        numbers: &mut Numbers,
+        random: &mut Random,
+    ) -> Self {
         let locations: Vec<Location> = (0..2 + people / 12)
             .map(|n| {
                 let address = Address::seeded(random);
@@ -250,7 +183,9 @@ impl Account {
                 Location { id: id * 10 + n as u64, name, address }
             })
             .collect();
-        let users: Vec<User> = (0..people).map(|n| User::seeded(id * 100 + 1 + n as u64, random)).collect();
+        let users: Vec<User> =
+            (0..people).map(|n| User::seeded(id * 100 + 1 + n as u64, numbers, random)).collect();
+        let mut taken = HashSet::new();
         let rooms = ["Front Desk", "Conference Room", "Fax"];
         let extensions = (0..people + rooms.len())
             .map(|n| {
@@ -265,8 +200,8 @@ impl Account {
                     user: user.map(|_| n),
                     label,
                     location: locations[random.below(locations.len() as u64) as usize].id,
-                    dids: (0..random.below(3)).map(|_| phone(random)).collect(),
-                    sip_id: format!("VH{}", 1_000_000 + random.below(9_000_000)),
+                    dids: (0..random.below(3)).map(|_| numbers.give(random)).collect(),
+                    sip_id: unused(&mut taken, || format!("VH{}", 1_000_000 + random.below(9_000_000))),
                     voicemail_to_text: random.chance(0.6),
                     do_not_disturb: random.chance(0.1),
                 }
@@ -276,7 +211,7 @@ impl Account {
             .map(|n| {
                 let last_seen = before(midnight, random.below(3_600));
                 Device {
-                    mac: format!("0004F2{:06X}", random.below(1 << 24)),
+                    mac: unused(&mut taken, || format!("0004F2{:06X}", random.below(1 << 24))),
                     ip: format!("10.{}.{}.{}", id % 200, n / 200, 10 + n % 200),
                     last_seen,
                     provisioned: before(last_seen, 86_400 + random.below(2_000_000)),
@@ -297,7 +232,7 @@ impl Account {
             recordings: Vec::new(),
             jobs: Vec::new(),
         };
-        account.remember_calls(people * 3, midnight, random);
+        account.remember_calls(people * 3, midnight, numbers, random);
         account
     }
 }
@@ -309,6 +244,7 @@ pub(super) fn before(at: Timestamp, seconds: u64) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use super::super::identities;
     use super::*;
 
     fn world(seed: u64) -> World {
@@ -337,6 +273,51 @@ mod tests {
         let user = &account.users[position];
         assert_eq!((user.first_name.as_str(), user.login_name.as_str()), ("Alice", "alice"));
         assert_eq!(world.apps["sim-client"].subscriptions.len(), SUITES.len());
+    }
+
+    /// Every account of a world, with two whose names and logins are much alike.
+    fn everything(seed: u64) -> World {
+        let user = |name: &str, account| identities::User::new(name, "x").account(account);
+        let users = vec![user("omar.a", 9), user("omar.b", 9), user("omar", 12345), user("omar", 23456)];
+        let options = SimulatorOptions { seed, users, ..SimulatorOptions::default() };
+        let mut world = World::seeded(&options, "2026-09-05T16:00:00Z".parse().unwrap());
+        for id in world.plans.keys().copied().collect::<Vec<_>>() {
+            world.account(id);
+        }
+        world
+    }
+
+    #[test]
+    fn in_none_of_a_thousand_worlds_is_a_number_or_an_address_given_twice() {
+        for seed in 0..1_000 {
+            let world = everything(seed);
+            let accounts = || world.accounts.values();
+            let extensions = || accounts().flat_map(|account| &account.extensions);
+            let users = || accounts().flat_map(|account| &account.users);
+            let mut numbers: Vec<&str> = extensions().flat_map(|own| &own.dids).map(String::as_str).collect();
+            numbers.extend(users().map(|user| user.mobile.as_str()));
+            let emails: Vec<&str> = users().map(|user| user.email.as_str()).collect();
+            for account in accounts() {
+                let own = |what: fn(&Extension) -> &String| account.extensions.iter().map(what);
+                let handsets = own(|extension| &extension.sip_id).chain(own(|extension| &extension.number));
+                unique("handset", seed, handsets.map(String::as_str));
+                unique("device", seed, account.devices.iter().map(|device| device.mac.as_str()));
+                unique("call", seed, account.calls.iter().map(|call| call.id.as_str()));
+                for call in &account.calls {
+                    let [from, to] = [&call.from, &call.to].map(|party| account.reached_by(party));
+                    assert!(from == call.from && to == call.to, "{seed}: a caller from outside is {from}");
+                }
+            }
+            unique("number", seed, numbers);
+            unique("address", seed, emails);
+        }
+    }
+
+    fn unique<'a>(what: &str, seed: u64, all: impl IntoIterator<Item = &'a str>) {
+        let mut seen = HashSet::new();
+        for one in all {
+            assert!(!one.is_empty() && seen.insert(one), "seed {seed}: {what} {one:?} is given twice");
+        }
     }
 
     #[test]

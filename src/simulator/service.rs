@@ -103,13 +103,15 @@ impl Service {
         self.core.reset(None);
     }
 
-    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
-    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the service's clock.
-    pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
+    /// Lets somebody call from outside; gives the call's id.
+    ///
+    /// `to` is an extension of the account or one of its direct numbers, with or without a plus. `None` is a number that
+    /// nobody has. It rings until it is answered or sent away, at most 30 seconds of the service's clock.
+    pub fn receive_call(&self, account: u64, from: &str, to: &str) -> Option<String> {
         let now = self.core.options.clock.now();
         let mut state = self.core.state();
         let State { world, random, .. } = &mut *state;
-        let call = world.receive(account, from, extension, now, random);
+        let call = world.receive(account, from, to, now, random);
         self.core.follow_up(&mut state);
         call
     }

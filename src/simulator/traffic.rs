@@ -39,8 +39,7 @@ impl World {
         self.begin(account, call, random)
     }
 
-    /// A call from outside to an extension, by its number or by one of its direct numbers. It rings until somebody does
-    /// something about it.
+    /// A call from outside to an extension or one of its numbers. It rings until somebody does something about it.
     pub(super) fn receive(
         &mut self,
         account: u64,
@@ -49,13 +48,11 @@ impl World {
         now: Timestamp,
         random: &mut Random,
     ) -> Option<String> {
-        let of = self.account(account)?;
-        let extension = of.reached_by(number);
-        let known = of.extensions.iter().any(|known| known.number == extension);
+        let called = self.account(account)?.called_by(number)?;
         let ring = Some(Ring { until: after(now, RINGS), picked_up: false });
-        let call = Call::ringing(random, Direction::Inbound, from.into(), extension, now, ring);
+        let call = Call::ringing(random, Direction::Inbound, from.into(), called, now, ring);
         let id = call.id.clone();
-        self.begin(known.then_some(account)?, call, random).map(|_| id)
+        self.begin(account, call, random).map(|_| id)
     }
 
     /// Does something to a call, and tells those who want to know what became of it.
@@ -76,7 +73,7 @@ impl World {
         let done = act(call, random);
         if let (Some(end), false) = (call.end, was_over) {
             call.reported = Some(pace.reported(&call.id, end));
-            if let Some(recording) = of.recording(position, pace) {
+            for recording in of.recordings(position, pace) {
                 let place = of.recordings.partition_point(|other| other.start <= recording.start);
                 of.recordings.insert(place, recording);
             }
@@ -144,6 +141,9 @@ fn event(account: &Account, position: usize, user: usize, view: &View) -> Value 
         "startTime": time(view.start), "state": view.state, "type": "CALL", "ucpType": "VBS",
         "userId": id.to_string(),
     });
+    if let Some(name) = account.remote_name(view) {
+        event["callerId"] = name.into();
+    }
     for (name, at) in [("answerTime", view.answered), ("endTime", view.end)] {
         if let Some(at) = at {
             event[name] = time(at).into();

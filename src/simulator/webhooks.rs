@@ -63,7 +63,7 @@ pub(super) struct Webhook {
     successes: u64,
     failures: u64,
     last_success: Option<Timestamp>,
-    last_failure: Option<(Timestamp, String)>,
+    last_failure: Option<(Timestamp, Reason)>,
     queue: VecDeque<Notice>,
     /// Ids of its notices: its own, since when they are made depends on who looks first.
     ids: Random,
@@ -84,6 +84,16 @@ pub(super) struct Attempt {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
+}
+
+/// Why a delivery failed.
+pub(super) struct Reason {
+    /// In the simulator's own words.
+    pub(super) words: String,
+    /// The status of the answer, as the service writes it.
+    pub(super) http_code: Option<String>,
+    /// In the service's words: an answer's status and the beginning of its body.
+    pub(super) message: String,
 }
 
 #[derive(Default)]
@@ -204,7 +214,7 @@ impl Webhooks {
     }
 
     /// What came of a delivery and all its attempts: they count as one.
-    pub(super) fn done(&mut self, id: &str, outcome: Result<(), String>, now: Timestamp) {
+    pub(super) fn done(&mut self, id: &str, outcome: Result<(), Reason>, now: Timestamp) {
         let Some(webhook) = self.list.iter_mut().find(|webhook| webhook.id == id) else { return };
         webhook.attempts += 1;
         match outcome {
@@ -252,17 +262,24 @@ impl Webhook {
         }
         if let Some((at, reason)) = &self.last_failure {
             statistics["lastFailure"] = time(*at);
-            statistics["lastFailureMessage"] = reason.as_str().into();
+            statistics["lastFailureMessage"] = reason.words.as_str().into();
+            statistics["lastErrorMessage"] = reason.message.as_str().into();
+            if let Some(code) = &reason.http_code {
+                statistics["lastHttpErrorCode"] = code.as_str().into();
+            }
         }
         let mut shown = json!({
             "id": self.id, "userId": self.user_id.to_string(), "accountId": self.owner.0.to_string(),
-            "url": url, "status": if self.failed || self.expires <= now { "PAUSED" } else { "ACTIVE" },
+            // One that has failed is still shown as active in the documentation's example.
+            "url": url, "status": if self.expires <= now { "PAUSED" } else { "ACTIVE" },
             "events": events, "signingAlgo": if *signed { "HMAC_SHA256" } else { "NONE" },
             "metadataPolicy": metadata.word(), "createdAt": time(self.created),
             "expireAt": time(self.expires), "purgeAt": time(self.purged), "statistics": statistics,
         });
         if let Some(at) = self.renewed {
             shown["renewedAt"] = time(at);
+            // "Set to the current time", says the documentation of both.
+            shown["renewedBy"] = time(at);
         }
         if *signed {
             shown["signingKey"] = key.expose().into();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::calls::Call;
+use super::calls::{Call, Direction, View};
 use super::exports::Job;
 use super::pace::Pace;
 use super::webhooks::Webhooks;
@@ -16,6 +16,8 @@ pub(super) const TENANT: &str = "@vbc.prod";
 const LOCKED: Duration = Duration::from_secs(30 * 60);
 /// The suites an application can be subscribed to.
 pub(super) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "call_recording", INDIA, "vis"];
+/// The name that comes with a call from outside.
+pub(super) const OUTSIDE_NAME: &str = "WIRELESS CALLER";
 /// Call Recording for accounts in India.
 pub(super) const INDIA: &str = "call_recording_india";
 
@@ -262,9 +264,25 @@ impl Account {
         position
     }
 
+    /// The name of the other party, where the service can know one: a colleague's, or what a caller's network sends.
+    pub(super) fn remote_name(&self, view: &View) -> Option<&str> {
+        let ours = self.extensions.iter().find(|extension| extension.number == view.remote);
+        let sent = (view.direction == Direction::Inbound).then_some(OUTSIDE_NAME);
+        ours.map(|extension| extension.label.as_str()).or(sent)
+    }
+
     /// Whether an extension is one of the user's.
     pub(super) fn owns(&self, user: usize, extension: &str) -> bool {
         self.extensions.iter().any(|own| own.user == Some(user) && own.number == extension)
+    }
+
+    /// The extension that somebody outside reaches: by its number or one of its direct ones, with or without a plus.
+    pub(super) fn called_by(&self, number: &str) -> Option<String> {
+        let bare = number.strip_prefix('+').unwrap_or(number);
+        let has = |extension: &&Extension| {
+            extension.number == number || extension.dids.iter().any(|did| did == bare)
+        };
+        self.extensions.iter().find(has).map(|extension| extension.number.clone())
     }
 
     /// Whose number it is: an extension, where one of ours has it, else the number as it was given.

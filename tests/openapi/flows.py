@@ -87,7 +87,10 @@ def telephony(begin, account):
     assert walk("listCalls", query={"extension": "1001"}, **here)["calls"][0]["call_id"] == call["call_id"]
     walk("listCalls", query={"start_time": 1, "page_size": 3}, **here)
     legs = [{**call, "leg_id": leg["leg_id"]} for leg in walk("listLegs", **call)]
-    for body in [{"dtmf": "*123#"}, {"state": "held"}, {"state": "active"}, {"stream": False}]:
+    for body in [
+        {"dtmf": "*123#"}, {"state": "held"}, {"state": "active"}, {"stream": False},
+        {"recording": "start", "service": "ocr"}, {"recording": "stop", "service": "ocr"},
+    ]:
         walk("changeLeg", body=body, **legs[0])
     walk("getLeg", **legs[0])
     walk("changeCall", body={"from": ours, "to": {"type": "extension", "destination": "1002"}}, **call)

@@ -35,6 +35,13 @@ CORRECTIONS = [
      "the documentation has it"),
     *[(name, "components/schemas/Links/properties/last", {"$ref": "#/components/schemas/LastHref"},
        "forgotten, though its type is there") for name in ["extension", "user", "reports"]],
+    *[("vgis", f"components/schemas/Webhook/properties/statistics/properties/{member}", {"type": "string"},
+       "the same") for member in ["lastFailure", "lastFailureMessage", "lastHttpErrorCode", "lastErrorMessage"]],
+    ("vgis", "components/schemas/Webhook/properties/renewedBy", {"type": "string"}, "the same"),
+    ("extension", "components/schemas/BasicUser/properties/id", {"type": "number"}, "newer"),
+    ("extension", "components/schemas/EndUserRoute/properties/service_type_name", {"type": "string"}, "newer"),
+    ("reports", "components/schemas/CallLogsHalResponse/properties/total_pages", {"type": "number"}, "newer"),
+    ("reports", "components/schemas/CallLog/properties/custom_tag", {"type": "string"}, "newer"),
     *[("vgis", f"components/schemas/{schema}/properties/{member}/format", None, NOT_A_DATE)
       for schema in ["Event", "Call"] for member in ["startTime", "answerTime", "endTime"]],
     *[("call-recording", f"components/schemas/{schema}/properties/{member}/format", None, NO_COLON)
@@ -57,7 +64,8 @@ UNDOCUMENTED = {
 # Members that are not always there: pages have neighbours or not, calls have been answered or not.
 OPTIONAL = {
     "first", "last", "prev", "next", "next_page", "next_page_uri", "previous_page_uri", "user", "answerTime", "endTime", "end_time",
-    "smsData", "renewedAt", "signingKey", "download_url", "valid_until", "lastSuccess",
+    "smsData", "renewedAt", "renewedBy", "signingKey", "download_url", "valid_until", "lastSuccess", "callerId",
+    "lastFailure", "lastFailureMessage", "lastHttpErrorCode", "lastErrorMessage", "service_type_name", "custom_tag",
     *(f"{side}_{member}" for side in ["source", "destination"]
       for member in ["device_name", "user_full_name", "user", "sip_id", "extension"]),
 }

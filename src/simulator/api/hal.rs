@@ -1,4 +1,14 @@
 //! What Provisioning, Reports and Call Recording have in common: lists in pages with links, and their errors.
+//!
+//! Every list counts its pages from 1. What `page=0` is depends on the suite, and is the same in all lists of one:
+//!
+//! | suite | `page=0` | because |
+//! | --- | --- | --- |
+//! | Provisioning | 400 | its examples begin at 1, and 400 is documented |
+//! | Reports | the first page | its older specification begins at 0, the newer one at 1 |
+//! | Call Recording, jobs too | the first page | its examples link to it as the first page |
+//! | Telephony | the first page | it has no such parameter, and no 400 for a list: nonsense counts as absent |
+//! | Integration Platform | no page | `offset` counts pages, from 0 |
 
 use std::collections::BTreeMap;
 
@@ -15,16 +25,18 @@ const LARGEST_PAGE: usize = 10_000;
 pub(super) struct Names {
     /// The list itself.
     pub(super) embedded: &'static str,
-    /// How many pages there are.
-    pub(super) pages: &'static str,
+    /// How many pages there are; some clients ask for the one name, some for the other.
+    pub(super) pages: &'static [&'static str],
+    /// The least page number that is taken; see the table above.
+    pub(super) first: usize,
 }
 
 /// A parameter and what is wrong with it.
 pub(super) type Wrong = (&'static str, String);
 
 /// Number and size of the page that is asked for, or what is wrong with them.
-pub(super) fn paging(call: &Call<'_>, first: usize) -> Result<(usize, usize), Vec<Wrong>> {
-    match (whole(call, "page", 1, first, usize::MAX), whole(call, "page_size", 10, 1, LARGEST_PAGE)) {
+pub(super) fn paging(call: &Call<'_>, names: &Names) -> Result<(usize, usize), Vec<Wrong>> {
+    match (whole(call, "page", 1, names.first, usize::MAX), whole(call, "page_size", 10, 1, LARGEST_PAGE)) {
         (Ok(number), Ok(size)) => Ok((number.max(1), size)),
         (number, size) => Err(number.err().into_iter().chain(size.err()).collect()),
     }
@@ -32,7 +44,7 @@ pub(super) fn paging(call: &Call<'_>, first: usize) -> Result<(usize, usize), Ve
 
 /// One page of a list; `None` is an account that is not the caller's.
 pub(super) fn list(call: &Call<'_>, names: &Names, listed: Option<Vec<Value>>) -> Answer {
-    let paging = match paging(call, 1) {
+    let paging = match paging(call, names) {
         Ok(paging) => paging,
         Err(wrong) => return validation(call, wrong),
     };
@@ -78,14 +90,14 @@ pub(super) fn shown<T: Serialize>(call: &Call<'_>, names: &Names, page: &Page, c
     if page.number < last {
         links.insert("next".into(), href(page.number + 1));
     }
-    let members = BTreeMap::from([
+    let mut members = BTreeMap::from([
         ("page_size", Member::Plain(page.size.into())),
         ("page", Member::Plain(page.number.into())),
-        (names.pages, Member::Plain(page.pages.into())),
         ("total_items", Member::Plain(page.total.into())),
         ("_links", Member::Plain(links.into())),
         ("_embedded", Member::Embedded(BTreeMap::from([(names.embedded, content)]))),
     ]);
+    members.extend(names.pages.iter().map(|name| (*name, Member::Plain(page.pages.into()))));
     json_answer(200, &members)
 }
 

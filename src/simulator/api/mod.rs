@@ -1,5 +1,6 @@
 //! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
 
+pub(super) mod accept;
 mod hal;
 mod provisioning;
 mod recording;
@@ -88,8 +89,10 @@ pub(super) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
     Some((suite, rest))
 }
 
-/// Every route whose pattern fits, whatever its method.
+/// Every route whose pattern fits, whatever its method. The documentation writes paths of the Integration Platform with
+/// a slash at their end, too.
 pub(super) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
+    let path = if suite.context == "vis" { path.strip_suffix('/').unwrap_or(path) } else { path };
     suite.routes.iter().filter_map(|route| Some((route, fit(route.pattern, path)?))).collect()
 }
 
@@ -181,6 +184,18 @@ impl Page {
     }
 }
 
+/// Whether a text is a telephone number or an extension.
+fn is_phone_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (3..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// A number of seconds since 1970, held at the ends of time.
+fn seconds(number: i64) -> Timestamp {
+    let last = Timestamp::MAX.as_second();
+    Timestamp::from_second(number.clamp(Timestamp::MIN.as_second(), last)).unwrap_or(Timestamp::MAX)
+}
+
 fn read_json(body: &Bytes) -> Option<Value> {
     super::gateway::json_body(body).filter(Value::is_object)
 }
@@ -198,6 +213,12 @@ mod tests {
         }
         assert_eq!(suite("/t/vbc.prod/telephony/v3/cc").unwrap().1, "cc");
         assert!(suite("/t/vbc.prod/nothing/api").is_none());
+        let vis = suite("/t/vbc.prod/vis/v1/self").unwrap().0;
+        for path in ["self/webhooks", "self/webhooks/", "self/calls/7", "self/calls/7/", "self/"] {
+            assert!(!matching(vis, path).is_empty(), "{path}");
+        }
+        assert!(matching(vis, "self/webhooks//").is_empty());
+        assert!(matching(&provisioning::SUITE, "api/accounts/self/").is_empty());
         assert!(suite("/provisioning/api").is_none());
     }
 

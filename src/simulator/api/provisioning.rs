@@ -24,7 +24,7 @@ pub(super) static SUITE: Suite = Suite {
     refuse: || json_answer(401, &json!({ "msg": "missing user data", "status": 401 })),
 };
 
-const NAMES: Names = Names { embedded: "data", pages: "total_pages" };
+const NAMES: Names = Names { embedded: "data", pages: &["total_pages"], first: 1 };
 
 fn account(mut call: Call<'_>) -> Answer {
     let Some(account) = call.own_account() else { return not_found("Account not found") };
@@ -57,7 +57,7 @@ fn extensions(mut call: Call<'_>) -> Answer {
         let fits = |extension: &&Extension| {
             let user = extension.user.and_then(|user| account.users.get(user));
             is(location.as_deref(), Some(&extension.location.to_string()))
-                && number.as_ref().is_none_or(|number| extension.dids.contains(number))
+                && number.as_deref().is_none_or(|number| has_number(extension, number))
                 && is(login.as_deref(), user.map(|user| user.login_name.as_str()))
                 && is(email.as_deref(), user.map(|user| user.email.as_str()))
         };
@@ -66,20 +66,27 @@ fn extensions(mut call: Call<'_>) -> Answer {
     list(&call, &NAMES, listed)
 }
 
+fn has_number(extension: &Extension, number: &str) -> bool {
+    let bare = number.strip_prefix('+').unwrap_or(number).trim();
+    extension.dids.iter().any(|did| did == bare)
+}
+
 fn extension(mut call: Call<'_>) -> Answer {
     let id = call.parameter(1);
     let found = call.own_account().and_then(|account| {
         let found = account.extensions.iter().find(|known| known.external_id == id || known.number == id)?;
         Some(show_extension(account, found))
     });
-    let Some(found) = found else { return not_found("Extension not found") };
+    let Some(mut found) = found else { return not_found("Extension not found") };
+    // The list leaves it out.
+    found["service_type_name"] = "UX".into();
     let href = format!("{}{}", call.base, call.path);
     let body = json!({ "_links": { "self": { "href": href } }, "_embedded": { "extension": found } });
     json_answer(200, &body)
 }
 
 fn users(mut call: Call<'_>) -> Answer {
-    let (number, size) = match paging(&call, 1) {
+    let (number, size) = match paging(&call, &NAMES) {
         Ok(paging) => paging,
         Err(wrong) => return validation(&call, wrong),
     };
@@ -127,7 +134,7 @@ fn show_location(location: &Location) -> Value {
 fn show_extension(account: &Account, extension: &Extension) -> Value {
     let user = extension.user.and_then(|user| account.users.get(user)).map(|user| {
         json!({
-            "email": user.email, "login_name": user.login_name,
+            "id": user.id, "email": user.email, "login_name": user.login_name,
             "first_name": user.first_name, "last_name": user.last_name,
         })
     });

@@ -23,7 +23,7 @@ pub(super) static SUITE: Suite = Suite {
     refuse: problem_with_token,
 };
 
-const NAMES: Names = Names { embedded: "call_logs", pages: "total_page" };
+const NAMES: Names = Names { embedded: "call_logs", pages: &["total_page", "total_pages"], first: 0 };
 /// Always in UTC.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 
@@ -51,8 +51,9 @@ fn call_logs(mut request: Request<'_>) -> Answer {
     };
     let [start_from, start_to] = ["start:gte", "start:lte"].map(|name| moment(name, true));
     let [end_from, end_to] = ["end:gte", "end:lte"].map(|name| moment(name, false));
-    // The specification begins its pages at 0, the service at 1.
-    let paging = paging(&request, 0).map_err(|reasons| wrong.extend(reasons)).ok();
+    let paging = paging(&request, &NAMES).map_err(|reasons| wrong.extend(reasons)).ok();
+    // It is in the documentation's use case only.
+    let descending = request.query("order").is_some_and(|order| order.to_ascii_lowercase().ends_with("desc"));
     let direction = request.query("direction");
     if direction.as_deref().is_some_and(|word| !["Inbound", "Outbound"].contains(&word)) {
         wrong.push(("direction", "must be one of [Inbound, Outbound]".into()));
@@ -75,7 +76,10 @@ fn call_logs(mut request: Request<'_>) -> Answer {
             && is(direction.as_deref(), log["direction"].as_str());
         fits.then_some(log)
     });
-    let logs: Vec<Value> = logs.collect();
+    let mut logs: Vec<Value> = logs.collect();
+    if descending {
+        logs.reverse();
+    }
     page(&request, &NAMES, paging, &logs)
 }
 
@@ -83,9 +87,9 @@ fn time(given: Option<String>, name: &'static str, required: bool) -> Result<Opt
     let Some(text) = given.filter(|text| !text.is_empty()) else {
         return if required { Err((name, "is required".into())) } else { Ok(None) };
     };
-    let read = DateTime::strptime(TIME, &text).and_then(|time| TimeZone::UTC.to_timestamp(time));
-    match read {
-        Ok(time) => Ok(Some(time)),
+    match DateTime::strptime(TIME, &text) {
+        // The last hours of the year 9999 are too late for a timestamp.
+        Ok(time) => Ok(Some(TimeZone::UTC.to_timestamp(time).unwrap_or(Timestamp::MAX))),
         Err(_) => Err((name, "must match the format YYYY-MM-DD HH:mm:ss".into())),
     }
 }
@@ -106,6 +110,10 @@ fn show(account: &Account, call: &Call, end: Timestamp, recorded: bool) -> Value
         "start": call.start.strftime(TIME).to_string(), "end": end.strftime(TIME).to_string(),
         "charge": 0, "rate": 0, "recorded": recorded, "result": result,
     });
+    let tag = destination.filter(|called| call.direction == Direction::Inbound && !called.dids.is_empty());
+    if let Some(called) = tag {
+        log["custom_tag"] = called.label.as_str().into();
+    }
     for (side, extension) in [("source", source), ("destination", destination)] {
         // Of the other end nothing is known.
         if let Some(extension) = extension {

@@ -3,6 +3,7 @@
 mod clock;
 mod codes;
 mod control;
+mod documents;
 mod exports;
 mod faults;
 mod gateway;

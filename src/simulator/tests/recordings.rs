@@ -226,9 +226,10 @@ async fn the_integration_platform_knows_the_user_and_the_calls_under_way() {
         (2, &json!("1005")),
         "one's own"
     );
-    let reversed = sim.get(&format!("{calls}?order=DESC&size=1&offset=1"), &token).await.json();
-    assert_eq!((reversed.as_array().unwrap().len(), &reversed[0]["id"]), (1, &active[0]["id"]));
-    let id = active[0]["externalId"].as_str().unwrap();
+    assert!(active[0]["id"].as_u64() > active[1]["id"].as_u64(), "newest first");
+    let oldest = sim.get(&format!("{calls}?order=ASC&size=1"), &token).await.json();
+    assert_eq!((oldest.as_array().unwrap().len(), &oldest[0]["id"]), (1, &active[1]["id"]));
+    let id = active[1]["externalId"].as_str().unwrap();
     let legs = sim.get(&format!("{CALLS}/{id}/legs"), &token).await.json();
     let own = legs[0]["leg_id"].as_str().unwrap();
     sim.send("PUT", &format!("{CALLS}/{id}/legs/{own}"), &headers, r#"{"state":"held"}"#).await;

@@ -115,7 +115,7 @@ async fn a_call_is_placed_once_and_can_be_followed_to_its_end() {
     let newest = sim.get(&format!("{CALLS}?page_size=1"), &token).await.json();
     assert_eq!(newest["calls"][0]["call_id"], id);
     let call = sim.get(&format!("{CALLS}/{id}"), &token).await.json();
-    assert_eq!((&call["status"], &call["to"]), (&json!("active"), &json!("14155550100")));
+    assert_eq!((&call["status"], &call["to"]), (&json!("on-call"), &json!("14155550100")));
     let legs = sim.get(&format!("{CALLS}/{id}/legs"), &token).await.json();
     let leg = format!("{CALLS}/{id}/legs/{}", legs[1]["leg_id"].as_str().unwrap());
     let bearer = format!("Bearer {token}");

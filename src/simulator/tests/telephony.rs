@@ -62,7 +62,7 @@ async fn a_leg_is_dialled_into_and_played_to() {
         assert_eq!(line.ask("PUT", &legs[0], &body).await.status, status, "{body}");
     }
     let held = line.get(&legs[0]).await;
-    assert_eq!((&held["status"], &held["direction"]), (&json!("held"), &json!("inbound")));
+    assert_eq!((&held["status"], &held["direction"]), (&json!("on-call"), &json!("inbound")));
     assert_eq!(line.ask("PUT", &legs[0], &json!({ "state": "active" })).await.json()["call_state"], "active");
     assert_eq!(line.ask("GET", &format!("{}x", legs[0]), &Value::Null).await.status, 404);
 }
@@ -75,11 +75,13 @@ async fn a_blind_transfer_puts_somebody_else_in_place_of_a_leg() {
     let moved = line.ask("PUT", &legs[1], &to).await.json();
     assert_eq!((&moved["destination"], &moved["call_state"]), (&json!("1003"), &json!("ended")));
     let now = line.get(&call).await;
-    assert_eq!((&now["status"], &now["to"]), (&json!("active"), &json!("1003")));
+    assert_eq!((&now["status"], &now["to"]), (&json!("on-call"), &json!("1003")));
     let of = |member: &str| {
         now["legs"].as_array().unwrap().iter().map(|leg| leg[member].clone()).collect::<Vec<_>>()
     };
-    assert_eq!(of("status"), ["active", "ended", "active"]);
+    assert_eq!(of("status"), ["on-call"; 3]);
+    let ends: Vec<bool> = of("end_time").iter().map(Value::is_string).collect();
+    assert_eq!(ends, [false, true, false], "who left has an end");
     assert_eq!(of("to"), ["1003", "1002", "1003"], "a leg is of whom it was");
     assert_eq!(line.get(&format!("{CALLS}?extension=1003")).await["calls"][0]["call_id"], now["call_id"]);
     // Where it went is told whichever end it was that left.
@@ -155,7 +157,15 @@ async fn a_call_that_rings_can_be_answered_but_not_held() {
     assert_eq!(line.get(&call).await["status"], "ringing");
     assert_eq!(line.ask("PUT", &legs[1], &json!({ "state": "held" })).await.status, 409);
     assert_eq!(line.ask("PUT", &legs[1], &json!({ "state": "active" })).await.status, 200);
-    assert_eq!(line.get(&call).await["status"], "active");
+    assert_eq!(line.get(&call).await["status"], "on-call");
     assert_eq!(line.ask("DELETE", &legs[1], &Value::Null).await.status, 204);
-    assert_eq!(line.get(&call).await["status"], "ended");
+    let ended = line.get(&call).await;
+    assert!(ended["status"] == "on-call" && ended["end_time"].is_string(), "{ended}");
+    assert_eq!(line.get(CALLS).await["calls"], json!([]), "an answered call that is over is not active");
+    let missed = line.sim.receive_call(12345, "14155550100", "1001").unwrap();
+    line.sim.advance(Duration::from_secs(31));
+    let listed = line.get(CALLS).await["calls"][0].clone();
+    assert_eq!((&listed["call_id"], &listed["status"]), (&json!(missed), &json!("unanswered")));
+    line.sim.advance(Duration::from_secs(60));
+    assert_eq!(line.get(CALLS).await["calls"], json!([]), "for a minute");
 }

@@ -64,7 +64,7 @@ async fn a_call_placed_in_the_integration_platform_shows_in_telephony_and_withou
     let call = sim.get(&format!("{CALLS}/{id}"), &token).await.json();
     assert_eq!(
         (&call["from"], &call["to"], &call["status"]),
-        (&json!("1001"), &json!("1002"), &json!("active"))
+        (&json!("1001"), &json!("1002"), &json!("on-call"))
     );
     let legs: Vec<_> = call["legs"].as_array().unwrap().iter().map(|leg| leg["leg_id"].clone()).collect();
     sim.send("DELETE", &format!("{CALLS}/{id}/legs/{}", legs[1].as_str().unwrap()), &headers, "").await;

@@ -213,13 +213,19 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
     assert_eq!((&statistics["totalFailures"], &statistics["failed"]), (&json!(1), &json!(true)));
     assert_eq!(
         (&webhook["status"], &statistics["lastFailureMessage"]),
-        (&json!("PAUSED"), &json!("it answered 500"))
+        (&json!("ACTIVE"), &json!("it answered 500")),
+        "the documentation's example of a failed one is active"
+    );
+    assert_eq!(
+        (&statistics["lastHttpErrorCode"], &statistics["lastErrorMessage"]),
+        (&json!("500 INTERNAL_SERVER_ERROR"), &json!("500 Oh: [no body]"))
     );
     // Nothing more is delivered until it is renewed.
     alice.ask("DELETE", &format!("/calls/{}", call["id"]), "").await;
     let renewed = alice.ask("PUT", &format!("/webhooks/{}/renew", id.as_str().unwrap()), "").await.json();
     assert_eq!((&renewed["status"], &renewed["statistics"]["failed"]), (&json!("ACTIVE"), &json!(false)));
-    assert!(renewed["renewedAt"].is_string());
+    assert!(renewed["renewedAt"].is_string() && renewed["renewedBy"] == renewed["renewedAt"]);
+    assert_eq!(renewed["statistics"]["lastErrorMessage"], "500 Oh: [no body]", "what was stays");
     alice.place().await;
     let delivery = receiver.next().await;
     assert_eq!(

@@ -1,8 +1,13 @@
 //! Which recordings are asked for, by query parameters or by an export's JSON.
 
+use jiff::civil::{DateTime, date};
+
 use super::super::hal::{Wrong, is};
 use crate::clock::{Timestamp, until};
 use crate::simulator::world::Recording;
+
+/// No earlier time of day can be too late, whatever its offset from UTC.
+const LATEST: DateTime = date(9999, 12, 29).at(0, 0, 0, 0);
 
 #[derive(Default)]
 pub(super) struct Filter {
@@ -59,9 +64,46 @@ pub(super) fn parse<T>(
 /// An offset's plus that was not percent-encoded arrives as a space.
 fn time(text: &str) -> Option<Timestamp> {
     let text = text.replace(' ', "+");
-    Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", &text).ok().or_else(|| text.parse().ok())
+    read(&text).or_else(|| at_the_end(&text))
+}
+
+fn read(text: &str) -> Option<Timestamp> {
+    Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text).ok().or_else(|| text.parse().ok())
+}
+
+/// The last days of the year 9999 are too late for a timestamp, and the last moment there is.
+fn at_the_end(text: &str) -> Option<Timestamp> {
+    let (time, offset) = text.split_at_checked("9999-12-30T22:00:00".len())?;
+    let time: DateTime = time.parse().ok()?;
+    let readable = read(&format!("2000-01-01T00:00:00{offset}")).is_some();
+    (time >= LATEST && readable).then_some(Timestamp::MAX)
 }
 
 pub(super) fn milliseconds(recording: &Recording) -> u64 {
     until(recording.start, recording.end).as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_up_to_the_end_of_the_year_9999() {
+        let second = |text: &str| time(text).map(Timestamp::as_second);
+        for text in ["2019-01-01T00:00:00+0000", "2019-01-01T00:00:00 0000", "2019-01-01T00:00:00Z"] {
+            assert_eq!(second(text), Some(1_546_300_800), "{text}");
+        }
+        assert_eq!(second("2019-01-01T02:00:00+02:00"), Some(1_546_300_800));
+        for end in [
+            "9999-12-31T23:59:59+0000",
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999Z",
+            "9999-12-31T00:00:00-05:00",
+        ] {
+            assert_eq!(time(end), Some(Timestamp::MAX), "{end}");
+        }
+        for text in ["9999-12-31T23:59:59", "9999-12-31T23:59:59?", "10000-01-01T00:00:00Z", "tomorrow", ""] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
 }

@@ -1,20 +1,20 @@
 //! Export jobs, and the zip files they make.
 
-use http::header::CONTENT_DISPOSITION;
 use serde_json::{Value, json};
 
 use super::super::hal::{Names, Wrong, list as page_of, not_found, validation};
 use super::super::read_json;
+use super::file::File;
 use super::filter::Filter;
 use super::lists::file_name;
 use super::{Request, TIME, Whose, audio, not_authorized, root, user};
 use crate::clock::Timestamp;
-use crate::simulator::answer::{Answer, json as json_answer, made, set};
+use crate::simulator::answer::{Answer, json as json_answer};
 use crate::simulator::exports::Job;
 use crate::simulator::world::{Account, Recording};
 use crate::simulator::zip::{Archive, Entry};
 
-const NAMES: Names = Names { embedded: "jobs", pages: "total_pages" };
+const NAMES: Names = Names { embedded: "jobs", pages: &["total_pages"], first: 0 };
 /// As many recordings make one job; further ones make another. At 16 MiB each a zip file stays below 4 GiB.
 const LARGEST: usize = 200;
 
@@ -101,6 +101,14 @@ pub(super) fn one(mut request: Request<'_>) -> Answer {
 
 /// The zip file of a job that is complete. The documentation says `job_id`, the specification's example `jobId`.
 pub(super) fn download(request: Request<'_>) -> Answer {
+    zip(request, true)
+}
+
+pub(super) fn download_head(request: Request<'_>) -> Answer {
+    zip(request, false)
+}
+
+fn zip(request: Request<'_>, with_ranges: bool) -> Answer {
     let id = request.query("job_id").or_else(|| request.query("jobId")).unwrap_or_default();
     let login = request.query("login_name").filter(|login| !login.is_empty());
     let now = request.now;
@@ -123,9 +131,14 @@ pub(super) fn download(request: Request<'_>) -> Answer {
         })
         .collect();
     let length = Archive::<fn(u64, usize) -> bytes::Bytes>::length(&entries);
-    let mut answer = made("application/zip", length, Archive::new(entries, audio::audio));
-    set(&mut answer, CONTENT_DISPOSITION, &format!("attachment; filename=\"{id}.zip\""));
-    answer
+    let file = File {
+        content_type: "application/zip",
+        name: format!("{id}.zip"),
+        tag: format!("\"{id}-{length}\""),
+        modified: job.complete(),
+        length,
+    };
+    file.answer(request.headers, with_ranges, Archive::new(entries, audio::audio))
 }
 
 fn show(root: &str, account: &Account, job: &Job, now: Timestamp) -> Value {

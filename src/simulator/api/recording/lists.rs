@@ -45,14 +45,15 @@ pub(super) fn delete_on_demand(mut request: Request<'_>) -> Answer {
 fn list(mut request: Request<'_>, whose: Whose) -> Answer {
     let mut wrong = Vec::new();
     let filter = Filter::read(|name| request.query(name), &mut wrong);
-    let order = |word: &str| match word {
-        "start:ASC" => Some(true),
-        "start:DESC" => Some(false),
+    // The specification has the field in it, a tutorial has not.
+    let order = |word: &str| match word.to_ascii_lowercase().as_str() {
+        "start:asc" | "asc" => Some(true),
+        "start:desc" | "desc" => Some(false),
         _ => None,
     };
     let given = request.query("order").filter(|order| !order.is_empty());
     let ascending = parse("order", "must be start:ASC or start:DESC", given, order, &mut wrong);
-    let paging = paging(&request, 0).map_err(|reasons| wrong.extend(reasons)).ok();
+    let paging = paging(&request, &NAMES).map_err(|reasons| wrong.extend(reasons)).ok();
     let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(&request, wrong) };
     let (root, now) = (root(&request), request.now);
     let Some(account) = request.own_account() else { return not_authorized() };

@@ -2,6 +2,7 @@
 //! as a suite of its own.
 
 mod audio;
+mod file;
 mod filter;
 mod jobs;
 mod lists;
@@ -32,6 +33,7 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: AUDIO, run: audio::get },
         Route { method: "HEAD", pattern: AUDIO, run: audio::head },
         Route { method: "GET", pattern: DOWNLOAD, run: jobs::download },
+        Route { method: "HEAD", pattern: DOWNLOAD, run: jobs::download_head },
     ],
     refusal: |state, owner| without_role(state, owner, &SUITE),
     refuse: not_authorized,
@@ -50,6 +52,7 @@ pub(super) static SUITE_OF_INDIA: Suite = Suite {
         Route { method: "GET", pattern: AUDIO, run: audio::get },
         Route { method: "HEAD", pattern: AUDIO, run: audio::head },
         Route { method: "GET", pattern: DOWNLOAD, run: jobs::download },
+        Route { method: "HEAD", pattern: DOWNLOAD, run: jobs::download_head },
     ],
     refusal: |state, owner| without_role(state, owner, &SUITE_OF_INDIA),
     refuse: || text(403, "text/plain", "Missing HMAC token"),
@@ -89,4 +92,4 @@ fn root(request: &Request<'_>) -> String {
     format!("{}/t/vbc.prod/{context}/api", request.base)
 }
 
-const NAMES: Names = Names { embedded: "recordings", pages: "total_pages" };
+const NAMES: Names = Names { embedded: "recordings", pages: &["total_pages"], first: 0 };

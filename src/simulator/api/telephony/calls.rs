@@ -6,25 +6,27 @@ use serde_json::{Value, json};
 
 use super::legs::show_leg;
 use super::{
-    Contact, Request, ascending, call_of, error, listed, micros, moment, not_permitted, page, read_json, told,
+    CALLED, CALLER, Contact, PARTY, Request, ascending, call_of, epoch, error, listed, media, moment,
+    not_permitted, page, read_json, told,
 };
 use crate::clock::until;
 use crate::simulator::answer::{Answer, json as json_answer, text};
 use crate::simulator::calls::Call;
 use crate::simulator::state::State;
 
-/// How long an ended call is still listed among the current ones.
+/// How long a call that nobody answered stays among the active ones, so that its status can be read.
 const LINGERS: Duration = Duration::from_secs(60);
 const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
 
-/// Current calls; with a time, all that began then.
+/// Active calls; with a time, all that began then.
 pub(super) fn list(mut request: Request<'_>) -> Answer {
     let extension = request.query("extension").filter(|extension| !extension.is_empty());
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
     let (ascending, query, now) = (ascending(&request), request.query, request.now);
     let Some(account) = request.own_account() else { return not_permitted() };
     let id = account.id;
-    let current = |call: &Call| call.end.is_none_or(|end| until(end, now) < LINGERS);
+    let current =
+        |call: &Call| call.end.is_none_or(|end| call.answered.is_none() && until(end, now) < LINGERS);
     let fits = |call: &&Call| {
         extension.as_ref().is_none_or(|extension| call.touches(extension))
             && from.is_none_or(|from| call.start >= from)
@@ -46,12 +48,13 @@ pub(super) fn place(mut request: Request<'_>) -> Answer {
     let Some(account) = request.own_account() else { return not_permitted() };
     let Some(body) = body else { return error(400, "Request body is not a valid JSON object") };
     if !body["type"].as_str().is_some_and(|kind| KINDS.contains(&kind)) {
-        return error(400, "type must be one of click2dial, click2dialme, odr");
+        return error(400, &format!("type must be one of {}", KINDS.join(", ")));
     }
-    let (Some(from), Some(to)) = (Contact::read(&body["from"]), Contact::read(&body["to"])) else {
+    let (Some(from), Some(to)) = (Contact::read(&body["from"], CALLER), Contact::read(&body["to"], CALLED))
+    else {
         return error(400, "from.destination and to.destination are required");
     };
-    let (from, to) = match (from.reach(account, "from"), to.reach(account, "to")) {
+    let (from, to) = match (from.reach(account, "from", CALLER), to.reach(account, "to", CALLED)) {
         (Ok(from), Ok(to)) => (from, to),
         (Err(wrong), _) | (_, Err(wrong)) => return error(400, &wrong),
     };
@@ -61,8 +64,11 @@ pub(super) fn place(mut request: Request<'_>) -> Answer {
     stats.calls_placed += 1;
     let call = world.account(id).and_then(|account| Some(account.calls.get(position)?.id.clone()));
     let call = call.unwrap_or_default();
-    // Whatever the client accepts.
-    text(200, "text/plain", call)
+    // Plain text, unless the client refuses that.
+    match media(request.headers, "text/plain") {
+        Some(0) => json_answer(200, &call),
+        _ => text(200, "text/plain", call),
+    }
 }
 
 pub(super) fn one(mut request: Request<'_>) -> Answer {
@@ -86,8 +92,8 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
         Err(refusal) => return *refusal,
     };
     let Some(account) = request.own_account() else { return not_permitted() };
-    let [from, to] =
-        ["from", "to"].map(|name| Contact::read(&body[name]).map(|contact| contact.reach(account, name)));
+    let [from, to] = ["from", "to"]
+        .map(|name| Contact::read(&body[name], PARTY).map(|contact| contact.reach(account, name, PARTY)));
     let (from, to) = match (from.transpose(), to.transpose()) {
         (Ok(from), Ok(to)) => (from, to),
         (Err(wrong), _) | (_, Err(wrong)) => return error(400, &wrong),
@@ -139,7 +145,7 @@ pub(super) fn end(mut request: Request<'_>) -> Answer {
 /// What became of a call.
 pub(super) fn changed(account: u64, call: &Call) -> Value {
     json!({
-        "account_id": account.to_string(), "call_id": call.id, "call_state": call.status(),
+        "account_id": account.to_string(), "call_id": call.id, "call_state": call.state(),
         "destination": call.to,
     })
 }
@@ -148,11 +154,11 @@ fn show(account: u64, call: &Call) -> Value {
     let legs: Vec<Value> = call.legs.iter().map(|leg| show_leg(account, call, leg)).collect();
     let mut shown = json!({
         "account_id": account.to_string(), "call_id": call.id, "direction": call.direction.lower(),
-        "from": call.from, "to": call.to, "start_time": micros(call.start), "status": call.status(),
+        "from": call.from, "to": call.to, "start_time": epoch(call.start), "status": call.status(),
         "legs": legs,
     });
     if let Some(end) = call.end {
-        shown["end_time"] = micros(end).into();
+        shown["end_time"] = epoch(end).into();
     }
     shown
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Request, ascending, error, listed, micros, moment, not_permitted, page, told};
+use super::{Request, ascending, epoch, error, listed, moment, not_permitted, page, told};
 use crate::simulator::answer::Answer;
 use crate::simulator::world::Device;
 
@@ -37,7 +37,7 @@ pub(super) fn one(mut request: Request<'_>) -> Answer {
 }
 
 fn show(account: u64, device: &Device) -> Value {
-    let (seen, provisioned) = (micros(device.last_seen), micros(device.provisioned));
+    let (seen, provisioned) = (epoch(device.last_seen), epoch(device.provisioned));
     json!({
         "account_id": account.to_string(), "device_ip": device.ip, "mac_address": device.mac,
         "is_registered": "true", "last_request": seen, "last_success": seen,

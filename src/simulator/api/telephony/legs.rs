@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::calls::changed;
-use super::{Contact, Request, call_of, error, micros, not_permitted, read_json, told};
+use super::{Contact, PARTY, Request, call_of, epoch, error, not_permitted, read_json, told};
 use crate::clock::Timestamp;
 use crate::simulator::answer::{Answer, empty, json as json_answer};
 use crate::simulator::calls::{Call, Leg};
@@ -12,6 +12,7 @@ use crate::simulator::world::Account;
 
 /// What can be dialled.
 const KEYS: &str = "0123456789*#ABCDabcd,";
+const NOT_ANSWERED: &str = "Leg has not been answered";
 
 pub(super) fn list(mut request: Request<'_>) -> Answer {
     let position = match call_of(&mut request) {
@@ -43,6 +44,11 @@ enum Act {
     Dial(String),
     /// Media from here, or none any more.
     Stream(Option<String>),
+    /// A recording begins or ends, on demand or for the company.
+    Record {
+        starts: bool,
+        on_demand: bool,
+    },
     /// To somebody who is called.
     Blind(String),
     /// To somebody who is on a leg already.
@@ -58,16 +64,11 @@ impl Act {
                 .map(|keys| Self::Dial(keys.to_owned()))
                 .ok_or_else(|| "dtmf must be of 0-9 * # A-D".into());
         }
-        match &body["stream"] {
-            Value::Null => {}
-            Value::Bool(false) => return Ok(Self::Stream(None)),
-            Value::Bool(true) => {
-                let url = body["stream_url"].as_str().filter(|url| !url.is_empty());
-                return url
-                    .map(|url| Self::Stream(Some(url.into())))
-                    .ok_or_else(|| "stream_url is required".into());
-            }
-            _ => return Err("stream must be true or false".into()),
+        if let Some(stream) = body.get("stream").filter(|stream| !stream.is_null()) {
+            return Self::stream(stream, &body["stream_url"]);
+        }
+        if let Some(wanted) = body.get("recording").filter(|wanted| !wanted.is_null()) {
+            return Self::record(wanted, &body["service"]);
         }
         let state = match &body["state"] {
             Value::Null => None,
@@ -76,7 +77,7 @@ impl Act {
         };
         match (&body["to"], state) {
             (Value::Null, Some(held)) => Ok(Self::Hold(held)),
-            (Value::Null, None) => Err("one of state, to, dtmf and stream is required".into()),
+            (Value::Null, None) => Err("one of state, to, dtmf, stream and recording is required".into()),
             (_, Some(true)) => Err("a transfer's state is active".into()),
             (to, _) if to["type"] == "leg" => {
                 let leg = to["destination"].as_str();
@@ -84,27 +85,64 @@ impl Act {
                     .ok_or_else(|| "to.destination is required".into())
             }
             (to, _) => {
-                let contact = Contact::read(to).ok_or_else(|| "to.destination is required".to_owned())?;
-                Ok(Self::Blind(contact.reach(account, "to")?))
+                let contact =
+                    Contact::read(to, PARTY).ok_or_else(|| "to.destination is required".to_owned())?;
+                Ok(Self::Blind(contact.reach(account, "to", PARTY)?))
             }
         }
     }
 
-    /// Does it; `false` is a leg that is in no state for it.
-    fn perform(self, call: &mut Call, leg: usize, random: &mut Random, now: Timestamp) -> bool {
+    /// The documentation's snippet sends the truth as a text.
+    fn stream(wanted: &Value, url: &Value) -> Result<Self, String> {
+        let wanted = wanted.as_bool().or_else(|| wanted.as_str()?.parse().ok());
+        match (wanted, url.as_str().filter(|url| !url.is_empty())) {
+            (Some(false), _) => Ok(Self::Stream(None)),
+            (Some(true), Some(url)) => Ok(Self::Stream(Some(url.to_owned()))),
+            (Some(true), None) => Err("stream_url is required".into()),
+            (None, _) => Err("stream must be true or false".into()),
+        }
+    }
+
+    fn record(wanted: &Value, service: &Value) -> Result<Self, String> {
+        let starts = match wanted.as_str() {
+            Some("start") => true,
+            Some("stop") => false,
+            _ => return Err("recording must be start or stop".into()),
+        };
+        match service.as_str() {
+            Some("ocr") => Ok(Self::Record { starts, on_demand: true }),
+            Some("ccr") => Ok(Self::Record { starts, on_demand: false }),
+            _ => Err("service must be ccr or ocr".into()),
+        }
+    }
+
+    /// Does it, or says in which state the leg is that keeps it from being done.
+    fn perform(
+        self,
+        call: &mut Call,
+        leg: usize,
+        random: &mut Random,
+        now: Timestamp,
+    ) -> Result<(), &'static str> {
         let rings = call.answered.is_none();
-        let Some(this) = call.legs.get_mut(leg) else { return false };
+        let Some(this) = call.legs.get_mut(leg) else { return Err(NOT_ANSWERED) };
         match self {
             Self::Hold(false) if rings => {
                 call.answer(now);
             }
-            _ if rings => return false,
+            _ if rings => return Err(NOT_ANSWERED),
+            Self::Record { starts: true, on_demand } => {
+                return call.start_recording(leg, on_demand, now).then_some(()).ok_or("Leg is recorded");
+            }
+            Self::Record { starts: false, on_demand } => {
+                return call.stop_recording(leg, on_demand, now).then_some(()).ok_or("Leg is not recorded");
+            }
             Self::Hold(held) => this.held = held,
             Self::Dial(keys) => this.dialled.push_str(&keys),
             Self::Stream(url) => this.stream = url,
             Self::Blind(to) | Self::Attended(to) => call.transfer(leg, to, random, now),
         }
-        true
+        Ok(())
     }
 }
 
@@ -125,14 +163,19 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
         Ok(act) => act,
         Err(wrong) => return error(400, &wrong),
     };
+    if let Act::Record { on_demand, .. } = act
+        && !can_record(account, position, leg, on_demand)
+    {
+        return error(409, "Nobody on this leg can record");
+    }
     let id = account.id;
     let transferred = if let Act::Blind(to) = &act { Some(to.clone()) } else { None };
     super::change(request, position, |call, random, now| {
         if call.legs.get(leg).is_none_or(|leg| leg.end.is_some()) {
             return error(409, "Leg has ended");
         }
-        if !act.perform(call, leg, random, now) {
-            return error(409, "Leg has not been answered");
+        if let Err(reason) = act.perform(call, leg, random, now) {
+            return error(409, reason);
         }
         let mut shown = changed(id, call);
         if let Some(to) = transferred {
@@ -140,10 +183,17 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
         }
         if let Some(leg) = call.legs.get(leg) {
             shown["leg_id"] = leg.id.as_str().into();
-            shown["call_state"] = leg.status().into();
+            shown["call_state"] = leg.state().into();
         }
         json_answer(200, &shown)
     })
+}
+
+/// Whether an extension is on the leg; on demand, only a user can record.
+fn can_record(account: &Account, position: usize, leg: usize, on_demand: bool) -> bool {
+    let party = account.calls.get(position).and_then(|call| Some(&call.legs.get(leg)?.party));
+    let mut extensions = account.extensions.iter();
+    extensions.any(|extension| Some(&extension.number) == party && (!on_demand || extension.user.is_some()))
 }
 
 /// Who is at the other end of the leg that is transferred to.
@@ -184,10 +234,10 @@ pub(super) fn show_leg(account: u64, call: &Call, leg: &Leg) -> Value {
     let mut shown = json!({
         "account_id": account.to_string(), "call_id": call.id, "leg_id": leg.id,
         "direction": if leg.caller { "inbound" } else { "outbound" },
-        "from": from, "to": to, "start_time": micros(leg.start), "status": leg.status(),
+        "from": from, "to": to, "start_time": epoch(leg.start), "status": leg.status(),
     });
     if let Some(end) = leg.end {
-        shown["end_time"] = micros(end).into();
+        shown["end_time"] = epoch(end).into();
     }
     shown
 }

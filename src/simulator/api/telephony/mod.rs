@@ -6,7 +6,8 @@ mod legs;
 
 use serde_json::{Value, json};
 
-use super::{Call as Request, Page, Route, Suite, read_json, without_role};
+use super::accept::media;
+use super::{Call as Request, Page, Route, Suite, is_phone_number, read_json, seconds, without_role};
 use crate::clock::Timestamp;
 use crate::simulator::answer::{Answer, json as json_answer, set};
 use crate::simulator::calls::Call;
@@ -48,7 +49,7 @@ fn error(code: u16, message: &str) -> Answer {
     json_answer(code, &json!({ "code": code.to_string(), "message": message }))
 }
 
-/// JSON, said to be plain text where the client takes nothing else.
+/// JSON, said to be plain text where the client prefers that.
 fn told(request: &Request<'_>, value: &Value) -> Answer {
     let mut answer = json_answer(200, value);
     if wants_text(request) {
@@ -58,10 +59,7 @@ fn told(request: &Request<'_>, value: &Value) -> Answer {
 }
 
 fn wants_text(request: &Request<'_>) -> bool {
-    let accept = request.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| {
-        accept.contains("text/plain") && !accept.contains("json") && !accept.contains("*/*")
-    })
+    media(request.headers, "text/plain") > media(request.headers, "application/json")
 }
 
 /// The position of the call a path names.
@@ -84,30 +82,39 @@ fn change(
         .unwrap_or_else(|| error(404, "Call not found"))
 }
 
-/// Somebody who can be called.
+/// Somebody who calls or can be called.
 struct Contact {
     kind: String,
     destination: String,
 }
 
+/// Which types a contact may have: who places a call, who is called, and who is on a call or joins it.
+const CALLER: &[&str] = &["extension", "device", "feature_code"];
+const CALLED: &[&str] = &["pstn", "device", "extension", "feature_code"];
+const PARTY: &[&str] = &["pstn", "device", "extension"];
+
 impl Contact {
-    /// An object with type and destination, or a bare number.
-    fn read(value: &Value) -> Option<Self> {
+    /// An object with type and destination, or a bare number. The first of the types is meant where none is named.
+    fn read(value: &Value, kinds: &[&str]) -> Option<Self> {
+        let usual = kinds.first().copied().unwrap_or_default();
         if let Some(number) = value.as_str() {
             return (!number.is_empty())
-                .then(|| Self { kind: "pstn".to_owned(), destination: number.to_owned() });
+                .then(|| Self { kind: usual.to_owned(), destination: number.to_owned() });
         }
         let text = |name: &str| match &value[name] {
             Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };
-        let kind = text("type").unwrap_or_else(|| "pstn".to_owned());
+        let kind = text("type").unwrap_or_else(|| usual.to_owned());
         Some(Self { kind, destination: text("destination")? })
     }
 
     /// Whom it reaches, in the words of the account; or what is wrong with it, of the member `name`.
-    fn reach(&self, account: &Account, name: &str) -> Result<String, String> {
+    fn reach(&self, account: &Account, name: &str, kinds: &[&str]) -> Result<String, String> {
+        if !kinds.contains(&self.kind.as_str()) {
+            return Err(format!("{name}.type must be one of {}", kinds.join(", ")));
+        }
         let reached = account.reached_by(&self.destination);
         let ours = account.extensions.iter().any(|extension| extension.number == reached);
         match self.kind.as_str() {
@@ -122,20 +129,24 @@ impl Contact {
                     .map(|extension| extension.number.clone())
                     .ok_or_else(|| format!("{name}.destination is not a device of this account"))
             }
-            "extension" | "device" | "pstn" | "feature_code" => Ok(reached),
-            _ => Err(format!("{name}.type must be one of device, extension, pstn, feature_code")),
+            "pstn" if !is_phone_number(&self.destination) => {
+                Err(format!("{name}.destination must be a phone number"))
+            }
+            "feature_code" if !self.destination.bytes().all(|key| b"0123456789*#".contains(&key)) => {
+                Err(format!("{name}.destination must be of 0-9 * #"))
+            }
+            _ => Ok(reached),
         }
     }
 }
 
+/// The last second of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Seconds since 1970, or microseconds where the number is too large for that.
 fn moment(text: &str) -> Option<Timestamp> {
     let number: i64 = text.parse().ok()?;
-    if number > 100_000_000_000 {
-        Timestamp::from_microsecond(number).ok()
-    } else {
-        Timestamp::from_second(number).ok()
-    }
+    Some(seconds(if number > LAST_SECOND { number / 1_000_000 } else { number }))
 }
 
 /// Whether the oldest are to come first: `asc` or `desc`, with or without `start:` before it.
@@ -181,7 +192,25 @@ fn listed(request: &Request<'_>, name: &str, page: &Page, shown: Vec<Value>) -> 
     told(request, &list)
 }
 
-/// The service writes its times as strings of microseconds.
-fn micros(at: Timestamp) -> String {
-    at.as_microsecond().to_string()
+/// Times are strings of seconds since 1970, as the documentation's examples have them.
+fn epoch(at: Timestamp) -> String {
+    at.as_second().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_up_to_the_end_of_the_year_9999() {
+        let second = |text: &str| moment(text).map(Timestamp::as_second);
+        assert_eq!(second("1595955770"), Some(1_595_955_770));
+        assert_eq!(second("1595955770000000"), Some(1_595_955_770), "microseconds");
+        let last = Timestamp::MAX.as_second();
+        for far in ["253402300799", "253402300799000000", "9223372036854775807"] {
+            assert_eq!(second(far), Some(last), "{far}");
+        }
+        assert_eq!(second("-9223372036854775808"), Some(Timestamp::MIN.as_second()));
+        assert_eq!(second("soon"), None);
+    }
 }

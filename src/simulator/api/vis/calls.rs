@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::filter::{Filter, Seen};
-use super::{Request, error, extension, invalid, no_user, not_json, nothing_of_that_id, read_json};
+use super::{
+    Request, error, extension, invalid, is_phone_number, no_user, not_json, nothing_of_that_id, read_json,
+};
 use crate::clock::Timestamp;
 use crate::simulator::answer::{Answer, json as json_answer};
 use crate::simulator::calls::{Call, View};
@@ -32,7 +34,7 @@ pub(super) fn place(mut request: Request<'_>) -> Answer {
 }
 
 pub(super) fn list(mut request: Request<'_>) -> Answer {
-    match Filter::of_calls(&request) {
+    match Filter::of_active_calls(&request) {
         Ok(filter) => page(&mut request, &filter, false),
         Err(refusal) => *refusal,
     }
@@ -46,7 +48,7 @@ pub(super) fn events(mut request: Request<'_>) -> Answer {
 }
 
 pub(super) fn count(mut request: Request<'_>) -> Answer {
-    match Filter::of_calls(&request) {
+    match Filter::of_call_count(&request) {
         Ok(filter) => counted(&mut request, &filter, false),
         Err(refusal) => *refusal,
     }
@@ -92,7 +94,7 @@ pub(super) fn event(mut request: Request<'_>) -> Answer {
 
 /// One of them, as a list of one.
 fn shown(request: &mut Request<'_>, what: &str, ended: bool) -> Answer {
-    match find(request) {
+    match find(request, what) {
         Ok(Found { account, user, position }) => {
             let Some(account) = request.state.world.account(account) else { return no_user() };
             match seen(account, user, position) {
@@ -165,8 +167,7 @@ pub(super) fn transfer(mut request: Request<'_>) -> Answer {
 fn phone_number(request: &Request<'_>) -> Result<String, Box<Answer>> {
     let Some(body) = read_json(request.body) else { return Err(Box::new(not_json())) };
     let number = body["phoneNumber"].as_str().unwrap_or_default();
-    let digits = number.strip_prefix('+').unwrap_or(number);
-    if (3..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    if is_phone_number(number) {
         Ok(number.to_owned())
     } else {
         Err(Box::new(invalid(&[("phoneNumber", "must be a phone number".to_owned())])))
@@ -180,7 +181,8 @@ struct Found {
     position: usize,
 }
 
-fn find(request: &mut Request<'_>) -> Result<Found, Box<Answer>> {
+/// Finds the call or event of the path; `what` names it where there is none.
+fn find(request: &mut Request<'_>, what: &str) -> Result<Found, Box<Answer>> {
     let id = request.parameter(0);
     let Some((account, user)) = request.person() else { return Err(Box::new(no_user())) };
     let position = id.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
@@ -188,7 +190,7 @@ fn find(request: &mut Request<'_>) -> Result<Found, Box<Answer>> {
     let found = position.filter(|position| seen(account, user, *position).is_some());
     match found {
         Some(position) => Ok(Found { account: account.id, user, position }),
-        None => Err(Box::new(nothing_of_that_id("Call"))),
+        None => Err(Box::new(nothing_of_that_id(what))),
     }
 }
 
@@ -198,7 +200,7 @@ fn change(
     in_a_list: bool,
     act: impl FnOnce(&mut Call, usize, &mut Random, Timestamp) -> Result<(), &'static str>,
 ) -> Answer {
-    let Found { account, user, position } = match find(&mut request) {
+    let Found { account, user, position } = match find(&mut request, "Call") {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
@@ -228,10 +230,13 @@ fn show(account: &Account, user: usize, (position, view): &Seen) -> Value {
     let mut shown = json!({
         "id": position + 1, "externalId": call.map_or("", |call| &call.id), "type": "CALL",
         "accountId": account.id, "userId": id, "uciId": id, "direction": view.direction.upper(),
-        "callerId": view.remote, "phoneNumber": view.remote, "state": view.state,
+        "phoneNumber": view.remote, "state": view.state,
         "duration": u64::try_from(view.duration().as_millis()).unwrap_or(u64::MAX),
         "startTime": time(view.start),
     });
+    if let Some(name) = account.remote_name(view) {
+        shown["callerId"] = name.into();
+    }
     for (name, at) in [("answerTime", view.answered), ("endTime", view.end)] {
         if let Some(at) = at {
             shown[name] = time(at);

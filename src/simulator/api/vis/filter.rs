@@ -1,10 +1,11 @@
 //! Which of a user's calls are asked for, and in which order.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use super::super::Page;
 use super::{Request, Wrong, error};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, after};
 use crate::simulator::answer::Answer;
 use crate::simulator::calls::View;
 
@@ -29,17 +30,27 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// For calls under way, of which the active ones are meant where no state is named.
-    pub(super) fn of_calls(request: &Request<'_>) -> Result<Self, Box<Answer>> {
-        Self::read(request, UNDER_WAY, Some("ACTIVE"))
+    /// For the list of calls under way, the newest first. The documentation gives it no states to choose from.
+    pub(super) fn of_active_calls(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+        Self::read(request, UNDER_WAY, None, "DESC")
     }
 
-    /// For events, which are calls in whatever state.
+    /// For the number of calls under way, of which the active ones are meant where no state is named.
+    pub(super) fn of_call_count(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+        Self::read(request, UNDER_WAY, Some("ACTIVE"), "DESC")
+    }
+
+    /// For events, which are calls in any state, the oldest first.
     pub(super) fn of_events(request: &Request<'_>) -> Result<Self, Box<Answer>> {
-        Self::read(request, &[UNDER_WAY, ENDED].concat(), None)
+        Self::read(request, &[UNDER_WAY, ENDED].concat(), None, "ASC")
     }
 
-    fn read(request: &Request<'_>, known: &[&str], states: Option<&str>) -> Result<Self, Box<Answer>> {
+    fn read(
+        request: &Request<'_>,
+        known: &[&str],
+        states: Option<&str>,
+        order: &str,
+    ) -> Result<Self, Box<Answer>> {
         let mut wrong: Vec<Wrong> = Vec::new();
         let mut words = |name: &'static str, known: &[&str], default: Option<&str>| {
             let given = request.query(name).filter(|given| !given.is_empty());
@@ -52,7 +63,7 @@ impl Filter {
         };
         let directions = words("direction", &["INBOUND", "OUTBOUND"], Some("INBOUND,OUTBOUND"));
         let states = words("states", known, states);
-        let order = words("order", &["ASC", "DESC"], Some("ASC"));
+        let order = words("order", &["ASC", "DESC"], Some(order));
         words("types", &["CALL"], None);
         let mut number = |name: &'static str| {
             let text = request.query(name)?;
@@ -72,7 +83,7 @@ impl Filter {
         if !wrong.is_empty() {
             return Err(Box::new(error(400, "VALIDATION_ERROR", "Invalid request parameters", &wrong)));
         }
-        let [from, to] = [from, to].map(|moment| moment.and_then(milliseconds));
+        let [from, to] = [from, to].map(|moment| moment.map(milliseconds));
         let descending = order.is_some_and(|order| order.iter().any(|word| word == "DESC"));
         let directions = directions.unwrap_or_default();
         Ok(Self { directions, states, from, to, offset, size: size.max(1), descending, sort })
@@ -112,7 +123,7 @@ fn compare(by: &str, (n, one): &Seen, (m, two): &Seen) -> Ordering {
     }
 }
 
-/// Moments are milliseconds since 1970.
-fn milliseconds(number: u64) -> Option<Timestamp> {
-    Timestamp::from_millisecond(i64::try_from(number).ok()?).ok()
+/// Moments are milliseconds since 1970, held at the end of time.
+fn milliseconds(number: u64) -> Timestamp {
+    after(Timestamp::UNIX_EPOCH, Duration::from_millis(number))
 }

@@ -6,7 +6,7 @@ mod webhooks;
 
 use serde_json::{Value, json};
 
-use super::{Call as Request, Route, Suite, read_json, without_role};
+use super::{Call as Request, Route, Suite, is_phone_number, read_json, without_role};
 use crate::simulator::answer::{Answer, json as json_answer};
 use crate::simulator::world::Account;
 
@@ -30,8 +30,6 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "self/events/count", run: calls::count_events },
         Route { method: "GET", pattern: "self/events/{}", run: calls::event },
         Route { method: "POST", pattern: "self/webhooks", run: webhooks::create },
-        // The documentation has it with a slash at its end.
-        Route { method: "POST", pattern: "self/webhooks/", run: webhooks::create },
         Route { method: "GET", pattern: "self/webhooks", run: webhooks::list },
         Route { method: "GET", pattern: "self/webhooks/{}", run: webhooks::one },
         Route { method: "DELETE", pattern: "self/webhooks/{}", run: webhooks::remove },

@@ -34,6 +34,8 @@ fn read(body: &Value) -> Result<Subscription, Vec<Wrong>> {
         Value::Array(events) => {
             events.iter().map(|event| event.as_str().unwrap_or_default().to_owned()).collect()
         }
+        // The documentation's snippet has one without a list.
+        Value::String(event) => vec![event.clone()],
         _ => vec![String::new()],
     };
     if !events.iter().all(|event| event == "CALL") {
