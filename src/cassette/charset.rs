@@ -28,44 +28,95 @@ pub(super) fn encode(text: &str, charset: &str) -> Option<Vec<u8>> {
         "utf-16" => Some([0xfeff].into_iter().chain(units()).flat_map(u16::to_le_bytes).collect()),
         "utf-16le" => Some(units().flat_map(u16::to_le_bytes).collect()),
         "utf-16be" => Some(units().flat_map(u16::to_be_bytes).collect()),
-        "iso-8859-1" | "iso8859-1" | "iso_8859-1" | "iso88591" | "latin1" | "latin-1" | "l1" | "us-ascii"
-        | "ascii" | "windows-1252" | "cp1252" | "x-cp1252" => text.chars().map(windows_1252).collect(),
-        "iso-8859-15" | "iso8859-15" | "iso_8859-15" | "latin-9" | "l9" => {
-            text.chars().map(latin_9).collect()
-        }
-        // Every other charset that is in use has ASCII in its place.
-        _ => text.is_ascii().then(|| text.as_bytes().to_vec()),
+        label => match TABLES.iter().find(|(labels, _)| labels.contains(&label)) {
+            Some((_, upper)) => text.chars().map(|c| in_table(c, upper)).collect(),
+            // Every other charset that is in use has ASCII in its place.
+            None => text.is_ascii().then(|| text.as_bytes().to_vec()),
+        },
     }
 }
 
-/// What windows-1252 has at 0x80 to 0x9f; a space where it has nothing.
-const FROM_0X80: &str = "€ ‚ƒ„…†‡ˆ‰Š‹Œ Ž  ‘’“”•–—˜™š›œ žŸ";
-
-fn windows_1252(c: char) -> Option<u8> {
-    if let Ok(byte) = u8::try_from(u32::from(c)) {
-        return Some(byte);
+/// The byte of a character, where a charset has these characters from 0x80 on.
+fn in_table(c: char, upper: &str) -> Option<u8> {
+    if c.is_ascii() {
+        return Some(c as u8);
     }
-    let at = FROM_0X80.chars().position(|known| known == c)?;
-    Some(0x80 + u8::try_from(at).ok()?)
+    if let Some(at) = upper.chars().position(|known| known == c && c != NONE) {
+        return Some(0x80 + u8::try_from(at).ok()?);
+    }
+    // Controls stand for themselves: some decoders read Latin-1 to the letter.
+    u8::try_from(u32::from(c)).ok().filter(|byte| *byte < 0xa0)
 }
 
-fn latin_9(c: char) -> Option<u8> {
-    const CHANGED: [(char, u8); 8] = [
-        ('€', 0xa4),
-        ('Š', 0xa6),
-        ('š', 0xa8),
-        ('Ž', 0xb4),
-        ('ž', 0xb8),
-        ('Œ', 0xbc),
-        ('œ', 0xbd),
-        ('Ÿ', 0xbe),
-    ];
-    if let Some((_, byte)) = CHANGED.iter().find(|(changed, _)| *changed == c) {
-        return Some(*byte);
-    }
-    let byte = u8::try_from(u32::from(c)).ok()?;
-    (!CHANGED.iter().any(|(_, changed)| *changed == byte)).then_some(byte)
-}
+/// Where a charset has no character.
+const NONE: char = '\u{fffd}';
+
+/// Charsets of one byte a character: their labels, and the characters from 0x80 to 0xff.
+const TABLES: [(&[&str], &str); 10] = [
+    (
+        &["windows-1250", "cp1250", "x-cp1250"],
+        "€�‚�„…†‡�‰Š‹ŚŤŽŹ�‘’“”•–—�™š›śťžź\u{a0}ˇ˘Ł¤Ą¦§¨©Ş«¬\u{ad}®Ż°±˛ł´µ¶·¸ąş»Ľ˝ľż\
+         ŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙",
+    ),
+    (
+        &["windows-1251", "cp1251", "x-cp1251"],
+        "ЂЃ‚ѓ„…†‡€‰Љ‹ЊЌЋЏђ‘’“”•–—�™љ›њќћџ\u{a0}ЎўЈ¤Ґ¦§Ё©Є«¬\u{ad}®Ї°±Ііґµ¶·ё№є»јЅѕї\
+         АБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯабвгдежзийклмнопрстуфхцчшщъыьэюя",
+    ),
+    (
+        &[
+            "windows-1252",
+            "cp1252",
+            "x-cp1252",
+            "iso-8859-1",
+            "iso8859-1",
+            "iso_8859-1",
+            "iso88591",
+            "latin1",
+            "latin-1",
+            "l1",
+            "us-ascii",
+            "ascii",
+        ],
+        "€�‚ƒ„…†‡ˆ‰Š‹Œ�Ž��‘’“”•–—˜™š›œ�žŸ\u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿\
+         ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖ×ØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõö÷øùúûüýþÿ",
+    ),
+    (
+        &["windows-1253", "cp1253", "x-cp1253"],
+        "€�‚ƒ„…†‡�‰�‹�����‘’“”•–—�™�›����\u{a0}΅Ά£¤¥¦§¨©�«¬\u{ad}®―°±²³΄µ¶·ΈΉΊ»Ό½ΎΏ\
+         ΐΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡ�ΣΤΥΦΧΨΩΪΫάέήίΰαβγδεζηθικλμνξοπρςστυφχψωϊϋόύώ�",
+    ),
+    (
+        &["windows-1254", "cp1254", "x-cp1254", "iso-8859-9", "iso8859-9", "latin5", "l5"],
+        "€�‚ƒ„…†‡ˆ‰Š‹Œ����‘’“”•–—˜™š›œ��Ÿ\u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿\
+         ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏĞÑÒÓÔÕÖ×ØÙÚÛÜİŞßàáâãäåæçèéêëìíîïğñòóôõö÷øùúûüışÿ",
+    ),
+    (
+        &["iso-8859-2", "iso8859-2", "iso_8859-2", "latin2", "l2"],
+        "��������������������������������\u{a0}Ą˘Ł¤ĽŚ§¨ŠŞŤŹ\u{ad}ŽŻ°ą˛ł´ľśˇ¸šşťź˝žż\
+         ŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙",
+    ),
+    (
+        &["iso-8859-5", "iso8859-5", "iso_8859-5", "cyrillic"],
+        "��������������������������������\u{a0}ЁЂЃЄЅІЇЈЉЊЋЌ\u{ad}ЎЏАБВГДЕЖЗИЙКЛМНОП\
+         РСТУФХЦЧШЩЪЫЬЭЮЯабвгдежзийклмнопрстуфхцчшщъыьэюя№ёђѓєѕіїјљњћќ§ўџ",
+    ),
+    (
+        &["iso-8859-7", "iso8859-7", "iso_8859-7", "greek"],
+        "��������������������������������\u{a0}‘’£€₯¦§¨©ͺ«¬\u{ad}�―°±²³΄΅Ά·ΈΉΊ»Ό½ΎΏ\
+         ΐΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡ�ΣΤΥΦΧΨΩΪΫάέήίΰαβγδεζηθικλμνξοπρςστυφχψωϊϋόύώ�",
+    ),
+    (
+        &["iso-8859-15", "iso8859-15", "iso_8859-15", "latin-9", "l9"],
+        "��������������������������������\u{a0}¡¢£€¥Š§š©ª«¬\u{ad}®¯°±²³Žµ¶·ž¹º»ŒœŸ¿\
+         ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖ×ØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõö÷øùúûüýþÿ",
+    ),
+    (
+        &["koi8-r", "koi8", "koi"],
+        "─│┌┐└┘├┤┬┴┼▀▄█▌▐░▒▓⌠■∙√≈≤≥\u{a0}⌡°²·÷═║╒ё╓╔╕╖╗╘╙╚╛╜╝╞╟╠╡Ё╢╣╤╥╦╧╨╩╪╫╬©\
+         юабцдефгхийклмнопярстужвьызшэщчъЮАБЦДЕФГХИЙКЛМНОПЯРСТУЖВЬЫЗШЭЩЧЪ",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -73,8 +124,8 @@ mod tests {
 
     #[test]
     fn a_text_gets_the_bytes_of_its_charset() {
-        assert_eq!(FROM_0X80.chars().count(), 32);
-        let cases: [(&str, &str, &[u8]); 9] = [
+        assert!(TABLES.iter().all(|(_, upper)| upper.chars().count() == 128));
+        let cases: [(&str, &str, &[u8]); 14] = [
             ("ISO-8859-1", "jané", b"jan\xe9"),
             ("latin1", "5 €", b"5 \x80"),
             ("windows-1252", "“Ÿ”", b"\x93\x9f\x94"),
@@ -83,12 +134,18 @@ mod tests {
             ("utf-16le", "é", b"\xe9\0"),
             ("utf-16be", "é", b"\0\xe9"),
             ("utf-16", "é", b"\xff\xfe\xe9\0"),
-            ("koi8-r", "abc", b"abc"),
+            ("gb18030", "abc", b"abc"),
+            ("koi8-r", "Да", b"\xe4\xc1"),
+            ("windows-1251", "Да", b"\xc4\xe0"),
+            ("iso-8859-2", "Łódź", b"\xa3\xf3d\xbc"),
+            ("iso-8859-7", "Ω", b"\xd9"),
+            ("windows-1252", "\u{81}\u{85}\u{a0}", b"\x81\x85\xa0"),
         ];
         for (charset, text, bytes) in cases {
             assert_eq!(encode(text, charset).as_deref(), Some(bytes), "{charset}");
         }
-        for (charset, text) in [("iso-8859-1", "Ł"), ("iso-8859-15", "¤"), ("koi8-r", "é")] {
+        for (charset, text) in [("iso-8859-1", "Ł"), ("iso-8859-15", "¤"), ("koi8-r", "é"), ("big5", "é")]
+        {
             assert_eq!(encode(text, charset), None, "{charset}");
         }
     }

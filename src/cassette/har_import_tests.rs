@@ -163,7 +163,7 @@ fn text_goes_out_in_its_charset() {
         (json!([]), "text/plain; charset=\"iso-8859-1\"", b"jan\xe9"),
         (typed("text/plain; charset=utf-16le"), "", b"j\0a\0n\0\xe9\0"),
         (typed("text/plain"), "text/plain", b"jan\xc3\xa9"),
-        (typed("text/plain; charset=koi8-r"), "", b"jan\xc3\xa9"),
+        (typed("text/plain; charset=big5"), "", b"jan\xc3\xa9"),
     ] {
         let content = json!({ "size": 9, "mimeType": mime, "text": "jané" });
         let cassette = cassette(json!([get(
@@ -177,7 +177,7 @@ fn text_goes_out_in_its_charset() {
             field(&answer.headers, "content-length").is_none_or(|announced| announced == length),
             "{headers}"
         );
-        if headers.to_string().contains("koi8") {
+        if headers.to_string().contains("big5") {
             assert_eq!(field(&answer.headers, "content-type"), Some("text/plain; charset=utf-8"));
         }
     }
