@@ -10,7 +10,7 @@ use super::signals::Signals;
 use super::{ConfigArgs, Exit, complain, logging, runtime, say};
 use crate::config::{self, Config};
 use crate::server::bind_advice;
-use crate::simulator::{Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
+use crate::simulator::{Field, FieldReport, Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
 
 /// Run the VBC simulator alone
 ///
@@ -62,6 +62,16 @@ pub(crate) struct WorldArgs {
     /// Where webhooks may be sent: loopback, any, or loopback plus these hosts: HOST[,HOST…] [default: loopback]
     #[arg(long, value_name = "TARGETS")]
     webhooks: Option<WebhookTargets>,
+    #[arg(
+        long,
+        value_name = "NAMES",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all",
+        help = "Answer as users report where VBC's documents say otherwise: all, or NAME[,NAME…]",
+        long_help = field_help()
+    )]
+    field: Option<Field>,
     /// What absolute links of the simulator start with [default: where it listens]
     #[arg(long, value_name = "URL")]
     public_base: Option<String>,
@@ -70,20 +80,31 @@ pub(crate) struct WorldArgs {
     hosts: Vec<String>,
 }
 
+/// Every report with its name.
+fn field_help() -> String {
+    let mut help =
+        "Answer as users report where VBC's documents say otherwise: all, or NAME[,NAME…]\n".to_owned();
+    for report in FieldReport::ALL {
+        help.push_str(&format!("\n{}: {}", report.name(), report.says()));
+    }
+    help
+}
+
 impl WorldArgs {
     /// They make sense only where there is a simulator.
     pub(super) fn needs(&self, simulator: bool) -> Result<(), Exit> {
-        let Self { scenario, seed, quota, webhooks, public_base, hosts } = self;
+        let Self { scenario, seed, quota, webhooks, field, public_base, hosts } = self;
         let given = scenario.is_some()
             || seed.is_some()
             || quota.is_some()
             || webhooks.is_some()
+            || field.is_some()
             || public_base.is_some()
             || !hosts.is_empty();
         if given && !simulator {
             complain(
-                "vbc-proxy: --scenario, --seed, --quota, --webhooks, --public-base and --host are about the simulator: \
-                 add --simulate",
+                "vbc-proxy: --scenario, --seed, --quota, --webhooks, --field, --public-base and --host are about the \
+                 simulator: add --simulate",
             );
             return Err(Exit::Usage);
         }
@@ -122,6 +143,7 @@ impl WorldArgs {
         if let Some(webhooks) = &self.webhooks {
             options.webhooks.clone_from(webhooks);
         }
+        options.field = self.field.unwrap_or(options.field);
         if let Some(base) = &self.public_base {
             options.public_base = base.trim_end_matches('/').to_owned();
         }
@@ -214,7 +236,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Parser)]
+    #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
         world: WorldArgs,
@@ -250,5 +272,23 @@ mod tests {
         let said = options(&[&scenario[..], &["--seed", "4", "--quota", "0", "--webhooks", "any"]].concat());
         assert_eq!((said.seed, said.quota, said.webhooks), (4, None, WebhookTargets::Anywhere));
         assert_eq!(options(&[]).webhooks, WebhookTargets::Loopback);
+    }
+
+    #[test]
+    fn the_field_is_switched_on_whole_or_by_name() {
+        assert_eq!(options(&[]).field, Field::default());
+        assert_eq!(options(&["--field", "--seed", "4"]).field, Field::ALL);
+        let two = Field::from(FieldReport::ApiUsers).with(FieldReport::ReportsSelf, true);
+        assert_eq!(options(&["--field=reports_self,api-users"]).field, two);
+        let error = Line::try_parse_from(["simulate", "--field=api_user"]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `api_users`?"), "{error}");
+    }
+
+    #[test]
+    fn the_help_names_every_report_of_the_field() {
+        let help = <Line as clap::CommandFactory>::command().render_long_help().to_string();
+        for report in FieldReport::ALL {
+            assert!(help.contains(&format!("{}: ", report.name())), "{}", report.name());
+        }
     }
 }

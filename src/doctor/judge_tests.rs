@@ -84,6 +84,8 @@ fn each_suites_own_refusal_is_a_missing_role_where_the_scope_is_right() {
     let cases = [
         (Suite::Provisioning, 401, "\"missing user data\"", "Account Administrator"),
         (Suite::Provisioning, 401, "missing user data", "Account Administrator"),
+        (Suite::Provisioning, 401, r#"{"msg":"Unauthorized","status":401}"#, "Account Administrator"),
+        (Suite::Reports, 401, r#"{"msg":"Unauthorized","status":401}"#, "Account Administrator"),
         (
             Suite::Telephony,
             401,

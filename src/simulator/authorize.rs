@@ -89,6 +89,7 @@ fn choose<'a>(
     if let Some(named) = query.value("sim_user") {
         let login = state.login(named).ok_or(Choice::Denied(DENIED))?;
         return match (login.sso, login.is_locked(now)) {
+            _ if state.is_developer(&login.name) => Err(Choice::Denied(DENIED)),
             (true, _) => Err(Choice::Denied(SINGLE_SIGN_ON)),
             (_, true) => Err(Choice::Denied(LOCKED)),
             _ => Ok(login.name.as_str().into()),

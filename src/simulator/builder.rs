@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Simulator;
 use super::fault::Fault;
+use super::field::Field;
 use super::identities::{Application, Identity, User};
 use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat};
 use super::scenario::{Scenario, ScenarioError};
@@ -115,6 +116,12 @@ impl SimulatorBuilder {
     /// Which targets webhooks are delivered to; by default this machine alone.
     pub fn webhooks(self, targets: WebhookTargets) -> Self {
         self.with(|options| options.webhooks = targets)
+    }
+
+    /// What users report of the service holds instead of its documents: [`Field::ALL`], or one report.
+    pub fn field(self, field: impl Into<Field>) -> Self {
+        let field = field.into();
+        self.with(|options| options.field = field)
     }
 
     /// What absolute links in answers start with; by default where the simulator listens.

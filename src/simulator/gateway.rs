@@ -151,6 +151,9 @@ fn pass<'a>(
         Some(Backend::Refuses) => return Ok(suite.unauthorized()),
         None => {}
     }
+    if suite.finds_too_old(state, age) {
+        return Ok(api::token_too_old());
+    }
     if let Some(refusal) = (suite.refusal)(state, &owner) {
         return Ok(refusal);
     }

@@ -214,7 +214,7 @@ pub(super) fn check_login(
     password: &str,
     now: Timestamp,
 ) -> Result<Arc<str>, Row> {
-    if !user.ends_with(TENANT) {
+    if !user.ends_with(TENANT) || state.is_developer(user) {
         return Err(Row::AuthenticationFailed(user.to_owned()));
     }
     match state.attempt(user, password, now) {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::field::Field;
 use super::identities::{Application, Identity, User};
 use super::targets::WebhookTargets;
 use super::timeline::Step;
@@ -161,6 +162,8 @@ pub struct SimulatorOptions {
     pub webhooks: WebhookTargets,
     /// The highest quota that a scenario sent to the control plane may set; `None` is any, or none at all.
     pub quota_limit: Option<u32>,
+    /// What users report of the service holds instead of its documents, as far as it is switched on here.
+    pub field: Field,
     /// Further identities.
     pub identities: Vec<Identity>,
     /// Further applications.
@@ -198,6 +201,7 @@ impl Default for SimulatorOptions {
             ringing: Duration::ZERO,
             webhooks: WebhookTargets::default(),
             quota_limit: None,
+            field: Field::default(),
             identities: Vec::new(),
             applications: Vec::new(),
             users: Vec::new(),

@@ -53,6 +53,8 @@ impl World {
         world.login("sam@vbc.prod", "sam-password", 12345).sso = true;
         world.login("bob@vbc.prod", "bob-password", 23456);
         world.login("carol@vbc.prod", "carol-password", 34567);
+        // Of the developer portal: refused, unless the field's report of it holds.
+        world.login("dev.api@vbc.prod", "dev-password", 34567);
         // Her account is in India.
         world.login("asha@vbc.prod", "asha-password", 45678).roles.set(INDIA, true);
         // An application that may do little: one grant, one suite.

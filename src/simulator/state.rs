@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use super::expect::Expectations;
 use super::fault::{FaultError, Faults, Settings};
+use super::field::FieldReport;
 use super::journal::Journal;
 use super::options::SimulatorOptions;
 use super::random::Random;
@@ -231,6 +232,13 @@ impl State {
         let user = user.to_lowercase();
         let logins = &self.world.logins;
         logins.get(&user).or_else(|| logins.get(&format!("{user}{TENANT}")))
+    }
+
+    /// Whether the documents keep a user from getting tokens: those of the developer portal, whose names end in `.api`.
+    pub(super) fn is_developer(&self, user: &str) -> bool {
+        let user = user.to_lowercase();
+        let name = user.strip_suffix(TENANT).unwrap_or(&user);
+        name.ends_with(".api") && !self.options.field.has(FieldReport::ApiUsers)
     }
 
     /// Tries a login: tenant, then lock, then password, as the service does.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vbc_proxy::Simulator;
 use vbc_proxy::clock::Clock;
-use vbc_proxy::simulator::{Action, Effect, Fault, SimulatorOptions, StatusFault};
+use vbc_proxy::simulator::{Action, Effect, Fault, Field, FieldReport, SimulatorOptions, StatusFault};
 
 use crate::harness::closed_port;
 use crate::process::{Output, Process, Relay, configuration, get, lay_out};
@@ -296,7 +296,12 @@ async fn a_missing_role_is_named_for_each_suite() {
         let password = format!("{user}-password");
         let line = format!("FAIL {line} the token is good, but the user lacks the role or license for");
         let sentences = [line.as_str(), remedy, "1 check fails."];
-        Case { lines: &lines, password: &password, ..Case::default() }.diagnose(1, &sentences).await;
+        let reported = Field::from(FieldReport::ReportsToken).with(FieldReport::MissingUserData, true);
+        for field in [Field::default(), reported] {
+            let options = SimulatorOptions { field, ..SimulatorOptions::default() };
+            let case = Case { lines: &lines, password: &password, options, ..Case::default() };
+            case.diagnose(1, &sentences).await;
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod budgets;
 mod cassette;
 mod chromium;
 mod cli;
+mod clients;
 mod commands;
 mod compare;
 mod connections;

@@ -149,6 +149,11 @@ pub(super) fn is(wanted: Option<&str>, value: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
 }
 
+/// What the documents have for a user who may not ask: an error without words of its own.
+pub(super) fn unauthorized() -> Answer {
+    json_answer(401, &json!({ "msg": "Unauthorized", "status": 401 }))
+}
+
 pub(super) fn not_found(what: &str) -> Answer {
     json_answer(404, &json!({ "msg": what, "status": 404 }))
 }

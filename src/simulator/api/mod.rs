@@ -8,11 +8,14 @@ mod reports;
 mod telephony;
 mod vis;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
 use super::answer::{Answer, empty};
+use super::field::{FieldReport, REPORTS_TOKEN_AGE};
 use super::state::State;
 use super::tokens::Owner;
 use super::world::{Account, Login};
@@ -43,6 +46,12 @@ pub(super) struct Suite {
 }
 
 impl Suite {
+    /// Whether the suite refuses a token for its age alone.
+    pub(super) fn finds_too_old(&self, state: &State, age: Duration) -> bool {
+        let reported = state.options.field.has(FieldReport::ReportsToken);
+        reported && self.context == "reports" && age > REPORTS_TOKEN_AGE
+    }
+
     /// The suite's own 401. Call Recording refuses users by a 403, and tokens without words.
     pub(super) fn unauthorized(&self) -> Answer {
         let answer = (self.refuse)();
@@ -124,6 +133,11 @@ pub(super) fn account_of(state: &State, owner: &Owner) -> u64 {
 }
 
 impl Call<'_> {
+    /// Whether a report of the field holds.
+    fn reported(&self, report: FieldReport) -> bool {
+        self.state.options.field.has(report)
+    }
+
     /// The parameter at a position, percent-decoded.
     fn parameter(&self, index: usize) -> String {
         let raw = self.parameters.get(index).copied().unwrap_or_default();

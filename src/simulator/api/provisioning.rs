@@ -3,9 +3,12 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::hal::{Names, is, list, not_found, one, paging, shown, validation};
+use super::hal::{Names, is, list, not_found, one, paging, shown, unauthorized, validation};
 use super::{Call, Page, Route, Suite, without_role};
 use crate::simulator::answer::{Answer, json as json_answer};
+use crate::simulator::field::FieldReport;
+use crate::simulator::state::State;
+use crate::simulator::tokens::Owner;
 use crate::simulator::world::{Account, Address, Extension, Location, User};
 
 pub(super) static SUITE: Suite = Suite {
@@ -20,11 +23,19 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "api/accounts/{}/users", run: users },
         Route { method: "GET", pattern: "api/accounts/{}/users/{}", run: user },
     ],
-    refusal: |state, owner| without_role(state, owner, &SUITE),
+    refusal,
     refuse: || json_answer(401, &json!({ "msg": "missing user data", "status": 401 })),
 };
 
 const NAMES: Names = Names { embedded: "data", pages: &["total_pages"], first: 1 };
+/// What the field reports of the list of extensions.
+const EXTENSIONS: Names = Names { embedded: "extensions", ..NAMES };
+
+/// Of users without the role.
+fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
+    let refused = without_role(state, owner, &SUITE)?;
+    Some(if state.options.field.has(FieldReport::MissingUserData) { refused } else { unauthorized() })
+}
 
 fn account(mut call: Call<'_>) -> Answer {
     let Some(account) = call.own_account() else { return not_found("Account not found") };
@@ -63,7 +74,8 @@ fn extensions(mut call: Call<'_>) -> Answer {
         };
         account.extensions.iter().filter(fits).map(|extension| show_extension(account, extension)).collect()
     });
-    list(&call, &NAMES, listed)
+    let names = if call.reported(FieldReport::ExtensionsArray) { &EXTENSIONS } else { &NAMES };
+    list(&call, names, listed)
 }
 
 fn has_number(extension: &Extension, number: &str) -> bool {

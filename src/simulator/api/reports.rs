@@ -6,11 +6,12 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::hal::{Names, Wrong, is, not_found, page, paging, validation};
+use super::hal::{Names, Wrong, is, not_found, page, paging, unauthorized, validation};
 use super::{Call as Request, Route, Suite, without_role};
 use crate::clock::{Timestamp, until};
 use crate::simulator::answer::{Answer, empty, json as json_answer};
 use crate::simulator::calls::{Call, Direction};
+use crate::simulator::field::FieldReport;
 use crate::simulator::state::State;
 use crate::simulator::tokens::Owner;
 use crate::simulator::world::{Account, Extension};
@@ -37,7 +38,8 @@ fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
     if !owner.scopes.split(' ').any(|scope| scope == "openid") {
         return Some(empty(401));
     }
-    without_role(state, owner, &SUITE)
+    let refused = without_role(state, owner, &SUITE)?;
+    Some(if state.options.field.has(FieldReport::ReportsToken) { refused } else { unauthorized() })
 }
 
 fn call_logs(mut request: Request<'_>) -> Answer {
@@ -61,6 +63,9 @@ fn call_logs(mut request: Request<'_>) -> Answer {
     let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(&request, wrong) };
     let filters = ["from", "to", "source_user", "destination_user"].map(|name| request.query(name));
     let now = request.now;
+    if request.parameter(0) == "self" && request.reported(FieldReport::ReportsSelf) {
+        return not_found("Account not found");
+    }
     let Some(account) = request.own_account() else { return not_found("Account not found") };
     let recorded: HashSet<&str> =
         account.recordings.iter().map(|recording| recording.call_id.as_str()).collect();

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{ROUTES, Route};
 use crate::simulator::fault::{KNOWN, MATCHERS};
+use crate::simulator::field::FieldReport;
 
 /// The OpenAPI document.
 pub(super) fn document() -> Value {
@@ -82,7 +83,7 @@ fn schemas() -> Value {
     json!({
         "Page": text(), "Script": text(), "Style": text(),
         "OpenApi": { "type": "object" },
-        "Scenario": { "type": "string", "description": "A scenario file: docs/testing.md" },
+        "Scenario": { "type": "string", "description": scenario() },
         "Status": object(&[("status", text())]),
         "Error": object(&[("error", text()), ("known", json!({}))]),
         "Stats": { "type": "object", "description": "Counters by name" },
@@ -131,6 +132,15 @@ fn schemas() -> Value {
             ]) })),
         ]),
     })
+}
+
+/// What a scenario is, and the switches of its `[field]`.
+fn scenario() -> String {
+    let mut text = "A scenario file: docs/testing.md. Keys of [field], each true or false:".to_owned();
+    for report in FieldReport::ALL {
+        text.push_str(&format!("\n- {}: {}", report.name(), report.says()));
+    }
+    text
 }
 
 fn object(members: &[(&str, Value)]) -> Value {

@@ -7,6 +7,9 @@
 //! lag = 0                           # Reports, recordings and exports at once; 1 is as long as VBC takes
 //! webhooks = "loopback"             # whom webhooks are delivered to: also "any", or hosts
 //!
+//! [field]                           # what users report, where the documents say otherwise; `field = true` is all
+//! reports_self = true
+//!
 //! [lifetimes]
 //! access = "1h"
 //!
@@ -45,6 +48,7 @@ pub use error::{Finding, ScenarioError};
 use places::{Document, Place};
 
 use super::fault::{Fault, FaultError, Names};
+use super::field::FieldReport;
 use super::identities::{Application, User};
 use super::options::{Mode, OldAccess, SimulatorOptions, TokenFormat};
 use super::state::State;
@@ -71,6 +75,7 @@ pub struct Scenario {
     /// Where `quota` and `webhooks` stand in the file.
     quota_place: Place,
     webhooks_place: Place,
+    field: Vec<(FieldReport, bool)>,
     access: Option<Duration>,
     refresh: Option<Duration>,
     code: Option<Duration>,
@@ -161,6 +166,9 @@ impl Scenario {
         options.lag = self.lag.unwrap_or(options.lag);
         options.ringing = self.ringing.unwrap_or(options.ringing);
         options.webhooks = self.webhooks.unwrap_or(std::mem::take(&mut options.webhooks));
+        for (report, holds) in self.field {
+            options.field = options.field.with(report, holds);
+        }
         let lifetimes = &mut options.lifetimes;
         lifetimes.access = self.access.unwrap_or(lifetimes.access);
         lifetimes.refresh = self.refresh.unwrap_or(lifetimes.refresh);

@@ -8,6 +8,7 @@ use super::error::Finding;
 use super::places::{Document, join};
 use super::{Planned, Scenario, at_fault, names, planned};
 use crate::simulator::fault::{Effect, Fault, choose};
+use crate::simulator::field::FieldReport;
 use crate::simulator::identities::{Application, User};
 use crate::simulator::options::SimulatorOptions;
 use crate::simulator::span;
@@ -48,6 +49,7 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
         ),
         quota_place: document.place("quota"),
         webhooks_place: document.place("webhooks"),
+        field: Vec::new(),
         access: None,
         refresh: None,
         code: None,
@@ -55,10 +57,22 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
         users: Vec::new(),
         steps: Vec::new(),
     };
+    let (everything, reports) = root.switches("field");
     let lifetimes = root.table("lifetimes");
     let [applications, users, faults, timeline] =
         ["applications", "users", "faults", "timeline"].map(|key| root.tables(key));
     root.end();
+    scenario
+        .field
+        .extend(everything.iter().flat_map(|holds| FieldReport::ALL.map(|report| (report, *holds))));
+    if let Some(members) = reports {
+        let mut section = Section::new(document, "field", members, &mut findings);
+        for report in FieldReport::ALL {
+            let holds = section.take(report.name(), "write true or false", Value::as_bool);
+            scenario.field.extend(holds.map(|holds| (report, holds)));
+        }
+        section.end();
+    }
     if let Some(members) = lifetimes {
         let mut section = Section::new(document, "lifetimes", members, &mut findings);
         let lifetime = |value: &Value| span::read(value).filter(|span| *span >= Duration::from_secs(1));
@@ -252,6 +266,17 @@ impl<'d, 'f> Section<'d, 'f> {
             self.find(key, "this is no table".into(), &format!("begin it with [{key}]"));
         }
         value.as_object()
+    }
+
+    /// One switch for all, or a table of switches.
+    fn switches(&mut self, key: &'static str) -> (Option<bool>, Option<&'d Map<String, Value>>) {
+        match self.members.get(key).map(Value::as_bool) {
+            Some(Some(all)) => {
+                self.known.push(key);
+                (Some(all), None)
+            }
+            _ => (None, self.table(key)),
+        }
     }
 
     /// The tables of a list, each with its path.

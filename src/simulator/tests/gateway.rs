@@ -122,7 +122,9 @@ async fn the_quota_is_a_minute_of_the_clock_for_all_tokens_of_a_user() {
 
 #[tokio::test]
 async fn backends_refuse_in_words_of_their_own() {
-    let sim = Simulator::start().await.unwrap();
+    let options =
+        SimulatorOptions { field: FieldReport::MissingUserData.into(), ..SimulatorOptions::default() };
+    let sim = Simulator::bind(options).await.unwrap();
     let erin = sim.password("erin@vbc.prod", "erin-password").await.text("access_token");
     let reply = sim.get(ACCOUNT, &erin).await;
     assert_eq!((reply.status.as_u16(), reply.text("msg").as_str()), (401, "missing user data"));

@@ -6,6 +6,7 @@ mod control;
 mod documents;
 mod exports;
 mod faults;
+mod field;
 mod gateway;
 mod id_token;
 mod identity;

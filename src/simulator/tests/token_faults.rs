@@ -180,7 +180,7 @@ async fn subscriptions_and_roles_can_be_taken_and_given_back() {
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
     let role = |allowed: bool| json!({ "fault": "roles", "user": "alice@vbc.prod", "suite": "provisioning", "allowed": allowed });
     sim.fault(role(false)).await;
-    assert_eq!(sim.get(ACCOUNT, &token).await.text("msg"), "missing user data");
+    assert_eq!(sim.get(ACCOUNT, &token).await.text("msg"), "Unauthorized");
     assert_eq!(sim.get(CALLS, &token).await.status, 200);
     sim.fault(role(true)).await;
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);

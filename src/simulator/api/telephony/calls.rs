@@ -1,5 +1,6 @@
 //! Calls as a whole.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use super::{
 use crate::clock::until;
 use crate::simulator::answer::{Answer, json as json_answer, text};
 use crate::simulator::calls::Call;
+use crate::simulator::field::FieldReport;
 use crate::simulator::state::State;
 
 /// How long a call that nobody answered stays among the active ones, so that its status can be read.
@@ -23,6 +25,7 @@ pub(super) fn list(mut request: Request<'_>) -> Answer {
     let extension = request.query("extension").filter(|extension| !extension.is_empty());
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
     let (ascending, query, now) = (ascending(&request), request.query, request.now);
+    let by_legs = request.reported(FieldReport::LegsOverPages);
     let Some(account) = request.own_account() else { return not_permitted() };
     let id = account.id;
     let current =
@@ -37,9 +40,35 @@ pub(super) fn list(mut request: Request<'_>) -> Answer {
     if !ascending {
         found.reverse();
     }
-    let page = page(query, found.len());
-    let shown = page.of(&found).iter().map(|call| show(id, call)).collect();
+    let rows =
+        if by_legs { rows_of_legs(&found) } else { found.iter().map(|call| (*call, whole(call))).collect() };
+    let page = page(query, rows.len());
+    let shown = joined(page.of(&rows)).into_iter().map(|(call, legs)| show(id, call, legs)).collect();
     listed(&request, "calls", &page, shown)
+}
+
+/// A call, and which of its legs are shown.
+type Row<'a> = (&'a Call, Range<usize>);
+
+fn whole(call: &Call) -> Range<usize> {
+    0..call.legs.len()
+}
+
+/// A row for each leg.
+fn rows_of_legs<'a>(calls: &[&'a Call]) -> Vec<Row<'a>> {
+    calls.iter().flat_map(|&call| whole(call).map(move |leg| (call, leg..leg + 1))).collect()
+}
+
+/// Rows of one call that follow each other become one.
+fn joined<'a>(rows: &[Row<'a>]) -> Vec<Row<'a>> {
+    let mut joined: Vec<Row<'a>> = Vec::new();
+    for (call, legs) in rows {
+        match joined.last_mut().filter(|(last, _)| last.id == call.id) {
+            Some((_, shown)) => shown.end = legs.end,
+            None => joined.push((call, legs.clone())),
+        }
+    }
+    joined
 }
 
 pub(super) fn place(mut request: Request<'_>) -> Answer {
@@ -78,7 +107,7 @@ pub(super) fn one(mut request: Request<'_>) -> Answer {
     };
     let Some(account) = request.own_account() else { return not_permitted() };
     let (id, call) = (account.id, account.calls.get(position));
-    let shown = call.map(|call| show(id, call)).unwrap_or_default();
+    let shown = call.map(|call| show(id, call, whole(call))).unwrap_or_default();
     told(&request, &shown)
 }
 
@@ -150,8 +179,9 @@ pub(super) fn changed(account: u64, call: &Call) -> Value {
     })
 }
 
-fn show(account: u64, call: &Call) -> Value {
-    let legs: Vec<Value> = call.legs.iter().map(|leg| show_leg(account, call, leg)).collect();
+fn show(account: u64, call: &Call, legs: Range<usize>) -> Value {
+    let legs = call.legs.get(legs).unwrap_or_default();
+    let legs: Vec<Value> = legs.iter().map(|leg| show_leg(account, call, leg)).collect();
     let mut shown = json!({
         "account_id": account.to_string(), "call_id": call.id, "direction": call.direction.lower(),
         "from": call.from, "to": call.to, "start_time": epoch(call.start), "status": call.status(),

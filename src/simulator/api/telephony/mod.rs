@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::accept::media;
 use super::{Call as Request, Page, Route, Suite, is_phone_number, read_json, seconds, without_role};
 use crate::clock::Timestamp;
-use crate::simulator::answer::{Answer, json as json_answer, set};
+use crate::simulator::answer::{Answer, json as json_answer, set, text};
 use crate::simulator::calls::Call;
+use crate::simulator::field::FieldReport;
 use crate::simulator::random::Random;
 use crate::simulator::state::State;
+use crate::simulator::tokens::Owner;
 use crate::simulator::world::Account;
 
 pub(super) static SUITE: Suite = Suite {
@@ -31,13 +33,21 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "registration/accounts/{}/devices", run: devices::list },
         Route { method: "GET", pattern: "registration/accounts/{}/devices/{}", run: devices::one },
     ],
-    refusal: |state, owner| without_role(state, owner, &SUITE),
+    refusal,
     refuse: not_permitted,
 };
 
 const CALLS: &str = "cc/accounts/{}/calls";
 const CALL: &str = "cc/accounts/{}/calls/{}";
 const LEG: &str = "cc/accounts/{}/calls/{}/legs/{}";
+
+/// Of users without the role, and of an application's own token.
+fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
+    if owner.user.is_none() && state.options.field.has(FieldReport::ApplicationToken) {
+        return Some(text(202, "text/plain", ""));
+    }
+    without_role(state, owner, &SUITE)
+}
 
 fn not_permitted() -> Answer {
     let message = "User is not permitted to make a request against this account";

@@ -1,0 +1,159 @@
+//! Where users of the service report something else than its documents say.
+//!
+//! By default the documents decide. Each report can be switched on by itself: `--field=NAME`, `[field]` of a scenario,
+//! [`SimulatorBuilder::field`](super::SimulatorBuilder::field). [`FieldReport::ALL`] is the only list of them: help,
+//! scenarios and the control plane's OpenAPI are made from it.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::fault::choose;
+
+/// How old a token may be for Reports where [`FieldReport::ReportsToken`] holds.
+pub(super) const REPORTS_TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// Something that users report of the service, and that its documents say otherwise or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldReport {
+    /// Reports does not know the account `self`.
+    ReportsSelf,
+    /// The list of extensions is the array `_embedded.extensions` instead of `_embedded.data`.
+    ExtensionsArray,
+    /// Telephony counts legs, not calls: the legs of one call may be on two pages.
+    LegsOverPages,
+    /// Telephony answers an application's own token with an empty 202, and does nothing.
+    ApplicationToken,
+    /// Users whose names end in `.api` get tokens.
+    ApiUsers,
+    /// Reports answers "Problem with provided token" to users without the role and to tokens older than five minutes.
+    ReportsToken,
+    /// Provisioning answers "missing user data" to users without the role.
+    MissingUserData,
+}
+
+impl FieldReport {
+    /// Every report, in the order of the documentation.
+    pub const ALL: [Self; 7] = [
+        Self::ReportsSelf,
+        Self::ExtensionsArray,
+        Self::LegsOverPages,
+        Self::ApplicationToken,
+        Self::ApiUsers,
+        Self::ReportsToken,
+        Self::MissingUserData,
+    ];
+
+    /// Its name on the command line and in scenarios.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReportsSelf => "reports_self",
+            Self::ExtensionsArray => "extensions_array",
+            Self::LegsOverPages => "legs_over_pages",
+            Self::ApplicationToken => "application_token",
+            Self::ApiUsers => "api_users",
+            Self::ReportsToken => "reports_token",
+            Self::MissingUserData => "missing_user_data",
+        }
+    }
+
+    /// What it turns on, in one sentence.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::ReportsSelf => "Reports answers 404 to accounts/self",
+            Self::ExtensionsArray => {
+                "the list of extensions is _embedded.extensions instead of _embedded.data"
+            }
+            Self::LegsOverPages => "pages of calls count legs: the legs of one call may be on two pages",
+            Self::ApplicationToken => "Telephony answers an application's own token with an empty 202",
+            Self::ApiUsers => "users whose names end in .api get tokens",
+            Self::ReportsToken => {
+                "Reports answers \"Problem with provided token\" to users without the role and to tokens older \
+                 than 5 minutes"
+            }
+            Self::MissingUserData => "Provisioning answers \"missing user data\" to users without the role",
+        }
+    }
+}
+
+/// A set of [`FieldReport`]s that hold. The default is none: the documents decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Field(u8);
+
+impl Field {
+    /// Every report holds.
+    pub const ALL: Self = Self((1 << FieldReport::ALL.len()) - 1);
+
+    /// Whether a report holds.
+    pub fn has(self, report: FieldReport) -> bool {
+        self.0 & (1 << report as u8) != 0
+    }
+
+    /// The set with a report switched on or off.
+    #[must_use]
+    pub fn with(self, report: FieldReport, holds: bool) -> Self {
+        let bit = 1 << report as u8;
+        Self(if holds { self.0 | bit } else { self.0 & !bit })
+    }
+}
+
+impl From<FieldReport> for Field {
+    fn from(report: FieldReport) -> Self {
+        Self::default().with(report, true)
+    }
+}
+
+/// A word that names no [`FieldReport`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no report `{word}`; {advice}")]
+pub struct UnknownReport {
+    word: String,
+    advice: String,
+}
+
+impl FromStr for Field {
+    type Err = UnknownReport;
+
+    /// `all`, or names separated by commas. A hyphen counts as an underscore.
+    fn from_str(text: &str) -> Result<Self, UnknownReport> {
+        let mut field = Self::default();
+        for word in text.split(',').map(str::trim) {
+            let name = word.replace('-', "_");
+            match FieldReport::ALL.into_iter().find(|report| report.name() == name) {
+                Some(report) => field = field.with(report, true),
+                None if name == "all" => field = Self::ALL,
+                None => return Err(UnknownReport { word: word.to_owned(), advice: advice(&name) }),
+            }
+        }
+        Ok(field)
+    }
+}
+
+fn advice(name: &str) -> String {
+    let known: Vec<String> = FieldReport::ALL.iter().map(|report| report.name().to_owned()).collect();
+    choose(name, &[&known[..], &["all".to_owned()]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_report_has_a_switch_of_its_own() {
+        for report in FieldReport::ALL {
+            let alone: Field = report.name().parse().unwrap();
+            let holding: Vec<_> = FieldReport::ALL.into_iter().filter(|other| alone.has(*other)).collect();
+            assert_eq!(holding, [report]);
+            assert!(!Field::ALL.with(report, false).has(report) && !Field::default().has(report));
+        }
+        assert_eq!("all".parse(), Ok(Field::ALL));
+    }
+
+    #[test]
+    fn names_are_read_as_a_list_and_a_mistake_is_told_what_was_meant() {
+        let two = Field::from(FieldReport::ApiUsers).with(FieldReport::ReportsSelf, true);
+        assert_eq!("reports-self, api_users".parse(), Ok(two));
+        let error = "reports_self,api_user".parse::<Field>().unwrap_err();
+        assert_eq!(error.to_string(), "there is no report `api_user`; did you mean `api_users`?");
+        assert!("".parse::<Field>().is_err());
+    }
+}

@@ -1,0 +1,44 @@
+// What the Node programs share: addresses, the demo identity, and requests that no library makes.
+
+import assert from 'node:assert/strict'
+
+export const [identity, api, control] = process.argv.slice(2)
+export const client = { id: 'sim-client', secret: 'sim-secret' }
+export const login = { username: 'alice@vbc.prod', password: 'sim-password', scope: 'openid' }
+export const callback = 'http://localhost:8081/callback'
+export const users = `${api}/t/vbc.prod/provisioning/api/accounts/self/users`
+
+/// Makes something go wrong in the simulator.
+export async function fault (members) {
+  const response = await fetch(`${control}/__sim/faults`, { method: 'POST', body: JSON.stringify(members) })
+  assert.equal(response.status, 200, await response.text())
+}
+
+/// What the simulator counted.
+export async function stats () {
+  return (await fetch(`${control}/__sim/stats`)).json()
+}
+
+/// Follows an authorization URL as alice's browser would; gives the URL of the callback.
+export async function consent (url) {
+  const response = await fetch(`${url}&sim_user=alice`, { redirect: 'manual' })
+  assert.equal(response.status, 302)
+  return new URL(response.headers.get('location'))
+}
+
+/// The identity server does not take the token any more.
+export async function assertDead (token) {
+  const response = await fetch(`${identity}/userinfo`, { headers: { authorization: `Bearer ${token}` } })
+  assert.equal(response.status, 401)
+}
+
+/// The API answered.
+export async function assertAnswered (response) {
+  const body = await response.text()
+  assert.equal(response.status, 200, body)
+  assert.ok(JSON.parse(body)._embedded.data.length > 0, body)
+}
+
+export function done (what) {
+  console.log(what)
+}
