@@ -3,6 +3,7 @@
 //! Lines are written by a thread of their own: a standard error that nobody reads must not stop a request. What does
 //! not fit into its queue is dropped, counted, and said.
 
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,17 +35,16 @@ struct Queue {
 }
 
 impl Queue {
-    fn start() -> std::io::Result<Self> {
+    fn start(out: Box<dyn Write + Send>) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&dropped);
-        std::thread::Builder::new().name("log".into()).spawn(move || write_lines(&receiver, &count))?;
+        std::thread::Builder::new().name("log".into()).spawn(move || write_lines(out, &receiver, &count))?;
         Ok(Self { sender, dropped })
     }
 }
 
-fn write_lines(receiver: &Receiver<Message>, dropped: &AtomicU64) {
-    let mut out = std::io::stderr();
+fn write_lines(mut out: Box<dyn Write + Send>, receiver: &Receiver<Message>, dropped: &AtomicU64) {
     while let Ok(message) = receiver.recv() {
         // A standard error that is gone takes nothing; that is no reason to stop.
         let _ = match message {
@@ -53,8 +53,7 @@ fn write_lines(receiver: &Receiver<Message>, dropped: &AtomicU64) {
         };
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let _ =
-                writeln!(out, "vbc-proxy: {lost} log lines were dropped: standard error is read too slowly");
+            let _ = writeln!(out, "vbc-proxy: {lost} log lines were dropped: they are not taken fast enough");
         }
     }
 }
@@ -99,6 +98,18 @@ impl Drop for Logging {
 /// A bare level is ours alone: libraries stay at warnings, so that no level makes them write down what passes
 /// through them.
 pub(super) fn start(log: &Log) -> Logging {
+    let stderr = std::io::stderr();
+    let (is_terminal, is_colourful) = (stderr.is_terminal(), is_colourful(&stderr));
+    start_with(log, Box::new(stderr), is_terminal, is_colourful)
+}
+
+/// Sends log lines to a file that a person reads. Otherwise like [`start`].
+pub(super) fn start_in(log: &Log, file: File) -> Logging {
+    start_with(log, Box::new(file), true, false)
+}
+
+/// `for_people` decides what `log.format = "auto"` means.
+fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: bool) -> Logging {
     let bare = log.level.chars().all(|c| c.is_ascii_alphabetic());
     let directives = match bare {
         true => format!("warn,vbc_proxy={level},access=info", level = log.level),
@@ -106,8 +117,7 @@ pub(super) fn start(log: &Log) -> Logging {
     };
     // The configuration has checked it.
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::stderr().is_terminal();
-    let queue = match Queue::start() {
+    let queue = match Queue::start(out) {
         Ok(queue) => queue,
         Err(error) => {
             super::complain(format_args!("vbc-proxy: nothing will be logged: {error}"));
@@ -118,10 +128,10 @@ pub(super) fn start(log: &Log) -> Logging {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())
-        .with_ansi(is_colourful(&std::io::stderr()))
+        .with_ansi(ansi)
         .log_internal_errors(false);
     let json = match log.format {
-        LogFormat::Auto => !terminal,
+        LogFormat::Auto => !for_people,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };

@@ -19,6 +19,7 @@ mod recording;
 mod refresh;
 mod replay;
 mod run;
+mod run_log;
 mod runtime;
 mod serve;
 mod signals;

@@ -12,9 +12,10 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
+use super::run_log::RunLog;
 use super::serve::{exit_of, identities, say_ignored_proxies};
 use super::signals::{StopRequest, StopRequests, caught, survive_file_size_limit};
-use super::{ConfigArgs, Exit, complain, inherit, logging, privacy, recording, refuse, runtime, simulate};
+use super::{ConfigArgs, Exit, complain, inherit, privacy, recording, refuse, runtime, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
 use crate::simulator::Simulator;
@@ -26,10 +27,13 @@ const NOT_RUN: u8 = 126;
 /// Run a command with the proxy beside it
 ///
 /// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status (128 + N where
-/// signal N ended it, 127 where there is no such command). VBC_ADMIN_URL is the admin listener; with --simulate,
+/// signal N ended it, 127 where there is no such command). The log goes to a file that is named where CMD fails, and removed
+/// where it succeeds. VBC_ADMIN_URL is the admin listener; with --simulate,
 /// VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go on to CMD; a SIGTERM or SIGINT
 /// within a second of the first is not repeated. CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET,
 /// VBC_USERNAME, VBC_PASSWORD, VBC_PROXY_* and every variable that the configuration takes a secret from are removed.
+///
+/// CMD is a program with its arguments. For a line of the shell, run the shell: -- sh -c 'npm ci && npm test'
 ///
 /// For example: vbc-proxy run --simulate -- pytest -q
 #[derive(Debug, Args)]
@@ -42,6 +46,9 @@ pub(crate) struct Run {
     /// Let [faults] of the configuration make requests fail: answers that one has touched have a vbc-proxy-fault header
     #[arg(long)]
     allow_faults: bool,
+    /// Show the log on standard error as it comes, instead of keeping it in a file
+    #[arg(long, short)]
+    verbose: bool,
     #[command(flatten)]
     world: simulate::WorldArgs,
     /// The command and its arguments
@@ -65,12 +72,17 @@ impl Run {
             return refuse(&findings).into();
         }
         take_free_ports(&mut config);
-        let _logging = logging::start(&config.log);
+        let log = RunLog::begin(&config.log, self.verbose);
         say_ignored_proxies();
-        match runtime::alone() {
-            Ok(runtime) => {
-                runtime.block_on(self.beside(config, &mut command, inherited)).unwrap_or_else(ExitCode::from)
-            }
+        let ended = match runtime::alone() {
+            Ok(runtime) => runtime.block_on(self.beside(config, &mut command, inherited)),
+            Err(exit) => Err(exit),
+        };
+        // Where nothing was run, what is wrong has been said.
+        log.end(matches!(ended, Ok(Ended::Failed(_)) | Err(Exit::Failed)));
+        match ended {
+            Ok(Ended::Well) => ExitCode::SUCCESS,
+            Ok(Ended::Failed(code) | Ended::NotRun(code)) => code.into(),
             Err(exit) => exit.into(),
         }
     }
@@ -80,7 +92,7 @@ impl Run {
         mut config: Config,
         command: &mut Command,
         inherited: Rlimit,
-    ) -> Result<ExitCode, Exit> {
+    ) -> Result<Ended, Exit> {
         let mut signals = Forwarded::catch()?;
         // Held until the end: dropping it stops it.
         let simulator = match self.simulate {
@@ -108,11 +120,14 @@ impl Run {
             Ok(child) => child,
             Err(error) => {
                 complain(format_args!("vbc-proxy: {} cannot be run: {error}", self.name()));
-                return Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound {
-                    NOT_FOUND
-                } else {
-                    NOT_RUN
-                }));
+                let is_missing = error.kind() == ErrorKind::NotFound;
+                if let Some(line) = self.shell_line().filter(|_| is_missing) {
+                    complain(format_args!(
+                        "vbc-proxy: there is no program `{}`; to run a line of the shell: {line}",
+                        self.name()
+                    ));
+                }
+                return Ok(Ended::NotRun(if is_missing { NOT_FOUND } else { NOT_RUN }));
             }
         };
         let (status, proxy_ended) = tokio::select! {
@@ -135,7 +150,8 @@ impl Run {
         }
         match status {
             Ok(_) if proxy_ended => Err(Exit::Failed),
-            Ok(status) => Ok(code(status)),
+            Ok(status) if status.success() => Ok(Ended::Well),
+            Ok(status) => Ok(Ended::Failed(code(status))),
             Err(error) => {
                 complain(format_args!("vbc-proxy: {} cannot be waited for: {error}", self.name()));
                 Err(Exit::Failed)
@@ -145,6 +161,15 @@ impl Run {
 
     fn name(&self) -> String {
         self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// How to run a command that was written as one word, as a shell's line is.
+    fn shell_line(&self) -> Option<String> {
+        let [line] = self.command.as_slice() else { return None };
+        let line = line.to_str()?;
+        let is_line = line.contains(|c: char| c.is_whitespace() || "|&;<>$`".contains(c));
+        let simulate = if self.simulate { "--simulate " } else { "" };
+        is_line.then(|| format!("vbc-proxy run {simulate}-- sh -c '{}'", line.replace('\'', "'\\''")))
     }
 
     /// The command, without any secret in its environment.
@@ -174,10 +199,19 @@ fn take_free_ports(config: &mut Config) {
     (config.simulator.address, config.simulator.control) = (free(), free());
 }
 
+/// How the command ended.
+enum Ended {
+    Well,
+    /// With this status, which is not 0.
+    Failed(u8),
+    /// It was not begun.
+    NotRun(u8),
+}
+
 /// As a shell has it.
-fn code(status: ExitStatus) -> ExitCode {
+fn code(status: ExitStatus) -> u8 {
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
+    u8::try_from(code).unwrap_or(1)
 }
 
 /// It may be gone already.

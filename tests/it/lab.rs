@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 use vbc_proxy::Simulator;
@@ -47,6 +48,74 @@ async fn a_command_that_a_signal_ends_or_that_is_not_there_is_told_as_shells_do(
     let text = Process::run(directory.path(), &["run", "--simulate", "--", "./text"], &[]).await;
     assert_eq!(text.code, Some(126), "{text:?}");
     assert_eq!(Process::run(directory.path(), &["run", "--simulate"], &[]).await.code, Some(64));
+}
+
+#[tokio::test]
+async fn a_line_of_the_shell_that_is_one_word_is_told_how_to_be_run() {
+    let directory = tempfile::tempdir().unwrap();
+    for (word, hint) in [
+        ("npm test", "to run a line of the shell: vbc-proxy run --simulate -- sh -c 'npm test'\n"),
+        ("echo 'a b'|wc", "vbc-proxy run --simulate -- sh -c 'echo '\\''a b'\\''|wc'\n"),
+    ] {
+        let output =
+            Process::run(directory.path(), &["run", "--simulate", "--", word], &[("PATH", PATH)]).await;
+        assert_eq!((output.code, output.stderr.contains(hint)), (Some(127), true), "{output:?}");
+    }
+    for words in [&["./none"][..], &["no such", "program"]] {
+        let arguments = [&["run", "--simulate", "--"], words].concat();
+        let output = Process::run(directory.path(), &arguments, &[("PATH", PATH)]).await;
+        assert_eq!((output.code, output.stderr.contains("sh -c")), (Some(127), false), "{output:?}");
+    }
+    // A program's name may have blanks.
+    let program = directory.path().join("a program");
+    fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Process::run(directory.path(), &["run", "--simulate", "--", "./a program"], &[]).await;
+    assert_eq!(output.code, Some(3), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_run_is_quiet_and_names_its_log_where_the_command_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let temporary = directory.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let variables = [("PATH", PATH), ("TMPDIR", temporary.to_str().unwrap())];
+    let run = async |options: &[&str], status: i32| {
+        let script = format!("curl -sf -o /dev/null $VBC_BASE_URL{USERS}; echo mine >&2; exit {status}");
+        let arguments = [&["run", "--simulate"], options, &["--", "/bin/sh", "-c", &script]].concat();
+        let output = Process::run(directory.path(), &arguments, &variables).await;
+        assert_eq!(output.code, Some(status), "{output:?}");
+        output.stderr
+    };
+    assert_eq!(run(&[], 0).await, "mine\n");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "it goes where nobody needs it");
+
+    let said = run(&[], 7).await;
+    let named =
+        said.strip_prefix("mine\nvbc-proxy: the command failed; what the proxy logged is in ").unwrap();
+    let log = std::path::Path::new(named.split(" (").next().unwrap());
+    assert_eq!((log.parent().unwrap(), said.lines().count()), (temporary.as_path(), 2));
+    assert_eq!(fs::metadata(log).unwrap().permissions().mode() & 0o777, 0o600);
+    let logged = fs::read_to_string(log).unwrap();
+    assert!(
+        logged.contains("INFO") && !logged.contains("sim-password") && !logged.contains("eyJ"),
+        "{logged}"
+    );
+    fs::remove_file(log).unwrap();
+
+    let said = run(&["--verbose"], 7).await;
+    assert!(said.contains("\"level\":\"INFO\"") && said.contains("mine\n"), "{said}");
+    assert!(!said.contains("what the proxy logged"), "{said}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_a_file_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let variables = [("PATH", PATH), ("TMPDIR", "/nowhere")];
+    let output = Process::run(directory.path(), &["run", "--simulate", "--", "true"], &variables).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.starts_with("vbc-proxy: no log file in /nowhere: "), "{}", output.stderr);
 }
 
 #[tokio::test]

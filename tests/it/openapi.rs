@@ -58,6 +58,14 @@ async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
     out.into_owned()
 }
 
+/// The control plane describes itself: two generators make clients of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generated_clients_of_the_control_plane_can_inject_every_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run("control_clients.py", Whom::Simulator, Some(folder.path())).await;
+    assert_eq!(said, "Generated 43 faults\nAttributes 43 faults\n");
+}
+
 /// Every specification, and how many operations it has.
 const OPERATIONS: &str = "account 3 operations\nuser 2 operations\nextension 2 operations\nreports 1 operations\n\
                           call-recording 10 operations\ntelephony 11 operations\nvgis 20 operations\n";

@@ -5,6 +5,7 @@ mod gate;
 mod openapi;
 mod page;
 mod routes;
+mod schemas;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::routes::{ROUTES, Route};
-use crate::simulator::fault::{KNOWN, MATCHERS};
+use super::schemas::{add_faults, reference};
 use crate::simulator::field::FieldReport;
 
 /// The OpenAPI document.
@@ -20,6 +20,7 @@ pub(super) fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Makes things go wrong, tells what arrived, and judges what was expected.",
         },
+        "servers": [{ "url": "/" }],
         "paths": paths,
         "components": { "schemas": schemas() },
     })
@@ -31,7 +32,8 @@ fn operation(route: &Route) -> Value {
         .query
         .iter()
         .map(|(name, says)| {
-            json!({ "name": name, "in": "query", "description": says, "schema": { "type": "string" } })
+            let schema = json!({ "type": query_type(name) });
+            json!({ "name": name, "in": "query", "description": says, "schema": schema })
         })
         .collect();
     if route.path.contains("{id}") {
@@ -57,6 +59,15 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
+fn query_type(parameter: &str) -> &'static str {
+    match parameter {
+        "since" => "integer",
+        "wait" => "number",
+        "fail" | "comparable" | "responses" => "boolean",
+        _ => "string",
+    }
+}
+
 fn operation_id(route: &Route) -> String {
     let words = route.path.trim_matches('/').replace("__sim", "sim").replace(['/', '.', '{', '}'], "_");
     let words = words.trim_matches('_').replace("__", "_");
@@ -75,63 +86,148 @@ fn content(schema: &str) -> Value {
     json!({ media_type: { "schema": { "$ref": format!("#/components/schemas/{schema}") } } })
 }
 
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn number() -> Value {
+    json!({ "type": "integer" })
+}
+
+fn truth() -> Value {
+    json!({ "type": "boolean" })
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn list(of: Value) -> Value {
+    json!({ "type": "array", "items": of })
+}
+
+/// The same, or `null`.
+fn nullable(mut schema: Value) -> Value {
+    schema["type"] = json!([schema["type"], "null"]);
+    schema
+}
+
 fn schemas() -> Value {
-    let text = || json!({ "type": "string" });
-    let number = || json!({ "type": "integer" });
-    let list =
-        |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });
-    json!({
-        "Page": text(), "Script": text(), "Style": text(),
-        "OpenApi": { "type": "object" },
-        "Scenario": { "type": "string", "description": scenario() },
-        "Status": object(&[("status", text())]),
-        "Error": object(&[("error", text()), ("known", json!({}))]),
-        "Stats": { "type": "object", "description": "Counters by name" },
-        "Clock": object(&[("now", json!({ "type": "string", "format": "date-time" }))]),
-        "Call": object(&[("to", text()), ("from", text()), ("account", number())]),
-        "Called": object(&[("call_id", text())]),
-        "ClockChange": object(&[
-            ("advance", json!({ "description": "a length of time, or seconds", "type": ["string", "number"] })),
-            ("set", json!({ "type": "string", "format": "date-time" })),
-        ]),
-        "Fault": fault(),
-        "FaultOrList": { "oneOf": [{ "$ref": "#/components/schemas/Fault" }, list("Fault")] },
-        "Injected": { "type": "array", "items": object(&[("id", number()), ("fault", text())]) },
-        "Faults": { "type": "array", "items": object(&[
-            ("id", number()), ("fault", text()), ("with", json!({ "type": "object" })), ("remaining", json!({ "type": ["integer", "null"] })),
-        ]) },
-        "Requests": list("Request"),
-        "Request": object(&[
-            ("sequence", number()), ("time", json!({ "type": "string", "format": "date-time" })),
-            ("connection", number()), ("method", text()), ("target", text()), ("head", text()),
-            ("headers", json!({ "type": "array", "items": { "type": "array", "items": text() } })),
-            ("body_length", number()), ("body_sha256", text()),
-            ("grant", json!({ "type": ["string", "null"] })), ("token", json!({ "type": ["string", "null"] })),
-            ("status", json!({ "type": ["integer", "null"] })),
-        ]),
-        "Expectation": object(&[
-            ("name", text()), ("method", text()), ("path", text()),
-            ("query", json!({ "type": "object" })), ("headers", json!({ "type": "object" })),
-            ("grant", text()), ("status", number()),
-            ("times", number()), ("at_least", number()), ("at_most", number()),
-        ]),
-        "Expectations": { "oneOf": [
-            { "$ref": "#/components/schemas/Expectation" },
-            list("Expectation"),
-            object(&[("expectations", list("Expectation")), ("in_order", json!({ "type": "boolean" }))]),
-        ] },
-        "Declared": object(&[("ids", json!({ "type": "array", "items": number() }))]),
-        "Verdict": object(&[
-            ("met", json!({ "type": "boolean" })), ("summary", text()), ("forgotten", number()),
-            ("expectations", json!({ "type": "array", "items": object(&[
-                ("id", number()), ("expected", text()), ("met", json!({ "type": "boolean" })),
-                ("matched", json!({ "type": "array", "items": number() })), ("problem", text()),
-                ("nearest", json!({ "type": "array", "items": object(&[
-                    ("request", text()), ("differs", json!({ "type": "array", "items": text() })),
-                ]) })),
-            ]) })),
-        ]),
-    })
+    let mut schemas = Map::new();
+    add_faults(&mut schemas);
+    add_requests(&mut schemas);
+    add_expectations(&mut schemas);
+    let others = [
+        ("Page", text()),
+        ("Script", text()),
+        ("Style", text()),
+        ("OpenApi", json!({ "type": "object" })),
+        ("Scenario", described(text(), &scenario())),
+        ("Status", required(&[("status", text())])),
+        ("Error", with_optional(&[("error", text())], &[("known", json!({ "type": "object" }))])),
+        ("Stats", json!({ "type": "object", "description": "Counters by name" })),
+        ("Clock", required(&[("now", time())])),
+        ("Call", with_optional(&[("to", text())], &[("from", text()), ("account", number())])),
+        ("Called", required(&[("call_id", text())])),
+        (
+            "ClockChange",
+            object(&[
+                ("advance", described(text(), "a length of time, such as 1h30m or -20s; or set")),
+                ("set", described(time(), "the time; or advance")),
+            ]),
+        ),
+        ("FaultOrList", json!({ "oneOf": [reference("Fault"), list(reference("Fault"))] })),
+        ("InjectedFault", required(&[("id", number()), ("fault", text())])),
+        ("Injected", list(reference("InjectedFault"))),
+        ("FaultInForce", in_force()),
+        ("Faults", list(reference("FaultInForce"))),
+    ];
+    schemas.extend(others.map(|(name, schema)| (name.to_owned(), schema)));
+    schemas.into()
+}
+
+fn in_force() -> Value {
+    required(&[
+        ("id", number()),
+        ("fault", text()),
+        ("with", described(json!({ "type": "object" }), "what it was given")),
+        ("path", nullable(text())),
+        ("endpoint", nullable(text())),
+        ("method", nullable(text())),
+        ("grant", nullable(text())),
+        ("passing", number()),
+        ("remaining", nullable(number())),
+        ("until", nullable(time())),
+        ("probability", json!({ "type": "number" })),
+    ])
+}
+
+fn add_requests(schemas: &mut Map<String, Value>) {
+    let always = [
+        ("sequence", number()),
+        ("connection", number()),
+        ("method", text()),
+        ("target", text()),
+        ("head", text()),
+        ("headers", list(list(text()))),
+        ("body_length", number()),
+        ("body_sha256", text()),
+        ("grant", nullable(text())),
+        ("token", nullable(text())),
+        ("status", nullable(number())),
+    ];
+    let response = required(&[
+        ("content_type", nullable(text())),
+        ("length", number()),
+        ("beginning", nullable(text())),
+    ]);
+    let at_times = [
+        ("time", described(time(), "not with comparable=true")),
+        ("response", json!({ "oneOf": [reference("Response"), { "type": "null" }] })),
+    ];
+    schemas
+        .insert("Response".into(), described(response, "only with responses=true; null before it is there"));
+    schemas.insert("Request".into(), with_optional(&always, &at_times));
+    schemas.insert("Requests".into(), list(reference("Request")));
+}
+
+fn add_expectations(schemas: &mut Map<String, Value>) {
+    let texts = || json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    let expectation = object(&[
+        ("name", text()),
+        ("method", text()),
+        ("path", text()),
+        ("query", texts()),
+        ("headers", texts()),
+        ("grant", text()),
+        ("status", number()),
+        ("times", number()),
+        ("at_least", number()),
+        ("at_most", number()),
+    ]);
+    let near = required(&[("request", text()), ("differs", list(text()))]);
+    let finding = [("id", number()), ("expected", text()), ("met", truth()), ("matched", list(number()))];
+    let at_times = [("problem", text()), ("nearest", list(reference("Nearest")))];
+    let verdict = required(&[
+        ("met", truth()),
+        ("summary", text()),
+        ("forgotten", number()),
+        ("expectations", list(reference("Finding"))),
+    ]);
+    let several =
+        with_optional(&[("expectations", list(reference("Expectation")))], &[("in_order", truth())]);
+    let any = [reference("Expectation"), list(reference("Expectation")), reference("ExpectationList")];
+    for (name, schema) in [
+        ("Expectation", expectation),
+        ("ExpectationList", several),
+        ("Expectations", json!({ "anyOf": any })),
+        ("Declared", required(&[("ids", list(number()))])),
+        ("Nearest", near),
+        ("Finding", with_optional(&finding, &at_times)),
+        ("Verdict", verdict),
+    ] {
+        schemas.insert(name.into(), schema);
+    }
 }
 
 /// What a scenario is, and the switches of its `[field]`.
@@ -143,25 +239,23 @@ fn scenario() -> String {
     text
 }
 
+fn described(mut schema: Value, says: &str) -> Value {
+    schema["description"] = says.into();
+    schema
+}
+
+fn required(members: &[(&str, Value)]) -> Value {
+    with_optional(members, &[])
+}
+
+fn with_optional(members: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+    let mut schema = object(&[members, optional].concat());
+    schema["required"] = members.iter().map(|(name, _)| *name).collect();
+    schema
+}
+
 fn object(members: &[(&str, Value)]) -> Value {
     let properties: Map<String, Value> =
         members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
     json!({ "type": "object", "properties": properties })
-}
-
-/// One schema for each fault: which parameters it takes.
-fn fault() -> Value {
-    let one = |known: &crate::simulator::fault::Known| {
-        let takes = known.takes.join(", ");
-        let mut properties = Map::from_iter([("fault".to_owned(), json!({ "const": known.name }))]);
-        for parameter in takes.split(", ").filter(|parameter| !parameter.is_empty()) {
-            properties.insert(parameter.to_owned(), json!({}));
-        }
-        json!({
-            "title": known.name, "description": known.says, "type": "object", "properties": properties,
-            "required": ["fault"], "additionalProperties": false,
-        })
-    };
-    let all: Vec<Value> = KNOWN.iter().map(one).collect();
-    json!({ "oneOf": all, "description": format!("Faults on requests take: {MATCHERS}") })
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::simulator::answer::{Answer, body, cut, drip, replace, set};
 
 /// Members that a token answer can lack.
-pub(super) const MEMBERS: &[&str] =
+pub(in crate::simulator) const MEMBERS: &[&str] =
     &["expires_in", "refresh_token", "access_token", "token_type", "scope", "id_token"];
 
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head>\

@@ -15,9 +15,15 @@ pub(in crate::simulator) struct Known {
     pub(super) read: fn(&Given<'_>) -> Result<Fault, FaultError>,
 }
 
+impl Known {
+    /// Its parameters, one by one.
+    pub(in crate::simulator) fn parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.takes.iter().flat_map(|take| take.split(", ")).filter(|parameter| !parameter.is_empty())
+    }
+}
+
 /// What every fault on requests takes.
-pub(in crate::simulator) const MATCHERS: &str =
-    "path, endpoint, method, grant, after, count, lasts, probability, seed";
+const MATCHERS: &str = "path, endpoint, method, grant, after, count, lasts, probability, seed";
 
 const fn known(
     name: &'static str,

@@ -6,7 +6,7 @@ use super::Fault;
 use crate::simulator::pattern::{fits, is_pattern};
 
 /// What can be matched as `endpoint` beside the names of suites.
-pub(super) const ENDPOINTS: &[&str] = &["token", "authorize", "revoke", "userinfo", "api"];
+pub(in crate::simulator) const ENDPOINTS: &[&str] = &["token", "authorize", "revoke", "userinfo", "api"];
 
 /// What a fault looks at.
 pub(in crate::simulator) struct Subject<'a> {

@@ -21,9 +21,10 @@ pub use action::Action;
 pub(super) use active::{Backend, Early, Fate, Faults, Instead, Plan};
 pub(super) use advice::{Names, advice, choose, concerned};
 pub use edit::Edit;
-pub(super) use known::{KNOWN, Known, MATCHERS};
+pub(super) use edit::MEMBERS;
+pub(super) use known::{KNOWN, Known};
 pub use matching::Match;
-pub(super) use matching::Subject;
+pub(super) use matching::{ENDPOINTS, Subject};
 pub(super) use settings::Settings;
 
 /// One thing to go wrong; [`Simulator::inject`](super::Simulator::inject) takes it.

@@ -1,0 +1,62 @@
+//! The log of `run`: a file of its own, so that what the command writes is all that is seen.
+//!
+//! It is kept, and named, where the command fails; otherwise it goes.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use super::complain;
+use super::logging::{self, Logging};
+use crate::config::Log;
+
+/// The log of one run.
+pub(super) struct RunLog {
+    logging: Logging,
+    /// `None` where it goes to standard error.
+    path: Option<PathBuf>,
+}
+
+impl RunLog {
+    /// Begins one: in a file or, if `verbose`, on standard error.
+    pub(super) fn begin(log: &Log, verbose: bool) -> Self {
+        if verbose {
+            return Self { logging: logging::start(log), path: None };
+        }
+        match create() {
+            Ok((file, path)) => Self { logging: logging::start_in(log, file), path: Some(path) },
+            Err(error) => {
+                let folder = std::env::temp_dir();
+                complain(format_args!(
+                    "vbc-proxy: no log file in {}: {error}; the log follows here (TMPDIR names another folder)",
+                    folder.display()
+                ));
+                Self { logging: logging::start(log), path: None }
+            }
+        }
+    }
+
+    /// Ends it: `failed` keeps what was logged, and says where.
+    pub(super) fn end(self, failed: bool) {
+        // All lines are written first.
+        drop(self.logging);
+        let Some(path) = self.path else { return };
+        let is_empty = path.metadata().is_ok_and(|file| file.len() == 0);
+        if !failed || is_empty {
+            let _ = std::fs::remove_file(&path);
+            return;
+        }
+        complain(format_args!(
+            "vbc-proxy: the command failed; what the proxy logged is in {} (--verbose shows it as it comes)",
+            path.display()
+        ));
+    }
+}
+
+/// A new file for its owner alone, where nothing was before.
+fn create() -> std::io::Result<(File, PathBuf)> {
+    let number = u64::from_be_bytes(crate::random::bytes());
+    let path = std::env::temp_dir().join(format!("vbc-proxy-run-{number:016x}.log"));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    Ok((file, path))
+}
