@@ -1,9 +1,13 @@
 //! What must not be shown of a request or a response: secrets by their names, by their looks, and those that are known.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::state::State;
 use super::tokens::Tokens;
+use super::world::World;
+use crate::secret::Secret;
 
 /// What stands in place of a secret.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -16,20 +20,57 @@ const LONG: usize = 20;
 /// digits.
 const RANDOM: f64 = 3.0;
 
+/// So many secrets are looked for in the middle of words too; further ones only as whole words.
+const FEW: usize = 64;
+
+/// The secrets of applications and logins.
+#[derive(Default)]
+pub(super) struct Secrets {
+    few: Vec<Secret>,
+    more: HashSet<String>,
+}
+
+impl Secrets {
+    pub(super) fn of(world: &World) -> Self {
+        let apps = world.apps.values().map(|app| &app.secret);
+        let logins = world.logins.values().map(|login| &login.password);
+        let mut all: Vec<&Secret> = apps.chain(logins).collect();
+        all.sort_unstable_by_key(|secret| secret.expose());
+        let mut secrets = Self::default();
+        all.into_iter().for_each(|secret| secrets.add(secret));
+        secrets
+    }
+
+    /// One more; those that were good before stay secret.
+    pub(super) fn add(&mut self, secret: &Secret) {
+        if secret.expose().is_empty() || self.few.contains(secret) {
+            return;
+        }
+        if self.few.len() < FEW {
+            self.few.push(secret.clone());
+        } else {
+            self.more.insert(secret.expose().to_owned());
+        }
+    }
+
+    fn in_text(&self, text: &str) -> bool {
+        let found = |secret: &Secret| {
+            let secret = secret.expose();
+            text.trim() == secret || (secret.len() >= PART && text.contains(secret))
+        };
+        self.few.iter().any(found) || (!self.more.is_empty() && self.more.contains(text.trim()))
+    }
+}
+
 /// Secrets that the simulator knows: those of its applications and logins, and every token it has issued.
 pub(super) struct Known<'a> {
     tokens: &'a Tokens,
-    fixed: Vec<&'a str>,
+    secrets: &'a Secrets,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn of(state: &'a State) -> Self {
-        let apps = state.world.apps.values().map(|app| app.secret.expose());
-        let logins = state.world.logins.values().map(|login| login.password.expose());
-        let mut fixed: Vec<&str> = apps.chain(logins).filter(|secret| !secret.is_empty()).collect();
-        fixed.sort_unstable();
-        fixed.dedup();
-        Self { tokens: &state.tokens, fixed }
+        Self { tokens: &state.tokens, secrets: &state.secrets }
     }
 
     pub(super) fn tokens(&self) -> &'a Tokens {
@@ -38,10 +79,8 @@ impl<'a> Known<'a> {
 
     /// Whether a text has one of them in it.
     pub(super) fn in_text(&self, text: &str) -> bool {
-        self.fixed
-            .iter()
-            .any(|secret| text.trim() == *secret || (secret.len() >= PART && text.contains(secret)))
-            || words(text).any(|word| self.tokens.knows(word))
+        self.secrets.in_text(text)
+            || words(text).any(|word| self.tokens.knows(word) || self.secrets.more.contains(word))
     }
 }
 

@@ -92,14 +92,15 @@ impl Core {
         let state = &mut *state;
         let authorization = head.headers.get(http::header::AUTHORIZATION);
         let token = authorization.and_then(|value| journal::credentials(value.as_bytes(), &state.tokens).1);
-        if endpoint.is_none() {
-            state.stats.count_request(head.method.as_str(), head.uri.path(), token.as_deref());
-        }
         let target = RawTarget::shown(head);
         let connection = arrival.line.map_or(0, |line| state.journal.number(line));
         let known = Known::of(state);
+        let counted = endpoint.is_none().then(|| journal::target(head.uri.path(), &known));
         let (target, head_shown) = (journal::target(&target, &known), journal::head(head, &known));
         let headers = journal::headers(&head.headers, &known);
+        if let Some(path) = counted {
+            state.stats.count_request(head.method.as_str(), &path, token.as_deref());
+        }
         let place = state.journal.add(|sequence| Recorded {
             sequence,
             time: self.options.clock.now(),

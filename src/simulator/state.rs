@@ -10,6 +10,7 @@ use super::fault::{FaultError, Faults, Settings};
 use super::field::FieldReport;
 use super::journal::Journal;
 use super::options::SimulatorOptions;
+use super::private::Secrets;
 use super::random::Random;
 use super::timeline::{TIMES, Timeline};
 use super::tokens::{Policy, Tokens};
@@ -45,6 +46,8 @@ pub(super) struct State {
     /// Token requests under way, by whose tokens they are about.
     under_way: HashMap<Consumer, u64>,
     pub(super) timeline: Timeline,
+    /// What must not be shown, besides tokens.
+    pub(super) secrets: Secrets,
     /// What actions have changed, to be shown and taken back.
     pub(super) settings: Settings,
     /// How far actions have moved the clock.
@@ -157,8 +160,10 @@ impl State {
     }
 
     pub(super) fn seeded(options: Arc<SimulatorOptions>, now: Timestamp, epoch: u64) -> Self {
+        let world = World::seeded(&options, now);
         Self {
-            world: World::seeded(&options, now),
+            secrets: Secrets::of(&world),
+            world,
             tokens: Tokens::new(
                 options.deterministic.then(|| Random::new(options.seed ^ epoch << 32 ^ 0x70_6b65)),
             ),

@@ -198,6 +198,41 @@ async fn reads(browser: &Chromium, selector: &str, text: &str) {
 }
 
 #[tokio::test]
+async fn the_simulators_page_shows_responses_and_fits_a_telephone() {
+    let sim = Simulator::start().await.unwrap();
+    let token = {
+        let form = "grant_type=password&username=alice@vbc.prod&password=sim-password&scope=openid\
+                    &client_id=sim-client&client_secret=sim-secret";
+        let request =
+            http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+        let answer = sim.service().answer(request.body(form.into()).unwrap()).await.unwrap();
+        let pair: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        pair["access_token"].as_str().unwrap().to_owned()
+    };
+    let long = format!("{USERS}?first_name={}&last_name=x", "A".repeat(300));
+    for (path, bearer) in [(USERS, true), (USERS, false), (&long, true)] {
+        let mut request = http::Request::get(path);
+        if bearer {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        sim.service().answer(request.body(Default::default()).unwrap()).await.unwrap();
+    }
+    sim.set_quota(Some(10));
+    let browser = Chromium::start().await;
+    browser.open(&sim.control_url()).await;
+    reads(&browser, "#requests tr:first-child td.type", "application/json, ").await;
+    for row in 1..=4 {
+        browser.find(&format!("#requests tr:nth-child({row}) summary")).await.click().await;
+    }
+    reads(&browser, "#requests tr:nth-child(2) pre.response", "900902").await;
+    reads(&browser, "#requests tr:last-child pre.response", "\"access_token\":\"[redacted]\"").await;
+    for width in [390, 320, 1280] {
+        assert!(browser.width_at(width).await <= width, "it has to be scrolled at {width}");
+        browser.screenshot(&format!("simulator-{width}")).await;
+    }
+}
+
+#[tokio::test]
 async fn the_simulators_page_shows_what_arrives_and_makes_things_go_wrong() {
     let sim = Simulator::start().await.unwrap();
     let browser = Chromium::start().await;
@@ -226,6 +261,19 @@ async fn the_simulators_page_shows_what_arrives_and_makes_things_go_wrong() {
     browser.find("#own").await.type_in("x").await;
     browser.find("#inject").await.click().await;
     reads(&browser, "#said", "expected a JSON object").await;
+
+    // What changes a setting is in force too, and is taken back by itself.
+    browser.find("button[data-fault*='\"per_minute\":10']").await.click().await;
+    browser.find("button[data-fault*='\"seconds\":86400']").await.click().await;
+    reads(&browser, "#faults li:first-child", "quota 10").await;
+    reads(&browser, "#faults li:last-child", "clock 1 d ahead").await;
+    browser.find("#faults li:first-child button").await.click().await;
+    reads(&browser, "#faults li:first-child", "clock 1 d ahead").await;
+    browser.find("#faults li:first-child button").await.click().await;
+    reads(&browser, "#faults", "none").await;
+
+    browser.find("#call button").await.click().await;
+    reads(&browser, "#said", "done").await;
 
     browser.find("#reset").await.click().await;
     reads(&browser, "#requests", "Nothing has arrived").await;

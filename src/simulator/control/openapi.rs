@@ -149,6 +149,7 @@ fn schemas() -> Value {
 fn in_force() -> Value {
     required(&[
         ("id", number()),
+        ("kind", json!({ "type": "string", "enum": ["request", "setting"] })),
         ("fault", text()),
         ("with", described(json!({ "type": "object" }), "what it was given")),
         ("path", nullable(text())),

@@ -16,27 +16,42 @@ function cell(row, text, name) {
 function status(row, request) {
   const made = row.cells[6];
   made.textContent = request.status === null ? "…" : String(request.status);
-  made.className = request.status === null ? "" : request.status < 400 ? "good" : "bad";
+  const judged = request.status < 400 ? "good" : "bad";
+  made.className = `status ${request.status === null ? "" : judged}`;
+  const response = request.response;
+  row.cells[7].textContent = response ? `${type(response)}, ${response.length} bytes` : "";
+  const shown = row.querySelector("pre.response");
+  shown.hidden = !response;
+  if (response) {
+    const size = `${request.status} ${type(response)}, ${response.length} bytes`;
+    shown.textContent = `${size}\n\n${response.beginning ?? "(not shown)"}`;
+  }
+}
+
+function type(response) {
+  return response.content_type?.split(";")[0] ?? "no type";
 }
 
 function show(request) {
   const table = by("requests");
   if (since === 0) table.replaceChildren();
   const row = table.insertRow(0);
-  cell(row, request.sequence);
-  cell(row, request.time.slice(11, 23));
-  cell(row, request.connection);
+  cell(row, request.sequence, "sequence");
+  cell(row, request.time.slice(11, 23), "time");
+  cell(row, request.connection, "connection");
   const what = cell(row, "", "request");
   const details = document.createElement("details");
   const summary = document.createElement("summary");
   summary.textContent = `${request.method} ${request.target}${request.grant ? ` (${request.grant})` : ""}`;
   const head = document.createElement("pre");
   head.textContent = `${request.head.trimEnd()}\n\nbody sha256 ${request.body_sha256}`;
-  details.append(summary, head);
+  const response = Object.assign(document.createElement("pre"), { className: "response" });
+  details.append(summary, head, response);
   what.append(details);
-  cell(row, request.token ?? "");
-  cell(row, request.body_length || "");
+  cell(row, request.token ?? "", "token");
+  cell(row, request.body_length || "", "length");
   cell(row, "");
+  cell(row, "", "type");
   status(row, request);
   if (request.status === null) pending.set(request.sequence, row);
   while (table.rows.length > KEPT) table.deleteRow(-1);
@@ -63,8 +78,8 @@ async function faults() {
       words.textContent = describe(fault);
       const remove = document.createElement("button");
       remove.type = "button";
-      remove.textContent = "Remove";
-      remove.setAttribute("aria-label", `Remove ${words.textContent}`);
+      remove.textContent = fault.kind === "setting" ? "Take back" : "Remove";
+      remove.setAttribute("aria-label", `${remove.textContent}: ${words.textContent}`);
       remove.addEventListener("click", () => act("DELETE", `/__sim/faults/${fault.id}`));
       item.append(words, remove);
       return item;
@@ -76,6 +91,7 @@ async function faults() {
 // What a fault does, to which requests, and how long: "status 500, endpoint api, once".
 function describe(fault) {
   const on = ["path", "endpoint", "method", "grant"].filter((name) => fault[name]).map((name) => `${name} ${fault[name]}`);
+  if (fault.fault.startsWith("clock_")) return `clock ${span(fault.with.seconds)}`;
   const given = Object.values(fault.with).map(String);
   const words = [[fault.fault, ...given].join(" "), ...on];
   if (fault.probability < 1) words.push(`by a chance of ${fault.probability}`);
@@ -83,6 +99,19 @@ function describe(fault) {
   if (fault.remaining !== null) words.push(fault.remaining === 1 ? "once" : `${fault.remaining} times`);
   if (fault.until) words.push(`until ${fault.until.slice(11, 19)}`);
   return words.join(", ");
+}
+
+// How far the clock was moved: "86400 s" is "1 d ahead".
+function span(seconds) {
+  const parts = [];
+  let left = Math.abs(seconds);
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    const whole = Math.floor(left / length);
+    if (whole) parts.push(`${whole} ${unit}`);
+    left -= whole * length;
+  }
+  if (left || parts.length === 0) parts.push(`${Number(left.toFixed(3))} s`);
+  return `${parts.join(" ")} ${seconds < 0 ? "back" : "ahead"}`;
 }
 
 async function act(method, path, body) {
@@ -105,14 +134,14 @@ function forget() {
   pending.clear();
   const row = document.createElement("tr");
   row.insertCell().textContent = "Nothing has arrived yet.";
-  row.cells[0].colSpan = 7;
+  row.cells[0].colSpan = 8;
   by("requests").replaceChildren(row);
 }
 
 async function settle() {
   if (pending.size === 0) return;
   const first = Math.min(...pending.keys()) - 1;
-  for (const request of await json(`/__sim/requests?since=${first}`)) {
+  for (const request of await json(`/__sim/requests?responses=true&since=${first}`)) {
     const row = pending.get(request.sequence);
     if (row && request.status !== null) {
       status(row, request);
@@ -129,7 +158,7 @@ async function watch() {
       const changes = pending.size > 0 || /"until":"/.test(listed);
       const wait = !connected ? 0 : changes ? 1 : 20;
       const asked = since;
-      const requests = await json(`/__sim/requests?since=${asked}&wait=${wait}`);
+      const requests = await json(`/__sim/requests?responses=true&since=${asked}&wait=${wait}`);
       by("state").textContent = "live";
       connected = true;
       if (asked !== since) continue;
@@ -153,6 +182,10 @@ for (const button of document.querySelectorAll("button[data-fault]")) {
   button.addEventListener("click", () => act("POST", "/__sim/faults", button.dataset.fault));
 }
 by("inject").addEventListener("click", () => act("POST", "/__sim/faults", by("own").value));
+by("call").addEventListener("submit", (event) => {
+  event.preventDefault();
+  act("POST", "/__sim/calls", JSON.stringify({ to: by("to").value, from: by("from").value }));
+});
 by("clear").addEventListener("click", () => act("DELETE", "/__sim/faults"));
 by("reset").addEventListener("click", () => act("POST", "/__sim/reset"));
 forget();

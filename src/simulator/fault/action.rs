@@ -189,6 +189,7 @@ impl Action {
                 let login = login(state, user)?;
                 login.password = password.clone();
                 let name = login.name.clone();
+                state.secrets.add(password);
                 state.tokens.revoke_user(&name);
             }
             Self::SingleSignOn { user, sso } => login(state, user)?.sso = *sso,
@@ -221,6 +222,7 @@ impl Action {
             }
             Self::RegenerateSecret { client_id, secret } => {
                 application(state, client_id)?.secret = secret.clone();
+                state.secrets.add(secret);
                 state.tokens.revoke_client(client_id);
             }
             Self::Openid { client_id: Some(id), allowed } => {

@@ -204,7 +204,7 @@ impl Faults {
         let shown = self.active.iter().map(|fault| {
             let on = &fault.on;
             json!({
-                "id": fault.id, "fault": fault.effect.name(), "with": fault.effect.parameters(), "path": on.path, "endpoint": on.endpoint,
+                "id": fault.id, "kind": "request", "fault": fault.effect.name(), "with": fault.effect.parameters(), "path": on.path, "endpoint": on.endpoint,
                 "method": on.method, "grant": on.grant, "passing": fault.pass, "remaining": fault.left,
                 "until": fault.until.map(|until| until.to_string()), "probability": on.probability,
             })

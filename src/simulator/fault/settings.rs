@@ -75,7 +75,7 @@ impl State {
                 with["seconds"] = self.advanced.as_secs_f64().into();
             }
             shown.push(json!({
-                "id": id, "fault": name, "with": with, "path": null, "endpoint": null, "method": null,
+                "id": id, "kind": "setting", "fault": name, "with": with, "path": null, "endpoint": null, "method": null,
                 "grant": null, "passing": 0, "remaining": null, "until": null, "probability": 1.0,
             }));
         }

@@ -235,6 +235,29 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
 }
 
 #[tokio::test]
+async fn another_try_comes_when_the_simulators_clock_is_there() {
+    let mut receiver = Receiver::new(&["503 Later", "503 Later"]).await;
+    // Ten seconds between two tries.
+    let sim = Simulator::start().await.unwrap();
+    let token = sim.log_in().await.text("access_token");
+    let alice = Alice { sim, token };
+    alice.subscribe(&receiver.url, "HEADER").await;
+    let start = std::time::Instant::now();
+    alice.place().await;
+    for attempt in ["1", "2", "3"] {
+        let delivery = loop {
+            tokio::select! {
+                biased;
+                delivery = receiver.next() => break delivery,
+                () = tokio::task::yield_now() => alice.sim.advance_clock(Duration::from_secs(10)),
+            }
+        };
+        assert_eq!(delivery.header("x-von-attempt"), Some(attempt));
+    }
+    assert!(start.elapsed() < Duration::from_secs(9), "it was waited for: {:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_receiver_has_two_seconds_to_answer() {
     let mut receiver = Receiver::new(&["silence"]).await;
     let alice = Alice::new().await;

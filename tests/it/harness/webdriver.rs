@@ -69,6 +69,15 @@ impl Chromium {
         self.command("POST", "/url", Some(&json!({ "url": url }))).await;
     }
 
+    /// Makes the page this wide, as a telephone has it, and what it says then of how wide it wants to be.
+    pub(crate) async fn width_at(&self, width: u64) -> u64 {
+        let metrics = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": true });
+        let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
+        self.command("POST", "/goog/cdp/execute", Some(&command)).await;
+        let script = json!({ "script": "return document.documentElement.scrollWidth", "args": [] });
+        self.command("POST", "/execute/sync", Some(&script)).await.as_u64().unwrap()
+    }
+
     /// Where it is now.
     pub(crate) async fn url(&self) -> String {
         self.command("GET", "/url", None).await.as_str().unwrap().to_owned()
