@@ -213,6 +213,9 @@ impl App {
     /// Lets requests meet something beside being forwarded: a recorder, a cassette, faults.
     #[must_use]
     pub fn with_aside(mut self, aside: Arc<Aside>) -> Self {
+        for (credential, _) in &self.credentials {
+            aside.watch(credential);
+        }
         self.shared.aside = Some(aside);
         self
     }

@@ -1,6 +1,6 @@
 //! Content codings taken off: what is compressed cannot be looked into.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 /// A body without its codings, of at most `most` bytes; `None` where that cannot be had.
 pub(super) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>> {
@@ -26,7 +26,10 @@ pub(super) fn is_gzip(bytes: &[u8]) -> bool {
 }
 
 /// Bytes in a file of gzip.
+#[cfg(test)]
 pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    use std::io::Write;
+
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes)?;
     encoder.finish()

@@ -69,6 +69,10 @@ pub struct Asked {
     /// The body.
     #[serde(default, skip_serializing_if = "Content::is_empty")]
     pub body: Content,
+    /// What identifies a body of which only the length was recorded: HMAC-SHA-256 under the
+    /// cassette's key, the first 16 bytes in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_hash: Option<String>,
 }
 
 impl std::fmt::Debug for Asked {
@@ -91,6 +95,9 @@ pub struct Answered {
     /// The body, without content codings.
     #[serde(default, skip_serializing_if = "Content::is_empty")]
     pub body: Content,
+    /// As a request's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_hash: Option<String>,
     /// Trailers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trailers: Vec<(String, String)>,
@@ -112,7 +119,8 @@ pub enum Content {
     Text(String),
     /// Anything else.
     Base64(String),
-    /// More than [`LARGEST_BODY`]; so many bytes passed.
+    /// The length in bytes of a body that was not recorded: one over [`LARGEST_BODY`], or one that
+    /// has a `body_hash` since it belongs to no operation that is known.
     Truncated(u64),
     /// In a content coding that could not be taken off, and therefore not looked into.
     Undecodable(String),

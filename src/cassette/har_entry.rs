@@ -197,6 +197,7 @@ fn asked(request: Request, mut target: String) -> Option<Asked> {
         version,
         headers,
         body,
+        body_hash: None,
     })
 }
 
@@ -264,7 +265,7 @@ fn answered(response: Response, method: &str, is_ours: bool) -> Option<Answered>
     let reason = Some(response.status_text).filter(|text| !text.is_empty() && text != usual(status));
     let reason = reason.map(|reason| field_value(&reason));
     let (complete, trailers, pieces) = (true, Vec::new(), Vec::new());
-    Some(Answered { status, reason, headers, body, trailers, complete, pieces })
+    Some(Answered { status, reason, headers, body, body_hash: None, trailers, complete, pieces })
 }
 
 /// A body that the archive does not have: nothing only where something says so.

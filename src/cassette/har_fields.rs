@@ -1,8 +1,8 @@
 //! Header fields of archived messages, as a record has them.
 
 use super::charset;
+use super::fields::latin1;
 use super::format::field;
-use super::redact::latin1;
 
 /// Names in lower case, and values with a character for each byte.
 pub(super) type Fields = Vec<(String, String)>;

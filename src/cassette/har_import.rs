@@ -6,12 +6,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::file::{Appender, in_file};
-use super::format::{Answered, Asked, Content, PersonalData, Record};
+use super::filter::{Filter, Kept};
+use super::format::PersonalData;
 use super::har::{HarError, Imported};
 use super::har_entry;
 use super::har_json::without_lone_surrogates;
+use super::har_secrets;
+use super::known::Known;
 use super::pseudonyms::Pseudonyms;
-use super::transcribe::Cleaner;
+use super::transcribe::retranscribe;
 use crate::clock::Clock;
 
 #[derive(Deserialize)]
@@ -24,8 +27,11 @@ struct Log {
     entries: Vec<Value>,
 }
 
-/// Writes the entries of an archive to a cassette, which is begun or added to. Credentials are hidden as in a recording, and
-/// personal data too unless they are to be kept. Entries that an export has marked are taken in as they are.
+/// Writes the entries of an archive to a cassette, which is begun or added to.
+///
+/// Every body is kept. Replaced are: credentials, wherever the archive repeats them; values whose
+/// name says that they are credentials; and, unless they are to be kept, personal data where the
+/// table of operations names their place. Entries that an export has marked are taken in as they are.
 ///
 /// # Errors
 /// When the text is no archive, or the cassette cannot be written to.
@@ -38,46 +44,25 @@ pub fn import(text: &str, path: &Path, keep_personal: bool, clock: &Clock) -> Re
     };
     let personal = if keep_personal { PersonalData::Kept } else { PersonalData::Hidden };
     let (mut appender, key) = Appender::open(path, personal, clock)?;
-    let mut pseudonyms = Pseudonyms::new(&key, !keep_personal);
-    let mut imported = Imported::default();
-    for entry in archive.log.entries {
-        let Some(read) = har_entry::read(entry) else {
-            imported.skipped += 1;
-            continue;
-        };
+    let pseudonyms = Pseudonyms::new(&key);
+    let entries = archive.log.entries.into_iter().map(har_entry::read);
+    let (read, skipped): (Vec<_>, Vec<_>) = entries.partition(Option::is_some);
+    let read: Vec<_> = read.into_iter().flatten().collect();
+    let mut imported = Imported { records: 0, skipped: skipped.len() };
+    let mut known = Known::default();
+    read.iter().for_each(|read| har_secrets::collect(&read.record, &mut known));
+    let kept = Kept { personal: keep_personal, unknown: true, unlisted: true };
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept };
+    for read in read {
         let record = match read.is_pseudonymised(keep_personal) {
             true => read.record,
-            false => hidden(read.record, &mut Cleaner::new(&[], &mut pseudonyms)),
+            false => retranscribe(read.record, &filter),
         };
         appender.add(record).map_err(|source| in_file(path, source))?;
         imported.records += 1;
     }
     appender.sync().map_err(|source| in_file(path, source))?;
     Ok(imported)
-}
-
-/// A record with what is to be hidden in it hidden.
-fn hidden(record: Record, cleaner: &mut Cleaner<'_>) -> Record {
-    let Record { request, answer, .. } = record;
-    let target = cleaner.target(&request.target);
-    let (headers, body) = message(cleaner, request.headers, request.body);
-    let request = cleaner.asked(Asked { target, headers, body, ..request });
-    let (headers, body) = message(cleaner, answer.headers, answer.body);
-    let answer = Answered { headers, body, ..answer };
-    Record { request, answer, ..record }
-}
-
-fn message(
-    cleaner: &mut Cleaner<'_>,
-    headers: Vec<(String, String)>,
-    body: Content,
-) -> (Vec<(String, String)>, Content) {
-    let mut fields = cleaner.pairs(headers);
-    let body = match body.bytes() {
-        Some(bytes) => cleaner.body(&mut fields, bytes, &[]).0,
-        None => body,
-    };
-    (fields, body)
 }
 
 #[cfg(test)]

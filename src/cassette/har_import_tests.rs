@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cassette::format::{Content, field};
+use crate::cassette::format::{Content, Record, field};
 use crate::cassette::{Asked, Cassette, Matching, Order, Outcome, Player, asked, har, response};
 use crate::clock::Timestamp;
 

@@ -1,13 +1,18 @@
 //! Which recorded request is like one that is asked.
+//!
+//! A part of an asked request is like a recorded one when it equals the recorded part as it was
+//! asked, or as it would be recorded under the cassette's key.
 
-use super::body;
-use super::canonical;
+use std::borrow::Cow;
+
 use super::coding;
+use super::filter::{Filter, names_secret};
 use super::format::{Asked, Content, LARGEST_BODY, field};
-use super::hide::Hide;
-use super::multipart;
-use super::pseudonyms::{AnyCredential, Remembering, Shapes};
-use super::redact;
+use super::json;
+use super::kind::{Kind, is_harmless};
+use super::operations::{self, Part};
+use super::pseudonyms::is_hidden;
+use super::{canonical, transcribe, uri};
 
 /// How like a recorded request an asked one has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,96 +36,214 @@ const CHOOSING: [&str; 8] = [
     "range",
 ];
 
-/// A request as it is compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Face {
-    method: String,
-    target: String,
-    headers: Vec<(String, String)>,
-    /// `None` where it is not known.
-    body: Option<Vec<u8>>,
-    /// With all people alike.
-    shape: Shape,
+/// A text as it was asked, and as it would be recorded.
+#[derive(Clone, Debug, Default)]
+struct Twice {
+    asked: String,
+    /// `None` for a recorded request, and without a key.
+    hidden: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Shape {
-    path: String,
-    /// Sorted.
-    query: Vec<String>,
-    body: Option<Vec<u8>>,
+impl Twice {
+    fn is(&self, recorded: &Self) -> bool {
+        self.asked == recorded.asked || self.hidden.as_ref().is_some_and(|hidden| *hidden == recorded.asked)
+    }
+}
+
+/// A part of a path.
+#[derive(Clone, Debug)]
+struct Segment {
+    text: Twice,
+    /// It stands for somebody or something of which other requests may name another.
+    is_anybody: bool,
+}
+
+impl Segment {
+    fn is(&self, recorded: &Self, matching: Matching, has_key: bool) -> bool {
+        self.text.is(&recorded.text)
+            || matching == Matching::Lenient
+                && (self.is_anybody && recorded.is_anybody || !has_key && is_hidden(&recorded.text.asked))
+    }
+}
+
+/// A parameter of a query.
+#[derive(Clone, Debug)]
+struct Parameter {
+    name: Twice,
+    value: Twice,
+}
+
+impl Parameter {
+    fn is(&self, recorded: &Self) -> bool {
+        let is_secret = is_hidden(&recorded.value.asked) && names_secret(&self.name.asked);
+        self.name.is(&recorded.name) && (is_secret || self.value.is(&recorded.value))
+    }
+}
+
+/// A body, as far as it is known.
+#[derive(Clone, Debug)]
+struct Body {
+    /// Without its coding.
+    asked: Option<Vec<u8>>,
+    hidden: Option<Vec<u8>>,
+    hash: Option<String>,
+    length: Option<u64>,
+}
+
+/// A request as it is compared.
+#[derive(Clone, Debug)]
+pub(super) struct Face {
+    method: String,
+    has_key: bool,
+    /// For people to read, with nobody named.
+    target: String,
+    path: Vec<Segment>,
+    query: Vec<Parameter>,
+    headers: Vec<(String, Twice)>,
+    body: Body,
 }
 
 impl Face {
-    /// That of a request; `hide` gives people their pseudonyms, where the request has not been recorded.
-    pub(super) fn of(asked: &Asked, mut hide: Option<&mut dyn Hide>) -> Self {
-        let mut hide = AnyCredential(hide.as_mut().map(|hide| &mut **hide as &mut dyn Hide));
-        let mut hide = Remembering::new(&mut hide);
-        let kind = field(&asked.headers, "content-type");
-        let known = |text: Option<String>, or: &str| text.unwrap_or_else(|| or.to_owned());
+    /// That of a recorded request.
+    pub(super) fn of_recorded(asked: &Asked) -> Self {
+        Self::of(asked, asked, false)
+    }
+
+    /// That of a request that is asked. Without a key the filter's pseudonyms are nobody's.
+    pub(super) fn of_asked(asked: &Asked, filter: &Filter<'_>, has_key: bool) -> Self {
+        let (target, place) = uri::target(filter, &asked.method, &asked.target);
+        let bytes = asked.body.bytes().unwrap_or_default();
+        let (headers, written) =
+            transcribe::body(place.scope(filter, ""), asked.headers.clone(), bytes, &[], place.request());
+        let body = if asked.body.bytes().is_some() { written.content } else { asked.body.clone() };
+        let hidden = Asked { target, headers, body, body_hash: written.hash, ..asked.clone() };
+        Self::of(asked, &hidden, has_key)
+    }
+
+    fn of(asked: &Asked, hidden: &Asked, has_key: bool) -> Self {
+        let twice = |one: &str, other: &str| Twice {
+            asked: one.to_owned(),
+            hidden: has_key.then(|| other.to_owned()),
+        };
         // However a client or an archive has written it.
-        let written = canonical::comparable(&asked.target);
-        let target = known(redact::target(&written, &mut hide), &written);
-        // All of them, for their credentials.
-        let headers = asked.headers.iter().map(|(name, value)| {
-            let value = if name == "content-type" { multipart::without_boundary(value) } else { value };
-            (name.clone(), known(redact::header(name, value, &mut hide), value))
+        let (written, hidden_target) =
+            (canonical::comparable(&asked.target), canonical::comparable(&hidden.target));
+        let (path, query) = parts(&written);
+        let (hidden_path, hidden_query) = parts(&hidden_target);
+        let kinds = operations::find(&asked.method, path).parts;
+        let segments =
+            path.trim_start_matches('/').split('/').zip(hidden_path.trim_start_matches('/').split('/'));
+        let path = segments.zip(kinds).map(|((one, other), part)| {
+            let text = twice(one, other);
+            let is_anybody = matches!(part, Part::Value(_)) && !is_harmless(Kind::Id, &text.asked);
+            Segment { text, is_anybody }
         });
-        let headers: Vec<_> = headers.collect();
-        // Recorded bodies have no coding.
-        let plain = |raw: Vec<u8>| match field(&asked.headers, "content-encoding") {
+        let pairs = query.split('&').zip(hidden_query.split('&')).filter(|(one, _)| !one.is_empty());
+        let query = pairs.map(|(one, other)| {
+            let (name, value) = one.split_once('=').unwrap_or((one, ""));
+            let (other_name, other_value) = other.split_once('=').unwrap_or((other, ""));
+            Parameter { name: twice(name, other_name), value: twice(value, other_value) }
+        });
+        let headers = asked.headers.iter().filter(|(name, _)| CHOOSING.contains(&name.as_str()));
+        let headers = headers.map(|(name, value)| {
+            let nth = asked.headers.iter().take_while(|pair| !std::ptr::eq(&pair.1, value));
+            let nth = nth.filter(|(known, _)| known == name).count();
+            let other = hidden.headers.iter().filter(|(known, _)| known == name).nth(nth);
+            let hidden = other.map(|(_, value)| value.clone()).filter(|_| has_key);
+            (name.clone(), Twice { asked: value.clone(), hidden })
+        });
+        let codings = field(&asked.headers, "content-encoding");
+        let plain = |raw: Vec<u8>| match codings {
             Some(codings) => coding::decode(codings, &raw, LARGEST_BODY).unwrap_or(raw),
             None => raw,
         };
         let raw = asked.body.bytes().map(plain);
-        let body_with = |hide: &mut dyn Hide| {
-            let raw = raw.as_ref()?;
-            let body = body::body(kind, raw, hide).unwrap_or_else(|| raw.clone());
-            Some(multipart::with_one_boundary(kind, body))
+        let length = match &asked.body {
+            Content::Truncated(length) => Some(*length),
+            _ => raw.as_ref().map(|raw| raw.len() as u64),
         };
-        let body = body_with(&mut hide);
-        let shape_body = body_with(&mut Shapes).map(|body| hide.without(body));
-        let body = body.map(|body| hide.without(body));
-        let shape_target = known(redact::target(&written, &mut Shapes), &written);
-        let shape_target = hide.without_in(shape_target);
-        let (path, query) = shape_target.split_once('?').unwrap_or((&shape_target, ""));
-        let mut query: Vec<String> =
-            query.split('&').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        query.sort();
-        let shape = Shape { path: path.to_owned(), query, body: shape_body };
-        let target = hide.without_in(target);
-        let headers = headers.into_iter().filter(|(name, _)| CHOOSING.contains(&name.as_str()));
-        let mut headers: Vec<_> = headers.map(|(name, value)| (name, hide.without_in(value))).collect();
-        headers.sort();
-        Self { method: asked.method.clone(), target, headers, body, shape }
+        let body = Body {
+            hidden: hidden.body.bytes().filter(|_| has_key),
+            hash: hidden.body_hash.clone(),
+            asked: raw,
+            length,
+        };
+        Self {
+            method: asked.method.clone(),
+            has_key,
+            target: hidden.target.clone(),
+            path: path.collect(),
+            query: query.collect(),
+            headers: headers.collect(),
+            body,
+        }
     }
 
     /// Whether this asked request is answered by what was recorded for `recorded`.
     pub(super) fn is_like(&self, recorded: &Self, matching: Matching) -> bool {
         match matching {
             Matching::Strict => self.differences(recorded).is_empty(),
-            Matching::Lenient => self.method == recorded.method && self.shape.path == recorded.shape.path,
+            Matching::Lenient => self.method == recorded.method && self.same_path(recorded, matching),
         }
+    }
+
+    fn same_path(&self, recorded: &Self, matching: Matching) -> bool {
+        self.path.len() == recorded.path.len()
+            && self.path.iter().zip(&recorded.path).all(|(own, other)| own.is(other, matching, self.has_key))
+    }
+
+    fn same_query(&self, recorded: &Self) -> bool {
+        self.query.len() == recorded.query.len()
+            && self.query.iter().zip(&recorded.query).all(|(own, other)| own.is(other))
+    }
+
+    fn has_equal_headers(&self, recorded: &Self) -> bool {
+        let same = |name: &&str| {
+            let (own, other) = (all(&self.headers, name), all(&recorded.headers, name));
+            own.len() == other.len() && own.iter().zip(other).all(|(own, other)| own.is(other))
+        };
+        CHOOSING.iter().all(same)
+    }
+
+    fn same_header(&self, recorded: &Self, name: &str) -> bool {
+        let (own, other) = (all(&self.headers, name), all(&recorded.headers, name));
+        let is_same = own.len() == other.len() && own.iter().zip(&other).all(|(own, other)| own.is(other));
+        let lines = |values: &[&Twice]| values.iter().map(|value| value.asked.clone()).collect::<Vec<_>>();
+        is_same || name == "accept" && accepts_alike(&lines(&own), &lines(&other))
+    }
+
+    /// What was not read to its end when it was recorded may have been anything.
+    fn same_body(&self, recorded: &Self) -> bool {
+        let (own, other) = (&self.body, &recorded.body);
+        if let (Some(hash), true) = (&other.hash, own.length.is_some()) {
+            return if self.has_key { own.hash.as_ref() == Some(hash) } else { own.length == other.length };
+        }
+        let (Some(asked), Some(recorded)) = (&own.asked, &other.asked) else { return true };
+        asked == recorded
+            || own.hidden.as_ref() == Some(recorded)
+            || same_json(asked, own.hidden.as_deref(), recorded)
     }
 
     /// How similar it is: of those that are like it, and of those that are not.
     pub(super) fn similarity(&self, recorded: &Self) -> u32 {
         let is = |holds: bool, worth: u32| if holds { worth } else { 0 };
-        let path = strsim::normalized_levenshtein(&self.shape.path, &recorded.shape.path);
-        let alike = |one: &[String], other: &[String]| one.iter().filter(|part| other.contains(part)).count();
-        let (one, other) = (&self.shape.query, &recorded.shape.query);
-        let most = one.len().max(other.len());
-        let query = (100 * alike(one, other)).checked_div(most).unwrap_or(100);
+        let path = if self.same_path(recorded, Matching::Lenient) {
+            1.0
+        } else {
+            strsim::normalized_levenshtein(parts(&self.target).0, parts(&recorded.target).0)
+        };
+        let alike = self.query.iter().filter(|own| recorded.query.iter().any(|other| own.is(other))).count();
+        let most = self.query.len().max(recorded.query.len());
+        let query = (100 * alike).checked_div(most).unwrap_or(100);
         // A path counts most, then the method, then what is asked of it.
         (path * 10_000.0) as u32
             + is(self.method == recorded.method, 3_000)
-            + is(self.target == recorded.target, 400)
+            + is(self.same_path(recorded, Matching::Strict) && self.same_query(recorded), 400)
             + query as u32
-            + is(same_body(&self.body, &recorded.body), 150)
+            + is(self.same_body(recorded), 250)
             // One that is known to be the same before one that may have been anything.
-            + is(self.body == recorded.body, 50)
-            + is(same_body(&self.shape.body, &recorded.shape.body), 100)
-            + is(self.headers == recorded.headers, 50)
+            + is(self.body.asked.is_some() && self.body.asked == recorded.body.asked, 50)
+            + is(self.has_equal_headers(recorded), 50)
     }
 
     /// In what they differ, in words; empty where they do not.
@@ -129,19 +252,23 @@ impl Face {
         if self.method != recorded.method {
             found.push(format!("the method was {}", recorded.method));
         }
-        if self.target != recorded.target {
-            found.push(of_targets(&self.target, &recorded.target));
+        if !self.same_path(recorded, Matching::Strict) {
+            found.push(format!("the path was {}", parts(&recorded.target).0));
+        } else if !self.same_query(recorded) {
+            found.push(of_queries(self, recorded));
         }
-        for name in CHOOSING {
-            let (own, other) = (all(&self.headers, name), all(&recorded.headers, name));
-            let is_same = own == other || (name == "accept" && accepts_alike(&own, &other));
-            if !is_same {
-                let was =
-                    if other.is_empty() { "not there".to_owned() } else { format!("`{}`", other.join(", ")) };
-                found.push(format!("{name} was {was}"));
-            }
+        for name in CHOOSING.iter().filter(|name| !self.same_header(recorded, name)) {
+            let other = all(&recorded.headers, name);
+            let was = match other.is_empty() {
+                true => "not there".to_owned(),
+                false => {
+                    let values: Vec<&str> = other.iter().map(|value| value.asked.as_str()).collect();
+                    format!("`{}`", values.join(", "))
+                }
+            };
+            found.push(format!("{name} was {was}"));
         }
-        if !same_body(&self.body, &recorded.body) {
+        if !self.same_body(recorded) {
             found.push("the body was another".into());
         }
         found
@@ -153,14 +280,9 @@ impl Face {
     }
 }
 
-/// What was not read to its end when it was recorded may have been anything.
-fn same_body(one: &Option<Vec<u8>>, other: &Option<Vec<u8>>) -> bool {
-    one.is_none() || other.is_none() || one == other
-}
-
 /// Whether one says no more than `*/*`, which no `Accept` means too, and the other accepts that as well (RFC 9110 §12.5.1).
-fn accepts_alike(one: &[&str], other: &[&str]) -> bool {
-    let ranges = |lines: &[&str]| {
+fn accepts_alike(one: &[String], other: &[String]) -> bool {
+    let ranges = |lines: &[String]| {
         lines
             .iter()
             .flat_map(|line| line.split(','))
@@ -191,40 +313,63 @@ fn accepted(range: &str) -> Accepted {
     if is_any && !is_refused { Accepted::Anything } else { Accepted::Some }
 }
 
-fn all<'h>(headers: &'h [(String, String)], name: &str) -> Vec<&'h str> {
-    headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+fn parts(target: &str) -> (&str, &str) {
+    target.split_once('?').unwrap_or((target, ""))
 }
 
-fn of_targets(own: &str, recorded: &str) -> String {
-    let (path, query) = own.split_once('?').unwrap_or((own, ""));
-    let (other_path, other_query) = recorded.split_once('?').unwrap_or((recorded, ""));
-    if path != other_path {
-        return format!("the path was {other_path}");
-    }
-    let missing = |from: &str, in_: &str| {
-        let parts: Vec<&str> = in_.split('&').collect();
-        let left = from.split('&').filter(|part| !part.is_empty() && !parts.contains(part));
-        left.map(str::to_owned).collect::<Vec<_>>().join("&")
+fn all<'h>(headers: &'h [(String, Twice)], name: &str) -> Vec<&'h Twice> {
+    headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value).collect()
+}
+
+fn of_queries(asked: &Face, recorded: &Face) -> String {
+    let shown = |own: &[Parameter], is_there: &dyn Fn(&Parameter) -> bool, target: &str| {
+        let written = parts(target).1.split('&').filter(|pair| !pair.is_empty());
+        let left = written.zip(own).filter(|(_, parameter)| !is_there(parameter)).map(|(pair, _)| pair);
+        left.collect::<Vec<_>>().join("&")
     };
-    match (missing(other_query, query), missing(query, other_query)) {
-        (left, new) if left.is_empty() && new.is_empty() => "the query was in another order".into(),
-        (left, new) if left.is_empty() => format!("`{new}` was not in the query"),
-        (left, new) if new.is_empty() => format!("the query also had `{left}`"),
-        (left, _) => format!("the query had `{left}`"),
+    let left = shown(&recorded.query, &|other| asked.query.iter().any(|own| own.is(other)), &recorded.target);
+    let new = shown(&asked.query, &|own| recorded.query.iter().any(|other| own.is(other)), &asked.target);
+    match (left.is_empty(), new.is_empty()) {
+        (true, true) => "the query was in another order".into(),
+        (true, false) => format!("`{new}` was not in the query"),
+        (false, true) => format!("the query also had `{left}`"),
+        (false, false) => format!("the query had `{left}`"),
     }
+}
+
+/// Whether each string and number of a document is the recorded one, as it was asked or as it would
+/// be recorded. Cassettes of earlier versions have some of both.
+fn same_json(asked: &[u8], hidden: Option<&[u8]>, recorded: &[u8]) -> bool {
+    let tokens = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(json::tokens);
+    let (Some(asked), Some(recorded)) = (tokens(asked), tokens(recorded)) else { return false };
+    let hidden = hidden.and_then(tokens).filter(|hidden| hidden.len() == asked.len());
+    let hidden = hidden.unwrap_or_else(|| asked.clone());
+    let mut name: Cow<'_, str> = "".into();
+    asked.len() == recorded.len()
+        && asked.iter().zip(&hidden).zip(&recorded).enumerate().all(|(at, ((own, other), recorded))| {
+            if asked.get(at + 1).is_some_and(|next| next == ":") {
+                name = own.as_str().into();
+            }
+            let is_secret = is_hidden(recorded) && names_secret(&name);
+            own == recorded || other == recorded || is_secret
+        })
 }
 
 /// Whether an answer to it can be given at all, or why not.
-pub(super) fn unplayable(body: &Content) -> Option<String> {
+pub(super) fn unplayable(body: &Content, hash: Option<&str>) -> Option<String> {
     match body {
+        Content::Truncated(bytes) if hash.is_some() => Some(format!(
+            "its body of {bytes} bytes was not recorded, since it belongs to no operation of the VBC API \
+             or is of another type; record with --record-unknown to keep such bodies"
+        )),
         Content::Truncated(bytes) => Some(format!(
-            "its body of {bytes} bytes is not in the cassette: bodies up to {} MiB are recorded, and an imported \
-             HAR may have left it out",
+            "its body of {bytes} bytes is not in the cassette: bodies up to {} MiB are recorded, and an \
+             imported HAR may have left it out",
             LARGEST_BODY >> 20
         )),
         Content::Undecodable(coding) => Some(format!(
-            "its body was in a coding ({coding}) that could not be looked into, and was not recorded; \
-             record with a client that does not ask for it"
+            "its body was in a coding ({coding}) that could not be decoded, and was not recorded; record \
+             with a client that does not ask for it"
         )),
         Content::Unread => Some("its body was not in the HAR that it was imported from".to_owned()),
         _ => None,

@@ -13,10 +13,9 @@ use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, Sleep};
 
-use super::body::{Form, form};
+use super::fields::{from_latin1, latin1};
 use super::format::{Asked, Content, Record};
 use super::player::{Outcome, Player};
-use super::redact::{from_latin1, latin1};
 use crate::problem::Problem;
 
 /// Marks what replay says in its own name.
@@ -47,6 +46,7 @@ pub fn asked<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> Asked {
         version: String::new(),
         headers: headers.map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes()))).collect(),
         body: body.map_or(Content::Unread, Content::of),
+        body_hash: None,
     }
 }
 
@@ -111,8 +111,7 @@ pub fn response(record: &Record, asked: &Asked, base: &str, timing: bool) -> Res
                 headers.extend(HeaderValue::from_bytes(&value).ok().map(|value| (name.clone(), value)));
             }
         }
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        if matches!(form(kind, &body), Form::Json | Form::Lines) {
+        if may_have_links(&headers, &body) {
             body = with_base(&body, &record.base, base);
         }
     }
@@ -145,6 +144,18 @@ pub fn response(record: &Record, asked: &Asked, base: &str, timing: bool) -> Res
         response.extensions_mut().insert(reason);
     }
     response
+}
+
+/// JSON and events, as the proxy rewrites them. Telephony sends JSON as text.
+fn may_have_links(headers: &HeaderMap, body: &[u8]) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = || body.trim_ascii_start().starts_with(b"{") || body.trim_ascii_start().starts_with(b"[");
+    match &*essence {
+        "text/event-stream" | "application/x-ndjson" | "application/jsonl" => true,
+        "" | "text/plain" => is_json(),
+        essence => essence == "application/json" || essence.ends_with("+json"),
+    }
 }
 
 fn fields(pairs: &[(String, String)]) -> HeaderMap {

@@ -2,14 +2,13 @@
 
 use parking_lot::Mutex;
 
-use super::body;
 use super::file::Cassette;
+use super::filter::{Filter, Kept};
 use super::format::{Asked, Record};
 use super::gate::host_of;
-use super::hide::Hide;
+use super::known::Known;
 use super::matching::{Face, Matching, unplayable};
-use super::pseudonyms::{Found, Pseudonyms};
-use super::redact;
+use super::pseudonyms::Pseudonyms;
 
 /// In which order recorded requests may be asked again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,8 +26,11 @@ pub struct Player {
     matching: Matching,
     order: Order,
     tracks: Vec<Track>,
-    /// Makes of people in requests what they are in the cassette; `None` where its key is not there.
-    pseudonyms: Option<Pseudonyms>,
+    /// Those of the cassette; without its key, nobody's.
+    pseudonyms: Pseudonyms,
+    has_key: bool,
+    /// Whether people are named in the cassette.
+    personal: bool,
     state: Mutex<State>,
 }
 
@@ -77,23 +79,14 @@ pub struct Summary {
 impl Player {
     /// Takes a cassette in.
     pub fn new(cassette: Cassette, matching: Matching, order: Order) -> Self {
-        let mut found = Found::default();
-        let tracks: Vec<Track> = cassette
-            .records
-            .into_iter()
-            .map(|record| {
-                collect(&record, &mut found);
-                Track { face: Face::of(&record.request, None), record }
-            })
-            .collect();
-        let hidden = cassette.header.personal_data == super::PersonalData::Hidden;
-        let pseudonyms = cassette.key.map(|key| {
-            let mut pseudonyms = Pseudonyms::new(&key, hidden);
-            pseudonyms.leave(found);
-            pseudonyms
-        });
+        let records = cassette.records.into_iter();
+        let tracks: Vec<Track> =
+            records.map(|record| Track { face: Face::of_recorded(&record.request), record }).collect();
+        let personal = cassette.header.personal_data == super::PersonalData::Kept;
+        let has_key = cassette.key.is_some();
+        let pseudonyms = Pseudonyms::new(&cassette.key.unwrap_or_default());
         let state = State { plays: vec![0; tracks.len()], next: 0, unmatched: 0 };
-        Self { matching, order, tracks, pseudonyms, state: Mutex::new(state) }
+        Self { matching, order, tracks, pseudonyms, has_key, personal, state: Mutex::new(state) }
     }
 
     /// How many records there are.
@@ -113,8 +106,7 @@ impl Player {
 
     /// Finds the record for a request, and counts it as played.
     pub fn play(&self, asked: &Asked) -> Outcome<'_> {
-        let mut pseudonyms = self.pseudonyms.as_ref();
-        let face = Face::of(asked, pseudonyms.as_mut().map(|pseudonyms| pseudonyms as &mut dyn Hide));
+        let face = self.face(asked);
         // Others need not wait while it is looked at.
         let mut state = self.state.lock();
         let found = match self.order {
@@ -132,10 +124,18 @@ impl Player {
         };
         state.plays[index] += 1;
         state.next = index + 1;
-        match unplayable(&track.record.answer.body) {
+        let answer = &track.record.answer;
+        match unplayable(&answer.body, answer.body_hash.as_deref()) {
             Some(why) => Outcome::Unplayable(&track.record, why),
             None => Outcome::Play(&track.record),
         }
+    }
+
+    fn face(&self, asked: &Asked) -> Face {
+        let known = Known::default();
+        let kept = Kept { personal: self.personal, ..Kept::default() };
+        let filter = Filter { pseudonyms: &self.pseudonyms, known: &known, kept };
+        Face::of_asked(asked, &filter, self.has_key)
     }
 
     /// Of the most similar ones the first that has not been played, or the last.
@@ -178,21 +178,6 @@ impl Player {
             played: state.plays.iter().sum(),
             unmatched: state.unmatched,
             never_asked: unplayed.map(|(track, _)| (track.record.n, track.face.name())).collect(),
-        }
-    }
-}
-
-/// The pseudonyms in a record.
-fn collect(record: &Record, found: &mut Found) {
-    redact::target(&record.request.target, found);
-    let bodies =
-        [(&record.request.headers, &record.request.body), (&record.answer.headers, &record.answer.body)];
-    for (headers, body) in bodies {
-        for (name, value) in headers {
-            redact::header(name, value, found);
-        }
-        if let Some(bytes) = body.bytes() {
-            body::body(super::format::field(headers, "content-type"), &bytes, found);
         }
     }
 }

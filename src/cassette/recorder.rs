@@ -1,6 +1,5 @@
 //! From the data plane to the file: a bounded channel, and a thread that hides, encodes and writes.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -9,7 +8,9 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::file::{Appender, CassetteError};
+use super::filter::{Filter, Kept};
 use super::format::PersonalData;
+use super::known::Known;
 use super::pseudonyms::Pseudonyms;
 use super::tape::{Budget, Exchange};
 use super::transcribe::transcribe;
@@ -20,14 +21,14 @@ use crate::secret::Secret;
 /// So many exchanges wait for the writer. What they hold in bytes has a limit of its own.
 const WAITING: usize = 1024;
 
-/// So many tokens are remembered to be looked for; the oldest has long expired.
-const TOKENS: usize = 32;
-
 /// What to record, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordOptions {
-    /// Keep phone numbers, names and e-mail addresses as they are. Credentials are hidden all the same.
+    /// Keep phone numbers, names, e-mail addresses and labels where a table names their place.
     pub personal: bool,
+    /// Keep what belongs to no operation of the VBC API as it is: bodies, paths, parameters. Only the
+    /// secrets that the process knows are taken out.
+    pub unknown: bool,
     /// Note when each piece of an answer came.
     pub timing: bool,
 }
@@ -35,6 +36,25 @@ pub struct RecordOptions {
 enum Message {
     Exchange(Box<Exchange>),
     Finish,
+}
+
+/// Tells the secrets of a moment, one after the other.
+pub type SecretSource = Box<dyn Fn(&mut dyn FnMut(&Secret)) + Send + Sync>;
+
+/// What the data plane and the writer share. No lock is held for longer than a few instructions.
+#[derive(Default)]
+struct Shared {
+    /// Tokens that were sent and that the writer has not taken over yet.
+    sent: Mutex<Vec<Secret>>,
+    /// The token that was sent last: most requests send it again.
+    last: Mutex<Option<Secret>>,
+    sources: Mutex<Vec<SecretSource>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 /// Records exchanges to a cassette. Shared by all threads of the data plane; none of them waits for it.
@@ -45,30 +65,36 @@ pub struct Recorder {
     pub(super) clock: Clock,
     pub(super) timing: bool,
     counts: Recording,
-    tokens: Arc<Mutex<VecDeque<Secret>>>,
+    shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Recorder {
-    /// Opens the cassette, to begin it or to add to it; what becomes of the exchanges is counted in `counts`.
+    /// Opens the cassette, to begin it or to add to it. `secrets` are taken out of everything, in every
+    /// encoding; what becomes of the exchanges is counted in `counts`.
     ///
     /// # Errors
     /// When it cannot be written to, or is something else.
     pub fn start(
         path: &Path,
         options: RecordOptions,
+        secrets: impl IntoIterator<Item = Secret>,
         clock: Clock,
         counts: Recording,
     ) -> Result<Arc<Self>, CassetteError> {
         let personal = if options.personal { PersonalData::Kept } else { PersonalData::Hidden };
         let (appender, key) = Appender::open(path, personal, &clock)?;
         let (sender, receiver) = sync_channel(WAITING);
-        let tokens = Arc::<Mutex<VecDeque<Secret>>>::default();
+        let mut known = Known::default();
+        secrets.into_iter().for_each(|secret| known.add(secret));
+        let shared = Arc::<Shared>::default();
         let writer = Writer {
             appender,
-            pseudonyms: Pseudonyms::new(&key, !options.personal),
+            pseudonyms: Pseudonyms::new(&key),
+            kept: Kept { personal: options.personal, unknown: options.unknown, unlisted: false },
             counts: counts.clone(),
-            tokens: Arc::clone(&tokens),
+            known,
+            shared: Arc::clone(&shared),
             failing: false,
         };
         let thread = std::thread::Builder::new().name("cassette".into());
@@ -79,19 +105,24 @@ impl Recorder {
             clock,
             timing: options.timing,
             counts,
-            tokens,
+            shared,
             writer: Mutex::new(Some(writer)),
         }))
     }
 
-    /// Remembers a token that is sent to the upstream: should the upstream repeat it, it is not recorded.
+    /// Remembers a token of the proxy's, which is taken out of everything from now on.
     pub fn know(&self, token: &str) {
-        let mut tokens = self.tokens.lock();
-        if token.len() < 8 || tokens.iter().any(|known| known.expose() == token) {
-            return;
+        let mut last = self.shared.last.lock();
+        if last.as_ref().is_none_or(|last| last.expose() != token) {
+            let token = Secret::new(token);
+            *last = Some(token.clone());
+            self.shared.sent.lock().push(token);
         }
-        tokens.truncate(TOKENS - 1);
-        tokens.push_front(Secret::new(token));
+    }
+
+    /// Asks `source` before each record is written: what it tells is taken out of everything.
+    pub fn watch(&self, source: SecretSource) {
+        self.shared.sources.lock().push(source);
     }
 
     /// Writes what waits, and closes the file. Blocks for as long as the disk takes; what comes later is dropped.
@@ -123,8 +154,10 @@ impl Recorder {
 struct Writer {
     appender: Appender,
     pseudonyms: Pseudonyms,
+    kept: Kept,
     counts: Recording,
-    tokens: Arc<Mutex<VecDeque<Secret>>>,
+    known: Known,
+    shared: Arc<Shared>,
     failing: bool,
 }
 
@@ -138,9 +171,18 @@ impl Writer {
         }
     }
 
+    /// Takes over the secrets that have become known.
+    fn learn(&mut self) {
+        let sent = std::mem::take(&mut *self.shared.sent.lock());
+        sent.iter().for_each(|token| self.known.add_token(token));
+        let known = &mut self.known;
+        self.shared.sources.lock().iter().for_each(|source| source(&mut |secret| known.add_token(secret)));
+    }
+
     fn write(&mut self, exchange: &Exchange) {
-        let tokens: Vec<Secret> = self.tokens.lock().iter().cloned().collect();
-        let record = transcribe(exchange, &tokens, &mut self.pseudonyms);
+        self.learn();
+        let filter = Filter { pseudonyms: &self.pseudonyms, known: &self.known, kept: self.kept };
+        let record = transcribe(exchange, &filter);
         let truncated = exchange.pieces.is_truncated() || exchange.request().is_truncated();
         match self.appender.add(record) {
             Ok(()) => {
@@ -184,10 +226,10 @@ mod tests {
         let path = directory.path().join("a.cassette");
         let counts = Recording::default();
         let recorder =
-            Recorder::start(&path, RecordOptions::default(), Clock::system(), counts.clone()).unwrap();
+            Recorder::start(&path, RecordOptions::default(), [], Clock::system(), counts.clone()).unwrap();
         exchange(&recorder, "/0");
-        // The writer needs it for every record.
-        let held = recorder.tokens.lock();
+        // The writer needs this lock for every record.
+        let held = recorder.shared.sources.lock();
         (0..2 * WAITING).for_each(|n| exchange(&recorder, &format!("/{n}")));
         let dropped = counts.dropped.get();
         assert!((WAITING as u64 - 2..=WAITING as u64).contains(&dropped), "{dropped}");
@@ -205,8 +247,14 @@ mod tests {
     async fn an_answer_that_is_let_go_before_its_end_is_recorded_as_cut_short() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.cassette");
-        let recorder =
-            Recorder::start(&path, RecordOptions::default(), Clock::system(), Recording::default()).unwrap();
+        let recorder = Recorder::start(
+            &path,
+            RecordOptions { unknown: true, ..RecordOptions::default() },
+            [],
+            Clock::system(),
+            Recording::default(),
+        )
+        .unwrap();
         let request = Request::builder().uri("/").body(Full::<Bytes>::default()).unwrap();
         let tape = Tape::begin(&recorder, &request, "http://h".into());
         let mut answer = tape.answer(&Response::new(Full::new(Bytes::from_static(b"all of it"))));

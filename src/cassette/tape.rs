@@ -11,9 +11,9 @@ use hyper::ext::ReasonPhrase;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::fields::latin1;
 use super::format::LARGEST_BODY;
 use super::recorder::Recorder;
-use super::redact::latin1;
 use crate::clock::Timestamp;
 use crate::http1::KeptBytes;
 
@@ -298,7 +298,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (options, counts) = (Default::default(), Default::default());
         let clock = crate::clock::Clock::system();
-        let recorder = Recorder::start(&directory.path().join("a"), options, clock, counts).unwrap();
+        let recorder = Recorder::start(&directory.path().join("a"), options, [], clock, counts).unwrap();
         recorder.know("s3cret-token");
         let request = http::Request::builder().uri("/?key=s3cret").header("authorization", "s3cret");
         let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();

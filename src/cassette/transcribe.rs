@@ -1,54 +1,98 @@
-//! From what passed to what is written: codings off, tokens out, credentials and personal data replaced.
+//! From what passed to what is written: codings off, and replaced what is not to be kept.
 
 use http::{HeaderMap, Version};
-use memchr::memmem;
 
-use super::body::{self, Form, form};
 use super::coding;
+use super::fields::{self, latin1};
+use super::filter::{Filter, Place, Scope};
 use super::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
-use super::hide::{Depth, Hide, value};
-use super::hint::Hint;
-use super::pseudonyms::{OURS, Remembering, replaced};
-use super::redact::{self, latin1};
+use super::json;
+use super::kind::{Kind, is_harmless};
+use super::known::HIDDEN;
+use super::operations::Shape;
 use super::tape::{Exchange, Pieces};
-use crate::secret::Secret;
+use super::uri;
 
-type Fields = Vec<(String, String)>;
+pub(super) type Fields = Vec<(String, String)>;
+
+/// When pieces of a body came: milliseconds since the request, and bytes.
+type Times = Vec<(u64, usize)>;
+
+/// A body as it is written.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) content: Content,
+    /// What identifies a body of which only the length is written.
+    pub(super) hash: Option<String>,
+    pub(super) times: Times,
+}
 
 /// The record of an exchange, without its number.
-pub(super) fn transcribe(exchange: &Exchange, tokens: &[Secret], hide: &mut dyn Hide) -> Record {
-    let mut cleaner = Cleaner::new(tokens, hide);
+pub(super) fn transcribe(exchange: &Exchange, filter: &Filter<'_>) -> Record {
     let tape = &exchange.tape;
+    let base = without_secrets(filter, &tape.base);
+    let method = method(filter, tape.method.as_str());
+    let (target, place) = uri::target(filter, tape.method.as_str(), &tape.target);
+    let scope = place.scope(filter, &tape.base);
     let request = {
         let pieces = exchange.request();
-        let target = cleaner.target(&tape.target);
-        let (headers, body, _) = cleaner.message(&tape.headers, &pieces);
-        let body = if pieces.ended || pieces.is_truncated() { body } else { Content::Unread };
-        let (method, version) = (tape.method.to_string(), version(tape.version).to_owned());
-        cleaner.asked(Asked { method, target, version, headers, body })
+        let (headers, body) = message(scope, &tape.headers, &pieces, place.request());
+        let is_whole = pieces.ended || pieces.is_truncated();
+        let (body, hash) = if is_whole { (body.content, body.hash) } else { (Content::Unread, None) };
+        let version = version(tape.version).to_owned();
+        Asked { method, target, version, headers, body, body_hash: hash }
     };
-    let (mut headers, body, pieces) = cleaner.message(&exchange.headers, &exchange.pieces);
+    let (mut headers, body) = message(scope, &exchange.headers, &exchange.pieces, place.response());
     // What hyper would add.
     if let (Some(length), None) = (exchange.length, field(&headers, "content-length")) {
-        let length = body.bytes().map_or(length, |bytes| bytes.len() as u64);
+        let length = body.content.bytes().map_or(length, |bytes| bytes.len() as u64);
         headers.push(("content-length".into(), length.to_string()));
     }
     let answer = Answered {
         status: exchange.status.as_u16(),
-        reason: exchange.reason.as_deref().map(|reason| cleaner.words(reason)),
+        reason: exchange
+            .reason
+            .as_deref()
+            .map(|reason| filter.unlisted(reason, place.is_open).unwrap_or_else(|| reason.to_owned())),
         headers,
-        body,
-        trailers: cleaner.fields(&exchange.pieces.trailers),
+        body: body.content,
+        body_hash: body.hash,
+        trailers: fields(scope, pairs(&exchange.pieces.trailers)),
         complete: exchange.pieces.ended,
-        pieces,
+        pieces: body.times,
     };
-    Record {
-        n: 0,
-        at: tape.at,
-        millis: tape.begun.elapsed().as_millis() as u64,
-        base: tape.base.clone(),
-        request,
-        answer,
+    let millis = tape.begun.elapsed().as_millis() as u64;
+    Record { n: 0, at: tape.at, millis, base, request, answer }
+}
+
+/// The record of what an archive has: `record` with what is not kept replaced.
+pub(super) fn retranscribe(record: Record, filter: &Filter<'_>) -> Record {
+    let Record { base, request, answer, .. } = record;
+    let (target, place) = uri::target(filter, &request.method, &request.target);
+    let scope = place.scope(filter, &base);
+    let method = method(filter, &request.method);
+    let (headers, body, body_hash) = rewritten(scope, request.headers, request.body, place.request());
+    let request = Asked { method, target, headers, body, body_hash, version: request.version };
+    let (headers, body, body_hash) = rewritten(scope, answer.headers, answer.body, place.response());
+    let reason = answer.reason.map(|reason| filter.unlisted(&reason, place.is_open).unwrap_or(reason));
+    let trailers = fields(scope, answer.trailers);
+    let answer = Answered { headers, body, body_hash, reason, trailers, ..answer };
+    let base = without_secrets(filter, &base);
+    Record { base, request, answer, ..record }
+}
+
+fn rewritten(
+    scope: Scope<'_>,
+    headers: Fields,
+    content: Content,
+    shape: Option<Shape>,
+) -> (Fields, Content, Option<String>) {
+    match content.bytes() {
+        Some(bytes) => {
+            let (headers, written) = body(scope, headers, bytes, &[], shape);
+            (headers, written.content, written.hash)
+        }
+        None => (fields(scope, headers), content, None),
     }
 }
 
@@ -60,148 +104,126 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-/// Hides what is to be hidden in the parts of an exchange: of the request first, whose credentials may be repeated.
-pub(super) struct Cleaner<'c> {
-    tokens: &'c [Secret],
-    hide: Remembering<'c>,
+fn without_secrets(filter: &Filter<'_>, text: &str) -> String {
+    let new = filter.known.without(text.as_bytes()).and_then(|new| String::from_utf8(new).ok());
+    new.unwrap_or_else(|| text.to_owned())
 }
 
-impl<'c> Cleaner<'c> {
-    /// One that takes out these tokens, and hides the rest so.
-    pub(super) fn new(tokens: &'c [Secret], hide: &'c mut dyn Hide) -> Self {
-        Self { tokens, hide: Remembering::new(hide) }
+/// A method that is not one of HTTP's may be any text.
+pub(super) fn method(filter: &Filter<'_>, method: &str) -> String {
+    const METHODS: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+    match METHODS.contains(&method) {
+        true => method.to_owned(),
+        false => filter.pseudonyms.opaque(method),
     }
+}
 
-    fn words(&mut self, text: &str) -> String {
-        let text = self.without_tokens(text.to_owned());
-        let text = value(&text, Hint::Nothing, Depth::default(), &mut self.hide).unwrap_or(text);
-        self.hide.without_in(text)
+fn pairs(headers: &HeaderMap) -> Fields {
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes()))).collect()
+}
+
+/// Header fields with what is not kept replaced.
+fn fields(scope: Scope<'_>, pairs: Fields) -> Fields {
+    pairs.iter().map(|(name, value)| fields::field(&scope, name, value)).collect()
+}
+
+fn message(
+    scope: Scope<'_>,
+    headers: &HeaderMap,
+    pieces: &Pieces,
+    shape: Option<Shape>,
+) -> (Fields, Written) {
+    let pairs = pairs(headers);
+    if pieces.is_truncated() {
+        let content = Content::Truncated(pieces.length);
+        return (fields(scope, pairs), Written { content, ..Written::default() });
     }
+    body(scope, pairs, pieces.bytes(), &pieces.times, shape)
+}
 
-    pub(super) fn target(&mut self, target: &str) -> String {
-        let target = self.without_tokens(target.to_owned());
-        redact::target(&target, &mut self.hide).unwrap_or(target)
+/// The fields and the body of a message. The fields are made to fit what is written of the body,
+/// of which only the length is written where it has no `shape`.
+pub(super) fn body(
+    scope: Scope<'_>,
+    pairs: Fields,
+    bytes: Vec<u8>,
+    times: &[(u64, usize)],
+    shape: Option<Shape>,
+) -> (Fields, Written) {
+    let (codings, before) = (field(&pairs, "content-encoding").map(str::to_owned), bytes.len());
+    let kind = field(&pairs, "content-type").map(str::to_owned);
+    let mut fields = fields(scope, pairs);
+    if bytes.is_empty() {
+        return (fields, Written::default());
     }
-
-    /// A request of which everything has been seen: what its body calls a credential may be in its head.
-    pub(super) fn asked(&mut self, asked: Asked) -> Asked {
-        let target = self.hide.without_in(asked.target);
-        let headers = asked.headers.into_iter().map(|(name, value)| (name, self.hide.without_in(value)));
-        let headers = headers.collect();
-        self.hide.is_full = true;
-        Asked { target, headers, ..asked }
-    }
-
-    fn fields(&mut self, headers: &HeaderMap) -> Fields {
-        let pairs = headers.iter().map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes())));
-        self.pairs(pairs.collect())
-    }
-
-    pub(super) fn pairs(&mut self, pairs: Fields) -> Fields {
-        let clean = |(name, value): (String, String)| {
-            let value = self.without_tokens(value);
-            let value = redact::header(&name, &value, &mut self.hide).unwrap_or(value);
-            let value = self.hide.without_in(value);
-            (name, value)
+    let mut bytes = bytes;
+    if let Some(codings) = codings {
+        let Some(plain) = coding::decode(&codings, &bytes, LARGEST_BODY) else {
+            return (fields, hashed(scope.filter, &bytes));
         };
-        pairs.into_iter().map(clean).collect()
+        bytes = plain;
+        fields.retain(|(name, _)| name != "content-encoding");
     }
-
-    fn message(&mut self, headers: &HeaderMap, pieces: &Pieces) -> (Fields, Content, Vec<(u64, usize)>) {
-        let mut fields = self.fields(headers);
-        if pieces.is_truncated() {
-            return (fields, Content::Truncated(pieces.length), Vec::new());
-        }
-        let (body, times) = self.body(&mut fields, pieces.bytes(), &pieces.times);
-        (fields, body, times)
+    let new = shape.and_then(|shape| redacted(scope, kind.as_deref(), &bytes, shape));
+    let Some(new) = new else { return (fields, hashed(scope.filter, &bytes)) };
+    let times = stretched(times, before, new.len());
+    // Of a body that was cut short more had been announced.
+    for (_, value) in fields.iter_mut().filter(|(name, _)| name == "content-length") {
+        let announced = value.parse().unwrap_or(before);
+        *value = (announced.max(before) - before + new.len()).to_string();
     }
+    (fields, Written { content: Content::of(new), hash: None, times })
+}
 
-    /// A body, and when its pieces came. The fields are made to fit it.
-    pub(super) fn body(
-        &mut self,
-        fields: &mut Fields,
-        bytes: Vec<u8>,
-        times: &[(u64, usize)],
-    ) -> (Content, Vec<(u64, usize)>) {
-        if bytes.is_empty() {
-            return (Content::Empty, Vec::new());
+/// What is written of a body that is not recorded: its length, and what identifies it.
+fn hashed(filter: &Filter<'_>, bytes: &[u8]) -> Written {
+    let content = Content::Truncated(bytes.len() as u64);
+    Written { content, hash: Some(filter.pseudonyms.of_body(bytes)), times: Vec::new() }
+}
+
+/// The type alone, without parameters and in lower case.
+fn essence(kind: Option<&str>) -> String {
+    kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A body with what is not kept replaced; `None` where it is not recorded.
+fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) -> Option<Vec<u8>> {
+    let known = scope.filter.known;
+    let text = std::str::from_utf8(bytes).ok();
+    let essence = essence(kind);
+    // Telephony sends JSON as text, and many clients do not say what they send.
+    let may_be_json = matches!(&*essence, "" | "text/plain" | "application/x-www-form-urlencoded")
+        || essence == "application/json"
+        || essence.ends_with("+json");
+    if let Some(text) = text.filter(|_| may_be_json || scope.is_open) {
+        if let Some(new) = json::redact(scope, text, shape) {
+            return Some(new.into_bytes());
         }
-        let (codings, before) = (field(fields, "content-encoding").map(str::to_owned), bytes.len());
-        let mut bytes = bytes;
-        if let Some(codings) = codings {
-            match coding::decode(&codings, &bytes, LARGEST_BODY) {
-                Some(plain) => bytes = plain,
-                None => return (Content::Undecodable(codings), Vec::new()),
-            }
-            fields.retain(|(name, _)| name != "content-encoding");
+        let line = text.trim_end();
+        let is_known = is_harmless(Kind::Id, line) || is_harmless(Kind::Phrase, line);
+        if essence == "text/plain" && is_known && !known.is_in(line.as_bytes()) {
+            return Some(bytes.to_vec());
         }
-        let kind = field(fields, "content-type").map(str::to_owned);
-        let is_file = form(kind.as_deref(), &bytes) == Form::Gzip;
-        if is_file && coding::decode("gzip", &bytes, LARGEST_BODY).is_none() {
-            return (Content::Undecodable("gzip".into()), Vec::new());
-        }
-        let bytes = self.without_tokens_bytes(bytes);
-        let (bytes, times) = match form(kind.as_deref(), &bytes) {
-            Form::Lines if bytes.len() == before && !times.is_empty() => {
-                self.timed_lines(kind.as_deref(), &bytes, times)
-            }
-            _ => {
-                let new = body::body(kind.as_deref(), &bytes, &mut self.hide).unwrap_or(bytes);
-                let new = self.hide.without(new);
-                let times = stretched(times, before, new.len());
-                (new, times)
-            }
-        };
-        // Of a body that was cut short more had been announced.
-        for (_, value) in fields.iter_mut().filter(|(name, _)| name == "content-length") {
-            let announced = value.parse().unwrap_or(before);
-            *value = (announced.max(before) - before + bytes.len()).to_string();
-        }
-        (Content::of(bytes), times)
     }
-
-    /// Lines are looked at piece by piece, each up to the end of its last line, so that every piece keeps its time.
-    fn timed_lines(
-        &mut self,
-        kind: Option<&str>,
-        bytes: &[u8],
-        times: &[(u64, usize)],
-    ) -> (Vec<u8>, Vec<(u64, usize)>) {
-        let (mut whole, mut new_times, mut from, mut passed) = (Vec::new(), Vec::new(), 0, 0);
-        for (index, (millis, length)) in times.iter().enumerate() {
-            passed += length;
-            let is_last = index + 1 == times.len();
-            let to = match memchr::memrchr(b'\n', &bytes[from..passed.min(bytes.len())]) {
-                _ if is_last => bytes.len(),
-                Some(at) => from + at + 1,
-                None => continue,
-            };
-            let piece = &bytes[from..to];
-            let new = body::body(kind, piece, &mut self.hide).unwrap_or_else(|| piece.to_owned());
-            let new = self.hide.without(new);
-            new_times.push((*millis, new.len()));
-            whole.extend_from_slice(&new);
-            from = to;
-        }
-        (whole, new_times)
+    if !scope.is_open {
+        return None;
     }
-
-    fn without_tokens(&self, text: String) -> String {
-        let found = self.tokens.iter().filter(|token| text.contains(token.expose()));
-        found.fold(text.clone(), |text, token| text.replace(token.expose(), OURS))
+    if essence == "application/x-www-form-urlencoded"
+        && let Some(text) = text
+    {
+        let place = Place { operation: None, is_open: true };
+        return Some(uri::query_of(scope.filter, text, place).into_bytes());
     }
-
-    fn without_tokens_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
-        let tokens = self.tokens.iter().map(|token| token.expose().as_bytes());
-        tokens.fold(bytes, |bytes, token| match memmem::find(&bytes, token) {
-            Some(_) => replaced(&bytes, token, OURS.as_bytes()),
-            None => bytes,
-        })
+    match known.without(bytes) {
+        Some(rest) => Some(rest),
+        None if known.is_in(bytes) => Some(HIDDEN.into()),
+        None => Some(bytes.to_vec()),
     }
 }
 
 /// The times of pieces of a body whose length has changed.
-fn stretched(times: &[(u64, usize)], before: usize, after: usize) -> Vec<(u64, usize)> {
+fn stretched(times: &[(u64, usize)], before: usize, after: usize) -> Times {
     let (mut passed, mut given) = (0_usize, 0_usize);
     let mut new = Vec::with_capacity(times.len());
     for (index, (millis, length)) in times.iter().enumerate() {
@@ -216,83 +238,5 @@ fn stretched(times: &[(u64, usize)], before: usize, after: usize) -> Vec<(u64, u
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cassette::pseudonyms::{Pseudonyms, Shapes};
-
-    #[test]
-    fn a_token_of_ours_is_nowhere_whatever_it_looks_like() {
-        let tokens = [Secret::new("0ca5a1e0-opaque")];
-        let mut hide = Pseudonyms::new(&[1; 32], true);
-        let mut cleaner = Cleaner::new(&tokens, &mut hide);
-        let mut fields = vec![
-            ("content-type".to_owned(), "audio/mpeg".to_owned()),
-            ("www-authenticate".to_owned(), "OAuth2 token=0ca5a1e0-opaque".to_owned()),
-            ("content-length".to_owned(), "17".to_owned()),
-        ];
-        let (body, _) = cleaner.body(&mut fields, b"\xff0ca5a1e0-opaque\xff".to_vec(), &[]);
-        assert_eq!(body.bytes().unwrap(), b"\xffhidden-bearer\xff");
-        assert_eq!(field(&fields, "content-length"), Some("15"));
-        assert_eq!(cleaner.pairs(fields)[1].1, "OAuth2 token=hidden-bearer");
-        assert_eq!(cleaner.target("/a/0ca5a1e0-opaque"), "/a/hidden-bearer");
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_unpacked_is_not_recorded() {
-        let mut cleaner_of = Shapes;
-        let packed = coding::gzip(b"{\"token\":\"s3cret\"}").unwrap();
-        for bytes in [&packed[..packed.len() - 4], &[&packed[..], b"trailing"].concat()] {
-            let mut fields = vec![("content-type".to_owned(), "application/gzip".to_owned())];
-            let (body, _) = Cleaner::new(&[], &mut cleaner_of).body(&mut fields, bytes.to_vec(), &[]);
-            assert_eq!(body, Content::Undecodable("gzip".into()));
-        }
-    }
-
-    #[test]
-    fn what_repeats_a_credential_of_the_request_does_not_give_it_away() {
-        let mut hide = Shapes;
-        let mut cleaner = Cleaner::new(&[], &mut hide);
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let target = cleaner.target("/of/s3cret-in-body");
-        let mut fields = cleaner.pairs(vec![
-            pair("authorization", "Bearer s3cret-in-head"),
-            pair("x-note", "s3cret-in-body"),
-            pair("cookie", "a=word"),
-        ]);
-        let (body, _) = cleaner.body(&mut fields, b"token=s3cret-in-body".to_vec(), &[]);
-        let (method, version) = ("GET".to_owned(), "HTTP/1.1".to_owned());
-        let asked = cleaner.asked(Asked { method, target, version, headers: fields, body });
-        assert_eq!(
-            (asked.target.as_str(), field(&asked.headers, "x-note")),
-            ("/of/credential", Some("credential"))
-        );
-
-        let mut fields = cleaner.pairs(vec![
-            pair("x-got", "s3cret-in-head."),
-            pair("x-session", "an0ther-value"),
-            pair("content-length", "46"),
-        ]);
-        assert_eq!(fields[0].1, "credential.");
-        let answer = b"no s3cret-in-head, but a word, an0ther-value: \xff".to_vec();
-        let (body, _) = cleaner.body(&mut fields, answer, &[]);
-        // A word, and what the answer alone calls a credential, may be anything.
-        let expected = b"no credential, but a word, an0ther-value: \xff";
-        assert_eq!(body.bytes().unwrap(), expected);
-        assert_eq!(field(&fields, "content-length"), Some("43"));
-    }
-
-    #[test]
-    fn events_keep_their_times_when_their_lengths_change() {
-        let mut hide = Shapes;
-        let mut cleaner = Cleaner::new(&[], &mut hide);
-        let mut fields = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
-        let body = b"data: {\"to\":\"15551234567\"}\n\ndata: {\"to\":\"15551234567\"}\n\n".to_vec();
-        // The first piece ends within the second event.
-        let (body, times) = cleaner.body(&mut fields, body, &[(5, 30), (9, 26)]);
-        let event = "data: {\"to\":\"phone\"}\n\n";
-        assert_eq!(body, Content::Text(event.repeat(2)));
-        assert_eq!(times, [(5, event.len()), (9, event.len())]);
-        assert_eq!(stretched(&[(1, 10), (2, 10)], 20, 10), [(1, 5), (2, 5)]);
-        assert_eq!(stretched(&[(1, 10)], 0, 10), [(1, 10)]);
-    }
-}
+#[path = "transcribe_tests.rs"]
+mod tests;

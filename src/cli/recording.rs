@@ -9,17 +9,18 @@ use super::{Exit, complain, exit_of_file};
 use crate::app::App;
 use crate::cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, Summary};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::metrics::Recording;
 use crate::proxy::Aside;
+use crate::secret::Secret;
 
 #[derive(Debug, Args)]
 pub(crate) struct AsideArgs {
     /// Record requests and responses to FILE (created, or appended to)
     ///
-    /// What the client sends and sees is recorded: no token of the proxy's is in it. Clients' credentials and cookies are
-    /// replaced by pseudonyms, and so are phone numbers, names and e-mail addresses. The key of the pseudonyms is written
-    /// to FILE.key; the cassette can be given away without it.
+    /// Of the operations of the VBC API, values that are known to be harmless are kept: identifiers, extensions, times,
+    /// counts, states, and links. Everything else is replaced by pseudonyms. Other bodies are recorded as length and hash.
+    /// The key of the pseudonyms is written to FILE.key; the cassette can be given away without it.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Whether requests that match a record are answered from it
@@ -31,6 +32,12 @@ pub(crate) struct AsideArgs {
     /// Record phone numbers, names and e-mail addresses as they are
     #[arg(long, requires = "record")]
     record_personal: bool,
+    /// Record what is no operation of the VBC API as it is
+    ///
+    /// Keeps bodies, paths and parameters that no table names, such as those of other APIs and audio. They may hold
+    /// credentials and personal data: only the secrets that the proxy knows are taken out. Look before you share.
+    #[arg(long, requires = "record")]
+    record_unknown: bool,
     /// Record when each piece of an answer came
     #[arg(long, requires = "record")]
     record_timing: bool,
@@ -67,6 +74,19 @@ impl From<MatchingArg> for Matching {
     }
 }
 
+/// The secrets of the configuration, which are taken out of everything that is recorded.
+fn secrets(config: &Config) -> Vec<Secret> {
+    let of = |credential: &config::Credential| {
+        [
+            Some(Secret::new(credential.client_id.as_str())),
+            Some(credential.client_secret.clone()),
+            credential.password.clone(),
+            credential.seed.clone(),
+        ]
+    };
+    config.credentials.iter().flat_map(of).flatten().collect()
+}
+
 /// The faults of the configuration, where they are allowed; nothing at all where they are not.
 pub(super) fn faults(config: &Config, allowed: bool) -> Aside {
     let aside = Aside::default();
@@ -93,15 +113,25 @@ impl AsideArgs {
             let cassette = Cassette::read(path).map_err(|error| refuse(&error))?;
             aside = aside.with_player(Player::new(cassette, self.matching.into(), Order::Any));
         }
-        let options = RecordOptions { personal: self.record_personal, timing: self.record_timing };
+        let options = RecordOptions {
+            personal: self.record_personal,
+            unknown: self.record_unknown,
+            timing: self.record_timing,
+        };
         let counts = Recording::default();
-        let recorder = Recorder::start(path, options, Clock::system(), counts.clone());
+        let recorder = Recorder::start(path, options, secrets(config), Clock::system(), counts.clone());
         let recorder = recorder.map_err(|error| refuse(&error))?;
         tracing::info!(
             file = %path.display(),
             personal_data = if self.record_personal { "kept" } else { "hidden" },
+            unknown = if self.record_unknown { "kept" } else { "hidden" },
             "recording"
         );
+        if self.record_unknown {
+            tracing::warn!(
+                "what is no operation of the VBC API is recorded as it is: it may hold credentials and personal data"
+            );
+        }
         Ok(Beside {
             aside: Some(Arc::new(aside.with_recorder(Arc::clone(&recorder)))),
             recording: Some((recorder, counts)),

@@ -39,6 +39,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
 use crate::oauth::{Redeem, TokenSet};
+use crate::secret::Secret;
 use crate::store::{Key, StoreError, TokenStore};
 pub use bearer::{Bearer, Replacement, Unavailable};
 use cell::{Copy, Mailbox, NotTaken, Published};
@@ -83,6 +84,8 @@ struct Shared {
     max_wait: Duration,
     mailbox: Mailbox<Ask>,
     published: Published<Bearer>,
+    /// The tokens in use, for what has to take them out of recordings.
+    tokens: Mutex<Option<TokenSet>>,
     exchanges: Exchanges,
     /// Whether the early refresh of this publication has been asked for.
     nudged: AtomicBool,
@@ -127,6 +130,7 @@ impl Credential {
             max_wait: options.max_wait,
             mailbox: Mailbox::new(),
             published: Published::new(),
+            tokens: Mutex::default(),
             exchanges: Exchanges::default(),
             nudged: AtomicBool::new(false),
             waited_in_vain: AtomicBool::new(false),
@@ -152,6 +156,19 @@ impl Credential {
         let refresher = Box::new(Refresher::new(parts, keeper, Arc::clone(&shared)));
         let task = tokio::spawn(refresher.run());
         Ok((Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }, task))
+    }
+
+    /// Tells the tokens in use to `tell`. What is returned does not keep the credential alive.
+    pub fn tokens(&self) -> impl Fn(&mut dyn FnMut(&Secret)) + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move |tell| {
+            let Some(shared) = shared.upgrade() else { return };
+            let tokens = shared.tokens.lock().clone();
+            if let Some(tokens) = tokens {
+                tell(&Secret::new(tokens.access_token.expose()));
+                tokens.refresh_token.iter().for_each(tell);
+            }
+        }
     }
 
     /// The credential's name.
@@ -498,6 +515,7 @@ impl Shared {
         let (expires_at, minted_at) = (tokens.expires_at, tokens.minted_at);
         self.nudged.store(false, Ordering::Relaxed);
         let bearer = Bearer { value, revision, expires_at, ends, minted_at, refresh_at, known_at };
+        *self.tokens.lock() = Some(tokens.clone());
         self.published.publish(bearer);
     }
 

@@ -14,6 +14,7 @@ use super::faults::{Injector, Plan};
 use super::{gate, links, page};
 use crate::cassette::{self, AnswerTap, LARGEST_BODY, Outcome, Player, Recorder, Tape};
 use crate::config::{FaultEffect, Faults};
+use crate::credential::Credential;
 use crate::headers::Survey;
 use crate::metrics::Source;
 use crate::problem::Problem;
@@ -53,6 +54,13 @@ impl Aside {
     pub fn with_recorder(mut self, recorder: Arc<Recorder>) -> Self {
         self.recorder = Some(recorder);
         self
+    }
+
+    /// Keeps the tokens of a credential out of what is recorded.
+    pub fn watch(&self, credential: &Credential) {
+        if let Some(recorder) = &self.recorder {
+            recorder.watch(Box::new(credential.tokens()));
+        }
     }
 
     /// Whether there is anything to be met.

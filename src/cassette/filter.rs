@@ -1,0 +1,159 @@
+//! Decides of each value of a recording whether it is kept.
+
+use percent_encoding::percent_decode_str;
+
+use super::kind::{Kind, is_harmless};
+use super::known::Known;
+use super::operations::{self, Operation, Shape};
+use super::pseudonyms::{Pseudonyms, is_hidden};
+
+/// What is kept of a recording besides what is harmless.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Telephone numbers, names, e-mail addresses and labels where a table names their place.
+    pub(super) personal: bool,
+    /// What belongs to no operation of the API, without the secrets that are known.
+    pub(super) unknown: bool,
+    /// What no table names within an operation too: an archive that a person exported.
+    pub(super) unlisted: bool,
+}
+
+/// Decides with a table of operations, the known secrets, and what else is to be kept.
+#[derive(Clone, Copy)]
+pub(super) struct Filter<'f> {
+    pub(super) pseudonyms: &'f Pseudonyms,
+    pub(super) known: &'f Known,
+    pub(super) kept: Kept,
+}
+
+/// What a request is to the table of operations: decides over its parameters and both bodies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) operation: Option<&'static Operation>,
+    /// What no table names is kept here.
+    pub(super) is_open: bool,
+}
+
+/// Where values of a message stand: what decides over them.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'s> {
+    pub(super) filter: &'s Filter<'s>,
+    /// Scheme and authority under which the recording's client found the proxy: links to it are kept.
+    pub(super) base: &'s str,
+    /// What no table names is kept here.
+    pub(super) is_open: bool,
+}
+
+impl Scope<'_> {
+    /// What stands for a value that no table names, but its field's name may call a secret.
+    pub(super) fn unlisted(&self, name: &str, text: &str) -> Option<String> {
+        self.filter.unlisted(text, self.is_open && !names_secret(name))
+    }
+}
+
+impl Place {
+    /// What the body of the request may hold; `None` where only its length is recorded.
+    pub(super) fn request(self) -> Option<Shape> {
+        self.shape(|operation| operation.request)
+    }
+
+    /// What the body of the response may hold; `None` where only its length is recorded.
+    pub(super) fn response(self) -> Option<Shape> {
+        self.shape(|operation| operation.response)
+    }
+
+    /// What decides over the values of a message at this place.
+    pub(super) fn scope<'s>(self, filter: &'s Filter<'s>, base: &'s str) -> Scope<'s> {
+        Scope { filter, base, is_open: self.is_open }
+    }
+
+    fn shape(self, of: impl Fn(&Operation) -> Shape) -> Option<Shape> {
+        match self.operation {
+            Some(operation) => Some(of(operation)),
+            None => self.is_open.then_some(Shape::Open),
+        }
+    }
+}
+
+impl Filter<'_> {
+    /// The place of a request for this path.
+    pub(super) fn place(&self, found: &operations::Found) -> Place {
+        let is_open = self.kept.unlisted || (found.operation.is_none() && self.kept.unknown);
+        Place { operation: found.operation, is_open }
+    }
+
+    /// What stands for a value at a place of this kind; `None` where the value is kept.
+    pub(super) fn value(&self, kind: Kind, text: &str) -> Option<String> {
+        if is_hidden(text) {
+            return None;
+        }
+        let is_kept = is_harmless(kind, text) || (self.kept.personal && kind.is_personal());
+        match (self.known.is_in(text.as_bytes()), is_kept) {
+            (true, _) => Some(self.pseudonyms.opaque(text)),
+            (false, true) => None,
+            (false, false) => Some(self.pseudonyms.of(kind, text)),
+        }
+    }
+
+    /// What stands for a name or a value that no table names; `None` where it is kept.
+    pub(super) fn unlisted(&self, text: &str, is_open: bool) -> Option<String> {
+        if text.is_empty() || is_hidden(text) {
+            return None;
+        }
+        if !is_open {
+            return Some(self.pseudonyms.of(Kind::Secret, text));
+        }
+        if self.known.is_in(text.as_bytes()) {
+            let rest = self.known.without(text.as_bytes()).and_then(|rest| String::from_utf8(rest).ok());
+            return Some(rest.unwrap_or_else(|| self.pseudonyms.opaque(text)));
+        }
+        None
+    }
+}
+
+/// Whether a field's name says that its value is a credential. Used where everything is kept, and
+/// where requests are compared: the name of a field is never a reason to keep its value.
+pub(super) fn names_secret(name: &str) -> bool {
+    const PARTS: [&str; 14] = [
+        "token",
+        "secret",
+        "passw",
+        "passcode",
+        "passphrase",
+        "apikey",
+        "authorization",
+        "credential",
+        "cookie",
+        "session",
+        "signature",
+        "assertion",
+        "bearer",
+        "verifier",
+    ];
+    const WHOLE: [&str; 9] = ["auth", "jwt", "otp", "pass", "pin", "pwd", "sid", "sig", "ticket"];
+    let plain: String = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
+    let bare: String = plain.chars().filter(char::is_ascii_alphanumeric).collect();
+    let last = plain.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    PARTS.iter().any(|part| bare.contains(part)) || WHOLE.contains(&last)
+}
+
+/// The same for a parameter of a query or a form: codes and keys are credentials there.
+pub(super) fn parameter_names_secret(name: &str) -> bool {
+    matches!(name, "code" | "key" | "nonce" | "state") || names_secret(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_are_told_from_others() {
+        for name in ["access_token", "clientSecret", "X-Api-Key", "PASSWORD", "voicemail_pin", "pass%77ord"] {
+            assert!(names_secret(name), "{name}");
+        }
+        for name in ["page", "code", "extension", "spin", "status", "keyword"] {
+            assert!(!names_secret(name), "{name}");
+        }
+        assert!(parameter_names_secret("code") && !parameter_names_secret("page"));
+    }
+}
