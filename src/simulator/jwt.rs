@@ -121,7 +121,7 @@ fn signing_input(claims: &Members<'_>, kid: u32) -> String {
     format!("{header}.{claims}")
 }
 
-/// The name of the signing key after it was replaced so often.
+/// The name of the signing key after this many replacements.
 fn key_id(replaced: u32) -> String {
     const KID: &str = "Mzg1NzYyNTMxOGY1NTM1MGQ0OGVlMTg3NWEyYjdiYWQ4MWI1MzhkZg";
     if replaced == 0 { KID.to_owned() } else { BASE64.encode(fingerprint(&[KID, &replaced.to_string()])) }
@@ -152,7 +152,7 @@ pub(super) fn key_set(replaced: u32) -> Value {
     let public = aws_lc_rs::signature::KeyPair::public_key(key).as_ref();
     let modulus = public.get(9..9 + key.public_modulus_len()).unwrap_or_default();
     let modulus = BASE64.encode(modulus);
-    // Older names than these are in no token that still lives.
+    // Ten names are enough for every token that still lives.
     let first = replaced.saturating_sub(9);
     let one = |replaced| {
         let kid = key_id(replaced);
