@@ -2,6 +2,7 @@
 
 mod clock;
 mod codes;
+mod consistency;
 mod control;
 mod documents;
 mod exports;
@@ -13,6 +14,7 @@ mod identity;
 mod in_force;
 mod journal;
 mod lab;
+mod plain_http;
 mod recordings;
 mod service;
 mod suites;

@@ -27,7 +27,7 @@ impl Delivery {
     }
 }
 
-/// Receives deliveries; answers each as it was told, at last always with a 200.
+/// Receives deliveries; answers each as it was told (`500 Oh|content`), at last always with a 200.
 struct Receiver {
     url: String,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
@@ -71,12 +71,15 @@ impl Receiver {
                     body.extend_from_slice(&buffer[..n]);
                 }
                 let answer = answers.pop_front().unwrap_or("200 OK");
+                let (answer, content) = answer.split_once('|').unwrap_or((answer, ""));
                 let _ = sender.send(Delivery { head: lower, body: String::from_utf8(body).unwrap() });
                 if answer == "silence" {
                     silent.push(stream);
                 } else {
-                    let answer =
-                        format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                    let length = content.len();
+                    let answer = format!(
+                        "HTTP/1.1 {answer}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{content}"
+                    );
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }
             }
@@ -358,4 +361,54 @@ async fn what_time_ends_is_delivered_when_it_ends() {
     let advance = json!({ "fault": "clock_advance", "seconds": 30 });
     alice.sim.fault(advance).await;
     assert_eq!(receiver.next().await.event()["state"], "MISSED");
+}
+
+#[tokio::test]
+async fn the_pause_before_another_try_passes_by_the_simulators_clock() {
+    let mut receiver = Receiver::new(&["503 Later", "503 Later"]).await;
+    let sim = Simulator::start().await.unwrap();
+    let token = sim.log_in().await.text("access_token");
+    let alice = Alice { sim, token };
+    alice.subscribe(&receiver.url, "HEADER").await;
+    alice.sim.receive_call(12345, "14155550177", "1001").unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(receiver.next().await.header("x-von-attempt"), Some("1"));
+    // By the clock of a program, and by the control plane. Attempt 1 may not have been judged yet, so the clock is moved
+    // until the next one comes.
+    let next = async |receiver: &mut Receiver, advance: &dyn Fn()| {
+        loop {
+            advance();
+            if let Ok(delivery) = receiver.deliveries.try_recv() {
+                return delivery;
+            }
+            // A request of any kind gives the delivery its turn.
+            alice.ask("GET", "/webhooks", "").await;
+        }
+    };
+    let second = next(&mut receiver, &|| alice.sim.advance(Duration::from_secs(10))).await;
+    assert_eq!(second.header("x-von-attempt"), Some("2"));
+    let clock = alice.sim.service().clock().clone();
+    let third = next(&mut receiver, &|| clock.shift(jiff::SignedDuration::from_secs(10))).await;
+    assert_eq!(third.header("x-von-attempt"), Some("3"));
+    assert!(start.elapsed() < Duration::from_secs(10), "nobody waited for the pauses");
+}
+
+#[tokio::test]
+async fn the_statistics_have_the_status_and_the_beginning_of_the_answer() {
+    let long: &'static str = format!("500 INTERNAL SERVER ERROR|{}", "<p>wrong</p>".repeat(50)).leak();
+    let receiver = Receiver::new(&[long; 6]).await;
+    let alice = Alice::new().await;
+    let id = alice.subscribe(&receiver.url, "NONE").await["id"].clone();
+    alice.place().await;
+    let statistics = alice.after(&id, 1).await["statistics"].clone();
+    assert_eq!(statistics["lastHttpErrorCode"], "500 INTERNAL_SERVER_ERROR");
+    let message = statistics["lastErrorMessage"].as_str().unwrap();
+    let beginning = &"<p>wrong</p>".repeat(50)[..200];
+    assert_eq!(message, format!("500 INTERNAL SERVER ERROR: [{beginning}... (600 bytes)]"));
+    // Who cannot be reached has no status.
+    let nobody = alice.subscribe("http://192.0.2.1:9/hook", "NONE").await["id"].clone();
+    alice.place().await;
+    let statistics = alice.after(&nobody, 1).await["statistics"].clone();
+    assert!(statistics["lastErrorMessage"].as_str().unwrap().contains("not this machine"));
+    assert!(statistics.get("lastHttpErrorCode").is_none());
 }
