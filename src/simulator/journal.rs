@@ -30,11 +30,12 @@ pub struct Recorded {
     pub connection: u64,
     /// The method.
     pub method: Method,
-    /// Path and query as sent, but for the values of parameters that carry secrets.
+    /// Path and query as sent, but for secrets: values of parameters, and segments of the path.
     pub target: String,
     /// The head to the byte, line ends and empty line included, but for what carries secrets.
     pub head: String,
-    /// Names in lower case and values, in the order received. Credentials are replaced by what they are.
+    /// Names in lower case and values, in the order received. A bearer is replaced by its name, another secret by
+    /// `[redacted]`.
     pub headers: Vec<(String, String)>,
     /// Bytes of the body; 0 until it has arrived.
     pub body_length: u64,

@@ -197,9 +197,11 @@ fn is_uuid(word: &str) -> bool {
 /// it: JSON that is broken, and bytes that are no text.
 pub(super) fn shown_body(body: &[u8], known: &Known<'_>) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
-    if let Ok(mut value) = serde_json::from_str::<Value>(text) {
-        hide(&mut value, known);
-        return Some(value.to_string());
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        let mut shown = value.clone();
+        hide(&mut shown, known);
+        // With nothing to hide, members stay in the order they were sent in.
+        return Some(if shown == value { text.to_owned() } else { shown.to_string() });
     }
     if text.trim_start().starts_with(['{', '[', '"']) {
         return None;
@@ -316,6 +318,7 @@ mod tests {
             json!({ "a": [{ "signingKey": { "x": "s3cret" }, "b": 1 }], "note": "it is sim-password" });
         let hidden = json!({ "a": [{ "signingKey": "[redacted]", "b": 1 }], "note": "[redacted]" });
         assert_eq!(shown(&body.to_string()), Some(hidden.to_string()));
+        assert_eq!(shown("{\"z\": 1, \"a\": 2}").as_deref(), Some("{\"z\": 1, \"a\": 2}"), "as it was sent");
         assert_eq!(shown("{\"access_token\":\"s3c"), None, "broken off");
         assert_eq!(shown("one\ntwo sim-secret\n"), Some("one\n[redacted]\n".into()));
         assert_eq!(shown_body(b"\xff", &known), None);

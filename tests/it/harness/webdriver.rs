@@ -74,7 +74,8 @@ impl Chromium {
         let metrics = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": true });
         let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
         self.command("POST", "/goog/cdp/execute", Some(&command)).await;
-        let script = json!({ "script": "return document.documentElement.scrollWidth", "args": [] });
+        let script =
+            json!({ "script": "scrollTo(0, 0); return document.documentElement.scrollWidth", "args": [] });
         self.command("POST", "/execute/sync", Some(&script)).await.as_u64().unwrap()
     }
 
