@@ -124,7 +124,7 @@ fn pass<'a>(
     let path = arrived.path();
     let (suite, rest) = api::suite(path).ok_or(Fault::UnknownContext(path))?;
     let method = arrived.head.method.as_str();
-    let matched = api::matching(suite, rest);
+    let mut matched = api::matching(suite, rest);
     if matched.is_empty() {
         return Err(Fault::NoResource);
     }
@@ -134,7 +134,7 @@ fn pass<'a>(
     let Some(found) = matched.iter().position(|(route, _)| route.method == method) else {
         return Err(Fault::MethodNotAllowed(matched));
     };
-    let (route, ref parameters) = matched[found];
+    let (route, parameters) = matched.swap_remove(found);
     let token = arrived.authorization("bearer").ok_or(Fault::MissingCredentials)?;
     let jwt = token.matches('.').count() == 2;
     let row = state.tokens.accept(token, now).ok_or(Fault::InvalidCredentials { jwt })?;
@@ -163,7 +163,7 @@ fn pass<'a>(
         instance,
         account,
         owner: &owner,
-        parameters: parameters.clone(),
+        parameters,
         path,
         query: arrived.query(),
         headers: &arrived.head.headers,

@@ -61,7 +61,7 @@ impl Numbers {
     }
 
     fn number(&self, index: usize) -> String {
-        // Later rounds are behind the numbers that are kept for fiction.
+        // Later rounds come after the numbers that are kept for fiction.
         let (exchange, hundred) = (555 + self.round / 99, 1 + self.round % 99);
         format!("1{}{exchange}{hundred:02}{:02}", self.areas[index / IN_AREA], index % IN_AREA)
     }

@@ -108,7 +108,7 @@ enum Asked {
     Nothing,
 }
 
-/// A position in a file. One that is too large for a number is behind every file.
+/// A position in a file. One that is too large for a number is after the end of every file.
 fn position(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
