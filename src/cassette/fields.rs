@@ -1,5 +1,6 @@
 //! Header fields: what of their names and values is kept.
 
+use super::boundary;
 use super::filter::{Filter, Scope};
 use super::kind::{Kind, is_harmless};
 use super::uri::link;
@@ -143,8 +144,11 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
         return filter.unlisted(text, false);
     }
     match rule {
-        Rule::Words if is_words(text) => None,
-        Rule::Words => words_before_details(filter, text).or_else(opaque),
+        Rule::Words if is_words(name, text) => None,
+        Rule::Words if scope.is_open => opaque(),
+        Rule::Words => words_before_details(filter, name, text)
+            .or_else(|| boundary::multipart(text).filter(|_| name == "content-type").map(str::to_owned))
+            .or_else(opaque),
         Rule::Value(Kind::Id) if is_short_hex(text) => None,
         Rule::Value(kind) => is_listed(kind),
         Rule::NumberOrTime if is_harmless(Kind::Number, text) => None,
@@ -163,20 +167,26 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
 }
 
 /// Whether a value is made of words of HTTP and numbers, such as `text/plain;charset=utf-8`.
-fn is_words(text: &str) -> bool {
+fn is_words(name: &str, text: &str) -> bool {
+    // Elsewhere numbers are weights and versions. Longer ones could be a telephone number or a PIN.
+    let most = match name {
+        "range" | "content-range" => 10,
+        "cache-control" | "access-control-max-age" => 8,
+        _ => 4,
+    };
     let is_range = |word: &str| {
         word.bytes().all(|byte| byte.is_ascii_digit() || b"-/.*".contains(&byte))
-            && word.split(['-', '/', '.']).all(|digits| digits.len() <= 10)
+            && word.split(['-', '/', '.']).all(|digits| digits.len() <= most)
     };
     let words = text.split([' ', ',', ';', '=', '"', '\t']).filter(|word| !word.is_empty());
     words.into_iter().all(|word| is_range(word) || FIELD_WORDS.contains(&&*word.to_ascii_lowercase()))
 }
 
 /// `Proxy-Status` without its details, which are text.
-fn words_before_details(filter: &Filter<'_>, text: &str) -> Option<String> {
+fn words_before_details(filter: &Filter<'_>, name: &str, text: &str) -> Option<String> {
     let (words, details) = text.split_once("; details=\"")?;
     let details = filter.pseudonyms.opaque(details.trim_end_matches('"'));
-    is_words(words).then(|| format!("{words}; details=\"{details}\""))
+    is_words(name, words).then(|| format!("{words}; details=\"{details}\""))
 }
 
 /// The request ids of this proxy.

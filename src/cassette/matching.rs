@@ -12,7 +12,7 @@ use super::json;
 use super::kind::{Kind, is_harmless};
 use super::operations::{self, Part};
 use super::pseudonyms::is_hidden;
-use super::{canonical, transcribe, uri};
+use super::{boundary, canonical, transcribe, uri};
 
 /// How like a recorded request an asked one has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -209,18 +209,38 @@ impl Face {
         let (own, other) = (all(&self.headers, name), all(&recorded.headers, name));
         let is_same = own.len() == other.len() && own.iter().zip(&other).all(|(own, other)| own.is(other));
         let lines = |values: &[&Twice]| values.iter().map(|value| value.asked.clone()).collect::<Vec<_>>();
-        is_same || name == "accept" && accepts_alike(&lines(&own), &lines(&other))
+        is_same
+            || match name {
+                "accept" => accepts_alike(&lines(&own), &lines(&other)),
+                "content-type" => self.multipart().is_some() && self.multipart() == recorded.multipart(),
+                _ => false,
+            }
+    }
+
+    fn content_type(&self) -> &str {
+        all(&self.headers, "content-type").first().map_or("", |value| &value.asked)
+    }
+
+    fn multipart(&self) -> Option<String> {
+        boundary::multipart(self.content_type()).map(str::to_ascii_lowercase)
     }
 
     /// What was not read to its end when it was recorded may have been anything.
-    fn same_body(&self, recorded: &Self) -> bool {
-        let (own, other) = (&self.body, &recorded.body);
+    fn same_body(&self, recorded_face: &Self) -> bool {
+        let (own, other) = (&self.body, &recorded_face.body);
         if let (Some(hash), true) = (&other.hash, own.length.is_some()) {
+            // Each has a boundary of its own, and so another hash.
+            if self.multipart().is_some() {
+                return true;
+            }
             return if self.has_key { own.hash.as_ref() == Some(hash) } else { own.length == other.length };
         }
         let (Some(asked), Some(recorded)) = (&own.asked, &other.asked) else { return true };
-        asked == recorded
-            || own.hidden.as_ref() == Some(recorded)
+        let without = |face: &Self, body: &[u8]| boundary::without(face.content_type(), body);
+        let parts = without(recorded_face, recorded);
+        let is_like = |body: &Vec<u8>| body == recorded || parts.is_some() && without(self, body) == parts;
+        is_like(asked)
+            || own.hidden.as_ref().is_some_and(is_like)
             || same_json(asked, own.hidden.as_deref(), recorded)
     }
 

@@ -6,6 +6,7 @@
 //! answers to requests that are like the recorded ones; [`Replay`] does so without an upstream.
 //! [`har`] is the format of browsers.
 
+mod boundary;
 mod canonical;
 mod charset;
 mod coding;

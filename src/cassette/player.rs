@@ -106,24 +106,21 @@ impl Player {
 
     /// Finds the record for a request, and counts it as played.
     pub fn play(&self, asked: &Asked) -> Outcome<'_> {
-        let face = self.face(asked);
-        // Others need not wait while it is looked at.
-        let mut state = self.state.lock();
-        let found = match self.order {
-            Order::Any => self.best(&face, &state.plays),
-            Order::Recorded => {
-                let next = self.tracks.get(state.next);
-                next.filter(|track| face.is_like(&track.face, self.matching)).map(|_| state.next)
-            }
-        };
-        let Some((index, track)) = found.and_then(|index| Some((index, self.tracks.get(index)?))) else {
+        let kept = Kept { personal: self.personal, ..Kept::default() };
+        let face = self.face(asked, kept);
+        let found = self.find(&face).or_else(|| {
+            // As a recording of everything and an import have hidden it.
+            let more = [Kept { unknown: true, ..kept }, Kept { unknown: true, unlisted: true, ..kept }];
+            let faces = more.into_iter().filter(|_| self.has_key).map(|kept| self.face(asked, kept));
+            faces.into_iter().find_map(|face| self.find(&face))
+        });
+        let Some(track) = found else {
+            let mut state = self.state.lock();
             state.unmatched += 1;
             let next = state.next;
             drop(state);
             return Outcome::NoMatch { asked: face.name(), nearest: self.nearest(&face, next) };
         };
-        state.plays[index] += 1;
-        state.next = index + 1;
         let answer = &track.record.answer;
         match unplayable(&answer.body, answer.body_hash.as_deref()) {
             Some(why) => Outcome::Unplayable(&track.record, why),
@@ -131,9 +128,24 @@ impl Player {
         }
     }
 
-    fn face(&self, asked: &Asked) -> Face {
+    /// Takes the record that matches. Others need not wait while requests are read.
+    fn find(&self, face: &Face) -> Option<&Track> {
+        let mut state = self.state.lock();
+        let index = match self.order {
+            Order::Any => self.best(face, &state.plays),
+            Order::Recorded => {
+                let next = self.tracks.get(state.next);
+                next.filter(|track| face.is_like(&track.face, self.matching)).map(|_| state.next)
+            }
+        }?;
+        let track = self.tracks.get(index)?;
+        state.plays[index] += 1;
+        state.next = index + 1;
+        Some(track)
+    }
+
+    fn face(&self, asked: &Asked, kept: Kept) -> Face {
         let known = Known::default();
-        let kept = Kept { personal: self.personal, ..Kept::default() };
         let filter = Filter { pseudonyms: &self.pseudonyms, known: &known, kept };
         Face::of_asked(asked, &filter, self.has_key)
     }

@@ -200,3 +200,28 @@ fn pieces_keep_their_times_when_lengths_change() {
     assert_eq!(stretched(&[(1, 10), (2, 10)], 20, 10), [(1, 5), (2, 5)]);
     assert_eq!(stretched(&[(1, 10)], 0, 10), [(1, 10)]);
 }
+
+#[test]
+fn digits_that_could_be_a_number_or_a_pin_are_kept_only_where_numbers_are() {
+    let call = "6c0a3c5a-1f0e-4f7b-9d57-0a1b2c3d4e5f";
+    let users = "GET /t/vbc.prod/provisioning/api/accounts/self/users";
+    for (body, is_kept) in [(call, true), ("804271", false), ("4155550123", false)] {
+        let record = written(users, "", "text/plain", body, Kept::default());
+        assert_eq!(record.answer.body == Content::Text(body.into()), is_kept, "{body}");
+    }
+    let pseudonyms = Pseudonyms::new(&[1; 32]);
+    let known = Known::default();
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept: Kept::default() };
+    let scope = Scope { filter: &filter, base: "", is_open: false };
+    for (name, value, is_kept) in [
+        ("server", "4155550123", false),
+        ("accept", "application/json;q=0.8", true),
+        ("range", "bytes=0-4155550123", true),
+        ("cache-control", "max-age=31536000", true),
+        ("content-type", "text/plain; charset=utf-8", true),
+    ] {
+        assert_eq!(fields::field(&scope, name, value).1 == value, is_kept, "{name}: {value}");
+    }
+    let kind = fields::field(&scope, "content-type", "multipart/form-data; boundary=s3cret").1;
+    assert_eq!(kind, "multipart/form-data");
+}
