@@ -1,5 +1,7 @@
 //! A recorded session of 200 mixed requests, asked by curl, replays identically, and its cassette gives nothing away.
 
+mod leaks;
+mod operations;
 mod session;
 
 use std::path::Path;
@@ -83,7 +85,7 @@ fn tokens(backend: &Backend) -> Vec<String> {
 async fn a_session_of_200_requests_replays_identically_to_curl() {
     let directory = tempfile::tempdir().unwrap();
     let session = Session::of_200();
-    let recorded = record(directory.path(), &session, &["--record-personal"]).await;
+    let recorded = record(directory.path(), &session, &["--record-personal", "--record-unknown"]).await;
     let kinds =
         ["text/event-stream", " 302 ", " 401 ", " 404 ", " 206 ", " 304 ", " 204 ", " 503 ", "audio/mpeg"];
     for kind in kinds {
@@ -109,10 +111,10 @@ async fn a_session_of_200_requests_replays_identically_to_curl() {
         "{}",
         ended.stdout
     );
-    // Personal data were to be kept; credentials never are.
+    // Personal data and other bodies were to be kept; what the proxy itself knows never is.
     let cassette = cassette(directory.path());
     assert!(PERSONAL.iter().all(|word| cassette.contains(word)));
-    assert_without(&cassette, SECRETS);
+    assert_without(&cassette, ["sim-secret", "sim-password"]);
     assert_without(&cassette, tokens(&recorded.backend));
 }
 
@@ -142,7 +144,11 @@ async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_person_in_it() 
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(status(live), status(played), "{}", session.name(index));
+        // Of what belongs to no operation the body was not recorded.
+        let is_left_out = text(played).contains("vbc-proxy-replay: incomplete");
+        let is_operation = ["/self/users", "/self/extensions", "/self/calls", "/self/webhooks"];
+        assert!(!is_left_out || !is_operation.iter().any(|path| session.name(index).contains(path)));
+        assert!(is_left_out || status(live) == status(played), "{}", session.name(index));
         assert!(!text(played).contains(&recorded.address.to_string()), "{}", text(played));
     }
     // Without it by what was recorded alone, or leniently.

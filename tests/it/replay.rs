@@ -13,6 +13,9 @@ use crate::process::{Process, configuration, get, lay_out};
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n\
                       {\"phone_number\":\"15551234567\"}";
 
+const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
+const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
+
 /// A directory for a proxy before `upstream`.
 fn before(upstream: &str, sim: &Simulator) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -73,31 +76,33 @@ async fn a_request_without_a_match_is_told_what_was_nearest_and_the_end_tells_wh
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
     let (serve, address) = record(directory.path(), &[]).await;
-    get(address, "/t/users?page=1").await;
-    get(address, "/t/calls/15551234567").await;
+    get(address, &format!("{USERS}?page=1")).await;
+    get(address, &format!("{CALLS}/15551234567")).await;
     serve.terminate().await;
 
     let (mut playing, address) = replay(directory.path(), &[]).await;
-    assert_eq!(get(address, "/t/users?page=1").await.status, 200);
-    let answer = get(address, "/t/users?page=2&secret=s3cret-value").await;
+    assert_eq!(get(address, &format!("{USERS}?page=1")).await.status, 200);
+    let answer = get(address, &format!("{USERS}?page=2&secret=s3cret-value")).await;
     answer.assert_problem(404, "proxy_internal_response");
     assert_eq!(answer.header("vbc-proxy-replay"), Some("no-match"));
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("record 1, GET /t/users?page=1: the query had `page=1`"), "{detail}");
+    let nearest = format!("record 1, GET {USERS}?page=1: the query had `page=1`");
+    assert!(detail.contains(&nearest), "{detail}");
     assert!(!detail.contains("s3cret"), "{detail}");
     let logged = playing.logged("no record matches").await;
     assert!(logged.contains("page=1") && !logged.contains("s3cret"), "{logged}");
     let ended = playing.terminate().await;
     assert_eq!(ended.code, Some(1));
     assert!(ended.stdout.contains("2 records, 1 requests answered, 1 without a match"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("never asked for: record 2, GET /t/calls/1"), "{}", ended.stdout);
+    let never = format!("never asked for: record 2, GET {CALLS}/");
+    assert!(ended.stdout.contains(&never), "{}", ended.stdout);
     assert!(!ended.stdout.contains("15551234567"), "{}", ended.stdout);
 
     let (mut playing, address) = replay(directory.path(), &["--order", "recorded"]).await;
-    assert_eq!(get(address, "/t/calls/15551234567").await.status, 404);
+    assert_eq!(get(address, &format!("{CALLS}/15551234567")).await.status, 404);
     playing.logged("next in order is record 1").await;
-    assert_eq!(get(address, "/t/users?page=1").await.status, 200);
-    assert_eq!(get(address, "/t/calls/15551234567").await.status, 200);
+    assert_eq!(get(address, &format!("{USERS}?page=1")).await.status, 200);
+    assert_eq!(get(address, &format!("{CALLS}/15551234567")).await.status, 200);
     assert_eq!(playing.terminate().await.code, Some(1));
 }
 
@@ -105,15 +110,16 @@ async fn a_request_without_a_match_is_told_what_was_nearest_and_the_end_tells_wh
 async fn what_matches_no_record_goes_to_the_upstream_with_its_body_and_is_recorded() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
-    let (serve, address) = record(directory.path(), &["--mode", "replay-then-record"]).await;
+    let (serve, address) =
+        record(directory.path(), &["--mode", "replay-then-record", "--record-unknown"]).await;
     let live = post(address, "/t/calls", "{\"to\":\"15551234567\"}").await;
     assert_eq!((live.status, live.header("vbc-proxy-record")), (200, None));
     serve.terminate().await;
 
-    let (mut serve, address) = record(directory.path(), &["--mode", "replay-then-record"]).await;
+    let (mut serve, address) =
+        record(directory.path(), &["--mode", "replay-then-record", "--record-unknown"]).await;
     let played = post(address, "/t/calls", "{\"to\":\"15551234567\"}").await;
     assert_eq!((played.status, played.header("vbc-proxy-record")), (200, Some("1")));
-    assert_ne!(played.json()["phone_number"], "15551234567");
     let line = serve.logged("\"target\":\"access\"").await;
     let id = format!("\"id\":\"{}\"", played.header("x-request-id").unwrap());
     for part in
@@ -173,7 +179,7 @@ async fn events_come_when_they_came_where_that_was_recorded() {
     let sim = Simulator::start().await.unwrap();
     let upstream = RawUpstream::by_hand().await;
     let directory = before(&upstream.url(), &sim);
-    let (serve, address) = record(directory.path(), &["--record-timing"]).await;
+    let (serve, address) = record(directory.path(), &["--record-timing", "--record-unknown"]).await;
     let asking = tokio::spawn(async move { get(address, "/events").await });
     let mut connection = upstream.accept().await;
     connection.request().await.unwrap();
@@ -208,14 +214,14 @@ async fn a_cassette_becomes_a_har_and_a_har_a_cassette() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
     let (serve, address) = record(directory.path(), &[]).await;
-    post(address, "/t/calls?x=1", "{\"to\":\"15551234567\"}").await;
+    post(address, CALLS, "{\"to\":\"15551234567\"}").await;
     serve.terminate().await;
     let export =
         Process::run(directory.path(), &["cassette", "export", "a.cassette", "--har", "-"], &[]).await;
     assert_eq!(export.code, Some(0), "{}", export.stderr);
     let archive: Value = serde_json::from_str(&export.stdout).unwrap();
     let entry = &archive["log"]["entries"][0];
-    assert_eq!(entry["request"]["url"], "http://localhost/t/calls?x=1");
+    assert_eq!(entry["request"]["url"], format!("http://localhost{CALLS}"));
     assert!(!export.stdout.contains("15551234567"));
 
     std::fs::write(directory.path().join("a.har"), &export.stdout).unwrap();
@@ -225,7 +231,7 @@ async fn a_cassette_becomes_a_har_and_a_har_a_cassette() {
     assert_eq!(import.code, Some(0), "{}", import.stderr);
     let (playing, address) = replay(directory.path(), &[]).await;
     let posted = entry["request"]["postData"]["text"].as_str().unwrap();
-    let played = post(address, "/t/calls?x=1", posted).await;
+    let played = post(address, CALLS, posted).await;
     assert_eq!(played.text(), entry["response"]["content"]["text"].as_str().unwrap());
     assert_eq!(playing.terminate().await.code, Some(0));
 
@@ -302,7 +308,7 @@ async fn what_a_browser_has_archived_is_answered_byte_for_byte() {
 async fn a_web_page_gets_nothing_by_a_name_of_its_own() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
-    let (serve, address) = record(directory.path(), &[]).await;
+    let (serve, address) = record(directory.path(), &["--record-unknown"]).await;
     get(address, "/t/users").await;
     serve.terminate().await;
     let (playing, address) = replay(directory.path(), &["--host", "tests.example"]).await;
@@ -363,7 +369,7 @@ async fn credentials_are_hidden_in_whatever_header_or_parameter_they_are() {
     let parameters =
         ["api_key", "apikey", "access_token", "sig", "signature", "code", "state", "key", "X-Amz-Signature"];
     let query: String = parameters.iter().map(|name| format!("{name}=s3cret&")).collect();
-    let target = format!("/a?{query}back=https://u:s3cret@h/b%3Ftoken%3Ds3cret&page=2");
+    let target = format!("{USERS}?{query}back=https://u:s3cret@h/b%3Ftoken%3Ds3cret&page=2");
     let ask = async |address| {
         let mut client = Client::connect(address).await;
         client.request(&format!("GET {target} HTTP/1.1{lines}"), b"").await;
@@ -372,7 +378,7 @@ async fn credentials_are_hidden_in_whatever_header_or_parameter_they_are() {
     assert_eq!(ask(address).await.status, 200);
     serve.terminate().await;
     let text = std::fs::read_to_string(directory.path().join("a.cassette")).unwrap();
-    assert!(text.contains("page=2") && text.contains("x-vonage-key"), "{text}");
+    assert!(text.contains("page=2") && text.contains("x-api-key"), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
     let (playing, address) = replay(directory.path(), &[]).await;
     assert_eq!(ask(address).await.status, 200);

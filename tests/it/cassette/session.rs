@@ -61,7 +61,7 @@ impl Session {
         let json = ["-H", "Content-Type: application/json"];
         for n in 0..8 {
             let mut ask = |words: &[&str]| groups.push(words.iter().map(|word| (*word).to_owned()).collect());
-            ask(&[&format!("{USERS}?page={n}&page_size=50")]);
+            ask(&[&format!("{USERS}?page={}&page_size=50", n + 1)]);
             ask(&["/t/vbc.prod/provisioning/api/accounts/self/extensions?page_size=20"]);
             ask(&[
                 "-H",
@@ -159,11 +159,12 @@ impl Session {
         (0..self.0.len()).map(read).collect()
     }
 
-    /// An answer but for what the recorder must change in it: cookies that are set, what repeats a credential, and
+    /// An answer but for what the recorder must change in it: cookies that are set, details, what repeats a credential, and
     /// codings, which it takes off; with the lengths of these alone.
     pub(super) fn comparable(&self, output: &[u8]) -> Vec<u8> {
-        const CHANGED: [&str; 7] = [
+        const CHANGED: [&str; 8] = [
             "set-cookie:",
+            "proxy-status:",
             "echoed token",
             "password=",
             "x-refused:",
