@@ -51,100 +51,84 @@ pub(super) type Parameter = (&'static str, Kind);
 
 use Shape::{List, Object, Open, Unlisted, Value};
 
-const fn of(kind: Kind) -> Shape {
-    Value(kind)
+/// Members of an object: those that are values by their kind, then those that are more.
+macro_rules! members {
+    ($($kind:ident: $($name:literal),+;)* $(=> $($inner:literal: $shape:expr),+)?) => {
+        &[$($(($name, Value($kind))),+,)* $($(($inner, $shape)),+)?]
+    };
+}
+
+/// Parameters of a query, by the kind of their values.
+macro_rules! parameters {
+    ($($kind:ident: $($name:literal),+;)+) => { &[$($(($name, $kind)),+),+] };
 }
 
 // Pages and links.
-const HREF: Shape = Object(&[&[("href", of(Link))]]);
-const LINKS: Member =
-    ("_links", Object(&[&[("first", HREF), ("prev", HREF), ("self", HREF), ("next", HREF), ("last", HREF)]]));
-const PAGE: &[Member] = &[
-    ("page_size", of(Number)),
-    ("page", of(Number)),
-    ("total_page", of(Number)),
-    ("total_pages", of(Number)),
-    ("total_items", of(Number)),
-    LINKS,
-];
-const PAGED: &[Parameter] = &[("page", Number), ("page_size", Number)];
+const HREF: Shape = Object(&[members! { Link: "href"; }]);
+const LINKS: Shape = Object(&[members! {
+    => "first": HREF, "prev": HREF, "self": HREF, "next": HREF, "last": HREF
+}]);
+const PAGE: &[Member] = members! {
+    Number: "page_size", "page", "total_page", "total_pages", "total_items";
+    => "_links": LINKS
+};
+const PAGED: &[Parameter] = parameters! { Number: "page", "page_size"; };
 
 /// Errors of the gateway, of the suites, and this proxy's own (RFC 9457).
-pub(super) const ERROR: &[Member] = &[
-    ("code", of(Id)),
-    ("message", of(Phrase)),
-    ("description", of(Phrase)),
-    ("nextAccessTime", of(Time)),
-    (
-        "fault",
-        Object(&[&[
-            ("code", of(Id)),
-            ("type", of(Phrase)),
-            ("message", of(Phrase)),
-            ("description", of(Phrase)),
-        ]]),
-    ),
-    ("status", of(Number)),
-    ("msg", of(Phrase)),
-    ("title", of(Phrase)),
-    ("type", of(Word)),
-    ("detail", of(Phrase)),
-    ("instance", of(Id)),
-    ("invalid_parameters", List(&Object(&[&[("name", of(Word)), ("reason", of(Phrase))]]))),
-    ("errorCode", of(Word)),
-    ("errorMessage", of(Phrase)),
-    ("errors", List(&Object(&[&[("field", of(Word)), ("message", of(Phrase))]]))),
-    ("error", of(Word)),
-    ("error_description", of(Phrase)),
-];
+const ERROR: &[Member] = members! {
+    Id: "code", "instance";
+    Number: "status";
+    Phrase: "message", "description", "msg", "title", "detail", "errorMessage", "error_description";
+    Time: "nextAccessTime";
+    Word: "type", "errorCode", "error";
+    => "fault": Object(&[members! { Id: "code"; Phrase: "type", "message", "description"; }]),
+        "invalid_parameters": List(&Object(&[members! { Word: "name"; Phrase: "reason"; }])),
+        "errors": List(&Object(&[members! { Word: "field"; Phrase: "message"; }]))
+};
 
 // Provisioning.
-const ADDRESS: Shape = Object(&[&[
-    ("address_1", of(Text)),
-    ("address_2", of(Text)),
-    ("city", of(Text)),
-    ("state", of(Text)),
-    ("postal_code", of(Text)),
-    ("country", of(Word)),
-    ("time_zone", of(Word)),
-]]);
-const ACCOUNT: Shape =
-    Object(&[&[("id", of(Id)), ("name", of(Text)), ("status", of(Word)), ("address", ADDRESS)]]);
-const LOCATION: Shape = Object(&[&[("id", of(Id)), ("name", of(Text)), ("address", ADDRESS)]]);
-const DIDS: Member = ("dids", List(&Object(&[&[("phone_number", of(Phone)), ("custom_tag", of(Text))]])));
-const PERSON: &[Member] = &[
-    ("id", of(Id)),
-    ("email", of(Email)),
-    ("login_name", of(Email)),
-    ("first_name", of(Name)),
-    ("last_name", of(Name)),
-];
+const ADDRESS: Shape = Object(&[members! {
+    Text: "address_1", "address_2", "city", "state", "postal_code";
+    Word: "country", "time_zone";
+}]);
+const ACCOUNT: Shape = Object(&[members! { Id: "id"; Text: "name"; Word: "status"; => "address": ADDRESS }]);
+const LOCATION: Shape = Object(&[members! { Id: "id"; Text: "name"; => "address": ADDRESS }]);
+const DIDS: Shape = List(&Object(&[members! { Phone: "phone_number"; Text: "custom_tag"; }]));
+const PERSON: &[Member] = members! {
+    Id: "id";
+    Email: "email", "login_name";
+    Name: "first_name", "last_name";
+};
 const USER: Shape = Object(&[
     PERSON,
-    &[
-        ("contact_numbers", List(&Object(&[&[("type", of(Word)), ("value", of(Phone))]]))),
-        ("extensions", List(&Object(&[&[("extension_number", of(Extension)), DIDS]]))),
-    ],
+    members! {
+        => "contact_numbers": List(&Object(&[members! { Word: "type"; Phone: "value"; }])),
+            "extensions": List(&Object(&[members! { Extension: "extension_number"; => "dids": DIDS }]))
+    },
 ]);
-const EXTENSION: Shape = Object(&[&[
-    ("extension_number", of(Extension)),
-    ("user", Object(&[PERSON])),
-    ("location_id", of(Id)),
-    ("vtt_enabled", of(Word)),
-    ("dnd_enabled", of(Word)),
-    ("block_caller_id", of(Word)),
-    ("caller_id", of(Name)),
-    ("external_id", of(Id)),
-    ("service_type_name", of(Word)),
-    DIDS,
-    ("extension_handsets", List(&Object(&[&[("handset_name", of(Text)), ("sip_id", of(Id))]]))),
-]]);
-const EXTENSIONS_ASKED: &[Parameter] =
-    &[("location_id", Id), ("phone_number", Phone), ("login_name", Email), ("email", Email)];
-const USERS_ASKED: &[Parameter] =
-    &[("first_name", Name), ("last_name", Name), ("login_name", Email), ("email", Email)];
+const EXTENSION: Shape = Object(&[members! {
+    Extension: "extension_number";
+    Id: "location_id", "external_id";
+    Word: "vtt_enabled", "dnd_enabled", "block_caller_id", "service_type_name";
+    Name: "caller_id";
+    => "user": Object(&[PERSON]), "dids": DIDS,
+        "extension_handsets": List(&Object(&[members! { Text: "handset_name"; Id: "sip_id"; }]))
+}]);
+const ONE_EXTENSION: Shape = Object(&[
+    PAGE,
+    members! { => "_embedded": Object(&[members! { => "extension": EXTENSION, "data": EXTENSION }]) },
+]);
+const EXTENSIONS_ASKED: &[Parameter] = parameters! {
+    Id: "location_id";
+    Phone: "phone_number";
+    Email: "login_name", "email";
+};
+const USERS_ASKED: &[Parameter] = parameters! {
+    Name: "first_name", "last_name";
+    Email: "login_name", "email";
+};
 
-/// A HAL page of one shape, or a single one of it.
+/// A HAL page of one shape, or a single one.
 macro_rules! hal {
     ($name:literal: $shape:expr) => {
         Object(&[PAGE, &[("_embedded", Object(&[&[($name, List(&$shape))]]))]])
@@ -152,324 +136,245 @@ macro_rules! hal {
 }
 
 // Call Recording.
-const RECORDING_MEMBERS: &[Member] = &[
-    ("_links", Object(&[&[("self", HREF)]])),
-    ("id", of(Id)),
-    ("call_id", of(Id)),
-    ("call_direction", of(Word)),
-    ("caller_id", of(Phone)),
-    ("cnam", of(Name)),
-    ("dnis", of(Phone)),
-    ("download_url", of(Link)),
-    ("duration", of(Number)),
-    ("start", of(Time)),
-    ("end", of(Time)),
-    ("extensions", List(&of(Extension))),
-    ("file_name", of(File)),
-    ("file_size_in_bytes", of(Number)),
-    ("rule_ids", List(&of(Id))),
-];
-const RECORDING: Shape = Object(&[RECORDING_MEMBERS]);
+const RECORDING: Shape = Object(&[members! {
+    Id: "id", "call_id";
+    Word: "call_direction";
+    Phone: "caller_id", "dnis";
+    Name: "cnam";
+    Link: "download_url";
+    Number: "duration", "file_size_in_bytes";
+    Time: "start", "end";
+    File: "file_name";
+    => "_links": LINKS, "extensions": List(&Value(Extension)), "rule_ids": List(&Value(Id))
+}]);
 const RECORDINGS: Shape = hal!("recordings": RECORDING);
-const JOB_MEMBERS: &[Member] = &[
-    ("_links", Object(&[&[("self", HREF)]])),
-    ("id", of(Id)),
-    ("status", of(Word)),
-    ("files_completed", of(Number)),
-    ("files_total", of(Number)),
-    ("valid_until", of(Time)),
-    ("download_url", of(Link)),
-];
-const JOBS: Shape = hal!("jobs": Object(&[JOB_MEMBERS]));
-const JOB_IDS: Shape = Object(&[&[("job_ids", List(&of(Id)))]]);
-const RECORDINGS_ASKED: &[Parameter] = &[
-    ("call_direction", Word),
-    ("call_id", Id),
-    ("caller_id", Phone),
-    ("cnam", Name),
-    ("dnis", Phone),
-    ("duration:gte", Number),
-    ("duration:lte", Number),
-    ("extension", Extension),
-    ("order", Word),
-    ("start:gte", Time),
-    ("start:lte", Time),
-];
-const EXPORT: Shape = Object(&[&[
-    ("call_direction", of(Word)),
-    ("call_id", of(Id)),
-    ("caller_id", of(Phone)),
-    ("cnam", of(Name)),
-    ("dnis", of(Phone)),
-    ("duration:gte", of(Number)),
-    ("duration:lte", of(Number)),
-    ("extension", of(Extension)),
-    ("start:gte", of(Time)),
-    ("start:lte", of(Time)),
-]]);
+const JOB: Shape = Object(&[members! {
+    Id: "id";
+    Word: "status";
+    Number: "files_completed", "files_total";
+    Time: "valid_until";
+    Link: "download_url";
+    => "_links": LINKS
+}]);
+const JOBS: Shape = hal!("jobs": JOB);
+const JOB_IDS: Shape = Object(&[members! { => "job_ids": List(&Value(Id)) }]);
+const RECORDINGS_ASKED: &[Parameter] = parameters! {
+    Word: "call_direction", "order";
+    Id: "call_id";
+    Phone: "caller_id", "dnis";
+    Name: "cnam";
+    Number: "duration:gte", "duration:lte";
+    Extension: "extension";
+    Time: "start:gte", "start:lte";
+};
+const EXPORT: Shape = Object(&[members! {
+    Word: "call_direction";
+    Id: "call_id";
+    Phone: "caller_id", "dnis";
+    Name: "cnam";
+    Number: "duration:gte", "duration:lte";
+    Extension: "extension";
+    Time: "start:gte", "start:lte";
+}]);
+const DOWNLOAD_ASKED: &[Parameter] = parameters! { Id: "job_id", "jobId"; Email: "login_name"; };
 
 // Reports.
-const CALL_LOG: Shape = Object(&[&[
-    ("id", of(Id)),
-    ("in_network", of(Word)),
-    ("international", of(Word)),
-    ("from", of(Phone)),
-    ("to", of(Phone)),
-    ("direction", of(Word)),
-    ("length", of(Number)),
-    ("start", of(Time)),
-    ("end", of(Time)),
-    ("charge", of(Number)),
-    ("rate", of(Number)),
-    ("destination_device_name", of(Name)),
-    ("destination_user_full_name", of(Name)),
-    ("destination_user", of(Email)),
-    ("destination_sip_id", of(Id)),
-    ("destination_extension", of(Extension)),
-    ("source_device_name", of(Name)),
-    ("source_user_full_name", of(Name)),
-    ("source_user", of(Email)),
-    ("source_sip_id", of(Id)),
-    ("source_extension", of(Extension)),
-    ("custom_tag", of(Text)),
-    ("result", of(Word)),
-    ("recorded", of(Word)),
-]]);
-const CALL_LOGS_ASKED: &[Parameter] = &[
-    ("start:gte", Time),
-    ("start:lte", Time),
-    ("end:gte", Time),
-    ("end:lte", Time),
-    ("to", Phone),
-    ("from", Phone),
-    ("source_user", Email),
-    ("destination_user", Email),
-    ("direction", Word),
-];
+const CALL_LOG: Shape = Object(&[members! {
+    Id: "id", "destination_sip_id", "source_sip_id";
+    Word: "in_network", "international", "direction", "result", "recorded";
+    Phone: "from", "to";
+    Number: "length", "charge", "rate";
+    Time: "start", "end";
+    Name: "destination_device_name", "destination_user_full_name", "source_device_name",
+        "source_user_full_name";
+    Email: "destination_user", "source_user";
+    Extension: "destination_extension", "source_extension";
+    Text: "custom_tag";
+}]);
+const CALL_LOGS_ASKED: &[Parameter] = parameters! {
+    Time: "start:gte", "start:lte", "end:gte", "end:lte";
+    Phone: "to", "from";
+    Email: "source_user", "destination_user";
+    Word: "direction";
+};
 
 // Telephony.
-const PARTY: &[Member] = &[
-    ("account_id", of(Id)),
-    ("call_id", of(Id)),
-    ("direction", of(Word)),
-    ("from", of(Phone)),
-    ("to", of(Phone)),
-    ("start_time", of(Time)),
-    ("end_time", of(Time)),
-    ("answer_time", of(Time)),
-    ("status", of(Word)),
-];
-const LEG: Shape = Object(&[PARTY, &[("leg_id", of(Id))]]);
-const CALL: Shape = Object(&[PARTY, &[("leg_id", of(Id)), ("legs", List(&LEG))]]);
-const NUMBERED: &[Member] = &[
-    ("current_page", of(Number)),
-    ("first_page_uri", of(Link)),
-    ("next_page", of(Number)),
-    ("next_page_uri", of(Link)),
-    ("previous_page", of(Number)),
-    ("previous_page_uri", of(Link)),
-    ("order", of(Word)),
-    ("page_size", of(Number)),
-    ("pages", of(Number)),
-];
-const CALLS: Shape = Object(&[NUMBERED, &[("calls", List(&CALL))]]);
-const LEGS: Shape = Object(&[NUMBERED, &[("legs", List(&LEG))], PARTY, &[("leg_id", of(Id))]]);
-const CONTACT: Shape = Object(&[&[("type", of(Word)), ("destination", of(Phone))]]);
-const CALL_ASKED: Shape = Object(&[&[
-    ("type", of(Word)),
-    ("from", CONTACT),
-    ("to", CONTACT),
-    ("state", of(Word)),
-    ("dtmf", of(Secret)),
-]]);
-const LEG_ASKED: Shape = Object(&[&[
-    ("to", Object(&[&[("type", of(Word)), ("destination", of(Phone))]])),
-    ("state", of(Word)),
-    ("dtmf", of(Secret)),
-    ("url", of(Secret)),
-]]);
-const MODIFIED: Shape = Object(&[
-    PARTY,
-    &[("leg_id", of(Id)), ("call_state", of(Word)), ("destination", of(Phone)), ("legs", List(&LEG))],
-]);
-const DEVICE_MEMBERS: &[Member] = &[
-    ("account_id", of(Id)),
-    ("device_ip", of(Text)),
-    ("mac_address", of(Id)),
-    ("is_registered", of(Word)),
-    ("last_request", of(Time)),
-    ("last_success", of(Time)),
-    ("registration", Object(&[&[("last_success", of(Time)), ("last_request", of(Time))]])),
-    ("provisioned", Object(&[&[("last_success", of(Time)), ("last_request", of(Time))]])),
-];
-const DEVICE: Shape = Object(&[DEVICE_MEMBERS]);
-const DEVICES: Shape = Object(&[NUMBERED, &[("devices", List(&DEVICE))]]);
-const NUMBERED_ASKED: &[Parameter] = &[
-    ("extension", Extension),
-    ("page", Number),
-    ("page_size", Number),
-    ("order", Word),
-    ("start_time", Time),
-    ("end_time", Time),
-];
+const PARTY: &[Member] = members! {
+    Id: "account_id", "call_id", "leg_id";
+    Word: "direction", "status";
+    Phone: "from", "to";
+    Time: "start_time", "end_time", "answer_time";
+};
+const LEG: Shape = Object(&[PARTY]);
+const CALL: Shape = Object(&[PARTY, members! { => "legs": List(&LEG) }]);
+const NUMBERED: &[Member] = members! {
+    Number: "current_page", "next_page", "previous_page", "page_size", "pages";
+    Link: "first_page_uri", "next_page_uri", "previous_page_uri";
+    Word: "order";
+};
+const CALLS: Shape = Object(&[NUMBERED, members! { => "calls": List(&CALL) }]);
+const LEGS: Shape = Object(&[NUMBERED, PARTY, members! { => "legs": List(&LEG) }]);
+const CONTACT: Shape = Object(&[members! { Word: "type"; Phone: "destination"; }]);
+const CALL_ASKED: Shape = Object(&[members! {
+    Word: "type", "state";
+    Secret: "dtmf", "url";
+    => "from": CONTACT, "to": CONTACT
+}]);
+const MODIFIED: Shape =
+    Object(&[PARTY, members! { Word: "call_state"; Phone: "destination"; => "legs": List(&LEG) }]);
+const LAST: Shape = Object(&[members! { Time: "last_success", "last_request"; }]);
+const DEVICE: Shape = Object(&[members! {
+    Id: "account_id", "mac_address";
+    Text: "device_ip";
+    Word: "is_registered";
+    Time: "last_request", "last_success";
+    => "registration": LAST, "provisioned": LAST
+}]);
+const DEVICES: Shape = Object(&[NUMBERED, members! { => "devices": List(&DEVICE) }]);
+const NUMBERED_ASKED: &[Parameter] = parameters! {
+    Extension: "extension";
+    Number: "page", "page_size";
+    Word: "order";
+    Time: "start_time", "end_time";
+};
 
 // The Integration Platform.
-const HEALTH: Shape = Object(&[&[("status", of(Word)), ("message", of(Phrase))]]);
-const UCIS: Member = (
-    "ucis",
-    List(&Object(&[&[
-        ("id", of(Id)),
-        ("ucpLabel", of(Word)),
-        ("ucpAccountId", of(Id)),
-        ("health", HEALTH),
-        ("type", of(Word)),
-    ]])),
-);
-const VIS_SELF: Shape = Object(&[&[
-    ("id", of(Id)),
-    ("accountId", of(Id)),
-    ("acountLabel", of(Text)),
-    ("accountLabel", of(Text)),
-    ("firstName", of(Name)),
-    ("lastName", of(Name)),
-    ("emailAddress", of(Email)),
-    ("contactNumber", of(Phone)),
-    ("status", of(Word)),
-    UCIS,
-    ("roles", List(&Object(&[&[("code", of(Word)), ("name", of(Word))]]))),
-]]);
+const HEALTH: Shape = Object(&[members! { Word: "status"; Phrase: "message"; }]);
+const UCIS: Shape = List(&Object(&[members! {
+    Id: "id", "ucpAccountId";
+    Word: "ucpLabel", "type";
+    => "health": HEALTH
+}]));
+const VIS_SELF: Shape = Object(&[members! {
+    Id: "id", "accountId";
+    // The first is how the specification spells it.
+    Text: "acountLabel", "accountLabel";
+    Name: "firstName", "lastName";
+    Email: "emailAddress";
+    Phone: "contactNumber";
+    Word: "status";
+    => "ucis": UCIS, "roles": List(&Object(&[members! { Word: "code", "name"; }]))
+}]);
 const VIS_ACCOUNT: Shape =
-    Object(&[&[("id", of(Id)), ("name", of(Text)), ("org", of(Text)), ("status", of(Word)), UCIS]]);
-const EVENT: Shape = Object(&[&[
-    ("id", of(Id)),
-    ("externalId", of(Id)),
-    ("type", of(Word)),
-    ("accountId", of(Id)),
-    ("userId", of(Id)),
-    ("uciId", of(Id)),
-    ("direction", of(Word)),
-    ("callerId", of(Phone)),
-    ("phoneNumber", of(Phone)),
-    ("duration", of(Number)),
-    ("smsData", of(Text)),
-    ("state", of(Word)),
-    ("startTime", of(Time)),
-    ("answerTime", of(Time)),
-    ("endTime", of(Time)),
-]]);
+    Object(&[members! { Id: "id"; Text: "name", "org"; Word: "status"; => "ucis": UCIS }]);
+const EVENT: Shape = Object(&[members! {
+    Id: "id", "externalId", "accountId", "userId", "uciId";
+    Word: "type", "direction", "state";
+    Phone: "callerId", "phoneNumber";
+    Number: "duration";
+    Text: "smsData";
+    Time: "startTime", "answerTime", "endTime";
+}]);
 const EVENTS: Shape = List(&EVENT);
-const COUNT: Shape = Object(&[&[("count", of(Number))]]);
-const TO_NUMBER: Shape = Object(&[&[("phoneNumber", of(Phone))]]);
-const WEBHOOK: Shape = Object(&[&[
-    ("id", of(Id)),
-    ("userId", of(Id)),
-    ("accountId", of(Id)),
-    ("url", of(Secret)),
-    ("status", of(Word)),
-    ("events", List(&of(Word))),
-    ("signingAlgo", of(Word)),
-    ("signingKey", of(Secret)),
-    ("metadataPolicy", of(Word)),
-    ("expireAt", of(Time)),
-    ("createdAt", of(Time)),
-    ("renewedAt", of(Time)),
-    ("renewedBy", of(Id)),
-    ("purgeAt", of(Time)),
-    (
-        "statistics",
-        Object(&[&[
-            ("totalAttempts", of(Number)),
-            ("totalSuccesses", of(Number)),
-            ("totalFailures", of(Number)),
-            ("failed", of(Word)),
-            ("lastHttpErrorCode", of(Number)),
-            ("lastErrorMessage", of(Phrase)),
-        ]]),
-    ),
-]]);
-const EVENTS_ASKED: &[Parameter] = &[
-    ("types", Word),
-    ("fromDate", Time),
-    ("toDate", Time),
-    ("direction", Word),
-    ("states", Word),
-    ("offset", Number),
-    ("size", Number),
-    ("order", Word),
-    ("sort", Word),
-];
+const COUNT: Shape = Object(&[members! { Number: "count"; }]);
+const TO_NUMBER: Shape = Object(&[members! { Phone: "phoneNumber"; }]);
+const STATISTICS: Shape = Object(&[members! {
+    Number: "totalAttempts", "totalSuccesses", "totalFailures", "lastHttpErrorCode";
+    Word: "failed";
+    Phrase: "lastErrorMessage";
+}]);
+const WEBHOOK: Shape = Object(&[members! {
+    Id: "id", "userId", "accountId", "renewedBy";
+    Secret: "url", "signingKey";
+    Word: "status", "signingAlgo", "metadataPolicy";
+    Time: "expireAt", "createdAt", "renewedAt", "purgeAt";
+    => "events": List(&Value(Word)), "statistics": STATISTICS
+}]);
+const EVENTS_ASKED: &[Parameter] = parameters! {
+    Word: "types", "direction", "states", "order", "sort";
+    Time: "fromDate", "toDate";
+    Number: "offset", "size";
+};
 
-const RECORDING_SUITES: &[&str] = &["call_recording", "call_recording_india"];
+const RECORDING_API: &[&str] = &["call_recording", "call_recording_india"];
 const PROVISIONING: &[&str] = &["provisioning"];
 const REPORTS: &[&str] = &["reports"];
 const TELEPHONY: &[&str] = &["telephony"];
 const VIS: &[&str] = &["vis"];
 
+/// A shape, or none.
+macro_rules! or_unlisted {
+    () => {
+        Unlisted
+    };
+    ($shape:expr) => {
+        $shape
+    };
+}
+
+/// Method, suites and path; what a response may hold; and, where there are some, the parameters and
+/// what a request may hold.
 macro_rules! operations {
-    ($($method:ident $suites:ident $path:literal ? $query:expr, $request:expr => $response:expr;)+) => {
+    ($($method:ident $suites:ident $path:literal
+        => $response:expr $(, [$($query:expr),*] $(, $request:expr)?)?;)+) => {
         pub(super) static OPERATIONS: &[Operation] = &[$(Operation {
             method: stringify!($method),
             suites: $suites,
             path: $path,
-            query: &$query,
-            request: $request,
+            query: &[$($($query),*)?],
+            request: or_unlisted!($($($request)?)?),
             response: $response,
         }),+];
     };
 }
 
 operations! {
-    GET RECORDING_SUITES "/api/accounts/{}/company_call_recordings" ? [RECORDINGS_ASKED, PAGED], Unlisted => RECORDINGS;
-    GET RECORDING_SUITES "/api/accounts/{}/company_call_recordings/{}" ? [], Unlisted => RECORDING;
-    DELETE RECORDING_SUITES "/api/accounts/{}/company_call_recordings/{}" ? [], Unlisted => Unlisted;
-    POST RECORDING_SUITES "/api/accounts/{}/company_call_recordings/export" ? [], EXPORT => JOB_IDS;
-    GET RECORDING_SUITES "/api/accounts/{}/users/{user}/call_recordings" ? [RECORDINGS_ASKED, PAGED], Unlisted => RECORDINGS;
-    GET RECORDING_SUITES "/api/accounts/{}/users/{user}/call_recordings/jobs" ? [&[("status", Word)], PAGED], Unlisted => JOBS;
-    GET RECORDING_SUITES "/api/accounts/{}/users/{user}/call_recordings/jobs/{}" ? [], Unlisted => Object(&[JOB_MEMBERS]);
-    GET RECORDING_SUITES "/api/accounts/{}/users/{user}/call_recordings/{}" ? [], Unlisted => RECORDING;
-    DELETE RECORDING_SUITES "/api/accounts/{}/users/{user}/call_recordings/{}" ? [], Unlisted => Unlisted;
-    POST RECORDING_SUITES "/api/accounts/{}/users/{user}/call_recordings/export" ? [], EXPORT => JOB_IDS;
-    GET RECORDING_SUITES "/api/audio/recording/{}" ? [], Unlisted => Unlisted;
-    GET RECORDING_SUITES "/api/bulkDownload/retrieve" ? [&[("job_id", Id), ("jobId", Id), ("login_name", Email)]], Unlisted => Unlisted;
-    GET PROVISIONING "/api/accounts/{}" ? [], Unlisted => hal!("data": ACCOUNT);
-    GET PROVISIONING "/api/accounts/{}/locations" ? [PAGED], Unlisted => hal!("data": LOCATION);
-    GET PROVISIONING "/api/accounts/{}/locations/{}" ? [], Unlisted => hal!("data": LOCATION);
-    GET PROVISIONING "/api/accounts/{}/extensions" ? [EXTENSIONS_ASKED, PAGED], Unlisted => hal!("data": EXTENSION);
-    GET PROVISIONING "/api/accounts/{}/extensions/{}" ? [], Unlisted => Object(&[PAGE, &[("_embedded", Object(&[&[("extension", EXTENSION), ("data", EXTENSION)]]))]]);
-    GET PROVISIONING "/api/accounts/{}/users" ? [USERS_ASKED, PAGED], Unlisted => hal!("data": USER);
-    GET PROVISIONING "/api/accounts/{}/users/{user}" ? [], Unlisted => hal!("data": USER);
-    GET REPORTS "/accounts/{}/call-logs" ? [CALL_LOGS_ASKED, PAGED], Unlisted => hal!("call_logs": CALL_LOG);
-    GET TELEPHONY "/cc/accounts/{}/calls" ? [NUMBERED_ASKED], Unlisted => CALLS;
-    POST TELEPHONY "/cc/accounts/{}/calls" ? [], CALL_ASKED => MODIFIED;
-    GET TELEPHONY "/cc/accounts/{}/calls/{}" ? [], Unlisted => CALL;
-    PUT TELEPHONY "/cc/accounts/{}/calls/{}" ? [], CALL_ASKED => MODIFIED;
-    DELETE TELEPHONY "/cc/accounts/{}/calls/{}" ? [], Unlisted => MODIFIED;
-    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs" ? [NUMBERED_ASKED], Unlisted => LEGS;
-    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" ? [], Unlisted => LEG;
-    PUT TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" ? [], LEG_ASKED => MODIFIED;
-    DELETE TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" ? [], Unlisted => MODIFIED;
-    GET TELEPHONY "/registration/accounts/{}/devices" ? [NUMBERED_ASKED], Unlisted => DEVICES;
-    GET TELEPHONY "/registration/accounts/{}/devices/{}" ? [], Unlisted => DEVICE;
-    GET VIS "/self" ? [], Unlisted => VIS_SELF;
-    GET VIS "/self/account" ? [], Unlisted => VIS_ACCOUNT;
-    GET VIS "/self/calls" ? [EVENTS_ASKED], Unlisted => EVENTS;
-    POST VIS "/self/calls" ? [], TO_NUMBER => EVENTS;
-    GET VIS "/self/calls/count" ? [EVENTS_ASKED], Unlisted => COUNT;
-    GET VIS "/self/calls/{}" ? [], Unlisted => EVENTS;
-    DELETE VIS "/self/calls/{}" ? [], Unlisted => EVENTS;
-    PUT VIS "/self/calls/{}/answer" ? [], Unlisted => EVENTS;
-    PUT VIS "/self/calls/{}/hold" ? [], Unlisted => EVENTS;
-    DELETE VIS "/self/calls/{}/hold" ? [], Unlisted => EVENTS;
-    PUT VIS "/self/calls/{}/vmtransfer" ? [], Unlisted => EVENTS;
-    POST VIS "/self/calls/{}/transfer" ? [], TO_NUMBER => EVENTS;
-    GET VIS "/self/events" ? [EVENTS_ASKED], Unlisted => EVENTS;
-    GET VIS "/self/events/count" ? [EVENTS_ASKED], Unlisted => COUNT;
-    GET VIS "/self/events/{}" ? [], Unlisted => EVENTS;
-    POST VIS "/self/webhooks" ? [], WEBHOOK => WEBHOOK;
-    GET VIS "/self/webhooks" ? [], Unlisted => List(&WEBHOOK);
-    GET VIS "/self/webhooks/{}" ? [], Unlisted => WEBHOOK;
-    DELETE VIS "/self/webhooks/{}" ? [], Unlisted => WEBHOOK;
-    PUT VIS "/self/webhooks/{}/renew" ? [], Unlisted => WEBHOOK;
+    GET RECORDING_API "/api/accounts/{}/company_call_recordings"
+        => RECORDINGS, [RECORDINGS_ASKED, PAGED];
+    GET RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => RECORDING;
+    DELETE RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => Unlisted;
+    POST RECORDING_API "/api/accounts/{}/company_call_recordings/export" => JOB_IDS, [], EXPORT;
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings"
+        => RECORDINGS, [RECORDINGS_ASKED, PAGED];
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs"
+        => JOBS, [parameters! { Word: "status"; }, PAGED];
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs/{}" => JOB;
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/{}" => RECORDING;
+    DELETE RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/{}" => Unlisted;
+    POST RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/export"
+        => JOB_IDS, [], EXPORT;
+    GET RECORDING_API "/api/audio/recording/{}" => Unlisted;
+    GET RECORDING_API "/api/bulkDownload/retrieve" => Unlisted, [DOWNLOAD_ASKED];
+    GET PROVISIONING "/api/accounts/{}" => hal!("data": ACCOUNT);
+    GET PROVISIONING "/api/accounts/{}/locations" => hal!("data": LOCATION), [PAGED];
+    GET PROVISIONING "/api/accounts/{}/locations/{}" => hal!("data": LOCATION);
+    GET PROVISIONING "/api/accounts/{}/extensions"
+        => hal!("data": EXTENSION), [EXTENSIONS_ASKED, PAGED];
+    GET PROVISIONING "/api/accounts/{}/extensions/{}" => ONE_EXTENSION;
+    GET PROVISIONING "/api/accounts/{}/users" => hal!("data": USER), [USERS_ASKED, PAGED];
+    GET PROVISIONING "/api/accounts/{}/users/{user}" => hal!("data": USER);
+    GET REPORTS "/accounts/{}/call-logs" => hal!("call_logs": CALL_LOG), [CALL_LOGS_ASKED, PAGED];
+    GET TELEPHONY "/cc/accounts/{}/calls" => CALLS, [NUMBERED_ASKED];
+    POST TELEPHONY "/cc/accounts/{}/calls" => MODIFIED, [], CALL_ASKED;
+    GET TELEPHONY "/cc/accounts/{}/calls/{}" => CALL;
+    PUT TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED, [], CALL_ASKED;
+    DELETE TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED;
+    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs" => LEGS, [NUMBERED_ASKED];
+    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => LEG;
+    PUT TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => MODIFIED, [], CALL_ASKED;
+    DELETE TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => MODIFIED;
+    GET TELEPHONY "/registration/accounts/{}/devices" => DEVICES, [NUMBERED_ASKED];
+    GET TELEPHONY "/registration/accounts/{}/devices/{}" => DEVICE;
+    GET VIS "/self" => VIS_SELF;
+    GET VIS "/self/account" => VIS_ACCOUNT;
+    GET VIS "/self/calls" => EVENTS, [EVENTS_ASKED];
+    POST VIS "/self/calls" => EVENTS, [], TO_NUMBER;
+    GET VIS "/self/calls/count" => COUNT, [EVENTS_ASKED];
+    GET VIS "/self/calls/{}" => EVENTS;
+    DELETE VIS "/self/calls/{}" => EVENTS;
+    PUT VIS "/self/calls/{}/answer" => EVENTS;
+    PUT VIS "/self/calls/{}/hold" => EVENTS;
+    DELETE VIS "/self/calls/{}/hold" => EVENTS;
+    PUT VIS "/self/calls/{}/vmtransfer" => EVENTS;
+    POST VIS "/self/calls/{}/transfer" => EVENTS, [], TO_NUMBER;
+    GET VIS "/self/events" => EVENTS, [EVENTS_ASKED];
+    GET VIS "/self/events/count" => COUNT, [EVENTS_ASKED];
+    GET VIS "/self/events/{}" => EVENTS;
+    POST VIS "/self/webhooks" => WEBHOOK, [], WEBHOOK;
+    GET VIS "/self/webhooks" => List(&WEBHOOK);
+    GET VIS "/self/webhooks/{}" => WEBHOOK;
+    DELETE VIS "/self/webhooks/{}" => WEBHOOK;
+    PUT VIS "/self/webhooks/{}/renew" => WEBHOOK;
 }
 
 /// How the paths of the API begin.
@@ -506,7 +411,7 @@ pub(super) fn find(method: &str, path: &str) -> Found {
             let (parts, all) = compare(operation, suite, &asked);
             let known = parts.iter().take_while(|part| **part != Part::Unlisted).count();
             let is_it = all && operation.method == method;
-            // Literal parts are listed before identifiers, so the first whole match is the right one.
+            // Literal parts are listed before identifiers: the first whole match is the right one.
             if (is_it && best.operation.is_none()) || known > most && best.operation.is_none() {
                 most = known;
                 best = Found { operation: is_it.then_some(operation), parts };
@@ -581,12 +486,14 @@ pub(super) fn element(shape: Shape) -> Shape {
 pub(super) fn is_listed_name(text: &str) -> bool {
     let asked =
         |operation: &Operation| operation.query.iter().copied().flatten().any(|(name, _)| *name == text);
-    let sent = |operation: &Operation| matches!(operation.request, Object(groups) if groups.iter().copied().flatten().any(|(name, _)| *name == text));
+    let sent = |operation: &Operation| match operation.request {
+        Object(groups) => groups.iter().copied().flatten().any(|(name, _)| *name == text),
+        _ => false,
+    };
     OPERATIONS.iter().any(|operation| asked(operation) || sent(operation))
 }
 
-/// The kind of a member or a parameter whose name says that it is about a person, in a place that no
-/// table names.
+/// The kind of a value whose name says that it is about a person, where no table names its place.
 pub(super) fn personal(name: &str) -> Option<Kind> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     Some(match &*plain.to_ascii_lowercase() {
