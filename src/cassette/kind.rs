@@ -119,10 +119,11 @@ fn is_time(text: &str) -> bool {
     text.len() <= 35 && TIMES.iter().any(|format| jiff::fmt::strtime::parse(format, text).is_ok())
 }
 
-/// One of the fixed texts. A text that ends with `*` goes on with a time.
+/// One of the fixed texts. One that ends with `*` goes on with a time, a number or listed words.
 fn is_phrase(text: &str) -> bool {
+    let is_rest = |rest: &str| is_time(rest) || is_number(rest) || rest.split(", ").all(is_word);
     PHRASES.iter().any(|phrase| match phrase.strip_suffix('*') {
-        Some(begin) => text.strip_prefix(begin).is_some_and(is_time),
+        Some(begin) => text.strip_prefix(begin).is_some_and(is_rest),
         None => text == *phrase,
     })
 }

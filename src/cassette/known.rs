@@ -47,11 +47,12 @@ fn rows_of(secret: &Secret) -> impl Iterator<Item = u64> {
     secret.expose().as_bytes().windows(ROW).map(row)
 }
 
-/// A fingerprint of [`ROW`] bytes. Two rows that differ share one with negligible probability.
+/// A fingerprint of [`ROW`] bytes, whatever their case. Two rows that differ share one with
+/// negligible probability.
 fn row(bytes: &[u8]) -> u64 {
     let mut halves = [0_u64; 2];
     for (at, byte) in bytes.iter().enumerate().take(ROW) {
-        halves[at / 8] = halves[at / 8] << 8 | u64::from(*byte);
+        halves[at / 8] = halves[at / 8] << 8 | u64::from(byte.to_ascii_lowercase());
     }
     let mixed = halves[0].wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ halves[1].rotate_left(29);
     (mixed ^ mixed >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93)

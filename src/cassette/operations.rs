@@ -216,8 +216,8 @@ const CALLS: Shape = Object(&[NUMBERED, members! { => "calls": List(&CALL) }]);
 const LEGS: Shape = Object(&[NUMBERED, PARTY, members! { => "legs": List(&LEG) }]);
 const CONTACT: Shape = Object(&[members! { Word: "type"; Phone: "destination"; }]);
 const CALL_ASKED: Shape = Object(&[members! {
-    Word: "type", "state";
-    Secret: "dtmf", "url";
+    Word: "type", "state", "stream", "recording", "service";
+    Secret: "dtmf", "url", "stream_url";
     => "from": CONTACT, "to": CONTACT
 }]);
 const MODIFIED: Shape =
@@ -345,7 +345,7 @@ operations! {
     GET PROVISIONING "/api/accounts/{}/users/{user}" => hal!("data": USER);
     GET REPORTS "/accounts/{}/call-logs" => hal!("call_logs": CALL_LOG), [CALL_LOGS_ASKED, PAGED];
     GET TELEPHONY "/cc/accounts/{}/calls" => CALLS, [NUMBERED_ASKED];
-    POST TELEPHONY "/cc/accounts/{}/calls" => MODIFIED, [], CALL_ASKED;
+    POST TELEPHONY "/cc/accounts/{}/calls" => Value(Id), [], CALL_ASKED;
     GET TELEPHONY "/cc/accounts/{}/calls/{}" => CALL;
     PUT TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED, [], CALL_ASKED;
     DELETE TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED;

@@ -7,7 +7,7 @@ use super::fields::{self, latin1};
 use super::filter::{Filter, Place, Scope};
 use super::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
 use super::json;
-use super::kind::{Kind, is_harmless, is_uuid};
+use super::kind::{Kind, is_harmless};
 use super::known::HIDDEN;
 use super::operations::Shape;
 use super::tape::{Exchange, Pieces};
@@ -201,8 +201,9 @@ fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) ->
             return Some(new.into_bytes());
         }
         let line = text.trim_end();
-        // The identifier of a call that was placed. Digits could be a number or a PIN.
-        let is_known = is_uuid(line) || is_harmless(Kind::Phrase, line);
+        // The identifier of a call that was placed. Elsewhere digits could be a PIN.
+        let is_value = matches!(shape, Shape::Value(kind) if is_harmless(kind, line));
+        let is_known = is_value || is_harmless(Kind::Phrase, line);
         if essence == "text/plain" && is_known && !known.is_in(line.as_bytes()) {
             return Some(bytes.to_vec());
         }

@@ -128,6 +128,8 @@ fn a_body_of_another_path_or_type_is_a_length_and_a_keyed_hash() {
         ("GET /t/vbc.prod/vis/v1/self", "image/png", json),
         ("GET /t/vbc.prod/vis/v1/self", "text/html", "<b>s3cret</b>"),
         ("GET /t/vbc.prod/vis/v1/self", "text/plain", "s3cret"),
+        ("GET /t/vbc.prod/vis/v1/self", "text/plain", "804271"),
+        ("GET /t/vbc.prod/vis/v1/self", "text/plain", "42d67c2a-ef71-4e1c-b45e-d1ae2ae634f4"),
         ("GET /t/vbc.prod/vis/v1/self", "application/json", "{\"page\":1} s3cret"),
         ("GET /t/vbc.prod/call_recording/api/audio/recording/1", "audio/mpeg", "s3cret"),
     ];

@@ -22,7 +22,7 @@ pub(super) const WORDS: &[&str] = &[
     // Types.
     "CALL", "SMS", "click2dial", "click2dialme", "odr", "default", "device", "extension", "pstn",
     "feature_code", "Home", "Work", "Mobile", "Fax", "Other", "home", "work", "mobile", "fax",
-    "other", "HMAC_SHA256", "NONE", "HEADER", "BODY", "USER_UCI", "ACCOUNT_UCI", "VBC", "AU", "AA",
+    "other", "start", "stop", "ccr", "ocr", "HMAC_SHA256", "NONE", "HEADER", "BODY", "USER_UCI", "ACCOUNT_UCI", "VBC", "AU", "AA",
     "AS", "Account User", "Account Administrator", "Account Super User", "UX", "startTime",
     "endTime", "id",
     // Places.
@@ -42,7 +42,7 @@ pub(super) const WORDS: &[&str] = &[
     "urn:vbc-proxy:too-many-connections", "urn:vbc-proxy:upstream-failed",
 ];
 
-/// Fixed texts of responses. One that ends with `*` goes on with a time.
+/// Fixed texts of responses. One that ends with `*` goes on with a time, a number or words.
 pub(super) const PHRASES: &[&str] = &[
     // The gateway.
     "Invalid Credentials",
@@ -75,9 +75,40 @@ pub(super) const PHRASES: &[&str] = &[
     "Leg has ended",
     "Leg has not been answered",
     "Device not found",
+    "Leg is not recorded",
+    "Leg is recorded",
+    "Nobody on this leg can record",
+    "a transfer's state is active",
+    "dtmf must be of 0-9 * # A-D",
+    "from is not on this call",
+    "from.destination and to.destination are required",
+    "from.destination is not a device of this account",
+    "to.destination is not a device of this account",
+    "from.destination must be a phone number",
+    "to.destination must be a phone number",
+    "from.destination must be of 0-9 * #",
+    "to.destination must be of 0-9 * #",
+    "from.type must be one of *",
+    "to.type must be one of *",
+    "to.destination is required",
+    "type must be one of *",
+    "one of state, to, dtmf, stream and recording is required",
+    "recording must be start or stop",
+    "service must be ccr or ocr",
+    "state must be active or held",
+    "state must be active or parked",
+    "state, or from and to, are required",
+    "stream must be true or false",
+    "stream_url is required",
     // Provisioning, Reports and Call Recording.
     "Your request parameters didn't validate.",
     "is required",
+    "must be a number",
+    "must be an ISO 8601 date and time",
+    "must be greater than or equal to *",
+    "must be less than or equal to *",
+    "must be of: *",
+    "must match the format YYYY-MM-DD HH:mm:ss",
     "Account not found",
     "Location not found",
     "Extension not found",
@@ -112,7 +143,7 @@ pub(super) const FIELD_WORDS: &[&str] = &[
     "*/*", "application/*", "text/*", "audio/*", "image/*", "*", "application/json",
     "application/problem+json", "application/xml", "application/zip", "application/octet-stream",
     "application/x-www-form-urlencoded", "application/xhtml+xml", "application/hal+json",
-    "application/signed-exchange", "text/plain", "text/html", "text/csv", "text/event-stream",
+    "application/signed-exchange", "multipart/form-data", "multipart/mixed", "text/plain", "text/html", "text/csv", "text/event-stream",
     "audio/mpeg", "audio/mp3", "audio/wav", "image/webp", "image/avif", "image/apng", "charset",
     "utf-8", "us-ascii", "iso-8859-1", "q", "v", "b3",
     // Codings, ranges and connections.
