@@ -207,8 +207,11 @@ fn pieces_keep_their_times_when_lengths_change() {
 fn digits_that_could_be_a_number_or_a_pin_are_kept_only_where_numbers_are() {
     let call = "6c0a3c5a-1f0e-4f7b-9d57-0a1b2c3d4e5f";
     let users = "GET /t/vbc.prod/provisioning/api/accounts/self/users";
-    for (body, is_kept) in [(call, true), ("804271", false), ("4155550123", false)] {
-        let record = written(users, "", "text/plain", body, Kept::default());
+    let calls = "POST /t/vbc.prod/telephony/v3/cc/accounts/self/calls";
+    for (line, body, is_kept) in
+        [(calls, call, true), (users, call, false), (users, "804271", false), (users, "4155550123", false)]
+    {
+        let record = written(line, "", "text/plain", body, Kept::default());
         assert_eq!(record.answer.body == Content::Text(body.into()), is_kept, "{body}");
     }
     let pseudonyms = Pseudonyms::new(&[1; 32]);
