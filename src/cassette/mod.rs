@@ -27,6 +27,7 @@ mod kind;
 mod known;
 mod matching;
 mod operations;
+mod packed;
 mod playback;
 mod player;
 mod pseudonyms;

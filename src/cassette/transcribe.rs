@@ -10,6 +10,7 @@ use super::json;
 use super::kind::{Kind, is_harmless};
 use super::known::HIDDEN;
 use super::operations::Shape;
+use super::packed;
 use super::tape::{Exchange, Pieces};
 use super::uri;
 
@@ -208,7 +209,9 @@ fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) ->
             return Some(bytes.to_vec());
         }
     }
-    if !scope.is_open {
+    // An import keeps every body.
+    let may_hide = !scope.filter.kept.unlisted && packed::may_hide(known, bytes);
+    if !scope.is_open || may_hide {
         return None;
     }
     if essence == "application/x-www-form-urlencoded"

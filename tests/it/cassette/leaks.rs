@@ -193,3 +193,23 @@ async fn of_a_thousand_tries_none_gets_a_secret_into_a_cassette() {
     let search = Search::of(left.known.iter().chain(&unknown));
     assert_none(&left, &leaks(&left, &search));
 }
+
+#[tokio::test]
+async fn a_recording_of_everything_has_no_secret_that_the_proxy_knows() {
+    let encodings = [
+        Encoding::Raw,
+        Encoding::Percent,
+        Encoding::DoublePercent,
+        Encoding::Base64(0),
+        Encoding::Base64(1),
+        Encoding::Base64(2),
+        Encoding::Base64Url,
+        Encoding::Hex,
+        Encoding::UpperHex,
+    ];
+    let plan = |known: &[String]| tries(500, known, &PLACES.concat(), &encodings);
+    let left = record(&["--record-unknown", "--record-personal"], plan).await;
+    assert_none(&left, &leaks(&left, &Search::of(left.known.iter())));
+    // But for those everything is there.
+    assert!(left.cassette().contains("jsessionid"));
+}
