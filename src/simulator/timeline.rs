@@ -70,6 +70,21 @@ impl State {
         self.next_change().map(|change| until(now, change))
     }
 
+    /// Injects every fault or, where one of them cannot be, none. Returns their ids.
+    pub(super) fn inject_all(
+        &mut self,
+        faults: Vec<Fault>,
+        clock: &Clock,
+    ) -> Result<Vec<u64>, super::FaultError> {
+        let mut at = clock.now();
+        for fault in &faults {
+            if let Fault::Now(action) = fault {
+                at = action.check(self, at)?;
+            }
+        }
+        faults.into_iter().map(|fault| self.inject(fault, clock, clock.now())).collect()
+    }
+
     /// Injects a fault, in force since `since`, and returns its id.
     pub(super) fn inject(
         &mut self,
@@ -80,6 +95,7 @@ impl State {
         match fault {
             Fault::Requests(effect, on) => Ok(self.faults.add(effect, on, since)),
             Fault::Now(action) => {
+                action.check(self, clock.now())?;
                 let before = action.present(self);
                 action.act(self, clock)?;
                 let (id, after) = (self.faults.next_id(), action.present(self));

@@ -111,12 +111,16 @@ fn refuse(status: u16, error: &str) -> Answer {
 impl Core {
     /// Injects a fault and returns its id.
     pub(super) fn inject(&self, fault: Fault) -> Result<u64, FaultError> {
-        let clock = &self.options.clock;
-        let id = self.state().inject(fault, clock, clock.now())?;
+        self.inject_all(vec![fault]).map(|ids| ids.into_iter().next().unwrap_or_default())
+    }
+
+    /// Injects every fault or, where one of them cannot be, none. Returns their ids.
+    pub(super) fn inject_all(&self, faults: Vec<Fault>) -> Result<Vec<u64>, FaultError> {
+        let ids = self.state().inject_all(faults, &self.options.clock)?;
         // The clock may have moved.
         drop(self.state());
         self.changed.notify_waiters();
-        Ok(id)
+        Ok(ids)
     }
 
     pub(super) fn remove_fault(&self, id: u64) -> bool {

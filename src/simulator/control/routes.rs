@@ -179,20 +179,20 @@ fn number(value: &Value) -> Option<String> {
     }
 }
 
-/// All or, where one cannot be read, none.
+/// All or, where one cannot be injected, none.
 fn inject(asked: &Asked<'_>) -> Option<Answer> {
     let Ok(given) = serde_json::from_slice::<Value>(asked.body) else {
         return Some(refuse(400, "expected a JSON object or a list of them"));
     };
     let given = listed(given);
     let faults: Result<Vec<Fault>, FaultError> = given.iter().map(Fault::from_json).collect();
-    let names = given.iter().map(|fault| fault["fault"].clone());
-    let injected = faults.and_then(|faults| {
-        let pairs = faults.into_iter().zip(names);
-        pairs.map(|(fault, name)| Ok(json!({ "id": asked.core.inject(fault)?, "fault": name }))).collect()
-    });
+    let injected = faults.and_then(|faults| asked.core.inject_all(faults));
     Some(match injected {
-        Ok(list) => json_answer(200, &Value::Array(list)),
+        Ok(ids) => {
+            let pairs = ids.into_iter().zip(&given);
+            let list = pairs.map(|(id, fault)| json!({ "id": id, "fault": fault["fault"] })).collect();
+            json_answer(200, &Value::Array(list))
+        }
         Err(error) => json_answer(400, &misspelled(asked, &error)),
     })
 }

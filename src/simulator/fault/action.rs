@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::FaultError;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, moved};
 use crate::secret::Secret;
 use crate::simulator::options::{Mode, OldAccess};
 use crate::simulator::state::State;
+use crate::simulator::timeline::TIMES;
 use crate::simulator::world::{App, Lock, Login, SUITES};
 
 /// Something done at once.
@@ -127,7 +128,52 @@ pub enum Action {
 }
 
 impl Action {
-    /// Does it.
+    /// Whether it can be done when the clock reads `at`; gives what the clock reads then. It changes nothing.
+    pub(in crate::simulator) fn check(&self, state: &State, at: Timestamp) -> Result<Timestamp, FaultError> {
+        let user = |user: &String| {
+            let known = state.world.logins.contains_key(&user.to_lowercase());
+            if known { Ok(()) } else { Err(FaultError::NoSuchUser(user.clone())) }
+        };
+        let application = |id: &String| {
+            let known = state.world.apps.contains_key(id.as_str());
+            if known { Ok(()) } else { Err(FaultError::NoSuchApplication(id.clone())) }
+        };
+        match self {
+            Self::ClockAdvance(by) => return in_time(moved(at, *by)),
+            Self::ClockSet(to) => return in_time(*to),
+            Self::Unsubscribe { suite } | Self::Resubscribe { suite } => {
+                known_suite(suite)?;
+            }
+            Self::Role { user: name, suite, .. } => {
+                known_suite(suite)?;
+                user(name)?;
+            }
+            Self::Subscription { client_id, suite, .. } => {
+                known_suite(suite)?;
+                application(client_id)?;
+            }
+            Self::LockUser { user: name, .. }
+            | Self::UnlockUser { user: name }
+            | Self::ChangePassword { user: name, .. }
+            | Self::SingleSignOn { user: name, .. } => user(name)?,
+            Self::ApplicationQuota { client_id, .. }
+            | Self::CommonQuota { client_id }
+            | Self::RegenerateSecret { client_id, .. }
+            | Self::Openid { client_id: Some(client_id), .. } => application(client_id)?,
+            Self::Openid { client_id: None, .. }
+            | Self::RevokeAllAccess
+            | Self::RevokeAllRefresh
+            | Self::ExpireIn { .. }
+            | Self::Mode(_)
+            | Self::OldAccess(_)
+            | Self::SpentRefresh { .. }
+            | Self::Quota(_)
+            | Self::RotateSigningKid => {}
+        }
+        Ok(at)
+    }
+
+    /// Does it. What was not checked before may be done in part.
     pub(in crate::simulator) fn act(&self, state: &mut State, clock: &Clock) -> Result<(), FaultError> {
         match self {
             Self::RevokeAllAccess => state.tokens.revoke_all_access(),
@@ -141,8 +187,8 @@ impl Action {
             Self::Mode(mode) => state.policy.mode = *mode,
             Self::OldAccess(old) => state.policy.old_access = *old,
             Self::SpentRefresh { server_error } => state.spent_is_server_error = *server_error,
-            Self::ClockAdvance(by) => state.advance(*by, clock)?,
-            Self::ClockSet(to) => state.set_clock(*to, clock)?,
+            Self::ClockAdvance(by) => state.advance(*by, clock),
+            Self::ClockSet(to) => state.set_clock(*to, clock),
             Self::RotateSigningKid => state.policy.kid += 1,
             Self::Quota(quota) => {
                 state.quota = *quota;
@@ -235,6 +281,10 @@ impl Action {
         }
         Ok(())
     }
+}
+
+fn in_time(at: Timestamp) -> Result<Timestamp, FaultError> {
+    if TIMES.contains(&at) { Ok(at) } else { Err(FaultError::ClockOutOfRange) }
 }
 
 fn known_suite(suite: &str) -> Result<&'static str, FaultError> {

@@ -183,3 +183,40 @@ async fn somebody_calls_an_extension_or_its_direct_number() {
         assert!(reply.text("error").starts_with(error), "{body}: {}", reply.body);
     }
 }
+
+#[tokio::test]
+async fn a_list_of_faults_of_which_one_cannot_be_injected_changes_nothing() {
+    let sim = Simulator::start().await.unwrap();
+    let token = sim.log_in().await.text("access_token");
+    let first = [
+        json!({ "fault": "quota", "per_minute": 1 }),
+        json!({ "fault": "revoke_all_access" }),
+        json!({ "fault": "lock_user", "user": "alice@vbc.prod" }),
+        json!({ "fault": "regenerate_secret", "client_id": "sim-client", "secret": "another" }),
+        json!({ "fault": "status", "status": 503 }),
+        json!({ "fault": "clock_advance", "seconds": 200_000_000_000_u64 }),
+    ];
+    let last = [
+        json!({ "fault": "lock_user", "user": "nobody" }),
+        json!({ "fault": "roles", "user": "alice@vbc.prod", "suite": "nothing" }),
+        json!({ "fault": "quota", "per_minute": 1, "client_id": "nobody" }),
+        json!({ "fault": "unsubscribe", "suite": "nothing" }),
+        json!({ "fault": "clock_advance", "seconds": 9e18 }),
+        // Each alone is in time.
+        json!({ "fault": "clock_advance", "seconds": 200_000_000_000_u64 }),
+        json!({ "fault": "nothing" }),
+    ];
+    for last in last {
+        let list = Value::Array(first.iter().cloned().chain([last.clone()]).collect());
+        let reply = sim.control("POST", "/__sim/faults", &list.to_string()).await;
+        assert_eq!(reply.status, 400, "{last}");
+        assert_eq!(sim.in_force().await, [], "{last}");
+    }
+    for _ in 0..3 {
+        assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
+    }
+    assert_eq!(sim.stats().lock_events, 0);
+    assert_eq!(sim.log_in().await.status, 200, "password and secret are the old ones");
+    let apart = sim.service().clock().now().duration_since(Clock::system().now()).abs();
+    assert!(apart.as_secs() < 60, "{apart:?}");
+}
