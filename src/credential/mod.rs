@@ -84,8 +84,8 @@ struct Shared {
     max_wait: Duration,
     mailbox: Mailbox<Ask>,
     published: Published<Bearer>,
-    /// The tokens in use, for what has to take them out of recordings.
-    tokens: Mutex<Option<TokenSet>>,
+    /// The refresh token in use, for what has to take it out of recordings.
+    refresh_token: Mutex<Option<Secret>>,
     exchanges: Exchanges,
     /// Whether the early refresh of this publication has been asked for.
     nudged: AtomicBool,
@@ -130,7 +130,7 @@ impl Credential {
             max_wait: options.max_wait,
             mailbox: Mailbox::new(),
             published: Published::new(),
-            tokens: Mutex::default(),
+            refresh_token: Mutex::default(),
             exchanges: Exchanges::default(),
             nudged: AtomicBool::new(false),
             waited_in_vain: AtomicBool::new(false),
@@ -163,11 +163,13 @@ impl Credential {
         let shared = Arc::downgrade(&self.shared);
         move |tell| {
             let Some(shared) = shared.upgrade() else { return };
-            let tokens = shared.tokens.lock().clone();
-            if let Some(tokens) = tokens {
-                tell(&Secret::new(tokens.access_token.expose()));
-                tokens.refresh_token.iter().for_each(tell);
+            if let Some(bearer) = shared.published.latest()
+                && let Ok(value) = bearer.value.to_str()
+            {
+                tell(&Secret::new(value.strip_prefix("Bearer ").unwrap_or(value)));
             }
+            let refresh_token = shared.refresh_token.lock().clone();
+            refresh_token.iter().for_each(tell);
         }
     }
 
@@ -515,7 +517,7 @@ impl Shared {
         let (expires_at, minted_at) = (tokens.expires_at, tokens.minted_at);
         self.nudged.store(false, Ordering::Relaxed);
         let bearer = Bearer { value, revision, expires_at, ends, minted_at, refresh_at, known_at };
-        *self.tokens.lock() = Some(tokens.clone());
+        self.refresh_token.lock().clone_from(&tokens.refresh_token);
         self.published.publish(bearer);
     }
 
