@@ -245,7 +245,7 @@ fn shown(name: &str, value: &[u8], known: &Known<'_>) -> String {
         "referer" => return target(&text, known),
         _ => private::is_secret_name(name) || private::looks_secret(&text),
     };
-    if hidden || known.in_text(&text) { REDACTED.to_owned() } else { text.into_owned() }
+    if hidden || private::names_secret(&text) || known.in_text(&text) { REDACTED.to_owned() } else { text.into_owned() }
 }
 
 /// The head as it came or, without a connection, as it would have come, with credentials replaced.
@@ -285,20 +285,24 @@ fn request_line(line: &str, known: &Known<'_>) -> String {
 pub(super) fn target(target: &str, known: &Known<'_>) -> String {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let secret = |text: &str| private::has_jwt(text) || known.in_text(&decoded(text));
-    let mut shown = match secret(path) {
-        true => {
-            let segments = path.split('/').map(|segment| if secret(segment) { REDACTED } else { segment });
-            segments.collect::<Vec<_>>().join("/")
-        }
-        false => path.to_owned(),
-    };
+    let mut shown = String::with_capacity(target.len());
+    let mut before = "";
+    for (number, segment) in path.split('/').enumerate() {
+        let hidden = !segment.is_empty() && private::is_secret_name(before);
+        shown.push_str(if number == 0 { "" } else { "/" });
+        shown.push_str(match hidden || secret(segment) || private::has_random(segment) {
+            true => REDACTED,
+            false => segment,
+        });
+        before = segment;
+    }
     for (number, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
         shown.push(if number == 0 { '?' } else { '&' });
         let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
         let plain = decoded(name);
         let hidden = private::is_secret_name(&plain) || plain.eq_ignore_ascii_case("code");
         match value {
-            Some(value) if hidden || secret(value) => {
+            Some(value) if hidden || secret(value) || is_random(&plain, value) => {
                 shown.push_str(name);
                 shown.push('=');
                 shown.push_str(REDACTED);
@@ -309,6 +313,12 @@ pub(super) fn target(target: &str, known: &Known<'_>) -> String {
         }
     }
     shown
+}
+
+/// Whether a parameter's value may have been made by chance, other than those of OAuth that are no secrets.
+fn is_random(name: &str, value: &str) -> bool {
+    const PLAIN: &[&str] = &["client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"];
+    !PLAIN.contains(&name) && private::has_random(&decoded(value))
 }
 
 /// Percent-encoded text as it was meant. Most is not encoded.
@@ -336,6 +346,12 @@ mod tests {
             ("/a?client%5Fsecret=x&sid=y", "/a?client%5Fsecret=[redacted]&sid=[redacted]"),
             ("/a?note=sim%2Dpassword&sim-secret", "/a?note=[redacted]&[redacted]"),
             ("/by/eyJhbGciOiJ.x/calls", "/by/[redacted]/calls"),
+            ("/token/hunter2/a", "/token/[redacted]/a"),
+            ("/a/ghp_16C7e42F292c6912E7710c838347Ae178B4a/b", "/a/[redacted]/b"),
+            ("/a?b=ghp_16C7e42F292c6912E7710c838347Ae178B4a", "/a?b=[redacted]"),
+            ("/a?id=3f0c2d1e-5a6b-4c7d-8e9f-001122334455", "/a?id=3f0c2d1e-5a6b-4c7d-8e9f-001122334455"),
+            ("/t/vbc.prod/oauth2/token", "/t/vbc.prod/oauth2/token"),
+            ("/authorize?state=ghp_16C7e42F292c6912E771", "/authorize?state=ghp_16C7e42F292c6912E771"),
         ] {
             assert_eq!(target(given, &known), shown);
         }

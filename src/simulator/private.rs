@@ -156,6 +156,27 @@ pub(super) fn has_jwt(text: &str) -> bool {
     text.contains("eyJ")
 }
 
+/// Whether one word of a text, or one segment of a path, may have been made by chance.
+pub(super) fn has_random(text: &str) -> bool {
+    text.len() >= LONG && text.split(|c: char| c == '/' || !is_of_word(c)).any(is_random)
+}
+
+/// Whether a text has a secret with its name in it, as `secret=…`, as JSON or as the password of a URL.
+pub(super) fn names_secret(text: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_%".contains(c);
+    let named = |at: usize| {
+        let before = text[..at].trim_end_matches(['"', '\'', ' ']);
+        let name = before.rsplit(|c| !is_of_name(c)).next().unwrap_or_default();
+        !text[at + 1..].trim().is_empty() && is_secret_name(name)
+    };
+    let has_password = |rest: &str| {
+        let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    };
+    text.match_indices(['=', ':']).any(|(at, _)| named(at))
+        || text.match_indices("://").any(|(at, found)| has_password(&text[at + found.len()..]))
+}
+
 fn has_scheme(text: &str) -> bool {
     const SCHEMES: &[&str] = &["bearer", "basic", "digest", "negotiate", "ntlm", "apikey", "token", "hawk"];
     let trimmed = text.trim_start();

@@ -21,6 +21,10 @@ async fn header_values_that_look_like_secrets_are_not_in_the_journal() {
         ("x-password", "s3cr3t-password"),
         ("ocp-apim-subscription-key", "s3cr3t-subscription"),
         ("x-note", "Bearer s3cr3t-note"),
+        ("forwarded", "for=192.0.2.1;secret=s3cr3t-forwarded"),
+        ("x-original-uri", "/a?access_token=s3cr3t-original"),
+        ("x-context", r#"{"user":"a","password": "s3cr3t-context"}"#),
+        ("origin", "http://user:s3cr3t-origin@sim.test"),
         ("x-other", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
         ("x-more", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"),
         ("x-refresh", refresh.as_str()),
@@ -34,6 +38,7 @@ async fn header_values_that_look_like_secrets_are_not_in_the_journal() {
         ("idempotency-key", "order-17"),
         ("if-none-match", "\"33a64df551425fcc55e4d42a148795d9f25f89d4\""),
         ("x-caller", "crm of the sales team"),
+        ("x-link", "https://sim.test:8090/a?page=2&time=09:00"),
     ];
     sim.send("GET", "/nothing", &[&secrets[..], &plain[..]].concat(), "").await;
     let entry = sim.requests().pop().unwrap();
