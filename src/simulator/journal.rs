@@ -245,7 +245,11 @@ fn shown(name: &str, value: &[u8], known: &Known<'_>) -> String {
         "referer" => return target(&text, known),
         _ => private::is_secret_name(name) || private::looks_secret(&text),
     };
-    if hidden || private::names_secret(&text) || known.in_text(&text) { REDACTED.to_owned() } else { text.into_owned() }
+    if hidden || private::names_secret(&text) || known.in_text(&text) {
+        REDACTED.to_owned()
+    } else {
+        text.into_owned()
+    }
 }
 
 /// The head as it came or, without a connection, as it would have come, with credentials replaced.

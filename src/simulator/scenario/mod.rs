@@ -47,7 +47,7 @@ use error::of_fault;
 pub use error::{Finding, ScenarioError};
 use places::{Document, Place};
 
-use super::fault::{Fault, FaultError, Names};
+use super::fault::{Action, Fault, FaultError, Names};
 use super::field::FieldReport;
 use super::identities::{Application, User};
 use super::options::{Mode, OldAccess, SimulatorOptions, TokenFormat};
@@ -129,12 +129,14 @@ impl Scenario {
     /// When it would deliver webhooks to more targets, or allow more requests.
     pub(super) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
         let mut findings = Vec::new();
-        if let Some(limit) = started.quota_limit
-            && self.quota.is_some_and(|quota| quota == 0 || quota > limit)
-        {
-            let problem = format!("the simulator was started with a quota of {limit}");
-            let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
-            findings.push(Finding::new(self.quota_place, "quota", problem, remedy));
+        if let Some(limit) = started.quota_limit {
+            for (quota, key, place) in self.quotas() {
+                if quota == 0 || quota > limit {
+                    let problem = format!("the simulator was started with a quota of {limit}");
+                    let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
+                    findings.push(Finding::new(place, &key, problem, remedy));
+                }
+            }
         }
         if self.webhooks.as_ref().is_some_and(|targets| !targets.is_within(&started.webhooks)) {
             let problem = format!("the simulator was started with --webhooks {}", started.webhooks);
@@ -145,6 +147,21 @@ impl Scenario {
             true => Ok(()),
             false => Err(ScenarioError::Findings { file: self.file.clone(), findings }),
         }
+    }
+
+    /// Every quota it sets at any time, for all or for one application, and where; 0 is no limit.
+    fn quotas(&self) -> Vec<(u32, String, Place)> {
+        let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_place));
+        let applications = self.applications.iter().filter_map(|(application, place)| {
+            Some((application.quota?, "applications.quota".to_owned(), *place))
+        });
+        let steps = self.steps.iter().filter_map(|planned| match planned.step.fault {
+            Fault::Now(Action::Quota(quota) | Action::ApplicationQuota { per_minute: quota, .. }) => {
+                Some((quota.unwrap_or(0), format!("{}.per_minute", planned.key), planned.place))
+            }
+            _ => None,
+        });
+        own.into_iter().chain(applications).chain(steps).collect()
     }
 
     /// Lays what it says over options, which grow deterministic by that.

@@ -128,6 +128,13 @@ async fn a_scenario_that_comes_over_the_network_lifts_no_limit() {
         ("webhooks = [\"other.test\"]", "scenario:1:1: webhooks: "),
         ("quota = 11", "scenario:1:1: quota: "),
         ("quota = 0", "scenario:1:1: quota: "),
+        ("[[faults]]\nfault = \"quota\"\nper_minute = 0", "faults.0.per_minute: "),
+        ("[[timeline]]\nat = \"1s\"\nfault = \"quota\"\nper_minute = 11", "timeline.0.per_minute: "),
+        (
+            "[[faults]]\nfault = \"quota\"\nper_minute = 11\nclient_id = \"sim-client\"",
+            "faults.0.per_minute: ",
+        ),
+        ("[[applications]]\nclient_id = \"x\"\nclient_secret = \"y\"\nquota = 11", "applications.quota: "),
     ] {
         let reply = sim.control("POST", "/__sim/scenario", text).await;
         assert_eq!(reply.status, 400, "{text}");
