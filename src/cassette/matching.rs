@@ -93,7 +93,7 @@ struct Body {
 /// A request as it is compared.
 #[derive(Clone, Debug)]
 pub(super) struct Face {
-    method: String,
+    method: Twice,
     has_key: bool,
     /// For people to read, with nobody named.
     target: String,
@@ -116,7 +116,8 @@ impl Face {
         let (headers, written) =
             transcribe::body(place.scope(filter, ""), asked.headers.clone(), bytes, &[], place.request());
         let body = if asked.body.bytes().is_some() { written.content } else { asked.body.clone() };
-        let hidden = Asked { target, headers, body, body_hash: written.hash, ..asked.clone() };
+        let method = transcribe::method(filter, &asked.method);
+        let hidden = Asked { method, target, headers, body, body_hash: written.hash, ..asked.clone() };
         Self::of(asked, &hidden, has_key)
     }
 
@@ -169,7 +170,7 @@ impl Face {
             length,
         };
         Self {
-            method: asked.method.clone(),
+            method: twice(&asked.method, &hidden.method),
             has_key,
             target: hidden.target.clone(),
             path: path.collect(),
@@ -183,7 +184,7 @@ impl Face {
     pub(super) fn is_like(&self, recorded: &Self, matching: Matching) -> bool {
         match matching {
             Matching::Strict => self.differences(recorded).is_empty(),
-            Matching::Lenient => self.method == recorded.method && self.same_path(recorded, matching),
+            Matching::Lenient => self.method.is(&recorded.method) && self.same_path(recorded, matching),
         }
     }
 
@@ -257,7 +258,7 @@ impl Face {
         let query = (100 * alike).checked_div(most).unwrap_or(100);
         // A path counts most, then the method, then what is asked of it.
         (path * 10_000.0) as u32
-            + is(self.method == recorded.method, 3_000)
+            + is(self.method.is(&recorded.method), 3_000)
             + is(self.same_path(recorded, Matching::Strict) && self.same_query(recorded), 400)
             + query as u32
             + is(self.same_body(recorded), 250)
@@ -269,8 +270,8 @@ impl Face {
     /// In what they differ, in words; empty where they do not.
     pub(super) fn differences(&self, recorded: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        if self.method != recorded.method {
-            found.push(format!("the method was {}", recorded.method));
+        if !self.method.is(&recorded.method) {
+            found.push(format!("the method was {}", recorded.method.asked));
         }
         if !self.same_path(recorded, Matching::Strict) {
             found.push(format!("the path was {}", parts(&recorded.target).0));
@@ -296,7 +297,7 @@ impl Face {
 
     /// The request in a line, with people and credentials hidden.
     pub(super) fn name(&self) -> String {
-        format!("{} {}", self.method, self.target)
+        format!("{} {}", self.method.hidden.as_ref().unwrap_or(&self.method.asked), self.target)
     }
 }
 

@@ -62,6 +62,17 @@ fn with_key(
     Player::new(Cassette { header, records: records.collect(), torn: 0, key }, matching, order)
 }
 
+#[test]
+fn a_method_of_no_table_is_played_as_it_was_recorded() {
+    for kept in [Kept::default(), Kept { unknown: true, ..Kept::default() }] {
+        let player =
+            with_key(&[("PURGE /t/vbc.prod/vis/v1/self", "")], Matching::Strict, Order::Any, Some(KEY), kept);
+        assert_eq!(plays(&player, "PURGE /t/vbc.prod/vis/v1/self", ""), 1);
+        assert_eq!(plays(&player, "UNLINK /t/vbc.prod/vis/v1/self", ""), 0);
+        assert!(!nearest(&player, "UNLINK /").contains("UNLINK"));
+    }
+}
+
 /// The number of the record that is played; 0 for none.
 fn plays(player: &Player, line: &str, body: &str) -> u64 {
     match player.play(&asked(line, body)) {
