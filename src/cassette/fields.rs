@@ -2,7 +2,7 @@
 
 use super::boundary;
 use super::filter::{Filter, Scope};
-use super::kind::{Kind, is_harmless};
+use super::kind::{Kind, is_digits, is_harmless};
 use super::uri::link;
 use super::words::FIELD_WORDS;
 
@@ -168,18 +168,30 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
 
 /// Whether a value is made of words of HTTP and numbers, such as `text/plain;charset=utf-8`.
 fn is_words(name: &str, text: &str) -> bool {
-    // Elsewhere numbers are weights and versions. Longer ones could be a telephone number or a PIN.
-    let most = match name {
-        "range" | "content-range" => 10,
-        "cache-control" | "access-control-max-age" => 8,
-        _ => 4,
-    };
+    let is_word = |word: &str| FIELD_WORDS.contains(&&*word.to_ascii_lowercase());
     let is_range = |word: &str| {
-        word.bytes().all(|byte| byte.is_ascii_digit() || b"-/.*".contains(&byte))
-            && word.split(['-', '/', '.']).all(|digits| digits.len() <= most)
+        word.bytes().all(|byte| byte.is_ascii_digit() || b"-/*".contains(&byte))
+            && word.split(['-', '/']).all(|digits| digits.len() <= 10)
     };
-    let words = text.split([' ', ',', ';', '=', '"', '\t']).filter(|word| !word.is_empty());
-    words.into_iter().all(|word| is_range(word) || FIELD_WORDS.contains(&&*word.to_ascii_lowercase()))
+    // Other numbers could be a telephone number or a PIN.
+    let is_number = |name: &str, number: &str| match name {
+        "q" => number.parse::<f32>().is_ok_and(|weight| (0.0..=1.0).contains(&weight)) && number.len() <= 5,
+        "max-age" | "s-maxage" | "max-stale" | "min-fresh" | "stale-while-revalidate" | "stale-if-error" => {
+            is_digits(number, 1..=8)
+        }
+        "timeout" | "max" | "received-status" => is_digits(number, 1..=3),
+        _ => false,
+    };
+    let is_ranged = matches!(name, "range" | "content-range") && text.starts_with("bytes");
+    let mut words = text.split([' ', ',', ';', '\t']).filter(|word| !word.is_empty());
+    words.all(|word| match word.split_once('=') {
+        _ if name == "access-control-max-age" => is_digits(text, 1..=6),
+        None => is_word(word) || is_ranged && is_range(word),
+        Some((name, value)) => {
+            let value = value.trim_matches('"');
+            is_word(name) && (is_word(value) || is_ranged && is_range(value) || is_number(name, value))
+        }
+    })
 }
 
 /// `Proxy-Status` without its details, which are text.

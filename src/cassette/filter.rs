@@ -88,10 +88,9 @@ impl Filter<'_> {
             return None;
         }
         let is_kept = is_harmless(kind, text) || (self.kept.personal && kind.is_personal());
-        match (self.known.is_in(text.as_bytes()), is_kept) {
-            (true, _) => Some(self.pseudonyms.opaque(text)),
-            (false, true) => None,
-            (false, false) => Some(self.pseudonyms.of(kind, text)),
+        match is_kept {
+            false => Some(self.pseudonyms.of(kind, text)),
+            true => self.known.is_in(text.as_bytes()).then(|| self.pseudonyms.opaque(text)),
         }
     }
 

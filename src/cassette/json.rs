@@ -44,7 +44,8 @@ impl Walk<'_> {
     fn name(&self, name: &str, shape: Shape) -> Option<String> {
         match shape {
             Shape::Unlisted => self.scope.filter.unlisted(name, false),
-            Shape::Open => self.scope.filter.unlisted(name, true),
+            // A name that calls its value a secret may be one itself.
+            _ if self.scope.is_open => self.scope.filter.unlisted(name, true),
             _ => None,
         }
     }

@@ -106,8 +106,8 @@ fn version(version: Version) -> &'static str {
 }
 
 fn without_secrets(filter: &Filter<'_>, text: &str) -> String {
-    let new = filter.known.without(text.as_bytes()).and_then(|new| String::from_utf8(new).ok());
-    new.unwrap_or_else(|| text.to_owned())
+    let new = filter.known.without(text.as_bytes());
+    new.map_or_else(|| text.to_owned(), |new| String::from_utf8_lossy(&new).into_owned())
 }
 
 /// A method that is not one of HTTP's may be any text.
@@ -219,6 +219,11 @@ fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) ->
     {
         let place = Place { operation: None, is_open: true };
         return Some(uri::query_of(scope.filter, text, place).into_bytes());
+    }
+    // Of what is packed no part can be taken out.
+    let plain = if coding::is_gzip(bytes) { coding::decode("gzip", bytes, LARGEST_BODY) } else { None };
+    if plain.is_some_and(|plain| known.is_in(&plain)) {
+        return None;
     }
     match known.without(bytes) {
         Some(rest) => Some(rest),

@@ -174,6 +174,28 @@ fn known_secrets_are_taken_out_of_everything_always() {
 }
 
 #[test]
+fn a_secret_is_found_in_a_name_that_calls_its_value_one_and_in_what_is_packed() {
+    let kept = Kept { personal: true, unknown: true, unlisted: false };
+    for name in [format!("token {TOKEN}"), "password sim-secret".to_owned()] {
+        let body = format!("{{\"{name}\":1,\"token\":2}}");
+        let record = written("GET /other", "", "application/json", &body, kept);
+        let answer = text(&record.answer.body);
+        assert!(!answer.contains(TOKEN) && !answer.contains("sim-secret"), "{answer}");
+        assert!(answer.contains("\"token\":"), "{answer}");
+    }
+    let mut known = Known::default();
+    known.add(Secret::new("sim-secret"));
+    let pseudonyms = Pseudonyms::new(&[1; 32]);
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept };
+    let scope = Scope { filter: &filter, base: "", is_open: true };
+    for (body, is_kept) in [("a sim-secret", false), ("another", true)] {
+        let packed = coding::gzip(body.as_bytes()).unwrap();
+        let new = redacted(scope, Some("application/gzip"), &packed, Shape::Open);
+        assert_eq!(new, is_kept.then_some(packed), "{body}");
+    }
+}
+
+#[test]
 fn what_is_unknown_is_kept_where_that_was_asked_for() {
     let kept = Kept { unknown: true, ..Kept::default() };
     let body = "<xml>whatever</xml>";
@@ -220,8 +242,22 @@ fn digits_that_could_be_a_number_or_a_pin_are_kept_only_where_numbers_are() {
     let scope = Scope { filter: &filter, base: "", is_open: false };
     for (name, value, is_kept) in [
         ("server", "4155550123", false),
+        ("server", "415/555.0123", false),
+        ("accept", "415-555-0123", false),
         ("accept", "application/json;q=0.8", true),
+        ("accept", "application/json;q=8042", false),
+        ("accept-language", "1 415 555 0123", false),
+        ("accept-language", "en, 8042", false),
+        ("accept-language", "en-US,en;q=0.9,de;q=0.8", true),
+        ("via", "1.1 8042", false),
+        ("via", "1.1 vbc-proxy", true),
         ("range", "bytes=0-4155550123", true),
+        ("range", "415-555-0123", false),
+        ("content-range", "bytes 0-99/1234", true),
+        ("access-control-max-age", "600", true),
+        ("proxy-status", "vbc-proxy; error=dns_error; received-status=503", true),
+        ("content-type", "application/json; charset=utf-8; v=8042", false),
+        ("cache-control", "max-age=600, 8042", false),
         ("cache-control", "max-age=31536000", true),
         ("content-type", "text/plain; charset=utf-8", true),
     ] {
