@@ -11,7 +11,7 @@ use super::format::{Asked, Content, LARGEST_BODY, field};
 use super::json;
 use super::kind::{Kind, is_harmless};
 use super::operations::{self, Part};
-use super::pseudonyms::is_hidden;
+use super::pseudonyms::{is_hidden, may_be};
 use super::{boundary, canonical, transcribe, uri};
 
 /// How like a recorded request an asked one has to be.
@@ -76,7 +76,8 @@ struct Parameter {
 impl Parameter {
     fn is(&self, recorded: &Self) -> bool {
         let is_secret = is_hidden(&recorded.value.asked) && names_secret(&self.name.asked);
-        self.name.is(&recorded.name) && (is_secret || self.value.is(&recorded.value))
+        let value = || self.value.is(&recorded.value) || may_be(&self.value.asked, &recorded.value.asked);
+        self.name.is(&recorded.name) && (is_secret || value())
     }
 }
 
@@ -239,10 +240,12 @@ impl Face {
         let (Some(asked), Some(recorded)) = (&own.asked, &other.asked) else { return true };
         let without = |face: &Self, body: &[u8]| boundary::without(face.content_type(), body);
         let parts = without(recorded_face, recorded);
+        // Of a form whole values were replaced.
+        let is_form = recorded_face.content_type().starts_with("application/x-www-form-urlencoded");
         let is_like = |body: &Vec<u8>| body == recorded || parts.is_some() && without(self, body) == parts;
         is_like(asked)
             || own.hidden.as_ref().is_some_and(is_like)
-            || same_json(asked, own.hidden.as_deref(), recorded)
+            || same_text(asked, own.hidden.as_deref(), recorded, is_form)
     }
 
     /// How similar it is: of those that are like it, and of those that are not.
@@ -359,10 +362,15 @@ fn of_queries(asked: &Face, recorded: &Face) -> String {
 }
 
 /// Whether each string and number of a document is the recorded one, as it was asked or as it would
-/// be recorded. Cassettes of earlier versions have some of both.
-fn same_json(asked: &[u8], hidden: Option<&[u8]>, recorded: &[u8]) -> bool {
+/// be recorded. Cassettes of earlier versions have some of both. Of other text pieces were replaced.
+fn same_text(asked: &[u8], hidden: Option<&[u8]>, recorded: &[u8], is_form: bool) -> bool {
     let tokens = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(json::tokens);
-    let (Some(asked), Some(recorded)) = (tokens(asked), tokens(recorded)) else { return false };
+    let Some(recorded) = tokens(recorded) else {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        return !is_form
+            && text(asked).zip(text(recorded)).is_some_and(|(asked, recorded)| may_be(asked, recorded));
+    };
+    let Some(asked) = tokens(asked) else { return false };
     let hidden = hidden.and_then(tokens).filter(|hidden| hidden.len() == asked.len());
     let hidden = hidden.unwrap_or_else(|| asked.clone());
     let mut name: Cow<'_, str> = "".into();
@@ -372,7 +380,7 @@ fn same_json(asked: &[u8], hidden: Option<&[u8]>, recorded: &[u8]) -> bool {
                 name = own.as_str().into();
             }
             let is_secret = is_hidden(recorded) && names_secret(&name);
-            own == recorded || other == recorded || is_secret
+            other == recorded || is_secret || may_be(own, recorded)
         })
 }
 

@@ -180,6 +180,23 @@ fn what_was_recorded_before_the_table_plays_still() {
     assert_eq!(plays(&player, &format!("POST /any/{phone}?sort=up&api_key=mine"), &body), 1);
     assert_eq!(plays(&player, "POST /any/15551234567?sort=up&api_key=mine", &body), 1);
     assert_eq!(plays(&player, "POST /any/15551234567?sort=down&api_key=mine", &body), 0);
+    // Credentials within a value, and in a text of no form.
+    let cases = [
+        ("{\"url\":\"http://h/x?token=hidden-0123456789abcdef\"}", "{\"url\":\"http://h/x?token=abc\"}", 1),
+        ("{\"url\":\"http://h/x?token=hidden-0123456789abcdef\"}", "{\"url\":\"http://i/x?token=abc\"}", 0),
+        ("<a pin=\"hidden-0123456789abcdef\"/>", "<a pin=\"1\"/>", 1),
+        ("<a pin=\"hidden-0123456789abcdef\"/>", "<b pin=\"1\"/>", 0),
+        ("{\"to\":\"hidden-0123456789abcdef\"}", "{\"to\":\"1\"}", 0),
+    ];
+    for (recorded, body, number) in cases {
+        let request = Asked { body: Content::Text(recorded.into()), ..asked("POST /any?to=x", "") };
+        player.tracks[0].face = Face::of_recorded(&request);
+        assert_eq!(plays(&player, "POST /any?to=x", body), number, "{recorded} {body}");
+    }
+    let request = asked("GET /any?to=http://h/%3Ftoken=hidden-0123456789abcdef%26a", "");
+    player.tracks[0].face = Face::of_recorded(&request);
+    assert_eq!(plays(&player, "GET /any?to=http://h/%3Ftoken=abc%26a", ""), 1);
+    assert_eq!(plays(&player, "GET /any?to=http://h/%3Ftoken=abc%26b", ""), 0);
 }
 
 #[test]

@@ -30,6 +30,29 @@ pub(super) fn is_hidden(text: &str) -> bool {
     })
 }
 
+/// Whether a text may be what was recorded so, of which pieces were replaced: what stands around
+/// them is the same. A text that was replaced as a whole tells nothing.
+pub(super) fn may_be(text: &str, recorded: &str) -> bool {
+    if is_hidden(recorded) {
+        return recorded == super::known::HIDDEN;
+    }
+    let (mut rest, mut around, mut from) = (text, recorded, 0);
+    let mut is_first = true;
+    while let Some(at) = around[from..].find(HIDDEN).map(|at| from + at) {
+        let word = |length| around.get(at..at + HIDDEN.len() + length).filter(|word| is_hidden(word));
+        let Some(word) = word(16).or_else(|| word(6)) else {
+            from = at + HIDDEN.len();
+            continue;
+        };
+        let before = &around[..at];
+        let found = if is_first { rest.starts_with(before).then_some(0) } else { rest.find(before) };
+        let Some(found) = found else { return false };
+        rest = &rest[found + before.len()..];
+        (around, from, is_first) = (&around[at + word.len()..], 0, false);
+    }
+    if is_first { text == recorded } else { rest.ends_with(around) }
+}
+
 impl Pseudonyms {
     /// Those under this key.
     pub(super) fn new(key: &[u8]) -> Self {
@@ -246,6 +269,26 @@ mod tests {
         for odd in ["+1 555 123 s3cret", "1555\u{2009}1234567", "s3cret@", "a b@x.org"] {
             let hidden = hide.of(Kind::Phone, odd);
             assert!(is_hidden(&hidden), "{odd} {hidden}");
+        }
+    }
+
+    #[test]
+    fn a_text_may_be_what_was_recorded_with_pieces_replaced() {
+        let hidden = "hidden-0123456789abcdef";
+        for (text, recorded, may) in [
+            ("x?token=abc&y", format!("x?token={hidden}&y"), true),
+            ("x?token=abc&z", format!("x?token={hidden}&y"), false),
+            ("a b c d e", format!("a {hidden} c {hidden} e"), true),
+            ("a b d e", format!("a {hidden} c {hidden} e"), false),
+            ("a b c d", format!("{hidden} c {hidden}"), true),
+            ("anything", "hidden-bearer".to_owned(), true),
+            ("anything", hidden.to_owned(), false),
+            ("hidden-x", "hidden-x".to_owned(), true),
+            ("hidden-y", "hidden-x".to_owned(), false),
+            ("ü", format!("ü{hidden}ü"), false),
+            ("hidden-x1", format!("hidden-x{hidden}"), true),
+        ] {
+            assert_eq!(may_be(text, &recorded), may, "{text} {recorded}");
         }
     }
 
