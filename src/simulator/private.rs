@@ -148,7 +148,10 @@ fn split(name: &str) -> impl Iterator<Item = String> {
 /// Whether a text looks as if it had a secret in it: a token, a word that was made by chance, or credentials with their
 /// scheme. A UUID is an identifier unless it is known.
 pub(super) fn looks_secret(text: &str) -> bool {
-    has_jwt(text) || has_scheme(text) || text.split(|c: char| !is_of_word(c)).any(is_random)
+    // Segments of a path are words of their own; in base64 a slash is a letter.
+    let is_path = text.starts_with('/') || text.contains("://") || text.contains("</");
+    let between = |c: char| !is_of_word(c) || (is_path && c == '/');
+    has_jwt(text) || has_scheme(text) || text.split(between).any(is_random)
 }
 
 /// Whether there is something that begins like a JSON Web Token.
@@ -311,6 +314,7 @@ mod tests {
             "da39a3ee5e6b4b0d3255bfef95601890afd80709",
             "x 9f86d081884c7d659a2feaa0c55ad015 y",
             "dGhpcyBpcyBhIHNlY3JldCBrZXkh",
+            "https://sim.test/a/ghp_16C7e42F292c6912E7710c838347Ae178B4a?b=1",
             "QWxhZGRpbjpvcGVuIHNlc2FtZSBhbmQgbW9yZQ==",
         ] {
             assert!(looks_secret(text), "{text}");
@@ -323,6 +327,8 @@ mod tests {
             "2026-03-01T09:00:00.000000+0000",
             "a sentence of words that is quite long and has 20 numbers",
             "http://127.0.0.1:8090/t/vbc.prod/reports",
+            "http://127.0.0.1:8090/t/vbc.prod/provisioning/v1/api/accounts/12345/extensions?page=1&page_size=3",
+            "/t/vbc.prod/call_recording/api/accounts/12345/company_call_recordings/1234500078",
             "18446744073709551615",
             "aaaaaaaaaaaaaaaaaaaaaaaa1",
         ] {
