@@ -127,6 +127,13 @@ fn schemas() -> Value {
         ("Error", with_optional(&[("error", text())], &[("known", json!({ "type": "object" }))])),
         ("Stats", json!({ "type": "object", "description": "Counters by name" })),
         ("Clock", required(&[("now", time())])),
+        (
+            "Start",
+            required(&[
+                ("quota", json!({ "type": ["integer", "null"] })),
+                ("clock", json!({ "type": ["string", "null"], "format": "date-time" })),
+            ]),
+        ),
         ("Call", with_optional(&[("to", text())], &[("from", text()), ("account", number())])),
         ("Called", required(&[("call_id", text())])),
         (

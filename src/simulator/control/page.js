@@ -66,7 +66,11 @@ async function json(path, options) {
 }
 
 async function faults() {
-  const list = await json("/__sim/faults");
+  const [list, start] = await Promise.all([json("/__sim/faults"), json("/__sim/start")]);
+  const words = [];
+  if (start.quota !== null) words.push(`quota ${start.quota}`);
+  if (start.clock !== null) words.push(`clock ${start.clock}`);
+  by("start").textContent = words.length ? `Since the start: ${words.join(", ")}` : "";
   // What is as it was stays, and the focus with it.
   const now = JSON.stringify(list);
   if (now === listed) return;

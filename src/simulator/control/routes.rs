@@ -124,6 +124,7 @@ pub(super) const ROUTES: &[Route] = &[
         asked.core.state().expectations.clear();
         Some(empty(204))
     }),
+    get("/__sim/start", "The quota and the clock of the start, which a reset brings back", "Start", start),
     get("/__sim/clock", "The simulator's clock", "Clock", |asked| Some(clock(asked))),
     post("/__sim/clock", "Moves or sets the simulator's clock", Some("ClockChange"), "Clock", |asked| {
         Some(set_clock(asked).unwrap_or_else(|error| refuse(400, &error)))
@@ -247,6 +248,13 @@ fn verdict(asked: &Asked<'_>) -> Option<Answer> {
     }
     let fail = asked.query("fail").is_some_and(|fail| fail != "false");
     Some(json_answer(if fail && !verdict.met { 409 } else { 200 }, &verdict.json()))
+}
+
+/// `null` is no limit, and the real time.
+fn start(asked: &Asked<'_>) -> Option<Answer> {
+    let options = std::sync::Arc::clone(&asked.core.state().options);
+    let clock = options.start.map(|start| start.to_string());
+    Some(json_answer(200, &json!({ "quota": options.quota, "clock": clock })))
 }
 
 fn clock(asked: &Asked<'_>) -> Answer {

@@ -227,3 +227,35 @@ async fn a_list_of_faults_of_which_one_cannot_be_injected_changes_nothing() {
     let apart = sim.service().clock().now().duration_since(Clock::system().now()).abs();
     assert!(apart.as_secs() < 60, "{apart:?}");
 }
+
+#[tokio::test]
+async fn the_quota_and_the_clock_of_the_start_are_shown_and_come_back() {
+    let started = SimulatorOptions {
+        quota: Some(5),
+        start: Some("2026-03-01T09:00:00Z".parse().unwrap()),
+        ..Default::default()
+    };
+    let sim = Simulator::bind(started).await.unwrap();
+    let start = json!({ "quota": 5, "clock": "2026-03-01T09:00:00Z" });
+    let shown = async || sim.control("GET", "/__sim/start", "").await.json();
+    assert_eq!(shown().await, start);
+    assert_eq!(sim.in_force().await, []);
+    let changes = json!([
+        { "fault": "quota", "per_minute": 1 },
+        { "fault": "clock_set", "time": "2030-01-01T00:00:00Z" }
+    ]);
+    sim.control("POST", "/__sim/faults", &changes.to_string()).await;
+    assert_eq!(shown().await, start, "what was changed is among the faults");
+    for (_, _, id) in sim.in_force().await {
+        assert_eq!(sim.take_back(id).await, 204);
+    }
+    assert_eq!(sim.service.core.state().quota, Some(5));
+    assert!(sim.control("GET", "/__sim/clock", "").await.text("now").starts_with("2026-03-01T09:0"));
+    let narrower = "quota = 2\nstart = \"2027-01-01T00:00:00Z\"";
+    sim.control("POST", "/__sim/scenario", narrower).await;
+    assert_eq!(shown().await, json!({ "quota": 2, "clock": "2027-01-01T00:00:00Z" }));
+    assert_eq!(
+        Simulator::start().await.unwrap().control("GET", "/__sim/start", "").await.json(),
+        json!({ "quota": null, "clock": null })
+    );
+}

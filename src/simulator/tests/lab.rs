@@ -291,6 +291,7 @@ async fn the_description_lists_every_route_and_every_route_answers() {
         "GET /__sim/page.css",
         "GET /__sim/page.js",
         "GET /__sim/requests",
+        "GET /__sim/start",
         "GET /__sim/stats",
         "POST /__sim/calls",
         "POST /__sim/clock",
