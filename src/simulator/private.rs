@@ -1,5 +1,6 @@
 //! What must not be shown of a request or a response: secrets by their names, by their looks, and those that are known.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -119,30 +120,35 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     /// What is named like a secret and is none.
     const PLAIN: &[&str] =
         &["token_type", "token_type_hint", "idempotency-key", "x-idempotency-key", "sec-websocket-key"];
-    let lower = name.to_ascii_lowercase();
-    if PLAIN.contains(&lower.as_str()) {
+    let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
+    };
+    if PLAIN.contains(&lower.as_ref()) {
         return false;
     }
-    PARTS.iter().any(|part| lower.contains(part)) || split(name).any(|word| WORDS.contains(&word.as_str()))
+    let is_word = |word: &str| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known));
+    PARTS.iter().any(|part| lower.contains(part)) || split(name).any(is_word)
 }
 
 /// The words of a name: `client_secret`, `X-Api-Key` and `signingKey` have two or three.
-fn split(name: &str) -> impl Iterator<Item = String> {
-    let mut words = vec![String::new()];
-    let mut before = ' ';
-    for c in name.chars() {
-        let begins = !c.is_ascii_alphanumeric() || (c.is_ascii_uppercase() && before.is_ascii_lowercase());
-        if begins {
-            words.push(String::new());
-        }
-        if c.is_ascii_alphanumeric()
-            && let Some(last) = words.last_mut()
-        {
-            last.push(c.to_ascii_lowercase());
-        }
-        before = c;
-    }
-    words.into_iter()
+fn split(name: &str) -> impl Iterator<Item = &str> {
+    let parts = name.split(|c: char| !c.is_ascii_alphanumeric());
+    parts.flat_map(|part| {
+        let mut left = Some(part);
+        std::iter::from_fn(move || {
+            let rest = left.take()?;
+            let next = rest.as_bytes().windows(2).position(|two| {
+                matches!(two, [before, letter] if before.is_ascii_lowercase() && letter.is_ascii_uppercase())
+            });
+            let (word, after) = next.map_or((rest, None), |at| {
+                let (word, after) = rest.split_at(at + 1);
+                (word, Some(after))
+            });
+            left = after;
+            Some(word)
+        })
+    })
 }
 
 /// Whether a text looks as if it had a secret in it: a token, a word that was made by chance, or credentials with their

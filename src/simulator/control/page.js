@@ -160,7 +160,8 @@ async function watch() {
     try {
       // The first answer is not waited for: it tells that there is somebody.
       const changes = pending.size > 0 || /"until":"/.test(listed);
-      const wait = !connected ? 0 : changes ? 1 : 20;
+      // Settings change without a request too.
+      const wait = !connected ? 0 : changes ? 1 : 2;
       const asked = since;
       const requests = await json(`/__sim/requests?responses=true&since=${asked}&wait=${wait}`);
       by("state").textContent = "live";
