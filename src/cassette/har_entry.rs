@@ -15,6 +15,7 @@ use super::har::usual;
 use super::har_fields::{Fields, charset_of, field_value, fit, headers, length, value, with_type};
 use super::har_form::{self, Param};
 use super::har_json::{number, or_default, pairs, text};
+use super::pseudonyms::is_hidden;
 use super::{canonical, charset, coding};
 use crate::clock::Timestamp;
 use crate::secret::hex;
@@ -164,7 +165,11 @@ fn instant(text: &str) -> Timestamp {
 }
 
 fn asked(request: Request, mut target: String) -> Option<Asked> {
-    let method = Method::from_bytes(request.method.to_ascii_uppercase().as_bytes()).ok()?;
+    let method = match is_hidden(&request.method) {
+        true => request.method,
+        false => request.method.to_ascii_uppercase(),
+    };
+    let method = Method::from_bytes(method.as_bytes()).ok()?;
     if !target.contains('?') && !request.query_string.is_empty() {
         let pairs = request.query_string.iter().map(|(name, value)| har_form::query(name, value));
         target = format!("{target}?{}", pairs.collect::<Vec<_>>().join("&"));

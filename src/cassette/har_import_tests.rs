@@ -311,6 +311,8 @@ fn exported() -> (Vec<Record>, Value) {
         "http://h/users/jane?phone=15551234567",
         json!({ "status": 200, "content": { "mimeType": "application/json", "text": PERSON } }),
     );
+    // One of no table, which is replaced as well.
+    entry["request"]["method"] = json!("PURGE");
     entry["request"]["headers"] = json!([{ "name": "Authorization", "value": "Bearer s3cret-0123456789" }]);
     let archive = json!({ "log": { "entries": [entry] } }).to_string();
     let (_, cassette) = taken_in(&archive, false);

@@ -302,6 +302,9 @@ fn decoded_whole(value: &[u8]) -> Vec<Vec<u8>> {
     if value.contains(&b'%') {
         all.push(percent_encoding::percent_decode(value).collect());
     }
+    if value.contains(&0) {
+        all.push(value.iter().copied().filter(|byte| *byte != 0).collect());
+    }
     let bare = value.trim_ascii_end();
     let bare = &bare[..bare.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1)];
     if bare.iter().all(|byte| digit64(*byte).is_some()) {

@@ -40,6 +40,13 @@ struct Track {
     face: Face,
 }
 
+impl Track {
+    /// Whether it has an answer that can be played.
+    fn is_whole(&self) -> bool {
+        unplayable(&self.record.answer.body, self.record.answer.body_hash.as_deref()).is_none()
+    }
+}
+
 #[derive(Debug)]
 struct State {
     plays: Vec<u64>,
@@ -108,11 +115,17 @@ impl Player {
     pub fn play(&self, asked: &Asked) -> Outcome<'_> {
         let kept = Kept { personal: self.personal, ..Kept::default() };
         let face = self.face(asked, kept);
-        let found = self.find(&face).or_else(|| {
+        // One with a whole answer goes before one without: a recording of everything may follow another.
+        let found = self.find(&face, true).or_else(|| {
             // As a recording of everything and an import have hidden it.
             let more = [Kept { unknown: true, ..kept }, Kept { unknown: true, unlisted: true, ..kept }];
             let faces = more.into_iter().filter(|_| self.has_key).map(|kept| self.face(asked, kept));
-            faces.into_iter().find_map(|face| self.find(&face))
+            let faces: Vec<Face> = faces.collect();
+            let any = || std::iter::once(&face).chain(&faces);
+            faces
+                .iter()
+                .find_map(|face| self.find(face, true))
+                .or_else(|| any().find_map(|face| self.find(face, false)))
         });
         let Some(track) = found else {
             let mut state = self.state.lock();
@@ -129,10 +142,10 @@ impl Player {
     }
 
     /// Takes the record that matches. Others need not wait while requests are read.
-    fn find(&self, face: &Face) -> Option<&Track> {
+    fn find(&self, face: &Face, is_whole: bool) -> Option<&Track> {
         let mut state = self.state.lock();
         let index = match self.order {
-            Order::Any => self.best(face, &state.plays),
+            Order::Any => self.best(face, &state.plays, is_whole),
             Order::Recorded => {
                 let next = self.tracks.get(state.next);
                 next.filter(|track| face.is_like(&track.face, self.matching)).map(|_| state.next)
@@ -151,9 +164,11 @@ impl Player {
     }
 
     /// Of the most similar ones the first that has not been played, or the last.
-    fn best(&self, face: &Face, plays: &[u64]) -> Option<usize> {
+    fn best(&self, face: &Face, plays: &[u64], is_whole: bool) -> Option<usize> {
         let alike =
-            self.tracks.iter().enumerate().filter(|(_, track)| face.is_like(&track.face, self.matching));
+            self.tracks.iter().enumerate().filter(|(_, track)| {
+                (!is_whole || track.is_whole()) && face.is_like(&track.face, self.matching)
+            });
         let mut best: Option<(u32, usize)> = None;
         for (index, track) in alike {
             let similarity = face.similarity(&track.face);

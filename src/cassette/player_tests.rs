@@ -162,6 +162,29 @@ fn a_body_that_was_not_recorded_is_known_by_its_hash_and_without_the_key_by_its_
 }
 
 #[test]
+fn a_record_with_a_whole_answer_is_played_before_one_without() {
+    for matching in [Matching::Strict, Matching::Lenient] {
+        let line = "POST /t/vbc.prod/other?a=1";
+        let mut player =
+            with_key(&[(line, "x"), (line, "x")], matching, Order::Any, Some(KEY), Kept::default());
+        player.tracks[0].record.answer.body = Content::Truncated(9);
+        assert_eq!((plays(&player, line, "x"), plays(&player, line, "x")), (2, 2));
+        // As it is where the second was recorded with all that is unknown.
+        let open = with_key(
+            &[(line, "x")],
+            matching,
+            Order::Any,
+            Some(KEY),
+            Kept { unknown: true, ..Kept::default() },
+        );
+        player.tracks[1].face = open.tracks[0].face.clone();
+        assert_eq!(plays(&player, line, "x"), 2);
+        player.tracks[1].record.answer.body = Content::Truncated(9);
+        assert!(matches!(player.play(&asked(line, "x")), Outcome::Unplayable(..)));
+    }
+}
+
+#[test]
 fn what_was_recorded_before_the_table_plays_still() {
     let lines = [(JANE, "")];
     let mut player = player(&lines, Matching::Strict, Order::Any);
