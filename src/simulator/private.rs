@@ -176,7 +176,7 @@ pub(super) fn names_secret(text: &str) -> bool {
     let named = |at: usize| {
         let before = text[..at].trim_end_matches(['"', '\'', ' ']);
         let name = before.rsplit(|c| !is_of_name(c)).next().unwrap_or_default();
-        !text[at + 1..].trim().is_empty() && is_secret_name(name)
+        is_secret_name(name) && !text[at + 1..].trim_start().is_empty()
     };
     let has_password = |rest: &str| {
         let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
@@ -339,6 +339,29 @@ mod tests {
             "aaaaaaaaaaaaaaaaaaaaaaaa1",
         ] {
             assert!(!looks_secret(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_with_its_name_is_found_within_a_text() {
+        for text in [
+            "for=192.0.2.1;secret=x",
+            "/a?b=1&access_token=x",
+            r#"{"user":"a","password": "x"}"#,
+            "'apiKey': 'x'",
+            "https://user:x@sim.test/",
+            "sid = x",
+        ] {
+            assert!(names_secret(text), "{text}");
+        }
+        for text in ["", "secret=", "a=b;c:d", "https://sim.test:80/a@b:c", "09:00", "no secret here"] {
+            assert!(!names_secret(text), "{text}");
+        }
+        // It takes one pass.
+        for part in ["=", "= ", "a:", "://", "\"", "://:"] {
+            let began = std::time::Instant::now();
+            names_secret(&(part.repeat(20_000) + &" ".repeat(20_000)));
+            assert!(began.elapsed() < std::time::Duration::from_secs(2), "{part}");
         }
     }
 

@@ -164,7 +164,9 @@ fn call(asked: &Asked<'_>) -> Result<Answer, String> {
     if world.account(account).is_none() {
         return Err(format!("there is no account {account}"));
     }
-    let call = world.receive(account, &from, &to, now, random);
+    // As people write it: +1 (212) 555-0154.
+    let digits: String = to.chars().filter(|c| !" ()-.".contains(*c)).collect();
+    let call = world.receive(account, &from, &digits, now, random);
     let call = call.ok_or_else(|| {
         format!("no extension of account {account} has the number {to}; `to` takes an extension or a direct number")
     })?;

@@ -171,7 +171,8 @@ async fn somebody_calls_an_extension_or_its_direct_number() {
         let mut own = account.extensions.iter().filter(|one| one.number == "1001");
         own.find_map(|one| one.dids.first().cloned()).expect("a direct number")
     };
-    for to in [json!("1001"), json!(1001), json!(did), json!(format!("+{did}"))] {
+    let written = format!("+{} ({}) {}-{}", &did[..1], &did[1..4], &did[4..7], &did[7..]);
+    for to in [json!("1001"), json!(1001), json!(did), json!(format!("+{did}")), json!(written)] {
         let reply = sim.control("POST", "/__sim/calls", &json!({ "to": to }).to_string()).await;
         assert_eq!(reply.status, 201, "{to}: {}", reply.body);
         let call = sim.get(&format!("{CALLS}/{}", reply.text("call_id")), &token).await;
