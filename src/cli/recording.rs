@@ -29,13 +29,14 @@ pub(crate) struct AsideArgs {
     /// How closely a request must match a record
     #[arg(long = "match", value_name = "HOW", value_enum, default_value_t, requires = "record")]
     matching: MatchingArg,
-    /// Record phone numbers, names and e-mail addresses as they are
+    /// Record phone numbers, names, addresses and labels as they are, where the VBC API has them
     #[arg(long, requires = "record")]
     record_personal: bool,
     /// Record what is no operation of the VBC API as it is
     ///
     /// Keeps bodies, paths and parameters that no table names, such as those of other APIs and audio. They may hold
-    /// credentials and personal data: only the secrets that the proxy knows are taken out. Look before you share.
+    /// credentials and personal data: replaced are only the secrets that the proxy knows, and values whose name in JSON,
+    /// a form, a query or a header says what they are. Look before you share.
     #[arg(long, requires = "record")]
     record_unknown: bool,
     /// Record when each piece of an answer came
