@@ -54,6 +54,7 @@ pub(super) fn is_harmless(kind: Kind, text: &str) -> bool {
         || text.len() <= LONGEST
             && match kind {
                 Kind::Id => is_id(text),
+                Kind::Phone if is_date(text) => true,
                 Kind::Extension | Kind::Phone => is_digits(text, 1..=6),
                 Kind::Number => is_number(text),
                 Kind::Time => is_time(text),
@@ -123,6 +124,11 @@ fn is_time(text: &str) -> bool {
     text.len() <= 35 && TIMES.iter().any(|format| jiff::fmt::strtime::parse(format, text).is_ok())
 }
 
+/// A date where other APIs have one: `from` and `to` are not always telephone numbers.
+fn is_date(text: &str) -> bool {
+    text.starts_with("20") && text.contains('-') && is_time(text)
+}
+
 /// One of the fixed texts. One that ends with `*` goes on with a time, a number or listed words.
 fn is_phrase(text: &str) -> bool {
     let is_rest = |rest: &str| is_time(rest) || is_number(rest) || rest.split(", ").all(is_word);
@@ -164,6 +170,8 @@ mod tests {
             (Kind::Id, "79-5C-7D-28-1B-B3"),
             (Kind::Id, "VH8823637"),
             (Kind::Phone, "1001"),
+            (Kind::Phone, "2026-11-29"),
+            (Kind::Phone, "2026-11-29T08:09:54Z"),
             (Kind::Number, "240000"),
             (Kind::Number, "-0.25"),
             (Kind::Time, "2026-11-30T20:57:06+0000"),
@@ -191,6 +199,9 @@ mod tests {
             (Kind::Id, "22781206-c176-4cde-8110-e6fc10bbb1c5x"),
             (Kind::Phone, "5551234"),
             (Kind::Phone, "12ab"),
+            (Kind::Phone, "2025550123"),
+            (Kind::Phone, "202-555-0123"),
+            (Kind::Phone, "2025-55-0123"),
             (Kind::Number, "1 555 123"),
             (Kind::Number, "12345678901"),
             (Kind::Time, "15551234567"),

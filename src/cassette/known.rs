@@ -12,10 +12,8 @@ use std::ops::Range;
 use memchr::memchr;
 
 use super::fields::latin1;
+use super::pseudonyms::REMOVED;
 use crate::secret::Secret;
-
-/// What stands for a piece of a known secret.
-pub(super) const HIDDEN: &str = "hidden-bearer";
 
 /// Characters in a row that give a secret away.
 const ROW: usize = 16;
@@ -174,7 +172,7 @@ impl Known {
         let mut from = 0;
         for piece in pieces {
             out.extend_from_slice(&bytes[from..piece.start]);
-            out.extend_from_slice(HIDDEN.as_bytes());
+            out.extend_from_slice(REMOVED.as_bytes());
             from = piece.end;
         }
         out.extend_from_slice(&bytes[from..]);

@@ -11,6 +11,9 @@ const TENANT: &str = "@vbc.prod";
 /// How a pseudonym begins that has no form of its own.
 const HIDDEN: &str = "hidden-";
 
+/// What stands for a piece of a known secret.
+pub(super) const REMOVED: &str = "hidden-bearer";
+
 /// Pseudonyms under one key: nobody without the key can try who or what one stands for.
 pub(super) struct Pseudonyms {
     key: hmac::Key,
@@ -24,17 +27,15 @@ impl std::fmt::Debug for Pseudonyms {
 
 /// Whether a text is a pseudonym without a form of its own. Such a text stays as it is.
 pub(super) fn is_hidden(text: &str) -> bool {
-    let word = text.strip_prefix(HIDDEN);
-    word.is_some_and(|word| {
-        word == "bearer" || (word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit()))
-    })
+    let is_word = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text == REMOVED || text.strip_prefix(HIDDEN).is_some_and(is_word)
 }
 
 /// Whether a text may be what was recorded so, of which pieces were replaced: what stands around
 /// them is the same. A text that was replaced as a whole tells nothing.
 pub(super) fn may_be(text: &str, recorded: &str) -> bool {
     if is_hidden(recorded) {
-        return recorded == super::known::HIDDEN;
+        return recorded == REMOVED;
     }
     let (mut rest, mut around, mut from) = (text, recorded, 0);
     let mut is_first = true;

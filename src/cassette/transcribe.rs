@@ -8,9 +8,9 @@ use super::filter::{Filter, Place, Scope};
 use super::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
 use super::json;
 use super::kind::{Kind, is_harmless};
-use super::known::HIDDEN;
 use super::operations::Shape;
 use super::packed;
+use super::pseudonyms::REMOVED;
 use super::tape::{Exchange, Pieces};
 use super::uri;
 
@@ -227,7 +227,7 @@ fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) ->
     }
     match known.without(bytes) {
         Some(rest) => Some(rest),
-        None if known.is_in(bytes) => Some(HIDDEN.into()),
+        None if known.is_in(bytes) => Some(REMOVED.into()),
         None => Some(bytes.to_vec()),
     }
 }
