@@ -151,7 +151,7 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
             .or_else(opaque),
         Rule::Value(Kind::Id) if is_short_hex(text) => None,
         Rule::Value(kind) => is_listed(kind),
-        Rule::NumberOrTime if is_harmless(Kind::Number, text) => None,
+        Rule::NumberOrTime if is_digits(text, 1..=6) || text == "-1" => None,
         Rule::NumberOrTime => is_listed(Kind::Time),
         Rule::Tags if scope.is_open => opaque(),
         Rule::Tags => tags(filter, text),
@@ -171,7 +171,7 @@ fn is_words(name: &str, text: &str) -> bool {
     let is_word = |word: &str| FIELD_WORDS.contains(&&*word.to_ascii_lowercase());
     let is_range = |word: &str| {
         word.bytes().all(|byte| byte.is_ascii_digit() || b"-/*".contains(&byte))
-            && word.split(['-', '/']).all(|digits| digits.len() <= 10)
+            && word.split(['-', '/']).all(|digits| digits.len() <= 9)
     };
     // Other numbers could be a telephone number or a PIN.
     let is_number = |name: &str, number: &str| match name {
@@ -208,7 +208,7 @@ fn is_short_hex(text: &str) -> bool {
 
 /// Entity tags (RFC 9110 §8.8.3) stay entity tags.
 fn tags(filter: &Filter<'_>, text: &str) -> Option<String> {
-    if text == "*" || is_harmless(Kind::Time, text) {
+    if text == "*" || text.contains(':') && is_harmless(Kind::Time, text) {
         return None;
     }
     let tags = text.split(',').map(|tag| {

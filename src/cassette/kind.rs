@@ -95,7 +95,8 @@ fn is_sip(text: &str) -> bool {
 fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    is_digits(whole, 1..=10) && is_digits(fraction, 1..=6)
+    // Ten digits may be a telephone number.
+    is_digits(whole, 1..=9) && is_digits(fraction, 1..=6)
 }
 
 /// The times of the API, of its error texts and of HTTP (RFC 9110 §5.6.7).
@@ -114,7 +115,8 @@ const TIMES: [&str; 9] = [
 /// A written time, or epoch seconds, milliseconds or microseconds.
 fn is_time(text: &str) -> bool {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return matches!(text.len(), 10 | 13 | 16) && text.starts_with(['1', '2', '3']);
+        // Until 2033. A telephone number of such a length begins with another digit.
+        return matches!(text.len(), 10 | 13 | 16) && text.starts_with('1');
     }
     // A plus that nobody encoded arrives as a blank.
     let text = match text.rsplit_once(' ') {
@@ -203,7 +205,9 @@ mod tests {
             (Kind::Phone, "202-555-0123"),
             (Kind::Phone, "2025-55-0123"),
             (Kind::Number, "1 555 123"),
-            (Kind::Number, "12345678901"),
+            (Kind::Number, "2025550123"),
+            (Kind::Time, "2025550123"),
+            (Kind::Time, "3906123456789"),
             (Kind::Time, "15551234567"),
             (Kind::Time, "2026-11-29 08:09:54 s3cret"),
             (Kind::Time, "s3cret"),
