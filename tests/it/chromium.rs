@@ -186,7 +186,7 @@ async fn reads(browser: &Chromium, selector: &str, text: &str) {
     let mut seen = String::new();
     let waiting = async {
         loop {
-            seen = browser.find(selector).await.text().await;
+            seen = browser.text_at(selector).await;
             if seen.contains(text) {
                 break;
             }

@@ -4,6 +4,7 @@ const KEPT = 500;
 const by = (id) => document.getElementById(id);
 let since = 0;
 let listed = "";
+let asking = 0;
 const pending = new Map();
 
 function cell(row, text, name) {
@@ -66,11 +67,10 @@ async function json(path, options) {
 }
 
 async function faults() {
-  const [list, start] = await Promise.all([json("/__sim/faults"), json("/__sim/start")]);
-  const words = [];
-  if (start.quota !== null) words.push(`quota ${start.quota}`);
-  if (start.clock !== null) words.push(`clock ${start.clock}`);
-  by("start").textContent = words.length ? `Since the start: ${words.join(", ")}` : "";
+  const mine = ++asking;
+  const list = await json("/__sim/faults");
+  // A later question has the later answer.
+  if (mine !== asking) return;
   // What is as it was stays, and the focus with it.
   const now = JSON.stringify(list);
   if (now === listed) return;
@@ -90,6 +90,15 @@ async function faults() {
     }),
   );
   if (list.length === 0) by("faults").append(Object.assign(document.createElement("li"), { textContent: "none" }));
+}
+
+// Only a scenario changes it, which forgets the requests too.
+async function start() {
+  const { quota, clock } = await json("/__sim/start");
+  const words = [];
+  if (quota !== null) words.push(`quota ${quota}`);
+  if (clock !== null) words.push(`clock ${clock}`);
+  by("start").textContent = words.length ? `Since the start: ${words.join(", ")}` : "";
 }
 
 // What a fault does, to which requests, and how long: "status 500, endpoint api, once".
@@ -164,12 +173,16 @@ async function watch() {
       const wait = !connected ? 0 : changes ? 1 : 2;
       const asked = since;
       const requests = await json(`/__sim/requests?responses=true&since=${asked}&wait=${wait}`);
+      if (!connected) await start();
       by("state").textContent = "live";
       connected = true;
       if (asked !== since) continue;
       for (const request of requests) {
         // Somebody has reset it.
-        if (request.sequence <= since) forget();
+        if (request.sequence <= since) {
+          forget();
+          await start();
+        }
         show(request);
         since = request.sequence;
       }

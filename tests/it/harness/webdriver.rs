@@ -79,6 +79,14 @@ impl Chromium {
         self.command("POST", "/execute/sync", Some(&script)).await.as_u64().unwrap()
     }
 
+    /// What the first element of a selector reads; empty where there is none. Found and read at once: a page may replace
+    /// elements in between.
+    pub(crate) async fn text_at(&self, selector: &str) -> String {
+        let read = "return document.querySelector(arguments[0])?.innerText ?? ''";
+        let script = json!({ "script": read, "args": [selector] });
+        self.command("POST", "/execute/sync", Some(&script)).await.as_str().unwrap().to_owned()
+    }
+
     /// Where it is now.
     pub(crate) async fn url(&self) -> String {
         self.command("GET", "/url", None).await.as_str().unwrap().to_owned()
