@@ -221,8 +221,8 @@ fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) ->
         return Some(uri::query_of(scope.filter, text, place).into_bytes());
     }
     // Of what is packed no part can be taken out.
-    let plain = if coding::is_gzip(bytes) { coding::decode("gzip", bytes, LARGEST_BODY) } else { None };
-    if plain.is_some_and(|plain| known.is_in(&plain)) {
+    let has_known = || coding::decode("gzip", bytes, LARGEST_BODY).is_none_or(|plain| known.is_in(&plain));
+    if coding::is_gzip(bytes) && has_known() {
         return None;
     }
     match known.without(bytes) {
