@@ -123,7 +123,8 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Whether it is as [`super::har::export`] wrote it, and has pseudonyms for all that is to be hidden.
+    /// Whether it is as [`super::har::export`] wrote it, with everything pseudonymised that an import
+    /// would pseudonymise.
     pub(super) fn is_pseudonymised(&self, keep_personal: bool) -> bool {
         self.mark.as_ref().is_some_and(|mark| {
             let is_enough = keep_personal || mark.personal_data == PersonalData::Hidden;

@@ -61,7 +61,7 @@ pub(super) struct Journal {
     responses: BTreeMap<u64, Responded>,
 }
 
-/// So many responses are remembered, for the page.
+/// Responses that are remembered for the page.
 const RESPONSES: usize = 500;
 /// A longer body is not remembered.
 const REMEMBERED: usize = 16 * 1024;

@@ -21,7 +21,7 @@ const LONG: usize = 20;
 /// digits.
 const RANDOM: f64 = 3.0;
 
-/// So many secrets are looked for in the middle of words too; further ones only as whole words.
+/// Secrets that are searched for within words too; further ones only as whole words.
 const FEW: usize = 64;
 
 /// The secrets of applications and logins.

@@ -3,8 +3,8 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
 
-/// The weight of a media type in thousandths, by the range that says most of it. Zero is a refusal; `None` is a type
-/// that the header does not mention.
+/// The weight of a media type in thousandths, by the most specific range. Zero is a refusal; `None`
+/// is a type that the header does not mention.
 pub(in crate::simulator) fn media(headers: &HeaderMap, wanted: &str) -> Option<u16> {
     let kind = wanted.split('/').next().unwrap_or_default();
     let precision = |range: &str| match range.strip_suffix("/*") {

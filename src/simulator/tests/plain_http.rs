@@ -5,7 +5,7 @@ use super::*;
 const AUDIO: &str = "/t/vbc.prod/call_recording/v1/api/audio/recording";
 const RECORDINGS: &str = "/t/vbc.prod/call_recording/api/accounts/self";
 
-/// A file and what is said of it.
+/// A file and the headers that describe it.
 struct File {
     sim: Simulator,
     bearer: String,
