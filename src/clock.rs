@@ -65,7 +65,8 @@ impl Clock {
         self.change(|_, shift| shift.saturating_add(by));
     }
 
-    /// Sets this clock and its clones: it reads `to`, and goes on from there. Returns how far it was moved.
+    /// Sets this clock and its clones: it reads `to`, and goes on from there. Returns how far it
+    /// was moved.
     pub fn set(&self, to: Timestamp) -> SignedDuration {
         let mut by = SignedDuration::ZERO;
         self.change(|source, shift| {
@@ -75,7 +76,8 @@ impl Clock {
         by
     }
 
-    /// Resolves when this clock has reached `at`: because time passed, or because the clock was moved. Cancel safe.
+    /// Resolves when this clock has reached `at`: because time passed, or because the clock was
+    /// moved. Cancel safe.
     pub async fn reaches(&self, at: Timestamp) {
         loop {
             let mut moved = std::pin::pin!(self.0.moved.notified());

@@ -1,4 +1,5 @@
-//! Request targets in one writing: clients and archives differ in which characters they percent-encode.
+//! Request targets in one writing: clients and archives differ in which characters they
+//! percent-encode.
 
 use std::borrow::Cow;
 
@@ -31,7 +32,8 @@ fn push_encoded(out: &mut String, c: char) {
     }
 }
 
-/// A target as it is compared: also with `%7b` as `%7B`, and with `%25` for a `%` that begins no escape.
+/// A target as it is compared: also with `%7b` as `%7B`, and with `%25` for a `%` that begins no
+/// escape.
 ///
 /// Nothing is decoded: the gateway tells `%40` from `@`.
 pub(super) fn comparable(target: &str) -> String {

@@ -1,4 +1,5 @@
-//! Text in the charset that its `Content-Type` names: an archive has decoded text, and replay sends bytes.
+//! Text in the charset that its `Content-Type` names: an archive has decoded text, and replay sends
+//! bytes.
 
 /// The value of a `charset` parameter, without quotes.
 pub(super) fn charset(content_type: &str) -> Option<&str> {

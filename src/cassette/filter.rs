@@ -38,7 +38,8 @@ pub(super) struct Place {
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'s> {
     pub(super) filter: &'s Filter<'s>,
-    /// Scheme and authority under which the recording's client found the proxy: links to it are kept.
+    /// Scheme and authority under which the recording's client found the proxy: links to it are
+    /// kept.
     pub(super) base: &'s str,
     /// What no table names is kept here.
     pub(super) is_open: bool,

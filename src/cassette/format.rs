@@ -124,7 +124,8 @@ pub enum Content {
     Truncated(u64),
     /// In a content coding that could not be taken off, and therefore not looked into.
     Undecodable(String),
-    /// Not known: a request was answered before it had been read to its end, or a HAR did not have it.
+    /// Not known: a request was answered before it had been read to its end, or a HAR did not have
+    /// it.
     Unread,
 }
 

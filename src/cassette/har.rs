@@ -32,7 +32,8 @@ pub struct Imported {
     pub skipped: usize,
 }
 
-/// The archive of a cassette. Each entry is marked as pseudonymised, so that taking it in hides nothing twice.
+/// The archive of a cassette. Each entry is marked as pseudonymised, so that taking it in hides
+/// nothing twice.
 pub fn export(cassette: &Cassette) -> Value {
     // A cassette has them as they ended, an archive as they began.
     let mut records: Vec<&Record> = cassette.records.iter().collect();
@@ -48,7 +49,8 @@ pub fn export(cassette: &Cassette) -> Value {
     })
 }
 
-/// An entry that says what is pseudonymised in it, with a digest that no longer fits once somebody has changed it.
+/// An entry that says what is pseudonymised in it, with a digest that no longer fits once somebody
+/// has changed it.
 fn marked(mut entry: Value, personal_data: PersonalData) -> Value {
     if let Some(read) = har_entry::read(entry.clone()) {
         let mark = Mark { personal_data, sha256: har_entry::digest_of(&read.record) };

@@ -1,6 +1,7 @@
 //! One entry of a HAR as a record, before anything in it is hidden.
 //!
-//! Programs that write archives leave out what they please, so little is insisted on: a method, a URL and a status.
+//! Programs that write archives leave out what they please, so little is insisted on: a method, a
+//! URL and a status.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -54,7 +55,8 @@ struct Ours {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Mark {
     pub(super) personal_data: PersonalData,
-    /// Of the record that the entry is read as: an entry that was changed afterwards has another one.
+    /// Of the record that the entry is read as: an entry that was changed afterwards has another
+    /// one.
     pub(super) sha256: String,
 }
 
@@ -80,7 +82,8 @@ struct PostData {
     #[serde(default, deserialize_with = "or_default")]
     mime_type: String,
     text: Option<String>,
-    /// Not of the specification: programs that keep binary bodies write it as they do of a response.
+    /// Not of the specification: programs that keep binary bodies write it as they do of a
+    /// response.
     encoding: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     params: Vec<Param>,
@@ -123,8 +126,8 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Whether it is as [`super::har::export`] wrote it, with everything pseudonymised that an import
-    /// would pseudonymise.
+    /// Whether it is as [`super::har::export`] wrote it, with everything pseudonymised that an
+    /// import would pseudonymise.
     pub(super) fn is_pseudonymised(&self, keep_personal: bool) -> bool {
         self.mark.as_ref().is_some_and(|mark| {
             let is_enough = keep_personal || mark.personal_data == PersonalData::Hidden;
@@ -329,7 +332,8 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(letters.collect::<Vec<_>>()).ok()
 }
 
-/// Most programs take the coding off. A body that still has it loses it; a file that is compressed itself does not.
+/// Most programs take the coding off. A body that still has it loses it; a file that is compressed
+/// itself does not.
 fn without_codings(bytes: Vec<u8>, codings: Option<&str>, headers: &Fields) -> Vec<u8> {
     let is_file = field(headers, "content-type").is_some_and(|kind| kind.contains("gzip"));
     match codings.filter(|_| !is_file && coding::is_gzip(&bytes)) {

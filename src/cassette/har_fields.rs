@@ -57,7 +57,8 @@ pub(super) fn headers(fields: Fields) -> Fields {
     lines.filter(|(name, _)| !name.starts_with(':') && !DROPPED.contains(&name.as_str())).collect()
 }
 
-/// A value as a record has it, with a character for each byte. What Latin-1 does not have goes out as UTF-8.
+/// A value as a record has it, with a character for each byte. What Latin-1 does not have goes out
+/// as UTF-8.
 pub(super) fn field_value(value: &str) -> String {
     let value = value.trim_matches([' ', '\t', '\r']);
     match value.chars().all(|c| u32::from(c) < 0x100) {

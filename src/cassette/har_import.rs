@@ -31,7 +31,8 @@ struct Log {
 ///
 /// Every body is kept. Replaced are: credentials, wherever the archive repeats them; values whose
 /// name says that they are credentials; and, unless they are to be kept, personal data where the
-/// table of operations names their place. Entries that an export has marked are taken in as they are.
+/// table of operations names their place. Entries that an export has marked are taken in as they
+/// are.
 ///
 /// # Errors
 /// When the text is no archive, or the cassette cannot be written to.

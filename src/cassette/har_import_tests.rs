@@ -31,7 +31,8 @@ fn request(line: &str, body: &[u8]) -> Asked {
     asked(&request, Some(body.to_vec()))
 }
 
-/// The status that a request gets in strict replay: 501 where the record has no whole response, 404 without a record.
+/// The status that a request gets in strict replay: 501 where the record has no whole response, 404
+/// without a record.
 fn status(cassette: Cassette, line: &str, body: &[u8]) -> u16 {
     let player = Player::new(cassette, Matching::Strict, Order::Any);
     match player.play(&request(line, body)) {

@@ -1,4 +1,5 @@
-//! Members of archives as programs write them, where the specification would have another type or none missing.
+//! Members of archives as programs write them, where the specification would have another type or
+//! none missing.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -43,7 +44,8 @@ pub(super) fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, S
     Ok(items.into_iter().filter_map(pair).collect())
 }
 
-/// JSON with half a surrogate pair in it, which JavaScript writes where it has cut a text: the half becomes U+FFFD.
+/// JSON with half a surrogate pair in it, which JavaScript writes where it has cut a text: the half
+/// becomes U+FFFD.
 pub(super) fn without_lone_surrogates(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -313,7 +313,8 @@ impl Face {
     }
 }
 
-/// Whether one says no more than `*/*`, which no `Accept` means too, and the other accepts that as well (RFC 9110 §12.5.1).
+/// Whether one says no more than `*/*`, which no `Accept` means too, and the other accepts that as
+/// well (RFC 9110 §12.5.1).
 fn accepts_alike(one: &[String], other: &[String]) -> bool {
     let ranges = |lines: &[String]| {
         lines
@@ -371,7 +372,8 @@ fn of_queries(asked: &Face, recorded: &Face) -> String {
 }
 
 /// Whether each string and number of a document is the recorded one, as it was asked or as it would
-/// be recorded. Cassettes of earlier versions have some of both. Of other text pieces were replaced.
+/// be recorded. Cassettes of earlier versions have some of both. Of other text pieces were
+/// replaced.
 fn same_text(asked: &[u8], hidden: Option<&[u8]>, recorded: &[u8], is_form: bool) -> bool {
     let tokens = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(json::tokens);
     let Some(recorded) = tokens(recorded) else {

@@ -1,10 +1,10 @@
 //! Record and replay: what clients asked and what they were answered, in a file.
 //!
-//! A [`Recorder`] stands on the client's side of the proxy, before a token is added. It keeps what a
-//! table of the VBC API's operations names as harmless, and replaces everything else by pseudonyms;
-//! the secrets that the process knows are taken out of everything. A [`Player`] gives recorded
-//! answers to requests that are like the recorded ones; [`Replay`] does so without an upstream.
-//! [`har`] is the format of browsers.
+//! A [`Recorder`] stands on the client's side of the proxy, before a token is added. It keeps what
+//! a table of the VBC API's operations names as harmless, and replaces everything else by
+//! pseudonyms; the secrets that the process knows are taken out of everything. A [`Player`] gives
+//! recorded answers to requests that are like the recorded ones; [`Replay`] does so without an
+//! upstream. [`har`] is the format of browsers.
 
 mod boundary;
 mod canonical;

@@ -115,7 +115,8 @@ impl Player {
     pub fn play(&self, asked: &Asked) -> Outcome<'_> {
         let kept = Kept { personal: self.personal, ..Kept::default() };
         let face = self.face(asked, kept);
-        // One with a whole answer goes before one without: a recording of everything may follow another.
+        // One with a whole answer goes before one without: a recording of everything may follow
+        // another.
         let found = self.find(&face, true).or_else(|| {
             // As a recording of everything and an import have hidden it.
             let more = [Kept { unknown: true, ..kept }, Kept { unknown: true, unlisted: true, ..kept }];

@@ -190,7 +190,8 @@ fn what_was_recorded_before_the_table_plays_still() {
     let mut player = player(&lines, Matching::Strict, Order::Any);
     let pseudonyms = Pseudonyms::new(&KEY);
     let phone = pseudonyms.of(crate::cassette::kind::Kind::Phone, "15551234567");
-    // Phone numbers and credentials were replaced wherever they stood, and everything else was kept.
+    // Phone numbers and credentials were replaced wherever they stood, and everything else was
+    // kept.
     let request = Asked {
         target: format!("/any/{phone}?sort=up&api_key=hidden-0123456789abcdef"),
         body: Content::Text(format!(

@@ -145,7 +145,8 @@ impl Pseudonyms {
                 return c;
             }
             index += 1;
-            // The first digit names the numbering plan. No plan has a 0 or a 1 after a country's code.
+            // The first digit names the numbering plan. No plan has a 0 or a 1 after a country's
+            // code.
             if index == 1 { c } else { char::from(b'2' + digest[index % 32] % 8) }
         };
         text.chars().map(replace).collect()

@@ -26,8 +26,8 @@ const WAITING: usize = 1024;
 pub struct RecordOptions {
     /// Keep phone numbers, names, e-mail addresses and labels where a table names their place.
     pub personal: bool,
-    /// Keep what belongs to no operation of the VBC API as it is: bodies, paths, parameters. Only the
-    /// secrets that the process knows are taken out.
+    /// Keep what belongs to no operation of the VBC API as it is: bodies, paths, parameters. Only
+    /// the secrets that the process knows are taken out.
     pub unknown: bool,
     /// Note when each piece of an answer came.
     pub timing: bool,
@@ -70,8 +70,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens the cassette, to begin it or to add to it. `secrets` are taken out of everything, in every
-    /// encoding; what becomes of the exchanges is counted in `counts`.
+    /// Opens the cassette, to begin it or to add to it. `secrets` are taken out of everything, in
+    /// every encoding; what becomes of the exchanges is counted in `counts`.
     ///
     /// # Errors
     /// When it cannot be written to, or is something else.

@@ -35,9 +35,9 @@ enum Command {
     },
     /// Write the entries of a HAR to a cassette, which is begun or added to
     ///
-    /// Every body is kept. Replaced are credentials and cookies, wherever the archive repeats them, and phone numbers,
-    /// names and e-mail addresses in fields that are named so. Entries that `cassette export` wrote, and that nobody has
-    /// changed since, stay as they are.
+    /// Every body is kept. Replaced are credentials and cookies, wherever the archive repeats them,
+    /// and phone numbers, names and e-mail addresses in fields that are named so. Entries that
+    /// `cassette export` wrote, and that nobody has changed since, stay as they are.
     Import {
         /// The cassette
         #[arg(value_name = "CASSETTE")]

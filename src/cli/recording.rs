@@ -18,9 +18,10 @@ use crate::secret::Secret;
 pub(crate) struct AsideArgs {
     /// Record requests and responses to FILE (created, or appended to)
     ///
-    /// Of the operations of the VBC API, values that are known to be harmless are kept: identifiers, extensions, times,
-    /// counts, states, and links. Everything else is replaced by pseudonyms. Other bodies are recorded as length and hash.
-    /// The key of the pseudonyms is written to FILE.key; the cassette can be given away without it.
+    /// Of the operations of the VBC API, values that are known to be harmless are kept:
+    /// identifiers, extensions, times, counts, states, and links. Everything else is replaced by
+    /// pseudonyms. Other bodies are recorded as length and hash. The key of the pseudonyms is
+    /// written to FILE.key; the cassette can be given away without it.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Whether requests that match a record are answered from it
@@ -34,9 +35,10 @@ pub(crate) struct AsideArgs {
     record_personal: bool,
     /// Record what is no operation of the VBC API as it is
     ///
-    /// Keeps bodies, paths and parameters that no table names, such as those of other APIs and audio. They may hold
-    /// credentials and personal data: replaced are only the secrets that the proxy knows, and values whose name in JSON,
-    /// a form, a query or a header says what they are. Look before you share.
+    /// Keeps bodies, paths and parameters that no table names, such as those of other APIs and
+    /// audio. They may hold credentials and personal data: replaced are only the secrets that the
+    /// proxy knows, and values whose name in JSON, a form, a query or a header says what they are.
+    /// Look before you share.
     #[arg(long, requires = "record")]
     record_unknown: bool,
     /// Record when each piece of an answer came

@@ -27,13 +27,15 @@ const NOT_RUN: u8 = 126;
 /// Run a command with the proxy beside it
 ///
 /// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status (128 + N where
-/// signal N ended it, 127 where there is no such command). The log goes to a file that is named where CMD fails, and removed
-/// where it succeeds. VBC_ADMIN_URL is the admin listener; with --simulate,
-/// VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go on to CMD; a SIGTERM or SIGINT
-/// within a second of the first is not repeated. CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET,
-/// VBC_USERNAME, VBC_PASSWORD, VBC_PROXY_* and every variable that the configuration takes a secret from are removed.
+/// signal N ended it, 127 where there is no such command). The log goes to a file that is named
+/// where CMD fails, and removed where it succeeds. VBC_ADMIN_URL is the admin listener; with
+/// --simulate, VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go
+/// on to CMD; a SIGTERM or SIGINT within a second of the first is not repeated. CMD does not
+/// inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME, VBC_PASSWORD, VBC_PROXY_* and
+/// every variable that the configuration takes a secret from are removed.
 ///
-/// CMD is a program with its arguments. For a line of the shell, run the shell: -- sh -c 'npm ci && npm test'
+/// CMD is a program with its arguments. For a line of the shell, run the shell: -- sh -c 'npm ci &&
+/// npm test'
 ///
 /// For example: vbc-proxy run --simulate -- pytest -q
 #[derive(Debug, Args)]

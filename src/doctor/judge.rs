@@ -234,7 +234,8 @@ fn by_words(suite: Suite, words: &Words, token: Presented) -> Option<Said> {
         "user is not permitted to make a request",
         "user is not authorized to search",
     ];
-    // What the specifications of these two have for every error: `msg` and `status`, without a gateway's code.
+    // What the specifications of these two have for every error: `msg` and `status`, without a
+    // gateway's code.
     let documented = matches!(suite, Suite::Provisioning | Suite::Reports)
         && words.is_json
         && words.text == "unauthorized";

@@ -224,7 +224,8 @@ pub(super) fn body(answer: &mut Answer) -> Bytes {
     answer.body().data.clone()
 }
 
-/// How long the body is, and the body itself where it is no longer than `limit`. Nothing is made for that.
+/// How long the body is, and the body itself where it is no longer than `limit`. Nothing is made
+/// for that.
 pub(super) fn peek(answer: &Answer, limit: usize) -> (u64, Option<Bytes>) {
     let body = answer.body();
     let whole = body.rest.is_none() && body.data.len() <= limit;

@@ -118,7 +118,8 @@ impl SimulatorBuilder {
         self.with(|options| options.webhooks = targets)
     }
 
-    /// What users report of the service holds instead of its documents: [`Field::ALL`], or one report.
+    /// What users report of the service holds instead of its documents: [`Field::ALL`], or one
+    /// report.
     pub fn field(self, field: impl Into<Field>) -> Self {
         let field = field.into();
         self.with(|options| options.field = field)

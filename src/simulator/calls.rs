@@ -129,9 +129,9 @@ impl Leg {
     }
 }
 
-/// The documentation's enumeration is busy, failed, unanswered, ringing and on-call: held and parked calls are on-call.
-/// It has no word for an answered call that is over. Such a call keeps the last status it had, and has an `end_time`;
-/// the list of active calls leaves it out.
+/// The documentation's enumeration is busy, failed, unanswered, ringing and on-call: held and
+/// parked calls are on-call. It has no word for an answered call that is over. Such a call keeps
+/// the last status it had, and has an `end_time`; the list of active calls leaves it out.
 fn status(end: Option<Timestamp>, answered: Option<Timestamp>) -> &'static str {
     match (end, answered) {
         (_, Some(_)) => "on-call",

@@ -1,4 +1,5 @@
-//! What OpenID Connect clients ask for before they trust an ID token: where things are, and the keys.
+//! What OpenID Connect clients ask for before they trust an ID token: where things are, and the
+//! keys.
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,8 @@ pub(super) fn keys(state: &State) -> Answer {
     json_answer(200, &key_set(state.policy.kid))
 }
 
-/// The metadata of OpenID Connect Discovery, as WSO2 serves it for a tenant; `base` is where this server is.
+/// The metadata of OpenID Connect Discovery, as WSO2 serves it for a tenant; `base` is where this
+/// server is.
 pub(super) fn document(base: &str) -> Answer {
     let at = |path: &str| Value::from(format!("{base}/t/vbc.prod/oauth2/{path}"));
     let members = vec![

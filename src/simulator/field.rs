@@ -1,8 +1,9 @@
 //! Where users of the service report something else than its documents say.
 //!
-//! By default the documents decide. Each report can be switched on by itself: `--field=NAME`, `[field]` of a scenario,
-//! [`SimulatorBuilder::field`](super::SimulatorBuilder::field). [`FieldReport::ALL`] is the only list of them: help,
-//! scenarios and the control plane's OpenAPI are made from it.
+//! By default the documents decide. Each report can be switched on by itself: `--field=NAME`,
+//! `[field]` of a scenario, [`SimulatorBuilder::field`](super::SimulatorBuilder::field).
+//! [`FieldReport::ALL`] is the only list of them: help, scenarios and the control plane's OpenAPI
+//! are made from it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub enum FieldReport {
     ApplicationToken,
     /// Users whose names end in `.api` get tokens.
     ApiUsers,
-    /// Reports answers "Problem with provided token" to users without the role and to tokens older than five minutes.
+    /// Reports answers "Problem with provided token" to users without the role and to tokens older
+    /// than five minutes.
     ReportsToken,
     /// Provisioning answers "missing user data" to users without the role.
     MissingUserData,

@@ -175,8 +175,9 @@ fn pass<'a>(
     Ok(if is_refused(arrived, &answer) { empty(406) } else { answer })
 }
 
-/// Whether the client takes what it asked for neither by its type nor without a content coding. It has to say so with a
-/// weight of 0: a type that is only not mentioned is sent, as the documentation's own clients expect.
+/// Whether the client takes what it asked for neither by its type nor without a content coding. It
+/// has to say so with a weight of 0: a type that is only not mentioned is sent, as the
+/// documentation's own clients expect.
 fn is_refused(arrived: &Arrived, answer: &Answer) -> bool {
     let headers = &arrived.head.headers;
     let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());

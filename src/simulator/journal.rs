@@ -34,8 +34,8 @@ pub struct Recorded {
     pub target: String,
     /// The head to the byte, line ends and empty line included, but for what carries secrets.
     pub head: String,
-    /// Names in lower case and values, in the order received. A bearer is replaced by its name, another secret by
-    /// `[redacted]`.
+    /// Names in lower case and values, in the order received. A bearer is replaced by its name,
+    /// another secret by `[redacted]`.
     pub headers: Vec<(String, String)>,
     /// Bytes of the body; 0 until it has arrived.
     pub body_length: u64,
@@ -81,7 +81,8 @@ impl Responded {
         Self { content_type: answer.headers().get(CONTENT_TYPE).cloned(), length, body }
     }
 
-    /// Type, length, and the beginning of the body without secrets; `null` where that cannot be told.
+    /// Type, length, and the beginning of the body without secrets; `null` where that cannot be
+    /// told.
     pub(super) fn shown(&self, known: &Known<'_>) -> Value {
         let body = self.body.as_ref().and_then(|body| private::shown_body(body, known));
         let beginning = body.map(|body| body.chars().take(BEGINNING).collect::<String>());
@@ -319,7 +320,8 @@ pub(super) fn target(target: &str, known: &Known<'_>) -> String {
     shown
 }
 
-/// Whether a parameter's value may have been made by chance, other than those of OAuth that are no secrets.
+/// Whether a parameter's value may have been made by chance, other than those of OAuth that are no
+/// secrets.
 fn is_random(name: &str, value: &str) -> bool {
     const PLAIN: &[&str] = &["client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"];
     !PLAIN.contains(&name) && private::has_random(&decoded(value))

@@ -145,7 +145,8 @@ fn sign(text: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The keys that ID tokens can be verified with (RFC 7517), under the names that are in use or were.
+/// The keys that ID tokens can be verified with (RFC 7517), under the names that are in use or
+/// were.
 pub(super) fn key_set(replaced: u32) -> Value {
     let Some(key) = &*KEY else { return json!({ "keys": [] }) };
     // PKCS #1: two headers and a zero, the modulus, then the exponent 65537.

@@ -20,7 +20,8 @@ const AREAS: [[u16; 6]; 10] = [
 /// In each area, 555-0100 to 555-0199 are kept for fiction.
 const IN_AREA: usize = 100;
 const NUMBERS: usize = AREAS[0].len() * IN_AREA;
-/// As many are given before the account gets numbers of another kind: there must be some left for callers from outside.
+/// As many are given before the account gets numbers of another kind: there must be some left for
+/// callers from outside.
 const FULL: usize = NUMBERS / 2;
 
 /// The numbers that an account can have, and those it has.

@@ -158,11 +158,14 @@ pub struct SimulatorOptions {
     /// How long a call that was placed rings before it is answered. Calls from outside ring until somebody does
     /// something about them, at most 30 seconds.
     pub ringing: Duration,
-    /// Which targets webhooks are delivered to. A scenario sent to the control plane can only narrow this.
+    /// Which targets webhooks are delivered to. A scenario sent to the control plane can only
+    /// narrow this.
     pub webhooks: WebhookTargets,
-    /// The highest quota that a scenario sent to the control plane may set; `None` is any, or none at all.
+    /// The highest quota that a scenario sent to the control plane may set; `None` is any, or none
+    /// at all.
     pub quota_limit: Option<u32>,
-    /// What users report of the service holds instead of its documents, as far as it is switched on here.
+    /// What users report of the service holds instead of its documents, as far as it is switched on
+    /// here.
     pub field: Field,
     /// Further identities.
     pub identities: Vec<Identity>,

@@ -88,7 +88,8 @@ impl User {
 }
 
 impl Account {
-    /// Gives every user an e-mail address. Of several who would have the same, later ones have their id in it.
+    /// Gives every user an e-mail address. Of several who would have the same, later ones have
+    /// their id in it.
     pub(super) fn give_addresses(&mut self, domain: &str) {
         let mut taken = HashSet::new();
         for user in &mut self.users {

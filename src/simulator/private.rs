@@ -1,4 +1,5 @@
-//! What must not be shown of a request or a response: secrets by their names, by their looks, and those that are known.
+//! What must not be shown of a request or a response: secrets by their names, by their looks, and
+//! those that are known.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,8 +18,8 @@ pub(super) const REDACTED: &str = "[redacted]";
 const PART: usize = 8;
 /// A word of letters and digits from this length on may have been made by chance.
 const LONG: usize = 20;
-/// Bits for each character. A sentence without spaces has about as many as a random word of that length; it has no
-/// digits.
+/// Bits for each character. A sentence without spaces has about as many as a random word of that
+/// length; it has no digits.
 const RANDOM: f64 = 3.0;
 
 /// Secrets that are searched for within words too; further ones only as whole words.
@@ -63,7 +64,8 @@ impl Secrets {
     }
 }
 
-/// Secrets that the simulator knows: those of its applications and logins, and every token it has issued.
+/// Secrets that the simulator knows: those of its applications and logins, and every token it has
+/// issued.
 pub(super) struct Known<'a> {
     tokens: &'a Tokens,
     secrets: &'a Secrets,
@@ -151,8 +153,8 @@ fn split(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a text looks as if it had a secret in it: a token, a word that was made by chance, or credentials with their
-/// scheme. A UUID is an identifier unless it is known.
+/// Whether a text looks as if it had a secret in it: a token, a word that was made by chance, or
+/// credentials with their scheme. A UUID is an identifier unless it is known.
 pub(super) fn looks_secret(text: &str) -> bool {
     // Segments of a path are words of their own; in base64 a slash is a letter.
     let is_path = text.starts_with('/') || text.contains("://") || text.contains("</");
@@ -170,7 +172,8 @@ pub(super) fn has_random(text: &str) -> bool {
     text.len() >= LONG && text.split(|c: char| c == '/' || !is_of_word(c)).any(is_random)
 }
 
-/// Whether a text has a secret with its name in it, as `secret=…`, as JSON or as the password of a URL.
+/// Whether a text has a secret with its name in it, as `secret=…`, as JSON or as the password of a
+/// URL.
 pub(super) fn names_secret(text: &str) -> bool {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_%".contains(c);
     let named = |at: usize| {
@@ -223,8 +226,8 @@ fn is_uuid(word: &str) -> bool {
     word.len() == 36 && word.bytes().enumerate().all(fits)
 }
 
-/// A body as text, with secret members and secret-looking texts replaced; `None` where it cannot be told what is secret in
-/// it: JSON that is broken, and bytes that are no text.
+/// A body as text, with secret members and secret-looking texts replaced; `None` where it cannot be
+/// told what is secret in it: JSON that is broken, and bytes that are no text.
 pub(super) fn shown_body(body: &[u8], known: &Known<'_>) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     if let Ok(value) = serde_json::from_str::<Value>(text) {

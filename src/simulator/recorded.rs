@@ -1,4 +1,5 @@
-//! What is recorded of calls: by the company's rule, and where somebody asks for it during the call.
+//! What is recorded of calls: by the company's rule, and where somebody asks for it during the
+//! call.
 
 use super::calls::{Call, Direction};
 use super::pace::Pace;
@@ -66,7 +67,8 @@ impl Account {
         by_rule.into_iter().chain(by_hand).collect()
     }
 
-    /// The company's rule is about every third extension; of the others, every fourth user records on demand.
+    /// The company's rule is about every third extension; of the others, every fourth user records
+    /// on demand.
     fn recorded_by_rule(&self, call: &Call, position: usize, pace: Pace) -> Option<Recording> {
         let rule = |n: usize| match self.extensions.get(n)?.user {
             _ if n.is_multiple_of(3) => Some(None),

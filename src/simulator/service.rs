@@ -105,8 +105,9 @@ impl Service {
 
     /// Lets somebody call from outside; gives the call's id.
     ///
-    /// `to` is an extension of the account or one of its direct numbers, with or without a plus. `None` is a number that
-    /// nobody has. It rings until it is answered or sent away, at most 30 seconds of the service's clock.
+    /// `to` is an extension of the account or one of its direct numbers, with or without a plus.
+    /// `None` is a number that nobody has. It rings until it is answered or sent away, at most 30
+    /// seconds of the service's clock.
     pub fn receive_call(&self, account: u64, from: &str, to: &str) -> Option<String> {
         let now = self.core.options.clock.now();
         let mut state = self.core.state();

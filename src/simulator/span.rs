@@ -25,7 +25,8 @@ pub(super) fn read_signed(value: &Value) -> Option<SignedDuration> {
     }
 }
 
-/// A number of seconds, exact to the nanosecond: as it was written, not as a binary fraction has it.
+/// A number of seconds, exact to the nanosecond: as it was written, not as a binary fraction has
+/// it.
 pub(super) fn seconds(number: &Number) -> Option<SignedDuration> {
     if let Some(whole) = number.as_i64() {
         return Some(SignedDuration::from_secs(whole));

@@ -239,7 +239,8 @@ impl State {
         logins.get(&user).or_else(|| logins.get(&format!("{user}{TENANT}")))
     }
 
-    /// Whether a user belongs to the developer portal (`*.api`); by the documents such a user gets no tokens.
+    /// Whether a user belongs to the developer portal (`*.api`); by the documents such a user gets
+    /// no tokens.
     pub(super) fn is_developer(&self, user: &str) -> bool {
         let user = user.to_lowercase();
         let name = user.strip_suffix(TENANT).unwrap_or(&user);

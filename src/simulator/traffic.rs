@@ -39,7 +39,8 @@ impl World {
         self.begin(account, call, random)
     }
 
-    /// A call from outside to an extension or one of its numbers. It rings until somebody does something about it.
+    /// A call from outside to an extension or one of its numbers. It rings until somebody does
+    /// something about it.
     pub(super) fn receive(
         &mut self,
         account: u64,

@@ -23,14 +23,14 @@ impl Service {
         self.act(Action::RevokeAllRefresh);
     }
 
-    /// Moves the simulator's clock ahead; what its timeline has for that time happens. Beyond 9999-12-30 it does not go:
-    /// the clock stays as it is, and [`Service::inject`] says so.
+    /// Moves the simulator's clock ahead; what its timeline has for that time happens. Beyond
+    /// 9999-12-30 it does not go: the clock stays as it is, and [`Service::inject`] says so.
     pub fn advance_clock(&self, by: Duration) {
         self.act(Action::ClockAdvance(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)));
     }
 
-    /// Sets the simulator's clock, to a time from 1970 to 9999-12-30. It stays as it is for another, and
-    /// [`Service::inject`] says so.
+    /// Sets the simulator's clock, to a time from 1970 to 9999-12-30. It stays as it is for
+    /// another, and [`Service::inject`] says so.
     pub fn set_clock(&self, to: Timestamp) {
         self.act(Action::ClockSet(to));
     }

@@ -264,7 +264,8 @@ impl Account {
         position
     }
 
-    /// The name of the other party, where the service can know one: a colleague's, or what a caller's network sends.
+    /// The name of the other party, where the service can know one: a colleague's, or what a
+    /// caller's network sends.
     pub(super) fn remote_name(&self, view: &View) -> Option<&str> {
         let ours = self.extensions.iter().find(|extension| extension.number == view.remote);
         let sent = (view.direction == Direction::Inbound).then_some(OUTSIDE_NAME);
@@ -276,7 +277,8 @@ impl Account {
         self.extensions.iter().any(|own| own.user == Some(user) && own.number == extension)
     }
 
-    /// The extension that somebody outside reaches: by its number or one of its direct ones, with or without a plus.
+    /// The extension that somebody outside reaches: by its number or one of its direct ones, with
+    /// or without a plus.
     pub(super) fn called_by(&self, number: &str) -> Option<String> {
         let bare = number.strip_prefix('+').unwrap_or(number);
         let has = |extension: &&Extension| {

@@ -1,5 +1,6 @@
-//! OAuth clients that others wrote, unmodified, on the simulator: their API requests go to it directly, or through the proxy.
-//! `scripts/test` installs them; the programs are in `tests/clients`.
+//! OAuth clients that others wrote, unmodified, on the simulator: their API requests go to it
+//! directly, or through the proxy. `scripts/test` installs them; the programs are in
+//! `tests/clients`.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

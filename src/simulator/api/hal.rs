@@ -1,6 +1,7 @@
 //! What Provisioning, Reports and Call Recording have in common: lists in pages with links, and their errors.
 //!
-//! Every list counts its pages from 1. What `page=0` is depends on the suite, and is the same in all lists of one:
+//! Every list counts its pages from 1. What `page=0` is depends on the suite, and is the same in
+//! all lists of one:
 //!
 //! | suite | `page=0` | because |
 //! | --- | --- | --- |

@@ -98,8 +98,8 @@ pub(super) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
     Some((suite, rest))
 }
 
-/// Every route whose pattern fits, whatever its method. The documentation writes paths of the Integration Platform with
-/// a slash at their end, too.
+/// Every route whose pattern fits, whatever its method. The documentation writes paths of the
+/// Integration Platform with a slash at their end, too.
 pub(super) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
     let path = if suite.context == "vis" { path.strip_suffix('/').unwrap_or(path) } else { path };
     suite.routes.iter().filter_map(|route| Some((route, fit(route.pattern, path)?))).collect()

@@ -1,7 +1,7 @@
 //! One schema for each fault: which parameters it takes, of which type, and which it needs.
 //!
-//! The server reads more spellings than these (`README.md`). A schema has one for each parameter, so that a generated client
-//! gives it one type.
+//! The server reads more spellings than these (`README.md`). A schema has one for each parameter,
+//! so that a generated client gives it one type.
 
 use serde_json::{Map, Value, json};
 

@@ -128,7 +128,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it can be done when the clock reads `at`; gives what the clock reads then. It changes nothing.
+    /// Whether it can be done when the clock reads `at`; gives what the clock reads then. It
+    /// changes nothing.
     pub(in crate::simulator) fn check(&self, state: &State, at: Timestamp) -> Result<Timestamp, FaultError> {
         let user = |user: &String| {
             let known = state.world.logins.contains_key(&user.to_lowercase());

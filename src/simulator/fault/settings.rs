@@ -14,12 +14,14 @@ struct Setting {
     before: Option<Action>,
 }
 
-/// What actions have changed, in the order of the changes. One thing is there once, however often it was changed.
+/// What actions have changed, in the order of the changes. One thing is there once, however often
+/// it was changed.
 #[derive(Default)]
 pub(in crate::simulator) struct Settings(Vec<Setting>);
 
 impl Settings {
-    /// Notes what an action has changed. `before` and `after` are what [`Action::present`] said before it and after it.
+    /// Notes what an action has changed. `before` and `after` are what [`Action::present`] said
+    /// before it and after it.
     pub(in crate::simulator) fn note(
         &mut self,
         id: u64,
@@ -63,7 +65,8 @@ impl State {
         }
     }
 
-    /// What `GET /__sim/faults` shows: faults on requests, then what actions have changed, each in the order they came.
+    /// What `GET /__sim/faults` shows: faults on requests, then what actions have changed, each in
+    /// the order they came.
     pub(in crate::simulator) fn in_force(&self) -> Value {
         let mut shown = self.faults.listed();
         for Setting { id, action, .. } in &self.settings.0 {
@@ -88,7 +91,8 @@ impl Action {
         matches!(self, Self::ClockAdvance(_) | Self::ClockSet(_))
     }
 
-    /// The action that would bring about what is there now; `None` for what changes nothing that could be brought back.
+    /// The action that would bring about what is there now; `None` for what changes nothing that
+    /// could be brought back.
     pub(in crate::simulator) fn present(&self, state: &State) -> Option<Self> {
         let login = |user: &str| state.world.logins.get(&user.to_lowercase());
         let app = |client_id: &str| state.world.apps.get(client_id);

@@ -122,8 +122,8 @@ impl Scenario {
         self.public_base.is_some()
     }
 
-    /// Whether it keeps to what the simulator was started with: a scenario that comes over the network must not open what
-    /// the command line has closed.
+    /// Whether it keeps to what the simulator was started with: a scenario that comes over the
+    /// network must not open what the command line has closed.
     ///
     /// # Errors
     /// When it would deliver webhooks to more targets, or allow more requests.

@@ -98,7 +98,8 @@ pub(super) fn join(at: &str, key: &str) -> String {
     if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
 }
 
-/// Where lines and characters of a text are, counted once: a text may have a place for each of its words.
+/// Where lines and characters of a text are, counted once: a text may have a place for each of its
+/// words.
 struct Lines<'t> {
     bytes: &'t [u8],
     /// Where each line begins.

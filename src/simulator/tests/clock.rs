@@ -199,8 +199,8 @@ fn moves() -> impl Strategy<Value = Vec<Action>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Tokens, quota windows, `Retry-After`, lags and dates reckon with every time that a clock can have; a clock that the
-    /// test holds itself has no bounds.
+    /// Tokens, quota windows, `Retry-After`, lags and dates reckon with every time that a clock can
+    /// have; a clock that the test holds itself has no bounds.
     #[test]
     fn no_time_on_the_clock_makes_anything_panic(moves in moves(), unbounded in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

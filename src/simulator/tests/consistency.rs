@@ -1,4 +1,5 @@
-//! What the suites say of one thing is the same, whatever was done before: random operations over random worlds.
+//! What the suites say of one thing is the same, whatever was done before: random operations over
+//! random worlds.
 
 use std::collections::{BTreeMap, BTreeSet};
 

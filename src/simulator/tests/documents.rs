@@ -1,5 +1,5 @@
-//! What Vonage's own documentation decides: its snippets and tutorials as they stand, and what clients that are
-//! generated from its specifications can read.
+//! What Vonage's own documentation decides: its snippets and tutorials as they stand, and what
+//! clients that are generated from its specifications can read.
 
 use super::*;
 

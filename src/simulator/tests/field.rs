@@ -1,4 +1,5 @@
-//! What users report of the service, switched on report by report; without the switch the documents decide.
+//! What users report of the service, switched on report by report; without the switch the documents
+//! decide.
 
 use super::*;
 

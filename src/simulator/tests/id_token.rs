@@ -1,4 +1,5 @@
-//! ID tokens, and what a client needs to trust them; the order of members, as the service writes them.
+//! ID tokens, and what a client needs to trust them; the order of members, as the service writes
+//! them.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa::PublicKeyComponents;

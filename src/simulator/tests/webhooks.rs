@@ -373,8 +373,8 @@ async fn the_pause_before_another_try_passes_by_the_simulators_clock() {
     alice.sim.receive_call(12345, "14155550177", "1001").unwrap();
     let start = std::time::Instant::now();
     assert_eq!(receiver.next().await.header("x-von-attempt"), Some("1"));
-    // By the clock of a program, and by the control plane. Attempt 1 may not have been judged yet, so the clock is moved
-    // until the next one comes.
+    // By the clock of a program, and by the control plane. Attempt 1 may not have been judged yet,
+    // so the clock is moved until the next one comes.
     let next = async |receiver: &mut Receiver, advance: &dyn Fn()| {
         loop {
             advance();

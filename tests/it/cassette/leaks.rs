@@ -1,4 +1,5 @@
-//! A thousand tries to get a secret into a cassette: places, encodings, and names that no table lists.
+//! A thousand tries to get a secret into a cassette: places, encodings, and names that no table
+//! lists.
 
 mod encodings;
 mod places;

@@ -159,8 +159,8 @@ impl Session {
         (0..self.0.len()).map(read).collect()
     }
 
-    /// An answer but for what the recorder must change in it: cookies that are set, details, what repeats a credential, and
-    /// codings, which it takes off; with the lengths of these alone.
+    /// An answer but for what the recorder must change in it: cookies that are set, details, what
+    /// repeats a credential, and codings, which it takes off; with the lengths of these alone.
     pub(super) fn comparable(&self, output: &[u8]) -> Vec<u8> {
         const CHANGED: [&str; 8] = [
             "set-cookie:",

@@ -69,7 +69,8 @@ impl Chromium {
         self.command("POST", "/url", Some(&json!({ "url": url }))).await;
     }
 
-    /// Makes the page this wide, as a telephone has it, and what it says then of how wide it wants to be.
+    /// Makes the page this wide, as a telephone has it, and what it says then of how wide it wants
+    /// to be.
     pub(crate) async fn width_at(&self, width: u64) -> u64 {
         let metrics = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": true });
         let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
@@ -79,8 +80,8 @@ impl Chromium {
         self.command("POST", "/execute/sync", Some(&script)).await.as_u64().unwrap()
     }
 
-    /// What the first element of a selector reads; empty where there is none. Found and read at once: a page may replace
-    /// elements in between.
+    /// What the first element of a selector reads; empty where there is none. Found and read at
+    /// once: a page may replace elements in between.
     pub(crate) async fn text_at(&self, selector: &str) -> String {
         let read = "return document.querySelector(arguments[0])?.innerText ?? ''";
         let script = json!({ "script": read, "args": [selector] });

@@ -23,7 +23,8 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Answers a GET, or a HEAD, of which ranges are not part. The content is made as far as it is sent.
+    /// Answers a GET, or a HEAD, of which ranges are not part. The content is made as far as it is
+    /// sent.
     pub(super) fn answer<P>(&self, headers: &HeaderMap, with_ranges: bool, pieces: P) -> Answer
     where
         P: Iterator<Item = Bytes> + Send + 'static,

@@ -16,7 +16,8 @@ use crate::simulator::calls::Call;
 use crate::simulator::field::FieldReport;
 use crate::simulator::state::State;
 
-/// How long a call that nobody answered stays among the active ones, so that its status can be read.
+/// How long a call that nobody answered stays among the active ones, so that its status can be
+/// read.
 const LINGERS: Duration = Duration::from_secs(60);
 const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
 

@@ -98,13 +98,15 @@ struct Contact {
     destination: String,
 }
 
-/// Which types a contact may have: who places a call, who is called, and who is on a call or joins it.
+/// Which types a contact may have: who places a call, who is called, and who is on a call or joins
+/// it.
 const CALLER: &[&str] = &["extension", "device", "feature_code"];
 const CALLED: &[&str] = &["pstn", "device", "extension", "feature_code"];
 const PARTY: &[&str] = &["pstn", "device", "extension"];
 
 impl Contact {
-    /// An object with type and destination, or a bare number. The first of the types is meant where none is named.
+    /// An object with type and destination, or a bare number. The first of the types is meant where
+    /// none is named.
     fn read(value: &Value, kinds: &[&str]) -> Option<Self> {
         let usual = kinds.first().copied().unwrap_or_default();
         if let Some(number) = value.as_str() {

@@ -30,12 +30,14 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// For the list of calls under way, the newest first. The documentation gives it no states to choose from.
+    /// For the list of calls under way, the newest first. The documentation gives it no states to
+    /// choose from.
     pub(super) fn of_active_calls(request: &Request<'_>) -> Result<Self, Box<Answer>> {
         Self::read(request, UNDER_WAY, None, "DESC")
     }
 
-    /// For the number of calls under way, of which the active ones are meant where no state is named.
+    /// For the number of calls under way, of which the active ones are meant where no state is
+    /// named.
     pub(super) fn of_call_count(request: &Request<'_>) -> Result<Self, Box<Answer>> {
         Self::read(request, UNDER_WAY, Some("ACTIVE"), "DESC")
     }

@@ -190,7 +190,8 @@ fn readable(bytes: Vec<u8>) -> Option<String> {
     (printable * 2 > bytes.len()).then(|| bytes.iter().map(|byte| char::from(*byte)).collect())
 }
 
-/// A text with the characters that are written as `before`, `digits` hexadecimal digits, and `behind`.
+/// A text with the characters that are written as `before`, `digits` hexadecimal digits, and
+/// `behind`.
 fn with(text: &str, before: &str, digits: usize, behind: &str) -> String {
     let mut parts = text.split(before);
     let mut out = parts.next().unwrap_or_default().to_owned();
