@@ -61,6 +61,10 @@ async fn a_line_of_the_shell_that_is_one_word_is_told_how_to_be_run() {
             Process::run(directory.path(), &["run", "--simulate", "--", word], &[("PATH", PATH)]).await;
         assert_eq!((output.code, output.stderr.contains(hint)), (Some(127), true), "{output:?}");
     }
+    // What the last of them advises works as it stands.
+    let advised = ["run", "--simulate", "--", "sh", "-c", "echo 'a b'|wc -w"];
+    let output = Process::run(directory.path(), &advised, &[("PATH", PATH)]).await;
+    assert_eq!((output.code, output.stdout.trim()), (Some(0), "2"), "{output:?}");
     for words in [&["./none"][..], &["no such", "program"]] {
         let arguments = [&["run", "--simulate", "--"], words].concat();
         let output = Process::run(directory.path(), &arguments, &[("PATH", PATH)]).await;
