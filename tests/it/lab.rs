@@ -17,7 +17,13 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 async fn run(arguments: &[&str], script: &str) -> crate::process::Output {
     let directory = tempfile::tempdir().unwrap();
     let arguments = [&["run"], arguments, &["--", "/bin/sh", "-c", script]].concat();
-    Process::run(directory.path(), &arguments, &[("PATH", PATH), ("VBC_PROXY_LOG_LEVEL", "warn")]).await
+    let [path, temporary] = variables(&directory);
+    Process::run(directory.path(), &arguments, &[path, temporary, ("VBC_PROXY_LOG_LEVEL", "warn")]).await
+}
+
+/// Where the logs of commands that fail are kept.
+fn variables(directory: &tempfile::TempDir) -> [(&'static str, &str); 2] {
+    [("PATH", PATH), ("TMPDIR", directory.path().to_str().unwrap())]
 }
 
 #[tokio::test]
@@ -41,11 +47,17 @@ async fn a_command_runs_with_the_proxy_beside_it_and_its_status_is_the_outcome()
 async fn a_command_that_a_signal_ends_or_that_is_not_there_is_told_as_shells_do() {
     assert_eq!(run(&["--simulate"], "kill -9 $$").await.code, Some(128 + 9));
     let directory = tempfile::tempdir().unwrap();
-    let none = Process::run(directory.path(), &["run", "--simulate", "--", "./no-such-command"], &[]).await;
+    let none = Process::run(
+        directory.path(),
+        &["run", "--simulate", "--", "./no-such-command"],
+        &variables(&directory),
+    )
+    .await;
     assert_eq!(none.code, Some(127));
     assert!(none.stderr.contains("./no-such-command cannot be run: No such file"), "{}", none.stderr);
     fs::write(directory.path().join("text"), "text").unwrap();
-    let text = Process::run(directory.path(), &["run", "--simulate", "--", "./text"], &[]).await;
+    let text =
+        Process::run(directory.path(), &["run", "--simulate", "--", "./text"], &variables(&directory)).await;
     assert_eq!(text.code, Some(126), "{text:?}");
     assert_eq!(Process::run(directory.path(), &["run", "--simulate"], &[]).await.code, Some(64));
 }
@@ -58,23 +70,25 @@ async fn a_line_of_the_shell_that_is_one_word_is_told_how_to_be_run() {
         ("echo 'a b'|wc", "vbc-proxy run --simulate -- sh -c 'echo '\\''a b'\\''|wc'\n"),
     ] {
         let output =
-            Process::run(directory.path(), &["run", "--simulate", "--", word], &[("PATH", PATH)]).await;
+            Process::run(directory.path(), &["run", "--simulate", "--", word], &variables(&directory)).await;
         assert_eq!((output.code, output.stderr.contains(hint)), (Some(127), true), "{output:?}");
     }
     // What the last of them advises works as it stands.
     let advised = ["run", "--simulate", "--", "sh", "-c", "echo 'a b'|wc -w"];
-    let output = Process::run(directory.path(), &advised, &[("PATH", PATH)]).await;
+    let output = Process::run(directory.path(), &advised, &variables(&directory)).await;
     assert_eq!((output.code, output.stdout.trim()), (Some(0), "2"), "{output:?}");
     for words in [&["./none"][..], &["no such", "program"]] {
         let arguments = [&["run", "--simulate", "--"], words].concat();
-        let output = Process::run(directory.path(), &arguments, &[("PATH", PATH)]).await;
+        let output = Process::run(directory.path(), &arguments, &variables(&directory)).await;
         assert_eq!((output.code, output.stderr.contains("sh -c")), (Some(127), false), "{output:?}");
     }
     // A program's name may have blanks.
     let program = directory.path().join("a program");
     fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let output = Process::run(directory.path(), &["run", "--simulate", "--", "./a program"], &[]).await;
+    let output =
+        Process::run(directory.path(), &["run", "--simulate", "--", "./a program"], &variables(&directory))
+            .await;
     assert_eq!(output.code, Some(3), "{output:?}");
 }
 
