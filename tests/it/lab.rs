@@ -147,7 +147,7 @@ async fn signals_go_on_to_the_command() {
         let script = format!("trap 'echo caught; exit 3' {caught}; echo begun; while :; do sleep 0.05; done");
         let directory = tempfile::tempdir().unwrap();
         let arguments = ["run", "--simulate", "--", "/bin/sh", "-c", &script];
-        let mut running = Process::start(directory.path(), &arguments, &[("PATH", PATH)]);
+        let mut running = Process::start(directory.path(), &arguments, &variables(&directory));
         assert_eq!(running.line().await, "begun");
         running.signal(signal);
         assert_eq!(running.line().await, "caught");
