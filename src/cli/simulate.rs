@@ -127,7 +127,12 @@ impl WorldArgs {
     /// Lays them over options: first the scenario, then what was said in particular.
     fn apply(&self, options: &mut SimulatorOptions) -> Result<(), Exit> {
         if let Some(file) = &self.scenario {
-            let applied = Scenario::read(file).and_then(|scenario| scenario.apply(options));
+            let applied = Scenario::read(file).and_then(|scenario| {
+                if let Some(limit) = self.quota.filter(|limit| *limit > 0) {
+                    scenario.within_quota(limit)?;
+                }
+                scenario.apply(options)
+            });
             applied.map_err(|error| {
                 complain(format_args!("{error}\nvbc-proxy: the scenario cannot be used"));
                 Exit::Config

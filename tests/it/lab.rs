@@ -202,6 +202,25 @@ async fn a_scenario_is_played_behind_the_proxy() {
 }
 
 #[tokio::test]
+async fn a_scenario_of_the_start_lifts_no_quota_of_the_command_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let at_once = "quota = 50\n";
+    let later = "[[timeline]]\nat = \"30s\"\nfault = \"quota\"\nper_minute = 50\n";
+    fs::write(directory.path().join("day.toml"), later).unwrap();
+    let run =
+        |quota: &'static str| ["run", "--simulate", "--scenario", "day.toml", "--quota", quota, "--", "true"];
+    let output = Process::run(directory.path(), &run("10"), &variables(&directory)).await;
+    assert_eq!(output.code, Some(78), "{output:?}");
+    let said =
+        "day.toml:1:1: timeline.0.per_minute: the simulator was started with a quota of 10; write 1 to 10";
+    assert!(output.stderr.contains(said), "{}", output.stderr);
+    assert_eq!(Process::run(directory.path(), &run("50"), &variables(&directory)).await.code, Some(0));
+    // The command line replaces what holds from the start.
+    fs::write(directory.path().join("day.toml"), at_once).unwrap();
+    assert_eq!(Process::run(directory.path(), &run("10"), &variables(&directory)).await.code, Some(0));
+}
+
+#[tokio::test]
 async fn a_bad_scenario_is_refused_with_line_and_remedy() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("day.toml"), SCENARIO.replace("at = \"30s\"", "att = \"30s\"")).unwrap();

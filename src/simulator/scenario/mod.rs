@@ -92,6 +92,17 @@ struct Planned {
     place: Place,
 }
 
+/// What is wrong with quotas that are over a limit of the command line.
+fn over(limit: u32, quotas: impl IntoIterator<Item = (u32, String, Place)>) -> Vec<Finding> {
+    let lifts = quotas.into_iter().filter(|(quota, ..)| *quota == 0 || *quota > limit);
+    let found = lifts.map(|(_, key, place)| {
+        let problem = format!("the simulator was started with a quota of {limit}");
+        let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
+        Finding::new(place, &key, problem, remedy)
+    });
+    found.collect()
+}
+
 impl Scenario {
     /// Reads a file.
     ///
@@ -128,30 +139,37 @@ impl Scenario {
     /// # Errors
     /// When it would deliver webhooks to more targets, or allow more requests.
     pub(super) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
-        let mut findings = Vec::new();
-        if let Some(limit) = started.quota_limit {
-            for (quota, key, place) in self.quotas() {
-                if quota == 0 || quota > limit {
-                    let problem = format!("the simulator was started with a quota of {limit}");
-                    let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
-                    findings.push(Finding::new(place, &key, problem, remedy));
-                }
-            }
-        }
+        let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_place));
+        let mut findings = match started.quota_limit {
+            Some(limit) => over(limit, own.into_iter().chain(self.quotas())),
+            None => Vec::new(),
+        };
         if self.webhooks.as_ref().is_some_and(|targets| !targets.is_within(&started.webhooks)) {
             let problem = format!("the simulator was started with --webhooks {}", started.webhooks);
             let remedy = "name only such targets, or start the simulator with other --webhooks";
             findings.push(Finding::new(self.webhooks_place, "webhooks", problem, remedy));
         }
+        self.without(findings)
+    }
+
+    /// Whether it sets no quota above `limit` for an application or at a later time. Its `quota`
+    /// for all does not count: the command line replaces that.
+    ///
+    /// # Errors
+    /// When it would allow more requests.
+    pub fn within_quota(&self, limit: u32) -> Result<(), ScenarioError> {
+        self.without(over(limit, self.quotas()))
+    }
+
+    fn without(&self, findings: Vec<Finding>) -> Result<(), ScenarioError> {
         match findings.is_empty() {
             true => Ok(()),
             false => Err(ScenarioError::Findings { file: self.file.clone(), findings }),
         }
     }
 
-    /// Every quota it sets at any time, for all or for one application, and where; 0 is no limit.
+    /// Every quota it sets for one application, or at a later time, and where; 0 is no limit.
     fn quotas(&self) -> Vec<(u32, String, Place)> {
-        let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_place));
         let applications = self.applications.iter().filter_map(|(application, place)| {
             Some((application.quota?, "applications.quota".to_owned(), *place))
         });
@@ -161,7 +179,7 @@ impl Scenario {
             }
             _ => None,
         });
-        own.into_iter().chain(applications).chain(steps).collect()
+        applications.chain(steps).collect()
     }
 
     /// Lays what it says over options, which grow deterministic by that.
