@@ -18,7 +18,7 @@ pub(super) struct Kept {
     pub(super) unlisted: bool,
 }
 
-/// Decides with a table of operations, the known secrets, and what else is to be kept.
+/// Keeps or replaces a value by the table of operations, the known secrets and [`Kept`].
 #[derive(Clone, Copy)]
 pub(super) struct Filter<'f> {
     pub(super) pseudonyms: &'f Pseudonyms,

@@ -158,24 +158,23 @@ const JOB: Shape = Object(&[members! {
 }]);
 const JOBS: Shape = hal!("jobs": JOB);
 const JOB_IDS: Shape = Object(&[members! { => "job_ids": List(&Value(Id)) }]);
-const RECORDINGS_ASKED: &[Parameter] = parameters! {
-    Word: "call_direction", "order";
-    Id: "call_id";
-    Phone: "caller_id", "dnis";
-    Name: "cnam";
-    Number: "duration:gte", "duration:lte";
-    Extension: "extension";
-    Time: "start:gte", "start:lte";
-};
-const EXPORT: Shape = Object(&[members! {
-    Word: "call_direction";
-    Id: "call_id";
-    Phone: "caller_id", "dnis";
-    Name: "cnam";
-    Number: "duration:gte", "duration:lte";
-    Extension: "extension";
-    Time: "start:gte", "start:lte";
-}]);
+/// What a list of recordings and an export are filtered by, as members or as parameters.
+macro_rules! recording_filters {
+    ($into:ident) => {
+        $into! {
+            Word: "call_direction";
+            Id: "call_id";
+            Phone: "caller_id", "dnis";
+            Name: "cnam";
+            Number: "duration:gte", "duration:lte";
+            Extension: "extension";
+            Time: "start:gte", "start:lte";
+        }
+    };
+}
+const RECORDINGS_ASKED: &[Parameter] = recording_filters!(parameters);
+const EXPORT: Shape = Object(&[recording_filters!(members)]);
+const ORDERED: &[Parameter] = parameters! { Word: "order"; };
 const DOWNLOAD_ASKED: &[Parameter] = parameters! { Id: "job_id", "jobId"; Email: "login_name"; };
 
 // Reports.
@@ -320,12 +319,12 @@ macro_rules! operations {
 
 operations! {
     GET RECORDING_API "/api/accounts/{}/company_call_recordings"
-        => RECORDINGS, [RECORDINGS_ASKED, PAGED];
+        => RECORDINGS, [RECORDINGS_ASKED, ORDERED, PAGED];
     GET RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => RECORDING;
     DELETE RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => Unlisted;
     POST RECORDING_API "/api/accounts/{}/company_call_recordings/export" => JOB_IDS, [], EXPORT;
     GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings"
-        => RECORDINGS, [RECORDINGS_ASKED, PAGED];
+        => RECORDINGS, [RECORDINGS_ASKED, ORDERED, PAGED];
     GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs"
         => JOBS, [parameters! { Word: "status"; }, PAGED];
     GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs/{}" => JOB;
