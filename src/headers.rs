@@ -268,8 +268,8 @@ fn is_about_the_client(name: &str) -> bool {
             .is_some_and(|rest| rest == "api-key" || rest == "real-ip" || rest.starts_with("forwarded-"))
 }
 
-/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where there is none, or something else than one number. Lines
-/// that are all the same count as one.
+/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where there is none, or something else
+/// than one number. Lines that are all the same count as one.
 pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
     let value = lines.next()?;

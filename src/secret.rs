@@ -63,8 +63,8 @@ pub fn fingerprint(parts: &[&str]) -> String {
 /// Iterations of [`salted_fingerprint`]: some tens of milliseconds.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
-/// PBKDF2-HMAC-SHA256 over `parts`: the first 16 bytes, in hexadecimal. Each guess at a weak secret costs
-/// as much as one call. Blocks for that long.
+/// PBKDF2-HMAC-SHA256 over `parts`: the first 16 bytes, in hexadecimal. Each guess at a weak secret
+/// costs as much as one call. Blocks for that long.
 pub fn salted_fingerprint(salt: &str, parts: &[&str]) -> String {
     let length = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
     let mut input = Zeroizing::new(Vec::with_capacity(length));

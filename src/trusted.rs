@@ -72,11 +72,12 @@ impl TrustedFile {
     }
 }
 
-/// Opens a file, checks owner and permissions of what was opened, and reads it. A pipe of ours is read to its end.
+/// Opens a file, checks owner and permissions of what was opened, and reads it. A pipe of ours is
+/// read to its end.
 ///
 /// # Errors
-/// When it cannot be read, or is larger than `limit` bytes ([`ErrorKind::FileTooLarge`]), or is a pipe or a device of
-/// another user: reading one may never end.
+/// When it cannot be read, or is larger than `limit` bytes ([`ErrorKind::FileTooLarge`]), or is a
+/// pipe or a device of another user: reading one may never end.
 pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
     let file = open(path)?;
     let metadata = file.metadata()?;
@@ -84,9 +85,11 @@ pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
     Ok(TrustedFile { content: read_all(&file, metadata.len(), limit)?, checks })
 }
 
-/// Opens a file to be read, and waits for the writer of a pipe only where the pipe is ours or root's.
+/// Opens a file to be read, and waits for the writer of a pipe only where the pipe is ours or
+/// root's.
 fn open(path: &Path) -> io::Result<File> {
-    // This opens no more than the name: a pipe without a writer does not hold us, and its writer does not notice.
+    // This opens no more than the name: a pipe without a writer does not hold us, and its writer
+    // does not notice.
     let named = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
     let found = named.metadata()?;
     if found.is_file() {
@@ -165,8 +168,8 @@ impl Facts {
         Self { owner: metadata.uid(), group: metadata.gid(), mode: metadata.permissions().mode() }
     }
 
-    /// Those of a directory, as far as they let somebody replace files in it. Nobody replaces the files of others in a
-    /// sticky one, as /tmp is.
+    /// Those of a directory, as far as they let somebody replace files in it. Nobody replaces the
+    /// files of others in a sticky one, as /tmp is.
     fn of_directory(self) -> Self {
         let replacing = if self.mode & STICKY == 0 { OTHERS_WRITE | GROUP_WRITE } else { 0 };
         Self { mode: self.mode & replacing, ..self }
@@ -214,7 +217,8 @@ impl Facts {
     }
 }
 
-/// Why somebody else can replace files in a directory. Owner, group and permissions are judged as those of a file.
+/// Why somebody else can replace files in a directory. Owner, group and permissions are judged as
+/// those of a file.
 ///
 /// # Errors
 /// When it is not there, or one of its directories may not be entered.
@@ -223,8 +227,8 @@ pub fn directory_flaw(directory: &Path) -> io::Result<Option<Flaw>> {
     Ok(facts.judge(us(), directory, Accounts::of_system).flaws.into_iter().next())
 }
 
-/// The directories that a file is reached through: that of its name, and that of each link's target. Each is real: there is
-/// no link on the way to it.
+/// The directories that a file is reached through: that of its name, and that of each link's
+/// target. Each is real: there is no link on the way to it.
 pub fn directories(path: &Path) -> Vec<PathBuf> {
     /// As many as the system follows.
     const MOST_LINKS: usize = 40;
@@ -244,8 +248,9 @@ fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether anybody may put another file in the place of `path`, since one of its [`directories`] or one above that is
-/// writable for all. `None` where there is none, or where the file system is mounted read-only.
+/// Whether anybody may put another file in the place of `path`, since one of its [`directories`] or
+/// one above that is writable for all. `None` where there is none, or where the file system is
+/// mounted read-only.
 ///
 /// This is a warning and no flaw: what is put there must still pass [`read`], so it can only be another file of ours.
 pub fn replaceable(path: &Path, directory: &Path) -> Option<Flaw> {

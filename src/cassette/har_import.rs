@@ -29,10 +29,10 @@ struct Log {
 
 /// Writes the entries of an archive to a cassette, which is begun or added to.
 ///
-/// Every body is kept. Replaced are: credentials, wherever the archive repeats them; values whose
-/// name says that they are credentials; and, unless they are to be kept, personal data where the
-/// table of operations names their place. Entries that an export has marked are taken in as they
-/// are.
+/// Every body is kept. Credentials are replaced wherever the archive repeats them, and so is a value
+/// whose name says that it is one. Personal data are replaced where the table of operations or a
+/// field's name tells them, unless `keep_personal` is set. Entries that an export has marked are
+/// taken in as they are.
 ///
 /// # Errors
 /// When the text is no archive, or the cassette cannot be written to.

@@ -138,8 +138,9 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
     }
 }
 
-/// How to end when the system refuses an address or a directory. Only a reason that passes by itself is
-/// [`Exit::Unavailable`]; every other one, also one that is not known here, wants a change.
+/// How to end when the system refuses an address or a directory. Only a reason that passes by
+/// itself is [`Exit::Unavailable`]; every other one, also one that is not known here, wants a
+/// change.
 pub(super) fn exit_of_system(error: &std::io::Error) -> Exit {
     /// Reasons that the standard library has no kind for.
     const PASSING: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::EIO];

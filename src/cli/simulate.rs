@@ -38,7 +38,8 @@ pub(crate) struct Simulate {
 /// What to do about an address that others can reach.
 pub(super) const ALLOW_ANONYMOUS: &str = "use a loopback address, or add --allow-anonymous";
 
-/// Whether an address may be listened on: others than this machine can reach it only where that was `allowed`. Says why not.
+/// Whether an address may be listened on: others than this machine can reach it only where that was
+/// `allowed`. Says why not.
 pub(super) fn check_reach(address: SocketAddr, key: &str, allowed: bool, remedy: &str) -> bool {
     let fits = allowed || address.ip().to_canonical().is_loopback();
     if !fits {
@@ -174,8 +175,8 @@ impl Simulate {
         }
     }
 
-    /// Lays the options over the configured addresses. One that others can reach is wrong usage where an option says it,
-    /// and a fault of the configuration where the file or a variable does.
+    /// Lays the options over the configured addresses. One that others can reach is wrong usage
+    /// where an option says it, and a fault of the configuration where the file or a variable does.
     fn addresses(&self, config: &mut config::Simulator) -> Result<(), Exit> {
         let addresses = [
             (&mut config.address, self.listen, ["--listen", "simulator.address"]),

@@ -211,7 +211,8 @@ fn settled<T>(
     Err(ErrorKind::TimedOut.into())
 }
 
-/// How long ago a file was written. A pipe, which can be read once, and a file from the future count as old.
+/// How long ago a file was written. A pipe, which can be read once, and a file from the future
+/// count as old.
 fn age(path: &Path) -> Duration {
     let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
     let written = found.and_then(|file| Timestamp::try_from(file.modified().ok()?).ok());

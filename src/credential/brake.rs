@@ -152,7 +152,8 @@ fn is_of(trial: &Trial, secret: &[String]) -> bool {
 
 /// Whether a login secret may be tried at `now`.
 ///
-/// `secret` holds every fingerprint of the secret, also those under which other credentials would send it.
+/// `secret` holds every fingerprint of the secret, also those under which other credentials would
+/// send it.
 pub(super) fn permit(record: &BrakeRecord, secret: &[String], now: Timestamp) -> Permit {
     if has_any(&record.refused, secret) {
         return Permit::Refused;
@@ -263,7 +264,8 @@ pub(super) fn locked(record: &mut BrakeRecord, secret: &[String], now: Timestamp
     record.unresolved = 0;
 }
 
-/// The secret of a login that failed is known by more fingerprints now: they belong to what is known of it.
+/// The secret of a login that failed is known by more fingerprints now: they belong to what is
+/// known of it.
 pub(super) fn recognize(record: &mut BrakeRecord, secret: &[String], _now: Timestamp) {
     if let Some(trial) = record.trials.iter_mut().find(|trial| is_of(trial, secret)) {
         add(&mut trial.secret, secret);
@@ -278,8 +280,8 @@ pub(super) fn tried_at(record: &BrakeRecord, secret: &[String]) -> Option<Timest
     record.trials.iter().find(|trial| is_of(trial, secret)).map(|trial| trial.at)
 }
 
-/// The application was refused, or there is no such URL. An earlier trial of the secret keeps its time: the
-/// next attempt may follow as soon as the configuration has changed.
+/// The application was refused, or there is no such URL. An earlier trial of the secret keeps its
+/// time: the next attempt may follow as soon as the configuration has changed.
 pub(super) fn misconfigured(record: &mut BrakeRecord, secret: &[String], tried_at: Option<Timestamp>) {
     not_judged(record);
     let trial = record.trials.iter_mut().find(|trial| is_of(trial, secret));

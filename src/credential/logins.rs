@@ -50,7 +50,8 @@ impl ClockWatch {
 /// What the service appends to a user name; without it, it is the same user.
 const SUFFIX: &str = "@vbc.prod";
 
-/// A user name in the one spelling that stands for all: neither case nor suffix make another account.
+/// A user name in the one spelling that stands for all: neither case nor suffix make another
+/// account.
 fn canonical_user(username: &str) -> String {
     let lower = username.to_lowercase();
     format!("{}{SUFFIX}", lower.trim_end_matches(SUFFIX))
@@ -230,8 +231,8 @@ impl LoginBrake {
         Ok(())
     }
 
-    /// Every fingerprint of the secret with this one: the given one, those under which other credentials would
-    /// send the same password, and the salted one, if it is known.
+    /// Every fingerprint of the secret with this one: the given one, those under which other
+    /// credentials would send the same password, and the salted one, if it is known.
     fn same_secret(&self, fingerprint: &str) -> Vec<String> {
         let members = self.members.lock();
         let own = members.iter().find(|member| *member.fingerprint == *fingerprint);
@@ -245,8 +246,9 @@ impl LoginBrake {
             .collect()
     }
 
-    /// Makes the salted fingerprint of a secret known. It recognizes a password that another application sent:
-    /// one whose credential came later, or whose client secret has changed. `salt` is for a record that has none.
+    /// Makes the salted fingerprint of a secret known. It recognizes a password that another
+    /// application sent: one whose credential came later, or whose client secret has changed.
+    /// `salt` is for a record that has none.
     async fn salt(&self, fingerprint: &str, salt: Option<String>) {
         let stored = self.known(|record, _| brake::salt(record).map(str::to_owned));
         let (salt, password) = {
@@ -373,7 +375,8 @@ impl Turn<'_> {
             false => Refusal::Store(error.describe()),
         };
         self.brake.read().await.map_err(unread)?;
-        // It takes tens of milliseconds, which a first login need not wait for: nothing is known that it could match.
+        // It takes tens of milliseconds, which a first login need not wait for: nothing is known
+        // that it could match.
         if !self.brake.known(|record, _| brake::is_clear(record)) {
             self.salt().await;
         }
@@ -398,8 +401,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// The login failed, and may have been refused. From now on its password is recognized, whatever application
-    /// comes to send it.
+    /// The login failed, and may have been refused. From now on its password is recognized,
+    /// whatever application comes to send it.
     ///
     /// # Errors
     /// As [`note`](Self::note).

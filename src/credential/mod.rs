@@ -263,7 +263,8 @@ impl Credential {
         bearer.revision <= self.shared.distrusted.load(Ordering::Relaxed)
     }
 
-    /// Whether it is news that the gateway accepted this bearer. Asked after each response: two atomic loads.
+    /// Whether it is news that the gateway accepted this bearer. Asked after each response: two
+    /// atomic loads.
     pub fn is_news(&self, bearer: &Bearer) -> bool {
         self.shared.proven.load(Ordering::Relaxed) < bearer.revision || self.doubts(bearer)
     }
@@ -279,13 +280,15 @@ impl Credential {
             .ok();
     }
 
-    /// The gateway refused a bearer by name. Whether it accepts tokens elsewhere has to show again from now on.
+    /// The gateway refused a bearer by name. Whether it accepts tokens elsewhere has to show again
+    /// from now on.
     pub fn seek_proof(&self) {
         self.shared.proven.store(0, Ordering::Relaxed);
     }
 
     /// The gateway refused this bearer by name to the end, and the request was given its 401. A
-    /// bearer that was accepted elsewhere meanwhile is not distrusted: then it is the path that is refused.
+    /// bearer that was accepted elsewhere meanwhile is not distrusted: then it is the path that is
+    /// refused.
     pub fn distrust(&self, bearer: &Bearer) {
         if self.shared.proven.load(Ordering::Relaxed) < bearer.revision {
             self.shared.distrust(bearer.revision);

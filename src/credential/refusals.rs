@@ -49,8 +49,8 @@ pub enum Kind {
 pub enum Decision {
     /// Get a newer token and try once more. The caller owes one `cured`, `refused` or `abandoned`.
     Refresh,
-    /// A newer token is being tried for this path, and nothing is known of it yet: no refresh, but sending the same
-    /// again may help. The text says why.
+    /// A newer token is being tried for this path, and nothing is known of it yet: no refresh, but
+    /// sending the same again may help. The text says why.
     Wait(&'static str),
     /// Pass the 401 on; the text says why.
     PassOn(&'static str),

@@ -73,8 +73,8 @@ impl<R: Redeem> Refresher<R> {
 
     /// Whether a 401 that does not name the token may cost the present one.
     ///
-    /// After a lost response the refresh token may be spent, and a server that detects reuse would end a token
-    /// that the gateway still accepts. Without a password nothing could replace it.
+    /// After a lost response the refresh token may be spent, and a server that detects reuse would
+    /// end a token that the gateway still accepts. Without a password nothing could replace it.
     fn may_replace(&self) -> Result<(), Unavailable> {
         let uncertain = self.keeper.record.refresh_pending && self.trusted();
         match self.no_refresh().filter(|_| uncertain && self.parts.seat.is_none()) {

@@ -12,7 +12,8 @@ const LARGEST_BLOCK: usize = 256 * 1024;
 ///
 /// A list of references would cost more than the bytes it lists: a piece of one byte takes an allocation and a handle,
 /// and keeps the buffer it was read into. So pieces are copied into blocks, which are filled before the next one begins.
-/// A large first piece alone may be kept as it came ([`push`](Self::push)), since it is all of many bodies.
+/// A large first piece alone may be kept as it came ([`push`](Self::push)), since it is all of many
+/// bodies.
 ///
 /// [`push`](Self::push) and [`append`](Self::append) add at the end. [`at`](Self::at) and [`sealed`](Self::sealed) read
 /// and leave everything in place. [`pop`](Self::pop) takes from the beginning, after which positions begin there.
@@ -50,7 +51,8 @@ impl KeptBytes {
         self.cost
     }
 
-    /// Adds a piece. The first one is kept as it came, with the one buffer that it may be a part of, where it is not small.
+    /// Adds a piece. The first one is kept as it came, with the one buffer that it may be a part
+    /// of, where it is not small.
     pub(crate) fn push(&mut self, piece: &Bytes) {
         if self.cost > 0 || piece.len() < LEAST_BLOCK {
             return self.append(piece);

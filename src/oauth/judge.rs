@@ -42,9 +42,11 @@ impl Evidence<'_> {
             "invalid_scope" if !self.is_refresh() => Class::Configuration,
             "server_error" | "temporarily_unavailable" | "slow_down" => Class::Ambiguous,
             _ if refuses(error) => Class::Refused,
-            // An unknown word is that of something which is no token endpoint: "Realm does not exist".
+            // An unknown word is that of something which is no token endpoint: "Realm does not
+            // exist".
             _ if self.is_wrong_url() => Class::WrongUrl,
-            // A refresh token that a server in trouble has not refused may be good. A password is not sent again.
+            // A refresh token that a server in trouble has not refused may be good. A password is
+            // not sent again.
             _ if self.status.is_server_error() && self.is_refresh() => Class::Ambiguous,
             _ => Class::Refused,
         }
@@ -63,7 +65,8 @@ impl Evidence<'_> {
         }
     }
 
-    /// Whether the error of a 5xx only repeats the status, or another 5xx: `500 {"error": "Bad Gateway"}`.
+    /// Whether the error of a 5xx only repeats the status, or another 5xx: `500 {"error": "Bad
+    /// Gateway"}`.
     fn is_reason(&self, error: &str) -> bool {
         let error = letters(error);
         let is_reason_of = |status: u16| {

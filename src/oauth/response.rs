@@ -199,8 +199,9 @@ impl Reading<'_> {
         matches!(self.grant, Grant::RefreshToken { .. })
     }
 
-    /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in version 3, in XML in
-    /// version 2. A word that refuses the grant outweighs a number in the text beside it.
+    /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in
+    /// version 3, in XML in version 2. A word that refuses the grant outweighs a number in the text
+    /// beside it.
     fn throttle_code(&self) -> Option<String> {
         let is_throttle = |word: &str| word.len() == 6 && word.starts_with("9008");
         if let Some(code) = self.body.member("code") {

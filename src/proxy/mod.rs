@@ -225,7 +225,8 @@ impl Proxy {
         }
     }
 
-    /// The upstream took this bearer. That is news once for each revision, and where it was known to be refused.
+    /// The upstream took this bearer. That is news once for each revision, and where it was known
+    /// to be refused.
     fn note_accepted(&self, bearer: &Bearer, status: StatusCode) {
         if self.credential.is_news(bearer) && !status.is_client_error() && !status.is_server_error() {
             self.credential.trust(bearer);

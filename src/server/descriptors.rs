@@ -61,7 +61,8 @@ pub struct Division {
     /// Connections of clients where nothing else is configured: four in five, since most are idle, or wait for a head
     /// that is slow in coming, and need no connection to the upstream.
     pub clients: usize,
-    /// The most client connections that a configuration can ask for. A tenth is left for the upstream.
+    /// The most client connections that a configuration can ask for. A tenth is left for the
+    /// upstream.
     pub most_clients: usize,
     /// Connections of clients and to the upstream, and bodies in files, together; without what each thread
     /// [has anyway](OWN).

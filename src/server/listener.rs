@@ -308,7 +308,8 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     Ok(UnixSocket { listener: std::os::fd::OwnedFd::from(socket).into(), file })
 }
 
-/// Somebody else who can replace files in the directory can take the socket's place, and gets what is meant for us.
+/// Somebody else who can replace files in the directory can take the socket's place, and gets what
+/// is meant for us.
 fn check_directory(directory: &Path) -> io::Result<()> {
     let Some(flaw) = trusted::directory_flaw(directory)? else { return Ok(()) };
     let advice = format!(

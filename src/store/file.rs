@@ -132,7 +132,8 @@ impl FileStore {
     /// Whether a store could write to `directory`, or make it: a file is made and removed. A full disk is no error.
     ///
     /// # Errors
-    /// [`StoreError::NotWritable`] when this user may not; [`StoreError::Io`] when it could not for another reason.
+    /// [`StoreError::NotWritable`] when this user may not; [`StoreError::Io`] when it could not for
+    /// another reason.
     pub fn inspect_directory(directory: &Path) -> Result<(), StoreError> {
         probe_or_parent(directory)
     }
@@ -326,7 +327,8 @@ fn read_record(directory: &Path, keys: Option<&Keys>, key: &Key, plain: bool) ->
     let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
     let no_record = |why| no_record(why, &path);
     match seal::open(keys, &bytes) {
-        // Plain records were encrypted at the opening. This one came later, from somebody without the key.
+        // Plain records were encrypted at the opening. This one came later, from somebody without
+        // the key.
         None if keys.is_some() && !plain && wire::owner(&bytes).is_some() => {
             let detail = "it is not encrypted, and store.key_file is set";
             Err(no_record(NoRecord::Foreign(detail.to_owned())))

@@ -104,16 +104,17 @@ pub enum Issuance {
 
 /// What the login brake remembers across restarts. The rules are in `credential::brake`.
 ///
-/// Secrets are told apart by fingerprints. What is known of a secret is noted under each of its fingerprints: one for each
-/// application that sends it, and a salted one of user name and password alone.
+/// Secrets are told apart by fingerprints. What is known of a secret is noted under each of its
+/// fingerprints: one for each application that sends it, and a salted one of user name and password
+/// alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrakeRecord {
     /// Fingerprints of login secrets that the server refused, the oldest first.
     pub refused: Vec<String>,
     /// No login before this time: the account was reported locked.
     pub locked_until: Option<Timestamp>,
-    /// Fingerprints of the secrets that were tried since one worked. A lock holds each of them; another secret has
-    /// one try in it.
+    /// Fingerprints of the secrets that were tried since one worked. A lock holds each of them;
+    /// another secret has one try in it.
     pub attempted: Vec<String>,
     /// Fingerprints of the login secret that last worked.
     pub proven: Vec<String>,

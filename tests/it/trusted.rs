@@ -46,7 +46,8 @@ fn laid_out() -> tempfile::TempDir {
     laid_out_with("")
 }
 
-/// The same, for `check` by users who cannot write there: it would find that no tokens can be kept in files.
+/// The same, for `check` by users who cannot write there: it would find that no tokens can be kept
+/// in files.
 fn laid_out_for_strangers() -> tempfile::TempDir {
     laid_out_with("store.kind = \"memory\"")
 }

@@ -200,8 +200,8 @@ impl Upload {
         }
     }
 
-    /// A piece, with those after it that are there already where it is small. The library queues a frame for each, which
-    /// takes hundreds of bytes, and its limit counts those of the body alone.
+    /// A piece, with those after it that are there already where it is small. The library queues a
+    /// frame for each, which takes hundreds of bytes, and its limit counts those of the body alone.
     fn merged(&mut self, cx: &mut Context<'_>, first: Bytes) -> Bytes {
         if first.len() >= SMALL {
             return first;

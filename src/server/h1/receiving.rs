@@ -80,8 +80,8 @@ impl Receiving {
     }
 }
 
-/// The first bytes of what was read. They are copied where they are less than a quarter of the buffer. A small piece
-/// that is kept would keep all of the buffer otherwise.
+/// The first bytes of what was read. They are copied where they are less than a quarter of the
+/// buffer. A small piece that is kept would keep all of the buffer otherwise.
 fn piece(input: &mut BytesMut, length: usize) -> Bytes {
     if length >= LEAST_READ / 4 && length >= input.capacity() / 4 {
         return input.split_to(length).freeze();
