@@ -1,5 +1,10 @@
 //! The floors: a module uses lower floors only, never its own (ARCHITECTURE.md).
 
+mod modules;
+mod reader;
+mod siblings;
+mod tokens;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,22 +30,43 @@ struct Source {
     text: String,
 }
 
+/// The root package and the members of the workspace, with their sources.
+fn crates() -> Vec<(String, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = vec![("vbc-proxy".to_owned(), root.join("src"))];
+    if let Ok(members) = fs::read_dir(root.join("crates")) {
+        found.extend(members.map(|entry| {
+            let path = entry.unwrap().path();
+            (format!("vbc-{}", path.file_name().unwrap().to_str().unwrap()), path.join("src"))
+        }));
+    }
+    found.sort();
+    found
+}
+
+/// Every source file under a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    let mut left = vec![root.clone()];
-    while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                left.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let within = path.strip_prefix(&root).unwrap();
-                let first = within.components().next().unwrap().as_os_str().to_str().unwrap();
-                let module = first.trim_end_matches(".rs").to_owned();
-                found.push(Source { text: fs::read_to_string(&path).unwrap(), path, module });
-            }
-        }
+    for path in files(&root) {
+        let within = path.strip_prefix(&root).unwrap();
+        let first = within.components().next().unwrap().as_os_str().to_str().unwrap();
+        let module = first.trim_end_matches(".rs").to_owned();
+        found.push(Source { text: fs::read_to_string(&path).unwrap(), path, module });
     }
     assert!(found.len() > 50, "only {} files under {}", found.len(), root.display());
     found
