@@ -14,32 +14,32 @@ pub mod random;
 pub mod secret;
 pub mod trusted;
 
-// 1: what the operator asked for.
+// 1 to 3: the authorization server, stored token sets, one fresh credential.
+pub mod credential;
+pub mod oauth;
+pub mod store;
+
+// 4: what the operator asked for.
 pub mod config;
 
-// 2: protocols.
+// 5: HTTP connections.
 pub mod client;
-pub mod oauth;
 pub mod server;
 pub mod tls;
 
-// 3: where token sets rest, and recorded exchanges.
+// 6: recorded exchanges.
 pub mod cassette;
-pub mod store;
 
-// 4: one fresh credential.
-pub mod credential;
-
-// 5: the services behind the listeners.
+// 7: the services behind the listeners.
 pub mod admin;
 pub mod doctor;
 pub mod proxy;
 pub mod simulator;
 
-// 6: all of it as one thing.
+// 8: all of it as one thing.
 pub mod app;
 
-// 7: the command line.
+// 9: the command line.
 #[cfg(feature = "cli")]
 pub mod cli;
 

@@ -15,7 +15,9 @@ use super::error::{Complaint, Place};
 use super::schema::CREDENTIAL;
 use super::secrets::{self, Found};
 use super::section::{Given, Reader, Section};
-use super::{ClientAuth, Credential, GrantKind, RefreshAt, units};
+use super::{Credential, GrantKind, units};
+use crate::credential::RefreshAt;
+use crate::oauth::ClientAuth;
 use crate::secret::{Secret, fingerprint};
 
 const SUFFIX: &str = "@vbc.prod";

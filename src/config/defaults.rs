@@ -10,8 +10,9 @@ use url::Url;
 
 use super::{
     Admin, Config, Credential, Faults, GrantKind, Listen, ListenAddress, Log, LogFormat, OAuth, Origin,
-    Process, RefreshAt, Retry, Simulator, Store, Upstream, UpstreamHttp,
+    Process, Retry, Simulator, Store, Upstream, UpstreamHttp,
 };
+use crate::credential::RefreshAt;
 use crate::secret::Secret;
 
 /// How long VBC's refresh tokens live, by its documentation.
@@ -104,12 +105,6 @@ impl Default for Retry {
 impl Default for Store {
     fn default() -> Self {
         Self::File { path: PathBuf::from("tokens"), key_file: None }
-    }
-}
-
-impl Default for RefreshAt {
-    fn default() -> Self {
-        Self::Share(0.5)
     }
 }
 

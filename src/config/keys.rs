@@ -1,9 +1,7 @@
 //! `store.key_file`: the keys that token sets are encrypted with at rest.
 
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::alphabet;
@@ -13,9 +11,9 @@ use zeroize::Zeroizing;
 use super::error::{Complaint, remedy_for};
 use super::section::{Given, Section};
 use crate::encoding::{self, NotUtf8};
+use crate::store::StoreKey;
 
-/// AES-256.
-const KEY_BYTES: usize = 32;
+const KEY_BYTES: usize = StoreKey::BYTES;
 /// Far more than any number of keys one would keep.
 const MAX_BYTES: usize = 64 * 1024;
 const MAKE_ONE: &str = "`(umask 077; openssl rand -base64 32 > store.key)` makes one";
@@ -26,32 +24,6 @@ const URL_SAFE: GeneralPurpose = lenient(&alphabet::URL_SAFE);
 const fn lenient(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(alphabet, config)
-}
-
-/// One key. `Debug` prints `[redacted]`; clones share one copy, which is zeroed when the last of them is dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoreKey(Arc<Zeroizing<[u8; KEY_BYTES]>>);
-
-impl StoreKey {
-    /// Copies a key; `None` when it has not 32 bytes.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        // Copied into its final place: a key that is moved leaves itself behind.
-        let mut key = Arc::new(Zeroizing::new([0; KEY_BYTES]));
-        let place = Arc::get_mut(&mut key).filter(|place| place.len() == bytes.len())?;
-        place.copy_from_slice(bytes);
-        Some(Self(key))
-    }
-
-    /// The key itself. Call it where a cipher is made of it, and nowhere else.
-    pub fn expose(&self) -> &[u8; KEY_BYTES] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for StoreKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
 }
 
 /// `store.key_file`, as it was read.
@@ -228,11 +200,5 @@ mod tests {
         );
         assert_eq!(complaints("# nothing\n\n"), ["there is no key in store.key"]);
         assert_eq!(complaints(""), ["there is no key in store.key"]);
-    }
-
-    #[test]
-    fn debug_shows_no_key() {
-        let key = StoreKey::from_bytes(&key(1)).unwrap();
-        assert_eq!(format!("{key:?}"), "[redacted]");
     }
 }

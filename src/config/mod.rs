@@ -12,6 +12,8 @@ use std::time::Duration;
 use http::uri::Authority;
 use url::Url;
 
+use crate::credential::RefreshAt;
+use crate::oauth::ClientAuth;
 use crate::secret::Secret;
 
 mod characters;
@@ -38,7 +40,7 @@ mod units;
 
 pub use error::{Finding, Findings, Place};
 pub use faults::{FaultEffect, FaultRule, Faults, Route};
-pub use keys::{KeyFile, StoreKey};
+pub use keys::KeyFile;
 pub use load::{LoadOptions, Loaded};
 pub use tls::{ListenTls, TlsFileError, TlsFiles, provider as tls_provider};
 
@@ -266,15 +268,6 @@ pub struct Credential {
     pub pkce: bool,
 }
 
-/// How the application identifies itself to the token endpoint (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `client_id` and `client_secret` in the form body.
-    Body,
-    /// HTTP Basic, both parts form-encoded first.
-    Basic,
-}
-
 /// `grant = …`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantKind {
@@ -282,15 +275,6 @@ pub enum GrantKind {
     Password,
     /// A person logs in; we only refresh.
     AuthorizationCode,
-}
-
-/// When a token is refreshed ahead of its end.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RefreshAt {
-    /// After this share of its lifetime, with jitter.
-    Share(f64),
-    /// This long before its end.
-    Before(Duration),
 }
 
 /// `[log]`.

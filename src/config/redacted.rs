@@ -3,10 +3,9 @@
 use std::fmt::{Display, Write};
 
 use super::units::{show_duration, show_size};
-use super::{
-    ClientAuth, Config, Credential, GrantKind, ListenAddress, LogFormat, Origin, RefreshAt, Store,
-    UpstreamHttp,
-};
+use super::{Config, Credential, GrantKind, ListenAddress, LogFormat, Origin, Store, UpstreamHttp};
+use crate::credential::RefreshAt;
+use crate::oauth::ClientAuth;
 
 const REDACTED: &str = "[redacted]";
 

@@ -50,6 +50,7 @@ pub use options::{Login, Options};
 pub use person::{CodeLogin, LoggedIn, LoginError, is_same_user};
 use refresher::{Ask, Refresher};
 use refusals::{Kind, Refusals};
+pub use schedule::RefreshAt;
 pub use snapshot::Snapshot;
 pub use storing::{notes_held, record_finding};
 

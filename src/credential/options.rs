@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::config::RefreshAt;
+use super::schedule::RefreshAt;
 use crate::secret::{Secret, fingerprint};
 
 /// What a credential is made of.

@@ -17,12 +17,11 @@ use super::hold::Hold;
 use super::keeper::Keeper;
 use super::logins::{ClockWatch, Seat};
 use super::person::{CodeLogin, HeldLogin, LoggedIn, LoginError};
-use super::schedule::{self, Backoff, Warning};
+use super::schedule::{self, Backoff, RefreshAt, Warning};
 use super::storing;
 use super::waiting::{Newer, Waiting};
 use super::{Bearer, Options, Replacement, Shared, Unavailable, forced};
 use crate::clock::{self, Clock, Timestamp};
-use crate::config::RefreshAt;
 use crate::oauth::Redeem;
 use crate::random;
 

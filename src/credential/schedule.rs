@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::clock::{self, Timestamp};
-use crate::config::RefreshAt;
 use crate::oauth::TokenSet;
 
 /// Refreshes that nobody asked for are at least this far apart, however short-lived the tokens are. A token that ends
@@ -25,6 +24,21 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(5 * 60);
 /// A server that asks to be left alone for longer is asked again after this.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60 * 60);
+
+/// When a token is refreshed ahead of its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RefreshAt {
+    /// After this share of its lifetime, with jitter.
+    Share(f64),
+    /// This long before its end.
+    Before(Duration),
+}
+
+impl Default for RefreshAt {
+    fn default() -> Self {
+        Self::Share(0.5)
+    }
+}
 
 /// When to refresh `tokens` unasked. `random` in `0.0..1.0` places the time within its jitter.
 pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Timestamp {

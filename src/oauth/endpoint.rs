@@ -20,9 +20,8 @@ use super::body::Body;
 use super::redact::Redactor;
 use super::request_body::RequestBody;
 use super::response::{self, Answer, MAX_BODY};
-use super::{AccessToken, Class, ClientIdentity, Grant, Issued, RedeemError};
+use super::{AccessToken, Class, ClientAuth, ClientIdentity, Grant, Issued, RedeemError};
 use crate::clock::Clock;
-use crate::config::ClientAuth;
 use crate::secret::fingerprint;
 
 /// A connection that has not come about by then is given up, whatever the timeout of the whole.

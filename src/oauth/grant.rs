@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::config::ClientAuth;
 use crate::secret::Secret;
 
 /// An authorization grant (RFC 6749 §1.3), ready to be redeemed.
@@ -42,6 +41,15 @@ impl Grant {
             Self::RefreshToken { .. } => "refresh_token",
         }
     }
+}
+
+/// How the application identifies itself to the token endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// `client_id` and `client_secret` in the form body.
+    Body,
+    /// HTTP Basic, both parts form-encoded first.
+    Basic,
 }
 
 /// The application's identity at the token endpoint.

@@ -23,5 +23,5 @@ pub use endpoint::{
     AuthorizationServer, Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem, Transport, Unanswered,
 };
 pub use error::{Class, RedeemError};
-pub use grant::{ClientIdentity, Grant};
+pub use grant::{ClientAuth, ClientIdentity, Grant};
 pub use token::{AccessToken, Issued, TokenSet};

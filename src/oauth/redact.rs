@@ -162,7 +162,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ClientAuth;
+    use crate::oauth::ClientAuth;
 
     fn redactor(username: &str, password: &str) -> Redactor {
         let grant = Grant::Password {

@@ -3,7 +3,7 @@ use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::ClientAuth;
+use crate::oauth::ClientAuth;
 use crate::oauth::ClientIdentity;
 
 fn now() -> Timestamp {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::{
     ApplicationHold, BrakeRecord, FileStore, Issuance, Key, Keys, MemoryStore, Record, SharedStore,
-    StoreError, TokenStore, Trial, TrialOutcome,
+    StoreError, StoreKey, TokenStore, Trial, TrialOutcome,
 };
 use crate::clock::Timestamp;
-use crate::config::StoreKey;
 use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
 

@@ -26,7 +26,7 @@ use crate::oauth::TokenSet;
 
 pub use file::FileStore;
 pub use memory::MemoryStore;
-pub use seal::Keys;
+pub use seal::{Keys, StoreKey};
 
 /// A future that a store hands out: stores are chosen at run time, so their futures are boxed.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest;
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Key, StoreError, wire};
-use crate::config::StoreKey;
 use crate::secret::hex;
 
 /// Not a number: a version that knows only plain records must not take an envelope for an empty one.
@@ -25,6 +25,36 @@ const KEY_ID: &[u8] = b"vbc-proxy store key id";
 /// Hexadecimal digits of a key's id.
 const ID_DIGITS: usize = 8;
 const TAG_LEN: usize = 16;
+
+/// A key of the store. `Debug` prints `[redacted]`. Clones share one copy, zeroed with the last of
+/// them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreKey(Arc<Zeroizing<[u8; StoreKey::BYTES]>>);
+
+impl StoreKey {
+    /// The length of a key of AES-256.
+    pub const BYTES: usize = 32;
+
+    /// Copies a key. `None` unless it has [`BYTES`](Self::BYTES) bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // Copied into its final place: a key that is moved leaves itself behind.
+        let mut key = Arc::new(Zeroizing::new([0; Self::BYTES]));
+        let place = Arc::get_mut(&mut key).filter(|place| place.len() == bytes.len())?;
+        place.copy_from_slice(bytes);
+        Some(Self(key))
+    }
+
+    /// The key itself. Call it only where a cipher is made of it.
+    pub fn expose(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
 
 /// The keys of a store: the first seals, all open. `Debug` shows their ids; they are zeroed when dropped.
 pub struct Keys(Vec<Sealer>);

@@ -298,3 +298,8 @@ fn keys_show_their_ids_and_no_more() {
     assert_eq!(key_id(&store_key(1)).len(), 8);
     assert!(Keys::new(&[]).is_err());
 }
+
+#[test]
+fn debug_shows_no_key() {
+    assert_eq!(format!("{:?}", store_key(1)), "[redacted]");
+}

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::config::ClientAuth;
-use crate::config::{GrantKind, RefreshAt};
+use crate::config::GrantKind;
+use crate::credential::RefreshAt;
+use crate::oauth::ClientAuth;
 use crate::trusted::{Checks, Flaw};
 
 pub(super) const FOUR: [(&str, &str); 4] = [

@@ -363,7 +363,7 @@ fn variables_override_the_file() {
     assert_eq!(config.listen.hosts.iter().collect::<Vec<_>>(), ["one.test", "two.test"]);
     assert!(config.listen.allow_anonymous);
     assert_eq!(config.log.format, LogFormat::Json);
-    assert_eq!(config.credentials[0].refresh, super::RefreshAt::Share(0.8));
+    assert_eq!(config.credentials[0].refresh, crate::credential::RefreshAt::Share(0.8));
     assert_eq!(config.credentials[0].client_secret.expose(), "other");
     assert!(loaded.origin.starts_with("proxy.toml, VBC_PROXY_CREDENTIALS_DEFAULT"), "{}", loaded.origin);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
