@@ -36,7 +36,7 @@ use crate::credential::{Credential, Login, Logins, Options};
 use crate::doctor::Doctor;
 use crate::metrics::Metrics;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, EndpointError, HttpClient};
-use crate::proxy::{self, Aside};
+use crate::proxy::{self, Hooks};
 use crate::secret::fingerprint;
 use crate::server::{Drain, ListenTlsError, Tls, bind_advice, descriptors, unix_bind_advice};
 use crate::store::StoreError;
@@ -205,18 +205,18 @@ impl App {
             tls,
             workers,
             descriptors: Arc::clone(&limits.descriptors),
-            aside: None,
+            hooks: None,
         };
         Ok(Self { shared, limits, sockets, tls: listen_tls, admin, credentials })
     }
 
     /// Lets requests meet something beside being forwarded: a recorder, a cassette, faults.
     #[must_use]
-    pub fn with_aside(mut self, aside: Arc<Aside>) -> Self {
+    pub fn with_hooks(mut self, hooks: Arc<Hooks>) -> Self {
         for (credential, _) in &self.credentials {
-            aside.watch(credential);
+            hooks.watch(credential);
         }
-        self.shared.aside = Some(aside);
+        self.shared.hooks = Some(hooks);
         self
     }
 

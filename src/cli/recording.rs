@@ -11,7 +11,7 @@ use crate::cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOp
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::metrics::Recording;
-use crate::proxy::Aside;
+use crate::proxy::Hooks;
 use crate::secret::Secret;
 
 #[derive(Debug, Args)]
@@ -91,30 +91,30 @@ fn secrets(config: &Config) -> Vec<Secret> {
 }
 
 /// The faults of the configuration, where they are allowed; nothing at all where they are not.
-pub(super) fn faults(config: &Config, allowed: bool) -> Aside {
-    let aside = Aside::default();
-    if allowed { aside.with_faults(&config.faults) } else { aside }
+pub(super) fn faults(config: &Config, allowed: bool) -> Hooks {
+    let hooks = Hooks::default();
+    if allowed { hooks.with_faults(&config.faults) } else { hooks }
 }
 
 /// A recording that is going on.
 pub(super) struct Beside {
-    aside: Option<Arc<Aside>>,
+    hooks: Option<Arc<Hooks>>,
     recording: Option<(Arc<Recorder>, Recording)>,
 }
 
 impl AsideArgs {
     /// Opens what was asked for.
     pub(super) fn open(&self, config: &Config) -> Result<Beside, Exit> {
-        let mut aside = faults(config, self.allow_faults);
+        let mut hooks = faults(config, self.allow_faults);
         let Some(path) = &self.record else {
-            let aside = Some(aside).filter(|aside| !aside.is_empty()).map(Arc::new);
-            return Ok(Beside { aside, recording: None });
+            let hooks = Some(hooks).filter(|hooks| !hooks.is_empty()).map(Arc::new);
+            return Ok(Beside { hooks, recording: None });
         };
         // Read before it is opened to be written to, which takes away what a crash has left.
         let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
         if self.mode == Mode::ReplayThenRecord && exists {
             let cassette = Cassette::read(path).map_err(|error| refuse(&error))?;
-            aside = aside.with_player(Player::new(cassette, self.matching.into(), Order::Any));
+            hooks = hooks.with_player(Player::new(cassette, self.matching.into(), Order::Any));
         }
         let options = RecordOptions {
             personal: self.record_personal,
@@ -136,7 +136,7 @@ impl AsideArgs {
             );
         }
         Ok(Beside {
-            aside: Some(Arc::new(aside.with_recorder(Arc::clone(&recorder)))),
+            hooks: Some(Arc::new(hooks.with_recorder(Arc::clone(&recorder)))),
             recording: Some((recorder, counts)),
         })
     }
@@ -149,8 +149,8 @@ impl Beside {
             // Once for a proxy, whose metrics are new.
             let _ = app.metrics().recording.set(counts.clone());
         }
-        match &self.aside {
-            Some(aside) => app.with_aside(Arc::clone(aside)),
+        match &self.hooks {
+            Some(hooks) => app.with_hooks(Arc::clone(hooks)),
             None => app,
         }
     }
@@ -159,7 +159,7 @@ impl Beside {
     pub(super) fn finish(&self) {
         let Some((recorder, counts)) = &self.recording else { return };
         recorder.finish();
-        if let Some(summary) = self.aside.as_ref().and_then(|aside| aside.summary()) {
+        if let Some(summary) = self.hooks.as_ref().and_then(|hooks| hooks.summary()) {
             tracing::info!("{}", describe(&summary));
         }
         let (written, dropped) = (counts.written.get(), counts.dropped.get());

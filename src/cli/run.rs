@@ -105,13 +105,13 @@ impl Run {
             config.point_at(simulator.address());
             self.world.make_repeatable(&mut config);
         }
-        let aside = recording::faults(&config, self.allow_faults);
+        let hooks = recording::faults(&config, self.allow_faults);
         let mut app = App::bind(config).await.map_err(|error| {
             complain(format_args!("vbc-proxy: {error}"));
             exit_of(&error)
         })?;
-        if !aside.is_empty() {
-            app = app.with_aside(Arc::new(aside));
+        if !hooks.is_empty() {
+            app = app.with_hooks(Arc::new(hooks));
         }
         tell_addresses(command, &app, simulator.as_ref());
         let (stop, stopped) = oneshot::channel::<()>();

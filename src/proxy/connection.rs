@@ -12,10 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::aside::{self, Aside};
-use super::body::{AnswerBody, BoxError};
+use super::body::{BoxError, ResponseBody};
 use super::error::{self, Error};
 use super::forward::Forward;
+use super::hooks::{self, Hooks};
 use super::links::{self, Base, Links};
 use super::timer::LazyTimer;
 use super::tunnel::Tunnel;
@@ -42,7 +42,7 @@ pub struct Connection {
 struct Admitted<'a> {
     /// The web origin whose page asks.
     page: Option<HeaderValue>,
-    /// What links of the answer begin with, where they are rewritten.
+    /// What links of the response begin with, where they are rewritten.
     base: Option<(&'a Links, Base)>,
     /// A browser shows the response as a page.
     navigates: bool,
@@ -54,7 +54,7 @@ impl Connection {
         Self { proxy, peer, scheme, timer: LazyTimer::default(), tunnel: Cell::default() }
     }
 
-    /// Whether a request may go on; else its answer.
+    /// Whether a request may go on; else its response.
     fn admit(
         &self,
         request: &Request<Incoming>,
@@ -69,8 +69,8 @@ impl Connection {
         };
         let page = match admitted {
             Ok(Some(origin)) if gate::is_preflight(request) => {
-                let answer = gate::preflight(&origin, request.headers());
-                return Err(Box::new(self.own(answer.map(AnswerBody::own), id)));
+                let response = gate::preflight(&origin, request.headers());
+                return Err(Box::new(self.own(response.map(ResponseBody::own), id)));
             }
             Ok(page) => page,
             Err(error) => return Err(Box::new(self.fail(&error, id))),
@@ -90,16 +90,16 @@ impl Connection {
         Ok(Admitted { page, base, navigates, in_flight })
     }
 
-    /// The upstream's answer on its way to the client.
+    /// The upstream's response on its way to the client.
     fn pass(
         &self,
-        mut answer: Response<AnswerBody>,
+        mut response: Response<ResponseBody>,
         found: AnswerSurvey,
         id: &HeaderValue,
         in_flight: Option<InFlight>,
     ) -> Response<Outgoing> {
-        *answer.version_mut() = Version::HTTP_11;
-        let headers = answer.headers_mut();
+        *response.version_mut() = Version::HTTP_11;
+        let headers = response.headers_mut();
         if found.strip {
             headers::strip_response(headers);
         }
@@ -107,47 +107,52 @@ impl Connection {
         if !found.request_id || found.strip && !headers.contains_key(X_REQUEST_ID) {
             headers.insert(X_REQUEST_ID, id.clone());
         }
-        if answer.status() == StatusCode::NOT_MODIFIED {
-            let length = answer.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
+        if response.status() == StatusCode::NOT_MODIFIED {
+            let length = response.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
             if let Some(length) = length {
                 // Without a body it keeps the length that one would have.
-                *answer.body_mut() = AnswerBody::Absent(length);
+                *response.body_mut() = ResponseBody::Absent(length);
             }
         }
-        self.finish(answer, Source::upstream, in_flight)
+        self.finish(response, Source::upstream, in_flight)
     }
 
     fn fail(&self, error: &Error, id: &HeaderValue) -> Response<Outgoing> {
         log_failure(error, id);
-        self.own(error.answer(id.to_str().unwrap_or_default()), id)
+        self.own(error.response(id.to_str().unwrap_or_default()), id)
     }
 
     /// The upstream's 101: once it has been sent, [`tunnel`](Handler::tunnel) goes on.
-    fn switch(&self, mut answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
-        self.tunnel.set(answer.body_mut().take_tunnel());
-        let found = AnswerSurvey::of(answer.headers());
-        let mut response = self.pass(answer, found, id, None);
+    fn switch(&self, mut response: Response<ResponseBody>, id: &HeaderValue) -> Response<Outgoing> {
+        self.tunnel.set(response.body_mut().take_tunnel());
+        let found = AnswerSurvey::of(response.headers());
+        let mut response = self.pass(response, found, id, None);
         to_websocket(response.headers_mut());
         response
     }
 
-    pub(super) fn own(&self, mut answer: Response<AnswerBody>, id: &HeaderValue) -> Response<Outgoing> {
-        answer.headers_mut().insert(X_REQUEST_ID, id.clone());
-        self.finish(answer, Source::proxy, None)
+    pub(super) fn own(&self, mut response: Response<ResponseBody>, id: &HeaderValue) -> Response<Outgoing> {
+        response.headers_mut().insert(X_REQUEST_ID, id.clone());
+        self.finish(response, Source::proxy, None)
     }
 
     pub(super) fn finish(
         &self,
-        answer: Response<AnswerBody>,
+        response: Response<ResponseBody>,
         source: Source,
         in_flight: Option<InFlight>,
     ) -> Response<Outgoing> {
-        self.proxy.count(answer.status(), source);
-        answer.map(|body| Outgoing { body, proxy: Rc::clone(&self.proxy), _in_flight: in_flight, tap: None })
+        self.proxy.count(response.status(), source);
+        response.map(|body| Outgoing {
+            body,
+            proxy: Rc::clone(&self.proxy),
+            _in_flight: in_flight,
+            tap: None,
+        })
     }
 }
 
-/// Lets the page that asked read the answer, where one did that may.
+/// Lets the page that asked read the response, where one did that may.
 fn allowing(page: Option<HeaderValue>, mut response: Response<Outgoing>) -> Response<Outgoing> {
     if let Some(origin) = page {
         gate::allow_page(&origin, response.headers_mut());
@@ -158,11 +163,11 @@ fn allowing(page: Option<HeaderValue>, mut response: Response<Outgoing>) -> Resp
 impl Handler for Connection {
     type Body = Outgoing;
 
-    // An answer is passed on without a date of ours.
+    // A response is passed on without a date of ours.
     const DATE: bool = false;
 
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Result<Response<Outgoing>, Abort>> {
-        self.respond(request, self.proxy.aside.as_deref())
+        self.respond(request, self.proxy.hooks.as_deref())
     }
 
     async fn tunnel(&self, client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), Abort> {
@@ -181,14 +186,14 @@ impl Handler for Connection {
 }
 
 impl Connection {
-    /// Answers a request, and writes its line; with all that it meets where there is something `beside`.
+    /// Answers a request, and writes its line; with all that it meets where there is something `hooks`.
     pub(super) fn respond<'a>(
         &'a self,
         request: Request<Incoming>,
-        beside: Option<&'a Aside>,
+        hooks: Option<&'a Hooks>,
     ) -> impl Future<Output = Result<Response<Outgoing>, Abort>> + use<'a> {
-        let line = (self.proxy.access_log && beside.is_none()).then(|| AccessLine::begin(&request));
-        self.respond_in(request, line, beside)
+        let line = (self.proxy.access_log && hooks.is_none()).then(|| AccessLine::begin(&request));
+        self.respond_in(request, line, hooks)
     }
 
     /// The same in a line that has begun.
@@ -198,15 +203,15 @@ impl Connection {
         &self,
         mut request: Request<Incoming>,
         line: Option<AccessLine>,
-        beside: Option<&Aside>,
+        hooks: Option<&Hooks>,
     ) -> Result<Response<Outgoing>, Abort> {
-        if let Some(aside) = beside {
-            return Box::pin(self.handle_beside(request, aside)).await;
+        if let Some(hooks) = hooks {
+            return Box::pin(self.handle_with_hooks(request, hooks)).await;
         }
         let mut survey = Survey::of(request.headers());
         let id = self.proxy.request_id(request.headers(), survey);
         let response = match self.admit(&request, survey, &id) {
-            Err(answer) => *answer,
+            Err(response) => *response,
             Ok(Admitted { page, base, navigates, in_flight }) => {
                 let asked = links::Asked::take(&mut request, survey, base.is_some());
                 // What nobody decodes need not be narrowed.
@@ -215,21 +220,21 @@ impl Connection {
                 let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
                 let timer = own.as_ref().unwrap_or(&self.timer);
                 let response = match Forward::new(&self.proxy, timer, request, survey).await {
-                    Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                         drop(in_flight);
-                        self.switch(answer, &id)
+                        self.switch(response, &id)
                     }
-                    Ok(mut answer) => {
-                        let found = AnswerSurvey::of(answer.headers());
+                    Ok(mut response) => {
+                        let found = AnswerSurvey::of(response.headers());
                         if let Some((links, base)) = base
-                            && let Some(coding) = links.rewrite_head(&base, found, &asked, &mut answer)
+                            && let Some(coding) = links.rewrite_head(&base, found, &asked, &mut response)
                         {
-                            let done = coding.is_none() && links.rewrite_at_hand(&base, &mut answer);
+                            let done = coding.is_none() && links.rewrite_at_hand(&base, &mut response);
                             if !done {
-                                answer = Box::pin(links.rewrite_body(&base, coding, answer)).await;
+                                response = Box::pin(links.rewrite_body(&base, coding, response)).await;
                             }
                         }
-                        let mut response = self.pass(answer, found, &id, Some(in_flight));
+                        let mut response = self.pass(response, found, &id, Some(in_flight));
                         if navigates {
                             page::confine(response.status(), response.headers_mut());
                         }
@@ -288,13 +293,13 @@ fn log_failure(error: &Error, id: &HeaderValue) {
 
 /// The body of whatever the data plane answers.
 pub struct Outgoing {
-    body: AnswerBody,
+    body: ResponseBody,
     proxy: Rc<Proxy>,
     _in_flight: Option<InFlight>,
     pub(super) tap: Option<Box<AnswerTap>>,
 }
 
-/// A request that is being forwarded, until its answer has been sent.
+/// A request that is being forwarded, until its response has been sent.
 pub(super) struct InFlight(Rc<Proxy>);
 
 impl InFlight {
@@ -326,12 +331,12 @@ impl Body for Outgoing {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(Some(Err(error))) = &frame {
-            // The head is out, so there is nothing left to answer: the connection is cut.
+            // The head is out, so there is nothing left to response: the connection is cut.
             this.proxy.metrics.aborted.inc();
             tracing::warn!(%error, "an answer was cut short");
         }
         if let Some(tap) = &mut this.tap {
-            aside::note(tap, &frame, this.body.is_end_stream());
+            hooks::note(tap, &frame, this.body.is_end_stream());
         }
         frame
     }

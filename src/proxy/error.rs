@@ -1,4 +1,4 @@
-//! The one table from error to answer.
+//! The one table from error to response.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use thiserror::Error;
 
-use super::body::AnswerBody;
+use super::body::ResponseBody;
 use super::upstream::UpstreamError;
 use crate::credential::Unavailable;
 use crate::problem::Problem;
@@ -20,8 +20,8 @@ const SOON: Duration = Duration::from_secs(1);
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// The response to an `OPTIONS` that may not be forwarded any further (RFC 9110 §7.6.2).
-pub(super) fn options() -> http::Response<AnswerBody> {
-    let mut response = http::Response::new(AnswerBody::own(Full::default()));
+pub(super) fn options() -> http::Response<ResponseBody> {
+    let mut response = http::Response::new(ResponseBody::own(Full::default()));
     response.headers_mut().insert(header::ALLOW, ALLOWED);
     response
 }
@@ -56,7 +56,7 @@ pub(super) enum Error {
     /// As many requests as may be are being forwarded.
     #[error("too many requests in flight")]
     Overloaded,
-    /// The client's body ended early. Nobody is left to read the answer, usually.
+    /// The client's body ended early. Nobody is left to read the response, usually.
     #[error("the request body was cut short")]
     RequestCutShort,
     /// What was kept of the body for its second sending is lost.
@@ -65,15 +65,15 @@ pub(super) enum Error {
     /// There is no token to send.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The upstream could not be asked, or did not answer.
+    /// The upstream could not be asked, or did not response.
     #[error("upstream: {0}")]
     Upstream(#[from] UpstreamError),
 }
 
 impl Error {
     /// What the client sees.
-    pub(super) fn answer(&self, request_id: &str) -> http::Response<AnswerBody> {
-        let mut response = self.problem().response(request_id).map(AnswerBody::own);
+    pub(super) fn response(&self, request_id: &str) -> http::Response<ResponseBody> {
+        let mut response = self.problem().response(request_id).map(ResponseBody::own);
         let headers = response.headers_mut();
         match self {
             Self::Method => {

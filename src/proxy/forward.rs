@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use http::{Request, Response, StatusCode};
 
 use super::Proxy;
-use super::body::{AnswerBody, RequestBody};
+use super::body::{RequestBody, ResponseBody};
 use super::error::Error;
-use super::retry::{Next, Refused, Retry};
+use super::retry::{Next, Retry, UnauthorizedResponse};
 use super::timer::LazyTimer;
 use super::upstream::{Asking, Head, UpstreamBody, UpstreamError};
 use crate::headers::Survey;
@@ -23,7 +23,7 @@ const NOT_FOR_HTTP2: Error = Error::Refused(Refusal::Malformed(
 /// One request, all decisions in order: the bearer, the sending, the further ones after a 401
 /// (`retry`).
 ///
-/// A future by hand: of almost every request nothing has to be waited for but the answer, and the rest should neither take
+/// A future by hand: of almost every request nothing has to be waited for but the response, and the rest should neither take
 /// room in it nor be moved with it.
 pub(super) struct Forward<'a> {
     proxy: &'a Proxy,
@@ -38,7 +38,7 @@ enum Stage<'a> {
     /// The token was there, and a connection.
     Asking(Asking<'a>),
     /// Anything else.
-    Later(Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Error>> + 'a>>),
+    Later(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Error>> + 'a>>),
 }
 
 impl<'a> Forward<'a> {
@@ -50,7 +50,7 @@ impl<'a> Forward<'a> {
     ) -> Self {
         let (parts, body) = request.into_parts();
         let body = RequestBody::new(body, proxy.memory, &proxy.disk);
-        if proxy.aside.is_some() {
+        if proxy.hooks.is_some() {
             body.tap(parts.extensions.get());
         }
         let later = |stage| Self { proxy, timer, sent: None, stage: Stage::Later(stage) };
@@ -76,7 +76,7 @@ impl<'a> Forward<'a> {
 }
 
 impl Future for Forward<'_> {
-    type Output = Result<Response<AnswerBody>, Error>;
+    type Output = Result<Response<ResponseBody>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -88,13 +88,13 @@ impl Future for Forward<'_> {
         let outcome = ready!(Pin::new(asking).poll(cx));
         let Some((head, body)) = this.sent.take() else { unreachable!("polled after it was ready") };
         let later: Pin<Box<dyn Future<Output = _>>> = match outcome {
-            Ok(Ok(answer)) if answer.status() != StatusCode::UNAUTHORIZED => {
+            Ok(Ok(response)) if response.status() != StatusCode::UNAUTHORIZED => {
                 body.keep_no_more();
-                proxy.note_accepted(&head.bearer, answer.status());
+                proxy.note_accepted(&head.bearer, response.status());
                 fields::recycle(head.headers);
-                return Poll::Ready(Ok(answer.map(AnswerBody::Upstream)));
+                return Poll::Ready(Ok(response.map(ResponseBody::Upstream)));
             }
-            Ok(Ok(answer)) => Box::pin(refused(proxy, timer, head, body, answer)),
+            Ok(Ok(response)) => Box::pin(refused(proxy, timer, head, body, response)),
             Ok(Err(failed)) => Box::pin(async move {
                 let sent = proxy.upstream.send_again(&head, &body, timer, failed).await;
                 answered(proxy, timer, head, body, sent).await
@@ -112,7 +112,7 @@ async fn send(
     timer: &LazyTimer,
     head: Head,
     body: RequestBody,
-) -> Result<Response<AnswerBody>, Error> {
+) -> Result<Response<ResponseBody>, Error> {
     let sent = proxy.upstream.send(&head, &body, timer).await;
     answered(proxy, timer, head, body, sent).await
 }
@@ -123,14 +123,14 @@ async fn answered(
     head: Head,
     body: RequestBody,
     sent: Result<Response<UpstreamBody>, UpstreamError>,
-) -> Result<Response<AnswerBody>, Error> {
-    let answer = sent.map_err(|error| because(error, &body))?;
-    if answer.status() == StatusCode::UNAUTHORIZED {
-        return refused(proxy, timer, head, body, answer).await;
+) -> Result<Response<ResponseBody>, Error> {
+    let response = sent.map_err(|error| because(error, &body))?;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        return refused(proxy, timer, head, body, response).await;
     }
     body.keep_no_more();
-    proxy.note_accepted(&head.bearer, answer.status());
-    Ok(answer.map(AnswerBody::Upstream))
+    proxy.note_accepted(&head.bearer, response.status());
+    Ok(response.map(ResponseBody::Upstream))
 }
 
 /// Why a sending failed: the upstream's connection ends too because the client's upload did.
@@ -144,11 +144,11 @@ async fn refused(
     timer: &LazyTimer,
     mut head: Head,
     body: RequestBody,
-    mut answer: Response<UpstreamBody>,
-) -> Result<Response<AnswerBody>, Error> {
+    mut response: Response<UpstreamBody>,
+) -> Result<Response<ResponseBody>, Error> {
     let mut retry: Option<Retry<'_>> = None;
     loop {
-        let refused = Refused::read(answer).await?;
+        let refused = UnauthorizedResponse::read(response).await?;
         let verdict = refused.verdict();
         let tried = retry.get_or_insert_with(|| Retry::new(proxy, verdict));
         match tried.after(verdict, &head, &body).await? {
@@ -159,14 +159,14 @@ async fn refused(
             }
         }
         let sent = proxy.upstream.send(&head, &body, timer).await;
-        answer = sent.map_err(|error| because(error, &body))?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
+        response = sent.map_err(|error| because(error, &body))?;
+        if response.status() != StatusCode::UNAUTHORIZED {
             body.keep_no_more();
-            proxy.note_accepted(&head.bearer, answer.status());
+            proxy.note_accepted(&head.bearer, response.status());
             if let Some(retry) = retry {
                 retry.accepted();
             }
-            return Ok(answer.map(AnswerBody::Upstream));
+            return Ok(response.map(ResponseBody::Upstream));
         }
     }
 }

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use super::links;
-use super::upstream::lab::{self, Answering, Read};
+use super::upstream::testing::{self, Read, ScriptedUpstream};
 use super::verdict::{self, Verdict};
 use crate::headers;
 
@@ -97,7 +97,7 @@ pub fn verdict(data: &[u8]) {
 const UPSTREAM: &str = "https://api.vonage.com";
 const BASE: &str = "http://127.0.0.1:8080";
 
-/// One byte says in which pieces the rest, a JSON answer, comes.
+/// One byte says in which pieces the rest, a JSON response, comes.
 ///
 /// # Panics
 /// When the pieces make a difference, or in valid JSON anything else is changed than values that are URLs of the upstream.
@@ -105,7 +105,7 @@ pub fn links(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
     let step = usize::from(*step).max(1);
     let rewritten = links::rewrite_pieces(UPSTREAM, BASE, bytes.chunks(step));
-    // Whether a string of more than 2 KiB is a key is not waited for. Escapes aside, strings end at quotes.
+    // Whether a string of more than 2 KiB is a key is not waited for. Escapes hooks, strings end at quotes.
     let short = !bytes.contains(&b'\\') && bytes.split(|byte| *byte == b'"').all(|part| part.len() < 1000);
     if short || bytes.len() <= 2048 {
         assert_eq!(rewritten, links::rewrite_pieces(UPSTREAM, BASE, [bytes]), "the pieces make a difference");
@@ -153,7 +153,7 @@ fn point_at_base(value: &mut Value) {
     }
 }
 
-/// One byte says in which pieces the rest, an answer, comes.
+/// One byte says in which pieces the rest, a response, comes.
 ///
 /// # Panics
 /// When the size of the pieces makes a difference, or hyper reads something else in what is taken.
@@ -177,17 +177,17 @@ pub fn answer_head(data: &[u8]) {
 }
 
 async fn read(bytes: &[u8], step: usize) -> Read {
-    lab::answered(bytes, step, &lab::request(Method::GET, false)).await.without_kept()
+    testing::answered(bytes, step, &testing::request(Method::GET, false)).await.without_kept()
 }
 
 /// What hyper makes of it.
 async fn hypers(bytes: &[u8]) -> Result<(u16, HeaderMap, Vec<u8>), hyper::Error> {
-    let stream = Answering::new(bytes, usize::MAX);
+    let stream = ScriptedUpstream::new(bytes, usize::MAX);
     let mut builder = hyper::client::conn::http1::Builder::new();
     let (mut sender, connection) = builder.max_headers(200).handshake(TokioIo::new(stream)).await?;
     let driving = tokio::task::spawn_local(connection);
-    let answer = sender.send_request(Request::new(Empty::<Bytes>::new())).await?;
-    let (head, body) = answer.into_parts();
+    let response = sender.send_request(Request::new(Empty::<Bytes>::new())).await?;
+    let (head, body) = response.into_parts();
     let data = body.collect().await?.to_bytes().to_vec();
     driving.abort();
     Ok((head.status.as_u16(), head.headers, data))

@@ -58,7 +58,7 @@ impl Gate {
         }
     }
 
-    /// Decides whether the request may go on; gives the web origin to be named in the answer, if a page asks whose
+    /// Decides whether the request may go on; gives the web origin to be named in the response, if a page asks whose
     /// origin is allowed.
     pub(super) fn admit<B>(
         &self,
@@ -163,19 +163,19 @@ pub(super) fn preflight(origin: &HeaderValue, asked: &HeaderMap) -> Response<Ful
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     allow_page(origin, headers);
-    for (question, answer) in [
+    for (question, response) in [
         (header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_ALLOW_METHODS),
         (header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_ALLOW_HEADERS),
     ] {
         if let Some(value) = asked.get(question) {
-            headers.insert(answer, value.clone());
+            headers.insert(response, value.clone());
         }
     }
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }
 
-/// Lets the page that asked read the answer.
+/// Lets the page that asked read the response.
 pub(super) fn allow_page(origin: &HeaderValue, headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.append(header::VARY, HeaderValue::from_static("origin"));

@@ -1,6 +1,6 @@
 //! Links to the upstream in its answers point back to us, so that a tool that follows them keeps its bearer.
 //!
-//! `Location`, `Content-Location` and `Link` are looked into in every answer, bodies only where they are JSON. What is
+//! `Location`, `Content-Location` and `Link` are looked into in every response, bodies only where they are JSON. What is
 //! not rewritten passes byte for byte, its length and coding too.
 //!
 //! A strong `ETag` becomes a weak one wherever the body *could* be changed (`validators`), whether it has links or not: GET,
@@ -23,18 +23,18 @@ use http_body::Body;
 use http_body_util::Full;
 use tokio::time::timeout;
 
-use super::body::AnswerBody;
+use super::body::ResponseBody;
 use crate::config::{Config, ListenAddress};
 use crate::headers::AnswerSurvey;
 use body::Found;
-pub(super) use body::Looked;
+pub(super) use body::RewrittenBody;
 pub(super) use decode::Coding;
 use scan::Scanner;
 use share::Pool;
 pub(super) use target::Target;
 pub(super) use validators::Asked;
 
-/// A JSON answer up to this many bytes is collected, so that it can be sent with its length.
+/// A JSON response up to this many bytes is collected, so that it can be sent with its length.
 const COLLECTED: usize = 1 << 20;
 
 /// What all answers that are being collected, or were and are on their way out, may take in memory, in bytes, divided
@@ -42,7 +42,7 @@ const COLLECTED: usize = 1 << 20;
 const COLLECTED_IN_ALL: usize = 64 << 20;
 const COLLECTED_IN_A_THREAD: usize = 4 * COLLECTED;
 
-/// How long the rest of an answer is waited for to be collected; a slow one is passed on as it comes.
+/// How long the rest of a response is waited for to be collected; a slow one is passed on as it comes.
 const WAIT: Duration = Duration::from_millis(250);
 
 /// What no longer holds once a body has been changed: its digests.
@@ -63,7 +63,7 @@ pub(super) struct Links {
     collected: Pool,
 }
 
-/// What the links of one answer point to.
+/// What the links of one response point to.
 #[derive(Clone)]
 pub(super) enum Base {
     Public(Rc<str>),
@@ -117,36 +117,36 @@ impl Links {
         }
     }
 
-    /// Rewrites the links in the head of an answer, and says in which coding a body is that has to be looked into.
+    /// Rewrites the links in the head of a response, and says in which coding a body is that has to be looked into.
     pub(super) fn rewrite_head(
         &self,
         base: &Base,
         survey: AnswerSurvey,
         asked: &Asked,
-        answer: &mut Response<AnswerBody>,
+        response: &mut Response<ResponseBody>,
     ) -> Option<Option<Coding>> {
         if survey.links {
-            self.rewrite_lines(base, answer.headers_mut());
+            self.rewrite_lines(base, response.headers_mut());
         }
-        if answer.status() == StatusCode::NOT_MODIFIED {
-            if (survey.validators || survey.json) && asked.owns_304(survey.json, answer.headers()) {
-                validators::weaken(answer.headers_mut());
-                changed(answer.headers_mut(), None);
+        if response.status() == StatusCode::NOT_MODIFIED {
+            if (survey.validators || survey.json) && asked.owns_304(survey.json, response.headers()) {
+                validators::weaken(response.headers_mut());
+                changed(response.headers_mut(), None);
             }
             return None;
         }
-        if !survey.json || !may_change(answer.headers()) {
+        if !survey.json || !may_change(response.headers()) {
             return None;
         }
-        let coding = Coding::of(answer.headers())?;
+        let coding = Coding::of(response.headers())?;
         if survey.validators {
-            validators::weaken(answer.headers_mut());
+            validators::weaken(response.headers_mut());
         }
         if asked.to_head {
             // What the length of a GET's body is depends on its links.
-            changed(answer.headers_mut(), None);
+            changed(response.headers_mut(), None);
         }
-        (!answer.body().is_end_stream()).then_some(coding)
+        (!response.body().is_end_stream()).then_some(coding)
     }
 
     fn scanner(&self, base: &Base) -> Scanner {
@@ -155,28 +155,28 @@ impl Links {
 
     /// The same as [`rewrite_body`](Self::rewrite_body) for a body without a coding that is there already, as most are.
     /// Whether that was so.
-    pub(super) fn rewrite_at_hand(&self, base: &Base, answer: &mut Response<AnswerBody>) -> bool {
-        let Some(whole) = answer.body_mut().take_whole() else { return false };
+    pub(super) fn rewrite_at_hand(&self, base: &Base, response: &mut Response<ResponseBody>) -> bool {
+        let Some(whole) = response.body_mut().take_whole() else { return false };
         let bytes = match self.scanner(base).rewrite(&whole) {
             None => whole,
             Some(rewritten) => {
-                changed(answer.headers_mut(), None);
-                answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(rewritten.len()));
+                changed(response.headers_mut(), None);
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(rewritten.len()));
                 rewritten.into()
             }
         };
-        *answer.body_mut() = AnswerBody::own(Full::new(bytes));
+        *response.body_mut() = ResponseBody::own(Full::new(bytes));
         true
     }
 
-    /// The answer with the links in its body rewritten. Cancel safe: dropped, it ends the upstream's answer.
+    /// The response with the links in its body rewritten. Cancel safe: dropped, it ends the upstream's response.
     pub(super) async fn rewrite_body(
         &self,
         base: &Base,
         coding: Option<Coding>,
-        answer: Response<AnswerBody>,
-    ) -> Response<AnswerBody> {
-        let (mut head, body) = answer.into_parts();
+        response: Response<ResponseBody>,
+    ) -> Response<ResponseBody> {
+        let (mut head, body) = response.into_parts();
         let announced = body.size_hint().exact();
         let collectable = match announced {
             Some(length) => length <= COLLECTED as u64,
@@ -184,7 +184,7 @@ impl Links {
             None => coding.is_some(),
         };
         let scanner = || self.scanner(base);
-        let mut looked = Looked::new(body, self.collected.share());
+        let mut looked = RewrittenBody::new(body, self.collected.share());
         if collectable {
             // A client is better served by what there is in time than by its length.
             let _late = timeout(WAIT, looked.collect(COLLECTED)).await;
@@ -206,7 +206,7 @@ impl Links {
                 looked.pass_through(coding, scanner());
             }
         }
-        Response::from_parts(head, AnswerBody::Looked(Box::new(looked)))
+        Response::from_parts(head, ResponseBody::RewrittenBody(Box::new(looked)))
     }
 
     fn rewrite_lines(&self, base: &Base, headers: &mut HeaderMap) {

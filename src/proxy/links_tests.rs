@@ -106,10 +106,14 @@ fn only_whole_json_that_may_be_changed_is_looked_into() {
     assert!(!is(&[json, ("cache-control", "private"), ("cache-control", "no-transform")]));
 }
 
-async fn rewritten(links: &Links, base: &Base, mut answer: Response<AnswerBody>) -> Response<AnswerBody> {
-    let survey = AnswerSurvey::of(answer.headers());
-    let coding = links.rewrite_head(base, survey, &Asked::default(), &mut answer).unwrap();
-    links.rewrite_body(base, coding, answer).await
+async fn rewritten(
+    links: &Links,
+    base: &Base,
+    mut response: Response<ResponseBody>,
+) -> Response<ResponseBody> {
+    let survey = AnswerSurvey::of(response.headers());
+    let coding = links.rewrite_head(base, survey, &Asked::default(), &mut response).unwrap();
+    links.rewrite_body(base, coding, response).await
 }
 
 #[tokio::test]
@@ -119,15 +123,15 @@ async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_
     links.collected = Pool::new(1_500);
     let base = Base::Public("http://localhost:8080".into());
     let json = || {
-        let body = AnswerBody::own(r#"["https://api.vonage.com/a"]"#.into());
+        let body = ResponseBody::own(r#"["https://api.vonage.com/a"]"#.into());
         Response::builder().header("content-type", "application/json").body(body).unwrap()
     };
     let first = rewritten(&links, &base, json()).await;
     let second = rewritten(&links, &base, json()).await;
     assert!(first.headers().contains_key(header::CONTENT_LENGTH));
     assert!(!second.headers().contains_key(header::CONTENT_LENGTH));
-    for answer in [first, second] {
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+    for response in [first, second] {
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, r#"["http://localhost:8080/a"]"#);
     }
     let third = rewritten(&links, &base, json()).await;
@@ -138,8 +142,8 @@ async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_
 async fn a_body_that_is_all_framing_lets_others_have_their_turn() {
     // Members of gzip without content: much goes in, and nothing comes out.
     let empty = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()).finish().unwrap();
-    let body = AnswerBody::own(empty.repeat(900_000 / empty.len()).into());
-    let answer = Response::builder()
+    let body = ResponseBody::own(empty.repeat(900_000 / empty.len()).into());
+    let response = Response::builder()
         .header("content-type", "application/json")
         .header("content-encoding", "gzip")
         .body(body)
@@ -147,9 +151,9 @@ async fn a_body_that_is_all_framing_lets_others_have_their_turn() {
     let (links, base) = (links(""), Base::Public("http://localhost:8080".into()));
     let (turns, done) = (std::cell::Cell::new(0), std::cell::Cell::new(false));
     let judged = async {
-        let answer = rewritten(&links, &base, answer).await;
+        let response = rewritten(&links, &base, response).await;
         done.set(true);
-        answer
+        response
     };
     let others = async {
         while !done.get() {
@@ -157,7 +161,7 @@ async fn a_body_that_is_all_framing_lets_others_have_their_turn() {
             tokio::task::yield_now().await;
         }
     };
-    let (answer, ()) = tokio::join!(judged, others);
+    let (response, ()) = tokio::join!(judged, others);
     assert!(turns.get() >= 3, "{}", turns.get());
-    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    assert_eq!(response.headers()["content-encoding"], "gzip");
 }

@@ -3,16 +3,16 @@
 //! Each thread has a [`Proxy`] of its own: nothing of a request leaves its thread, and nothing is locked but the
 //! memory of 401s, which only a 401 touches.
 
-mod aside;
 mod body;
 mod connection;
+mod continue_gate;
 mod error;
 mod faults;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gate;
-mod hold;
+mod hooks;
 pub mod links;
 mod page;
 mod retry;
@@ -38,11 +38,11 @@ use crate::random;
 use crate::secret;
 use crate::server::descriptors::Descriptors;
 use crate::server::{AsksForWebsocket, DrainSignal, Peer, RawTarget};
-pub use aside::Aside;
 use body::Disk;
 use connection::X_REQUEST_ID;
 pub use connection::{Connection, Outgoing};
 use gate::Gate;
+pub use hooks::Hooks;
 use links::Links;
 use tunnel::Patience;
 use upstream::{Head, Upstream};
@@ -65,7 +65,7 @@ pub struct Shared {
     /// What connections and bodies in files take file descriptors from.
     pub descriptors: Arc<Descriptors>,
     /// What requests meet beside being forwarded.
-    pub aside: Option<Arc<Aside>>,
+    pub hooks: Option<Arc<Hooks>>,
 }
 
 /// The data plane of one thread.
@@ -97,7 +97,7 @@ pub struct Proxy {
     most_in_flight: usize,
     drain: DrainSignal,
     /// `None` in production: nothing but this is looked at then.
-    aside: Option<Arc<Aside>>,
+    hooks: Option<Arc<Hooks>>,
     /// A recorder takes part, which decodes bodies.
     records: bool,
 }
@@ -132,8 +132,8 @@ impl Proxy {
             in_flight: Cell::new(0),
             most_in_flight: config.listen.max_requests_in_flight.div_ceil(shared.workers.max(1)),
             drain,
-            aside: shared.aside.clone(),
-            records: shared.aside.as_ref().is_some_and(|aside| aside.records()),
+            hooks: shared.hooks.clone(),
+            records: shared.hooks.as_ref().is_some_and(|hooks| hooks.records()),
         }
     }
 

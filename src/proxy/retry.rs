@@ -12,7 +12,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::body::{AnswerBody, Judged, RequestBody};
+use super::body::{PrefixedBody, RequestBody, ResponseBody};
 use super::error::Error;
 use super::upstream::{Head, UpstreamBody};
 use super::verdict::{self, Verdict};
@@ -33,25 +33,25 @@ const SENDINGS: u32 = 3;
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// A 401, judged, with as much of its body as that took.
-pub(super) struct Refused {
-    answer: Response<UpstreamBody>,
+pub(super) struct UnauthorizedResponse {
+    response: Response<UpstreamBody>,
     prefix: KeptBytes,
     verdict: Verdict,
 }
 
-impl Refused {
+impl UnauthorizedResponse {
     /// Reads as much of the body as the verdict needs. A body read to its end gives its connection back.
-    pub(super) async fn read(mut answer: Response<UpstreamBody>) -> Result<Self, Error> {
+    pub(super) async fn read(mut response: Response<UpstreamBody>) -> Result<Self, Error> {
         let mut prefix = KeptBytes::new(JUDGED_BYTES);
         while prefix.len() < JUDGED_BYTES {
-            let body = answer.body_mut();
+            let body = response.body_mut();
             let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await else { break };
             if let Ok(data) = frame?.into_data() {
                 prefix.push(&data);
             }
         }
-        let verdict = verdict::judge(answer.headers(), &prefix.sealed().concat());
-        Ok(Self { answer, prefix, verdict })
+        let verdict = verdict::judge(response.headers(), &prefix.sealed().concat());
+        Ok(Self { response, prefix, verdict })
     }
 
     /// What it means.
@@ -60,17 +60,20 @@ impl Refused {
     }
 
     /// The 401 as it came.
-    pub(super) fn pass_on(self, why: &str) -> Response<AnswerBody> {
+    pub(super) fn pass_on(self, why: &str) -> Response<ResponseBody> {
         let prefix = self.prefix;
-        annotate(self.answer.map(|rest| AnswerBody::Judged(Box::new(Judged { prefix, rest }))), why)
+        annotate(
+            self.response.map(|rest| ResponseBody::PrefixedBody(Box::new(PrefixedBody { prefix, rest }))),
+            why,
+        )
     }
 }
 
 /// Says on a 401 that is passed on why it was not cured.
-fn annotate(mut answer: Response<AnswerBody>, why: &str) -> Response<AnswerBody> {
+fn annotate(mut response: Response<ResponseBody>, why: &str) -> Response<ResponseBody> {
     let value = problem::proxy_status(&[("received-status", Param::Number(401))], why);
-    answer.headers_mut().append(PROXY_STATUS, value);
-    answer
+    response.headers_mut().append(PROXY_STATUS, value);
+    response
 }
 
 /// What comes after a 401.
@@ -288,12 +291,12 @@ impl<'a> Retry<'a> {
 
 /// A place on trial in the memory of 401s, which learns how it ended, whatever becomes of the request.
 struct Trial<'a> {
-    place: Place<'a>,
+    place: PathPrefix<'a>,
     minted: Instant,
 }
 
 /// Tells the memory that nothing was learnt, unless something was.
-struct Place<'a> {
+struct PathPrefix<'a> {
     proxy: &'a Proxy,
     name: String,
     kind: Kind,
@@ -304,7 +307,7 @@ struct Place<'a> {
 
 impl<'a> Trial<'a> {
     fn new(proxy: &'a Proxy, place: &str, kind: Kind, by: u64) -> Self {
-        let place = Place { proxy, name: place.to_owned(), kind, by, open: true };
+        let place = PathPrefix { proxy, name: place.to_owned(), kind, by, open: true };
         Self { place, minted: Instant::now() }
     }
 
@@ -324,7 +327,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for PathPrefix<'_> {
     fn drop(&mut self) {
         if self.open {
             self.proxy.credential.refusals().abandoned(&self.name, self.kind);

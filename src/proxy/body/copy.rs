@@ -35,7 +35,7 @@ impl Position {
 
 /// Why there is no copy. The text is what the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Lost {
+pub(in crate::proxy) enum ReplayLoss {
     OverMemory,
     OverDisk,
     DiskFull,
@@ -45,7 +45,7 @@ pub(in crate::proxy) enum Lost {
     Done,
 }
 
-impl Lost {
+impl ReplayLoss {
     pub(in crate::proxy) fn why(self) -> &'static str {
         match self {
             Self::OverMemory => {
@@ -68,14 +68,14 @@ impl Lost {
 pub(super) enum Copy {
     Memory { data: KeptBytes, trailers: Option<Box<HeaderMap>> },
     Disk(Box<Spool>),
-    Lost(Lost),
+    ReplayLoss(ReplayLoss),
 }
 
 impl Copy {
     /// For a body that announces at least this many bytes; one over the limits is not kept at all.
     pub(super) fn new(announced: u64, memory: u64, disk: &Disk) -> Self {
         match announced > memory.max(disk.limit()) {
-            true => Self::Lost(Self::over(disk)),
+            true => Self::ReplayLoss(Self::over(disk)),
             false => {
                 let most = usize::try_from(memory).unwrap_or(usize::MAX);
                 Self::Memory { data: KeptBytes::new(most), trailers: None }
@@ -83,13 +83,13 @@ impl Copy {
         }
     }
 
-    fn over(disk: &Disk) -> Lost {
-        if disk.limit() == 0 { Lost::OverMemory } else { Lost::OverDisk }
+    fn over(disk: &Disk) -> ReplayLoss {
+        if disk.limit() == 0 { ReplayLoss::OverMemory } else { ReplayLoss::OverDisk }
     }
 
-    pub(super) fn lost(&self) -> Option<Lost> {
+    pub(super) fn lost(&self) -> Option<ReplayLoss> {
         match self {
-            Self::Lost(why) => Some(*why),
+            Self::ReplayLoss(why) => Some(*why),
             _ => None,
         }
     }
@@ -101,7 +101,7 @@ impl Copy {
                 at.bytes >= data.len() as u64 && (at.trailers || trailers.is_none())
             }
             Self::Disk(spool) => at.bytes >= spool.len() && (at.trailers || spool.trailers().is_none()),
-            Self::Lost(_) => true,
+            Self::ReplayLoss(_) => true,
         }
     }
 
@@ -124,7 +124,7 @@ impl Copy {
                 Some(ready!(spool.poll_read(cx, at.bytes)).map(Piece::Data))
             }
             Self::Disk(spool) => spool.trailers().cloned().map(|trailers| Ok(Piece::Trailers(trailers))),
-            Self::Lost(_) => None,
+            Self::ReplayLoss(_) => None,
         })
     }
 
@@ -135,7 +135,7 @@ impl Copy {
             && let Err(error) = ready!(spool.poll_room(cx))
         {
             spool.disk().failed(&error);
-            *self = Self::Lost(Lost::DiskFailed);
+            *self = Self::ReplayLoss(ReplayLoss::DiskFailed);
         }
         Poll::Ready(())
     }
@@ -148,9 +148,9 @@ impl Copy {
             *self = match disk.limit() > memory {
                 true => match Spool::begin(disk, kept) {
                     Ok(spool) => Self::Disk(Box::new(spool)),
-                    Err(lost) => Self::Lost(lost),
+                    Err(lost) => Self::ReplayLoss(lost),
                 },
-                false => Self::Lost(Self::over(disk)),
+                false => Self::ReplayLoss(Self::over(disk)),
             };
         }
         match (&mut *self, piece) {
@@ -158,11 +158,11 @@ impl Copy {
             (Self::Memory { trailers, .. }, Piece::Trailers(end)) => *trailers = Some(Box::new(end.clone())),
             (Self::Disk(spool), Piece::Data(data)) => {
                 if let Err(lost) = spool.push(data) {
-                    *self = Self::Lost(lost);
+                    *self = Self::ReplayLoss(lost);
                 }
             }
             (Self::Disk(spool), Piece::Trailers(trailers)) => spool.end(trailers.clone()),
-            (Self::Lost(_), _) => {}
+            (Self::ReplayLoss(_), _) => {}
         }
     }
 }

@@ -10,12 +10,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::BoxError;
-use super::copy::{Copy, Lost, Piece, Position};
+use super::copy::{Copy, Piece, Position, ReplayLoss};
 use super::spool::Disk;
 use crate::cassette::RequestTap;
 use crate::headers;
+use crate::proxy::continue_gate::ContinueGate;
 use crate::proxy::error::{Error, request_body_error};
-use crate::proxy::hold::Hold;
 use crate::server::Incoming;
 
 /// A request body that is streamed and, as far as it stays under the limits, kept.
@@ -47,7 +47,7 @@ struct Source {
     /// The upstream would take more than the client has sent.
     starved: bool,
     /// Keeps the sending back until the upstream wants it.
-    hold: Option<Hold>,
+    hold: Option<ContinueGate>,
     /// Why the client's side failed.
     failure: Option<Error>,
     /// The attempt that may read on; an older one is dead.
@@ -123,7 +123,7 @@ impl RequestBody {
     }
 
     /// Keeps the sending under way back until the hold is released.
-    pub(in crate::proxy) fn hold(&self, hold: Option<Hold>) {
+    pub(in crate::proxy) fn hold(&self, hold: Option<ContinueGate>) {
         if let Some(mut source) = self.source_mut() {
             source.hold = hold;
         }
@@ -143,8 +143,8 @@ impl RequestBody {
     }
 
     /// Why it cannot be sent once more.
-    pub(in crate::proxy) fn lost(&self) -> Lost {
-        self.source().and_then(|source| source.copy.lost()).unwrap_or(Lost::Done)
+    pub(in crate::proxy) fn lost(&self) -> ReplayLoss {
+        self.source().and_then(|source| source.copy.lost()).unwrap_or(ReplayLoss::Done)
     }
 
     /// It will not be sent again: the copy goes, and no more is kept.
@@ -153,7 +153,7 @@ impl RequestBody {
         source.wanted = false;
         // A second sending may still need it, and drops it when it has caught up.
         if source.attempt < 2 || source.sent {
-            source.copy = Copy::Lost(Lost::Done);
+            source.copy = Copy::ReplayLoss(ReplayLoss::Done);
         }
     }
 
@@ -188,14 +188,14 @@ impl RequestBody {
 impl Source {
     fn replayable(&self) -> bool {
         // While it is held back nobody takes anything from the client.
-        let untouched = !self.begun && self.hold.as_ref().is_some_and(Hold::is_held);
+        let untouched = !self.begun && self.hold.as_ref().is_some_and(ContinueGate::is_held);
         self.failure.is_none() && (self.copy.lost().is_none() || untouched)
     }
 
     /// The next piece from the client, which is kept as well.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BoxError>>> {
         if !self.wanted {
-            self.copy = Copy::Lost(Lost::Done);
+            self.copy = Copy::ReplayLoss(ReplayLoss::Done);
         }
         if self.failure.is_some() {
             // What comes behind a failure would be taken for the end.

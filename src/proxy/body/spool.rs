@@ -23,7 +23,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::copy::Lost;
+use super::copy::ReplayLoss;
 use crate::config;
 use crate::http1::KeptBytes;
 use crate::server::descriptors::{Descriptor, Descriptors};
@@ -110,11 +110,11 @@ impl Drop for Backing {
 }
 
 impl Backing {
-    fn reserve(&self, bytes: u64, total: i64) -> Result<(), Lost> {
-        let bytes = i64::try_from(bytes).map_err(|_| Lost::DiskFull)?;
+    fn reserve(&self, bytes: u64, total: i64) -> Result<(), ReplayLoss> {
+        let bytes = i64::try_from(bytes).map_err(|_| ReplayLoss::DiskFull)?;
         if self.used.inc_by(bytes).saturating_add(bytes) > total {
             self.used.dec_by(bytes);
-            return Err(Lost::DiskFull);
+            return Err(ReplayLoss::DiskFull);
         }
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
@@ -160,11 +160,11 @@ pub(super) struct Spool {
 
 impl Spool {
     /// A spool that begins with what was kept in memory.
-    pub(super) fn begin(disk: &Rc<Disk>, kept: &mut KeptBytes) -> Result<Self, Lost> {
+    pub(super) fn begin(disk: &Rc<Disk>, kept: &mut KeptBytes) -> Result<Self, ReplayLoss> {
         if disk.rests() {
-            return Err(Lost::DiskFailed);
+            return Err(ReplayLoss::DiskFailed);
         }
-        let descriptor = disk.descriptors.take().ok_or(Lost::NoDescriptor)?;
+        let descriptor = disk.descriptors.take().ok_or(ReplayLoss::NoDescriptor)?;
         let backing = Arc::new(Backing {
             directory: disk.directory.clone(),
             open: disk.open,
@@ -207,9 +207,9 @@ impl Spool {
     }
 
     /// Keeps a piece; the caller has waited for [`poll_room`](Self::poll_room).
-    pub(super) fn push(&mut self, data: &Bytes) -> Result<(), Lost> {
+    pub(super) fn push(&mut self, data: &Bytes) -> Result<(), ReplayLoss> {
         if self.len() + data.len() as u64 > self.disk.limit {
-            return Err(Lost::OverDisk);
+            return Err(ReplayLoss::OverDisk);
         }
         self.backing.reserve(data.len() as u64, self.disk.total)?;
         self.pending.extend_from_slice(data);

@@ -28,7 +28,7 @@ fn piece(number: usize) -> Bytes {
     vec![u8::try_from(number % 251).unwrap(); 100_000].into()
 }
 
-fn begun(disk: &Rc<Disk>, bytes: &[u8]) -> Result<Spool, Lost> {
+fn begun(disk: &Rc<Disk>, bytes: &[u8]) -> Result<Spool, ReplayLoss> {
     let mut kept = KeptBytes::new(bytes.len());
     kept.append(bytes);
     Spool::begin(disk, &mut kept)
@@ -69,7 +69,7 @@ async fn the_total_counts_for_all_and_is_given_back() {
     first.push(&piece(0)).unwrap();
     first.push(&piece(1)).unwrap();
     let mut second = begun(&disk, &[]).unwrap();
-    assert_eq!(second.push(&piece(2)), Err(Lost::DiskFull));
+    assert_eq!(second.push(&piece(2)), Err(ReplayLoss::DiskFull));
     assert_eq!(disk.used.get(), 200_000);
     // A write under way keeps its space.
     poll_fn(|cx| first.poll_job(cx)).await.unwrap();
@@ -105,9 +105,9 @@ async fn keep(disk: &Rc<Disk>, most: usize) -> Copy {
 async fn a_full_disk_costs_the_copy_and_is_left_alone_for_a_minute() {
     let disk = opening(|_| File::options().write(true).open("/dev/full"));
     let copy = keep(&disk, 1000).await;
-    assert_eq!(copy.lost(), Some(Lost::DiskFailed));
+    assert_eq!(copy.lost(), Some(ReplayLoss::DiskFailed));
     assert_eq!(disk.used.get(), 0);
-    assert_eq!(keep(&disk, 2).await.lost(), Some(Lost::DiskFailed));
+    assert_eq!(keep(&disk, 2).await.lost(), Some(ReplayLoss::DiskFailed));
     tokio::time::advance(REST).await;
     assert_eq!(keep(&disk, 1).await.lost(), None);
 }
@@ -139,7 +139,7 @@ async fn an_upload_waits_two_seconds_for_a_slow_disk_and_goes_on() {
     assert!(!is_ready());
     tokio::time::advance(Duration::from_millis(2)).await;
     assert!(is_ready());
-    assert_eq!(copy.lost(), Some(Lost::DiskFailed));
+    assert_eq!(copy.lost(), Some(ReplayLoss::DiskFailed));
 }
 
 #[tokio::test]

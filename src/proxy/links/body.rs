@@ -1,4 +1,4 @@
-//! The body of an answer that is looked into.
+//! The body of a response that is looked into.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,9 +13,9 @@ use super::decode::{Coding, Decoder, Step};
 use super::scan::Scanner;
 use super::share::Share;
 use crate::http1::KeptBytes;
-use crate::proxy::body::{AnswerBody, BoxError};
+use crate::proxy::body::{BoxError, ResponseBody};
 
-/// Decoded without a link up to here, an answer goes as it came: so much in so little is a bomb.
+/// Decoded without a link up to here, a response goes as it came: so much in so little is a bomb.
 const BOMB: usize = 64 << 20;
 
 /// How much of what was collected is handed on at once.
@@ -28,12 +28,12 @@ const PORTION: usize = 16 * 1024;
 const TURN: usize = 256 * 1024;
 
 /// A body, some of which may have been read, on its way through a scanner or not.
-pub(in crate::proxy) struct Looked {
+pub(in crate::proxy) struct RewrittenBody {
     pieces: KeptBytes,
     /// What of it is in memory.
     share: Share,
     /// `None` once it has ended.
-    rest: Option<Box<AnswerBody>>,
+    rest: Option<Box<ResponseBody>>,
     /// How it ended, if not plainly.
     last: Option<Result<HeaderMap, BoxError>>,
     through: Option<Through>,
@@ -61,8 +61,8 @@ pub(super) enum Found {
     Large,
 }
 
-impl Looked {
-    pub(super) fn new(body: AnswerBody, share: Share) -> Self {
+impl RewrittenBody {
+    pub(super) fn new(body: ResponseBody, share: Share) -> Self {
         Self {
             pieces: KeptBytes::new(COLLECTED),
             share,
@@ -264,7 +264,7 @@ impl Through {
     }
 }
 
-impl Body for Looked {
+impl Body for RewrittenBody {
     type Data = Bytes;
     type Error = BoxError;
 

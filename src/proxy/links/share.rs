@@ -13,13 +13,13 @@ impl Pool {
         Self { left: Rc::new(Cell::new(bytes)) }
     }
 
-    /// The share of one answer, of nothing yet.
+    /// The share of one response, of nothing yet.
     pub(super) fn share(&self) -> Share {
         Share { left: Rc::clone(&self.left), taken: 0 }
     }
 }
 
-/// What one answer has of it, given back when it is dropped.
+/// What one response has of it, given back when it is dropped.
 pub(super) struct Share {
     left: Rc<Cell<usize>>,
     taken: usize,

@@ -12,20 +12,20 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::error::{UpstreamError, tls_error};
-use super::places::{Open, Places};
 use super::pools::Pools;
+use super::slots::{Open, Slots};
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
 use crate::server::descriptors;
 use crate::server::drowsy::Drowsy;
 
-/// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until an answer is read in large
+/// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until a response is read in large
 /// pieces, and of HTTP/2, where the window of each stream is the bound.
 const RECEIVE_BUFFER: u32 = 128 * 1024;
 const RECEIVE_BUFFER_H2: usize = 512 * 1024;
 
 /// What has been dialled.
-pub(super) enum Dialled {
+pub(super) enum NewConnection {
     H1(h1::Connection),
     /// It is in the pool.
     H2,
@@ -37,7 +37,7 @@ pub(super) struct Dialer {
     tls: Option<Tls>,
     http: UpstreamHttp,
     pub(super) timeout: Duration,
-    pub(super) places: Rc<Places>,
+    pub(super) slots: Rc<Slots>,
     open: Gauge,
 }
 
@@ -76,14 +76,14 @@ impl Dialer {
         config: &config::Upstream,
         tls: &rustls::ClientConfig,
         open: Gauge,
-        places: Rc<Places>,
+        slots: Rc<Slots>,
     ) -> Self {
         Self {
             origin: config.url.clone(),
             tls: config.url.tls.then(|| Tls::new(config, tls)),
             http: config.http,
             timeout: config.connect_timeout,
-            places,
+            slots,
             open,
         }
     }
@@ -106,7 +106,7 @@ impl Dialer {
     }
 
     /// A new connection, within `upstream.connect_timeout`.
-    pub(super) async fn dial(&self, pools: &Rc<Pools>) -> Result<Dialled, UpstreamError> {
+    pub(super) async fn dial(&self, pools: &Rc<Pools>) -> Result<NewConnection, UpstreamError> {
         let dialled = async {
             let (stream, open) = self.reach().await?;
             self.negotiate(stream, open, pools).await
@@ -131,9 +131,9 @@ impl Dialer {
         tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
-    /// A connection over TCP. Its place is taken before there is a socket.
+    /// A connection over TCP. Its slot is taken before there is a socket.
     async fn reach(&self) -> Result<(TcpStream, Open), UpstreamError> {
-        let place = self.places.take().ok_or(UpstreamError::NoDescriptor)?;
+        let slot = self.slots.take().ok_or(UpstreamError::NoDescriptor)?;
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
@@ -146,7 +146,7 @@ impl Dialer {
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
-                    return Ok((stream, Open::new(&self.open, place)));
+                    return Ok((stream, Open::new(&self.open, slot)));
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "connecting to the upstream failed");
@@ -166,11 +166,11 @@ impl Dialer {
         stream: TcpStream,
         open: Open,
         pools: &Rc<Pools>,
-    ) -> Result<Dialled, UpstreamError> {
+    ) -> Result<NewConnection, UpstreamError> {
         let Some(tls) = &self.tls else {
             return match self.is_pinned_to_h2() {
                 true => open_h2(Drowsy::new(stream), open, pools).await,
-                false => Ok(Dialled::H1(h1::Connection::new(stream, open))),
+                false => Ok(NewConnection::H1(h1::Connection::new(stream, open))),
             };
         };
         let connected = tls.connector.connect(tls.name.clone(), Drowsy::new(stream)).await;
@@ -179,7 +179,7 @@ impl Dialer {
         match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             true => open_h2(stream, open, pools).await,
             false if self.is_pinned_to_h2() => Err(UpstreamError::NoHttp2),
-            false => Ok(Dialled::H1(h1::Connection::new(stream, open))),
+            false => Ok(NewConnection::H1(h1::Connection::new(stream, open))),
         }
     }
 }
@@ -188,9 +188,9 @@ async fn open_h2(
     stream: impl h1::Stream + 'static,
     open: Open,
     pools: &Rc<Pools>,
-) -> Result<Dialled, UpstreamError> {
+) -> Result<NewConnection, UpstreamError> {
     stream.keep(RECEIVE_BUFFER_H2);
-    h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| Dialled::H2)
+    h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| NewConnection::H2)
 }
 
 /// Connects with a bounded buffer: what a client does not read waits at the upstream, and not in our kernel.

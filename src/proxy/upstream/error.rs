@@ -1,11 +1,11 @@
-//! Why the upstream gave no answer.
+//! Why the upstream gave no response.
 
 use std::io;
 
 use rustls::AlertDescription;
 use thiserror::Error;
 
-/// Why the upstream gave no answer. `Display` is what the client is told.
+/// Why the upstream gave no response. `Display` is what the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::proxy) enum UpstreamError {
     #[error("the upstream's host name cannot be resolved; check upstream.url and DNS")]

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 
 use super::error::UpstreamError;
-use super::places::Open;
 use super::pools::{POOL_TIME, Pools, streams_allowed};
+use super::slots::Open;
 
 /// Streams that one connection carries at most.
 pub(super) const STREAMS: usize = 64;
@@ -238,7 +238,7 @@ impl Pulse {
         }
     }
 
-    /// Whether the last question has got no answer; else asks again.
+    /// Whether the last question has got no response; else asks again.
     fn is_gone(&mut self) -> bool {
         if let Some(pings) = &mut self.pings
             && !self.awaited

@@ -7,8 +7,8 @@ mod dial;
 mod error;
 mod h1;
 mod h2;
-mod places;
 mod pools;
+mod slots;
 mod stream;
 
 use std::cell::Cell;
@@ -26,7 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use super::body::{AttemptBody, RequestBody};
-use super::hold::Hold;
+use super::continue_gate::ContinueGate;
 use super::timer::LazyTimer;
 use super::tunnel::Tunnel;
 use crate::config;
@@ -38,12 +38,12 @@ use crate::server::descriptors::Descriptors;
 use dial::Dialer;
 pub(super) use error::UpstreamError;
 #[cfg(any(test, fuzzing))]
-pub(in crate::proxy) use h1::lab;
-pub(in crate::proxy) use places::Open;
-use places::Places;
+pub(in crate::proxy) use h1::testing;
 use pools::{Link, Pools};
+pub(in crate::proxy) use slots::Open;
+use slots::Slots;
 
-/// How long an upstream that does not answer expectations is not asked again.
+/// How long an upstream that does not response expectations is not asked again.
 const NOT_ASKED: Duration = Duration::from_secs(300);
 
 /// What one thread needs to reach the upstream.
@@ -53,7 +53,7 @@ pub(super) struct Upstream {
     idle_timeout: Duration,
     /// How long a body waits to be asked for; zero: it does not.
     expect_timeout: Duration,
-    /// Until when the upstream is not asked, since it did not answer.
+    /// Until when the upstream is not asked, since it did not response.
     not_asked: Cell<Option<Instant>>,
     /// `Via` for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
     via: [HeaderValue; 3],
@@ -96,7 +96,7 @@ impl Head {
     }
 }
 
-/// A sending that brought no answer.
+/// A sending that brought no response.
 pub(super) struct Failed {
     error: UpstreamError,
     again: Again,
@@ -113,7 +113,7 @@ enum Again {
     Stale(AttemptBody),
     /// Once: nothing of it has been written.
     Unsent(AttemptBody),
-    /// Once, when the method is idempotent: the connection was dead before a byte of an answer.
+    /// Once, when the method is idempotent: the connection was dead before a byte of a response.
     Unanswered,
     /// Once: the upstream says that it has not looked at it.
     Unprocessed,
@@ -157,7 +157,7 @@ pub(super) struct Asking<'a> {
     upstream: &'a Upstream,
     exchange: h1::Exchange,
     body: RequestBody,
-    hold: Option<Hold>,
+    hold: Option<ContinueGate>,
     timer: &'a LazyTimer,
     start: Instant,
 }
@@ -188,10 +188,10 @@ impl Future for Asking<'_> {
             let again = Again::Unasked(again);
             return Poll::Ready(Ok(Err(Failed { error: UpstreamError::Terminated, again, on: None })));
         }
-        let answer = exchange.answer(received, &upstream.pools)?;
-        Poll::Ready(Ok(Ok(answer.map(|answered| match answered {
-            h1::Answered::Whole(bytes) => UpstreamBody(Source::Whole(bytes)),
-            h1::Answered::Streamed(answer) => upstream.streamed(Answer::H1(*answer), this.timer),
+        let response = exchange.response(received, &upstream.pools)?;
+        Poll::Ready(Ok(Ok(response.map(|answered| match answered {
+            h1::BodyStart::Whole(bytes) => UpstreamBody(Source::Whole(bytes)),
+            h1::BodyStart::Streamed(response) => upstream.streamed(StreamedBody::H1(*response), this.timer),
         }))))
     }
 }
@@ -204,7 +204,7 @@ impl Upstream {
         open: Gauge,
         descriptors: &Arc<Descriptors>,
     ) -> Self {
-        let dialer = Dialer::new(config, tls, open, Places::new(Arc::clone(descriptors)));
+        let dialer = Dialer::new(config, tls, open, Slots::new(Arc::clone(descriptors)));
         let names = ["1.1", "1.0", "2"].map(|version| format!("{version} {}", problem::NAME));
         let own_line =
             |via: &String| format!("host: {}\r\nvia: {via}\r\n", config.url.authority).into_bytes();
@@ -232,10 +232,10 @@ impl Upstream {
         !self.pools.dialer.is_pinned_to_h2()
     }
 
-    /// Sends a request and gives the head of the answer.
+    /// Sends a request and gives the head of the response.
     ///
     /// It is sent once. There are two exceptions. One is the race every pool has: on a reused connection that turns out to
-    /// have been closed before a byte of the answer came, the request is sent on another when it was never written, or
+    /// have been closed before a byte of the response came, the request is sent on another when it was never written, or
     /// when its method is idempotent (RFC 9110 §9.2.2) and its body can be sent again. The other is a stream that the
     /// upstream says it has not looked at (RFC 9113 §8.7): whatever the method, once more.
     pub(super) async fn send(
@@ -248,7 +248,7 @@ impl Upstream {
         self.send_attempts(head, body, timer, Resend::default(), attempt).await
     }
 
-    /// The same behind a first sending that brought no answer.
+    /// The same behind a first sending that brought no response.
     pub(super) async fn send_again(
         &self,
         head: &Head,
@@ -284,7 +284,7 @@ impl Upstream {
                 Link::H2(lease) => self.ask_h2(lease, head, attempt, body, timer).await?,
             };
             match outcome {
-                Ok(answer) => return Ok(answer),
+                Ok(response) => return Ok(response),
                 Err(failed) => attempt = resend.after(failed, head, body)?,
             }
         }
@@ -325,7 +325,7 @@ impl Upstream {
         timer: &'a LazyTimer,
         now: Instant,
     ) -> Asking<'a> {
-        let hold = self.asks(head, body).then(Hold::default);
+        let hold = self.asks(head, body).then(ContinueGate::default);
         body.hold(hold.clone());
         let own_lines = &self.own_lines[via_of(head.version)];
         Asking {
@@ -369,8 +369,8 @@ impl Upstream {
         });
         match head.await? {
             Ok(head) => {
-                let answer = exchange.answer(head)?;
-                Ok(Ok(answer.map(|answer| self.streamed(Answer::H2(answer), timer))))
+                let response = exchange.response(head)?;
+                Ok(Ok(response.map(|response| self.streamed(StreamedBody::H2(response), timer))))
             }
             Err(failure) => {
                 let (error, again) = exchange.fail(failure);
@@ -379,9 +379,9 @@ impl Upstream {
         }
     }
 
-    fn streamed(&self, answer: Answer, timer: &LazyTimer) -> UpstreamBody {
+    fn streamed(&self, response: StreamedBody, timer: &LazyTimer) -> UpstreamBody {
         UpstreamBody(Source::Streamed(Box::new(Streamed {
-            answer,
+            response,
             idle_timeout: self.idle_timeout,
             waiting_since: None,
             timer: timer.clone(),
@@ -396,16 +396,16 @@ impl Upstream {
             && self.not_asked.get().is_none_or(|until| Instant::now() >= until)
     }
 
-    /// What a final answer does to a body that waits: one that wants no body leaves it with the client. Gives the
+    /// What a final response does to a body that waits: one that wants no body leaves it with the client. Gives the
     /// body for one more sending where the upstream refuses only the expectation.
     fn without_expectation<B>(
         &self,
-        answer: &Response<B>,
-        hold: Option<&Hold>,
+        response: &Response<B>,
+        hold: Option<&ContinueGate>,
         body: &RequestBody,
     ) -> Option<AttemptBody> {
         let hold = hold?;
-        let status = answer.status();
+        let status = response.status();
         if status == StatusCode::EXPECTATION_FAILED {
             self.not_asked.set(Some(Instant::now() + NOT_ASKED));
             return body.attempt();
@@ -424,7 +424,7 @@ impl Upstream {
         cx: &mut Context<'_>,
         body: &RequestBody,
         starved: bool,
-        hold: Option<&Hold>,
+        hold: Option<&ContinueGate>,
         start: &mut Instant,
         timer: &LazyTimer,
     ) -> Poll<UpstreamError> {
@@ -468,7 +468,7 @@ impl Head {
     }
 }
 
-/// An answer's body. It is small, and changes hands often.
+/// A response's body. It is small, and changes hands often.
 pub(super) struct UpstreamBody(Source);
 
 enum Source {
@@ -480,15 +480,15 @@ enum Source {
 }
 
 struct Streamed {
-    answer: Answer,
+    response: StreamedBody,
     idle_timeout: Duration,
     waiting_since: Option<Instant>,
     timer: LazyTimer,
 }
 
-enum Answer {
-    H1(h1::Answer),
-    H2(stream::Answer),
+enum StreamedBody {
+    H1(h1::StreamedBody),
+    H2(stream::StreamedBody),
 }
 
 impl UpstreamBody {
@@ -496,9 +496,9 @@ impl UpstreamBody {
     pub(super) fn take_whole(&mut self) -> Option<Bytes> {
         match &mut self.0 {
             Source::Whole(bytes) => Some(std::mem::take(bytes)),
-            Source::Streamed(streamed) => match &mut streamed.answer {
-                Answer::H1(answer) => answer.take_whole(),
-                Answer::H2(_) => None,
+            Source::Streamed(streamed) => match &mut streamed.response {
+                StreamedBody::H1(response) => response.take_whole(),
+                StreamedBody::H2(_) => None,
             },
             Source::Switched(_) => None,
         }
@@ -534,9 +534,9 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Whole(bytes) => bytes.is_empty(),
-            Source::Streamed(streamed) => match &streamed.answer {
-                Answer::H1(answer) => answer.is_end_stream(),
-                Answer::H2(answer) => answer.is_end_stream(),
+            Source::Streamed(streamed) => match &streamed.response {
+                StreamedBody::H1(response) => response.is_end_stream(),
+                StreamedBody::H2(response) => response.is_end_stream(),
             },
             Source::Switched(_) => true,
         }
@@ -545,9 +545,9 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Streamed(streamed) => match &streamed.answer {
-                Answer::H1(answer) => answer.size_hint(),
-                Answer::H2(answer) => answer.size_hint(),
+            Source::Streamed(streamed) => match &streamed.response {
+                StreamedBody::H1(response) => response.size_hint(),
+                StreamedBody::H2(response) => response.size_hint(),
             },
             Source::Switched(_) => SizeHint::with_exact(0),
         }
@@ -556,16 +556,16 @@ impl Body for UpstreamBody {
 
 impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let polled = match &mut self.answer {
-            Answer::H1(answer) => answer.poll_frame(cx),
-            Answer::H2(answer) => answer.poll_frame(cx),
+        let polled = match &mut self.response {
+            StreamedBody::H1(response) => response.poll_frame(cx),
+            StreamedBody::H2(response) => response.poll_frame(cx),
         };
         let Poll::Ready(mut frame) = polled else {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
             ready!(self.timer.poll_deadline(cx, since + self.idle_timeout));
-            match &mut self.answer {
-                Answer::H1(answer) => answer.abandon(),
-                Answer::H2(answer) => answer.abandon(),
+            match &mut self.response {
+                StreamedBody::H1(response) => response.abandon(),
+                StreamedBody::H2(response) => response.abandon(),
             }
             return Poll::Ready(Some(Err(UpstreamError::ReadTimeout)));
         };
@@ -577,7 +577,7 @@ impl Streamed {
     }
 }
 
-/// RFC 9110 §9.2.2, and nothing that is not registered there: an unknown method may place a call.
+/// RFC 9110 §9.2.2, and nothing that is not registered there: an unknown method may slot a call.
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
 }

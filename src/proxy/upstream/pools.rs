@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::dial::{Dialer, Dialled};
+use super::dial::{Dialer, NewConnection};
 use super::error::UpstreamError;
 use super::h2::{Lease, STREAMS};
 use super::{h1, h2};
@@ -42,7 +42,7 @@ enum Grant {
 }
 
 /// Somebody who waits for a connection.
-struct Waiting {
+struct Waiter {
     /// The connection that it shall not be.
     another: Option<u64>,
     grant: oneshot::Sender<Grant>,
@@ -55,7 +55,7 @@ pub(super) struct Pools {
     pub(super) h2: h2::Pool,
     /// The last connection spoke HTTP/2, or it is not known yet what the upstream speaks.
     shares: Cell<bool>,
-    waiting: RefCell<VecDeque<Waiting>>,
+    waiting: RefCell<VecDeque<Waiter>>,
     dialling: Cell<usize>,
     /// A connection is being made ahead.
     warming: Cell<bool>,
@@ -65,7 +65,7 @@ impl Pools {
     pub(super) fn new(dialer: Dialer) -> Self {
         let shares = Cell::new(dialer.may_speak_h2());
         Self {
-            h1: h1::Pool::new(Rc::clone(&dialer.places)),
+            h1: h1::Pool::new(Rc::clone(&dialer.slots)),
             dialer,
             h2: h2::Pool::default(),
             shares,
@@ -98,22 +98,22 @@ impl Pools {
                 return Ok(Link::H1(connection));
             }
             match self.dialer.dial(self).await {
-                Ok(Dialled::H1(connection)) => return Ok(Link::H1(connection)),
-                Ok(Dialled::H2) => self.shares.set(true),
+                Ok(NewConnection::H1(connection)) => return Ok(Link::H1(connection)),
+                Ok(NewConnection::H2) => self.shares.set(true),
                 Err(UpstreamError::NoDescriptor) => Box::pin(self.make_place(&mut end)).await?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Waits until a connection is idle, or there may be a place for one; closes an idle one that was not taken.
+    /// Waits until a connection is idle, or there may be a slot for one; closes an idle one that was not taken.
     async fn make_place(&self, end: &mut Option<Instant>) -> Result<(), UpstreamError> {
         if self.h1.close_one() {
             return Ok(());
         }
         let wait = WAIT.min(self.dialer.timeout);
         let end = *end.get_or_insert_with(|| Instant::now() + wait);
-        match self.dialer.places.changed(end).await {
+        match self.dialer.slots.changed(end).await {
             true => Ok(()),
             false => Err(UpstreamError::NoDescriptor),
         }
@@ -150,7 +150,7 @@ impl Pools {
             return Ok(Grant::Link(Link::H2(lease)));
         }
         let (grant, granted) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(Waiting { another, grant });
+        self.waiting.borrow_mut().push_back(Waiter { another, grant });
         self.dial_as_needed();
         match timer.within(self.dialer.timeout, granted).await {
             Some(Ok(grant)) => Ok(grant),
@@ -217,11 +217,11 @@ impl Pools {
             pools.dialling.set(pools.dialling.get() - 1);
             pools.warming.set(false);
             match dialled {
-                Ok(Dialled::H2) => {
+                Ok(NewConnection::H2) => {
                     pools.shares.set(true);
                     pools.serve_waiting();
                 }
-                Ok(Dialled::H1(connection)) => pools.spread(connection),
+                Ok(NewConnection::H1(connection)) => pools.spread(connection),
                 Err(error) => pools.give_up(error),
             }
         });
@@ -273,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_needs_http_1_and_cannot_be_repeated_gets_no_connection_that_was_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let pools = h1::lab::pools_to(listener.local_addr().unwrap().to_string().parse().unwrap());
+        let pools = h1::testing::pools_to(listener.local_addr().unwrap().to_string().parse().unwrap());
         let test = async {
             pools.h1.put(pools.h1(false, true).await.unwrap());
             let (upstream, _) = listener.accept().unwrap();

@@ -24,12 +24,12 @@ const MERGED: usize = 16 * 1024;
 pub(super) struct Exchange {
     response: ResponseFuture,
     upload: Option<Upload>,
-    /// Whether the answer is one without a body, whatever length it names.
+    /// Whether the response is one without a body, whatever length it names.
     to_head: bool,
     lease: Lease,
 }
 
-/// Why there is no head of an answer.
+/// Why there is no head of a response.
 pub(super) enum Failure {
     Stream(h2::Error),
     /// The client's body ended early.
@@ -61,21 +61,24 @@ impl Exchange {
         }
     }
 
-    /// Sends the body until the head of the answer comes.
+    /// Sends the body until the head of the response comes.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, Failure>> {
         if let Some(upload) = &mut self.upload {
             match upload.poll(cx) {
-                Poll::Ready(Uploaded::Whole) => self.upload = None,
-                Poll::Ready(Uploaded::CutShort) => return Poll::Ready(Err(Failure::Body)),
-                // What the upstream makes of it, the answer tells.
-                Poll::Ready(Uploaded::Unwanted) | Poll::Pending => {}
+                Poll::Ready(UploadEnd::Whole) => self.upload = None,
+                Poll::Ready(UploadEnd::CutShort) => return Poll::Ready(Err(Failure::Body)),
+                // What the upstream makes of it, the response tells.
+                Poll::Ready(UploadEnd::Unwanted) | Poll::Pending => {}
             }
         }
         Pin::new(&mut self.response).poll(cx).map_err(Failure::Stream)
     }
 
-    /// The answer. An upload that goes on does so in a task of its own: a client may read only when it has sent all.
-    pub(super) fn answer(self, head: Response<RecvStream>) -> Result<Response<Answer>, UpstreamError> {
+    /// The response. An upload that goes on does so in a task of its own: a client may read only when it has sent all.
+    pub(super) fn response(
+        self,
+        head: Response<RecvStream>,
+    ) -> Result<Response<StreamedBody>, UpstreamError> {
         if head.status() == StatusCode::SWITCHING_PROTOCOLS {
             // There is no such thing in HTTP/2 (RFC 9113 §8.6).
             return Err(UpstreamError::Protocol);
@@ -84,7 +87,7 @@ impl Exchange {
         let bodiless = self.to_head || head.status() == StatusCode::NOT_MODIFIED;
         Ok(head.map(|stream| {
             let ended = stream.is_end_stream();
-            let mut answer = Answer {
+            let mut response = StreamedBody {
                 left: if ended || bodiless { Some(0) } else { length },
                 under_way: (!ended).then(|| UnderWay {
                     stream,
@@ -94,9 +97,9 @@ impl Exchange {
                 }),
             };
             if bodiless {
-                answer.under_way = None;
+                response.under_way = None;
             }
-            answer
+            response
         }))
     }
 
@@ -121,7 +124,7 @@ impl Exchange {
     }
 }
 
-/// The length of an answer's body. h2 checks it against what comes, but looks at one line only.
+/// The length of a response's body. h2 checks it against what comes, but looks at one line only.
 fn announced(headers: &HeaderMap) -> Result<Option<u64>, UpstreamError> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return Ok(None) };
@@ -143,7 +146,7 @@ struct Upload {
     begun: bool,
 }
 
-enum Uploaded {
+enum UploadEnd {
     Whole,
     /// The upstream wants no more of it.
     Unwanted,
@@ -152,17 +155,17 @@ enum Uploaded {
 }
 
 impl Upload {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Uploaded> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UploadEnd> {
         loop {
             if self.stream.poll_reset(cx).is_ready() {
-                return Poll::Ready(Uploaded::Unwanted);
+                return Poll::Ready(UploadEnd::Unwanted);
             }
             if !self.piece.is_empty() {
                 self.stream.reserve_capacity(self.piece.len());
                 while self.stream.capacity() == 0 {
                     match ready!(self.stream.poll_capacity(cx)) {
                         Some(Ok(_)) => {}
-                        _ => return Poll::Ready(Uploaded::Unwanted),
+                        _ => return Poll::Ready(UploadEnd::Unwanted),
                     }
                 }
                 let fits = self.stream.capacity().min(self.piece.len());
@@ -170,9 +173,9 @@ impl Upload {
                 let ended = self.following.is_none() && self.body.is_end_stream();
                 let last = self.piece.is_empty() && ended;
                 match self.stream.send_data(part, last) {
-                    Ok(()) if last => return Poll::Ready(Uploaded::Whole),
+                    Ok(()) if last => return Poll::Ready(UploadEnd::Whole),
                     Ok(()) => continue,
-                    Err(_) => return Poll::Ready(Uploaded::Unwanted),
+                    Err(_) => return Poll::Ready(UploadEnd::Unwanted),
                 }
             }
             let frame = match self.following.take() {
@@ -184,7 +187,7 @@ impl Upload {
                 None => self.stream.send_data(Bytes::new(), true),
                 Some(Err(_)) => {
                     self.stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(Uploaded::CutShort);
+                    return Poll::Ready(UploadEnd::CutShort);
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => {
@@ -196,7 +199,7 @@ impl Upload {
                     Err(frame) => self.stream.send_trailers(frame.into_trailers().unwrap_or_default()),
                 },
             };
-            return Poll::Ready(if ended.is_ok() { Uploaded::Whole } else { Uploaded::Unwanted });
+            return Poll::Ready(if ended.is_ok() { UploadEnd::Whole } else { UploadEnd::Unwanted });
         }
     }
 
@@ -237,7 +240,7 @@ impl Upload {
     }
 }
 
-/// An upload that outlasts the head of its answer, but not the answer.
+/// An upload that outlasts the head of its response, but not the response.
 struct UploadTask(AbortHandle);
 
 impl Drop for UploadTask {
@@ -246,8 +249,8 @@ impl Drop for UploadTask {
     }
 }
 
-/// The body of an answer. Dropped before its end it resets the stream.
-pub(super) struct Answer {
+/// The body of a response. Dropped before its end it resets the stream.
+pub(super) struct StreamedBody {
     /// What is left of the announced length.
     left: Option<u64>,
     under_way: Option<UnderWay>,
@@ -260,7 +263,7 @@ struct UnderWay {
     _lease: Lease,
 }
 
-impl Answer {
+impl StreamedBody {
     pub(super) fn abandon(&mut self) {
         self.under_way = None;
     }

@@ -1,4 +1,4 @@
-//! One request, up to the head of its answer.
+//! One request, up to the head of its response.
 
 use std::future::Future;
 use std::mem::MaybeUninit;
@@ -10,14 +10,14 @@ use bytes::{Buf, Bytes};
 use http::{Method, Response, StatusCode};
 use tokio::io::ReadBuf;
 
-use super::answer::{Answer, Rest};
 use super::head::Kind;
+use super::response::{Rest, StreamedBody};
 use super::upload::{Stopped, Upload};
 use super::{Connection, Wire};
 use crate::http1::input::LEAST_READ;
 use crate::http1::{Framing, block};
 use crate::proxy::body::{AttemptBody, RequestBody};
-use crate::proxy::hold::Hold;
+use crate::proxy::continue_gate::ContinueGate;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::pools::Pools;
 use crate::proxy::upstream::{Again, Head, UpstreamError};
@@ -25,32 +25,32 @@ use crate::proxy::upstream::{Again, Head, UpstreamError};
 /// How much of a head is read at once, on the stack: most answers.
 const READ: usize = 16 * 1024;
 
-/// How many bytes of interim answers are read before others have their turn: more than almost every answer has.
+/// How many bytes of interim answers are read before others have their turn: more than almost every response has.
 const TURN: usize = 64 * 1024;
 
 /// A request on its way. Dropping it ends the connection.
 pub(in crate::proxy::upstream) struct Exchange {
-    /// `None` once there is an answer.
+    /// `None` once there is a response.
     connection: Option<Connection>,
     /// What is still to be written, and whose body that is.
     upload: Option<Upload>,
     request: RequestBody,
     /// The upstream takes no more of the request: the connection is not used again.
     cut: bool,
-    /// Something of an answer has come.
+    /// Something of a response has come.
     answered: bool,
     /// The client has not sent what it announced: there is nothing to be sent again.
     without_body: bool,
     /// What a 100 releases.
-    hold: Option<Hold>,
+    hold: Option<ContinueGate>,
     to_head: bool,
     upgrade: bool,
     /// Bytes of interim answers since others had their turn.
     interim: usize,
 }
 
-/// The head of an answer, and how its body is framed.
-pub(in crate::proxy::upstream) struct Received {
+/// The head of a response, and how its body is framed.
+pub(in crate::proxy::upstream) struct ResponseHead {
     pub(in crate::proxy::upstream) head: Response<()>,
     framing: Framing,
     last: bool,
@@ -58,11 +58,11 @@ pub(in crate::proxy::upstream) struct Received {
     whole: Option<Bytes>,
 }
 
-/// An answer's body.
-pub(in crate::proxy::upstream) enum Answered {
+/// A response's body.
+pub(in crate::proxy::upstream) enum BodyStart {
     /// All of it is there.
     Whole(Bytes),
-    Streamed(Box<Answer>),
+    Streamed(Box<StreamedBody>),
 }
 
 /// What came of reading.
@@ -70,7 +70,7 @@ enum Read {
     End,
     More,
     /// A whole head, out of a buffer that is not kept.
-    Head(Received),
+    Head(ResponseHead),
 }
 
 impl Exchange {
@@ -79,7 +79,7 @@ impl Exchange {
         connection: Connection,
         head: &Head,
         own_lines: &[u8],
-        hold: Option<Hold>,
+        hold: Option<ContinueGate>,
         request: RequestBody,
         attempt: AttemptBody,
     ) -> Self {
@@ -97,11 +97,11 @@ impl Exchange {
         }
     }
 
-    /// Sends the request until the head of its answer comes.
+    /// Sends the request until the head of its response comes.
     pub(in crate::proxy::upstream) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Received, UpstreamError>> {
+    ) -> Poll<Result<ResponseHead, UpstreamError>> {
         let Some(connection) = &self.connection else {
             return Poll::Ready(Err(UpstreamError::Terminated));
         };
@@ -153,7 +153,7 @@ impl Exchange {
                     Kind::Switches | Kind::Final => {
                         let (framing, last) = (wire.head.framing(), wire.head.is_last());
                         let head = wire.head.take(&wire.input.bytes.split_to(length).freeze())?;
-                        return Poll::Ready(Ok(Received { head, framing, last, whole: None }));
+                        return Poll::Ready(Ok(ResponseHead { head, framing, last, whole: None }));
                     }
                     Kind::Continue | Kind::Interim => {
                         wire.input.bytes.advance(length);
@@ -189,32 +189,32 @@ impl Exchange {
         }
     }
 
-    /// The answer. A request that goes on does so in a task of its own: a client may read only when it has sent all.
-    pub(in crate::proxy::upstream) fn answer(
+    /// The response. A request that goes on does so in a task of its own: a client may read only when it has sent all.
+    pub(in crate::proxy::upstream) fn response(
         &mut self,
-        received: Received,
+        received: ResponseHead,
         pools: &Rc<Pools>,
-    ) -> Result<Response<Answered>, UpstreamError> {
-        let Received { head, framing, last, whole } = received;
+    ) -> Result<Response<BodyStart>, UpstreamError> {
+        let ResponseHead { head, framing, last, whole } = received;
         let rest = if is_without_body(self.to_head, &head) { Rest::NONE } else { framing.into() };
         let connection = self.connection.take().ok_or(UpstreamError::Terminated)?;
         // One whose body is held is not wanted any more.
-        let held = self.hold.as_ref().is_some_and(Hold::is_held);
+        let held = self.hold.as_ref().is_some_and(ContinueGate::is_held);
         let uploads = self.upload.is_some() || self.cut;
         connection.wire.borrow_mut().uploads = uploads;
         let last = last || matches!(rest, Rest::ToTheEnd);
         if let Some(whole) = whole {
             connection.finish(last, pools);
-            return Ok(head.map(|()| Answered::Whole(whole)));
+            return Ok(head.map(|()| BodyStart::Whole(whole)));
         }
         if matches!(rest, Rest::Sized(0)) {
             connection.finish(last, pools);
-            return Ok(head.map(|()| Answered::Whole(Bytes::new())));
+            return Ok(head.map(|()| BodyStart::Whole(Bytes::new())));
         }
         let upload = self.upload.take().filter(|_| !held);
         let upload = upload.map(|upload| upload.go_on(Rc::clone(&connection.wire)));
-        let answer = Answer::new(connection, rest, last, upload, pools);
-        Ok(head.map(|()| Answered::Streamed(Box::new(answer))))
+        let response = StreamedBody::new(connection, rest, last, upload, pools);
+        Ok(head.map(|()| BodyStart::Streamed(Box::new(response))))
     }
 
     /// Whether it is the upstream that is waited for: it has not taken all that the client has sent.
@@ -248,12 +248,12 @@ impl Exchange {
     }
 }
 
-/// Whether an answer has no body, whatever its fields say (RFC 9112 §6.3).
+/// Whether a response has no body, whatever its fields say (RFC 9112 §6.3).
 fn is_without_body<B>(to_head: bool, head: &Response<B>) -> bool {
     to_head || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Reads once. Almost always that brings a whole head, and often a whole answer: then nothing but copies of them is kept.
+/// Reads once. Almost always that brings a whole head, and often a whole response: then nothing but copies of them is kept.
 fn poll_more(cx: &mut Context<'_>, wire: &mut Wire, to_head: bool) -> Poll<Result<Read, UpstreamError>> {
     if !wire.input.bytes.is_empty() {
         return Poll::Ready(match ready!(wire.poll_read(cx, LEAST_READ)) {
@@ -279,7 +279,7 @@ fn poll_more(cx: &mut Context<'_>, wire: &mut Wire, to_head: bool) -> Poll<Resul
                 wire.input.bytes.extend_from_slice(rest);
             }
             let whole = is_whole.then(|| block::keep_body(rest).freeze());
-            return Poll::Ready(Ok(Read::Head(Received { head, framing, last, whole })));
+            return Poll::Ready(Ok(Read::Head(ResponseHead { head, framing, last, whole })));
         }
         // Read again, and then with what follows.
         Some(_) => wire.head.skip(),

@@ -1,7 +1,7 @@
 //! Heads of answers, read by the letter (RFC 9112 §4 and §5).
 //!
 //! Nothing here is lenient: a `Transfer-Encoding` beside a `Content-Length`, a coding that is not `chunked`, a bare LF for
-//! a line end, or lengths that differ leave room for two opinions about where an answer ends, and whoever shares the
+//! a line end, or lengths that differ leave room for two opinions about where a response ends, and whoever shares the
 //! connection pays for it.
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use super::super::error::UpstreamError;
 use crate::http1::fields::Places;
 use crate::http1::{Framing, syntax};
 
-/// The largest head of an answer, in bytes and in lines.
+/// The largest head of a response, in bytes and in lines.
 pub(super) const HEAD_BYTES: usize = 64 * 1024;
 pub(super) const HEAD_LINES: usize = 100;
 
@@ -84,7 +84,7 @@ impl HeadReader {
             }
         }
         self.searched = bytes.len();
-        // What cannot become an answer is not waited for.
+        // What cannot become a response is not waited for.
         let begun = bytes.len().min(PREFIX.len());
         if self.status.is_none() && bytes[..begun] != PREFIX[..begun] {
             return Err(UpstreamError::Protocol);
@@ -177,7 +177,7 @@ impl HeadReader {
         }
     }
 
-    /// Whether the connection ends with this answer. One of HTTP/1.0 is used once: it says in too many ways whether it stays.
+    /// Whether the connection ends with this response. One of HTTP/1.0 is used once: it says in too many ways whether it stays.
     pub(super) fn is_last(&self) -> bool {
         self.closes || !self.status.is_some_and(|status| status.http_11)
     }

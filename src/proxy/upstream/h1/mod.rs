@@ -1,13 +1,13 @@
 //! Connections of HTTP/1.1: in a request, or in the pool of their thread.
 //!
 //! No connection is shared while it is in use. It goes back to the pool only after a whole request has been sent on it
-//! and a whole answer has been read. An exchange needs no task of its own: the request's writes and reads the socket
-//! ([`Exchange`], [`Answer`]), and only a body that outlasts the head of its answer goes on beside it ([`upload`]).
+//! and a whole response has been read. An exchange needs no task of its own: the request's writes and reads the socket
+//! ([`Exchange`], [`StreamedBody`]), and only a body that outlasts the head of its response goes on beside it ([`upload`]).
 
-mod answer;
 mod exchange;
 mod head;
 mod pool;
+mod response;
 mod upload;
 
 use std::cell::RefCell;
@@ -24,15 +24,15 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::places::Open;
 use super::pools::Pools;
+use super::slots::Open;
 use crate::http1::Input;
 use crate::server::drowsy::Drowsy;
-pub(super) use answer::Answer;
-pub(super) use exchange::{Answered, Exchange};
+pub(super) use exchange::{BodyStart, Exchange};
 use head::HeadReader;
 pub(super) use pool::Pool;
 use pool::Reading;
+pub(super) use response::StreamedBody;
 
 /// How much is read at once where answers are long: a client that does not read holds a few such pieces.
 const MOST_READ: usize = 256 * 1024;
@@ -89,7 +89,7 @@ pub(super) struct Connection {
 /// The socket of a connection, and what has been read from it.
 struct Wire {
     stream: Box<dyn Stream>,
-    /// Of one answer, since a connection with anything behind it is not used again.
+    /// Of one response, since a connection with anything behind it is not used again.
     input: Input,
     head: HeadReader,
     /// The kernel has been told to keep much.
@@ -126,7 +126,7 @@ impl Connection {
         });
     }
 
-    /// An answer has been read to its end: the connection goes back to the pool, unless it was its last or it is not between
+    /// A response has been read to its end: the connection goes back to the pool, unless it was its last or it is not between
     /// two exchanges.
     fn finish(mut self, last: bool, pools: &Pools) {
         self.reading = None;
@@ -141,7 +141,7 @@ impl Connection {
         }
     }
 
-    /// Whether nothing has come since the last answer, as far as the runtime has heard: neither an end, nor bytes that
+    /// Whether nothing has come since the last response, as far as the runtime has heard: neither an end, nor bytes that
     /// belong to nobody.
     fn is_quiet(&self) -> bool {
         self.wire.borrow_mut().is_quiet(&mut Context::from_waker(std::task::Waker::noop()))
@@ -178,6 +178,6 @@ impl Wire {
 }
 
 #[cfg(any(test, fuzzing))]
-pub(in crate::proxy) mod lab;
+pub(in crate::proxy) mod testing;
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::{Connection, MOST_READ};
 use crate::http1::fields;
 use crate::http1::input::LEAST_READ;
-use crate::proxy::upstream::places::Places;
 use crate::proxy::upstream::pools::POOL_TIME;
+use crate::proxy::upstream::slots::Slots;
 
 /// Idle connections kept per thread.
 const POOL_SIZE: usize = 512;
@@ -32,7 +32,7 @@ const AHEAD: usize = 8 * 1024 * 1024;
 /// The idle connections of one thread, the most recently used last.
 pub(in crate::proxy::upstream) struct Pool {
     /// Who waits for a connection is told of an idle one.
-    places: Rc<Places>,
+    slots: Rc<Slots>,
     idle: Rc<RefCell<Vec<Connection>>>,
     /// Somebody sweeps.
     swept: Rc<Cell<bool>>,
@@ -44,7 +44,7 @@ pub(in crate::proxy::upstream) struct Pool {
 
 type Rooms = Rc<RefCell<VecDeque<BytesMut>>>;
 
-/// Counts an answer while its body is under way.
+/// Counts a response while its body is under way.
 pub(super) struct Reading(Rc<Cell<usize>>);
 
 impl Reading {
@@ -61,9 +61,9 @@ impl Drop for Reading {
 }
 
 impl Pool {
-    pub(in crate::proxy::upstream) fn new(places: Rc<Places>) -> Self {
+    pub(in crate::proxy::upstream) fn new(slots: Rc<Slots>) -> Self {
         Self {
-            places,
+            slots,
             idle: Rc::default(),
             swept: Rc::default(),
             reading: Rc::default(),
@@ -142,14 +142,14 @@ impl Pool {
             false => connection.end(),
         }
         drop(idle);
-        self.places.tell();
+        self.slots.tell();
         if !self.swept.replace(true) {
             let rooms = Rc::clone(&self.rooms);
             tokio::task::spawn_local(sweep(Rc::downgrade(&self.idle), rooms, Rc::clone(&self.swept)));
         }
     }
 
-    /// A room for large pieces that nobody reads into, if there is one: of the answer that ended first, whose last piece has
+    /// A room for large pieces that nobody reads into, if there is one: of the response that ended first, whose last piece has
     /// most likely been written.
     pub(super) fn room(&self) -> Option<BytesMut> {
         self.rooms.borrow_mut().pop_front()

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::LocalSet;
 
 use super::head::{HEAD_BYTES, HEAD_LINES};
-use super::lab::{Read, pools, request};
+use super::testing::{Read, pools, request};
 use super::upload::{Stopped, Upload};
 use super::*;
 use crate::proxy::body::RequestBody;
@@ -21,16 +21,16 @@ impl Stream for DuplexStream {
 
 const SWITCHES: &str = "HTTP/1.1 101 Switching\r\nupgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n";
 
-async fn read(answer: &[u8], step: usize, head: &Head) -> Read {
-    LocalSet::new().run_until(lab::answered(answer, step, head)).await
+async fn read(response: &[u8], step: usize, head: &Head) -> Read {
+    LocalSet::new().run_until(testing::answered(response, step, head)).await
 }
 
 /// What a GET is answered, the same however the bytes come.
-async fn answered(answer: &str) -> Read {
+async fn answered(response: &str) -> Read {
     let head = request(Method::GET, false);
-    let whole = read(answer.as_bytes(), usize::MAX, &head).await;
+    let whole = read(response.as_bytes(), usize::MAX, &head).await;
     for step in [1, 7] {
-        assert_eq!(read(answer.as_bytes(), step, &head).await.without_kept(), whole.clone().without_kept());
+        assert_eq!(read(response.as_bytes(), step, &head).await.without_kept(), whole.clone().without_kept());
     }
     whole
 }
@@ -38,7 +38,7 @@ async fn answered(answer: &str) -> Read {
 #[tokio::test]
 async fn answers_come_to_their_end_and_what_follows_belongs_to_nobody() {
     let ok = "HTTP/1.1 200 OK\r\n";
-    for (answer, data, kept) in [
+    for (response, data, kept) in [
         (format!("{ok}Content-Length: 2\r\n\r\nok"), "ok", true),
         (format!("{ok}Content-Length: 2\r\ncontent-length: 2\r\n\r\nok"), "ok", true),
         (format!("{ok}Content-Length: 2\r\n\r\nokHTTP/1.1"), "ok", false),
@@ -51,12 +51,12 @@ async fn answers_come_to_their_end_and_what_follows_belongs_to_nobody() {
         ("HTTP/1.1 204 No\r\n\r\n".into(), "", true),
         ("HTTP/1.1 304 No\r\nContent-Length: 7\r\n\r\n".into(), "", true),
     ] {
-        let read = answered(&answer).await;
-        assert_eq!((read.error, &*read.data, read.kept), (None, data.as_bytes(), kept), "{answer:?}");
+        let read = answered(&response).await;
+        assert_eq!((read.error, &*read.data, read.kept), (None, data.as_bytes(), kept), "{response:?}");
     }
     let head = request(Method::HEAD, false);
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-    let read = read(answer, usize::MAX, &head).await;
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    let read = read(response, usize::MAX, &head).await;
     assert_eq!((read.error, &*read.data, read.kept), (None, &b""[..], true));
     assert_eq!(read.head.unwrap().1["content-length"], "2");
 }
@@ -66,20 +66,22 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
     let bytes = [b"HTTP/1.1 200 OK\r\nContent-Length: 2097152\r\n\r\n", &[b'x'; 2 << 20][..]].concat();
     let (bytes, pools, head) = (&bytes, pools(), &request(Method::GET, false));
     let begin = async |_| {
-        let connection =
-            Connection::new(lab::Answering::new(bytes, usize::MAX), Open::counted(&Gauge::default()));
+        let connection = Connection::new(
+            testing::ScriptedUpstream::new(bytes, usize::MAX),
+            Open::counted(&Gauge::default()),
+        );
         let body = RequestBody::empty();
         let attempt = body.attempt().unwrap();
         let mut exchange = Exchange::new(connection, head, b"", None, body, attempt);
         let received = poll_fn(|cx| exchange.poll_head(cx)).await.unwrap();
-        match exchange.answer(received, &pools).unwrap().into_body() {
-            Answered::Streamed(answer) => answer,
-            Answered::Whole(_) => panic!("it is long"),
+        match exchange.response(received, &pools).unwrap().into_body() {
+            BodyStart::Streamed(response) => response,
+            BodyStart::Whole(_) => panic!("it is long"),
         }
     };
-    let end = async |mut answer: Box<Answer>| {
+    let end = async |mut response: Box<StreamedBody>| {
         let mut length = 0;
-        while let Some(frame) = poll_fn(|cx| answer.poll_frame(cx)).await {
+        while let Some(frame) = poll_fn(|cx| response.poll_frame(cx)).await {
             length += frame.unwrap().into_data().unwrap().len();
         }
         assert_eq!(length, 2 << 20);
@@ -94,13 +96,13 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
             answers.push(begin(()).await);
         }
         // All of them have read large pieces before the first of them ends.
-        for answer in &mut answers {
+        for response in &mut answers {
             for _ in 0..8 {
-                poll_fn(|cx| answer.poll_frame(cx)).await.unwrap().unwrap();
+                poll_fn(|cx| response.poll_frame(cx)).await.unwrap().unwrap();
             }
         }
-        for mut answer in answers {
-            while let Some(frame) = poll_fn(|cx| answer.poll_frame(cx)).await {
+        for mut response in answers {
+            while let Some(frame) = poll_fn(|cx| response.poll_frame(cx)).await {
                 frame.unwrap();
             }
         }
@@ -144,7 +146,7 @@ async fn trailers_come_behind_the_data() {
 
 #[tokio::test]
 async fn an_answer_that_is_cut_short_is_not_taken_for_whole() {
-    for (answer, error) in [
+    for (response, error) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", UpstreamError::Terminated),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", UpstreamError::Terminated),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", UpstreamError::Terminated),
@@ -156,20 +158,21 @@ async fn an_answer_that_is_cut_short_is_not_taken_for_whole() {
             UpstreamError::Protocol,
         ),
     ] {
-        let read = answered(answer).await;
-        assert_eq!((read.error, read.kept), (Some(error), false), "{answer:?}");
+        let read = answered(response).await;
+        assert_eq!((read.error, read.kept), (Some(error), false), "{response:?}");
     }
 }
 
 #[tokio::test]
 async fn behind_an_upgrade_that_was_asked_for_there_is_no_http() {
     for step in [1, 7, 4096] {
-        let switch = async |answer: &str| read(answer.as_bytes(), step, &request(Method::GET, true)).await;
+        let switch =
+            async |response: &str| read(response.as_bytes(), step, &request(Method::GET, true)).await;
         let interim = "HTTP/1.1 103 Early\r\n\r\n";
         assert!(switch(&format!("{interim}{SWITCHES}HTTP/1.1 101 bad\n\n\0")).await.switched);
         let refused = "HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
-        let answer = switch(refused).await;
-        assert_eq!((answer.head.unwrap().0, answer.switched), (200, false));
+        let response = switch(refused).await;
+        assert_eq!((response.head.unwrap().0, response.switched), (200, false));
         for bad in [
             SWITCHES.replace("WebSocket", "h2c"),
             SWITCHES.replace("x, upgrade", "x, upgraded"),
@@ -218,9 +221,9 @@ async fn bad_heads_are_refused() {
         ("HTTP/1.1 200 OK\r\nContent-Le".into(), UpstreamError::Protocol),
         (String::new(), UpstreamError::Terminated),
     ];
-    for (answer, error) in cases {
-        let read = answered(&answer).await;
-        assert_eq!((read.head, read.kept), (Err(error), false), "{answer:.200?}");
+    for (response, error) in cases {
+        let read = answered(&response).await;
+        assert_eq!((read.head, read.kept), (Err(error), false), "{response:.200?}");
     }
 }
 
@@ -349,10 +352,11 @@ async fn an_end_behind_a_failed_write_is_no_end() {
         connection.wire.borrow_mut().broken = broken;
         far.write_all(b"part").await.unwrap();
         drop(far);
-        let mut answer = Answer::new(connection, super::answer::Rest::ToTheEnd, true, None, &pools());
-        let part = poll_fn(|cx| answer.poll_frame(cx)).await.unwrap().unwrap();
+        let mut response =
+            StreamedBody::new(connection, super::response::Rest::ToTheEnd, true, None, &pools());
+        let part = poll_fn(|cx| response.poll_frame(cx)).await.unwrap().unwrap();
         assert_eq!(part.data_ref().unwrap(), "part");
-        let end = poll_fn(|cx| answer.poll_frame(cx)).await;
+        let end = poll_fn(|cx| response.poll_frame(cx)).await;
         assert_eq!(end.map(|end| end.err()), broken.then_some(Some(UpstreamError::Terminated)));
     }
 }

@@ -18,7 +18,7 @@ use crate::proxy::upstream::Head;
 /// One sending of a request. No more of its body is taken from the client than has been written.
 pub(super) struct Upload<B: Body = AttemptBody>(Sending<B>);
 
-/// An upload that outlasts the head of its answer, but not the answer.
+/// An upload that outlasts the head of its response, but not the response.
 pub(super) struct UploadTask(AbortHandle);
 
 impl Drop for UploadTask {
@@ -98,7 +98,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         }
     }
 
-    /// Goes on in a task of its own, behind the head of the answer.
+    /// Goes on in a task of its own, behind the head of the response.
     pub(super) fn go_on(mut self, wire: Rc<RefCell<Wire>>) -> UploadTask
     where
         B: 'static,

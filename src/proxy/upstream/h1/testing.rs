@@ -16,36 +16,36 @@ use http::{HeaderMap, Method, Response, Uri, Version};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Answered, Connection, Exchange, Stream};
+use super::{BodyStart, Connection, Exchange, Stream};
 use crate::config;
 use crate::credential::Bearer;
 use crate::proxy::body::RequestBody;
 use crate::proxy::upstream::dial::Dialer;
-use crate::proxy::upstream::places::{Open, Places};
 use crate::proxy::upstream::pools::Pools;
+use crate::proxy::upstream::slots::{Open, Slots};
 use crate::proxy::upstream::{Head, UpstreamError};
 use crate::server::descriptors::Descriptors;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An upstream that takes everything, and answers with bytes that come in pieces of this size once it was asked.
-pub(in crate::proxy) struct Answering {
+pub(in crate::proxy) struct ScriptedUpstream {
     bytes: Bytes,
     step: usize,
     asked: bool,
 }
 
-impl Answering {
+impl ScriptedUpstream {
     pub(in crate::proxy) fn new(bytes: &[u8], step: usize) -> Self {
         Self { bytes: Bytes::copy_from_slice(bytes), step, asked: false }
     }
 }
 
-impl Stream for Answering {
+impl Stream for ScriptedUpstream {
     fn keep(&self, _: usize) {}
 }
 
-impl AsyncRead for Answering {
+impl AsyncRead for ScriptedUpstream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl AsyncRead for Answering {
     }
 }
 
-impl AsyncWrite for Answering {
+impl AsyncWrite for ScriptedUpstream {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.asked = true;
         Poll::Ready(Ok(buf.len()))
@@ -76,7 +76,7 @@ impl AsyncWrite for Answering {
     }
 }
 
-/// What an answer came to.
+/// What a response came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::proxy) struct Read {
     pub(in crate::proxy) head: Result<(u16, HeaderMap), UpstreamError>,
@@ -91,7 +91,7 @@ pub(in crate::proxy) struct Read {
 }
 
 impl Read {
-    /// What does not depend on when the bytes come: what follows an answer is there, or comes later.
+    /// What does not depend on when the bytes come: what follows a response is there, or comes later.
     pub(in crate::proxy) fn without_kept(self) -> Self {
         Self { kept: false, ..self }
     }
@@ -138,13 +138,13 @@ pub(in crate::proxy::upstream) fn pools_to(authority: Authority) -> Rc<Pools> {
         .expect("the provider's own versions")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    let places = Places::new(Descriptors::new(1000));
-    Rc::new(Pools::new(Dialer::new(&config, &tls, Gauge::default(), places)))
+    let slots = Slots::new(Descriptors::new(1000));
+    Rc::new(Pools::new(Dialer::new(&config, &tls, Gauge::default(), slots)))
 }
 
-/// What `bytes` come to as the answer to a request, read in pieces of this size.
+/// What `bytes` come to as the response to a request, read in pieces of this size.
 pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -> Read {
-    let (stream, pools) = (Answering::new(bytes, step), &pools());
+    let (stream, pools) = (ScriptedUpstream::new(bytes, step), &pools());
     let connection = Connection::new(stream, Open::counted(&Gauge::default()));
     let request = RequestBody::empty();
     let attempt = request.attempt().expect("a body that is not there can be sent");
@@ -159,25 +159,25 @@ pub(in crate::proxy) async fn answered(bytes: &[u8], step: usize, head: &Head) -
         let switched = exchange.take_tunnel().is_some();
         return Read { head, data: vec![], trailers: None, error: None, kept: false, switched };
     }
-    match exchange.answer(received, pools) {
-        Ok(answer) => read(head, answer, pools).await,
+    match exchange.response(received, pools) {
+        Ok(response) => read(head, response, pools).await,
         Err(error) => Read::failed(error),
     }
 }
 
 async fn read(
     head: Result<(u16, HeaderMap), UpstreamError>,
-    answer: Response<Answered>,
+    response: Response<BodyStart>,
     pools: &Rc<Pools>,
 ) -> Read {
     let mut read = Read { head, data: vec![], trailers: None, error: None, kept: false, switched: false };
-    let mut body = match answer.into_body() {
-        Answered::Whole(bytes) => {
+    let mut body = match response.into_body() {
+        BodyStart::Whole(bytes) => {
             read.data.extend_from_slice(&bytes);
             read.kept = pools.h1.idle() > 0;
             return read;
         }
-        Answered::Streamed(body) => body,
+        BodyStart::Streamed(body) => body,
     };
     while let Some(frame) = poll_fn(|cx| body.poll_frame(cx)).await {
         match frame.map(http_body::Frame::into_data) {

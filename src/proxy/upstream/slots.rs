@@ -1,6 +1,6 @@
 //! The right to a connection to the upstream, which takes a file descriptor.
 //!
-//! Clients and the upstream share the descriptors of the process. A thread has a few places of its own, so that idle
+//! Clients and the upstream share the descriptors of the process. A thread has a few slots of its own, so that idle
 //! connections of other threads cannot keep it from the upstream.
 
 use std::cell::Cell;
@@ -17,35 +17,35 @@ use crate::server::descriptors::{Descriptor, Descriptors, OWN};
 /// How often a waiting request checks whether another thread has given back a descriptor.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The places of one thread.
-pub(super) struct Places {
+/// The slots of one thread.
+pub(super) struct Slots {
     shared: Arc<Descriptors>,
     own: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
 }
 
-/// One place, until this is dropped. Drop it after the connection.
-pub(super) struct Place {
-    places: Rc<Places>,
+/// One slot, until this is dropped. Drop it after the connection.
+pub(super) struct Slot {
+    slots: Rc<Slots>,
     /// `None`: it is one of the thread's own.
     shared: Option<Descriptor>,
 }
 
-impl Places {
+impl Slots {
     pub(super) fn new(shared: Arc<Descriptors>) -> Rc<Self> {
         Rc::new(Self { shared, own: Cell::new(OWN), waiting: Cell::new(0), freed: Notify::new() })
     }
 
-    /// A place; `None` when no descriptor is left.
-    pub(super) fn take(self: &Rc<Self>) -> Option<Place> {
-        let places = Rc::clone(self);
+    /// A slot; `None` when no descriptor is left.
+    pub(super) fn take(self: &Rc<Self>) -> Option<Slot> {
+        let slots = Rc::clone(self);
         if let Some(shared) = self.shared.take() {
-            return Some(Place { places, shared: Some(shared) });
+            return Some(Slot { slots, shared: Some(shared) });
         }
         let own = self.own.get().checked_sub(1)?;
         self.own.set(own);
-        Some(Place { places, shared: None })
+        Some(Slot { slots, shared: None })
     }
 
     /// Tells one who waits that a connection ended, or is idle. Costs one look where nobody waits.
@@ -55,47 +55,47 @@ impl Places {
         }
     }
 
-    /// Waits until there may be a connection or a place for one, at most until `end`. Whether there is time left.
+    /// Waits until there may be a connection or a slot for one, at most until `end`. Whether there is time left.
     pub(super) async fn changed(&self, end: Instant) -> bool {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
         }
         self.waiting.set(self.waiting.get() + 1);
-        let _counted = Waiting(&self.waiting);
+        let _counted = Waiter(&self.waiting);
         let _looked_anyway = timeout(left.min(LOOK), self.freed.notified()).await;
         true
     }
 }
 
-struct Waiting<'a>(&'a Cell<usize>);
+struct Waiter<'a>(&'a Cell<usize>);
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         match self.shared.take() {
             Some(shared) => drop(shared),
-            None => self.places.own.set(self.places.own.get() + 1),
+            None => self.slots.own.set(self.slots.own.get() + 1),
         }
-        self.places.tell();
+        self.slots.tell();
     }
 }
 
-/// Counts a connection while it is open, and has its place.
+/// Counts a connection while it is open, and has its slot.
 pub(in crate::proxy) struct Open {
     gauge: Gauge,
-    _place: Option<Place>,
+    _place: Option<Slot>,
 }
 
 impl Open {
-    pub(super) fn new(gauge: &Gauge, place: Place) -> Self {
+    pub(super) fn new(gauge: &Gauge, slot: Slot) -> Self {
         gauge.inc();
-        Self { gauge: gauge.clone(), _place: Some(place) }
+        Self { gauge: gauge.clone(), _place: Some(slot) }
     }
 
     /// For a connection of a test.
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn a_thread_has_places_of_its_own_when_the_shared_ones_are_used_up() {
         let shared = Descriptors::new(1);
-        let (one, other) = (Places::new(Arc::clone(&shared)), Places::new(Arc::clone(&shared)));
+        let (one, other) = (Slots::new(Arc::clone(&shared)), Slots::new(Arc::clone(&shared)));
         let first = one.take().unwrap();
-        let own: Vec<Place> = (0..OWN).map(|_| other.take().unwrap()).collect();
+        let own: Vec<Slot> = (0..OWN).map(|_| other.take().unwrap()).collect();
         assert!(other.take().is_none());
         drop(first);
         let from_shared = other.take().unwrap();
@@ -132,14 +132,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_who_waits_is_told_at_once_when_a_place_is_free() {
-        let places = Places::new(Descriptors::new(0));
-        let taken: Vec<Place> = (0..OWN).map(|_| places.take().unwrap()).collect();
+        let slots = Slots::new(Descriptors::new(0));
+        let taken: Vec<Slot> = (0..OWN).map(|_| slots.take().unwrap()).collect();
         let begin = Instant::now();
         let end = begin + Duration::from_secs(1);
-        let (waited, ()) = tokio::join!(places.changed(end), async { drop(taken) });
-        assert!(waited && begin.elapsed() < LOOK && places.waiting.get() == 0);
+        let (waited, ()) = tokio::join!(slots.changed(end), async { drop(taken) });
+        assert!(waited && begin.elapsed() < LOOK && slots.waiting.get() == 0);
         // Without news until the end, which comes.
-        while places.changed(end).await {}
+        while slots.changed(end).await {}
         assert_eq!(begin.elapsed(), Duration::from_secs(1));
     }
 }

@@ -1,4 +1,4 @@
-//! The body of an answer.
+//! The body of a response.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -16,13 +16,13 @@ use crate::http1::{Framing, fields};
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::upstream::pools::Pools;
 
-/// The body of an answer. It gives its connection back when it has been read to its end; dropped before, it ends it.
-pub(in crate::proxy::upstream) struct Answer {
+/// The body of a response. It gives its connection back when it has been read to its end; dropped before, it ends it.
+pub(in crate::proxy::upstream) struct StreamedBody {
     connection: Option<Connection>,
     rest: Rest,
     /// Its length was announced.
     sized: bool,
-    /// The connection ends with this answer.
+    /// The connection ends with this response.
     last: bool,
     /// What is still sent of the request.
     upload: Option<UploadTask>,
@@ -100,7 +100,7 @@ impl Rest {
     }
 }
 
-impl Answer {
+impl StreamedBody {
     pub(super) fn new(
         mut connection: Connection,
         rest: Rest,
@@ -114,7 +114,7 @@ impl Answer {
         Self { connection: Some(connection), rest, sized, last, upload, failure: None, pools }
     }
 
-    /// The answer has been read to its end. With a request that is still being sent the connection is not between two
+    /// The response has been read to its end. With a request that is still being sent the connection is not between two
     /// exchanges: it ends here, and with it the upload.
     fn finish(&mut self) {
         let Some(connection) = self.connection.take() else { return };

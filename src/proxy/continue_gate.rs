@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// Keeps a body back until the upstream says 100, or has not for too long. Clones are the same hold: the sending
-/// waits for it, and whoever reads the answer or keeps time releases it.
+/// waits for it, and whoever reads the response or keeps time releases it.
 #[derive(Clone, Default)]
-pub(super) struct Hold(Rc<Held>);
+pub(super) struct ContinueGate(Rc<Held>);
 
 #[derive(Default)]
 struct Held {
@@ -15,7 +15,7 @@ struct Held {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Hold {
+impl ContinueGate {
     pub(super) fn release(&self) {
         self.0.released.set(true);
         if let Some(waker) = self.0.waker.take() {

@@ -11,18 +11,18 @@ use http_body_util::Full;
 use super::BoxError;
 use crate::cassette::PlayedBody;
 use crate::http1::KeptBytes;
-use crate::proxy::links::Looked;
+use crate::proxy::links::RewrittenBody;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::UpstreamBody;
 
-/// The body of an answer.
-pub(in crate::proxy) enum AnswerBody {
+/// The body of a response.
+pub(in crate::proxy) enum ResponseBody {
     /// The upstream's.
     Upstream(UpstreamBody),
     /// The same; what was read to judge a 401 comes first.
-    Judged(Box<Judged>),
+    PrefixedBody(Box<PrefixedBody>),
     /// The upstream's, looked into for links.
-    Looked(Box<Looked>),
+    RewrittenBody(Box<RewrittenBody>),
     /// Recorded.
     Played(Box<PlayedBody>),
     /// Ours.
@@ -32,12 +32,12 @@ pub(in crate::proxy) enum AnswerBody {
 }
 
 /// A body of which some has been read.
-pub(in crate::proxy) struct Judged {
+pub(in crate::proxy) struct PrefixedBody {
     pub(in crate::proxy) prefix: KeptBytes,
     pub(in crate::proxy) rest: UpstreamBody,
 }
 
-impl AnswerBody {
+impl ResponseBody {
     pub(in crate::proxy) fn own(body: Full<Bytes>) -> Self {
         Self::Own(body)
     }
@@ -46,7 +46,11 @@ impl AnswerBody {
     pub(in crate::proxy) fn take_tunnel(&mut self) -> Option<Tunnel> {
         match self {
             Self::Upstream(body) => body.take_tunnel(),
-            Self::Judged(_) | Self::Looked(_) | Self::Played(_) | Self::Own(_) | Self::Absent(_) => None,
+            Self::PrefixedBody(_)
+            | Self::RewrittenBody(_)
+            | Self::Played(_)
+            | Self::Own(_)
+            | Self::Absent(_) => None,
         }
     }
 
@@ -59,7 +63,7 @@ impl AnswerBody {
     }
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -69,11 +73,11 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Judged(judged) => match judged.prefix.pop(usize::MAX) {
+            Self::PrefixedBody(judged) => match judged.prefix.pop(usize::MAX) {
                 Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
                 None => Pin::new(&mut judged.rest).poll_frame(cx).map_err(Into::into),
             },
-            Self::Looked(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::RewrittenBody(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Played(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Into::into),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Absent(_) => Poll::Ready(None),
@@ -83,8 +87,8 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Upstream(body) => body.is_end_stream(),
-            Self::Judged(judged) => judged.prefix.is_empty() && judged.rest.is_end_stream(),
-            Self::Looked(body) => body.is_end_stream(),
+            Self::PrefixedBody(judged) => judged.prefix.is_empty() && judged.rest.is_end_stream(),
+            Self::RewrittenBody(body) => body.is_end_stream(),
             Self::Played(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
             Self::Absent(_) => false,
@@ -94,12 +98,12 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Upstream(body) => body.size_hint(),
-            Self::Judged(judged) => {
+            Self::PrefixedBody(judged) => {
                 let hint = judged.rest.size_hint();
                 let read = judged.prefix.len() as u64;
                 hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(read + left))
             }
-            Self::Looked(body) => body.size_hint(),
+            Self::RewrittenBody(body) => body.size_hint(),
             Self::Played(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
             Self::Absent(length) => SizeHint::with_exact(*length),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
 
-use super::body::{AnswerBody, BoxError};
+use super::body::{BoxError, ResponseBody};
 use super::connection::{AccessLine, Connection, Outgoing, X_REQUEST_ID};
 use super::faults::{Injector, Plan};
 use super::{gate, links, page};
@@ -28,13 +28,13 @@ const RECORD: HeaderName = HeaderName::from_static("vbc-proxy-record");
 
 /// What requests meet.
 #[derive(Debug, Default)]
-pub struct Aside {
+pub struct Hooks {
     faults: Option<Injector>,
     player: Option<Player>,
     recorder: Option<Arc<Recorder>>,
 }
 
-impl Aside {
+impl Hooks {
     /// Makes requests fail as configured.
     #[must_use]
     pub fn with_faults(mut self, faults: &Faults) -> Self {
@@ -81,10 +81,10 @@ impl Aside {
 
 impl Connection {
     /// Answers a request with all that it meets.
-    pub(super) async fn handle_beside(
+    pub(super) async fn handle_with_hooks(
         &self,
         mut request: Request<Incoming>,
-        aside: &Aside,
+        hooks: &Hooks,
     ) -> Result<Response<Outgoing>, Abort> {
         let survey = Survey::of(request.headers());
         let page = match self.proxy.gate.admit(&request, request.headers().get(header::HOST), survey) {
@@ -94,31 +94,31 @@ impl Connection {
         };
         let base = self.base(&request);
         let navigates = survey.browser && page::is_navigation(request.headers());
-        if let Some(mut played) = self.play(aside, &mut request, &base).await {
+        if let Some(mut played) = self.play(hooks, &mut request, &base).await {
             if navigates {
                 page::confine(played.status(), played.headers_mut());
             }
             allow(page.as_ref(), &mut played);
             return Ok(played);
         }
-        let tape = aside.recorder.as_ref().map(|recorder| {
+        let tape = hooks.recorder.as_ref().map(|recorder| {
             self.know(Some(recorder));
             Tape::begin(recorder, &request, base)
         });
         if let Some(tape) = &tape {
             request.extensions_mut().insert(tape.request_tap());
         }
-        let mut answer = self.meet(aside, request, page.as_ref()).await?;
+        let mut response = self.meet(hooks, request, page.as_ref()).await?;
         // A websocket is not recorded.
-        if let Some(tape) = tape.filter(|_| answer.status() != StatusCode::SWITCHING_PROTOCOLS) {
-            self.know(aside.recorder.as_ref());
-            let tap = tape.answer(&answer);
-            answer.body_mut().tap = Some(Box::new(tap));
+        if let Some(tape) = tape.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
+            self.know(hooks.recorder.as_ref());
+            let tap = tape.answer(&response);
+            response.body_mut().tap = Some(Box::new(tap));
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    /// What links of an answer begin with.
+    /// What links of a response begin with.
     fn base(&self, request: &Request<Incoming>) -> String {
         let links =
             self.proxy.links.as_ref().and_then(|links| {
@@ -142,27 +142,27 @@ impl Connection {
 
     async fn play(
         &self,
-        aside: &Aside,
+        hooks: &Hooks,
         request: &mut Request<Incoming>,
         base: &str,
     ) -> Option<Response<Outgoing>> {
-        let player = aside.player.as_ref()?;
+        let player = hooks.player.as_ref()?;
         let line = self.proxy.access_log.then(|| AccessLine::begin(request));
         let body = request.body_mut().peek(LARGEST_BODY).await.ok()?;
         let asked = cassette::asked(request, body.map(|body| body.to_vec()));
         match player.play(&asked) {
             Outcome::Play(record) => {
                 let played = cassette::response(record, &asked, base, false);
-                let mut answer =
-                    self.finish(played.map(|body| AnswerBody::Played(Box::new(body))), Source::proxy, None);
-                answer.headers_mut().insert(RECORD, HeaderValue::from(record.n));
+                let mut response =
+                    self.finish(played.map(|body| ResponseBody::Played(Box::new(body))), Source::proxy, None);
+                response.headers_mut().insert(RECORD, HeaderValue::from(record.n));
                 // Its own and not the recorded one's: what the log calls it.
                 let id = self.proxy.request_id(request.headers(), Survey::of(request.headers()));
                 if let Some(line) = line {
-                    line.write(self, answer.status(), &id, Some("cassette"));
+                    line.write(self, response.status(), &id, Some("cassette"));
                 }
-                answer.headers_mut().insert(X_REQUEST_ID, id);
-                Some(answer)
+                response.headers_mut().insert(X_REQUEST_ID, id);
+                Some(response)
             }
             Outcome::Unplayable(record, why) => {
                 tracing::info!(record = record.n, %why, "a record cannot be replayed; the request is forwarded");
@@ -178,11 +178,11 @@ impl Connection {
     /// Faults, then the request itself.
     async fn meet(
         &self,
-        aside: &Aside,
+        hooks: &Hooks,
         request: Request<Incoming>,
         page: Option<&HeaderValue>,
     ) -> Result<Response<Outgoing>, Abort> {
-        let Some(injector) = &aside.faults else { return self.respond(request, None).await };
+        let Some(injector) = &hooks.faults else { return self.respond(request, None).await };
         let plan = injector.plan(request.method(), request.uri().path());
         let Some((last, effect)) = plan.hits.last().copied() else {
             return self.respond(request, None).await;
@@ -196,7 +196,7 @@ impl Connection {
             // It is answered while there is time.
             () = self.proxy.drain.begun() => {}
         }
-        let mut answer = match effect {
+        let mut response = match effect {
             // The delay is of the time it took.
             FaultEffect::Delay => self.respond_in(request, line, None).await?,
             FaultEffect::Abort => {
@@ -213,25 +213,25 @@ impl Connection {
                     error: Some("proxy_internal_response"),
                     retry_after,
                 };
-                let answer = problem.response(id.to_str().unwrap_or_default());
-                let mut answer = self.own(answer.map(AnswerBody::own), &id);
-                allow(page, &mut answer);
+                let response = problem.response(id.to_str().unwrap_or_default());
+                let mut response = self.own(response.map(ResponseBody::own), &id);
+                allow(page, &mut response);
                 if let Some(line) = line {
                     line.write(self, status, &id, Some("fault"));
                 }
-                answer
+                response
             }
         };
         if let Ok(mark) = HeaderValue::try_from(numbers(&plan)) {
-            answer.headers_mut().insert(FAULT, mark);
+            response.headers_mut().insert(FAULT, mark);
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 
-fn allow(page: Option<&HeaderValue>, answer: &mut Response<Outgoing>) {
+fn allow(page: Option<&HeaderValue>, response: &mut Response<Outgoing>) {
     if let Some(origin) = page {
-        gate::allow_page(origin, answer.headers_mut());
+        gate::allow_page(origin, response.headers_mut());
     }
 }
 
@@ -248,7 +248,7 @@ fn numbers(plan: &Plan) -> String {
     numbers.join(", ")
 }
 
-/// Takes note of a piece of an answer.
+/// Takes note of a piece of a response.
 pub(super) fn note(tap: &mut AnswerTap, frame: &Poll<Option<Result<Frame<Bytes>, BoxError>>>, is_end: bool) {
     match frame {
         Poll::Ready(Some(Ok(frame))) => {
