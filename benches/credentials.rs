@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Identity, SimulatorOptions};
+use vbc_simulator::{Identity, SimulatorOptions};
 
 /// How often a start is timed.
 const STARTS: usize = 5;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use vbc_http::headers::{AnswerSurvey, Survey, strip_request, strip_response};
 use vbc_proxy::credential::Reader;
-use vbc_proxy::headers::{AnswerSurvey, Survey, strip_request, strip_response};
 use vbc_proxy::{App, Config, Simulator, proxy};
 
 const ROUND: u32 = 20_000;

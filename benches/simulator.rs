@@ -216,7 +216,7 @@ fn service(path: &str) -> Rate {
 
 /// A thousand in one process.
 fn many() {
-    vbc_proxy::server::descriptors::raise();
+    vbc_http::descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let resident = || -> usize {
         let status = fs::read_to_string("/proc/self/status").unwrap();

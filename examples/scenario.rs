@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use vbc_proxy::simulator::{Scenario, Service, Simulator};
+use vbc_simulator::{Scenario, Service, Simulator};
 
 const SCENARIO: &str = r#"
 seed = 7

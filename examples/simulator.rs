@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::Request;
-use vbc_proxy::simulator::{Expectation, Fault, Service, Simulator, User};
+use vbc_simulator::{Expectation, Fault, Service, Simulator, User};
 
 const ACCOUNT: &str = "/t/vbc.prod/provisioning/api/accounts/self";
 const LOGIN: &str = "grant_type=password&scope=openid&username=dora@vbc.prod&password=dora-password\

@@ -171,7 +171,9 @@ impl App {
     pub async fn bind_with_clock(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
-        let listen_tls = config.listen.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let listen_tls =
+            config.listen.tls.clone().map(|files| Tls::load(Box::new(move || Ok(files.load()?))));
+        let listen_tls = listen_tls.transpose()?.map(Arc::new);
         let limit = descriptors::raise();
         // The listeners first: a second proxy on the same address fails before it touches the first one's store.
         let Listeners { addresses: listen, workers: sockets } =

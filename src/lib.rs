@@ -3,16 +3,8 @@
 //! Modules in reading order, ground floor first: a module uses lower floors only, never its own (a test keeps it so).
 
 // Ground: pure, no I/O, no tasks.
-pub mod clock;
-pub mod encoding;
-pub mod headers;
-mod http1;
 pub mod memory;
 pub mod metrics;
-pub mod problem;
-pub mod random;
-pub mod secret;
-pub mod trusted;
 
 // 1 to 3: the authorization server, stored token sets, one fresh credential.
 pub mod credential;
@@ -22,24 +14,18 @@ pub mod store;
 // 4: what the operator asked for.
 pub mod config;
 
-// 5: HTTP connections.
-pub mod client;
-pub mod server;
+// 5: which certificate authorities are trusted.
 pub mod tls;
 
-// 6: recorded exchanges.
-pub mod cassette;
-
-// 7: the services behind the listeners.
+// 6: the services behind the listeners.
 pub mod admin;
 pub mod doctor;
 pub mod proxy;
-pub mod simulator;
 
-// 8: all of it as one thing.
+// 7: all of it as one thing.
 pub mod app;
 
-// 9: the command line.
+// 8: the command line.
 #[cfg(feature = "cli")]
 pub mod cli;
 
@@ -47,10 +33,15 @@ pub mod cli;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 
+pub(crate) use vbc_base::{clock, encoding, random, secret, trusted};
+pub(crate) use vbc_cassette as cassette;
+pub(crate) use vbc_http::{self as server, client, codec as http1, headers, problem};
+pub(crate) use vbc_simulator as simulator;
+
 pub use app::App;
 pub use config::Config;
-pub use simulator::Simulator;
 pub use store::TokenStore;
+pub use vbc_simulator::Simulator;
 
 /// The README's example, compiled with the tests.
 #[cfg(doctest)]

@@ -2,15 +2,17 @@
 //!
 //! One registry per process life of an [`App`](crate::App), so that many proxies can live in one test process.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{Atomic, Gauge};
 use prometheus_client::registry::Registry;
+
+use crate::cassette::RecordingCounts;
 
 /// Who wrote an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -82,17 +84,6 @@ impl Atomic<i64> for Alone {
     }
 }
 
-/// What becomes of recorded exchanges; shared with the recorder.
-#[derive(Clone, Debug, Default)]
-pub struct Recording {
-    /// Records written.
-    pub written: Counter,
-    /// Exchanges of which nothing is recorded: the writer could not follow, or the disk failed.
-    pub dropped: Counter,
-    /// Records without a body that was too large.
-    pub truncated: Counter,
-}
-
 /// All metrics of one proxy. Names are `vbc_proxy_<noun>_<unit>[_total]`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -113,7 +104,7 @@ pub struct Metrics {
     /// Bytes of request bodies that are kept on disk now, for a replay.
     pub replay_disk: Gauge,
     /// Where there is a recorder, its counters.
-    pub recording: OnceLock<Recording>,
+    pub recording: OnceLock<Arc<RecordingCounts>>,
     faults: Family<FaultLabels, Counter>,
     /// All of them.
     pub faults_injected: Counter,
@@ -235,18 +226,18 @@ impl Metrics {
     pub fn render(&self, also: &Registry) -> String {
         let mut text = String::new();
         let mut records = registry();
-        if let Some(Recording { written, dropped, truncated }) = self.recording.get() {
+        if let Some(counts) = self.recording.get() {
             let outcomes = [
-                ("records_written", "Exchanges recorded", written),
+                ("records_written", "Exchanges recorded", &counts.written),
                 (
                     "records_dropped",
                     "Exchanges not recorded since the writer could not follow or the disk failed",
-                    dropped,
+                    &counts.dropped,
                 ),
-                ("records_truncated", "Records without a body that was too large", truncated),
+                ("records_truncated", "Records without a body that was too large", &counts.truncated),
             ];
             for (name, help, counter) in outcomes {
-                records.register(name, help, counter.clone());
+                records.register(name, help, ConstCounter::new(counter.load(Ordering::Relaxed)));
             }
         }
         // Writing to a string does not fail.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use vbc_proxy::simulator::{Expectation, User};
 use vbc_proxy::{App, Config, Simulator};
+use vbc_simulator::{Expectation, User};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const LOGIN: &str = "grant_type=password&username=dora@vbc.prod&password=dora-password\

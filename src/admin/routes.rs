@@ -74,7 +74,7 @@ async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> R
         upstream: inner.upstream.clone(),
         connections: inner.metrics.connections.get(),
         faults_injected: inner.metrics.faults_injected.get(),
-        recording: inner.metrics.recording.get().map(RecordingStatus::of),
+        recording: inner.metrics.recording.get().map(|counts| RecordingStatus::of(counts)),
         credentials: shown.iter().map(|credential| CredentialStatus::of(credential, &inner)).collect(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()

@@ -1,12 +1,14 @@
 //! `/status.json`: what a person asks first. Also read by `vbc-proxy status`.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde::{Deserialize, Serialize};
 
 use super::Inner;
 use super::logins::LastLogin;
+use crate::cassette::RecordingCounts;
 use crate::clock::Timestamp;
 use crate::credential::Credential;
-use crate::metrics::Recording;
 use crate::store::Issuance;
 
 /// The state of a running proxy. Holds no secret.
@@ -51,9 +53,12 @@ pub struct RecordingStatus {
 }
 
 impl RecordingStatus {
-    pub(super) fn of(recording: &Recording) -> Self {
-        let Recording { written, dropped, truncated } = recording;
-        Self { written: written.get(), dropped: dropped.get(), truncated: truncated.get() }
+    pub(super) fn of(counts: &RecordingCounts) -> Self {
+        Self {
+            written: counts.written.load(Relaxed),
+            dropped: counts.dropped.load(Relaxed),
+            truncated: counts.truncated.load(Relaxed),
+        }
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::{Args, ValueEnum};
 
 use super::{Exit, complain, exit_of_file};
 use crate::app::App;
-use crate::cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, Summary};
+use crate::cassette::{
+    Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, RecordingCounts, Summary,
+};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::metrics::Recording;
 use crate::proxy::Hooks;
 use crate::secret::Secret;
 
@@ -99,7 +101,7 @@ pub(super) fn faults(config: &Config, allowed: bool) -> Hooks {
 /// A recording that is going on.
 pub(super) struct Beside {
     hooks: Option<Arc<Hooks>>,
-    recording: Option<(Arc<Recorder>, Recording)>,
+    recording: Option<(Arc<Recorder>, Arc<RecordingCounts>)>,
 }
 
 impl AsideArgs {
@@ -121,7 +123,7 @@ impl AsideArgs {
             unknown: self.record_unknown,
             timing: self.record_timing,
         };
-        let counts = Recording::default();
+        let counts = Arc::<RecordingCounts>::default();
         let recorder = Recorder::start(path, options, secrets(config), Clock::system(), counts.clone());
         let recorder = recorder.map_err(|error| refuse(&error))?;
         tracing::info!(
@@ -162,8 +164,8 @@ impl Beside {
         if let Some(summary) = self.hooks.as_ref().and_then(|hooks| hooks.summary()) {
             tracing::info!("{}", describe(&summary));
         }
-        let (written, dropped) = (counts.written.get(), counts.dropped.get());
-        tracing::info!(written, dropped, truncated = counts.truncated.get(), "recorded");
+        let (written, dropped) = (counts.written.load(Relaxed), counts.dropped.load(Relaxed));
+        tracing::info!(written, dropped, truncated = counts.truncated.load(Relaxed), "recorded");
         if dropped > 0 {
             tracing::warn!(
                 dropped,

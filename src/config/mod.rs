@@ -42,7 +42,7 @@ pub use error::{Finding, Findings, Place};
 pub use faults::{FaultEffect, FaultRule, Faults, Route};
 pub use keys::KeyFile;
 pub use load::{LoadOptions, Loaded};
-pub use tls::{ListenTls, TlsFileError, TlsFiles, provider as tls_provider};
+pub use tls::{ListenTls, TlsFileError};
 
 /// The `proxy.toml` that ships with the program: every key that works, with its default and what it is for.
 pub const EXAMPLE: &str = include_str!("../../proxy.toml");

@@ -1,16 +1,15 @@
 //! `listen.tls`: the certificate that clients see, and which certificates they must have themselves.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::error::Complaint;
 use super::section::Section;
 use crate::clock::{Clock, Timestamp};
+use crate::server::TlsIdentity;
 use crate::trusted::{self, Flaw, PEM_BYTES, TrustedFile};
 use rustls::RootCertStore;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -26,22 +25,6 @@ pub struct ListenTls {
     pub key: PathBuf,
     /// Roots of the certificates that clients must have; they need none where this is not given.
     pub client_ca: Option<PathBuf>,
-}
-
-/// What [`ListenTls`] leads to.
-pub struct TlsFiles {
-    /// Certificate and key, which belong together.
-    pub identity: CertifiedKey,
-    /// Who vouches for clients.
-    pub client_roots: Option<RootCertStore>,
-    /// Tells one content of the files from another.
-    pub fingerprint: [u8; 32],
-}
-
-impl fmt::Debug for TlsFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsFiles")
-    }
 }
 
 /// Why the files cannot be used.
@@ -123,7 +106,7 @@ impl ListenTls {
     ///
     /// # Errors
     /// What is wrong with them; nothing of their content is quoted.
-    pub fn load(&self) -> Result<TlsFiles, TlsFileError> {
+    pub fn load(&self) -> Result<TlsIdentity, TlsFileError> {
         self.understand(&self.open()?.trusted()?)
     }
 
@@ -139,13 +122,13 @@ impl ListenTls {
         })
     }
 
-    fn understand(&self, content: &Content) -> Result<TlsFiles, TlsFileError> {
+    fn understand(&self, content: &Content) -> Result<TlsIdentity, TlsFileError> {
         let Content { cert, key, client_ca } = content;
         let chain = certificates("cert", &self.cert, cert)?;
         let empty = || TlsFileError::Empty { key: "key", path: self.key.clone(), wanted: PRIVATE_KEY };
         let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| empty())?;
         let pair = |source| TlsFileError::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
-        let identity = CertifiedKey::from_der(chain, private, &provider()).map_err(pair)?;
+        let certificate = CertifiedKey::from_der(chain, private, &default_provider()).map_err(pair)?;
         let client_roots = match (&self.client_ca, client_ca) {
             (Some(path), Some(pem)) => Some(roots(path, pem)?),
             _ => None,
@@ -156,7 +139,7 @@ impl ListenTls {
             digest.update(content);
         }
         let fingerprint = digest.finish().as_ref().try_into().unwrap_or_default();
-        Ok(TlsFiles { identity, client_roots, fingerprint })
+        Ok(TlsIdentity { certificate, client_roots, fingerprint })
     }
 }
 
@@ -175,16 +158,9 @@ impl Opened {
     }
 }
 
-impl TlsFiles {
-    /// When the certificate ends, if that can be told.
-    pub fn expires(&self) -> Option<Timestamp> {
-        not_after(self.identity.cert.first()?)
-    }
-}
-
-/// The one library that does everything cryptographic.
-pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+/// When the certificate expires, if it says so legibly.
+fn expires(identity: &TlsIdentity) -> Option<Timestamp> {
+    not_after(identity.certificate.cert.first()?)
 }
 
 fn certificates(
@@ -249,8 +225,8 @@ pub(super) fn read_section(section: &mut Section<'_, '_>, key: &str) -> Option<L
             section.complain(place, key, Complaint::new(error.to_string(), error.remedy()));
             return None;
         }
-        Ok(files) => {
-            if files.expires().is_some_and(|end| end <= Clock::system().now()) {
+        Ok(identity) => {
+            if expires(&identity).is_some_and(|end| end <= Clock::system().now()) {
                 let message = format!("the certificate in {} has expired", tls.cert.display());
                 section.warn(place, key, Complaint::new(message, "put a new one in its place"));
             }

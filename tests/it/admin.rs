@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vbc_proxy::app::Ended;
-use vbc_proxy::simulator::{Action, Fault};
 use vbc_proxy::{App, Simulator};
+use vbc_simulator::{Action, Fault};
 
 use crate::harness::{World, within};
 
@@ -165,7 +165,7 @@ async fn metrics_tell_what_was_answered_and_what_it_took() {
         assert_eq!(sample(text, name), Some(expected), "{name} in\n{text}");
     }
     let expiry = r#"vbc_proxy_token_expiry_timestamp_seconds{credential="default"}"#;
-    let ahead = sample(text, expiry).unwrap() - vbc_proxy::clock::Clock::system().now().as_second() as f64;
+    let ahead = sample(text, expiry).unwrap() - vbc_base::clock::Clock::system().now().as_second() as f64;
     assert!((86_000.0..=86_400.0).contains(&ahead), "{ahead}");
     assert!(sample(text, "vbc_proxy_connections_open").is_some());
     assert!(sample(text, "vbc_proxy_upstream_connections_open").is_some());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::Action;
+use vbc_simulator::Action;
 
 use crate::process::{Process, configuration, get, lay_out};
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
+use vbc_base::clock::Clock;
 use vbc_proxy::Simulator;
-use vbc_proxy::clock::Clock;
-use vbc_proxy::simulator::{Fault, Mode, OldAccess, SimulatorOptions};
+use vbc_simulator::{Fault, Mode, OldAccess, SimulatorOptions};
 
 use crate::harness::{Client, World, within};
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
-use vbc_proxy::simulator::{Simulator, SimulatorOptions};
+use vbc_simulator::{Simulator, SimulatorOptions};
 
 use crate::harness::{Client, RawUpstream, World, within};
 use crate::process::{Process, configuration, get, lay_out};

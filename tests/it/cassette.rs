@@ -181,7 +181,7 @@ async fn whatever_kills_the_recorder_leaves_whole_records_to_which_more_can_be_a
         .await;
         serve.kill();
         let _ = asking.await;
-        let cassette = vbc_proxy::cassette::Cassette::read(&path).unwrap();
+        let cassette = vbc_cassette::Cassette::read(&path).unwrap();
         assert!(cassette.records.len() > least, "{round}");
         least = cassette.records.len();
         // As if it had died in the middle of a line.
@@ -194,7 +194,7 @@ async fn whatever_kills_the_recorder_leaves_whole_records_to_which_more_can_be_a
     let (address, _) = serve.listening().await;
     Session::of_users(1).ask(address).await;
     serve.terminate().await;
-    let cassette = vbc_proxy::cassette::Cassette::read(&path).unwrap();
+    let cassette = vbc_cassette::Cassette::read(&path).unwrap();
     assert_eq!((cassette.records.len(), cassette.torn), (least + 1, 0));
     let numbers: Vec<u64> = cassette.records.iter().map(|record| record.n).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");

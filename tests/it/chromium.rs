@@ -3,7 +3,7 @@
 
 use socket2::Socket;
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Identity, SimulatorOptions};
+use vbc_simulator::{Identity, SimulatorOptions};
 
 use crate::harness::{Chromium, World, reserve};
 use crate::process::get;

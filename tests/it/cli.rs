@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::Fault;
+use vbc_simulator::Fault;
 
 use crate::harness::{Client, closed_port, within};
 use crate::process::{Process, configuration, get, lay_out};

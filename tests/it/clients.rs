@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use vbc_proxy::simulator::SimulatorOptions;
+use vbc_simulator::SimulatorOptions;
 
 use crate::harness::{World, within};
 

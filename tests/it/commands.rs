@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Action, Fault};
+use vbc_simulator::{Action, Fault};
 
 use crate::harness::{Client, World, closed_port, within};
 use crate::process::{Output, Process, configuration, get, lay_out};

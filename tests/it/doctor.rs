@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vbc_base::clock::Clock;
 use vbc_proxy::Simulator;
-use vbc_proxy::clock::Clock;
-use vbc_proxy::simulator::{Action, Effect, Fault, Field, FieldReport, SimulatorOptions, StatusFault};
+use vbc_simulator::{Action, Effect, Fault, Field, FieldReport, SimulatorOptions, StatusFault};
 
 use crate::harness::closed_port;
 use crate::process::{Output, Process, Relay, configuration, get, lay_out};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use vbc_proxy::credential::Snapshot;
-use vbc_proxy::simulator::{Action, Fault, Mode, OldAccess};
+use vbc_simulator::{Action, Fault, Mode, OldAccess};
 
 use crate::histories::world::{Setting, World};
 

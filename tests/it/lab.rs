@@ -367,7 +367,7 @@ async fn two_runs_of_a_scenario_with_one_seed_have_the_same_journal_with_and_wit
 /// A thousand in one process, each a world of its own.
 #[tokio::test]
 async fn a_thousand_simulators_live_in_one_process() {
-    vbc_proxy::server::descriptors::raise();
+    vbc_http::descriptors::raise();
     let mut sims = Vec::new();
     for number in 0..1000_u64 {
         let sim = Simulator::builder().seed(number).start().await.unwrap();

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use vbc_proxy::simulator::SimulatorOptions;
+use vbc_simulator::SimulatorOptions;
 
 use crate::harness::{RawUpstream, Received, Response, World};
 

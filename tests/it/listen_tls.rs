@@ -13,9 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use vbc_http::Reloaded;
 use vbc_proxy::Config;
 use vbc_proxy::app::Ended;
-use vbc_proxy::server::Reloaded;
 
 use crate::harness::{Client, H2Client, RawUpstream, World, WorldBuilder, tunnel_to_unix, within};
 

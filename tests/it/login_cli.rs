@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Edit, Effect, Fault, Identity, SimulatorOptions};
+use vbc_simulator::{Edit, Effect, Fault, Identity, SimulatorOptions};
 
 use crate::harness::{Client, RawUpstream, Received, UpstreamConnection, reserve, within};
 use crate::person::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use vbc_proxy::clock::Clock;
-use vbc_proxy::simulator::{Action, Fault};
+use vbc_base::clock::Clock;
+use vbc_simulator::{Action, Fault};
 
 use crate::harness::{Response, World};
 use crate::person::{

@@ -1,6 +1,6 @@
 //! The answer to a refresh is lost after the server has rotated, and there is no password to fall back on.
 
-use vbc_proxy::simulator::{Fault, Mode, SimulatorOptions};
+use vbc_simulator::{Fault, Mode, SimulatorOptions};
 
 use crate::harness::World;
 use crate::person::{ALICE, Browser, assert_page, by_person, status};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Identity, SimulatorOptions};
+use vbc_simulator::{Identity, SimulatorOptions};
 
 use crate::harness::Client;
 use crate::process::{Process, get, lay_out};

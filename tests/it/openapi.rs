@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use vbc_proxy::simulator::SimulatorOptions;
+use vbc_simulator::SimulatorOptions;
 
 use crate::harness::World;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Action, Fault};
+use vbc_simulator::{Action, Fault};
 
 use crate::harness::{Client, Response, World, within};
 use crate::process::{Process, configuration, get, lay_out};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use url::Url;
-use vbc_proxy::clock::Clock;
+use vbc_base::clock::Clock;
 use vbc_proxy::{Config, Simulator};
 
 use crate::harness::{Client, Response, World, WorldBuilder};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use vbc_base::clock::Clock;
 use vbc_proxy::Simulator;
-use vbc_proxy::clock::Clock;
-use vbc_proxy::simulator::{Effect, Fault, StatusFault};
+use vbc_simulator::{Effect, Fault, StatusFault};
 
 use crate::harness::{RawUpstream, World, within};
 use crate::person::{ALICE, Browser, assert_page, by_person, status};

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::Value;
+use vbc_cassette::{Cassette, Content};
 use vbc_proxy::Simulator;
-use vbc_proxy::cassette::{Cassette, Content};
 
 use crate::harness::{Client, RawUpstream, Response};
 use crate::process::{Process, configuration, get, lay_out};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::{Action, Fault};
+use vbc_simulator::{Action, Fault};
 
 use crate::harness::{Client, within};
 use crate::process::{Process, Relay, configuration, get, lay_out};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use futures_util::future::join_all;
 use tokio::sync::Notify;
+use vbc_base::secret::hex;
 use vbc_proxy::Simulator;
-use vbc_proxy::secret::hex;
-use vbc_proxy::simulator::{Effect, Fault, Mode, OldAccess, Recorded, SimulatorOptions};
+use vbc_simulator::{Effect, Fault, Mode, OldAccess, Recorded, SimulatorOptions};
 
 use crate::harness::{Client, RawUpstream, Response, World, WorldBuilder, within};
 

@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use vbc_proxy::config::ListenAddress;
-use vbc_proxy::simulator::{Action, Effect, Fault, StatusFault};
 use vbc_proxy::{App, Config, Simulator};
+use vbc_simulator::{Action, Effect, Fault, StatusFault};
 
 use crate::harness::{Client, RawUpstream, World};
 use crate::process::{Issued, Output, Process, Relay, configuration, get, lay_out};

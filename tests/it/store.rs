@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use vbc_base::secret::fingerprint;
 use vbc_proxy::Simulator;
-use vbc_proxy::secret::fingerprint;
 
 use crate::harness::{Client, within};
 use crate::operate::post;

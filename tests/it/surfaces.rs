@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use vbc_base::clock::Clock;
 use vbc_proxy::Simulator;
-use vbc_proxy::clock::Clock;
-use vbc_proxy::simulator::{Action, Fault};
+use vbc_simulator::{Action, Fault};
 
 use crate::harness::World;
 use crate::operate::post;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use tokio::time::Instant;
+use vbc_base::clock::Clock;
 use vbc_proxy::Simulator;
 use vbc_proxy::app::Ended;
-use vbc_proxy::clock::Clock;
 use vbc_proxy::config::GrantKind;
-use vbc_proxy::simulator::{Action, Effect, Fault, Mode, SimulatorOptions};
+use vbc_simulator::{Action, Effect, Fault, Mode, SimulatorOptions};
 
 use crate::harness::{Client, Response, World, WorldBuilder, within};
 

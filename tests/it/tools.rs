@@ -7,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use aws_lc_rs::digest;
 use serde_json::Value;
-use vbc_proxy::secret::hex;
-use vbc_proxy::simulator::Recorded;
+use vbc_base::secret::hex;
+use vbc_simulator::Recorded;
 
 use crate::harness::{World, within};
 

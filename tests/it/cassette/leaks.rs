@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
+use vbc_cassette::{Cassette, har};
 use vbc_proxy::Simulator;
-use vbc_proxy::cassette::{Cassette, har};
 
 use crate::harness::{Client, RawUpstream};
 use crate::process::{Process, Relay, configuration, get, lay_out};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::SimulatorOptions;
+use vbc_simulator::SimulatorOptions;
 
 use crate::harness::{Client, Response};
 use crate::process::{Process, configuration, lay_out};

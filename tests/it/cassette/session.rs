@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use serde_json::Value;
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::SimulatorOptions;
+use vbc_simulator::SimulatorOptions;
 
 use crate::harness::{Client, RawUpstream, Received, UpstreamConnection, within};
 use crate::process::{Issued, Relay};

@@ -15,11 +15,11 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use vbc_base::clock::Clock;
+use vbc_http::Tls;
 use vbc_proxy::app::Ended;
-use vbc_proxy::clock::Clock;
-use vbc_proxy::server::Tls;
-use vbc_proxy::simulator::SimulatorOptions;
 use vbc_proxy::{App, Config, Simulator};
+use vbc_simulator::SimulatorOptions;
 
 pub(crate) use carry::carry;
 pub(crate) use certificate::self_signed;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
-use vbc_proxy::simulator::{Action, Edit, Effect, Fault, Mode, OldAccess, RetryAfter, StatusFault};
+use vbc_simulator::{Action, Edit, Effect, Fault, Mode, OldAccess, RetryAfter, StatusFault};
 
 use tokio::time::Instant;
 use world::{ALICE, Setting, World};

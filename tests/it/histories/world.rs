@@ -13,17 +13,17 @@ use jiff::SignedDuration;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use vbc_base::clock::Clock;
+use vbc_base::secret::Secret;
 use vbc_proxy::TokenStore;
 use vbc_proxy::admin::{Admin, AdminOptions};
-use vbc_proxy::clock::Clock;
 use vbc_proxy::credential::{Bearer, CodeLogin, Credential, Login, Logins, Options};
 use vbc_proxy::metrics::Metrics;
 use vbc_proxy::oauth::{
     AuthorizationAnswer, ClientIdentity, Endpoint, EndpointOptions, Transport, Unanswered,
 };
-use vbc_proxy::secret::Secret;
-use vbc_proxy::simulator::{Mode, OldAccess, Service, SimulatorOptions, TokenFormat};
 use vbc_proxy::store::{Key, MemoryStore, Record, StoreError, StoreFuture};
+use vbc_simulator::{Mode, OldAccess, Service, SimulatorOptions, TokenFormat};
 
 use super::oracle::{Asked, Oracle};
 

@@ -7,7 +7,7 @@ mod shell;
 use std::os::unix::fs::symlink;
 
 use vbc_proxy::Simulator;
-use vbc_proxy::simulator::Scenario;
+use vbc_simulator::Scenario;
 
 use self::page::{root, section, sections};
 use self::shell::{Said, run};

@@ -1,0 +1,365 @@
+//! A cassette on disk: appended a line at a time, so that a crash costs at most the line that was being written.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::format::{Header, PersonalData, Record, VERSION};
+use vbc_base::clock::Clock;
+use vbc_base::random;
+use vbc_base::secret::{fingerprint, hex};
+use vbc_base::trusted::{self, Flaw};
+
+/// How a cassette begins.
+const MAGIC: &[u8] = br#"{"vbc_proxy_cassette":"#;
+
+/// The bytes of a key.
+pub(super) const KEY: usize = 32;
+
+/// More than the file of a key takes.
+const MOST_KEY: usize = 4096;
+
+/// Why a cassette cannot be used.
+#[derive(Debug, Error)]
+pub enum CassetteError {
+    /// The file, or the file of its key.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else could have written its key, and would then know who is behind the pseudonyms.
+    #[error(transparent)]
+    Untrusted(#[from] Flaw),
+    /// It is something else, and is left alone.
+    #[error("{} is not a cassette", path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Written by a newer program.
+    #[error("{} is a cassette of version {version}; this program reads version {VERSION}", path.display())]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// A line in it, and not the last.
+    #[error("{}:{line}: not a record: {source}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// Another process records to it.
+    #[error("{} is being recorded to by another process", path.display())]
+    Locked {
+        /// Which.
+        path: PathBuf,
+    },
+    /// What is added would have other pseudonyms.
+    #[error("{}.key is {state}, so nothing can be added to this cassette; record to another file", path.display())]
+    NoKey {
+        /// The cassette.
+        path: PathBuf,
+        /// What is wrong with its key.
+        state: &'static str,
+    },
+    /// Personal data are hidden in it and would not be in what is added, or the other way round.
+    #[error("personal data are {} in {}; record to another file, or {}", word(*is), path.display(), remedy(*is))]
+    OtherTreatment {
+        /// Which.
+        path: PathBuf,
+        /// What it is recorded with.
+        is: PersonalData,
+    },
+    /// The thread that writes it.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+fn word(is: PersonalData) -> &'static str {
+    match is {
+        PersonalData::Hidden => "hidden",
+        PersonalData::Kept => "kept",
+    }
+}
+
+fn remedy(is: PersonalData) -> &'static str {
+    match is {
+        PersonalData::Hidden => "without --record-personal",
+        PersonalData::Kept => "with --record-personal",
+    }
+}
+
+/// A cassette as it was read.
+pub struct Cassette {
+    /// Its first line.
+    pub header: Header,
+    /// Its records, in their order.
+    pub records: Vec<Record>,
+    /// How many bytes at the end were no whole record: what a crash left.
+    pub torn: usize,
+    /// The key of its pseudonyms, where it lies beside the cassette.
+    pub(super) key: Option<[u8; KEY]>,
+}
+
+impl Cassette {
+    /// Reads a cassette whole. Its file is not changed.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not one of this version.
+    pub fn read(path: &Path) -> Result<Self, CassetteError> {
+        let text = std::fs::read(path).map_err(|source| in_file(path, source))?;
+        let Parsed { header, records, torn } = parse(path, &text)?;
+        let Some(header) = header else { return Err(CassetteError::Foreign { path: path.to_owned() }) };
+        let key = read_key(path)?.filter(|key| fingerprint_of(key) == header.key);
+        Ok(Self { header, records, torn, key })
+    }
+}
+
+impl std::fmt::Debug for Cassette {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = (&self.header, self.records.len(), self.torn);
+        f.debug_tuple("Cassette").field(&shown).finish_non_exhaustive()
+    }
+}
+
+impl Cassette {
+    /// Whether the key of its pseudonyms lies beside it.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
+struct Parsed {
+    /// `None` where there is nothing yet.
+    header: Option<Header>,
+    records: Vec<Record>,
+    torn: usize,
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Parsed, CassetteError> {
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let mut torn = text.len() - whole;
+    let mut lines: Vec<&[u8]> = text[..whole].split_inclusive(|byte| *byte == b'\n').collect();
+    let Some(first) = lines.first() else {
+        // A first line that was being written.
+        let begun = MAGIC.starts_with(text) || text.starts_with(MAGIC);
+        return match begun {
+            true => Ok(Parsed { header: None, records: Vec::new(), torn }),
+            false => Err(CassetteError::Foreign { path: path.to_owned() }),
+        };
+    };
+    #[derive(serde::Deserialize)]
+    struct Version {
+        vbc_proxy_cassette: u32,
+    }
+    let foreign = |_| CassetteError::Foreign { path: path.to_owned() };
+    let Version { vbc_proxy_cassette: version } = serde_json::from_slice(first).map_err(foreign)?;
+    if version > VERSION {
+        return Err(CassetteError::Newer { path: path.to_owned(), version });
+    }
+    let header = serde_json::from_slice(first).map_err(foreign)?;
+    // After a power failure the last line may have its end and not what is before it.
+    if lines.len() > 1
+        && let Some(last) = lines.last()
+        && serde_json::from_slice::<Record>(last).is_err()
+    {
+        torn += last.len();
+        lines.pop();
+    }
+    let read = |(index, line): (usize, &&[u8])| {
+        serde_json::from_slice(line).map_err(|source| CassetteError::Damaged {
+            path: path.to_owned(),
+            line: index + 1,
+            source,
+        })
+    };
+    let records = lines.iter().enumerate().skip(1).map(read).collect::<Result<_, _>>()?;
+    Ok(Parsed { header: Some(header), records, torn })
+}
+
+/// A cassette that is written to.
+#[derive(Debug)]
+pub(super) struct Appender {
+    file: File,
+    /// Where the last whole line ends.
+    end: u64,
+    /// The number of the next record.
+    next: u64,
+    /// Something stands behind that end, and could not be taken back.
+    is_torn: bool,
+}
+
+impl Appender {
+    /// Opens a cassette to add to it, or begins one, for its owner alone.
+    pub(super) fn open(
+        path: &Path,
+        personal: PersonalData,
+        clock: &Clock,
+    ) -> Result<(Self, [u8; KEY]), CassetteError> {
+        let failed = |source| in_file(path, source);
+        let mut file = trusted::open_output(path).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidInput => CassetteError::Foreign { path: path.to_owned() },
+            _ => failed(source),
+        })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(CassetteError::Locked { path: path.to_owned() });
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
+        let Parsed { header, records, torn } = parse(path, &text)?;
+        // Only now: another file is not ours to close to others.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+        let end = text.len() - torn;
+        if torn > 0 {
+            tracing::warn!(bytes = torn, file = %path.display(), "a record that was cut short is taken off the cassette");
+            file.set_len(end as u64).map_err(failed)?;
+        }
+        file.seek(SeekFrom::Start(end as u64)).map_err(failed)?;
+        let next = records.iter().map(|record| record.n).max().unwrap_or(0) + 1;
+        let mut appender = Self { file, end: end as u64, next, is_torn: false };
+        let key = match header {
+            Some(header) => key_of(path, &header, personal)?,
+            None => {
+                let key = new_key(path)?;
+                let header = Header {
+                    vbc_proxy_cassette: VERSION,
+                    program: concat!("vbc-proxy ", env!("CARGO_PKG_VERSION")).to_owned(),
+                    created: clock.now(),
+                    personal_data: personal,
+                    key: fingerprint_of(&key),
+                };
+                appender.write(&header).map_err(failed)?;
+                key
+            }
+        };
+        Ok((appender, key))
+    }
+
+    /// Adds a record, and gives it its number. What cannot be written whole is taken back.
+    pub(super) fn add(&mut self, mut record: Record) -> io::Result<()> {
+        record.n = self.next;
+        self.write(&record)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    fn write(&mut self, line: &impl serde::Serialize) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(line)?;
+        bytes.push(b'\n');
+        if self.is_torn {
+            self.take_back()?;
+        }
+        if let Err(error) = self.file.write_all(&bytes) {
+            // Where that fails too, nothing is written before it has been done.
+            self.is_torn = true;
+            let _ = self.take_back();
+            return Err(error);
+        }
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn take_back(&mut self) -> io::Result<()> {
+        self.file.set_len(self.end)?;
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.is_torn = false;
+        Ok(())
+    }
+
+    /// Waits until everything is on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn key_of(path: &Path, header: &Header, personal: PersonalData) -> Result<[u8; KEY], CassetteError> {
+    if header.personal_data != personal {
+        return Err(CassetteError::OtherTreatment { path: path.to_owned(), is: header.personal_data });
+    }
+    match read_key(path)? {
+        Some(key) if fingerprint_of(&key) == header.key => Ok(key),
+        Some(_) => Err(CassetteError::NoKey { path: path.to_owned(), state: "of another one" }),
+        None => Err(CassetteError::NoKey { path: path.to_owned(), state: "not there" }),
+    }
+}
+
+/// Where the key of a cassette's pseudonyms is kept: beside it, and not in it, so that the cassette can be given away.
+pub(super) fn key_path(cassette: &Path) -> PathBuf {
+    let mut path = cassette.as_os_str().to_owned();
+    path.push(".key");
+    path.into()
+}
+
+fn read_key(cassette: &Path) -> Result<Option<[u8; KEY]>, CassetteError> {
+    let path = key_path(cassette);
+    let file = match trusted::read(&path, MOST_KEY) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(in_file(&path, source)),
+    };
+    if let Some(exposed) = &file.checks.exposed {
+        tracing::warn!(
+            "{exposed}; with this key anyone can tell who the pseudonyms of the cassette stand for"
+        );
+    }
+    let text = trusted::text(file.trusted()?).map_err(|source| in_file(&path, source))?;
+    let digits = text.trim();
+    let byte = |index: usize| u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok();
+    let mut key = [0; KEY];
+    for (index, place) in key.iter_mut().enumerate() {
+        *place = byte(index).ok_or_else(|| in_file(&path, io::ErrorKind::InvalidData.into()))?;
+    }
+    Ok(Some(key))
+}
+
+/// The key that is there, or a new one.
+fn new_key(cassette: &Path) -> Result<[u8; KEY], CassetteError> {
+    if let Some(key) = read_key(cassette)? {
+        return Ok(key);
+    }
+    let path = key_path(cassette);
+    let failed = |source| in_file(&path, source);
+    let key: [u8; KEY] = random::secret().ok_or_else(|| failed(io::Error::other("no random bytes")))?;
+    // Under its name it is there whole or not at all. Nobody else writes one: the cassette is locked.
+    let begun = path.with_added_extension("new");
+    let write = || {
+        match std::fs::remove_file(&begun) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&begun)?;
+        file.write_all((hex(&key) + "\n").as_bytes())?;
+        file.sync_data()?;
+        std::fs::rename(&begun, &path)
+    };
+    write().map_err(failed)?;
+    Ok(key)
+}
+
+fn fingerprint_of(key: &[u8; KEY]) -> String {
+    fingerprint(&[&hex(key)])
+}
+
+pub(super) fn in_file(path: &Path, source: io::Error) -> CassetteError {
+    CassetteError::File { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

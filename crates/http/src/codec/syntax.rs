@@ -1,0 +1,194 @@
+//! The grammar that requests and answers share (RFC 9110 §5, RFC 9112 §5), read by the letter.
+
+use memchr::memchr;
+
+/// `field-name ":" OWS field-value OWS` (RFC 9112 §5); gives name and trimmed value.
+pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
+    let colon = memchr(b':', line).unwrap_or(0);
+    let (name, value) = line.split_at(colon);
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(what_is_wrong_with(line));
+    }
+    // Every byte is looked at, wherever the first bad one is: so the compiler looks at many at once.
+    if !value.iter().fold(true, |good, byte| good & is_field_byte(*byte)) {
+        return Err("a control character in a header value");
+    }
+    Ok((name, value[1..].trim_ascii()))
+}
+
+/// A whole field line at the beginning of `bytes`, with name, trimmed value, and its length including CR LF. `None` where
+/// it is not all there, or not plainly good: then [`field`] says more.
+pub fn good_line(bytes: &[u8]) -> Option<(&[u8], &[u8], usize)> {
+    let letters = letters(bytes);
+    let colon = letters + bytes[letters..].iter().position(|byte| !is_token(*byte))?;
+    if colon == 0 || bytes[colon] != b':' {
+        return None;
+    }
+    let end = colon + 1 + field_bytes(&bytes[colon + 1..]);
+    match bytes.get(end..end + 2)? {
+        b"\r\n" => Some((&bytes[..colon], trimmed(&bytes[colon + 1..end]), end + 2)),
+        _ => None,
+    }
+}
+
+/// A value without the white space around it.
+#[inline]
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGH: u64 = ONES << 7;
+
+/// How many letters and hyphens are at the beginning, of which most names are made: eight looked at at once, and no more
+/// where fewer are left.
+fn letters(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(chunk) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        let small = (word | (ONES * 0x20)) & !HIGH;
+        // The high bit of each byte: it is `a` or more, it is more than `z`.
+        let (from_a, behind_z) = (small + ONES * (0x80 - 0x61), small + ONES * (0x80 - 0x7b));
+        let hyphen = !(((word & !HIGH) ^ (ONES * 0x2d)) + ONES * 0x7f);
+        let found = (!((from_a & !behind_z) | hyphen) | word) & HIGH;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at
+}
+
+/// How many bytes a field value may have are at the beginning: eight looked at at once.
+fn field_bytes(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(chunk) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        let (low, delete) = (word.wrapping_sub(ONES * 0x20), word ^ (ONES * 0x7f));
+        // The lowest bit that is set is at the first byte that is under 0x20 or 0x7f; behind it they may be wrong.
+        let found = ((low & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
+        if found == 0 {
+            at += 8;
+            continue;
+        }
+        at += found.trailing_zeros() as usize / 8;
+        if bytes[at] != b'\t' {
+            return at;
+        }
+        at += 1;
+    }
+    at + bytes[at..].iter().position(|byte| !is_field_byte(*byte)).unwrap_or(bytes.len() - at)
+}
+
+fn what_is_wrong_with(line: &[u8]) -> &'static str {
+    let name = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+    match line.get(name) {
+        Some(b' ' | b'\t') if name == 0 => "a header line begins with white space (obsolete line folding)",
+        Some(b' ' | b'\t') => "white space before the colon of a header",
+        _ => "a header line is not: name, colon, value",
+    }
+}
+
+/// Whether a field value may contain the byte (RFC 9110 §5.5).
+pub const fn is_field_byte(byte: u8) -> bool {
+    byte >= b' ' && byte != 0x7f || byte == b'\t'
+}
+
+/// Whether a token may contain the byte (RFC 9110 §5.6.2).
+pub const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// `tchar` of RFC 9110 §5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_usize;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(
+                byte as u8,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
+
+/// Whether a list of names has this one (RFC 9110 §5.6.1), in any case of letters.
+pub fn lists(value: &[u8], name: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
+}
+
+/// A number of decimal digits alone, as `Content-Length` has it.
+pub fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_and_hyphens_are_told_from_every_other_byte_at_every_place() {
+        for (place, byte) in (0..16).flat_map(|place| (0..=255).map(move |byte| (place, byte))) {
+            let mut bytes = *b"Abcd-efgHIJzAZaz";
+            bytes[place] = byte;
+            let good = byte == b'-' || u8::is_ascii_alphabetic(&byte);
+            assert_eq!(letters(&bytes), if good { 16 } else { place }, "{byte:#x} at {place}");
+        }
+        assert_eq!(letters(b"Host:"), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_good_line_is_what_field_says_it_is(
+            name in "[a-zA-Z-]{0,9}[:\\x20]?",
+            value in proptest::collection::vec(proptest::prop_oneof![
+                8 => 0x20_u8..=0xff,
+                1 => proptest::sample::select(vec![b'\t', 0x7f, 0x1f, 0x80, b'\r', b'\n', 0]),
+            ], 0..40),
+            end in proptest::sample::select(vec!["\r\n", "\n", "\r", ""]),
+        ) {
+            let line = [name.as_bytes(), &value, end.as_bytes(), b"X: y\r\n"].concat();
+            let expected = line.iter().position(|byte| *byte == b'\n').and_then(|at| {
+                let (name, value) = field(line[..at].strip_suffix(b"\r")?).ok()?;
+                Some((name, value, at + 1))
+            });
+            proptest::prop_assert_eq!(good_line(&line), expected);
+        }
+
+        #[test]
+        fn bytes_of_a_field_are_told_from_others_at_every_place(
+            mut bytes in proptest::collection::vec(0x20_u8..0x7f, 1..40),
+            at: proptest::sample::Index,
+            byte: u8,
+        ) {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let expected = if is_field_byte(byte) { bytes.len() } else { at };
+            proptest::prop_assert_eq!(field_bytes(&bytes), expected);
+        }
+    }
+}

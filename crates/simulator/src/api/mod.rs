@@ -1,0 +1,255 @@
+//! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
+
+pub(super) mod accept;
+mod hal;
+mod provisioning;
+mod recording;
+mod reports;
+mod telephony;
+mod vis;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::answer::{Answer, empty};
+use super::field::{FieldReport, REPORTS_TOKEN_AGE};
+use super::state::State;
+use super::tokens::Owner;
+use super::world::{Account, Login};
+use vbc_base::clock::Timestamp;
+
+pub(super) use reports::problem_with_token as token_too_old;
+
+const SUITES: &[&Suite] = &[
+    &provisioning::SUITE,
+    &telephony::SUITE,
+    &reports::SUITE,
+    &recording::SUITE,
+    &recording::SUITE_OF_INDIA,
+    &vis::SUITE,
+];
+
+/// One API of the service.
+pub(super) struct Suite {
+    /// Its segment under `/t/vbc.prod/`, and what applications subscribe to.
+    pub(super) context: &'static str,
+    /// The version segment that may follow.
+    version: &'static str,
+    routes: &'static [Route],
+    /// The backend's answer to a token whose user it does not know; `None` where it does.
+    pub(super) refusal: fn(&State, &Owner) -> Option<Answer>,
+    /// That answer.
+    refuse: fn() -> Answer,
+}
+
+impl Suite {
+    /// Whether the suite refuses a token for its age alone.
+    pub(super) fn finds_too_old(&self, state: &State, age: Duration) -> bool {
+        let reported = state.options.field.has(FieldReport::ReportsToken);
+        reported && self.context == "reports" && age > REPORTS_TOKEN_AGE
+    }
+
+    /// The suite's own 401. Call Recording refuses users by a 403, and tokens without words.
+    pub(super) fn unauthorized(&self) -> Answer {
+        let answer = (self.refuse)();
+        if answer.status() == 401 { answer } else { empty(401) }
+    }
+}
+
+/// One operation.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    /// Segments separated by slashes; `{}` takes any one.
+    pattern: &'static str,
+    pub(super) run: fn(Call<'_>) -> Answer,
+}
+
+/// A request that passed the gateway.
+pub(super) struct Call<'a> {
+    pub(super) state: &'a mut State,
+    /// What the answer is called, if it is an error that has a name.
+    pub(super) instance: String,
+    /// The account of the token's user; 0 for a client's own token.
+    pub(super) account: u64,
+    pub(super) owner: &'a Owner,
+    /// What the pattern's `{}` took, as sent.
+    pub(super) parameters: Vec<&'a str>,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a Bytes,
+    /// What absolute links start with.
+    pub(super) base: &'a str,
+    pub(super) now: Timestamp,
+}
+
+/// The suite of a path, and what follows context and version.
+pub(super) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
+    let rest = path.strip_prefix("/t/vbc.prod/")?;
+    let (context, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let suite = SUITES.iter().find(|suite| suite.context == context)?;
+    let rest = match rest.split_once('/') {
+        Some((version, after)) if version == suite.version => after,
+        _ => rest,
+    };
+    Some((suite, rest))
+}
+
+/// Every route whose pattern fits, whatever its method. The documentation writes paths of the
+/// Integration Platform with a slash at their end, too.
+pub(super) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
+    let path = if suite.context == "vis" { path.strip_suffix('/').unwrap_or(path) } else { path };
+    suite.routes.iter().filter_map(|route| Some((route, fit(route.pattern, path)?))).collect()
+}
+
+fn fit<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let mut taken = Vec::new();
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return Some(taken),
+            (Some("{}"), Some(segment)) if !segment.is_empty() => taken.push(segment),
+            (Some(fixed), Some(segment)) if fixed == segment => {}
+            _ => return None,
+        }
+    }
+}
+
+fn login_of<'a>(state: &'a State, owner: &Owner) -> Option<&'a Login> {
+    state.world.logins.get(&owner.user.as_deref()?.to_lowercase())
+}
+
+/// A suite's words for a user without the role; `None` for one who has it.
+fn without_role(state: &State, owner: &Owner, suite: &Suite) -> Option<Answer> {
+    let known = login_of(state, owner).is_some_and(|login| login.roles.allow(suite.context));
+    (!known).then(suite.refuse)
+}
+
+pub(super) fn account_of(state: &State, owner: &Owner) -> u64 {
+    login_of(state, owner).map_or(0, |login| login.account)
+}
+
+impl Call<'_> {
+    /// Whether a report of the field holds.
+    fn reported(&self, report: FieldReport) -> bool {
+        self.state.options.field.has(report)
+    }
+
+    /// The parameter at a position, percent-decoded.
+    fn parameter(&self, index: usize) -> String {
+        let raw = self.parameters.get(index).copied().unwrap_or_default();
+        percent_encoding::percent_decode_str(raw).decode_utf8_lossy().into_owned()
+    }
+
+    /// The account a path names, if it is the caller's own; `self` always is.
+    fn own_account(&mut self) -> Option<&mut Account> {
+        let named = self.parameter(0);
+        if named != "self" && named != self.account.to_string() {
+            return None;
+        }
+        self.state.world.account(self.account)
+    }
+
+    /// The account of the token's user, and where the user is among its users.
+    fn person(&mut self) -> Option<(&mut Account, usize)> {
+        self.state.world.person(self.owner.user.as_deref()?)
+    }
+
+    /// Where the token's user is among the users of the account.
+    fn own_position(&mut self) -> Option<usize> {
+        self.person().map(|(_, position)| position)
+    }
+
+    /// A query parameter, decoded.
+    fn query(&self, name: &str) -> Option<String> {
+        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The query without the named parameters, its bytes as they came.
+    fn query_without(&self, names: &[&str]) -> String {
+        let kept = self.query.split('&').filter(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            !pair.is_empty() && !names.contains(&name)
+        });
+        kept.collect::<Vec<_>>().join("&")
+    }
+}
+
+/// A page of a list that is numbered from 1.
+struct Page {
+    number: usize,
+    size: usize,
+    pages: usize,
+    total: usize,
+}
+
+impl Page {
+    fn new(number: usize, size: usize, total: usize) -> Self {
+        Self { number, size, pages: total.div_ceil(size.max(1)), total }
+    }
+
+    fn of<'a, T>(&self, items: &'a [T]) -> &'a [T] {
+        let start = (self.number.saturating_sub(1)).saturating_mul(self.size).min(items.len());
+        &items[start..start.saturating_add(self.size).min(items.len())]
+    }
+}
+
+/// Whether a text is a telephone number or an extension.
+fn is_phone_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (3..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// A number of seconds since 1970, held at the ends of time.
+fn seconds(number: i64) -> Timestamp {
+    let last = Timestamp::MAX.as_second();
+    Timestamp::from_second(number.clamp(Timestamp::MIN.as_second(), last)).unwrap_or(Timestamp::MAX)
+}
+
+fn read_json(body: &Bytes) -> Option<Value> {
+    super::gateway::json_body(body).filter(Value::is_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_segment_may_be_left_out() {
+        for path in ["/t/vbc.prod/provisioning/api/accounts/1", "/t/vbc.prod/provisioning/v1/api/accounts/1"]
+        {
+            let (suite, rest) = suite(path).unwrap();
+            assert_eq!((suite.context, rest), ("provisioning", "api/accounts/1"));
+        }
+        assert_eq!(suite("/t/vbc.prod/telephony/v3/cc").unwrap().1, "cc");
+        assert!(suite("/t/vbc.prod/nothing/api").is_none());
+        let vis = suite("/t/vbc.prod/vis/v1/self").unwrap().0;
+        for path in ["self/webhooks", "self/webhooks/", "self/calls/7", "self/calls/7/", "self/"] {
+            assert!(!matching(vis, path).is_empty(), "{path}");
+        }
+        assert!(matching(vis, "self/webhooks//").is_empty());
+        assert!(matching(&provisioning::SUITE, "api/accounts/self/").is_empty());
+        assert!(suite("/provisioning/api").is_none());
+    }
+
+    #[test]
+    fn patterns_take_raw_segments() {
+        assert_eq!(fit("a/{}/b", "a/x%2Fy/b").unwrap(), ["x%2Fy"]);
+        assert!(fit("a/{}", "a/").is_none());
+        assert!(fit("a/{}", "a/b/c").is_none());
+        assert!(fit("a/{}/c", "a/b").is_none());
+    }
+
+    #[test]
+    fn a_page_beyond_the_end_is_empty() {
+        let items = [1, 2, 3];
+        assert_eq!(Page::new(1, 2, 3).of(&items), [1, 2]);
+        assert_eq!(Page::new(2, 2, 3).of(&items), [3]);
+        assert!(Page::new(usize::MAX, 10, 3).of(&items).is_empty());
+        assert_eq!(Page::new(1, 2, 3).pages, 2);
+    }
+}

@@ -1,0 +1,195 @@
+//! Calls as a whole.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::legs::show_leg;
+use super::{
+    CALLED, CALLER, Contact, PARTY, Request, ascending, call_of, epoch, error, listed, media, moment,
+    not_permitted, page, read_json, told,
+};
+use crate::answer::{Answer, json as json_answer, text};
+use crate::calls::Call;
+use crate::field::FieldReport;
+use crate::state::State;
+use vbc_base::clock::until;
+
+/// How long a call that nobody answered stays among the active ones, so that its status can be
+/// read.
+const LINGERS: Duration = Duration::from_secs(60);
+const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
+
+/// Active calls; with a time, all that began then.
+pub(super) fn list(mut request: Request<'_>) -> Answer {
+    let extension = request.query("extension").filter(|extension| !extension.is_empty());
+    let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
+    let (ascending, query, now) = (ascending(&request), request.query, request.now);
+    let by_legs = request.reported(FieldReport::LegsOverPages);
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let id = account.id;
+    let current =
+        |call: &Call| call.end.is_none_or(|end| call.answered.is_none() && until(end, now) < LINGERS);
+    let fits = |call: &&Call| {
+        extension.as_ref().is_none_or(|extension| call.touches(extension))
+            && from.is_none_or(|from| call.start >= from)
+            && to.is_none_or(|to| call.start <= to)
+            && (from.is_some() || to.is_some() || current(call))
+    };
+    let mut found: Vec<&Call> = account.calls.iter().filter(fits).collect();
+    if !ascending {
+        found.reverse();
+    }
+    let rows =
+        if by_legs { rows_of_legs(&found) } else { found.iter().map(|call| (*call, whole(call))).collect() };
+    let page = page(query, rows.len());
+    let shown = joined(page.of(&rows)).into_iter().map(|(call, legs)| show(id, call, legs)).collect();
+    listed(&request, "calls", &page, shown)
+}
+
+/// A call, and which of its legs are shown.
+type Row<'a> = (&'a Call, Range<usize>);
+
+fn whole(call: &Call) -> Range<usize> {
+    0..call.legs.len()
+}
+
+/// A row for each leg.
+fn rows_of_legs<'a>(calls: &[&'a Call]) -> Vec<Row<'a>> {
+    calls.iter().flat_map(|&call| whole(call).map(move |leg| (call, leg..leg + 1))).collect()
+}
+
+/// Rows of one call that follow each other become one.
+fn joined<'a>(rows: &[Row<'a>]) -> Vec<Row<'a>> {
+    let mut joined: Vec<Row<'a>> = Vec::new();
+    for (call, legs) in rows {
+        match joined.last_mut().filter(|(last, _)| last.id == call.id) {
+            Some((_, shown)) => shown.end = legs.end,
+            None => joined.push((call, legs.clone())),
+        }
+    }
+    joined
+}
+
+pub(super) fn place(mut request: Request<'_>) -> Answer {
+    let now = request.now;
+    let body = read_json(request.body);
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let Some(body) = body else { return error(400, "Request body is not a valid JSON object") };
+    if !body["type"].as_str().is_some_and(|kind| KINDS.contains(&kind)) {
+        return error(400, &format!("type must be one of {}", KINDS.join(", ")));
+    }
+    let (Some(from), Some(to)) = (Contact::read(&body["from"], CALLER), Contact::read(&body["to"], CALLED))
+    else {
+        return error(400, "from.destination and to.destination are required");
+    };
+    let (from, to) = match (from.reach(account, "from", CALLER), to.reach(account, "to", CALLED)) {
+        (Ok(from), Ok(to)) => (from, to),
+        (Err(wrong), _) | (_, Err(wrong)) => return error(400, &wrong),
+    };
+    let id = account.id;
+    let State { world, random, stats, .. } = request.state;
+    let Some(position) = world.dial(id, from, to, now, random) else { return not_permitted() };
+    stats.calls_placed += 1;
+    let call = world.account(id).and_then(|account| Some(account.calls.get(position)?.id.clone()));
+    let call = call.unwrap_or_default();
+    // Plain text, unless the client refuses that.
+    match media(request.headers, "text/plain") {
+        Some(0) => json_answer(200, &call),
+        _ => text(200, "text/plain", call),
+    }
+}
+
+pub(super) fn one(mut request: Request<'_>) -> Answer {
+    let position = match call_of(&mut request) {
+        Ok(position) => position,
+        Err(refusal) => return *refusal,
+    };
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let (id, call) = (account.id, account.calls.get(position));
+    let shown = call.map(|call| show(id, call, whole(call))).unwrap_or_default();
+    told(&request, &shown)
+}
+
+/// `active` answers, `parked` parks; without a state the call is transferred, from one party to another.
+pub(super) fn change(mut request: Request<'_>) -> Answer {
+    let Some(body) = read_json(request.body) else {
+        return error(400, "Request body is not a valid JSON object");
+    };
+    let position = match call_of(&mut request) {
+        Ok(position) => position,
+        Err(refusal) => return *refusal,
+    };
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let [from, to] = ["from", "to"]
+        .map(|name| Contact::read(&body[name], PARTY).map(|contact| contact.reach(account, name, PARTY)));
+    let (from, to) = match (from.transpose(), to.transpose()) {
+        (Ok(from), Ok(to)) => (from, to),
+        (Err(wrong), _) | (_, Err(wrong)) => return error(400, &wrong),
+    };
+    let id = account.id;
+    super::change(request, position, |call, random, now| {
+        if call.end.is_some() {
+            return error(404, "Call not found");
+        }
+        match (&body["state"], from, to) {
+            (Value::String(state), _, _) if state == "active" => {
+                if !call.answer(now) {
+                    call.parked = false;
+                }
+            }
+            (Value::String(state), _, _) if state == "parked" => call.parked = call.answered.is_some(),
+            (Value::Null, Some(from), Some(to)) => {
+                let Some(leg) = call.legs.iter().rposition(|leg| leg.end.is_none() && leg.party == from)
+                else {
+                    return error(400, "from is not on this call");
+                };
+                call.transfer(leg, to.clone(), random, now);
+                let mut shown = changed(id, call);
+                shown["destination"] = to.into();
+                return json_answer(200, &shown);
+            }
+            (Value::Null, ..) => return error(400, "state, or from and to, are required"),
+            _ => return error(400, "state must be active or parked"),
+        }
+        json_answer(200, &changed(id, call))
+    })
+}
+
+pub(super) fn end(mut request: Request<'_>) -> Answer {
+    let position = match call_of(&mut request) {
+        Ok(position) => position,
+        Err(refusal) => return *refusal,
+    };
+    let id = request.account;
+    super::change(request, position, |call, _, now| {
+        if call.end.is_some() {
+            return error(404, "Call not found");
+        }
+        call.finish(now);
+        json_answer(200, &changed(id, call))
+    })
+}
+
+/// What became of a call.
+pub(super) fn changed(account: u64, call: &Call) -> Value {
+    json!({
+        "account_id": account.to_string(), "call_id": call.id, "call_state": call.state(),
+        "destination": call.to,
+    })
+}
+
+fn show(account: u64, call: &Call, legs: Range<usize>) -> Value {
+    let legs = call.legs.get(legs).unwrap_or_default();
+    let legs: Vec<Value> = legs.iter().map(|leg| show_leg(account, call, leg)).collect();
+    let mut shown = json!({
+        "account_id": account.to_string(), "call_id": call.id, "direction": call.direction.lower(),
+        "from": call.from, "to": call.to, "start_time": epoch(call.start), "status": call.status(),
+        "legs": legs,
+    });
+    if let Some(end) = call.end {
+        shown["end_time"] = epoch(end).into();
+    }
+    shown
+}

@@ -1,0 +1,243 @@
+//! Legs: the ends of a call. They are held, transferred, played to, and dialled into.
+
+use serde_json::{Value, json};
+
+use super::calls::changed;
+use super::{Contact, PARTY, Request, call_of, epoch, error, not_permitted, read_json, told};
+use crate::answer::{Answer, empty, json as json_answer};
+use crate::calls::{Call, Leg};
+use crate::random::Random;
+use crate::world::Account;
+use vbc_base::clock::Timestamp;
+
+/// What can be dialled.
+const KEYS: &str = "0123456789*#ABCDabcd,";
+const NOT_ANSWERED: &str = "Leg has not been answered";
+
+pub(super) fn list(mut request: Request<'_>) -> Answer {
+    let position = match call_of(&mut request) {
+        Ok(position) => position,
+        Err(refusal) => return *refusal,
+    };
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let id = account.id;
+    let call = account.calls.get(position);
+    let shown: Vec<Value> =
+        call.into_iter().flat_map(|call| call.legs.iter().map(move |leg| show_leg(id, call, leg))).collect();
+    told(&request, &Value::from(shown))
+}
+
+pub(super) fn one(mut request: Request<'_>) -> Answer {
+    let (position, leg) = match leg_of(&mut request) {
+        Ok(found) => found,
+        Err(refusal) => return *refusal,
+    };
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let id = account.id;
+    let shown = account.calls.get(position).and_then(|call| Some(show_leg(id, call, call.legs.get(leg)?)));
+    told(&request, &shown.unwrap_or_default())
+}
+
+/// What is to be done to a leg.
+enum Act {
+    Hold(bool),
+    Dial(String),
+    /// Media from here, or none any more.
+    Stream(Option<String>),
+    /// A recording begins or ends, on demand or for the company.
+    Record {
+        starts: bool,
+        on_demand: bool,
+    },
+    /// To somebody who is called.
+    Blind(String),
+    /// To somebody who is on a leg already.
+    Attended(String),
+}
+
+impl Act {
+    fn read(body: &Value, account: &Account) -> Result<Self, String> {
+        if let Some(keys) = body.get("dtmf") {
+            let keys =
+                keys.as_str().filter(|keys| !keys.is_empty() && keys.chars().all(|key| KEYS.contains(key)));
+            return keys
+                .map(|keys| Self::Dial(keys.to_owned()))
+                .ok_or_else(|| "dtmf must be of 0-9 * # A-D".into());
+        }
+        if let Some(stream) = body.get("stream").filter(|stream| !stream.is_null()) {
+            return Self::stream(stream, &body["stream_url"]);
+        }
+        if let Some(wanted) = body.get("recording").filter(|wanted| !wanted.is_null()) {
+            return Self::record(wanted, &body["service"]);
+        }
+        let state = match &body["state"] {
+            Value::Null => None,
+            Value::String(state) if state == "active" || state == "held" => Some(state == "held"),
+            _ => return Err("state must be active or held".into()),
+        };
+        match (&body["to"], state) {
+            (Value::Null, Some(held)) => Ok(Self::Hold(held)),
+            (Value::Null, None) => Err("one of state, to, dtmf, stream and recording is required".into()),
+            (_, Some(true)) => Err("a transfer's state is active".into()),
+            (to, _) if to["type"] == "leg" => {
+                let leg = to["destination"].as_str();
+                leg.map(|leg| Self::Attended(leg.to_owned()))
+                    .ok_or_else(|| "to.destination is required".into())
+            }
+            (to, _) => {
+                let contact =
+                    Contact::read(to, PARTY).ok_or_else(|| "to.destination is required".to_owned())?;
+                Ok(Self::Blind(contact.reach(account, "to", PARTY)?))
+            }
+        }
+    }
+
+    /// The documentation's snippet sends the truth as a text.
+    fn stream(wanted: &Value, url: &Value) -> Result<Self, String> {
+        let wanted = wanted.as_bool().or_else(|| wanted.as_str()?.parse().ok());
+        match (wanted, url.as_str().filter(|url| !url.is_empty())) {
+            (Some(false), _) => Ok(Self::Stream(None)),
+            (Some(true), Some(url)) => Ok(Self::Stream(Some(url.to_owned()))),
+            (Some(true), None) => Err("stream_url is required".into()),
+            (None, _) => Err("stream must be true or false".into()),
+        }
+    }
+
+    fn record(wanted: &Value, service: &Value) -> Result<Self, String> {
+        let starts = match wanted.as_str() {
+            Some("start") => true,
+            Some("stop") => false,
+            _ => return Err("recording must be start or stop".into()),
+        };
+        match service.as_str() {
+            Some("ocr") => Ok(Self::Record { starts, on_demand: true }),
+            Some("ccr") => Ok(Self::Record { starts, on_demand: false }),
+            _ => Err("service must be ccr or ocr".into()),
+        }
+    }
+
+    /// Does it, or says in which state the leg is that keeps it from being done.
+    fn perform(
+        self,
+        call: &mut Call,
+        leg: usize,
+        random: &mut Random,
+        now: Timestamp,
+    ) -> Result<(), &'static str> {
+        let rings = call.answered.is_none();
+        let Some(this) = call.legs.get_mut(leg) else { return Err(NOT_ANSWERED) };
+        match self {
+            Self::Hold(false) if rings => {
+                call.answer(now);
+            }
+            _ if rings => return Err(NOT_ANSWERED),
+            Self::Record { starts: true, on_demand } => {
+                return call.start_recording(leg, on_demand, now).then_some(()).ok_or("Leg is recorded");
+            }
+            Self::Record { starts: false, on_demand } => {
+                return call.stop_recording(leg, on_demand, now).then_some(()).ok_or("Leg is not recorded");
+            }
+            Self::Hold(held) => this.held = held,
+            Self::Dial(keys) => this.dialled.push_str(&keys),
+            Self::Stream(url) => this.stream = url,
+            Self::Blind(to) | Self::Attended(to) => call.transfer(leg, to, random, now),
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn change(mut request: Request<'_>) -> Answer {
+    let Some(body) = read_json(request.body) else {
+        return error(400, "Request body is not a valid JSON object");
+    };
+    let (position, leg) = match leg_of(&mut request) {
+        Ok(found) => found,
+        Err(refusal) => return *refusal,
+    };
+    let Some(account) = request.own_account() else { return not_permitted() };
+    let act = match Act::read(&body, account) {
+        Ok(Act::Attended(other)) => match join(account, position, &other) {
+            Some(party) => Act::Blind(party),
+            None => return error(404, "Leg not found"),
+        },
+        Ok(act) => act,
+        Err(wrong) => return error(400, &wrong),
+    };
+    if let Act::Record { on_demand, .. } = act
+        && !can_record(account, position, leg, on_demand)
+    {
+        return error(409, "Nobody on this leg can record");
+    }
+    let id = account.id;
+    let transferred = if let Act::Blind(to) = &act { Some(to.clone()) } else { None };
+    super::change(request, position, |call, random, now| {
+        if call.legs.get(leg).is_none_or(|leg| leg.end.is_some()) {
+            return error(409, "Leg has ended");
+        }
+        if let Err(reason) = act.perform(call, leg, random, now) {
+            return error(409, reason);
+        }
+        let mut shown = changed(id, call);
+        if let Some(to) = transferred {
+            shown["destination"] = to.into();
+        }
+        if let Some(leg) = call.legs.get(leg) {
+            shown["leg_id"] = leg.id.as_str().into();
+            shown["call_state"] = leg.state().into();
+        }
+        json_answer(200, &shown)
+    })
+}
+
+/// Whether an extension is on the leg; on demand, only a user can record.
+fn can_record(account: &Account, position: usize, leg: usize, on_demand: bool) -> bool {
+    let party = account.calls.get(position).and_then(|call| Some(&call.legs.get(leg)?.party));
+    let mut extensions = account.extensions.iter();
+    extensions.any(|extension| Some(&extension.number) == party && (!on_demand || extension.user.is_some()))
+}
+
+/// Who is at the other end of the leg that is transferred to.
+fn join(account: &Account, position: usize, leg: &str) -> Option<String> {
+    let calls = account.calls.iter().enumerate();
+    let mut others = calls.filter(|(other, call)| *other != position && call.end.is_none());
+    others.find_map(|(_, call)| {
+        let own = call.legs.get(call.leg(leg)?)?;
+        Some(call.party(!own.caller).to_owned())
+    })
+}
+
+pub(super) fn end(mut request: Request<'_>) -> Answer {
+    let (position, leg) = match leg_of(&mut request) {
+        Ok(found) => found,
+        Err(refusal) => return *refusal,
+    };
+    super::change(request, position, |call, _, now| {
+        if call.legs.get(leg).is_none_or(|leg| leg.end.is_some()) {
+            return error(409, "Leg has ended");
+        }
+        call.finish(now);
+        empty(204)
+    })
+}
+
+/// The positions of the call and the leg a path names.
+fn leg_of(request: &mut Request<'_>) -> Result<(usize, usize), Box<Answer>> {
+    let (position, leg) = (call_of(request)?, request.parameter(2));
+    let call = request.own_account().and_then(|account| account.calls.get(position));
+    let leg = call.and_then(|call| call.leg(&leg));
+    leg.map(|leg| (position, leg)).ok_or_else(|| Box::new(error(404, "Leg not found")))
+}
+
+/// Whoever has taken somebody's place on the call, a leg is of whom it was.
+pub(super) fn show_leg(account: u64, call: &Call, leg: &Leg) -> Value {
+    let (from, to) = if leg.caller { (&leg.party, &call.to) } else { (&call.from, &leg.party) };
+    let mut shown = json!({
+        "account_id": account.to_string(), "call_id": call.id, "leg_id": leg.id,
+        "direction": if leg.caller { "inbound" } else { "outbound" },
+        "from": from, "to": to, "start_time": epoch(leg.start), "status": leg.status(),
+    });
+    if let Some(end) = leg.end {
+        shown["end_time"] = epoch(end).into();
+    }
+    shown
+}

@@ -1,0 +1,131 @@
+//! Which of a user's calls are asked for, and in which order.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use super::super::Page;
+use super::{Request, Wrong, error};
+use crate::answer::Answer;
+use crate::calls::View;
+use vbc_base::clock::{Timestamp, after};
+
+const UNDER_WAY: &[&str] = &["INITIALIZING", "RINGING", "ACTIVE", "HELD", "REMOTE_HELD"];
+const ENDED: &[&str] = &["DETACHED", "REJECTED", "CANCELLED", "ANSWERED", "MISSED"];
+const SORTS: &[&str] =
+    &["id", "startTime", "answerTime", "endTime", "duration", "state", "direction", "phoneNumber"];
+
+/// A call of a user: its position in the account, and how the user sees it.
+pub(super) type Seen = (usize, View);
+
+pub(super) struct Filter {
+    directions: Vec<String>,
+    /// `None` is any state.
+    states: Option<Vec<String>>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    offset: usize,
+    size: usize,
+    descending: bool,
+    sort: Option<String>,
+}
+
+impl Filter {
+    /// For the list of calls under way, the newest first. The documentation gives it no states to
+    /// choose from.
+    pub(super) fn of_active_calls(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+        Self::read(request, UNDER_WAY, None, "DESC")
+    }
+
+    /// For the number of calls under way, of which the active ones are meant where no state is
+    /// named.
+    pub(super) fn of_call_count(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+        Self::read(request, UNDER_WAY, Some("ACTIVE"), "DESC")
+    }
+
+    /// For events, which are calls in any state, the oldest first.
+    pub(super) fn of_events(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+        Self::read(request, &[UNDER_WAY, ENDED].concat(), None, "ASC")
+    }
+
+    fn read(
+        request: &Request<'_>,
+        known: &[&str],
+        states: Option<&str>,
+        order: &str,
+    ) -> Result<Self, Box<Answer>> {
+        let mut wrong: Vec<Wrong> = Vec::new();
+        let mut words = |name: &'static str, known: &[&str], default: Option<&str>| {
+            let given = request.query(name).filter(|given| !given.is_empty());
+            let given = given.or_else(|| default.map(str::to_owned))?;
+            let words: Vec<String> = given.split(',').map(|word| word.trim().to_ascii_uppercase()).collect();
+            if !words.iter().all(|word| known.contains(&word.as_str())) {
+                wrong.push((name, format!("must be of: {}", known.join(", "))));
+            }
+            Some(words)
+        };
+        let directions = words("direction", &["INBOUND", "OUTBOUND"], Some("INBOUND,OUTBOUND"));
+        let states = words("states", known, states);
+        let order = words("order", &["ASC", "DESC"], Some(order));
+        words("types", &["CALL"], None);
+        let mut number = |name: &'static str| {
+            let text = request.query(name)?;
+            let number = text.parse::<u64>().ok();
+            if number.is_none() {
+                wrong.push((name, "must be a number".to_owned()));
+            }
+            number
+        };
+        let [from, to] = ["fromDate", "toDate"].map(&mut number);
+        let offset = number("offset").map_or(0, |number| usize::try_from(number).unwrap_or(usize::MAX));
+        let size = number("size").map_or(20, |number| usize::try_from(number).unwrap_or(usize::MAX));
+        let sort = request.query("sort").filter(|sort| !sort.is_empty());
+        if sort.as_deref().is_some_and(|sort| !SORTS.contains(&sort)) {
+            wrong.push(("sort", format!("must be one of: {}", SORTS.join(", "))));
+        }
+        if !wrong.is_empty() {
+            return Err(Box::new(error(400, "VALIDATION_ERROR", "Invalid request parameters", &wrong)));
+        }
+        let [from, to] = [from, to].map(|moment| moment.map(milliseconds));
+        let descending = order.is_some_and(|order| order.iter().any(|word| word == "DESC"));
+        let directions = directions.unwrap_or_default();
+        Ok(Self { directions, states, from, to, offset, size: size.max(1), descending, sort })
+    }
+
+    pub(super) fn takes(&self, view: &View) -> bool {
+        self.directions.iter().any(|direction| direction == view.direction.upper())
+            && self.states.as_ref().is_none_or(|states| states.iter().any(|state| state == view.state))
+            && self.from.is_none_or(|from| view.start >= from)
+            && self.to.is_none_or(|to| view.start <= to)
+    }
+
+    /// The page that is asked for, of what came in the order it began.
+    pub(super) fn page(&self, mut found: Vec<Seen>) -> Vec<Seen> {
+        if let Some(sort) = &self.sort {
+            found.sort_by(|one, two| compare(sort, one, two));
+        }
+        if self.descending {
+            found.reverse();
+        }
+        // Its offset counts pages, from 0.
+        let page = Page::new(self.offset.saturating_add(1), self.size, found.len());
+        page.of(&found).to_vec()
+    }
+}
+
+fn compare(by: &str, (n, one): &Seen, (m, two): &Seen) -> Ordering {
+    match by {
+        "id" => n.cmp(m),
+        "answerTime" => one.answered.cmp(&two.answered),
+        "endTime" => one.end.cmp(&two.end),
+        "duration" => one.duration().cmp(&two.duration()),
+        "state" => one.state.cmp(two.state),
+        "direction" => one.direction.upper().cmp(two.direction.upper()),
+        "phoneNumber" => one.remote.cmp(&two.remote),
+        _ => one.start.cmp(&two.start),
+    }
+}
+
+/// Moments are milliseconds since 1970, held at the end of time.
+fn milliseconds(number: u64) -> Timestamp {
+    after(Timestamp::UNIX_EPOCH, Duration::from_millis(number))
+}

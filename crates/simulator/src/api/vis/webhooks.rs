@@ -1,0 +1,111 @@
+//! Webhooks: subscriptions of the token's user to the user's own calls.
+
+use serde_json::Value;
+
+use super::{Request, Wrong, invalid, no_user, not_json, nothing_of_that_id, read_json};
+use crate::answer::{Answer, empty, json as json_answer};
+use crate::state::State;
+use crate::webhooks::{Metadata, Subscription};
+
+pub(super) fn create(mut request: Request<'_>) -> Answer {
+    let Some(body) = read_json(request.body) else { return not_json() };
+    let subscription = match read(&body) {
+        Ok(subscription) => subscription,
+        Err(wrong) => return invalid(&wrong),
+    };
+    let now = request.now;
+    let Some((account, position)) = request.person() else { return no_user() };
+    let (owner, user) = ((account.id, position), account.users.get(position).map_or(0, |user| user.id));
+    let State { world, random, .. } = request.state;
+    json_answer(201, &world.webhooks.create(owner, user, subscription, now, random))
+}
+
+/// What is subscribed to, with the service's defaults.
+fn read(body: &Value) -> Result<Subscription, Vec<Wrong>> {
+    let mut wrong: Vec<Wrong> = Vec::new();
+    let url = body["url"].as_str().unwrap_or_default();
+    let known =
+        url::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+    if !known {
+        wrong.push(("url", "must be an http or https URL".to_owned()));
+    }
+    let events: Vec<String> = match &body["events"] {
+        Value::Null => vec!["CALL".to_owned()],
+        Value::Array(events) => {
+            events.iter().map(|event| event.as_str().unwrap_or_default().to_owned()).collect()
+        }
+        // The documentation's snippet has one without a list.
+        Value::String(event) => vec![event.clone()],
+        _ => vec![String::new()],
+    };
+    if !events.iter().all(|event| event == "CALL") {
+        wrong.push(("events", "must be a list of CALL".to_owned()));
+    }
+    let signed = match &body["signingAlgo"] {
+        Value::Null => false,
+        Value::String(word) if word == "NONE" => false,
+        Value::String(word) if word == "HMAC_SHA256" => true,
+        _ => {
+            wrong.push(("signingAlgo", "must be HMAC_SHA256".to_owned()));
+            false
+        }
+    };
+    let metadata = match &body["metadataPolicy"] {
+        Value::Null => Some(Metadata::None),
+        word => word.as_str().and_then(Metadata::read),
+    };
+    if metadata.is_none() {
+        wrong.push(("metadataPolicy", "must be one of: NONE, HEADER, BODY".to_owned()));
+    }
+    let key = match &body["signingKey"] {
+        Value::Null => "",
+        Value::String(key) => key,
+        _ => {
+            wrong.push(("signingKey", "must be a string".to_owned()));
+            ""
+        }
+    };
+    match metadata.filter(|_| wrong.is_empty()) {
+        Some(metadata) => Ok(Subscription { url: url.to_owned(), events, key: key.into(), signed, metadata }),
+        None => Err(wrong),
+    }
+}
+
+pub(super) fn list(mut request: Request<'_>) -> Answer {
+    let Some((owner, now)) = owner(&mut request) else { return no_user() };
+    let shown: Vec<Value> =
+        request.state.world.webhooks.of(owner, now).map(|webhook| webhook.show(now)).collect();
+    json_answer(200, &Value::from(shown))
+}
+
+pub(super) fn one(mut request: Request<'_>) -> Answer {
+    let Some((owner, now)) = owner(&mut request) else { return no_user() };
+    let id = request.parameter(0);
+    let found = request.state.world.webhooks.of(owner, now).find(|webhook| webhook.id == id);
+    found.map_or_else(|| nothing_of_that_id("Webhook"), |webhook| json_answer(200, &webhook.show(now)))
+}
+
+pub(super) fn remove(mut request: Request<'_>) -> Answer {
+    let Some((owner, _)) = owner(&mut request) else { return no_user() };
+    let id = request.parameter(0);
+    match request.state.world.webhooks.remove(owner, &id) {
+        true => empty(204),
+        false => nothing_of_that_id("Webhook"),
+    }
+}
+
+pub(super) fn renew(mut request: Request<'_>) -> Answer {
+    let Some((owner, now)) = owner(&mut request) else { return no_user() };
+    let id = request.parameter(0);
+    let Some(webhook) = request.state.world.webhooks.of(owner, now).find(|webhook| webhook.id == id) else {
+        return nothing_of_that_id("Webhook");
+    };
+    webhook.renew(now);
+    json_answer(200, &webhook.show(now))
+}
+
+fn owner(request: &mut Request<'_>) -> Option<((u64, usize), vbc_base::clock::Timestamp)> {
+    let now = request.now;
+    let (account, position) = request.person()?;
+    Some(((account.id, position), now))
+}

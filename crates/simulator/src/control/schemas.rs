@@ -1,0 +1,171 @@
+//! One schema for each fault: which parameters it takes, of which type, and which it needs.
+//!
+//! The server reads more spellings than these (`README.md`). A schema has one for each parameter,
+//! so that a generated client gives it one type.
+
+use serde_json::{Map, Value, json};
+
+use crate::fault::{ENDPOINTS, KNOWN, Known, MEMBERS};
+use crate::seed::GRANTS;
+use crate::world::SUITES;
+
+/// Adds a schema for each fault, and `Fault`: one of them, told apart by its `fault`.
+pub(super) fn add_faults(schemas: &mut Map<String, Value>) {
+    let mut mapping = Map::new();
+    for known in KNOWN {
+        let name = schema_name(known.name);
+        mapping.insert(known.name.to_owned(), reference(&name)["$ref"].clone());
+        schemas.insert(name, fault(known));
+    }
+    let all: Vec<Value> = KNOWN.iter().map(|known| reference(&schema_name(known.name))).collect();
+    schemas.insert(
+        "Fault".into(),
+        json!({ "oneOf": all, "discriminator": { "propertyName": "fault", "mapping": mapping } }),
+    );
+}
+
+pub(super) fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// `revoke_all_access` is `RevokeAllAccessFault`.
+fn schema_name(fault: &str) -> String {
+    let words = fault.split('_').map(|word| {
+        let (first, rest) = word.split_at(1.min(word.len()));
+        first.to_ascii_uppercase() + rest
+    });
+    let name: String = words.collect();
+    if name.ends_with("Fault") { name } else { name + "Fault" }
+}
+
+fn fault(known: &Known) -> Value {
+    let name = json!({ "type": "string", "enum": [known.name], "description": "which fault it is" });
+    let mut properties = Map::from_iter([("fault".to_owned(), name)]);
+    for parameter in known.parameters() {
+        // Either of two does for the server.
+        if (known.name, parameter) != ("delay", "seconds") {
+            properties.insert(parameter.to_owned(), schema_of(known.name, parameter));
+        }
+    }
+    let required: Vec<&str> = ["fault"].into_iter().chain(required(known.name).iter().copied()).collect();
+    json!({
+        "title": schema_name(known.name), "description": known.says, "type": "object", "properties": properties,
+        "required": required, "additionalProperties": false,
+    })
+}
+
+/// What a fault cannot do without.
+fn required(fault: &str) -> &'static [&'static str] {
+    match fault {
+        "expire_in" | "clock_advance" | "reports_token_age_limit" => &["seconds"],
+        "mode" => &["mode"],
+        "old_access" => &["state"],
+        "lock_user" | "unlock_user" | "single_sign_on" => &["user"],
+        "change_password" => &["user", "password"],
+        "roles" => &["user", "suite"],
+        "regenerate_secret" => &["client_id", "secret"],
+        "clock_set" => &["time"],
+        "quota" => &["per_minute"],
+        "unsubscribe" | "resubscribe" => &["suite"],
+        "status" | "spent_refresh" => &["status"],
+        "redirect" => &["location"],
+        "delay" => &["millis"],
+        "drip" => &["bytes_per_second"],
+        "close_after_n_requests" => &["requests"],
+        "missing" => &["field"],
+        "expires_in_as" | "token_type" => &["value"],
+        "token_age_limit" => &["path", "seconds"],
+        _ => &[],
+    }
+}
+
+fn schema_of(fault: &str, parameter: &str) -> Value {
+    let one_of = |words: &[&str]| json!({ "type": "string", "enum": words });
+    let whole = |least: u64| json!({ "type": "integer", "minimum": least });
+    let (mut schema, says) = match (fault, parameter) {
+        ("clock_advance", "seconds") => (json!({ "type": "number" }), "a negative one moves the clock back"),
+        ("status" | "refuse_continue" | "early_response", "seconds") => {
+            (whole(0), "how far ahead Retry-After is, 30 unless given")
+        }
+        ("spent_refresh", "status") => (json!({ "type": "integer", "enum": [400, 500] }), "400 unless given"),
+        ("expires_in_as", "value") => (json!({}), "any JSON value"),
+        (_, "mode") => (one_of(&["reuse", "renew_revoke", "renew_keep"]), "what a second login does"),
+        (_, "state") => (one_of(&["dead", "alive"]), "the old access token after a refresh"),
+        (_, "suite") => (one_of(SUITES), "a suite"),
+        (_, "field") => (one_of(MEMBERS), "a member of token responses"),
+        (_, "endpoint") => (one_of(&[ENDPOINTS, SUITES].concat()), "only requests to it"),
+        (_, "grant") => (one_of(GRANTS), "only token requests of this grant"),
+        (_, "retry_after") => (one_of(&["date", "delta", "none"]), "how Retry-After is written"),
+        (_, "status") => (json!({ "type": "integer", "minimum": 200, "maximum": 599 }), "the status"),
+        (_, "seconds") => (whole(0), "a length of time"),
+        (_, "millis") => (whole(0), "a length of time"),
+        (_, "per_minute") => (whole(0), "requests a minute; 0 is no limit"),
+        (_, "bytes_per_second" | "requests") => (whole(1), "how many"),
+        (_, "bytes") => (whole(0), "how many bytes are sent or read first"),
+        (_, "after") => (whole(0), "how many matching requests pass first"),
+        (_, "count") => (whole(1), "how many requests it acts on; all by default"),
+        (_, "seed") => (whole(0), "where its chance starts from"),
+        (_, "probability") => (json!({ "type": "number", "minimum": 0, "maximum": 1 }), "by chance"),
+        (_, "existing" | "keep_tokens" | "sso" | "allowed") => (json!({ "type": "boolean" }), ""),
+        (_, "time") => (json!({ "type": "string", "format": "date-time" }), "what the clock is set to"),
+        (_, "lasts") => (json!({ "type": "string" }), "how long, such as 20s or 1m30s"),
+        (_, "path") => (json!({ "type": "string" }), "a prefix, or a pattern with * and **"),
+        (_, "user") => (json!({ "type": "string" }), "the whole name, such as alice@vbc.prod"),
+        _ => (json!({ "type": "string" }), ""),
+    };
+    if !says.is_empty() {
+        schema["description"] = says.into();
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fault;
+
+    /// A value that a schema allows.
+    fn example(name: &str, schema: &Value) -> Value {
+        if let Some(first) = schema["enum"].as_array().and_then(|words| words.first()) {
+            return first.clone();
+        }
+        match (schema["type"].as_str(), name) {
+            (Some("integer"), _) => schema["minimum"].as_u64().unwrap_or(0).max(1).into(),
+            (Some("number"), _) => 0.5.into(),
+            (Some("boolean"), _) => true.into(),
+            (_, "time") => "2026-03-01T09:00:00+00:00".into(),
+            (_, "path") => "/token".into(),
+            (_, "lasts") => "20s".into(),
+            _ => "x".into(),
+        }
+    }
+
+    #[test]
+    fn each_schema_says_what_the_fault_takes_and_what_it_needs() {
+        let mut schemas = Map::new();
+        add_faults(&mut schemas);
+        assert_eq!(schemas.len(), KNOWN.len() + 1);
+        for known in KNOWN {
+            let schema = &schemas[&schema_name(known.name)];
+            let properties = schema["properties"].as_object().unwrap();
+            let whole: Map<String, Value> =
+                properties.iter().map(|(name, schema)| (name.clone(), example(name, schema))).collect();
+            let read = Fault::from_json(&whole.clone().into());
+            assert!(read.is_ok(), "{}: {read:?}", known.name);
+            let required: Vec<&str> =
+                schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+            let least: Map<String, Value> =
+                whole.into_iter().filter(|(name, _)| required.contains(&name.as_str())).collect();
+            assert_eq!(least.len(), required.len(), "{}: what is required is described", known.name);
+            let read = Fault::from_json(&least.clone().into());
+            assert!(read.is_ok(), "{} with {required:?}: {read:?}", known.name);
+            // The server knows what is meant without these.
+            let needless = [("quota", "per_minute"), ("spent_refresh", "status")];
+            for name in required.iter().filter(|name| !needless.contains(&(known.name, **name))) {
+                let mut less = least.clone();
+                less.remove(*name);
+                assert!(Fault::from_json(&less.into()).is_err(), "{} without {name}", known.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+use http::Method;
+
+use super::*;
+use vbc_base::clock::Timestamp;
+
+fn journal(requests: &[(&str, &str, u16)]) -> Journal {
+    let mut journal = Journal::new(5, 0);
+    for (method, target, status) in requests {
+        journal.add(|sequence| Recorded {
+            sequence,
+            time: Timestamp::UNIX_EPOCH,
+            connection: 1,
+            method: Method::from_bytes(method.as_bytes()).unwrap(),
+            target: (*target).to_owned(),
+            head: String::new(),
+            headers: vec![("accept".into(), "*/*".into())],
+            body_length: 0,
+            body_sha256: String::new(),
+            grant: target.starts_with("/token").then(|| "password".into()),
+            token: None,
+            status: Some(*status),
+        });
+    }
+    journal
+}
+
+fn verdict(journal: &Journal, list: Vec<Expectation>, in_order: bool) -> Verdict {
+    let mut expectations = Expectations::default();
+    expectations.declare(list, in_order, 0);
+    expectations.verdict(journal)
+}
+
+const DAY: [(&str, &str, u16); 4] = [
+    ("POST", "/token", 200),
+    ("GET", "/t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x", 200),
+    ("POST", "/t/vbc.prod/telephony/v3/cc/accounts/1/calls", 401),
+    ("POST", "/t/vbc.prod/telephony/v3/cc/accounts/1/calls", 200),
+];
+
+#[test]
+fn what_came_is_counted() {
+    let journal = journal(&DAY);
+    let calls = || Expectation::new("POST", "/**/calls");
+    for (expectation, met) in [
+        (calls(), true),
+        (calls().times(2), true),
+        (calls().times(1), false),
+        (calls().status(200).times(1), true),
+        (calls().at_most(1), false),
+        (calls().at_most(2), true),
+        (calls().at_least(3), false),
+        (Expectation::new("*", "/t/**").times(3), true),
+        (Expectation::new("DELETE", "/**").times(0), true),
+        (Expectation::new("GET", "/**").query("page", "2").query("start:gte", "x"), true),
+        (Expectation::new("GET", "/**").query("page", "3"), false),
+        (Expectation::new("GET", "/**").header("Accept", "*/*"), true),
+        (Expectation::new("GET", "/**").header("accept", "text/html"), false),
+        (Expectation::new("POST", "/token").grant("password"), true),
+        (Expectation::new("POST", "/token").grant("refresh_token"), false),
+    ] {
+        let shown = format!("{expectation:?}");
+        assert_eq!(verdict(&journal, vec![expectation], false).met, met, "{shown}");
+    }
+}
+
+#[test]
+fn a_verdict_names_what_is_missing_and_what_came_nearest() {
+    let journal = journal(&DAY);
+    let put = Expectation::new("PUT", "/t/vbc.prod/telephony/v3/cc/accounts/1/calls").times(2);
+    let verdict = verdict(&journal, vec![put, Expectation::new("GET", "/**").query("page", "3")], false);
+    assert_eq!(
+        verdict.to_string(),
+        "PUT /t/vbc.prod/telephony/v3/cc/accounts/1/calls, exactly 2: 0 came where at least 2 should have: 2 missing; \
+         nearest was 3 POST /t/vbc.prod/telephony/v3/cc/accounts/1/calls: the method is POST, not PUT\n\
+         GET /**, page=3, at least 1: 0 came where at least 1 should have: 1 missing; nearest was \
+         2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: the query's page is 2, not 3"
+    );
+    assert_eq!(verdict.findings[0].nearest.len(), 3);
+}
+
+#[test]
+fn order_matters_where_it_was_asked_for() {
+    let journal = journal(&DAY);
+    let logs = || Expectation::new("GET", "/**/call-logs");
+    let call = || Expectation::new("POST", "/**/calls");
+    assert!(verdict(&journal, vec![logs(), call().at_least(2)], true).met);
+    assert!(verdict(&journal, vec![call(), logs()], false).met);
+    let wrong = verdict(&journal, vec![call().at_least(2), logs()], true);
+    assert_eq!(
+        wrong.to_string(),
+        "GET /**/call-logs, at least 1: 0 came after request 4 where at least 1 should have: 1 missing; nearest was \
+         2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: it came too early"
+    );
+}
+
+#[test]
+fn a_verdict_says_what_the_journal_forgot() {
+    let many = [DAY, DAY].concat();
+    assert_eq!(verdict(&journal(&many), vec![Expectation::new("*", "/**")], false).forgotten, 3);
+}
+
+#[test]
+fn nonsense_is_refused_with_a_reason() {
+    for (given, reason) in [
+        (json!("x"), "expected an object with a `path`"),
+        (json!({ "method": "GET" }), "an expectation needs a `path`, such as \"/t/vbc.prod/**\""),
+        (json!({ "path": 1 }), "`path` is no text"),
+        (
+            json!({ "path": "/", "count": 1 }),
+            "an expectation has no `count`; it has: name, method, path, query, \
+                                              headers, grant, status, times, at_least, at_most",
+        ),
+        (json!({ "path": "/", "times": -1 }), "`times` is no whole number"),
+        (
+            json!({ "path": "/", "times": 1, "at_most": 1 }),
+            "`times` says it all: leave out `at_least` and `at_most`",
+        ),
+        (json!({ "path": "/", "at_least": 2, "at_most": 1 }), "`at_least` is more than `at_most`"),
+        (json!({ "path": "/", "query": ["x"] }), "`query` is no object of names and texts"),
+        (json!({ "path": "/", "status": 70000 }), "`status` is no status"),
+    ] {
+        assert_eq!(Expectation::from_json(&given).unwrap_err(), reason);
+    }
+    let read = Expectation::from_json(&json!({ "path": "/", "at_most": 3, "query": { "page": 2 } })).unwrap();
+    assert_eq!((read.least(), read.at_most), (0, Some(3)));
+    assert_eq!(read.query, [("page".to_owned(), "2".to_owned())]);
+}

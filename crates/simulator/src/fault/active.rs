@@ -1,0 +1,267 @@
+//! The faults on requests that are in force, and what they make of each request.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Edit, Effect, Match, StatusFault, Subject};
+use crate::random::Random;
+use vbc_base::clock::{Timestamp, after};
+
+/// What befalls one request before and after it is executed.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) delay: Duration,
+    pub(crate) fate: Fate,
+    pub(crate) lose: bool,
+    /// What is done to the answer, in this order.
+    pub(crate) edits: Vec<Edit>,
+    /// From which request of a connection on the answer says that it is the last.
+    pub(crate) close_after: Option<u32>,
+}
+
+#[derive(Default)]
+pub(crate) enum Fate {
+    #[default]
+    Execute,
+    Answer(Instead),
+    /// Until the fault of this id is gone.
+    Hang(u64),
+    Reset,
+}
+
+/// An answer to a request that is not executed.
+pub(crate) enum Instead {
+    Status(StatusFault),
+    Throttle200,
+    Redirect(String),
+}
+
+/// An answer that does not wait for the body.
+pub(crate) struct Early {
+    pub(crate) instead: StatusFault,
+    /// How much of the body is read first.
+    pub(crate) read: u64,
+}
+
+/// Why a backend refuses a request that the gateway let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Refuses,
+    TokenTooOld,
+}
+
+struct Injected {
+    id: u64,
+    effect: Effect,
+    on: Match,
+    /// How many matching requests pass yet before it strikes.
+    pass: u64,
+    left: Option<u64>,
+    until: Option<Timestamp>,
+    random: Random,
+}
+
+/// The faults on requests, in the order they came.
+#[derive(Default)]
+pub(crate) struct Faults {
+    active: Vec<Injected>,
+    last: u64,
+    seed: u64,
+}
+
+impl Faults {
+    /// None yet; chances start from `seed` where a fault names none.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(crate) fn add(&mut self, effect: Effect, on: Match, now: Timestamp) -> u64 {
+        let id = self.next_id();
+        let seed = on.seed.unwrap_or_else(|| Random::new(self.seed ^ id).next());
+        let until = on.lasts.map(|lasts| after(now, lasts));
+        let (pass, left) = (on.after, on.count);
+        self.active.push(Injected { id, effect, on, pass, left, until, random: Random::new(seed) });
+        id
+    }
+
+    /// Removes those that have lasted as long as they were to; whether there were any.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> bool {
+        let before = self.active.len();
+        self.active.retain(|fault| fault.until.is_none_or(|until| until > now));
+        self.active.len() < before
+    }
+
+    /// When the first of them ends by itself.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        self.active.iter().filter_map(|fault| fault.until).min()
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) -> bool {
+        let before = self.active.len();
+        self.active.retain(|fault| fault.id != id);
+        self.active.len() < before
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.active.clear();
+    }
+
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.active.iter().any(|fault| fault.id == id)
+    }
+
+    /// Decides what befalls a request, and counts it. The first fault that ends it wins; delays and edits add up, and
+    /// edits alter an answer that another fault gives too.
+    pub(crate) fn plan(&mut self, subject: &Subject<'_>) -> Plan {
+        let mut plan = Plan::default();
+        if self.active.is_empty() {
+            return plan;
+        }
+        for fault in &mut self.active {
+            let ended = !matches!(plan.fate, Fate::Execute) || plan.lose;
+            let answered = matches!(plan.fate, Fate::Execute | Fate::Answer(_)) && !plan.lose;
+            let fits = match &fault.effect {
+                Effect::Delay(_) => true,
+                Effect::Backend401
+                | Effect::TokenAgeLimit(_)
+                | Effect::RefuseContinue(_)
+                | Effect::EarlyResponse { .. } => false,
+                Effect::Edit(edit) if edit.is_for_tokens() => !ended && subject.endpoint == Some("/token"),
+                Effect::Edit(_) => answered,
+                _ => !ended,
+            };
+            if !fits || !fault.strikes(subject) {
+                continue;
+            }
+            match &fault.effect {
+                Effect::Status(status) => plan.fate = Fate::Answer(Instead::Status(status.clone())),
+                Effect::Throttle200 => plan.fate = Fate::Answer(Instead::Throttle200),
+                Effect::Redirect(location) => plan.fate = Fate::Answer(Instead::Redirect(location.clone())),
+                Effect::Delay(by) => plan.delay += *by,
+                Effect::Hang => plan.fate = Fate::Hang(fault.id),
+                Effect::ResetBeforeHeaders => plan.fate = Fate::Reset,
+                Effect::LoseResponse => plan.lose = true,
+                Effect::Edit(edit) => plan.edits.push(edit.clone()),
+                Effect::CloseAfter(requests) => {
+                    plan.close_after =
+                        Some(plan.close_after.map_or(*requests, |before| before.min(*requests)));
+                }
+                Effect::Backend401
+                | Effect::TokenAgeLimit(_)
+                | Effect::RefuseContinue(_)
+                | Effect::EarlyResponse { .. } => {}
+            }
+        }
+        self.drop_spent();
+        plan
+    }
+
+    /// Decides whether a request is answered before its body has arrived, and counts it.
+    pub(crate) fn early(&mut self, subject: &Subject<'_>, announced: bool) -> Option<Early> {
+        let early = self.active.iter_mut().find_map(|fault| {
+            let early = match &fault.effect {
+                Effect::RefuseContinue(instead) if announced => Early { instead: instead.clone(), read: 0 },
+                Effect::EarlyResponse { instead, read } => Early { instead: instead.clone(), read: *read },
+                _ => return None,
+            };
+            fault.strikes(subject).then_some(early)
+        });
+        if early.is_some() {
+            self.drop_spent();
+        }
+        early
+    }
+
+    /// Whether the backend refuses a request the gateway let through; `age` is how long ago its token was issued.
+    pub(crate) fn backend(&mut self, subject: &Subject<'_>, age: Duration) -> Option<Backend> {
+        let refusal = self.active.iter_mut().find_map(|fault| {
+            let refusal = match fault.effect {
+                Effect::Backend401 => Backend::Refuses,
+                Effect::TokenAgeLimit(limit) if age > limit => Backend::TokenTooOld,
+                _ => return None,
+            };
+            fault.strikes(subject).then_some(refusal)
+        });
+        if refusal.is_some() {
+            self.drop_spent();
+        }
+        refusal
+    }
+
+    /// One that hangs stays: removing it is what lets the request go.
+    fn drop_spent(&mut self) {
+        self.active.retain(|fault| fault.left != Some(0) || matches!(fault.effect, Effect::Hang));
+    }
+
+    /// What `GET /__sim/faults` shows of them.
+    pub(super) fn listed(&self) -> Vec<Value> {
+        let shown = self.active.iter().map(|fault| {
+            let on = &fault.on;
+            json!({
+                "id": fault.id, "kind": "request", "fault": fault.effect.name(), "with": fault.effect.parameters(), "path": on.path, "endpoint": on.endpoint,
+                "method": on.method, "grant": on.grant, "passing": fault.pass, "remaining": fault.left,
+                "until": fault.until.map(|until| until.to_string()), "probability": on.probability,
+            })
+        });
+        shown.collect()
+    }
+}
+
+impl Injected {
+    fn strikes(&mut self, subject: &Subject<'_>) -> bool {
+        if self.left == Some(0) || !self.on.takes(subject) {
+            return false;
+        }
+        if self.pass > 0 {
+            self.pass -= 1;
+            return false;
+        }
+        if self.on.probability < 1.0 && !self.random.chance(self.on.probability) {
+            return false;
+        }
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        true
+    }
+}
+
+impl Effect {
+    /// What it was given, but for what says which requests it befalls.
+    fn parameters(&self) -> Value {
+        match self {
+            Self::Status(instead) | Self::RefuseContinue(instead) => json!({ "status": instead.status }),
+            Self::EarlyResponse { instead, read } => json!({ "status": instead.status, "bytes": read }),
+            Self::Redirect(location) => json!({ "location": location }),
+            Self::Delay(by) => json!({ "millis": u64::try_from(by.as_millis()).unwrap_or(u64::MAX) }),
+            Self::TokenAgeLimit(limit) => json!({ "seconds": limit.as_secs() }),
+            Self::CloseAfter(requests) => json!({ "requests": requests }),
+            Self::Edit(edit) => edit.parameters(),
+            _ => json!({}),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Throttle200 => "throttle_200",
+            Self::Redirect(_) => "redirect",
+            Self::Delay(_) => "delay",
+            Self::Hang => "hang",
+            Self::ResetBeforeHeaders => "reset_before_headers",
+            Self::LoseResponse => "lose_response_after_commit",
+            Self::Backend401 => "backend_401",
+            Self::TokenAgeLimit(_) => "token_age_limit",
+            Self::Edit(edit) => edit.name(),
+            Self::RefuseContinue(_) => "refuse_continue",
+            Self::EarlyResponse { .. } => "early_response",
+            Self::CloseAfter(_) => "close_after_n_requests",
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A request that has arrived, body and all.
+
+use std::collections::HashSet;
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderName, Method};
+use http_body_util::BodyExt;
+
+use super::fault::Subject;
+use vbc_base::secret::Secret;
+
+/// What of a body is kept to be read; the rest is hashed and dropped.
+const KEPT: usize = 1024 * 1024;
+const API_LIMIT: u64 = 64 * 1024 * 1024;
+const IDENTITY_LIMIT: u64 = 1024 * 1024;
+
+/// The identity server's paths; everything else is the gateway's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Token,
+    Authorize,
+    Revoke,
+    UserInfo,
+    /// The keys of ID tokens.
+    Keys,
+    /// OpenID Connect Discovery.
+    Discovery,
+}
+
+impl Endpoint {
+    pub(super) fn of(path: &str) -> Option<Self> {
+        match path {
+            "/token" | "/t/vbc.prod/oauth2/token" => Some(Self::Token),
+            "/authorize" | "/t/vbc.prod/oauth2/authorize" => Some(Self::Authorize),
+            "/revoke" | "/t/vbc.prod/oauth2/revoke" => Some(Self::Revoke),
+            "/userinfo" | "/t/vbc.prod/oauth2/userinfo" => Some(Self::UserInfo),
+            "/oauth2/jwks" | "/t/vbc.prod/oauth2/jwks" => Some(Self::Keys),
+            "/oauth2/token/.well-known/openid-configuration"
+            | "/t/vbc.prod/oauth2/token/.well-known/openid-configuration" => Some(Self::Discovery),
+            _ => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Token => "/token",
+            Self::Authorize => "/authorize",
+            Self::Revoke => "/revoke",
+            Self::UserInfo => "/userinfo",
+            Self::Keys => "/oauth2/jwks",
+            Self::Discovery => "/oauth2/token/.well-known/openid-configuration",
+        }
+    }
+}
+
+pub(super) struct Arrived {
+    pub(super) head: Parts,
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) body: Body,
+    /// The form of a request to an identity endpoint; `None` where its type is not one a form comes in.
+    pub(super) form: Option<Form>,
+}
+
+impl Arrived {
+    pub(super) fn new(head: Parts, endpoint: Option<Endpoint>, body: Body) -> Self {
+        let form = match endpoint {
+            Some(_) if head.method == Method::POST => Form::read(&head, &body.data),
+            _ => None,
+        };
+        Self { head, endpoint, body, form }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    pub(super) fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    pub(super) fn grant(&self) -> Option<&str> {
+        match self.endpoint {
+            Some(Endpoint::Token) => self.form.as_ref()?.value("grant_type"),
+            _ => None,
+        }
+    }
+
+    /// What follows the scheme, if the `Authorization` header is of that scheme.
+    pub(super) fn authorization(&self, scheme: &str) -> Option<&str> {
+        let (given, rest) = self.header(http::header::AUTHORIZATION)?.split_once(' ')?;
+        let rest = rest.trim();
+        (given.eq_ignore_ascii_case(scheme) && !rest.is_empty()).then_some(rest)
+    }
+
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject {
+            path: self.path(),
+            endpoint: self.endpoint.map(Endpoint::name),
+            method: self.head.method.as_str(),
+            grant: self.grant(),
+        }
+    }
+}
+
+/// A body: its beginning, its length and its hash.
+pub(super) struct Body {
+    pub(super) data: Bytes,
+    pub(super) length: u64,
+    pub(super) sha256: String,
+    /// It was longer than is taken; the rest was not read.
+    pub(super) too_long: bool,
+}
+
+impl Body {
+    /// Reads a body to its end or limit, or as far as is `enough`; `None` when the client broke off.
+    pub(super) async fn read<B>(
+        mut incoming: B,
+        endpoint: Option<Endpoint>,
+        enough: Option<u64>,
+    ) -> Option<Self>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        use aws_lc_rs::digest;
+        let limit = if endpoint.is_some() { IDENTITY_LIMIT } else { API_LIMIT };
+        let mut hash = digest::Context::new(&digest::SHA256);
+        let (mut data, mut length, mut whole) = (BytesMut::new(), 0_u64, true);
+        let wanted = |length: u64| enough.is_none_or(|enough| length < enough);
+        while wanted(length)
+            && let Some(frame) = incoming.frame().await
+        {
+            let Ok(chunk) = frame.ok()?.into_data() else { continue };
+            length += chunk.len() as u64;
+            if length > limit {
+                return Some(Self { data: Bytes::new(), length, sha256: String::new(), too_long: true });
+            }
+            hash.update(&chunk);
+            whole &= data.len() + chunk.len() <= KEPT;
+            if whole {
+                data.extend_from_slice(&chunk);
+            }
+        }
+        Some(Self { data: data.freeze(), length, sha256: super::jwt::sha256(hash), too_long: false })
+    }
+}
+
+/// Form parameters in order; an empty one counts as absent, as the service has it.
+pub(super) struct Form(Vec<(String, Secret)>);
+
+impl Form {
+    fn read(head: &Parts, body: &[u8]) -> Option<Self> {
+        let content_type = head.headers.get(http::header::CONTENT_TYPE);
+        let content_type = content_type.map_or("", |value| value.to_str().unwrap_or("unreadable"));
+        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match media_type.as_str() {
+            "" | "application/x-www-form-urlencoded" => Some(Self::parse(body)),
+            "application/json" => {
+                let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+                let text = |value: serde_json::Value| value.as_str().map(Secret::new);
+                Some(Self(
+                    object.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect(),
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Self {
+        let pairs = url::form_urlencoded::parse(text);
+        Self(pairs.map(|(name, value)| (name.into_owned(), Secret::new(value))).collect())
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(given, _)| given == name)?;
+        Some(value.expose()).filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn repeats(&self) -> bool {
+        let mut seen = HashSet::with_capacity(self.0.len());
+        self.0.iter().any(|(name, _)| !seen.insert(name.as_str()))
+    }
+
+    /// The parameters among `names` that are missing.
+    pub(super) fn missing<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
+        names.iter().copied().filter(|name| self.value(name).is_none()).collect()
+    }
+}

@@ -1,0 +1,95 @@
+//! What is wrong with a scenario: everything at once, each with its line and what to do about it.
+
+use std::fmt;
+
+use super::places::Place;
+use crate::fault::{FaultError, Names, advice};
+
+/// Why a scenario cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("{file}: it cannot be read: {reason}; check its name and permissions")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: std::io::ErrorKind,
+    },
+    /// The file is not UTF-8.
+    #[error("{message}; {remedy}")]
+    Encoding {
+        /// The fault. It names the file.
+        message: String,
+        /// The next step.
+        remedy: &'static str,
+    },
+    /// Something in it is wrong.
+    #[error("{}", .findings.iter().map(|finding| format!("{file}:{finding}")).collect::<Vec<_>>().join("\n"))]
+    Findings {
+        /// The file.
+        file: String,
+        /// Everything that is wrong.
+        findings: Vec<Finding>,
+    },
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// The key; empty where it is none in particular.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Finding {
+    pub(super) fn new(
+        (line, column): Place,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { line, column, key: key.to_owned(), problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, key, problem, remedy } = self;
+        let colon = if key.is_empty() { "" } else { ": " };
+        write!(f, "{line}:{column}: {key}{colon}{problem}; {remedy}")
+    }
+}
+
+/// What is wrong with a fault, and what to do about it: the key, the problem, the remedy.
+pub(super) fn of_fault(error: &FaultError, names: &Names) -> (Option<String>, String, String) {
+    let (problem, remedy) = (error.to_string(), advice(error, names));
+    match error {
+        FaultError::NotAFault => (None, "there is no `fault`".into(), remedy),
+        FaultError::Unknown(_) => (Some("fault".into()), problem, remedy),
+        FaultError::UnknownParameter { parameter, fault, .. } => {
+            (Some(parameter.clone()), format!("`{fault}` takes no `{parameter}`"), remedy)
+        }
+        FaultError::BadParameter { parameter, .. } => {
+            (Some(parameter.clone()), "not what it should be".to_owned(), remedy)
+        }
+        FaultError::ClockOutOfRange => (None, problem, remedy),
+        FaultError::NoSuchUser(_) => (Some("user".into()), problem, or(&remedy, "add it under [[users]]")),
+        FaultError::NoSuchApplication(_) => {
+            (Some("client_id".into()), problem, or(&remedy, "add it under [[applications]]"))
+        }
+        FaultError::NoSuchSuite(_) => (Some("suite".into()), problem, remedy),
+        FaultError::NoSuchGrant(_) => (Some("grants".into()), problem, remedy),
+    }
+}
+
+fn or(remedy: &str, other: &str) -> String {
+    if remedy.ends_with('?') { format!("{remedy} Else {other}") } else { format!("{remedy}; or {other}") }
+}

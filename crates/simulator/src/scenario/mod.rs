@@ -1,0 +1,277 @@
+//! A scenario: what a simulator is like and what goes wrong when, from a TOML file.
+//!
+//! ```toml
+//! seed = 7                          # world, chances, tokens: the same seed, the same answers
+//! start = "2026-03-01T09:00:00Z"    # the simulator's clock
+//! quota = 10                        # requests a minute
+//! lag = 0                           # Reports, recordings and exports at once; 1 is as long as VBC takes
+//! webhooks = "loopback"             # whom webhooks are delivered to: also "any", or hosts
+//!
+//! [field]                           # what users report, where the documents say otherwise; `field = true` is all
+//! reports_self = true
+//!
+//! [lifetimes]
+//! access = "1h"
+//!
+//! [[users]]
+//! name = "dora"
+//! password = "dora-password"
+//! without = ["reports"]
+//!
+//! [[faults]]                        # from the start
+//! fault = "delay"
+//! millis = 20
+//! endpoint = "telephony"
+//!
+//! [[timeline]]
+//! at = "30s"
+//! fault = "revoke_all_access"
+//!
+//! [[timeline]]
+//! at = "60s"
+//! fault = "status"
+//! status = 503
+//! path = "/token"
+//! lasts = "20s"
+//! ```
+
+mod error;
+mod places;
+mod read;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use error::of_fault;
+pub use error::{Finding, ScenarioError};
+use places::{Document, Place};
+
+use super::fault::{Action, Fault, FaultError, Names};
+use super::field::FieldReport;
+use super::identities::{Application, User};
+use super::options::{Mode, OldAccess, SimulatorOptions, TokenFormat};
+use super::state::State;
+use super::targets::WebhookTargets;
+use super::timeline::Step;
+use vbc_base::clock::{Clock, Timestamp, after};
+use vbc_base::encoding;
+
+/// What a scenario file says.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    file: String,
+    seed: Option<u64>,
+    start: Option<Timestamp>,
+    mode: Option<Mode>,
+    old_access: Option<OldAccess>,
+    refresh_rotation: Option<bool>,
+    token_format: Option<TokenFormat>,
+    quota: Option<u32>,
+    public_base: Option<String>,
+    lag: Option<f64>,
+    ringing: Option<Duration>,
+    webhooks: Option<WebhookTargets>,
+    /// Where `quota` and `webhooks` stand in the file.
+    quota_place: Place,
+    webhooks_place: Place,
+    field: Vec<(FieldReport, bool)>,
+    access: Option<Duration>,
+    refresh: Option<Duration>,
+    code: Option<Duration>,
+    applications: Vec<(Application, Place)>,
+    users: Vec<(User, Place)>,
+    steps: Vec<Planned>,
+}
+
+/// A step, and where it stands.
+#[derive(Clone, Debug)]
+struct Planned {
+    step: Step,
+    key: String,
+    place: Place,
+}
+
+/// What is wrong with quotas that are over a limit of the command line.
+fn over(limit: u32, quotas: impl IntoIterator<Item = (u32, String, Place)>) -> Vec<Finding> {
+    let lifts = quotas.into_iter().filter(|(quota, ..)| *quota == 0 || *quota > limit);
+    let found = lifts.map(|(_, key, place)| {
+        let problem = format!("the simulator was started with a quota of {limit}");
+        let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
+        Finding::new(place, &key, problem, remedy)
+    });
+    found.collect()
+}
+
+impl Scenario {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or with everything that is wrong in it.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let file = path.display().to_string();
+        let content = std::fs::read(path);
+        let content = content
+            .map_err(|error| ScenarioError::Unreadable { file: file.clone(), reason: error.kind() })?;
+        let text = encoding::decode(&content);
+        let text = text
+            .map_err(|error| ScenarioError::Encoding { message: error.of(&file), remedy: error.remedy() })?;
+        Self::parse(&file, &text)
+    }
+
+    /// Reads the text of a file of that name.
+    ///
+    /// # Errors
+    /// With everything that is wrong in it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
+        let refuse = |findings| ScenarioError::Findings { file: file.to_owned(), findings };
+        let document = Document::read(text).map_err(refuse)?;
+        read::scenario(file, &document).map_err(refuse)
+    }
+
+    pub(super) fn has_public_base(&self) -> bool {
+        self.public_base.is_some()
+    }
+
+    /// Whether it keeps to what the simulator was started with: a scenario that comes over the
+    /// network must not open what the command line has closed.
+    ///
+    /// # Errors
+    /// When it would deliver webhooks to more targets, or allow more requests.
+    pub(super) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
+        let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_place));
+        let mut findings = match started.quota_limit {
+            Some(limit) => over(limit, own.into_iter().chain(self.quotas())),
+            None => Vec::new(),
+        };
+        if self.webhooks.as_ref().is_some_and(|targets| !targets.is_within(&started.webhooks)) {
+            let problem = format!("the simulator was started with --webhooks {}", started.webhooks);
+            let remedy = "name only such targets, or start the simulator with other --webhooks";
+            findings.push(Finding::new(self.webhooks_place, "webhooks", problem, remedy));
+        }
+        self.without(findings)
+    }
+
+    /// Whether it sets no quota above `limit` for an application or at a later time. Its `quota`
+    /// for all does not count: the command line replaces that.
+    ///
+    /// # Errors
+    /// When it would allow more requests.
+    pub fn within_quota(&self, limit: u32) -> Result<(), ScenarioError> {
+        self.without(over(limit, self.quotas()))
+    }
+
+    fn without(&self, findings: Vec<Finding>) -> Result<(), ScenarioError> {
+        match findings.is_empty() {
+            true => Ok(()),
+            false => Err(ScenarioError::Findings { file: self.file.clone(), findings }),
+        }
+    }
+
+    /// Every quota it sets for one application, or at a later time, and where; 0 is no limit.
+    fn quotas(&self) -> Vec<(u32, String, Place)> {
+        let applications = self.applications.iter().filter_map(|(application, place)| {
+            Some((application.quota?, "applications.quota".to_owned(), *place))
+        });
+        let steps = self.steps.iter().filter_map(|planned| match planned.step.fault {
+            Fault::Now(Action::Quota(quota) | Action::ApplicationQuota { per_minute: quota, .. }) => {
+                Some((quota.unwrap_or(0), format!("{}.per_minute", planned.key), planned.place))
+            }
+            _ => None,
+        });
+        applications.chain(steps).collect()
+    }
+
+    /// Lays what it says over options, which grow deterministic by that.
+    ///
+    /// # Errors
+    /// When a step names a user, an application or a suite that neither it nor the options know.
+    pub fn apply(self, options: &mut SimulatorOptions) -> Result<(), ScenarioError> {
+        options.deterministic = true;
+        options.seed = self.seed.unwrap_or(options.seed);
+        options.start = self.start.or(options.start);
+        options.mode = self.mode.unwrap_or(options.mode);
+        options.old_access = self.old_access.unwrap_or(options.old_access);
+        options.refresh_rotation = self.refresh_rotation.unwrap_or(options.refresh_rotation);
+        options.token_format = self.token_format.unwrap_or(options.token_format);
+        if let Some(quota) = self.quota {
+            options.quota = Some(quota).filter(|quota| *quota > 0);
+        }
+        options.public_base = self.public_base.unwrap_or(std::mem::take(&mut options.public_base));
+        options.lag = self.lag.unwrap_or(options.lag);
+        options.ringing = self.ringing.unwrap_or(options.ringing);
+        options.webhooks = self.webhooks.unwrap_or(std::mem::take(&mut options.webhooks));
+        for (report, holds) in self.field {
+            options.field = options.field.with(report, holds);
+        }
+        let lifetimes = &mut options.lifetimes;
+        lifetimes.access = self.access.unwrap_or(lifetimes.access);
+        lifetimes.refresh = self.refresh.unwrap_or(lifetimes.refresh);
+        lifetimes.code = self.code.unwrap_or(lifetimes.code);
+        let mut findings = Vec::new();
+        for (application, place) in self.applications {
+            options.applications.push(application);
+            findings.extend(unknown(options, "applications", place, |o| &mut o.applications));
+        }
+        for (user, place) in self.users {
+            options.users.push(user);
+            findings.extend(unknown(options, "users", place, |o| &mut o.users));
+        }
+        findings.extend(rehearse(&self.steps, options));
+        options.timeline.extend(self.steps.into_iter().map(|planned| planned.step));
+        if findings.is_empty() { Ok(()) } else { Err(ScenarioError::Findings { file: self.file, findings }) }
+    }
+}
+
+/// What the last application or user names that does not exist; then it is taken away again.
+fn unknown<T>(
+    options: &mut SimulatorOptions,
+    key: &str,
+    place: Place,
+    list: fn(&mut SimulatorOptions) -> &mut Vec<T>,
+) -> Option<Finding> {
+    let error = options.check().err()?;
+    list(options).pop();
+    let (member, problem, remedy) = of_fault(&error, &names(options));
+    let key = member.map_or(key.to_owned(), |member| format!("{key}.{member}"));
+    Some(Finding::new(place, &key, problem, remedy))
+}
+
+/// Takes every step in a world of its own, to see whether what they name is there.
+fn rehearse(steps: &[Planned], options: &SimulatorOptions) -> Vec<Finding> {
+    let clock = Clock::system();
+    let start = options.start.unwrap_or(clock.now());
+    let mut state = State::seeded(Arc::new(options.clone()), start, 0);
+    let mut findings = Vec::new();
+    let mut steps: Vec<&Planned> = steps.iter().collect();
+    steps.sort_by_key(|planned| planned.step.at);
+    for planned in steps {
+        // Only a step can have moved it further.
+        let due = after(start, planned.step.at);
+        if due > clock.now() || state.advanced.is_zero() {
+            clock.set(due);
+        }
+        if let Err(error) = state.inject(planned.step.fault.clone(), &clock, clock.now()) {
+            findings.push(at_fault(&planned.key, planned.place, &error, &names(options)));
+        }
+    }
+    findings
+}
+
+fn at_fault(key: &str, place: Place, error: &FaultError, names: &Names) -> Finding {
+    let (member, problem, remedy) = of_fault(error, names);
+    let key = member.map_or(key.to_owned(), |member| format!("{key}.{member}"));
+    Finding::new(place, &key, problem, remedy)
+}
+
+fn names(options: &SimulatorOptions) -> Names {
+    Names::of(&State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0))
+}
+
+/// A step of a fault in a file.
+fn planned(at: Duration, fault: Fault, key: String, place: Place) -> Planned {
+    Planned { step: Step { at, fault }, key, place }
+}
+
+#[cfg(test)]
+mod tests;

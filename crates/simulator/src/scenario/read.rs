@@ -1,0 +1,314 @@
+//! From the document to the scenario: which keys there are, and what they take.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::error::Finding;
+use super::places::{Document, join};
+use super::{Planned, Scenario, at_fault, names, planned};
+use crate::fault::{Effect, Fault, choose};
+use crate::field::FieldReport;
+use crate::identities::{Application, User};
+use crate::options::SimulatorOptions;
+use crate::span;
+use crate::targets::WebhookTargets;
+use crate::timeline::TIMES;
+
+const A_TEXT: &str = "write a text in quotes";
+const A_NUMBER: &str = "write a whole number";
+
+/// Reads everything, and says everything that is wrong.
+pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut root = Section::new(document, "", &document.root, &mut findings);
+    let mut scenario = Scenario {
+        file: file.to_owned(),
+        seed: root.take("seed", A_NUMBER, Value::as_u64),
+        start: root.take(
+            "start",
+            "write a time from 1970 to 9999-12-30, such as \"2026-03-01T09:00:00Z\"",
+            |value| parsed(value).filter(|start| TIMES.contains(start)),
+        ),
+        mode: root.take("mode", "write one of: reuse, renew_revoke, renew_keep", parsed),
+        old_access: root.take("old_access", "write one of: dead, alive", parsed),
+        refresh_rotation: root.take("refresh_rotation", "write true or false", Value::as_bool),
+        token_format: root.take("token_format", "write one of: jwt, uuid", parsed),
+        quota: root.take("quota", "write requests a minute; 0 is no limit", small),
+        public_base: root.take(
+            "public_base",
+            "write a URL without a path, such as \"http://sim:8090\"",
+            base,
+        ),
+        lag: root.take("lag", "write a number; 0 is at once, 1 as long as VBC takes", lag),
+        ringing: root.take("ringing", "write a time, such as \"2s\"", span::read),
+        webhooks: root.take(
+            "webhooks",
+            "write \"loopback\", \"any\" or a list of hosts, without ports",
+            targets,
+        ),
+        quota_place: document.place("quota"),
+        webhooks_place: document.place("webhooks"),
+        field: Vec::new(),
+        access: None,
+        refresh: None,
+        code: None,
+        applications: Vec::new(),
+        users: Vec::new(),
+        steps: Vec::new(),
+    };
+    let (everything, reports) = root.switches("field");
+    let lifetimes = root.table("lifetimes");
+    let [applications, users, faults, timeline] =
+        ["applications", "users", "faults", "timeline"].map(|key| root.tables(key));
+    root.end();
+    scenario
+        .field
+        .extend(everything.iter().flat_map(|holds| FieldReport::ALL.map(|report| (report, *holds))));
+    if let Some(members) = reports {
+        let mut section = Section::new(document, "field", members, &mut findings);
+        for report in FieldReport::ALL {
+            let holds = section.take(report.name(), "write true or false", Value::as_bool);
+            scenario.field.extend(holds.map(|holds| (report, holds)));
+        }
+        section.end();
+    }
+    if let Some(members) = lifetimes {
+        let mut section = Section::new(document, "lifetimes", members, &mut findings);
+        let lifetime = |value: &Value| span::read(value).filter(|span| *span >= Duration::from_secs(1));
+        let expected = "write a time of at least a second, such as \"1h\"";
+        scenario.access = section.take("access", expected, lifetime);
+        scenario.refresh = section.take("refresh", expected, lifetime);
+        scenario.code = section.take("code", expected, lifetime);
+        section.end();
+    }
+    for (at, members) in applications {
+        let application = application(Section::new(document, &at, members, &mut findings));
+        scenario.applications.extend(application.map(|application| (application, document.place(&at))));
+    }
+    for (at, members) in users {
+        let user = user(Section::new(document, &at, members, &mut findings));
+        scenario.users.extend(user.map(|user| (user, document.place(&at))));
+    }
+    for (at, members) in faults {
+        scenario.steps.extend(step(document, &at, members.clone(), Duration::ZERO, &mut findings));
+    }
+    for (at, members) in timeline {
+        scenario.steps.extend(timed(document, &at, members, &mut findings));
+    }
+    findings.sort_by_key(|finding| (finding.line, finding.column));
+    if findings.is_empty() { Ok(scenario) } else { Err(findings) }
+}
+
+fn application(mut section: Section<'_, '_>) -> Option<Application> {
+    let (id, secret) = (section.text("client_id"), section.text("client_secret"));
+    let mut application = Application::new(&id?, &secret?);
+    let words = "write a list of words, such as [\"reports\"]";
+    if let Some(callback) = section.take("callback", A_TEXT, text) {
+        application.callback = callback;
+    }
+    if let Some(grants) = section.take("grants", words, texts) {
+        application.grants = grants;
+    }
+    if let Some(subscriptions) = section.take("subscriptions", words, texts) {
+        application.subscriptions = subscriptions;
+    }
+    application.quota = section.take("quota", "write requests a minute; 0 is no limit", small);
+    section.end();
+    Some(application)
+}
+
+fn user(mut section: Section<'_, '_>) -> Option<User> {
+    let (name, password) = (section.text("name"), section.text("password"));
+    let mut user = User::new(&name?, &password?);
+    if let Some(account) = section.take("account", A_NUMBER, Value::as_u64) {
+        user.account = account;
+    }
+    user.without = section.take("without", "write a list of suites", texts).unwrap_or_default();
+    user.sso = section.take("sso", "write true or false", Value::as_bool).unwrap_or(false);
+    user.locked = section.take("locked", "write true or false", Value::as_bool).unwrap_or(false);
+    section.end();
+    Some(user)
+}
+
+/// An entry of the timeline: when, and the fault.
+fn timed(
+    document: &Document,
+    key: &str,
+    members: &Map<String, Value>,
+    findings: &mut Vec<Finding>,
+) -> Option<Planned> {
+    let mut members = members.clone();
+    let remedy = "write the time after the start, such as at = \"30s\"";
+    let at = members.remove("at");
+    let at = match at.as_ref().map(span::read) {
+        Some(Some(at)) => at,
+        Some(None) => {
+            let at = join(key, "at");
+            findings.push(Finding::new(document.place(&at), &at, "this is no length of time", remedy));
+            Duration::ZERO
+        }
+        None => {
+            findings.push(Finding::new(document.place(key), key, "there is no `at`", remedy));
+            Duration::ZERO
+        }
+    };
+    step(document, key, members, at, findings)
+}
+
+fn step(
+    document: &Document,
+    key: &str,
+    members: Map<String, Value>,
+    at: Duration,
+    findings: &mut Vec<Finding>,
+) -> Option<Planned> {
+    match Fault::from_json(&Value::Object(members)) {
+        Ok(fault) => {
+            let never = matches!(&fault, Fault::Requests(Effect::TokenAgeLimit(_), on) if on.path.is_none());
+            (!never).then(|| planned(at, fault, key.to_owned(), document.place(key)))
+        }
+        Err(error) => {
+            // Where the member is, if it is there.
+            let mut finding = at_fault(key, (0, 0), &error, &names(&SimulatorOptions::default()));
+            (finding.line, finding.column) = document.place(&finding.key);
+            findings.push(finding);
+            None
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(text).collect()
+}
+
+fn parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
+    value.as_str()?.parse().ok()
+}
+
+fn lag(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|lag| *lag >= 0.0)
+}
+
+fn small(value: &Value) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok()
+}
+
+/// One text, or a list of hosts.
+fn targets(value: &Value) -> Option<WebhookTargets> {
+    value.as_str().map(str::to_owned).or_else(|| Some(texts(value)?.join(",")))?.parse().ok()
+}
+
+fn base(value: &Value) -> Option<String> {
+    let url = url::Url::parse(value.as_str()?).ok()?;
+    let fits = matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none();
+    fits.then(|| url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// A table whose keys are taken one by one; what is left is unknown.
+struct Section<'d, 'f> {
+    document: &'d Document,
+    at: String,
+    members: &'d Map<String, Value>,
+    known: Vec<&'static str>,
+    findings: &'f mut Vec<Finding>,
+}
+
+impl<'d, 'f> Section<'d, 'f> {
+    fn new(
+        document: &'d Document,
+        at: &str,
+        members: &'d Map<String, Value>,
+        findings: &'f mut Vec<Finding>,
+    ) -> Self {
+        Self { document, at: at.to_owned(), members, known: Vec::new(), findings }
+    }
+
+    fn find(&mut self, key: &str, problem: String, remedy: &str) {
+        let path = join(&self.at, key);
+        self.findings.push(Finding::new(self.document.place(&path), &path, problem, remedy));
+    }
+
+    fn take<T>(
+        &mut self,
+        key: &'static str,
+        remedy: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        self.known.push(key);
+        let value = self.members.get(key)?;
+        let read = read(value);
+        if read.is_none() {
+            self.find(key, "not what it should be".into(), remedy);
+        }
+        read
+    }
+
+    /// A text that has to be there.
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        if !self.members.contains_key(key) {
+            let (at, place) = (self.at.clone(), self.document.place(&self.at));
+            let remedy = format!("add {key} = \"…\"");
+            self.findings.push(Finding::new(place, &at, format!("there is no `{key}`"), remedy));
+        }
+        self.take(key, A_TEXT, text).filter(|text| !text.is_empty())
+    }
+
+    fn table(&mut self, key: &'static str) -> Option<&'d Map<String, Value>> {
+        self.known.push(key);
+        let members = self.members;
+        let value = members.get(key)?;
+        if value.as_object().is_none() {
+            self.find(key, "this is no table".into(), &format!("begin it with [{key}]"));
+        }
+        value.as_object()
+    }
+
+    /// One switch for all, or a table of switches.
+    fn switches(&mut self, key: &'static str) -> (Option<bool>, Option<&'d Map<String, Value>>) {
+        match self.members.get(key).map(Value::as_bool) {
+            Some(Some(all)) => {
+                self.known.push(key);
+                (Some(all), None)
+            }
+            _ => (None, self.table(key)),
+        }
+    }
+
+    /// The tables of a list, each with its path.
+    fn tables(&mut self, key: &'static str) -> Vec<(String, &'d Map<String, Value>)> {
+        self.known.push(key);
+        let members = self.members;
+        let Some(value) = members.get(key) else { return Vec::new() };
+        let tables =
+            value.as_array().map(|list| list.iter().map(Value::as_object).collect::<Option<Vec<_>>>());
+        match tables.flatten() {
+            Some(tables) => {
+                let path = |position: usize| join(&join(&self.at, key), &position.to_string());
+                tables.into_iter().enumerate().map(|(position, table)| (path(position), table)).collect()
+            }
+            None => {
+                self.find(
+                    key,
+                    "this is no list of tables".into(),
+                    &format!("begin each entry with [[{key}]]"),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// Every key that was not taken is unknown.
+    fn end(mut self) {
+        let known: Vec<String> = self.known.iter().map(|key| (*key).to_owned()).collect();
+        let members = self.members;
+        for key in members.keys().filter(|key| !known.contains(key)) {
+            let remedy = choose(key, &known);
+            self.find(key, "there is no such key".into(), &remedy);
+        }
+    }
+}
