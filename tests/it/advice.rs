@@ -45,7 +45,9 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 /// The program's texts: its sources without comments and tests, literals that go over several lines joined.
 fn texts() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    for folder in ["src", "crates"] {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    }
     let text = |path: PathBuf| {
         let source = fs::read_to_string(&path).unwrap();
         let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
