@@ -4,7 +4,7 @@ FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked && install -D target/release/vbc-proxy /out/vbc-proxy
+RUN cargo build --profile dist --locked --bin vbc-proxy && install -D target/dist/vbc-proxy /out/vbc-proxy
 
 FROM debian:bookworm-slim AS program
 # A user of its own, and a directory for the token store that belongs to it.

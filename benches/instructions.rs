@@ -1,7 +1,9 @@
-//! What a request costs in instructions of the proxy's own, which is steady where time is not: `scripts/instructions`. It
-//! runs the release build (`VBC_PROXY_BINARY`, or what cargo built with this) under callgrind and prints the difference
-//! between a long run and a short one, for each request, with the shipped defaults. `-- --check` compares with `benches/instructions.txt` and fails where one
-//! is more than three per cent off; `-- --write` writes that file. Needs valgrind and strace.
+//! Counts the instructions that a request costs: unlike time, they hardly vary (`scripts/instructions`).
+//!
+//! The program (`VBC_PROXY_BINARY`, or the one that cargo built for this) runs under callgrind with the shipped defaults.
+//! A figure is the difference between a long run and a short one, divided by the difference in requests.
+//! `-- --check` compares with `benches/instructions.txt` and fails where a figure is more than three per cent off;
+//! `-- --write` writes that file. Needs valgrind and strace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -15,16 +17,16 @@ use std::thread;
 use vbc_proxy::Simulator;
 
 const SHORT: usize = 300;
-/// The longer, the less it matters that no two starts cost the same.
+/// Long enough that the varying cost of a start hardly matters.
 const LONG: usize = 4_300;
 /// How far a figure may be from the committed one, in per cent.
 const TOLERANCE: f64 = 3.0;
 
-/// Name, request, answer.
+/// Name, request and response.
 type Workload = (&'static str, Vec<u8>, Vec<u8>);
 
 fn workloads() -> Vec<Workload> {
-    let answer = |kind: &str, body: &[u8]| {
+    let response = |kind: &str, body: &[u8]| {
         let head = format!(
             "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -32,7 +34,7 @@ fn workloads() -> Vec<Workload> {
         [head.as_bytes(), body].concat()
     };
     let head = |line: &str| format!("{line}\r\nHost: localhost\r\nUser-Agent: bench/1\r\nAccept: */*\r\n");
-    let text = answer("text/plain", &[b'x'; 1024]);
+    let text = response("text/plain", &[b'x'; 1024]);
     let item = r#"{"id":"12345","name":"a name","self":"/t/vbc.prod/x/1"},"#;
     let json = format!("[{}{{}}]", item.repeat(18));
     let get = format!("{}\r\n", head("GET /t/vbc.prod/provisioning/v1/api/x?page=1 HTTP/1.1")).into_bytes();
@@ -43,7 +45,7 @@ fn workloads() -> Vec<Workload> {
     );
     vec![
         ("GET, 1 KB of text", get.clone(), text.clone()),
-        ("GET, 1 KB of JSON", get, answer("application/json", json.as_bytes())),
+        ("GET, 1 KB of JSON", get, response("application/json", json.as_bytes())),
         ("POST, 4 KB", post.into_bytes(), text),
     ]
 }
@@ -56,10 +58,10 @@ fn main() -> ExitCode {
     let known = fs::read_to_string(&committed).unwrap_or_default();
     let mut page = String::new();
     let mut wrong = false;
-    for (name, request, answer) in workloads() {
+    for (name, request, response) in workloads() {
         let run = |count| Run {
             request: &request,
-            answer: &answer,
+            response: &response,
             count,
             token_url: format!("{}/token", sim.url()),
         };
@@ -81,8 +83,8 @@ fn main() -> ExitCode {
     }
     if wrong {
         println!(
-            "a figure is more than {TOLERANCE} % from benches/instructions.txt, or there are more than two receives and two sends \
-             for a request; if that is meant, run with --write and say why in the commit"
+            "a figure is more than {TOLERANCE} % from benches/instructions.txt, or a request takes more than two receives and \
+             two sends; if that is meant, run with --write and say why in the commit"
         );
         return ExitCode::FAILURE;
     }
@@ -100,7 +102,7 @@ impl Calls {
         Self { receives: self.receives - other.receives, sends: self.sends - other.sends }
     }
 
-    /// Two of each for a request, the odd one aside that a timer or a signal causes.
+    /// Whether there are at most two of each for a request. Timers and signals may add one in a hundred requests.
     fn is_least(&self, requests: usize) -> bool {
         let most = 2 * requests + requests / 100;
         self.receives <= most && self.sends <= most
@@ -116,7 +118,7 @@ impl std::fmt::Display for Calls {
 
 struct Run<'a> {
     request: &'a [u8],
-    answer: &'a [u8],
+    response: &'a [u8],
     count: usize,
     token_url: String,
 }
@@ -152,7 +154,7 @@ impl Run<'_> {
 
     /// Sends the requests, one after another on one connection, through a proxy that runs under `tool`.
     fn under(&self, tool: &str, arguments: &[String], directory: &Path) {
-        let upstream = upstream(self.request.to_owned(), self.answer.to_owned());
+        let upstream = upstream(self.request.to_owned(), self.response.to_owned());
         let config = self.configuration(directory, &upstream);
         let mut proxy = Command::new(tool)
             .args(arguments)
@@ -194,9 +196,9 @@ impl Run<'_> {
     }
 }
 
-/// Drains and waits: the tools write when the process has ended.
+/// Drains and waits: the tools write their files when the process has ended.
 fn end(proxy: &mut Child) {
-    // The tool passes the signal on, or is the process itself.
+    // strace has a child, which is the proxy. Under valgrind both are one process.
     let id = proxy.id().to_string();
     let child = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     let target = child.split_whitespace().next().unwrap_or(&id).to_owned();
@@ -204,19 +206,19 @@ fn end(proxy: &mut Child) {
     assert!(proxy.wait().unwrap().success());
 }
 
-/// Answers everything with these bytes. Its address.
-fn upstream(request: Vec<u8>, answer: Vec<u8>) -> String {
+/// Responds to every request with these bytes. Returns the address.
+fn upstream(request: Vec<u8>, response: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let body = request.len() - request.windows(4).position(|end| end == b"\r\n\r\n").unwrap() - 4;
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut stream, answer) = (stream.unwrap(), answer.clone());
+            let (mut stream, response) = (stream.unwrap(), response.clone());
             stream.set_nodelay(true).unwrap();
             thread::spawn(move || {
                 let mut buffer = vec![0; 64 * 1024];
                 while read_message_of(&mut stream, &mut buffer, Some(body)) {
-                    stream.write_all(&answer).unwrap();
+                    stream.write_all(&response).unwrap();
                 }
             });
         }
