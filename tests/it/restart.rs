@@ -1,12 +1,13 @@
-//! What the process forgets when it dies, and what it must not.
+//! What a restart keeps: refresh tokens, refused passwords and locks.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use vbc_proxy::Simulator;
@@ -19,6 +20,9 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
 /// How often the process is killed.
 const KILLS: usize = 100;
+
+/// In one of this many lives, only a 401 asks for the next token, and the life after it finds a young one.
+const PATIENT_LIVES: usize = 16;
 
 async fn serve(directory: &Path) -> (Process, SocketAddr) {
     let mut serve = Process::start(directory, &["serve"], &[]);
@@ -35,17 +39,17 @@ async fn a_wrong_password_is_tried_once_over_requests_and_restarts_until_it_is_c
     for round in 0..6 {
         let (serve, address) = serve(directory.path()).await;
         for _ in 0..30 {
-            let answer = get(address, USERS).await;
-            answer.assert_problem(503, "proxy_internal_error");
-            assert!(answer.header("retry-after").is_some());
-            assert!(answer.text().contains("user name or password was refused"), "{answer:?}");
+            let response = get(address, USERS).await;
+            response.assert_problem(503, "proxy_internal_error");
+            assert!(response.header("retry-after").is_some());
+            assert!(response.text().contains("user name or password was refused"), "{response:?}");
         }
         let output = if round % 2 == 0 { serve.terminate().await } else { serve.kill() };
         assert!(!output.stderr.contains("wrong-password"));
         let stats = sim.stats();
         assert_eq!((stats.logins.ok, stats.logins.failed, stats.token_requests), (0, 1, 1), "round {round}");
     }
-    // Another wrong one is another attempt, and one only.
+    // Another wrong one is one more attempt.
     fs::write(directory.path().join("password"), "also-wrong").unwrap();
     for _ in 0..2 {
         let (serve, address) = serve(directory.path()).await;
@@ -57,8 +61,8 @@ async fn a_wrong_password_is_tried_once_over_requests_and_restarts_until_it_is_c
     fs::write(directory.path().join("password"), "sim-password").unwrap();
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let (address, admin) = serve.listening().await;
-    let answer = get(address, USERS).await;
-    assert!(answer.text().contains("two other passwords of this user"), "{answer:?}");
+    let response = get(address, USERS).await;
+    assert!(response.text().contains("two other passwords of this user"), "{response:?}");
     assert_eq!(sim.stats().token_requests, 2);
     let mut client = Client::connect(admin).await;
     client.request("POST /credentials/default/unlock HTTP/1.1", b"").await;
@@ -78,9 +82,9 @@ async fn a_lock_is_remembered_over_restarts() {
     sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
     for _ in 0..5 {
         let (serve, address) = serve(directory.path()).await;
-        let answer = get(address, USERS).await;
-        answer.assert_problem(503, "proxy_internal_error");
-        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        let response = get(address, USERS).await;
+        response.assert_problem(503, "proxy_internal_error");
+        let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
         assert!((1900..=2100).contains(&wait), "{wait}");
         serve.kill();
         assert_eq!(sim.stats().token_requests, 1);
@@ -109,42 +113,42 @@ async fn a_kill_during_the_first_login_costs_one_more_login() {
     assert_eq!(sim.stats().token_requests, 2);
 }
 
-/// Clients that ask without pause. When the proxy is gone they end.
+/// Clients that send requests without a pause. They end when the proxy is gone.
 struct Load {
-    answered: Arc<AtomicUsize>,
+    received: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     fn on(address: SocketAddr) -> Self {
-        let (answered, stop): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
+        let (received, stop): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
         let tasks = (0..3).map(|_| {
-            let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
+            let (received, stop) = (Arc::clone(&received), Arc::clone(&stop));
             tokio::spawn(async move {
                 let Some(mut client) = Client::try_connect(address).await else { return };
                 while !stop.load(Ordering::SeqCst) {
-                    let Some(answer) = client.try_get(USERS).await else { return };
-                    assert_eq!(answer.status, 200, "{answer:?}");
-                    answered.fetch_add(1, Ordering::SeqCst);
+                    let Some(response) = client.try_get(USERS).await else { return };
+                    assert_eq!(response.status, 200, "{response:?}");
+                    received.fetch_add(1, Ordering::SeqCst);
                 }
             })
         });
-        Self { tasks: tasks.collect(), answered, stop }
+        Self { tasks: tasks.collect(), received, stop }
     }
 
-    /// Waits until this many more requests have been answered.
-    async fn answers(&self, count: usize) {
-        let wanted = self.answered.load(Ordering::SeqCst) + count;
+    /// Waits for this many more responses.
+    async fn responses(&self, count: usize) {
+        let wanted = self.received.load(Ordering::SeqCst) + count;
         within(async {
-            while self.answered.load(Ordering::SeqCst) < wanted {
+            while self.received.load(Ordering::SeqCst) < wanted {
                 tokio::task::yield_now().await;
             }
         })
         .await;
     }
 
-    /// Waits for their end, and for what they found.
+    /// Stops the clients and fails if one of them failed.
     async fn end(self) {
         self.stop.store(true, Ordering::SeqCst);
         for task in self.tasks {
@@ -155,13 +159,34 @@ impl Load {
 
 /// The refresh token that is stored.
 pub(crate) fn stored(directory: &Path) -> Option<String> {
+    let (_, record) = record(directory)?;
+    record["tokens"]["refresh_token"].as_str().map(ToOwned::to_owned)
+}
+
+/// The stored record of the credential, and its file.
+fn record(directory: &Path) -> Option<(PathBuf, Value)> {
     let entries = fs::read_dir(directory.join("tokens")).unwrap();
-    // Beside it is the record of the login, which holds only the brake.
+    // The other record is that of the login, which holds only the brake.
     let is_ours = |name: &str| name.starts_with("default.") && name.ends_with(".json");
     let mut entries = entries.map(|entry| entry.unwrap());
-    let record = entries.find(|entry| entry.file_name().to_str().is_some_and(is_ours))?;
-    let record: Value = serde_json::from_slice(&fs::read(record.path()).unwrap()).expect("a whole record");
-    record["tokens"]["refresh_token"].as_str().map(ToOwned::to_owned)
+    let path = entries.find(|entry| entry.file_name().to_str().is_some_and(is_ours))?.path();
+    let record = serde_json::from_slice(&fs::read(&path).unwrap()).expect("a whole record");
+    Some((path, record))
+}
+
+/// Makes the stored token two seconds older, as if the proxy had been down for that long.
+fn age(directory: &Path) {
+    let Some((path, mut record)) = record(directory) else { return };
+    let Some(issued) = record["tokens"]["issued_at"].as_str() else { return };
+    let issued: Timestamp = issued.parse().unwrap();
+    record["tokens"]["issued_at"] = (issued - Duration::from_secs(2)).to_string().into();
+    fs::write(path, record.to_string()).unwrap();
+}
+
+/// Asks for a new token as an operator does. The proxy may be killed meanwhile.
+async fn refresh(admin: SocketAddr) {
+    let Some(mut client) = Client::try_connect(admin).await else { return };
+    client.try_request("POST", "/credentials/default/refresh").await;
 }
 
 /// A small generator, so that a failure can be repeated.
@@ -179,7 +204,7 @@ impl Random {
 #[tokio::test]
 async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
     let sim = Simulator::start().await.unwrap();
-    // Tokens live for two seconds, and are revoked in between: refreshes all the time.
+    // Tokens live for two seconds and are revoked in between, so that refreshes are frequent.
     sim.inject(Action::ExpireIn { lifetime: Duration::from_secs(2), existing: false }).unwrap();
     let relay = Relay::before(sim.address()).await;
     let directory = tempfile::tempdir().unwrap();
@@ -187,13 +212,17 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut lost = 0;
     for kill in 0..KILLS {
-        let (serve, address) = serve(directory.path()).await;
+        let mut serve = Process::start(directory.path(), &["serve"], &[]);
+        let (address, admin) = serve.listening().await;
         let first = get(address, USERS).await;
         assert_eq!(first.status, 200, "kill {kill}: {first:?}");
         let load = Load::on(address);
-        load.answers(1 + random.below(20)).await;
+        load.responses(1 + random.below(20)).await;
         let (arrived, answered) = relay.counts();
         sim.revoke_all_access();
+        // A 401 replaces a token once it is two seconds old. An operator's refresh does not wait for that.
+        let is_patient = kill % PATIENT_LIVES == 0;
+        let operator = (!is_patient).then(|| tokio::spawn(refresh(admin)));
         match random.below(6) {
             // The request for the next token is on its way.
             0 => relay.arrived(arrived).await,
@@ -206,14 +235,20 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
                 }
             }
             // It is in use.
-            _ => load.answers(1 + random.below(10)).await,
+            _ => load.responses(1 + random.below(10)).await,
         }
         serve.kill();
         load.end().await;
+        if let Some(operator) = operator {
+            within(operator).await.unwrap();
+        }
         relay.quiet().await;
         let last = relay.issued().pop().expect("something was issued");
         if stored(directory.path()).as_ref() != Some(&last.refresh) {
             lost += 1;
+        }
+        if !is_patient {
+            age(directory.path());
         }
     }
     let (serve, address) = serve(directory.path()).await;
@@ -221,13 +256,16 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
     assert_eq!(serve.terminate().await.code, Some(0));
 
     let stats = sim.stats();
-    assert!(lost > 0 && lost < KILLS as u64, "{lost} of {KILLS} kills lost an answer: not the moments meant");
-    assert!(stats.logins.ok <= 1 + lost, "{} logins, {lost} answers lost", stats.logins.ok);
-    assert!(stats.refresh_reuse <= lost, "{} reused, {lost} answers lost", stats.refresh_reuse);
+    assert!(
+        lost > 0 && lost < KILLS as u64,
+        "{lost} of {KILLS} kills lost a response: not the moments meant"
+    );
+    assert!(stats.logins.ok <= 1 + lost, "{} logins, {lost} responses lost", stats.logins.ok);
+    assert!(stats.refresh_reuse <= lost, "{} reused, {lost} responses lost", stats.refresh_reuse);
     assert_eq!(stats.logins.failed, 0);
     assert_eq!(stats.token_concurrency_max, 1);
     assert!(stats.refreshes.ok >= KILLS as u64 / 2, "{} refreshes", stats.refreshes.ok);
-    // Nothing is left behind but the two records and the lock.
+    // Only the two records and the lock are left.
     let mut left: Vec<String> = fs::read_dir(directory.path().join("tokens"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

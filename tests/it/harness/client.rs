@@ -137,11 +137,16 @@ impl Client {
         Some(Self { stream, buffer: Vec::new() })
     }
 
-    /// A GET whose answer may stay away or break off because the proxy is killed.
+    /// A GET whose response may stay away or break off because the proxy is killed.
     pub(crate) async fn try_get(&mut self, target: &str) -> Option<Response> {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.try_request("GET", target).await
+    }
+
+    /// A request without a body whose response may stay away or break off because the proxy is killed.
+    pub(crate) async fn try_request(&mut self, method: &str, target: &str) -> Option<Response> {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await.ok()?;
-        let response = within(self.read_response("GET")).await.ok()?;
+        let response = within(self.read_response(method)).await.ok()?;
         response.check();
         response.complete.then_some(response)
     }
