@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
 use super::Refusal;
-use super::drowsy::Deadline;
 use super::h1::RequestBody;
+use super::lazy_timer::LazyTimer;
 
 /// Why a request's body ended before its end.
 #[derive(Debug, Error)]
@@ -48,7 +48,7 @@ enum Source {
 struct Http2 {
     body: hyper::body::Incoming,
     patience: Duration,
-    waiting: Deadline,
+    waiting: LazyTimer,
 }
 
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Incoming {
     pub(super) fn http2(body: hyper::body::Incoming, patience: Duration) -> Self {
         let source = match body.is_end_stream() {
             true => Source::Empty,
-            false => Source::Http2(Box::new(Http2 { body, patience, waiting: Deadline::default() })),
+            false => Source::Http2(Box::new(Http2 { body, patience, waiting: LazyTimer::default() })),
         };
         Self { source, read: None }
     }
@@ -156,7 +156,7 @@ impl Http2 {
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
             }
             Poll::Pending => {
-                ready!(self.waiting.poll(cx, self.patience));
+                ready!(self.waiting.poll_after(cx, self.patience));
                 Poll::Ready(Some(Err(BodyError::Refused(Refusal::BodyTimeout))))
             }
         }

@@ -22,9 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::body::Incoming;
-use super::drowsy::Deadline;
 use super::flood::FloodMeter;
 use super::h1::{LINGER_BYTES, LINGER_TIME, valid_host};
+use super::lazy_timer::LazyTimer;
 use super::{DrainSignal, Handler, Limits, Refusal, Stream};
 use crate::codec::syntax::decimal;
 
@@ -300,22 +300,22 @@ impl Drop for OpenStream {
 /// A connection that has been told to go. The end of its last answers may still be in the library's hands.
 #[derive(Default)]
 struct Closing {
-    quiet: Deadline,
+    quiet: LazyTimer,
     written: u64,
-    whole: Deadline,
+    whole: LazyTimer,
 }
 
 impl Closing {
     /// Waits until nothing is written any more, or for `longest`.
     fn poll(&mut self, cx: &mut Context<'_>, streams: &Streams, longest: Duration) -> Poll<()> {
-        if self.whole.poll(cx, longest).is_ready() {
+        if self.whole.poll_after(cx, longest).is_ready() {
             return Poll::Ready(());
         }
         loop {
             if !self.quiet.is_set() {
                 self.written = streams.written.get();
             }
-            ready!(self.quiet.poll(cx, CLOSE_TIME));
+            ready!(self.quiet.poll_after(cx, CLOSE_TIME));
             self.quiet.clear();
             if self.written == streams.written.get() {
                 return Poll::Ready(());
@@ -327,7 +327,7 @@ impl Closing {
 /// Runs lazily across requests.
 #[derive(Default)]
 struct Idle {
-    deadline: Deadline,
+    deadline: LazyTimer,
     opened: u64,
 }
 
@@ -337,7 +337,7 @@ impl Idle {
             if !self.deadline.is_set() {
                 self.opened = streams.opened.get();
             }
-            ready!(self.deadline.poll(cx, after));
+            ready!(self.deadline.poll_after(cx, after));
             self.deadline.clear();
             if self.opened == streams.opened.get() {
                 return Poll::Ready(());
@@ -364,7 +364,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Spawner {
         let patience = self.patience;
         tokio::task::spawn_local(async move {
             let mut task = pin!(task);
-            let mut stalled = Deadline::default();
+            let stalled = LazyTimer::default();
             let mut pieces = 0;
             poll_fn(|cx| {
                 if task.as_mut().poll(cx).is_ready() {
@@ -378,7 +378,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Spawner {
                     if !stalled.is_set() {
                         pieces = progress.pieces.get();
                     }
-                    ready!(stalled.poll(cx, patience));
+                    ready!(stalled.poll_after(cx, patience));
                     stalled.clear();
                     if pieces == progress.pieces.get() {
                         // Dropping the task resets its stream.
@@ -449,14 +449,14 @@ struct Wire<S: Stream> {
     streams: Rc<Streams>,
     meter: FloodMeter,
     /// Runs while a write makes no progress.
-    writing: Deadline,
-    closing: Option<(Deadline, usize)>,
+    writing: LazyTimer,
+    closing: Option<(LazyTimer, usize)>,
 }
 
 impl<S: Stream> Wire<S> {
     fn new(stream: S, limits: Limits, streams: Rc<Streams>) -> Self {
         let meter = FloodMeter::new(limits.head_bytes, Instant::now());
-        Self { stream, limits, streams, meter, writing: Deadline::default(), closing: None }
+        Self { stream, limits, streams, meter, writing: LazyTimer::default(), closing: None }
     }
 
     /// Fails what is pending when it has been so for too long.
@@ -465,7 +465,7 @@ impl<S: Stream> Wire<S> {
             self.writing.clear();
             return polled;
         }
-        ready!(self.writing.poll(cx, self.limits.body_timeout));
+        ready!(self.writing.poll_after(cx, self.limits.body_timeout));
         // Closed politely, the socket would keep what was not read for minutes more.
         self.stream.reset_on_close();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
@@ -519,7 +519,7 @@ impl<S: Stream> AsyncWrite for Wire<S> {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => *read += buf.filled().len(),
                 Poll::Ready(_) => break,
                 Poll::Pending => {
-                    ready!(deadline.poll(cx, LINGER_TIME));
+                    ready!(deadline.poll_after(cx, LINGER_TIME));
                     break;
                 }
             }

@@ -10,19 +10,21 @@ mod body;
 pub mod client;
 pub mod codec;
 pub mod descriptors;
+mod detect;
 mod drain;
-pub mod drowsy;
 mod flood;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub mod fuzz;
 mod h1;
 mod h2;
 pub mod headers;
+mod lazy_timer;
 mod listener;
-mod opening;
 pub mod problem;
+mod readiness_cache;
 mod refusal;
 mod tls;
+mod write_through;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -35,11 +37,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use admission::{Admission, Admitted, Over};
 pub use body::{BodyError, Incoming};
+pub use detect::{open, open_tls};
 pub use drain::{Drain, DrainSignal};
+pub use lazy_timer::LazyTimer;
 pub use listener::{
     Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_advice, bind_unix, unix_bind_advice,
 };
-pub use opening::{open, open_tls};
+pub use readiness_cache::ReadinessCache;
 pub use refusal::Refusal;
 pub use tls::{ListenTlsError, LoadIdentity, Reloaded, Tls, TlsIdentity};
 

@@ -13,7 +13,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use crate::Stream;
-use crate::opening::Begun;
+use crate::detect::Begun;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(3);

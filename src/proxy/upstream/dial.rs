@@ -16,8 +16,8 @@ use super::pools::Pools;
 use super::slots::{Open, Slots};
 use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
+use crate::server::ReadinessCache;
 use crate::server::descriptors;
-use crate::server::drowsy::Drowsy;
 
 /// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until a response is read in large
 /// pieces, and of HTTP/2, where the window of each stream is the bound.
@@ -121,7 +121,7 @@ impl Dialer {
             match &self.tls {
                 None => Ok(h1::Connection::new(stream, open)),
                 Some(tls) => {
-                    let connected = tls.h1.connect(tls.name.clone(), Drowsy::new(stream)).await;
+                    let connected = tls.h1.connect(tls.name.clone(), ReadinessCache::new(stream)).await;
                     connected
                         .map(|stream| h1::Connection::new(stream, open))
                         .map_err(|error| tls_error(&error, false, true))
@@ -169,11 +169,11 @@ impl Dialer {
     ) -> Result<NewConnection, UpstreamError> {
         let Some(tls) = &self.tls else {
             return match self.is_pinned_to_h2() {
-                true => open_h2(Drowsy::new(stream), open, pools).await,
+                true => open_h2(ReadinessCache::new(stream), open, pools).await,
                 false => Ok(NewConnection::H1(h1::Connection::new(stream, open))),
             };
         };
-        let connected = tls.connector.connect(tls.name.clone(), Drowsy::new(stream)).await;
+        let connected = tls.connector.connect(tls.name.clone(), ReadinessCache::new(stream)).await;
         let stream =
             connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2(), pools.is_wanted()))?;
         match stream.get_ref().1.alpn_protocol() == Some(b"h2") {

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::Stream;
-use crate::drowsy::Deadline;
+use crate::lazy_timer::LazyTimer;
 
 /// How often a connection is checked for a reset that the runtime does not report: after an end,
 /// or while nothing is read.
@@ -14,7 +14,7 @@ const CHECK: Duration = Duration::from_millis(250);
 #[derive(Default)]
 pub(super) struct HalfClosed {
     /// Runs while the client could be written to and there is nothing to write.
-    grace: Deadline,
+    grace: LazyTimer,
     /// Bytes of the response that had been written when `grace` began.
     written: u64,
     check: ResetCheck,
@@ -22,7 +22,7 @@ pub(super) struct HalfClosed {
 
 /// Notices that the client has reset a connection that is not read from.
 #[derive(Default)]
-pub(super) struct ResetCheck(Deadline);
+pub(super) struct ResetCheck(LazyTimer);
 
 impl ResetCheck {
     /// Resolves when the connection has been reset, which is checked every [`CHECK`].
@@ -31,7 +31,7 @@ impl ResetCheck {
             if !self.0.is_set() && stream.has_been_reset() {
                 return Poll::Ready(());
             }
-            ready!(self.0.poll(cx, CHECK));
+            ready!(self.0.poll_after(cx, CHECK));
             self.0.clear();
         }
     }
@@ -66,7 +66,7 @@ impl HalfClosed {
             self.written = written;
             self.grace.clear();
         }
-        self.grace.poll(cx, grace)
+        self.grace.poll_after(cx, grace)
     }
 }
 

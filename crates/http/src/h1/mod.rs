@@ -224,29 +224,10 @@ impl<S: Stream> AsyncRead for Tunnelled<S> {
 }
 
 impl<S: Stream> AsyncWrite for Tunnelled<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.wire().stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.wire().stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.wire().stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.wire().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.wire().stream).poll_shutdown(cx)
-    }
+    crate::write_through!(
+        this => this.0.wire().stream;
+        poll_write, poll_write_vectored, poll_flush, poll_shutdown
+    );
 }
 
 /// The body of a request, which is read from its connection when it is asked for. `None` where there is none.

@@ -19,7 +19,7 @@ use super::head::{HeadReader, Received};
 use super::receiving::{MOST_READ, Receiving, Step, UnderWay};
 use crate::body::BodyError;
 use crate::codec::{Input, Sending, block};
-use crate::drowsy::Deadline;
+use crate::lazy_timer::LazyTimer;
 use crate::{Limits, RawHead, Refusal, Stream};
 
 /// How much a closing connection still reads, and for how long, before the socket is given up: a socket closed
@@ -65,11 +65,11 @@ pub(super) struct Wire<S> {
     /// Notices a reset while more is at hand than is read ahead.
     reset_check: Option<Box<ResetCheck>>,
     /// Runs while a head or a body is incomplete and nothing arrives.
-    reading: Deadline,
+    reading: LazyTimer,
     /// Runs while a write makes no progress.
-    writing: Deadline,
+    writing: LazyTimer,
     /// Runs across requests, from one on which the connection had not been idle for long.
-    idle: Deadline,
+    idle: LazyTimer,
     idle_since: Option<Instant>,
     /// The connection's task, while it waits for the body to come to its end elsewhere.
     watcher: Option<Waker>,
@@ -89,7 +89,7 @@ pub(super) enum Waited {
 }
 
 struct Closing {
-    deadline: Deadline,
+    deadline: LazyTimer,
     read: usize,
 }
 
@@ -113,9 +113,9 @@ impl<S: Stream> Link<S> {
             left: false,
             half_closed: None,
             reset_check: None,
-            reading: Deadline::default(),
-            writing: Deadline::default(),
-            idle: Deadline::default(),
+            reading: LazyTimer::default(),
+            writing: LazyTimer::default(),
+            idle: LazyTimer::default(),
             idle_since: None,
             watcher: None,
             reset: false,
@@ -191,7 +191,7 @@ impl<S: Stream> Wire<S> {
                 }
                 Poll::Pending if self.in_head() => {
                     // A head that drips has the same time as one that stands still.
-                    ready!(self.reading.poll(cx, self.limits.header_timeout));
+                    ready!(self.reading.poll_after(cx, self.limits.header_timeout));
                     return Poll::Ready(Waited::Refused(Refusal::HeadTimeout));
                 }
                 Poll::Pending => return self.poll_silence(cx, may_rest),
@@ -203,24 +203,16 @@ impl<S: Stream> Wire<S> {
     fn poll_silence(&mut self, cx: &mut Context<'_>, may_rest: bool) -> Poll<Waited> {
         self.input.rest();
         if self.requests == 0 {
-            ready!(self.reading.poll(cx, self.limits.first_byte_timeout));
+            ready!(self.reading.poll_after(cx, self.limits.first_byte_timeout));
             return Poll::Ready(Waited::Gone);
         }
         let since = *self.idle_since.get_or_insert_with(Instant::now);
         let longest = self.limits.idle_timeout;
         let after = if may_rest { longest.min(REST) } else { longest };
-        loop {
-            // A timer that was set for an earlier silence is left to end: most requests come long before.
-            ready!(self.idle.poll_until(cx, since + after));
-            self.idle.clear();
-            let silent = since.elapsed();
-            if silent >= longest {
-                return Poll::Ready(Waited::Gone);
-            }
-            if silent >= after {
-                return Poll::Ready(Waited::Rest);
-            }
-        }
+        // Most requests come long before: the timer of an earlier silence is left to end.
+        ready!(self.idle.poll_deadline(cx, since + after));
+        self.idle.clear();
+        Poll::Ready(if since.elapsed() >= longest { Waited::Gone } else { Waited::Rest })
     }
 
     /// Reads on in the head whose first bytes are at hand.
@@ -317,7 +309,7 @@ impl<S: Stream> Wire<S> {
                 }
                 Poll::Ready(Ok(_)) => self.reading.clear(),
                 Poll::Pending => {
-                    ready!(self.reading.poll(cx, self.limits.body_timeout));
+                    ready!(self.reading.poll_after(cx, self.limits.body_timeout));
                     self.body = Receiving::Refused(Refusal::BodyTimeout);
                 }
             }
@@ -342,7 +334,7 @@ impl<S: Stream> Wire<S> {
                     return Poll::Ready(false);
                 }
                 Poll::Pending => {
-                    ready!(self.writing.poll(cx, self.limits.body_timeout));
+                    ready!(self.writing.poll_after(cx, self.limits.body_timeout));
                     self.reset = true;
                     self.leave(cx);
                     return Poll::Ready(false);
@@ -466,7 +458,7 @@ impl<S: Stream> Wire<S> {
             self.writing.clear();
         }
         if polled.is_pending() {
-            ready!(self.writing.poll(cx, self.limits.body_timeout));
+            ready!(self.writing.poll_after(cx, self.limits.body_timeout));
             // Closed politely, the socket would keep what was not read for minutes more.
             self.reset = true;
             return Poll::Ready(Err(io::Error::new(
@@ -525,11 +517,11 @@ impl<S: Stream> Wire<S> {
         }
         if self.closing.is_none() {
             if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
-                ready!(self.writing.poll(cx, self.limits.body_timeout));
+                ready!(self.writing.poll_after(cx, self.limits.body_timeout));
                 self.stream.reset_on_close();
                 return Poll::Ready(());
             }
-            self.closing = Some(Closing { deadline: Deadline::default(), read: 0 });
+            self.closing = Some(Closing { deadline: LazyTimer::default(), read: 0 });
         }
         let Some(closing) = self.closing.as_mut().filter(|_| unread) else { return Poll::Ready(()) };
         let mut scratch = [const { MaybeUninit::uninit() }; 4096];
@@ -539,7 +531,7 @@ impl<S: Stream> Wire<S> {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => closing.read += buf.filled().len(),
                 Poll::Ready(_) => break,
                 Poll::Pending => {
-                    ready!(closing.deadline.poll(cx, LINGER_TIME));
+                    ready!(closing.deadline.poll_after(cx, LINGER_TIME));
                     break;
                 }
             }

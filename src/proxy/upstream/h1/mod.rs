@@ -27,7 +27,7 @@ use tokio_rustls::client::TlsStream;
 use super::pools::Pools;
 use super::slots::Open;
 use crate::http1::Input;
-use crate::server::drowsy::Drowsy;
+use crate::server::ReadinessCache;
 pub(super) use exchange::{BodyStart, Exchange};
 use head::HeadReader;
 pub(super) use pool::Pool;
@@ -61,13 +61,13 @@ impl Stream for TcpStream {
     }
 }
 
-impl Stream for Drowsy<TcpStream> {
+impl Stream for ReadinessCache<TcpStream> {
     fn keep(&self, bytes: usize) {
         self.get_ref().keep(bytes);
     }
 }
 
-impl Stream for TlsStream<Drowsy<TcpStream>> {
+impl Stream for TlsStream<ReadinessCache<TcpStream>> {
     fn keep(&self, bytes: usize) {
         self.get_ref().0.keep(bytes);
     }

@@ -4,7 +4,7 @@
 //! apart here.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::drowsy::Drowsy;
+use super::readiness_cache::ReadinessCache;
 use super::tls::Tls;
 use super::{Abort, DrainSignal, Handler, Incoming, Limits, Refusal, Stream, h1, h2};
 
@@ -86,29 +86,7 @@ impl<S: Stream> AsyncRead for Begun<S> {
 }
 
 impl<S: Stream> AsyncWrite for Begun<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
+    crate::write_through!(this => this.stream; poll_write, poll_write_vectored, poll_flush, poll_shutdown);
 }
 
 /// What a connection turned out to speak.
@@ -126,7 +104,7 @@ enum Spoken {
 /// A silent connection is ended after `first_byte_timeout`, one that stops within the preface after `header_timeout`. Must
 /// be called on a local runtime: the streams of HTTP/2 become tasks of it.
 pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
-    speak(Begun::new(Drowsy::new(stream)), &limits, &mut drain, handler).await;
+    speak(Begun::new(ReadinessCache::new(stream)), &limits, &mut drain, handler).await;
 }
 
 /// What is given by reference is not kept twice, by a connection that says nothing.
@@ -201,7 +179,7 @@ pub async fn open_tls<H: Handler>(
     /// What a TLS record of a handshake begins with.
     const HANDSHAKE: u8 = 0x16;
     let deadline = Instant::now() + limits.header_timeout;
-    let mut stream = Begun::new(Drowsy::new(stream));
+    let mut stream = Begun::new(ReadinessCache::new(stream));
     tokio::select! {
         biased;
         _ = timeout_at(deadline, stream.read()) => {}
