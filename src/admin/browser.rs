@@ -9,13 +9,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use super::Inner;
-use super::gate::{Site, authority, site};
+use super::foreign::is_from_foreign_page;
 use super::login::{self, CALLBACK, Reach, login_path};
 use super::logins::{Beginner, Denied, LIFETIME, Taken};
 use super::page::Page;
 use crate::credential::{LoggedIn, LoginError};
 use crate::oauth::{AuthorizationAnswer, AuthorizationError, AuthorizeOptions};
 use crate::secret::{Secret, fingerprint};
+use vbc_http::host_guard::requested_authority;
 
 const LOGIN_COOKIE: &str = "vbc-proxy-login-";
 const CONFIRM_COOKIE: &str = "vbc-proxy-confirm-";
@@ -28,7 +29,7 @@ const LISTED: usize = 500;
 /// `GET /login`: whom a person can log in as.
 pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     // Under the name that the answers come to already: from there a click on a link is one on a page of the same site.
-    let host = authority(&request).ok().flatten();
+    let host = requested_authority(request.uri(), request.headers()).ok().flatten();
     let first =
         inner.people.iter().next().map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
     if let Some((name, Reach::At(url))) = first
@@ -68,7 +69,7 @@ pub(super) async fn login(
 ) -> Response {
     let Some(options) = inner.people.get(&name) else { return nobody_logs_in(&inner, &name) };
     // A link on somebody else's page must not begin a login (login CSRF); a click on ours does.
-    if site(request.headers()) == Site::Foreign || request.method() != Method::GET {
+    if is_from_foreign_page(request.headers()) || request.method() != Method::GET {
         return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
             .code(
                 "You come from another site, or from this one under another name, to log in as {}. Go on only if that is \
@@ -78,7 +79,11 @@ pub(super) async fn login(
             .link(&login_path(&name), &format!("Log in to {name}"))
             .response();
     }
-    match inner.reach(&name, options, authority(&request).ok().flatten().as_ref()) {
+    match inner.reach(
+        &name,
+        options,
+        requested_authority(request.uri(), request.headers()).ok().flatten().as_ref(),
+    ) {
         Reach::Here => {}
         Reach::At(url) => return redirect(&url, None),
         Reach::Elsewhere => return leads_elsewhere(&name, options),

@@ -9,11 +9,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
 use super::Inner;
-use super::gate::{bare, is_local_name};
 use super::logins::{Beginner, Key, LastLogin, Taken};
 use crate::credential::{CodeLogin, LoggedIn, LoginError};
 use crate::oauth::{AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable};
 use crate::secret::Secret;
+use vbc_http::host_guard::{is_local_name, normal_host};
 
 /// The path that the answer of the authorization server must come to, so that it comes to us.
 pub(super) const CALLBACK: &str = "/callback";
@@ -215,13 +215,13 @@ pub(super) fn login_url(redirect: &Url, credential: &str) -> String {
 fn is_at(redirect: &Url, host: &Authority) -> bool {
     let port = redirect.port_or_known_default();
     let asked = host.port_u16().or_else(|| if redirect.scheme() == "https" { Some(443) } else { Some(80) });
-    redirect.host_str().is_some_and(|name| bare(name) == bare(host.host())) && port == asked
+    redirect.host_str().is_some_and(|name| normal_host(name) == normal_host(host.host())) && port == asked
 }
 
 fn leads_to(redirect: &Url, address: Option<SocketAddr>) -> bool {
     let Some(address) = address else { return false };
     let host = match redirect.host() {
-        Some(Host::Domain(name)) if is_local_name(&bare(name)) => None,
+        Some(Host::Domain(name)) if is_local_name(&normal_host(name)) => None,
         Some(Host::Ipv4(host)) => Some(IpAddr::V4(host)),
         Some(Host::Ipv6(host)) => Some(IpAddr::V6(host)),
         _ => return false,

@@ -3,7 +3,7 @@
 
 mod browser;
 mod examine;
-mod gate;
+mod foreign;
 mod login;
 mod logins;
 mod metrics;
@@ -24,6 +24,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use url::Url;
+use vbc_http::host_guard::HostGuard;
 
 use crate::clock::{Clock, Timestamp};
 use crate::credential::Credential;
@@ -32,7 +33,6 @@ use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
 use crate::problem::Problem;
 use crate::server::{Abort, BodyError, Handler, Incoming, Refusal};
-use gate::Gate;
 use logins::Logins;
 
 pub use examine::{Examiner, NoReport};
@@ -80,7 +80,8 @@ struct Inner {
     listen: String,
     upstream: String,
     address: Option<SocketAddr>,
-    gate: Gate,
+    /// `None` on a unix socket.
+    guard: Option<HostGuard>,
     logins: Logins,
     examiner: Examiner,
     draining: AtomicBool,
@@ -101,7 +102,7 @@ impl Admin {
             examiner,
         } = options;
         let redirects = people.values().filter_map(|person| Url::parse(&person.redirect_uri).ok());
-        hosts.extend(redirects.filter_map(|url| url.host_str().map(gate::bare)));
+        hosts.extend(redirects.filter_map(|url| url.host_str().map(str::to_owned)));
         let inner = Arc::new(Inner {
             credentials,
             people,
@@ -111,7 +112,7 @@ impl Admin {
             listen,
             upstream,
             address,
-            gate: Gate::new(address, hosts),
+            guard: address.map(|address| HostGuard::new(hosts, [address.ip()])),
             logins: Logins::default(),
             examiner,
             draining: AtomicBool::new(false),
@@ -127,13 +128,13 @@ impl Admin {
 
     /// Answers a request, from a connection or from this process.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let mut response = match self.inner.gate.admit(&request) {
+        let mut response = match foreign::admit(self.inner.guard.as_ref(), &request) {
             Ok(()) => {
                 let mut router = self.router.clone();
                 let answer = tower_service::Service::call(&mut router, request).await;
                 answer.unwrap_or_else(|never| match never {})
             }
-            Err(foreign) => foreign.response(),
+            Err(refusal) => foreign::response(refusal),
         };
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response

@@ -14,7 +14,6 @@ mod fields;
 mod file;
 mod filter;
 mod format;
-mod gate;
 pub mod har;
 mod har_entry;
 mod har_fields;

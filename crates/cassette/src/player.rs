@@ -1,11 +1,11 @@
 //! Recorded answers for requests that are like the recorded ones.
 
+use http::uri::Authority;
 use parking_lot::Mutex;
 
 use super::file::Cassette;
 use super::filter::{Filter, Kept};
 use super::format::{Asked, Record};
-use super::gate::host_of;
 use super::known::Known;
 use super::matching::{Face, Matching, unplayable};
 use super::pseudonyms::Pseudonyms;
@@ -208,6 +208,12 @@ impl Player {
             never_asked: unplayed.map(|(track, _)| (track.record.n, track.face.name())).collect(),
         }
     }
+}
+
+/// The host of a recording's scheme and authority.
+fn host_of(base: &str) -> Option<String> {
+    let authority = Authority::try_from(base.split_once("://")?.1).ok()?;
+    Some(authority.host().to_owned())
 }
 
 #[cfg(test)]

@@ -339,3 +339,9 @@ fn the_same_accept_is_preferred_to_one_that_is_like_it() {
     assert_eq!(plays(&two, "GET /a", ""), 2);
     assert!(matches!(two.play(&other), Outcome::Play(record) if record.n == 1));
 }
+
+#[test]
+fn the_host_of_a_recording_has_no_port() {
+    assert_eq!(host_of("https://API.vonage.com:443").as_deref(), Some("API.vonage.com"));
+    assert_eq!(host_of("http://"), None);
+}

@@ -9,12 +9,12 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 
 use super::format::LARGEST_BODY;
-use super::gate::Gate;
 use super::playback::{PlayedBody, answer, asked, problem};
 use super::player::{Player, Summary};
 use vbc_base::random;
 use vbc_base::secret::hex;
 use vbc_http::codec::kept::read_all;
+use vbc_http::host_guard::HostGuard;
 use vbc_http::{Abort, Drain, Handler, Incoming, Limits, Refusal};
 
 /// How long answers under way may take once it is to end.
@@ -25,7 +25,7 @@ const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct Replay {
     listener: std::net::TcpListener,
     player: Arc<Player>,
-    gate: Arc<Gate>,
+    guard: Arc<HostGuard>,
     timing: bool,
 }
 
@@ -37,8 +37,8 @@ impl Replay {
     /// When it cannot be bound.
     pub fn bind(address: SocketAddr, player: Player, timing: bool, hosts: &[String]) -> io::Result<Self> {
         let listener = vbc_http::bind(address, 1)?.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let gate = Arc::new(Gate::new(player.hosts().chain(hosts.iter().cloned())));
-        Ok(Self { listener, player: Arc::new(player), gate, timing })
+        let guard = Arc::new(HostGuard::lenient(player.hosts().chain(hosts.iter().cloned())));
+        Ok(Self { listener, player: Arc::new(player), guard, timing })
     }
 
     /// Where it listens.
@@ -53,11 +53,11 @@ impl Replay {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Summary {
         let (drain, signal) = Drain::new();
         let connections = Rc::new(std::cell::RefCell::new(tokio::task::JoinSet::new()));
-        let (player, gate, timing) = (Arc::clone(&self.player), self.gate, self.timing);
+        let (player, guard, timing) = (Arc::clone(&self.player), self.guard, self.timing);
         let (open, each) = (Rc::clone(&connections), signal.clone());
         let accepting =
             tokio::task::spawn_local(vbc_http::accept(self.listener, signal, move |stream, _| {
-                let handler = Handled { player: Arc::clone(&player), gate: Arc::clone(&gate), timing };
+                let handler = Handled { player: Arc::clone(&player), guard: Arc::clone(&guard), timing };
                 let mut open = open.borrow_mut();
                 while open.try_join_next().is_some() {}
                 open.spawn_local(vbc_http::open(stream, Limits::default(), each.clone(), handler));
@@ -73,7 +73,7 @@ impl Replay {
 
 struct Handled {
     player: Arc<Player>,
-    gate: Arc<Gate>,
+    guard: Arc<HostGuard>,
     timing: bool,
 }
 
@@ -102,7 +102,7 @@ impl Handler for Handled {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<PlayedBody>, Abort> {
         let (parts, body) = request.into_parts();
-        if !self.gate.admits(&parts.uri, &parts.headers) {
+        if self.guard.check_host(&parts.uri, &parts.headers).is_err() {
             let detail = match is_for_an_http_proxy(&parts) {
                 true => AS_HTTP_PROXY,
                 false => "unknown host name; use an address, or start the replay with --host NAME",

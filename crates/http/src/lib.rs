@@ -18,6 +18,7 @@ pub mod fuzz;
 mod h1;
 mod h2;
 pub mod headers;
+pub mod host_guard;
 mod lazy_timer;
 mod listener;
 pub mod problem;

@@ -1,7 +1,6 @@
 //! The control plane: `/__sim/*` on a port of its own. To add a route: a line in `routes.rs`.
 
 mod arrived;
-mod gate;
 mod openapi;
 mod page;
 mod routes;
@@ -14,8 +13,8 @@ use http::header::{ALLOW, CACHE_CONTROL};
 use http::request::Parts;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
+use vbc_http::host_guard::{Foreign, HostGuard, check_page};
 
-use gate::Foreign;
 use routes::{ROUTES, Route};
 
 use super::answer::{Answer, json as json_answer, set};
@@ -51,7 +50,7 @@ impl Asked<'_> {
 
 /// Answers one request to the control plane.
 pub(super) async fn answer(core: &Arc<Core>, head: &Parts, body: &[u8]) -> Answer {
-    let mut answer = match gate::admit(head, &core.options.hosts) {
+    let mut answer = match admit(head, &core.options.hosts) {
         Err(Foreign::Host) => refuse(
             421,
             "the control plane does not go by this Host name; use an address, or start it with --host NAME",
@@ -61,6 +60,11 @@ pub(super) async fn answer(core: &Arc<Core>, head: &Parts, body: &[u8]) -> Answe
     };
     set(&mut answer, CACHE_CONTROL, "no-store");
     answer
+}
+
+fn admit(head: &Parts, hosts: &[String]) -> Result<(), Foreign> {
+    HostGuard::lenient(hosts.iter().cloned()).check_host(&head.uri, &head.headers)?;
+    check_page(&head.method, &head.headers)
 }
 
 async fn route(core: &Arc<Core>, head: &Parts, body: &[u8]) -> Answer {

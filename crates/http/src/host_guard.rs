@@ -1,0 +1,231 @@
+//! Which requests a listener on this machine serves: those to a host of its own and, where they
+//! change something, those that no foreign page has made.
+//!
+//! Such listeners ask for no password, and every page open in a browser on this machine can send
+//! requests to them. A page under a name of its own that resolves to our address (DNS rebinding)
+//! cannot make the browser send another `Host`. No page can hide where it comes from (`Origin`,
+//! `Sec-Fetch-Site`). The proxy, the admin listener, the replay and the simulator's control plane
+//! all use these rules; each writes its own responses.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+/// Where a request comes from, set by the browser and out of reach of its pages.
+pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Why a request is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// It is for a host that is not one of ours.
+    Host,
+    /// It would change something, and a page of another site has made it.
+    Page,
+}
+
+/// The hosts that a listener goes by.
+///
+/// Localhost and its subdomains, loopback addresses and the given names always belong to it.
+#[derive(Clone, Debug)]
+pub struct HostGuard {
+    names: BTreeSet<String>,
+    addresses: Vec<IpAddr>,
+    any_address: bool,
+    undotted: bool,
+}
+
+impl HostGuard {
+    /// For a listener on these addresses. An unspecified one stands for every address of the
+    /// machine, which is safe: rebinding needs a name.
+    pub fn new(names: impl IntoIterator<Item = String>, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let addresses: Vec<IpAddr> = addresses.into_iter().collect();
+        Self {
+            names: names.into_iter().map(|name| normal_host(&name)).collect(),
+            any_address: addresses.iter().any(IpAddr::is_unspecified),
+            addresses,
+            undotted: false,
+        }
+    }
+
+    /// For tools of tests and developers: also every address, and every name without a dot, as
+    /// containers and services in CI have. Nobody else can register such a name.
+    pub fn lenient(names: impl IntoIterator<Item = String>) -> Self {
+        Self { any_address: true, undotted: true, ..Self::new(names, []) }
+    }
+
+    /// Whether this host is one of ours, in any spelling and without a port.
+    pub fn owns(&self, host: &str) -> bool {
+        let host = normal_host(host);
+        if is_local_name(&host) || self.names.contains(&host) {
+            return true;
+        }
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.any_address || address.is_loopback() || self.addresses.contains(&address),
+            Err(_) => self.undotted && !host.contains('.'),
+        }
+    }
+
+    /// Checks which host a request is for.
+    ///
+    /// # Errors
+    /// [`Foreign::Host`].
+    pub fn check_host(&self, target: &Uri, headers: &HeaderMap) -> Result<(), Foreign> {
+        match requested_authority(target, headers) {
+            // HTTP/1.0 needs no Host; browsers always send one.
+            Ok(None) => Ok(()),
+            Ok(Some(authority)) if self.owns(authority.host()) => Ok(()),
+            _ => Err(Foreign::Host),
+        }
+    }
+}
+
+/// Checks that a request which changes something does not come from a foreign page.
+///
+/// # Errors
+/// [`Foreign::Page`].
+pub fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Foreign> {
+    let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if changes && is_from_foreign_page(headers) { Err(Foreign::Page) } else { Ok(()) }
+}
+
+/// Whether a page of another site has made the request. `false` where no page has: the user typed
+/// the address, or the client is no browser.
+pub fn is_from_foreign_page(headers: &HeaderMap) -> bool {
+    is_fetched_by_another_site(headers)
+        || headers.get(header::ORIGIN).is_some_and(|origin| !is_own_origin(origin, headers))
+}
+
+/// Whether `Sec-Fetch-Site` names another site; not where the header is absent.
+pub fn is_fetched_by_another_site(headers: &HeaderMap) -> bool {
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    // `none`: the user typed the address.
+    !matches!(site, None | Some(b"same-origin" | b"none"))
+}
+
+/// Whether an `Origin` is the host that the request is for.
+pub fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let origin = origin.as_bytes().to_ascii_lowercase();
+    let named = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    matches!((named, host), (Some(named), Some(host)) if named.eq_ignore_ascii_case(host))
+}
+
+/// An authority that cannot be parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidAuthority;
+
+/// Which authority a request is for: that of an absolute-form target, or else the `Host` (RFC 9112
+/// §3.2.2).
+///
+/// # Errors
+/// The `Host` cannot be parsed.
+pub fn requested_authority(target: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, InvalidAuthority> {
+    if let Some(authority) = target.authority() {
+        return Ok(Some(authority.clone()));
+    }
+    let Some(host) = headers.get(header::HOST) else { return Ok(None) };
+    Authority::try_from(host.as_bytes()).map(Some).map_err(|_| InvalidAuthority)
+}
+
+/// A host in the form in which hosts are compared: lower case, without brackets and final dot.
+pub fn normal_host(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase()
+}
+
+/// Whether browsers take this name for the machine itself without resolving it (RFC 6761 §6.3).
+pub fn is_local_name(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    /// A guard for a listener on this address, which also goes by `ours.example`.
+    fn listening(address: &str) -> HostGuard {
+        HostGuard::new(["ours.example".to_owned()], [address.parse().unwrap()])
+    }
+
+    fn lenient() -> HostGuard {
+        HostGuard::lenient(["OURS.example".to_owned()])
+    }
+
+    fn admits(guard: &HostGuard, host: &'static str) -> bool {
+        guard.check_host(&Uri::from_static("/"), &headers(&[("host", host)])).is_ok()
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_can_register_is_not_ours() {
+        // Who takes it for its own: listeners on 127.0.0.1, on 10.0.0.5 and on 0.0.0.0, and tools.
+        for (host, expected) in [
+            ("localhost:8081", [true; 4]),
+            ("LOCALHOST.", [true; 4]),
+            ("a.localhost:8081", [true; 4]),
+            ("127.0.0.1", [true; 4]),
+            ("127.0.0.1:8080", [true; 4]),
+            ("[::1]:1", [true; 4]),
+            ("ours.example", [true; 4]),
+            ("ours.example:1", [true; 4]),
+            ("user@localhost:8081", [true; 4]),
+            ("10.0.0.5:8081", [false, true, true, true]),
+            ("10.0.0.6", [false, false, true, true]),
+            ("[2001:db8::1]", [false, false, true, true]),
+            ("replay:8080", [false, false, false, true]),
+            ("evil.example:8081", [false; 4]),
+            ("localhost.evil.example:8081", [false; 4]),
+            ("127.0.0.1.evil.example", [false; 4]),
+            ("", [false; 4]),
+        ] {
+            let guards = [listening("127.0.0.1"), listening("10.0.0.5"), listening("0.0.0.0"), lenient()];
+            assert_eq!(guards.map(|guard| admits(&guard, host)), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_authority_of_the_target_counts_more_than_the_host() {
+        for guard in [listening("127.0.0.1"), lenient()] {
+            let check = |target: &str, host| guard.check_host(&target.parse().unwrap(), &headers(host));
+            assert_eq!(check("http://evil.example/", &[("host", "localhost")]), Err(Foreign::Host));
+            assert_eq!(check("http://ours.example/", &[("host", "evil.example")]), Ok(()));
+            assert_eq!(check("/", &[]), Ok(()), "HTTP/1.0");
+        }
+    }
+
+    #[test]
+    fn a_change_is_not_for_foreign_pages() {
+        const HOST: (&str, &str) = ("host", "localhost:8081");
+        let check = |method: Method, lines: &[(&'static str, &'static str)]| {
+            check_page(&method, &headers(&[&[HOST], lines].concat()))
+        };
+        for own in [
+            &[][..],
+            &[("origin", "http://localhost:8081")],
+            &[("origin", "http://localhost:8081"), ("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "same-origin")],
+        ] {
+            assert_eq!(check(Method::POST, own), Ok(()), "{own:?}");
+        }
+        for foreign in [
+            &[("origin", "http://evil.example")][..],
+            &[("origin", "http://localhost:8080")],
+            &[("origin", "http://127.0.0.1:8081")],
+            &[("origin", "null")],
+            &[("origin", "null"), ("sec-fetch-site", "cross-site")],
+            &[("origin", "http://localhost:8081"), ("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+        ] {
+            for method in [Method::POST, Method::PUT, Method::DELETE] {
+                assert_eq!(check(method, foreign), Err(Foreign::Page), "{foreign:?}");
+            }
+            assert_eq!(check(Method::GET, foreign), Ok(()), "{foreign:?}");
+        }
+    }
+}
