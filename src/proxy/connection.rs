@@ -114,7 +114,7 @@ impl Connection {
                 *response.body_mut() = ResponseBody::Absent(length);
             }
         }
-        self.finish(response, Source::upstream, in_flight)
+        self.finish(response, Source::Upstream, in_flight)
     }
 
     fn fail(&self, error: &Error, id: &HeaderValue) -> Response<Outgoing> {
@@ -133,7 +133,7 @@ impl Connection {
 
     pub(super) fn own(&self, mut response: Response<ResponseBody>, id: &HeaderValue) -> Response<Outgoing> {
         response.headers_mut().insert(X_REQUEST_ID, id.clone());
-        self.finish(response, Source::proxy, None)
+        self.finish(response, Source::Proxy, None)
     }
 
     pub(super) fn finish(

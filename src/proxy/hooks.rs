@@ -154,7 +154,7 @@ impl Connection {
             Outcome::Play(record) => {
                 let played = cassette::response(record, &asked, base, false);
                 let mut response =
-                    self.finish(played.map(|body| ResponseBody::Played(Box::new(body))), Source::proxy, None);
+                    self.finish(played.map(|body| ResponseBody::Played(Box::new(body))), Source::Proxy, None);
                 response.headers_mut().insert(RECORD, HeaderValue::from(record.n));
                 // Its own and not the recorded one's: what the log calls it.
                 let id = self.proxy.request_id(request.headers(), Survey::of(request.headers()));
