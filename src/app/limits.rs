@@ -1,31 +1,31 @@
-//! The limits of connections, divided from the limit of file descriptors.
+//! How many connections there may be, by what the file descriptors allow.
 
 use std::sync::Arc;
 
-use super::admin_listener::AdminAdmission;
+use super::desk::AdminAdmission;
 use crate::config::Config;
 use crate::server::Admission;
 use crate::server::descriptors::{Descriptors, Division};
 
-/// With fewer file descriptors a warning is logged.
+/// With fewer file descriptors somebody should know.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-/// The most connections without `listen.max_connections`.
+/// More connections at once have to be asked for.
 const AUTO_CONNECTIONS: usize = 50_000;
 
 /// The limits of one process.
-pub(super) struct ConnectionLimits {
-    /// For clients.
+pub(super) struct Limits {
+    /// Of clients.
     pub(super) clients: Arc<Admission>,
-    /// For the admin listener.
+    /// Of the admin listener.
     pub(super) admin: AdminAdmission,
-    /// The file descriptors that clients, the upstream and bodies in files share.
+    /// What clients, the upstream and bodies in files share.
     pub(super) descriptors: Arc<Descriptors>,
 }
 
-impl ConnectionLimits {
+impl Limits {
     /// Divides the limit of file descriptors.
-    pub(super) fn new(config: &Config, limit: u64, workers: usize) -> Self {
+    pub(super) fn of(config: &Config, limit: u64, workers: usize) -> Self {
         let division = Division::of(limit, workers, config.listen.addresses.len());
         let asked = config.listen.max_connections;
         let clients = asked.unwrap_or(division.clients.min(AUTO_CONNECTIONS)).min(division.most_clients);

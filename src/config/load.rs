@@ -1,33 +1,31 @@
 //! From a file and the environment to a [`Config`], or to all findings at once.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Config;
 use super::document::{self, Table};
-use super::environment;
-use super::error::{Complaint, Finding, Findings, Location, remedy_for};
+use super::environment::{self, Variables};
+use super::error::{Complaint, Finding, Findings, Place, remedy_for};
 use super::section::Reader;
-use super::sections::SCHEMA;
-use super::variables::Variables;
+use super::{Config, file};
 use crate::encoding::{self, NotUtf8};
 use crate::trusted::{self, Checks, Flaw};
 
 const DEFAULT_FILE: &str = "proxy.toml";
 
-/// More than ten thousand credentials occupy.
+/// More than ten thousand credentials take.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Options of [`Config::load`].
+/// What to load.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// The file. `None`: `proxy.toml` in the working directory, if it is there.
+    /// The file; `proxy.toml` in the working directory, where there is one, when not given.
     pub file: Option<PathBuf>,
-    /// For the simulator: no secret is read, and every credential gets an identity of the
-    /// simulator.
+    /// For the simulator: no real secret is read, and every credential gets an identity of the simulator's.
     pub simulate: bool,
 }
 
@@ -36,22 +34,22 @@ pub struct LoadOptions {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Findings that do not prevent a start.
+    /// What is allowed but should be looked at.
     pub warnings: Vec<Finding>,
-    /// The sources, for people: `proxy.toml and VBC_PROXY_LOG_LEVEL`.
+    /// Where it came from, for people: `proxy.toml and VBC_PROXY_LOG_LEVEL`.
     pub origin: String,
-    /// The variables that contain secrets: a child process must not inherit them.
+    /// The variables that secrets came from: a child process must not inherit them.
     pub secret_variables: Vec<String>,
 }
 
-/// Why a configuration is read, which decides how strictly.
+/// How strictly a configuration is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To serve. Secrets are read, and a file that others can change is a finding.
+    /// To serve: secrets are read, and a file that others can change is a finding.
     Serve,
-    /// To serve the simulator. No secret is read, and a file that others can change is a warning.
+    /// To serve the simulator: no secret is read, and a file that others can change is a warning.
     Simulate,
-    /// To find a running proxy. No secret is read, and a file that others can change is a finding.
+    /// To find a running proxy: no secret is read, and a file that others can change is a finding.
     Find,
 }
 
@@ -61,14 +59,13 @@ impl Purpose {
     }
 }
 
-/// The text of a configuration, and where it comes from.
+/// A file's text and what is known about it.
 pub(super) struct Source {
     pub(super) name: Arc<str>,
     pub(super) text: Zeroizing<String>,
-    /// The directory from which relative paths start.
+    /// The directory relative paths start from.
     pub(super) base: PathBuf,
-    /// The file, and what was found about its owner and permissions. `None`: the text is from
-    /// elsewhere.
+    /// Where it was read, and what was found about owner and permissions. `None` for a text from elsewhere.
     pub(super) file: Option<(PathBuf, Checks)>,
 }
 
@@ -78,13 +75,13 @@ impl Config {
         load(options.file.as_deref(), Purpose::of(options), &Variables::of_process())
     }
 
-    /// Reads where a running proxy listens, without secrets.
+    /// Reads where a running proxy listens, without any secret.
     pub fn find(file: Option<&Path>) -> Result<Loaded, Findings> {
         load(file, Purpose::Find, &Variables::of_process())
     }
 
-    /// Reads a text with the layout of `proxy.toml`, without the environment. Relative paths start
-    /// from the working directory, and `*_env` finds nothing.
+    /// Reads a text that is laid out like `proxy.toml`, without the environment. Relative paths start from the working
+    /// directory; `*_env` finds nothing.
     pub fn from_toml(text: &str) -> Result<Loaded, Findings> {
         let source = Source {
             name: "configuration".into(),
@@ -96,7 +93,7 @@ impl Config {
     }
 }
 
-/// [`Config::load`] with the given environment.
+/// [`Config::load`] with an environment of one's own.
 pub(super) fn load(file: Option<&Path>, purpose: Purpose, variables: &Variables) -> Result<Loaded, Findings> {
     let source = match file {
         Some(path) => Some(open(path).map_err(|error| unreadable(path, error))?),
@@ -111,9 +108,7 @@ pub(super) fn load(file: Option<&Path>, purpose: Purpose, variables: &Variables)
 
 /// Why a file cannot be read.
 enum Unreadable {
-    /// The system refuses it.
     File(std::io::Error),
-    /// It is not UTF-8.
     Text(Complaint),
 }
 
@@ -148,10 +143,10 @@ fn unreadable(path: &Path, error: Unreadable) -> Findings {
             Complaint::new(format!("cannot read it: {error}"), remedy)
         }
     };
-    Findings::new(vec![Finding::new(Location::File(path.display().to_string().into()), "", complaint)])
+    Findings::new(vec![Finding::new(Place::File(path.display().to_string().into()), "", complaint)])
 }
 
-/// Reads a configuration from its text. Opens only files that the text names.
+/// The same, given the text: reads no other file than those the text names.
 pub(super) fn read(
     source: Option<Source>,
     variables: &Variables,
@@ -169,38 +164,40 @@ pub(super) fn read(
     if source.is_none() && !simulate {
         origins.extend(environment::stand_in(&mut root, variables));
     }
-    let overlay = environment::lay_over(&mut root, variables, &SCHEMA);
+    let overlay = environment::lay_over(&mut root, variables);
     origins.extend(overlay.used);
     if source.is_none() && !simulate && !root.contains_key("credentials") {
         return Err(nothing_at_all(overlay.findings));
     }
-    let whole = source.as_ref().map_or(Location::Environment, |source| Location::File(source.name.clone()));
     let mut reader = Reader {
         findings: overlay.findings,
         warnings: overlay.warnings,
+        environment: variables,
         base: source.as_ref().map(|source| source.base.clone()).unwrap_or_default(),
         simulate,
         lenient: purpose == Purpose::Simulate,
         broken: syntax.iter().filter_map(Finding::line).min(),
-        ..Reader::new(&SCHEMA, variables, whole)
+        whole: source.as_ref().map_or(Place::Environment, |source| Place::File(source.name.clone())),
+        inline_secret: false,
+        secret_variables: BTreeSet::new(),
+        directories: BTreeSet::new(),
     };
-    let config = Config::read(&mut reader, &mut root);
+    let config = file::read(&mut reader, &mut root);
     if let Some(Source { name, file: Some((path, checks)), .. }) = source {
         let of_secret =
             |flaw: Flaw| Flaw { message: format!("it holds a secret, and {}", flaw.message), ..flaw };
         let checks = Checks { exposed: checks.exposed.map(of_secret), ..checks };
         let secret = reader.inline_secret;
-        reader.report_checks((&Location::File(name), ""), &path, checks, secret);
+        reader.note_checks((&Place::File(name), ""), &path, checks, secret);
     }
     finish(config, reader, syntax, &origins)
 }
 
-/// The findings about a file that others can change. Nothing it names is opened: no file, directory
-/// or host.
+/// Why nothing of a file is acted on: what somebody else wrote names files, directories and hosts.
 fn distrusted(source: &Source) -> Option<Findings> {
     let (_, checks) = source.file.as_ref()?;
-    let location = Location::File(source.name.clone());
-    let finding = |flaw: &Flaw| Finding::new(location.clone(), "", flaw.clone().into());
+    let place = Place::File(source.name.clone());
+    let finding = |flaw: &Flaw| Finding::new(place.clone(), "", flaw.clone().into());
     let findings: Vec<_> = checks.flaws.iter().map(finding).collect();
     (!findings.is_empty()).then(|| Findings::new(findings))
 }
@@ -211,7 +208,7 @@ fn finish(
     syntax: Vec<Finding>,
     origins: &[String],
 ) -> Result<Loaded, Findings> {
-    // What was read on a line that is not TOML is guesswork. A key there may be a part of a secret.
+    // What was read on a line that is not TOML is guesswork, and may name a part of a secret as a key.
     let broken: Vec<_> = syntax.iter().map(Finding::line).collect();
     let mut findings = reader.findings;
     findings.retain(|finding| finding.line().is_none() || !broken.contains(&finding.line()));
@@ -237,6 +234,6 @@ fn nothing_at_all(mut findings: Vec<Finding>) -> Findings {
     );
     let remedy = "run `vbc-proxy init` for a commented file, set the four variables, or try `vbc-proxy serve \
                   --simulate`, which needs no account";
-    findings.push(Finding::new(Location::Environment, "", Complaint::new(message, remedy)));
+    findings.push(Finding::new(Place::Environment, "", Complaint::new(message, remedy)));
     Findings::new(findings)
 }

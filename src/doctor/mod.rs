@@ -61,19 +61,14 @@ pub struct Doctor {
     upstream_patience: Duration,
     clock: Clock,
     identities: Arc<[Identity]>,
-    process: Process,
+    passing: Option<Passing>,
 }
 
-/// The process of an examination.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Process {
-    /// A proxy, which goes on.
-    Proxy,
-    /// A command, which ends after the examination.
-    Command {
-        /// Whether new tokens outlive it.
-        keeps_tokens: bool,
-    },
+/// What is special about a process that ends after the examination.
+#[derive(Clone, Copy)]
+pub struct Passing {
+    /// Whether new tokens outlive it.
+    pub keeps_tokens: bool,
 }
 
 /// A credential, and what is configured for it.
@@ -127,15 +122,14 @@ impl Doctor {
                 .min(PATIENCE),
             clock,
             identities: identities.collect(),
-            process: Process::Proxy,
+            passing: None,
         }
     }
 
-    /// A doctor for a command, which ends after the examination. `keeps_tokens` says whether new
-    /// tokens outlive it.
+    /// The same, in a process that ends after the examination.
     #[must_use]
-    pub fn in_command(self, keeps_tokens: bool) -> Self {
-        Self { process: Process::Command { keeps_tokens }, ..self }
+    pub fn passing(self, passing: Passing) -> Self {
+        Self { passing: Some(passing), ..self }
     }
 
     /// Examines the credential of this name and asks these suites; `None` when there is no such credential.
@@ -243,7 +237,7 @@ impl Doctor {
             ));
             return (None, true);
         }
-        if !lives && self.process == (Process::Command { keeps_tokens: false }) {
+        if !lives && self.passing.is_some_and(|passing| !passing.keeps_tokens) {
             checks.push(Check::skipped(
                 "login",
                 "not tried: with store.kind = \"memory\" it would be forgotten when this command ends; start the \
@@ -292,7 +286,7 @@ impl Doctor {
             snapshot,
             refreshes: 0,
             logins: 0,
-            in_command: self.process != Process::Proxy,
+            is_passing: self.passing.is_some(),
             now: self.clock.now(),
         }
     }

@@ -1,148 +1,110 @@
-//! The requests of one connection: which go on, and what their clients get.
+//! A client's connection, and what every response on it has in common.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite};
+use http_body_util::Full;
 use tokio::time::Instant;
 
-use super::body::{BoxError, ResponseBody};
-use super::error::{self, Error};
-use super::forward::Forward;
-use super::hooks::{self, Hooks};
-use super::links::{self, Base, Links};
-use super::timer::LazyTimer;
-use super::tunnel::Tunnel;
-use super::{Proxy, gate, page, to_websocket};
+use super::error::Error;
+use super::response_body::ResponseBody;
+use super::upstream::Switched;
+use super::{BoxError, Proxy};
 use crate::cassette::AnswerTap;
-use crate::headers::{self, AnswerSurvey, Survey};
+use crate::headers::Survey;
+use crate::http1::block;
 use crate::metrics::Source;
-use crate::server::{Abort, Handler, Incoming, Peer, Refusal};
+use crate::secret;
+use crate::server::LazyTimer;
+use crate::server::Peer;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What answers the requests of one connection.
+/// The handler of one connection.
 pub struct Connection {
     pub(super) proxy: Rc<Proxy>,
     peer: Peer,
-    /// What the client's URLs for us begin with.
+    /// The scheme of the client's URLs.
     pub(super) scheme: &'static str,
-    timer: LazyTimer,
-    /// The upstream's side of what this connection is about to become.
-    tunnel: Cell<Option<Tunnel>>,
+    pub(super) timer: Rc<LazyTimer>,
+    /// The upstream's side, once a request has become a websocket.
+    pub(super) switched: Cell<Option<Box<Switched>>>,
 }
 
-/// A request that may go on.
-struct Admitted<'a> {
-    /// The web origin whose page asks.
-    page: Option<HeaderValue>,
-    /// What links of the response begin with, where they are rewritten.
-    base: Option<(&'a Links, Base)>,
-    /// A browser shows the response as a page.
-    navigates: bool,
-    in_flight: InFlight,
+/// What is known of a request, whatever its response.
+pub(super) struct Call {
+    pub(super) id: HeaderValue,
+    pub(super) survey: Survey,
+    /// The origin of the page that sent the request, if it may read the response.
+    pub(super) origin: Option<HeaderValue>,
+}
+
+impl Call {
+    pub(super) fn new<B>(proxy: &Proxy, request: &Request<B>) -> Self {
+        let survey = Survey::of(request.headers());
+        Self { id: request_id(proxy, request.headers(), survey), survey, origin: None }
+    }
+}
+
+/// The client's own id if it is a sensible one, else the next of this thread.
+pub(super) fn request_id(proxy: &Proxy, headers: &HeaderMap, survey: Survey) -> HeaderValue {
+    if survey.request_id
+        && let Some(id) = headers.get(X_REQUEST_ID)
+        && (1..=128).contains(&id.len())
+        && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    {
+        return id.clone();
+    }
+    let id = proxy.next_id.get();
+    proxy.next_id.set(id.wrapping_add(1));
+    let digits = block::keep(&secret::hex_digits(id));
+    // Hexadecimal digits are a legal field value.
+    HeaderValue::from_maybe_shared(digits).unwrap_or(HeaderValue::from_static("0"))
 }
 
 impl Connection {
     pub(super) fn new(proxy: Rc<Proxy>, peer: Peer, scheme: &'static str) -> Self {
-        Self { proxy, peer, scheme, timer: LazyTimer::default(), tunnel: Cell::default() }
+        Self { proxy, peer, scheme, timer: Rc::default(), switched: Cell::default() }
     }
 
-    /// Whether a request may go on; else its response.
-    fn admit(
-        &self,
-        request: &Request<Incoming>,
-        survey: Survey,
-        id: &HeaderValue,
-    ) -> Result<Admitted<'_>, Box<Response<Outgoing>>> {
-        let proxy = &*self.proxy;
-        let host = request.headers().get(header::HOST);
-        let admitted = match proxy.drain.has_begun() {
-            true => Err(Error::Draining),
-            false => proxy.gate.admit(request, host, survey),
-        };
-        let page = match admitted {
-            Ok(Some(origin)) if gate::is_preflight(request) => {
-                let response = gate::preflight(&origin, request.headers());
-                return Err(Box::new(self.own(response.map(ResponseBody::own), id)));
-            }
-            Ok(page) => page,
-            Err(error) => return Err(Box::new(self.fail(&error, id))),
-        };
-        let Some(in_flight) = InFlight::begin(&self.proxy) else {
-            return Err(Box::new(allowing(page, self.fail(&Error::Overloaded, id))));
-        };
-        if survey.max_forwards
-            && request.method() == Method::OPTIONS
-            && headers::max_forwards(request.headers()) == Some(0)
-        {
-            return Err(Box::new(allowing(page, self.own(error::options(), id))));
+    /// The response to a request that is not forwarded, or got none from the upstream.
+    pub(super) fn fail(&self, error: &Error, id: &HeaderValue) -> Response<Outgoing> {
+        let text = id.to_str().unwrap_or_default();
+        // A client's mistake is not worth a warning, and the refresher logs why there is no token.
+        match error {
+            Error::Upstream(_) => tracing::warn!(id = text, %error, "answered in our own name"),
+            _ => tracing::debug!(id = text, %error, "answered in our own name"),
         }
-        let navigates = survey.browser && page::is_navigation(request.headers());
-        let links = proxy.links.as_ref();
-        let base = links.and_then(|links| Some((links, links.base(request.uri(), host, self.scheme)?)));
-        Ok(Admitted { page, base, navigates, in_flight })
+        self.own(error.response(text), id)
     }
 
-    /// The upstream's response on its way to the client.
-    fn pass(
-        &self,
-        mut response: Response<ResponseBody>,
-        found: AnswerSurvey,
-        id: &HeaderValue,
-        in_flight: Option<InFlight>,
-    ) -> Response<Outgoing> {
-        *response.version_mut() = Version::HTTP_11;
-        let headers = response.headers_mut();
-        if found.strip {
-            headers::strip_response(headers);
-        }
-        headers::keep_one_length(headers);
-        if !found.request_id || found.strip && !headers.contains_key(X_REQUEST_ID) {
-            headers.insert(X_REQUEST_ID, id.clone());
-        }
-        if response.status() == StatusCode::NOT_MODIFIED {
-            let length = response.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
-            if let Some(length) = length {
-                // Without a body it keeps the length that one would have.
-                *response.body_mut() = ResponseBody::Absent(length);
-            }
-        }
-        self.finish(response, Source::Upstream, in_flight)
-    }
-
-    fn fail(&self, error: &Error, id: &HeaderValue) -> Response<Outgoing> {
-        log_failure(error, id);
-        self.own(error.response(id.to_str().unwrap_or_default()), id)
-    }
-
-    /// The upstream's 101: once it has been sent, [`tunnel`](Handler::tunnel) goes on.
-    fn switch(&self, mut response: Response<ResponseBody>, id: &HeaderValue) -> Response<Outgoing> {
-        self.tunnel.set(response.body_mut().take_tunnel());
-        let found = AnswerSurvey::of(response.headers());
-        let mut response = self.pass(response, found, id, None);
-        to_websocket(response.headers_mut());
-        response
-    }
-
-    pub(super) fn own(&self, mut response: Response<ResponseBody>, id: &HeaderValue) -> Response<Outgoing> {
+    /// A response of our own.
+    pub(super) fn own(&self, response: Response<Full<Bytes>>, id: &HeaderValue) -> Response<Outgoing> {
+        let mut response = response.map(ResponseBody::Own);
         response.headers_mut().insert(X_REQUEST_ID, id.clone());
-        self.finish(response, Source::Proxy, None)
+        self.count(response, Source::proxy, None)
     }
 
-    pub(super) fn finish(
+    /// Counts a response by its status and source.
+    pub(super) fn count(
         &self,
         response: Response<ResponseBody>,
         source: Source,
         in_flight: Option<InFlight>,
     ) -> Response<Outgoing> {
-        self.proxy.count(response.status(), source);
+        let status = response.status();
+        let index = usize::from(status.as_u16()).saturating_sub(100).min(899);
+        let mut counters = self.proxy.counters.borrow_mut();
+        let slots = &mut counters[source as usize];
+        if slots.len() <= index {
+            slots.resize(index + 1, None);
+        }
+        slots[index].get_or_insert_with(|| self.proxy.metrics.requests(status.as_u16(), source)).inc();
         response.map(|body| Outgoing {
             body,
             proxy: Rc::clone(&self.proxy),
@@ -152,120 +114,23 @@ impl Connection {
     }
 }
 
-/// Lets the page that asked read the response, where one did that may.
-fn allowing(page: Option<HeaderValue>, mut response: Response<Outgoing>) -> Response<Outgoing> {
-    if let Some(origin) = page {
-        gate::allow_page(&origin, response.headers_mut());
-    }
-    response
-}
-
-impl Handler for Connection {
-    type Body = Outgoing;
-
-    // A response is passed on without a date of ours.
-    const DATE: bool = false;
-
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Result<Response<Outgoing>, Abort>> {
-        self.respond(request, self.proxy.hooks.as_deref())
-    }
-
-    async fn tunnel(&self, client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), Abort> {
-        let tunnel = self.tunnel.take().ok_or(Abort)?;
-        tunnel.run(client, self.proxy.tunnels, &self.proxy.metrics.tunnels).await
-    }
-
-    fn rest(&self) {
-        self.timer.clear();
-    }
-
-    fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
-        let id = self.proxy.request_id(&HeaderMap::new(), Survey::default());
-        self.fail(&Error::Refused(refusal), &id)
-    }
-}
-
-impl Connection {
-    /// Answers a request, and writes its line; with all that it meets where there is something `hooks`.
-    pub(super) fn respond<'a>(
-        &'a self,
-        request: Request<Incoming>,
-        hooks: Option<&'a Hooks>,
-    ) -> impl Future<Output = Result<Response<Outgoing>, Abort>> + use<'a> {
-        let line = (self.proxy.access_log && hooks.is_none()).then(|| AccessLine::begin(&request));
-        self.respond_in(request, line, hooks)
-    }
-
-    /// The same in a line that has begun.
-    ///
-    /// One function for all of a request, since each that waits is moved as a whole into the one that waits for it.
-    pub(super) async fn respond_in(
-        &self,
-        mut request: Request<Incoming>,
-        line: Option<AccessLine>,
-        hooks: Option<&Hooks>,
-    ) -> Result<Response<Outgoing>, Abort> {
-        if let Some(hooks) = hooks {
-            return Box::pin(self.handle_with_hooks(request, hooks)).await;
-        }
-        let mut survey = Survey::of(request.headers());
-        let id = self.proxy.request_id(request.headers(), survey);
-        let response = match self.admit(&request, survey, &id) {
-            Err(response) => *response,
-            Ok(Admitted { page, base, navigates, in_flight }) => {
-                let asked = links::Asked::take(&mut request, survey, base.is_some());
-                // What nobody decodes need not be narrowed.
-                survey.accept_encoding &= base.is_some() || self.proxy.records;
-                // The connection's timer wakes one waiter; requests of HTTP/2 wait beside each other.
-                let own = (request.version() == Version::HTTP_2).then(LazyTimer::default);
-                let timer = own.as_ref().unwrap_or(&self.timer);
-                let response = match Forward::new(&self.proxy, timer, request, survey).await {
-                    Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                        drop(in_flight);
-                        self.switch(response, &id)
-                    }
-                    Ok(mut response) => {
-                        let found = AnswerSurvey::of(response.headers());
-                        if let Some((links, base)) = base
-                            && let Some(coding) = links.rewrite_head(&base, found, &asked, &mut response)
-                        {
-                            let done = coding.is_none() && links.rewrite_at_hand(&base, &mut response);
-                            if !done {
-                                response = Box::pin(links.rewrite_body(&base, coding, response)).await;
-                            }
-                        }
-                        let mut response = self.pass(response, found, &id, Some(in_flight));
-                        if navigates {
-                            page::confine(response.status(), response.headers_mut());
-                        }
-                        response
-                    }
-                    Err(error) => self.fail(&error, &id),
-                };
-                allowing(page, response)
-            }
-        };
-        if let Some(line) = line {
-            line.write(self, response.status(), &id, None);
-        }
-        Ok(response)
-    }
-}
-
-/// What the access log says of a request.
+/// One line of the access log.
 pub(super) struct AccessLine {
-    method: http::Method,
+    method: Method,
     path: String,
     started: Instant,
 }
 
 impl AccessLine {
-    pub(super) fn begin<B>(request: &Request<B>) -> Self {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        Self { method, path, started: Instant::now() }
+    /// Begins the line of a request, if there is an access log.
+    pub(super) fn begin<B>(proxy: &Proxy, request: &Request<B>) -> Option<Self> {
+        proxy.access_log.then(|| {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            Self { method, path, started: Instant::now() }
+        })
     }
 
-    /// `source` is what has answered, where that is neither the upstream nor what is always there.
+    /// `source` names a cassette or a fault, if the response is of one.
     pub(super) fn write(
         self,
         connection: &Connection,
@@ -281,30 +146,21 @@ impl AccessLine {
     }
 }
 
-/// What the upstream does is worth a warning; what clients do wrong is not, and why a token is missing has been
-/// logged by the refresher.
-fn log_failure(error: &Error, id: &HeaderValue) {
-    let id = id.to_str().unwrap_or_default();
-    match error {
-        Error::Upstream(_) => tracing::warn!(id, %error, "answered in our own name"),
-        _ => tracing::debug!(id, %error, "answered in our own name"),
-    }
-}
-
-/// The body of whatever the data plane answers.
+/// The body of a response on its way to the client.
 pub struct Outgoing {
     body: ResponseBody,
     proxy: Rc<Proxy>,
     _in_flight: Option<InFlight>,
+    /// Records what is sent.
     pub(super) tap: Option<Box<AnswerTap>>,
 }
 
-/// A request that is being forwarded, until its response has been sent.
+/// Counts a request from its admission until its response has been sent.
 pub(super) struct InFlight(Rc<Proxy>);
 
 impl InFlight {
-    /// `None` when there are as many as may be.
-    fn begin(proxy: &Rc<Proxy>) -> Option<Self> {
+    /// `None` if the thread forwards as many requests as it may.
+    pub(super) fn begin(proxy: &Rc<Proxy>) -> Option<Self> {
         let others = proxy.in_flight.get();
         if others >= proxy.most_in_flight {
             return None;
@@ -331,12 +187,12 @@ impl Body for Outgoing {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(Some(Err(error))) = &frame {
-            // The head is out, so there is nothing left to response: the connection is cut.
+            // The head has been sent, so nothing can be said any more: the connection is cut.
             this.proxy.metrics.aborted.inc();
             tracing::warn!(%error, "an answer was cut short");
         }
-        if let Some(tap) = &mut this.tap {
-            hooks::note(tap, &frame, this.body.is_end_stream());
+        if let (Some(tap), Poll::Ready(frame)) = (&mut this.tap, &frame) {
+            record(tap, frame.as_ref(), this.body.is_end_stream());
         }
         frame
     }
@@ -347,5 +203,20 @@ impl Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Records a piece of a response, or its end.
+fn record(tap: &mut AnswerTap, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_end: bool) {
+    let Some(frame) = frame else { return tap.end() };
+    let Ok(frame) = frame else { return };
+    if let Some(data) = frame.data_ref() {
+        tap.data(data);
+    }
+    if let Some(trailers) = frame.trailers_ref() {
+        tap.trailers(trailers);
+    }
+    if is_end {
+        tap.end();
     }
 }

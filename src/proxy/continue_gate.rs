@@ -1,16 +1,18 @@
-//! A body that waits to be asked for (RFC 9110 §10.1.1).
+//! Holds a request body back until a 100 (RFC 9110 §10.1.1).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Keeps a body back until the upstream says 100, or has not for too long. Clones are the same hold: the sending
-/// waits for it, and whoever reads the response or keeps time releases it.
+/// Holds a request body back until the upstream sends a 100, or the wait for it has ended.
+///
+/// Clones are the same gate. The sending waits for it ([`poll_released`](Self::poll_released)). The
+/// reader of the response, or its deadline, opens it ([`release`](Self::release)).
 #[derive(Clone, Default)]
-pub(super) struct ContinueGate(Rc<Held>);
+pub(super) struct ContinueGate(Rc<State>);
 
 #[derive(Default)]
-struct Held {
+struct State {
     released: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }

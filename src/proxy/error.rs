@@ -1,35 +1,35 @@
-//! The one table from error to response.
+//! The table from error to response. All our own error responses are in it.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use thiserror::Error;
 
-use super::body::ResponseBody;
+use super::request_body::BodyFailure;
 use super::upstream::UpstreamError;
 use crate::credential::Unavailable;
 use crate::problem::Problem;
 use crate::server::Refusal;
 
-/// How long a client should wait after a failure that has no time of its own.
+/// How long a client should wait after a short failure.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What is forwarded, of the methods that everybody knows.
+/// The well-known methods that are forwarded.
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// The response to an `OPTIONS` that may not be forwarded any further (RFC 9110 §7.6.2).
-pub(super) fn options() -> http::Response<ResponseBody> {
-    let mut response = http::Response::new(ResponseBody::own(Full::default()));
+pub(super) fn options() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
     response.headers_mut().insert(header::ALLOW, ALLOWED);
     response
 }
 
-/// Why a request is answered in our own name.
+/// Why a response is our own and not the upstream's.
 #[derive(Debug, Error)]
 pub(super) enum Error {
-    /// It was refused before it became one, or its body broke the framing.
+    /// It was refused before it became a request.
     #[error("refused: {0}")]
     Refused(Refusal),
     /// `CONNECT` and `TRACE`.
@@ -41,39 +41,36 @@ pub(super) enum Error {
     /// The target names another site, as a client of an `http_proxy` writes it.
     #[error("the target is on another site")]
     ForeignTarget,
-    /// A user's name in a target's authority.
+    /// The authority of the target has a user name.
     #[error("a user name in the target")]
     UserInfo,
-    /// A web page of another origin asks.
+    /// It comes from a web page of another origin.
     #[error("a cross-site request")]
     CrossSite,
-    /// It has been here before.
+    /// It has passed this proxy before.
     #[error("a loop")]
     Loop,
-    /// We are shutting down.
+    /// The proxy is shutting down.
     #[error("draining")]
     Draining,
-    /// As many requests as may be are being forwarded.
+    /// `listen.max_requests_in_flight` is reached.
     #[error("too many requests in flight")]
     Overloaded,
-    /// The client's body ended early. Nobody is left to read the response, usually.
-    #[error("the request body was cut short")]
-    RequestCutShort,
-    /// What was kept of the body for its second sending is lost.
-    #[error("the copy of the request body could not be read")]
-    CopyUnreadable,
-    /// There is no token to send.
+    /// The request body could not be sent to its end.
+    #[error(transparent)]
+    Body(BodyFailure),
+    /// There is no token.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The upstream could not be asked, or did not response.
+    /// The upstream could not be reached, or gave no response.
     #[error("upstream: {0}")]
     Upstream(#[from] UpstreamError),
 }
 
 impl Error {
-    /// What the client sees.
-    pub(super) fn response(&self, request_id: &str) -> http::Response<ResponseBody> {
-        let mut response = self.problem().response(request_id).map(ResponseBody::own);
+    /// The response that the client gets.
+    pub(super) fn response(&self, request_id: &str) -> Response<Full<Bytes>> {
+        let mut response = self.problem().response(request_id);
         let headers = response.headers_mut();
         match self {
             Self::Method => {
@@ -89,211 +86,151 @@ impl Error {
 
     fn problem(&self) -> Problem {
         match self {
-            Self::Refused(refusal) => refused(*refusal),
-            Self::Method => Problem {
-                status: StatusCode::METHOD_NOT_ALLOWED,
-                kind: "method-not-forwarded",
-                title: "Method not forwarded",
-                detail:
-                    "CONNECT would open a tunnel, in which nothing can be added to a request: a tool that uses \
-                     this as its proxy has to ask for http:// URLs, which are sent on by the upstream's own \
-                     scheme. TRACE would echo the credential"
-                        .into(),
-                error: Some("http_request_denied"),
-                retry_after: None,
-            },
-            Self::ForeignAuthority => Problem {
-                status: StatusCode::MISDIRECTED_REQUEST,
-                kind: "foreign-authority",
-                title: "Not our host",
-                detail: "unknown host name. If clients reach this proxy by that name, add it to listen.hosts. \
-                         Other sites are not proxied"
-                    .into(),
-                error: Some("http_request_denied"),
-                retry_after: None,
-            },
-            Self::ForeignTarget => Problem {
-                status: StatusCode::MISDIRECTED_REQUEST,
-                kind: "foreign-authority",
-                title: "Not our host",
-                detail: "the client uses this proxy as its http_proxy, and asked for another site. Only requests \
-                         to the upstream are forwarded: name the other site in the client's no_proxy"
-                    .into(),
-                error: Some("http_request_denied"),
-                retry_after: None,
-            },
-            Self::UserInfo => Problem {
-                status: StatusCode::BAD_REQUEST,
-                kind: "malformed-request",
-                title: "Malformed request",
-                detail: "the request target has a user name in it".into(),
-                error: Some("http_request_error"),
-                retry_after: None,
-            },
-            Self::CrossSite => Problem {
-                status: StatusCode::FORBIDDEN,
-                kind: "cross-site",
-                title: "Cross-site request",
-                detail: "a web page of another origin may not use this proxy; \
-                         if it is yours, add its origin to listen.origins"
-                    .into(),
-                error: Some("http_request_denied"),
-                retry_after: None,
-            },
-            Self::Loop => Problem {
-                status: StatusCode::LOOP_DETECTED,
-                kind: "loop",
-                title: "Loop detected",
-                detail:
-                    "the request has passed this proxy before (Via); upstream.url must not lead back here"
-                        .into(),
-                error: Some("proxy_loop_detected"),
-                retry_after: None,
-            },
+            Self::Refused(refusal) | Self::Body(BodyFailure::Refused(refusal)) => refused(*refusal),
+            Self::Method => denied(
+                StatusCode::METHOD_NOT_ALLOWED,
+                ("method-not-forwarded", "Method not forwarded"),
+                "CONNECT would open a tunnel, in which nothing can be added to a request: a tool that uses \
+                 this as its proxy has to ask for http:// URLs, which are sent on by the upstream's own \
+                 scheme. TRACE would echo the credential",
+            ),
+            Self::ForeignAuthority => denied(
+                StatusCode::MISDIRECTED_REQUEST,
+                ("foreign-authority", "Not our host"),
+                "unknown host name. If clients reach this proxy by that name, add it to listen.hosts. \
+                 Other sites are not proxied",
+            ),
+            Self::ForeignTarget => denied(
+                StatusCode::MISDIRECTED_REQUEST,
+                ("foreign-authority", "Not our host"),
+                "the client uses this proxy as its http_proxy, and asked for another site. Only requests \
+                 to the upstream are forwarded: name the other site in the client's no_proxy",
+            ),
+            Self::UserInfo => problem(
+                StatusCode::BAD_REQUEST,
+                ("malformed-request", "Malformed request"),
+                "http_request_error",
+                "the request target has a user name in it",
+            ),
+            Self::CrossSite => denied(
+                StatusCode::FORBIDDEN,
+                ("cross-site", "Cross-site request"),
+                "a web page of another origin may not use this proxy; \
+                 if it is yours, add its origin to listen.origins",
+            ),
+            Self::Loop => problem(
+                StatusCode::LOOP_DETECTED,
+                ("loop", "Loop detected"),
+                "proxy_loop_detected",
+                "the request has passed this proxy before (Via); upstream.url must not lead back here",
+            ),
             Self::Draining => Problem {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                kind: "draining",
-                title: "Shutting down",
-                detail: "the proxy is shutting down; the request was not forwarded".into(),
-                error: Some("proxy_internal_error"),
                 retry_after: Some(SOON),
+                ..problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    ("draining", "Shutting down"),
+                    "proxy_internal_error",
+                    "the proxy is shutting down; the request was not forwarded",
+                )
             },
-            // Not `connection_limit_reached`, which is about the next hop (RFC 9209 §2.3.10): it is our own policy.
+            // Not `connection_limit_reached`, which is about the next hop (RFC 9209 §2.3.10).
             Self::Overloaded => Problem {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                kind: "overloaded",
-                title: "Too many requests at once",
-                detail: "as many requests as listen.max_requests_in_flight allows are being answered; \
-                         this one was not forwarded"
-                    .into(),
-                error: Some("http_request_denied"),
                 retry_after: Some(SOON),
+                ..denied(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    ("overloaded", "Too many requests at once"),
+                    "as many requests as listen.max_requests_in_flight allows are being answered; \
+                     this one was not forwarded",
+                )
             },
-            Self::RequestCutShort => Problem {
-                status: StatusCode::BAD_REQUEST,
-                kind: "request-cut-short",
-                title: "Request body cut short",
-                detail: "the connection ended before the announced body did".into(),
-                error: Some("http_request_error"),
-                retry_after: None,
-            },
-            Self::CopyUnreadable => Problem {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                kind: "replay-failed",
-                title: "Replay failed",
-                detail: "the token was refused, and the request body, kept in retry.disk_path to be sent again \
-                         with a new one, could not be read back; the next request has the new token"
-                    .into(),
-                error: Some("proxy_internal_error"),
-                retry_after: None,
-            },
+            Self::Body(BodyFailure::CutShort) => problem(
+                StatusCode::BAD_REQUEST,
+                ("request-cut-short", "Request body cut short"),
+                "http_request_error",
+                "the connection ended before the announced body did",
+            ),
+            Self::Body(BodyFailure::CopyUnreadable) => problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                ("replay-failed", "Replay failed"),
+                "proxy_internal_error",
+                "the token was refused, and the request body, kept in retry.disk_path to be sent again \
+                 with a new one, could not be read back; the next request has the new token",
+            ),
             Self::Unavailable(unavailable) => Problem {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                kind: "no-usable-token",
-                title: "No usable token",
-                detail: unavailable.to_string(),
-                error: Some("proxy_internal_error"),
-                // Without a time of its own somebody has to act; a minute keeps callers from hammering.
+                // Without a time of its own an operator has to act. A minute keeps clients from hammering.
                 retry_after: Some(unavailable.retry_after.unwrap_or(Duration::from_secs(60))),
+                ..problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    ("no-usable-token", "No usable token"),
+                    "proxy_internal_error",
+                    &unavailable.to_string(),
+                )
             },
             Self::Upstream(error) => upstream(error),
         }
     }
 }
 
+/// A problem of this kind and title. `error` is the type of RFC 9209.
+fn problem(
+    status: StatusCode,
+    (kind, title): (&'static str, &'static str),
+    error: &'static str,
+    detail: &str,
+) -> Problem {
+    Problem { status, kind, title, detail: detail.to_owned(), error: Some(error), retry_after: None }
+}
+
+fn denied(status: StatusCode, kind: (&'static str, &'static str), detail: &str) -> Problem {
+    problem(status, kind, "http_request_denied", detail)
+}
+
 fn refused(refusal: Refusal) -> Problem {
-    let (status, kind, title) = match refusal {
-        Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed-request", "Malformed request"),
-        Refusal::TargetTooLong => (StatusCode::URI_TOO_LONG, "target-too-long", "Request target too long"),
+    let detail = refusal.to_string();
+    let (status, kind) = match refusal {
+        Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, ("malformed-request", "Malformed request")),
+        Refusal::TargetTooLong => (StatusCode::URI_TOO_LONG, ("target-too-long", "Request target too long")),
         Refusal::HeadTooLarge => {
-            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ("head-too-large", "Request head too large"))
         }
         Refusal::HeadTimeout | Refusal::BodyTimeout => {
-            (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request not received in time")
+            (StatusCode::REQUEST_TIMEOUT, ("request-timeout", "Request not received in time"))
         }
         Refusal::TooManyConnections => {
-            (StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", "Too many connections")
+            let denied = denied(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_CONNECTIONS, &detail);
+            return Problem { retry_after: Some(SOON), ..denied };
         }
     };
-    let denied = refusal == Refusal::TooManyConnections;
-    Problem {
-        status,
-        kind,
-        title,
-        detail: refusal.to_string(),
-        error: Some(if denied { "http_request_denied" } else { "http_request_error" }),
-        retry_after: denied.then_some(SOON),
-    }
+    problem(status, kind, "http_request_error", &detail)
 }
+
+const TOO_MANY_CONNECTIONS: (&str, &str) = ("too-many-connections", "Too many connections");
+const UNREACHABLE: (&str, &str) = ("upstream-unreachable", "Upstream unreachable");
+const TLS: (&str, &str) = ("upstream-tls", "TLS failed");
+const SILENT: (&str, &str) = ("upstream-silent", "Upstream silent");
+const MALFORMED: (&str, &str) = ("upstream-malformed", "Upstream answer malformed");
 
 fn upstream(error: &UpstreamError) -> Problem {
-    let (status, kind, title, name) = match error {
-        UpstreamError::Dns => {
-            (StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", "dns_error")
-        }
-        UpstreamError::Refused => {
-            (StatusCode::BAD_GATEWAY, "upstream-unreachable", "Upstream unreachable", "connection_refused")
-        }
-        UpstreamError::NoDescriptor => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too-many-connections",
-            "Too many connections",
-            "connection_limit_reached",
-        ),
-        UpstreamError::Terminated => {
-            (StatusCode::BAD_GATEWAY, "upstream-hung-up", "Upstream hung up", "connection_terminated")
-        }
-        UpstreamError::Refusing => {
-            (StatusCode::BAD_GATEWAY, "upstream-refuses", "Upstream refuses", "destination_unavailable")
-        }
-        UpstreamError::NoHttp2 => {
-            (StatusCode::BAD_GATEWAY, "upstream-no-http2", "Upstream without HTTP/2", "http_protocol_error")
-        }
-        UpstreamError::TlsProtocol => {
-            (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_protocol_error")
-        }
-        UpstreamError::TlsCertificate => {
-            (StatusCode::BAD_GATEWAY, "upstream-tls", "TLS failed", "tls_certificate_error")
-        }
-        UpstreamError::ConnectTimeout => {
-            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "connection_timeout")
-        }
-        UpstreamError::ResponseTimeout => {
-            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "http_response_timeout")
-        }
-        UpstreamError::ReadTimeout => {
-            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "connection_read_timeout")
-        }
-        UpstreamError::WriteTimeout => {
-            (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "Upstream silent", "connection_write_timeout")
-        }
-        UpstreamError::Protocol => (
-            StatusCode::BAD_GATEWAY,
-            "upstream-malformed",
-            "Upstream answer malformed",
-            "http_protocol_error",
-        ),
-        UpstreamError::HeadTooLarge => (
-            StatusCode::BAD_GATEWAY,
-            "upstream-malformed",
-            "Upstream answer malformed",
-            "http_response_header_section_size",
-        ),
+    let (kind, name) = match error {
+        UpstreamError::Dns => (UNREACHABLE, "dns_error"),
+        UpstreamError::Refused => (UNREACHABLE, "connection_refused"),
+        UpstreamError::NoDescriptor => (TOO_MANY_CONNECTIONS, "connection_limit_reached"),
+        UpstreamError::Terminated => (("upstream-hung-up", "Upstream hung up"), "connection_terminated"),
+        UpstreamError::Refusing => (("upstream-refuses", "Upstream refuses"), "destination_unavailable"),
+        UpstreamError::NoHttp2 => (("upstream-no-http2", "Upstream without HTTP/2"), "http_protocol_error"),
+        UpstreamError::TlsProtocol => (TLS, "tls_protocol_error"),
+        UpstreamError::TlsCertificate => (TLS, "tls_certificate_error"),
+        UpstreamError::ConnectTimeout => (SILENT, "connection_timeout"),
+        UpstreamError::ResponseTimeout => (SILENT, "http_response_timeout"),
+        UpstreamError::ReadTimeout => (SILENT, "connection_read_timeout"),
+        UpstreamError::WriteTimeout => (SILENT, "connection_write_timeout"),
+        UpstreamError::Protocol => (MALFORMED, "http_protocol_error"),
+        UpstreamError::HeadTooLarge => (MALFORMED, "http_response_header_section_size"),
     };
-    let retry_after = (*error == UpstreamError::NoDescriptor).then_some(SOON);
-    Problem { status, kind, title, detail: error.to_string(), error: Some(name), retry_after }
-}
-
-/// What a failed request body means: a refusal if there is one among the causes, else the client cut it short.
-pub(super) fn request_body_error(error: &(dyn StdError + 'static)) -> Error {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let refusal = inner.and_then(|inner| inner.downcast_ref::<Refusal>());
-        if let Some(refusal) = refusal.or_else(|| error.downcast_ref::<Refusal>()) {
-            return Error::Refused(*refusal);
-        }
-        cause = error.source();
-    }
-    Error::RequestCutShort
+    let (status, retry_after) = match kind {
+        TOO_MANY_CONNECTIONS => (StatusCode::SERVICE_UNAVAILABLE, Some(SOON)),
+        SILENT => (StatusCode::GATEWAY_TIMEOUT, None),
+        _ => (StatusCode::BAD_GATEWAY, None),
+    };
+    Problem { retry_after, ..problem(status, kind, name, &error.to_string()) }
 }

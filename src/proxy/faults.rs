@@ -1,4 +1,4 @@
-//! Faults on purpose: whether a request meets one. Pure but for the counts.
+//! Faults on purpose: which of them hit a request. Pure, except for the counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,20 +7,20 @@ use http::Method;
 
 use crate::config::{FaultEffect, FaultRule, Faults};
 
-/// Decides for all threads, so that a seed means the same however many there are.
+/// Decides for all threads, so that the outcome of a seed does not depend on their number.
 #[derive(Debug)]
 pub(super) struct Injector {
     seed: u64,
-    /// With how many requests each has met.
+    /// Each rule, and how many requests it has matched.
     rules: Vec<(FaultRule, AtomicU64)>,
 }
 
-/// What a request meets.
+/// What happens to a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// How long it is held back.
+    /// How long it is delayed.
     pub(super) delay: Duration,
-    /// The rules that hit it, from 1, and what each does.
+    /// The rules that hit it, counted from 1, and their effects.
     pub(super) hits: Vec<(usize, FaultEffect)>,
 }
 
@@ -30,12 +30,12 @@ impl Injector {
         Self { seed: faults.seed, rules }
     }
 
-    /// The rule of this number, as it is written.
+    /// The text of the rule of this number.
     pub(super) fn rule(&self, number: usize) -> String {
         self.rules.get(number.wrapping_sub(1)).map(|(rule, _)| rule.to_string()).unwrap_or_default()
     }
 
-    /// What this request meets: delays add up, until a rule aborts or answers.
+    /// The plan for the next request. Delays add up, until a rule aborts or responds.
     pub(super) fn plan(&self, method: &Method, path: &str) -> Plan {
         let mut plan = Plan::default();
         for (number, (rule, met)) in (1..).zip(&self.rules) {
@@ -57,7 +57,7 @@ impl Injector {
 }
 
 fn hits(seed: u64, rule: u64, request: u64, percent: f64) -> bool {
-    // splitmix64: even, and the same everywhere.
+    // splitmix64: evenly distributed, and the same on every platform.
     let mut mixed = seed ^ rule.wrapping_mul(0xd1b5_4a32_d192_ed03);
     mixed = mixed.wrapping_add((request + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

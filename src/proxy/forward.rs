@@ -1,172 +1,170 @@
-//! One request on its way to the upstream and back.
+//! One request on its way to the upstream and back. Read this first.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version, header};
+use http_body_util::Full;
 
-use super::Proxy;
-use super::body::{RequestBody, ResponseBody};
+use super::admission::{Admission, Admitted};
+use super::connection::{AccessLine, Call, Connection, Outgoing, X_REQUEST_ID};
 use super::error::Error;
-use super::retry::{Next, Retry, UnauthorizedResponse};
-use super::timer::LazyTimer;
-use super::upstream::{Asking, Head, UpstreamBody, UpstreamError};
-use crate::headers::Survey;
+use super::links::{Coding, Rewrite};
+use super::outgoing::to_websocket;
+use super::request_body::RequestBody;
+use super::response_body::ResponseBody;
+use super::retry::{Next, Retry};
+use super::upstream::UpstreamBody;
+use super::{gate, page};
+use crate::headers::{self, AnswerSurvey};
 use crate::http1::fields;
-use crate::server::{Incoming, Refusal};
+use crate::metrics::Source;
+use crate::server::Incoming;
+use crate::server::LazyTimer;
 
-const NOT_FOR_HTTP2: Error = Error::Refused(Refusal::Malformed(
-    "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",
-));
-
-/// One request, all decisions in order: the bearer, the sending, the further ones after a 401
-/// (`retry`).
+/// Forwards one request. Every decision, in order.
 ///
-/// A future by hand: of almost every request nothing has to be waited for but the response, and the rest should neither take
-/// room in it nor be moved with it.
-pub(super) struct Forward<'a> {
-    proxy: &'a Proxy,
-    timer: &'a LazyTimer,
-    /// What is sent, while that is all there is to do.
-    sent: Option<(Head, RequestBody)>,
-    stage: Stage<'a>,
-}
-
-#[expect(clippy::large_enum_variant, reason = "it is the large one that almost every request needs")]
-enum Stage<'a> {
-    /// The token was there, and a connection.
-    Asking(Asking<'a>),
-    /// Anything else.
-    Later(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Error>> + 'a>>),
-}
-
-impl<'a> Forward<'a> {
-    pub(super) fn new(
-        proxy: &'a Proxy,
-        timer: &'a LazyTimer,
-        request: Request<Incoming>,
-        survey: Survey,
-    ) -> Self {
-        let (parts, body) = request.into_parts();
-        let body = RequestBody::new(body, proxy.memory, &proxy.disk);
-        if proxy.hooks.is_some() {
-            body.tap(parts.extensions.get());
-        }
-        let later = |stage| Self { proxy, timer, sent: None, stage: Stage::Later(stage) };
-        let Some(bearer) = proxy.bearer_at_hand(parts.uri.path()) else {
-            return later(Box::pin(async move {
-                let bearer = proxy.bearer(parts.uri.path()).await?;
-                let head = proxy.outgoing(parts, survey, bearer);
-                if head.raw_target.is_some() && !proxy.upstream.has_http1() {
-                    return Err(NOT_FOR_HTTP2);
-                }
-                send(proxy, timer, head, body).await
-            }));
-        };
-        let head = proxy.outgoing(parts, survey, bearer);
-        if head.raw_target.is_some() && !proxy.upstream.has_http1() {
-            return later(Box::pin(async { Err(NOT_FOR_HTTP2) }));
-        }
-        match proxy.upstream.ask_at_hand(&head, &body, timer) {
-            Some(asking) => Self { proxy, timer, sent: Some((head, body)), stage: Stage::Asking(asking) },
-            None => later(Box::pin(send(proxy, timer, head, body))),
-        }
+/// The arms that few requests take are boxed, because the future is moved and its memory is part of
+/// the connection's task.
+///
+/// # Errors
+/// Why there is no response of the upstream.
+async fn forward(
+    connection: &Connection,
+    mut request: Request<Incoming>,
+    call: &mut Call,
+) -> Result<Response<Outgoing>, Error> {
+    let proxy = &*connection.proxy;
+    let admitted = match connection.admit(&mut request, call)? {
+        Admission::Forward(admitted) => admitted,
+        Admission::Respond(response) => return Ok(connection.own(response, &call.id)),
+    };
+    let (parts, body) = request.into_parts();
+    let body = RequestBody::new(body, proxy.memory, &proxy.disk);
+    if proxy.records {
+        body.tap(parts.extensions.get());
     }
-}
-
-impl Future for Forward<'_> {
-    type Output = Result<Response<ResponseBody>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let (proxy, timer) = (this.proxy, this.timer);
-        let asking = match &mut this.stage {
-            Stage::Later(later) => return later.as_mut().poll(cx),
-            Stage::Asking(asking) => asking,
-        };
-        let outcome = ready!(Pin::new(asking).poll(cx));
-        let Some((head, body)) = this.sent.take() else { unreachable!("polled after it was ready") };
-        let later: Pin<Box<dyn Future<Output = _>>> = match outcome {
-            Ok(Ok(response)) if response.status() != StatusCode::UNAUTHORIZED => {
-                body.keep_no_more();
-                proxy.note_accepted(&head.bearer, response.status());
-                fields::recycle(head.headers);
-                return Poll::Ready(Ok(response.map(ResponseBody::Upstream)));
-            }
-            Ok(Ok(response)) => Box::pin(refused(proxy, timer, head, body, response)),
-            Ok(Err(failed)) => Box::pin(async move {
-                let sent = proxy.upstream.send_again(&head, &body, timer, failed).await;
-                answered(proxy, timer, head, body, sent).await
-            }),
-            Err(error) => return Poll::Ready(Err(because(error, &body))),
-        };
-        // What has failed is gone before anything else begins.
-        this.stage = Stage::Later(later);
-        Pin::new(this).poll(cx)
-    }
-}
-
-async fn send(
-    proxy: &Proxy,
-    timer: &LazyTimer,
-    head: Head,
-    body: RequestBody,
-) -> Result<Response<ResponseBody>, Error> {
-    let sent = proxy.upstream.send(&head, &body, timer).await;
-    answered(proxy, timer, head, body, sent).await
-}
-
-async fn answered(
-    proxy: &Proxy,
-    timer: &LazyTimer,
-    head: Head,
-    body: RequestBody,
-    sent: Result<Response<UpstreamBody>, UpstreamError>,
-) -> Result<Response<ResponseBody>, Error> {
-    let response = sent.map_err(|error| because(error, &body))?;
-    if response.status() == StatusCode::UNAUTHORIZED {
-        return refused(proxy, timer, head, body, response).await;
-    }
-    body.keep_no_more();
-    proxy.note_accepted(&head.bearer, response.status());
-    Ok(response.map(ResponseBody::Upstream))
-}
-
-/// Why a sending failed: the upstream's connection ends too because the client's upload did.
-fn because(error: UpstreamError, body: &RequestBody) -> Error {
-    body.take_failure().unwrap_or(Error::Upstream(error))
-}
-
-/// What becomes of a request that got a 401.
-async fn refused(
-    proxy: &Proxy,
-    timer: &LazyTimer,
-    mut head: Head,
-    body: RequestBody,
-    mut response: Response<UpstreamBody>,
-) -> Result<Response<ResponseBody>, Error> {
-    let mut retry: Option<Retry<'_>> = None;
-    loop {
-        let refused = UnauthorizedResponse::read(response).await?;
-        let verdict = refused.verdict();
-        let tried = retry.get_or_insert_with(|| Retry::new(proxy, verdict));
-        match tried.after(verdict, &head, &body).await? {
-            Next::Send(bearer) => head.bearer = bearer,
-            Next::PassOn(why) => {
-                body.keep_no_more();
-                return Ok(refused.pass_on(why));
-            }
-        }
+    // The connection's timer wakes one task. Requests of HTTP/2 wait at the same time.
+    let own_timer = (parts.version == Version::HTTP_2).then(Rc::<LazyTimer>::default);
+    let timer = own_timer.as_ref().unwrap_or(&connection.timer);
+    let bearer = match proxy.cached_bearer(parts.uri.path()) {
+        Some(bearer) => bearer,
+        None => Box::pin(proxy.bearer(parts.uri.path())).await?,
+    };
+    let mut head = proxy.outgoing(parts, call.survey, bearer)?;
+    let mut retry: Option<Box<Retry<'_>>> = None;
+    let mut response = loop {
         let sent = proxy.upstream.send(&head, &body, timer).await;
-        response = sent.map_err(|error| because(error, &body))?;
+        // If the client's upload failed, the upstream's connection failed with it.
+        let response = sent.map_err(|error| body.failure().map_or(Error::Upstream(error), Error::Body))?;
         if response.status() != StatusCode::UNAUTHORIZED {
-            body.keep_no_more();
             proxy.note_accepted(&head.bearer, response.status());
             if let Some(retry) = retry {
                 retry.accepted();
             }
-            return Ok(response.map(ResponseBody::Upstream));
+            break response.map(ResponseBody::Upstream);
         }
+        // At most three sendings: `Retry` counts them.
+        let retry = retry.get_or_insert_with(|| Box::new(Retry::new(proxy)));
+        match Box::pin(retry.after_401(response, &head, &body)).await? {
+            Next::Send(bearer) => head.bearer = bearer,
+            Next::PassOn(response) => break response,
+        }
+    };
+    body.keep_no_more();
+    fields::recycle(head.headers);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        drop(admitted);
+        return Ok(switch(connection, response, call));
+    }
+    let survey = AnswerSurvey::of(response.headers());
+    if let Some(rewrite) = &admitted.rewrite
+        && let Some(coding) = rewrite.head(survey, &mut response)
+        && !rewrite_received(rewrite, coding, &mut response)
+    {
+        let rewritten = Box::pin(rewrite.body(coding, response)).await;
+        response = rewritten.map(|body| ResponseBody::Rewritten(Box::new(body)));
+    }
+    Ok(finish(connection, response, survey, admitted, call))
+}
+
+/// Forwards a request, or responds with the reason why not. Writes the access line.
+pub(super) async fn respond(
+    connection: &Connection,
+    request: Request<Incoming>,
+    line: Option<AccessLine>,
+) -> Response<Outgoing> {
+    let mut call = Call::new(&connection.proxy, &request);
+    let mut response = match forward(connection, request, &mut call).await {
+        Ok(response) => response,
+        Err(error) => connection.fail(&error, &call.id),
+    };
+    if let Some(origin) = &call.origin {
+        gate::allow_page(origin, response.headers_mut());
+    }
+    if let Some(line) = line {
+        line.write(connection, response.status(), &call.id, None);
+    }
+    response
+}
+
+/// Rewrites the links in a body that has been received and has no coding, as most are. Returns
+/// false if the body is not like that.
+fn rewrite_received(
+    rewrite: &Rewrite<'_>,
+    coding: Option<Coding>,
+    response: &mut Response<ResponseBody>,
+) -> bool {
+    if coding.is_some() {
+        return false;
+    }
+    let Some(whole) = response.body_mut().take_whole() else { return false };
+    let bytes = rewrite.whole(whole, response.headers_mut());
+    *response.body_mut() = ResponseBody::Own(Full::new(bytes));
+    true
+}
+
+/// The upstream's response as the client gets it.
+fn finish(
+    connection: &Connection,
+    mut response: Response<ResponseBody>,
+    survey: AnswerSurvey,
+    admitted: Admitted<'_>,
+    call: &Call,
+) -> Response<Outgoing> {
+    strip(&mut response, survey, call);
+    if response.status() == StatusCode::NOT_MODIFIED {
+        // It has no body, but announces the length of the one that it stands for.
+        let length = response.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
+        if let Some(length) = length {
+            *response.body_mut() = ResponseBody::Absent(length);
+        }
+    }
+    if admitted.is_navigation {
+        page::confine(response.status(), response.headers_mut());
+    }
+    connection.count(response, Source::upstream, Some(admitted.in_flight))
+}
+
+/// The upstream's 101. Once the client has it, [`tunnel`](super::Connection::tunnel) continues.
+fn switch(connection: &Connection, mut response: Response<ResponseBody>, call: &Call) -> Response<Outgoing> {
+    if let ResponseBody::Upstream(UpstreamBody::Switched(switched)) = response.body_mut() {
+        connection.switched.set(switched.take());
+    }
+    let survey = AnswerSurvey::of(response.headers());
+    strip(&mut response, survey, call);
+    to_websocket(response.headers_mut());
+    connection.count(response, Source::upstream, None)
+}
+
+/// Removes the fields that are not meant for the client, and adds ours.
+fn strip(response: &mut Response<ResponseBody>, survey: AnswerSurvey, call: &Call) {
+    *response.version_mut() = Version::HTTP_11;
+    let headers = response.headers_mut();
+    if survey.strip {
+        headers::strip_response(headers);
+    }
+    headers::keep_one_length(headers);
+    if !survey.request_id || survey.strip && !headers.contains_key(X_REQUEST_ID) {
+        headers.insert(X_REQUEST_ID, call.id.clone());
     }
 }

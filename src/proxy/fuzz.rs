@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use super::links;
-use super::upstream::testing::{self, Read, ScriptedUpstream};
+use super::upstream::testing::{self, ReadResponse, ScriptedUpstream};
 use super::verdict::{self, Verdict};
 use crate::headers;
 
@@ -176,8 +176,8 @@ pub fn answer_head(data: &[u8]) {
     });
 }
 
-async fn read(bytes: &[u8], step: usize) -> Read {
-    testing::answered(bytes, step, &testing::request(Method::GET, false)).await.without_kept()
+async fn read(bytes: &[u8], step: usize) -> ReadResponse {
+    testing::read_response(bytes, step, &testing::request(Method::GET, false)).await.without_kept()
 }
 
 /// What hyper makes of it.

@@ -1,7 +1,7 @@
-//! Which requests are for us at all: method, authority, and what a browser says about who asks.
+//! Which requests are for us: by method, authority, and the origin that a browser names.
 //!
-//! Hosts and pages are judged by [`host_guard`](vbc_http::host_guard). The upstream's name counts
-//! as ours too, and the configuration may allow pages of other origins.
+//! [`host_guard`](vbc_http::host_guard) judges hosts and pages. Here the upstream's name counts as
+//! ours too, and the configuration may allow pages of other origins.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,11 +21,11 @@ use crate::problem::NAME;
 /// The rules, and the last `Host` that passed them.
 pub(super) struct Gate {
     guard: HostGuard,
-    /// The upstream's: tools may know us by it, or use us as their http_proxy.
+    /// The upstream's name, which tools use if we are their `http_proxy` or resolve it to us.
     upstream: String,
     target: Target,
     origins: BTreeSet<String>,
-    /// Most requests on a thread carry the same one.
+    /// Most requests of a thread have the same `Host`.
     last_host: RefCell<Option<HeaderValue>>,
 }
 
@@ -46,8 +46,11 @@ impl Gate {
         }
     }
 
-    /// Decides whether the request may go on; gives the web origin to be named in the response, if a page asks whose
-    /// origin is allowed.
+    /// Whether the request is for us. Gives the origin of the page that sent it, if `listen.origins`
+    /// allows that.
+    ///
+    /// # Errors
+    /// Why the request is not forwarded.
     pub(super) fn admit<B>(
         &self,
         request: &Request<B>,
@@ -69,13 +72,13 @@ impl Gate {
         if survey.browser { self.check_browser(headers) } else { Ok(None) }
     }
 
-    /// Our own authority by its host alone: behind a mapped port its number is not the one we
-    /// listen on. The upstream's with its port, since another port is another server.
+    /// Our own authority is compared by host only, because a mapped port is not the one of the
+    /// listener. The upstream's includes the port, because another port is another server.
     fn check_authority<B>(&self, request: &Request<B>, authority: &Authority) -> Result<(), Error> {
         let ours = self.guard.owns(authority.host())
             || self.target.is_named_by(request.uri().scheme(), without_user(authority));
         if !ours {
-            // HTTP/2 always names an authority; in HTTP/1 it shows that we are used as an http_proxy.
+            // HTTP/2 always has an authority. In HTTP/1 it means that we are used as an http_proxy.
             let is_http1 = request.version() <= Version::HTTP_11;
             return Err(if is_http1 { Error::ForeignTarget } else { Error::ForeignAuthority });
         }
@@ -84,7 +87,7 @@ impl Gate {
     }
 
     fn check_host(&self, host: Option<&HeaderValue>) -> Result<(), Error> {
-        // HTTP/1.0 needs no Host; browsers always send one.
+        // HTTP/1.0 needs no `Host`. Browsers always send one.
         let Some(host) = host else { return Ok(()) };
         if self.last_host.borrow().as_ref() == Some(host) {
             return Ok(());
@@ -97,7 +100,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Gives the origin of the page that asks, where the configuration allows it by name.
+    /// The origin of the page that sent the request, if the configuration allows it by name.
     fn check_browser(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
         if let Some(origin) = headers.get(header::ORIGIN)
             && origin.to_str().is_ok_and(|text| self.origins.contains(&text.to_ascii_lowercase()))
@@ -108,45 +111,45 @@ impl Gate {
     }
 }
 
-/// What follows the user's name, if there is one.
+/// The authority without a user name.
 fn without_user(authority: &Authority) -> &str {
     authority.as_str().rsplit('@').next().unwrap_or_default()
 }
 
-/// Whether a browser asks for permission first (Fetch §3.2.2).
+/// Whether it is a preflight request of a browser (Fetch §3.2.2).
 pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The permission, for a page of an allowed origin.
-pub(super) fn preflight(origin: &HeaderValue, asked: &HeaderMap) -> Response<Full<Bytes>> {
+/// The response to a preflight request from an allowed origin.
+pub(super) fn preflight(origin: &HeaderValue, request: &HeaderMap) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     allow_page(origin, headers);
-    for (question, response) in [
+    for (question, permission) in [
         (header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_ALLOW_METHODS),
         (header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_ALLOW_HEADERS),
     ] {
-        if let Some(value) = asked.get(question) {
-            headers.insert(response, value.clone());
+        if let Some(value) = request.get(question) {
+            headers.insert(permission, value.clone());
         }
     }
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }
 
-/// Lets the page that asked read the response.
+/// Lets a page of this origin read the response.
 pub(super) fn allow_page(origin: &HeaderValue, headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
 
-/// Whether a `Via` line has our name as one of its stations (RFC 9110 §7.6.3).
+/// Whether a `Via` line names this proxy (RFC 9110 §7.6.3).
 fn names_us(via: &HeaderValue) -> bool {
-    via.as_bytes().split(|byte| *byte == b',').any(|station| {
-        let mut words = station.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    via.as_bytes().split(|byte| *byte == b',').any(|entry| {
+        let mut words = entry.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
         words.nth(1).is_some_and(|name| name.eq_ignore_ascii_case(NAME.as_bytes()))
     })
 }

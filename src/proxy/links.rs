@@ -1,10 +1,11 @@
-//! Links to the upstream in its answers point back to us, so that a tool that follows them keeps its bearer.
+//! Links to the upstream in its responses point back to this proxy, so that a tool that follows them
+//! gets a bearer too.
 //!
-//! `Location`, `Content-Location` and `Link` are looked into in every response, bodies only where they are JSON. What is
-//! not rewritten passes byte for byte, its length and coding too.
+//! `Location`, `Content-Location` and `Link` are checked in every response, and bodies only if they
+//! are JSON. Everything else passes byte for byte, with its length and coding.
 //!
-//! A strong `ETag` becomes a weak one wherever the body *could* be changed (`validators`), whether it has links or not: GET,
-//! HEAD and 304 of one resource must agree, and only the GET has a body.
+//! A strong `ETag` becomes weak wherever the body *could* be changed (`validators`), whether it has
+//! links or not. GET, HEAD and 304 of a resource must agree, and only GET has a body.
 
 mod body;
 mod decode;
@@ -16,37 +17,37 @@ mod validators;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
-use http::{HeaderMap, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Body;
-use http_body_util::Full;
 use tokio::time::timeout;
 
-use super::body::ResponseBody;
+use super::BoxError;
 use crate::config::{Config, ListenAddress};
-use crate::headers::AnswerSurvey;
-use body::Found;
+use crate::headers::{AnswerSurvey, Survey};
 pub(super) use body::RewrittenBody;
+use body::Scan;
 pub(super) use decode::Coding;
 use scan::Scanner;
 use share::Pool;
 pub(super) use target::Target;
-pub(super) use validators::Asked;
+use validators::Conditions;
 
 /// A JSON response up to this many bytes is collected, so that it can be sent with its length.
 const COLLECTED: usize = 1 << 20;
 
-/// What all answers that are being collected, or were and are on their way out, may take in memory, in bytes, divided
-/// among the threads; but a thread has room for a few.
+/// The memory for collected bodies of all threads, in bytes. Each thread has an equal part, but not
+/// less than [`COLLECTED_PER_THREAD`].
 const COLLECTED_IN_ALL: usize = 64 << 20;
-const COLLECTED_IN_A_THREAD: usize = 4 * COLLECTED;
+const COLLECTED_PER_THREAD: usize = 4 * COLLECTED;
 
-/// How long the rest of a response is waited for to be collected; a slow one is passed on as it comes.
+/// How long collecting a body may take. A slower one is passed on as it comes.
 const WAIT: Duration = Duration::from_millis(250);
 
-/// What no longer holds once a body has been changed: its digests.
-const OF_THE_BYTES: [HeaderName; 4] = [
+/// Digests, which do not hold for a changed body.
+const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-digest"),
@@ -58,16 +59,19 @@ pub(super) struct Links {
     target: Rc<Target>,
     /// `listen.public_url`, without a slash at its end.
     public: Option<Rc<str>>,
-    /// Where we listen, for clients that name no host.
+    /// The listener's address, for clients that name no host.
     listen: Option<Rc<str>>,
     collected: Pool,
 }
 
-/// What the links of one response point to.
+/// What the links of one response begin with.
 #[derive(Clone)]
 pub(super) enum Base {
+    /// `listen.public_url`, or the address of the listener.
     Public(Rc<str>),
+    /// A scheme, and the `Host` of the request.
     Host(&'static str, HeaderValue),
+    /// A scheme, and the authority of the request's target.
     Authority(&'static str, Authority),
 }
 
@@ -75,7 +79,7 @@ impl Base {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Public(url) => url.to_string(),
-            // Nothing else passes than a host and a port.
+            // Only a host and a port pass the host check.
             Self::Host(scheme, host) => format!("{scheme}://{}", host.to_str().unwrap_or_default()),
             Self::Authority(scheme, authority) => format!("{scheme}://{authority}"),
         }
@@ -83,7 +87,7 @@ impl Base {
 }
 
 impl Links {
-    /// Those of one thread of so many; `None` where the configuration wants none of it.
+    /// For one of `workers` threads. `None` if the configuration switches rewriting off.
     pub(super) fn new(config: &Config, listen: &[ListenAddress], workers: usize) -> Option<Self> {
         let public = config.listen.public_url.as_ref();
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
@@ -97,13 +101,13 @@ impl Links {
             target: Rc::new(Target::new(&config.upstream.url)),
             public: public.map(|url| url.as_str().trim_end_matches('/').into()),
             listen: listen.map(Into::into),
-            collected: Pool::new((COLLECTED_IN_ALL / workers.max(1)).max(COLLECTED_IN_A_THREAD)),
+            collected: Pool::new((COLLECTED_IN_ALL / workers.max(1)).max(COLLECTED_PER_THREAD)),
         })
     }
 
-    /// What links have to point to for this client; `None` where the upstream's own URLs are what it uses.
+    /// What links begin with for this client. `None` if it uses the upstream's own URLs.
     pub(super) fn base(&self, uri: &Uri, host: Option<&HeaderValue>, scheme: &'static str) -> Option<Base> {
-        // As an http_proxy we are asked for the upstream's URLs.
+        // A client that uses us as its http_proxy asks for the upstream's URLs.
         if uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str())) {
             return None;
         }
@@ -115,98 +119,6 @@ impl Links {
             (None, Some(host)) => Some(Base::Host(scheme, host.clone())),
             (None, None) => self.listen.clone().map(Base::Public),
         }
-    }
-
-    /// Rewrites the links in the head of a response, and says in which coding a body is that has to be looked into.
-    pub(super) fn rewrite_head(
-        &self,
-        base: &Base,
-        survey: AnswerSurvey,
-        asked: &Asked,
-        response: &mut Response<ResponseBody>,
-    ) -> Option<Option<Coding>> {
-        if survey.links {
-            self.rewrite_lines(base, response.headers_mut());
-        }
-        if response.status() == StatusCode::NOT_MODIFIED {
-            if (survey.validators || survey.json) && asked.owns_304(survey.json, response.headers()) {
-                validators::weaken(response.headers_mut());
-                changed(response.headers_mut(), None);
-            }
-            return None;
-        }
-        if !survey.json || !may_change(response.headers()) {
-            return None;
-        }
-        let coding = Coding::of(response.headers())?;
-        if survey.validators {
-            validators::weaken(response.headers_mut());
-        }
-        if asked.to_head {
-            // What the length of a GET's body is depends on its links.
-            changed(response.headers_mut(), None);
-        }
-        (!response.body().is_end_stream()).then_some(coding)
-    }
-
-    fn scanner(&self, base: &Base) -> Scanner {
-        Scanner::new(Rc::clone(&self.target), base.clone())
-    }
-
-    /// The same as [`rewrite_body`](Self::rewrite_body) for a body without a coding that is there already, as most are.
-    /// Whether that was so.
-    pub(super) fn rewrite_at_hand(&self, base: &Base, response: &mut Response<ResponseBody>) -> bool {
-        let Some(whole) = response.body_mut().take_whole() else { return false };
-        let bytes = match self.scanner(base).rewrite(&whole) {
-            None => whole,
-            Some(rewritten) => {
-                changed(response.headers_mut(), None);
-                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(rewritten.len()));
-                rewritten.into()
-            }
-        };
-        *response.body_mut() = ResponseBody::own(Full::new(bytes));
-        true
-    }
-
-    /// The response with the links in its body rewritten. Cancel safe: dropped, it ends the upstream's response.
-    pub(super) async fn rewrite_body(
-        &self,
-        base: &Base,
-        coding: Option<Coding>,
-        response: Response<ResponseBody>,
-    ) -> Response<ResponseBody> {
-        let (mut head, body) = response.into_parts();
-        let announced = body.size_hint().exact();
-        let collectable = match announced {
-            Some(length) => length <= COLLECTED as u64,
-            // Chunked stays chunked; but whether a coding has to be taken off is only known at the end.
-            None => coding.is_some(),
-        };
-        let scanner = || self.scanner(base);
-        let mut looked = RewrittenBody::new(body, self.collected.share());
-        if collectable {
-            // A client is better served by what there is in time than by its length.
-            let _late = timeout(WAIT, looked.collect(COLLECTED)).await;
-        }
-        let found = match looked.is_whole() {
-            true => looked.find(coding, scanner(), COLLECTED).await,
-            false if looked.is_broken() => Found::Nothing,
-            false => Found::Large,
-        };
-        match found {
-            Found::Nothing => {}
-            Found::Links(bytes) => {
-                changed(&mut head.headers, coding);
-                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-                looked.become_bytes(bytes);
-            }
-            Found::Large => {
-                changed(&mut head.headers, coding);
-                looked.pass_through(coding, scanner());
-            }
-        }
-        Response::from_parts(head, ResponseBody::RewrittenBody(Box::new(looked)))
     }
 
     fn rewrite_lines(&self, base: &Base, headers: &mut HeaderMap) {
@@ -226,7 +138,7 @@ impl Links {
         }
     }
 
-    /// A line of `Link` (RFC 8288 §3): URLs in angle brackets, and quoted strings that may hold any.
+    /// A line of `Link` (RFC 8288 §3): URLs in angle brackets, and quoted strings, in which URLs stay.
     fn link_line(&self, base: &Base, line: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut copied, mut quoted, mut at) = (Vec::new(), 0, false, 0);
         while let Some(byte) = line.get(at) {
@@ -254,16 +166,119 @@ impl Links {
     }
 }
 
+/// Rewrites the links of one response.
+///
+/// [`head`](Self::head) comes first. It says whether the body has to be rewritten, by
+/// [`whole`](Self::whole) or [`body`](Self::body).
+pub(super) struct Rewrite<'a> {
+    links: &'a Links,
+    base: Base,
+    request: Conditions,
+}
+
+impl<'a> Rewrite<'a> {
+    /// Notes the conditions of a request, and turns weak tags in `If-Match` into the upstream's.
+    pub(super) fn new<B>(links: &'a Links, base: Base, request: &mut Request<B>, survey: Survey) -> Self {
+        Self { links, base, request: Conditions::take(request, survey) }
+    }
+
+    /// Rewrites the links in a head. Gives the coding of the body if that has to be rewritten too.
+    pub(super) fn head<B: Body>(
+        &self,
+        survey: AnswerSurvey,
+        response: &mut Response<B>,
+    ) -> Option<Option<Coding>> {
+        if survey.links {
+            self.links.rewrite_lines(&self.base, response.headers_mut());
+        }
+        if response.status() == StatusCode::NOT_MODIFIED {
+            if (survey.validators || survey.json) && self.request.owns_304(survey.json, response.headers()) {
+                validators::weaken(response.headers_mut());
+                drop_body_fields(response.headers_mut(), None);
+            }
+            return None;
+        }
+        if !survey.json || !may_change(response.headers()) {
+            return None;
+        }
+        let coding = Coding::of(response.headers())?;
+        if survey.validators {
+            validators::weaken(response.headers_mut());
+        }
+        if self.request.is_head() {
+            // The length of the GET's body depends on the links in it.
+            drop_body_fields(response.headers_mut(), None);
+        }
+        (!response.body().is_end_stream()).then_some(coding)
+    }
+
+    fn scanner(&self) -> Scanner {
+        Scanner::new(Rc::clone(&self.links.target), self.base.clone())
+    }
+
+    /// Rewrites a body without a coding that has been received.
+    pub(super) fn whole(&self, whole: Bytes, headers: &mut HeaderMap) -> Bytes {
+        let Some(rewritten) = self.scanner().rewrite(&whole) else { return whole };
+        drop_body_fields(headers, None);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(rewritten.len()));
+        rewritten.into()
+    }
+
+    /// Rewrites a body that is still to be received, or has a coding. Cancel safe: dropped, it ends
+    /// the upstream's response.
+    pub(super) async fn body<B>(
+        &self,
+        coding: Option<Coding>,
+        response: Response<B>,
+    ) -> Response<RewrittenBody<B>>
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
+    {
+        let (mut head, body) = response.into_parts();
+        let collectable = match body.size_hint().exact() {
+            Some(length) => length <= COLLECTED as u64,
+            // A chunked body stays chunked. But only at its end it is known whether a coding has to
+            // be removed.
+            None => coding.is_some(),
+        };
+        let mut body = RewrittenBody::new(body, self.links.collected.share());
+        if collectable {
+            // To a client, the bytes in time matter more than their length.
+            let _late = timeout(WAIT, body.collect(COLLECTED)).await;
+        }
+        let outcome = if body.is_whole() {
+            body.scan(coding, self.scanner(), COLLECTED).await
+        } else if body.is_broken() {
+            Scan::Unchanged
+        } else {
+            Scan::Large
+        };
+        match outcome {
+            Scan::Unchanged => {}
+            Scan::Rewritten(bytes) => {
+                drop_body_fields(&mut head.headers, coding);
+                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+                body.replace(bytes);
+            }
+            Scan::Large => {
+                drop_body_fields(&mut head.headers, coding);
+                body.pass_through(coding, self.scanner());
+            }
+        }
+        Response::from_parts(head, body)
+    }
+}
+
 fn set(value: &mut HeaderValue, bytes: Vec<u8>) {
     if let Ok(rewritten) = HeaderValue::from_bytes(&bytes) {
         *value = rewritten;
     }
 }
 
-/// Takes out of a head what is no longer true of a body that is sent decoded, or changed.
-fn changed(headers: &mut HeaderMap, coding: Option<Coding>) {
+/// Removes fields that do not hold for a body that is changed, or sent without its coding.
+fn drop_body_fields(headers: &mut HeaderMap, coding: Option<Coding>) {
     headers.remove(header::CONTENT_LENGTH);
-    for name in &OF_THE_BYTES {
+    for name in &DIGESTS {
         headers.remove(name);
     }
     if coding.is_some() {
@@ -271,21 +286,21 @@ fn changed(headers: &mut HeaderMap, coding: Option<Coding>) {
     }
 }
 
-/// Whether a body of JSON is not a part of one, and nobody forbids to change it.
+/// Whether a JSON body may be changed: it is complete, and no field forbids it.
 fn may_change(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::CONTENT_RANGE) && !is_final(headers)
 }
 
-/// `no-transform` (RFC 9111 §5.2.2.6), which no proxy may overlook (RFC 9110 §7.7).
+/// Whether `no-transform` forbids changes (RFC 9111 §5.2.2.6, RFC 9110 §7.7).
 fn is_final(headers: &HeaderMap) -> bool {
     let mut directives =
         headers.get_all(header::CACHE_CONTROL).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
     directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
 }
 
-/// Rewrites a whole text that comes in these pieces: for tests, benchmarks and fuzzing.
+/// Rewrites a text that comes in these pieces: for tests, benchmarks and fuzzing.
 ///
-/// `upstream` is an origin as `upstream.url` has it; one that is none rewrites nothing.
+/// `upstream` is an origin as in `upstream.url`. If it is invalid, nothing is rewritten.
 #[doc(hidden)]
 pub fn rewrite_pieces<'a>(upstream: &str, base: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -299,7 +314,7 @@ pub fn rewrite_pieces<'a>(upstream: &str, base: &str, pieces: impl IntoIterator<
     });
     for piece in pieces {
         match &mut scanner {
-            Some(scanner) => out.extend_from_slice(&scanner.feed(bytes::Bytes::copy_from_slice(piece))),
+            Some(scanner) => out.extend_from_slice(&scanner.feed(Bytes::copy_from_slice(piece))),
             None => out.extend_from_slice(piece),
         }
     }

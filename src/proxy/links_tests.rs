@@ -1,8 +1,15 @@
 //! Headers, and where links point to.
 
-use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 
 use super::*;
+
+type TestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+fn body(bytes: impl Into<Bytes>) -> TestBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
 
 fn links(lines: &str) -> Links {
     let loaded = Config::from_toml(&format!(
@@ -109,11 +116,12 @@ fn only_whole_json_that_may_be_changed_is_looked_into() {
 async fn rewritten(
     links: &Links,
     base: &Base,
-    mut response: Response<ResponseBody>,
-) -> Response<ResponseBody> {
+    mut response: Response<TestBody>,
+) -> Response<RewrittenBody<TestBody>> {
     let survey = AnswerSurvey::of(response.headers());
-    let coding = links.rewrite_head(base, survey, &Asked::default(), &mut response).unwrap();
-    links.rewrite_body(base, coding, response).await
+    let rewrite = Rewrite::new(links, base.clone(), &mut Request::new(()), Survey::default());
+    let coding = rewrite.head(survey, &mut response).unwrap();
+    rewrite.body(coding, response).await
 }
 
 #[tokio::test]
@@ -123,7 +131,7 @@ async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_
     links.collected = Pool::new(1_500);
     let base = Base::Public("http://localhost:8080".into());
     let json = || {
-        let body = ResponseBody::own(r#"["https://api.vonage.com/a"]"#.into());
+        let body = body(r#"["https://api.vonage.com/a"]"#);
         Response::builder().header("content-type", "application/json").body(body).unwrap()
     };
     let first = rewritten(&links, &base, json()).await;
@@ -142,7 +150,7 @@ async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_
 async fn a_body_that_is_all_framing_lets_others_have_their_turn() {
     // Members of gzip without content: much goes in, and nothing comes out.
     let empty = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()).finish().unwrap();
-    let body = ResponseBody::own(empty.repeat(900_000 / empty.len()).into());
+    let body = body(empty.repeat(900_000 / empty.len()));
     let response = Response::builder()
         .header("content-type", "application/json")
         .header("content-encoding", "gzip")

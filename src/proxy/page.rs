@@ -1,5 +1,5 @@
-//! What becomes of a response that a browser may show as a page: it is the upstream's, and must not
-//! act as one of ours.
+//! Restricts responses that a browser shows as a page, because they are the upstream's and would act
+//! as ours.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -28,11 +28,10 @@ pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
     headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
 }
 
-/// Whether a browser may run something in it: HTML, XML with its styles and scripts, or what it may
-/// guess to be HTML.
+/// Whether a browser may run scripts in it: HTML, XML, or a type that it may guess to be HTML.
 fn is_page(status: StatusCode, content_type: Option<&HeaderValue>) -> bool {
     let Some(content_type) = content_type else {
-        // A redirection is not shown; what a 304 says holds for the page that is stored.
+        // A redirection is not shown. The fields of a 304 apply to the stored page.
         return !status.is_redirection() || status == StatusCode::NOT_MODIFIED;
     };
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! After a 401: judge it, send the request again where that may help, and learn from the outcome.
+//! After a 401: judge it, decide on a further sending, and learn from the outcome.
 //!
-//! A request is sent three times at most. One of these may follow a refresh that it forced. One may
-//! be a *late* sending of the same bearer, which a node of the gateway may not know yet.
+//! A request is sent three times at most. One sending may follow a refresh that the request forced.
+//! One may be a *late* sending of the same bearer, which a node of the gateway may not know yet.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,19 +12,20 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::body::{PrefixedBody, RequestBody, ResponseBody};
 use super::error::Error;
+use super::request_body::RequestBody;
+use super::response_body::{PrefixedBody, ResponseBody};
 use super::upstream::{Head, UpstreamBody};
 use super::verdict::{self, Verdict};
 use crate::credential::Bearer;
-use crate::credential::refusals::{self, Decision, Kind};
+use crate::credential::refusals::{self, Decision as Memory, Kind};
 use crate::http1::KeptBytes;
 use crate::problem::{self, Param};
 
-/// How much of a 401's body is looked at to judge it.
+/// How many bytes of a 401's body are read to judge it.
 const JUDGED_BYTES: usize = 16 * 1024;
 
-/// How soon after a token was minted a 401 for it says that a fresh token does not help.
+/// How soon after a token was minted its 401 shows that a fresh token does not help.
 const EVIDENCE: Duration = Duration::from_secs(5);
 
 /// How often a request is sent at most.
@@ -32,16 +33,16 @@ const SENDINGS: u32 = 3;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// A 401, judged, with as much of its body as that took.
-pub(super) struct UnauthorizedResponse {
+/// A 401, with as much of its body as the verdict needs.
+struct UnauthorizedResponse {
     response: Response<UpstreamBody>,
     prefix: KeptBytes,
     verdict: Verdict,
 }
 
 impl UnauthorizedResponse {
-    /// Reads as much of the body as the verdict needs. A body read to its end gives its connection back.
-    pub(super) async fn read(mut response: Response<UpstreamBody>) -> Result<Self, Error> {
+    /// Reads the beginning of the body. A body that is read to its end returns its connection.
+    async fn read(mut response: Response<UpstreamBody>) -> Result<Self, Error> {
         let mut prefix = KeptBytes::new(JUDGED_BYTES);
         while prefix.len() < JUDGED_BYTES {
             let body = response.body_mut();
@@ -54,41 +55,65 @@ impl UnauthorizedResponse {
         Ok(Self { response, prefix, verdict })
     }
 
-    /// What it means.
-    pub(super) fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
-    /// The 401 as it came.
-    pub(super) fn pass_on(self, why: &str) -> Response<ResponseBody> {
-        let prefix = self.prefix;
-        annotate(
-            self.response.map(|rest| ResponseBody::PrefixedBody(Box::new(PrefixedBody { prefix, rest }))),
-            why,
-        )
+    /// The 401 as it came, with the reason why it was not cured.
+    fn pass_on(self, why: &str) -> Response<ResponseBody> {
+        let Self { response, prefix, .. } = self;
+        let mut response =
+            response.map(|rest| ResponseBody::Prefixed(Box::new(PrefixedBody { prefix, rest })));
+        let status = problem::proxy_status(&[("received-status", Param::Number(401))], why);
+        response.headers_mut().append(PROXY_STATUS, status);
+        response
     }
 }
 
-/// Says on a 401 that is passed on why it was not cured.
-fn annotate(mut response: Response<ResponseBody>, why: &str) -> Response<ResponseBody> {
-    let value = problem::proxy_status(&[("received-status", Param::Number(401))], why);
-    response.headers_mut().append(PROXY_STATUS, value);
-    response
-}
-
-/// What comes after a 401.
+/// What follows a 401.
 pub(super) enum Next {
     /// The request is sent again, with this bearer.
     Send(Bearer),
-    /// The 401 is the response; the text says why.
+    /// The client gets the 401.
+    PassOn(Response<ResponseBody>),
+}
+
+/// The decision on a 401.
+enum Decision {
+    /// The request is sent again, with this bearer.
+    Send(Bearer),
+    /// The 401 is passed on, for this reason.
     PassOn(&'static str),
 }
 
+/// The outcome of a request that got a 401, as metrics name it.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// A further sending got another status.
+    Cured,
+    /// A further sending got a 401 too.
+    RefusedAgain,
+    /// The request was sent only once.
+    PassedOn,
+    /// The token was refused, and no newer one could be had.
+    NoToken,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Cured => "cured",
+            Self::RefusedAgain => "refused_again",
+            Self::PassedOn => "passed_on",
+            Self::NoToken => "no_token",
+        }
+    }
+}
+
 /// A request that has got a 401, and what has been tried for it since.
+///
+/// [`after_401`](Self::after_401) is called for each 401, and [`accepted`](Self::accepted) once
+/// a sending got another status.
 pub(super) struct Retry<'a> {
     proxy: &'a Proxy,
-    /// What the first 401 meant.
-    first: Verdict,
+    /// The verdict on the first 401. `None` until that has been read.
+    first: Option<Verdict>,
     /// How often the request has been sent.
     sendings: u32,
     /// Its late sending has been used.
@@ -100,38 +125,45 @@ pub(super) struct Retry<'a> {
 enum Latest<'a> {
     /// It was there when the request came, or is sent once more.
     Same,
-    /// It was there already when one of this kind and revision was refused.
+    /// It was there when an older one, of this revision, got a 401 of this kind.
     Newer(Kind, u64),
-    /// It was minted because of the 401, so that what becomes of it is evidence about the place.
+    /// It was minted because of the 401, so that its outcome is evidence about the path.
     Forced(Trial<'a>),
 }
 
 impl<'a> Retry<'a> {
-    /// The request has been sent once.
-    pub(super) fn new(proxy: &'a Proxy, first: Verdict) -> Self {
-        if first == Verdict::Curable(Kind::Token) {
-            proxy.credential.seek_proof();
-        }
-        Self { proxy, first, sendings: 1, late: false, latest: Latest::Same }
+    /// For a request that has been sent once.
+    pub(super) fn new(proxy: &'a Proxy) -> Self {
+        Self { proxy, first: None, sendings: 1, late: false, latest: Latest::Same }
     }
 
-    /// What to do about a 401 of this verdict. It waits for a newer bearer, or until the same one
-    /// is old enough.
+    /// Judges a 401, and decides what follows. It waits for a newer bearer, or until the same one is
+    /// old enough.
     ///
     /// # Errors
     /// The gateway refuses the token, and no newer one can be had.
-    pub(super) async fn after(
+    pub(super) async fn after_401(
         &mut self,
-        verdict: Verdict,
+        response: Response<UpstreamBody>,
         head: &Head,
         body: &RequestBody,
     ) -> Result<Next, Error> {
-        let next = self.decide(verdict, head, body).await?;
+        let response = UnauthorizedResponse::read(response).await?;
+        if self.first.is_none() {
+            self.first = Some(response.verdict);
+            if response.verdict == Verdict::Curable(Kind::Token) {
+                self.proxy.credential.seek_proof();
+            }
+        }
+        let decision = self.decide(response.verdict, head, body).await?;
         self.sendings += 1;
-        Ok(next)
+        Ok(match decision {
+            Decision::Send(bearer) => Next::Send(bearer),
+            Decision::PassOn(why) => Next::PassOn(response.pass_on(why)),
+        })
     }
 
-    async fn decide(&mut self, verdict: Verdict, head: &Head, body: &RequestBody) -> Result<Next, Error> {
+    async fn decide(&mut self, verdict: Verdict, head: &Head, body: &RequestBody) -> Result<Decision, Error> {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
         let kind = match verdict {
             Verdict::Curable(kind) if self.sendings < SENDINGS => kind,
@@ -139,13 +171,13 @@ impl<'a> Retry<'a> {
             Verdict::Incurable(why) if self.sendings == 1 => return Ok(self.pass_on(why)),
             Verdict::Incurable(_) => return Ok(self.give_up(bearer, None)),
         };
-        if !body.replayable() {
+        if !body.is_replayable() {
             return Ok(self.too_large(kind, head, body));
         }
         if let Some(newer) = credential.newer_than(bearer) {
-            // A late 401: nothing has to be refreshed, so nothing is limited by it.
+            // The 401 is for an older bearer: no refresh is needed, and none is counted.
             self.latest = Latest::Newer(kind, bearer.revision);
-            return Ok(Next::Send(newer));
+            return Ok(Decision::Send(newer));
         }
         let new_for = bearer.new_for(credential.clock().now());
         if kind == Kind::Token && !new_for.is_zero() && !self.late {
@@ -157,9 +189,8 @@ impl<'a> Retry<'a> {
         self.replace(kind, head).await
     }
 
-    /// Sends the same bearer again once it is not new any more; or what has come in its place
-    /// meanwhile.
-    async fn send_late(&mut self, kind: Kind, bearer: &Bearer, new_for: Duration) -> Result<Next, Error> {
+    /// Sends the same bearer again once it is not new any more, or its successor if there is one.
+    async fn send_late(&mut self, kind: Kind, bearer: &Bearer, new_for: Duration) -> Result<Decision, Error> {
         let credential = &self.proxy.credential;
         self.late = true;
         if kind == Kind::Token {
@@ -169,24 +200,24 @@ impl<'a> Retry<'a> {
             tokio::time::sleep(new_for).await;
         }
         if let Some(newer) = credential.newer_than(bearer) {
-            return Ok(Next::Send(newer));
+            return Ok(Decision::Send(newer));
         }
         let lives = bearer.is_alive(credential.clock().now());
         let bearer = if lives { bearer.clone() } else { credential.bearer().await? };
-        Ok(Next::Send(bearer))
+        Ok(Decision::Send(bearer))
     }
 
-    /// A newer bearer by a forced refresh, where one may be forced. The late sending comes first
-    /// where refreshes are held back.
-    async fn replace(&mut self, kind: Kind, head: &Head) -> Result<Next, Error> {
+    /// A newer bearer by a forced refresh, if one may be forced. While refreshes are held back, the
+    /// late sending comes first.
+    async fn replace(&mut self, kind: Kind, head: &Head) -> Result<Decision, Error> {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
-        let place = refusals::place(head.uri.path());
+        let prefix = refusals::place(head.uri.path());
         let now = credential.clock().now();
-        let decision = credential.refusals().decide(place, bearer.revision, kind, now);
-        if let Decision::PassOn(why) | Decision::Wait(why) = decision {
+        let decision = credential.refusals().decide(prefix, bearer.revision, kind, now);
+        if let Memory::PassOn(why) | Memory::Wait(why) = decision {
             return match kind {
-                // What a neighbour's trial will show is not known yet.
-                Kind::Unclear if !self.late && matches!(decision, Decision::Wait(_)) => {
+                // The trial of another request is under way.
+                Kind::Unclear if !self.late && matches!(decision, Memory::Wait(_)) => {
                     self.send_late(kind, bearer, Duration::ZERO).await
                 }
                 Kind::Token if !self.late => self.send_late(kind, bearer, Duration::ZERO).await,
@@ -194,7 +225,7 @@ impl<'a> Retry<'a> {
                 _ => Ok(self.pass_on(why)),
             };
         }
-        let trial = Trial::new(self.proxy, place, kind, bearer.revision);
+        let trial = Trial::new(self.proxy, prefix, kind, bearer.revision);
         let held = credential.forced_in();
         if !held.is_zero() && !self.late {
             drop(trial);
@@ -207,48 +238,47 @@ impl<'a> Retry<'a> {
         match credential.replace(bearer, kind).await {
             Ok(replacement) if replacement.fresh => {
                 self.latest = Latest::Forced(Trial { minted: Instant::now(), ..trial });
-                Ok(Next::Send(replacement.bearer))
+                Ok(Decision::Send(replacement.bearer))
             }
             Ok(replacement) => {
                 self.latest = Latest::Newer(kind, bearer.revision);
-                Ok(Next::Send(replacement.bearer))
+                Ok(Decision::Send(replacement.bearer))
             }
-            // The gateway says that it is the token: the 401 is ours to cure, and it cannot be
-            // cured now.
+            // The gateway says that it is the token, and we cannot cure that now.
             Err(unavailable) if kind == Kind::Token => {
-                self.count("no_token");
+                self.count(Outcome::NoToken);
                 Err(unavailable.into())
             }
             Err(_) => Ok(self.pass_on("no newer token could be had")),
         }
     }
 
-    /// Too late for this request, in time for the next.
-    fn too_large(&self, kind: Kind, head: &Head, body: &RequestBody) -> Next {
+    /// The body cannot be sent again: a refresh is too late for this request, but not for the next.
+    fn too_large(&self, kind: Kind, head: &Head, body: &RequestBody) -> Decision {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
-        let why = body.lost().why();
+        let why = body.loss().why();
         if self.sendings > 1 || credential.newer_than(bearer).is_some() {
             return self.pass_on(why);
         }
-        let place = refusals::place(head.uri.path());
+        let prefix = refusals::place(head.uri.path());
         let now = credential.clock().now();
         if kind == Kind::Token && !bearer.new_for(now).is_zero() {
-            // It may only not be known there yet.
+            // A node of the gateway may not know it yet.
             return self.pass_on(why);
         }
-        let decision = credential.refusals().decide(place, bearer.revision, kind, now);
-        if let Decision::PassOn(why) | Decision::Wait(why) = decision {
+        let decision = credential.refusals().decide(prefix, bearer.revision, kind, now);
+        if let Memory::PassOn(why) | Memory::Wait(why) = decision {
             return self.pass_on(why);
         }
         let (asking, old) = (credential.clone(), bearer.clone());
         tokio::task::spawn_local(async move { asking.replace(&old, kind).await });
-        credential.refusals().unproven(place, kind);
+        credential.refusals().unproven(prefix, kind);
         self.pass_on(why)
     }
 
     /// The latest sending was not refused.
     pub(super) fn accepted(self) {
-        self.count("cured");
+        self.count(Outcome::Cured);
         match self.latest {
             Latest::Same => {}
             Latest::Newer(kind, refused) => self.proxy.credential.refusals().helped(kind, refused),
@@ -256,74 +286,81 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// The request has been sent again, and was refused again; `kind` is what the last 401 says of
-    /// the token, if anything.
-    fn give_up(&mut self, bearer: &Bearer, kind: Option<Kind>) -> Next {
-        self.count(if self.sendings > 1 { "refused_again" } else { "passed_on" });
+    /// The request has been sent again, and got a 401 again. `kind` is what that says of the token.
+    fn give_up(&mut self, bearer: &Bearer, kind: Option<Kind>) -> Decision {
+        self.count(if self.sendings > 1 { Outcome::RefusedAgain } else { Outcome::PassedOn });
         let credential = &self.proxy.credential;
         if kind == Some(Kind::Token) {
             credential.distrust(bearer);
         }
         match std::mem::replace(&mut self.latest, Latest::Same) {
-            // A slow response says little about a token that may have been revoked while it was
-            // under way; nor does a refusal of one that is new.
+            // A slow response is no evidence: the token may have been revoked meanwhile. Nor is the
+            // 401 of a token that is still new.
             Latest::Forced(trial)
                 if trial.minted.elapsed() < EVIDENCE
                     && (kind != Some(Kind::Token) || bearer.new_for(credential.clock().now()).is_zero()) =>
             {
                 trial.refused(bearer.revision, kind.unwrap_or(Kind::Unclear));
-                Next::PassOn("a fresh token was refused too; 401s on this path pass for a minute")
+                Decision::PassOn("a fresh token was refused too; 401s on this path pass for a minute")
             }
-            Latest::Forced(_) | Latest::Newer(..) => Next::PassOn("a newer token was refused too"),
-            Latest::Same => Next::PassOn("the token was refused again; forced refreshes are held back"),
+            Latest::Forced(_) | Latest::Newer(..) => Decision::PassOn("a newer token was refused too"),
+            Latest::Same => Decision::PassOn("the token was refused again; forced refreshes are held back"),
         }
     }
 
-    fn pass_on(&self, why: &'static str) -> Next {
-        self.count("passed_on");
-        Next::PassOn(why)
+    fn pass_on(&self, why: &'static str) -> Decision {
+        self.count(Outcome::PassedOn);
+        Decision::PassOn(why)
     }
 
-    fn count(&self, outcome: &'static str) {
-        self.proxy.metrics.retries(self.first.label(), outcome).inc();
+    fn count(&self, outcome: Outcome) {
+        let Some(first) = self.first else { return };
+        self.proxy.metrics.retries(first.label(), outcome.label()).inc();
     }
 }
 
-/// A place on trial in the memory of 401s, which learns how it ended, whatever becomes of the request.
+/// A path prefix on trial in the memory of 401s, which learns how the trial ends in any case.
 struct Trial<'a> {
-    place: PathPrefix<'a>,
+    prefix: PathPrefix<'a>,
     minted: Instant,
 }
 
-/// Tells the memory that nothing was learnt, unless something was.
+/// Reports to the memory that the trial was abandoned, unless another outcome was reported.
 struct PathPrefix<'a> {
     proxy: &'a Proxy,
     name: String,
     kind: Kind,
     /// The revision that was refused first.
     by: u64,
+    /// No outcome has been reported.
     open: bool,
 }
 
 impl<'a> Trial<'a> {
-    fn new(proxy: &'a Proxy, place: &str, kind: Kind, by: u64) -> Self {
-        let place = PathPrefix { proxy, name: place.to_owned(), kind, by, open: true };
-        Self { place, minted: Instant::now() }
+    fn new(proxy: &'a Proxy, prefix: &str, kind: Kind, by: u64) -> Self {
+        let prefix = PathPrefix { proxy, name: prefix.to_owned(), kind, by, open: true };
+        Self { prefix, minted: Instant::now() }
     }
 
     fn cured(mut self) {
-        let place = &mut self.place;
-        place.open = false;
-        place.proxy.credential.refusals().cured(&place.name, place.kind, place.by);
+        let prefix = &mut self.prefix;
+        prefix.open = false;
+        prefix.proxy.credential.refusals().cured(&prefix.name, prefix.kind, prefix.by);
     }
 
-    /// The token of this revision, minted for the place, was refused as well, by a 401 of kind
-    /// `second`.
+    /// The token of this revision, minted for the trial, got a 401 of kind `second` too.
     fn refused(mut self, revision: u64, second: Kind) {
-        let place = &mut self.place;
-        place.open = false;
-        let now = place.proxy.credential.clock().now();
-        place.proxy.credential.refusals().refused(&place.name, place.by, revision, place.kind, second, now);
+        let prefix = &mut self.prefix;
+        prefix.open = false;
+        let now = prefix.proxy.credential.clock().now();
+        prefix.proxy.credential.refusals().refused(
+            &prefix.name,
+            prefix.by,
+            revision,
+            prefix.kind,
+            second,
+            now,
+        );
     }
 }
 

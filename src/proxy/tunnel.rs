@@ -1,4 +1,5 @@
-//! A connection that has become a websocket: bytes both ways, which are not read as HTTP.
+//! A connection that has become a websocket. Its bytes pass in both directions, and are not read as
+//! HTTP.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -12,23 +13,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::time::Instant;
 
-use super::timer::LazyTimer;
-use super::upstream::Open;
+use super::upstream::Switched;
 use crate::server::Abort;
+use crate::server::LazyTimer;
 
-/// What is held of each direction, in bytes.
+/// The bytes that are buffered for each direction.
 const BUFFER: usize = 16 * 1024;
-
-/// The upstream's side.
-pub(super) struct Tunnel {
-    stream: Box<dyn Both>,
-    /// What came after the head of the 101.
-    first: Bytes,
-    _open: Open,
-}
-
-trait Both: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> Both for S {}
 
 /// How long nothing may pass, in either direction.
 #[derive(Clone, Copy)]
@@ -38,81 +28,76 @@ pub(super) struct Patience {
     pub(super) half_closed: Duration,
 }
 
-impl Tunnel {
-    pub(super) fn new(
-        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        first: Bytes,
-        open: Open,
-    ) -> Self {
-        Self { stream: Box::new(stream), first, _open: open }
-    }
-
-    /// Passes bytes until both sides have ended, or one is gone, or nothing has passed for too long.
-    ///
-    /// # Errors
-    /// [`Abort`] when one side is gone without an end: then the other should not take it for one.
-    pub(super) async fn run(
-        self,
-        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-        patience: Patience,
-        open: &Gauge,
-    ) -> Result<(), Abort> {
-        open.inc();
-        let _counted = Counted(open);
-        let seen = Seen { moved: Cell::new(Instant::now()), half_closed: Cell::new(false) };
-        let mut upstream = Watched { stream: self.stream, first: self.first, seen: &seen };
-        let mut copying = pin!(copy_bidirectional_with_sizes(client, &mut upstream, BUFFER, BUFFER));
-        let timer = LazyTimer::default();
-        let outcome = poll_fn(|cx| {
-            if let Poll::Ready(outcome) = copying.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
-            }
-            let after = if seen.half_closed.get() { patience.half_closed } else { patience.both_open };
-            timer.poll_deadline(cx, seen.moved.get() + after).map(|()| None)
-        })
-        .await;
-        match outcome {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => {
-                tracing::debug!(%error, "a tunnel broke");
-                Err(Abort)
-            }
-            None => {
-                tracing::debug!("a tunnel was silent for too long");
-                Ok(())
-            }
+/// Passes bytes until both sides have ended, or one is gone, or nothing has passed for too long.
+///
+/// # Errors
+/// [`Abort`] if one side broke. The other must not see that as a clean end.
+pub(super) async fn run(
+    upstream: Switched,
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    patience: Patience,
+    open: &Gauge,
+) -> Result<(), Abort> {
+    open.inc();
+    let _open = OpenTunnel(open);
+    let activity = Activity { moved: Cell::new(Instant::now()), half_closed: Cell::new(false) };
+    // Held for as long as the tunnel is open.
+    let Switched { stream, first, open: _connection } = upstream;
+    let mut upstream = Monitored { stream, first, activity: &activity };
+    let mut copying = pin!(copy_bidirectional_with_sizes(client, &mut upstream, BUFFER, BUFFER));
+    let timer = LazyTimer::default();
+    let outcome = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = copying.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        let after = if activity.half_closed.get() { patience.half_closed } else { patience.both_open };
+        timer.poll_deadline(cx, activity.moved.get() + after).map(|()| None)
+    });
+    match outcome.await {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "a tunnel broke");
+            Err(Abort)
+        }
+        None => {
+            tracing::debug!("a tunnel was silent for too long");
+            Ok(())
         }
     }
 }
 
-struct Counted<'a>(&'a Gauge);
+/// Counts a tunnel while it is open.
+struct OpenTunnel<'a>(&'a Gauge);
 
-impl Drop for Counted<'_> {
+impl Drop for OpenTunnel<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// What the deadlines go by.
-struct Seen {
+/// What the deadlines of a tunnel depend on.
+struct Activity {
+    /// When a byte last passed, in either direction.
     moved: Cell<Instant>,
+    /// One side sends no more.
     half_closed: Cell<bool>,
 }
 
-/// The upstream's side; every byte of the tunnel passes it.
-struct Watched<'a> {
-    stream: Box<dyn Both>,
+/// The upstream's side, which every byte of the tunnel passes.
+struct Monitored<'a, S> {
+    stream: S,
+    /// Bytes to be read before those of the stream.
     first: Bytes,
-    seen: &'a Seen,
+    activity: &'a Activity,
 }
 
-impl Watched<'_> {
-    fn moved(&self) {
-        self.seen.moved.set(Instant::now());
+impl<S> Monitored<'_, S> {
+    fn note_moved(&self) {
+        self.activity.moved.set(Instant::now());
     }
 }
 
-impl AsyncRead for Watched<'_> {
+impl<S: AsyncRead + Unpin> AsyncRead for Monitored<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -127,20 +112,20 @@ impl AsyncRead for Watched<'_> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = polled {
-            self.moved();
+            self.note_moved();
             if buf.filled().len() == before {
-                self.seen.half_closed.set(true);
+                self.activity.half_closed.set(true);
             }
         }
         polled
     }
 }
 
-impl AsyncWrite for Watched<'_> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Monitored<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         if polled.is_ready() {
-            self.moved();
+            self.note_moved();
         }
         polled
     }
@@ -150,9 +135,9 @@ impl AsyncWrite for Watched<'_> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The client has ended its side.
-        if !self.seen.half_closed.replace(true) {
-            self.moved();
+        // The client sends no more.
+        if !self.activity.half_closed.replace(true) {
+            self.note_moved();
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }

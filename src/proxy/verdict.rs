@@ -1,7 +1,7 @@
-//! What a 401 means. Pure.
+//! Whether another token may cure a 401. Pure.
 //!
-//! A 401 from the gateway carries a WSO2 code and a challenge; one from a backend behind it carries neither, or a
-//! body of its own. Only some of them can be cured by another token.
+//! A 401 from the gateway has a WSO2 code and a challenge. One from a backend has neither, or a body
+//! of its own.
 
 use http::{HeaderMap, header};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::credential::refusals::Kind;
 pub(super) enum Verdict {
     /// A new token may cure it.
     Curable(Kind),
-    /// It would not; the text says why.
+    /// A new token would not cure it, for this reason.
     Incurable(&'static str),
 }
 
@@ -63,14 +63,14 @@ fn wso2_code(body: &[u8]) -> Option<u32> {
             code => u32::try_from(code.as_u64()?).ok()?,
         }
     } else if text.starts_with('<') {
-        // `<ams:code>900901</ams:code>`, with whatever prefix.
+        // `<ams:code>900901</ams:code>`, with any prefix.
         let open = text.find(":code>").or_else(|| text.find("<code>"))?;
         let value = &text[open + 6..];
         value[..value.find('<')?].trim().parse().ok()?
     } else {
         return None;
     };
-    // Backends number their errors too (`"code": 401`); the gateway's have six digits.
+    // Backends have codes too (`"code": 401`). The gateway's have six digits.
     (code >= 100_000).then_some(code)
 }
 

@@ -1,4 +1,4 @@
-//! The body of a response that is looked into.
+//! The body of a response whose links are rewritten.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,68 +13,73 @@ use super::decode::{Coding, Decoder, Step};
 use super::scan::Scanner;
 use super::share::Share;
 use crate::http1::KeptBytes;
-use crate::proxy::body::{BoxError, ResponseBody};
+use crate::proxy::BoxError;
 
-/// Decoded without a link up to here, a response goes as it came: so much in so little is a bomb.
+/// A body with this many decoded bytes and no link passes unchanged: it may be a bomb.
 const BOMB: usize = 64 << 20;
 
-/// How much of what was collected is handed on at once.
+/// The largest piece of a collected body that is handed on at once.
 const PIECE: usize = 64 * 1024;
 
-/// How much is given to a decoder at once.
+/// The largest input of a decoder at once.
 const PORTION: usize = 16 * 1024;
 
-/// How much goes into a decoder and comes out before others have their turn.
+/// How many bytes are decoded before other tasks have their turn, input and output together.
 const TURN: usize = 256 * 1024;
 
-/// A body, some of which may have been read, on its way through a scanner or not.
-pub(in crate::proxy) struct RewrittenBody {
+/// A body whose links are rewritten, if it has any.
+///
+/// [`collect`](Self::collect) reads its beginning, and [`scan`](Self::scan) what it was if that was
+/// all. Then [`replace`](Self::replace) or [`pass_through`](Self::pass_through), or neither.
+pub(in crate::proxy) struct RewrittenBody<B> {
+    /// Bytes that have been read, and not handed on.
     pieces: KeptBytes,
-    /// What of it is in memory.
+    /// The memory that they take.
     share: Share,
     /// `None` once it has ended.
-    rest: Option<Box<ResponseBody>>,
-    /// How it ended, if not plainly.
+    rest: Option<B>,
+    /// How it ended, if with trailers or an error.
     last: Option<Result<HeaderMap, BoxError>>,
+    /// Set if the rest is rewritten as it comes.
     through: Option<Through>,
-    /// Its length was told.
+    /// Its length is announced.
     announced: bool,
-    /// What comes before a failure has had a turn to be written.
+    /// The task has had a turn to write what came before a failure.
     flushed: bool,
 }
 
-/// What a body is passed through.
+/// A body is decoded, if it has a coding, and then scanned.
 struct Through {
     decoder: Option<Decoder>,
     scanner: Scanner,
-    /// Everything is in the decoder.
+    /// The input has ended.
     fed: bool,
 }
 
-/// What a whole body turned out to be.
-pub(super) enum Found {
-    /// Without a link, or not what its coding says.
-    Nothing,
-    /// What it is now.
-    Links(KeptBytes),
-    /// More than may be collected, with a link in it.
+/// The outcome of scanning a whole body.
+pub(super) enum Scan {
+    /// It has no link, or is not valid in its coding.
+    Unchanged,
+    /// It had links. These are its bytes, decoded.
+    Rewritten(KeptBytes),
+    /// It has a link, and decoded it is larger than may be collected.
     Large,
 }
 
-impl RewrittenBody {
-    pub(super) fn new(body: ResponseBody, share: Share) -> Self {
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
+    pub(super) fn new(body: B, share: Share) -> Self {
         Self {
             pieces: KeptBytes::new(COLLECTED),
             share,
             announced: body.size_hint().exact().is_some(),
-            rest: Some(Box::new(body)),
+            rest: Some(body),
             last: None,
             through: None,
             flushed: false,
         }
     }
 
-    /// Reads up to the end, a failure, more than `limit` bytes, or more than there is memory for. Cancel safe.
+    /// Reads until the end, a failure, more than `limit` bytes, or no more memory. Cancel safe.
     pub(super) async fn collect(&mut self, limit: usize) {
         while self.pieces.len() <= limit && self.rest.is_some() {
             if let Some(piece) = poll_fn(|cx| self.poll_rest(cx)).await {
@@ -87,29 +92,29 @@ impl RewrittenBody {
         }
     }
 
-    /// From here on it is these bytes.
-    pub(super) fn become_bytes(&mut self, bytes: KeptBytes) {
+    /// Replaces the whole body by these bytes.
+    pub(super) fn replace(&mut self, bytes: KeptBytes) {
         self.pieces = bytes;
         self.announced = true;
     }
 
-    /// Whether it is all there.
+    /// Whether all of it has been read, and it has no trailers.
     pub(super) fn is_whole(&self) -> bool {
         self.rest.is_none() && self.last.is_none()
     }
 
-    /// Whether it broke off.
+    /// Whether it ended with an error.
     pub(super) fn is_broken(&self) -> bool {
         matches!(self.last, Some(Err(_)))
     }
 
-    /// Looks through a whole body, without giving up the thread for long.
-    pub(super) async fn find(&mut self, coding: Option<Coding>, mut scanner: Scanner, limit: usize) -> Found {
+    /// Scans a whole body, and yields the thread regularly.
+    pub(super) async fn scan(&mut self, coding: Option<Coding>, mut scanner: Scanner, limit: usize) -> Scan {
         let mut out = KeptBytes::new(limit);
         let Some(coding) = coding else {
             self.pieces.sealed().iter().for_each(|piece| out.append(&scanner.feed(piece.clone())));
             out.append(&scanner.finish());
-            return if scanner.found() { Found::Links(out) } else { Found::Nothing };
+            return if scanner.found() { Scan::Rewritten(out) } else { Scan::Unchanged };
         };
         let Self { pieces, share, .. } = self;
         let mut input = pieces.sealed().iter().flat_map(portions);
@@ -127,13 +132,13 @@ impl RewrittenBody {
                     }
                     large = large || seen > limit || !share.take(out.cost() - before);
                     if large && scanner.found() {
-                        return Found::Large;
+                        return Scan::Large;
                     } else if large {
                         out = KeptBytes::default();
                     }
                 }
                 Ok(Step::Hungry) => match input.next() {
-                    // What goes in counts too: it may be all framing, of which nothing comes out.
+                    // The input counts too, because some of it has no output.
                     Some(portion) => {
                         turn += portion.len();
                         decoder.push(portion);
@@ -141,10 +146,10 @@ impl RewrittenBody {
                     None => decoder.finish(),
                 },
                 Ok(Step::End) => break,
-                Err(_) => return Found::Nothing,
+                Err(_) => return Scan::Unchanged,
             }
             if seen > BOMB {
-                return Found::Nothing;
+                return Scan::Unchanged;
             }
             if turn >= TURN {
                 turn = 0;
@@ -152,22 +157,24 @@ impl RewrittenBody {
             }
         }
         out.append(&scanner.finish());
-        match scanner.found() {
-            false => Found::Nothing,
-            true if large => Found::Large,
-            true => Found::Links(out),
+        if !scanner.found() {
+            Scan::Unchanged
+        } else if large {
+            Scan::Large
+        } else {
+            Scan::Rewritten(out)
         }
     }
 
-    /// From here on everything goes through the scanner, decoded first.
+    /// Decodes and scans the body as it is handed on.
     pub(super) fn pass_through(&mut self, coding: Option<Coding>, scanner: Scanner) {
         self.through = Some(Through { decoder: coding.map(Decoder::new), scanner, fed: false });
     }
 
-    /// The next piece of the rest; `None` where it has ended.
+    /// The next piece of the rest. `None` at its end.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
-        match ready!(Pin::new(&mut **rest).poll_frame(cx)) {
+        match ready!(Pin::new(rest).poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => return Poll::Ready(Some(data)),
                 Err(frame) => self.last = frame.into_trailers().ok().map(Ok),
@@ -180,14 +187,14 @@ impl RewrittenBody {
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        // What has been taken is no longer in our share, so it gets no more at once than of other answers.
+        // Bytes that were handed on are not part of the share, so the pieces must not be large.
         match self.pieces.pop(PIECE) {
             Some(piece) => Poll::Ready(Some(piece)),
             None => self.poll_rest(cx),
         }
     }
 
-    /// The next piece of what is passed on; `None` at the end.
+    /// The next piece for the client. `None` at the end.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         let Some(mut through) = self.through.take() else {
             return self.poll_piece(cx).map(|piece| piece.map(Ok));
@@ -198,14 +205,17 @@ impl RewrittenBody {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 Ok(Step::Data(data)) => through.scanner.feed(data),
                 Ok(Step::End) => {
-                    // What comes behind it is no part of the text; its end is still waited for.
-                    while let Some(_ignored) = match self.poll_piece(cx) {
-                        Poll::Pending => {
-                            self.through = Some(through);
-                            return Poll::Pending;
+                    // Bytes after the end of the coding are dropped, up to the end of the body.
+                    loop {
+                        match self.poll_piece(cx) {
+                            Poll::Ready(Some(_)) => {}
+                            Poll::Ready(None) => break,
+                            Poll::Pending => {
+                                self.through = Some(through);
+                                return Poll::Pending;
+                            }
                         }
-                        Poll::Ready(piece) => piece,
-                    } {}
+                    }
                     if self.is_broken() {
                         return Poll::Ready(None);
                     }
@@ -218,7 +228,7 @@ impl RewrittenBody {
                         return Poll::Pending;
                     };
                     match (piece, &through.decoder) {
-                        // Cut short, what was held back is no longer waited for.
+                        // The held back bytes of a body that was cut short are dropped.
                         (None, _) if self.is_broken() => return Poll::Ready(None),
                         (Some(piece), Some(decoder)) => {
                             turn += piece.len();
@@ -249,7 +259,7 @@ impl RewrittenBody {
     }
 }
 
-/// A block in the portions in which it is decoded.
+/// The inputs of a decoder that make up a block.
 fn portions(block: &Bytes) -> impl Iterator<Item = Bytes> {
     (0..block.len()).step_by(PORTION).map(|at| block.slice(at..block.len().min(at + PORTION)))
 }
@@ -264,7 +274,7 @@ impl Through {
     }
 }
 
-impl Body for RewrittenBody {
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for RewrittenBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -277,7 +287,7 @@ impl Body for RewrittenBody {
             return Poll::Ready(Some(data.map(Frame::data)));
         }
         if this.is_broken() && !std::mem::replace(&mut this.flushed, true) {
-            // A failure that is known at once would cut the connection before the head is out.
+            // An immediate failure would cut the connection before the head has been written.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! Content codings that are taken off, so that what is inside can be looked into.
+//! Removes content codings, so that the links in a body can be found.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,18 +9,20 @@ use bytes::{Buf, Bytes};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 
-/// How much comes out at once, however small what goes in is.
+/// The largest output of one step, whatever the input.
 const PIECE: usize = 32 * 1024;
 
 /// A coding that can be decoded (RFC 9110 §8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Coding {
+    /// `gzip` or `x-gzip`.
     Gzip,
+    /// `deflate`, with or without the wrapping of zlib.
     Deflate,
 }
 
 impl Coding {
-    /// The coding of a body: `Some(None)` is none, `None` one that is not known here, or more than one.
+    /// The coding of a body. `Some(None)`: it has none. `None`: it is unknown, or there are several.
     pub(super) fn of(headers: &HeaderMap) -> Option<Option<Self>> {
         let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
         let Some(line) = lines.next() else { return Some(None) };
@@ -36,15 +38,20 @@ impl Coding {
     }
 }
 
-/// What a decoder has to say.
+/// One step of a decoder.
 pub(super) enum Step {
+    /// A piece of output.
     Data(Bytes),
-    /// It wants more.
+    /// It needs more input.
     Hungry,
+    /// The coding has ended.
     End,
 }
 
-/// Decodes what is pushed, piece by piece, in bounded memory.
+/// Decodes a body piece by piece, in bounded memory.
+///
+/// Call [`next`](Self::next) until it is [`Step::Hungry`], then [`push`](Self::push) the next piece or
+/// [`finish`](Self::finish).
 pub(super) struct Decoder {
     queue: Queue,
     kind: Kind,
@@ -52,7 +59,7 @@ pub(super) struct Decoder {
 }
 
 enum Kind {
-    /// "deflate" is meant to have zlib's wrapping, and sometimes comes without: the first byte tells.
+    /// "deflate" should have the wrapping of zlib, but some senders omit it: the first byte tells.
     Unknown,
     Gzip(MultiGzDecoder<Source>),
     Zlib(ZlibDecoder<Source>),
@@ -76,15 +83,15 @@ impl Decoder {
         }
     }
 
-    /// Nothing more will be pushed.
+    /// There is no more input.
     pub(super) fn finish(&self) {
         self.queue.borrow_mut().ended = true;
     }
 
-    /// The next piece of what was encoded.
+    /// The next step.
     ///
     /// # Errors
-    /// When it is not what its coding says, or breaks off.
+    /// The input is not valid in this coding, or ends early.
     pub(super) fn next(&mut self) -> io::Result<Step> {
         let buffer = &mut self.buffer;
         let read = match &mut self.kind {
@@ -113,14 +120,14 @@ impl Decoder {
 }
 
 #[derive(Default)]
-struct Pushed {
+struct InputQueue {
     pieces: VecDeque<Bytes>,
     ended: bool,
 }
 
-type Queue = Rc<RefCell<Pushed>>;
+type Queue = Rc<RefCell<InputQueue>>;
 
-/// What the decoders read from; it would block where more has to be pushed first.
+/// The input of the decoders. Reading would block if more has to be pushed first.
 struct Source {
     current: Bytes,
     queue: Queue,

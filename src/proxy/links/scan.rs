@@ -1,8 +1,8 @@
-//! Finds the upstream's URLs in JSON that comes in pieces, and puts our own address in their place.
+//! Finds the upstream's URLs in JSON that comes in pieces, and replaces them by our own address.
 //!
-//! Only a string that begins with one is a link; text that mentions one stays as it is, and so does a key. No JSON
-//! is parsed: outside of strings there are no backslashes, so a quote that none precedes, and that `h` follows,
-//! begins a string in every valid text. What is not valid passes, changed or not, and nothing fails.
+//! A link is a string that begins with such a URL. A URL inside a text stays, and so does a key. JSON
+//! is not parsed. Outside of strings there are no backslashes: a quote without one before it and with
+//! `h` after it begins a string in every valid text. Invalid JSON passes, changed or not.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -11,16 +11,17 @@ use bytes::Bytes;
 use memchr::memchr2;
 
 use super::Base;
-use super::target::{No, Slash, Target};
+use super::target::{Mismatch, Slash, Target};
 
-/// How much of a string is waited for to tell a key from a value. No key is longer.
+/// The scanner waits for this many bytes of a string to tell a key from a value.
 const LONGEST_KEY: usize = 2048;
 
-/// The state between two pieces. It holds back what may be a link and is not all there, and nothing else.
+/// The state between two pieces. It holds back only what may be the beginning of a link.
 pub(super) struct Scanner {
     target: Rc<Target>,
-    /// Scheme and authority that take the place of the upstream's, and their text, which few answers need.
+    /// Replaces the scheme and authority of the upstream.
     base: Base,
+    /// The text of `base`, made when the first link is found.
     text: OnceCell<String>,
     held: Vec<u8>,
     /// The last byte that was passed on.
@@ -28,9 +29,11 @@ pub(super) struct Scanner {
     found: bool,
 }
 
-/// What became of a text: what it is now, if it was changed, and how much of it that covers.
+/// The outcome of scanning a text.
 struct Outcome {
+    /// The new text, if there was a link.
     changed: Option<Vec<u8>>,
+    /// How many bytes of the old text have been scanned.
     done: usize,
 }
 
@@ -39,25 +42,24 @@ impl Scanner {
         Self { target, base, text: OnceCell::new(), held: Vec::new(), before: 0, found: false }
     }
 
-    /// A text that is all there, rewritten, if there is a link in it.
+    /// Rewrites a whole text. `None` if there is no link in it.
     pub(super) fn rewrite(&mut self, text: &[u8]) -> Option<Vec<u8>> {
         self.run(text, true).changed
     }
 
-    /// Whether anything has been changed.
+    /// Whether there was a link.
     pub(super) fn found(&self) -> bool {
         self.found
     }
 
-    /// Takes a piece; gives what can be passed on. A piece without a link is not copied.
+    /// Takes a piece, and gives the bytes that can be passed on. A piece without a link is not copied.
     pub(super) fn feed(&mut self, piece: Bytes) -> Bytes {
-        let piece = match self.held.is_empty() {
-            true => piece,
-            false => {
-                let mut whole = std::mem::take(&mut self.held);
-                whole.extend_from_slice(&piece);
-                Bytes::from(whole)
-            }
+        let piece = if self.held.is_empty() {
+            piece
+        } else {
+            let mut whole = std::mem::take(&mut self.held);
+            whole.extend_from_slice(&piece);
+            Bytes::from(whole)
         };
         let Outcome { changed, done } = self.run(&piece, false);
         self.held.extend_from_slice(&piece[done..]);
@@ -70,7 +72,7 @@ impl Scanner {
         }
     }
 
-    /// Gives what was held back, at the end of the text.
+    /// The text has ended. Gives the bytes that were held back.
     pub(super) fn finish(&mut self) -> Bytes {
         let held = Bytes::from(std::mem::take(&mut self.held));
         let changed = self.run(&held, true).changed;
@@ -88,8 +90,8 @@ impl Scanner {
                 continue;
             }
             match self.link(&text[from..], end) {
-                Err(No::Other) => {}
-                Err(No::Yet) => {
+                Err(Mismatch::Other) => {}
+                Err(Mismatch::Incomplete) => {
                     done = quote;
                     break;
                 }
@@ -117,15 +119,15 @@ impl Scanner {
         before == b'\\'
     }
 
-    /// Whether a string begins with a URL of the upstream and is no key.
-    fn link(&self, text: &[u8], end: bool) -> Result<(usize, Slash), No> {
+    /// The length of the URL that a string begins with, if it is the upstream's and no key.
+    fn link(&self, text: &[u8], end: bool) -> Result<(usize, Slash), Mismatch> {
         let (length, slash) = match self.target.in_string(text) {
-            Err(No::Yet) if end => return Err(No::Other),
+            Err(Mismatch::Incomplete) if end => return Err(Mismatch::Other),
             found => found?,
         };
         match is_key(&text[length..]) {
-            Some(true) => Err(No::Other),
-            None if !end && text.len() < LONGEST_KEY => Err(No::Yet),
+            Some(true) => Err(Mismatch::Other),
+            None if !end && text.len() < LONGEST_KEY => Err(Mismatch::Incomplete),
             _ => Ok((length, slash)),
         }
     }
@@ -140,7 +142,7 @@ impl Scanner {
     }
 }
 
-/// Whether a colon follows the string whose rest this is; `None` where that cannot be told yet.
+/// Whether a colon follows the string of which this is the rest. `None` if more is needed.
 fn is_key(mut rest: &[u8]) -> Option<bool> {
     loop {
         let at = memchr2(b'"', b'\\', rest)?;
@@ -153,7 +155,8 @@ fn is_key(mut rest: &[u8]) -> Option<bool> {
     Some(*rest.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))? == b':')
 }
 
-/// The next place where a string may begin with a URL, in either case, each looked for once.
+/// Finds the next string that may begin with a URL, in upper or lower case. Each case is searched
+/// for only once.
 struct Next<'a> {
     text: &'a [u8],
     found: [Option<usize>; 2],

@@ -1,9 +1,10 @@
-//! How much of answers is in memory because somebody looks into them.
+//! The memory of a thread for collected response bodies.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// What all answers of a thread may have collected together, in bytes. Where it is used up, answers are streamed.
+/// The bytes that all responses of a thread may collect together. Once they are used up, responses
+/// are streamed.
 pub(super) struct Pool {
     left: Rc<Cell<usize>>,
 }
@@ -13,20 +14,20 @@ impl Pool {
         Self { left: Rc::new(Cell::new(bytes)) }
     }
 
-    /// The share of one response, of nothing yet.
+    /// The share of one response, still empty.
     pub(super) fn share(&self) -> Share {
         Share { left: Rc::clone(&self.left), taken: 0 }
     }
 }
 
-/// What one response has of it, given back when it is dropped.
+/// The bytes that one response has collected. Dropping it returns them to the pool.
 pub(super) struct Share {
     left: Rc<Cell<usize>>,
     taken: usize,
 }
 
 impl Share {
-    /// Takes this many bytes more; false where there are not as many.
+    /// Takes this many bytes more. False if there are not as many.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         let Some(left) = self.left.get().checked_sub(bytes) else { return false };
         self.left.set(left);

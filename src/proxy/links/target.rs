@@ -1,26 +1,30 @@
-//! Which URLs are the upstream's.
+//! Recognizes the upstream's URLs.
 
 use http::uri::Scheme;
 use memchr::memmem::Finder;
 
 use crate::config;
 
-/// The upstream as URLs name it: under http or https, with its port or, where that is a default, without.
+/// The upstream in URLs: http or https, with its port or, if that is the default, without.
 pub(in crate::proxy) struct Target {
     /// In lower case.
     host: Vec<u8>,
     port: u16,
-    /// The port is the one of its scheme, so that it is not written, and the other scheme leads here as well.
+    /// It is the default port of the upstream's scheme. So it may be omitted, and the other scheme is
+    /// recognized too.
     default: bool,
-    /// Where a string may begin with a URL.
+    /// The beginnings of strings that may be a URL.
     pub(super) quoted: [Finder<'static>; 2],
 }
 
-/// How a slash is written in a JSON string.
+/// The form of a slash in a JSON string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slash {
+    /// `/`
     Plain,
+    /// `\/`
     Escaped,
+    /// `\u002f`
     Unicode,
 }
 
@@ -34,55 +38,55 @@ impl Slash {
     }
 }
 
-/// Why there is no URL of the upstream.
+/// Why a text does not begin with a URL of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum No {
-    /// It is something else.
+pub(super) enum Mismatch {
+    /// It begins with something else.
     Other,
-    /// It is not all there yet.
-    Yet,
+    /// More of the text is needed.
+    Incomplete,
 }
 
-/// A text that is matched from its beginning.
+/// A position in a text that is compared from its beginning.
 struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
-    /// It is the inside of a JSON string, of which more may come.
+    /// The text is the inside of a JSON string, and may continue.
     json: bool,
 }
 
 impl Cursor<'_> {
-    /// The next byte. A text that has ended is like a string that is closed.
-    fn peek(&self) -> Result<u8, No> {
+    /// The next byte. The end of a text counts as the closing quote of a string.
+    fn peek(&self) -> Result<u8, Mismatch> {
         match self.text.get(self.at) {
             Some(byte) => Ok(*byte),
-            None if self.json => Err(No::Yet),
+            None if self.json => Err(Mismatch::Incomplete),
             None => Ok(b'"'),
         }
     }
 
-    fn expect(&mut self, lower: &[u8]) -> Result<(), No> {
+    fn expect(&mut self, lower: &[u8]) -> Result<(), Mismatch> {
         for wanted in lower {
             if self.peek()?.to_ascii_lowercase() != *wanted {
-                return Err(No::Other);
+                return Err(Mismatch::Other);
             }
             self.at += 1;
         }
         Ok(())
     }
 
-    fn take(&mut self, lower: u8) -> Result<bool, No> {
+    fn take(&mut self, lower: u8) -> Result<bool, Mismatch> {
         let there = self.peek()?.eq_ignore_ascii_case(&lower);
         self.at += usize::from(there);
         Ok(there)
     }
 
-    fn slash(&mut self) -> Result<Slash, No> {
+    fn slash(&mut self) -> Result<Slash, Mismatch> {
         if self.take(b'/')? {
             return Ok(Slash::Plain);
         }
         if !self.json || !self.take(b'\\')? {
-            return Err(No::Other);
+            return Err(Mismatch::Other);
         }
         if self.take(b'/')? {
             return Ok(Slash::Escaped);
@@ -90,8 +94,8 @@ impl Cursor<'_> {
         self.expect(b"u002f").map(|()| Slash::Unicode)
     }
 
-    /// The digits behind a colon; empty where there are none.
-    fn port(&mut self) -> Result<&[u8], No> {
+    /// The digits after a colon. Empty if there are none.
+    fn port(&mut self) -> Result<&[u8], Mismatch> {
         let start = self.at + 1;
         if !self.take(b':')? {
             return Ok(&[]);
@@ -99,22 +103,22 @@ impl Cursor<'_> {
         while self.peek()?.is_ascii_digit() {
             self.at += 1;
             if self.at - start > 5 {
-                return Err(No::Other);
+                return Err(Mismatch::Other);
             }
         }
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
-    /// Whether the authority ends here, so that it is not a longer host, or a user's name.
-    fn ends(&mut self) -> Result<(), No> {
+    /// Checks that the authority ends here: it is neither a longer host nor a user name.
+    fn ends(&mut self) -> Result<(), Mismatch> {
         match self.peek()? {
             b'/' | b'?' | b'#' | b'"' => Ok(()),
-            // The same, escaped, and nothing else: a dot can be escaped too.
+            // The same characters, escaped. Any other escape may be part of a longer host.
             _ if self.json => {
                 let end = self.at;
                 let mut ends = self.slash().map(drop);
                 for other in [br"\u003f", br"\u0023"] {
-                    if ends == Err(No::Other) {
+                    if ends == Err(Mismatch::Other) {
                         self.at = end;
                         ends = self.expect(other);
                     }
@@ -122,7 +126,7 @@ impl Cursor<'_> {
                 self.at = end;
                 ends
             }
-            _ => Err(No::Other),
+            _ => Err(Mismatch::Other),
         }
     }
 }
@@ -139,12 +143,12 @@ impl Target {
         }
     }
 
-    /// Where the authority ends, if what follows an opening quote is a URL of the upstream, and how it writes slashes.
-    pub(super) fn in_string(&self, text: &[u8]) -> Result<(usize, Slash), No> {
+    /// The end of the authority and the form of slashes, if a string begins with an upstream's URL.
+    pub(super) fn in_string(&self, text: &[u8]) -> Result<(usize, Slash), Mismatch> {
         self.find(Cursor { text, at: 0, json: true })
     }
 
-    /// Where the authority ends, if a header's URL is one of the upstream; `//host/path` is one too.
+    /// The end of the authority, if a header's URL is the upstream's. `//host/path` is a URL too.
     pub(super) fn in_header(&self, text: &[u8]) -> Option<usize> {
         if text.starts_with(b"//") {
             let mut cursor = Cursor { text, at: 2, json: false };
@@ -160,7 +164,7 @@ impl Target {
         self.authority(&mut cursor, tls).is_ok()
     }
 
-    fn find(&self, mut cursor: Cursor<'_>) -> Result<(usize, Slash), No> {
+    fn find(&self, mut cursor: Cursor<'_>) -> Result<(usize, Slash), Mismatch> {
         cursor.expect(b"http")?;
         let tls = cursor.take(b's')?;
         cursor.expect(b":")?;
@@ -170,7 +174,7 @@ impl Target {
         Ok((cursor.at, slash))
     }
 
-    fn authority(&self, cursor: &mut Cursor<'_>, tls: Option<bool>) -> Result<(), No> {
+    fn authority(&self, cursor: &mut Cursor<'_>, tls: Option<bool>) -> Result<(), Mismatch> {
         cursor.expect(&self.host)?;
         let digits = cursor.port()?;
         let port = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u16>().ok());
@@ -179,7 +183,7 @@ impl Target {
             Some(port) => self.default && tls.is_some_and(|tls| port == usual(tls)),
             None => digits.is_empty() && (self.default || tls.is_some_and(|tls| self.port == usual(tls))),
         };
-        if fits { cursor.ends() } else { Err(No::Other) }
+        if fits { cursor.ends() } else { Err(Mismatch::Other) }
     }
 }
 
@@ -198,11 +202,11 @@ mod tests {
     }
 
     fn is_link(target: &Target, text: &str) -> bool {
-        // Whatever of it comes first never says no to what is one.
+        // No beginning of a link is taken for something else.
         let whole = target.in_string(format!("{text}\"").as_bytes()).is_ok();
         for end in 0..text.len() {
             let part = target.in_string(&text.as_bytes()[..end]);
-            assert!(part != Err(No::Other) || !whole, "{text} up to {end}");
+            assert!(part != Err(Mismatch::Other) || !whole, "{text} up to {end}");
         }
         whole
     }

@@ -10,21 +10,17 @@ use http::{Method, Request};
 
 use crate::headers::Survey;
 
-/// What the response has to know of its request.
-#[derive(Default)]
-pub(in crate::proxy) struct Asked {
-    pub(super) to_head: bool,
+/// The parts of a request on which its response depends.
+pub(super) struct Conditions {
+    to_head: bool,
     /// The lines of `If-None-Match`.
     known: Vec<HeaderValue>,
 }
 
-impl Asked {
-    /// Takes note of a request; in `If-Match`, weak tags become the upstream's strong ones. Does
-    /// nothing where links are not `rewritten`.
-    pub(in crate::proxy) fn take<B>(request: &mut Request<B>, survey: Survey, rewritten: bool) -> Self {
-        if !rewritten {
-            return Self::default();
-        }
+impl Conditions {
+    /// Notes the conditions of a request. In its `If-Match`, weak tags become the upstream's strong
+    /// ones.
+    pub(super) fn take<B>(request: &mut Request<B>, survey: Survey) -> Self {
         let to_head = *request.method() == Method::HEAD;
         if !survey.tags {
             return Self { to_head, known: Vec::new() };
@@ -34,16 +30,21 @@ impl Asked {
         Self { to_head, known: headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect() }
     }
 
+    /// Whether it is a HEAD.
+    pub(super) fn is_head(&self) -> bool {
+        self.to_head
+    }
+
     /// Whether a 304 with these headers belongs to a body that may have been changed.
     ///
-    /// A 304 seldom has a type. Then the client's own tag tells: it has a weak one of a body that
-    /// could be changed.
+    /// A 304 seldom has a type. Then the client's tag decides: that of a body that could be changed
+    /// is weak.
     #[cold]
     pub(super) fn owns_304(&self, is_json: bool, headers: &HeaderMap) -> bool {
-        match headers.contains_key(header::CONTENT_TYPE) {
-            true => is_json && super::may_change(headers),
-            false => headers.get(header::ETAG).is_some_and(|tag| self.names_weakly(tag)),
+        if headers.contains_key(header::CONTENT_TYPE) {
+            return is_json && super::may_change(headers);
         }
+        headers.get(header::ETAG).is_some_and(|tag| self.names_weakly(tag))
     }
 
     fn names_weakly(&self, strong: &HeaderValue) -> bool {
@@ -52,7 +53,7 @@ impl Asked {
     }
 }
 
-/// The tags of a list, as they are written (RFC 9110 §8.8.3). What is between them is passed over.
+/// The tags of a list, as they are written (RFC 9110 §8.8.3). Anything between them is skipped.
 fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -136,22 +137,22 @@ mod tests {
             (r#"W/"y""#, r#""x""#, false),
             (r#"W/"x""#, r#"W/"x""#, false),
         ] {
-            let asked = Asked { to_head: false, known: vec![HeaderValue::from_static(known)] };
+            let conditions = Conditions { to_head: false, known: vec![HeaderValue::from_static(known)] };
             let mut headers = HeaderMap::new();
             headers.insert(header::ETAG, HeaderValue::from_static(etag));
-            assert_eq!(asked.owns_304(false, &headers), expected, "{known}");
+            assert_eq!(conditions.owns_304(false, &headers), expected, "{known}");
         }
     }
 
     #[test]
     fn the_type_of_a_304_tells_more_than_the_tag_of_its_client() {
-        let asked = Asked { to_head: false, known: vec![HeaderValue::from_static(r#"W/"x""#)] };
+        let conditions = Conditions { to_head: false, known: vec![HeaderValue::from_static(r#"W/"x""#)] };
         let owns = |kind: &'static str, is_json, cache: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ETAG, HeaderValue::from_static(r#""x""#));
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-            asked.owns_304(is_json, &headers)
+            conditions.owns_304(is_json, &headers)
         };
         assert!(owns("application/json", true, "private"));
         assert!(!owns("application/json", true, "no-transform") && !owns("text/plain", false, "private"));

@@ -1,4 +1,4 @@
-//! New connections to the upstream: name, TCP, TLS, and which HTTP is spoken.
+//! New connections to the upstream: name resolution, TCP, TLS, and which HTTP is spoken.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,23 +12,23 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::error::{UpstreamError, tls_error};
-use super::pools::Pools;
+use super::h1;
 use super::slots::{Open, Slots};
-use super::{h1, h2};
 use crate::config::{self, UpstreamHttp};
 use crate::server::ReadinessCache;
 use crate::server::descriptors;
 
-/// What the kernel may keep of what has not been read, on each connection: of HTTP/1.1 until a response is read in large
-/// pieces, and of HTTP/2, where the window of each stream is the bound.
+/// What the kernel buffers of unread bytes, per connection. HTTP/1.1 gets more once a response is
+/// read in large pieces. For HTTP/2 the window of each stream is the bound.
 const RECEIVE_BUFFER: u32 = 128 * 1024;
 const RECEIVE_BUFFER_H2: usize = 512 * 1024;
 
-/// What has been dialled.
+/// A connection that has been opened.
 pub(super) enum NewConnection {
+    /// HTTP/1.1 is spoken on it.
     H1(h1::Connection),
-    /// It is in the pool.
-    H2,
+    /// HTTP/2 is to be spoken on this stream, and nothing has been sent yet.
+    H2(Box<dyn h1::Stream>, Open),
 }
 
 /// How the upstream is reached.
@@ -42,9 +42,9 @@ pub(super) struct Dialer {
 }
 
 struct Tls {
-    /// Offers what `upstream.http` allows.
+    /// Offers the versions that `upstream.http` allows.
     connector: TlsConnector,
-    /// Offers HTTP/1.1 alone.
+    /// Offers only HTTP/1.1.
     h1: TlsConnector,
     name: ServerName<'static>,
 }
@@ -52,10 +52,10 @@ struct Tls {
 impl Tls {
     fn new(config: &config::Upstream, tls: &rustls::ClientConfig) -> Self {
         let host = config.url.authority.host().trim_matches(['[', ']']).to_owned();
-        // The configuration has checked the authority; a name that is none fails the handshake.
+        // The configuration has checked the authority. An invalid name fails the handshake.
         let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()));
         let (h2, h1) = (b"h2".to_vec(), b"http/1.1".to_vec());
-        // The sessions to be resumed stay shared by all threads.
+        // All threads share the sessions that can be resumed.
         let offering = |protocols| {
             let mut tls = tls.clone();
             tls.alpn_protocols = protocols;
@@ -88,7 +88,7 @@ impl Dialer {
         }
     }
 
-    /// Whether the first connection has to show which HTTP the upstream speaks, or that is HTTP/2.
+    /// Whether the upstream may speak HTTP/2. The first connection shows it.
     pub(super) fn may_speak_h2(&self) -> bool {
         match self.http {
             UpstreamHttp::Auto => self.tls.is_some(),
@@ -105,40 +105,45 @@ impl Dialer {
         self.http == UpstreamHttp::H2
     }
 
-    /// A new connection, within `upstream.connect_timeout`.
-    pub(super) async fn dial(&self, pools: &Rc<Pools>) -> Result<NewConnection, UpstreamError> {
-        let dialled = async {
-            let (stream, open) = self.reach().await?;
-            self.negotiate(stream, open, pools).await
+    /// Opens a connection. If TLS fails, the log level depends on whether it `is_wanted`.
+    pub(super) async fn dial(&self, is_wanted: impl Fn() -> bool) -> Result<NewConnection, UpstreamError> {
+        let (stream, open) = self.reach().await?;
+        let Some(tls) = &self.tls else {
+            return Ok(if self.is_pinned_to_h2() {
+                over_h2(ReadinessCache::new(stream), open)
+            } else {
+                NewConnection::H1(h1::Connection::new(stream, open))
+            });
         };
-        tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
+        let connected = tls.connector.connect(tls.name.clone(), ReadinessCache::new(stream)).await;
+        let stream = connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2(), is_wanted()))?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            Ok(over_h2(stream, open))
+        } else if self.is_pinned_to_h2() {
+            Err(UpstreamError::NoHttp2)
+        } else {
+            Ok(NewConnection::H1(h1::Connection::new(stream, open)))
+        }
     }
 
-    /// A new connection of HTTP/1.1, whatever else the upstream speaks, within `upstream.connect_timeout`.
+    /// Opens an HTTP/1.1 connection, whatever else the upstream speaks.
     pub(super) async fn dial_h1(&self) -> Result<h1::Connection, UpstreamError> {
-        let dialled = async {
-            let (stream, open) = self.reach().await?;
-            match &self.tls {
-                None => Ok(h1::Connection::new(stream, open)),
-                Some(tls) => {
-                    let connected = tls.h1.connect(tls.name.clone(), ReadinessCache::new(stream)).await;
-                    connected
-                        .map(|stream| h1::Connection::new(stream, open))
-                        .map_err(|error| tls_error(&error, false, true))
-                }
-            }
-        };
-        tokio::time::timeout(self.timeout, dialled).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
+        let (stream, open) = self.reach().await?;
+        let Some(tls) = &self.tls else { return Ok(h1::Connection::new(stream, open)) };
+        let connected = tls.h1.connect(tls.name.clone(), ReadinessCache::new(stream)).await;
+        connected
+            .map(|stream| h1::Connection::new(stream, open))
+            .map_err(|error| tls_error(&error, false, true))
     }
 
-    /// A connection over TCP. Its slot is taken before there is a socket.
+    /// A TCP connection. Its slot is taken before there is a socket.
     async fn reach(&self) -> Result<(TcpStream, Open), UpstreamError> {
         let slot = self.slots.take().ok_or(UpstreamError::NoDescriptor)?;
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
         let addresses: Vec<_> = addresses.collect();
-        // One address that swallows everything must not take the others' time.
+        // An address that drops every packet must not use up the time of the others.
         let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut failure = UpstreamError::Dns;
         for address in addresses {
@@ -160,40 +165,14 @@ impl Dialer {
         }
         Err(failure)
     }
-
-    async fn negotiate(
-        &self,
-        stream: TcpStream,
-        open: Open,
-        pools: &Rc<Pools>,
-    ) -> Result<NewConnection, UpstreamError> {
-        let Some(tls) = &self.tls else {
-            return match self.is_pinned_to_h2() {
-                true => open_h2(ReadinessCache::new(stream), open, pools).await,
-                false => Ok(NewConnection::H1(h1::Connection::new(stream, open))),
-            };
-        };
-        let connected = tls.connector.connect(tls.name.clone(), ReadinessCache::new(stream)).await;
-        let stream =
-            connected.map_err(|error| tls_error(&error, self.is_pinned_to_h2(), pools.is_wanted()))?;
-        match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            true => open_h2(stream, open, pools).await,
-            false if self.is_pinned_to_h2() => Err(UpstreamError::NoHttp2),
-            false => Ok(NewConnection::H1(h1::Connection::new(stream, open))),
-        }
-    }
 }
 
-async fn open_h2(
-    stream: impl h1::Stream + 'static,
-    open: Open,
-    pools: &Rc<Pools>,
-) -> Result<NewConnection, UpstreamError> {
-    stream.keep(RECEIVE_BUFFER_H2);
-    h2::Connection::open(stream, open, Rc::clone(pools)).await.map(|()| NewConnection::H2)
+fn over_h2(stream: impl h1::Stream + 'static, open: Open) -> NewConnection {
+    stream.set_receive_buffer(RECEIVE_BUFFER_H2);
+    NewConnection::H2(Box::new(stream), open)
 }
 
-/// Connects with a bounded buffer: what a client does not read waits at the upstream, and not in our kernel.
+/// Connects with a bounded receive buffer: what a client does not read stays at the upstream.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);

@@ -1,11 +1,11 @@
-//! Why the upstream gave no response.
+//! Why there is no response of the upstream.
 
 use std::io;
 
 use rustls::AlertDescription;
 use thiserror::Error;
 
-/// Why the upstream gave no response. `Display` is what the client is told.
+/// Why there is no response of the upstream. `Display` is the detail that the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::proxy) enum UpstreamError {
     #[error("the upstream's host name cannot be resolved; check upstream.url and DNS")]
@@ -43,7 +43,7 @@ pub(in crate::proxy) enum UpstreamError {
     HeadTooLarge,
 }
 
-/// What came of a TLS handshake; `wanted` by somebody, or made ahead.
+/// The error of a TLS handshake, which is only worth a warning if a request `wanted` the connection.
 pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> UpstreamError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if wanted {
@@ -61,7 +61,8 @@ pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> 
     }
 }
 
-/// What h2 says of a stream. What the peer reset or closed was cut; what h2 itself refused was no HTTP.
+/// The error of a stream. If the peer reset or closed it, it was cut short. If h2 itself refused
+/// something, that was not valid HTTP.
 pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
     if error.is_io() || error.is_remote() {
         return UpstreamError::Terminated;
@@ -72,8 +73,9 @@ pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
     }
 }
 
-/// Whether the peer says that it has not looked at a request at all (RFC 9113 §8.7). A stream fails with a remote GOAWAY
-/// only when it is above the last one that the peer takes; at the end of the connection the others fail with an I/O error.
+/// Whether the peer says that it has not processed the request (RFC 9113 §8.7). A stream fails with
+/// a remote GOAWAY only if it is above the last one that the peer processes. When the connection
+/// ends, the others fail with an I/O error.
 pub(super) fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote()
         && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))

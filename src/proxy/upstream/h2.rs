@@ -1,251 +1,327 @@
-//! Connections of HTTP/2: shared by the requests of their thread, each on a stream of its own.
+//! One request on a stream of an HTTP/2 connection.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
-use h2::{Ping, PingPong};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep};
+use bytes::{Bytes, BytesMut};
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::AbortHandle;
 
-use super::error::UpstreamError;
-use super::pools::{POOL_TIME, Pools, streams_allowed};
-use super::slots::Open;
+use super::attempt::{Attempt, Failure};
+use super::error::{UpstreamError, is_unprocessed, stream_error};
+use super::pools::Lease;
+use crate::headers;
+use crate::proxy::BoxError;
+use crate::proxy::request_body::AttemptBody;
 
-/// Streams that one connection carries at most.
-pub(super) const STREAMS: usize = 64;
+/// Pieces below this size are merged, up to about the usual size of a frame.
+const SMALL: usize = 1024;
+const MERGED: usize = 16 * 1024;
 
-/// What the upstream may send ahead of a client that does not read. The connection's window is that of all its streams,
-/// or a few slow clients would stop the others.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
-
-/// What is kept of an upload that the upstream does not take.
-const SEND_BUFFER: usize = 64 * 1024;
-
-const HEAD_BYTES: u32 = 64 * 1024;
-
-/// Stands for the number of streams that the upstream allows until it has said so.
-const UNSAID: usize = 0x7fff_fffe;
-
-/// How often an idle connection is looked at and one in use is asked for a sign of life, which has to come before the
-/// next time.
-const TICK: Duration = Duration::from_secs(15);
-
-/// The connections that take new streams.
-#[derive(Default)]
-pub(super) struct Pool {
-    open: RefCell<Vec<Rc<Connection>>>,
-    next_number: Cell<u64>,
-    /// How many streams the upstream last allowed on a connection.
-    allowed: Cell<Option<usize>>,
+/// A request whose response has not come. Dropping it resets the stream, and so ends the upload.
+pub(super) struct Exchange {
+    response: ResponseFuture,
+    upload: Option<Upload>,
+    /// A response to HEAD has no body, whatever length it announces.
+    to_head: bool,
+    lease: Lease,
 }
 
-/// One connection.
-pub(super) struct Connection {
-    number: u64,
-    /// Gone once the connection is to end.
-    sender: RefCell<Option<SendRequest<Bytes>>>,
-    /// How many streams the upstream allows; `None` until it has said so.
-    allowed: Cell<Option<usize>>,
-    streams: Cell<usize>,
-    idle_since: Cell<Instant>,
-    served: Cell<bool>,
+/// Why there is no head of a response.
+pub(super) enum Stopped {
+    /// The stream failed.
+    Stream(h2::Error),
+    /// The client's body ended early.
+    Body,
 }
 
-/// The right to one stream.
-pub(super) struct Lease {
-    connection: Rc<Connection>,
-    pools: Rc<Pools>,
-    /// Whether the connection has carried another stream before.
-    pub(super) reused: bool,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let connection = &self.connection;
-        connection.streams.set(connection.streams.get() - 1);
-        connection.idle_since.set(Instant::now());
-        self.pools.serve_waiting();
-    }
-}
-
-impl Lease {
-    /// The connection's number.
-    pub(super) fn number(&self) -> u64 {
-        self.connection.number
-    }
-
-    /// Whether the upstream has shown that it speaks HTTP/2 at all.
-    pub(super) fn is_settled(&self) -> bool {
-        self.connection.allowed.get().is_some()
-    }
-
-    /// A sender of its own, so that one request never waits for another's stream to open.
-    pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
-        self.connection.sender.borrow().clone()
-    }
-}
-
-impl Pool {
-    /// A stream on the first connection that has room for it.
-    pub(super) fn lease(&self, pools: &Rc<Pools>, another: Option<u64>) -> Option<Lease> {
-        let open = self.open.borrow();
-        open.iter().filter(|one| Some(one.number) != another).find_map(|one| one.lease(pools))
-    }
-
-    /// How many connections there are, and how many of them have not said yet what they allow.
-    pub(super) fn count(&self) -> (usize, usize) {
-        let open = self.open.borrow();
-        (open.len(), open.iter().filter(|one| one.allowed.get().is_none()).count())
-    }
-
-    /// How many streams a new connection will probably carry.
-    pub(super) fn streams_each(&self) -> usize {
-        self.allowed.get().filter(|allowed| *allowed > 0).unwrap_or(STREAMS)
-    }
-
-    fn remove(&self, connection: &Connection) {
-        self.open.borrow_mut().retain(|one| one.number != connection.number);
-    }
-}
-
-impl Connection {
-    /// Begins to speak HTTP/2 on a stream. The connection is in the pool from then on.
-    pub(super) async fn open<S>(stream: S, open: Open, pools: Rc<Pools>) -> Result<(), UpstreamError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let handshake = Builder::new()
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_max_send_streams(UNSAID)
-            .max_header_list_size(HEAD_BYTES)
-            .max_send_buffer_size(SEND_BUFFER)
-            .handshake::<_, Bytes>(stream);
-        let (sender, driver) = handshake.await.map_err(|error| super::error::stream_error(&error))?;
-        let number = pools.h2.next_number.get();
-        pools.h2.next_number.set(number + 1);
-        let connection = Rc::new(Self {
-            number,
-            sender: RefCell::new(Some(sender)),
-            allowed: Cell::new(None),
-            streams: Cell::new(0),
-            idle_since: Cell::new(Instant::now()),
-            served: Cell::new(false),
-        });
-        pools.h2.open.borrow_mut().push(Rc::clone(&connection));
-        tokio::task::spawn_local(connection.drive(driver, open, pools));
-        Ok(())
-    }
-
-    /// A stream, if there is room for one.
-    pub(super) fn lease(self: &Rc<Self>, pools: &Rc<Pools>) -> Option<Lease> {
-        // Until the upstream has said what it allows, one is safe.
-        let room = self.allowed.get().unwrap_or(1);
-        if self.streams.get() >= room || !self.takes_streams() {
-            return None;
+impl Exchange {
+    /// Opens the stream. Gives the body back if the connection takes no more streams.
+    pub(super) fn begin(
+        lease: Lease,
+        request: Request<()>,
+        body: AttemptBody,
+    ) -> Result<Self, Box<AttemptBody>> {
+        let Some(mut sender) = lease.sender() else { return Err(Box::new(body)) };
+        let to_head = request.method() == Method::HEAD;
+        let ended = body.is_end_stream();
+        match sender.send_request(request, ended) {
+            Err(_) => Err(Box::new(body)),
+            Ok((response, stream)) => {
+                let upload = (!ended).then(|| Upload {
+                    stream,
+                    body,
+                    piece: Bytes::new(),
+                    following: None,
+                    begun: false,
+                });
+                Ok(Self { response, upload, to_head, lease })
+            }
         }
-        self.streams.set(self.streams.get() + 1);
-        let reused = self.served.replace(true);
-        Some(Lease { connection: Rc::clone(self), pools: Rc::clone(pools), reused })
     }
 
-    /// Neither ended nor told to go away.
-    fn takes_streams(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut sender = self.sender.borrow_mut();
-        sender.as_mut().is_some_and(|sender| !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_))))
+    /// Sends the body until the head of the response comes.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, Stopped>> {
+        if let Some(upload) = &mut self.upload {
+            match upload.poll(cx) {
+                Poll::Ready(UploadEnd::Whole) => self.upload = None,
+                Poll::Ready(UploadEnd::CutShort) => return Poll::Ready(Err(Stopped::Body)),
+                // The response will tell why the upstream wants no more.
+                Poll::Ready(UploadEnd::Unwanted) | Poll::Pending => {}
+            }
+        }
+        Pin::new(&mut self.response).poll(cx).map_err(Stopped::Stream)
     }
 
-    /// Drives the connection to its end: no new streams once the upstream wants none, none at all once nobody has
-    /// asked for one for a while or the path turns out dead.
-    async fn drive<S>(
-        self: Rc<Self>,
-        mut driver: h2::client::Connection<S, Bytes>,
-        open: Open,
-        pools: Rc<Pools>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut pulse = Pulse { pings: driver.ping_pong(), awaited: false };
-        let mut tick = pin!(sleep(TICK));
-        let ended = poll_fn(|cx| {
-            pulse.poll_pong(cx);
-            while tick.as_mut().poll(cx).is_ready() {
-                tick.as_mut().reset(Instant::now() + TICK);
-                if self.streams.get() > 0 {
-                    if pulse.is_gone() {
-                        return Poll::Ready(Ok(()));
+    /// The response. The rest of the upload goes on in a task of its own, because a client may read
+    /// only after it has sent everything.
+    pub(super) fn into_response(
+        self,
+        head: Response<RecvStream>,
+    ) -> Result<Response<StreamedBody>, UpstreamError> {
+        if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // HTTP/2 has no 101 (RFC 9113 §8.6).
+            return Err(UpstreamError::Protocol);
+        }
+        let length = announced(head.headers())?;
+        let bodiless = self.to_head || head.status() == StatusCode::NOT_MODIFIED;
+        Ok(head.map(|stream| {
+            let ended = stream.is_end_stream();
+            let mut response = StreamedBody {
+                left: if ended || bodiless { Some(0) } else { length },
+                open: (!ended).then(|| OpenStream {
+                    stream,
+                    in_trailers: false,
+                    _upload: self.upload.map(Upload::spawn),
+                    _lease: self.lease,
+                }),
+            };
+            if bodiless {
+                response.open = None;
+            }
+            response
+        }))
+    }
+
+    /// The outcome of an exchange that got no head.
+    pub(super) fn failure<B>(self, stopped: Stopped) -> Attempt<B> {
+        let Stopped::Stream(error) = stopped else { return Attempt::Failed(UpstreamError::Terminated) };
+        tracing::debug!(%error, "a stream failed");
+        let connection = Some(self.lease.number());
+        if is_unprocessed(&error) {
+            let untouched = self.upload.and_then(|upload| (!upload.begun).then_some(upload.body));
+            return Attempt::Unprocessed(Failure { error: UpstreamError::Refusing, connection }, untouched);
+        }
+        match stream_error(&error) {
+            UpstreamError::Protocol if !self.lease.is_settled() => Attempt::Failed(UpstreamError::NoHttp2),
+            cause if error.is_io() && self.lease.reused => {
+                Attempt::Unanswered(Failure { error: cause, connection })
+            }
+            cause => Attempt::Failed(cause),
+        }
+    }
+}
+
+/// The announced length of a body. h2 compares it with what comes, but reads only one line.
+fn announced(headers: &HeaderMap) -> Result<Option<u64>, UpstreamError> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(None) };
+    match headers::length(first) {
+        Some(length) if lengths.all(|other| other == first) => Ok(Some(length)),
+        _ => Err(UpstreamError::Protocol),
+    }
+}
+
+/// A request body as it is sent. It takes no more from the client than the upstream's window allows.
+struct Upload {
+    stream: SendStream<Bytes>,
+    body: AttemptBody,
+    /// A piece that waits for the upstream's window.
+    piece: Bytes,
+    /// The frame that followed merged pieces.
+    following: Option<Option<Result<Frame<Bytes>, BoxError>>>,
+    /// Something has been taken from `body`.
+    begun: bool,
+}
+
+/// How an upload ended.
+enum UploadEnd {
+    /// All of it has been sent.
+    Whole,
+    /// The upstream takes no more of it.
+    Unwanted,
+    /// The client did not send all of it. The stream is reset, or the body would look complete.
+    CutShort,
+}
+
+impl Upload {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UploadEnd> {
+        loop {
+            if self.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(UploadEnd::Unwanted);
+            }
+            if !self.piece.is_empty() {
+                self.stream.reserve_capacity(self.piece.len());
+                while self.stream.capacity() == 0 {
+                    match ready!(self.stream.poll_capacity(cx)) {
+                        Some(Ok(_)) => {}
+                        _ => return Poll::Ready(UploadEnd::Unwanted),
                     }
-                } else if self.idle_since.get().elapsed() >= POOL_TIME {
-                    // h2 takes leave when nobody can ask for a stream any more.
-                    self.sender.take();
+                }
+                let fits = self.stream.capacity().min(self.piece.len());
+                let part = self.piece.split_to(fits);
+                let ended = self.following.is_none() && self.body.is_end_stream();
+                let last = self.piece.is_empty() && ended;
+                match self.stream.send_data(part, last) {
+                    Ok(()) if last => return Poll::Ready(UploadEnd::Whole),
+                    Ok(()) => continue,
+                    Err(_) => return Poll::Ready(UploadEnd::Unwanted),
                 }
             }
-            let polled = Pin::new(&mut driver).poll(cx);
-            self.heed(&pools);
-            polled
+            let frame = match self.following.take() {
+                Some(frame) => frame,
+                None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
+            };
+            self.begun = true;
+            let ended = match frame {
+                None => self.stream.send_data(Bytes::new(), true),
+                Some(Err(_)) => {
+                    self.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(UploadEnd::CutShort);
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => {
+                        self.piece = self.merged(cx, data);
+                        continue;
+                    }
+                    Ok(_) if !self.body.is_end_stream() => continue,
+                    Ok(_) => self.stream.send_data(Bytes::new(), true),
+                    Err(frame) => self.stream.send_trailers(frame.into_trailers().unwrap_or_default()),
+                },
+            };
+            return Poll::Ready(if ended.is_ok() { UploadEnd::Whole } else { UploadEnd::Unwanted });
+        }
+    }
+
+    /// A piece. If it is small, the pieces that have come after it are merged into it. h2 queues a
+    /// frame for each piece, which takes hundreds of bytes that its limit does not count.
+    fn merged(&mut self, cx: &mut Context<'_>, first: Bytes) -> Bytes {
+        if first.len() >= SMALL {
+            return first;
+        }
+        let mut merged = BytesMut::new();
+        while merged.len() < MERGED && !self.body.is_end_stream() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => {
+                    // There is a piece to be sent: the client is not waited for yet.
+                    self.body.has_enough();
+                    break;
+                }
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+                    if merged.is_empty() {
+                        merged.extend_from_slice(&first);
+                    }
+                    merged.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+                }
+                Poll::Ready(other) => {
+                    self.following = Some(other);
+                    break;
+                }
+            }
+        }
+        if merged.is_empty() { first } else { merged.freeze() }
+    }
+
+    fn spawn(mut self) -> UploadTask {
+        let task = tokio::task::spawn_local(async move {
+            std::future::poll_fn(|cx| self.poll(cx)).await;
+        });
+        UploadTask(task.abort_handle())
+    }
+}
+
+/// An upload that continues after the head of its response. It ends with the response.
+struct UploadTask(AbortHandle);
+
+impl Drop for UploadTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The body of a response. Dropped before its end, it resets the stream.
+pub(super) struct StreamedBody {
+    /// The rest of the announced length.
+    left: Option<u64>,
+    /// `None` once the stream has ended.
+    open: Option<OpenStream>,
+}
+
+struct OpenStream {
+    stream: RecvStream,
+    in_trailers: bool,
+    _upload: Option<UploadTask>,
+    _lease: Lease,
+}
+
+impl StreamedBody {
+    pub(super) fn abandon(&mut self) {
+        self.open = None;
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let Some(open) = &mut self.open else { return Poll::Ready(None) };
+        let frame = ready!(open.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let (Some(data), Some(left)) = (frame.data_ref(), &mut self.left)
+        {
+            // h2 itself resets a stream whose data are not as long as announced.
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        if open.stream.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+            self.open = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.open.is_none()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl OpenStream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        if !self.in_trailers {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // The piece is passed on: the upstream may send as many bytes again.
+                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(cut(&error)))),
+                None => self.in_trailers = true,
+            }
+        }
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(None) => None,
+            Err(error) => Some(Err(cut(&error))),
         })
-        .await;
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection to the upstream ended");
-        }
-        pools.h2.remove(&self);
-        // Streams that are left fail with it.
-        drop((driver, open));
-        match self.allowed.get() {
-            Some(_) => pools.serve_waiting(),
-            // The next would do no better.
-            None => pools.give_up(UpstreamError::Terminated),
-        }
-    }
-
-    /// Takes notice of what the upstream has said about new streams.
-    fn heed(&self, pools: &Rc<Pools>) {
-        if !self.takes_streams() {
-            pools.h2.remove(self);
-            return;
-        }
-        let said = self.sender.borrow().as_ref().map_or(UNSAID, SendRequest::current_max_send_streams);
-        let allowed = (said != UNSAID).then(|| streams_allowed(said));
-        if allowed != self.allowed.replace(allowed) {
-            pools.h2.allowed.set(allowed);
-            pools.serve_waiting();
-        }
     }
 }
 
-/// Asks for signs of life.
-struct Pulse {
-    pings: Option<PingPong>,
-    awaited: bool,
-}
-
-impl Pulse {
-    fn poll_pong(&mut self, cx: &mut Context<'_>) {
-        if let Some(pings) = &mut self.pings
-            && self.awaited
-            && pings.poll_pong(cx).is_ready()
-        {
-            self.awaited = false;
-        }
-    }
-
-    /// Whether the last question has got no response; else asks again.
-    fn is_gone(&mut self) -> bool {
-        if let Some(pings) = &mut self.pings
-            && !self.awaited
-        {
-            self.awaited = pings.send_ping(Ping::opaque()).is_ok();
-            return false;
-        }
-        self.awaited
-    }
+/// A body that ended early, for whatever reason.
+fn cut(error: &h2::Error) -> UpstreamError {
+    tracing::debug!(%error, "an answer was cut short");
+    stream_error(error)
 }

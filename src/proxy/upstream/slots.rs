@@ -1,7 +1,7 @@
 //! The right to a connection to the upstream, which takes a file descriptor.
 //!
-//! Clients and the upstream share the descriptors of the process. A thread has a few slots of its own, so that idle
-//! connections of other threads cannot keep it from the upstream.
+//! Clients and the upstream share the descriptors of the process. Each thread has a few slots of its
+//! own, so that idle connections of other threads cannot keep it from the upstream.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::server::descriptors::{Descriptor, Descriptors, OWN};
 
 /// How often a waiting request checks whether another thread has given back a descriptor.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK: Duration = Duration::from_millis(50);
 
 /// The slots of one thread.
 pub(super) struct Slots {
@@ -28,7 +28,7 @@ pub(super) struct Slots {
 /// One slot, until this is dropped. Drop it after the connection.
 pub(super) struct Slot {
     slots: Rc<Slots>,
-    /// `None`: it is one of the thread's own.
+    /// `None` if it is one of the thread's own.
     shared: Option<Descriptor>,
 }
 
@@ -48,22 +48,23 @@ impl Slots {
         Some(Slot { slots, shared: None })
     }
 
-    /// Tells one who waits that a connection ended, or is idle. Costs one look where nobody waits.
-    pub(super) fn tell(&self) {
+    /// Wakes one waiter, because a connection has ended or become idle.
+    pub(super) fn notify(&self) {
         if self.waiting.get() > 0 {
             self.freed.notify_one();
         }
     }
 
-    /// Waits until there may be a connection or a slot for one, at most until `end`. Whether there is time left.
+    /// Waits until a connection or a slot may be free, at most until `end`. Returns false at once
+    /// after `end`.
     pub(super) async fn changed(&self, end: Instant) -> bool {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
         }
         self.waiting.set(self.waiting.get() + 1);
-        let _counted = Waiter(&self.waiting);
-        let _looked_anyway = timeout(left.min(LOOK), self.freed.notified()).await;
+        let _waiter = Waiter(&self.waiting);
+        let _checked_anyway = timeout(left.min(CHECK), self.freed.notified()).await;
         true
     }
 }
@@ -78,15 +79,14 @@ impl Drop for Waiter<'_> {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        match self.shared.take() {
-            Some(shared) => drop(shared),
-            None => self.slots.own.set(self.slots.own.get() + 1),
+        if self.shared.take().is_none() {
+            self.slots.own.set(self.slots.own.get() + 1);
         }
-        self.slots.tell();
+        self.slots.notify();
     }
 }
 
-/// Counts a connection while it is open, and has its slot.
+/// Counts a connection while it is open, and holds its slot.
 pub(in crate::proxy) struct Open {
     gauge: Gauge,
     _place: Option<Slot>,
@@ -137,7 +137,7 @@ mod tests {
         let begin = Instant::now();
         let end = begin + Duration::from_secs(1);
         let (waited, ()) = tokio::join!(slots.changed(end), async { drop(taken) });
-        assert!(waited && begin.elapsed() < LOOK && slots.waiting.get() == 0);
+        assert!(waited && begin.elapsed() < CHECK && slots.waiting.get() == 0);
         // Without news until the end, which comes.
         while slots.changed(end).await {}
         assert_eq!(begin.elapsed(), Duration::from_secs(1));

@@ -13,84 +13,94 @@ use tokio::io::ReadBuf;
 use super::head::Kind;
 use super::response::{Rest, StreamedBody};
 use super::upload::{Stopped, Upload};
-use super::{Connection, Wire};
+use super::{Connection, Pool, Switched, Wire};
 use crate::http1::input::LEAST_READ;
 use crate::http1::{Framing, block};
-use crate::proxy::body::{AttemptBody, RequestBody};
 use crate::proxy::continue_gate::ContinueGate;
-use crate::proxy::tunnel::Tunnel;
-use crate::proxy::upstream::pools::Pools;
-use crate::proxy::upstream::{Again, Head, UpstreamError};
+use crate::proxy::request_body::{AttemptBody, RequestBody};
+use crate::proxy::upstream::attempt::{Attempt, Failure};
+use crate::proxy::upstream::{Head, UpstreamError};
 
-/// How much of a head is read at once, on the stack: most answers.
-const READ: usize = 16 * 1024;
+/// The first read of a head, in bytes and on the stack. Most responses fit.
+const FIRST_READ: usize = 16 * 1024;
 
-/// How many bytes of interim answers are read before others have their turn: more than almost every response has.
+/// Interim responses are read up to this many bytes before other tasks have their turn.
 const TURN: usize = 64 * 1024;
 
-/// A request on its way. Dropping it ends the connection.
+/// A request whose response has not come. Dropping it ends the connection.
+///
+/// [`poll_head`](Self::poll_head) sends the request and reads the head. Then, once,
+/// [`into_response`](Self::into_response), [`into_switched`](Self::into_switched) or
+/// [`failure`](Self::failure).
 pub(in crate::proxy::upstream) struct Exchange {
-    /// `None` once there is a response.
-    connection: Option<Connection>,
-    /// What is still to be written, and whose body that is.
+    connection: Connection,
+    /// The rest of the request that is to be written, with its body.
     upload: Option<Upload>,
     request: RequestBody,
-    /// The upstream takes no more of the request: the connection is not used again.
-    cut: bool,
-    /// Something of a response has come.
-    answered: bool,
-    /// The client has not sent what it announced: there is nothing to be sent again.
-    without_body: bool,
-    /// What a 100 releases.
-    hold: Option<ContinueGate>,
+    progress: Progress,
+    /// A 100 releases it.
+    gate: Option<ContinueGate>,
     to_head: bool,
     upgrade: bool,
-    /// Bytes of interim answers since others had their turn.
+    /// Bytes of interim responses that were read in this turn.
     interim: usize,
 }
 
-/// The head of a response, and how its body is framed.
+/// How far an exchange has come. It decides whether the request may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing has been received.
+    Unanswered,
+    /// The client did not send the body that it announced.
+    BodyFailed,
+    /// Something has been received, valid or not.
+    Responding,
+}
+
+/// The head of a response, and the framing of its body.
 pub(in crate::proxy::upstream) struct ResponseHead {
     pub(in crate::proxy::upstream) head: Response<()>,
     framing: Framing,
+    /// The connection ends with this response.
     last: bool,
-    /// Its body, where that came along.
+    /// The body, if it came in the same read.
     whole: Option<Bytes>,
 }
 
-/// A response's body.
+/// What of a response's body is there along with the head.
 pub(in crate::proxy::upstream) enum BodyStart {
-    /// All of it is there.
+    /// All of it.
     Whole(Bytes),
-    Streamed(Box<StreamedBody>),
+    /// Some or none of it.
+    Streamed(StreamedBody),
 }
 
-/// What came of reading.
-enum Read {
+/// The outcome of one read.
+enum ReadOutcome {
+    /// The upstream has ended the connection.
     End,
+    /// There are more bytes in the buffer.
     More,
-    /// A whole head, out of a buffer that is not kept.
+    /// There is a whole head, and the buffer has been left out.
     Head(ResponseHead),
 }
 
 impl Exchange {
-    /// Begins nothing yet; the body waits for `hold`.
+    /// Writes nothing yet. The body waits for `gate`.
     pub(in crate::proxy::upstream) fn new(
         connection: Connection,
         head: &Head,
         own_lines: &[u8],
-        hold: Option<ContinueGate>,
+        gate: Option<ContinueGate>,
         request: RequestBody,
         attempt: AttemptBody,
     ) -> Self {
         Self {
-            upload: Some(Upload::new(head, own_lines, hold.is_some(), attempt)),
+            upload: Some(Upload::new(head, own_lines, gate.is_some(), attempt)),
             request,
-            connection: Some(connection),
-            cut: false,
-            answered: false,
-            without_body: false,
-            hold,
+            connection,
+            progress: Progress::Unanswered,
+            gate,
             to_head: head.method == Method::HEAD,
             upgrade: head.upgrade,
             interim: 0,
@@ -102,148 +112,150 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, UpstreamError>> {
-        let Some(connection) = &self.connection else {
-            return Poll::Ready(Err(UpstreamError::Terminated));
-        };
-        let wire = &mut *connection.wire.borrow_mut();
-        if let Some(upload) = &mut self.upload {
-            let first = !upload.has_written();
-            // An end that has come meanwhile, or bytes that belong to nobody: no request goes out on this connection.
-            if first && !wire.is_quiet(cx) {
-                return Poll::Ready(Err(UpstreamError::Terminated));
-            }
-            let before = upload.written();
-            let sent = upload.poll(cx, &mut *wire.stream);
-            // The deadline of an upload goes by what the upstream takes, however large the pieces are.
-            if upload.written() > before {
-                self.request.moved();
-            }
-            match sent {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => self.upload = None,
-                Poll::Ready(Err(Stopped::Unwritable)) if upload.has_written() => {
-                    // It may have answered before it hung up.
-                    self.cut = true;
-                    wire.broken = true;
-                    self.upload = None;
-                }
-                Poll::Ready(Err(stopped)) => {
-                    self.without_body = matches!(stopped, Stopped::Body);
-                    return Poll::Ready(Err(UpstreamError::Terminated));
-                }
-            }
-            if first && !self.cut {
-                // The look before the first byte has made sure that what comes wakes this task.
-                return Poll::Pending;
-            }
-        }
+        let wire = Rc::clone(&self.connection.wire);
+        let wire = &mut *wire.borrow_mut();
+        ready!(self.poll_upload(cx, wire))?;
         loop {
             if !wire.input.bytes.is_empty()
                 && let Some((length, kind)) = wire.head.read(&wire.input.bytes)?
             {
-                match kind {
-                    Kind::Switches if !self.upgrade => {
-                        tracing::debug!("an answer was refused: an upgrade that nobody asked for");
-                        return Poll::Ready(Err(UpstreamError::Protocol));
-                    }
-                    // It cannot mean a request that it has not read.
-                    Kind::Switches if self.upload.is_some() => {
-                        return Poll::Ready(Err(UpstreamError::Protocol));
-                    }
-                    Kind::Switches | Kind::Final => {
-                        let (framing, last) = (wire.head.framing(), wire.head.is_last());
-                        let head = wire.head.take(&wire.input.bytes.split_to(length).freeze())?;
-                        return Poll::Ready(Ok(ResponseHead { head, framing, last, whole: None }));
-                    }
-                    Kind::Continue | Kind::Interim => {
-                        wire.input.bytes.advance(length);
-                        wire.head.skip();
-                        self.interim += length;
-                    }
+                if let Kind::Switches | Kind::Final = kind {
+                    return Poll::Ready(self.take_head(wire, length, kind));
                 }
+                wire.input.bytes.advance(length);
+                wire.head.skip();
+                self.interim += length;
                 if kind == Kind::Continue
-                    && let Some(hold) = self.hold.take()
+                    && let Some(gate) = self.gate.take()
                 {
-                    hold.release();
+                    gate.release();
                 }
                 if self.interim > TURN {
-                    // An upstream that sends interim answers faster than they are read would keep the thread, and with it
-                    // the timer that ends this, for as long as it likes.
+                    // An upstream that sends interim responses faster than they are read would keep
+                    // the thread, and with it the timer that ends the exchange.
                     self.interim = 0;
                     let _ = pin!(tokio::task::yield_now()).poll(cx);
                     return Poll::Pending;
                 }
                 continue;
             }
-            let read = ready!(poll_more(cx, wire, self.to_head));
-            // What is refused has come too.
-            self.answered |= !matches!(read, Ok(Read::End));
-            match read? {
-                Read::End if wire.input.bytes.is_empty() => {
+            let outcome = ready!(poll_more(cx, wire, self.to_head));
+            // An error means that something came, and was not valid.
+            if !matches!(outcome, Ok(ReadOutcome::End)) {
+                self.progress = Progress::Responding;
+            }
+            match outcome? {
+                ReadOutcome::End if wire.input.bytes.is_empty() => {
                     return Poll::Ready(Err(UpstreamError::Terminated));
                 }
-                Read::End => return Poll::Ready(Err(UpstreamError::Protocol)),
-                Read::More => {}
-                Read::Head(received) => return Poll::Ready(Ok(received)),
+                ReadOutcome::End => return Poll::Ready(Err(UpstreamError::Protocol)),
+                ReadOutcome::More => {}
+                ReadOutcome::Head(received) => return Poll::Ready(Ok(received)),
             }
         }
     }
 
-    /// The response. A request that goes on does so in a task of its own: a client may read only when it has sent all.
-    pub(in crate::proxy::upstream) fn response(
-        &mut self,
+    /// Sends the request as far as the upstream takes it. Pending after the first write: the check
+    /// before it has registered the task for what the upstream sends.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UpstreamError>> {
+        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        let is_first = !upload.has_written();
+        // The connection has ended meanwhile, or there are bytes that belong to no response.
+        if is_first && !wire.is_quiet(cx) {
+            return Poll::Ready(Err(UpstreamError::Terminated));
+        }
+        let before = upload.written();
+        let sent = upload.poll(cx, &mut *wire.stream);
+        // The deadline counts from what the upstream takes, not from whole pieces.
+        if upload.written() > before {
+            self.request.note_progress();
+        }
+        match sent {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.upload = None,
+            Poll::Ready(Err(Stopped::Unwritable)) if upload.has_written() => {
+                // The upstream may have responded before it closed.
+                wire.broken = true;
+                self.upload = None;
+            }
+            Poll::Ready(Err(stopped)) => {
+                if matches!(stopped, Stopped::Body) {
+                    self.progress = Progress::BodyFailed;
+                }
+                return Poll::Ready(Err(UpstreamError::Terminated));
+            }
+        }
+        if is_first && !wire.broken { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Takes a complete final head, or a 101, out of the buffer.
+    fn take_head(&self, wire: &mut Wire, length: usize, kind: Kind) -> Result<ResponseHead, UpstreamError> {
+        // A 101 must have been asked for, by a request that was sent to its end.
+        if kind == Kind::Switches && (!self.upgrade || self.upload.is_some()) {
+            tracing::debug!("an answer was refused: an upgrade that nobody asked for");
+            return Err(UpstreamError::Protocol);
+        }
+        let (framing, last) = (wire.head.framing(), wire.head.is_last());
+        let head = wire.head.take(&wire.input.bytes.split_to(length).freeze())?;
+        Ok(ResponseHead { head, framing, last, whole: None })
+    }
+
+    /// The response. The rest of the upload goes on in a task of its own, because a client may read
+    /// only after it has sent everything.
+    pub(in crate::proxy::upstream) fn into_response(
+        mut self,
         received: ResponseHead,
-        pools: &Rc<Pools>,
+        pool: &Rc<Pool>,
     ) -> Result<Response<BodyStart>, UpstreamError> {
         let ResponseHead { head, framing, last, whole } = received;
         let rest = if is_without_body(self.to_head, &head) { Rest::NONE } else { framing.into() };
-        let connection = self.connection.take().ok_or(UpstreamError::Terminated)?;
-        // One whose body is held is not wanted any more.
-        let held = self.hold.as_ref().is_some_and(ContinueGate::is_held);
-        let uploads = self.upload.is_some() || self.cut;
-        connection.wire.borrow_mut().uploads = uploads;
+        let connection = self.connection;
+        {
+            let mut wire = connection.wire.borrow_mut();
+            wire.uploads = self.upload.is_some() || wire.broken;
+        }
         let last = last || matches!(rest, Rest::ToTheEnd);
+        let whole = whole.or_else(|| matches!(rest, Rest::Sized(0)).then(Bytes::new));
         if let Some(whole) = whole {
-            connection.finish(last, pools);
+            connection.finish(last, pool);
             return Ok(head.map(|()| BodyStart::Whole(whole)));
         }
-        if matches!(rest, Rest::Sized(0)) {
-            connection.finish(last, pools);
-            return Ok(head.map(|()| BodyStart::Whole(Bytes::new())));
+        // A body that is still held back is not wanted any more.
+        if self.gate.as_ref().is_some_and(ContinueGate::is_held) {
+            self.upload = None;
         }
-        let upload = self.upload.take().filter(|_| !held);
-        let upload = upload.map(|upload| upload.go_on(Rc::clone(&connection.wire)));
-        let response = StreamedBody::new(connection, rest, last, upload, pools);
-        Ok(head.map(|()| BodyStart::Streamed(Box::new(response))))
+        let upload = self.upload.map(|upload| upload.spawn(Rc::clone(&connection.wire)));
+        let body = StreamedBody::new(connection, rest, last, upload, pool);
+        Ok(head.map(|()| BodyStart::Streamed(body)))
     }
 
-    /// Whether it is the upstream that is waited for: it has not taken all that the client has sent.
+    /// Whether the upstream has yet to take what the client has sent.
     pub(in crate::proxy::upstream) fn is_writing(&self) -> bool {
         self.upload.as_ref().is_some_and(Upload::is_writing)
     }
 
-    /// What follows a 101 on its connection.
-    pub(in crate::proxy::upstream) fn take_tunnel(&mut self) -> Option<Tunnel> {
+    /// The connection after a 101.
+    pub(in crate::proxy::upstream) fn into_switched(self) -> Option<Switched> {
         // Nobody else has it, since the request has no body.
-        let wire = Rc::into_inner(self.connection.take()?.wire)?.into_inner();
-        Some(Tunnel::new(wire.stream, wire.input.bytes.freeze(), wire.open))
+        let wire = Rc::into_inner(self.connection.wire)?.into_inner();
+        Some(Switched { stream: wire.stream, first: wire.input.bytes.freeze(), open: wire.open })
     }
 
-    /// Whether a request that failed may be sent again.
-    pub(in crate::proxy::upstream) fn again(&mut self) -> Again {
-        if self.answered || self.without_body {
-            return Again::No;
+    /// The outcome of an exchange whose head could not be read.
+    pub(in crate::proxy::upstream) fn failure<B>(&mut self, error: UpstreamError) -> Attempt<B> {
+        if self.progress != Progress::Unanswered {
+            return Attempt::Failed(error);
         }
-        let pooled = self.connection.as_ref().is_some_and(|connection| connection.pooled);
+        let pooled = self.connection.pooled;
+        let failure = Failure { error, connection: None };
         match self.upload.take() {
             Some(upload) if !upload.has_written() => match upload.into_untouched_body() {
-                Some(body) if pooled => Again::Stale(body),
-                Some(body) => Again::Unsent(body),
-                None => Again::Unprocessed,
+                Some(body) if pooled => Attempt::Uncounted(body),
+                untouched => Attempt::Unprocessed(failure, untouched),
             },
-            // One that was made ahead and idle may be as dead as one that was used.
-            _ if pooled => Again::Unanswered,
-            _ => Again::No,
+            // Also one that was opened ahead: it may be as dead as one that was used.
+            _ if pooled => Attempt::Unanswered(failure),
+            _ => Attempt::Failed(error),
         }
     }
 }
@@ -253,20 +265,25 @@ fn is_without_body<B>(to_head: bool, head: &Response<B>) -> bool {
     to_head || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Reads once. Almost always that brings a whole head, and often a whole response: then nothing but copies of them is kept.
-fn poll_more(cx: &mut Context<'_>, wire: &mut Wire, to_head: bool) -> Poll<Result<Read, UpstreamError>> {
+/// Reads once. Usually that brings a whole head, and often a whole response. Then only copies of
+/// these are kept, and the connection needs no buffer.
+fn poll_more(
+    cx: &mut Context<'_>,
+    wire: &mut Wire,
+    to_head: bool,
+) -> Poll<Result<ReadOutcome, UpstreamError>> {
     if !wire.input.bytes.is_empty() {
         return Poll::Ready(match ready!(wire.poll_read(cx, LEAST_READ)) {
-            Ok(0) => Ok(Read::End),
-            Ok(_) => Ok(Read::More),
-            // A reset says nothing about what came before it.
+            Ok(0) => Ok(ReadOutcome::End),
+            Ok(_) => Ok(ReadOutcome::More),
+            // After a reset, what came before it cannot be relied on.
             Err(_) => Err(UpstreamError::Terminated),
         });
     }
-    let mut room = [const { MaybeUninit::uninit() }; READ];
-    let mut buf = ReadBuf::uninit(&mut room);
+    let mut buffer = [const { MaybeUninit::uninit() }; FIRST_READ];
+    let mut buf = ReadBuf::uninit(&mut buffer);
     if ready!(Pin::new(&mut *wire.stream).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
-        return Poll::Ready(Ok(Read::End));
+        return Poll::Ready(Ok(ReadOutcome::End));
     }
     let bytes = buf.filled();
     match wire.head.read(bytes)? {
@@ -279,12 +296,12 @@ fn poll_more(cx: &mut Context<'_>, wire: &mut Wire, to_head: bool) -> Poll<Resul
                 wire.input.bytes.extend_from_slice(rest);
             }
             let whole = is_whole.then(|| block::keep_body(rest).freeze());
-            return Poll::Ready(Ok(Read::Head(ResponseHead { head, framing, last, whole })));
+            return Poll::Ready(Ok(ReadOutcome::Head(ResponseHead { head, framing, last, whole })));
         }
-        // Read again, and then with what follows.
+        // Read again from the buffer, together with what follows.
         Some(_) => wire.head.skip(),
         None => {}
     }
     wire.input.bytes.extend_from_slice(bytes);
-    Poll::Ready(Ok(Read::More))
+    Poll::Ready(Ok(ReadOutcome::More))
 }

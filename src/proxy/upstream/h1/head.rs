@@ -1,8 +1,8 @@
-//! Heads of answers, read by the letter (RFC 9112 §4 and §5).
+//! Strict reading of response heads (RFC 9112 §4 and §5).
 //!
-//! Nothing here is lenient: a `Transfer-Encoding` beside a `Content-Length`, a coding that is not `chunked`, a bare LF for
-//! a line end, or lengths that differ leave room for two opinions about where a response ends, and whoever shares the
-//! connection pays for it.
+//! A head is refused if two readers could disagree on where the response ends: `Transfer-Encoding`
+//! together with `Content-Length`, a coding other than `chunked`, a bare LF, or lengths that differ.
+//! The next request on the connection would pay for it.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Version};
@@ -17,10 +17,13 @@ use crate::http1::{Framing, syntax};
 pub(super) const HEAD_BYTES: usize = 64 * 1024;
 pub(super) const HEAD_LINES: usize = 100;
 
-/// Reads one head after another, each from its first byte on.
+/// Reads one head after another.
+///
+/// [`read`](Self::read) is called with more bytes until the head is complete. Then
+/// [`take`](Self::take) gives it, or [`skip`](Self::skip) drops it.
 #[derive(Default)]
 pub(super) struct HeadReader {
-    /// Bytes already searched for a line end.
+    /// How many bytes have been searched for a line end.
     searched: usize,
     line_start: usize,
     status: Option<Status>,
@@ -29,8 +32,9 @@ pub(super) struct HeadReader {
     /// `Connection` lists `upgrade`, `close`.
     upgrades: bool,
     closes: bool,
-    /// `Upgrade` lines, and whether one is not `websocket`.
+    /// How many `Upgrade` lines there are.
     protocols: usize,
+    /// One of them is not `websocket`.
     foreign: bool,
     places: Places,
 }
@@ -39,25 +43,26 @@ pub(super) struct HeadReader {
 struct Status {
     http_11: bool,
     code: u16,
-    /// Where the reason phrase begins and ends.
+    /// The range of the reason phrase.
     reason: (usize, usize),
 }
 
-/// What a status says about what comes next.
+/// The kind of a response, by its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// 100: the body may come.
+    /// 100: the request body may be sent.
     Continue,
     /// Another 1xx.
     Interim,
-    /// 101: what follows is no HTTP.
+    /// 101: no HTTP follows.
     Switches,
+    /// The response to the request.
     Final,
 }
 
 impl HeadReader {
-    /// Reads on in `bytes`, which begin where the head does. Gives its length once it is complete, and what it is; then
-    /// [`take`](Self::take) gives the rest, or [`skip`](Self::skip) makes room for the next.
+    /// Continues to read `bytes`, which begin where the head begins. Gives its length and kind once it
+    /// is complete.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
         if let Some(done) = self.good_lines(bytes)? {
             return Ok(Some(done));
@@ -84,7 +89,7 @@ impl HeadReader {
             }
         }
         self.searched = bytes.len();
-        // What cannot become a response is not waited for.
+        // Bytes that cannot become a response are refused at once.
         let begun = bytes.len().min(PREFIX.len());
         if self.status.is_none() && bytes[..begun] != PREFIX[..begun] {
             return Err(UpstreamError::Protocol);
@@ -92,8 +97,8 @@ impl HeadReader {
         if bytes.len() > HEAD_BYTES { Err(UpstreamError::HeadTooLarge) } else { Ok(None) }
     }
 
-    /// Reads the field lines that are all there and plainly good: almost always all of them. Gives what [`read`](Self::read)
-    /// does, if the end of the head is reached; what is left is looked at more closely.
+    /// Reads complete lines that are obviously valid, as almost all are. Gives the same as
+    /// [`read`](Self::read) if it reaches the end of the head. Other lines are left for `read`.
     fn good_lines(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
         let Some(status) = self.status else { return Ok(None) };
         while self.searched == self.line_start {
@@ -119,7 +124,7 @@ impl HeadReader {
         if self.is_sound(status, kind) { Ok((end, kind)) } else { Err(UpstreamError::Protocol) }
     }
 
-    /// Whether the fields, taken together, leave no doubt what comes next.
+    /// Whether the fields, taken together, are unambiguous.
     fn is_sound(&self, status: Status, kind: Kind) -> bool {
         if kind == Kind::Switches {
             let framed = self.chunked || self.content_length.is_some();
@@ -128,7 +133,7 @@ impl HeadReader {
         !(self.chunked && self.content_length.is_some())
     }
 
-    /// Takes note of a field, in a line that begins at `start`.
+    /// Notes a field, in the line that begins at `start`.
     fn field(
         &mut self,
         start: usize,
@@ -168,7 +173,7 @@ impl HeadReader {
         Ok(())
     }
 
-    /// How the fields frame the body, where the request and the status let there be one (RFC 9112 §6.3).
+    /// The framing of the body, if the request and the status permit one (RFC 9112 §6.3).
     pub(super) fn framing(&self) -> Framing {
         match (self.chunked, self.content_length) {
             (true, _) => Framing::Chunked,
@@ -177,26 +182,27 @@ impl HeadReader {
         }
     }
 
-    /// Whether the connection ends with this response. One of HTTP/1.0 is used once: it says in too many ways whether it stays.
+    /// Whether the connection ends with this response. HTTP/1.0 connections are used once, because
+    /// their persistence is ambiguous.
     pub(super) fn is_last(&self) -> bool {
         self.closes || !self.status.is_some_and(|status| status.http_11)
     }
 
-    /// Makes room for the next head.
+    /// Drops the head, so that the next can be read.
     pub(super) fn skip(&mut self) {
         let mut places = std::mem::take(&mut self.places);
         places.clear();
         *self = Self { places, ..Self::default() };
     }
 
-    /// The complete head, whose bytes these are. Makes room for the next one.
+    /// The complete head, of which these are the bytes. The next head can be read then.
     pub(super) fn take(&mut self, head: &Bytes) -> Result<Response<()>, UpstreamError> {
         let Some(status) = self.status else { return Err(UpstreamError::Protocol) };
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status.code).map_err(|_| UpstreamError::Protocol)?;
         *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
-        // Some lines are added on the way to the client. The bytes have been checked, but for names longer than the type can
-        // hold.
+        // There is capacity for the lines that are added. The bytes have been checked, except that a
+        // name may be too long for its type.
         *response.headers_mut() = self.places.take(head, 2).ok_or(UpstreamError::Protocol)?;
         let reason = &head[status.reason.0..status.reason.1];
         if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
@@ -222,10 +228,11 @@ impl Status {
 
 const PREFIX: &[u8] = b"HTTP/1.";
 
-/// Where the reason phrase begins: behind `HTTP/1.1 200 `.
+/// Where the reason phrase begins: after `HTTP/1.1 200 `.
 const REASON: usize = 13;
 
-/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4); the last space is often forgotten, which harms nobody.
+/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4). The last space is often omitted, which is
+/// harmless.
 fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
     let rest = line.strip_prefix(PREFIX).ok_or(UpstreamError::Protocol)?;
     let (http_11, code, reason) = match rest {

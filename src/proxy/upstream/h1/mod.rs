@@ -1,8 +1,9 @@
-//! Connections of HTTP/1.1: in a request, or in the pool of their thread.
+//! HTTP/1.1 connections, each used by one request or idle in its thread's pool.
 //!
-//! No connection is shared while it is in use. It goes back to the pool only after a whole request has been sent on it
-//! and a whole response has been read. An exchange needs no task of its own: the request's writes and reads the socket
-//! ([`Exchange`], [`StreamedBody`]), and only a body that outlasts the head of its response goes on beside it ([`upload`]).
+//! A connection returns to the pool only after a whole request has been sent on it and a whole
+//! response has been read. The task of the request writes and reads the socket ([`Exchange`],
+//! [`StreamedBody`]). Only an upload that continues after the head of its response has a task of
+//! its own ([`upload`]).
 
 mod exchange;
 mod head;
@@ -18,85 +19,96 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::pools::Pools;
 use super::slots::Open;
 use crate::http1::Input;
 use crate::server::ReadinessCache;
 pub(super) use exchange::{BodyStart, Exchange};
 use head::HeadReader;
 pub(super) use pool::Pool;
-use pool::Reading;
+use pool::ReadBudget;
 pub(super) use response::StreamedBody;
 
-/// How much is read at once where answers are long: a client that does not read holds a few such pieces.
+/// The largest read of a long response. A client that does not read holds a few such pieces.
 const MOST_READ: usize = 256 * 1024;
 
-/// How long an upstream has to take the end of a connection.
-const LEAVE: Duration = Duration::from_secs(1);
+/// How long an upstream has to take the `close_notify` of a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where so much is read at once, the kernel may keep so much.
+/// From reads of this size on, the kernel may buffer [`LARGE_BUFFER`] bytes.
 const LARGE_READ: usize = 128 * 1024;
-const LARGE_KEPT: usize = 512 * 1024;
+const LARGE_BUFFER: usize = 512 * 1024;
 
 /// A stream to the upstream.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// From now on the kernel keeps up to about this many bytes of what has not been read.
-    fn keep(&self, bytes: usize);
+pub(in crate::proxy) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Bounds what the kernel buffers of unread bytes.
+    fn set_receive_buffer(&self, bytes: usize);
 
-    /// Whether the other side is told of the end by more than the end.
-    fn takes_leave(&self) -> bool {
+    /// Whether the stream has to be shut down before it is closed (TLS: RFC 8446 §6.1).
+    fn sends_close_notify(&self) -> bool {
         false
     }
 }
 
 impl Stream for TcpStream {
-    fn keep(&self, bytes: usize) {
+    fn set_receive_buffer(&self, bytes: usize) {
         let _ = socket2::SockRef::from(self).set_recv_buffer_size(bytes);
     }
 }
 
 impl Stream for ReadinessCache<TcpStream> {
-    fn keep(&self, bytes: usize) {
-        self.get_ref().keep(bytes);
+    fn set_receive_buffer(&self, bytes: usize) {
+        self.get_ref().set_receive_buffer(bytes);
     }
 }
 
 impl Stream for TlsStream<ReadinessCache<TcpStream>> {
-    fn keep(&self, bytes: usize) {
-        self.get_ref().0.keep(bytes);
+    fn set_receive_buffer(&self, bytes: usize) {
+        self.get_ref().0.set_receive_buffer(bytes);
     }
 
-    fn takes_leave(&self) -> bool {
+    fn sends_close_notify(&self) -> bool {
         true
     }
+}
+
+/// The connection of a 101, on which HTTP has ended.
+pub(in crate::proxy) struct Switched {
+    /// The stream.
+    pub(in crate::proxy) stream: Box<dyn Stream>,
+    /// Bytes that were read after the head of the 101.
+    pub(in crate::proxy) first: Bytes,
+    /// Counts the connection until it is dropped.
+    pub(in crate::proxy) open: Open,
 }
 
 /// A connection, in use or idle.
 pub(super) struct Connection {
     wire: Rc<RefCell<Wire>>,
     idle_since: Instant,
-    /// It comes from the pool: it has carried an exchange, or was made ahead.
+    /// It comes from the pool: it was used before, or opened ahead.
     pooled: bool,
-    reading: Option<Reading>,
+    /// Set while a response body is read.
+    reading: Option<ReadBudget>,
 }
 
-/// The socket of a connection, and what has been read from it.
+/// The socket of a connection, and the bytes that were read from it.
 struct Wire {
     stream: Box<dyn Stream>,
-    /// Of one response, since a connection with anything behind it is not used again.
+    /// Bytes of one response only: a connection with anything after that is not reused.
     input: Input,
     head: HeadReader,
-    /// The kernel has been told to keep much.
-    keeps_much: bool,
-    /// The request is not known to have been written to its end.
+    /// The kernel's buffer has been enlarged.
+    has_large_buffer: bool,
+    /// The request has not been written to its end.
     uploads: bool,
-    /// A write has failed. Whoever has been told of a reset by that is told of a plain end when reading.
+    /// A write has failed. The socket has thereby reported a reset, and reads now see a plain end.
     broken: bool,
     open: Open,
 }
@@ -107,7 +119,7 @@ impl Connection {
             stream: Box::new(stream),
             input: Input::new(),
             head: HeadReader::default(),
-            keeps_much: false,
+            has_large_buffer: false,
             uploads: false,
             broken: false,
             open,
@@ -115,65 +127,65 @@ impl Connection {
         Self { wire: Rc::new(RefCell::new(wire)), idle_since: Instant::now(), pooled: false, reading: None }
     }
 
-    /// Ends a connection that is between two exchanges. Under TLS that is said (RFC 8446 §6.1).
+    /// Closes an idle connection.
     fn end(self) {
-        if !self.wire.borrow().stream.takes_leave() {
+        if !self.wire.borrow().stream.sends_close_notify() {
             return;
         }
         tokio::task::spawn_local(async move {
-            let leave = poll_fn(|cx| Pin::new(&mut *self.wire.borrow_mut().stream).poll_shutdown(cx));
-            let _ = timeout(LEAVE, leave).await;
+            let shutdown = poll_fn(|cx| Pin::new(&mut *self.wire.borrow_mut().stream).poll_shutdown(cx));
+            let _ = timeout(CLOSE_TIMEOUT, shutdown).await;
         });
     }
 
-    /// A response has been read to its end: the connection goes back to the pool, unless it was its last or it is not between
-    /// two exchanges.
-    fn finish(mut self, last: bool, pools: &Pools) {
+    /// A response has been read to its end. The connection returns to the pool, unless this response
+    /// was its `last` or something is left to be written or read.
+    fn finish(mut self, last: bool, pool: &Pool) {
         self.reading = None;
-        let between = {
+        let is_done = {
             let wire = self.wire.borrow();
             !wire.uploads && wire.input.bytes.is_empty()
         };
-        match between {
-            true if last => self.end(),
-            true => pools.h1.put(self),
-            false => {}
+        if is_done && last {
+            self.end();
+        } else if is_done {
+            pool.put(self);
         }
     }
 
-    /// Whether nothing has come since the last response, as far as the runtime has heard: neither an end, nor bytes that
-    /// belong to nobody.
+    /// Whether nothing has come since the last response, as far as the runtime has noticed: neither
+    /// an end of the connection nor bytes.
     fn is_quiet(&self) -> bool {
         self.wire.borrow_mut().is_quiet(&mut Context::from_waker(std::task::Waker::noop()))
     }
 }
 
 impl Wire {
-    /// The same; otherwise the task is woken when something comes. What has come by then belongs to nobody, and the connection
-    /// is not used again.
+    /// As [`Connection::is_quiet`], and registers the task for what comes. A connection that is not
+    /// quiet must not be reused.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut room = [0; 16];
-        // A task that has used up its turn would be told "nothing yet", whatever there is.
-        let look = unconstrained(poll_fn(|cx| {
-            Pin::new(&mut *self.stream).poll_read(cx, &mut ReadBuf::new(&mut room))
+        let mut buffer = [0; 16];
+        // Unconstrained: a task without budget would always get "pending".
+        let read = unconstrained(poll_fn(|cx| {
+            Pin::new(&mut *self.stream).poll_read(cx, &mut ReadBuf::new(&mut buffer))
         }));
-        let nothing = pin!(look).poll(cx).is_pending();
-        nothing && self.input.bytes.is_empty()
+        let is_pending = pin!(read).poll(cx).is_pending();
+        is_pending && self.input.bytes.is_empty()
     }
 
-    /// Reads once, at most about `room` bytes. None are the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.input.poll_read(cx, &mut *self.stream, room)
+    /// Reads once, at most about `most` bytes. Zero bytes are the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        self.input.poll_read(cx, &mut *self.stream, most)
     }
 
-    /// The same for a body: in larger pieces where that is how it comes, up to `room`.
-    fn poll_body(&mut self, cx: &mut Context<'_>, room: usize, pool: &Pool) -> Poll<io::Result<usize>> {
-        self.input.reuse(room, || pool.room());
-        if self.input.at_once().min(room) >= LARGE_READ && !self.keeps_much {
-            self.keeps_much = true;
-            self.stream.keep(LARGE_KEPT);
+    /// Reads once for a body: in larger pieces if it comes in such, up to `most`.
+    fn poll_body(&mut self, cx: &mut Context<'_>, most: usize, pool: &Pool) -> Poll<io::Result<usize>> {
+        self.input.reuse(most, || pool.buffer());
+        if self.input.at_once().min(most) >= LARGE_READ && !self.has_large_buffer {
+            self.has_large_buffer = true;
+            self.stream.set_receive_buffer(LARGE_BUFFER);
         }
-        self.input.poll_body(cx, &mut *self.stream, room, MOST_READ)
+        self.input.poll_body(cx, &mut *self.stream, most, MOST_READ)
     }
 }
 

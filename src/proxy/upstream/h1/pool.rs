@@ -1,4 +1,4 @@
-//! The idle connections of one thread.
+//! The idle HTTP/1.1 connections of one thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,50 +11,52 @@ use tokio::time::Instant;
 use super::{Connection, MOST_READ};
 use crate::http1::fields;
 use crate::http1::input::LEAST_READ;
-use crate::proxy::upstream::pools::POOL_TIME;
+use crate::proxy::upstream::POOL_TIME;
 use crate::proxy::upstream::slots::Slots;
 
 /// Idle connections kept per thread.
 const POOL_SIZE: usize = 512;
 
-/// A connection that has been idle longer is looked at before a request that must not be sent twice.
+/// A connection that has been idle for longer is checked before a request that must not be sent
+/// twice.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// How often idle connections are looked at: one that the upstream has closed, or that nobody has used for long, goes.
+/// How often idle connections are swept: closed and long unused ones are dropped.
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
 
-/// How many rooms for large pieces are kept.
-pub(super) const ROOMS: usize = 8;
+/// How many buffers for large reads are kept.
+pub(super) const BUFFERS: usize = 8;
 
-/// Where many answers are under way at once the pieces get smaller: together they take about so much a thread.
-const AHEAD: usize = 8 * 1024 * 1024;
+/// All responses of a thread together read about this many bytes ahead. The more there are, the
+/// smaller each read is.
+const READ_AHEAD: usize = 8 * 1024 * 1024;
 
 /// The idle connections of one thread, the most recently used last.
 pub(in crate::proxy::upstream) struct Pool {
-    /// Who waits for a connection is told of an idle one.
+    /// Notified when a connection becomes idle, for requests that wait for one.
     slots: Rc<Slots>,
     idle: Rc<RefCell<Vec<Connection>>>,
-    /// Somebody sweeps.
+    /// A sweeper runs.
     swept: Rc<Cell<bool>>,
-    /// Answers whose body is under way.
+    /// How many response bodies are being read.
     reading: Rc<Cell<usize>>,
-    /// What large pieces of answers that have ended were read into, the most recently used last. Not kept for longer than a sweep.
-    rooms: Rooms,
+    /// Buffers of large reads, the most recently used last. Each sweep frees them.
+    buffers: Buffers,
 }
 
-type Rooms = Rc<RefCell<VecDeque<BytesMut>>>;
+type Buffers = Rc<RefCell<VecDeque<BytesMut>>>;
 
-/// Counts a response while its body is under way.
-pub(super) struct Reading(Rc<Cell<usize>>);
+/// Counts a response body while it is being read, and limits how much it reads at once.
+pub(super) struct ReadBudget(Rc<Cell<usize>>);
 
-impl Reading {
-    /// How much may be read at once.
-    pub(super) fn room(&self) -> usize {
-        (AHEAD / self.0.get().max(1)).clamp(LEAST_READ, MOST_READ)
+impl ReadBudget {
+    /// The most bytes of one read.
+    pub(super) fn bytes(&self) -> usize {
+        (READ_AHEAD / self.0.get().max(1)).clamp(LEAST_READ, MOST_READ)
     }
 }
 
-impl Drop for Reading {
+impl Drop for ReadBudget {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -67,11 +69,12 @@ impl Pool {
             idle: Rc::default(),
             swept: Rc::default(),
             reading: Rc::default(),
-            rooms: Rooms::default(),
+            buffers: Buffers::default(),
         }
     }
 
-    /// Closes the idle connection that was used longest ago, whose file descriptor another needs; false where none is idle.
+    /// Closes the idle connection that was used longest ago, to free its file descriptor. Returns
+    /// false if none is idle.
     pub(in crate::proxy::upstream) fn close_one(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
         !idle.is_empty() && {
@@ -80,28 +83,28 @@ impl Pool {
         }
     }
 
-    /// What [`checkout`](Self::checkout) gives, if it is the connection used last, and without a wait or a look: the
-    /// exchange itself looks.
+    /// The connection that was used last, if it needs no check before this request. The exchange
+    /// checks it before its first write.
     pub(in crate::proxy::upstream) fn ready(&self, idempotent: bool, now: Instant) -> Option<Connection> {
         let patience = if idempotent { POOL_TIME } else { FRESH };
         self.idle.borrow_mut().pop_if(|last| now.saturating_duration_since(last.idle_since) <= patience)
     }
 
-    /// Takes the most recently used live connection out of the pool.
+    /// Takes the most recently used live connection out of the pool, after any check that it needs.
     pub(in crate::proxy::upstream) async fn checkout(&self, idempotent: bool) -> Option<Connection> {
-        let mut looked = false;
+        let mut checked = false;
         loop {
             let connection = self.idle.borrow_mut().pop()?;
             let idle = connection.idle_since.elapsed();
             if idle > POOL_TIME {
-                // All others are older, and on their way out.
+                // All others are older. The sweeper closes them.
                 connection.end();
                 return None;
             }
-            if !idempotent && idle > FRESH && !looked {
-                // Lets the runtime see what has arrived on the pooled connections, a close above all, before a
-                // request goes out that cannot be taken back.
-                looked = true;
+            if !idempotent && idle > FRESH && !checked {
+                // Lets the runtime read what has arrived on pooled connections, mostly a close, before a
+                // request is sent that cannot be repeated.
+                checked = true;
                 tokio::task::yield_now().await;
             }
             if connection.is_quiet() {
@@ -116,51 +119,53 @@ impl Pool {
     }
 
     #[cfg(test)]
-    pub(super) fn rooms(&self) -> usize {
-        self.rooms.borrow().len()
+    pub(super) fn buffers(&self) -> usize {
+        self.buffers.borrow().len()
     }
 
-    pub(super) fn reading(&self) -> Reading {
+    /// Counts one more body.
+    pub(super) fn begin_reading(&self) -> ReadBudget {
         self.reading.set(self.reading.get() + 1);
-        Reading(Rc::clone(&self.reading))
+        ReadBudget(Rc::clone(&self.reading))
     }
 
-    /// Takes a connection that is between two exchanges.
+    /// Takes a connection whose exchange has ended.
     pub(in crate::proxy::upstream) fn put(&self, mut connection: Connection) {
         connection.idle_since = Instant::now();
         connection.pooled = true;
-        // Between two exchanges a connection keeps little.
-        if let Some(room) = connection.wire.borrow_mut().input.rest() {
-            let mut rooms = self.rooms.borrow_mut();
-            if rooms.len() < ROOMS {
-                rooms.push_back(room);
+        // An idle connection keeps no large buffer.
+        if let Some(buffer) = connection.wire.borrow_mut().input.rest() {
+            let mut buffers = self.buffers.borrow_mut();
+            if buffers.len() < BUFFERS {
+                buffers.push_back(buffer);
             }
         }
         let mut idle = self.idle.borrow_mut();
-        match idle.len() < POOL_SIZE {
-            true => idle.push(connection),
-            false => connection.end(),
+        if idle.len() < POOL_SIZE {
+            idle.push(connection);
+        } else {
+            connection.end();
         }
         drop(idle);
-        self.slots.tell();
+        self.slots.notify();
         if !self.swept.replace(true) {
-            let rooms = Rc::clone(&self.rooms);
-            tokio::task::spawn_local(sweep(Rc::downgrade(&self.idle), rooms, Rc::clone(&self.swept)));
+            let (idle, buffers) = (Rc::downgrade(&self.idle), Rc::clone(&self.buffers));
+            tokio::task::spawn_local(sweep(idle, buffers, Rc::clone(&self.swept)));
         }
     }
 
-    /// A room for large pieces that nobody reads into, if there is one: of the response that ended first, whose last piece has
-    /// most likely been written.
-    pub(super) fn room(&self) -> Option<BytesMut> {
-        self.rooms.borrow_mut().pop_front()
+    /// A spare buffer for large reads. It is the one of the response that ended first, whose last
+    /// piece has most likely been written.
+    pub(super) fn buffer(&self) -> Option<BytesMut> {
+        self.buffers.borrow_mut().pop_front()
     }
 }
 
-/// Closes what nobody uses and what is closed already, until there is nothing left.
-async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, rooms: Rooms, swept: Rc<Cell<bool>>) {
+/// Drops long unused and closed connections, until none is left.
+async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, buffers: Buffers, swept: Rc<Cell<bool>>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        rooms.take();
+        buffers.take();
         let Some(idle) = idle.upgrade() else { return };
         let mut idle = idle.borrow_mut();
         let stays = |connection: &mut Connection| {
@@ -168,7 +173,7 @@ async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, rooms: Rooms, swept: Rc<Cel
         };
         idle.extract_if(.., |connection| !stays(connection)).for_each(Connection::end);
         if idle.is_empty() {
-            // None has been at rest for a while: most likely nobody asks for anything.
+            // No connection has been idle long; traffic has probably stopped.
             idle.shrink_to_fit();
             fields::forget();
             swept.set(false);

@@ -1,4 +1,4 @@
-//! The body of a response.
+//! The body of a response, as its connection reads it.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,33 +9,36 @@ use http_body::{Frame, SizeHint};
 
 use super::head::{HEAD_BYTES, HEAD_LINES};
 use super::upload::UploadTask;
-use super::{Connection, Reading};
+use super::{Connection, Pool, ReadBudget};
 use crate::http1::chunked::{Chunked, Next};
 use crate::http1::input::LEAST_READ;
 use crate::http1::{Framing, fields};
 use crate::proxy::upstream::UpstreamError;
-use crate::proxy::upstream::pools::Pools;
 
-/// The body of a response. It gives its connection back when it has been read to its end; dropped before, it ends it.
+/// The body of a response. Read to its end, it returns its connection to the pool. Dropped before,
+/// it ends the connection.
 pub(in crate::proxy::upstream) struct StreamedBody {
     connection: Option<Connection>,
     rest: Rest,
-    /// Its length was announced.
+    /// A length was announced.
     sized: bool,
     /// The connection ends with this response.
     last: bool,
-    /// What is still sent of the request.
+    /// The rest of the request that is still being sent.
     upload: Option<UploadTask>,
-    /// Why it is cut short. What came before goes out first: whoever writes it to the client is told in the next turn.
+    /// Why the body is cut short. It is reported one poll late, so that what came before is written
+    /// to the client.
     failure: Option<UpstreamError>,
-    pools: Rc<Pools>,
+    pool: Rc<Pool>,
 }
 
-/// What is to come of a body.
+/// The rest of a body.
 pub(super) enum Rest {
-    /// So many bytes.
+    /// This many bytes.
     Sized(u64),
+    /// Chunks, and then trailers.
     Chunked(Box<Chunked>),
+    /// Everything up to the end of the connection.
     ToTheEnd,
 }
 
@@ -53,12 +56,15 @@ impl From<Framing> for Rest {
     }
 }
 
-/// What the bytes at hand are.
+/// What the buffered bytes are.
 enum Step {
+    /// A piece of the body.
     Data(Bytes),
+    /// The trailers, after which the body has ended.
     Trailers(HeaderMap),
+    /// The body has ended.
     End,
-    /// There are none.
+    /// Nothing yet: more has to be read.
     More,
 }
 
@@ -106,20 +112,19 @@ impl StreamedBody {
         rest: Rest,
         last: bool,
         upload: Option<UploadTask>,
-        pools: &Rc<Pools>,
+        pool: &Rc<Pool>,
     ) -> Self {
-        connection.reading = Some(pools.h1.reading());
+        connection.reading = Some(pool.begin_reading());
         let sized = matches!(rest, Rest::Sized(_));
-        let pools = Rc::clone(pools);
-        Self { connection: Some(connection), rest, sized, last, upload, failure: None, pools }
+        Self { connection: Some(connection), rest, sized, last, upload, failure: None, pool: Rc::clone(pool) }
     }
 
-    /// The response has been read to its end. With a request that is still being sent the connection is not between two
-    /// exchanges: it ends here, and with it the upload.
+    /// The response has been read to its end. While the request is still being sent, the connection
+    /// cannot be reused: it ends here, and the upload with it.
     fn finish(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         self.upload = None;
-        connection.finish(self.last, &self.pools);
+        connection.finish(self.last, &self.pool);
     }
 
     /// Ends the connection.
@@ -128,7 +133,7 @@ impl StreamedBody {
         self.connection = None;
     }
 
-    /// The whole body, where it has a length and has been read already.
+    /// The whole body, if its length is known and it has been read.
     pub(in crate::proxy::upstream) fn take_whole(&mut self) -> Option<Bytes> {
         let Rest::Sized(length) = self.rest else { return None };
         let whole = {
@@ -152,9 +157,9 @@ impl StreamedBody {
             let mut wire = connection.wire.borrow_mut();
             let mut step = self.rest.step(&mut wire.input.bytes);
             if matches!(step, Ok(Step::More)) {
-                let room = connection.reading.as_ref().map_or(LEAST_READ, Reading::room);
-                step = match ready!(wire.poll_body(cx, room, &self.pools.h1)) {
-                    // A reset is no end.
+                let most = connection.reading.as_ref().map_or(LEAST_READ, ReadBudget::bytes);
+                step = match ready!(wire.poll_body(cx, most, &self.pool)) {
+                    // After a reset, an end of the connection is not the end of the body.
                     Ok(0) if matches!(self.rest, Rest::ToTheEnd) && !wire.broken => Ok(Step::End),
                     Ok(0) | Err(_) => Err(UpstreamError::Terminated),
                     Ok(_) => continue,
@@ -163,7 +168,7 @@ impl StreamedBody {
             drop(wire);
             return Poll::Ready(match step {
                 Ok(Step::Data(data)) => {
-                    // Nobody asks for more behind the last piece, or behind trailers.
+                    // Not every reader polls again after the last piece.
                     if matches!(self.rest, Rest::Sized(0)) {
                         self.finish();
                     }
@@ -194,7 +199,7 @@ impl StreamedBody {
     pub(in crate::proxy::upstream) fn size_hint(&self) -> SizeHint {
         match &self.rest {
             Rest::Sized(left) if self.sized => SizeHint::with_exact(*left),
-            // Also where it has come to its end: chunked stays chunked.
+            // Also at its end: a chunked body stays chunked.
             _ => SizeHint::default(),
         }
     }

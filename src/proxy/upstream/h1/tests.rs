@@ -9,24 +9,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::LocalSet;
 
 use super::head::{HEAD_BYTES, HEAD_LINES};
-use super::testing::{Read, pools, request};
+use super::testing::{ReadResponse, pool, request};
 use super::upload::{Stopped, Upload};
 use super::*;
-use crate::proxy::body::RequestBody;
-use crate::proxy::upstream::{Again, Head, UpstreamError};
+use crate::proxy::request_body::RequestBody;
+use crate::proxy::upstream::attempt::Attempt;
+use crate::proxy::upstream::{Head, UpstreamError};
 
 impl Stream for DuplexStream {
-    fn keep(&self, _: usize) {}
+    fn set_receive_buffer(&self, _: usize) {}
 }
 
 const SWITCHES: &str = "HTTP/1.1 101 Switching\r\nupgrade: WebSocket\r\nConnection: x, upgrade\r\n\r\n";
 
-async fn read(response: &[u8], step: usize, head: &Head) -> Read {
-    LocalSet::new().run_until(testing::answered(response, step, head)).await
+async fn read(response: &[u8], step: usize, head: &Head) -> ReadResponse {
+    LocalSet::new().run_until(testing::read_response(response, step, head)).await
 }
 
 /// What a GET is answered, the same however the bytes come.
-async fn answered(response: &str) -> Read {
+async fn answered(response: &str) -> ReadResponse {
     let head = request(Method::GET, false);
     let whole = read(response.as_bytes(), usize::MAX, &head).await;
     for step in [1, 7] {
@@ -64,7 +65,7 @@ async fn answers_come_to_their_end_and_what_follows_belongs_to_nobody() {
 #[tokio::test(start_paused = true)]
 async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
     let bytes = [b"HTTP/1.1 200 OK\r\nContent-Length: 2097152\r\n\r\n", &[b'x'; 2 << 20][..]].concat();
-    let (bytes, pools, head) = (&bytes, pools(), &request(Method::GET, false));
+    let (bytes, pool, head) = (&bytes, pool(), &request(Method::GET, false));
     let begin = async |_| {
         let connection = Connection::new(
             testing::ScriptedUpstream::new(bytes, usize::MAX),
@@ -74,12 +75,12 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
         let attempt = body.attempt().unwrap();
         let mut exchange = Exchange::new(connection, head, b"", None, body, attempt);
         let received = poll_fn(|cx| exchange.poll_head(cx)).await.unwrap();
-        match exchange.response(received, &pools).unwrap().into_body() {
+        match exchange.into_response(received, &pool).unwrap().into_body() {
             BodyStart::Streamed(response) => response,
             BodyStart::Whole(_) => panic!("it is long"),
         }
     };
-    let end = async |mut response: Box<StreamedBody>| {
+    let end = async |mut response: StreamedBody| {
         let mut length = 0;
         while let Some(frame) = poll_fn(|cx| response.poll_frame(cx)).await {
             length += frame.unwrap().into_data().unwrap().len();
@@ -89,10 +90,10 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
     let long = async {
         for _ in 0..3 {
             end(begin(()).await).await;
-            assert_eq!(pools.h1.rooms(), 1);
+            assert_eq!(pool.buffers(), 1);
         }
         let mut answers = Vec::new();
-        for _ in 0..2 * pool::ROOMS {
+        for _ in 0..2 * super::pool::BUFFERS {
             answers.push(begin(()).await);
         }
         // All of them have read large pieces before the first of them ends.
@@ -106,9 +107,9 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
                 frame.unwrap();
             }
         }
-        assert_eq!(pools.h1.rooms(), pool::ROOMS);
+        assert_eq!(pool.buffers(), super::pool::BUFFERS);
         tokio::time::sleep(pool::SWEEP + Duration::from_secs(1)).await;
-        assert_eq!(pools.h1.rooms(), 0);
+        assert_eq!(pool.buffers(), 0);
     };
     LocalSet::new().run_until(long).await;
 }
@@ -305,12 +306,14 @@ async fn a_body_that_is_known_to_be_empty_by_now_is_ended_all_the_same() {
 }
 
 /// What may be done about a request on this connection when its first turn has failed.
-async fn again_on(connection: Connection) -> Again {
+async fn again_on(connection: Connection) -> Attempt<()> {
     let body = RequestBody::empty();
     let attempt = body.attempt().unwrap();
     let mut exchange = Exchange::new(connection, &request(Method::POST, false), b"", None, body, attempt);
-    assert!(poll_fn(|cx| exchange.poll_head(cx)).await.is_err());
-    exchange.again()
+    match poll_fn(|cx| exchange.poll_head(cx)).await {
+        Ok(_) => panic!("the turn succeeded"),
+        Err(error) => exchange.failure(error),
+    }
 }
 
 #[tokio::test]
@@ -322,11 +325,11 @@ async fn what_was_never_written_goes_out_on_another_connection() {
     // Closed, or with bytes of nobody's, before anything was asked.
     let (connection, far) = open();
     drop(far);
-    assert!(matches!(again_on(connection).await, Again::Unsent(_)));
+    assert!(matches!(again_on(connection).await, Attempt::Unprocessed(_, Some(_))));
     let (mut connection, mut far) = open();
     connection.pooled = true;
     far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
-    assert!(matches!(again_on(connection).await, Again::Stale(_)));
+    assert!(matches!(again_on(connection).await, Attempt::Uncounted(_)));
     // Written, and nothing came.
     for (pooled, begun) in [(false, false), (true, false), (true, true)] {
         let (mut connection, mut far) = open();
@@ -339,8 +342,8 @@ async fn what_was_never_written_goes_out_on_another_connection() {
             drop(far);
         };
         let (again, ()) = tokio::join!(again_on(connection), upstream);
-        assert_eq!(matches!(again, Again::Unanswered), pooled && !begun);
-        assert_eq!(matches!(again, Again::No), !pooled || begun);
+        assert_eq!(matches!(again, Attempt::Unanswered(_)), pooled && !begun);
+        assert_eq!(matches!(again, Attempt::Failed(_)), !pooled || begun);
     }
 }
 
@@ -353,7 +356,7 @@ async fn an_end_behind_a_failed_write_is_no_end() {
         far.write_all(b"part").await.unwrap();
         drop(far);
         let mut response =
-            StreamedBody::new(connection, super::response::Rest::ToTheEnd, true, None, &pools());
+            StreamedBody::new(connection, super::response::Rest::ToTheEnd, true, None, &pool());
         let part = poll_fn(|cx| response.poll_frame(cx)).await.unwrap().unwrap();
         assert_eq!(part.data_ref().unwrap(), "part");
         let end = poll_fn(|cx| response.poll_frame(cx)).await;
@@ -390,11 +393,11 @@ async fn a_body_of_another_length_than_it_says_ends_the_connection_and_never_bec
 
 #[tokio::test(start_paused = true)]
 async fn idle_connections_go_when_the_upstream_closes_them_and_when_nobody_uses_them() {
-    let pools = pools();
+    let pool = pool();
     let open = Gauge::default();
     let put = || {
         let (near, far) = duplex(64);
-        pools.h1.put(Connection::new(near, Open::counted(&open)));
+        pool.put(Connection::new(near, Open::counted(&open)));
         far
     };
     // The clock is paused: this is no time.

@@ -1,4 +1,4 @@
-//! A request on its way out: its head, then its body as the client sends it.
+//! A request as it is written: its head, then its body as the client sends it.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -12,13 +12,13 @@ use tokio::task::AbortHandle;
 
 use super::{Stream, Wire};
 use crate::http1::{Framing, Scratch, Sending, write_decimal, write_line};
-use crate::proxy::body::AttemptBody;
+use crate::proxy::request_body::AttemptBody;
 use crate::proxy::upstream::Head;
 
-/// One sending of a request. No more of its body is taken from the client than has been written.
+/// One sending of a request. It takes the next piece from the client once the last is written.
 pub(super) struct Upload<B: Body = AttemptBody>(Sending<B>);
 
-/// An upload that outlasts the head of its response, but not the response.
+/// An upload that continues after the head of its response. It ends with the response.
 pub(super) struct UploadTask(AbortHandle);
 
 impl Drop for UploadTask {
@@ -29,9 +29,9 @@ impl Drop for UploadTask {
 
 /// Why a sending stopped.
 pub(super) enum Stopped {
-    /// The upstream takes no more.
+    /// The upstream takes no more of the request.
     Unwritable,
-    /// The body did not come to its end, or is not as long as it said.
+    /// The body ended early, or is not as long as announced.
     Body,
 }
 
@@ -68,17 +68,17 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         self.0.written()
     }
 
-    /// Whether the upstream has not taken all that the client has sent.
+    /// Whether the upstream has yet to take what the client has sent.
     pub(super) fn is_writing(&self) -> bool {
         !self.0.is_drained()
     }
 
-    /// The body, if nothing of it has been taken.
+    /// The body, if nothing has been taken from it.
     pub(super) fn into_untouched_body(self) -> Option<B> {
         self.0.into_untouched_body()
     }
 
-    /// Sends on, until everything has been written.
+    /// Continues until everything has been written.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -86,7 +86,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     ) -> Poll<Result<(), Stopped>> {
         loop {
             let filled = self.0.poll_fill(cx);
-            // The upstream need not hear of what can't become a request.
+            // Nothing is written of what cannot become a request.
             if self.0.take_failure().is_some() {
                 return Poll::Ready(Err(Stopped::Body));
             }
@@ -98,8 +98,8 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         }
     }
 
-    /// Goes on in a task of its own, behind the head of the response.
-    pub(super) fn go_on(mut self, wire: Rc<RefCell<Wire>>) -> UploadTask
+    /// Continues in a task of its own, after the head of the response.
+    pub(super) fn spawn(mut self, wire: Rc<RefCell<Wire>>) -> UploadTask
     where
         B: 'static,
     {
@@ -113,7 +113,8 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 }
 
-/// The head, but for what frames the body, and without the empty line. Whether the client gave a length.
+/// Writes the head without the framing of the body and the empty line. Gives whether the client
+/// announced a length.
 fn write_head(head: &Head, own_lines: &[u8], asks: bool, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
@@ -135,7 +136,7 @@ fn write_head(head: &Head, own_lines: &[u8], asks: bool, out: &mut Vec<u8>) -> b
             _ => write_line(name, value, out),
         }
     }
-    // Behind the client's own `Via`.
+    // After the client's own `Via`.
     out.extend_from_slice(own_lines);
     write_line(&header::AUTHORIZATION, &head.bearer.value, out);
     if asks {

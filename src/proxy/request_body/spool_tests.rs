@@ -40,7 +40,7 @@ async fn what_was_kept_is_read_back_and_memory_stays_at_two_buffers() {
     let disk = disk(directory.path(), 1 << 30);
     let mut spool = begun(&disk, &piece(0)).unwrap();
     for number in 1..100 {
-        poll_fn(|cx| spool.poll_room(cx)).await.unwrap();
+        poll_fn(|cx| spool.poll_capacity(cx)).await.unwrap();
         spool.push(&piece(number)).unwrap();
         assert!(spool.pending.len() < BUFFER + 100_000, "{}", spool.pending.len());
         assert!(spool.in_job < (BUFFER + 100_000) as u64, "{}", spool.in_job);
@@ -74,7 +74,7 @@ async fn the_total_counts_for_all_and_is_given_back() {
     // A write under way keeps its space.
     poll_fn(|cx| first.poll_job(cx)).await.unwrap();
     drop(first);
-    poll_fn(|cx| second.poll_room(cx)).await.unwrap();
+    poll_fn(|cx| second.poll_capacity(cx)).await.unwrap();
     second.push(&piece(2)).unwrap();
 }
 
@@ -91,9 +91,9 @@ async fn a_directory_that_is_gone_is_an_error_and_gives_its_space_back() {
 async fn keep(disk: &Rc<Disk>, most: usize) -> Copy {
     let mut copy = Copy::new(0, 1, disk);
     for number in 0..most {
-        poll_fn(|cx| copy.poll_room(cx)).await;
+        poll_fn(|cx| copy.poll_capacity(cx)).await;
         copy.push(&Piece::Data(piece(number)), 1, disk);
-        if copy.lost().is_some() {
+        if copy.loss().is_some() {
             break;
         }
         tokio::task::yield_now().await;
@@ -105,11 +105,11 @@ async fn keep(disk: &Rc<Disk>, most: usize) -> Copy {
 async fn a_full_disk_costs_the_copy_and_is_left_alone_for_a_minute() {
     let disk = opening(|_| File::options().write(true).open("/dev/full"));
     let copy = keep(&disk, 1000).await;
-    assert_eq!(copy.lost(), Some(ReplayLoss::DiskFailed));
+    assert_eq!(copy.loss(), Some(ReplayLoss::DiskFailed));
     assert_eq!(disk.used.get(), 0);
-    assert_eq!(keep(&disk, 2).await.lost(), Some(ReplayLoss::DiskFailed));
-    tokio::time::advance(REST).await;
-    assert_eq!(keep(&disk, 1).await.lost(), None);
+    assert_eq!(keep(&disk, 2).await.loss(), Some(ReplayLoss::DiskFailed));
+    tokio::time::advance(DISK_PAUSE).await;
+    assert_eq!(keep(&disk, 1).await.loss(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,16 +130,16 @@ async fn an_upload_waits_two_seconds_for_a_slow_disk_and_goes_on() {
     copy.push(&Piece::Data(piece(0)), 1, &disk);
     let _release = Release;
     for number in 1..3 {
-        poll_fn(|cx| copy.poll_room(cx)).await;
+        poll_fn(|cx| copy.poll_capacity(cx)).await;
         copy.push(&Piece::Data(piece(number)), 1, &disk);
     }
-    let mut is_ready = || copy.poll_room(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
+    let mut is_ready = || copy.poll_capacity(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
     assert!(!is_ready());
-    tokio::time::advance(PATIENCE - Duration::from_millis(1)).await;
+    tokio::time::advance(WRITE_TIMEOUT - Duration::from_millis(1)).await;
     assert!(!is_ready());
     tokio::time::advance(Duration::from_millis(2)).await;
     assert!(is_ready());
-    assert_eq!(copy.lost(), Some(ReplayLoss::DiskFailed));
+    assert_eq!(copy.loss(), Some(ReplayLoss::DiskFailed));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! A request body in a file without a name.
 //!
-//! The thread of the data plane never touches the file: it collects pieces, hands them to a thread that may block,
-//! one job at a time, and waits when the next job is full before the last one is written. So a body takes at most
-//! about two buffers of memory, whatever its size.
+//! The data plane's thread never touches the file. It collects pieces into jobs for a thread that
+//! may block, one job at a time. If the next job is full before the last is written, it waits. So a
+//! body takes about two buffers of memory, whatever its size.
 
 use std::cell::Cell;
 use std::fs::{File, Permissions};
@@ -23,29 +23,30 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::copy::ReplayLoss;
+use super::loss::ReplayLoss;
 use crate::config;
 use crate::http1::KeptBytes;
 use crate::server::descriptors::{Descriptor, Descriptors};
 
-/// How much is collected for one write, and read at once, in bytes.
+/// The size of one write and of one read, in bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// How long an upload waits for a write. A disk that is slower is of no help; the copy is given up.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an upload waits for a write. With a slower disk the copy is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a disk that failed is left alone. Nobody waits for it meanwhile, and no more jobs pile up behind one that
-/// hangs.
-const REST: Duration = Duration::from_secs(60);
+/// How long a disk that failed is not used. Meanwhile no request waits for it, and no jobs queue
+/// after one that hangs.
+const DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Opens a file without a name in a directory.
 type Open = fn(&Path) -> io::Result<File>;
 
-/// Where spools are made, and what they may take; one a thread, while `used` counts for all.
+/// Where files are made, and how much they may take. Each thread has its own, and `used` is shared.
 pub(in crate::proxy) struct Disk {
     directory: PathBuf,
     open: Open,
-    resting: Cell<Option<Instant>>,
+    /// It is not used before this time, because it failed.
+    paused: Cell<Option<Instant>>,
     limit: u64,
     total: i64,
     used: Gauge,
@@ -58,7 +59,7 @@ impl Disk {
         Self {
             directory: config.disk_path.clone(),
             open: unnamed,
-            resting: Cell::new(None),
+            paused: Cell::new(None),
             limit: config.disk,
             total,
             used,
@@ -66,19 +67,19 @@ impl Disk {
         }
     }
 
-    /// A file could not be written. Says so once for all that fail together.
+    /// A file could not be written. Logs one warning for all that fail together.
     pub(super) fn failed(&self, error: &io::Error) {
-        if !self.rests() {
+        if !self.is_paused() {
             tracing::warn!(%error, "request bodies cannot be kept in retry.disk_path; for a minute they are streamed");
-            self.resting.set(Some(Instant::now() + REST));
+            self.paused.set(Some(Instant::now() + DISK_PAUSE));
         }
     }
 
-    fn rests(&self) -> bool {
-        self.resting.get().is_some_and(|until| Instant::now() < until)
+    fn is_paused(&self) -> bool {
+        self.paused.get().is_some_and(|until| Instant::now() < until)
     }
 
-    /// The largest body that is kept, in bytes; 0: none is.
+    /// The largest body that is kept, in bytes. Zero: none is.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
@@ -91,15 +92,15 @@ fn unnamed(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The file and the space that was taken for it, which is given back when the last user is gone, a write that is
-/// still under way included.
+/// The file, and the space reserved for it. The space is released with the last user, which may be
+/// a write that outlives its request.
 struct Backing {
     directory: PathBuf,
     open: Open,
     file: OnceLock<File>,
     reserved: AtomicI64,
     used: Gauge,
-    /// After the file, which takes it.
+    /// Dropped after the file that needs it.
     _descriptor: Descriptor,
 }
 
@@ -145,7 +146,7 @@ impl Backing {
     }
 }
 
-/// One body: in the file up to `written`, then in the job under way, then in `pending`.
+/// One body: in the file up to `written`, then in the current job, then in `pending`.
 pub(super) struct Spool {
     disk: Rc<Disk>,
     backing: Arc<Backing>,
@@ -159,9 +160,9 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// A spool that begins with what was kept in memory.
+    /// A spool that begins with the bytes that were kept in memory.
     pub(super) fn begin(disk: &Rc<Disk>, kept: &mut KeptBytes) -> Result<Self, ReplayLoss> {
-        if disk.rests() {
+        if disk.is_paused() {
             return Err(ReplayLoss::DiskFailed);
         }
         let descriptor = disk.descriptors.take().ok_or(ReplayLoss::NoDescriptor)?;
@@ -206,7 +207,7 @@ impl Spool {
         self.trailers = Some(trailers);
     }
 
-    /// Keeps a piece; the caller has waited for [`poll_room`](Self::poll_room).
+    /// Adds a piece. The caller has waited for [`poll_capacity`](Self::poll_capacity).
     pub(super) fn push(&mut self, data: &Bytes) -> Result<(), ReplayLoss> {
         if self.len() + data.len() as u64 > self.disk.limit {
             return Err(ReplayLoss::OverDisk);
@@ -216,16 +217,16 @@ impl Spool {
         Ok(())
     }
 
-    /// Ready when another piece may come: once less than a buffer is pending.
+    /// Ready for another piece once less than a buffer is pending.
     ///
     /// # Errors
     ///
     /// The file cannot be written, or not fast enough.
-    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_job(cx) {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending if self.pending.len() >= BUFFER => {
-                let late = self.late.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+                let late = self.late.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
                 ready!(late.as_mut().poll(cx));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -241,7 +242,7 @@ impl Spool {
         Poll::Ready(Ok(()))
     }
 
-    /// The bytes at `at`, as many as come at once.
+    /// The bytes at `at`, as many as one read gives.
     ///
     /// # Errors
     ///
@@ -250,7 +251,7 @@ impl Spool {
         if let Some((from, job)) = &mut self.reading {
             let (from, read) = (*from, ready!(Pin::new(job).poll(cx)));
             self.reading = None;
-            // A sending that was given up may have asked for another place.
+            // The read may be for another position, of a sending that was given up.
             if from == at {
                 return Poll::Ready(read.unwrap_or_else(|error| Err(io::Error::other(error))));
             }
@@ -276,7 +277,7 @@ impl Spool {
         self.job = Some(tokio::task::spawn_blocking(move || backing.write(&pieces, at)));
     }
 
-    /// Ready once no write is under way.
+    /// Ready once no job is left.
     fn poll_job(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(job) = &mut self.job {
             let done = ready!(Pin::new(job).poll(cx));

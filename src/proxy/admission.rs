@@ -1,0 +1,70 @@
+//! Whether a request is forwarded.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::Full;
+
+use super::connection::{Call, Connection, InFlight};
+use super::error::{self, Error};
+use super::links::Rewrite;
+use super::{gate, page};
+use crate::headers;
+use crate::server::Incoming;
+
+/// The decision on a request.
+pub(super) enum Admission<'a> {
+    /// It is forwarded.
+    Forward(Admitted<'a>),
+    /// It is meant for us, and this is the response.
+    Respond(Response<Full<Bytes>>),
+}
+
+/// A request that is forwarded.
+pub(super) struct Admitted<'a> {
+    /// `None` if links in the response stay as they are.
+    pub(super) rewrite: Option<Rewrite<'a>>,
+    /// A browser shows the response as a page.
+    pub(super) is_navigation: bool,
+    pub(super) in_flight: InFlight,
+}
+
+impl Connection {
+    /// Decides on a request: drain, host, browser, the limit of requests, `Max-Forwards`.
+    ///
+    /// # Errors
+    /// Why it is not forwarded.
+    pub(super) fn admit(
+        &self,
+        request: &mut Request<Incoming>,
+        call: &mut Call,
+    ) -> Result<Admission<'_>, Error> {
+        let proxy = &*self.proxy;
+        if proxy.drain.has_begun() {
+            return Err(Error::Draining);
+        }
+        let host = request.headers().get(header::HOST);
+        let origin = proxy.gate.admit(request, host, call.survey)?;
+        if let Some(origin) = &origin
+            && gate::is_preflight(request)
+        {
+            return Ok(Admission::Respond(gate::preflight(origin, request.headers())));
+        }
+        call.origin = origin;
+        let in_flight = InFlight::begin(&self.proxy).ok_or(Error::Overloaded)?;
+        if call.survey.max_forwards
+            && request.method() == Method::OPTIONS
+            && headers::max_forwards(request.headers()) == Some(0)
+        {
+            return Ok(Admission::Respond(error::options()));
+        }
+        let is_navigation = call.survey.browser && page::is_navigation(request.headers());
+        let rewrite = proxy.links.as_ref().and_then(|links| {
+            let base = links.base(request.uri(), host, self.scheme)?;
+            Some((links, base))
+        });
+        let rewrite = rewrite.map(|(links, base)| Rewrite::new(links, base, request, call.survey));
+        // Only bodies that are decoded on the way need a coding that can be decoded.
+        call.survey.accept_encoding &= rewrite.is_some() || proxy.records;
+        Ok(Admission::Forward(Admitted { rewrite, is_navigation, in_flight }))
+    }
+}

@@ -1,0 +1,61 @@
+//! The bearer of a request, as young as its path needs.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Proxy;
+use crate::credential::{Bearer, Unavailable};
+
+impl Proxy {
+    /// The cached bearer, if it is young enough for this path.
+    pub(super) fn cached_bearer(&self, path: &str) -> Option<Bearer> {
+        let mut reader = self.bearer.borrow_mut();
+        match reader.cached_within(self.max_age(path)) {
+            Some((bearer, true)) => Some(bearer.clone()),
+            _ => None,
+        }
+    }
+
+    /// The bearer for this path, if the cached one is too old for it or there is none.
+    pub(super) async fn bearer(&self, path: &str) -> Result<Bearer, Unavailable> {
+        let max_age = self.max_age(path);
+        let cached = {
+            let mut reader = self.bearer.borrow_mut();
+            reader.cached_within(max_age).map(|(bearer, young)| (bearer.clone(), young))
+        };
+        let old = match cached {
+            Some((bearer, true)) => return Ok(bearer),
+            Some((bearer, false)) => bearer,
+            // Even the token of a new login may be too old for this path.
+            None => self.credential.bearer().await?,
+        };
+        match max_age {
+            Some(max_age) if !old.is_younger(max_age, self.credential.clock().now()) => {
+                match self.credential.younger(max_age).await {
+                    Ok(young) => Ok(young),
+                    // One that is too old for this path may still work. It may have changed since.
+                    Err(_) => self.credential.bearer().await,
+                }
+            }
+            _ => Ok(old),
+        }
+    }
+
+    /// The upstream accepted this bearer. The credential learns it once for each revision, and
+    /// whenever the revision was known as refused.
+    pub(super) fn note_accepted(&self, bearer: &Bearer, status: StatusCode) {
+        if self.credential.is_news(bearer) && !status.is_client_error() && !status.is_server_error() {
+            self.credential.trust(bearer);
+        }
+    }
+
+    /// The age limit for tokens on this path. Prefixes end at slashes, and the longest come first.
+    fn max_age(&self, path: &str) -> Option<Duration> {
+        let (_, age) = self.max_age.iter().find(|(prefix, _)| {
+            let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })?;
+        Some(*age)
+    }
+}

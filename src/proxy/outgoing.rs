@@ -1,0 +1,91 @@
+//! The head of a request to the upstream, made from the client's.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri};
+
+use super::Proxy;
+use super::error::Error;
+use super::upstream::Head;
+use crate::credential::Bearer;
+use crate::headers::{self, Survey};
+use crate::server::{AsksForWebsocket, RawTarget, Refusal};
+
+const NOT_FOR_HTTP2: Error = Error::Refused(Refusal::Malformed(
+    "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",
+));
+
+impl Proxy {
+    /// The head of the request to the upstream: without the fields that are not meant for it.
+    ///
+    /// # Errors
+    /// Only HTTP/1.1 could carry the target, and `upstream.http` is `h2`.
+    pub(super) fn outgoing(&self, parts: Parts, survey: Survey, bearer: Bearer) -> Result<Head, Error> {
+        let Parts { method, uri, version, mut headers, extensions, .. } = parts;
+        if survey.strip {
+            headers::strip_request(&mut headers);
+        }
+        if survey.accept_encoding {
+            headers::narrow_accept_encoding(&mut headers);
+        }
+        if survey.cookie && survey.browser {
+            // Cookies belong to a host, whatever the port: a browser's are for other servers here.
+            headers.remove(header::COOKIE);
+        } else if survey.cookie {
+            headers::join_cookies(&mut headers);
+        }
+        if survey.max_forwards
+            && method == Method::OPTIONS
+            && let Some(left) = headers::max_forwards(&headers)
+        {
+            headers.insert(header::MAX_FORWARDS, left.saturating_sub(1).into());
+        }
+        if survey.content_length {
+            headers::keep_one_length(&mut headers);
+        }
+        // The server sends the 100 when the body is first read. Any other expectation is ignored, as
+        // nginx does (RFC 9110 §10.1.1 permits 417, but does not require it).
+        let expects_continue = survey.expect
+            && headers
+                .remove(header::EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        if survey.transfer_encoding {
+            // It was stripped, and the body may belong to a GET: so it is announced.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let upgrade = extensions.get::<AsksForWebsocket>().is_some() && self.upstream.has_http1();
+        if upgrade {
+            to_websocket(&mut headers);
+        }
+        let raw_target = extensions.get::<RawTarget>().map(|raw| Box::new(raw.clone()));
+        if raw_target.is_some() && !self.upstream.has_http1() {
+            return Err(NOT_FOR_HTTP2);
+        }
+        let client_waits = expects_continue && version != Version::HTTP_10;
+        Ok(Head {
+            method,
+            uri: origin_form(uri),
+            raw_target,
+            headers,
+            bearer,
+            version,
+            client_waits,
+            upgrade,
+        })
+    }
+}
+
+/// Restores the fields of a websocket request or its 101, which stripping has removed.
+pub(super) fn to_websocket(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// The target in origin form, with path and query byte for byte.
+fn origin_form(uri: Uri) -> Uri {
+    if uri.authority().is_none() {
+        return uri;
+    }
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = uri.into_parts().path_and_query;
+    Uri::from_parts(parts).unwrap_or(Uri::from_static("/"))
+}
