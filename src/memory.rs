@@ -27,7 +27,7 @@ const ENOUGH: usize = 8;
 ///
 /// # Errors
 /// When there can be no thread.
-pub fn keep_small() -> std::io::Result<()> {
+pub fn spawn_heap_trimmer() -> std::io::Result<()> {
     std::thread::Builder::new().name("memory".into()).spawn(|| {
         let mut looks = Looks::default();
         loop {

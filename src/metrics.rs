@@ -2,11 +2,12 @@
 //!
 //! One registry per process life of an [`App`](crate::App), so that many proxies can live in one test process.
 
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{Atomic, Gauge};
@@ -14,14 +15,22 @@ use prometheus_client::registry::Registry;
 
 use crate::cassette::RecordingCounts;
 
-/// Who wrote an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types)]
+/// Who wrote a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The upstream's own answer.
-    upstream,
-    /// An answer in our own name.
-    proxy,
+    /// The upstream.
+    Upstream,
+    /// The proxy itself.
+    Proxy,
+}
+
+impl EncodeLabelValue for Source {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -261,7 +270,7 @@ mod tests {
     #[test]
     fn names_and_labels_are_stable() {
         let metrics = Metrics::new();
-        metrics.requests(200, Source::upstream).inc();
+        metrics.requests(200, Source::Upstream).inc();
         metrics.load(1).inc_by(3);
         let text = metrics.render(&registry());
         assert!(text.contains("vbc_proxy_requests_total{status=\"200\",source=\"upstream\"} 1"), "{text}");

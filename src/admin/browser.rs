@@ -30,8 +30,8 @@ const LISTED: usize = 500;
 pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     // Under the name that the answers come to already: from there a click on a link is one on a page of the same site.
     let host = requested_authority(request.uri(), request.headers()).ok().flatten();
-    let first =
-        inner.people.iter().next().map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
+    let first = inner.interactive.iter().next();
+    let first = first.map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
     if let Some((name, Reach::At(url))) = first
         && let Some(origin) = url.strip_suffix(&login_path(name))
     {
@@ -42,7 +42,7 @@ pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) ->
 }
 
 fn list(inner: &Inner, page: Page) -> Response {
-    if inner.people.is_empty() {
+    if inner.interactive.is_empty() {
         return page
             .text("No credential of this proxy needs a person to log in.")
             .code(
@@ -51,11 +51,11 @@ fn list(inner: &Inner, page: Page) -> Response {
             )
             .response();
     }
-    let names = inner.people.keys().take(LISTED);
+    let names = inner.interactive.keys().take(LISTED);
     let page = page
         .text("These credentials are logged in to by a person:")
         .links(names.map(|name| (login_path(name), format!("Log in to {name}"))));
-    match inner.people.len().saturating_sub(LISTED) {
+    match inner.interactive.len().saturating_sub(LISTED) {
         0 => page.response(),
         more => page.code(&format!("And {more} more: visit {{}} with its name."), "/login/NAME").response(),
     }
@@ -67,7 +67,7 @@ pub(super) async fn login(
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
-    let Some(options) = inner.people.get(&name) else { return nobody_logs_in(&inner, &name) };
+    let Some(options) = inner.interactive.get(&name) else { return nobody_logs_in(&inner, &name) };
     // A link on somebody else's page must not begin a login (login CSRF); a click on ours does.
     if is_from_foreign_page(request.headers()) || request.method() != Method::GET {
         return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
@@ -164,7 +164,7 @@ pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) 
             Ok(done) => logged_in(&name, &done),
         },
     };
-    if let Some(options) = inner.people.get(&name) {
+    if let Some(options) = inner.interactive.get(&name) {
         forget(&mut response, LOGIN_COOKIE, &name, options, CALLBACK);
     }
     response
@@ -204,7 +204,7 @@ pub(super) async fn confirm(
             .text("You can close this window.")
             .response()
     };
-    if let Some(options) = inner.people.get(&name) {
+    if let Some(options) = inner.interactive.get(&name) {
         forget(&mut response, CONFIRM_COOKIE, &name, options, "/login");
     }
     response
@@ -243,7 +243,7 @@ fn ask(
             &format!("Keep {expected}"),
         );
     let mut response = page.response();
-    if let Some(options) = inner.people.get(name) {
+    if let Some(options) = inner.interactive.get(name) {
         let set = cookie(CONFIRM_COOKIE, name, options, "/login", &confirmation.cookie);
         response.headers_mut().append(header::SET_COOKIE, set);
         forget(&mut response, LOGIN_COOKIE, name, options, CALLBACK);
@@ -303,7 +303,7 @@ fn denied(inner: &Inner, why: Denied, name: Option<&str>) -> Response {
                 .response();
         }
     };
-    let name = name.filter(|name| inner.people.contains_key(*name));
+    let name = name.filter(|name| inner.interactive.contains_key(*name));
     retry(page.text(UNCHANGED), name).response()
 }
 

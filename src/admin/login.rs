@@ -122,7 +122,7 @@ impl Inner {
 
     /// The URL a person visits to log in, where that leads here.
     pub(super) fn login_url(&self, credential: &str) -> Option<String> {
-        match self.reach(credential, self.people.get(credential)?, None) {
+        match self.reach(credential, self.interactive.get(credential)?, None) {
             Reach::At(url) => Some(url),
             Reach::Here | Reach::Elsewhere => None,
         }

@@ -53,8 +53,8 @@ pub struct Admin {
 pub struct AdminOptions {
     /// All credentials.
     pub credentials: Vec<Credential>,
-    /// How a person logs in, by the names of the credentials where one does.
-    pub people: BTreeMap<String, AuthorizeOptions>,
+    /// The authorization requests of the credentials with an interactive login, by name.
+    pub interactive: BTreeMap<String, AuthorizeOptions>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -73,7 +73,7 @@ pub struct AdminOptions {
 
 struct Inner {
     credentials: Vec<Credential>,
-    people: BTreeMap<String, AuthorizeOptions>,
+    interactive: BTreeMap<String, AuthorizeOptions>,
     metrics: Arc<Metrics>,
     clock: Clock,
     started: Timestamp,
@@ -92,7 +92,7 @@ impl Admin {
     pub fn new(options: AdminOptions) -> Self {
         let AdminOptions {
             credentials,
-            people,
+            interactive,
             metrics,
             clock,
             listen,
@@ -101,11 +101,11 @@ impl Admin {
             mut hosts,
             examiner,
         } = options;
-        let redirects = people.values().filter_map(|person| Url::parse(&person.redirect_uri).ok());
+        let redirects = interactive.values().filter_map(|options| Url::parse(&options.redirect_uri).ok());
         hosts.extend(redirects.filter_map(|url| url.host_str().map(str::to_owned)));
         let inner = Arc::new(Inner {
             credentials,
-            people,
+            interactive,
             metrics,
             started: clock.now(),
             clock,
@@ -127,12 +127,12 @@ impl Admin {
     }
 
     /// Answers a request, from a connection or from this process.
-    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    pub async fn respond(&self, request: Request<Body>) -> Response<Body> {
         let mut response = match foreign::admit(self.inner.guard.as_ref(), &request) {
             Ok(()) => {
                 let mut router = self.router.clone();
-                let answer = tower_service::Service::call(&mut router, request).await;
-                answer.unwrap_or_else(|never| match never {})
+                let response = tower_service::Service::call(&mut router, request).await;
+                response.unwrap_or_else(|never| match never {})
             }
             Err(refusal) => foreign::response(refusal),
         };
@@ -148,7 +148,7 @@ impl Handler for Admin {
         let (head, body) = request.into_parts();
         // Read here and not by axum, which would keep a list of pieces, however small they are.
         match read_all(body, routes::BODY_BYTES).await {
-            Ok(Some(body)) => Ok(self.answer(Request::from_parts(head, body.into())).await),
+            Ok(Some(body)) => Ok(self.respond(Request::from_parts(head, body.into())).await),
             Ok(None) => Ok(problem(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body-too-large",

@@ -52,10 +52,10 @@ pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<Stri
     if inner.find(&name).is_none() {
         return inner.no_such_credential();
     }
-    let Some(options) = inner.people.get(&name) else {
-        let people = super::operate::list(inner.people.keys().map(String::as_str));
+    let Some(options) = inner.interactive.get(&name) else {
+        let names = super::operate::list(inner.interactive.keys().map(String::as_str));
         let detail = format!(
-            "this credential logs in by itself, with its user name and password; a person logs in to: {people}"
+            "this credential logs in by itself, with its user name and password; a person logs in to: {names}"
         );
         return problem(StatusCode::CONFLICT, "not-for-people", "Nobody logs in to this credential", detail);
     };

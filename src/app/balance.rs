@@ -1,12 +1,13 @@
 //! Which thread serves a connection.
 //!
-//! The kernel spreads connections by a hash over the threads' listeners: of 64 that live long two threads may get 38 and 26,
-//! and they stay so. So a thread that accepts a connection and has more than another hands it over, before a byte of it is
-//! read. A few are not spread but brought together ([`FEW`]).
+//! The kernel spreads connections over the threads' listeners by a hash. Of 64 long-lived
+//! connections, two threads may get 38 and 26, and keep them. So a thread that accepts a connection
+//! and has more than another hands it over, before a byte of it is read. A few connections are
+//! collected on one thread instead ([`SMALL_POOL`]).
 //!
-//! Once, at the beginning: nothing is done per request. What a thread knows of the others is two
-//! numbers each, which may be a moment old: two that hand over at once may choose the same. They are off by one then,
-//! and the next connection makes up for it.
+//! This costs nothing per request: a connection moves once, at its beginning. A thread knows two
+//! numbers of each other thread, which may be slightly out of date. Two threads that hand over at
+//! the same time may choose the same one; the next connection corrects that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,153 +16,179 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use super::open::{Counted, Open};
+use super::open_connections::{OpenConnections, OpenGuard};
 use crate::metrics::{Load, Metrics};
 
-/// So many connections that stay are not spread but brought together on one thread, while there are no more: they are one
-/// client's, as a rule (a browser opens six). A core is not what they wait for, with an upstream that is milliseconds away. On one thread they
-/// share upstream connections, and it is woken for several at once: spread over two they cost a quarter more.
-const FEW: i64 = 6;
+/// Up to this many long-lived connections are collected on one thread.
+///
+/// They are usually those of one client: a browser opens six. With an upstream milliseconds away,
+/// they do not need a second core. On one thread they share upstream connections, and one wake-up
+/// serves several of them. Spread over two threads they cost a quarter more.
+const SMALL_POOL: i64 = 6;
 
-/// Of connections that stay a thread has no more than an even share and one in so many, up to `MOST_SLACK`: with few of
-/// them every one counts, and 64 on two threads are no further apart than 33 and 31. Without slack half of those that
-/// come would be handed over for ever where some thousands come and go.
+/// Long-lived connections: a thread keeps at most its fair share plus 1/`SLACK`, capped at
+/// [`MOST_SLACK`].
+///
+/// With few connections every one counts: 64 on two threads are at worst 33 and 31. Without slack,
+/// half of new connections would be handed over where thousands come and go.
 const SLACK: i64 = 16;
 
-/// Thousands of connections that rest do not allow a hundred new ones to be all on one thread.
+/// The cap: with thousands of idle connections, a hundred new ones must not all be on one thread.
 const MOST_SLACK: i64 = 16;
 
-/// When within a `WINDOW` so many times more connections end than there are open, they are brief: they live for less than a
-/// fortieth of a second, as where each request has a connection of its own and the upstream is near.
+/// Connections are short-lived if within a [`WINDOW`] this many times more end than are open. They
+/// live for less than 25 ms then, as with one connection per request and a near upstream.
 ///
-/// Of these the hash gives each thread as many as the others over time, and to hand one over (out of one epoll, into the
-/// other, a thread woken) is a good part of what it costs. The narrow limit would hand over half of them on two threads,
-/// seven of eight on eight. So of brief ones a thread hands over when it has more than twice as many as another and two:
-/// one in nine at worst, mostly far fewer. Where they are not brief, so few come that it does not matter.
-const BRIEF: u64 = 4;
+/// The hash gives each thread an even share of short-lived connections over time. A handover (out
+/// of one epoll, into the other, a wake-up) is a large part of their cost. The limit for
+/// long-lived ones would hand over half of them on two threads, and seven of eight on eight. So a
+/// thread hands over a short-lived one only if it has more than twice as many as another, plus
+/// two: one in nine at worst, usually far fewer. Longer-lived connections arrive so rarely that
+/// handovers do not matter.
+const SHORT_LIVED_RATIO: u64 = 4;
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// One thread's view of all. A clone keeps the others' inboxes open: gone when the thread has nothing more to accept.
+/// One thread's view of all threads.
+///
+/// A clone keeps the other threads' inboxes open. A thread drops its last one when it accepts no
+/// more connections.
 pub(super) struct Balance<T> {
     own: usize,
-    seats: Arc<[Seat<T>]>,
+    workers: Arc<[WorkerHandle<T>]>,
     handed_over: Counter,
-    pace: Pace,
+    turnover: Turnover,
 }
 
-/// Of a thread, what the others know. Not written to.
-struct Seat<T> {
-    /// The count of `open`, at hand.
+/// What other threads know of a thread. Read-only, except for the counts.
+struct WorkerHandle<T> {
+    /// The count of `open`, without the indirection.
     load: Load,
-    open: Arc<Open>,
+    open: Arc<OpenConnections>,
     inbox: UnboundedSender<T>,
 }
 
 impl<T> Clone for Balance<T> {
     fn clone(&self) -> Self {
-        let (seats, handed_over) = (Arc::clone(&self.seats), self.handed_over.clone());
-        Self { own: self.own, seats, handed_over, pace: self.pace }
+        Self {
+            own: self.own,
+            workers: Arc::clone(&self.workers),
+            handed_over: self.handed_over.clone(),
+            turnover: self.turnover,
+        }
     }
 }
 
 impl<T> Balance<T> {
-    /// For so many threads; each gets what is handed over to it from its receiver, until all of these are gone.
+    /// The views of this many threads. Each thread receives connections from its receiver until all
+    /// views are dropped.
     pub(super) fn new(workers: usize, metrics: &Metrics) -> Vec<(Self, UnboundedReceiver<T>)> {
-        let (mut seats, mut inboxes) = (Vec::new(), Vec::new());
+        let (mut handles, mut inboxes) = (Vec::new(), Vec::new());
         for worker in 0..workers {
             let load = metrics.load(worker);
-            let open = Open::new(load.clone(), metrics.connections.clone());
-            // It has no limit of its own: what is in it is counted and admitted.
+            let open = OpenConnections::new(load.clone(), metrics.connections.clone());
+            // Unbounded: what is in it has been counted and admitted.
             let (inbox, receiver) = unbounded_channel();
-            seats.push(Seat { load, open, inbox });
+            handles.push(WorkerHandle { load, open, inbox });
             inboxes.push(receiver);
         }
-        let seats: Arc<[Seat<T>]> = seats.into();
-        let pace = Pace { since: Instant::now(), ended: 0, before: 0 };
-        let view =
-            |own| Self { own, seats: Arc::clone(&seats), handed_over: metrics.handed_over.clone(), pace };
+        let view = Self {
+            own: 0,
+            workers: handles.into(),
+            handed_over: metrics.handed_over.clone(),
+            turnover: Turnover { since: Instant::now(), ended: 0, before: 0 },
+        };
+        let view = |own| Self { own, ..view.clone() };
         inboxes.into_iter().enumerate().map(|(own, inbox)| (view(own), inbox)).collect()
     }
 
     /// The connections of this thread.
-    pub(super) fn open(&self) -> &Arc<Open> {
-        &self.seats[self.own].open
+    pub(super) fn open(&self) -> &Arc<OpenConnections> {
+        &self.workers[self.own].open
     }
 
-    /// Which other thread should serve a connection that this one has accepted; none where this one keeps it.
-    pub(super) fn elsewhere(&mut self) -> Option<Elsewhere<'_, T>> {
-        let load = |worker: usize| self.seats[worker].load.get();
-        // Over all of them: of those that come and go here a thread that hands over everything would see none end.
-        let (open, ended) =
-            self.seats.iter().fold((self.seats.len() as i64, 0_u64), |(open, ended), seat| {
-                (open + seat.load.get(), ended.wrapping_add(seat.open.ended()))
-            });
-        let brief = self.pace.is_brief(open, ended, Instant::now());
-        let chosen = better_than(self.own, self.seats.len(), brief, load)?;
-        Some(Elsewhere { seat: &self.seats[chosen], handed_over: &self.handed_over })
+    /// The other thread that should serve a connection that this one has accepted; `None` where
+    /// this one keeps it.
+    pub(super) fn less_loaded(&mut self) -> Option<OtherWorker<'_, T>> {
+        // The sums of all threads: a thread that hands over everything would see no connection end.
+        let (mut open, mut ended) = (self.workers.len() as i64, 0_u64);
+        for worker in self.workers.iter() {
+            open += worker.load.get();
+            ended = ended.wrapping_add(worker.open.ended());
+        }
+        let short_lived = self.turnover.is_short_lived(open, ended, Instant::now());
+        let load = |worker: usize| self.workers[worker].load.get();
+        let chosen = less_loaded_than(self.own, self.workers.len(), short_lived, load)?;
+        Some(OtherWorker { handle: &self.workers[chosen], handed_over: &self.handed_over })
     }
 }
 
 /// How fast connections end.
 #[derive(Clone, Copy)]
-struct Pace {
+struct Turnover {
+    /// The beginning of the window.
     since: Instant,
-    /// How many had ended by then.
+    /// How many had ended at the beginning.
     ended: u64,
-    /// How many ended in the window before.
+    /// How many ended in the previous window.
     before: u64,
 }
 
-impl Pace {
-    /// Whether connections are brief, when so many are open (one more on each thread) and so many have ended.
-    fn is_brief(&mut self, open: i64, ended: u64, now: Instant) -> bool {
+impl Turnover {
+    /// Whether connections are short-lived, given how many are open (plus one per thread) and have
+    /// ended.
+    fn is_short_lived(&mut self, open: i64, ended: u64, now: Instant) -> bool {
         let mut lately = ended.saturating_sub(self.ended);
         let passed = now.saturating_duration_since(self.since);
         if passed >= WINDOW {
             self.before = if passed < 2 * WINDOW { lately } else { 0 };
             (self.since, self.ended, lately) = (now, ended, 0);
         }
-        lately.max(self.before) > BRIEF * open.unsigned_abs()
+        lately.max(self.before) > SHORT_LIVED_RATIO * open.unsigned_abs()
     }
 }
 
-/// Another thread.
-pub(super) struct Elsewhere<'a, T> {
-    seat: &'a Seat<T>,
+/// Another thread, chosen for a connection.
+pub(super) struct OtherWorker<'a, T> {
+    handle: &'a WorkerHandle<T>,
     handed_over: &'a Counter,
 }
 
-impl<T> Elsewhere<'_, T> {
-    /// Counts a connection that is to be handed over there: from now on, or a burst would go to one thread before that
-    /// has taken the first.
-    pub(super) fn count(&self) -> Counted {
-        self.seat.open.count()
+impl<T> OtherWorker<'_, T> {
+    /// Counts a connection there. Do this before [`hand_over`](Self::hand_over): otherwise a burst
+    /// would all go to one thread before that thread has counted the first.
+    pub(super) fn count(&self) -> OpenGuard {
+        self.handle.open.count()
     }
 
-    /// Hands it over.
+    /// Hands over a connection.
     ///
     /// # Errors
-    /// The connection itself, where that thread has ended.
+    /// The connection itself, if that thread has ended.
     pub(super) fn hand_over(&self, connection: T) -> Result<(), T> {
-        self.seat.inbox.send(connection).map_err(|failed| failed.0)?;
+        self.handle.inbox.send(connection).map_err(|failed| failed.0)?;
         self.handed_over.inc();
         Ok(())
     }
 }
 
 /// The worker that should have a new connection instead of `own`, if there is one.
-fn better_than(own: usize, workers: usize, brief: bool, load: impl Fn(usize) -> i64) -> Option<usize> {
+fn less_loaded_than(
+    own: usize,
+    workers: usize,
+    short_lived: bool,
+    load: impl Fn(usize) -> i64,
+) -> Option<usize> {
     let here = load(own);
-    // Of those that are alike the next one, so that not all choose the first.
+    // Beginning after `own`: among equals, different threads choose different ones.
     let others = || (1..workers).map(|step| (own + step) % workers).map(|worker| (load(worker), worker));
     let all = here + others().map(|(load, _)| load).sum::<i64>();
-    // Of brief ones each is gone before there is another beside it.
-    if !brief && all < FEW {
+    // Short-lived connections are never collected: one ends before the next arrives.
+    if !short_lived && all < SMALL_POOL {
         let (most, worker) = others().rev().max_by_key(|(load, _)| *load)?;
         return (most > here).then_some(worker);
     }
     let (least, worker) = others().min_by_key(|(load, _)| *load)?;
-    let slack = if brief { least + 2 } else { (least / SLACK).min(MOST_SLACK) };
+    let slack = if short_lived { least + 2 } else { (least / SLACK).min(MOST_SLACK) };
     (here > least + slack).then_some(worker)
 }
 
@@ -171,11 +198,11 @@ mod tests {
 
     use super::*;
 
-    /// Lets these workers accept one connection each, one after the other; gives how many each of them has then.
+    /// The loads after these workers have accepted one connection each, in this order.
     fn spread(workers: usize, accepting: impl IntoIterator<Item = usize>) -> Vec<i64> {
         let mut loads = vec![0; workers];
         for own in accepting {
-            let chosen = better_than(own, workers, false, |worker| loads[worker]).unwrap_or(own);
+            let chosen = less_loaded_than(own, workers, false, |worker| loads[worker]).unwrap_or(own);
             loads[chosen] += 1;
         }
         loads
@@ -188,18 +215,18 @@ mod tests {
     #[test]
     fn a_thread_that_has_as_many_as_the_others_keeps_what_it_accepts() {
         for alike in [0, 1, 5, 6, 15, 16, 1000] {
-            assert_eq!(better_than(1, 4, false, |_| alike), None);
+            assert_eq!(less_loaded_than(1, 4, false, |_| alike), None);
         }
-        assert_eq!(better_than(0, 1, false, |_| 1000), None, "there is no other");
-        assert_eq!(better_than(0, 2, false, |worker| [0, -1][worker]), None);
+        assert_eq!(less_loaded_than(0, 1, false, |_| 1000), None, "there is no other");
+        assert_eq!(less_loaded_than(0, 2, false, |worker| [0, -1][worker]), None);
     }
 
     #[test]
     fn the_more_there_are_the_more_a_thread_may_have_beyond() {
         for (least, most) in [(6, 6), (15, 15), (16, 17), (31, 32), (32, 34), (256, 272), (10_000, 10_016)] {
-            assert_eq!(better_than(0, 2, false, |worker| [most, least][worker]), None, "{most} {least}");
+            assert_eq!(less_loaded_than(0, 2, false, |worker| [most, least][worker]), None, "{most} {least}");
             assert_eq!(
-                better_than(0, 2, false, |worker| [most + 1, least][worker]),
+                less_loaded_than(0, 2, false, |worker| [most + 1, least][worker]),
                 Some(1),
                 "{most} {least}"
             );
@@ -207,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn of_brief_ones_a_thread_keeps_up_to_twice_as_many_and_two() {
+    fn a_thread_keeps_up_to_twice_as_many_short_lived_ones_and_two() {
         for (least, most) in [(0, 2), (1, 4), (16, 34), (1000, 2002)] {
-            assert_eq!(better_than(0, 2, true, |worker| [most, least][worker]), None, "{most} {least}");
+            assert_eq!(less_loaded_than(0, 2, true, |worker| [most, least][worker]), None, "{most} {least}");
             assert_eq!(
-                better_than(0, 2, true, |worker| [most + 1, least][worker]),
+                less_loaded_than(0, 2, true, |worker| [most + 1, least][worker]),
                 Some(1),
                 "{most} {least}"
             );
@@ -219,31 +246,34 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_brief_when_many_more_end_than_there_are() {
+    fn connections_are_short_lived_when_many_more_end_than_there_are() {
         let start = Instant::now();
-        let mut pace = Pace { since: start, ended: 0, before: 0 };
-        assert!(!pace.is_brief(1, 4, start) && pace.is_brief(1, 5, start));
-        assert!(!pace.is_brief(25, 100, start) && pace.is_brief(24, 100, start));
-        // The window before still counts, the one before that does not.
+        let mut turnover = Turnover { since: start, ended: 0, before: 0 };
+        assert!(!turnover.is_short_lived(1, 4, start) && turnover.is_short_lived(1, 5, start));
+        assert!(!turnover.is_short_lived(25, 100, start) && turnover.is_short_lived(24, 100, start));
+        // The previous window still counts, the one before it does not.
         let next = start + WINDOW;
-        assert!(!pace.is_brief(25, 100, next) && pace.is_brief(24, 100, next));
-        assert!(!pace.is_brief(1, 104, next + WINDOW) && !pace.is_brief(1, 104, next + 2 * WINDOW));
-        assert!(pace.is_brief(1, 204, next + 2 * WINDOW));
-        assert!(!pace.is_brief(1, 204, next + 4 * WINDOW), "a pause has passed");
+        assert!(!turnover.is_short_lived(25, 100, next) && turnover.is_short_lived(24, 100, next));
+        assert!(
+            !turnover.is_short_lived(1, 104, next + WINDOW)
+                && !turnover.is_short_lived(1, 104, next + 2 * WINDOW)
+        );
+        assert!(turnover.is_short_lived(1, 204, next + 2 * WINDOW));
+        assert!(!turnover.is_short_lived(1, 204, next + 4 * WINDOW), "a pause has passed");
     }
 
     #[test]
     fn the_one_with_the_least_gets_it_and_of_several_the_next() {
-        assert_eq!(better_than(0, 4, false, |worker| [19, 15, 14, 15][worker]), Some(2));
-        assert_eq!(better_than(2, 4, false, |worker| [14, 14, 19, 14][worker]), Some(3));
-        assert_eq!(better_than(3, 4, false, |worker| [14, 14, 14, 19][worker]), Some(0));
-        assert_eq!(better_than(3, 4, false, |worker| [14, 0, 0, 19][worker]), Some(1));
+        assert_eq!(less_loaded_than(0, 4, false, |worker| [19, 15, 14, 15][worker]), Some(2));
+        assert_eq!(less_loaded_than(2, 4, false, |worker| [14, 14, 19, 14][worker]), Some(3));
+        assert_eq!(less_loaded_than(3, 4, false, |worker| [14, 14, 14, 19][worker]), Some(0));
+        assert_eq!(less_loaded_than(3, 4, false, |worker| [14, 0, 0, 19][worker]), Some(1));
     }
 
     #[test]
     fn a_few_are_brought_together() {
         for (loads, expected) in [
-            // Here are as many as anywhere, or there are none yet.
+            // No other thread has more, or there are none yet.
             ([0, 0, 0], None),
             ([2, 0, 2], None),
             ([3, 2, 0], None),
@@ -257,9 +287,9 @@ mod tests {
             ([2, 3, 3], None),
             ([2, 1, 3], Some(1)),
         ] {
-            assert_eq!(better_than(0, 3, false, |worker| loads[worker]), expected, "{loads:?}");
+            assert_eq!(less_loaded_than(0, 3, false, |worker| loads[worker]), expected, "{loads:?}");
         }
-        assert_eq!(better_than(0, 2, true, |worker| [0, 1][worker]), None, "they are brief");
+        assert_eq!(less_loaded_than(0, 2, true, |worker| [0, 1][worker]), None, "they are short-lived");
     }
 
     #[test]
@@ -287,12 +317,12 @@ mod tests {
         ) {
             let loads = spread(workers, arrivals.iter().map(|index| index.index(workers)));
             let least = loads.iter().min().unwrap();
-            prop_assert!(apart(&loads) <= (1 + least / SLACK).max(FEW - least), "{loads:?}");
+            prop_assert!(apart(&loads) <= (1 + least / SLACK).max(SMALL_POOL - least), "{loads:?}");
         }
     }
 
-    /// Clients of which each opens a connection when its last has ended: how many of a thousand are handed over.
-    fn handed_over(workers: usize, clients: usize, brief: bool) -> usize {
+    /// How many of a thousand connections are handed over; each client opens one when its last has ended.
+    fn handed_over(workers: usize, clients: usize, short_lived: bool) -> usize {
         let (mut seed, mut loads, mut moved) = (1_u64, vec![0_i64; workers], 0);
         // xorshift64: the same every time.
         let mut random = |below: usize| {
@@ -307,9 +337,9 @@ mod tests {
                 loads[serving.swap_remove(random(clients))] -= 1;
             }
             let own = random(workers);
-            let elsewhere = better_than(own, workers, brief, |worker| loads[worker]);
-            moved += usize::from(round >= clients && elsewhere.is_some());
-            let chosen = elsewhere.unwrap_or(own);
+            let other = less_loaded_than(own, workers, short_lived, |worker| loads[worker]);
+            moved += usize::from(round >= clients && other.is_some());
+            let chosen = other.unwrap_or(own);
             loads[chosen] += 1;
             serving.push(chosen);
         }
@@ -317,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn of_brief_ones_few_are_handed_over() {
+    fn few_short_lived_ones_are_handed_over() {
         for workers in [2, 4, 8] {
             for clients in [2, 4, 8, 16, 32, 64, 128, 512] {
                 let moved = handed_over(workers, clients, true);
@@ -325,65 +355,68 @@ mod tests {
             }
         }
         assert!(handed_over(4, 64, true) < 20);
-        // What it is there for.
+        // The limit for long-lived ones would hand over most of them.
         assert!(handed_over(2, 16, false) > 400 && handed_over(8, 64, false) > 800);
     }
 
-    /// As many as are kept together.
-    fn many<T>(balance: &Balance<T>) -> Vec<Counted> {
-        (0..FEW).map(|_| balance.open().count()).collect()
+    /// As many connections as are kept on one thread.
+    fn small_pool<T>(balance: &Balance<T>) -> Vec<OpenGuard> {
+        (0..SMALL_POOL).map(|_| balance.open().count()).collect()
     }
 
     #[test]
     fn what_is_handed_over_counts_there_at_once() {
         let metrics = Metrics::new();
-        let mut workers = Balance::<Counted>::new(2, &metrics);
+        let mut workers = Balance::<OpenGuard>::new(2, &metrics);
         let (mut other, mut inbox) = workers.pop().unwrap();
         let (mut own, _) = workers.pop().unwrap();
-        let _kept = many(&own);
-        let there = own.elsewhere().unwrap();
+        let _kept = small_pool(&own);
+        let there = own.less_loaded().unwrap();
         there.hand_over(there.count()).ok().unwrap();
-        assert_eq!((own.open().get(), other.open().get(), metrics.connections.get()), (FEW, 1, FEW + 1));
+        assert_eq!(
+            (own.open().get(), other.open().get(), metrics.connections.get()),
+            (SMALL_POOL, 1, SMALL_POOL + 1)
+        );
         assert_eq!((metrics.load(1).get(), metrics.handed_over.get()), (1, 1));
-        assert!(own.elsewhere().is_some() && other.elsewhere().is_none());
+        assert!(own.less_loaded().is_some() && other.less_loaded().is_none());
         drop(inbox.try_recv().unwrap());
-        assert_eq!((other.open().get(), metrics.connections.get()), (0, FEW));
+        assert_eq!((other.open().get(), metrics.connections.get()), (0, SMALL_POOL));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_thread_whose_connections_are_brief_keeps_more_of_them() {
+    async fn a_thread_whose_connections_are_short_lived_keeps_more_of_them() {
         let mut workers = Balance::<u8>::new(2, &Metrics::new());
         let (other, _inbox) = workers.pop().unwrap();
         let (mut own, _) = workers.pop().unwrap();
-        let _kept = many(&own);
-        assert!(own.elsewhere().is_some());
-        let _beside: Vec<_> = (0..3).map(|_| other.open().count()).collect();
+        let _kept = small_pool(&own);
+        assert!(own.less_loaded().is_some());
+        let _others: Vec<_> = (0..3).map(|_| other.open().count()).collect();
         for _ in 0..100 {
             drop(own.open().count());
         }
-        assert!(own.elsewhere().is_none());
-        // It had as many in the window that has passed, and then none.
+        assert!(own.less_loaded().is_none());
+        // The previous window had as many, the one after it none.
         tokio::time::advance(WINDOW).await;
-        assert!(own.elsewhere().is_none());
+        assert!(own.less_loaded().is_none());
         tokio::time::advance(WINDOW).await;
-        assert!(own.elsewhere().is_some());
+        assert!(own.less_loaded().is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_a_few_brief_ones_none_is_handed_over() {
+    async fn none_of_a_few_short_lived_ones_is_handed_over() {
         let (workers, inboxes): (Vec<_>, Vec<_>) =
-            Balance::<Counted>::new(2, &Metrics::new()).into_iter().unzip();
+            Balance::<OpenGuard>::new(2, &Metrics::new()).into_iter().unzip();
         let (mut workers, mut serving, mut moved) = (workers, std::collections::VecDeque::new(), 0);
         for turn in 0..3_000 {
             if turn >= 3 {
                 drop(serving.pop_front());
             }
-            // By a hash: now one, now the other.
+            // Alternates irregularly, as a hash does.
             let own = &mut workers[(turn * turn / 3) % 2];
-            serving.push_back(match own.elsewhere() {
-                Some(elsewhere) => {
+            serving.push_back(match own.less_loaded() {
+                Some(other) => {
                     moved += usize::from(turn > 100);
-                    elsewhere.count()
+                    other.count()
                 }
                 None => own.open().count(),
             });
@@ -398,8 +431,8 @@ mod tests {
         let (other, mut inbox) = workers.pop().unwrap();
         let (mut own, _) = workers.pop().unwrap();
         drop(other);
-        let _kept = many(&own);
-        own.elsewhere().unwrap().hand_over(7).unwrap();
+        let _kept = small_pool(&own);
+        own.less_loaded().unwrap().hand_over(7).unwrap();
         drop(own);
         assert_eq!(inbox.blocking_recv(), Some(7), "it was sent before");
         assert_eq!(inbox.blocking_recv(), None);
@@ -411,8 +444,8 @@ mod tests {
         let mut workers = Balance::<u8>::new(2, &metrics);
         drop(workers.pop());
         let (mut own, _) = workers.pop().unwrap();
-        let _kept = many(&own);
-        assert_eq!(own.elsewhere().unwrap().hand_over(7), Err(7));
+        let _kept = small_pool(&own);
+        assert_eq!(own.less_loaded().unwrap().hand_over(7), Err(7));
         assert_eq!(metrics.handed_over.get(), 0);
     }
 }

@@ -1,47 +1,48 @@
-//! A client's connection, while nothing of it has been read: in the hands of a thread's runtime, or between two.
+//! A client's connection before a byte of it is read: owned by a thread's runtime, or on its way
+//! from one to another.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::open::Counted;
+use super::open_connections::OpenGuard;
 use crate::server::{Admitted, Peer};
 
-/// A connection in the hands of this thread's runtime.
+/// A connection that this thread's runtime owns.
 pub(super) enum Connection {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
 }
 
-/// One in nobody's. What was set on the socket stays.
-pub(super) enum Detached {
+/// A connection that no runtime owns. It keeps the options of its socket.
+pub(super) enum DetachedConnection {
     Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
 }
 
-/// What a connection takes until it ends.
-pub(super) struct Place {
-    /// First, so that its place is free before it is seen to be gone.
+/// The resources that a connection holds until it ends.
+pub(super) struct Slot {
+    /// Dropped first: admission is free before the connection is seen to have ended.
     _admitted: Admitted,
-    counted: Counted,
+    open: OpenGuard,
 }
 
-impl Place {
-    pub(super) fn new(admitted: Admitted, counted: Counted) -> Self {
-        Self { _admitted: admitted, counted }
+impl Slot {
+    pub(super) fn new(admitted: Admitted, open: OpenGuard) -> Self {
+        Self { _admitted: admitted, open }
     }
 
-    /// Counts it for another thread.
-    pub(super) fn move_to(&mut self, counted: Counted) {
-        self.counted = counted;
+    /// Counts the connection for another thread.
+    pub(super) fn move_to(&mut self, open: OpenGuard) {
+        self.open = open;
     }
 }
 
-/// A connection on its way to the thread that is to serve it, admitted and counted there.
-pub(super) struct Handed {
-    pub(super) connection: Detached,
-    pub(super) place: Place,
+/// A connection on its way to the thread that will serve it, admitted, and counted there.
+pub(super) struct Handover {
+    pub(super) connection: DetachedConnection,
+    pub(super) slot: Slot,
 }
 
 impl Connection {
@@ -52,16 +53,16 @@ impl Connection {
         }
     }
 
-    /// Takes it from the runtime.
-    pub(super) fn detach(self) -> io::Result<Detached> {
+    /// Removes it from the runtime.
+    pub(super) fn detach(self) -> io::Result<DetachedConnection> {
         Ok(match self {
-            Self::Tcp(stream, peer) => Detached::Tcp(stream.into_std()?, peer),
-            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
+            Self::Tcp(stream, peer) => DetachedConnection::Tcp(stream.into_std()?, peer),
+            Self::Unix(stream) => DetachedConnection::Unix(stream.into_std()?),
         })
     }
 }
 
-impl Detached {
+impl DetachedConnection {
     /// Gives it to the current runtime.
     pub(super) fn attach(self) -> io::Result<Connection> {
         Ok(match self {
@@ -98,9 +99,9 @@ mod tests {
                 (stream.nodelay().unwrap(), read)
             })
         });
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        assert_eq!((attached.join().unwrap(), answer.as_str()), ((true, *b"early"), "late"));
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert_eq!((attached.join().unwrap(), received.as_str()), ((true, *b"early"), "late"));
     }
 
     #[tokio::test]

@@ -1,33 +1,37 @@
-//! The doctor: in the running proxy by its admin listener, and in a command while no proxy runs.
+//! The doctor: in the running proxy by its admin listener, or in a command while no proxy runs.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustls::ClientConfig;
 
-use super::{CREDENTIAL_GRACE, StartError, start_credentials, token_tls};
+use super::CREDENTIAL_GRACE;
+use super::credentials::{start, token_tls};
+use super::start_error::StartError;
 use crate::admin::{Examiner, NoReport};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{Config, Store};
 use crate::credential::Credential;
-use crate::doctor::{Check, Doctor, Passing, Report, Suite};
+use crate::doctor::{Check, Doctor, Report, Suite};
 use crate::tls;
 
-/// What came of an examination in this process.
+/// The outcome of an examination in this process.
 #[derive(Debug)]
 pub struct Examined {
-    /// What was found; `None` when it was stopped.
+    /// The report; `None` when the examination was stopped.
     pub report: Option<Report>,
-    /// What was not stored when the process was done with it.
+    /// A check for each credential whose tokens were not stored and are lost.
     pub lost: Vec<Check>,
 }
 
-/// Examines one credential in this process, in the place of a proxy that does not run: with its store, and without an
-/// exchange that the examination does not ask for. `stop` ends it early; an exchange under way is finished and stored
-/// first in either case.
+/// Examines one credential in this process, with the token store of a proxy that does not run.
+/// Makes only the exchanges that the examination needs. `stop` ends it early; in either case an
+/// exchange under way is finished and stored first.
 ///
 /// # Errors
-/// [`StartError`], the store being in use above all; [`StartError::NoCredential`] when there is none of this name.
+/// [`StartError`], in particular when the store is in use; [`StartError::NoCredential`] when there
+/// is none of this name.
 pub async fn examine(
     mut config: Config,
     name: &str,
@@ -35,15 +39,14 @@ pub async fn examine(
     clock: Clock,
     stop: impl Future<Output = ()>,
 ) -> Result<Examined, StartError> {
-    // Whoever looks waits for a whole climb down the ladder: an exchange whose end nobody sees helps nobody.
+    // Long enough for every exchange of an acquisition: its outcome is what the report is about.
     config.oauth.max_wait = config.oauth.timeout * 3;
     let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
-    let token_tls = token_tls(&config, &tls)?;
-    // All of them: what is learnt of a login counts for every credential that would send the same.
-    let credentials = start_credentials(&config, &tls, &clock, true).await?;
+    // All credentials: what is learnt of a login counts for each that would send the same.
+    let credentials = start(&config, &tls, &clock, true).await?;
     let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
-    let passing = Passing { keeps_tokens: !matches!(config.store, config::Store::Memory) };
-    let doctor = Doctor::new(&config, token_tls, tls, &handles, clock).passing(passing);
+    let keeps_tokens = !matches!(config.store, Store::Memory);
+    let doctor = doctor(&config, &tls, &handles, &clock)?.in_command(keeps_tokens);
     let report = tokio::select! {
         report = doctor.examine(name, suites) => Some(report.ok_or(StartError::NoCredential)),
         () = stop => None,
@@ -53,15 +56,15 @@ pub async fn examine(
     }
     let mut lost = Vec::new();
     for (credential, task) in credentials {
-        // It stores what came in before it ends.
+        // The task stores what came in before it ends.
         let ended = tokio::time::timeout(config.oauth.timeout + CREDENTIAL_GRACE, task).await.is_ok();
-        lost.extend(unsaved(&credential, ended));
+        lost.extend(check_lost(&credential, ended));
     }
     Ok(Examined { report: report.transpose()?, lost })
 }
 
-/// What of a credential's tokens is lost with this process.
-fn unsaved(credential: &Credential, ended: bool) -> Option<Check> {
+/// A failed check if tokens of the credential are lost with this process.
+fn check_lost(credential: &Credential, ended: bool) -> Option<Check> {
     let name = credential.name();
     if !ended {
         let found = format!("an exchange of credential {name} with the token endpoint did not end in time");
@@ -79,9 +82,15 @@ fn unsaved(credential: &Credential, ended: bool) -> Option<Check> {
     })
 }
 
-/// The doctor for the admin listener, which is of the same floor and does not know it.
-pub(super) fn examiner(doctor: Doctor) -> Examiner {
-    Arc::new(move |name, suites| {
+/// The doctor for the admin routes, which do not depend on it.
+pub(super) fn examiner(
+    config: &Config,
+    tls: &Arc<ClientConfig>,
+    credentials: &[Credential],
+    clock: &Clock,
+) -> Result<Examiner, StartError> {
+    let doctor = doctor(config, tls, credentials, clock)?;
+    Ok(Arc::new(move |name, suites| {
         let doctor = doctor.clone();
         Box::pin(async move {
             let suites: Result<Vec<Suite>, _> = suites.iter().map(|suite| suite.parse()).collect();
@@ -94,5 +103,14 @@ pub(super) fn examiner(doctor: Doctor) -> Examiner {
                 .map(Bytes::from)
                 .map_err(|error| NoReport::Question(error.to_string()))
         })
-    })
+    }))
+}
+
+fn doctor(
+    config: &Config,
+    tls: &Arc<ClientConfig>,
+    credentials: &[Credential],
+    clock: &Clock,
+) -> Result<Doctor, StartError> {
+    Ok(Doctor::new(config, token_tls(config, tls)?, Arc::clone(tls), credentials, clock.clone()))
 }

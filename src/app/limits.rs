@@ -1,31 +1,31 @@
-//! How many connections there may be, by what the file descriptors allow.
+//! The limits of connections, divided from the limit of file descriptors.
 
 use std::sync::Arc;
 
-use super::desk::AdminAdmission;
+use super::admin_listener::AdminAdmission;
 use crate::config::Config;
 use crate::server::Admission;
 use crate::server::descriptors::{Descriptors, Division};
 
-/// With fewer file descriptors somebody should know.
+/// With fewer file descriptors a warning is logged.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-/// More connections at once have to be asked for.
+/// The most connections without `listen.max_connections`.
 const AUTO_CONNECTIONS: usize = 50_000;
 
 /// The limits of one process.
-pub(super) struct Limits {
-    /// Of clients.
+pub(super) struct ConnectionLimits {
+    /// For clients.
     pub(super) clients: Arc<Admission>,
-    /// Of the admin listener.
+    /// For the admin listener.
     pub(super) admin: AdminAdmission,
-    /// What clients, the upstream and bodies in files share.
+    /// The file descriptors that clients, the upstream and bodies in files share.
     pub(super) descriptors: Arc<Descriptors>,
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Divides the limit of file descriptors.
-    pub(super) fn of(config: &Config, limit: u64, workers: usize) -> Self {
+    pub(super) fn new(config: &Config, limit: u64, workers: usize) -> Self {
         let division = Division::of(limit, workers, config.listen.addresses.len());
         let asked = config.listen.max_connections;
         let clients = asked.unwrap_or(division.clients.min(AUTO_CONNECTIONS)).min(division.most_clients);

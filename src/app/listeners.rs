@@ -1,12 +1,12 @@
-//! Where clients connect: every address of `listen.address`, for every thread.
+//! The listeners for clients: every address of `listen.address`, for every thread.
 
 use std::net::TcpListener;
 
-use super::StartError;
+use super::start_error::StartError;
 use crate::config::{Listen, ListenAddress};
 use crate::server::{self, UnixSocket};
 
-/// What a thread accepts from.
+/// A socket that a thread accepts from.
 pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixSocket),
@@ -14,14 +14,14 @@ pub(super) enum Socket {
 
 /// All listeners, bound and not yet served.
 pub(super) struct Listeners {
-    /// Where they really are, in the order of the configuration.
+    /// Their real addresses, in the order of the configuration.
     pub(super) addresses: Vec<ListenAddress>,
-    /// For each thread one socket an address.
+    /// For each thread, one socket per address.
     pub(super) workers: Vec<Vec<Socket>>,
 }
 
 impl Listeners {
-    /// Binds all addresses for so many threads. Each thread has a TCP socket of its own; a unix socket they share.
+    /// Binds all addresses. Each thread gets its own TCP socket; a unix socket is shared.
     pub(super) fn bind(listen: &Listen, workers: usize) -> Result<Self, StartError> {
         let mut bound = Self { addresses: Vec::new(), workers: (0..workers).map(|_| Vec::new()).collect() };
         for address in &listen.addresses {
@@ -51,7 +51,7 @@ impl Listeners {
     }
 }
 
-/// The addresses as people write them: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
+/// The addresses as messages show them: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
 pub(super) fn names(addresses: &[ListenAddress], tls: bool) -> String {
     let name = |address: &ListenAddress| match address {
         ListenAddress::Tcp(address) => format!("{}://{address}", if tls { "https" } else { "http" }),

@@ -1,4 +1,5 @@
-//! A thread of the data plane: it accepts connections, or is handed them, and serves each of them to its end.
+//! A thread of the data plane. It accepts connections, or receives them from other threads, and
+//! serves each to its end.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,19 +10,20 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
+use super::Ended;
 use super::balance::Balance;
-use super::connection::{Connection, Handed, Place};
+use super::connection::{Connection, Handover, Slot};
 use super::listeners::Socket;
-use super::open::Open;
-use super::{Ended, StartError};
+use super::open_connections::OpenConnections;
+use super::start_error::StartError;
 use crate::config::Config;
 use crate::proxy::{self, Proxy};
 use crate::server::descriptors::Descriptors;
 use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream, Tls};
 
-/// This many connections over the limit are told so at the same time, per thread; more are closed without a word, and so
-/// is one for which no file descriptor can be spared.
-const TOLD_WHY: i64 = 256;
+/// At most this many connections over the limit get a 503 at the same time, per thread. Others are
+/// just closed, and so is one for which there is no spare file descriptor.
+const REJECTED_WITH_RESPONSE: i64 = 256;
 
 /// One thread of the data plane.
 pub(super) struct Worker {
@@ -30,30 +32,30 @@ pub(super) struct Worker {
     pub(super) shared: proxy::Shared,
     pub(super) admission: Arc<Admission>,
     pub(super) signal: DrainSignal,
-    pub(super) balance: Balance<Handed>,
-    pub(super) inbox: UnboundedReceiver<Handed>,
+    pub(super) balance: Balance<Handover>,
+    pub(super) inbox: UnboundedReceiver<Handover>,
 }
 
 impl Worker {
-    /// Starts the thread; the receiver tells how it ended.
+    /// Starts the thread. The receiver gets the way it ended, and fails if it panicked.
     pub(super) fn start(self, index: usize) -> Result<oneshot::Receiver<Ended>, StartError> {
         let (done, ended) = oneshot::channel();
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
-        };
         let thread = thread::Builder::new().name(format!("worker-{index}"));
-        thread
-            .spawn(move || match runtime() {
-                Ok(runtime) => {
-                    let ended = runtime.block_on(self.serve());
-                    // Connections that outlived the drain are cut here; name look-ups under way are not waited for.
-                    runtime.shutdown_background();
-                    let _ = done.send(ended);
-                }
-                Err(error) => tracing::error!(%error, "a worker has no runtime"),
-            })
-            .map_err(StartError::Thread)?;
+        thread.spawn(move || self.run(done)).map_err(StartError::Thread)?;
         Ok(ended)
+    }
+
+    fn run(self, done: oneshot::Sender<Ended>) {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        match builder.enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => {
+                let ended = runtime.block_on(self.serve());
+                // Cuts connections that outlived the drain, and does not wait for name look-ups.
+                runtime.shutdown_background();
+                let _ = done.send(ended);
+            }
+            Err(error) => tracing::error!(%error, "a worker has no runtime"),
+        }
     }
 
     async fn serve(self) -> Ended {
@@ -65,50 +67,50 @@ impl Worker {
             admission,
             descriptors: Arc::clone(&shared.descriptors),
             open: Arc::clone(&open),
-            told_why: Arc::default(),
+            rejected_with_response: Arc::default(),
             turned_away: shared.metrics.turned_away.clone(),
             signal,
             tls,
             limits: limits(&config),
         };
-        let mut taking = vec![tokio::task::spawn_local(connector.clone().take_in(inbox))];
+        let mut accepting = vec![tokio::task::spawn_local(connector.clone().receive(inbox))];
         for socket in sockets {
-            taking.push(tokio::task::spawn_local(connector.clone().accept(socket, balance.clone())));
+            accepting.push(tokio::task::spawn_local(connector.clone().accept(socket, balance.clone())));
         }
-        // From here on only what accepts can hand anything over. Inboxes end when no thread accepts any more.
+        // Only the accepting tasks hand over now. Inboxes end when no thread accepts any more.
         drop(balance);
         connector.signal.begun().await;
-        let quiet = async {
-            for taking in taking {
-                let _ = taking.await;
+        let drained = async {
+            for task in accepting {
+                let _ = task.await;
             }
             open.none().await;
         };
-        match tokio::time::timeout(config.listen.drain_timeout, quiet).await {
+        match tokio::time::timeout(config.listen.drain_timeout, drained).await {
             Ok(()) => Ended::Drained,
             Err(_) => Ended::CutShort,
         }
     }
 }
 
-/// What a thread does with the connections it accepts, and with those it is handed.
+/// Serves the connections that a thread accepts, and those that it receives.
 #[derive(Clone)]
 struct Connector {
     proxy: Rc<Proxy>,
     admission: Arc<Admission>,
     descriptors: Arc<Descriptors>,
-    open: Arc<Open>,
-    /// Connections over the limit that are being told so.
-    told_why: Arc<Open>,
+    open: Arc<OpenConnections>,
+    /// Connections over the limit that are getting a 503.
+    rejected_with_response: Arc<OpenConnections>,
     turned_away: Counter,
     signal: DrainSignal,
-    /// For what comes over TCP.
+    /// For TCP connections; unix sockets are always plain.
     tls: Option<Arc<Tls>>,
     limits: Limits,
 }
 
 impl Connector {
-    async fn accept(self, socket: Socket, mut balance: Balance<Handed>) {
+    async fn accept(self, socket: Socket, mut balance: Balance<Handover>) {
         let signal = self.signal.clone();
         let accepted = match socket {
             Socket::Tcp(listener) => {
@@ -125,66 +127,67 @@ impl Connector {
         }
     }
 
-    /// Serves what others hand over, for as long as any of them may. In a drain too, as what the kernel had accepted.
-    async fn take_in(self, mut inbox: UnboundedReceiver<Handed>) {
-        while let Some(handed) = inbox.recv().await {
-            self.arrived(handed);
+    /// Serves what other threads hand over, for as long as any of them accepts. This includes
+    /// connections that they accept from the kernel's queue during a drain.
+    async fn receive(self, mut inbox: UnboundedReceiver<Handover>) {
+        while let Some(handover) = inbox.recv().await {
+            self.attach(handover);
         }
     }
 
-    fn arrived(&self, Handed { connection, place }: Handed) {
+    fn attach(&self, Handover { connection, slot }: Handover) {
         match connection.attach() {
-            Ok(connection) => self.serve(connection, place),
+            Ok(connection) => self.serve(connection, slot),
             Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
         }
     }
 
-    /// A connection that this thread has accepted: it is turned away, handed over, or served.
-    fn begin(&self, connection: Connection, balance: &mut Balance<Handed>) {
+    /// Turns away, hands over or serves a connection that this thread has accepted.
+    fn begin(&self, connection: Connection, balance: &mut Balance<Handover>) {
         let Ok(admitted) = self.admission.admit(&connection.peer()) else {
             return self.turn_away(connection);
         };
-        let Some(elsewhere) = balance.elsewhere() else {
-            return self.serve(connection, Place::new(admitted, self.open.count()));
+        let Some(other) = balance.less_loaded() else {
+            return self.serve(connection, Slot::new(admitted, self.open.count()));
         };
-        let place = Place::new(admitted, elsewhere.count());
-        let handed = match connection.detach() {
-            Ok(connection) => Handed { connection, place },
+        let slot = Slot::new(admitted, other.count());
+        let handover = match connection.detach() {
+            Ok(connection) => Handover { connection, slot },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be handed over");
                 return;
             }
         };
-        if let Err(mut handed) = elsewhere.hand_over(handed) {
-            // That thread has failed. A drain is about to begin, and is to wait for this connection here.
-            handed.place.move_to(self.open.count());
-            self.arrived(handed);
+        if let Err(mut handover) = other.hand_over(handover) {
+            // The other thread has failed. The drain that follows must wait for this connection here.
+            handover.slot.move_to(self.open.count());
+            self.attach(handover);
         }
     }
 
-    fn serve(&self, connection: Connection, place: Place) {
+    fn serve(&self, connection: Connection, slot: Slot) {
         let peer = connection.peer();
         match (connection, &self.tls) {
             (Connection::Tcp(stream, _), Some(tls)) => {
                 let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
                 let (limits, signal) = (self.limits, self.signal.clone());
-                // In a box, here and below: the runtime moves what it is given, several times.
+                // Boxed, here and below: the runtime moves a future several times.
                 tokio::task::spawn_local(Box::pin(async move {
                     server::open_tls(stream, &tls, limits, signal, handler).await;
-                    drop(place);
+                    drop(slot);
                 }));
             }
-            (Connection::Tcp(stream, _), None) => self.plain(stream, peer, place),
-            (Connection::Unix(stream), _) => self.plain(stream, peer, place),
+            (Connection::Tcp(stream, _), None) => self.serve_plain(stream, peer, slot),
+            (Connection::Unix(stream), _) => self.serve_plain(stream, peer, slot),
         }
     }
 
-    fn plain(&self, stream: impl Stream, peer: Peer, place: Place) {
+    fn serve_plain(&self, stream: impl Stream, peer: Peer, slot: Slot) {
         let handler = self.proxy.handler(peer);
         let connection = Box::pin(server::open(stream, self.limits, self.signal.clone(), handler));
         tokio::task::spawn_local(async move {
             connection.await;
-            drop(place);
+            drop(slot);
         });
     }
 
@@ -192,23 +195,23 @@ impl Connector {
         self.turned_away.inc();
         let peer = connection.peer();
         match connection {
-            // To tell it why would take a handshake, which is more than a request costs.
+            // A response would take a handshake, which costs more than a request.
             Connection::Tcp(..) if self.tls.is_some() => {}
-            Connection::Tcp(stream, _) => self.tell_why(stream, peer),
-            Connection::Unix(stream) => self.tell_why(stream, peer),
+            Connection::Tcp(stream, _) => self.reject_with_response(stream, peer),
+            Connection::Unix(stream) => self.reject_with_response(stream, peer),
         }
     }
 
-    fn tell_why(&self, stream: impl Stream, peer: Peer) {
-        // More would cost what the limit is to save.
-        if self.told_why.get() >= TOLD_WHY {
+    fn reject_with_response(&self, stream: impl Stream, peer: Peer) {
+        // More responses would use up what the limit saves.
+        if self.rejected_with_response.get() >= REJECTED_WITH_RESPONSE {
             return;
         }
         let Some(descriptor) = self.descriptors.take() else { return };
-        let counted = (descriptor, self.told_why.count(), self.open.count());
-        let told = server::turn_away(stream, self.limits, self.proxy.handler(peer));
+        let counted = (descriptor, self.rejected_with_response.count(), self.open.count());
+        let rejection = server::turn_away(stream, self.limits, self.proxy.handler(peer));
         tokio::task::spawn_local(async move {
-            told.await;
+            rejection.await;
             drop(counted);
         });
     }

@@ -1,4 +1,4 @@
-//! Threads one of which accepts everything, so that it is certain what is handed over.
+//! Workers of which only one accepts, so that the handovers are predictable.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,7 +29,7 @@ async fn lopsided(sim: &Simulator, workers: usize, lines: &str) -> App {
     app
 }
 
-/// Opens so many connections, which wait until somebody accepts them.
+/// Opens connections, which wait to be accepted.
 async fn connections(app: &App, count: usize) -> Vec<TcpStream> {
     let address = app.address().unwrap();
     let mut connections = Vec::new();
@@ -39,11 +39,11 @@ async fn connections(app: &App, count: usize) -> Vec<TcpStream> {
     connections
 }
 
-/// The status of an answer; whatever else comes belongs to it.
+/// The status of a response that comes in one piece.
 async fn status(connection: &mut TcpStream) -> String {
-    let mut answer = [0; 4096];
-    let read = connection.read(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer[..read]).split(' ').nth(1).unwrap_or("no answer").to_owned()
+    let mut response = [0; 4096];
+    let read = connection.read(&mut response).await.unwrap();
+    String::from_utf8_lossy(&response[..read]).split(' ').nth(1).unwrap_or("no response").to_owned()
 }
 
 fn loads(metrics: &Metrics, workers: usize) -> Vec<i64> {
@@ -64,7 +64,7 @@ async fn one_thread_accepts_and_all_serve() {
         }));
         for client in &mut clients {
             client.write_all(REQUEST).await.unwrap();
-            assert_ne!(status(client).await, "no answer");
+            assert_ne!(status(client).await, "no response");
         }
         assert_eq!(loads(&metrics, workers), expected);
         assert_eq!(metrics.connections.get(), count as i64);
@@ -80,7 +80,7 @@ async fn one_thread_accepts_and_all_serve() {
 }
 
 #[tokio::test]
-async fn what_is_handed_over_in_a_drain_is_answered() {
+async fn what_is_handed_over_in_a_drain_gets_a_response() {
     let sim = Simulator::start().await.unwrap();
     for _ in 0..20 {
         let app = lopsided(&sim, 2, "").await;
@@ -88,7 +88,7 @@ async fn what_is_handed_over_in_a_drain_is_answered() {
         for client in &mut clients {
             client.write_all(REQUEST).await.unwrap();
         }
-        // It begins while the threads do, and the second has nothing of its own to wait for.
+        // The drain begins while the threads start, and the second has no socket to wait for.
         assert_eq!(app.run(async {}).await.unwrap(), Ended::Drained);
         assert!(metrics.handed_over.get() >= 8, "{}", metrics.handed_over.get());
         for client in &mut clients {
@@ -100,7 +100,7 @@ async fn what_is_handed_over_in_a_drain_is_answered() {
 }
 
 #[tokio::test]
-async fn one_that_is_handed_over_is_admitted_once_and_gives_its_place_back() {
+async fn one_that_is_handed_over_is_admitted_once_and_gives_its_slot_back() {
     let sim = Simulator::start().await.unwrap();
     let app = lopsided(&sim, 2, "listen.max_connections = 7\n").await;
     let (metrics, address) = (app.metrics(), app.address().unwrap());
@@ -116,7 +116,7 @@ async fn one_that_is_handed_over_is_admitted_once_and_gives_its_place_back() {
     assert_eq!((loads(&metrics, 2), metrics.turned_away.get()), (vec![6, 1], 0));
     let mut one_too_many = TcpStream::connect(address).await.unwrap();
     assert_eq!(status(&mut one_too_many).await, "503");
-    // The last was handed over.
+    // This one was handed over.
     drop(clients.pop());
     while metrics.load(1).get() > 0 {
         tokio::task::yield_now().await;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::recording::refuse;
-use super::{Exit, complain, logging, print};
+use super::exit::Exit;
+use super::output::{fail, print_bytes, report};
+use super::{logging, recording};
 use crate::cassette::Cassette as Tape;
-use crate::cassette::har::{self, HarError};
+use crate::cassette::har::{self, HarError, Imported};
 use crate::clock::Clock;
 use crate::config::Log;
 use crate::{encoding, trusted};
@@ -29,15 +30,15 @@ enum Command {
         /// The cassette
         #[arg(value_name = "CASSETTE")]
         cassette: PathBuf,
-        /// The HAR, readable by you alone; `-` is standard output. An existing file is replaced, a link is refused
+        /// The HAR, readable by you alone; `-` is standard output. Replaces a file, refuses a link
         #[arg(long, value_name = "FILE")]
         har: PathBuf,
     },
-    /// Write the entries of a HAR to a cassette, which is begun or added to
+    /// Append the entries of a HAR to a cassette, which is created if needed
     ///
-    /// Every body is kept. Replaced are credentials and cookies, wherever the archive repeats them,
-    /// and phone numbers, names and e-mail addresses in fields that are named so. Entries that
-    /// `cassette export` wrote, and that nobody has changed since, stay as they are.
+    /// Every body is kept. Credentials and cookies are replaced, wherever the archive repeats them.
+    /// So are phone numbers, names and e-mail addresses in fields with such a name. Entries that
+    /// `cassette export` wrote, and that are unchanged since, stay as they are.
     Import {
         /// The cassette
         #[arg(value_name = "CASSETTE")]
@@ -52,7 +53,7 @@ enum Command {
 }
 
 impl Cassette {
-    pub(crate) fn run(&self) -> Exit {
+    pub(crate) fn run(&self) -> Result<(), Exit> {
         let _logging = logging::start(&Log::default());
         match &self.command {
             Command::Export { cassette, har } => export(cassette, har),
@@ -61,54 +62,38 @@ impl Cassette {
     }
 }
 
-fn export(cassette: &Path, har: &Path) -> Exit {
-    let cassette = match Tape::read(cassette) {
-        Ok(cassette) => cassette,
-        Err(error) => return refuse(&error),
-    };
+fn export(cassette: &Path, har: &Path) -> Result<(), Exit> {
+    let cassette = Tape::read(cassette).map_err(|error| recording::refuse(&error))?;
     let text = format!("{:#}\n", har::export(&cassette));
     if har == Path::new("-") {
-        return print(text.as_bytes()).err().unwrap_or(Exit::Done);
+        return print_bytes(text.as_bytes());
     }
-    match trusted::write_output(har, text.as_bytes()) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            complain(format_args!("vbc-proxy: cannot write {}: {error}", har.display()));
-            Exit::Failed
-        }
-    }
+    trusted::write_output(har, text.as_bytes())
+        .map_err(|error| fail(Exit::Failed, format_args!("cannot write {}: {error}", har.display())))
 }
 
-fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Exit {
+fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Result<(), Exit> {
+    let name = har.display().to_string();
+    let content =
+        read(har).map_err(|error| fail(Exit::Config, format_args!("cannot read {name}: {error}")))?;
+    let text = encoding::decode(&content)
+        .map_err(|error| fail(Exit::Config, format_args!("{}; {}", error.of(&name), error.remedy())))?;
+    let imported = har::import(&text, cassette, keep_personal, &Clock::system());
+    let Imported { records, skipped } = imported.map_err(|error| match error {
+        HarError::Cassette(error) => recording::refuse(&error),
+        HarError::Malformed(_) => fail(Exit::Failed, format_args!("{name}: {error}")),
+    })?;
+    report(format_args!(
+        "{records} entries imported, {skipped} left out: without a response, of another protocol, or unreadable"
+    ));
+    Ok(())
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return std::fs::read(path);
+    }
     let mut content = Vec::new();
-    let read = match har == Path::new("-") {
-        true => std::io::stdin().read_to_end(&mut content).map(drop),
-        false => std::fs::read(har).map(|read| content = read),
-    };
-    if let Err(error) = read {
-        complain(format_args!("vbc-proxy: cannot read {}: {error}", har.display()));
-        return Exit::Config;
-    }
-    let text = match encoding::decode(&content) {
-        Ok(text) => text,
-        Err(error) => {
-            let (fault, remedy) = (error.of(&har.display().to_string()), error.remedy());
-            complain(format_args!("vbc-proxy: {fault}; {remedy}"));
-            return Exit::Config;
-        }
-    };
-    match har::import(&text, cassette, keep_personal, &Clock::system()) {
-        Ok(imported) => {
-            let har::Imported { records, skipped } = imported;
-            complain(format_args!(
-                "{records} entries taken in, {skipped} left out: without an answer, of another protocol, or unreadable"
-            ));
-            Exit::Done
-        }
-        Err(HarError::Cassette(error)) => refuse(&error),
-        Err(error @ HarError::Malformed(_)) => {
-            complain(format_args!("vbc-proxy: {}: {error}", har.display()));
-            Exit::Failed
-        }
-    }
+    std::io::stdin().read_to_end(&mut content)?;
+    Ok(content)
 }

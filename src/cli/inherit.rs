@@ -1,15 +1,15 @@
-//! What a child process inherits of the environment: everything but secrets.
+//! The environment of a child process: everything but secrets.
 
 use std::process::Command;
 
-/// The variables that hold credentials by convention. A child never gets them, whether the configuration uses them or not.
+/// The variables that hold credentials by convention. A child never gets them, used or not.
 const CREDENTIALS: [&str; 4] = ["VBC_CLIENT_ID", "VBC_CLIENT_SECRET", "VBC_USERNAME", "VBC_PASSWORD"];
 
-/// Overrides of the configuration, which may be secrets as well.
+/// The beginning of overrides of the configuration, which may be secrets too.
 const OVERRIDES: &str = "VBC_PROXY_";
 
-/// Takes out of the environment of `command` what may be a secret: the four credentials, every `VBC_PROXY_*`, and
-/// `secret_variables`, which the configuration names by `*_env`.
+/// Removes what may be a secret from the environment of `command`: the four credentials, every
+/// `VBC_PROXY_*`, and `secret_variables`, which the configuration names by `*_env`.
 pub(super) fn without_secrets(command: &mut Command, secret_variables: &[String]) {
     for name in CREDENTIALS {
         command.env_remove(name);

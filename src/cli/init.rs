@@ -7,7 +7,8 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Exit, complain, say};
+use super::exit::Exit;
+use super::output::{print, report};
 use crate::config::EXAMPLE;
 
 const FILE: &str = "proxy.toml";
@@ -15,34 +16,32 @@ const FILE: &str = "proxy.toml";
 const NEXT: &str = "\
 wrote proxy.toml
 Next, export VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD, or edit the file.
-Then run `vbc-proxy check`, which says what is missing.";
+Then run `vbc-proxy check`, which reports what is missing.";
 
 /// Write a commented proxy.toml into the working directory
 ///
 /// The file shows every key with its default, can be read by you alone, and takes the credentials from the variables
-/// VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD. One that is there already is left alone.
+/// VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD. An existing file is left alone.
 #[derive(Debug, Args)]
 pub(crate) struct Init {}
 
 impl Init {
-    pub(crate) fn run(&self) -> Exit {
-        match write(Path::new(FILE)) {
-            Ok(()) => say(NEXT).err().unwrap_or(Exit::Done),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                complain(format_args!(
-                    "{FILE}: it is there already and was left alone; move it away to start again"
+    pub(crate) fn run(&self) -> Result<(), Exit> {
+        write(Path::new(FILE)).map_err(|error| {
+            if error.kind() == ErrorKind::AlreadyExists {
+                report(format_args!(
+                    "{FILE}: it exists already and was left alone; move it away to start again"
                 ));
-                Exit::Config
+                return Exit::Config;
             }
-            Err(error) => {
-                complain(format_args!("{FILE}: cannot write it: {error}"));
-                Exit::Failed
-            }
-        }
+            report(format_args!("{FILE}: cannot write it: {error}"));
+            Exit::Failed
+        })?;
+        print(NEXT)
     }
 }
 
-/// Writes the file for its owner only; one that is there already is an error.
+/// Writes the file for its owner only; an existing file is an error.
 fn write(path: &Path) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(EXAMPLE.as_bytes())

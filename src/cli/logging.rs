@@ -1,7 +1,7 @@
-//! Where log lines go, and which.
+//! The log: which lines, in which format, and where to.
 //!
-//! Lines are written by a thread of their own: a standard error that nobody reads must not stop a request. What does
-//! not fit into its queue is dropped, counted, and said.
+//! A thread of its own writes them: a standard error that is not read must not stop a request.
+//! Lines that do not fit its queue are dropped; their number is reported.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::output::is_colourful;
+use super::output::{is_colourful, report};
 use crate::config::{Log, LogFormat};
 
 /// Lines that may wait to be written.
@@ -27,7 +27,7 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Gives every line to the thread that writes.
+/// The writer of log lines: hands each to the writing thread.
 #[derive(Clone)]
 struct Queue {
     sender: SyncSender<Message>,
@@ -46,7 +46,7 @@ impl Queue {
 
 fn write_lines(mut out: Box<dyn Write + Send>, receiver: &Receiver<Message>, dropped: &AtomicU64) {
     while let Ok(message) = receiver.recv() {
-        // A standard error that is gone takes nothing; that is no reason to stop.
+        // A failed write is ignored: standard error may be closed.
         let _ = match message {
             Message::Line(line) => out.write_all(&line),
             Message::Flush(done) => done.try_send(()).map_err(|_| std::io::ErrorKind::BrokenPipe.into()),
@@ -80,7 +80,7 @@ impl Write for Queue {
     }
 }
 
-/// Waits, when dropped, until what has been logged is written.
+/// Holds the log open. Dropping it waits until the lines so far are written.
 pub(super) struct Logging(Option<Queue>);
 
 impl Drop for Logging {
@@ -93,17 +93,17 @@ impl Drop for Logging {
     }
 }
 
-/// Sends log lines to standard error. Called once, by the subcommands that serve; the result is held to their end.
+/// Logs to standard error. Called once, by the subcommands that serve; they hold the result to their end.
 ///
-/// A bare level is ours alone: libraries stay at warnings, so that no level makes them write down what passes
-/// through them.
+/// A bare level applies to this program alone. Libraries stay at warnings, so that no level makes
+/// them log the bytes that pass through them.
 pub(super) fn start(log: &Log) -> Logging {
     let stderr = std::io::stderr();
     let (is_terminal, is_colourful) = (stderr.is_terminal(), is_colourful(&stderr));
     start_with(log, Box::new(stderr), is_terminal, is_colourful)
 }
 
-/// Sends log lines to a file that a person reads. Otherwise like [`start`].
+/// Logs to a file, in the format for people. Otherwise like [`start`].
 pub(super) fn start_in(log: &Log, file: File) -> Logging {
     start_with(log, Box::new(file), true, false)
 }
@@ -111,20 +111,21 @@ pub(super) fn start_in(log: &Log, file: File) -> Logging {
 /// `for_people` decides what `log.format = "auto"` means.
 fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: bool) -> Logging {
     let bare = log.level.chars().all(|c| c.is_ascii_alphabetic());
-    let directives = match bare {
-        true => format!("warn,vbc_proxy={level},access=info", level = log.level),
-        false => log.level.clone(),
+    let directives = if bare {
+        format!("warn,vbc_proxy={level},access=info", level = log.level)
+    } else {
+        log.level.clone()
     };
     // The configuration has checked it.
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let queue = match Queue::start(out) {
         Ok(queue) => queue,
         Err(error) => {
-            super::complain(format_args!("vbc-proxy: nothing will be logged: {error}"));
+            report(format_args!("vbc-proxy: nothing will be logged: {error}"));
             return Logging(None);
         }
     };
-    // Its own complaints about a failed write would go to the same place, by a macro that panics there.
+    // The subscriber reports a failed write on the same stream, by a macro that panics then.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())
@@ -135,12 +136,13 @@ fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: boo
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let outcome = match json {
-        true => builder.json().flatten_event(true).try_init(),
-        false => builder.with_target(false).try_init(),
+    let outcome = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_target(false).try_init()
     };
     if outcome.is_err() {
-        super::complain("vbc-proxy: logging was set up before");
+        report("vbc-proxy: logging was set up before");
     }
     Logging(Some(queue))
 }

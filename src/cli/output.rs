@@ -1,49 +1,52 @@
-//! The two streams that a command writes to, and whether they take colours.
+//! What a command writes to standard output and standard error, and whether it has colours.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use super::Exit;
+use super::exit::Exit;
 
 /// Writes a line to standard output. A reader that went away is no error.
 ///
 /// # Errors
 /// [`Exit::Failed`] when the line cannot be written; standard error says why.
-pub(super) fn say(line: impl Display) -> Result<(), Exit> {
-    let mut out = std::io::stdout().lock();
-    written(writeln!(out, "{line}").and_then(|()| out.flush()))
+pub(super) fn print(line: impl Display) -> Result<(), Exit> {
+    print_bytes(format!("{line}\n").as_bytes())
 }
 
-/// Writes bytes to standard output as they are. Errors as [`say`].
-pub(super) fn print(bytes: &[u8]) -> Result<(), Exit> {
+/// Writes bytes to standard output as they are. Errors as [`print`].
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Exit> {
     let mut out = std::io::stdout().lock();
-    written(out.write_all(bytes).and_then(|()| out.flush()))
+    printed(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// Judges the outcome of writing to standard output. Errors as [`say`].
-pub(super) fn written(outcome: std::io::Result<()>) -> Result<(), Exit> {
+/// Judges the outcome of writing to standard output. Errors as [`print`].
+pub(super) fn printed(outcome: std::io::Result<()>) -> Result<(), Exit> {
     match outcome {
         Ok(()) => Ok(()),
-        // `vbc-proxy … | head` has all it wants.
+        // `vbc-proxy … | head` closes the pipe early.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => {
-            complain(format_args!("vbc-proxy: cannot write to standard output: {error}"));
-            Err(Exit::Failed)
-        }
+        Err(error) => Err(fail(Exit::Failed, format_args!("cannot write to standard output: {error}"))),
     }
 }
 
 /// Writes a line to standard error. A standard error that takes nothing is no error.
-pub(super) fn complain(line: impl Display) {
+pub(super) fn report(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Whether a stream is a terminal that shows colours, and nobody has declined them (no-color.org).
+/// Reports why the command fails, under the program's name, and returns `exit`.
+pub(super) fn fail(exit: Exit, reason: impl Display) -> Exit {
+    report(format_args!("vbc-proxy: {reason}"));
+    exit
+}
+
+/// Whether a stream is a terminal that shows colours, and they are not declined (no-color.org).
 pub(super) fn is_colourful(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && takes_colours(|name| std::env::var_os(name))
 }
 
-fn takes_colours(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+fn takes_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     let is_dumb = variable("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let declined = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
     !is_dumb && !declined
@@ -70,8 +73,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_no_error_and_a_full_disk_is_one() {
-        assert_eq!(written(Ok(())), Ok(()));
-        assert_eq!(written(Err(ErrorKind::BrokenPipe.into())), Ok(()));
-        assert_eq!(written(Err(ErrorKind::StorageFull.into())), Err(Exit::Failed));
+        assert_eq!(printed(Ok(())), Ok(()));
+        assert_eq!(printed(Err(ErrorKind::BrokenPipe.into())), Ok(()));
+        assert_eq!(printed(Err(ErrorKind::StorageFull.into())), Err(Exit::Failed));
     }
 }

@@ -1,10 +1,10 @@
-//! Keeps the memory of a command that holds secrets to itself.
+//! Keeps the memory of a command with secrets from other processes and from core dumps.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::complain;
+use super::output::report;
 
-/// What holds before [`Privacy::begin`], to be restored where the configuration allows core dumps.
+/// The settings before [`Privacy::begin`]. [`Privacy::settle`] restores them where core dumps are allowed.
 #[must_use]
 pub(super) struct Privacy {
     limit: Rlimit,
@@ -12,34 +12,35 @@ pub(super) struct Privacy {
 }
 
 impl Privacy {
-    /// From here on no core dump of this process is written, and no other process of the same user reads its memory.
+    /// Begins, before a secret is read: this process writes no core dump, and other processes of
+    /// its user cannot read its memory.
     pub(super) fn begin() -> Self {
         let before = Self { limit: core_limit(), dumpable: Dumpable::now() };
         // The hard limit stays, so that the soft one can be restored.
         let none = Rlimit { current: Some(0), ..before.limit };
         if let Err(error) = setrlimit(Resource::Core, none).and(Dumpable::NO.set()) {
-            complain(format_args!("warning: a core dump of this process would hold secrets: {error}"));
+            report(format_args!("warning: a core dump of this process would hold secrets: {error}"));
         }
         before
     }
 
-    /// Restores what held before, if the configuration says so (`process.core_dumps`).
+    /// Restores the settings if the configuration says so (`process.core_dumps`).
     pub(super) fn settle(self, core_dumps: bool) {
         if core_dumps && let Err(error) = setrlimit(Resource::Core, self.limit).and(self.dumpable.set()) {
-            complain(format_args!("warning: core dumps stay off in spite of process.core_dumps: {error}"));
+            report(format_args!("warning: core dumps stay off in spite of process.core_dumps: {error}"));
         }
     }
 }
 
-/// How large a core dump may be.
+/// The limit of the size of core dumps.
 pub(super) fn core_limit() -> Rlimit {
     getrlimit(Resource::Core)
 }
 
-/// Starts a child with this limit: it holds no secret of ours, and keeps the limit that its user has chosen.
+/// Spawns a child with `limit`, the one that its user has chosen: the child holds no secret.
 pub(super) fn with_core_limit<T>(limit: Rlimit, spawn: impl FnOnce() -> T) -> T {
     let ours = core_limit();
-    // Where this fails the child has our limit, and writes no core dump.
+    // If this fails, the child keeps the limit of this process and writes no core dump.
     let _ = setrlimit(Resource::Core, limit);
     let spawned = spawn();
     let _ = setrlimit(Resource::Core, ours);
@@ -63,7 +64,7 @@ impl Dumpable {
     }
 }
 
-/// Other systems have the limit alone.
+/// Other systems have only the limit.
 #[cfg(not(target_os = "linux"))]
 struct Dumpable;
 

@@ -1,4 +1,4 @@
-//! What `serve` does beside serving: `--record`, `--mode`, `--allow-faults`.
+//! The hooks of `serve`: `--record`, `--mode`, `--allow-faults`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,67 +6,68 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, complain, exit_of_file};
+use super::exit::Exit;
+use super::output::fail;
 use crate::app::App;
 use crate::cassette::{
     Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, RecordingCounts, Summary,
 };
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::proxy::Hooks;
 use crate::secret::Secret;
 
 #[derive(Debug, Args)]
-pub(crate) struct AsideArgs {
+pub(crate) struct HookArgs {
     /// Record requests and responses to FILE (created, or appended to)
     ///
-    /// Of the operations of the VBC API, values that are known to be harmless are kept:
-    /// identifiers, extensions, times, counts, states, and links. Everything else is replaced by
-    /// pseudonyms. Other bodies are recorded as length and hash. The key of the pseudonyms is
-    /// written to FILE.key; the cassette can be given away without it.
+    /// In operations of the VBC API, values that are known to be harmless are kept: identifiers,
+    /// extensions, times, counts, states, and links. Everything else is replaced by pseudonyms.
+    /// Other bodies are recorded as length and hash. The key of the pseudonyms is written to
+    /// FILE.key; without it, the cassette can be shared.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Whether requests that match a record are answered from it
+    /// Whether requests that match a record are replayed from it
     #[arg(long, value_name = "MODE", value_enum, default_value_t, requires = "record")]
     mode: Mode,
     /// How closely a request must match a record
     #[arg(long = "match", value_name = "HOW", value_enum, default_value_t, requires = "record")]
     matching: MatchingArg,
-    /// Record phone numbers, names, addresses and labels as they are, where the VBC API has them
+    /// Record phone numbers, names, addresses and labels of the VBC API as they are
     #[arg(long, requires = "record")]
     record_personal: bool,
-    /// Record what is no operation of the VBC API as it is
+    /// Record requests outside the VBC API as they are
     ///
     /// Keeps bodies, paths and parameters that no table names, such as those of other APIs and
-    /// audio. They may hold credentials and personal data: replaced are only the secrets that the
-    /// proxy knows, and values whose name in JSON, a form, a query or a header says what they are.
-    /// Look before you share.
+    /// audio. They may hold credentials and personal data. Only two kinds of values are replaced:
+    /// secrets that the proxy knows, and values whose name in JSON, a form, a query or a header
+    /// marks them as such. Check the cassette before you share it.
     #[arg(long, requires = "record")]
     record_unknown: bool,
-    /// Record when each piece of an answer came
+    /// Record the arrival time of each piece of a response
     #[arg(long, requires = "record")]
     record_timing: bool,
-    /// Let [faults] of the configuration make requests fail: for staging
+    /// Let [faults] of the configuration make requests fail, for staging
     #[arg(long)]
     pub(super) allow_faults: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Everything is forwarded and recorded
+    /// Every request is forwarded and recorded
     #[default]
     Record,
-    /// What matches a record is answered from it; what does not is forwarded and recorded
+    /// A request that matches a record gets its response; others are forwarded and recorded
     ReplayThenRecord,
 }
 
-/// How like a record a request has to be.
+/// How closely a request must match a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MatchingArg {
-    /// Method, target, body and the headers that choose an answer; credentials do not count
+    /// Method, target, body and the headers that select a response; credentials do not count
     #[default]
     Strict,
-    /// Method and path, whoever the people in it are; of several the most similar
+    /// Method and path, whatever people it names; of several records the most similar
     Lenient,
 }
 
@@ -79,40 +80,39 @@ impl From<MatchingArg> for Matching {
     }
 }
 
-/// The secrets of the configuration, which are taken out of everything that is recorded.
+/// The secrets of the configuration, which are removed from every record.
 fn secrets(config: &Config) -> Vec<Secret> {
-    let of = |credential: &config::Credential| {
-        [
-            Some(Secret::new(credential.client_id.as_str())),
-            Some(credential.client_secret.clone()),
-            credential.password.clone(),
-            credential.seed.clone(),
-        ]
-    };
-    config.credentials.iter().flat_map(of).flatten().collect()
+    let mut secrets = Vec::new();
+    for credential in &config.credentials {
+        secrets.push(Secret::new(credential.client_id.as_str()));
+        secrets.push(credential.client_secret.clone());
+        secrets.extend(credential.password.clone());
+        secrets.extend(credential.seed.clone());
+    }
+    secrets
 }
 
-/// The faults of the configuration, where they are allowed; nothing at all where they are not.
+/// Hooks with the faults of the configuration, if these are `allowed`; without any otherwise.
 pub(super) fn faults(config: &Config, allowed: bool) -> Hooks {
     let hooks = Hooks::default();
     if allowed { hooks.with_faults(&config.faults) } else { hooks }
 }
 
-/// A recording that is going on.
-pub(super) struct Beside {
+/// The hooks of a proxy, opened.
+pub(super) struct OpenHooks {
     hooks: Option<Arc<Hooks>>,
     recording: Option<(Arc<Recorder>, Arc<RecordingCounts>)>,
 }
 
-impl AsideArgs {
-    /// Opens what was asked for.
-    pub(super) fn open(&self, config: &Config) -> Result<Beside, Exit> {
+impl HookArgs {
+    /// Opens the cassette and prepares the hooks.
+    pub(super) fn open(&self, config: &Config) -> Result<OpenHooks, Exit> {
         let mut hooks = faults(config, self.allow_faults);
         let Some(path) = &self.record else {
             let hooks = Some(hooks).filter(|hooks| !hooks.is_empty()).map(Arc::new);
-            return Ok(Beside { hooks, recording: None });
+            return Ok(OpenHooks { hooks, recording: None });
         };
-        // Read before it is opened to be written to, which takes away what a crash has left.
+        // Read before it is opened for writing, which removes what a crash has left.
         let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
         if self.mode == Mode::ReplayThenRecord && exists {
             let cassette = Cassette::read(path).map_err(|error| refuse(&error))?;
@@ -134,21 +134,21 @@ impl AsideArgs {
         );
         if self.record_unknown {
             tracing::warn!(
-                "what is no operation of the VBC API is recorded as it is: it may hold credentials and personal data"
+                "requests outside the VBC API are recorded as they are: they may hold credentials and personal data"
             );
         }
-        Ok(Beside {
+        Ok(OpenHooks {
             hooks: Some(Arc::new(hooks.with_recorder(Arc::clone(&recorder)))),
             recording: Some((recorder, counts)),
         })
     }
 }
 
-impl Beside {
-    /// Lets the requests of a proxy meet it.
+impl OpenHooks {
+    /// Adds the hooks to a proxy.
     pub(super) fn join(&self, app: App) -> App {
         if let Some((_, counts)) = &self.recording {
-            // Once for a proxy, whose metrics are new.
+            // Set once per proxy, whose metrics are new.
             let _ = app.metrics().recording.set(counts.clone());
         }
         match &self.hooks {
@@ -157,7 +157,7 @@ impl Beside {
         }
     }
 
-    /// Writes what waits, and says what became of it.
+    /// Writes the queued records and logs a summary.
     pub(super) fn finish(&self) {
         let Some((recorder, counts)) = &self.recording else { return };
         recorder.finish();
@@ -169,24 +169,24 @@ impl Beside {
         if dropped > 0 {
             tracing::warn!(
                 dropped,
-                "the cassette is not complete: its writer could not follow, or could not write"
+                "the cassette is not complete: its writer was too slow, or could not write"
             );
         }
     }
 }
 
-/// Says why a cassette cannot be used, and how to end.
+/// Reports why a cassette cannot be used.
 pub(super) fn refuse(error: &CassetteError) -> Exit {
-    complain(format_args!("vbc-proxy: {error}"));
-    match error {
+    let exit = match error {
         CassetteError::Locked { .. } => Exit::Unavailable,
         CassetteError::Thread(_) => Exit::Failed,
-        CassetteError::File { source, .. } => exit_of_file(source),
+        CassetteError::File { source, .. } => Exit::of_file(source),
         _ => Exit::Config,
-    }
+    };
+    fail(exit, error)
 }
 
-/// A summary in lines: what was played, and what was never asked for.
+/// A summary as lines: the counts, and the records that were not requested.
 pub(super) fn describe(summary: &Summary) -> String {
     const SHOWN: usize = 20;
     let Summary { records, played, unmatched, never_asked } = summary;

@@ -6,21 +6,22 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tokio::runtime::LocalOptions;
 
+use super::exit::Exit;
+use super::logging;
+use super::output::{fail, print};
 use super::recording::{MatchingArg, describe, refuse};
-use super::serve::exit_of_system;
 use super::signals::Signals;
 use super::simulate::{ALLOW_ANONYMOUS, check_reach};
-use super::{Exit, complain, logging, say};
 use crate::cassette::{Cassette, Order, Player, Replay as Service};
 use crate::config::Log;
 use crate::server::bind_advice;
 
-/// Serve recorded answers, without network
+/// Serve recorded responses, without network
 ///
-/// Plays a cassette that `serve --record FILE` has written: a request that is like a recorded one gets the answer of that
-/// one. A request without a match gets a 404 in the proxy's own name, with the header `vbc-proxy-replay: no-match` and
-/// what was nearest. On SIGTERM or SIGINT it says what was never asked for, and exits with status 1 if a request had no
-/// match, else 0. With FILE.key beside the cassette, requests may name the people that were recorded.
+/// Plays a cassette that `serve --record FILE` has written: a request that matches a record gets the recorded response. A
+/// request without a match gets a 404 from the proxy itself, with the header `vbc-proxy-replay: no-match` and the nearest
+/// record. On SIGTERM or SIGINT it lists the records that were never requested, and exits with status 1 if a request had no
+/// match, else 0. With FILE.key next to the cassette, requests may name the people that were recorded.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// The cassette
@@ -29,49 +30,48 @@ pub(crate) struct Replay {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Listen beyond this machine too, for everyone who can reach the address
+    /// Listen on an address that other machines can reach, for everyone who can reach it
     #[arg(long)]
     allow_anonymous: bool,
-    /// A further name that it is called by, beside addresses, names without a dot, and what the recording's clients called the
-    /// proxy; may be given more than once. Requests to other names are refused, so that no web page gets in by one of its own
+    /// Accept this Host name too; can be repeated
+    ///
+    /// Addresses, names without a dot, and the name that the recorded clients used are always accepted.
+    /// Requests to other names are refused, so that no web page gets in by a name of its own.
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
     /// How closely a request must match a record
     #[arg(long = "match", value_name = "HOW", value_enum, default_value_t)]
     matching: MatchingArg,
-    /// In which order records may be asked for
+    /// The order in which records may be requested
     #[arg(long, value_name = "ORDER", value_enum, default_value_t)]
     order: OrderArg,
-    /// Send the pieces of answers when they were sent, where that was recorded
+    /// Send the pieces of responses at their recorded times, where the cassette has these
     #[arg(long)]
     timing: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum OrderArg {
-    /// Any; of several that match each once, then the last again
+    /// Any; of several records that match, each once, then the last again
     #[default]
     Any,
-    /// As they were recorded
+    /// The recorded order
     Recorded,
 }
 
 impl Replay {
-    pub(crate) fn run(&self) -> Exit {
+    pub(crate) fn run(&self) -> Result<(), Exit> {
         if !check_reach(self.listen, "--listen", self.allow_anonymous, ALLOW_ANONYMOUS) {
-            return Exit::Usage;
+            return Err(Exit::Usage);
         }
         let _logging = logging::start(&Log::default());
-        let cassette = match Cassette::read(&self.cassette) {
-            Ok(cassette) => cassette,
-            Err(error) => return refuse(&error),
-        };
+        let cassette = Cassette::read(&self.cassette).map_err(|error| refuse(&error))?;
         if cassette.torn > 0 {
             tracing::warn!(bytes = cassette.torn, "the last record was cut short, and is left out");
         }
         if !cassette.has_key() {
             tracing::warn!(
-                "the cassette's key is not beside it: people in requests are not recognised by strict matching"
+                "the cassette has no key file: strict matching does not recognise people in requests"
             );
         }
         let order = match self.order {
@@ -79,40 +79,29 @@ impl Replay {
             OrderArg::Recorded => Order::Recorded,
         };
         let player = Player::new(cassette, self.matching.into(), order);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        match runtime {
-            Ok(runtime) => runtime.block_on(self.serve(player)),
-            Err(error) => {
-                complain(format_args!("vbc-proxy: no runtime: {error}"));
-                Exit::Failed
-            }
-        }
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .map_err(|error| fail(Exit::Failed, format_args!("no runtime: {error}")))?
+            .block_on(self.serve(player))
     }
 
-    async fn serve(&self, player: Player) -> Exit {
-        let signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(exit) => return exit,
-        };
+    async fn serve(&self, player: Player) -> Result<(), Exit> {
+        let signals = Signals::new()?;
         let records = player.len();
         let bound = Service::bind(self.listen, player, self.timing, &self.hosts)
             .and_then(|service| Ok((service.address()?, service)));
-        let (address, service) = match bound {
-            Ok(bound) => bound,
-            Err(error) => {
-                let (listen, advice) = (self.listen, bind_advice(&error, self.listen.port()));
-                complain(format_args!("vbc-proxy: cannot listen on {listen} (--listen): {error}{advice}"));
-                return exit_of_system(&error);
-            }
-        };
-        if let Err(exit) = say(format_args!("vbc-proxy replay on http://{address} ({records} records)")) {
-            return exit;
-        }
+        let (address, service) = bound.map_err(|error| {
+            let listen = self.listen;
+            let advice = bind_advice(&error, listen.port());
+            fail(
+                Exit::of_system(&error),
+                format_args!("cannot listen on {listen} (--listen): {error}{advice}"),
+            )
+        })?;
+        print(format_args!("vbc-proxy replay on http://{address} ({records} records)"))?;
         let summary = service.run(signals.first_of_two()).await;
-        match say(describe(&summary)) {
-            Ok(()) if summary.unmatched == 0 => Exit::Done,
-            _ => Exit::Failed,
-        }
+        print(describe(&summary))?;
+        if summary.unmatched == 0 { Ok(()) } else { Err(Exit::Failed) }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use clap::Args;
@@ -12,30 +13,31 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
+use super::config_args::{ConfigArgs, refuse_config};
+use super::exit::Exit;
+use super::output::{fail, report};
 use super::run_log::RunLog;
-use super::serve::{exit_of, identities, say_ignored_proxies};
+use super::serve::{identities, warn_of_ignored_proxies};
 use super::signals::{StopRequest, StopRequests, caught, survive_file_size_limit};
-use super::{ConfigArgs, Exit, complain, inherit, privacy, recording, refuse, runtime, simulate};
+use super::{inherit, privacy, recording, runtime, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress};
 use crate::simulator::Simulator;
 
-/// What a shell says of a command that is not there, and of one that cannot be run.
+/// A shell's status for a command that does not exist, and for one that cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
 
-/// Run a command with the proxy beside it
+/// Run a command with the proxy alongside
 ///
-/// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status (128 + N where
-/// signal N ended it, 127 where there is no such command). The log goes to a file that is named
-/// where CMD fails, and removed where it succeeds. VBC_ADMIN_URL is the admin listener; with
-/// --simulate, VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its control plane. Signals go
-/// on to CMD; a SIGTERM or SIGINT within a second of the first is not repeated. CMD does not
-/// inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME, VBC_PASSWORD, VBC_PROXY_* and
-/// every variable that the configuration takes a secret from are removed.
+/// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status: 128 + N where
+/// signal N ended it, 127 where there is no such command. The log goes to a file; its name is shown where CMD fails, and
+/// it is removed where CMD succeeds. VBC_ADMIN_URL is the admin listener. With --simulate, VBC_SIMULATOR_URL is the
+/// simulator and VBC_CONTROL_URL its control plane. Signals are forwarded to CMD; a SIGTERM or SIGINT within a second of
+/// the first is not repeated. CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME, VBC_PASSWORD,
+/// VBC_PROXY_* and every variable that the configuration takes a secret from are removed.
 ///
-/// CMD is a program with its arguments. For a line of the shell, run the shell: -- sh -c 'npm ci &&
-/// npm test'
+/// CMD is a program with its arguments. For a shell command line, run the shell: -- sh -c 'npm ci && npm test'
 ///
 /// For example: vbc-proxy run --simulate -- pytest -q
 #[derive(Debug, Args)]
@@ -45,7 +47,7 @@ pub(crate) struct Run {
     /// Start the built-in simulator and serve from it: no VBC account is needed, no secret is read
     #[arg(long)]
     simulate: bool,
-    /// Let [faults] of the configuration make requests fail: answers that one has touched have a vbc-proxy-fault header
+    /// Let [faults] of the configuration make requests fail; affected responses have a vbc-proxy-fault header
     #[arg(long)]
     allow_faults: bool,
     /// Show the log on standard error as it comes, instead of keeping it in a file
@@ -59,37 +61,29 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn run(&self) -> ExitCode {
-        if let Err(exit) = self.world.needs(self.simulate) {
-            return exit.into();
-        }
+    pub(crate) fn run(&self) -> Result<(), Exit> {
+        self.world.needs(self.simulate)?;
         let inherited = privacy::core_limit();
-        let loaded = match self.config.load(self.simulate) {
-            Ok(loaded) => loaded,
-            Err(exit) => return exit.into(),
-        };
+        let loaded = self.config.load(self.simulate)?;
         let mut command = self.command(&loaded.secret_variables);
         let mut config = loaded.config;
         if let Some(findings) = config.faults.not_allowed().filter(|_| !self.allow_faults) {
-            return refuse(&findings).into();
+            return Err(refuse_config(&findings));
         }
         take_free_ports(&mut config);
         let log = RunLog::begin(&config.log, self.verbose);
-        say_ignored_proxies();
-        let ended = match runtime::alone() {
-            Ok(runtime) => runtime.block_on(self.beside(config, &mut command, inherited)),
-            Err(exit) => Err(exit),
-        };
-        // Where nothing was run, what is wrong has been said.
+        warn_of_ignored_proxies();
+        let ended = runtime::without_data_plane()
+            .and_then(|runtime| runtime.block_on(self.run_alongside(config, &mut command, inherited)));
+        // An error before the command ran has been reported in full.
         log.end(matches!(ended, Ok(Ended::Failed(_)) | Err(Exit::Failed)));
-        match ended {
-            Ok(Ended::Well) => ExitCode::SUCCESS,
-            Ok(Ended::Failed(code) | Ended::NotRun(code)) => code.into(),
-            Err(exit) => exit.into(),
+        match ended? {
+            Ended::Well => Ok(()),
+            Ended::Failed(code) | Ended::NotRun(code) => Err(Exit::Command(code)),
         }
     }
 
-    async fn beside(
+    async fn run_alongside(
         &self,
         mut config: Config,
         command: &mut Command,
@@ -97,45 +91,32 @@ impl Run {
     ) -> Result<Ended, Exit> {
         let mut signals = Forwarded::catch()?;
         // Held until the end: dropping it stops it.
-        let simulator = match self.simulate {
-            true => Some(simulate::start(&config.simulator, identities(&config), &self.world).await?),
-            false => None,
-        };
-        if let Some(simulator) = &simulator {
-            config.point_at(simulator.address());
+        let mut simulator = None;
+        if self.simulate {
+            let started = simulate::start(&config.simulator, identities(&config), &self.world).await?;
+            config.point_at(started.address());
             self.world.make_repeatable(&mut config);
+            simulator = Some(started);
         }
         let hooks = recording::faults(&config, self.allow_faults);
-        let mut app = App::bind(config).await.map_err(|error| {
-            complain(format_args!("vbc-proxy: {error}"));
-            exit_of(&error)
-        })?;
+        let bound = App::bind(config).await;
+        let mut app = bound.map_err(|error| fail(Exit::of_start(&error), &error))?;
         if !hooks.is_empty() {
             app = app.with_hooks(Arc::new(hooks));
         }
-        tell_addresses(command, &app, simulator.as_ref());
+        set_addresses(command, &app, simulator.as_ref());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut proxy = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
         let mut child = match privacy::with_core_limit(inherited, || command.spawn()) {
             Ok(child) => child,
-            Err(error) => {
-                complain(format_args!("vbc-proxy: {} cannot be run: {error}", self.name()));
-                let is_missing = error.kind() == ErrorKind::NotFound;
-                if let Some(line) = self.shell_line().filter(|_| is_missing) {
-                    complain(format_args!(
-                        "vbc-proxy: there is no program `{}`; to run a line of the shell: {line}",
-                        self.name()
-                    ));
-                }
-                return Ok(Ended::NotRun(if is_missing { NOT_FOUND } else { NOT_RUN }));
-            }
+            Err(error) => return Ok(Ended::NotRun(self.report_not_run(&error))),
         };
         let (status, proxy_ended) = tokio::select! {
             status = signals.forward_until_end(&mut child) => (status, false),
             _ = &mut proxy => {
-                complain("vbc-proxy: the proxy ended by itself; ending the command too");
+                report("vbc-proxy: the proxy ended by itself; ending the command too");
                 send(&child, Signal::TERM);
                 (signals.forward_until_end(&mut child).await, true)
             }
@@ -155,17 +136,31 @@ impl Run {
             Ok(status) if status.success() => Ok(Ended::Well),
             Ok(status) => Ok(Ended::Failed(code(status))),
             Err(error) => {
-                complain(format_args!("vbc-proxy: {} cannot be waited for: {error}", self.name()));
-                Err(Exit::Failed)
+                Err(fail(Exit::Failed, format_args!("{} cannot be waited for: {error}", self.name())))
             }
         }
+    }
+
+    /// Reports why the command was not run, and returns a shell's status for that.
+    fn report_not_run(&self, error: &std::io::Error) -> u8 {
+        let name = self.name();
+        report(format_args!("vbc-proxy: {name} cannot be run: {error}"));
+        if error.kind() != ErrorKind::NotFound {
+            return NOT_RUN;
+        }
+        if let Some(line) = self.shell_line() {
+            report(format_args!(
+                "vbc-proxy: there is no program `{name}`; to run a line of the shell: {line}"
+            ));
+        }
+        NOT_FOUND
     }
 
     fn name(&self) -> String {
         self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// How to run a command that was written as one word, as a shell's line is.
+    /// How to run a command that was given as one word but is a line for a shell.
     fn shell_line(&self) -> Option<String> {
         let [line] = self.command.as_slice() else { return None };
         let line = line.to_str()?;
@@ -184,39 +179,41 @@ impl Run {
     }
 }
 
-/// Tells the command where everything is.
-fn tell_addresses(command: &mut Command, app: &App, simulator: Option<&Simulator>) {
+/// Sets the variables that tell the command the addresses.
+fn set_addresses(command: &mut Command, app: &App, simulator: Option<&Simulator>) {
     command.env("VBC_BASE_URL", app.name()).env("VBC_ADMIN_URL", app.admin_name());
     if let Some(simulator) = simulator {
         command.env("VBC_SIMULATOR_URL", simulator.url()).env("VBC_CONTROL_URL", simulator.control_url());
     }
 }
 
-/// Whatever the configuration says of where to listen: a run is for its command alone, and for nobody else.
+/// Replaces the configured addresses by free ports of loopback: a run serves its command alone.
 fn take_free_ports(config: &mut Config) {
-    let free = || std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
-    config.listen.addresses = vec![ListenAddress::Tcp(free())];
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    config.listen.addresses = vec![ListenAddress::Tcp(free)];
     config.listen.tls = None;
-    config.admin.address = Some(ListenAddress::Tcp(free()));
-    (config.simulator.address, config.simulator.control) = (free(), free());
+    config.admin.address = Some(ListenAddress::Tcp(free));
+    config.simulator.address = free;
+    config.simulator.control = free;
 }
 
 /// How the command ended.
 enum Ended {
+    /// With status 0.
     Well,
-    /// With this status, which is not 0.
+    /// With another status.
     Failed(u8),
-    /// It was not begun.
+    /// It was not started; this is a shell's status for that.
     NotRun(u8),
 }
 
-/// As a shell has it.
+/// The status as a shell reports it.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)
 }
 
-/// It may be gone already.
+/// Sends a signal to the child, unless it has ended.
 fn send(child: &Child, signal: Signal) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid {
@@ -224,7 +221,7 @@ fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// The signals that go on to the command.
+/// The signals that are forwarded to the command.
 struct Forwarded {
     terminate: unix::Signal,
     interrupt: unix::Signal,
@@ -232,7 +229,7 @@ struct Forwarded {
     quit: unix::Signal,
     user_1: unix::Signal,
     user_2: unix::Signal,
-    /// What a key of the terminal sends, the command gets from the terminal.
+    /// Whether the terminal itself sends the command the signals of its keys.
     at_terminal: bool,
     requests: StopRequests,
 }
@@ -265,14 +262,14 @@ impl Forwarded {
             };
             let stops = matches!(signal, Signal::TERM | Signal::INT);
             let is_repeat = stops && self.requests.arrived() == StopRequest::Repeat;
-            let has_it = is_repeat || (by_key && self.at_terminal);
-            if !has_it {
+            let has_arrived = is_repeat || (by_key && self.at_terminal);
+            if !has_arrived {
                 send(child, signal);
             }
         }
     }
 
-    /// Waits for a signal to stop that comes a second or more after the first.
+    /// Waits for a signal to stop that follows the first by a second or more.
     async fn second_stop(&mut self) {
         loop {
             tokio::select! {

@@ -1,13 +1,13 @@
-//! The log of `run`: a file of its own, so that what the command writes is all that is seen.
+//! The log of `run`: a file, so that the terminal shows only the command's own output.
 //!
-//! It is kept, and named, where the command fails; otherwise it goes.
+//! The file is kept, and its name reported, where the command fails; otherwise it is removed.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use super::complain;
 use super::logging::{self, Logging};
+use super::output::report;
 use crate::config::Log;
 
 /// The log of one run.
@@ -18,7 +18,7 @@ pub(super) struct RunLog {
 }
 
 impl RunLog {
-    /// Begins one: in a file or, if `verbose`, on standard error.
+    /// Begins to log: to a file or, if `verbose`, to standard error.
     pub(super) fn begin(log: &Log, verbose: bool) -> Self {
         if verbose {
             return Self { logging: logging::start(log), path: None };
@@ -27,7 +27,7 @@ impl RunLog {
             Ok((file, path)) => Self { logging: logging::start_in(log, file), path: Some(path) },
             Err(error) => {
                 let folder = std::env::temp_dir();
-                complain(format_args!(
+                report(format_args!(
                     "vbc-proxy: no log file in {}: {error}; the log follows here (TMPDIR names another folder)",
                     folder.display()
                 ));
@@ -36,9 +36,9 @@ impl RunLog {
         }
     }
 
-    /// Ends it: `failed` keeps what was logged, and says where.
+    /// Ends the log. `failed` keeps the file and reports its name.
     pub(super) fn end(self, failed: bool) {
-        // All lines are written first.
+        // Dropping writes all lines.
         drop(self.logging);
         let Some(path) = self.path else { return };
         let is_empty = path.metadata().is_ok_and(|file| file.len() == 0);
@@ -46,14 +46,14 @@ impl RunLog {
             let _ = std::fs::remove_file(&path);
             return;
         }
-        complain(format_args!(
+        report(format_args!(
             "vbc-proxy: the command failed; what the proxy logged is in {} (--verbose shows it as it comes)",
             path.display()
         ));
     }
 }
 
-/// A new file for its owner alone, where nothing was before.
+/// Creates a new file, for its owner only.
 fn create() -> std::io::Result<(File, PathBuf)> {
     let number = u64::from_be_bytes(crate::random::bytes());
     let path = std::env::temp_dir().join(format!("vbc-proxy-run-{number:016x}.log"));

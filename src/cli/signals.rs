@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: the first drains, one that comes a second or more later ends at once. SIGHUP, which will reload,
-//! ends nothing.
+//! SIGTERM and SIGINT: the first begins a drain, one that follows a second or more later ends the
+//! process immediately. SIGHUP, which is reserved for reloading, ends nothing.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Exit, complain};
+use super::exit::Exit;
+use super::output::{fail, report};
 
 /// A signal this soon after the first is the same stop. GNU `timeout` signals the process and then its group, and a
 /// supervisor or a double Ctrl-C does likewise.
@@ -20,14 +21,14 @@ pub(super) struct StopRequests {
     first: Option<Instant>,
 }
 
-/// What a signal to stop means.
+/// The meaning of a signal to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopRequest {
     /// Stop in order.
     First,
-    /// The first one again.
+    /// A repetition of the first; changes nothing.
     Repeat,
-    /// Stop at once.
+    /// Stop immediately.
     Second,
 }
 
@@ -46,11 +47,14 @@ impl StopRequests {
     }
 }
 
-/// The signals that stop, caught from the moment this is made.
+/// The signals that stop, caught from construction on.
+///
+/// Constructors: [`Signals::new`] for services, [`Signals::for_command`] for commands that end by
+/// themselves. A service then waits for [`first`](Self::first) or [`first_of_two`](Self::first_of_two).
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Only where a terminal that is gone stops the command.
+    /// Set where the loss of the terminal stops the command.
     hangup: Option<Signal>,
     requests: StopRequests,
 }
@@ -75,20 +79,20 @@ impl Signals {
         Ok(Self { terminate, interrupt, hangup, requests: StopRequests::default() })
     }
 
-    /// For a command that ends by itself: the first signal ends the future, which may be dropped at any time, and the
-    /// second ends the process at once. A terminal that is gone is a signal like the others here.
+    /// For a command that ends by itself. The first signal resolves the future, which may be
+    /// dropped at any time; the second ends the process. Here SIGHUP is a signal like the others.
     pub(super) fn for_command() -> Result<impl Future<Output = ()>, Exit> {
         let mut signals = Self::catch(Some(caught(SignalKind::hangup())?))?;
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {
             signals.first().await;
-            complain(
+            report(
                 "vbc-proxy: interrupted; an exchange with the token endpoint that is under way is finished and stored, a \
                  second signal ends at once",
             );
             let _ = stop.send(());
             signals.second().await;
-            std::process::exit(Exit::Failed as i32);
+            std::process::exit(Exit::Failed.code().into());
         });
         Ok(async move {
             if stopped.await.is_err() {
@@ -97,12 +101,12 @@ impl Signals {
         })
     }
 
-    /// Waits for the first.
+    /// Waits for the first signal.
     pub(super) async fn first(&mut self) {
         while self.next().await != StopRequest::First {}
     }
 
-    /// Waits for one that comes a second or more after the first.
+    /// Waits for a signal that follows the first by a second or more.
     async fn second(&mut self) {
         while self.next().await != StopRequest::Second {}
     }
@@ -122,28 +126,25 @@ impl Signals {
         self.requests.arrived()
     }
 
-    /// Waits for the first, then spawns a task that ends the process at the second.
+    /// Waits for the first signal, then spawns a task that ends the process at the second.
     pub(super) async fn first_of_two(mut self) {
         self.first().await;
         tokio::spawn(async move {
             self.second().await;
             tracing::warn!("a second signal: ending at once");
-            std::process::exit(Exit::Failed as i32);
+            std::process::exit(Exit::Failed.code().into());
         });
     }
 }
 
-/// Makes a write over a limit of file sizes fail. By itself SIGXFSZ would end the process.
+/// Makes a write beyond the limit of file sizes fail. By default SIGXFSZ ends the process.
 pub(super) fn survive_file_size_limit() -> Result<(), Exit> {
     caught(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
 }
 
 /// Catches one kind of signal.
 pub(super) fn caught(kind: SignalKind) -> Result<Signal, Exit> {
-    signal(kind).map_err(|error| {
-        complain(format_args!("vbc-proxy: signals cannot be caught: {error}"));
-        Exit::Failed
-    })
+    signal(kind).map_err(|error| fail(Exit::Failed, format_args!("signals cannot be caught: {error}")))
 }
 
 #[cfg(test)]

@@ -5,18 +5,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::serve::exit_of_system;
+use super::config_args::ConfigArgs;
+use super::exit::Exit;
+use super::output::{fail, print, report};
 use super::signals::Signals;
-use super::{ConfigArgs, Exit, complain, logging, runtime, say};
+use super::{logging, runtime};
 use crate::config::{self, Config};
 use crate::server::bind_advice;
 use crate::simulator::{Field, FieldReport, Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
 
 /// Run the VBC simulator alone
 ///
-/// A faithful stand-in for api.vonage.com: token endpoint, gateway and API suites with seeded data. Its control plane,
-/// on a port of its own, makes things go wrong, tells what arrived and has a page to watch it on. The demo identity is
-/// client id sim-client, secret sim-secret, user alice@vbc.prod, password sim-password.
+/// A faithful stand-in for api.vonage.com: token endpoint, gateway and API suites with seeded data. Its control plane, on
+/// a port of its own, injects faults, lists what arrived, and has a page that shows both. The demo identity is client id
+/// sim-client, secret sim-secret, user alice@vbc.prod, password sim-password.
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
     /// Where the simulated service listens [default: simulator.address, 127.0.0.1:8090]
@@ -28,30 +30,30 @@ pub(crate) struct Simulate {
     /// The configuration file, for its [simulator] and [log] sections
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen beyond this machine too, for everyone who can reach the address
+    /// Listen on an address that other machines can reach, for everyone who can reach it
     #[arg(long)]
     allow_anonymous: bool,
     #[command(flatten)]
     world: WorldArgs,
 }
 
-/// What to do about an address that others can reach.
+/// The remedy for an address that other machines can reach.
 pub(super) const ALLOW_ANONYMOUS: &str = "use a loopback address, or add --allow-anonymous";
 
-/// Whether an address may be listened on: others than this machine can reach it only where that was
-/// `allowed`. Says why not.
+/// Whether an address may be listened on: it is loopback, or other machines are `allowed`.
+/// Otherwise reports why not.
 pub(super) fn check_reach(address: SocketAddr, key: &str, allowed: bool, remedy: &str) -> bool {
     let fits = allowed || address.ip().to_canonical().is_loopback();
     if !fits {
-        complain(format_args!("vbc-proxy: anyone who can reach {address} ({key}) could use it; {remedy}"));
+        report(format_args!("vbc-proxy: anyone who can reach {address} ({key}) could use it; {remedy}"));
     }
     fits
 }
 
-/// What the simulator is like.
+/// The options of a simulator.
 #[derive(Debug, Args)]
 pub(crate) struct WorldArgs {
-    /// A scenario: what the simulator is like and what goes wrong when (TOML)
+    /// A scenario: the simulator's data and settings, and what goes wrong when (TOML)
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// Random seed. The same seed gives the same data, tokens and random choices
@@ -69,11 +71,11 @@ pub(crate) struct WorldArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "all",
-        help = "Answer as users report where VBC's documents say otherwise: all, or NAME[,NAME…]",
+        help = FIELD_HELP,
         long_help = field_help()
     )]
     field: Option<Field>,
-    /// What absolute links of the simulator start with [default: where it listens]
+    /// The beginning of the simulator's absolute links [default: where it listens]
     #[arg(long, value_name = "URL")]
     public_base: Option<String>,
     /// Accept this Host name on the control plane too (needed for names with a dot)
@@ -81,10 +83,11 @@ pub(crate) struct WorldArgs {
     hosts: Vec<String>,
 }
 
-/// Every report with its name.
+const FIELD_HELP: &str = "Respond as users report where VBC's documents say otherwise: all, or NAME[,NAME…]";
+
+/// The long help of `--field`, with every report and its name.
 fn field_help() -> String {
-    let mut help =
-        "Answer as users report where VBC's documents say otherwise: all, or NAME[,NAME…]\n".to_owned();
+    let mut help = format!("{FIELD_HELP}\n");
     for report in FieldReport::ALL {
         help.push_str(&format!("\n{}: {}", report.name(), report.says()));
     }
@@ -92,7 +95,7 @@ fn field_help() -> String {
 }
 
 impl WorldArgs {
-    /// They make sense only where there is a simulator.
+    /// Fails if there are any of these options, but no `simulator`.
     pub(super) fn needs(&self, simulator: bool) -> Result<(), Exit> {
         let Self { scenario, seed, quota, webhooks, field, public_base, hosts } = self;
         let given = scenario.is_some()
@@ -103,29 +106,28 @@ impl WorldArgs {
             || public_base.is_some()
             || !hosts.is_empty();
         if given && !simulator {
-            complain(
-                "vbc-proxy: --scenario, --seed, --quota, --webhooks, --field, --public-base and --host are about the \
-                 simulator: add --simulate",
-            );
-            return Err(Exit::Usage);
+            return Err(fail(
+                Exit::Usage,
+                "--scenario, --seed, --quota, --webhooks, --field, --public-base and --host are about the simulator: \
+                 add --simulate",
+            ));
         }
         Ok(())
     }
 
-    /// The same is to happen in each run.
-    fn is_repeatable(&self) -> bool {
-        self.seed.is_some() || self.scenario.is_some()
-    }
-
-    /// Which thread a connection of a client comes to is chance, and each has connections of its own to the simulator:
-    /// where each run is to be the same, one thread does it all, unless the configuration says how many.
+    /// Lets one thread serve all connections if runs are to be repeatable, unless the configuration
+    /// sets the number of threads.
+    ///
+    /// The kernel chooses the thread of a client's connection, and each thread has its own
+    /// connections to the simulator.
     pub(super) fn make_repeatable(&self, config: &mut Config) {
-        if self.is_repeatable() && config.listen.workers == 0 {
+        let is_repeatable = self.seed.is_some() || self.scenario.is_some();
+        if is_repeatable && config.listen.workers == 0 {
             config.listen.workers = 1;
         }
     }
 
-    /// Lays them over options: first the scenario, then what was said in particular.
+    /// Applies the scenario, then the other options, which take precedence.
     fn apply(&self, options: &mut SimulatorOptions) -> Result<(), Exit> {
         if let Some(file) = &self.scenario {
             let applied = Scenario::read(file).and_then(|scenario| {
@@ -135,8 +137,8 @@ impl WorldArgs {
                 scenario.apply(options)
             });
             applied.map_err(|error| {
-                complain(format_args!("{error}\nvbc-proxy: the scenario cannot be used"));
-                Exit::Config
+                report(error);
+                fail(Exit::Config, "the scenario cannot be used")
             })?;
         }
         if let Some(seed) = self.seed {
@@ -159,30 +161,28 @@ impl WorldArgs {
 }
 
 impl Simulate {
-    pub(crate) fn run(&self) -> Exit {
-        let args = ConfigArgs::of(self.config.clone());
-        let mut config = match args.load(true) {
-            Ok(loaded) => loaded.config,
-            Err(exit) => return exit,
-        };
+    pub(crate) fn run(&self) -> Result<(), Exit> {
+        let args = ConfigArgs { config: self.config.clone() };
+        let mut config = args.load(true)?.config;
         let _logging = logging::start(&config.log);
-        if let Err(exit) = self.addresses(&mut config.simulator) {
-            return exit;
-        }
-        match runtime::alone() {
-            Ok(runtime) => runtime.block_on(simulate(&config.simulator, &self.world)),
-            Err(exit) => exit,
-        }
+        self.set_addresses(&mut config.simulator)?;
+        runtime::without_data_plane()?.block_on(async {
+            let mut signals = Signals::new()?;
+            let simulator = start(&config.simulator, Vec::new(), &self.world).await?;
+            announce(&simulator)?;
+            signals.first().await;
+            Ok(())
+        })
     }
 
-    /// Lays the options over the configured addresses. One that others can reach is wrong usage
-    /// where an option says it, and a fault of the configuration where the file or a variable does.
-    fn addresses(&self, config: &mut config::Simulator) -> Result<(), Exit> {
+    /// Overrides the configured addresses by the options. An address that other machines can reach
+    /// is wrong usage if it is an option, and a wrong configuration otherwise.
+    fn set_addresses(&self, config: &mut config::Simulator) -> Result<(), Exit> {
         let addresses = [
-            (&mut config.address, self.listen, ["--listen", "simulator.address"]),
-            (&mut config.control, self.control, ["--control", "simulator.control"]),
+            (&mut config.address, self.listen, "--listen", "simulator.address"),
+            (&mut config.control, self.control, "--control", "simulator.control"),
         ];
-        for (address, option, [name, key]) in addresses {
+        for (address, option, name, key) in addresses {
             let (origin, exit) = if option.is_some() { (name, Exit::Usage) } else { (key, Exit::Config) };
             *address = option.unwrap_or(*address);
             if !check_reach(*address, origin, self.allow_anonymous, ALLOW_ANONYMOUS) {
@@ -193,47 +193,31 @@ impl Simulate {
     }
 }
 
-async fn simulate(config: &config::Simulator, world: &WorldArgs) -> Exit {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(exit) => return exit,
-    };
-    let simulator = match start(config, Vec::new(), world).await {
-        Ok(simulator) => simulator,
-        Err(exit) => return exit,
-    };
-    if let Err(exit) = announce(&simulator) {
-        return exit;
-    }
-    signals.first().await;
-    Exit::Done
-}
-
-/// Starts the simulator at the configured addresses; it knows these identities beside its own.
+/// Starts the simulator at the configured addresses, with `identities` besides its own.
 pub(super) async fn start(
     config: &config::Simulator,
     identities: Vec<Identity>,
     world: &WorldArgs,
 ) -> Result<Simulator, Exit> {
     let (address, control) = (config.address, config.control);
-    // Links that are followed must not leave this machine.
+    // Links that a client follows must not leave this machine.
     let public_base = String::new();
     let mut options =
         SimulatorOptions { address, control, identities, public_base, ..SimulatorOptions::default() };
     world.apply(&mut options)?;
     Simulator::bind(options).await.map_err(|error| {
-        complain(format_args!(
-            "vbc-proxy: the simulator cannot listen on {address} and {control} (simulator.address, simulator.control): \
-             {error}{}",
-            bind_advice(&error, address.port().min(control.port()))
-        ));
-        exit_of_system(&error)
+        let advice = bind_advice(&error, address.port().min(control.port()));
+        let reason = format!(
+            "the simulator cannot listen on {address} and {control} (simulator.address, simulator.control): \
+             {error}{advice}"
+        );
+        fail(Exit::of_system(&error), reason)
     })
 }
 
-/// The line that tells where it is.
+/// Prints the line with its addresses.
 pub(super) fn announce(simulator: &Simulator) -> Result<(), Exit> {
-    say(format_args!("vbc-proxy simulator on {} (control {})", simulator.url(), simulator.control_url()))
+    print(format_args!("vbc-proxy simulator on {} (control {})", simulator.url(), simulator.control_url()))
 }
 
 #[cfg(test)]

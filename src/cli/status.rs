@@ -4,16 +4,19 @@ use bytes::Bytes;
 use clap::Args;
 use http::{Request, StatusCode};
 
-use super::desk::{self, PATIENCE};
-use super::{ConfigArgs, Exit, complain, run_to_end, say};
+use super::admin_client::{self, TIMEOUT};
+use super::config_args::ConfigArgs;
+use super::exit::Exit;
+use super::output::{fail, print};
+use super::runtime;
 use crate::admin::{CredentialStatus, RecordingStatus, Status as Report};
 use crate::client::{self, ClientError, Target};
 use crate::clock::{Clock, Timestamp};
 
 /// Show the state of a running proxy
 ///
-/// Asks the admin listener. Exits with 0 when a credential has a usable token, 1 when none has, 69 when nothing answers:
-/// fit for a health check.
+/// Asks the admin listener. Exits with 0 when a credential has a usable token, 1 when none has, 69 when nothing responds,
+/// so that it can be a health check.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -21,70 +24,54 @@ pub(crate) struct Status {
     /// Print the status as JSON
     #[arg(long)]
     json: bool,
-    /// Ask a running simulator's control plane instead whether it is up
+    /// Ask the control plane of a running simulator instead, whether it is up
     #[arg(long, conflicts_with = "json")]
     simulator: bool,
 }
 
 impl Status {
-    pub(crate) fn run(&self) -> Exit {
-        // Secrets are not needed to ask, and may not be there where one asks from.
-        let config = match self.config.peek() {
-            Ok(config) => config,
-            Err(exit) => return exit,
-        };
-        let asked = match self.simulator {
-            true => Ok((Target::Tcp(config.simulator.control), "/__sim/health")),
-            false => desk::admin_target(&config).map(|target| (target, "/status.json")),
-        };
-        run_to_end(async {
-            let (target, path) = asked?;
-            let body = self.ask(&target, path).await?;
-            match self.simulator {
-                true => say(format_args!("simulator: {}", String::from_utf8_lossy(&body).trim_end())),
-                false => self.show(&body),
-            }
-        })
+    pub(crate) fn run(&self) -> Result<(), Exit> {
+        // No secret is needed here, and none may be readable from this shell.
+        let config = self.config.find()?.config;
+        if self.simulator {
+            let health = self.get(&Target::Tcp(config.simulator.control), "/__sim/health")?;
+            return print(format_args!("simulator: {}", String::from_utf8_lossy(&health).trim_end()));
+        }
+        self.show(&self.get(&admin_client::admin_target(&config)?, "/status.json")?)
     }
 
     /// One GET on this machine.
-    async fn ask(&self, target: &Target, path: &str) -> Result<Bytes, Exit> {
+    fn get(&self, target: &Target, path: &str) -> Result<Bytes, Exit> {
         let request = Request::get(path).body(Bytes::new()).map_err(|_| Exit::Failed)?;
-        let name = desk::name(target);
-        match client::send(target, request, PATIENCE).await {
-            Ok(answer) if answer.status() == StatusCode::OK => return Ok(answer.into_body()),
-            Ok(answer) => {
-                let status = answer.status();
-                complain(format_args!(
-                    "vbc-proxy: {name}{path} returned {status}; is another program using this address?"
-                ));
+        let name = admin_client::name(target);
+        let outcome = runtime::run_to_end(async { Ok(client::send(target, request, TIMEOUT).await) })?;
+        let reason = match outcome {
+            Ok(response) if response.status() == StatusCode::OK => return Ok(response.into_body()),
+            Ok(response) => {
+                format!("{name}{path} returned {}; is another program using this address?", response.status())
             }
-            Err(ClientError::Refused(_)) if self.simulator => complain(format_args!(
-                "vbc-proxy: no simulator is running at {name} (simulator.control); start it with \
-                 `vbc-proxy simulate`, or name its configuration file with --config"
-            )),
-            Err(ClientError::Refused(_)) => return Err(desk::no_proxy(target)),
-            Err(error) => complain(format_args!(
-                "vbc-proxy: {name}{path}: {error}; if the proxy is elsewhere, name its configuration file with --config"
-            )),
-        }
-        Err(Exit::Unavailable)
+            Err(ClientError::Refused(_)) if self.simulator => format!(
+                "no simulator is running at {name} (simulator.control); start it with `vbc-proxy simulate`, or name \
+                 its configuration file with --config"
+            ),
+            Err(ClientError::Refused(_)) => return Err(admin_client::no_proxy(target)),
+            Err(error) => format!(
+                "{name}{path}: {error}; if the proxy is elsewhere, name its configuration file with --config"
+            ),
+        };
+        Err(fail(Exit::Unavailable, reason))
     }
 
     fn show(&self, body: &[u8]) -> Result<(), Exit> {
-        let report: Report = match serde_json::from_slice(body) {
-            Ok(report) => report,
-            Err(error) => {
-                complain(format_args!(
-                    "vbc-proxy: the response is not a status ({error}); is another program using this address?"
-                ));
-                return Err(Exit::Unavailable);
-            }
-        };
+        let report: Report = serde_json::from_slice(body).map_err(|error| {
+            let reason =
+                format!("the response is not a status ({error}); is another program using this address?");
+            fail(Exit::Unavailable, reason)
+        })?;
         if self.json {
-            say(String::from_utf8_lossy(body))?;
+            print(String::from_utf8_lossy(body))?;
         } else {
-            say(describe(&report, Clock::system().now()))?;
+            print(describe(&report, Clock::system().now()))?;
         }
         if report.ready { Ok(()) } else { Err(Exit::Failed) }
     }
@@ -164,10 +151,10 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     lines
 }
 
-/// Whether somebody has to act for there to be a login, until when, and how.
+/// Whether a login needs somebody to act, until when, and how.
 fn describe_login(credential: &CredentialStatus, now: Timestamp) -> Option<String> {
     let how = match &credential.login_url {
-        // One that logs in by itself is nothing for `vbc-proxy login`.
+        // `vbc-proxy login` refuses credentials that log in by themselves.
         _ if !credential.by_person => format!(
             "correct the password and restart; if it is correct already, run `vbc-proxy unlock {}`",
             credential.name
@@ -175,7 +162,7 @@ fn describe_login(credential: &CredentialStatus, now: Timestamp) -> Option<Strin
         Some(url) => format!("visit {url}"),
         None => format!("run `vbc-proxy login {} --no-browser`", credential.name),
     };
-    // No token can be sent, the refused login is not repeated, and nothing else is planned.
+    // No token can be sent, the refused login is not repeated, and no other attempt is planned.
     let is_stuck = credential.brake && !credential.usable && credential.next_attempt.is_none();
     if credential.login_needed || is_stuck {
         return Some(format!("  login      NEEDED NOW: {how}"));
@@ -199,7 +186,7 @@ fn explain(issuance: &str) -> &'static str {
     }
 }
 
-/// `3h 20m`, `45s`: as exact as one wants to read it.
+/// A duration in its two largest units: `3h 20m`, `45s`.
 fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = crate::clock::until(from, to).as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -216,12 +203,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_as_exact_as_one_wants_to_read_them() {
+    fn spans_have_at_most_two_units() {
         let after = |seconds| span(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap());
         assert_eq!([after(5), after(65), after(3700), after(90_000)], ["5s", "1m 5s", "1h 1m", "1d 1h"]);
     }
 
-    /// A credential with a token that lives for a day, and this in its status.
+    /// A credential with a token that lives for a day, and `lines` in its status.
     fn credential(lines: &serde_json::Value) -> CredentialStatus {
         let mut status = serde_json::json!({
             "name": "crm", "usable": true, "revision": 1, "issued_at": null, "expires_at": "1970-01-02T00:00:00Z",

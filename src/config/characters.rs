@@ -5,7 +5,8 @@
 pub(super) enum Characters {
     /// `VSCHAR`: visible ASCII and blanks. Client id, client secret and refresh token.
     Ascii,
-    /// `UNICODECHARNOCRLF`: everything but control characters of ASCII other than the tab. User name and password.
+    /// `UNICODECHARNOCRLF`: everything but control characters of ASCII other than the tab. User
+    /// name and password.
     Unicode,
 }
 
@@ -25,7 +26,8 @@ impl Characters {
         }
     }
 
-    /// The first character of `text` that is not allowed, in words, and its place from 1. Nothing else of `text` is quoted.
+    /// The first character of `text` that is not allowed, in words, and its place from 1. Nothing
+    /// else of `text` is quoted.
     pub(super) fn refused(self, text: &str) -> Option<String> {
         let (place, c) = (1..).zip(text.chars()).find(|(_, c)| !self.allows(*c))?;
         let name = match c {

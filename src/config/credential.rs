@@ -1,4 +1,4 @@
-//! `[credentials.NAME]`: whose identity is kept fresh.
+//! `[credentials.NAME]`: the identities that are kept fresh.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,29 +6,197 @@ use std::time::Duration;
 
 use url::Url;
 use url::form_urlencoded::byte_serialize;
-use zeroize::Zeroizing;
 
-use super::defaults::REFRESH_TOKEN_LIFETIME;
 use super::document::{Entry, Table};
 use super::environment::as_variable;
-use super::error::{Complaint, Place};
-use super::schema::CREDENTIAL;
-use super::secrets::{self, Found};
-use super::section::{Given, Reader, Section};
-use super::{Credential, GrantKind, units};
+use super::error::{Complaint, Location};
+use super::kind::{Choice, Flag, Kind, Number, Span, Text, YEAR, settings};
+use super::page::Page;
+use super::secrets::{self, FIRST_REFRESH_TOKEN, IDENTIFIER, SECRET, USER_NAME};
+use super::section::{Reader, Section};
+use super::{units, urls};
 use crate::credential::RefreshAt;
 use crate::oauth::ClientAuth;
 use crate::secret::{Secret, fingerprint};
 
 const SUFFIX: &str = "@vbc.prod";
-const NEEDED: &str = " and grant = \"password\" needs it";
 
-/// Reads all credentials, in the order of their names.
+settings! {
+    /// Whose tokens these are. `client_id`, `client_secret`, `username` and `password` can each be
+    /// given as `NAME = "…"`, as `NAME_file` (a file with the value) or as `NAME_env` (an
+    /// environment variable with it).
+    pub struct Credential ["credentials"] {
+        /// `"password"` logs in by itself. `"authorization_code"` needs an interactive login once,
+        /// or a first refresh token.
+        grant: GrantKind = "password", Choice(&[
+            ("password", GrantKind::Password), ("authorization_code", GrantKind::AuthorizationCode),
+        ]), lines [r#"grant = "password""#];
+        /// The Consumer Key of your application, from the Production Keys page of the developer
+        /// portal.
+        client_id ["client_id", "client_id_file", "client_id_env"]: String = required, IDENTIFIER,
+            lines [r#"client_id_env = "VBC_CLIENT_ID""#];
+        /// The Consumer Secret of your application.
+        client_secret ["client_secret", "client_secret_file", "client_secret_env"]: Secret = required, SECRET,
+            lines [
+                r#"client_secret_env = "VBC_CLIENT_SECRET""#,
+                r#"# client_secret_file = "client_secret""#
+            ];
+        /// A VBC user, not the developer account (`*.api`). `@vbc.prod` is appended unless the name
+        /// ends with it. With `"authorization_code"` it is optional: the user who is expected to
+        /// log in.
+        username ["username", "username_file", "username_env"]: Option<Arc<str>>, USER_NAME,
+            lines [r#"username_env = "VBC_USERNAME""#, r#"# username = "alice""#];
+        /// Accepts a name that ends in `.api`. Some white-label tenants let such users obtain
+        /// tokens.
+        allow_api_user: bool = false, Flag { quiet: true };
+        /// The password, for `grant = "password"`.
+        password ["password", "password_file", "password_env"]: Option<Secret>, SECRET,
+            lines [r#"password_env = "VBC_PASSWORD""#, r#"# password_file = "password""#];
+        /// The scope of the tokens.
+        scope: Arc<str> = "openid", SCOPE;
+        /// How the application identifies itself: `"body"` (in the form) or `"basic"` (RFC 6749
+        /// §2.3.1). The default is `"basic"` when a code is redeemed, and `"body"` otherwise.
+        client_auth: Option<ClientAuth>, Choice(&[
+            ("body", ClientAuth::Body), ("basic", ClientAuth::Basic),
+        ]), lines [r#"# client_auth = "body""#];
+        /// A first refresh token from elsewhere, used only while the store has nothing for this
+        /// identity.
+        seed ["refresh_token_file", "refresh_token_env"]: Option<Secret>, FIRST_REFRESH_TOKEN,
+            lines [
+                r#"# refresh_token_file = "refresh_token""#,
+                r#"# refresh_token_env = "VBC_REFRESH_TOKEN""#
+            ];
+        /// When to refresh early: after this share of a token's lifetime, or this long before its
+        /// end.
+        refresh ["refresh_at", "refresh_before"]: RefreshAt = 0.5, EarlyRefresh,
+            lines ["# refresh_at = 0.5", r#"# refresh_before = "10m""#];
+        /// How long a refresh token lives that is not used.
+        refresh_token_lifetime: Duration = "7d", Span(HOUR, YEAR);
+        /// For suites that refuse older tokens: path prefixes, and how old a token may be there. As
+        /// a variable: `/t/vbc.prod/reports=4m,/t/vbc.prod/vgis=10m`. The longest prefix that fits
+        /// counts.
+        max_age: Vec<(String, Duration)> = {}, MaxAge,
+            lines [r#"# max_age = { "/t/vbc.prod/reports" = "4m" }"#];
+        /// For `"authorization_code"`: the callback, exactly as it is registered with the
+        /// application. The default is `/callback` on the admin listener.
+        redirect_uri: Option<String>, REDIRECT_URI,
+            lines [r#"# redirect_uri = "http://localhost:8081/callback""#];
+        /// Binds the authorization code to this proxy by a challenge (RFC 7636), which VBC does not
+        /// ask for.
+        pkce: bool = false, Flag { quiet: true };
+        later ["pace"];
+        besides {
+            /// The name in `[credentials.NAME]`.
+            pub name: String = String::new();
+        }
+    }
+}
+
+/// How a credential gets its first tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantKind {
+    /// Logs in with user name and password if nothing better is left.
+    Password,
+    /// The user logs in interactively; the proxy only refreshes.
+    AuthorizationCode,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+const SCOPE: Text<Arc<str>> =
+    Text { what: "words separated by blanks", parse: scope, show: |scope| scope.to_string() };
+
+const REDIRECT_URI: Text<String> = Text { what: "a URL", parse: urls::redirect_uri, show: String::clone };
+
+/// `refresh_at` or `refresh_before`.
+struct EarlyRefresh;
+
+const SHARE: Number<f64> = Number(0.05, 0.95);
+const BEFORE: Span = Span(Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+
+impl Kind for EarlyRefresh {
+    type Value = RefreshAt;
+
+    fn describe(&self) -> String {
+        format!("{}, or {}", SHARE.describe(), BEFORE.describe())
+    }
+
+    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<RefreshAt> {
+        if section.is_given(key)
+            && let Some(location) = section.key_location("refresh_before")
+        {
+            let complaint = Complaint::new("refresh_at is given as well", "keep one of the two");
+            section.report_at(location, "refresh_before", complaint);
+        }
+        let share = SHARE.read(section, key).map(RefreshAt::Share);
+        BEFORE.read(section, "refresh_before").map(RefreshAt::Before).or(share)
+    }
+
+    fn print(&self, page: &mut Page, key: &str, value: &RefreshAt) {
+        match value {
+            RefreshAt::Share(share) => SHARE.print(page, key, share),
+            RefreshAt::Before(time) => BEFORE.print(page, "refresh_before", time),
+        }
+    }
+}
+
+/// Ages by path prefix. The longest prefix comes first, so that the first one that fits counts.
+struct MaxAge;
+
+const AGE: Span = Span(Duration::from_secs(10), YEAR);
+
+impl Kind for MaxAge {
+    type Value = Vec<(String, Duration)>;
+
+    fn describe(&self) -> String {
+        format!("a table from path prefixes to {}", AGE.describe())
+    }
+
+    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value> {
+        let ages = section.map(key, "{ \"/t/vbc.prod/reports\" = \"4m\" }", |prefix, age| {
+            Ok((urls::path_prefix(prefix)?, units::duration_within(age, AGE.0, AGE.1)?))
+        })?;
+        let mut ages: Vec<_> = ages.into_iter().collect();
+        ages.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        Some(ages)
+    }
+
+    fn print(&self, page: &mut Page, key: &str, value: &Self::Value) {
+        if !value.is_empty() {
+            let age = |(prefix, age): &(String, _)| (prefix.clone(), units::show_duration(*age).into());
+            page.bare(key, toml::Value::Table(value.iter().map(age).collect()));
+        }
+    }
+}
+
+impl Credential {
+    /// An identity of the built-in simulator. The credential `default` is its demo user, any other
+    /// one the user of its own name: credentials of one user would replace each other's tokens. The
+    /// simulator must be told the names of the others.
+    pub fn simulated(name: &str) -> Self {
+        let user = match name {
+            "default" => "alice",
+            // No credential's name has a dot, so this user is nobody else's.
+            name if name.eq_ignore_ascii_case("alice") => "alice.2",
+            name => name,
+        };
+        Self {
+            name: name.to_owned(),
+            client_id: "sim-client".into(),
+            client_secret: Secret::new("sim-secret"),
+            username: Some(format!("{user}@vbc.prod").into()),
+            password: Some(Secret::new("sim-password")),
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads all credentials, sorted by name.
 pub(super) fn read_all(reader: &mut Reader<'_>, root: &mut Table) -> Vec<Credential> {
     let entry = root.remove("credentials");
-    let place = entry.as_ref().map_or_else(|| reader.whole.clone(), |entry| entry.key_place.clone());
+    let location = entry.as_ref().map_or_else(|| reader.whole.clone(), |entry| entry.key_location.clone());
     let table = reader.table(entry, "credentials");
-    names(reader, &table, &place);
+    check_names(reader, &table, &location);
     if table.is_empty() && reader.simulate {
         return vec![Credential::simulated("default")];
     }
@@ -36,25 +204,25 @@ pub(super) fn read_all(reader: &mut Reader<'_>, root: &mut Table) -> Vec<Credent
     let mut users = BTreeMap::new();
     let mut credentials = Vec::new();
     for (name, entry) in table {
-        let place = entry.key_place.clone();
-        let credential = read(reader, &name, entry);
-        other_password(reader, &mut users, &credential, &place);
-        same_identity(reader, &mut identities, &credential, place);
+        let location = entry.key_location.clone();
+        let credential = Credential::read(reader, &name, entry);
+        warn_of_other_password(reader, &mut users, &credential, &location);
+        warn_of_same_identity(reader, &mut identities, &credential, location);
         credentials.push(credential);
     }
     credentials
 }
 
-/// Checks the names among each other.
-fn names(reader: &mut Reader<'_>, table: &Table, place: &Place) {
+/// Checks the names, each by itself and against the others.
+fn check_names(reader: &mut Reader<'_>, table: &Table, location: &Location) {
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (name, entry) in table {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let key = format!("credentials.{}", name.escape_debug());
         if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
             let remedy = "use up to 64 letters, digits, `-` and `_`, as in [credentials.default]";
-            reader.complain(
-                entry.key_place.clone(),
+            reader.report(
+                entry.key_location.clone(),
                 &key,
                 Complaint::new("this is no name for a credential", remedy),
             );
@@ -62,51 +230,51 @@ fn names(reader: &mut Reader<'_>, table: &Table, place: &Place) {
         if let Some(other) = seen.insert(as_variable(name), name) {
             let message = format!("the name is too like credentials.{}", other.escape_debug());
             let remedy = "upper and lower case, `-` and `_` are the same in variables; choose another name";
-            reader.complain(entry.key_place.clone(), &key, Complaint::new(message, remedy));
+            reader.report(entry.key_location.clone(), &key, Complaint::new(message, remedy));
         }
     }
     if table.is_empty() && !reader.simulate {
         let complaint =
             Complaint::new("there is no credential", "add [credentials.default]; `vbc-proxy init` shows how");
-        reader.complain(place.clone(), "credentials", complaint);
+        reader.report(location.clone(), "credentials", complaint);
     }
     if table.len() > 1 && !table.contains_key("default") {
         let message = "there are several credentials and none is called `default`";
         let remedy = "give the one that requests use the name [credentials.default]";
-        reader.complain(place.clone(), "credentials", Complaint::new(message, remedy));
+        reader.report(location.clone(), "credentials", Complaint::new(message, remedy));
     } else if table.len() > 1 && !reader.simulate {
         let message = "there are several credentials, and every request uses credentials.default";
         let remedy = "requests cannot choose a credential in this version; run a proxy for each that is used";
-        reader.warn(place.clone(), "credentials", Complaint::new(message, remedy));
+        reader.warn(location.clone(), "credentials", Complaint::new(message, remedy));
     }
 }
 
-/// Two credentials with one identity replace each other's tokens.
-fn same_identity(
+/// Credentials with the same identity replace each other's tokens.
+fn warn_of_same_identity(
     reader: &mut Reader<'_>,
     identities: &mut BTreeMap<String, String>,
     credential: &Credential,
-    place: Place,
+    location: Location,
 ) {
     if reader.simulate || credential.client_id.is_empty() {
         return;
     }
-    // Who will log in by code may not have been said; then nothing is known to be the same.
+    // Without a user name, anybody may log in by code.
     let Some(username) = &credential.username else { return };
     let identity = fingerprint(&[&credential.client_id, username, &credential.scope]);
     if let Some(other) = identities.insert(identity, credential.name.clone()) {
         let message = format!("it is the same application, user and scope as credentials.{other}");
         let remedy = "the service keeps one token for both, so that each may end the other's; remove one";
-        reader.warn(place, format!("credentials.{}", credential.name), Complaint::new(message, remedy));
+        reader.warn(location, format!("credentials.{}", credential.name), Complaint::new(message, remedy));
     }
 }
 
-/// A user has one password. What another is tried with counts towards the lock of the account.
-fn other_password(
+/// A user has one password. Attempts with another one count towards the lock of the account.
+fn warn_of_other_password(
     reader: &mut Reader<'_>,
     users: &mut BTreeMap<Arc<str>, (Secret, String)>,
     credential: &Credential,
-    place: &Place,
+    location: &Location,
 ) {
     let (Some(username), Some(password)) = (&credential.username, &credential.password) else { return };
     if reader.simulate {
@@ -120,116 +288,118 @@ fn other_password(
         let message = format!("the password of {username} is another one in credentials.{other}");
         let remedy = "one of the two is wrong, and each refused login counts towards the lock of the account";
         reader.warn(
-            place.clone(),
+            location.clone(),
             format!("credentials.{}", credential.name),
             Complaint::new(message, remedy),
         );
     }
 }
 
-fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Credential {
-    let mut section = reader.open(Some(entry), &CREDENTIAL, format!("credentials.{}", name.escape_debug()));
-    let grant = grant(&mut section);
-    let client_id = client_id(&mut section);
-    let client_secret = required(&mut section, "client_secret", "").map(|given| Secret::from(given.value));
-    let username = username(&mut section, grant).map(Arc::from);
-    let password = password(&mut section, grant);
-    let seed = secrets::find(&mut section, "refresh_token").given().map(|given| given.value.into());
-    let scope: Arc<str> = scope(&mut section).into();
-    let client_auth =
-        client_auth(&mut section, grant, client_id.as_deref(), client_secret.as_ref().map(Secret::expose));
-    let refresh = refresh(&mut section);
-    let refresh_token_lifetime = refresh_token_lifetime(&mut section);
-    let max_age = max_age(&mut section);
-    let redirect_uri = redirect_uri(&mut section);
-    let pkce = section.flag("pkce", false);
-    if section.reader.simulate {
-        let simulated = Credential::simulated(name);
-        return Credential {
-            scope,
-            client_auth,
-            refresh,
-            refresh_token_lifetime,
-            max_age,
-            pkce,
-            ..simulated
+impl Credential {
+    fn read(reader: &mut Reader<'_>, name: &str, entry: Entry) -> Self {
+        let path = format!("credentials.{}", name.escape_debug());
+        let mut section = reader.open(Some(entry), &Self::SHAPE, path);
+        refuse_password_of_code(&mut section);
+        let credential =
+            Self { name: name.to_owned(), ..Self::read_keys(&mut section) }.checked(&mut section);
+        if !section.reader.simulate {
+            return credential;
+        }
+        let Self { grant, client_id, client_secret, username, password, .. } = Self::simulated(name);
+        Self {
+            grant,
+            client_id,
+            client_secret,
+            username,
+            password,
+            allow_api_user: false,
+            seed: None,
+            redirect_uri: None,
+            ..credential
+        }
+    }
+
+    /// Checks the keys that depend on each other.
+    fn checked(mut self, section: &mut Section<'_, '_>) -> Self {
+        if self.grant == GrantKind::Password && !section.is_wrong("grant") {
+            for key in ["username", "password"] {
+                secrets::check_given(section, key, " and grant = \"password\" needs it");
+            }
+        }
+        if self.client_id.chars().any(char::is_control) || self.client_id.trim() != self.client_id {
+            let message = "there are blanks around it or control characters in it";
+            let location = secrets::location(section, "client_id");
+            section.report_at(location, "client_id", Complaint::new(message, "write only the key"));
+        }
+        if let Some(username) = &self.username {
+            match with_suffix(username, self.allow_api_user) {
+                Ok(username) => self.username = Some(username.into()),
+                Err(complaint) => {
+                    let location = secrets::location(section, "username");
+                    section.report_at(location, "username", complaint);
+                    self.username = None;
+                }
+            }
+        }
+        self.allow_api_user &= self.username.as_ref().is_some_and(|name| name.ends_with(".api@vbc.prod"));
+        if section.is_given("scope") && !self.scope.split(' ').any(|word| word == "openid") {
+            let message = "openid is not in it, and some suites refuse such tokens";
+            section.warn("scope", Complaint::new(message, "add openid"));
+        }
+        self.warn_of_basic(section);
+        let redirect = self.redirect_uri.as_ref().and_then(|uri| Url::parse(uri).ok());
+        if redirect.is_some_and(|url| {
+            url.scheme() == "http" && !urls::is_loopback(url.host_str().unwrap_or_default())
+        }) {
+            let complaint = Complaint::new("authorization codes would travel in the clear", "write https");
+            section.warn("redirect_uri", complaint);
+        }
+        self
+    }
+
+    /// Warns if `client_auth = "basic"` changes the application's id or secret.
+    fn warn_of_basic(&self, section: &mut Section<'_, '_>) {
+        let given = section.key_location("client_auth");
+        let by_default = given.is_none() && self.grant == GrantKind::AuthorizationCode;
+        let is_basic = by_default || self.client_auth == Some(ClientAuth::Basic);
+        if !is_basic || section.reader.simulate {
+            return;
+        }
+        let location = given.unwrap_or_else(|| section.location("client_auth"));
+        let (with, when) = if by_default {
+            ("\"basic\", the default for a code,", "")
+        } else {
+            ("\"basic\",", " if the login is refused")
         };
-    }
-    Credential {
-        name: name.to_owned(),
-        grant: grant.unwrap_or(GrantKind::Password),
-        client_id: client_id.unwrap_or_default(),
-        client_secret: client_secret.unwrap_or_else(|| Secret::new("")),
-        username,
-        password,
-        scope,
-        client_auth,
-        seed,
-        refresh,
-        refresh_token_lifetime,
-        max_age,
-        redirect_uri,
-        pkce,
-    }
-}
-
-/// `None` when it is wrong, which is not a reason to ask for a password.
-fn grant(section: &mut Section<'_, '_>) -> Option<GrantKind> {
-    if section.place_of("grant").is_none() {
-        return Some(GrantKind::Password);
-    }
-    let words = [("password", GrantKind::Password), ("authorization_code", GrantKind::AuthorizationCode)];
-    section.choice("grant", &words)
-}
-
-/// A value without which the credential cannot work; `why` follows "it is missing".
-fn required(section: &mut Section<'_, '_>, key: &str, why: &str) -> Option<Given<Zeroizing<String>>> {
-    match secrets::find(section, key) {
-        Found::Value(given) => return Some(given),
-        Found::Withheld => {}
-        Found::Nothing => missing(section, key, why),
-    }
-    None
-}
-
-fn missing(section: &mut Section<'_, '_>, key: &str, why: &str) {
-    if section.reader.simulate {
-        return;
-    }
-    let remedy =
-        format!("give {key}, {key}_file or {key}_env, for example {key}_env = \"VBC_{}\"", as_variable(key));
-    let place = section.place();
-    section.complain(place, key, Complaint::new(format!("it is missing{why}"), remedy));
-}
-
-fn client_id(section: &mut Section<'_, '_>) -> Option<String> {
-    let Given { value: mut id, place } = required(section, "client_id", "")?;
-    if id.chars().any(char::is_control) || id.trim() != id.as_str() {
-        let complaint =
-            Complaint::new("there are blanks around it or control characters in it", "write only the key");
-        section.complain(place, "client_id", complaint);
-        return None;
-    }
-    Some(std::mem::take(&mut *id))
-}
-
-fn username(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<String> {
-    let Given { value, place } = match grant {
-        Some(GrantKind::Password) => required(section, "username", NEEDED)?,
-        _ => secrets::find(section, "username").given()?,
-    };
-    let allow_api_user = section.flag("allow_api_user", false);
-    match with_suffix(&value, allow_api_user) {
-        Ok(username) => Some(username),
-        Err(complaint) => {
-            section.complain(place, "username", complaint);
-            None
+        for (name, value) in [("client_id", &*self.client_id), ("client_secret", self.client_secret.expose())]
+        {
+            if encoding_changes(value) {
+                let message = format!(
+                    "form-encoding, which RFC 6749 asks for with {with} changes {name}, and servers such as WSO2 do \
+                     not decode it"
+                );
+                let complaint = Complaint::new(message, format!("write client_auth = \"body\"{when}"));
+                section.warn_at(location.clone(), "client_auth", complaint);
+            }
         }
     }
 }
 
-/// The user name as the service knows it: `@vbc.prod` is appended unless it is there. A name that is an e-mail
-/// address gets it too.
+/// Reports a password where none is used, and does not read it.
+fn refuse_password_of_code(section: &mut Section<'_, '_>) {
+    if section.peek("grant") != Some("authorization_code") {
+        return;
+    }
+    for key in ["password", "password_file", "password_env"] {
+        if let Some(location) = section.discard(key) {
+            let message = "grant = \"authorization_code\" uses no password: a person logs in";
+            let remedy = "remove it, or write grant = \"password\"";
+            section.report_at(location, key, Complaint::new(message, remedy));
+        }
+    }
+}
+
+/// The user name as the service knows it: with `@vbc.prod`, appended to an e-mail address too.
 fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Complaint> {
     let bare = name.strip_suffix(SUFFIX).unwrap_or(name);
     if bare.is_empty() || bare.trim() != bare || bare.chars().any(char::is_control) {
@@ -252,129 +422,33 @@ fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Complaint> {
     Ok(format!("{bare}{SUFFIX}"))
 }
 
-fn password(section: &mut Section<'_, '_>, grant: Option<GrantKind>) -> Option<Secret> {
-    let given = ["password", "password_file", "password_env"].map(|key| (key, section.place_of(key)));
-    if grant == Some(GrantKind::AuthorizationCode) {
-        for (key, place) in given {
-            if let Some(place) = place {
-                let message = "grant = \"authorization_code\" uses no password: a person logs in";
-                section.complain(
-                    place,
-                    key,
-                    Complaint::new(message, "remove it, or write grant = \"password\""),
-                );
-            }
-        }
-        return None;
-    }
-    let given = match grant {
-        Some(GrantKind::Password) => required(section, "password", NEEDED),
-        _ => secrets::find(section, "password").given(),
-    };
-    given.map(|given| given.value.into())
-}
-
-fn scope(section: &mut Section<'_, '_>) -> String {
+fn scope(text: &str) -> Result<Arc<str>, Complaint> {
     // RFC 6749 §3.3
     let is_token = |word: &str| {
         !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'))
     };
-    let parse = |text: &str| {
-        let complaint =
-            Complaint::new("this is not a scope", "write words with one blank between, such as \"openid\"");
-        if text.split(' ').all(is_token) { Ok(text.to_owned()) } else { Err(complaint) }
-    };
-    let Some(Given { value, place }) = section.parsed("scope", parse) else { return "openid".into() };
-    if !value.split(' ').any(|word| word == "openid") {
-        let complaint =
-            Complaint::new("openid is not in it, and some suites refuse such tokens", "add openid");
-        section.warn(place, "scope", complaint);
+    if text.split(' ').all(is_token) {
+        return Ok(text.into());
     }
-    value
+    Err(Complaint::new("this is not a scope", "write words with one blank between, such as \"openid\""))
 }
 
-fn client_auth(
-    section: &mut Section<'_, '_>,
-    grant: Option<GrantKind>,
-    id: Option<&str>,
-    secret: Option<&str>,
-) -> Option<ClientAuth> {
-    let given = section.place_of("client_auth");
-    let auth = section.choice("client_auth", &[("body", ClientAuth::Body), ("basic", ClientAuth::Basic)]);
-    // A code is redeemed with "basic" unless told otherwise.
-    let by_default = given.is_none() && grant == Some(GrantKind::AuthorizationCode);
-    if (auth == Some(ClientAuth::Basic) || by_default) && !section.reader.simulate {
-        let place = given.unwrap_or_else(|| section.place());
-        let (with, when) = match by_default {
-            true => ("\"basic\", the default for a code,", ""),
-            false => ("\"basic\",", " if the login is refused"),
-        };
-        for (what, value) in [("client_id", id), ("client_secret", secret)] {
-            if value.is_some_and(encoding_changes) {
-                let message = format!(
-                    "form-encoding, which RFC 6749 asks for with {with} changes {what}, and servers such as WSO2 do \
-                     not decode it"
-                );
-                let complaint = Complaint::new(message, format!("write client_auth = \"body\"{when}"));
-                section.warn(place.clone(), "client_auth", complaint);
-            }
-        }
-    }
-    auth
-}
-
+/// Whether form-encoding changes a value.
 fn encoding_changes(value: &str) -> bool {
     byte_serialize(value.as_bytes()).collect::<String>() != value
-}
-
-fn refresh(section: &mut Section<'_, '_>) -> RefreshAt {
-    let both = section.place_of("refresh_at").is_some();
-    if both && let Some(place) = section.place_of("refresh_before") {
-        let complaint = Complaint::new("refresh_at is given as well", "keep one of the two");
-        section.complain(place, "refresh_before", complaint);
-    }
-    let share = section.number("refresh_at", 0.05, 0.95).map(RefreshAt::Share);
-    let (least, most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
-    let before = section.parsed("refresh_before", |text| units::duration_within(text, least, most));
-    before.map(|given| RefreshAt::Before(given.value)).or(share).unwrap_or_default()
-}
-
-fn refresh_token_lifetime(section: &mut Section<'_, '_>) -> Duration {
-    let (least, most) = (Duration::from_secs(3600), Duration::from_secs(365 * 86_400));
-    let parse = |text: &str| units::duration_within(text, least, most);
-    section.parsed("refresh_token_lifetime", parse).map_or(REFRESH_TOKEN_LIFETIME, |given| given.value)
-}
-
-/// The longest prefix first, so that the first that fits is the one that counts.
-fn max_age(section: &mut Section<'_, '_>) -> Vec<(String, Duration)> {
-    let (least, most) = (Duration::from_secs(10), Duration::from_secs(365 * 86_400));
-    let parse = |prefix: &str, age: &str| {
-        Ok((units::path_prefix(prefix)?, units::duration_within(age, least, most)?))
-    };
-    let mut ages: Vec<_> = section
-        .map("max_age", "{ \"/t/vbc.prod/reports\" = \"4m\" }", parse)
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
-    ages.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-    ages
-}
-
-fn redirect_uri(section: &mut Section<'_, '_>) -> Option<String> {
-    let Given { value, place } = section.parsed("redirect_uri", units::redirect_uri)?;
-    let url = Url::parse(&value).ok();
-    if url
-        .is_some_and(|url| url.scheme() == "http" && !units::is_loopback(url.host_str().unwrap_or_default()))
-    {
-        let complaint = Complaint::new("authorization codes would travel in the clear", "write https");
-        section.warn(place, "redirect_uri", complaint);
-    }
-    Some(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_simulated_credential_is_a_user_of_its_own() {
+        let user = |name| Credential::simulated(name).username.unwrap();
+        assert_eq!(&*user("default"), "alice@vbc.prod");
+        assert_eq!(&*user("crm"), "crm@vbc.prod");
+        assert_eq!(&*user("Alice"), "alice.2@vbc.prod");
+    }
 
     #[test]
     fn the_suffix_is_appended_unless_the_name_ends_with_it() {

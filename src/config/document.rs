@@ -1,4 +1,4 @@
-//! `proxy.toml` as a tree in which every key and value knows its place, with the environment laid over it.
+//! `proxy.toml` as a tree in which every key and value knows its location.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,37 +7,41 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
-use super::error::{Complaint, Finding, Place};
+use super::error::{Complaint, Finding, Location};
 
-/// A table: keys to entries.
+/// The entries of a table by their keys.
 pub(super) type Table = BTreeMap<String, Entry>;
 
-/// What stands at a key.
+/// A key's value, and where the key is.
 pub(super) struct Entry {
-    /// Where the key is.
-    pub(super) key_place: Place,
-    /// The value.
+    pub(super) key_location: Location,
     pub(super) item: Item,
 }
 
-/// A value and its place.
+/// A value and its location.
 pub(super) struct Item {
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) value: Value,
 }
 
-/// A value. Numbers are kept as they are written. A text may be a secret, so it is wiped when dropped.
+/// A value of TOML.
 pub(super) enum Value {
+    /// A string. It may be a secret, so it is wiped when dropped.
     Text(Zeroizing<String>),
+    /// An integer or a float, as it is written.
     Number(String),
+    /// A boolean.
     Bool(bool),
+    /// An array.
     List(Vec<Item>),
+    /// A table, inline or not.
     Table(Table),
+    /// A date or a time, which no key takes.
     Date,
 }
 
 impl Value {
-    /// What kind of value it is, for people.
+    /// The kind of value, as findings name it.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a text",
@@ -51,37 +55,54 @@ impl Value {
 }
 
 impl Item {
-    /// Whether it comes from an environment variable, where everything is text.
+    /// Whether the value comes from an environment variable, where everything is text.
     pub(super) fn is_variable(&self) -> bool {
-        matches!(self.place, Place::Variable(_))
+        matches!(self.location, Location::Variable(_))
     }
 }
 
 impl Entry {
+    /// The default of a key, written as TOML in its table.
+    pub(super) fn default_value(literal: &str) -> Self {
+        let value = match literal {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            "[]" => Value::List(Vec::new()),
+            "{}" => Value::Table(Table::new()),
+            _ => match literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                Some(text) => Value::Text(Zeroizing::new(text.to_owned())),
+                None => Value::Number(literal.to_owned()),
+            },
+        };
+        let location = Location::Environment;
+        Self { key_location: location.clone(), item: Item { location, value } }
+    }
+
     /// The text of an environment variable.
     pub(super) fn variable(name: &str, text: &str) -> Self {
-        let place = Place::Variable(name.into());
+        let location = Location::Variable(name.into());
         Self {
-            key_place: place.clone(),
-            item: Item { place, value: Value::Text(Zeroizing::new(text.to_owned())) },
+            key_location: location.clone(),
+            item: Item { location, value: Value::Text(Zeroizing::new(text.to_owned())) },
         }
     }
 }
 
-/// Reads the text of a file. Syntax errors come beside whatever could be read; their messages quote nothing.
+/// Reads the text of a file. Returns what could be read, and the syntax errors. Their messages
+/// quote nothing.
 pub(super) fn parse(file: &Arc<str>, text: &str) -> (Table, Vec<Finding>) {
     let lines = Lines::new(file.clone(), text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let findings = errors.iter().map(|error| {
-        let place = lines.place(&error.span().unwrap_or_default());
+        let location = lines.location(&error.span().unwrap_or_default());
         let message = format!("this is not TOML: {}", error.message());
-        Finding::new(place, "", Complaint::new(message, remedy(error.message())))
+        Finding::new(location, "", Complaint::new(message, remedy(error.message())))
     });
     let findings = findings.collect();
     (lines.table(table.into_inner()), findings)
 }
 
-/// What to do about a syntax error, from the parser's words for it.
+/// The remedy for a syntax error, chosen by the parser's message.
 fn remedy(message: &str) -> &'static str {
     if message.contains("duplicate") {
         "keep one of the two"
@@ -92,11 +113,11 @@ fn remedy(message: &str) -> &'static str {
     }
 }
 
-/// Finds lines and columns.
+/// Turns positions in a text into lines and columns.
 struct Lines<'t> {
     file: Arc<str>,
     text: &'t str,
-    /// Where each line but the first begins.
+    /// The positions at which the second and all further lines begin.
     starts: Vec<usize>,
 }
 
@@ -106,24 +127,24 @@ impl<'t> Lines<'t> {
         Self { file, text, starts }
     }
 
-    fn place(&self, span: &Range<usize>) -> Place {
+    fn location(&self, span: &Range<usize>) -> Location {
         let at = span.start.min(self.text.len());
         let above = self.starts.partition_point(|start| *start <= at);
         let start = above.checked_sub(1).and_then(|last| self.starts.get(last)).copied().unwrap_or(0);
         let column = self.text.get(start..at).unwrap_or_default().chars().count() + 1;
-        Place::Line { file: self.file.clone(), line: above + 1, column }
+        Location::Line { file: self.file.clone(), line: above + 1, column }
     }
 
     fn table(&self, table: DeTable<'_>) -> Table {
         let entry = |(key, value): (toml::Spanned<toml::de::DeString<'_>>, toml::Spanned<DeValue<'_>>)| {
-            let key_place = self.place(&key.span());
-            (key.into_inner().into_owned(), Entry { key_place, item: self.item(value) })
+            let key_location = self.location(&key.span());
+            (key.into_inner().into_owned(), Entry { key_location, item: self.item(value) })
         };
         table.into_iter().map(entry).collect()
     }
 
     fn item(&self, value: toml::Spanned<DeValue<'_>>) -> Item {
-        let place = self.place(&value.span());
+        let location = self.location(&value.span());
         let value = match value.into_inner() {
             DeValue::String(text) => Value::Text(Zeroizing::new(text.into_owned())),
             DeValue::Integer(number) => Value::Number(number.to_string()),
@@ -133,7 +154,7 @@ impl<'t> Lines<'t> {
             DeValue::Array(items) => Value::List(items.into_iter().map(|item| self.item(item)).collect()),
             DeValue::Table(table) => Value::Table(self.table(table)),
         };
-        Item { place, value }
+        Item { location, value }
     }
 }
 
@@ -142,17 +163,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_and_values_know_their_places() {
+    fn keys_and_values_know_their_locations() {
         let (table, findings) = parse(&"proxy.toml".into(), "# é\n[listen]\n\n\"wörkers\" = 4\n");
         assert!(findings.is_empty());
         let Value::Table(listen) = &table["listen"].item.value else { panic!("a table") };
-        assert_eq!(table["listen"].key_place.to_string(), "proxy.toml:2:2");
-        assert_eq!(listen["wörkers"].key_place.to_string(), "proxy.toml:4:1");
-        assert_eq!(listen["wörkers"].item.place.to_string(), "proxy.toml:4:13");
+        assert_eq!(table["listen"].key_location.to_string(), "proxy.toml:2:2");
+        assert_eq!(listen["wörkers"].key_location.to_string(), "proxy.toml:4:1");
+        assert_eq!(listen["wörkers"].item.location.to_string(), "proxy.toml:4:13");
     }
 
     #[test]
-    fn syntax_errors_come_with_their_places_and_quote_nothing() {
+    fn syntax_errors_come_with_their_locations_and_quote_nothing() {
         let text = "[log]\nlevel = hunter2\nformat = \"text\"\npassword = \"hunter2\nx hunter2\n";
         let (table, findings) = parse(&"proxy.toml".into(), text);
         let mut shown: Vec<String> = findings.iter().map(ToString::to_string).collect();

@@ -1,16 +1,17 @@
-//! What is wrong with a configuration: every finding, with its place and its remedy.
+//! Findings: what is wrong with a configuration, where, and how to mend it.
 //!
-//! A finding quotes the operator's words only where they cannot be a secret.
+//! A finding quotes what the operator wrote only if that cannot be a secret.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::trusted::Flaw;
 
-/// Where a finding was made. Orders as an operator reads: the file from top to bottom, then the environment.
+/// The position of a finding. Locations in a file sort from top to bottom, and before the
+/// environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// Somewhere in a file.
+pub enum Location {
+    /// A position in a file.
     Line {
         /// The file, as the operator named it.
         file: Arc<str>,
@@ -27,7 +28,7 @@ pub enum Place {
     Environment,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { file, line, column } => write!(f, "{file}:{line}:{column}"),
@@ -37,26 +38,27 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing to put right: `proxy.toml:12:5: listen.header_timeout: "10 parsecs" is not a duration; write …`.
+/// One thing to mend: `proxy.toml:12:5: listen.header_timeout: "10 parsecs" is not a duration;
+/// write …`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    place: Place,
+    location: Location,
     key: String,
     message: String,
     remedy: String,
 }
 
 impl Finding {
-    pub(super) fn new(place: Place, key: impl Into<String>, complaint: Complaint) -> Self {
-        Self { place, key: key.into(), message: complaint.message, remedy: complaint.remedy }
+    pub(super) fn new(location: Location, key: impl Into<String>, complaint: Complaint) -> Self {
+        Self { location, key: key.into(), message: complaint.message, remedy: complaint.remedy }
     }
 
-    /// Where it was found.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// The position.
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
-    /// The path of the key concerned, such as `listen.address`; empty when it is about no key.
+    /// The path of the key, such as `listen.address`. Empty if the finding concerns no single key.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -66,15 +68,15 @@ impl Finding {
         &self.message
     }
 
-    /// What to do about it; may be empty.
+    /// How to mend it; may be empty.
     pub fn remedy(&self) -> &str {
         &self.remedy
     }
 
-    /// The line of the file, where there is one.
+    /// The line in the file, if the location is a line.
     pub fn line(&self) -> Option<usize> {
-        match self.place {
-            Place::Line { line, .. } => Some(line),
+        match self.location {
+            Location::Line { line, .. } => Some(line),
             _ => None,
         }
     }
@@ -82,7 +84,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", self.location)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
@@ -94,7 +96,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All findings of one configuration, in the order of their places. Never empty.
+/// All findings of one configuration, sorted by location. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings(Vec<Finding>);
 
@@ -105,7 +107,7 @@ impl Findings {
         Self(findings)
     }
 
-    /// The findings, sorted by place.
+    /// The findings, sorted by location.
     pub fn iter(&self) -> std::slice::Iter<'_, Finding> {
         self.0.iter()
     }
@@ -133,7 +135,7 @@ impl fmt::Display for Findings {
 
 impl std::error::Error for Findings {}
 
-/// What is wrong with a value and what to write instead; becomes a [`Finding`] when its place is known.
+/// What is wrong with a value, and what to write instead. With a location it becomes a [`Finding`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Complaint {
     pub(super) message: String,
@@ -146,7 +148,7 @@ impl From<Flaw> for Complaint {
     }
 }
 
-/// The next step where a file cannot be read.
+/// The remedy for a file that cannot be read.
 pub(super) fn remedy_for(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => "let this user read the file and enter its directories",
@@ -160,7 +162,7 @@ impl Complaint {
         Self { message: message.into(), remedy: remedy.into() }
     }
 
-    /// A key, section or value of a feature that is not built yet.
+    /// For a key, section or value of a feature that this version does not have.
     pub(super) fn not_available(what: &str) -> Self {
         Self::new(format!("{what} is not available in this version"), "remove it")
     }
@@ -171,14 +173,14 @@ mod tests {
     use super::*;
 
     fn at(line: usize) -> Finding {
-        let place = Place::Line { file: "proxy.toml".into(), line, column: 1 };
-        Finding::new(place, "listen.workers", Complaint::new("is odd", "make it even"))
+        let location = Location::Line { file: "proxy.toml".into(), line, column: 1 };
+        Finding::new(location, "listen.workers", Complaint::new("is odd", "make it even"))
     }
 
     #[test]
     fn findings_are_sorted_by_line_and_the_environment_comes_last() {
         let variable =
-            Finding::new(Place::Variable("VBC_PROXY_LOG_LEVEL".into()), "", Complaint::new("no", ""));
+            Finding::new(Location::Variable("VBC_PROXY_LOG_LEVEL".into()), "", Complaint::new("no", ""));
         let findings = Findings::new(vec![variable, at(10), at(9), at(9)]);
         let text = findings.to_string();
         let expected = "proxy.toml:9:1: listen.workers: is odd; make it even\n\

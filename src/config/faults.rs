@@ -6,62 +6,72 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::document::Table;
-use super::error::{Complaint, Finding, Findings, Place};
-use super::schema::{self, Shape};
-use super::section::{Given, Reader};
-use super::units;
+use super::error::{Complaint, Finding, Findings, Location};
+use super::kind::{DAY, Kind, Number, settings};
+use super::page::Page;
+use super::section::{Reader, Section};
+use super::{units, urls};
 
 const FORM: &str = "write for example \"10% GET /t/vbc.prod/reports/** status 503 retry-after 5s\", \
                     \"5% /t/** abort\" or \"20% /** delay 2s\"";
 
-/// `[faults]`.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// Decides with the number of a request whether it is hit; the same requests meet the same faults.
-    pub seed: u64,
-    /// What goes wrong, in the order it is tried.
-    pub rules: Vec<FaultRule>,
-    /// Where the rules stand.
-    place: Option<Place>,
+settings! {
+    /// Deliberate faults, for staging: `serve` and `run` refuse them without `--allow-faults`. Each
+    /// rule is a share of the requests, a method (or none for all), a path, and a fault. In the
+    /// path, `*` is one segment, and `/**` all that follow. The fault is a delay, an abort (the
+    /// connection is reset) or a status, also after a delay. The first rule that aborts or responds
+    /// decides.
+    pub struct Faults ["faults"] {
+        /// The same seed hits the same requests.
+        seed: u64 = 0, Number(0, u64::MAX);
+        /// The rules, in the order in which they are tried.
+        rules: Vec<FaultRule> = [], Rules, lines [
+            r#"# rules = ["10% GET /t/vbc.prod/reports/** status 503 retry-after 5s", "5% /t/** abort", "20% /** delay 2s"]"#
+        ];
+        besides {
+            /// Where the rules are given.
+            location: Option<Location> = None;
+        }
+    }
 }
 
-/// One kind of mishap.
+/// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
-    /// Which requests it may hit.
+    /// The requests it may hit.
     pub route: Route,
-    /// How many in a hundred of them.
+    /// Its share of these requests, in percent.
     pub percent: f64,
-    /// How long a request that is hit is held back first.
+    /// How long a request is delayed first.
     pub delay: Duration,
-    /// What happens to it then.
+    /// What happens to the request then.
     pub effect: FaultEffect,
 }
 
-/// What happens to a request that is hit.
+/// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultEffect {
-    /// It is forwarded after its delay.
+    /// It is forwarded.
     Delay,
-    /// Its connection is reset; it is not forwarded.
+    /// Its connection is reset. It is not forwarded.
     Abort,
-    /// It is answered by this status in the proxy's own name; it is not forwarded.
+    /// The proxy itself responds with this status and `Retry-After`. The request is not forwarded.
     Status(StatusCode, Option<Duration>),
 }
 
 /// Method and path of requests: `GET /t/vbc.prod/reports/**`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// `None` for every method.
+    /// `None`: every method.
     method: Option<Method>,
-    /// `*` stands for one segment.
+    /// `*` is any one segment.
     segments: Vec<String>,
-    /// `/**` at the end: whatever follows, if anything.
+    /// `/**` is at the end: further segments may follow.
     open: bool,
 }
 
 impl Route {
-    /// Whether this request is meant. Paths are compared as they are written.
+    /// Whether a request matches. Paths are compared as they are written.
     pub fn matches(&self, method: &Method, path: &str) -> bool {
         if self.method.as_ref().is_some_and(|wanted| wanted != method) {
             return false;
@@ -104,29 +114,49 @@ impl fmt::Display for FaultRule {
 }
 
 impl Faults {
-    /// What is wrong with serving under this configuration where faults have not been allowed; `None` where there are none.
+    /// The findings of a start without `--allow-faults`. `None`: there are no rules.
     pub fn not_allowed(&self) -> Option<Findings> {
-        let place = self.place.clone().filter(|_| !self.rules.is_empty())?;
+        let location = self.location.clone().filter(|_| !self.rules.is_empty())?;
         let complaint = Complaint::new(
             "requests would be made to fail on purpose",
             "start with --allow-faults if that is meant, as in staging, or remove the section",
         );
-        Some(Findings::new(vec![Finding::new(place, "faults.rules", complaint)]))
+        Some(Findings::new(vec![Finding::new(location, "faults.rules", complaint)]))
     }
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table, shape: &'static Shape) -> Faults {
-    let mut section = reader.section(root, shape);
-    let seed = section.number("seed", 0, u64::MAX).unwrap_or(0);
-    let given = section.one_or_more("rules", rule).unwrap_or_default();
-    let place = given.first().map(|given| given.place.clone());
-    if let Some(place) = &place {
-        let message = "requests are made to fail on purpose";
-        let complaint =
-            Complaint::new(message, "`serve` and `run` ask for --allow-faults; keep it out of production");
-        section.warn(place.clone(), "rules", complaint);
+/// Rules, as [`rule`] reads them.
+struct Rules;
+
+impl Kind for Rules {
+    type Value = Vec<FaultRule>;
+
+    fn describe(&self) -> String {
+        "a list of rules".into()
     }
-    Faults { seed, rules: given.into_iter().map(|Given { value, .. }| value).collect(), place }
+
+    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value> {
+        section.one_or_more(key, rule)
+    }
+
+    fn print(&self, page: &mut Page, key: &str, value: &Self::Value) {
+        if !value.is_empty() {
+            page.list(key, value);
+        }
+    }
+}
+
+impl Faults {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {
+        let mut section = reader.section(root, &Self::SHAPE);
+        let mut faults = Self::read_keys(&mut section);
+        if !faults.rules.is_empty() {
+            faults.location = Some(section.location("rules"));
+            let remedy = "`serve` and `run` ask for --allow-faults; keep it out of production";
+            section.warn("rules", Complaint::new("requests are made to fail on purpose", remedy));
+        }
+        faults
+    }
 }
 
 /// Reads `10% GET /t/** delay 2s status 503 retry-after 5s`.
@@ -169,19 +199,19 @@ fn rule(text: &str) -> Result<FaultRule, Complaint> {
 }
 
 fn wait(text: &str) -> Result<Duration, Complaint> {
-    units::duration_within(text, Duration::ZERO, Duration::from_secs(86_400))
+    units::duration_within(text, Duration::ZERO, DAY)
 }
 
 fn status(text: &str) -> Result<StatusCode, Complaint> {
     let status = text.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
-    // A 1xx is no answer, and a 304 or 204 could not say whose it is.
+    // A 1xx is no final response, and a 304 or 204 has no body that could name its sender.
     status.filter(|status| (400..600).contains(&status.as_u16())).ok_or_else(|| {
         Complaint::new(format!("{text:?} is no status of an error"), "write a number from 400 to 599")
     })
 }
 
 fn route(method: Option<Method>, path: &str) -> Result<Route, Complaint> {
-    units::path_prefix(path)?;
+    urls::path_prefix(path)?;
     let (path, open) = match path.strip_suffix("/**") {
         Some(path) => (path, true),
         None => (path, false),
@@ -195,12 +225,6 @@ fn route(method: Option<Method>, path: &str) -> Result<Route, Complaint> {
         ));
     }
     Ok(Route { method, segments, open })
-}
-
-/// The section's keys.
-pub(super) fn shape() -> &'static Shape {
-    const NONE: &Shape = &Shape { name: "faults", keys: &[], later: &[] };
-    schema::section("faults").unwrap_or(NONE)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::Config;
 /// A text laid out like `proxy.toml`.
 ///
 /// # Panics
-/// When a configuration passes that its own rules would refuse, or a finding names a line that is not there.
+/// When a configuration passes that its own rules would refuse, or a finding names a line that is
+/// not there.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Config::from_toml(text) {

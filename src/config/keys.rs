@@ -9,7 +9,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use super::error::{Complaint, remedy_for};
-use super::section::{Given, Section};
+use super::kind::Kind;
+use super::page::Page;
+use super::section::Section;
 use crate::encoding::{self, NotUtf8};
 use crate::store::StoreKey;
 
@@ -35,35 +37,43 @@ pub struct KeyFile {
     pub keys: Vec<StoreKey>,
 }
 
-/// Reads `key_file`. Each line that is no key is a finding with its number, and is never quoted.
-pub(super) fn read(section: &mut Section<'_, '_>, key: &str) -> Option<KeyFile> {
-    let Given { value: path, place } = section.path(key)?;
-    if section.reader.simulate {
-        return None;
+/// A file of keys, which is not read under `--simulate`. Each line that is no key is a finding with
+/// its number, and is never quoted.
+pub(super) struct KeyFileKind;
+
+impl Kind for KeyFileKind {
+    type Value = KeyFile;
+
+    fn describe(&self) -> String {
+        "a file with keys".into()
     }
-    let shown = path.display();
-    let bytes = match section.trusted((&place, key), &path, MAX_BYTES, true) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let complaint = match error.kind() {
-                ErrorKind::FileTooLarge => {
-                    Complaint::new(format!("{shown} is too large for a file of keys"), "correct the path")
-                }
-                _ => Complaint::new(
-                    format!("cannot read {shown}: {error}"),
-                    format!("{}; {MAKE_ONE}", remedy_for(&error)),
-                ),
-            };
-            section.complain(place, key, complaint);
+
+    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<KeyFile> {
+        let path = section.path(key)?;
+        if section.reader.simulate {
             return None;
         }
-    };
-    let (keys, complaints) = parse(&bytes, &path);
-    let sound = complaints.is_empty();
-    for complaint in complaints {
-        section.complain(place.clone(), key, complaint);
+        let shown = path.display();
+        let bytes = section.trusted(key, &path, MAX_BYTES, true).map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => {
+                Complaint::new(format!("{shown} is too large for a file of keys"), "correct the path")
+            }
+            _ => {
+                let remedy = format!("{}; {MAKE_ONE}", remedy_for(&error));
+                Complaint::new(format!("cannot read {shown}: {error}"), remedy)
+            }
+        });
+        let (keys, complaints) = parse(&section.accept(key, bytes)?, &path);
+        let sound = complaints.is_empty();
+        for complaint in complaints {
+            section.report(key, complaint);
+        }
+        sound.then_some(KeyFile { path, keys })
     }
-    sound.then_some(KeyFile { path, keys })
+
+    fn print(&self, page: &mut Page, key: &str, value: &KeyFile) {
+        page.text(key, value.path.display());
+    }
 }
 
 /// One key a line, or 32 bytes that are no text.

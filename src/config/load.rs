@@ -1,31 +1,33 @@
 //! From a file and the environment to a [`Config`], or to all findings at once.
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::Config;
 use super::document::{self, Table};
-use super::environment::{self, Variables};
-use super::error::{Complaint, Finding, Findings, Place, remedy_for};
+use super::environment;
+use super::error::{Complaint, Finding, Findings, Location, remedy_for};
 use super::section::Reader;
-use super::{Config, file};
+use super::sections::SCHEMA;
+use super::variables::Variables;
 use crate::encoding::{self, NotUtf8};
 use crate::trusted::{self, Checks, Flaw};
 
 const DEFAULT_FILE: &str = "proxy.toml";
 
-/// More than ten thousand credentials take.
+/// More than ten thousand credentials occupy.
 const MAX_BYTES: usize = 64 << 20;
 
-/// What to load.
+/// Options of [`Config::load`].
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// The file; `proxy.toml` in the working directory, where there is one, when not given.
+    /// The file. `None`: `proxy.toml` in the working directory, if it is there.
     pub file: Option<PathBuf>,
-    /// For the simulator: no real secret is read, and every credential gets an identity of the simulator's.
+    /// For the simulator: no secret is read, and every credential gets an identity of the
+    /// simulator.
     pub simulate: bool,
 }
 
@@ -34,22 +36,22 @@ pub struct LoadOptions {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is allowed but should be looked at.
+    /// Findings that do not prevent a start.
     pub warnings: Vec<Finding>,
-    /// Where it came from, for people: `proxy.toml and VBC_PROXY_LOG_LEVEL`.
+    /// The sources, for people: `proxy.toml and VBC_PROXY_LOG_LEVEL`.
     pub origin: String,
-    /// The variables that secrets came from: a child process must not inherit them.
+    /// The variables that contain secrets: a child process must not inherit them.
     pub secret_variables: Vec<String>,
 }
 
-/// How strictly a configuration is taken.
+/// Why a configuration is read, which decides how strictly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To serve: secrets are read, and a file that others can change is a finding.
+    /// To serve. Secrets are read, and a file that others can change is a finding.
     Serve,
-    /// To serve the simulator: no secret is read, and a file that others can change is a warning.
+    /// To serve the simulator. No secret is read, and a file that others can change is a warning.
     Simulate,
-    /// To find a running proxy: no secret is read, and a file that others can change is a finding.
+    /// To find a running proxy. No secret is read, and a file that others can change is a finding.
     Find,
 }
 
@@ -59,13 +61,14 @@ impl Purpose {
     }
 }
 
-/// A file's text and what is known about it.
+/// The text of a configuration, and where it comes from.
 pub(super) struct Source {
     pub(super) name: Arc<str>,
     pub(super) text: Zeroizing<String>,
-    /// The directory relative paths start from.
+    /// The directory from which relative paths start.
     pub(super) base: PathBuf,
-    /// Where it was read, and what was found about owner and permissions. `None` for a text from elsewhere.
+    /// The file, and what was found about its owner and permissions. `None`: the text is from
+    /// elsewhere.
     pub(super) file: Option<(PathBuf, Checks)>,
 }
 
@@ -75,13 +78,13 @@ impl Config {
         load(options.file.as_deref(), Purpose::of(options), &Variables::of_process())
     }
 
-    /// Reads where a running proxy listens, without any secret.
+    /// Reads where a running proxy listens, without secrets.
     pub fn find(file: Option<&Path>) -> Result<Loaded, Findings> {
         load(file, Purpose::Find, &Variables::of_process())
     }
 
-    /// Reads a text that is laid out like `proxy.toml`, without the environment. Relative paths start from the working
-    /// directory; `*_env` finds nothing.
+    /// Reads a text with the layout of `proxy.toml`, without the environment. Relative paths start
+    /// from the working directory, and `*_env` finds nothing.
     pub fn from_toml(text: &str) -> Result<Loaded, Findings> {
         let source = Source {
             name: "configuration".into(),
@@ -93,7 +96,7 @@ impl Config {
     }
 }
 
-/// [`Config::load`] with an environment of one's own.
+/// [`Config::load`] with the given environment.
 pub(super) fn load(file: Option<&Path>, purpose: Purpose, variables: &Variables) -> Result<Loaded, Findings> {
     let source = match file {
         Some(path) => Some(open(path).map_err(|error| unreadable(path, error))?),
@@ -108,7 +111,9 @@ pub(super) fn load(file: Option<&Path>, purpose: Purpose, variables: &Variables)
 
 /// Why a file cannot be read.
 enum Unreadable {
+    /// The system refuses it.
     File(std::io::Error),
+    /// It is not UTF-8.
     Text(Complaint),
 }
 
@@ -143,10 +148,10 @@ fn unreadable(path: &Path, error: Unreadable) -> Findings {
             Complaint::new(format!("cannot read it: {error}"), remedy)
         }
     };
-    Findings::new(vec![Finding::new(Place::File(path.display().to_string().into()), "", complaint)])
+    Findings::new(vec![Finding::new(Location::File(path.display().to_string().into()), "", complaint)])
 }
 
-/// The same, given the text: reads no other file than those the text names.
+/// Reads a configuration from its text. Opens only files that the text names.
 pub(super) fn read(
     source: Option<Source>,
     variables: &Variables,
@@ -164,40 +169,38 @@ pub(super) fn read(
     if source.is_none() && !simulate {
         origins.extend(environment::stand_in(&mut root, variables));
     }
-    let overlay = environment::lay_over(&mut root, variables);
+    let overlay = environment::lay_over(&mut root, variables, &SCHEMA);
     origins.extend(overlay.used);
     if source.is_none() && !simulate && !root.contains_key("credentials") {
         return Err(nothing_at_all(overlay.findings));
     }
+    let whole = source.as_ref().map_or(Location::Environment, |source| Location::File(source.name.clone()));
     let mut reader = Reader {
         findings: overlay.findings,
         warnings: overlay.warnings,
-        environment: variables,
         base: source.as_ref().map(|source| source.base.clone()).unwrap_or_default(),
         simulate,
         lenient: purpose == Purpose::Simulate,
         broken: syntax.iter().filter_map(Finding::line).min(),
-        whole: source.as_ref().map_or(Place::Environment, |source| Place::File(source.name.clone())),
-        inline_secret: false,
-        secret_variables: BTreeSet::new(),
-        directories: BTreeSet::new(),
+        ..Reader::new(&SCHEMA, variables, whole)
     };
-    let config = file::read(&mut reader, &mut root);
+    let config = Config::read(&mut reader, &mut root);
     if let Some(Source { name, file: Some((path, checks)), .. }) = source {
         let of_secret =
             |flaw: Flaw| Flaw { message: format!("it holds a secret, and {}", flaw.message), ..flaw };
         let checks = Checks { exposed: checks.exposed.map(of_secret), ..checks };
         let secret = reader.inline_secret;
-        reader.note_checks((&Place::File(name), ""), &path, checks, secret);
+        reader.report_checks((&Location::File(name), ""), &path, checks, secret);
     }
     finish(config, reader, syntax, &origins)
 }
 
-/// Why nothing of a file is acted on: what somebody else wrote names files, directories and hosts.
+/// The findings about a file that others can change. Nothing it names is opened: no file, directory
+/// or host.
 fn distrusted(source: &Source) -> Option<Findings> {
     let (_, checks) = source.file.as_ref()?;
-    let place = Place::File(source.name.clone());
-    let finding = |flaw: &Flaw| Finding::new(place.clone(), "", flaw.clone().into());
+    let location = Location::File(source.name.clone());
+    let finding = |flaw: &Flaw| Finding::new(location.clone(), "", flaw.clone().into());
     let findings: Vec<_> = checks.flaws.iter().map(finding).collect();
     (!findings.is_empty()).then(|| Findings::new(findings))
 }
@@ -208,7 +211,7 @@ fn finish(
     syntax: Vec<Finding>,
     origins: &[String],
 ) -> Result<Loaded, Findings> {
-    // What was read on a line that is not TOML is guesswork, and may name a part of a secret as a key.
+    // What was read on a line that is not TOML is guesswork. A key there may be a part of a secret.
     let broken: Vec<_> = syntax.iter().map(Finding::line).collect();
     let mut findings = reader.findings;
     findings.retain(|finding| finding.line().is_none() || !broken.contains(&finding.line()));
@@ -234,6 +237,6 @@ fn nothing_at_all(mut findings: Vec<Finding>) -> Findings {
     );
     let remedy = "run `vbc-proxy init` for a commented file, set the four variables, or try `vbc-proxy serve \
                   --simulate`, which needs no account";
-    findings.push(Finding::new(Place::Environment, "", Complaint::new(message, remedy)));
+    findings.push(Finding::new(Location::Environment, "", Complaint::new(message, remedy)));
     Findings::new(findings)
 }

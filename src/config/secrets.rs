@@ -1,194 +1,237 @@
-//! Values that may stand in the file, in a file of their own, or in an environment variable. None is ever quoted.
+//! Secrets: in the file, in a file of their own, or in an environment variable. Findings never
+//! quote them.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::characters::Characters;
-use super::environment::{self, Variable};
-use super::error::{Complaint, Place, remedy_for};
-use super::section::{Given, Section};
+use super::environment::as_variable;
+use super::error::{Complaint, Location, remedy_for};
+use super::kind::Kind;
+use super::page::Page;
+use super::section::Section;
+use super::variables::{self, Variable};
 use crate::clock::{self, Clock, Timestamp};
+use crate::secret::Secret;
 use crate::{encoding, trusted};
 
 /// More than any secret; a guard against the wrong file.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// How long a file must have been the same before its secret is used: it may be half written.
+/// A file is read only when it has not changed for this long: it may be half written.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// How often a file that keeps changing is read again.
 const READ_AGAIN: u32 = 5;
 
-/// What was found under `NAME`, `NAME_file` and `NAME_env`.
-pub(super) enum Found {
-    /// None of the three is there.
-    Nothing,
-    /// One is there, but has no usable value (a finding says why), or is not read under `--simulate`.
-    Withheld,
-    /// The value.
-    Value(Given<Zeroizing<String>>),
+/// `NAME`, `NAME_file` or `NAME_env`: how the value is stored, and how it is printed.
+pub(super) struct Sensitive<T> {
+    store: fn(Zeroizing<String>) -> T,
+    print: fn(&mut Page, &str, &T),
 }
 
-impl Found {
-    /// The value, if there is one.
-    pub(super) fn given(self) -> Option<Given<Zeroizing<String>>> {
-        match self {
-            Self::Value(given) => Some(given),
-            _ => None,
+/// A value that may be printed.
+pub(super) const IDENTIFIER: Sensitive<String> = Sensitive {
+    store: |mut value| std::mem::take(&mut *value),
+    print: |page, key, value| page.text(key, value),
+};
+
+/// A name that may be printed, and is shared.
+pub(super) const USER_NAME: Sensitive<Arc<str>> =
+    Sensitive { store: |value| value.as_str().into(), print: |page, key, value| page.text(key, value) };
+
+/// A value that is printed as `[redacted]`.
+pub(super) const SECRET: Sensitive<Secret> =
+    Sensitive { store: Secret::from, print: |page, key, _| page.text(key, "[redacted]") };
+
+/// A secret that is printed as a comment: with its key, the text would not be a configuration
+/// again.
+pub(super) const FIRST_REFRESH_TOKEN: Sensitive<Secret> = Sensitive {
+    store: Secret::from,
+    print: |page, _, _| page.comment("a first refresh token is given: [redacted]"),
+};
+
+impl<T> Kind for Sensitive<T> {
+    type Value = T;
+
+    fn describe(&self) -> String {
+        "a text, a file or a variable".into()
+    }
+
+    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
+        find(section, key.trim_end_matches("_file")).map(self.store)
+    }
+
+    fn print(&self, page: &mut Page, key: &str, value: &T) {
+        (self.print)(page, key, value);
+    }
+}
+
+/// Reads a value without which there is no configuration.
+pub(super) fn required<K>(kind: &K, section: &mut Section<'_, '_>, name: &str) -> K::Value
+where
+    K: Kind<Value: From<String>>,
+{
+    check_given(section, name, "");
+    kind.read(section, name).unwrap_or_else(|| String::new().into())
+}
+
+/// Reports a value that is missing, with the reason why it is needed.
+pub(super) fn check_given(section: &mut Section<'_, '_>, name: &str, reason: &str) {
+    if section.reader.simulate || forms(name).iter().any(|key| section.is_given(key)) {
+        return;
+    }
+    let example = format!("{name}_env = \"VBC_{}\"", as_variable(name));
+    let remedy = format!("give {name}, {name}_file or {name}_env, for example {example}");
+    section.report(name, Complaint::new(format!("it is missing{reason}"), remedy));
+}
+
+/// Where the value is given, in whichever form.
+pub(super) fn location(section: &Section<'_, '_>, name: &str) -> Location {
+    let forms = forms(name);
+    let given = forms.iter().find(|key| section.is_given(key));
+    section.location(given.map_or(name, String::as_str))
+}
+
+fn forms(name: &str) -> [String; 3] {
+    [name.to_owned(), format!("{name}_file"), format!("{name}_env")]
+}
+
+/// Reads the form that is given. `None` also if a finding says why there is no value, and under
+/// `--simulate`, which reads no files and variables.
+fn find(section: &mut Section<'_, '_>, name: &str) -> Option<Zeroizing<String>> {
+    let [inline, file, env] = forms(name);
+    let mut given: Vec<(Location, &String)> = [&inline, &file, &env]
+        .into_iter()
+        .filter_map(|key| Some((section.key_location(key)?, key)))
+        .collect();
+    given.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let key = match given.as_slice() {
+        [] => return None,
+        [(_, only)] => *only,
+        [(_, first), (location, second), ..] => {
+            let remedy = format!("keep one of {name}, {file} and {env}");
+            let complaint = Complaint::new(format!("{first} is given as well"), remedy);
+            section.report_at(location.clone(), second, complaint);
+            return None;
         }
-    }
-}
-
-/// Reads the one of `name`, `name_file` and `name_env` that is given.
-pub(super) fn find(section: &mut Section<'_, '_>, name: &str) -> Found {
-    let [file, env] = [format!("{name}_file"), format!("{name}_env")];
-    let mut given = [name, &file, &env].map(|key| section.place_of(key).map(|place| (key.to_owned(), place)));
-    given.sort_by(|a, b| a.as_ref().map(|a| &a.1).cmp(&b.as_ref().map(|b| &b.1)));
-    let mut given = given.into_iter().flatten();
-    let Some((first, _)) = given.next() else { return Found::Nothing };
-    if let Some((second, place)) = given.next() {
-        let remedy = format!("keep one of {name}, {file} and {env}");
-        section.complain(place, &second, Complaint::new(format!("{first} is given as well"), remedy));
-        return Found::Withheld;
-    }
-    let Some(text) = section.secret(&first) else { return Found::Withheld };
-    let characters = Characters::of(name);
-    if first == file {
-        from_file(section, &file, text, characters)
-    } else if first == env {
-        from_variable(section, &env, text, characters)
+    };
+    let text = section.secret(key)?;
+    let (subject, value) = if *key == file {
+        from_file(section, key, &text)?
+    } else if *key == env {
+        from_variable(section, key, &text)?
     } else {
-        inline(section, name, text, characters)
-    }
+        ("the value".into(), from_text(section, key, text)?)
+    };
+    let characters = Characters::of(name);
+    let Some(refused) = characters.refused(&value) else { return Some(value) };
+    let message = format!("{subject} has a character that RFC 6749 does not allow here: {refused}");
+    let remedy = format!("write the value without it; there may be {}", characters.allowed());
+    section.report(key, Complaint::new(message, remedy));
+    None
 }
 
-fn inline(
+fn from_text(
     section: &mut Section<'_, '_>,
     key: &str,
-    given: Given<Zeroizing<String>>,
-    characters: Characters,
-) -> Found {
-    if given.value.is_empty() {
-        section.complain(
-            given.place,
-            key,
-            Complaint::new("the value is empty", "write it, or give it as a file"),
-        );
-        return Found::Withheld;
+    value: Zeroizing<String>,
+) -> Option<Zeroizing<String>> {
+    if value.is_empty() {
+        section.report(key, Complaint::new("the value is empty", "write it, or give it as a file"));
+        return None;
     }
-    section.reader.inline_secret |=
-        matches!(key, "client_secret" | "password") && matches!(given.place, Place::Line { .. });
-    if let Place::Variable(name) = &given.place {
-        section.reader.secret_variables.insert(name.to_string());
+    match section.location(key) {
+        Location::Line { .. } => {
+            section.reader.inline_secret |= matches!(key, "client_secret" | "password");
+        }
+        Location::Variable(name) => {
+            section.reader.secret_variables.insert(name.to_string());
+        }
+        _ => {}
     }
-    let Given { value, place } = given;
-    allowed(section, (place, key), "the value", value, characters)
+    Some(value)
 }
 
+/// The value of a variable, and what findings call it.
 fn from_variable(
     section: &mut Section<'_, '_>,
     key: &str,
-    given: Given<Zeroizing<String>>,
-    characters: Characters,
-) -> Found {
-    let Given { value: name, place } = given;
-    let variables = section.reader.environment;
-    let variable = variables.get(&name);
-    // One that is not there has nothing to hide, and its name may be a secret in the wrong place.
+    name: &str,
+) -> Option<(String, Zeroizing<String>)> {
+    let variable = section.reader.environment.get(name);
+    // A variable that is not set has nothing to hide, and its name may be a secret in the wrong
+    // place.
     if !matches!(variable, Variable::NotSet) {
-        section.reader.secret_variables.insert(name.to_string());
+        section.reader.secret_variables.insert(name.to_owned());
     }
     if section.reader.simulate {
-        return Found::Withheld;
+        return None;
     }
-    let complaint = match variable {
-        Variable::Text(value) if !environment::trim(value).is_empty() => {
-            let value = Zeroizing::new(environment::trim(value).to_owned());
-            let subject = format!("the variable {}", *name);
-            return allowed(section, (place, key), &subject, value, characters);
+    let value = match variable {
+        Variable::Text(value) if !variables::trim(value).is_empty() => {
+            Ok((format!("the variable {name}"), Zeroizing::new(variables::trim(value).to_owned())))
         }
         Variable::Text(_) => {
-            Complaint::new(format!("the variable {} is empty", *name), format!("export {}=…", *name))
+            Err(Complaint::new(format!("the variable {name} is empty"), format!("export {name}=…")))
         }
-        Variable::NotText => environment::not_text(&name),
-        Variable::NotSet if is_conventional(&name) => {
-            Complaint::new(format!("the variable {} is not set", *name), format!("export {}=…", *name))
+        Variable::NotText => Err(variables::not_text(name)),
+        Variable::NotSet if is_conventional(name) => {
+            Err(Complaint::new(format!("the variable {name} is not set"), format!("export {name}=…")))
         }
-        Variable::NotSet => Complaint::new(
+        Variable::NotSet => Err(Complaint::new(
             "the variable named here is not set",
             "write the name of an environment variable, such as \"VBC_CLIENT_ID\", not the value itself",
-        ),
+        )),
     };
-    section.complain(place, key, complaint);
-    Found::Withheld
+    section.accept(key, value)
 }
 
-/// Refuses a value that the token endpoint would not understand as it is meant.
-fn allowed(
-    section: &mut Section<'_, '_>,
-    (place, key): (Place, &str),
-    subject: &str,
-    value: Zeroizing<String>,
-    characters: Characters,
-) -> Found {
-    let Some(refused) = characters.refused(&value) else { return Found::Value(Given { value, place }) };
-    let message = format!("{subject} has a character that RFC 6749 does not allow here: {refused}");
-    let remedy = format!("write the value without it; there may be {}", characters.allowed());
-    section.complain(place, key, Complaint::new(message, remedy));
-    Found::Withheld
-}
-
-/// Whether a word looks like the name of a variable rather than like a secret written in the wrong place.
+/// Whether a word looks like the name of a variable, and not like a secret in the wrong place.
 fn is_conventional(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
     words && name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(plain)
 }
 
-fn from_file(
-    section: &mut Section<'_, '_>,
-    key: &str,
-    given: Given<Zeroizing<String>>,
-    characters: Characters,
-) -> Found {
-    let Given { value: path, place } = given;
+/// The content of a file, and what findings call it.
+fn from_file(section: &mut Section<'_, '_>, key: &str, path: &str) -> Option<(String, Zeroizing<String>)> {
     if section.reader.simulate {
-        return Found::Withheld;
+        return None;
     }
-    let path = section.reader.resolve(&path);
-    let shown = path.display();
+    let path = section.reader.resolve(path);
+    let shown = path.display().to_string();
     let read = settled(|| age(&path), || trusted::read(&path, MAX_BYTES), thread::sleep);
-    let read = read.map(|file| {
+    let content = read.map(|file| {
         let (content, checks) = file.into_parts();
-        let full = section.key(key);
-        section.reader.note_checks((&place, &full), &path, checks, true);
+        let (location, key) = (section.location(key), section.path_of(key));
+        section.reader.report_checks((&location, &key), &path, checks, true);
         content
     });
-    let complaint = match read.map(|content| encoding::decode(&content)) {
-        Ok(Ok(text)) if environment::trim(&text).is_empty() => {
-            Complaint::new(format!("{shown} is empty"), "write the value into it")
+    let value = match content.map(|content| encoding::decode(&content)) {
+        Ok(Ok(text)) if variables::trim(&text).is_empty() => {
+            Err(Complaint::new(format!("{shown} is empty"), "write the value into it"))
         }
-        Ok(Err(error)) => Complaint::new(error.of(&shown.to_string()), error.remedy()),
-        Ok(Ok(text)) => {
-            let value = Zeroizing::new(environment::trim(&text).to_owned());
-            return allowed(section, (place, key), &shown.to_string(), value, characters);
-        }
-        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            Complaint::new(format!("{shown} is too large for a secret"), "correct the path")
-        }
-        Err(error) if error.kind() == ErrorKind::TimedOut => Complaint::new(
-            format!("{shown} keeps changing"),
-            "write it once, for example beside its place, and rename it",
-        ),
-        Err(error) => Complaint::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
+        Ok(Ok(text)) => Ok((shown, Zeroizing::new(variables::trim(&text).to_owned()))),
+        Ok(Err(error)) => Err(Complaint::new(error.of(&shown), error.remedy())),
+        Err(error) => Err(match error.kind() {
+            ErrorKind::FileTooLarge => {
+                Complaint::new(format!("{shown} is too large for a secret"), "correct the path")
+            }
+            ErrorKind::TimedOut => Complaint::new(
+                format!("{shown} keeps changing"),
+                "write it once, for example beside its place, and rename it",
+            ),
+            _ => Complaint::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
+        }),
     };
-    section.complain(place, key, complaint);
-    Found::Withheld
+    section.accept(key, value)
 }
 
 /// Reads a file again until it was written at least [`SETTLED`] ago.
@@ -211,7 +254,7 @@ fn settled<T>(
     Err(ErrorKind::TimedOut.into())
 }
 
-/// How long ago a file was written. A pipe, which can be read once, and a file from the future
+/// The time since a file was written. A pipe, which can be read once, and a file from the future
 /// count as old.
 fn age(path: &Path) -> Duration {
     let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
@@ -228,7 +271,7 @@ mod tests {
 
     const TENTH: Duration = Duration::from_millis(100);
 
-    /// Reads a file of this age, and says how long that took.
+    /// Reads a file of this age. Returns the content, and how long that took.
     fn read(contents: &[&'static str], first_age: Duration) -> (Option<&'static str>, Duration) {
         let (age, at, paused) = (Cell::new(first_age), Cell::new(0), RefCell::new(Duration::ZERO));
         let outcome = settled(

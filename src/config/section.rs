@@ -1,434 +1,436 @@
-//! Reads the keys of one section. A value that is wrong becomes a finding and reads as not given, so that reading
-//! goes on and all findings come at once.
+//! Reads the keys of one section. A wrong value becomes a finding and counts as not given, so that
+//! reading goes on and one run reports all findings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::document::{Entry, Item, Table, Value};
-use super::environment::Variables;
-use super::error::{Complaint, Finding, Place};
-use super::schema::{self, Shape};
-use super::units;
+use super::error::{Complaint, Finding, Location};
+use super::schema::{Schema, Shape};
+use super::variables::Variables;
+use crate::trusted::{self, Checks};
 
-/// What all sections share while a configuration is read.
+/// State shared by all sections while a configuration is read.
 pub(super) struct Reader<'e> {
-    /// What must be put right.
+    /// The sections and keys that exist.
+    pub(super) schema: &'static Schema,
+    /// Errors: with one of them there is no configuration.
     pub(super) findings: Vec<Finding>,
-    /// What should be looked at.
+    /// Findings that do not prevent a start.
     pub(super) warnings: Vec<Finding>,
     /// The environment, for `*_env`.
     pub(super) environment: &'e Variables,
-    /// The directory relative paths start from.
+    /// The directory from which relative paths start.
     pub(super) base: PathBuf,
-    /// No real secret is read.
+    /// No secret is read.
     pub(super) simulate: bool,
-    /// A configuration that somebody else can change is a warning only.
+    /// A file that others can change is a warning, not a finding.
     pub(super) lenient: bool,
-    /// The place of what is missing altogether.
-    pub(super) whole: Place,
-    /// The first line that is not TOML. What follows may be the tail of a broken secret.
+    /// The location of what is missing altogether.
+    pub(super) whole: Location,
+    /// The first line that is not TOML. Later lines may be the tail of a broken secret.
     pub(super) broken: Option<usize>,
-    /// A secret stands in the file itself.
+    /// The file itself contains a secret.
     pub(super) inline_secret: bool,
-    /// The variables that secrets came from.
+    /// The variables that contain secrets.
     pub(super) secret_variables: BTreeSet<String>,
     /// Directories that were checked already.
     pub(super) directories: BTreeSet<PathBuf>,
 }
 
-/// A value and the place it was given.
-pub(super) struct Given<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
-}
-
-/// One section, being read.
-pub(super) struct Section<'r, 'e> {
-    pub(super) reader: &'r mut Reader<'e>,
-    path: String,
-    place: Place,
-    entries: Table,
-}
-
 impl<'e> Reader<'e> {
-    /// Opens the section of this name; one that is not there is empty. Unknown keys are found here.
-    pub(super) fn section(&mut self, root: &mut Table, shape: &'static Shape) -> Section<'_, 'e> {
-        let entry = root.remove(shape.name);
-        self.open(entry, shape, shape.name.to_owned())
+    pub(super) fn new(schema: &'static Schema, environment: &'e Variables, whole: Location) -> Self {
+        Self {
+            schema,
+            findings: Vec::new(),
+            warnings: Vec::new(),
+            environment,
+            base: PathBuf::new(),
+            simulate: false,
+            lenient: false,
+            whole,
+            broken: None,
+            inline_secret: false,
+            secret_variables: BTreeSet::new(),
+            directories: BTreeSet::new(),
+        }
     }
 
-    /// Opens a section from its entry.
+    /// Opens the section of this shape, which is empty if the file does not have it.
+    pub(super) fn section(&mut self, root: &mut Table, shape: &'static Shape) -> Section<'_, 'e> {
+        self.open(root.remove(shape.name), shape, shape.name.to_owned())
+    }
+
+    /// Opens a section from its entry. Unknown keys become findings.
     pub(super) fn open(
         &mut self,
         entry: Option<Entry>,
         shape: &'static Shape,
         path: String,
     ) -> Section<'_, 'e> {
-        let place = entry.as_ref().map_or_else(|| self.whole.clone(), |entry| entry.key_place.clone());
+        let location = entry.as_ref().map_or_else(|| self.whole.clone(), |entry| entry.key_location.clone());
         let mut entries = self.table(entry, &path);
         entries.retain(|key, entry| {
-            if shape.keys.contains(&key.as_str()) {
+            if shape.has(key) {
                 return true;
             }
             let complaint = if shape.later.contains(&key.as_str()) {
                 Complaint::not_available("this key")
             } else {
-                Complaint::new("there is no such key", schema::remedy_for_unknown_key(shape, key))
+                let remedy = self.schema.remedy_for_unknown_key(shape, key);
+                Complaint::new("there is no such key", remedy)
             };
-            let key = self.shown(key, &entry.key_place);
-            self.complain(entry.key_place.clone(), format!("{path}.{key}"), complaint);
+            let key = self.printable(key, &entry.key_location);
+            self.report(entry.key_location.clone(), format!("{path}.{key}"), complaint);
             false
         });
-        Section { reader: self, path, place, entries }
+        let places = |entry: &Entry| (entry.key_location.clone(), vec![entry.item.location.clone()]);
+        let given = entries.iter().map(|(key, entry)| (key.clone(), places(entry))).collect();
+        Section { reader: self, path, location, given, entries }
     }
 
-    /// The table of an entry; empty, with a finding, when it is something else.
+    /// The table of an entry. Anything else is a finding and counts as an empty table.
     pub(super) fn table(&mut self, entry: Option<Entry>, path: &str) -> Table {
-        match entry.map(|entry| (entry.key_place, entry.item.value)) {
+        match entry.map(|entry| (entry.key_location, entry.item.value)) {
             None => Table::new(),
             Some((_, Value::Table(table))) => table,
-            Some((place, _)) => {
-                self.complain(
-                    place,
-                    path,
-                    Complaint::new("this is a section", format!("write it as [{path}]")),
-                );
+            Some((location, _)) => {
+                let complaint = Complaint::new("this is a section", format!("write it as [{path}]"));
+                self.report(location, path, complaint);
                 Table::new()
             }
         }
     }
 
-    /// An unknown name as it may be shown.
-    pub(super) fn shown(&self, name: &str, place: &Place) -> String {
-        match (place, self.broken) {
-            (Place::Line { line, .. }, Some(broken)) if *line >= broken => "(not shown)".into(),
+    /// An unknown name as a finding may quote it.
+    pub(super) fn printable(&self, name: &str, location: &Location) -> String {
+        match (location, self.broken) {
+            (Location::Line { line, .. }, Some(broken)) if *line >= broken => "(not shown)".into(),
             _ => name.escape_debug().to_string(),
         }
     }
 
-    pub(super) fn complain(&mut self, place: Place, key: impl Into<String>, complaint: Complaint) {
-        self.findings.push(Finding::new(place, key, complaint));
+    /// Adds a finding.
+    pub(super) fn report(&mut self, location: Location, key: impl Into<String>, complaint: Complaint) {
+        self.findings.push(Finding::new(location, key, complaint));
     }
 
-    pub(super) fn warn(&mut self, place: Place, key: impl Into<String>, complaint: Complaint) {
-        self.warnings.push(Finding::new(place, key, complaint));
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, location: Location, key: impl Into<String>, complaint: Complaint) {
+        self.warnings.push(Finding::new(location, key, complaint));
     }
 
-    /// A path as the operator means it: relative to the configuration.
+    /// A path of the configuration, relative to the file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.base.join(Path::new(path))
+        self.base.join(path)
+    }
+
+    /// Adds what was found about owner and permissions of a file. With `secret`, unwanted readers
+    /// are a warning.
+    pub(super) fn report_checks(
+        &mut self,
+        (location, key): (&Location, &str),
+        path: &Path,
+        checks: Checks,
+        secret: bool,
+    ) {
+        for flaw in checks.flaws {
+            if self.lenient {
+                self.warn(location.clone(), key, flaw.into());
+            } else {
+                self.report(location.clone(), key, flaw.into());
+            }
+        }
+        let exposed = checks.exposed.filter(|_| secret);
+        let directories = trusted::directories(path).into_iter();
+        let unchecked = directories.filter(|directory| self.directories.insert(directory.clone()));
+        let replaceable = unchecked.filter_map(|directory| trusted::replaceable(path, &directory));
+        for flaw in exposed.into_iter().chain(replaceable.collect::<Vec<_>>()) {
+            self.warn(location.clone(), key, flaw.into());
+        }
     }
 }
 
+/// One section while it is read.
+///
+/// A value is taken once, by [`parsed`](Self::parsed) and its siblings. The locations remain, so
+/// that checks of several keys can report where each of them is.
+pub(super) struct Section<'r, 'e> {
+    pub(super) reader: &'r mut Reader<'e>,
+    path: String,
+    location: Location,
+    /// Of each key that is given: where it is, and where its values are.
+    given: BTreeMap<String, (Location, Vec<Location>)>,
+    entries: Table,
+}
+
 impl Section<'_, '_> {
-    /// Where the section begins; the place to say that something is missing in it.
-    pub(super) fn place(&self) -> Place {
-        self.place.clone()
+    /// Where the value of a key is. Without the key: where the section begins.
+    pub(super) fn location(&self, key: &str) -> Location {
+        self.locations(key).first().unwrap_or(&self.location).clone()
     }
 
-    /// The full path of one of its keys.
-    pub(super) fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.path)
+    /// Where the values of a list are.
+    pub(super) fn locations(&self, key: &str) -> &[Location] {
+        self.given.get(key).map_or(&[], |(_, values)| values)
     }
 
-    /// Where a key that has not been read yet stands.
-    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
-        self.entries.get(key).map(|entry| entry.key_place.clone())
+    /// Where a key is, if it is given.
+    pub(super) fn key_location(&self, key: &str) -> Option<Location> {
+        self.given.get(key).map(|(location, _)| location.clone())
     }
 
-    /// Notes a finding about a key.
-    pub(super) fn complain(&mut self, place: Place, key: &str, complaint: Complaint) {
-        let key = self.key(key);
-        self.reader.complain(place, key, complaint);
+    /// Whether a key is given, right or wrong.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.given.contains_key(key)
     }
 
-    /// Notes a warning about a key.
-    pub(super) fn warn(&mut self, place: Place, key: &str, complaint: Complaint) {
-        let key = self.key(key);
-        self.reader.warn(place, key, complaint);
+    /// Whether a key has a finding.
+    pub(super) fn is_wrong(&self, key: &str) -> bool {
+        let path = self.path_of(key);
+        self.reader.findings.iter().any(|finding| finding.key() == path)
     }
 
-    fn take(&mut self, key: &str) -> Option<Item> {
-        self.entries.remove(key).map(|entry| entry.item)
-    }
-
-    fn wrong_kind(&mut self, place: Place, key: &str, value: &Value, wanted: &str) {
-        let complaint = Complaint::new(format!("this is {}", value.kind()), format!("write {wanted}"));
-        self.complain(place, key, complaint);
-    }
-
-    /// A text, as it stands.
-    pub(super) fn text(&mut self, key: &str) -> Option<Given<String>> {
-        let Given { mut value, place } = self.secret(key)?;
-        Some(Given { value: std::mem::take(&mut *value), place })
-    }
-
-    /// A text that may be a secret.
-    pub(super) fn secret(&mut self, key: &str) -> Option<Given<Zeroizing<String>>> {
-        let Item { place, value } = self.take(key)?;
-        match value {
-            Value::Text(value) => Some(Given { value, place }),
-            other => {
-                self.wrong_kind(place, key, &other, "a text in quotes");
-                None
-            }
+    /// The text of a key that was not taken yet.
+    pub(super) fn peek(&self, key: &str) -> Option<&str> {
+        match &self.entries.get(key)?.item.value {
+            Value::Text(text) => Some(text),
+            _ => None,
         }
     }
 
-    /// A text that `parse` understands. A bare number reaches it as written, for it to say which unit is missing.
+    /// Treats a key as if it were not given. Returns where it is.
+    pub(super) fn discard(&mut self, key: &str) -> Option<Location> {
+        self.entries.remove(key);
+        self.given.remove(key).map(|(location, _)| location)
+    }
+
+    /// The full path of a key.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        format!("{}.{key}", self.path)
+    }
+
+    /// Adds a finding about the value of a key.
+    pub(super) fn report(&mut self, key: &str, complaint: Complaint) {
+        self.report_at(self.location(key), key, complaint);
+    }
+
+    /// Adds a finding about a key.
+    pub(super) fn report_at(&mut self, location: Location, key: &str, complaint: Complaint) {
+        let path = self.path_of(key);
+        self.reader.report(location, path, complaint);
+    }
+
+    /// Adds a warning about the value of a key.
+    pub(super) fn warn(&mut self, key: &str, complaint: Complaint) {
+        self.warn_at(self.location(key), key, complaint);
+    }
+
+    /// Adds a warning about a key.
+    pub(super) fn warn_at(&mut self, location: Location, key: &str, complaint: Complaint) {
+        let path = self.path_of(key);
+        self.reader.warn(location, path, complaint);
+    }
+
+    /// Puts the default of a key in the place of a value. Does not make the key count as given.
+    pub(super) fn put_default(&mut self, key: &str, literal: &str) {
+        self.entries.insert(key.to_owned(), Entry::default_value(literal));
+    }
+
+    /// Reads a trusted file that a key names. Findings about its owner and permissions are added;
+    /// its content is returned all the same, so that further findings can follow.
+    pub(super) fn trusted(
+        &mut self,
+        key: &str,
+        path: &Path,
+        limit: usize,
+        secret: bool,
+    ) -> io::Result<Zeroizing<Vec<u8>>> {
+        let (content, checks) = trusted::read(path, limit)?.into_parts();
+        let (location, key) = (self.location(key), self.path_of(key));
+        self.reader.report_checks((&location, &key), path, checks, secret);
+        Ok(content)
+    }
+
+    /// Takes a value as it is.
+    pub(super) fn take(&mut self, key: &str) -> Option<Item> {
+        self.entries.remove(key).map(|entry| entry.item)
+    }
+
+    /// Adds a finding if the value is wrong.
+    pub(super) fn accept<T>(&mut self, key: &str, value: Result<T, Complaint>) -> Option<T> {
+        value.map_err(|complaint| self.report(key, complaint)).ok()
+    }
+
+    /// A text that may be a secret.
+    pub(super) fn secret(&mut self, key: &str) -> Option<Zeroizing<String>> {
+        let text = match self.take(key)?.value {
+            Value::Text(value) => Ok(value),
+            other => Err(other.not_a_text()),
+        };
+        self.accept(key, text)
+    }
+
+    /// A text that `parse` accepts. A bare number is passed to it as written, so that it can ask
+    /// for a unit.
     pub(super) fn parsed<T>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, Complaint>,
-    ) -> Option<Given<T>> {
-        let Item { place, value } = self.take(key)?;
-        let text = match value {
-            Value::Text(text) => text,
-            Value::Number(text) => Zeroizing::new(text),
-            other => {
-                self.wrong_kind(place, key, &other, "a text in quotes");
-                return None;
-            }
-        };
-        match parse(&text) {
-            Ok(value) => Some(Given { value, place }),
-            Err(complaint) => {
-                self.complain(place, key, complaint);
-                None
-            }
+    ) -> Option<T> {
+        let value = self.take(key)?.value.parse(parse);
+        self.accept(key, value)
+    }
+
+    /// A path, relative to the configuration.
+    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
+        let text = self.secret(key)?;
+        if text.is_empty() {
+            self.report(key, Complaint::new("the path is empty", "write a path or remove the key"));
+            return None;
         }
+        Some(self.reader.resolve(&text))
     }
 
-    /// A duration of at least `least` and at most a day.
-    pub(super) fn duration(&mut self, key: &str, least: Duration, default: Duration) -> Duration {
-        let most = Duration::from_secs(86_400);
-        self.parsed(key, |text| units::duration_within(text, least, most))
-            .map_or(default, |given| given.value)
-    }
-
-    /// A size of at most `most` bytes.
-    pub(super) fn size(&mut self, key: &str, most: u64, default: usize) -> usize {
-        self.size_within(key, 0..=most, default)
-    }
-
-    /// A size in this range, in bytes.
-    pub(super) fn size_within(&mut self, key: &str, range: RangeInclusive<u64>, default: usize) -> usize {
-        let (least, most) = range.into_inner();
-        let parse = |text: &str| {
-            let bytes = units::size(text)?;
-            if bytes < least {
-                let remedy = format!("at least {} makes sense", units::show_size(least));
-                return Err(Complaint::new(format!("{text:?} is too little"), remedy));
-            }
-            let too_much = || {
-                let remedy = format!("at most {} makes sense", units::show_size(most));
-                Complaint::new(format!("{text:?} is too much"), remedy)
-            };
-            if bytes > most { Err(too_much()) } else { usize::try_from(bytes).map_err(|_| too_much()) }
-        };
-        self.parsed(key, parse).map_or(default, |given| given.value)
-    }
-
-    /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
-        let Some(item) = self.take(key) else { return default };
-        match (&item.value, item.is_variable()) {
-            (Value::Bool(value), _) => return *value,
-            (Value::Text(text), true) if **text == "true" => return true,
-            (Value::Text(text), true) if **text == "false" => return false,
-            _ => {}
-        }
-        let complaint =
-            Complaint::new("this is neither true nor false", "write true or false, without quotes");
-        self.complain(item.place, key, complaint);
-        default
-    }
-
-    /// A number between `least` and `most`.
-    pub(super) fn number<T>(&mut self, key: &str, least: T, most: T) -> Option<T>
-    where
-        T: std::str::FromStr + PartialOrd + std::fmt::Display,
-    {
-        let item = self.take(key)?;
-        let text = match &item.value {
-            Value::Number(text) => Some(text),
-            Value::Text(text) if item.is_variable() => Some(&**text),
-            _ => None,
-        };
-        let number = text.and_then(|text| text.replace('_', "").parse().ok());
-        match number {
-            Some(number) if least <= number && number <= most => Some(number),
-            _ => {
-                let remedy = format!("write a number from {least} to {most}, without quotes");
-                self.complain(
-                    item.place,
-                    key,
-                    Complaint::new("this is not a number that makes sense", remedy),
-                );
-                None
-            }
-        }
-    }
-
-    /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let parse = |text: &str| {
-            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-                let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-                Complaint::new(format!("{text:?} is not known"), format!("write {}", all.join(" or ")))
-            })
-        };
-        self.parsed(key, parse).map(|given| given.value)
-    }
-
-    /// A list of texts, or a variable in which commas part them.
-    pub(super) fn list(
+    /// A list of texts, or a variable with commas between them. Wrong items are left out, with a
+    /// finding each; then [`locations`](Self::locations) has those of the others.
+    pub(super) fn items<T>(
         &mut self,
         key: &str,
-        parse: impl Fn(&str) -> Result<String, Complaint>,
-    ) -> BTreeSet<String> {
-        let Some(item) = self.take(key) else { return BTreeSet::new() };
-        let mut values = BTreeSet::new();
-        for (place, text) in texts(item) {
-            let none =
-                || Complaint::new("this is not a list of texts", "write for example [\"one\", \"two\"]");
-            match text.ok_or_else(none).and_then(|text| parse(&text)) {
-                Ok(value) => {
-                    values.insert(value);
-                }
-                Err(complaint) => self.complain(place, key, complaint),
-            }
-        }
-        values
-    }
-
-    /// A text or a list of texts, or a variable in which commas part them; `None` when the key is not there.
-    pub(super) fn one_or_more<T>(
-        &mut self,
-        key: &str,
+        not_a_list: &Complaint,
         parse: impl Fn(&str) -> Result<T, Complaint>,
-    ) -> Option<Vec<Given<T>>> {
-        let item = self.take(key)?;
-        let whole = item.place.clone();
-        let texts = match item {
-            Item { place, value: Value::Text(text) } if !matches!(place, Place::Variable(_)) => {
-                vec![(place, Some(text.to_string()))]
+    ) -> Option<Vec<T>> {
+        let (mut values, mut locations) = (Vec::new(), Vec::new());
+        for (location, text) in self.take(key)?.texts() {
+            match text.ok_or_else(|| not_a_list.clone()).and_then(|text| parse(&text)) {
+                Ok(value) => {
+                    values.push(value);
+                    locations.push(location);
+                }
+                Err(complaint) => self.report_at(location, key, complaint),
             }
-            item => texts(item),
-        };
-        if texts.is_empty() {
-            let complaint = Complaint::new("the list is empty", "write at least one, or remove the key");
-            self.complain(whole, key, complaint);
         }
-        let mut values = Vec::new();
-        for (place, text) in texts {
-            let none = || {
-                Complaint::new(
-                    "this is neither a text nor a list of texts",
-                    "write for example \"127.0.0.1:8080\"",
-                )
-            };
-            match text.ok_or_else(none).and_then(|text| parse(&text)) {
-                Ok(value) => values.push(Given { value, place }),
-                Err(complaint) => self.complain(place, key, complaint),
-            }
+        if let Some((_, values)) = self.given.get_mut(key)
+            && !locations.is_empty()
+        {
+            *values = locations;
         }
         Some(values)
     }
 
-    /// A table of names and values, or a variable with `name=value` between commas, in the order of the names.
+    /// A text or a list of texts, or a variable with commas between them.
+    pub(super) fn one_or_more<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Option<Vec<T>> {
+        let entry = self.entries.get(key)?;
+        if matches!(&entry.item.value, Value::Text(_)) && !entry.item.is_variable() {
+            return self.parsed(key, parse).map(|value| vec![value]);
+        }
+        let neither = "this is neither a text nor a list of texts";
+        let neither = Complaint::new(neither, "write for example \"127.0.0.1:8080\"");
+        let values = self.items(key, &neither, parse)?;
+        if values.is_empty() && self.is_given(key) && !self.is_wrong(key) {
+            self.report(key, Complaint::new("the list is empty", "write at least one, or remove the key"));
+        }
+        Some(values)
+    }
+
+    /// A table of names and values, or a variable with `name=value` between commas, sorted by name.
     pub(super) fn map<K: Ord, V>(
         &mut self,
         key: &str,
         example: &str,
         parse: impl Fn(&str, &str) -> Result<(K, V), Complaint>,
     ) -> Option<BTreeMap<K, V>> {
-        let item = self.take(key)?;
-        let pairs: Vec<(Place, String, Option<String>)> = match item.value {
-            Value::Table(table) => {
-                let pairs = table.into_iter();
-                pairs.map(|(name, entry)| (entry.item.place, name, written(entry.item.value))).collect()
-            }
-            Value::Text(text) if matches!(item.place, Place::Variable(_)) => {
-                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-                let pair = |word: &str| match word.rsplit_once('=') {
-                    Some((name, value)) => (name.trim().to_owned(), Some(value.trim().to_owned())),
-                    None => (word.to_owned(), None),
-                };
-                words.map(pair).map(|(name, value)| (item.place.clone(), name, value)).collect()
-            }
-            _ => vec![(item.place, String::new(), None)],
-        };
         let mut values = BTreeMap::new();
-        for (place, name, value) in pairs {
+        for (location, name, value) in self.take(key)?.pairs() {
             let none = || {
                 Complaint::new("this is not a table of texts", format!("write for example {key} = {example}"))
             };
             match value.ok_or_else(none).and_then(|value| parse(&name, &value)) {
                 Ok((name, value)) => {
                     if values.insert(name, value).is_some() {
-                        self.complain(
-                            place,
-                            key,
-                            Complaint::new("a name is given twice", "keep one of the two"),
-                        );
+                        let complaint = Complaint::new("a name is given twice", "keep one of the two");
+                        self.report_at(location, key, complaint);
                     }
                 }
-                Err(complaint) => self.complain(place, key, complaint),
+                Err(complaint) => self.report_at(location, key, complaint),
             }
         }
         Some(values)
     }
+}
 
-    /// A path, relative to the configuration.
-    pub(super) fn path(&mut self, key: &str) -> Option<Given<PathBuf>> {
-        let Given { value, place } = self.text(key)?;
-        if value.is_empty() {
-            self.complain(place, key, Complaint::new("the path is empty", "write a path or remove the key"));
-            return None;
+impl Value {
+    /// Parses a text, or a number as it is written.
+    pub(super) fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Result<T, Complaint> {
+        match self {
+            Self::Text(text) => parse(text),
+            Self::Number(text) => parse(text),
+            other => Err(other.not_a_text()),
         }
-        Some(Given { value: self.reader.resolve(&value), place })
     }
 
-    /// Whether a list stands at this key, which is then taken away with a finding.
-    pub(super) fn refuse_list(&mut self, key: &str) {
-        let is_list = self.entries.get(key).is_some_and(|entry| matches!(entry.item.value, Value::List(_)));
-        if is_list && let Some(item) = self.take(key) {
-            let remedy = "write one address, for example \"127.0.0.1:8081\"";
-            let complaint = Complaint::new("there can be one address only", remedy);
-            self.complain(item.place, key, complaint);
+    fn not_a_text(&self) -> Complaint {
+        Complaint::new(format!("this is {}", self.kind()), "write a text in quotes")
+    }
+
+    /// A text, or a number as it is written.
+    fn into_text(self) -> Option<String> {
+        match self {
+            Self::Number(text) => Some(text),
+            Self::Text(text) => Some(text.to_string()),
+            _ => None,
         }
     }
 }
 
-/// The texts of a list, or of a variable in which commas part them; `None` for what is no text.
-fn texts(item: Item) -> Vec<(Place, Option<String>)> {
-    match item.value {
-        Value::List(items) => items.into_iter().map(|item| (item.place, text_of(item.value))).collect(),
-        Value::Text(text) if matches!(item.place, Place::Variable(_)) => {
-            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-            words.map(|word| (item.place.clone(), Some(word.to_owned()))).collect()
+impl Item {
+    /// The texts of a list, or of a variable with commas between them; `None` for each that is no
+    /// text.
+    fn texts(self) -> Vec<(Location, Option<String>)> {
+        match self.value {
+            Value::List(items) => {
+                let text = |item: Item| match item.value {
+                    Value::Text(text) => (item.location, Some(text.to_string())),
+                    _ => (item.location, None),
+                };
+                items.into_iter().map(text).collect()
+            }
+            Value::Text(text) if matches!(self.location, Location::Variable(_)) => {
+                words(&text).map(|word| (self.location.clone(), Some(word.to_owned()))).collect()
+            }
+            _ => vec![(self.location, None)],
         }
-        _ => vec![(item.place, None)],
+    }
+
+    /// The names and values of a table, or of a variable; `None` for each value that is no text.
+    fn pairs(self) -> Vec<(Location, String, Option<String>)> {
+        match self.value {
+            Value::Table(table) => {
+                let pairs = table.into_iter();
+                pairs.map(|(name, entry)| (entry.item.location, name, entry.item.value.into_text())).collect()
+            }
+            Value::Text(text) if matches!(self.location, Location::Variable(_)) => {
+                let pair = |word: &str| match word.rsplit_once('=') {
+                    Some((name, value)) => {
+                        (self.location.clone(), name.trim().to_owned(), Some(value.trim().to_owned()))
+                    }
+                    None => (self.location.clone(), word.to_owned(), None),
+                };
+                words(&text).map(pair).collect()
+            }
+            _ => vec![(self.location, String::new(), None)],
+        }
     }
 }
 
-/// A text, or a number as it is written, for the reader to say which unit is missing.
-fn written(value: Value) -> Option<String> {
-    match value {
-        Value::Number(text) => Some(text),
-        Value::Text(text) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-fn text_of(value: Value) -> Option<String> {
-    match value {
-        Value::Text(text) => Some(text.to_string()),
-        _ => None,
-    }
+/// The parts of a variable with commas between them.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }

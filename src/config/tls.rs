@@ -1,9 +1,12 @@
-//! `listen.tls`: the certificate that clients see, and which certificates they must have themselves.
+//! `listen.tls`: the certificate that clients see, and which certificates they must have
+//! themselves.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::Complaint;
+use super::error::{Complaint, Location};
+use super::kind::Kind;
+use super::page::Page;
 use super::section::Section;
 use crate::clock::{Clock, Timestamp};
 use crate::server::TlsIdentity;
@@ -158,7 +161,34 @@ impl Opened {
     }
 }
 
-/// When the certificate expires, if it says so legibly.
+impl Opened {
+    /// The content. What is wrong with owners and permissions is reported.
+    fn reported(
+        self,
+        tls: &ListenTls,
+        section: &mut Section<'_, '_>,
+        key: &str,
+        location: &Location,
+    ) -> Content {
+        let path_of_key = section.path_of(key);
+        let mut content = |path: &Path, file: TrustedFile, secret| {
+            let (content, checks) = file.into_parts();
+            section.reader.report_checks((location, &path_of_key), path, checks, secret);
+            content
+        };
+        Content {
+            cert: content(&tls.cert, self.cert, false),
+            key: content(&tls.key, self.key, true),
+            client_ca: tls
+                .client_ca
+                .as_deref()
+                .zip(self.client_ca)
+                .map(|(path, file)| content(path, file, false)),
+        }
+    }
+}
+
+/// When the certificate expires, if its date can be read.
 fn expires(identity: &TlsIdentity) -> Option<Timestamp> {
     not_after(identity.certificate.cert.first()?)
 }
@@ -184,55 +214,67 @@ fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
     Ok(roots)
 }
 
-/// Reads `tls = { cert = …, key = …, client_ca = … }`. Not looked at under `--simulate`.
-pub(super) fn read_section(section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
-    let place = section.place_of(key)?;
+/// `{ cert = …, key = …, client_ca = … }`. The files are not read under `--simulate`.
+pub(super) struct TlsTable;
+
+impl Kind for TlsTable {
+    type Value = ListenTls;
+
+    fn describe(&self) -> String {
+        "a table with `cert`, `key` and, optionally, `client_ca`".into()
+    }
+
+    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
+        let location = section.key_location(key)?;
+        let tls = read_paths(section, key, &location)?;
+        if section.reader.simulate {
+            return None;
+        }
+        let loaded =
+            tls.open().and_then(|opened| tls.understand(&opened.reported(&tls, section, key, &location)));
+        match loaded {
+            Err(error) => {
+                section.report_at(location, key, Complaint::new(error.to_string(), error.remedy()));
+                return None;
+            }
+            Ok(identity) if expires(&identity).is_some_and(|end| end <= Clock::system().now()) => {
+                let message = format!("the certificate in {} has expired", tls.cert.display());
+                section.warn_at(location, key, Complaint::new(message, "put a new one in its place"));
+            }
+            Ok(_) => {}
+        }
+        Some(tls)
+    }
+
+    fn print(&self, page: &mut Page, key: &str, value: &ListenTls) {
+        let files =
+            [("cert", Some(&value.cert)), ("key", Some(&value.key)), ("client_ca", value.client_ca.as_ref())];
+        let given = files.into_iter().filter_map(|(name, path)| Some((name, path?.display().to_string())));
+        let table = given.map(|(name, path)| (name.to_owned(), path.into())).collect();
+        page.bare(key, toml::Value::Table(table));
+    }
+}
+
+fn read_paths(section: &mut Section<'_, '_>, key: &str, location: &Location) -> Option<ListenTls> {
     let parse = |name: &str, value: &str| match name {
         "cert" | "key" | "client_ca" if !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
         "cert" | "key" | "client_ca" => Err(Complaint::new("the path is empty", "write a path")),
         _ => Err(Complaint::new(format!("there is no such key: {name}"), "there are: cert, key, client_ca")),
     };
-    let before = section.reader.findings.len();
     let mut given = section.map(key, "{ cert = \"cert.pem\", key = \"key.pem\" }", parse)?;
-    if section.reader.findings.len() > before {
+    if section.is_wrong(key) {
         return None;
     }
     let mut path = |name: &str| given.remove(name).map(|path| section.reader.resolve(&path));
-    let (cert, private, client_ca) = (path("cert"), path("key"), path("client_ca"));
-    let (Some(cert), Some(private)) = (cert, private) else {
-        let remedy = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
-        section.complain(place, key, Complaint::new("a certificate and its key are needed", remedy));
-        return None;
-    };
-    if section.reader.simulate {
-        return None;
-    }
-    let tls = ListenTls { cert, key: private, client_ca };
-    let loaded = tls.open().and_then(|opened| {
-        let Opened { cert, key: private, client_ca } = opened;
-        let mut note = |path: &Path, file: TrustedFile, secret| {
-            let (content, checks) = file.into_parts();
-            let key = section.key(key);
-            section.reader.note_checks((&place, &key), path, checks, secret);
-            content
-        };
-        let (cert, private) = (note(&tls.cert, cert, false), note(&tls.key, private, true));
-        let client_ca = tls.client_ca.as_deref().zip(client_ca).map(|(path, file)| note(path, file, false));
-        tls.understand(&Content { cert, key: private, client_ca })
-    });
-    match loaded {
-        Err(error) => {
-            section.complain(place, key, Complaint::new(error.to_string(), error.remedy()));
-            return None;
-        }
-        Ok(identity) => {
-            if expires(&identity).is_some_and(|end| end <= Clock::system().now()) {
-                let message = format!("the certificate in {} has expired", tls.cert.display());
-                section.warn(place, key, Complaint::new(message, "put a new one in its place"));
-            }
+    match (path("cert"), path("key"), path("client_ca")) {
+        (Some(cert), Some(key), client_ca) => Some(ListenTls { cert, key, client_ca }),
+        _ => {
+            let remedy = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
+            let complaint = Complaint::new("a certificate and its key are needed", remedy);
+            section.report_at(location.clone(), key, complaint);
+            None
         }
     }
-    Some(tls)
 }
 
 /// `notAfter` of a certificate (RFC 5280 §4.1.2.5), which the library keeps to itself.

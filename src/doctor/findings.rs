@@ -40,7 +40,7 @@ pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
 
 /// There is neither a file nor a variable.
 fn is_nothing_at_all(finding: &Finding) -> bool {
-    finding.key().is_empty() && *finding.place() == crate::config::Place::Environment
+    finding.key().is_empty() && *finding.location() == crate::config::Location::Environment
 }
 
 /// Whether it is about the file or the variable that should hold a value, and not about the value.
@@ -55,7 +55,7 @@ fn short(key: &str) -> &str {
 
 fn check(verdict: Verdict, finding: &Finding) -> Check {
     let key = if finding.key().is_empty() { String::new() } else { format!("{}: ", finding.key()) };
-    let found = format!("{}: {key}{}", finding.place(), finding.message());
+    let found = format!("{}: {key}{}", finding.location(), finding.message());
     let (code, remedy) = diagnosis(finding);
     let remedy = if remedy.is_empty() { finding.remedy().to_owned() } else { remedy.to_owned() };
     match verdict {

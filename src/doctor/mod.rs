@@ -61,14 +61,19 @@ pub struct Doctor {
     upstream_patience: Duration,
     clock: Clock,
     identities: Arc<[Identity]>,
-    passing: Option<Passing>,
+    process: Process,
 }
 
-/// What is special about a process that ends after the examination.
-#[derive(Clone, Copy)]
-pub struct Passing {
-    /// Whether new tokens outlive it.
-    pub keeps_tokens: bool,
+/// The process of an examination.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Process {
+    /// A proxy, which goes on.
+    Proxy,
+    /// A command, which ends after the examination.
+    Command {
+        /// Whether new tokens outlive it.
+        keeps_tokens: bool,
+    },
 }
 
 /// A credential, and what is configured for it.
@@ -122,14 +127,15 @@ impl Doctor {
                 .min(PATIENCE),
             clock,
             identities: identities.collect(),
-            passing: None,
+            process: Process::Proxy,
         }
     }
 
-    /// The same, in a process that ends after the examination.
+    /// A doctor for a command, which ends after the examination. `keeps_tokens` says whether new
+    /// tokens outlive it.
     #[must_use]
-    pub fn passing(self, passing: Passing) -> Self {
-        Self { passing: Some(passing), ..self }
+    pub fn in_command(self, keeps_tokens: bool) -> Self {
+        Self { process: Process::Command { keeps_tokens }, ..self }
     }
 
     /// Examines the credential of this name and asks these suites; `None` when there is no such credential.
@@ -237,7 +243,7 @@ impl Doctor {
             ));
             return (None, true);
         }
-        if !lives && self.passing.is_some_and(|passing| !passing.keeps_tokens) {
+        if !lives && self.process == (Process::Command { keeps_tokens: false }) {
             checks.push(Check::skipped(
                 "login",
                 "not tried: with store.kind = \"memory\" it would be forgotten when this command ends; start the \
@@ -286,7 +292,7 @@ impl Doctor {
             snapshot,
             refreshes: 0,
             logins: 0,
-            is_passing: self.passing.is_some(),
+            in_command: self.process != Process::Proxy,
             now: self.clock.now(),
         }
     }

@@ -30,7 +30,7 @@ pub(super) struct State<'a> {
     pub(super) refreshes: u64,
     pub(super) logins: u64,
     /// Whether this process ends after the examination; then whoever ends it says whether all is stored.
-    pub(super) is_passing: bool,
+    pub(super) in_command: bool,
     pub(super) now: Timestamp,
 }
 
@@ -58,7 +58,7 @@ impl State<'_> {
                 self.refused(self.snapshot.trouble.as_deref().unwrap_or_default(), None);
             return Check::warn("login", code, format!("a token is there{left}; but {found}"), remedy);
         }
-        if self.snapshot.unsaved && !self.is_passing {
+        if self.snapshot.unsaved && !self.in_command {
             let reason =
                 self.snapshot.store_trouble.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             return Check::warn(

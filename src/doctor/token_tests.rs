@@ -11,8 +11,8 @@ fn later(seconds: u64) -> Timestamp {
 fn state(snapshot: &Snapshot) -> State<'_> {
     let (name, grant, scope) = ("default", GrantKind::Password, "openid");
     let refresh_lifetime = Duration::from_secs(7 * 86_400);
-    let (refreshes, logins, is_passing) = (0, 0, false);
-    State { name, grant, scope, refresh_lifetime, snapshot, refreshes, logins, is_passing, now: NOW }
+    let (refreshes, logins, in_command) = (0, 0, false);
+    State { name, grant, scope, refresh_lifetime, snapshot, refreshes, logins, in_command, now: NOW }
 }
 
 fn without(detail: &str, snapshot: &Snapshot) -> Check {

@@ -87,7 +87,7 @@ impl Connection {
     pub(super) fn own(&self, response: Response<Full<Bytes>>, id: &HeaderValue) -> Response<Outgoing> {
         let mut response = response.map(ResponseBody::Own);
         response.headers_mut().insert(X_REQUEST_ID, id.clone());
-        self.count(response, Source::proxy, None)
+        self.count(response, Source::Proxy, None)
     }
 
     /// Counts a response by its status and source.

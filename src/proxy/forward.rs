@@ -142,7 +142,7 @@ fn finish(
     if admitted.is_navigation {
         page::confine(response.status(), response.headers_mut());
     }
-    connection.count(response, Source::upstream, Some(admitted.in_flight))
+    connection.count(response, Source::Upstream, Some(admitted.in_flight))
 }
 
 /// The upstream's 101. Once the client has it, [`tunnel`](super::Connection::tunnel) continues.
@@ -153,7 +153,7 @@ fn switch(connection: &Connection, mut response: Response<ResponseBody>, call: &
     let survey = AnswerSurvey::of(response.headers());
     strip(&mut response, survey, call);
     to_websocket(response.headers_mut());
-    connection.count(response, Source::upstream, None)
+    connection.count(response, Source::Upstream, None)
 }
 
 /// Removes the fields that are not meant for the client, and adds ours.

@@ -159,7 +159,7 @@ impl Connection {
             Outcome::Play(record) => {
                 let replayed = cassette::response(record, &asked, base, false)
                     .map(|body| ResponseBody::Replayed(Box::new(body)));
-                let mut response = self.count(replayed, Source::proxy, None);
+                let mut response = self.count(replayed, Source::Proxy, None);
                 response.headers_mut().insert(RECORD, HeaderValue::from(record.n));
                 // An id of its own, as in the access log, and not the recorded one.
                 let id = request_id(&self.proxy, request.headers(), Survey::of(request.headers()));

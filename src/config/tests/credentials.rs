@@ -395,7 +395,8 @@ fn an_open_file_with_a_secret_in_it_is_warned_of() {
 }
 
 proptest::proptest! {
-    /// Slips of the hand around a secret: characters that mean something to TOML, put in or struck out.
+    /// Slips of the hand around a secret: characters that mean something to TOML, put in or struck
+    /// out.
     #[test]
     fn no_slip_of_the_hand_makes_a_finding_show_a_secret(
         slips in proptest::collection::vec((0_usize..60, "[\"'=#\\[\\]{}\n,. \\\\]?"), 1..4),

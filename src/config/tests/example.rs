@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::config::EXAMPLE;
-use crate::config::schema::{ALTERNATIVES, CREDENTIAL, SECTIONS};
+use crate::config::sections::SCHEMA;
 
 const VARIABLES: [(&str, &str); 5] = [
     ("VBC_CLIENT_ID", "id"),
@@ -42,7 +42,7 @@ fn each_line_that_is_commented_out_is_accepted() {
     let mut tried = 0;
     for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("# ")) {
         let Some(key_here) = key(line) else { continue };
-        let rivals = ALTERNATIVES.iter().find(|group| group.contains(&key_here)).copied().unwrap_or_default();
+        let rivals = SCHEMA.credential.alternatives(key_here);
         let changed = lines.iter().enumerate().map(|(other, text)| match (other == index, key(text)) {
             (true, _) => line.trim_start_matches("# "),
             (false, Some(rival)) if rivals.contains(&rival) => "",
@@ -83,28 +83,4 @@ fn what_is_commented_out_as_a_default_is_the_default() {
         .collect();
     let explicit = load(&uncommented.join("\n"), &VARIABLES).unwrap();
     assert_eq!(explicit.config.redacted(), load(EXAMPLE, &VARIABLES).unwrap().config.redacted());
-}
-
-#[test]
-fn every_key_that_works_is_shown() {
-    let mut section = String::new();
-    let mut shown = Vec::new();
-    for line in EXAMPLE.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_end_matches(']').to_owned();
-        } else if let Some(key) = key(line) {
-            shown.push(format!("{section}.{key}"));
-        }
-    }
-    for shape in SECTIONS {
-        for key in shape.keys {
-            assert!(shown.contains(&format!("{}.{key}", shape.name)), "{}.{key}", shape.name);
-        }
-    }
-    for key in CREDENTIAL.keys {
-        // The three forms of a value are explained once.
-        let stem = key.trim_end_matches("_file").trim_end_matches("_env");
-        let stem = format!("credentials.default.{stem}");
-        assert!(shown.iter().any(|shown| shown.starts_with(&stem)), "{key}");
-    }
 }

@@ -64,7 +64,8 @@ fn every_trusted_file_that_others_can_write_to_is_found_at_once() {
     assert_eq!(found.len(), 11, "{found:?}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
 
-    // Where a running proxy is looked for, the file says where secrets go; under --simulate there are none.
+    // Where a running proxy is looked for, the file says where secrets go; under --simulate there
+    // are none.
     let found = shown(load(Purpose::Find).unwrap_err().iter().as_slice());
     assert!(found.len() == 1 && found[0].contains("proxy.toml; chmod o-w"), "{found:?}");
     let warnings = shown(&load(Purpose::Simulate).unwrap().warnings);

@@ -1,6 +1,7 @@
 //! Reading whole configurations, as an operator meets it.
 
 mod credentials;
+mod documents;
 mod example;
 mod files;
 mod store;
@@ -8,8 +9,8 @@ mod store;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::environment::Variables;
 use super::load::{Purpose, Source, read};
+use super::variables::Variables;
 use super::{Config, Finding, Findings, ListenAddress, Loaded, LogFormat, Store, UpstreamHttp};
 
 /// A credential that needs nothing from outside.

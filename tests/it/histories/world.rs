@@ -384,7 +384,7 @@ impl World {
     pub(super) async fn surfaces(&self) -> [(&'static str, bool); 4] {
         let admin = Admin::new(AdminOptions {
             credentials: vec![self.credential().clone()],
-            people: Default::default(),
+            interactive: Default::default(),
             metrics: Arc::new(Metrics::new()),
             clock: self.clock.clone(),
             listen: String::new(),
@@ -395,7 +395,7 @@ impl World {
         });
         let ask = async |target: &str| {
             let request = Request::get(target).header("host", "localhost").body(axum::body::Body::empty());
-            let (head, body) = admin.answer(request.unwrap()).await.into_parts();
+            let (head, body) = admin.respond(request.unwrap()).await.into_parts();
             (head.status, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
         };
         let (_, status) = ask("/status.json").await;

@@ -1,0 +1,194 @@
+//! The admin listener, and the routes it serves.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::listeners::names;
+use super::start_error::StartError;
+use crate::admin::{Admin, AdminOptions, Examiner};
+use crate::clock::Clock;
+use crate::config::{Config, GrantKind, ListenAddress};
+use crate::credential::Credential;
+use crate::metrics::Metrics;
+use crate::oauth::AuthorizeOptions;
+use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream, UnixSocket};
+
+/// The callback port that the documentation tells operators to register.
+const USUAL_PORT: u16 = 8081;
+
+/// The time for responses under way after the drain has begun.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The limits of a connection. Admin requests are small and come from near.
+fn limits() -> Limits {
+    Limits {
+        first_byte_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        head_bytes: 32 * 1024,
+        ..Limits::default()
+    }
+}
+
+/// At most this many connections over the limit get a 503 at the same time; others are just closed.
+const REJECTED_WITH_RESPONSE: usize = 8;
+
+/// The limit of connections to the admin listener.
+#[derive(Clone)]
+pub(super) struct AdminAdmission {
+    clients: Arc<Admission>,
+    rejected_with_response: Arc<Admission>,
+}
+
+impl AdminAdmission {
+    pub(super) fn new(most: usize) -> Self {
+        let rejected_with_response = Admission::new(REJECTED_WITH_RESPONSE, 0);
+        Self { clients: Admission::new(most, 0), rejected_with_response }
+    }
+}
+
+/// The admin listener, bound and not yet served.
+pub(super) enum AdminListener {
+    Tcp(TcpListener),
+    Unix(UnixSocket),
+}
+
+impl AdminListener {
+    pub(super) fn bind(address: &ListenAddress) -> Result<Self, StartError> {
+        const KEY: &str = "admin.address";
+        match address {
+            ListenAddress::Tcp(address) => {
+                let bound = server::bind(*address, 1).and_then(|mut listeners| {
+                    // One was requested, so there is one.
+                    listeners.pop().ok_or(ErrorKind::AddrNotAvailable.into())
+                });
+                bound.map(Self::Tcp).map_err(|source| StartError::Bind {
+                    address: *address,
+                    key: KEY,
+                    source,
+                })
+            }
+            // For its owner only: there is no other access control.
+            ListenAddress::Unix(path) => server::bind_unix(path, 0o600)
+                .map(Self::Unix)
+                .map_err(|source| StartError::BindUnix { path: path.clone(), key: KEY, source }),
+        }
+    }
+
+    /// Its address; `None` on a unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The address as messages show it: `http://127.0.0.1:8081`, `unix:/run/vbc-proxy/admin.sock`.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Tcp(listener) => {
+                listener.local_addr().map_or_else(|_| "off".to_owned(), |address| format!("http://{address}"))
+            }
+            Self::Unix(socket) => format!("unix:{}", socket.path().display()),
+        }
+    }
+
+    /// Serves until the drain begins, then completes the responses under way, within [`GRACE`].
+    pub(super) async fn serve(self, admin: Admin, signal: DrainSignal, admission: AdminAdmission) {
+        let (open, mut closed) = mpsc::channel::<()>(1);
+        let connector = Connector { signal: signal.clone(), admin, admission, open };
+        let accepted = match self {
+            Self::Tcp(listener) => {
+                let serve = move |stream, peer| connector.serve(stream, Peer::Tcp(peer));
+                server::accept(listener, signal, serve).await
+            }
+            Self::Unix(socket) => {
+                let serve = move |stream, ()| connector.serve(stream, Peer::Unix);
+                server::accept(socket, signal, serve).await
+            }
+        };
+        if let Err(error) = accepted {
+            tracing::error!(%error, "the admin listener ended");
+        }
+        // For instance, the page with the outcome of a login.
+        let _ = tokio::time::timeout(GRACE, closed.recv()).await;
+    }
+}
+
+/// Serves accepted connections.
+struct Connector {
+    signal: DrainSignal,
+    admin: Admin,
+    admission: AdminAdmission,
+    /// Each connection holds a clone; the channel ends with the last of them.
+    open: mpsc::Sender<()>,
+}
+
+impl Connector {
+    fn serve(&self, stream: impl Stream, peer: Peer) {
+        let (open, admin) = (self.open.clone(), self.admin.clone());
+        if let Ok(admitted) = self.admission.clients.admit(&peer) {
+            let connection = server::connection(stream, limits(), self.signal.clone(), admin);
+            tokio::spawn(async move {
+                connection.await;
+                drop((admitted, open));
+            });
+        } else if let Ok(admitted) = self.admission.rejected_with_response.admit(&peer) {
+            let rejection = server::turn_away(stream, limits(), admin);
+            tokio::spawn(async move {
+                rejection.await;
+                drop((admitted, open));
+            });
+        }
+    }
+}
+
+/// The admin routes for these credentials; `address` is the listener's, if it is on TCP.
+pub(super) fn routes(
+    config: &Config,
+    credentials: Vec<Credential>,
+    metrics: &Arc<Metrics>,
+    clock: &Clock,
+    listen: &[ListenAddress],
+    address: Option<SocketAddr>,
+    examiner: Examiner,
+) -> Admin {
+    Admin::new(AdminOptions {
+        credentials,
+        interactive: interactive(config, address),
+        metrics: Arc::clone(metrics),
+        clock: clock.clone(),
+        listen: names(listen, config.listen.tls.is_some()),
+        upstream: config.upstream.url.to_string(),
+        address,
+        hosts: config.listen.hosts.clone(),
+        examiner,
+    })
+}
+
+/// The authorization requests of the credentials with an interactive login, by name.
+fn interactive(config: &Config, address: Option<SocketAddr>) -> BTreeMap<String, AuthorizeOptions> {
+    let port = address.map(|address| address.port()).or_else(|| match &config.admin.address {
+        Some(ListenAddress::Tcp(address)) if address.port() != 0 => Some(address.port()),
+        _ => None,
+    });
+    let callback = format!("http://localhost:{}/callback", port.unwrap_or(USUAL_PORT));
+    let mut interactive = BTreeMap::new();
+    for credential in &config.credentials {
+        if credential.grant == GrantKind::AuthorizationCode {
+            let options = AuthorizeOptions {
+                authorize_url: config.oauth.authorize_url.clone(),
+                client_id: credential.client_id.clone(),
+                redirect_uri: credential.redirect_uri.clone().unwrap_or_else(|| callback.clone()),
+                scope: Arc::clone(&credential.scope),
+                pkce: credential.pkce,
+            };
+            interactive.insert(credential.name.clone(), options);
+        }
+    }
+    interactive
+}

@@ -1,0 +1,110 @@
+//! The admin routes while no proxy runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use tokio::task::JoinHandle;
+
+use super::CREDENTIAL_GRACE;
+use super::admin_listener::{AdminAdmission, AdminListener, routes};
+use super::credentials::start;
+use super::examine::examiner;
+use super::start_error::StartError;
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::credential::Credential;
+use crate::metrics::Metrics;
+use crate::server::Drain;
+use crate::tls;
+
+/// At most this many connections to the listener.
+const CONNECTIONS: usize = 64;
+
+/// How an [`OfflineAdmin`] ended.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// Whether an exchange under way ended in time.
+    pub in_time: bool,
+    /// Whether new tokens came in meanwhile.
+    pub renewed: bool,
+    /// Whether the new tokens could not be stored and are lost.
+    pub unsaved: bool,
+    /// The token store's latest error, if it has not recovered.
+    pub store_trouble: Option<String>,
+}
+
+/// One credential and the admin routes, without a data plane: for a login while no proxy runs.
+///
+/// It holds the token store until [`close`](Self::close), so that no proxy can start on the store.
+pub struct OfflineAdmin {
+    admin: Admin,
+    address: Option<SocketAddr>,
+    served: Option<JoinHandle<()>>,
+    drain: Drain,
+    credential: Credential,
+    refresher: JoinHandle<()>,
+    timeout: Duration,
+    /// The revision of the tokens at the start.
+    revision: u64,
+}
+
+impl OfflineAdmin {
+    /// Opens the store for the credential of this name and, if asked to `listen`, the admin listener.
+    ///
+    /// # Errors
+    /// [`StartError`]; it contains [`StoreError::InUse`](crate::store::StoreError::InUse) when a proxy runs.
+    pub async fn open(mut config: Config, credential: &str, listen: bool) -> Result<Self, StartError> {
+        config.credentials.retain(|configured| configured.name == credential);
+        let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
+        let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+        let listener = match &config.admin.address {
+            Some(address) if listen => Some(AdminListener::bind(address)?),
+            _ => None,
+        };
+        let address = listener.as_ref().and_then(AdminListener::address);
+        let mut credentials = start(&config, &tls, &clock, true).await?;
+        let (credential, refresher) = credentials.pop().ok_or(StartError::NoCredential)?;
+        let handles = vec![credential.clone()];
+        let examiner = examiner(&config, &tls, &handles, &clock)?;
+        let admin = routes(&config, handles, &metrics, &clock, &config.listen.addresses, address, examiner);
+        let (drain, signal) = Drain::new();
+        let served = listener.map(|listener| {
+            tokio::spawn(listener.serve(admin.clone(), signal, AdminAdmission::new(CONNECTIONS)))
+        });
+        let timeout = config.oauth.timeout + CREDENTIAL_GRACE;
+        let revision = credential.snapshot().revision;
+        Ok(Self { admin, address, served, drain, credential, refresher, timeout, revision })
+    }
+
+    /// The address of the listener, if there is one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Handles a request of this process as if it came over the listener.
+    pub async fn respond(&self, request: Request<Body>) -> Response<Body> {
+        self.admin.respond(request).await
+    }
+
+    /// Ends it; an exchange under way is finished and stored first.
+    pub async fn close(self) -> Closed {
+        self.drain.begin();
+        if let Some(served) = self.served {
+            let _ = served.await;
+        }
+        self.credential.close();
+        let in_time = tokio::time::timeout(self.timeout, self.refresher).await.is_ok();
+        // Not earlier: the refresher has just tried once more to store unsaved tokens.
+        let snapshot = self.credential.snapshot();
+        Closed {
+            in_time,
+            renewed: snapshot.revision > self.revision,
+            unsaved: snapshot.unsaved,
+            store_trouble: snapshot.store_trouble,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The errors of a start.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::oauth::EndpointError;
+use crate::server::{ListenTlsError, bind_advice, unix_bind_advice};
+use crate::store::StoreError;
+use crate::tls::TlsError;
+
+/// Why the proxy cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {source}{}", bind_advice(source, address.port()))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The configuration key it comes from.
+        key: &'static str,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// A unix socket cannot be made.
+    #[error("cannot listen on unix:{} ({key}): {source}{}", path.display(), unix_bind_advice(source))]
+    BindUnix {
+        /// Its path.
+        path: PathBuf,
+        /// The configuration key it comes from.
+        key: &'static str,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// The token store cannot be used.
+    #[error("{}{}", source.describe(), store_advice(source))]
+    Store {
+        /// The reason.
+        #[from]
+        source: StoreError,
+    },
+    /// TLS cannot be set up.
+    #[error("{source}{}", because(source))]
+    Tls {
+        /// The reason.
+        #[from]
+        source: TlsError,
+    },
+    /// TLS towards clients cannot be set up.
+    #[error("listen.tls: {0}")]
+    ListenTls(#[from] ListenTlsError),
+    /// The client for the token endpoint cannot be built.
+    #[error("the client for the token endpoint cannot be set up: {0}")]
+    TokenClient(#[from] EndpointError),
+    /// No credential is configured.
+    #[error("no credential is configured; add [credentials.default]")]
+    NoCredential,
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The remedy where the directory of the token store cannot be used.
+fn store_advice(error: &StoreError) -> &'static str {
+    let StoreError::Io { source, .. } = error else { return "" };
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space, or change store.path",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
+            "; store.path must be a directory that this user may write to"
+        }
+        _ => " (store.path)",
+    }
+}
+
+fn because(error: &dyn std::error::Error) -> String {
+    error.source().map(|source| format!(": {source}")).unwrap_or_default()
+}

@@ -1,0 +1,60 @@
+//! `[log]` and `[process]`.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::error::Complaint;
+use super::kind::{Choice, FLAG, Text, settings};
+
+settings! {
+    /// Logs go to standard error.
+    pub struct Log ["log"] {
+        /// `"text"`, `"json"`, or `"auto"`: text on a terminal, JSON otherwise.
+        format: LogFormat = "auto", Choice(&[
+            ("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json),
+        ]);
+        /// `error`, `warn`, `info`, `debug`, `trace` or `off`, also for each module:
+        /// `"info,vbc_proxy::oauth=debug"`.
+        level: String = "info", LEVEL;
+        /// One line for each request. If the response comes from a cassette or from `[faults]`, the
+        /// field `source` says so.
+        access: bool = false, FLAG;
+    }
+}
+
+settings! {
+    /// The process of the proxy.
+    pub struct Process ["process"] {
+        /// Allows core dumps, and debuggers of the same user to read the memory. Both contain
+        /// secrets in the clear.
+        core_dumps: bool = false, FLAG;
+    }
+}
+
+/// The formats of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
+const LEVEL: Text<String> =
+    Text { what: "a level, or a filter of tracing", parse: level, show: String::clone };
+
+/// Reads a level or a filter. A lone word that is no level would be a filter for a target: a slip.
+fn level(text: &str) -> Result<String, Complaint> {
+    let is_slip = |part: &str| {
+        let is_lone = !part.contains(['=', '[', ':']);
+        is_lone && part.parse::<LevelFilter>().is_err()
+    };
+    if text.split(',').map(str::trim).any(is_slip) || EnvFilter::try_new(text).is_err() {
+        let remedy =
+            "write error, warn, info, debug, trace or off; or for example \"info,vbc_proxy::oauth=debug\"";
+        return Err(Complaint::new(format!("{text:?} is not a log level"), remedy));
+    }
+    Ok(text.to_owned())
+}

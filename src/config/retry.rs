@@ -1,0 +1,84 @@
+//! `[retry]`: what is kept of requests, to send them again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::document::Table;
+use super::error::Complaint;
+use super::kind::{DAY, FilePath, Kind, MIB, Size, Span, TIB, settings};
+use super::page::Page;
+use super::section::{Reader, Section};
+
+settings! {
+    /// A request that got a 401 is sent again with a new token, if its body was kept.
+    pub struct Retry ["retry"] {
+        /// Bodies up to this size are kept in memory.
+        memory: usize = "64KiB", Size(0, 64 * MIB);
+        /// Larger bodies up to this size are kept in a file without a name. Still larger ones are
+        /// streamed and not sent again. `"0B"` keeps none.
+        disk: u64 = "0B", Size(0, TIB);
+        /// The most that all these files may occupy together.
+        disk_total: u64 = "1GiB", Size(0, TIB);
+        /// The directory of these files. The default is the system's for temporary files.
+        disk_path: PathBuf = "/tmp", Directory;
+        /// How long a body over `memory` waits for the upstream to ask for it (100 Continue), so
+        /// that a 401 comes before the upload. `"0s"` sends it at once.
+        expect_timeout: Duration = "1s", Span(Duration::ZERO, DAY);
+        besides {
+            /// Divides the times that hold forced refreshes back. Not a key: 1, except in tests
+            /// that run in real time.
+            #[doc(hidden)]
+            pub hurry: u32 = 1;
+        }
+    }
+}
+
+/// A directory; without the key, the system's for temporary files.
+struct Directory;
+
+impl Kind for Directory {
+    type Value = PathBuf;
+
+    fn describe(&self) -> String {
+        "a directory".into()
+    }
+
+    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<PathBuf> {
+        Some(FilePath.read(section, key).unwrap_or_else(std::env::temp_dir))
+    }
+
+    fn print(&self, page: &mut Page, key: &str, value: &PathBuf) {
+        FilePath.print(page, key, value);
+    }
+}
+
+impl Retry {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {
+        let mut section = reader.section(root, &Self::SHAPE);
+        let retry = Self::read_keys(&mut section);
+        let location = section.key_location("disk").unwrap_or_else(|| section.location("disk"));
+        if retry.disk > 0 && retry.disk <= retry.memory as u64 {
+            let remedy = "raise retry.disk, or write \"0B\" to keep nothing on disk";
+            let complaint = Complaint::new("this is not over retry.memory: nothing would go there", remedy);
+            section.report_at(location, "disk", complaint);
+        } else if retry.disk > retry.disk_total {
+            let remedy = "raise retry.disk_total or lower retry.disk";
+            section.report_at(location, "disk", Complaint::new("this is over retry.disk_total", remedy));
+        } else if retry.disk > 0
+            && let Err(complaint) = check_directory(&retry.disk_path)
+        {
+            let given = section.is_given("disk_path");
+            let location = if given { section.location("disk_path") } else { location };
+            section.report_at(location, "disk_path", complaint);
+        }
+        retry
+    }
+}
+
+/// Makes a file as a request does.
+fn check_directory(path: &Path) -> Result<(), Complaint> {
+    tempfile::tempfile_in(path).map(drop).map_err(|error| {
+        let message = format!("no file can be made in {}: {error}", path.display());
+        Complaint::new(message, "name a directory that is there and that the proxy may write to")
+    })
+}

@@ -1,0 +1,104 @@
+//! `[store]`: where token sets are kept.
+
+use std::path::PathBuf;
+
+use super::document::Table;
+use super::error::Complaint;
+use super::keys::{KeyFile, KeyFileKind};
+use super::kind::{FilePath, Text, settings};
+use super::page::Page;
+use super::section::Reader;
+
+/// `[store]`.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// Nothing survives the process.
+    Memory,
+    /// A directory with one file for each credential.
+    File {
+        /// The directory.
+        path: PathBuf,
+        /// The keys that encrypt the records. `None`: they are not encrypted.
+        key_file: Option<KeyFile>,
+    },
+}
+
+settings! {
+    /// Where token sets are kept, so that a restart needs no login.
+    pub(super) struct StoreKeys ["store"] {
+        /// `"file"`, or `"memory"`, which keeps nothing.
+        kind: StoreKind = "file", STORE_KIND, lines [r#"kind = "file""#];
+        /// A directory that only you can read, with one file for each credential.
+        path: PathBuf = "tokens", FilePath, lines [r#"path = "tokens""#];
+        /// Encrypts the token sets (AES-256-GCM). `(umask 077; openssl rand -base64 32 >
+        /// store.key)` makes one. The file has one key on each line: the first encrypts, all
+        /// decrypt. To change it, put the new key first, restart, and remove the old one
+        /// afterwards.
+        key_file: Option<KeyFile>, KeyFileKind, lines [r#"# key_file = "store.key""#];
+        later ["url", "url_file"];
+    }
+}
+
+/// The kinds of stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreKind {
+    /// A directory.
+    File,
+    /// The memory of the process.
+    Memory,
+}
+
+const STORE_KIND: Text<StoreKind> = Text {
+    what: "\"file\" or \"memory\"",
+    parse: |text| {
+        let remedy = "write \"file\" or \"memory\"";
+        match text {
+            "file" => Ok(StoreKind::File),
+            "memory" => Ok(StoreKind::Memory),
+            "postgres" => {
+                Err(Complaint { remedy: remedy.into(), ..Complaint::not_available("\"postgres\"") })
+            }
+            other => Err(Complaint::new(format!("{other:?} is not a store"), remedy)),
+        }
+    },
+    show: |kind| if *kind == StoreKind::File { "file".into() } else { "memory".into() },
+};
+
+impl Store {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {
+        let mut section = reader.section(root, &StoreKeys::SHAPE);
+        let StoreKeys { kind, path, key_file } = StoreKeys::read_keys(&mut section);
+        let key_location = section.key_location("key_file");
+        if let (Some(keys), Some(location)) = (&key_file, &key_location)
+            && keys.path.starts_with(&path)
+        {
+            let message = "the key lies beside what it protects: whoever copies the directory has both";
+            let complaint = Complaint::new(message, "keep it in another directory");
+            section.warn_at(location.clone(), "key_file", complaint);
+        }
+        if kind == StoreKind::File {
+            return Self::File { path, key_file };
+        }
+        if let Some(location) = key_location
+            && !section.reader.simulate
+        {
+            let message = "a store in memory writes nothing that a key could protect";
+            section.warn_at(location, "key_file", Complaint::new(message, "remove it"));
+        }
+        Self::Memory
+    }
+
+    pub(super) fn print(&self, page: &mut Page) {
+        match self.clone() {
+            Self::Memory => page.text("kind", "memory"),
+            Self::File { path, key_file } => StoreKeys { kind: StoreKind::File, path, key_file }.print(page),
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        let StoreKeys { path, key_file, .. } = StoreKeys::default();
+        Self::File { path, key_file }
+    }
+}

@@ -1,0 +1,95 @@
+//! The environment of the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zeroize::Zeroizing;
+
+use super::error::Complaint;
+
+/// Environment variables. A value may be a secret, so all are wiped when dropped.
+#[derive(Default)]
+pub(super) struct Variables {
+    texts: BTreeMap<String, Zeroizing<String>>,
+    /// The names of variables whose values are not UTF-8.
+    pub(super) not_text: BTreeSet<String>,
+}
+
+/// What is known about a variable.
+pub(super) enum Variable<'v> {
+    /// It is not set.
+    NotSet,
+    /// Its value is not UTF-8.
+    NotText,
+    /// Its value.
+    Text(&'v str),
+}
+
+impl Variables {
+    /// The variables of this process.
+    pub(super) fn of_process() -> Self {
+        let mut variables = Self::default();
+        for (name, value) in std::env::vars_os() {
+            // A configuration cannot contain a name that is not UTF-8.
+            let name = name.to_string_lossy().into_owned();
+            match value.into_string() {
+                Ok(text) => drop(variables.texts.insert(name, Zeroizing::new(text))),
+                Err(_) => drop(variables.not_text.insert(name)),
+            }
+        }
+        variables
+    }
+
+    /// The variable of this name, untrimmed.
+    pub(super) fn get(&self, name: &str) -> Variable<'_> {
+        match self.texts.get(name) {
+            Some(text) => Variable::Text(text),
+            None if self.not_text.contains(name) => Variable::NotText,
+            None => Variable::NotSet,
+        }
+    }
+
+    /// Whether the variable is set to something.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        match self.get(name) {
+            Variable::NotSet => false,
+            Variable::NotText => true,
+            Variable::Text(text) => !text.is_empty(),
+        }
+    }
+
+    /// The variables with this prefix, trimmed. An empty one counts as not set.
+    pub(super) fn starting_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.texts.iter().filter(move |(name, _)| name.starts_with(prefix));
+        all.map(|(name, text)| (name.as_str(), trim(text))).filter(|(_, text)| !text.is_empty())
+    }
+}
+
+#[cfg(test)]
+impl FromIterator<(String, String)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let texts = variables.into_iter().map(|(name, text)| (name, Zeroizing::new(text))).collect();
+        Self { texts, not_text: BTreeSet::new() }
+    }
+}
+
+#[cfg(test)]
+impl Variables {
+    /// Adds a variable whose value is not UTF-8.
+    pub(super) fn with_garbage(mut self, name: &str) -> Self {
+        self.not_text.insert(name.to_owned());
+        self
+    }
+}
+
+/// Removes a leading byte order mark and trailing line ends, as files and `echo` leave them.
+pub(super) fn trim(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n'])
+}
+
+/// For a variable whose value is not UTF-8.
+pub(super) fn not_text(name: &str) -> Complaint {
+    Complaint::new(
+        format!("the value of the variable {name} is not UTF-8"),
+        format!("export {name} again, as UTF-8"),
+    )
+}
