@@ -1,4 +1,4 @@
-//! The floors: a module uses lower floors only, never its own (ARCHITECTURE.md).
+//! The layers (ARCHITECTURE.md): members of the workspace, floors of the root package, and siblings without circles.
 
 mod modules;
 mod reader;
@@ -8,6 +8,12 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use self::modules::{Crate, Module};
+use self::tokens::{Kind, tokens};
 
 /// Every module of the root package, ground floor first.
 const FLOORS: [&[&str]; 9] = [
@@ -22,43 +28,26 @@ const FLOORS: [&[&str]; 9] = [
     &["cli", "fuzz"],
 ];
 
-/// Members of the workspace by the names that `lib.rs` gives them: below every floor.
-const MEMBERS: [&str; 12] = [
-    "cassette",
-    "client",
-    "clock",
-    "encoding",
-    "headers",
-    "http1",
-    "problem",
-    "random",
-    "secret",
-    "server",
-    "simulator",
-    "trusted",
+/// The members besides the root package, and which of them each may use.
+const MEMBERS: [(&str, &[&str]); 4] = [
+    ("vbc-base", &[]),
+    ("vbc-cassette", &["vbc-base", "vbc-http"]),
+    ("vbc-http", &["vbc-base"]),
+    ("vbc-simulator", &["vbc-base", "vbc-http"]),
 ];
 
-/// Files that belong to no module.
-const ROOTS: [&str; 2] = ["lib", "main"];
-
-struct Source {
-    path: PathBuf,
-    module: String,
-    text: String,
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The root package and the members of the workspace, with their sources.
 fn crates() -> Vec<(String, PathBuf)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = vec![("vbc-proxy".to_owned(), root.join("src"))];
-    if let Ok(members) = fs::read_dir(root.join("crates")) {
-        found.extend(members.map(|entry| {
-            let path = entry.unwrap().path();
-            (format!("vbc-{}", path.file_name().unwrap().to_str().unwrap()), path.join("src"))
-        }));
-    }
-    found.sort();
-    found
+    let members = MEMBERS.map(|(name, _)| {
+        let folder = name.trim_start_matches("vbc-");
+        (name.to_owned(), root().join("crates").join(folder).join("src"))
+    });
+    let own = ("vbc-proxy".to_owned(), root().join("src"));
+    members.into_iter().chain([own]).collect()
 }
 
 /// Every source file under a directory.
@@ -76,159 +65,94 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    for path in files(&root) {
-        let within = path.strip_prefix(&root).unwrap();
-        let first = within.components().next().unwrap().as_os_str().to_str().unwrap();
-        let module = first.trim_end_matches(".rs").to_owned();
-        found.push(Source { text: fs::read_to_string(&path).unwrap(), path, module });
-    }
-    assert!(found.len() > 50, "only {} files under {}", found.len(), root.display());
-    found
+/// The files of all members in whose code this word is, comments and strings aside.
+fn files_with(word: &str) -> Vec<String> {
+    let paths = crates().into_iter().flat_map(|(_, src)| files(&src));
+    let found = paths.filter(|path| {
+        let source = fs::read_to_string(path).unwrap();
+        tokens(&source).iter().any(|token| token.kind == Kind::Word(word))
+    });
+    found.map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// The modules that code names by a path from the crate's root, with their lines. Comments are not code.
-fn used(text: &str) -> Vec<(usize, String)> {
-    let without_comments: Vec<&str> =
-        text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line }).collect();
-    let code = without_comments.join("\n");
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        if code[..at].ends_with(|c: char| c == '$' || c == '_' || c.is_alphanumeric()) {
-            continue;
-        }
-        let line = code[..at].matches('\n').count() + 1;
-        let rest = &code[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => found.extend(names_of_group(group).into_iter().map(|name| (line, name))),
-            None => found.push((line, identifier(rest))),
-        }
-    }
-    found
-}
-
-fn identifier(text: &str) -> String {
-    text.chars().take_while(|c| *c == '_' || c.is_alphanumeric()).collect()
-}
-
-/// `clock::Clock, config::{self, Config}}; …` → `clock`, `config`.
-fn names_of_group(group: &str) -> Vec<String> {
-    let (mut depth, mut names, mut fresh) = (0_usize, Vec::new(), true);
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => fresh = true,
-            c if fresh && (c == '_' || c.is_alphabetic()) => {
-                names.push(identifier(&group[at..]));
-                fresh = false;
-            }
-            _ => {}
-        }
-    }
-    names
+/// What cargo prints for these arguments.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn floors() -> BTreeMap<&'static str, usize> {
-    FLOORS
-        .iter()
-        .enumerate()
-        .flat_map(|(floor, modules)| modules.iter().map(move |module| (*module, floor)))
-        .collect()
+    let floors = FLOORS.iter().enumerate();
+    floors.flat_map(|(floor, modules)| modules.iter().map(move |module| (*module, floor))).collect()
 }
 
 #[test]
 fn only_one_file_has_unsafe_code() {
-    // Written so that this file is not one of them.
-    let word = concat!("un", "safe");
-    let mut found: Vec<_> = sources();
-    found.retain(|source| {
-        let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        // In a string, as of a page's policy, it is another word.
-        code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && !"_-\"".contains(c)))
-            .any(|found| found == word)
-    });
-    let modules: Vec<_> = found.iter().map(|source| source.module.as_str()).collect();
-    assert_eq!(modules, ["memory"]);
+    assert_eq!(files_with("unsafe"), ["src/memory.rs"]);
+}
+
+#[test]
+fn reqwest_is_used_only_towards_the_token_endpoint() {
+    let found = files_with("reqwest");
+    assert!(!found.is_empty() && found.iter().all(|path| path.starts_with("src/oauth/")), "{found:?}");
 }
 
 #[test]
 fn a_module_uses_lower_floors_only() {
     let floors = floors();
-    let mut wrong = Vec::new();
+    let levels = siblings::levels(&Crate::read(&root().join("src")));
+    let modules = &levels[&Vec::new()];
     let mut uses = 0;
-    for source in sources() {
-        if ROOTS.contains(&source.module.as_str()) {
-            continue;
-        }
-        let own = floors.get(source.module.as_str());
-        for (line, name) in used(&source.text) {
-            if name == source.module || MEMBERS.contains(&name.as_str()) {
-                continue;
-            }
+    for (from, edges) in modules {
+        for (to, (path, line)) in edges {
             uses += 1;
-            let other = floors.get(name.as_str());
-            if own.zip(other).is_none_or(|(own, other)| other >= own) {
-                wrong.push(format!("{}:{line}: {} uses {name}", source.path.display(), source.module));
-            }
+            let is_lower = floors[to.as_str()] < floors[from.as_str()];
+            assert!(is_lower, "{}:{line}: {from} uses {to}", path.display());
         }
     }
-    assert!(wrong.is_empty(), "not a lower floor:\n{}", wrong.join("\n"));
-    assert!(uses > 50, "only {uses} uses were found");
+    assert!(uses > 20, "only {uses} uses were found");
 }
 
 #[test]
 fn every_module_has_a_floor_and_every_floor_its_modules() {
-    let floors = floors();
-    let mut found: Vec<String> = sources().into_iter().map(|source| source.module).collect();
-    found.retain(|module| !ROOTS.contains(&module.as_str()));
-    found.sort();
-    found.dedup();
-    let planned: Vec<String> = floors.keys().map(|module| (*module).to_owned()).collect();
-    assert_eq!(found, planned);
-    let map = sources().into_iter().find(|source| source.module == "lib").unwrap().text;
-    for module in planned {
-        assert!(map.contains(&format!("mod {module};")), "lib.rs has no {module}");
+    let all = Crate::read(&root().join("src"));
+    let Module { file, .. } = &all.modules[&Vec::new()];
+    let mut found: Vec<&str> =
+        file.children.keys().chain(file.for_tests.keys()).map(String::as_str).collect();
+    found.sort_unstable();
+    assert_eq!(found, floors().into_keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_members_of_the_workspace_are_few_and_of_one_version() {
+    let metadata: Value =
+        serde_json::from_str(&cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"]))
+            .unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let mut names: Vec<_> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["vbc-base", "vbc-cassette", "vbc-http", "vbc-proxy", "vbc-simulator"]);
+    for package in packages {
+        assert_eq!(package["version"], env!("CARGO_PKG_VERSION"), "{}", package["name"]);
+        let used = package["dependencies"].as_array().unwrap().iter();
+        // Tests may use more.
+        let used = used.filter(|dependency| dependency["kind"] != "dev");
+        let mut used: Vec<_> = used.map(|dependency| dependency["name"].as_str().unwrap()).collect();
+        used.retain(|name| name.starts_with("vbc-"));
+        if let Some((member, allowed)) = MEMBERS.iter().find(|(member, _)| package["name"] == *member) {
+            assert_eq!(used, *allowed, "{member}");
+        }
     }
 }
 
 #[test]
-fn a_member_depends_on_lower_members_only() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let lower: [(&str, &[&str]); 4] = [
-        ("base", &[]),
-        ("http", &["base"]),
-        ("simulator", &["base", "http"]),
-        ("cassette", &["base", "http"]),
-    ];
-    for (member, allowed) in lower {
-        let manifest = fs::read_to_string(root.join(format!("crates/{member}/Cargo.toml"))).unwrap();
-        let used = manifest.lines().filter_map(|line| line.strip_prefix("vbc-")?.split('.').next());
-        let used: Vec<_> = used.collect();
-        assert_eq!(used, allowed, "{member}");
+fn the_simulator_builds_without_the_proxy_and_what_only_the_proxy_needs() {
+    let arguments = ["tree", "--locked", "--package", "vbc-simulator", "--edges", "normal,build"];
+    let text = cargo(&[&arguments[..], &["--prefix", "none", "--format", "{p}"]].concat());
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"hyper") && names.len() > 30, "{text}");
+    for name in ["vbc-proxy", "vbc-cassette", "reqwest", "prometheus-client", "clap", "axum"] {
+        assert!(!names.contains(&name), "the simulator depends on {name}");
     }
-    assert_eq!(fs::read_dir(root.join("crates")).unwrap().count(), lower.len());
-}
-
-#[test]
-fn reqwest_is_used_only_towards_the_token_endpoint() {
-    for source in sources() {
-        let uses = source.text.lines().any(|line| {
-            let code = line.trim_start();
-            !code.starts_with("//") && (code.contains("reqwest::") || code.starts_with("use reqwest"))
-        });
-        assert!(!uses || source.module == "oauth", "{}", source.path.display());
-    }
-}
-
-#[test]
-fn paths_are_read_as_the_compiler_reads_them() {
-    let text = "//! crate::cli\nuse crate::{clock::Clock, config::{self, Config}, secret};\n\
-                fn f() -> crate::oauth::Grant {}\n    // crate::app\nuse vbc_crate::x;\npub(in crate::simulator) fn g() {}";
-    let names: Vec<(usize, String)> = used(text);
-    let names: Vec<(usize, &str)> = names.iter().map(|(line, name)| (*line, name.as_str())).collect();
-    assert_eq!(names, [(2, "clock"), (2, "config"), (2, "secret"), (3, "oauth"), (6, "simulator")]);
 }

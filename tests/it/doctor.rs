@@ -1,22 +1,21 @@
-//! `vbc-proxy doctor`: it names what is wrong and what to do about it, with a running proxy and without one, and never
-//! harms the account it looks at.
+//! `vbc-proxy doctor` names what is wrong and what to do about it, with a running proxy and without one. It never harms
+//! the account.
+
+mod service;
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use vbc_base::clock::Clock;
 use vbc_proxy::Simulator;
-use vbc_simulator::{Action, Effect, Fault, Field, FieldReport, SimulatorOptions, StatusFault};
+use vbc_simulator::{Action, SimulatorOptions};
 
-use crate::harness::closed_port;
 use crate::process::{Output, Process, Relay, configuration, get, lay_out};
-use crate::tls::TlsUpstream;
 
 const ADMIN: &str = "VBC_PROXY_ADMIN_ADDRESS";
 
-/// A file for the simulator's demo identity; a line of `lines` replaces the one of its key.
+/// A file for the simulator's demo identity. A line of `lines` replaces the default of its key.
 fn file(upstream: &str, token_url: &str, lines: &str) -> String {
     let key_of = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
     let given: Vec<String> = lines.lines().map(key_of).collect();
@@ -35,7 +34,7 @@ fn before(sim: &Simulator, lines: &str, password: &str) -> TempDir {
     directory(&sim.url(), &format!("{}/token", sim.url()), lines, password)
 }
 
-/// Runs the command and looks at what every report has to keep to.
+/// Runs the command and checks what holds for every report.
 async fn doctor(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let output = Process::run(directory, &[&["doctor"], arguments].concat(), variables).await;
     for text in [&output.stdout, &output.stderr] {
@@ -50,12 +49,12 @@ async fn doctor(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]
     output
 }
 
-/// A report on one line, without its layout, to look for sentences in.
+/// A report on one line, without its layout, so that sentences can be found.
 fn flat(output: &Output) -> String {
     output.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a case is made of.
+/// A configuration and a state of the service to diagnose.
 struct Case<'a> {
     lines: &'a str,
     password: &'a str,
@@ -74,20 +73,19 @@ impl Case<'_> {
     /// Diagnoses with a running proxy and without one; in either case there is at most one login.
     async fn diagnose(&self, code: i32, sentences: &[&str]) {
         for running in [false, true] {
-            // A clock that one has moved is the other's, too.
+            // Clones of the options share their clock, which `prepare` may move.
             let options = SimulatorOptions { clock: Clock::system(), ..self.options.clone() };
             let sim = Simulator::bind(options).await.unwrap();
             (self.prepare)(&sim);
             let directory = before(&sim, self.lines, self.password);
-            let output = match running {
-                false => doctor(directory.path(), &[], &[]).await,
-                true => {
-                    let mut serve = Process::start(directory.path(), &["serve"], &[]);
-                    let (_, admin) = serve.listening().await;
-                    let output = doctor(directory.path(), &[], &[(ADMIN, &admin.to_string())]).await;
-                    assert_eq!(serve.terminate().await.code, Some(0));
-                    output
-                }
+            let output = if running {
+                let mut serve = Process::start(directory.path(), &["serve"], &[]);
+                let (_, admin) = serve.listening().await;
+                let output = doctor(directory.path(), &[], &[(ADMIN, &admin.to_string())]).await;
+                assert_eq!(serve.terminate().await.code, Some(0));
+                output
+            } else {
+                doctor(directory.path(), &[], &[]).await
             };
             assert_eq!(output.code, Some(code), "running: {running}\n{}{}", output.stdout, output.stderr);
             let text = flat(&output);
@@ -259,218 +257,6 @@ async fn a_login_that_only_a_person_can_make_is_named() {
     );
     assert!(text.contains("(SSO)"), "{}", output.stdout);
     assert_eq!(sim.stats().logins.ok + sim.stats().logins.failed, 0);
-}
-
-#[tokio::test]
-async fn a_suite_that_is_not_subscribed_is_named() {
-    let unsubscribe = |sim: &Simulator| {
-        sim.inject(Action::Unsubscribe { suite: "reports".into() }).unwrap();
-    };
-    let sentences = [
-        "FAIL reports 403 the application is not subscribed to this suite (900908)",
-        "subscribe the application to Reports in the developer portal",
-        "ok telephony 200 answers",
-        "1 check fails.",
-    ];
-    Case { prepare: &unsubscribe, ..Case::default() }.diagnose(1, &sentences).await;
-
-    let sim = Simulator::start().await.unwrap();
-    unsubscribe(&sim);
-    let directory = before(&sim, "", "sim-password");
-    let output = doctor(directory.path(), &["--suite", "telephony,vis"], &[]).await;
-    assert_eq!(output.code, Some(0), "what is not used may be left out: {output:?}");
-    assert!(!output.stdout.contains("reports"), "{}", output.stdout);
-}
-
-#[tokio::test]
-async fn a_missing_role_is_named_for_each_suite() {
-    let users = [
-        ("erin", "provisioning 401", "the role Account Administrator"),
-        ("tel", "telephony 401", "a role that may see the calls"),
-        ("rita", "reports 401", "the role Account Administrator"),
-        ("rec", "call_recording 403", "Company Call Recording is enabled"),
-        ("vic", "vis 401", "a license for the Integration Platform"),
-    ];
-    for (user, line, remedy) in users {
-        let lines = format!("credentials.default.username = \"{user}\"");
-        let password = format!("{user}-password");
-        let line = format!("FAIL {line} the token is good, but the user lacks the role or license for");
-        let sentences = [line.as_str(), remedy, "1 check fails."];
-        let reported = Field::from(FieldReport::ReportsToken).with(FieldReport::MissingUserData, true);
-        for field in [Field::default(), reported] {
-            let options = SimulatorOptions { field, ..SimulatorOptions::default() };
-            let case = Case { lines: &lines, password: &password, options, ..Case::default() };
-            case.diagnose(1, &sentences).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_clock_that_is_off_is_named_with_direction_and_amount() {
-    let two_minutes = |sim: &Simulator| sim.advance(Duration::from_secs(125));
-    let sentences = ["WARN clock our clock is 2 min", "behind the", "NTP", "It works, with 1 warning."];
-    Case { prepare: &two_minutes, ..Case::default() }.diagnose(0, &sentences).await;
-    let an_hour = |sim: &Simulator| sim.advance(Duration::from_secs(3700));
-    let sentences = ["FAIL clock our clock is 1 h 1 min behind the", "it tolerates 5 min"];
-    Case { prepare: &an_hour, ..Case::default() }.diagnose(1, &sentences).await;
-}
-
-#[tokio::test]
-async fn a_quota_that_is_used_up_is_named_and_not_pressed() {
-    let options = SimulatorOptions { quota: Some(2), ..SimulatorOptions::default() };
-    let sentences = [
-        "WARN reports 429 throttled: the application quota is used up until",
-        "(900803)",
-        "By default an application has 10 requests a minute",
-        "skipped vis - not asked: the application quota is used up",
-        "WARN quota the application quota is used up until",
-    ];
-    let quota = |sim: &Simulator| {
-        // The window may turn between two of our questions.
-        let throttled = Effect::Status(StatusFault { status: 429, ..StatusFault::default() });
-        sim.inject(Fault::from(throttled).on("/t/vbc.prod/reports")).unwrap();
-    };
-    Case { prepare: &quota, options, ..Case::default() }.diagnose(0, &sentences).await;
-}
-
-#[tokio::test]
-async fn a_suite_in_trouble_and_a_page_in_its_place_are_named() {
-    let trouble = |sim: &Simulator| {
-        sim.inject(Fault::status(503).on("/t/vbc.prod/telephony")).unwrap();
-        sim.inject(Fault::html_body().on("/t/vbc.prod/vis")).unwrap();
-        sim.inject(Fault::throttle_200().on("/t/vbc.prod/call_recording")).unwrap();
-    };
-    let sentences = [
-        "FAIL telephony 503",
-        "WARN call_recording 200 throttled",
-        "with status 200",
-        "2 checks fail, 2 warnings.",
-    ];
-    let case = Case { prepare: &trouble, ..Case::default() };
-    // The quota is the application's, so the last suite is not asked.
-    let sentences = [&sentences[..3], &["skipped vis", "1 check fails, 2 warnings."]].concat();
-    case.diagnose(1, &sentences).await;
-    let page = |sim: &Simulator| {
-        sim.inject(Fault::html_body().on("/t/vbc.prod/vis")).unwrap();
-    };
-    let sentences = ["a page for a browser instead of an answer of the API", "is upstream.url right?"];
-    Case { prepare: &page, ..Case::default() }.diagnose(1, &sentences).await;
-}
-
-#[tokio::test]
-async fn a_token_host_that_is_down_is_named_and_no_login_is_tried() {
-    let (gone, _held) = closed_port();
-    let sim = Simulator::start().await.unwrap();
-    let directory = directory(&sim.url(), &format!("http://{gone}/token"), "", "sim-password");
-    let sentences = [
-        "FAIL token host http://",
-        "refuses the connection: nobody listens there",
-        "is oauth.token_url right",
-        "skipped login not tried: the token host is not reached",
-    ];
-    let output = doctor(directory.path(), &[], &[]).await;
-    assert_eq!(output.code, Some(1), "{output:?}");
-    let mut serve = Process::start(directory.path(), &["serve"], &[]);
-    let (_, admin) = serve.listening().await;
-    let there = doctor(directory.path(), &[], &[(ADMIN, &admin.to_string())]).await;
-    for output in [output, there] {
-        for sentence in sentences {
-            assert!(flat(&output).contains(sentence), "{sentence:?} is not in\n{}", output.stdout);
-        }
-    }
-    assert_eq!(sim.stats().token_requests, 0);
-    assert_eq!(serve.terminate().await.code, Some(0));
-}
-
-#[tokio::test]
-async fn a_token_host_that_is_in_trouble_is_named() {
-    let trouble = |sim: &Simulator| {
-        sim.inject(Fault::status(503).on("/token")).unwrap();
-    };
-    let sentences = [
-        "WARN token host",
-        "it answers 503 to a GET",
-        "FAIL login no token could be had",
-        "tried again by itself",
-    ];
-    Case { prepare: &trouble, ..Case::default() }.diagnose(1, &sentences).await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_is_not_accepted_is_named_with_what_to_do() {
-    let sim = Simulator::start().await.unwrap();
-    let stranger = TlsUpstream::start("localhost").await;
-    let other_name = TlsUpstream::start("other.example").await;
-    let trusted = |upstream: &TlsUpstream| format!("oauth.ca_file = {:?}", upstream.certificate.path());
-    let cases = [
-        (&stranger, String::new(), "is from an authority that is not trusted", "(PEM) in oauth.ca_file"),
-        (
-            &stranger,
-            trusted(&other_name),
-            "is from an authority that is not trusted",
-            "(PEM) in oauth.ca_file",
-        ),
-        (&other_name, trusted(&other_name), "is for another host", "into oauth.token_url"),
-    ];
-    for (host, lines, found, remedy) in cases {
-        let directory = directory(&sim.url(), &format!("{}/token", host.url), &lines, "sim-password");
-        let output = doctor(directory.path(), &[], &[]).await;
-        assert_eq!(output.code, Some(1), "{output:?}");
-        let text = flat(&output);
-        assert!(text.contains("FAIL token host the certificate of https://localhost:"), "{}", output.stdout);
-        assert!(text.contains(found) && text.contains(remedy), "{}", output.stdout);
-    }
-    let directory = directory(&stranger.url, &format!("{}/token", sim.url()), "", "sim-password");
-    let output = doctor(directory.path(), &[], &[]).await;
-    let text = flat(&output);
-    assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(text.contains("FAIL upstream the certificate of https://localhost:"), "{}", output.stdout);
-    assert!(text.contains("(PEM) in upstream.ca_file"), "{}", output.stdout);
-    assert!(text.contains("not asked, the upstream is not reached"), "{}", output.stdout);
-}
-
-#[tokio::test]
-async fn an_upstream_that_is_down_is_named_and_no_suite_is_asked() {
-    let (gone, _held) = closed_port();
-    let sim = Simulator::start().await.unwrap();
-    let directory = directory(&format!("http://{gone}"), &format!("{}/token", sim.url()), "", "sim-password");
-    let output = doctor(directory.path(), &[], &[]).await;
-    let text = flat(&output);
-    assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(text.contains("FAIL upstream http://"), "{}", output.stdout);
-    assert!(text.contains("is upstream.url right, its port too?"), "{}", output.stdout);
-    assert!(text.contains("ok login logged in, once"), "{}", output.stdout);
-    assert!(text.contains("not asked, the upstream is not reached: provisioning"), "{}", output.stdout);
-    assert_eq!(sim.stats().logins.ok, 1);
-}
-
-#[tokio::test]
-async fn a_token_that_the_gateway_refuses_is_replaced_without_a_login() {
-    let sim = Simulator::start().await.unwrap();
-    let directory = before(&sim, "", "sim-password");
-    assert_eq!(doctor(directory.path(), &[], &[]).await.code, Some(0));
-    sim.revoke_all_access();
-    let output = doctor(directory.path(), &[], &[]).await;
-    assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(flat(&output).contains("ok provisioning 200 answers"), "{}", output.stdout);
-    let stats = sim.stats();
-    assert_eq!((stats.logins.ok, stats.refreshes.ok), (1, 1));
-}
-
-#[tokio::test]
-async fn a_token_that_is_refused_for_ever_is_named_and_replaced_once() {
-    let sim = Simulator::start().await.unwrap();
-    let directory = before(&sim, "", "sim-password");
-    assert_eq!(doctor(directory.path(), &[], &[]).await.code, Some(0));
-    let body = Some(r#"{"code":"900901","message":"Invalid Credentials"}"#.to_owned());
-    let refuse = Effect::Status(StatusFault { status: 401, body, ..StatusFault::default() });
-    sim.inject(Fault::from(refuse).on("/t/vbc.prod")).unwrap();
-    let output = doctor(directory.path(), &[], &[]).await;
-    assert_eq!(output.code, Some(1), "{output:?}");
-    let text = flat(&output);
-    assert!(text.contains("FAIL provisioning 401 the gateway refuses the token"), "{}", output.stdout);
-    assert!(text.contains("FAIL vis 401") && text.contains("→ as above"), "{}", output.stdout);
-    assert_eq!(sim.stats().refreshes.ok, 1);
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ mod replay;
 mod restart;
 mod retries;
 mod retry;
+mod scratch;
 mod seal;
 mod secrets;
 mod single_flight;

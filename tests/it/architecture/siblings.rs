@@ -32,10 +32,10 @@ const KNOWN: [&str; 21] = [
 ];
 
 /// The children of one module: who uses whom, and where first.
-type Level = BTreeMap<String, BTreeMap<String, (PathBuf, usize)>>;
+pub(super) type Level = BTreeMap<String, BTreeMap<String, (PathBuf, usize)>>;
 
 /// The graph of every module's children.
-fn levels(all: &Crate) -> BTreeMap<Name, Level> {
+pub(super) fn levels(all: &Crate) -> BTreeMap<Name, Level> {
     let mut levels: BTreeMap<Name, Level> = BTreeMap::new();
     for (name, module) in &all.modules {
         if let Some((last, parent)) = name.split_last() {
