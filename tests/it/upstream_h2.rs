@@ -4,7 +4,6 @@ mod upstream;
 
 use std::future::poll_fn;
 
-use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, Response};
 

@@ -42,7 +42,7 @@ pub(super) struct H2Upstream {
     requests: tokio::sync::Mutex<mpsc::UnboundedReceiver<IncomingRequest>>,
     connections: Arc<AtomicUsize>,
     orders: Arc<Mutex<Vec<mpsc::UnboundedSender<Order>>>>,
-    certificate: Option<tempfile::NamedTempFile>,
+    pub(super) certificate: Option<tempfile::NamedTempFile>,
     /// The protocols that TLS offers. A change applies to the next connection.
     pub(super) speaks: Arc<Mutex<Vec<&'static str>>>,
 }
