@@ -29,8 +29,9 @@ pub mod app;
 #[cfg(feature = "cli")]
 pub mod cli;
 
-// Any bytes, to every part that reads them.
+// The fuzz targets see internals, so they are modules of what they test. Their files are in `fuzz/`.
 #[cfg(any(test, fuzzing))]
+#[path = "../fuzz/targets/mod.rs"]
 pub mod fuzz;
 
 pub(crate) use vbc_base::{clock, encoding, random, secret, trusted};

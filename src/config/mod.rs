@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod faults;
 #[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/targets/config.rs"]
 pub mod fuzz;
 mod keys;
 mod kind;

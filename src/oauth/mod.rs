@@ -6,6 +6,7 @@ mod body;
 mod endpoint;
 mod error;
 #[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/targets/oauth.rs"]
 pub mod fuzz;
 mod grant;
 mod judge;

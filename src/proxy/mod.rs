@@ -11,6 +11,7 @@ mod error;
 mod faults;
 mod forward;
 #[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/targets/proxy.rs"]
 pub mod fuzz;
 mod gate;
 mod hooks;

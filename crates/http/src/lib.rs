@@ -14,6 +14,7 @@ mod detect;
 mod drain;
 mod flood;
 #[cfg(any(test, fuzzing, feature = "testing"))]
+#[path = "../../../fuzz/targets/http/mod.rs"]
 pub mod fuzz;
 mod h1;
 mod h2;
