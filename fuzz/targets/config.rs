@@ -1,4 +1,4 @@
-//! What is made of any text as a configuration.
+//! Reads any text as a configuration.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -16,7 +16,6 @@ pub fn configuration(data: &[u8]) {
             let config = &loaded.config;
             assert!(!config.credentials.is_empty());
             assert!(!config.upstream.connect_timeout.is_zero());
-            // What it comes to is itself a configuration, but for the secrets.
             assert!(!config.redacted().is_empty());
         }
         Err(findings) => {

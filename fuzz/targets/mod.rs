@@ -1,5 +1,6 @@
-//! The fuzz targets: functions that take any bytes and panic when a rule is broken. `fuzz/` calls them with what libFuzzer
-//! thinks of; the tests here with what is kept in `fuzz/corpus`.
+//! Functions that take any bytes and panic when a rule is broken.
+//!
+//! The programs in `fuzz/fuzz_targets` call them with inputs of libFuzzer. The tests here replay `fuzz/corpus`.
 
 pub use crate::config::fuzz::configuration;
 pub use crate::oauth::fuzz::token_response;
@@ -11,7 +12,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Every kept input of a target, and each cut short at a few places.
+    /// Runs a target with every kept input, whole and cut short.
     fn replay(target: &str, run: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let mut inputs: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -1,4 +1,4 @@
-//! What is made of any answer of a token endpoint.
+//! Reads any response of a token endpoint.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -42,7 +42,7 @@ pub fn token_response(data: &[u8]) {
             assert!(status < 300, "tokens from a {status}");
             assert!(issued.access_token.header_value().is_some(), "a token that cannot be sent");
             assert!(issued.expires_in.as_secs() >= 1);
-            // What is shown does not depend on what is secret.
+            // Debug output does not depend on the tokens.
             let shown = format!("{issued:?}");
             let refresh_token = issued.refresh_token.as_ref().map(|_| Secret::new("other"));
             let other = Issued { access_token: AccessToken::new("other"), refresh_token, ..issued };

@@ -1,4 +1,4 @@
-//! What the data plane makes of any bytes: header lines, the heads of answers, bodies of 401s.
+//! Gives the data plane any bytes: header lines, response heads, bodies of 401s and bodies with links.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -13,10 +13,10 @@ use super::upstream::testing::{self, ReadResponse, ScriptedUpstream};
 use super::verdict::{self, Verdict};
 use crate::headers;
 
-/// Header lines of a request, one a line, stripped as they are on their way to the upstream.
+/// The input is header lines, which are stripped as those of a request.
 ///
 /// # Panics
-/// When something hop-by-hop or a credential is left, or something goes that nobody may take away.
+/// When a hop-by-hop field or a credential is left, or a field is removed that must stay.
 pub fn connection_header(data: &[u8]) {
     let mut map = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n') {
@@ -46,7 +46,7 @@ pub fn connection_header(data: &[u8]) {
     }
     let te: Vec<_> = map.get_all(header::TE).iter().collect();
     assert!(te.is_empty() || te == ["trailers"], "{te:?}");
-    // Framing and routing are not the client's to take away.
+    // `Connection` must not remove framing and routing.
     for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
         assert!(before.get_all(&name).iter().eq(map.get_all(&name).iter()), "{name} was touched");
     }
@@ -63,7 +63,7 @@ pub fn connection_header(data: &[u8]) {
     }
 }
 
-/// The names on all `Connection` lines, read in another way than `headers` does.
+/// The names on all `Connection` lines, read independently of `headers`.
 fn named_by_connection(map: &HeaderMap) -> Vec<String> {
     let lines = map.get_all(header::CONNECTION).iter();
     let text: Vec<String> =
@@ -72,10 +72,10 @@ fn named_by_connection(map: &HeaderMap) -> Vec<String> {
     names.map(|name| name.trim_matches([' ', '\t']).to_ascii_lowercase()).collect()
 }
 
-/// Two bytes of status and challenge, then the body of a 401.
+/// The input is a line with the challenge, then the body of a 401.
 ///
 /// # Panics
-/// When the verdict contradicts what is plainly in it.
+/// When the verdict contradicts the error code in the body.
 pub fn verdict(data: &[u8]) {
     let (challenge, body) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
     let mut headers = HeaderMap::new();
@@ -97,20 +97,20 @@ pub fn verdict(data: &[u8]) {
 const UPSTREAM: &str = "https://api.vonage.com";
 const BASE: &str = "http://127.0.0.1:8080";
 
-/// One byte says in which pieces the rest, a JSON response, comes.
+/// The first byte is the length of the pieces in which the rest, a JSON body, arrives.
 ///
 /// # Panics
-/// When the pieces make a difference, or in valid JSON anything else is changed than values that are URLs of the upstream.
+/// When the pieces make a difference, or when anything in valid JSON changes but URLs of the upstream.
 pub fn links(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
     let step = usize::from(*step).max(1);
     let rewritten = links::rewrite_pieces(UPSTREAM, BASE, bytes.chunks(step));
-    // Whether a string of more than 2 KiB is a key is not waited for. Escapes hooks, strings end at quotes.
+    // The rewriter does not wait for the end of a string over 2 KiB to learn whether it is a key.
     let short = !bytes.contains(&b'\\') && bytes.split(|byte| *byte == b'"').all(|part| part.len() < 1000);
     if short || bytes.len() <= 2048 {
         assert_eq!(rewritten, links::rewrite_pieces(UPSTREAM, BASE, [bytes]), "the pieces make a difference");
     }
-    // A link whose very first letter is escaped is left alone: nobody writes so, and every string would have to be read.
+    // A link whose first letter is escaped is left alone: finding it would mean decoding every string.
     let lower = bytes.to_ascii_lowercase();
     if [&br"\u0068"[..], br"\u0048"].iter().any(|escape| lower.windows(6).any(|window| window == *escape)) {
         return;
@@ -134,7 +134,7 @@ fn point_at_base(value: &mut Value) {
             let port = match port.strip_prefix(':') {
                 None if port.is_empty() => None,
                 Some("") => None,
-                // Zeros in front change nothing (RFC 3986 §3.2.3 has any digits).
+                // Leading zeros are allowed (RFC 3986 §3.2.3).
                 Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                     digits.parse::<u16>().ok().or(Some(0))
                 }
@@ -153,10 +153,10 @@ fn point_at_base(value: &mut Value) {
     }
 }
 
-/// One byte says in which pieces the rest, a response, comes.
+/// The first byte is the length of the pieces in which the rest, a response, arrives.
 ///
 /// # Panics
-/// When the size of the pieces makes a difference, or hyper reads something else in what is taken.
+/// When the pieces make a difference, or when hyper reads an accepted response differently.
 pub fn answer_head(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -165,7 +165,7 @@ pub fn answer_head(data: &[u8]) {
     runtime.block_on(async {
         let read = read(bytes, usize::from(*step)).await;
         assert_eq!(read, self::read(bytes, usize::MAX).await, "the pieces make a difference");
-        // Switched, or not HTTP to us: hyper may think what it likes.
+        // Hyper need not agree about a 101 or about what we reject.
         let (Ok((status, headers)), None) = (&read.head, read.error) else { return };
         if *status == 101 {
             return;
@@ -180,7 +180,7 @@ async fn read(bytes: &[u8], step: usize) -> ReadResponse {
     testing::read_response(bytes, step, &testing::request(Method::GET, false)).await.without_kept()
 }
 
-/// What hyper makes of it.
+/// Reads the response with hyper.
 async fn hypers(bytes: &[u8]) -> Result<(u16, HeaderMap, Vec<u8>), hyper::Error> {
     let stream = ScriptedUpstream::new(bytes, usize::MAX);
     let mut builder = hyper::client::conn::http1::Builder::new();

@@ -1,4 +1,4 @@
-//! What a connection makes of any bytes, compared with a reading of RFC 9112 that was written for the comparison.
+//! Gives a connection any bytes and compares its requests with those of an independent reader of RFC 9112.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -19,7 +19,7 @@ use tokio::runtime::LocalOptions;
 use super::{Abort, Drain, Handler, Incoming, Limits, RawTarget, Refusal, Stream};
 use reference::{End, Field, Message};
 
-/// Refusals where we are stricter than the grammar, on purpose.
+/// Refusals in which we are stricter than the grammar on purpose.
 const STRICTER: &[&str] = &[
     "the request target has a byte that a URI cannot have",
     "the request target is neither a path nor an http URL",
@@ -29,13 +29,13 @@ const STRICTER: &[&str] = &[
     "Content-Length is not one number of decimal digits",
 ];
 
-/// A client whose bytes come in pieces, and then no more.
+/// A client whose bytes arrive in pieces and which then ends its side.
 struct Script {
     bytes: Bytes,
-    /// Lengths of the pieces, in turn.
+    /// The lengths of the pieces, used in turn.
     steps: Vec<usize>,
     turn: usize,
-    /// How often it is asked for more before it closes: while a request is answered, that would be leaving.
+    /// How often it is polled after its last byte before it ends its side. Ending early would count as a disconnect.
     patience: usize,
 }
 
@@ -80,7 +80,7 @@ impl AsyncWrite for Script {
     }
 }
 
-/// What the handler was called for.
+/// A call of the handler.
 #[derive(Debug)]
 enum Call {
     Request { seen: Message, whole: bool },
@@ -125,11 +125,10 @@ impl Handler for Recorder {
     }
 }
 
-/// Two bytes say in which pieces the rest comes to a connection.
+/// The first two bytes are the lengths of the pieces in which the rest arrives.
 ///
 /// # Panics
-/// When the connection makes something else of it than the grammar does: another request, another body, one request
-/// more, or something ambiguous taken.
+/// When the connection reads other requests than the grammar allows, or accepts ambiguous ones.
 pub fn request_head(data: &[u8]) {
     let Some((steps, bytes)) = data.split_first_chunk::<2>() else { return };
     if bytes.starts_with(PREFACE) {
@@ -142,10 +141,10 @@ pub fn request_head(data: &[u8]) {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Two bytes say in which pieces the rest, frames of HTTP/2, comes behind a preface.
+/// The first two bytes are the lengths of the pieces in which a preface and the rest, HTTP/2 frames, arrive.
 ///
 /// # Panics
-/// When a request is given to the handler that has no host or a target that is no path.
+/// When the handler gets a request without a host, or with a target that is no path.
 pub fn h2_frames(data: &[u8]) {
     let Some((steps, frames)) = data.split_first_chunk::<2>() else { return };
     for call in run(*steps, &[PREFACE, frames].concat()) {
@@ -157,7 +156,7 @@ pub fn h2_frames(data: &[u8]) {
     }
 }
 
-/// What the handler is called for, when these bytes come in these pieces.
+/// The calls of the handler for these bytes in these pieces.
 fn run(steps: [u8; 2], bytes: &[u8]) -> Vec<Call> {
     let calls = Rc::new(RefCell::new(Vec::new()));
     let (_drain, signal) = Drain::new();
@@ -193,7 +192,7 @@ fn compare(calls: &[Call], messages: &[Message], end: &End) {
                 assert_eq!(at + 1, calls.len());
             }
             (Call::Refused(refusal), None) => {
-                // Ours is refused at its head, the other's body is what has not ended.
+                // We refused the head, while the reference still waits for the body.
                 let expected = match end {
                     End::InBody => is_stricter(refusal),
                     end => matches!(end, End::Refused | End::RefusedInBody | End::InHead),
@@ -201,7 +200,7 @@ fn compare(calls: &[Call], messages: &[Message], end: &End) {
                 assert!(expected, "{call:?}, {end:?}");
             }
             (Call::Request { whole: false, .. } | Call::Refused(_), Some(_)) => {
-                // Only where that is meant, and then it is the end.
+                // Only deliberate strictness may differ, and then it ends the connection.
                 let stricter = match call {
                     Call::Refused(refusal) => is_stricter(refusal),
                     Call::Request { .. } => true,
@@ -224,12 +223,12 @@ fn is_stricter(refusal: &Refusal) -> bool {
     }
 }
 
-/// Lines of the same length come as one; what they are for, the body, is compared.
+/// Leaves out `Content-Length`: equal lines are merged, and the body itself is compared.
 fn without_length(fields: &[Field]) -> Vec<&Field> {
     fields.iter().filter(|(name, _)| name != b"content-length").collect()
 }
 
-/// An absolute-form target may come in the normal form of its scheme and host.
+/// The scheme and host of an absolute-form target may be normalised.
 fn same_target(seen: &[u8], expected: &[u8]) -> bool {
     seen == expected || (!expected.starts_with(b"/") && expected != b"*")
 }

@@ -1,5 +1,4 @@
-//! RFC 9112 by the letter and without regard to speed: whole input in, messages out. It shares no code with what it is
-//! compared with.
+//! A slow and literal reader of RFC 9112 that takes the whole input. It shares no code with the product.
 
 /// Name and value.
 pub(super) type Field = (Vec<u8>, Vec<u8>);
@@ -9,7 +8,7 @@ pub(super) type Field = (Vec<u8>, Vec<u8>);
 pub(super) struct Message {
     pub(super) method: Vec<u8>,
     pub(super) target: Vec<u8>,
-    /// Sorted; names in lower case.
+    /// Sorted, with names in lower case.
     pub(super) fields: Vec<Field>,
     pub(super) body: Vec<u8>,
     /// The connection may end with it (RFC 9112 §9.3).
@@ -29,7 +28,7 @@ pub(super) enum End {
     RefusedInBody,
 }
 
-/// Why one message cannot be read.
+/// Why a message cannot be read.
 enum Stop {
     Short,
     Bad,
@@ -67,7 +66,7 @@ enum Framing {
     Chunked,
 }
 
-/// A line without its CR LF, and what follows. A LF alone ends no line, and a CR stands only before one.
+/// A line without its CR LF, and the rest. A lone LF ends no line, and a CR is valid only before a LF.
 fn line(input: &[u8]) -> Read<(&[u8], &[u8])> {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return Err(Stop::Short) };
     let Some(line) = input[..end].strip_suffix(b"\r") else { return Err(Stop::Bad) };
@@ -130,7 +129,7 @@ fn split_field(line: &[u8]) -> Read<Field> {
     Ok((name.to_ascii_lowercase(), value[start..end].to_vec()))
 }
 
-/// RFC 9112 §6.3, with every choice that the RFC leaves to a proxy made for refusing.
+/// RFC 9112 §6.3. Where the RFC leaves a proxy the choice, the message is refused.
 fn framing(lengths: &[Vec<u8>], codings: &[Vec<u8>], http_11: bool) -> Read<Framing> {
     match (lengths, codings) {
         ([], []) => Ok(Framing::Length(0)),
@@ -160,7 +159,7 @@ fn body(framing: Framing, input: &[u8]) -> Read<(Vec<u8>, &[u8])> {
     }
 }
 
-/// RFC 9112 §7.1. What cannot become a chunk is bad before its line has ended.
+/// RFC 9112 §7.1. A line that cannot become a chunk is bad before it ends.
 fn chunked(mut input: &[u8]) -> Read<(Vec<u8>, &[u8])> {
     let mut body = Vec::new();
     loop {
