@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use vbc_http::headers::{AnswerSurvey, Survey, strip_request, strip_response};
+use vbc_http::headers::{ResponseSurvey, Survey, strip_request, strip_response};
 use vbc_proxy::credential::Reader;
 use vbc_proxy::{App, Config, Simulator, proxy};
 
@@ -67,17 +67,17 @@ fn strip() {
     };
     println!("strip a request with nothing to strip     {:7.1} ns", request(&tool));
     println!("strip a request with three headers to go  {:7.1} ns", request(&[&tool[..], &hop].concat()));
-    let answer = headers(&[
+    let response = headers(&[
         ("date", "Tue, 24 Nov 2026 12:00:00 GMT"),
         ("content-type", "application/json"),
         ("content-length", "512"),
         ("server", "WSO2"),
         ("etag", "\"1\""),
     ]);
-    let mut answer = answer;
+    let mut response = response;
     let time = measure(|| {
-        if black_box(AnswerSurvey::of(black_box(&answer))).strip {
-            strip_response(&mut answer);
+        if black_box(ResponseSurvey::of(black_box(&response))).strip {
+            strip_response(&mut response);
         }
     });
     println!("strip an answer with nothing to strip     {time:7.1} ns");

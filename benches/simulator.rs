@@ -131,16 +131,16 @@ impl Connection {
     }
 
     /// Reads one answer to its end: its length, or its last chunk.
-    fn answer(&mut self) -> String {
+    fn response(&mut self) -> String {
         let mut end = 0;
         loop {
             let read = self.stream.read(&mut self.room[end..]).unwrap();
             assert!(read > 0, "closed");
             end += read;
             if is_whole(&self.room[..end]) {
-                let answer = String::from_utf8_lossy(&self.room[..end]);
-                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-                return answer.into_owned();
+                let response = String::from_utf8_lossy(&self.room[..end]);
+                assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+                return response.into_owned();
             }
         }
     }
@@ -148,22 +148,22 @@ impl Connection {
     fn log_in(&mut self) -> String {
         let head = format!("POST /token HTTP/1.1\r\nHost: sim\r\nContent-Length: {}\r\n\r\n", LOGIN.len());
         self.stream.write_all((head + LOGIN).as_bytes()).unwrap();
-        let answer = self.answer();
-        let (_, rest) = answer.split_once("\"access_token\":\"").unwrap();
+        let response = self.response();
+        let (_, rest) = response.split_once("\"access_token\":\"").unwrap();
         rest.split('"').next().unwrap().to_owned()
     }
 }
 
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+fn is_whole(response: &[u8]) -> bool {
+    let Some(head) = response.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let name = b"content-length: ";
-    match answer[..head].windows(name.len()).position(|window| window.eq_ignore_ascii_case(name)) {
+    match response[..head].windows(name.len()).position(|window| window.eq_ignore_ascii_case(name)) {
         Some(at) => {
-            let value = answer[at + name.len()..head].split(|byte| *byte == b'\r').next().unwrap();
+            let value = response[at + name.len()..head].split(|byte| *byte == b'\r').next().unwrap();
             let length: usize = std::str::from_utf8(value).unwrap().parse().unwrap();
-            answer.len() == head + 4 + length
+            response.len() == head + 4 + length
         }
-        None => answer.ends_with(b"\r\n0\r\n\r\n"),
+        None => response.ends_with(b"\r\n0\r\n\r\n"),
     }
 }
 
@@ -191,7 +191,7 @@ fn over_sockets(path: &str) -> Rate {
     let head = format!("GET {path} HTTP/1.1\r\nHost: sim\r\nAuthorization: Bearer {token}\r\n\r\n");
     rate(&format!("/proc/{}/task", program.child.id()), || {
         connections.iter_mut().for_each(|connection| connection.stream.write_all(head.as_bytes()).unwrap());
-        connections.iter_mut().for_each(|connection| drop(connection.answer()));
+        connections.iter_mut().for_each(|connection| drop(connection.response()));
         CONNECTIONS
     })
 }
@@ -201,12 +201,12 @@ fn service(path: &str) -> Rate {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let service = runtime.block_on(Simulator::start()).unwrap().service();
     let ask = |request: Request<Bytes>| {
-        let answer = runtime.block_on(service.answer(request)).unwrap();
-        assert_eq!(answer.status(), 200);
-        answer.into_body()
+        let response = runtime.block_on(service.answer(request)).unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body()
     };
-    let answer = ask(Request::post("/token").body(Bytes::from_static(LOGIN.as_bytes())).unwrap());
-    let members: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    let response = ask(Request::post("/token").body(Bytes::from_static(LOGIN.as_bytes())).unwrap());
+    let members: serde_json::Value = serde_json::from_slice(&response).unwrap();
     let bearer = format!("Bearer {}", members["access_token"].as_str().unwrap());
     rate("/proc/thread-self/schedstat", || {
         ask(Request::get(path).header("authorization", &bearer).body(Bytes::new()).unwrap());

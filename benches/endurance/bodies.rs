@@ -47,13 +47,13 @@ async fn peak(proxy: &Proxy, idle: usize, transport: Transport, clients: usize, 
     proxy.forget_peak();
     let pairs = (0..clients).map(|_| async {
         let mut client = Client::connect(proxy, transport).await;
-        let answer = client.send("POST", "/hash/", LENGTH).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        let told = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        let response = client.send("POST", "/hash/", LENGTH).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let told = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
         assert_eq!(told, expected, "what arrived is not what was sent");
-        let answer = client.send("GET", &format!("/bytes/{LENGTH}"), 0).await.unwrap();
-        assert_eq!(answer.headers()["content-length"], LENGTH.to_string());
-        assert_eq!(hash(answer.into_body()).await, (LENGTH, expected.to_owned()));
+        let response = client.send("GET", &format!("/bytes/{LENGTH}"), 0).await.unwrap();
+        assert_eq!(response.headers()["content-length"], LENGTH.to_string());
+        assert_eq!(hash(response.into_body()).await, (LENGTH, expected.to_owned()));
     });
     futures_util::future::join_all(pairs).await;
     proxy.memory().1.saturating_sub(idle)

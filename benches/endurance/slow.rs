@@ -100,9 +100,9 @@ async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
             own = Client::connect(proxy, transport).await;
             &mut own
         };
-        let answer = client.send("GET", "/", 0).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 1024);
+        let response = client.send("GET", "/", 0).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 1024);
         times.push(due.elapsed());
     }
     if let Some(worst) = (0..times.len()).max_by_key(|&at| times[at]) {
@@ -142,9 +142,9 @@ async fn endless_head(address: String, stop: Arc<AtomicBool>) {
             continue;
         };
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await;
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         loop {
-            let more = tokio::time::timeout(Duration::from_secs(3), stream.read_buf(&mut answer)).await;
+            let more = tokio::time::timeout(Duration::from_secs(3), stream.read_buf(&mut response)).await;
             match more {
                 Ok(Ok(0) | Err(_)) => break,
                 Ok(Ok(_)) => {}
@@ -154,7 +154,7 @@ async fn endless_head(address: String, stop: Arc<AtomicBool>) {
                 }
             }
         }
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{}", answer.escape_ascii());
+        assert!(response.is_empty() || response.starts_with(b"HTTP/1.1 408"), "{}", response.escape_ascii());
     }
 }
 

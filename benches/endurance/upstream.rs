@@ -54,7 +54,7 @@ impl Upstream {
                     let io = TokioIo::new(stream);
                     let service = service_fn(move |request| {
                         let upstream = upstream.clone();
-                        async move { Ok::<_, Infallible>(upstream.answer(request).await) }
+                        async move { Ok::<_, Infallible>(upstream.response(request).await) }
                     });
                     if h2 {
                         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());

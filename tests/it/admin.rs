@@ -14,9 +14,9 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 #[tokio::test]
 async fn live_says_that_the_process_answers_and_nothing_more() {
     let world = World::builder().config(r#"credentials.default.client_secret = "wrong""#).start().await;
-    let answer = world.admin("/live").await;
-    assert_eq!((answer.status, answer.text()), (200, "live\n"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let response = world.admin("/live").await;
+    assert_eq!((response.status, response.text()), (200, "live\n"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
 #[tokio::test]
@@ -25,12 +25,12 @@ async fn ready_gives_its_reasons_until_a_token_is_usable() {
     let hang = sim.inject(Fault::hang().on("/token")).unwrap();
     let config = World::builder().configuration(&sim);
     let world = World::with(config, sim).await;
-    let answer = world.admin("/ready").await;
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let response = world.admin("/ready").await;
+    assert_eq!(response.status, 503);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     let expected = "credential default: the first token has not been issued yet";
-    assert_eq!(answer.json(), serde_json::json!({ "ready": false, "reasons": [expected], "degraded": [] }));
+    assert_eq!(response.json(), serde_json::json!({ "ready": false, "reasons": [expected], "degraded": [] }));
     world.sim.remove_fault(hang);
     world.ready().await;
     let ready = serde_json::json!({ "ready": true, "reasons": [], "degraded": [] });
@@ -80,9 +80,9 @@ async fn ready_says_what_is_wrong_with_the_token_endpoint() {
     let config = World::builder().configuration(&sim);
     let world = World::with(config, sim).await;
     world.get(USERS).await.assert_problem(503, "proxy_internal_error");
-    let answer = world.admin("/ready").await;
-    assert_eq!(answer.status, 503);
-    let reason = answer.json()["reasons"][0].as_str().unwrap().to_owned();
+    let response = world.admin("/ready").await;
+    assert_eq!(response.status, 503);
+    let reason = response.json()["reasons"][0].as_str().unwrap().to_owned();
     assert!(reason.starts_with("credential default: token endpoint http://127.0.0.1:"), "{reason}");
     assert!(reason.contains("503"), "{reason}");
 }
@@ -101,17 +101,17 @@ async fn a_proxy_that_drains_is_alive_and_not_ready() {
     })
     .await;
     world.begin_drain();
-    let answer = within(async {
+    let response = within(async {
         loop {
-            let answer = world.admin("/ready").await;
-            if answer.status != 200 {
-                break answer;
+            let response = world.admin("/ready").await;
+            if response.status != 200 {
+                break response;
             }
         }
     })
     .await;
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.json()["reasons"][0], "draining: the proxy is shutting down");
+    assert_eq!(response.status, 503);
+    assert_eq!(response.json()["reasons"][0], "draining: the proxy is shutting down");
     assert_eq!(world.admin("/live").await.status, 200);
     assert_eq!(world.admin("/status.json").await.json()["ready"], false);
     world.sim.clear_faults();
@@ -141,11 +141,11 @@ async fn metrics_tell_what_was_answered_and_what_it_took() {
     world.sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
     world.get(USERS).await.assert_problem(503, "proxy_internal_error");
 
-    let answer = world.admin("/metrics").await;
-    assert_eq!(answer.status, 200);
-    let content_type = answer.header("content-type").unwrap();
+    let response = world.admin("/metrics").await;
+    assert_eq!(response.status, 200);
+    let content_type = response.header("content-type").unwrap();
     assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    let text = answer.text();
+    let text = response.text();
     assert!(text.ends_with("# EOF\n"), "{text}");
     for (name, expected) in [
         (r#"vbc_proxy_requests_total{status="200",source="upstream"}"#, 4.0),
@@ -187,10 +187,10 @@ async fn the_expiry_is_0_without_a_token() {
 async fn the_status_has_everything_a_person_asks_first() {
     let world = World::start().await;
     world.ready().await;
-    let answer = world.admin("/status.json").await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    let status = answer.json();
+    let response = world.admin("/status.json").await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    let status = response.json();
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&status["ready"], &status["reasons"]), (&Value::Bool(true), &serde_json::json!([])));
     assert_eq!(status["listen"], format!("http://{}", world.address));
@@ -220,11 +220,11 @@ async fn the_status_has_everything_a_person_asks_first() {
 async fn an_unknown_page_is_a_problem() {
     let world = World::start().await;
     for target in ["/", "/nothing", "/metrics/x"] {
-        let answer = world.admin(target).await;
-        assert_eq!(answer.status, 404, "{target}");
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        assert_eq!(answer.json()["type"], "urn:vbc-proxy:no-such-page");
-        assert_eq!(answer.json()["status"], 404);
+        let response = world.admin(target).await;
+        assert_eq!(response.status, 404, "{target}");
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
+        assert_eq!(response.json()["type"], "urn:vbc-proxy:no-such-page");
+        assert_eq!(response.json()["status"], 404);
     }
 }
 

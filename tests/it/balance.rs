@@ -115,8 +115,8 @@ async fn a_drain_loses_none_of_those_that_are_handed_over() {
         assert_eq!(within(app.run(opened)).await.unwrap(), Ended::Drained);
         assert!(metrics.handed_over.get() >= 8);
         for mut client in clients {
-            let answer = client.response().await;
-            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+            let response = client.response().await;
+            assert!(matches!(response.status, 200 | 503), "{response:?}");
             // An end, and no reset.
             assert_eq!(client.ended().await, b"");
         }

@@ -4,7 +4,7 @@ use crate::harness::{RawUpstream, World};
 
 /// An upstream that lets every page read its answers.
 async fn permissive() -> RawUpstream {
-    RawUpstream::answering(
+    RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
          access-control-expose-headers: X-A\r\nAccess-Control-Max-Age: 1\r\nVary: Accept\r\n\
          Content-Length: 2\r\n\r\nok",
@@ -31,8 +31,8 @@ async fn a_host_that_is_not_ours_is_refused_so_that_rebinding_a_name_to_us_does_
         "2130706433".into(),
         "api.vonage.com".into(),
     ] {
-        let answer = world.send(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
-        answer.assert_problem(421, "http_request_denied");
+        let response = world.send(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
+        response.assert_problem(421, "http_request_denied");
     }
     assert_eq!(upstream.connections(), 0);
 }
@@ -60,8 +60,8 @@ async fn loopback_names_configured_hosts_and_the_upstreams_name_are_ours() {
         "calls.example".into(),
         upstream.address().to_string(),
     ] {
-        let answer = world.send(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
-        assert_eq!(answer.status, 200, "{host}");
+        let response = world.send(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
+        assert_eq!(response.status, 200, "{host}");
     }
 }
 
@@ -90,9 +90,9 @@ async fn a_page_of_another_origin_is_refused() {
         "http://localhost, http://attacker.example",
     ] {
         for method in ["GET", "POST", "OPTIONS"] {
-            let answer = world.send(&format!("{method} / HTTP/1.1\nOrigin: {origin}"), b"").await;
-            answer.assert_problem(403, "http_request_denied");
-            assert_eq!(answer.header("access-control-allow-origin"), None);
+            let response = world.send(&format!("{method} / HTTP/1.1\nOrigin: {origin}"), b"").await;
+            response.assert_problem(403, "http_request_denied");
+            assert_eq!(response.header("access-control-allow-origin"), None);
         }
     }
     assert_eq!(upstream.connections(), 0);
@@ -103,13 +103,13 @@ async fn what_a_browser_calls_cross_site_is_refused() {
     let upstream = permissive().await;
     let world = World::before(&upstream).await;
     for site in ["cross-site", "same-site", "", "what"] {
-        let answer = world.send(&format!("GET / HTTP/1.1\nSec-Fetch-Site: {site}"), b"").await;
-        answer.assert_problem(403, "http_request_denied");
+        let response = world.send(&format!("GET / HTTP/1.1\nSec-Fetch-Site: {site}"), b"").await;
+        response.assert_problem(403, "http_request_denied");
     }
     assert_eq!(upstream.connections(), 0);
     for site in ["none", "same-origin"] {
-        let answer = world.send(&format!("GET / HTTP/1.1\nSec-Fetch-Site: {site}"), b"").await;
-        assert_eq!(answer.status, 200);
+        let response = world.send(&format!("GET / HTTP/1.1\nSec-Fetch-Site: {site}"), b"").await;
+        assert_eq!(response.status, 200);
     }
 }
 
@@ -127,16 +127,16 @@ async fn a_preflight_of_a_foreign_page_is_refused_and_not_forwarded() {
 async fn the_upstreams_own_word_on_which_pages_may_read_is_stripped() {
     let upstream = permissive().await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/").await;
-    assert_eq!(answer.text(), "ok");
-    assert!(!answer.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{answer:?}");
-    assert_eq!(answer.all("vary"), ["Accept"]);
+    let response = world.get("/").await;
+    assert_eq!(response.text(), "ok");
+    assert!(!response.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{response:?}");
+    assert_eq!(response.all("vary"), ["Accept"]);
 }
 
 /// What makes a browser remember something about our host that the upstream said about its own.
 #[tokio::test]
 async fn the_upstreams_policies_for_its_own_host_are_stripped() {
-    let upstream = RawUpstream::answering(
+    let upstream = RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=31536000; includeSubDomains\r\n\
          Alt-Svc: h3=\":443\"\r\nContent-Length: 2\r\n\r\nok",
     )
@@ -182,7 +182,7 @@ async fn a_page_of_the_upstream_cannot_act_as_one_of_this_host() {
         ("Content-Type: application/json\r\n", false),
         ("Content-Type: audio/mpeg\r\n", false),
     ] {
-        let upstream = RawUpstream::answering(page(kind)).await;
+        let upstream = RawUpstream::responding(page(kind)).await;
         let world = World::before(&upstream).await;
         for (sign, navigates) in [
             ("Sec-Fetch-Mode: navigate", true),
@@ -220,30 +220,30 @@ async fn a_page_of_an_allowed_origin_may_call_and_read() {
         .await;
     for origin in ["https://app.example", "http://localhost:3000", "HTTPS://App.Example"] {
         let head = format!("POST / HTTP/1.1\nOrigin: {origin}\nSec-Fetch-Site: cross-site");
-        let answer = world.send(&head, b"body").await;
-        assert_eq!(answer.status, 200);
+        let response = world.send(&head, b"body").await;
+        assert_eq!(response.status, 200);
         // Ours alone, not the upstream's beside it.
-        assert_eq!(answer.all("access-control-allow-origin"), [origin]);
-        assert_eq!(answer.header("access-control-allow-credentials"), None);
-        assert_eq!(answer.all("vary"), ["Accept", "origin"]);
+        assert_eq!(response.all("access-control-allow-origin"), [origin]);
+        assert_eq!(response.header("access-control-allow-credentials"), None);
+        assert_eq!(response.all("vary"), ["Accept", "origin"]);
     }
     for origin in ["https://app.example:444", "http://app.example", "https://app.example.attacker.example"] {
-        let answer = world.send(&format!("GET / HTTP/1.1\nOrigin: {origin}"), b"").await;
-        answer.assert_problem(403, "http_request_denied");
+        let response = world.send(&format!("GET / HTTP/1.1\nOrigin: {origin}"), b"").await;
+        response.assert_problem(403, "http_request_denied");
     }
 }
 
 #[tokio::test]
 async fn a_page_of_an_allowed_origin_can_read_our_own_errors_too() {
-    let upstream = RawUpstream::answering("nonsense").await;
+    let upstream = RawUpstream::responding("nonsense").await;
     let world = World::builder()
         .upstream(upstream.url())
         .config("listen.origins = [\"https://app.example\"]")
         .start()
         .await;
-    let answer = world.send("GET / HTTP/1.1\nOrigin: https://app.example", b"").await;
-    answer.assert_problem(502, "http_protocol_error");
-    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+    let response = world.send("GET / HTTP/1.1\nOrigin: https://app.example", b"").await;
+    response.assert_problem(502, "http_protocol_error");
+    assert_eq!(response.header("access-control-allow-origin"), Some("https://app.example"));
 }
 
 #[tokio::test]
@@ -262,12 +262,12 @@ async fn a_preflight_of_an_allowed_origin_is_answered_here() {
             b"",
         )
         .await;
-    let answer = client.response().await;
-    assert_eq!(answer.status, 204);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
-    assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
-    assert_eq!(answer.header("access-control-allow-headers"), Some("content-type, x-a"));
-    assert_eq!(answer.header("vary"), Some("origin"));
+    let response = client.response().await;
+    assert_eq!(response.status, 204);
+    assert_eq!(response.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(response.header("access-control-allow-methods"), Some("POST"));
+    assert_eq!(response.header("access-control-allow-headers"), Some("content-type, x-a"));
+    assert_eq!(response.header("vary"), Some("origin"));
     assert_eq!(upstream.connections(), 0);
     // An OPTIONS that is no preflight is the upstream's.
     client.request("OPTIONS /calls HTTP/1.1\nOrigin: https://app.example", b"").await;

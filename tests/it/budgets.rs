@@ -67,7 +67,7 @@ async fn uploads_in_chunks_of_one_byte_take_what_their_bytes_take() {
 }
 
 #[tokio::test]
-async fn a_compressed_answer_in_chunks_of_one_byte_takes_what_its_bytes_take() {
+async fn a_compressed_response_in_chunks_of_one_byte_takes_what_its_bytes_take() {
     // Bytes that do not get smaller.
     let noise: String =
         (0..300_000_u64).map(|at| format!("{:04x}", at.wrapping_mul(0x9e37_79b9) >> 13 & 0xffff)).collect();
@@ -89,9 +89,9 @@ async fn a_compressed_answer_in_chunks_of_one_byte_takes_what_its_bytes_take() {
     .await;
     let running = Running::start(&upstream, "", 1024).await;
     let before = running.process.peak();
-    let answer = get(running.clients, "/").await;
-    assert!(answer.complete && answer.header("content-encoding").is_none());
-    assert!(answer.text().ends_with(r#","a":"http://localhost/t"}"#));
+    let response = get(running.clients, "/").await;
+    assert!(response.complete && response.header("content-encoding").is_none());
+    assert!(response.text().ends_with(r#","a":"http://localhost/t"}"#));
     let more = running.process.peak() - before;
     assert!(more < MODEST, "{more} bytes");
 }
@@ -101,11 +101,11 @@ async fn a_401_in_chunks_of_one_byte_passes_whole() {
     let body = vec![b'n'; 30_000];
     let head = "HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error=\"insufficient_scope\"\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
-    let upstream = RawUpstream::answering([head.as_bytes(), &in_chunks_of_one(&body)].concat()).await;
+    let upstream = RawUpstream::responding([head.as_bytes(), &in_chunks_of_one(&body)].concat()).await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/").await;
-    assert_eq!((answer.status, upstream.requests().len()), (401, 1));
-    assert!(answer.complete && answer.body == body);
+    let response = world.get("/").await;
+    assert_eq!((response.status, upstream.requests().len()), (401, 1));
+    assert!(response.complete && response.body == body);
 }
 
 #[tokio::test]
@@ -116,12 +116,12 @@ async fn a_body_in_a_coding_that_is_not_decoded_passes_untouched_and_costs_nothi
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: br\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let upstream = RawUpstream::answering([head.as_bytes(), &body].concat()).await;
+    let upstream = RawUpstream::responding([head.as_bytes(), &body].concat()).await;
     let running = Running::start(&upstream, "", 1024).await;
     assert_eq!(get(running.clients, "/first").await.body, body);
     let before = running.process.peak();
-    let answer = get(running.clients, "/").await;
-    assert!(answer.body == body && answer.header("content-encoding") == Some("br"));
+    let response = get(running.clients, "/").await;
+    assert!(response.body == body && response.header("content-encoding") == Some("br"));
     assert!(running.process.peak() - before < 5 << 20);
 }
 
@@ -134,9 +134,9 @@ async fn the_admin_listener_takes_so_many_connections_and_one_that_ends_makes_ro
         assert!(open.len() < 300, "no limit");
         let mut client = Client::connect(world.admin).await;
         client.request("GET /live HTTP/1.1", b"").await;
-        let answer = client.response().await;
-        if answer.status != 200 {
-            break answer;
+        let response = client.response().await;
+        if response.status != 200 {
+            break response;
         }
         open.push(client);
     };
@@ -202,10 +202,10 @@ async fn clients_and_upstream_leave_descriptors_for_the_store() {
     let refused = within(async {
         let mut refused = 0;
         while refused < 40 {
-            if let Some(Ok(Some(answer))) = waiting.join_next().await
-                && answer.contains("connection_limit_reached")
+            if let Some(Ok(Some(response))) = waiting.join_next().await
+                && response.contains("connection_limit_reached")
             {
-                assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+                assert!(response.contains("retry-after: 1\r\n"), "{response}");
                 refused += 1;
             }
         }

@@ -144,7 +144,7 @@ async fn another_user_takes_over_only_by_the_button_that_says_so() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_opened_again_does_nothing_again() {
+async fn a_response_that_is_opened_again_does_nothing_again() {
     let desk = Desk::start().await;
     desk.log_in(ALICE).await;
     desk.outcome("logged_in").await;
@@ -205,8 +205,8 @@ async fn the_simulators_page_shows_responses_and_fits_a_telephone() {
                     &client_id=sim-client&client_secret=sim-secret";
         let request =
             http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
-        let answer = sim.service().answer(request.body(form.into()).unwrap()).await.unwrap();
-        let pair: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        let response = sim.service().answer(request.body(form.into()).unwrap()).await.unwrap();
+        let pair: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         pair["access_token"].as_str().unwrap().to_owned()
     };
     let long = format!("{USERS}?first_name={}&last_name=x", "A".repeat(300));

@@ -50,8 +50,8 @@ async fn sigterm_and_sigint_let_the_request_in_flight_finish_and_exit_with_0() {
         serve.signal(signal);
         serve.logged("draining").await;
         sim.clear_faults();
-        let answer = client.response().await;
-        assert_eq!((answer.status, answer.complete), (200, true));
+        let response = client.response().await;
+        assert_eq!((response.status, response.complete), (200, true));
         let output = serve.end().await;
         assert_eq!(output.code, Some(0), "{signal}: {output:?}");
         assert_eq!(output.stdout.lines().count(), 1, "{output:?}");

@@ -4,11 +4,11 @@
 //! We do what the tables say, in every case. Where one of them passes what we refuse, or refuses as ambiguous what
 //! we pass, the case says why.
 
-mod answers;
 mod case;
 mod framing;
 mod headers;
 mod peers;
+mod responses;
 mod table;
 mod target;
 mod wire;
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::harness::World;
-use case::{Answer, Becomes, Case, Expected};
+use case::{Becomes, Case, Expected, Response};
 use peers::Peer;
 use table::Row;
 use wire::{Got, Seen, Upstream, talk, values};
@@ -39,7 +39,7 @@ struct Outcome {
 
 impl Outcome {
     fn statuses(&self) -> Vec<u16> {
-        self.got.iter().map(|answer| answer.status).collect()
+        self.got.iter().map(|response| response.status).collect()
     }
 
     /// Whether it is what `http.md` wants.
@@ -151,10 +151,10 @@ fn faults(case: &Case, index: usize, outcome: &Outcome, authority: SocketAddr) -
             faults.push(format!("the body became {}", first.body.escape_ascii()));
         }
     }
-    for answer in outcome.got.iter().filter(|answer| answer.status >= 400) {
-        let problem = values(&answer.head, "content-type") == ["application/problem+json"];
-        if !problem || values(&answer.head, "proxy-status").len() != 1 {
-            faults.push(format!("the {} is no problem of ours", answer.status));
+    for response in outcome.got.iter().filter(|response| response.status >= 400) {
+        let problem = values(&response.head, "content-type") == ["application/problem+json"];
+        if !problem || values(&response.head, "proxy-status").len() != 1 {
+            faults.push(format!("the {} is no problem of ours", response.status));
         }
     }
     faults
@@ -212,25 +212,25 @@ struct Passed {
 
 impl Passed {
     fn is(&self, becomes: Becomes) -> bool {
-        let [answer] = &self.got[..] else { return false };
+        let [response] = &self.got[..] else { return false };
         let as_wanted = match becomes {
             Becomes::Whole { status, body } => {
-                answer.status == status && answer.body == body.as_bytes() && answer.whole
+                response.status == status && response.body == body.as_bytes() && response.whole
             }
-            Becomes::BadGateway => answer.status == 502,
-            Becomes::Cut => answer.status == 502 || !answer.whole,
+            Becomes::BadGateway => response.status == 502,
+            Becomes::Cut => response.status == 502 || !response.whole,
         };
         self.ended && as_wanted
     }
 
     /// Whether the next client got its own answer.
     fn leaves_the_next_alone(&self) -> bool {
-        matches!(&self.behind[..], [answer] if answer.body == b"behind" && answer.whole)
+        matches!(&self.behind[..], [response] if response.body == b"behind" && response.whole)
     }
 }
 
 /// Asks for every answer at one server, one by one, and each time for another one behind it.
-async fn ask_all(cases: &[Answer], address: SocketAddr) -> Vec<Passed> {
+async fn ask_all(cases: &[Response], address: SocketAddr) -> Vec<Passed> {
     let mut outcomes = Vec::new();
     for (index, case) in cases.iter().enumerate() {
         let (method, version) = case.request;
@@ -246,7 +246,7 @@ async fn ask_all(cases: &[Answer], address: SocketAddr) -> Vec<Passed> {
 }
 
 /// An upstream that says what the table has for each case.
-async fn saying(cases: &Arc<Vec<Answer>>) -> Upstream {
+async fn saying(cases: &Arc<Vec<Response>>) -> Upstream {
     let cases = Arc::clone(cases);
     Upstream::start(move |request| match request.case {
         Some(index) => (cases[index].bytes.clone(), cases[index].then_ends),
@@ -256,8 +256,8 @@ async fn saying(cases: &Arc<Vec<Answer>>) -> Upstream {
 }
 
 #[tokio::test]
-async fn answers_fare_as_http_wants_and_nothing_fails_that_others_pass() {
-    let cases = Arc::new(answers::cases());
+async fn responses_fare_as_http_wants_and_nothing_fails_that_others_pass() {
+    let cases = Arc::new(responses::cases());
     let upstream = saying(&cases).await;
     let world = World::builder().upstream(format!("http://{}", upstream.address)).start().await;
     world.ready().await;

@@ -9,8 +9,8 @@ async fn echo() -> RawUpstream {
     RawUpstream::scripted(|mut connection| async move {
         while let Some(received) = connection.request().await {
             let path = received.line.split(' ').nth(1).unwrap().to_owned();
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
-            connection.write(answer.as_bytes()).await;
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
+            connection.write(response.as_bytes()).await;
         }
     })
     .await
@@ -24,8 +24,8 @@ async fn connections_are_kept_on_both_sides() {
     for i in 0..20 {
         let (method, body) = if i % 2 == 0 { ("GET", "") } else { ("POST", "body") };
         client.request(&format!("{method} /{i} HTTP/1.1"), body.as_bytes()).await;
-        let answer = client.response().await;
-        assert_eq!((answer.text(), answer.header("connection")), (format!("/{i}").as_str(), None));
+        let response = client.response().await;
+        assert_eq!((response.text(), response.header("connection")), (format!("/{i}").as_str(), None));
     }
     assert_eq!(upstream.connections(), 1);
     // Another client finds it in the pool.
@@ -34,8 +34,8 @@ async fn connections_are_kept_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_answer_ended_in_trailers_is_kept() {
-    let upstream = RawUpstream::answering(
+async fn a_connection_whose_response_ended_in_trailers_is_kept() {
+    let upstream = RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
     )
     .await;
@@ -55,8 +55,8 @@ async fn a_client_that_wants_to_close_is_closed_upon_and_the_upstream_is_not() {
     for _ in 0..2 {
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1\nConnection: x, Close", b"").await;
-        let answer = client.response().await;
-        assert_eq!((answer.text(), answer.header("connection")), ("/a", Some("close")));
+        let response = client.response().await;
+        assert_eq!((response.text(), response.header("connection")), ("/a", Some("close")));
         client.closed().await;
     }
     assert_eq!(upstream.connections(), 1);
@@ -66,7 +66,7 @@ async fn a_client_that_wants_to_close_is_closed_upon_and_the_upstream_is_not() {
 #[tokio::test]
 async fn an_upstream_that_closes_is_not_the_clients_business() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
-        connection.answer("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
+        connection.respond("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
         connection.gone().await;
     })
     .await;
@@ -74,8 +74,8 @@ async fn an_upstream_that_closes_is_not_the_clients_business() {
     let mut client = world.connect().await;
     for i in 1..4 {
         client.request("POST /a HTTP/1.1", b"body").await;
-        let answer = client.response().await;
-        assert_eq!((answer.text(), answer.header("connection")), ("ok", None));
+        let response = client.response().await;
+        assert_eq!((response.text(), response.header("connection")), ("ok", None));
         assert_eq!(upstream.connections(), i);
     }
 }
@@ -92,19 +92,19 @@ async fn a_client_of_http_10_is_closed_upon_unless_it_asks_otherwise() {
     let mut client = world.connect().await;
     for i in 0..3 {
         client.write(format!("GET /{i} HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").as_bytes()).await;
-        let answer = client.response().await;
+        let response = client.response().await;
         assert_eq!(
-            (answer.text(), answer.header("connection")),
+            (response.text(), response.header("connection")),
             (format!("/{i}").as_str(), Some("keep-alive"))
         );
-        assert_eq!(answer.header("content-length"), Some("2"));
+        assert_eq!(response.header("content-length"), Some("2"));
     }
     assert!(upstream.requests().iter().all(|received| received.line.ends_with(" HTTP/1.1")));
     assert_eq!(upstream.connections(), 1);
 }
 
 #[tokio::test]
-async fn our_own_answers_keep_an_http_10_client_too() {
+async fn our_own_responses_keep_an_http_10_client_too() {
     let upstream = echo().await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
@@ -190,9 +190,9 @@ async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
         let mut first = upstream.accept().await;
         let stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
         if together {
-            first.answer(&format!("{OK}{stray}")).await;
+            first.respond(&format!("{OK}{stray}")).await;
         } else {
-            first.answer(OK).await;
+            first.respond(OK).await;
         }
         assert_eq!(client.response().await.text(), "ok");
         if !together {
@@ -202,17 +202,17 @@ async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
 
         client.request("GET /b HTTP/1.1", b"").await;
         let mut second = upstream.accept().await;
-        second.answer(OK).await;
+        second.respond(OK).await;
         assert_eq!(client.response().await.text(), "ok");
         // The good one stays.
         client.request("GET /c HTTP/1.1", b"").await;
-        second.answer(OK).await;
+        second.respond(OK).await;
         assert_eq!(client.response().await.text(), "ok");
     }
 }
 
 #[tokio::test]
-async fn what_follows_an_answer_without_a_body_is_stray_too() {
+async fn what_follows_a_response_without_a_body_is_stray_too() {
     for (method, head) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5"),
         ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5"),
@@ -224,39 +224,39 @@ async fn what_follows_an_answer_without_a_body_is_stray_too() {
         let mut client = world.connect().await;
         client.request(&format!("{method} /a HTTP/1.1"), b"").await;
         let mut first = upstream.accept().await;
-        first.answer(&format!("{head}\r\n\r\nhello")).await;
+        first.respond(&format!("{head}\r\n\r\nhello")).await;
         assert!(client.response_to(method).await.body.is_empty());
         first.gone().await;
         client.request("GET /b HTTP/1.1", b"").await;
-        upstream.accept().await.answer(OK).await;
+        upstream.accept().await.respond(OK).await;
         assert_eq!(client.response().await.text(), "ok");
     }
 }
 
 #[tokio::test]
-async fn a_connection_with_a_half_read_answer_is_thrown_away() {
+async fn a_connection_with_a_half_read_response_is_thrown_away() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET /a HTTP/1.1", b"").await;
     let mut first = upstream.accept().await;
-    first.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+    first.respond("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
     client.head().await;
     client.expect(b"hello").await;
     client.reset();
     first.gone().await;
     let mut client = world.connect().await;
     client.request("GET /b HTTP/1.1", b"").await;
-    upstream.accept().await.answer(OK).await;
+    upstream.accept().await.respond(OK).await;
     assert_eq!(client.response().await.text(), "ok");
 }
 
 #[tokio::test]
 async fn an_upstream_of_http_10_gets_every_request_as_http_11_and_whole() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
-        let answer = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+        let response = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
         while connection.request().await.is_some() {
-            connection.write(answer.as_bytes()).await;
+            connection.write(response.as_bytes()).await;
         }
     })
     .await;
@@ -264,8 +264,8 @@ async fn an_upstream_of_http_10_gets_every_request_as_http_11_and_whole() {
     let mut client = world.connect().await;
     for _ in 0..3 {
         client.request("POST / HTTP/1.1\nTransfer-Encoding: chunked", b"4\r\nbody\r\n0\r\n\r\n").await;
-        let answer = client.response().await;
-        assert_eq!((answer.version.as_str(), answer.text()), ("HTTP/1.1", "ok"));
+        let response = client.response().await;
+        assert_eq!((response.version.as_str(), response.text()), ("HTTP/1.1", "ok"));
         let received = upstream.requests().pop().unwrap();
         assert_eq!((received.line.as_str(), received.body.as_slice()), ("POST / HTTP/1.1", &b"body"[..]));
         assert_eq!(received.header("connection"), None);

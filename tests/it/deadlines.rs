@@ -37,7 +37,7 @@ async fn a_connection_without_a_request_is_closed_without_a_word() {
     let mut client = world.connect().await;
     client.closed().await;
     let (mut client, mut connection) = in_flight(&world, &upstream).await;
-    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     assert_eq!(client.response().await.text(), "ok");
     client.closed().await;
 }
@@ -47,7 +47,7 @@ async fn an_idle_deadline_does_not_count_while_a_request_is_answered() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "listen.idle_timeout = \"5ms\"\nlisten.first_byte_timeout = \"5ms\"").await;
     let (mut client, mut connection) = in_flight(&world, &upstream).await;
-    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await;
+    connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await;
     client.head().await;
     // A connection that was opened later has been closed for idleness.
     world.connect().await.closed().await;
@@ -83,7 +83,7 @@ async fn an_upstream_that_takes_no_connection_in_time_is_a_504() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_does_not_answer_is_a_504() {
+async fn an_upstream_that_does_not_respond_is_a_504() {
     for begun in ["", "HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"] {
         for method in ["GET", "POST"] {
             let upstream = RawUpstream::by_hand().await;
@@ -91,7 +91,7 @@ async fn an_upstream_that_does_not_answer_is_a_504() {
             let mut client = world.connect().await;
             client.request(&format!("{method} / HTTP/1.1"), b"body").await;
             let mut connection = upstream.accept().await;
-            connection.answer(begun).await;
+            connection.respond(begun).await;
             client.response().await.assert_problem(504, "http_response_timeout");
             // It is not asked again, and its late answer finds nobody.
             connection.gone().await;
@@ -101,7 +101,7 @@ async fn an_upstream_that_does_not_answer_is_a_504() {
 }
 
 #[tokio::test]
-async fn interim_answers_without_end_do_not_extend_the_deadline() {
+async fn interim_responses_without_end_do_not_extend_the_deadline() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
         connection.request().await;
         connection.write_forever(b"HTTP/1.1 103 Early\r\n\r\n").await;
@@ -112,13 +112,13 @@ async fn interim_answers_without_end_do_not_extend_the_deadline() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_stops_in_the_middle_of_its_answer_is_cut() {
+async fn an_upstream_that_stops_in_the_middle_of_its_response_is_cut() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "upstream.idle_timeout = \"20ms\"").await;
     let mut client = world.connect().await;
     client.request("GET / HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    connection.respond("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
     client.head().await;
     client.expect(b"5\r\nhello\r\n").await;
     client.closed().await;
@@ -133,7 +133,7 @@ async fn an_upstream_that_stops_in_the_middle_of_a_401_is_a_504() {
     let mut client = world.connect().await;
     client.request("GET / HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer("HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\n{\"code\":").await;
+    connection.respond("HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\n{\"code\":").await;
     client.response().await.assert_problem(504, "connection_read_timeout");
 }
 
@@ -145,11 +145,11 @@ async fn an_upstream_that_does_not_take_an_upload_is_a_504() {
     loop {
         let mut client = world.connect().await;
         client.request(&format!("POST / HTTP/1.1\nContent-Length: {}", body.len()), b"").await;
-        client.write_until_answered(&body).await;
-        let answer = client.response().await;
+        client.write_until_response(&body).await;
+        let response = client.response().await;
         // On a busy machine it may be the test that was too slow: then the upload is what stopped.
-        if answer.status != 408 {
-            answer.assert_problem(504, "connection_write_timeout");
+        if response.status != 408 {
+            response.assert_problem(504, "connection_write_timeout");
             break;
         }
     }
@@ -162,7 +162,7 @@ async fn a_client_that_does_not_read_is_given_up_and_holds_nothing() {
     let mut client = world.connect().await;
     client.request("GET / HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer("HTTP/1.1 200 OK\r\n\r\n").await;
+    connection.respond("HTTP/1.1 200 OK\r\n\r\n").await;
     connection.write_forever(&[b'a'; 64 * 1024]).await;
     // By a reset, or the kernel would keep what was not read, and go on asking whether it may send it.
     client.reset_unread().await;

@@ -390,9 +390,9 @@ async fn no_token_is_in_the_report_nor_in_what_the_proxy_answers() {
     let (_, admin) = serve.listening().await;
     let mut client = crate::harness::Client::connect(admin).await;
     client.request("POST /credentials/default/doctor HTTP/1.1", b"").await;
-    let answer = client.response().await;
-    assert_eq!(answer.status, 200);
-    texts.push(answer.text().to_owned());
+    let response = client.response().await;
+    assert_eq!(response.status, 200);
+    texts.push(response.text().to_owned());
     let output = serve.terminate().await;
     texts.extend([output.stdout, output.stderr]);
     let issued = relay.issued();

@@ -21,23 +21,23 @@ struct Service {
     /// A refresh token was presented.
     presented: Arc<Notify>,
     /// It may be answered.
-    answer: Arc<Notify>,
+    response: Arc<Notify>,
 }
 
 impl Service {
     /// One that calls `first` with the request line of whatever it is asked, and answers a refresh token when it is let.
     async fn start(first: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        let (presented, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (notes, first) = ((Arc::clone(&presented), Arc::clone(&answer)), Arc::new(first));
+        let (presented, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (notes, first) = ((Arc::clone(&presented), Arc::clone(&response)), Arc::new(first));
         let upstream = RawUpstream::scripted(move |mut connection| {
-            let ((presented, answer), first) = (notes.clone(), Arc::clone(&first));
+            let ((presented, response), first) = (notes.clone(), Arc::clone(&first));
             async move {
                 while let Some(request) = connection.request().await {
                     first(&request.line);
                     let (status, body) = match request.line.split(' ').collect::<Vec<_>>()[..2] {
                         ["POST", "/token"] => {
                             presented.notify_one();
-                            answer.notified().await;
+                            response.notified().await;
                             ("200 OK", TOKENS)
                         }
                         ["GET", "/token"] => ("405 Method Not Allowed", ""),
@@ -52,7 +52,7 @@ impl Service {
             }
         })
         .await;
-        Self { upstream, presented, answer }
+        Self { upstream, presented, response }
     }
 
     /// A directory with a proxy.toml for a credential that has a refresh token and nobody who could log in.

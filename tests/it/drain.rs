@@ -13,7 +13,7 @@ async fn requests_in_flight_are_finished_and_idle_connections_closed() {
     let mut idle = world.connect().await;
     idle.request("GET /idle HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer(OK).await;
+    connection.respond(OK).await;
     assert_eq!(idle.response().await.text(), "ok");
     let mut silent = world.connect().await;
 
@@ -23,7 +23,7 @@ async fn requests_in_flight_are_finished_and_idle_connections_closed() {
     let mut halfway = world.connect().await;
     halfway.request("GET /halfway HTTP/1.1", b"").await;
     let mut other = upstream.accept().await;
-    other.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+    other.respond("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
     halfway.head().await;
     halfway.expect(b"hello").await;
 
@@ -31,8 +31,8 @@ async fn requests_in_flight_are_finished_and_idle_connections_closed() {
     idle.closed().await;
     silent.closed().await;
     connection.write(OK.as_bytes()).await;
-    let answer = busy.response().await;
-    assert_eq!((answer.text(), answer.header("connection")), ("ok", Some("close")));
+    let response = busy.response().await;
+    assert_eq!((response.text(), response.header("connection")), ("ok", Some("close")));
     busy.closed().await;
     other.write(b"world").await;
     halfway.expect(b"world").await;
@@ -50,10 +50,10 @@ async fn a_request_whose_head_was_on_its_way_is_told_to_go_elsewhere() {
     world.begin_drain();
     witness.closed().await;
     client.write(b"host\r\n\r\n").await;
-    let answer = client.response().await;
-    answer.assert_problem(503, "proxy_internal_error");
-    assert_eq!(answer.header("connection"), Some("close"));
-    assert!(answer.header("retry-after").is_some());
+    let response = client.response().await;
+    response.assert_problem(503, "proxy_internal_error");
+    assert_eq!(response.header("connection"), Some("close"));
+    assert!(response.header("retry-after").is_some());
     client.closed().await;
     assert_eq!(world.ended().await, Ended::Drained);
     assert_eq!(upstream.connections(), 0);
@@ -71,8 +71,8 @@ async fn what_was_sent_before_the_drain_is_answered_in_one_way_or_the_other() {
     }
     world.begin_drain();
     for mut client in clients {
-        let answer = client.response().await;
-        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+        let response = client.response().await;
+        assert!(matches!(response.status, 200 | 503), "{response:?}");
         client.closed().await;
     }
     assert_eq!(world.ended().await, Ended::Drained);
@@ -92,8 +92,8 @@ async fn a_pipelined_request_behind_the_one_in_flight_is_not_begun() {
     world.begin_drain();
     witness.closed().await;
     connection.write(OK.as_bytes()).await;
-    let answer = client.response().await;
-    assert_eq!((answer.text(), answer.header("connection")), ("ok", Some("close")));
+    let response = client.response().await;
+    assert_eq!((response.text(), response.header("connection")), ("ok", Some("close")));
     client.closed().await;
     assert_eq!(world.ended().await, Ended::Drained);
     assert_eq!(upstream.requests().len(), 1);

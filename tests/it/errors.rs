@@ -69,10 +69,10 @@ async fn a_refused_login_is_a_503_that_says_what_to_do_and_nothing_is_forwarded(
         .start()
         .await;
     for _ in 0..3 {
-        let answer = world.get("/").await;
-        answer.assert_problem(503, "proxy_internal_error");
-        assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
-        assert!(answer.text().contains("default"), "{}", answer.text());
+        let response = world.get("/").await;
+        response.assert_problem(503, "proxy_internal_error");
+        assert!(response.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+        assert!(response.text().contains("default"), "{}", response.text());
     }
     assert_eq!(upstream.connections(), 0);
 }
@@ -86,35 +86,35 @@ async fn a_token_endpoint_that_is_down_is_a_503_and_nothing_is_forwarded() {
         .config(&format!("oauth.token_url = \"http://{gone}/token\""))
         .start()
         .await;
-    let answer = world.get("/").await;
-    answer.assert_problem(503, "proxy_internal_error");
-    assert!(answer.header("retry-after").is_some());
+    let response = world.get("/").await;
+    response.assert_problem(503, "proxy_internal_error");
+    assert!(response.header("retry-after").is_some());
     assert_eq!(upstream.connections(), 0);
 }
 
 #[tokio::test]
-async fn a_problem_as_answer_to_head_has_no_body() {
+async fn a_problem_as_response_to_head_has_no_body() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.request("HEAD / HTTP/1.1\nHost: attacker.example", b"").await;
-        let answer = client.response_to("HEAD").await;
-        answer.assert_problem(421, "http_request_denied");
-        assert_ne!(answer.header("content-length"), Some("0"));
+        let response = client.response_to("HEAD").await;
+        response.assert_problem(421, "http_request_denied");
+        assert_ne!(response.header("content-length"), Some("0"));
     }
 }
 
 #[tokio::test]
-async fn a_problem_is_not_for_keeping_and_an_answer_of_the_upstream_is_no_problem_of_ours() {
-    let upstream = RawUpstream::answering(
+async fn a_problem_is_not_for_keeping_and_a_response_of_the_upstream_is_no_problem_of_ours() {
+    let upstream = RawUpstream::responding(
         "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n{}",
     )
     .await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/").await;
-    assert_eq!((answer.status, answer.text(), answer.header("retry-after")), (503, "{}", Some("7")));
-    assert_eq!(answer.header("proxy-status"), None);
+    let response = world.get("/").await;
+    assert_eq!((response.status, response.text(), response.header("retry-after")), (503, "{}", Some("7")));
+    assert_eq!(response.header("proxy-status"), None);
     let ours = world.send("GET / HTTP/1.1\nHost: attacker.example", b"").await;
     assert_eq!(ours.header("cache-control"), Some("no-store"));
 }
@@ -135,13 +135,13 @@ async fn an_upload_that_a_client_ends_halfway_is_a_400_to_one_that_still_listens
 }
 
 #[tokio::test]
-async fn after_the_head_there_is_nothing_left_to_answer_but_to_count() {
+async fn after_the_head_there_is_nothing_left_to_send_but_to_count() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET / HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+    connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
     client.head().await;
     client.expect(b"hello").await;
     drop(connection);

@@ -87,7 +87,7 @@ async fn a_401_before_the_body_is_cured_and_the_body_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_final_answer_reaches_a_waiting_client_without_its_body() {
+async fn a_final_response_reaches_a_waiting_client_without_its_body() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "1h").await;
     let (mut client, mut connection) =
@@ -108,7 +108,7 @@ async fn a_silent_upstream_gets_the_body_after_the_hold_and_is_not_asked_again()
     assert_eq!(client.response().await.text(), "ok");
 
     client.request("POST /b HTTP/1.1", b"world").await;
-    let second = connection.answer(OK).await;
+    let second = connection.respond(OK).await;
     assert_eq!((second.header("expect"), second.body.as_slice()), (None, &b"world"[..]));
     assert_eq!(client.response().await.text(), "ok");
 }
@@ -121,7 +121,7 @@ async fn an_upstream_that_refuses_the_expectation_gets_the_request_without_it() 
     client.write(b"hello").await;
     first.write(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n").await;
     let mut second = upstream.accept().await;
-    let again = second.answer(OK).await;
+    let again = second.respond(OK).await;
     assert_eq!((again.header("expect"), again.body.as_slice()), (None, &b"hello"[..]));
     assert_eq!(client.response().await.text(), "ok");
 }

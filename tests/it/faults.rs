@@ -65,16 +65,16 @@ async fn what_a_fault_has_touched_is_marked_and_counted_and_not_forwarded() {
     let (upstream, sim) = (RawUpstream::ok().await, Simulator::start().await.unwrap());
     let lines = format!("log.access = true\n{RULES}");
     let (_directory, mut serve, address, admin) = start(&upstream, &sim, &lines).await;
-    let answer = get(address, "/t/status/x").await;
-    answer.assert_problem(503, "proxy_internal_response");
+    let response = get(address, "/t/status/x").await;
+    response.assert_problem(503, "proxy_internal_response");
     let line = serve.logged("\"target\":\"access\"").await;
-    let id = format!("\"id\":\"{}\"", answer.header("x-request-id").unwrap());
+    let id = format!("\"id\":\"{}\"", response.header("x-request-id").unwrap());
     for part in
         ["\"source\":\"fault\"", "\"status\":503", "\"path\":\"/t/status/x\"", "\"method\":\"GET\"", &id]
     {
         assert!(line.contains(part), "{part} in {line}");
     }
-    assert_eq!((answer.header("vbc-proxy-fault"), answer.header("retry-after")), (Some("1"), Some("7")));
+    assert_eq!((response.header("vbc-proxy-fault"), response.header("retry-after")), (Some("1"), Some("7")));
     let mut client = Client::connect(address).await;
     client.request("GET /t/abort HTTP/1.1", b"").await;
     client.reset_unread().await;

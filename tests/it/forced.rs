@@ -99,7 +99,7 @@ async fn a_node_that_learns_tokens_late_forces_no_refresh_and_no_client_sees_a_4
 
 #[tokio::test]
 async fn a_request_is_sent_three_times_at_most_and_forces_one_refresh() {
-    let upstream = RawUpstream::answering(NAMED).await;
+    let upstream = RawUpstream::responding(NAMED).await;
     let world = World::builder().upstream(upstream.url()).hurry(4).start().await;
     let response = world.send("POST /t/vbc.prod/reports/a HTTP/1.1", b"the body").await;
     assert_eq!(response.status, 401);

@@ -38,10 +38,10 @@ fn with_trailers(pieces: &[&'static str], trailers: &[(&'static str, &'static st
 }
 
 #[tokio::test]
-async fn a_request_goes_upstream_as_http11_and_its_answer_comes_back_without_hop_by_hop_headers() {
-    let answer = "HTTP/1.1 200 OK\r\nX-One: 1\r\nConnection: x-two\r\nX-Two: 2\r\nKeep-Alive: timeout=5\r\n\
+async fn a_request_goes_upstream_as_http11_and_its_response_comes_back_without_hop_by_hop_headers() {
+    let response = "HTTP/1.1 200 OK\r\nX-One: 1\r\nConnection: x-two\r\nX-Two: 2\r\nKeep-Alive: timeout=5\r\n\
                   Transfer-Encoding: chunked\r\nX-One: 3\r\n\r\n2\r\nok\r\n0\r\n\r\n";
-    let upstream = RawUpstream::answering(answer).await;
+    let upstream = RawUpstream::responding(response).await;
     let world = World::before(&upstream).await;
     let client = H2Client::connect(world.address).await;
     let mut request = request("GET", "/a%2fb//./../x:y?a=+%20&&b", none());
@@ -70,9 +70,9 @@ async fn a_request_goes_upstream_as_http11_and_its_answer_comes_back_without_hop
 
 #[tokio::test]
 async fn bodies_are_framed_anew_and_trailers_pass_both_ways_but_for_those_that_may_not() {
-    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+    let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
                   X-Sum: 1\r\nSet-Cookie: a=b\r\nContent-Length: 3\r\n\r\n";
-    let upstream = RawUpstream::answering(answer).await;
+    let upstream = RawUpstream::responding(response).await;
     let world = World::before(&upstream).await;
     let client = H2Client::connect(world.address).await;
     let sent = with_trailers(&["ab", "cd"], &[("x-sum", "2"), ("authorization", "x"), ("host", "x")]);
@@ -111,15 +111,15 @@ async fn bodies_are_framed_anew_and_trailers_pass_both_ways_but_for_those_that_m
 }
 
 #[tokio::test]
-async fn answers_without_a_body_keep_their_length_and_end_at_their_head() {
+async fn responses_without_a_body_keep_their_length_and_end_at_their_head() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
         while let Some(received) = connection.request().await {
-            let answer: &[u8] = match received.line.split(' ').nth(1).unwrap() {
+            let response: &[u8] = match received.line.split(' ').nth(1).unwrap() {
                 "/204" => b"HTTP/1.1 204 No Content\r\n\r\n",
                 "/304" => b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\nETag: \"a\"\r\n\r\n",
                 _ => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
             };
-            connection.write(answer).await;
+            connection.write(response).await;
         }
     })
     .await;
@@ -137,8 +137,8 @@ async fn answers_without_a_body_keep_their_length_and_end_at_their_head() {
     let mut raw = RawH2::connect(world.address).await;
     let foreign = [(":method", "HEAD"), (":scheme", "http"), (":path", "/"), (":authority", "foreign.test")];
     raw.headers(1, &foreign, true).await;
-    let answer = raw.answer(1).await;
-    assert_eq!((answer.status, answer.body.len(), answer.complete), (421, 0, true));
+    let response = raw.response(1).await;
+    assert_eq!((response.status, response.body.len(), response.complete), (421, 0, true));
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_connection_is_told_to_go_after_as_many_requests_as_it_may_have() {
         .await;
     let mut raw = RawH2::connect(world.address).await;
     raw.get(1, "/", &[]).await;
-    assert_eq!(raw.answer(1).await.body, b"ok");
+    assert_eq!(raw.response(1).await.body, b"ok");
     raw.get(3, "/", &[]).await;
     let frame = raw.next_of(GOAWAY).await;
     assert_eq!(code(&frame.payload), 0);
@@ -164,12 +164,12 @@ async fn cookies_in_pieces_are_joined() {
     let world = World::before(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
     raw.get(1, "/", &[("cookie", "a=1"), ("x-between", "1"), ("cookie", "b=2"), ("cookie", "c=3")]).await;
-    assert_eq!(raw.answer(1).await.body, b"ok");
+    assert_eq!(raw.response(1).await.body, b"ok");
     assert_eq!(upstream.only().header("cookie"), Some("a=1; b=2; c=3"));
 }
 
 #[tokio::test]
-async fn an_answer_cut_short_resets_its_stream_and_no_other() {
+async fn a_response_cut_short_resets_its_stream_and_no_other() {
     for head in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         let upstream = RawUpstream::by_hand().await;
         let world = World::before(&upstream).await;
@@ -177,17 +177,21 @@ async fn an_answer_cut_short_resets_its_stream_and_no_other() {
         raw.get(1, "/cut", &[]).await;
         let mut cut = upstream.accept().await;
         let body = if head.starts_with('C') { "hello" } else { "5\r\nhello\r\n" };
-        cut.answer(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}")).await;
+        cut.respond(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}")).await;
         raw.get(3, "/whole", &[]).await;
         let mut whole = upstream.accept().await;
         whole.request().await.unwrap();
         drop(cut);
-        let answer = raw.answer(1).await;
-        assert_eq!((answer.status, &answer.body[..], answer.complete), (200, &b"hello"[..], false), "{head}");
-        assert!(answer.reset.is_some(), "{head}");
+        let response = raw.response(1).await;
+        assert_eq!(
+            (response.status, &response.body[..], response.complete),
+            (200, &b"hello"[..], false),
+            "{head}"
+        );
+        assert!(response.reset.is_some(), "{head}");
         whole.write(OK.as_bytes()).await;
-        let answer = raw.answer(3).await;
-        assert_eq!((&answer.body[..], answer.complete), (&b"ok"[..], true), "{head}");
+        let response = raw.response(3).await;
+        assert_eq!((&response.body[..], response.complete), (&b"ok"[..], true), "{head}");
     }
 }
 
@@ -237,8 +241,8 @@ async fn many_streams_are_answered_at_once() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
     let client = H2Client::connect(world.address).await;
-    let answers = (0..100).map(|_| client.whole(request("GET", "/", none())));
-    for (parts, body, _) in futures_util::future::join_all(answers).await {
+    let responses = (0..100).map(|_| client.whole(request("GET", "/", none())));
+    for (parts, body, _) in futures_util::future::join_all(responses).await {
         assert_eq!((parts.status, &body[..]), (StatusCode::OK, &b"ok"[..]));
     }
     assert_eq!(upstream.requests().len(), 100);
@@ -253,8 +257,8 @@ async fn each_stream_has_its_own_deadlines() {
         .start()
         .await;
     let client = H2Client::connect(world.address).await;
-    let answers = (0..3).map(|_| client.whole(request("GET", "/", none())));
-    for (parts, _, _) in futures_util::future::join_all(answers).await {
+    let responses = (0..3).map(|_| client.whole(request("GET", "/", none())));
+    for (parts, _, _) in futures_util::future::join_all(responses).await {
         assert_eq!(parts.status, StatusCode::GATEWAY_TIMEOUT);
     }
 }
@@ -270,8 +274,8 @@ async fn a_client_that_resets_its_stream_ends_the_upstream_request() {
     raw.frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()).await;
     assert_eq!(connection.gone().await, b"");
     raw.get(3, "/", &[]).await;
-    upstream.accept().await.answer(OK).await;
-    assert_eq!(raw.answer(3).await.body, b"ok");
+    upstream.accept().await.respond(OK).await;
+    assert_eq!(raw.response(3).await.body, b"ok");
 }
 
 #[tokio::test]
@@ -280,8 +284,8 @@ async fn a_beginning_of_the_preface_ends_at_its_deadline() {
     let world =
         World::builder().config("listen.header_timeout = \"30ms\"").upstream(upstream.url()).start().await;
     for (length, status) in [(1, 408), (10, 408), (PREFACE.len() - 1, 400)] {
-        let answer = world.refused(&PREFACE[..length]).await;
-        answer.assert_problem(status, "http_request_error");
+        let response = world.refused(&PREFACE[..length]).await;
+        response.assert_problem(status, "http_request_error");
     }
     // What only looks like it is HTTP/1.
     let mut client = world.connect().await;
@@ -302,7 +306,7 @@ async fn a_connection_without_streams_is_told_to_go_after_its_idle_time() {
     silent.closed().await;
     let mut raw = RawH2::connect(world.address).await;
     raw.get(1, "/", &[]).await;
-    assert_eq!(raw.answer(1).await.body, b"ok");
+    assert_eq!(raw.response(1).await.body, b"ok");
     let frame = raw.next_of(GOAWAY).await;
     assert_eq!(code(&frame.payload), 0);
     while raw.next().await.is_some() {}
@@ -325,7 +329,7 @@ async fn an_upload_that_stops_is_answered_and_never_completed_upstream() {
     let mut connection = upstream.accept().await;
     connection.head().await.unwrap();
     assert_eq!(connection.gone().await, b"3\r\nabc\r\n");
-    assert_eq!(raw.answer(1).await.status, 408);
+    assert_eq!(raw.response(1).await.status, 408);
 }
 
 #[tokio::test]
@@ -338,13 +342,13 @@ async fn a_stream_whose_client_does_not_read_is_reset_while_others_go_on() {
     raw.get(1, "/", &[]).await;
     let mut connection = upstream.accept().await;
     let large = format!("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}", "x".repeat(100_000));
-    connection.answer(&large).await;
-    let answer = raw.answer(1).await;
-    assert_eq!((answer.status, &answer.body[..], answer.complete), (200, &b"xxxx"[..], false));
-    assert!(answer.reset.is_some());
+    connection.respond(&large).await;
+    let response = raw.response(1).await;
+    assert_eq!((response.status, &response.body[..], response.complete), (200, &b"xxxx"[..], false));
+    assert!(response.reset.is_some());
     raw.get(3, "/", &[]).await;
-    upstream.accept().await.answer(OK).await;
-    assert_eq!(raw.answer(3).await.body, b"ok");
+    upstream.accept().await.respond(OK).await;
+    assert_eq!(raw.response(3).await.body, b"ok");
 }
 
 #[tokio::test]
@@ -363,8 +367,8 @@ async fn a_drain_sends_goaway_and_finishes_what_is_in_flight() {
     drop(idle);
     raw.next_of(GOAWAY).await;
     connection.write(OK.as_bytes()).await;
-    let answer = raw.answer(1).await;
-    assert_eq!((&answer.body[..], answer.complete), (&b"ok"[..], true));
+    let response = raw.response(1).await;
+    assert_eq!((&response.body[..], response.complete), (&b"ok"[..], true));
     while raw.next().await.is_some() {}
     drop(raw);
     assert_eq!(world.ended().await, Ended::Drained);

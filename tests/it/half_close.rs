@@ -76,7 +76,7 @@ async fn a_response_that_stops_is_given_up_after_the_grace_and_does_not_look_who
         let mut client = world.connect().await;
         client.request(&format!("GET / HTTP/{version}"), b"").await;
         let mut connection = upstream.accept().await;
-        connection.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+        connection.respond("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
         client.head().await;
         client.shutdown().await;
         assert_eq!(connection.gone().await, b"");
@@ -100,7 +100,7 @@ async fn a_client_that_ends_its_side_and_then_resets_is_gone_at_once() {
         let mut client = world.connect().await;
         client.request("GET / HTTP/1.1", b"").await;
         let mut connection = upstream.accept().await;
-        connection.answer(begun).await;
+        connection.respond(begun).await;
         client.shutdown().await;
         client.reset();
         assert_eq!(connection.gone().await, b"");
@@ -121,7 +121,7 @@ async fn a_handshake_of_a_websocket_that_came_whole_before_the_end_is_answered()
         let mut connection = upstream.accept().await;
         if switches {
             connection
-                .answer("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+                .respond("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
                 .await;
             assert!(client.head().await.starts_with("HTTP/1.1 101 "));
             // The tunnel is open one way still.
@@ -129,7 +129,7 @@ async fn a_handshake_of_a_websocket_that_came_whole_before_the_end_is_answered()
             connection.write(b"\0last").await;
             client.expect(b"\0last").await;
         } else {
-            connection.answer("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
+            connection.respond("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
             assert_eq!(client.response().await.status, 403);
         }
         drop(connection);
@@ -172,7 +172,7 @@ async fn a_body_that_is_cut_by_the_end_is_given_up_at_once() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_and_the_simulator_answer_half_closed_clients_too() {
+async fn the_admin_listener_and_the_simulator_serve_half_closed_clients_too() {
     let world = World::start().await;
     for (address, path, status) in [(world.admin, "/live", 200), (world.sim.address(), "/t/vbc.prod/x", 404)]
     {

@@ -11,8 +11,8 @@ use crate::harness::{RawUpstream, Received, Response, World};
 async fn sent(head: &str) -> Received {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
-    let answer = world.send(head, b"").await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = world.send(head, b"").await;
+    assert_eq!(response.status, 200, "{response:?}");
     upstream.only()
 }
 
@@ -20,7 +20,7 @@ async fn sent(head: &str) -> Received {
 async fn answered(lines: &str) -> Response {
     let lines = lines.replace('\n', "\r\n");
     let upstream =
-        RawUpstream::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n\r\n")).await;
+        RawUpstream::responding(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n\r\n")).await;
     let world = World::before(&upstream).await;
     world.get("/").await
 }
@@ -49,12 +49,12 @@ async fn hop_by_hop_headers_do_not_reach_the_upstream() {
 
 #[tokio::test]
 async fn hop_by_hop_headers_do_not_reach_the_client() {
-    let answer = answered(
+    let response = answered(
         "connection: keep-alive, x-one\nX-One: 1\nConnection: X-TWO\nx-two: 2\nKeep-Alive: timeout=5\n\
          Proxy-Connection: close\nProxy-Authenticate: Basic\nTE: trailers\nUpgrade: h2c\nX-End: kept",
     )
     .await;
-    assert_eq!(names(&answer.headers), ["content-length", "x-end", "x-request-id"]);
+    assert_eq!(names(&response.headers), ["content-length", "x-end", "x-request-id"]);
 }
 
 #[tokio::test]
@@ -78,9 +78,9 @@ async fn a_connection_line_takes_nothing_away_that_we_add() {
     assert_eq!(received.header("content-length"), Some("4"));
     assert_eq!(received.body, b"body");
 
-    let answer = answered("Connection: content-length, x-request-id, close").await;
-    assert_eq!(answer.header("content-length"), Some("0"));
-    assert!(answer.header("x-request-id").is_some());
+    let response = answered("Connection: content-length, x-request-id, close").await;
+    assert_eq!(response.header("content-length"), Some("0"));
+    assert!(response.header("x-request-id").is_some());
 }
 
 #[tokio::test]
@@ -121,18 +121,18 @@ async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_upstream
 
 #[tokio::test]
 async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_client() {
-    let upstream = RawUpstream::answering(
+    let upstream = RawUpstream::responding(
         &b"HTTP/1.1 200 Very Fine\r\nX-A: \xe4\xff\r\nSet-Cookie: a=1; Path=/\r\nx-a: two  spaces\r\n\
            set-cookie: b=2, c\r\nX-a:\r\nContent-Length: 0\r\nDate: then\r\nServer: WSO2\r\n\r\n"[..],
     )
     .await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/").await;
-    assert!(answer.head.starts_with(b"HTTP/1.1 200 Very Fine\r\n"), "{answer:?}");
+    let response = world.get("/").await;
+    assert!(response.head.starts_with(b"HTTP/1.1 200 Very Fine\r\n"), "{response:?}");
     let expected: [&[u8]; 3] = [b"\xe4\xff", b"two  spaces", b""];
-    assert_eq!(values(&answer.headers, "x-a"), expected);
-    assert_eq!(answer.all("set-cookie"), ["a=1; Path=/", "b=2, c"]);
-    assert_eq!((answer.header("date"), answer.header("server")), (Some("then"), Some("WSO2")));
+    assert_eq!(values(&response.headers, "x-a"), expected);
+    assert_eq!(response.all("set-cookie"), ["a=1; Path=/", "b=2, c"]);
+    assert_eq!((response.header("date"), response.header("server")), (Some("then"), Some("WSO2")));
 }
 
 #[tokio::test]
@@ -146,20 +146,20 @@ async fn no_header_is_invented_towards_the_upstream() {
 }
 
 #[tokio::test]
-async fn nothing_is_added_to_an_answer_but_the_request_id() {
-    let answer = answered("X-A: 1").await;
-    assert_eq!(names(&answer.headers), ["content-length", "x-a", "x-request-id"]);
-    let answer = answered("X-Request-Id: theirs").await;
-    assert_eq!(answer.all("x-request-id"), ["theirs"]);
+async fn nothing_is_added_to_a_response_but_the_request_id() {
+    let response = answered("X-A: 1").await;
+    assert_eq!(names(&response.headers), ["content-length", "x-a", "x-request-id"]);
+    let response = answered("X-Request-Id: theirs").await;
+    assert_eq!(response.all("x-request-id"), ["theirs"]);
 }
 
 #[tokio::test]
 async fn a_request_id_of_the_client_is_kept_on_our_own_answers() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
-    let answer = world.send("GET / HTTP/1.1\nX-Request-Id: abc-1\nOrigin: http://example.com", b"").await;
-    answer.assert_problem(403, "http_request_denied");
-    assert_eq!(answer.header("x-request-id"), Some("abc-1"));
+    let response = world.send("GET / HTTP/1.1\nX-Request-Id: abc-1\nOrigin: http://example.com", b"").await;
+    response.assert_problem(403, "http_request_denied");
+    assert_eq!(response.header("x-request-id"), Some("abc-1"));
 }
 
 #[tokio::test]
@@ -184,8 +184,8 @@ async fn a_request_that_has_been_here_is_a_loop() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
     for via in ["1.1 vbc-proxy", "1.0 fred,1.1 VBC-Proxy (comment)", "1.1 fred\nVia: HTTP/1.1 vbc-proxy"] {
-        let answer = world.send(&format!("GET / HTTP/1.1\nVia: {via}"), b"").await;
-        answer.assert_problem(508, "proxy_loop_detected");
+        let response = world.send(&format!("GET / HTTP/1.1\nVia: {via}"), b"").await;
+        response.assert_problem(508, "proxy_loop_detected");
     }
     assert_eq!(upstream.connections(), 0);
 }
@@ -210,16 +210,16 @@ async fn our_own_address_as_upstream_is_a_loop_found_in_its_first_round() {
             });
         }
     });
-    let answer = world.get("/").await;
-    assert_eq!(answer.status, 508);
+    let response = world.get("/").await;
+    assert_eq!(response.status, 508);
     relay.abort();
 }
 
 #[tokio::test]
-async fn interim_answers_are_never_taken_for_the_answer() {
+async fn interim_responses_are_never_taken_for_the_response() {
     let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
                  HTTP/1.1 102 Processing\r\nContent-Length: 7\r\n\r\nHTTP/1.1 199 What\r\nX-Early: 1\r\n\r\n";
-    let upstream = RawUpstream::answering(format!(
+    let upstream = RawUpstream::responding(format!(
         "{}HTTP/1.1 200 OK\r\nX-Final: 1\r\nContent-Length: 2\r\n\r\nok",
         early.repeat(50)
     ))
@@ -243,16 +243,16 @@ async fn content_codings_pass_untouched() {
     assert_eq!(received.header("accept-encoding"), Some("gzip;q=1.0, *;q=0"));
 
     let body = b"\x1f\x8b\x08\0not really\xff\0";
-    let mut answer =
+    let mut response =
         format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nETag: \"a\"\r\nContent-Length: {}\r\n\r\n", 16)
             .into_bytes();
-    answer.extend_from_slice(body);
-    let upstream = RawUpstream::answering(answer).await;
+    response.extend_from_slice(body);
+    let upstream = RawUpstream::responding(response).await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/").await;
-    assert_eq!(answer.header("content-encoding"), Some("gzip"));
-    assert_eq!(answer.header("etag"), Some("\"a\""));
-    assert_eq!(answer.body, body);
+    let response = world.get("/").await;
+    assert_eq!(response.header("content-encoding"), Some("gzip"));
+    assert_eq!(response.header("etag"), Some("\"a\""));
+    assert_eq!(response.body, body);
 }
 
 #[tokio::test]
@@ -265,8 +265,8 @@ async fn cookie_lines_are_joined() {
 
 #[tokio::test]
 async fn a_cookie_of_the_load_balancer_is_passed_and_not_kept() {
-    let answer = "HTTP/1.1 200 OK\r\nSet-Cookie: AWSALB=x; Path=/\r\nContent-Length: 0\r\n\r\n";
-    let upstream = RawUpstream::answering(answer).await;
+    let response = "HTTP/1.1 200 OK\r\nSet-Cookie: AWSALB=x; Path=/\r\nContent-Length: 0\r\n\r\n";
+    let upstream = RawUpstream::responding(response).await;
     let world = World::before(&upstream).await;
     for _ in 0..2 {
         assert_eq!(world.get("/").await.all("set-cookie"), ["AWSALB=x; Path=/"]);
@@ -278,14 +278,14 @@ async fn a_cookie_of_the_load_balancer_is_passed_and_not_kept() {
 #[tokio::test]
 async fn a_redirect_is_passed_on_and_never_followed() {
     for status in [301, 302, 303, 307, 308] {
-        let upstream = RawUpstream::answering(format!(
+        let upstream = RawUpstream::responding(format!(
             "HTTP/1.1 {status} Elsewhere\r\nLocation: http://other.example/a?b\r\nContent-Length: 0\r\n\r\n"
         ))
         .await;
         let world = World::before(&upstream).await;
-        let answer = world.get("/a").await;
-        assert_eq!(answer.status, status);
-        assert_eq!(answer.header("location"), Some("http://other.example/a?b"));
+        let response = world.get("/a").await;
+        assert_eq!(response.status, status);
+        assert_eq!(response.header("location"), Some("http://other.example/a?b"));
         assert_eq!(upstream.requests().len(), 1);
     }
 }

@@ -58,7 +58,7 @@ impl Try {
         let (user, password) = (ResourceOwnerUsername::new(user), ResourceOwnerPassword::new(password));
         let client = self.client();
         let request = client.exchange_password(&user, &password).add_scope(Scope::new(scope.to_owned()));
-        within(request.request_async(&carry)).await.map(|answer| Tokens::read(&answer))
+        within(request.request_async(&carry)).await.map(|response| Tokens::read(&response))
     }
 
     async fn refresh(&self, tokens: &Tokens) -> Result<Tokens, Refusal> {
@@ -66,7 +66,7 @@ impl Try {
         let client = self.client();
         within(client.exchange_refresh_token(&refresh).request_async(&carry))
             .await
-            .map(|answer| Tokens::read(&answer))
+            .map(|response| Tokens::read(&response))
     }
 
     /// Where `/authorize` sends this user's browser, and what makes the code worth something.
@@ -77,9 +77,9 @@ impl Try {
         let request = request.add_scope(Scope::new("openid".to_owned())).set_pkce_challenge(challenge);
         let (url, state) = request.add_extra_param("sim_user", user).url();
         let request = http::Request::get(url.as_str()).body(Vec::new()).unwrap();
-        let answer = within(carry(request)).await.unwrap();
-        assert_eq!(answer.status(), 302);
-        let location = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+        let response = within(carry(request)).await.unwrap();
+        assert_eq!(response.status(), 302);
+        let location = Url::parse(response.headers()["location"].to_str().unwrap()).unwrap();
         assert!(location.as_str().starts_with(&format!("{CALLBACK}?")), "{location}");
         (location.query_pairs().into_owned().collect(), state, verifier)
     }
@@ -88,7 +88,7 @@ impl Try {
         let client = self.client();
         let request =
             client.exchange_code(AuthorizationCode::new(code.to_owned())).set_pkce_verifier(verifier);
-        within(request.request_async(&carry)).await.map(|answer| Tokens::read(&answer))
+        within(request.request_async(&carry)).await.map(|response| Tokens::read(&response))
     }
 
     async fn revoke(&self, token: StandardRevocableToken) {
@@ -103,8 +103,8 @@ impl Try {
 
     /// Whose token this is, by `/userinfo`.
     async fn user(&self, tokens: &Tokens) -> Value {
-        let answer = self.get("/userinfo", tokens).await;
-        serde_json::from_slice::<Value>(answer.body()).unwrap()["sub"].take()
+        let response = self.get("/userinfo", tokens).await;
+        serde_json::from_slice::<Value>(response.body()).unwrap()["sub"].take()
     }
 
     async fn get(&self, target: &str, tokens: &Tokens) -> HttpResponse {
@@ -124,13 +124,13 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn read(answer: &oauth2::basic::BasicTokenResponse) -> Self {
-        assert_eq!(answer.token_type(), &BasicTokenType::Bearer);
-        assert_eq!(answer.expires_in().map(|lifetime| lifetime.as_secs()), Some(86_400));
-        let scopes: Vec<&str> = answer.scopes().unwrap().iter().map(|scope| scope.as_str()).collect();
+    fn read(response: &oauth2::basic::BasicTokenResponse) -> Self {
+        assert_eq!(response.token_type(), &BasicTokenType::Bearer);
+        assert_eq!(response.expires_in().map(|lifetime| lifetime.as_secs()), Some(86_400));
+        let scopes: Vec<&str> = response.scopes().unwrap().iter().map(|scope| scope.as_str()).collect();
         assert_eq!(scopes, ["openid"]);
-        let refresh = answer.refresh_token().expect("a refresh token").secret().clone();
-        Self { access: answer.access_token().secret().clone(), refresh }
+        let refresh = response.refresh_token().expect("a refresh token").secret().clone();
+        Self { access: response.access_token().secret().clone(), refresh }
     }
 }
 
@@ -251,7 +251,7 @@ async fn an_application_logs_in_for_itself_and_gets_nothing_to_refresh() {
     for auth in BOTH_WAYS {
         let client = Try::by(auth).await;
         let oauth = client.client();
-        let answer = within(oauth.exchange_client_credentials().request_async(&carry)).await.unwrap();
-        assert!(answer.refresh_token().is_none() && !answer.access_token().secret().is_empty());
+        let response = within(oauth.exchange_client_credentials().request_async(&carry)).await.unwrap();
+        assert!(response.refresh_token().is_none() && !response.access_token().secret().is_empty());
     }
 }

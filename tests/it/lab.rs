@@ -287,18 +287,18 @@ async fn ask(address: SocketAddr, line: &str, headers: &str, body: &str) -> Stri
         "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = crate::harness::within(stream.read_to_end(&mut answer)).await;
-    String::from_utf8(answer).unwrap()
+    let mut response = Vec::new();
+    let _ = crate::harness::within(stream.read_to_end(&mut response)).await;
+    String::from_utf8(response).unwrap()
 }
 
 /// Logs in at the simulator itself; gives the header that carries the token.
 async fn log_in(simulator: SocketAddr) -> String {
     let form = "grant_type=password&username=alice@vbc.prod&password=sim-password&scope=openid&client_id=sim-client\
                 &client_secret=sim-secret";
-    let answer =
+    let response =
         ask(simulator, "POST /token", "Content-Type: application/x-www-form-urlencoded\r\n", form).await;
-    let token = answer.split("\"access_token\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let token = response.split("\"access_token\":\"").nth(1).unwrap().split('"').next().unwrap();
     format!("Authorization: Bearer {token}\r\n")
 }
 
@@ -318,9 +318,9 @@ async fn journal_of_a_day(
             bearer = log_in(simulator).await;
         }
         for _ in 0..4 {
-            let answer = ask(address, &format!("POST {CALLS}"), &bearer, place).await;
+            let response = ask(address, &format!("POST {CALLS}"), &bearer, place).await;
             // What a call is called is in the next target.
-            let call = answer.lines().find(|line| line.len() == 36 && line.contains('-')).unwrap_or("none");
+            let call = response.lines().find(|line| line.len() == 36 && line.contains('-')).unwrap_or("none");
             ask(address, &format!("GET {CALLS}/{call}"), &bearer, "").await;
             ask(address, &format!("GET {USERS}?page={hour}"), &bearer, "").await;
         }

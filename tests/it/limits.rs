@@ -19,10 +19,10 @@ async fn a_connection_over_the_limit_is_told_so_at_once_and_one_that_ends_makes_
     for _ in 0..3 {
         // It has asked nothing yet.
         let mut third = world.connect().await;
-        let answer = third.response().await;
-        answer.assert_problem(503, "http_request_denied");
-        assert_eq!(answer.header("retry-after"), Some("1"));
-        assert_eq!(answer.header("connection"), Some("close"));
+        let response = third.response().await;
+        response.assert_problem(503, "http_request_denied");
+        assert_eq!(response.header("retry-after"), Some("1"));
+        assert_eq!(response.header("connection"), Some("close"));
         third.closed().await;
     }
     world.metric("vbc_proxy_connections_turned_away_total", 3.0).await;
@@ -33,7 +33,7 @@ async fn a_connection_over_the_limit_is_told_so_at_once_and_one_that_ends_makes_
 }
 
 #[tokio::test]
-async fn one_that_asks_before_it_is_told_gets_the_answer_too() {
+async fn one_that_asks_before_it_is_told_gets_the_response_too() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "listen.max_connections = 1").await;
     let mut first = world.connect().await;
@@ -54,19 +54,19 @@ async fn a_request_over_the_limit_is_answered_503_and_the_connection_lives() {
     let mut busy = world.connect().await;
     busy.request("GET /busy HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo").await;
+    connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo").await;
     busy.head().await;
     // The body is part of it.
     let mut other = world.connect().await;
     for _ in 0..2 {
-        let answer = other.try_get("/").await.unwrap();
-        answer.assert_problem(503, "http_request_denied");
-        assert_eq!(answer.header("retry-after"), Some("1"));
+        let response = other.try_get("/").await.unwrap();
+        response.assert_problem(503, "http_request_denied");
+        assert_eq!(response.header("retry-after"), Some("1"));
     }
     connection.write(b"dy").await;
     busy.expect(b"body").await;
     other.request("GET /next HTTP/1.1", b"").await;
-    connection.answer(OK).await;
+    connection.respond(OK).await;
     assert_eq!(other.response().await.text(), "ok");
 }
 
@@ -82,7 +82,7 @@ async fn a_client_that_leaves_gives_its_place_back() {
     connection.gone().await;
     let mut next = world.connect().await;
     next.request("GET / HTTP/1.1", b"").await;
-    upstream.accept().await.answer(OK).await;
+    upstream.accept().await.respond(OK).await;
     assert_eq!(next.response().await.text(), "ok");
 }
 

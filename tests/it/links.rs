@@ -29,12 +29,12 @@ fn chunked(lines: &str, body: &[u8], size: usize) -> Vec<u8> {
 }
 
 /// An upstream whose answer has its own URL for `@`, so that its address can be in it.
-async fn upstream(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> RawUpstream {
+async fn upstream(response: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> RawUpstream {
     RawUpstream::scripted(move |mut connection| {
-        let answer = answer.clone();
+        let response = response.clone();
         async move {
             while let Some(request) = connection.request().await {
-                connection.write(&answer(&url_of(&request))).await;
+                connection.write(&response(&url_of(&request))).await;
             }
         }
     })
@@ -52,7 +52,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-async fn answer(make: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> Response {
+async fn response(make: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> Response {
     let upstream = upstream(make).await;
     World::before(&upstream).await.get("/a").await
 }
@@ -62,19 +62,19 @@ const JSON: &str = "Content-Type: application/json";
 #[tokio::test]
 async fn links_in_json_point_to_us_and_the_length_is_exact() {
     for content_type in [JSON, "Content-Type: application/hal+json; charset=utf-8"] {
-        let answer = answer(move |url| {
+        let response = response(move |url| {
             let escaped = url.replace('/', r"\/");
             let text = format!(r#"{{"a":"{url}/t?x=1","b":["{escaped}\/u"],"c":"see {url}/t"}}"#);
             whole(&format!("{content_type}\nETag: \"1\"\nDigest: a=b"), text.as_bytes())
         })
         .await;
-        let json = answer.json();
+        let json = response.json();
         assert_eq!(json["a"], "http://localhost/t?x=1");
         assert_eq!(json["b"][0], "http://localhost/u");
-        assert!(answer.text().contains(r"http:\/\/localhost\/u"), "{}", answer.text());
+        assert!(response.text().contains(r"http:\/\/localhost\/u"), "{}", response.text());
         assert!(json["c"].as_str().unwrap().starts_with("see http://127.0.0.1"));
-        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
-        assert_eq!((answer.header("etag"), answer.header("digest")), (Some("W/\"1\""), None));
+        assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
+        assert_eq!((response.header("etag"), response.header("digest")), (Some("W/\"1\""), None));
     }
 }
 
@@ -85,12 +85,12 @@ async fn json_without_a_link_passes_byte_for_byte_coding_too_and_its_tag_is_weak
     let lines = format!("{JSON}\nContent-Encoding: gzip\nETag: \"1\"\nDigest: a=b");
     for (lines, body) in [(lines.clone(), encoded.clone()), (JSON.to_owned(), text.to_vec())] {
         let sent = body.clone();
-        let given = answer(move |_| whole(&lines, &sent)).await;
+        let given = response(move |_| whole(&lines, &sent)).await;
         assert_eq!(given.body, body);
         assert_eq!(given.header("content-length"), Some(body.len().to_string().as_str()));
     }
     let sent = encoded.clone();
-    let given = answer(move |_| chunked(&lines, &sent, 20)).await;
+    let given = response(move |_| chunked(&lines, &sent, 20)).await;
     assert_eq!(given.body, encoded);
     assert_eq!(given.header("transfer-encoding"), Some("chunked"));
     assert_eq!((given.header("content-encoding"), given.header("etag")), (Some("gzip"), Some("W/\"1\"")));
@@ -98,10 +98,10 @@ async fn json_without_a_link_passes_byte_for_byte_coding_too_and_its_tag_is_weak
 }
 
 #[tokio::test]
-async fn a_compressed_answer_with_a_link_is_sent_uncompressed_without_coding_and_strong_etag() {
+async fn a_compressed_response_with_a_link_is_sent_uncompressed_without_coding_and_strong_etag() {
     let kept = Some("W/\"1\"");
     for (coding, etag) in [("gzip", "\"1\""), ("deflate", "W/\"1\"")] {
-        let answer = answer(move |url| {
+        let response = response(move |url| {
             let text = format!(r#"{{"a":"{url}/t"}}"#);
             let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
             zlib.write_all(text.as_bytes()).unwrap();
@@ -109,9 +109,9 @@ async fn a_compressed_answer_with_a_link_is_sent_uncompressed_without_coding_and
             whole(&format!("{JSON}\nContent-Encoding: {coding}\nETag: {etag}"), &body)
         })
         .await;
-        assert_eq!(answer.text(), r#"{"a":"http://localhost/t"}"#);
-        assert_eq!((answer.header("content-encoding"), answer.header("etag")), (None, kept));
-        assert_eq!(answer.header("content-length"), Some("26"));
+        assert_eq!(response.text(), r#"{"a":"http://localhost/t"}"#);
+        assert_eq!((response.header("content-encoding"), response.header("etag")), (None, kept));
+        assert_eq!(response.header("content-length"), Some("26"));
     }
 }
 
@@ -211,7 +211,7 @@ async fn if_match_is_turned_back_to_what_the_upstream_knows_and_other_conditions
 async fn a_coding_that_is_not_known_or_not_true_passes_untouched() {
     for coding in ["zstd", "gzip, br", "gzip", "br"] {
         let lines = format!("{JSON}\nContent-Encoding: {coding}");
-        let given = answer(move |url| whole(&lines, format!(r#"{{"a":"{url}/t"}}"#).as_bytes())).await;
+        let given = response(move |url| whole(&lines, format!(r#"{{"a":"{url}/t"}}"#).as_bytes())).await;
         assert!(given.text().contains("http://127.0.0.1"), "{coding}: {given:?}");
         assert_eq!(given.header("content-encoding"), Some(coding));
         assert_eq!(given.header("content-length"), Some(given.body.len().to_string().as_str()));
@@ -247,11 +247,11 @@ async fn where_links_stay_as_they_are_every_coding_may_be_asked_for() {
 }
 
 #[tokio::test]
-async fn a_large_answer_is_streamed_in_chunks_whole_and_rewritten() {
+async fn a_large_response_is_streamed_in_chunks_whole_and_rewritten() {
     let filler = "x".repeat(1 << 20);
     for coding in [None, Some("gzip")] {
         let text = filler.clone();
-        let answer = answer(move |url| {
+        let response = response(move |url| {
             let text = format!(r#"{{"f":"{text}","a":"{url}/t"}}"#);
             match coding {
                 None => whole(JSON, text.as_bytes()),
@@ -260,20 +260,21 @@ async fn a_large_answer_is_streamed_in_chunks_whole_and_rewritten() {
         })
         .await;
         assert_eq!(
-            (answer.header("transfer-encoding"), answer.header("content-length")),
+            (response.header("transfer-encoding"), response.header("content-length")),
             (Some("chunked"), None)
         );
-        assert!(answer.complete && answer.header("content-encoding").is_none());
-        assert_eq!(answer.text(), format!(r#"{{"f":"{filler}","a":"http://localhost/t"}}"#), "{coding:?}");
+        assert!(response.complete && response.header("content-encoding").is_none());
+        assert_eq!(response.text(), format!(r#"{{"f":"{filler}","a":"http://localhost/t"}}"#), "{coding:?}");
     }
 }
 
 #[tokio::test]
 async fn chunked_json_stays_chunked_and_links_may_be_cut_anywhere() {
     for size in [1, 3, 7, 1000] {
-        let answer = answer(move |url| chunked(JSON, format!(r#"{{"a":"{url}/t"}}"#).as_bytes(), size)).await;
-        assert_eq!(answer.text(), r#"{"a":"http://localhost/t"}"#);
-        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+        let response =
+            response(move |url| chunked(JSON, format!(r#"{{"a":"{url}/t"}}"#).as_bytes(), size)).await;
+        assert_eq!(response.text(), r#"{"a":"http://localhost/t"}"#);
+        assert_eq!(response.header("transfer-encoding"), Some("chunked"));
     }
 }
 
@@ -316,8 +317,8 @@ async fn json_cut_short_by_the_upstream_is_never_passed_off_as_complete() {
             })
             .await;
             let world = World::before(&upstream).await;
-            let answer = world.get("/a").await;
-            assert!(answer.status == 200 && !answer.complete, "{framing}: {answer:?}");
+            let response = world.get("/a").await;
+            assert!(response.status == 200 && !response.complete, "{framing}: {response:?}");
         }
     }
 }
@@ -327,15 +328,15 @@ async fn what_is_not_json_and_parts_of_json_are_left_alone() {
     for lines in
         ["Content-Type: text/html", "Content-Type: application/json\nContent-Range: bytes 0-1/9", "X-A: b"]
     {
-        let given = answer(move |url| whole(lines, format!(r#"["{url}/t"]"#).as_bytes())).await;
+        let given = response(move |url| whole(lines, format!(r#"["{url}/t"]"#).as_bytes())).await;
         assert!(given.text().starts_with(r#"["http://127.0.0.1"#), "{lines}: {given:?}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_must_not_be_transformed_is_not_but_its_location_is_no_content() {
+async fn a_response_that_must_not_be_transformed_is_not_but_its_location_is_no_content() {
     for coding in ["", "\nContent-Encoding: gzip"] {
-        let given = answer(move |url| {
+        let given = response(move |url| {
             let text = format!(r#"["{url}/t"]"#);
             let body = if coding.is_empty() { text.into_bytes() } else { gzip(text.as_bytes()) };
             whole(&format!("{JSON}{coding}\nCache-Control: private, No-Transform\nLocation: {url}/b"), &body)
@@ -365,8 +366,8 @@ async fn slow_readers_of_more_json_than_may_be_collected_get_it_all() {
     }
     let whole = format!("[{}]", vec![r#""http://localhost/t""#; ITEMS].join(","));
     for mut client in clients {
-        let answer = client.response().await;
-        assert!(answer.complete && answer.text() == whole, "{} bytes", answer.body.len());
+        let response = client.response().await;
+        assert!(response.complete && response.text() == whole, "{} bytes", response.body.len());
     }
 }
 
@@ -392,9 +393,9 @@ async fn streams_of_events_and_of_lines_are_passed_on_at_once_and_untouched() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_keeps_its_length_where_a_get_would_not_be_changed() {
+async fn a_response_to_head_keeps_its_length_where_a_get_would_not_be_changed() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\n";
-    let upstream = RawUpstream::answering(head).await;
+    let upstream = RawUpstream::responding(head).await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
     client.request("HEAD /a HTTP/1.1", b"").await;
@@ -411,9 +412,9 @@ async fn locations_on_the_upstream_point_to_us_and_are_not_followed() {
     })
     .await;
     let world = World::before(&upstream).await;
-    let answer = world.send("GET /a HTTP/1.1\nHost: localhost:1234", b"").await;
-    assert_eq!((answer.status, answer.header("location")), (302, Some("http://localhost:1234/b")));
-    assert_eq!(answer.header("link"), Some("<http://localhost:1234/c>; rel=next"));
+    let response = world.send("GET /a HTTP/1.1\nHost: localhost:1234", b"").await;
+    assert_eq!((response.status, response.header("location")), (302, Some("http://localhost:1234/b")));
+    assert_eq!(response.header("link"), Some("<http://localhost:1234/c>; rel=next"));
     assert_eq!(upstream.requests().len(), 1);
 }
 
@@ -429,8 +430,8 @@ async fn links_point_to_the_public_url_where_there_is_one() {
 async fn a_tool_that_uses_us_as_its_http_proxy_gets_the_upstreams_own_links() {
     let upstream = upstream(|url| whole(JSON, format!(r#"["{url}/t"]"#).as_bytes())).await;
     let world = World::before(&upstream).await;
-    let answer = world.get(&format!("{}/a", upstream.url())).await;
-    assert_eq!(answer.text(), format!(r#"["{}/t"]"#, upstream.url()));
+    let response = world.get(&format!("{}/a", upstream.url())).await;
+    assert_eq!(response.text(), format!(r#"["{}/t"]"#, upstream.url()));
 }
 
 #[tokio::test]
@@ -440,9 +441,9 @@ async fn links_stay_as_they_are_where_that_is_configured() {
             .await;
     let builder = World::builder().upstream(upstream.url());
     let world = builder.config("upstream.rewrite_links = false").start().await;
-    let answer = world.get("/a").await;
-    assert_eq!(answer.text(), format!(r#"["{}/t"]"#, upstream.url()));
-    assert_eq!(answer.header("location"), Some(format!("{}/b", upstream.url()).as_str()));
+    let response = world.get("/a").await;
+    assert_eq!(response.text(), format!(r#"["{}/t"]"#, upstream.url()));
+    assert_eq!(response.header("location"), Some(format!("{}/b", upstream.url()).as_str()));
 }
 
 #[tokio::test]
@@ -454,8 +455,8 @@ async fn the_json_of_a_401_is_rewritten_as_well() {
     })
     .await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/a/b").await;
-    assert_eq!((answer.status, answer.text()), (401, r#"{"fault":"http://localhost/help"}"#));
+    let response = world.get("/a/b").await;
+    assert_eq!((response.status, response.text()), (401, r#"{"fault":"http://localhost/help"}"#));
 }
 
 const RECORDINGS: &str = "/t/vbc.prod/call_recording/api/accounts/self/company_call_recordings";

@@ -107,13 +107,13 @@ async fn handshake(world: &World, config: &Arc<ClientConfig>) -> std::io::Result
 /// A request of HTTP/1 and the body of its answer.
 async fn get(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\nok") {
-        if within(stream.read_buf(&mut answer)).await? == 0 {
+    let mut response = Vec::new();
+    while !response.ends_with(b"\r\n\r\nok") {
+        if within(stream.read_buf(&mut response)).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(String::from_utf8(answer).unwrap())
+    Ok(String::from_utf8(response).unwrap())
 }
 
 fn seen(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
@@ -282,10 +282,10 @@ async fn with_client_ca_a_client_needs_a_certificate_from_there() {
 async fn plain_http_is_told_to_use_tls() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).start().await;
-    let answer = world.refused(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    answer.assert_problem(400, "http_request_error");
-    assert!(answer.json()["detail"].as_str().unwrap().contains("use https"), "{answer:?}");
-    assert_eq!(answer.header("connection"), Some("close"));
+    let response = world.refused(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    response.assert_problem(400, "http_request_error");
+    assert!(response.json()["detail"].as_str().unwrap().contains("use https"), "{response:?}");
+    assert_eq!(response.header("connection"), Some("close"));
     assert_eq!(upstream.connections(), 0);
 }
 

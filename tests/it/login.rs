@@ -187,9 +187,9 @@ async fn nobody_else_can_confirm_another_user() {
         let head = format!(
             "POST {action} HTTP/1.1\nHost: {HOST}\n{from}\nContent-Type: application/x-www-form-urlencoded"
         );
-        let answer = browser.send(world.admin, &head, form.as_bytes()).await;
+        let response = browser.send(world.admin, &head, form.as_bytes()).await;
         assert_eq!(
-            (answer.status, answer.json()["type"].as_str()),
+            (response.status, response.json()["type"].as_str()),
             (403, Some("urn:vbc-proxy:cross-site-request"))
         );
     }
@@ -224,7 +224,7 @@ async fn logins_to_two_credentials_in_one_browser_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn the_answer_to_another_login_has_its_own_kind_and_leaves_the_login_open() {
+async fn the_response_to_another_login_has_its_own_kind_and_leaves_the_login_open() {
     let world = by_person().start().await;
     let mut browser = Browser::new();
     let post = async |browser: &mut Browser, target: &str, body: String| {
@@ -232,11 +232,12 @@ async fn the_answer_to_another_login_has_its_own_kind_and_leaves_the_login_open(
         browser.send(world.admin, &head, body.as_bytes()).await
     };
     let begun = post(&mut browser, "/credentials/default/login", String::new()).await.json();
-    let answer = |answer: &str| serde_json::json!({ "login": begun["login"], "answer": answer }).to_string();
+    let response =
+        |response: &str| serde_json::json!({ "login": begun["login"], "answer": response }).to_string();
     let target = "/credentials/default/login/answer";
-    let other = post(&mut browser, target, answer(&format!("{REDIRECT}?code=c&state=another"))).await;
+    let other = post(&mut browser, target, response(&format!("{REDIRECT}?code=c&state=another"))).await;
     assert_eq!((other.status, other.json()["type"].as_str()), (409, Some("urn:vbc-proxy:other-login")));
     let back = sent_back(begun["url"].as_str().unwrap(), ALICE).await;
-    let done = post(&mut browser, target, answer(&back)).await;
+    let done = post(&mut browser, target, response(&back)).await;
     assert_eq!((done.status, done.json()["outcome"].as_str()), (200, Some("logged_in")));
 }

@@ -70,7 +70,7 @@ async fn serve(directory: &Path) -> (Process, SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_pasted_answer_logs_a_running_proxy_in() {
+async fn a_pasted_response_logs_a_running_proxy_in() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
     let (serve, address) = serve(directory.path()).await;
@@ -101,7 +101,7 @@ async fn without_a_proxy_the_tokens_go_into_its_store() {
 }
 
 #[tokio::test]
-async fn with_pkce_a_pasted_answer_is_good_and_a_code_alone_is_refused() {
+async fn with_pkce_a_pasted_response_is_good_and_a_code_alone_is_refused() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "credentials.default.pkce = true");
     assert_logged_in(&paste(directory.path(), ALICE, &[], whole).await, ALICE);
@@ -155,8 +155,8 @@ async fn where_the_server_names_nobody_dead_tokens_are_replaced_without_a_termin
         sim.revoke_all_access();
         sim.revoke_all_refresh();
         let (serve, address) = serve(directory.path()).await;
-        let answer = get(address, USERS).await;
-        assert!(answer.text().contains("login needed"), "{answer:?}");
+        let response = get(address, USERS).await;
+        assert!(response.text().contains("login needed"), "{response:?}");
         if running {
             let output = log_in().await;
             assert_eq!(output.code, Some(0), "{output:?}");
@@ -197,7 +197,7 @@ async fn another_user_has_to_be_named() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_answer_to_this_login_is_refused() {
+async fn what_is_not_the_response_to_this_login_is_refused() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
     for (pasted, words) in [
@@ -300,7 +300,7 @@ async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2
 }
 
 /// Begins `vbc-proxy login`, and follows the address it opens as far as the answer: gives it with the browser.
-async fn to_the_answer(directory: &Path, admin: SocketAddr, user: &str) -> (Process, Browser, String) {
+async fn to_the_response(directory: &Path, admin: SocketAddr, user: &str) -> (Process, Browser, String) {
     let _ = std::fs::remove_file(directory.join("opened"));
     let program = browser_program(directory);
     let mut login = Process::start(directory, &["login"], &[("BROWSER", &program)]);
@@ -308,8 +308,8 @@ async fn to_the_answer(directory: &Path, admin: SocketAddr, user: &str) -> (Proc
     assert_eq!(url, format!("http://localhost:{}/login/default", admin.port()));
     assert_eq!(opened(directory).await, url);
     let mut browser = Browser::new();
-    let answer = begin(&mut browser, admin, user).await;
-    (login, browser, answer)
+    let response = begin(&mut browser, admin, user).await;
+    (login, browser, response)
 }
 
 /// Begins a login in the browser, as far as the answer: gives the request that brings it.
@@ -327,20 +327,20 @@ async fn login_opens_a_browser_and_waits_for_the_outcome() {
     let (sim, directory, admin, _reserved) = at_a_known_port().await;
     for running in [false, true] {
         let proxy = if running { Some(serve(directory.path()).await) } else { None };
-        let (login, mut browser, answer) = to_the_answer(directory.path(), admin, ALICE).await;
-        let page = browser.send(admin, &answer, b"").await;
+        let (login, mut browser, response) = to_the_response(directory.path(), admin, ALICE).await;
+        let page = browser.send(admin, &response, b"").await;
         assert_page(&page, 200, "logged_in", ALICE);
         assert_logged_in(&login.end().await, ALICE);
-        let (mut login, mut browser, answer) =
-            to_the_answer(directory.path(), admin, "nobody@vbc.prod").await;
-        assert_page(&browser.send(admin, &answer, b"").await, 400, "refused", "Log in to default again");
+        let (mut login, mut browser, response) =
+            to_the_response(directory.path(), admin, "nobody@vbc.prod").await;
+        assert_page(&browser.send(admin, &response, b"").await, 400, "refused", "Log in to default again");
         login.logged("the login failed: the authorization server refused").await;
         if running {
             assert_eq!(login.end().await.code, Some(1));
         } else {
             // The link of that page leads to this process, which is still there.
-            let answer = begin(&mut browser, admin, ALICE).await;
-            assert_page(&browser.send(admin, &answer, b"").await, 200, "logged_in", ALICE);
+            let response = begin(&mut browser, admin, ALICE).await;
+            assert_page(&browser.send(admin, &response, b"").await, 200, "logged_in", ALICE);
             assert_logged_in(&login.end().await, ALICE);
         }
         if let Some((process, address)) = proxy {
@@ -365,7 +365,7 @@ async fn a_login_that_is_interrupted_ends_clean() {
 }
 
 /// Answers a request that was held back as the simulator does.
-async fn answer_by(sim: &Simulator, connection: &mut UpstreamConnection, request: &Received) {
+async fn response_by(sim: &Simulator, connection: &mut UpstreamConnection, request: &Received) {
     let mut client = Client::connect(sim.address()).await;
     client.write(&request.head).await;
     client.write(b"\r\nConnection: close\r\n\r\n").await;
@@ -390,7 +390,7 @@ async fn a_login_that_is_interrupted_while_its_code_is_redeemed_is_finished() {
         login.signal("INT");
         login.logged("interrupted").await;
         if signals == 1 {
-            answer_by(&sim, &mut connection, &request).await;
+            response_by(&sim, &mut connection, &request).await;
         }
         let output = match signals {
             1 => login.end().await,
@@ -437,7 +437,7 @@ async fn a_login_that_could_not_be_stored_fails() {
     let mut connection = held.accept().await;
     let request = within(connection.request()).await.unwrap();
     block_store(directory.path());
-    answer_by(&sim, &mut connection, &request).await;
+    response_by(&sim, &mut connection, &request).await;
     let output = login.end().await;
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains("could not be stored and end with this command"), "{output:?}");
@@ -448,10 +448,10 @@ async fn a_login_that_could_not_be_stored_fails() {
 async fn another_program_on_the_admin_address_is_not_taken_for_the_proxy() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
-    for answer in
+    for response in
         ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"]
     {
-        let stranger = RawUpstream::answering(answer).await;
+        let stranger = RawUpstream::responding(response).await;
         let variables = [("VBC_PROXY_ADMIN_ADDRESS", stranger.address().to_string())];
         let variables = [(variables[0].0, variables[0].1.as_str())];
         let output = Process::run(directory.path(), &PASTE, &variables).await;

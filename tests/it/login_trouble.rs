@@ -97,7 +97,7 @@ async fn a_second_login_in_the_same_browser_takes_the_place_of_the_first() {
 }
 
 #[tokio::test]
-async fn an_answer_in_another_browser_is_refused_and_the_first_can_still_finish() {
+async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, ALICE).await;
     // A browser without cookies, one with a login of its own, and one with a cookie that was made up.
@@ -121,8 +121,8 @@ async fn an_answer_in_another_browser_is_refused_and_the_first_can_still_finish(
 async fn an_attacker_cannot_slip_a_victim_a_login() {
     // The attacker begins a login and has it answered, and sends the victim's browser to the answer (login CSRF).
     let (world, _) = clocked(by_person()).await;
-    let answer = Browser::new().authorize(&world, BOB).await;
-    let attack = format!("GET {answer} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: cross-site");
+    let response = Browser::new().authorize(&world, BOB).await;
+    let attack = format!("GET {response} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: cross-site");
     let mut victim = Browser::new();
     assert_failed(&victim.send(world.admin, &attack, b"").await, 403, "begun in another browser");
     // Nor where the victim has a login under way.
@@ -150,8 +150,8 @@ async fn a_foreign_page_does_not_begin_a_login() {
     // Looking at it from a program begins nothing either.
     let mut client = crate::harness::Client::connect(world.admin).await;
     client.request(&format!("HEAD {LOGIN} HTTP/1.1\nHost: {HOST}"), b"").await;
-    let answer = client.response_to("HEAD").await;
-    assert_eq!((answer.status, answer.header("set-cookie")), (403, None));
+    let response = client.response_to("HEAD").await;
+    assert_eq!((response.status, response.header("set-cookie")), (403, None));
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn what_the_service_refuses_is_told_in_its_words_and_as_text() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_code_is_told_to_be_one() {
+async fn a_response_without_a_code_is_told_to_be_one() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, ALICE).await;
     let state = query(&callback, "state").unwrap();
@@ -249,7 +249,11 @@ async fn a_login_for_the_command_line_is_not_used_up_by_a_browser() {
     assert_page(&page, 400, "refused", "The command line waits for this answer");
     let pasted = format!("http://localhost:8081{callback}");
     let given = serde_json::json!({ "login": begun["login"], "answer": pasted }).to_string();
-    let answer = crate::operate::post(world.admin, "/credentials/default/login/answer", &given).await;
-    assert_eq!((answer.status, answer.json()["outcome"].as_str()), (200, Some("logged_in")), "{answer:?}");
-    assert_eq!(answer.json()["subject"], ALICE);
+    let response = crate::operate::post(world.admin, "/credentials/default/login/answer", &given).await;
+    assert_eq!(
+        (response.status, response.json()["outcome"].as_str()),
+        (200, Some("logged_in")),
+        "{response:?}"
+    );
+    assert_eq!(response.json()["subject"], ALICE);
 }

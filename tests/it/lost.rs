@@ -8,9 +8,9 @@ use crate::person::{ALICE, Browser, assert_page, by_person, status};
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
 async fn assert_login_needed(world: &World) {
-    let answer = world.get(USERS).await;
-    answer.assert_problem(503, "proxy_internal_error");
-    assert!(answer.text().contains("login needed"), "{answer:?}");
+    let response = world.get(USERS).await;
+    response.assert_problem(503, "proxy_internal_error");
+    assert!(response.text().contains("login needed"), "{response:?}");
     let ready = world.admin("/ready").await;
     assert_eq!(ready.status, 503);
     let reasons = ready.json()["reasons"].to_string();

@@ -28,18 +28,21 @@ async fn an_operator_can_have_a_credential_refreshed() {
     let world = World::start().await;
     world.ready().await;
     let before = world.sim.stats().token_requests;
-    let answer = post(world.admin, "/credentials/default/refresh", "").await;
-    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")), "{answer:?}");
-    let answer = answer.json();
-    assert_eq!(answer["credential"], "default");
-    assert!(answer["revision"].as_u64().unwrap() > 1, "{answer}");
+    let response = post(world.admin, "/credentials/default/refresh", "").await;
+    assert_eq!((response.status, response.header("cache-control")), (200, Some("no-store")), "{response:?}");
+    let response = response.json();
+    assert_eq!(response["credential"], "default");
+    assert!(response["revision"].as_u64().unwrap() > 1, "{response}");
     assert_eq!(world.sim.stats().token_requests, before + 1);
     assert_eq!(world.get(USERS).await.status, 200);
 
     world.sim.inject(Fault::status(503).on("/token")).unwrap();
-    let answer = post(world.admin, "/credentials/default/refresh", "").await;
-    assert_eq!((answer.status, answer.json()["type"].as_str()), (503, Some("urn:vbc-proxy:no-usable-token")));
-    assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    let response = post(world.admin, "/credentials/default/refresh", "").await;
+    assert_eq!(
+        (response.status, response.json()["type"].as_str()),
+        (503, Some("urn:vbc-proxy:no-usable-token"))
+    );
+    assert!(response.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     assert_eq!(world.get(USERS).await.status, 200, "the token there was is still in use");
 }
 
@@ -47,14 +50,17 @@ async fn an_operator_can_have_a_credential_refreshed() {
 async fn an_unknown_credential_is_answered_with_those_there_are() {
     let world = World::start().await;
     for action in ["refresh", "unlock", "login"] {
-        let answer = post(world.admin, &format!("/credentials/nobody/{action}"), "").await;
-        assert_eq!(answer.json()["type"], "urn:vbc-proxy:no-such-credential");
-        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-        assert_eq!((answer.status, detail.ends_with("there is default")), (404, true), "{detail}");
+        let response = post(world.admin, &format!("/credentials/nobody/{action}"), "").await;
+        assert_eq!(response.json()["type"], "urn:vbc-proxy:no-such-credential");
+        let detail = response.json()["detail"].as_str().unwrap().to_owned();
+        assert_eq!((response.status, detail.ends_with("there is default")), (404, true), "{detail}");
     }
     assert_eq!(world.admin("/status.json?credential=nobody").await.status, 404);
-    let answer = post(world.admin, "/credentials/default/login", "").await;
-    assert_eq!((answer.status, answer.json()["type"].as_str()), (409, Some("urn:vbc-proxy:not-for-people")));
+    let response = post(world.admin, "/credentials/default/login", "").await;
+    assert_eq!(
+        (response.status, response.json()["type"].as_str()),
+        (409, Some("urn:vbc-proxy:not-for-people"))
+    );
 }
 
 #[tokio::test]
@@ -66,12 +72,12 @@ async fn unlocking_lets_the_login_be_tried_at_once() {
     world.sim.inject(Action::UnlockUser { user: "alice@vbc.prod".into() }).unwrap();
     world.get(USERS).await.assert_problem(503, "proxy_internal_error");
     assert_eq!(world.admin("/status.json").await.json()["credentials"][0]["brake"], true);
-    let answer = post(world.admin, "/credentials/default/unlock", "").await;
-    assert_eq!((answer.status, answer.json()), (200, json!({ "credential": "default", "was_on": true })));
+    let response = post(world.admin, "/credentials/default/unlock", "").await;
+    assert_eq!((response.status, response.json()), (200, json!({ "credential": "default", "was_on": true })));
     assert_eq!(world.get(USERS).await.status, 200);
     assert_eq!(world.admin("/status.json").await.json()["credentials"][0]["brake"], false);
-    let answer = post(world.admin, "/credentials/default/unlock", "").await;
-    assert_eq!(answer.json()["was_on"], false);
+    let response = post(world.admin, "/credentials/default/unlock", "").await;
+    assert_eq!(response.json()["was_on"], false);
 }
 
 #[tokio::test]
@@ -82,9 +88,9 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
     for target in ["/live", "/ready", "/status.json", "/metrics", "/login", "/callback", "/nothing"] {
         let mut client = Client::connect(world.admin).await;
         client.request(&format!("GET {target} HTTP/1.1\nHost: rebound.example:8081"), b"").await;
-        let answer = client.response().await;
+        let response = client.response().await;
         assert_eq!(
-            (answer.status, answer.json()["type"].as_str()),
+            (response.status, response.json()["type"].as_str()),
             (421, Some("urn:vbc-proxy:foreign-host"))
         );
     }
@@ -109,14 +115,17 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
             client
                 .request(&format!("POST {target} HTTP/1.1\nHost: localhost\n{from}\nContent-Length: 0"), b"")
                 .await;
-            let answer = client.response().await;
+            let response = client.response().await;
             assert_eq!(
-                (answer.status, answer.json()["type"].as_str()),
+                (response.status, response.json()["type"].as_str()),
                 (403, Some("urn:vbc-proxy:cross-site-request"))
             );
         }
-        let answer = world.admin(target).await;
-        assert_eq!((answer.status, answer.header("content-type")), (405, Some("application/problem+json")));
+        let response = world.admin(target).await;
+        assert_eq!(
+            (response.status, response.header("content-type")),
+            (405, Some("application/problem+json"))
+        );
     }
     assert_eq!(world.sim.stats().token_requests, before);
     // What is sent as a form's text is not read as an answer.
@@ -155,9 +164,9 @@ async fn the_admin_listener_can_be_a_unix_socket() {
         .write_all(b"GET /live HTTP/1.1\r\nHost: whatever.example\r\nConnection: close\r\n\r\n")
         .await
         .unwrap();
-    let mut answer = String::new();
-    within(stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("live\n"), "{answer}");
+    let mut response = String::new();
+    within(stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("live\n"), "{response}");
 
     let output = Process::run(directory.path(), &["status"], &[]).await;
     assert_eq!(output.code, Some(0), "{output:?}");

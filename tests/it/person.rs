@@ -95,9 +95,9 @@ impl Browser {
     /// Begins a login and goes through it as `user`, up to the address that the browser is sent back to: gives its path
     /// and query.
     pub(crate) async fn authorize(&mut self, world: &World, user: &str) -> String {
-        let answer = self.visit(world.admin, LOGIN).await;
-        assert_eq!(answer.status, 302, "{answer:?}");
-        approve(answer.header("location").unwrap(), user).await
+        let response = self.visit(world.admin, LOGIN).await;
+        assert_eq!(response.status, 302, "{response:?}");
+        approve(response.header("location").unwrap(), user).await
     }
 
     /// A whole login as `user`; gives the page at its end.
@@ -122,9 +122,9 @@ pub(crate) async fn sent_back(url: &str, user: &str) -> String {
     let address = url.socket_addrs(|| None).unwrap()[0];
     let mut client = Client::connect(address).await;
     client.request(&format!("GET {}?{} HTTP/1.1", url.path(), url.query().unwrap()), b"").await;
-    let answer = client.response().await;
-    assert_eq!(answer.status, 302, "{answer:?}");
-    answer.header("location").unwrap().to_owned()
+    let response = client.response().await;
+    assert_eq!(response.status, 302, "{response:?}");
+    response.header("location").unwrap().to_owned()
 }
 
 /// A value of a query.

@@ -366,15 +366,15 @@ impl Relay {
                 client.write(&request.head).await;
                 client.write(b"\r\nConnection: close\r\n\r\n").await;
                 client.write(&request.body).await;
-                let answer = client.read_to_end().await;
-                shared.note(&answer);
+                let response = client.read_to_end().await;
+                shared.note(&response);
                 shared.answered.fetch_add(1, Ordering::SeqCst);
                 shared.under_way.fetch_sub(1, Ordering::SeqCst);
                 shared.changed.notify_waiters();
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
                 }
-                connection.write(&answer).await;
+                connection.write(&response).await;
             }
         })
         .await;
@@ -433,9 +433,9 @@ impl Relay {
 }
 
 impl Shared {
-    fn note(&self, answer: &[u8]) {
-        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return };
-        let Ok(body) = serde_json::from_slice::<Value>(&answer[end + 4..]) else { return };
+    fn note(&self, response: &[u8]) {
+        let Some(end) = response.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+        let Ok(body) = serde_json::from_slice::<Value>(&response[end + 4..]) else { return };
         if let Some(access) = body["access_token"].as_str() {
             let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
             let (refresh, id) = (text("refresh_token"), text("id_token"));

@@ -54,9 +54,9 @@ async fn a_dead_refresh_token_in_any_words_makes_a_login_needed_where_there_is_n
         world.sim.inject(refused(words)).unwrap();
         world.sim.revoke_all_access();
         for _ in 0..5 {
-            let answer = world.get(USERS).await;
-            answer.assert_problem(503, "proxy_internal_error");
-            assert!(answer.text().contains("login needed"), "{words:?}: {answer:?}");
+            let response = world.get(USERS).await;
+            response.assert_problem(503, "proxy_internal_error");
+            assert!(response.text().contains("login needed"), "{words:?}: {response:?}");
         }
         assert_eq!(status(&world).await["login_needed"], true, "{words:?}");
         assert_eq!(world.sim.stats().token_requests, 2, "{words:?}");
@@ -88,16 +88,16 @@ async fn another_users_tokens_that_a_refresh_brings_are_not_used_and_every_surfa
         .config(&format!("oauth.token_url = \"{}/token\"", endpoint.url()))
         .configuration(&sim);
     let world = World::with_clock(config, sim, clock.clone()).await;
-    let answer = async |sub: &str| {
+    let response = async |sub: &str| {
         let mut connection = within(endpoint.accept()).await;
-        within(connection.answer(&issued(sub))).await
+        within(connection.respond(&issued(sub))).await
     };
-    answer(ALICE).await;
+    response(ALICE).await;
     world.ready().await;
     // Past the time of the early refresh, which a request asks for.
     clock.shift(SignedDuration::from_secs(900));
     assert_eq!(world.get("/a").await.status, 200);
-    let asked = answer("bob").await;
+    let asked = response("bob").await;
     assert!(String::from_utf8_lossy(&asked.body).contains("grant_type=refresh_token"));
 
     let metric = "vbc_proxy_other_user{credential=\"default\"}";
@@ -118,7 +118,7 @@ async fn another_users_tokens_that_a_refresh_brings_are_not_used_and_every_surfa
 
     // The present token is used to its end; then the login, behind its brake.
     clock.shift(SignedDuration::from_secs(200));
-    let (served, asked) = tokio::join!(world.get("/c"), answer(ALICE));
+    let (served, asked) = tokio::join!(world.get("/c"), response(ALICE));
     assert_eq!(served.status, 200);
     assert!(String::from_utf8_lossy(&asked.body).contains("grant_type=password"));
     world.metric(metric, 0.0).await;
@@ -134,9 +134,9 @@ async fn after_a_clock_that_jumped_ahead_ready_says_that_the_token_expired_until
     let hang = world.sim.inject(Fault::hang().on("/token")).unwrap();
     clock.shift(SignedDuration::from_secs(90_000));
     for _ in 0..3 {
-        let answer = world.admin("/ready").await;
-        assert_eq!(answer.status, 503);
-        let reasons = answer.json()["reasons"].to_string();
+        let response = world.admin("/ready").await;
+        assert_eq!(response.status, 503);
+        let reasons = response.json()["reasons"].to_string();
         assert!(reasons.contains("the token has expired; a new one is on its way"), "{reasons}");
     }
     // Nobody has asked but `/ready` itself.

@@ -12,8 +12,8 @@ fn response(head: &str, body: &[u8]) -> Vec<u8> {
 
 /// Serves twice before a token endpoint that gives every login `answer`, and says how many logins arrived and what the
 /// last request was told.
-async fn logins(answer: Vec<u8>) -> (usize, String) {
-    let endpoint = RawUpstream::answering(answer).await;
+async fn logins(response: Vec<u8>) -> (usize, String) {
+    let endpoint = RawUpstream::responding(response).await;
     let directory = tempfile::tempdir().unwrap();
     let token_url = format!("{}/token", endpoint.url());
     lay_out(directory.path(), &configuration(&endpoint.url(), &token_url, ""), "never-again");
@@ -22,9 +22,9 @@ async fn logins(answer: Vec<u8>) -> (usize, String) {
         let mut serve = Process::start(directory.path(), &["serve"], &[]);
         let (address, _) = serve.listening().await;
         for _ in 0..5 {
-            let answer = get(address, USERS).await;
-            answer.assert_problem(503, "proxy_internal_error");
-            answer.text().clone_into(&mut told);
+            let response = get(address, USERS).await;
+            response.assert_problem(503, "proxy_internal_error");
+            response.text().clone_into(&mut told);
         }
         let output = serve.kill();
         assert!(!output.stderr.contains("never-again"), "{}", output.stderr);
@@ -46,13 +46,13 @@ async fn a_password_that_was_refused_in_any_words_is_sent_once_over_restarts() {
     let authlib =
         br#"{"error":"invalid_request","error_description":"Invalid 'username' or 'password' in request."}"#;
     let cut = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 25\r\n\r\n{\"Error\":\"invalid_grant\"}".to_vec();
-    for (answer, words) in [
+    for (response, words) in [
         (page, "without a readable reason"),
         (latin, "user name or password was refused"),
         (response("400 Bad Request", authlib), "user name or password was refused"),
         (cut, "user name or password was refused"),
     ] {
-        let (logins, told) = logins(answer).await;
+        let (logins, told) = logins(response).await;
         assert_eq!(logins, 1, "{told}");
         assert!(told.contains(words) && told.contains("vbc-proxy unlock default"), "{told}");
     }
@@ -60,10 +60,10 @@ async fn a_password_that_was_refused_in_any_words_is_sent_once_over_restarts() {
 
 #[tokio::test]
 async fn an_application_that_was_refused_is_not_presented_again_by_a_restart() {
-    for answer in
+    for response in
         [response("401 Unauthorized", br#"{"error":"invalid_client"}"#), response("404 Not Found", b"<html>")]
     {
-        let (logins, told) = logins(answer).await;
+        let (logins, told) = logins(response).await;
         assert_eq!(logins, 1, "{told}");
         assert!(told.contains("the next try is at") && told.contains("vbc-proxy unlock default"), "{told}");
     }

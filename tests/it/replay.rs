@@ -27,7 +27,7 @@ fn before(upstream: &str, sim: &Simulator) -> tempfile::TempDir {
 /// An upstream that answers every request with some JSON.
 async fn json() -> RawUpstream {
     let body = "{\"phone_number\":\"15551234567\"}";
-    RawUpstream::answering(ANSWER.replace("29", &body.len().to_string())).await
+    RawUpstream::responding(ANSWER.replace("29", &body.len().to_string())).await
 }
 
 async fn record(directory: &Path, options: &[&str]) -> (Process, SocketAddr) {
@@ -82,10 +82,10 @@ async fn a_request_without_a_match_is_told_what_was_nearest_and_the_end_tells_wh
 
     let (mut playing, address) = replay(directory.path(), &[]).await;
     assert_eq!(get(address, &format!("{USERS}?page=1")).await.status, 200);
-    let answer = get(address, &format!("{USERS}?page=2&secret=s3cret-value")).await;
-    answer.assert_problem(404, "proxy_internal_response");
-    assert_eq!(answer.header("vbc-proxy-replay"), Some("no-match"));
-    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    let response = get(address, &format!("{USERS}?page=2&secret=s3cret-value")).await;
+    response.assert_problem(404, "proxy_internal_response");
+    assert_eq!(response.header("vbc-proxy-replay"), Some("no-match"));
+    let detail = response.json()["detail"].as_str().unwrap().to_owned();
     let nearest = format!("record 1, GET {USERS}?page=1: the query had `page=1`");
     assert!(detail.contains(&nearest), "{detail}");
     assert!(!detail.contains("s3cret"), "{detail}");
@@ -145,11 +145,11 @@ async fn what_matches_no_record_goes_to_the_upstream_with_its_body_and_is_record
 }
 
 #[tokio::test]
-async fn an_answer_that_was_too_large_is_not_half_replayed() {
+async fn a_response_that_was_too_large_is_not_half_replayed() {
     let sim = Simulator::start().await.unwrap();
     let size = 17 << 20;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: {size}\r\n\r\n");
-    let upstream = RawUpstream::answering([head.into_bytes(), vec![7; size]].concat()).await;
+    let upstream = RawUpstream::responding([head.into_bytes(), vec![7; size]].concat()).await;
     let directory = before(&upstream.url(), &sim);
     let mut serve = Process::start(directory.path(), &["serve", "--record", "a.cassette"], &[]);
     let (address, admin) = serve.listening().await;
@@ -167,10 +167,10 @@ async fn an_answer_that_was_too_large_is_not_half_replayed() {
     assert!(directory.path().join("a.cassette").metadata().unwrap().len() < 10_000);
 
     let (playing, address) = replay(directory.path(), &[]).await;
-    let answer = get(address, "/large").await;
-    answer.assert_problem(501, "proxy_internal_response");
-    assert_eq!(answer.header("vbc-proxy-replay"), Some("incomplete"));
-    assert!(answer.text().contains("17825792 bytes"), "{}", answer.text());
+    let response = get(address, "/large").await;
+    response.assert_problem(501, "proxy_internal_response");
+    assert_eq!(response.header("vbc-proxy-replay"), Some("incomplete"));
+    assert!(response.text().contains("17825792 bytes"), "{}", response.text());
     playing.terminate().await;
 }
 

@@ -13,7 +13,7 @@ async fn acquainted(upstream: &RawUpstream, world: &World) -> (Client, UpstreamC
     let mut client = world.connect().await;
     client.request("GET /first HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer(OK).await;
+    connection.respond(OK).await;
     assert_eq!(client.response().await.text(), "ok");
     (client, connection)
 }
@@ -33,7 +33,7 @@ async fn an_idempotent_request_on_a_connection_that_turns_out_dead_is_sent_once_
                 drop(connection)
             }
             let mut connection = upstream.accept().await;
-            let second = connection.answer(OK).await;
+            let second = connection.respond(OK).await;
             assert_eq!((first.head, first.body), (second.head, second.body));
             assert_eq!(client.response_to(method).await.status, 200);
             assert_eq!(upstream.requests().len(), 3);
@@ -69,7 +69,7 @@ async fn a_connection_closed_while_it_was_idle_is_not_used_even_for_a_post() {
     drop(connection);
     world.metric("vbc_proxy_upstream_connections_open", 0.0).await;
     client.request("POST /calls HTTP/1.1", b"body").await;
-    let received = upstream.accept().await.answer(OK).await;
+    let received = upstream.accept().await.respond(OK).await;
     assert_eq!(received.body, b"body");
     assert_eq!(client.response().await.text(), "ok");
 }
@@ -82,8 +82,8 @@ async fn an_empty_body_of_unknown_length_is_sent_again_to_its_end() {
     let mut client = world.connect().await;
     client.request("PUT /a HTTP/1.1\nTransfer-Encoding: chunked", b"0\r\n\r\n").await;
     let mut connection = upstream.accept().await;
-    connection.answer(REVOKED).await;
-    let again = connection.answer(OK).await;
+    connection.respond(REVOKED).await;
+    let again = connection.respond(OK).await;
     assert_eq!((again.header("transfer-encoding"), &*again.body), (Some("chunked"), &b""[..]));
     assert_eq!(client.response().await.text(), "ok");
     // Whatever comes next on this connection is a request of its own.
@@ -91,10 +91,10 @@ async fn an_empty_body_of_unknown_length_is_sent_again_to_its_end() {
     connection.request().await.unwrap();
     drop(connection);
     let mut connection = upstream.accept().await;
-    connection.answer(OK).await;
+    connection.respond(OK).await;
     assert_eq!(client.response().await.text(), "ok");
     client.request("GET /c HTTP/1.1", b"").await;
-    connection.answer(OK).await;
+    connection.respond(OK).await;
     assert_eq!(client.response().await.text(), "ok");
 }
 
@@ -114,7 +114,7 @@ async fn an_upstream_that_always_closes_gets_a_request_at_most_twice() {
 }
 
 #[tokio::test]
-async fn a_new_connection_that_ends_without_an_answer_is_a_502() {
+async fn a_new_connection_that_ends_without_a_response_is_a_502() {
     for method in ["GET", "POST"] {
         let upstream = RawUpstream::scripted(|mut connection| async move {
             connection.request().await;
@@ -128,7 +128,7 @@ async fn a_new_connection_that_ends_without_an_answer_is_a_502() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_again_once_an_answer_has_begun() {
+async fn nothing_is_sent_again_once_a_response_has_begun() {
     for (begun, error) in
         [("HTTP/1.1 2", "http_protocol_error"), ("HTTP/1.1 103 Early\r\n\r\n", "connection_terminated")]
     {
@@ -136,7 +136,7 @@ async fn nothing_is_sent_again_once_an_answer_has_begun() {
         let world = World::before(&upstream).await;
         let (mut client, mut connection) = acquainted(&upstream, &world).await;
         client.request("GET /a HTTP/1.1", b"").await;
-        connection.answer(begun).await;
+        connection.respond(begun).await;
         drop(connection);
         client.response().await.assert_problem(502, error);
         assert_eq!((upstream.requests().len(), upstream.connections()), (2, 1));

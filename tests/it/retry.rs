@@ -91,9 +91,9 @@ fn sha256(bytes: &[u8]) -> String {
 
 /// Whether the answer says, and says only, that it is the upstream's 401 and why it was not cured.
 #[track_caller]
-fn assert_passed_on(answer: &Response) {
-    assert_eq!(answer.status, 401, "{answer:?}");
-    let said = answer.header("proxy-status").expect("Proxy-Status");
+fn assert_passed_on(response: &Response) {
+    assert_eq!(response.status, 401, "{response:?}");
+    let said = response.header("proxy-status").expect("Proxy-Status");
     let details = said.strip_prefix("vbc-proxy; received-status=401; details=\"").expect(said);
     assert!(details.len() > 10 && details.ends_with('"'), "{said}");
 }
@@ -105,10 +105,10 @@ async fn two_hundred_requests_with_a_revoked_token_share_one_refresh() {
         assert_eq!(world.get(USERS).await.status, 200);
         world.sim.revoke_all_access();
         let targets: Vec<String> = (0..200).map(|n| format!("{USERS}?n={n}")).collect();
-        let answers = join_all(targets.iter().map(|target| world.get(target))).await;
-        for answer in answers {
-            assert_eq!(answer.status, 200, "{kind:?}: {answer:?}");
-            assert_eq!(answer.header("proxy-status"), None);
+        let responses = join_all(targets.iter().map(|target| world.get(target))).await;
+        for response in responses {
+            assert_eq!(response.status, 200, "{kind:?}: {response:?}");
+            assert_eq!(response.header("proxy-status"), None);
         }
         let stats = world.sim.stats();
         assert_eq!((stats.logins.ok, stats.refreshes.ok, stats.token_requests), (1, 1, 2), "{kind:?}");
@@ -131,18 +131,18 @@ async fn a_replayed_body_is_the_same_to_the_byte() {
                 // Just under and exactly at `retry.memory`.
                 let body = call_of(65_536 - n % 2, n);
                 let head = format!("POST {CALLS}?n={n} HTTP/1.1\nContent-Type: application/json");
-                let answer = match n % 3 {
+                let response = match n % 3 {
                     0 => {
                         let head = format!("{head}\nTransfer-Encoding: chunked");
                         world.send(&head, &chunked(&body, 1 + 977 * (n + 1))).await
                     }
                     _ => world.send(&head, &body).await,
                 };
-                (n, answer, sha256(&body))
+                (n, response, sha256(&body))
             }
         });
-        for (n, answer, expected) in join_all(requests).await {
-            assert_eq!(answer.status, 200, "{kind:?}: {n}: {answer:?}");
+        for (n, response, expected) in join_all(requests).await {
+            assert_eq!(response.status, 200, "{kind:?}: {n}: {response:?}");
             let seen = arrivals(&world.sim, &format!("{CALLS}?n={n}"));
             assert!((1..=2).contains(&seen.len()), "{kind:?}: {n} arrived {} times", seen.len());
             for request in seen {
@@ -180,8 +180,8 @@ async fn a_token_revoked_over_and_over_is_cured_every_time() {
         let world = world_of(kind).await;
         for round in 0..20 {
             world.sim.revoke_all_access();
-            for answer in join_all((0..5).map(|_| world.get(USERS))).await {
-                assert_eq!(answer.status, 200, "{kind:?}, round {round}: {answer:?}");
+            for response in join_all((0..5).map(|_| world.get(USERS))).await {
+                assert_eq!(response.status, 200, "{kind:?}, round {round}: {response:?}");
             }
             assert_eq!(world.get(CALLS).await.status, 200);
         }
@@ -206,15 +206,15 @@ const EMPTY: (&str, &str) = ("", "Server: something\r\n");
 #[tokio::test]
 async fn a_401_that_no_token_cures_is_passed_on_as_it_came() {
     for (body, headers) in [GATEWAY, BACKEND, EMPTY] {
-        let upstream = RawUpstream::answering(refusal(body, headers)).await;
+        let upstream = RawUpstream::responding(refusal(body, headers)).await;
         let world = World::builder().upstream(upstream.url()).hurry(4).start().await;
         // The first forces a refresh, the second does not: both are the upstream's own.
         for _ in 0..2 {
-            let answer = world.get("/t/vbc.prod/reports/a").await;
-            assert_passed_on(&answer);
-            assert_eq!(answer.text(), body);
+            let response = world.get("/t/vbc.prod/reports/a").await;
+            assert_passed_on(&response);
+            assert_eq!(response.text(), body);
             let ours = ["proxy-status", "x-request-id"];
-            let theirs = answer.headers.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
+            let theirs = response.headers.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
             let shown: String = theirs
                 .map(|(name, value)| format!("{name}: {}\r\n", String::from_utf8_lossy(value)))
                 .collect();
@@ -255,7 +255,7 @@ async fn a_thousand_incurable_401s_make_at_most_three_token_requests() {
     let many: Path = |n| format!("/t/vbc.prod/suite-{}/a", n % 37);
     for (body, headers) in [GATEWAY, BACKEND, EMPTY] {
         for (path, clients) in [(one, 1), (one, 50), (many, 1), (many, 50)] {
-            let upstream = RawUpstream::answering(refusal(body, headers)).await;
+            let upstream = RawUpstream::responding(refusal(body, headers)).await;
             let world = World::before(&upstream).await;
             world.ready().await;
             hammer(&world, clients, 1000, path).await;
@@ -269,12 +269,12 @@ async fn a_thousand_incurable_401s_make_at_most_three_token_requests() {
 async fn a_401_that_is_not_about_the_token_is_not_retried() {
     for code in ["900902", "900905", "900907", "900909", "900911"] {
         let body = format!(r#"{{"code":"{code}","message":"m","description":"d"}}"#);
-        let upstream = RawUpstream::answering(refusal(&body, "Content-Type: application/json\r\n")).await;
+        let upstream = RawUpstream::responding(refusal(&body, "Content-Type: application/json\r\n")).await;
         let world = World::before(&upstream).await;
-        let answer = world.get("/t/vbc.prod/reports/a").await;
-        assert_passed_on(&answer);
-        assert!(answer.header("proxy-status").unwrap().contains(code), "{answer:?}");
-        assert_eq!(answer.text(), body);
+        let response = world.get("/t/vbc.prod/reports/a").await;
+        assert_passed_on(&response);
+        assert!(response.header("proxy-status").unwrap().contains(code), "{response:?}");
+        assert_eq!(response.text(), body);
         upstream.only();
         assert_eq!(world.sim.stats().token_requests, 1, "{code}");
     }
@@ -292,14 +292,14 @@ async fn a_body_too_large_to_keep_is_not_replayed_but_the_next_request_has_a_fre
         world.sim.revoke_all_access();
         let body = call_of(4097, 1);
         let head = format!("POST {CALLS} HTTP/1.1\nContent-Type: application/json");
-        let answer = match framing {
+        let response = match framing {
             "chunked" => {
                 world.send(&format!("{head}\nTransfer-Encoding: chunked"), &chunked(&body, 1000)).await
             }
             _ => world.send(&head, &body).await,
         };
-        assert_passed_on(&answer);
-        assert!(answer.header("proxy-status").unwrap().contains("retry.memory"), "{answer:?}");
+        assert_passed_on(&response);
+        assert!(response.header("proxy-status").unwrap().contains("retry.memory"), "{response:?}");
         assert_eq!(arrivals(&world.sim, CALLS).len(), 1, "{framing}");
         until(&world, |sim| sim.stats().refreshes.ok == 1).await;
         // Its bearer is published a moment after the answer; until then the next request is one more 401, replayed.
@@ -323,11 +323,11 @@ async fn refusing_the_first(release: Arc<Notify>) -> RawUpstream {
                 if refused && request.line.contains("late") {
                     release.notified().await;
                 }
-                let answer = match refused {
+                let response = match refused {
                     true => refusal(GATEWAY.0, GATEWAY.1),
                     false => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
                 };
-                connection.write(answer.as_bytes()).await;
+                connection.write(response.as_bytes()).await;
             }
         }
     })
@@ -346,15 +346,15 @@ async fn a_late_401_gets_the_newer_bearer_without_a_refresh() {
         assert_eq!(world.get("/t/vbc.prod/reports/a").await.status, 200);
         assert_eq!(world.sim.stats().token_requests, 2);
         release.notify_one();
-        let answer = waiting.response().await;
-        assert_eq!((answer.status, answer.text()), (200, "ok"), "{late}");
+        let response = waiting.response().await;
+        assert_eq!((response.status, response.text()), (200, "ok"), "{late}");
         assert_eq!(world.sim.stats().token_requests, 2, "{late}");
         assert_eq!(upstream.requests().len(), 4, "{late}");
     }
 }
 
 #[tokio::test]
-async fn the_second_401_is_the_answer() {
+async fn the_second_401_is_the_response() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
         let mut count = 0;
         while connection.request().await.is_some() {
@@ -364,9 +364,9 @@ async fn the_second_401_is_the_answer() {
     })
     .await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/t/vbc.prod/reports/a").await;
-    assert_passed_on(&answer);
-    assert_eq!(answer.text(), "number 2");
+    let response = world.get("/t/vbc.prod/reports/a").await;
+    assert_passed_on(&response);
+    assert_eq!(response.text(), "number 2");
     let bearers: Vec<String> =
         upstream.requests().iter().map(|seen| seen.header("authorization").unwrap().to_owned()).collect();
     assert_eq!(bearers.len(), 2);
@@ -397,8 +397,8 @@ async fn only_a_401_is_replayed() {
                 assert_eq!(world.get(USERS).await.status, 200);
             }
             world.sim.inject(fault.clone()).unwrap();
-            let answer = world.send(&head, &call).await;
-            assert_eq!(answer.status, status, "{fault:?}");
+            let response = world.send(&head, &call).await;
+            assert_eq!(response.status, status, "{fault:?}");
             assert_eq!(arrivals(&world.sim, CALLS).len(), 1, "{fault:?}, warm: {warm}");
             until(&world, |sim| sim.stats().calls_placed == placed).await;
             assert_eq!(world.send(&head, &call).await.status, 200, "{fault:?}");

@@ -135,13 +135,13 @@ async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
 async fn held(directory: &Path) -> String {
     let before = files(directory);
     let (serve, address) = serve(directory).await;
-    let answer = get(address, USERS).await;
-    answer.assert_problem(503, "proxy_internal_error");
+    let response = get(address, USERS).await;
+    response.assert_problem(503, "proxy_internal_error");
     let output = serve.terminate().await;
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stderr.contains("the stored record cannot be read"), "{}", output.stderr);
     assert_eq!(files(directory), before, "nothing is touched");
-    answer.json()["detail"].as_str().unwrap().to_owned()
+    response.json()["detail"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

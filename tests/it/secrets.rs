@@ -70,7 +70,7 @@ async fn upstream(refused: &Arc<Mutex<Vec<String>>>) -> RawUpstream {
         async move {
             while let Some(request) = connection.request().await {
                 let bearer = request.header("authorization").unwrap_or_default().to_owned();
-                let answer = match refused.lock().contains(&bearer) {
+                let response = match refused.lock().contains(&bearer) {
                     true => format!(
                         "HTTP/1.1 401 Unauthorized\r\nContent-Length: {}\r\n\r\n{GATEWAY_401}",
                         GATEWAY_401.len()
@@ -78,7 +78,7 @@ async fn upstream(refused: &Arc<Mutex<Vec<String>>>) -> RawUpstream {
                     false if request.line.contains("/broken") => "nonsense eyJhbGciOi\r\n\r\n".to_owned(),
                     false => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
                 };
-                connection.write(answer.as_bytes()).await;
+                connection.write(response.as_bytes()).await;
             }
         }
     })
@@ -127,17 +127,17 @@ async fn session(format: &str, level: &str) {
     lay_out(directory.path(), &configuration(&upstream.url(), &relay.token_url(), &lines), "sim-password");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let (address, admin) = serve.listening().await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
 
     // Login, then a 401 that a refresh cures, then one that it does not.
     assert_eq!(get(address, "/t/vbc.prod/reports/a").await.status, 200);
     let bearer = |issued: &Issued| format!("Bearer {}", issued.access);
     refused.lock().extend(relay.issued().iter().map(bearer));
     assert_eq!(get(address, "/t/vbc.prod/reports/a").await.status, 200);
-    answers.push(get(address, "/broken").await);
+    responses.push(get(address, "/broken").await);
     for wrong in wrong_requests() {
-        let answer = raw(address, &wrong).await;
-        assert!(!THEIRS.iter().any(|theirs| answer.contains(theirs)), "{answer}");
+        let response = raw(address, &wrong).await;
+        assert!(!THEIRS.iter().any(|theirs| response.contains(theirs)), "{response}");
     }
     // The token endpoint answers with nonsense; then it rotates, and its answer is lost.
     let html = StatusFault {
@@ -148,9 +148,9 @@ async fn session(format: &str, level: &str) {
     };
     sim.inject(Fault::from(Effect::Status(html)).on("/token").times(2)).unwrap();
     refused.lock().extend(relay.issued().iter().map(bearer));
-    let answer = get(address, "/t/vbc.prod/reports/a").await;
-    answer.assert_problem(503, "proxy_internal_error");
-    answers.push(answer);
+    let response = get(address, "/t/vbc.prod/reports/a").await;
+    response.assert_problem(503, "proxy_internal_error");
+    responses.push(response);
     sim.inject(Fault::lose_response_after_commit().on("/token")).unwrap();
     while relay.issued().len() < 3 {
         relay.arrived(relay.counts().0).await;
@@ -163,13 +163,13 @@ async fn session(format: &str, level: &str) {
     sim.inject(Action::ChangePassword { user: "alice@vbc.prod".into(), password }).unwrap();
     refused.lock().extend(relay.issued().iter().map(bearer));
     for _ in 0..3 {
-        let answer = get(address, "/t/vbc.prod/reports/a").await;
-        answer.assert_problem(503, "proxy_internal_error");
-        answers.push(answer);
+        let response = get(address, "/t/vbc.prod/reports/a").await;
+        response.assert_problem(503, "proxy_internal_error");
+        responses.push(response);
     }
     assert_eq!(sim.stats().logins.failed, 1);
     for page in ["/live", "/ready", "/metrics", "/status.json", "/nothing"] {
-        answers.push(get(admin, page).await);
+        responses.push(get(admin, page).await);
     }
     let first = serve.terminate().await;
     assert_eq!(first.code, Some(0));
@@ -179,7 +179,7 @@ async fn session(format: &str, level: &str) {
         ..StatusFault::default()
     };
     sim.inject(Fault::from(Effect::Status(echo)).on("/token")).unwrap();
-    let second = another_life(directory.path(), &mut answers).await;
+    let second = another_life(directory.path(), &mut responses).await;
 
     // The bearers that the upstream saw are those that were issued: the watch is over the right ones.
     let issued = relay.issued();
@@ -199,26 +199,26 @@ async fn session(format: &str, level: &str) {
     let access: Vec<&str> =
         first.stderr.lines().filter(|line| line.contains("/t/vbc.prod/reports/a")).collect();
     assert!(access.len() >= 7, "log.access: {access:?}");
-    for answer in answers {
-        watch.look("an answer's head", &String::from_utf8_lossy(&answer.head));
-        watch.look("an answer's body", &String::from_utf8_lossy(&answer.body));
+    for response in responses {
+        watch.look("an answer's head", &String::from_utf8_lossy(&response.head));
+        watch.look("an answer's body", &String::from_utf8_lossy(&response.body));
     }
     modes(directory.path());
 }
 
 /// A second life with a wrong password and a token endpoint that repeats secrets.
-async fn another_life(directory: &Path, answers: &mut Vec<crate::harness::Response>) -> Output {
+async fn another_life(directory: &Path, responses: &mut Vec<crate::harness::Response>) -> Output {
     std::fs::write(directory.join("password"), "also-wrong").unwrap();
     let mut serve = Process::start(directory, &["serve"], &[]);
     let (address, admin) = serve.listening().await;
     for _ in 0..3 {
-        let answer = get(address, "/t/vbc.prod/reports/a").await;
-        answer.assert_problem(503, "proxy_internal_error");
-        assert!(answer.text().contains("not [redacted], [redacted]"), "{}", answer.text());
-        answers.push(answer);
+        let response = get(address, "/t/vbc.prod/reports/a").await;
+        response.assert_problem(503, "proxy_internal_error");
+        assert!(response.text().contains("not [redacted], [redacted]"), "{}", response.text());
+        responses.push(response);
     }
-    answers.push(get(admin, "/ready").await);
-    answers.push(get(admin, "/status.json").await);
+    responses.push(get(admin, "/ready").await);
+    responses.push(get(admin, "/status.json").await);
     serve.terminate().await
 }
 

@@ -5,9 +5,9 @@ use crate::harness::{RawUpstream, World};
 #[tokio::test]
 async fn a_plain_request_is_answered_by_the_simulated_service() {
     let world = World::start().await;
-    let answer = world.get("/t/vbc.prod/provisioning/api/accounts/self/users").await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.json()["_embedded"]["data"].as_array().map(Vec::len), Some(10));
+    let response = world.get("/t/vbc.prod/provisioning/api/accounts/self/users").await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.json()["_embedded"]["data"].as_array().map(Vec::len), Some(10));
     assert_eq!(world.sim.stats().token_requests, 1);
 }
 

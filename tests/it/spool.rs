@@ -108,14 +108,14 @@ async fn a_body_over_the_limit_is_streamed_and_its_401_says_why_it_passes() {
         ("retry.disk = \"0B\"", true, "retry.disk is off"),
         ("retry.disk = \"1500KiB\"\nretry.disk_total = \"1500KiB\"", true, "over retry.disk and"),
     ] {
-        let (upstream, directory) = (RawUpstream::answering(REVOKED).await, TempDir::new().unwrap());
+        let (upstream, directory) = (RawUpstream::responding(REVOKED).await, TempDir::new().unwrap());
         let world = world(&upstream, directory.path(), more).await;
-        let answer = match framed {
+        let response = match framed {
             false => world.send("POST /a HTTP/1.1", &body).await,
             true => world.send("POST /a HTTP/1.1\nTransfer-Encoding: chunked", &chunked(&body, "")).await,
         };
-        assert_eq!(answer.status, 401);
-        assert!(answer.header("proxy-status").unwrap().contains(why), "{answer:?}");
+        assert_eq!(response.status, 401);
+        assert!(response.header("proxy-status").unwrap().contains(why), "{response:?}");
         assert!(upstream.only().body == body);
         world.metric(GAUGE, 0.0).await;
     }
@@ -137,10 +137,10 @@ async fn what_all_bodies_take_together_is_limited() {
     let mut client = world.connect().await;
     client.request("POST /b HTTP/1.1", &body).await;
     let mut second = upstream.accept().await;
-    assert!(second.answer(REVOKED).await.body == body);
-    let answer = client.response().await;
-    assert_eq!(answer.status, 401);
-    assert!(answer.header("proxy-status").unwrap().contains("retry.disk_total is used up"), "{answer:?}");
+    assert!(second.respond(REVOKED).await.body == body);
+    let response = client.response().await;
+    assert_eq!(response.status, 401);
+    assert!(response.header("proxy-status").unwrap().contains("retry.disk_total is used up"), "{response:?}");
 
     // A client that leaves in the middle gives its space back, and nothing completes its upload.
     drop(holder);
@@ -170,13 +170,13 @@ async fn a_cut_upload_is_neither_completed_nor_sent_again_from_the_disk() {
 
 #[tokio::test]
 async fn a_disk_that_cannot_be_written_costs_the_replay_and_not_the_request() {
-    let (upstream, directory) = (RawUpstream::answering(REVOKED).await, TempDir::new().unwrap());
+    let (upstream, directory) = (RawUpstream::responding(REVOKED).await, TempDir::new().unwrap());
     let world = world(&upstream, directory.path(), "retry.disk = \"16MiB\"").await;
     drop(directory);
     let body = bytes(8 << 20);
-    let answer = world.send("POST /a HTTP/1.1", &body).await;
-    assert_eq!(answer.status, 401);
-    assert!(answer.header("proxy-status").unwrap().contains("retry.disk_path"), "{answer:?}");
+    let response = world.send("POST /a HTTP/1.1", &body).await;
+    assert_eq!(response.status, 401);
+    assert!(response.header("proxy-status").unwrap().contains("retry.disk_path"), "{response:?}");
     assert!(upstream.only().body == body);
     world.metric(GAUGE, 0.0).await;
 }

@@ -47,9 +47,9 @@ async fn credential(admin: SocketAddr, name: &str) -> Value {
 }
 
 async fn detail(address: SocketAddr) -> String {
-    let answer = get(address, USERS).await;
-    answer.assert_problem(503, "proxy_internal_error");
-    answer.json()["detail"].as_str().unwrap().to_owned()
+    let response = get(address, USERS).await;
+    response.assert_problem(503, "proxy_internal_error");
+    response.json()["detail"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn out_of_descriptors_no_refreshed_set_is_lost_over_a_kill() {
         let mut serve = Process::start_after(directory, FEW, &["serve"]);
         let (address, admin) = serve.listening().await;
         let mut client = Client::connect(address).await;
-        let first = client.try_get(USERS).await.map(|answer| answer.status);
+        let first = client.try_get(USERS).await.map(|response| response.status);
         assert_eq!(first, Some(200), "kill {kill}");
         let (arrived, _) = relay.counts();
         let gate = relay.hold();

@@ -6,8 +6,8 @@ use crate::harness::{RawUpstream, World};
 async fn forwarded(target: &str) -> String {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
-    let answer = world.get(target).await;
-    assert_eq!(answer.status, 200, "{target}: {answer:?}");
+    let response = world.get(target).await;
+    assert_eq!(response.status, 200, "{target}: {response:?}");
     upstream.only().line
 }
 
@@ -169,8 +169,8 @@ async fn http_and_https_urls_of_the_upstream_are_served_with_its_port_or_a_defau
         "https://api.vonage.invalid:443/a",
         "http://api.vonage.invalid?a=b",
     ] {
-        let answer = world.get(ours).await;
-        assert_eq!(answer.status, 502, "{ours}: {answer:?}");
+        let response = world.get(ours).await;
+        assert_eq!(response.status, 502, "{ours}: {response:?}");
     }
     for foreign in
         ["http://api.vonage.invalid:8080/a", "https://api.vonage.invalid:80/a", "http://vonage.invalid/a"]
@@ -211,9 +211,9 @@ async fn what_a_tool_says_to_its_http_proxy_alone_goes_no_further() {
 async fn a_tool_that_asks_for_a_tunnel_is_told_to_use_http_urls() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
-    let answer = world.send("CONNECT api.vonage.com:443 HTTP/1.1", b"").await;
-    answer.assert_problem(405, "http_request_denied");
-    assert!(answer.json()["detail"].as_str().unwrap().contains("http:// URLs"), "{answer:?}");
+    let response = world.send("CONNECT api.vonage.com:443 HTTP/1.1", b"").await;
+    response.assert_problem(405, "http_request_denied");
+    assert!(response.json()["detail"].as_str().unwrap().contains("http:// URLs"), "{response:?}");
 }
 
 #[tokio::test]
@@ -228,13 +228,13 @@ async fn the_authority_of_an_absolute_form_counts_and_not_the_host_beside_it() {
 }
 
 #[tokio::test]
-async fn connect_and_trace_are_refused_and_the_answer_says_what_is_allowed() {
+async fn connect_and_trace_are_refused_and_the_response_says_what_is_allowed() {
     let upstream = RawUpstream::ok().await;
     let world = World::before(&upstream).await;
     for line in ["CONNECT api.vonage.com:443", "CONNECT localhost:1", "TRACE /", "TRACE http://localhost/"] {
-        let answer = world.send(&format!("{line} HTTP/1.1"), b"").await;
-        answer.assert_problem(405, "http_request_denied");
-        let allow = answer.header("allow").unwrap();
+        let response = world.send(&format!("{line} HTTP/1.1"), b"").await;
+        response.assert_problem(405, "http_request_denied");
+        let allow = response.header("allow").unwrap();
         assert!(allow.contains("GET") && !allow.contains("TRACE") && !allow.contains("CONNECT"), "{allow}");
     }
     assert_eq!(upstream.connections(), 0);

@@ -30,8 +30,8 @@ impl TlsUpstream {
                     let mut received = Vec::new();
                     while stream.read_buf(&mut received).await.is_ok_and(|read| read > 0) {
                         if received.ends_with(b"\r\n\r\n") {
-                            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-                            stream.write_all(answer).await.unwrap();
+                            let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                            stream.write_all(response).await.unwrap();
                             received.clear();
                         }
                     }

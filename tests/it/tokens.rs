@@ -57,10 +57,10 @@ fn outages() -> [Fault; 3] {
 }
 
 #[track_caller]
-fn assert_unavailable(answer: &Response) {
-    answer.assert_problem(503, "proxy_internal_error");
-    assert_eq!(answer.json()["type"], "urn:vbc-proxy:no-usable-token");
-    let wait: u64 = answer.header("retry-after").expect("Retry-After").parse().unwrap();
+fn assert_unavailable(response: &Response) {
+    response.assert_problem(503, "proxy_internal_error");
+    assert_eq!(response.json()["type"], "urn:vbc-proxy:no-usable-token");
+    let wait: u64 = response.header("retry-after").expect("Retry-After").parse().unwrap();
     assert!(wait >= 1);
 }
 
@@ -75,8 +75,8 @@ async fn while_a_token_lives_nobody_notices_that_the_token_endpoint_is_down() {
             assert_eq!(world.get(USERS).await.status, 200, "{outage:?}");
         }
         until(&world, |sim| sim.stats().token_requests >= 2).await;
-        for answer in join_all((0..20).map(|_| world.get(USERS))).await {
-            assert_eq!(answer.status, 200, "{outage:?}");
+        for response in join_all((0..20).map(|_| world.get(USERS))).await {
+            assert_eq!(response.status, 200, "{outage:?}");
         }
         assert_eq!(world.admin("/ready").await.status, 200);
         assert!(world.sim.stats().token_requests <= 4, "{outage:?}");
@@ -99,8 +99,8 @@ async fn without_a_token_a_request_is_answered_503_within_a_second() {
             fastest = fastest.min(started.elapsed());
         }
         assert!(fastest < Duration::from_secs(1), "{fastest:?}: {outage:?}");
-        for answer in join_all((0..100).map(|_| world.get(USERS))).await {
-            assert_unavailable(&answer);
+        for response in join_all((0..100).map(|_| world.get(USERS))).await {
+            assert_unavailable(&response);
         }
         assert_eq!(world.admin("/ready").await.status, 503);
         let requests = world.sim.stats().token_requests;
@@ -137,16 +137,16 @@ async fn the_proxy_starts_without_a_token_endpoint_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_after_the_rotation_is_made_up_for() {
+async fn a_response_that_is_lost_after_the_rotation_is_made_up_for() {
     for mode in MODES {
         let (world, _) = clocked(World::builder(), mode).await;
         world.ready().await;
         let lost = Fault::lose_response_after_commit().on("/token").grant("refresh_token");
         world.sim.inject(lost).unwrap();
         world.sim.revoke_all_access();
-        let answers = join_all((0..50).map(|_| world.get(USERS))).await;
-        for answer in answers {
-            assert_eq!(answer.status, 200, "{mode:?}: {answer:?}");
+        let responses = join_all((0..50).map(|_| world.get(USERS))).await;
+        for response in responses {
+            assert_eq!(response.status, 200, "{mode:?}: {response:?}");
         }
         let stats = world.sim.stats();
         assert_eq!((stats.refresh_reuse, stats.logins.ok, stats.logins.failed), (1, 2, 0), "{mode:?}");
@@ -167,8 +167,8 @@ async fn short_lifetimes_cost_one_refresh_each_and_no_login() {
         // The first may have been issued before its life was made short.
         later(&clock, 90_000);
         for round in 1..=20 {
-            for answer in join_all((0..10).map(|_| world.get(USERS))).await {
-                assert_eq!(answer.status, 200, "{mode:?}, round {round}: {answer:?}");
+            for response in join_all((0..10).map(|_| world.get(USERS))).await {
+                assert_eq!(response.status, 200, "{mode:?}, round {round}: {response:?}");
             }
             let stats = world.sim.stats();
             assert_eq!((stats.logins.ok, stats.refreshes.ok), (1, round), "{mode:?}");
@@ -188,8 +188,8 @@ async fn a_token_that_lives_for_a_second_is_replaced_second_by_second() {
     within(async {
         while world.sim.stats().refreshes.ok < 3 {
             client.request(&format!("GET {USERS} HTTP/1.1"), b"").await;
-            let answer = client.response().await;
-            assert_eq!(answer.status, 200, "{answer:?}");
+            let response = client.response().await;
+            assert_eq!(response.status, 200, "{response:?}");
         }
     })
     .await;
@@ -203,11 +203,11 @@ async fn a_locked_account_is_left_alone_until_its_lock_is_over() {
         world.ready().await;
         world.sim.inject(Action::LockUser { user: ALICE.into(), keep_tokens: false }).unwrap();
         for round in 0..20 {
-            let answer = world.get(USERS).await;
-            assert_unavailable(&answer);
-            let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            let response = world.get(USERS).await;
+            assert_unavailable(&response);
+            let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
             assert!((2000..=2100).contains(&wait), "{mode:?}, round {round}: {wait}");
-            assert!(answer.text().contains("17003"), "{answer:?}");
+            assert!(response.text().contains("17003"), "{response:?}");
         }
         assert_eq!((world.sim.stats().logins.ok, world.sim.stats().logins.failed), (1, 1), "{mode:?}");
         later(&clock, 34 * 60);
@@ -227,8 +227,8 @@ async fn a_changed_password_costs_exactly_one_failed_login() {
         world.ready().await;
         let password = "another-password".into();
         world.sim.inject(Action::ChangePassword { user: ALICE.into(), password }).unwrap();
-        for answer in join_all((0..30).map(|_| world.get(USERS))).await {
-            assert_unavailable(&answer);
+        for response in join_all((0..30).map(|_| world.get(USERS))).await {
+            assert_unavailable(&response);
         }
         // Time does not lift it.
         for _ in 0..10 {
@@ -253,9 +253,9 @@ async fn a_changed_password_costs_exactly_one_failed_login() {
 async fn a_wrong_client_secret_is_tried_once() {
     let world = World::builder().config(r#"credentials.default.client_secret = "wrong""#).start().await;
     for _ in 0..20 {
-        let answer = world.get(USERS).await;
-        assert_unavailable(&answer);
-        assert!(answer.text().contains("invalid_client"), "{answer:?}");
+        let response = world.get(USERS).await;
+        assert_unavailable(&response);
+        assert!(response.text().contains("invalid_client"), "{response:?}");
     }
     assert_eq!(world.sim.stats().token_requests, 1);
     let reasons = world.admin("/ready").await.json()["reasons"].to_string();
@@ -347,8 +347,8 @@ async fn seed(sim: &Simulator) -> String {
     );
     let mut client = Client::connect(sim.address()).await;
     client.write(request.as_bytes()).await;
-    let answer = client.read_to_end().await;
-    let text = String::from_utf8(answer).unwrap();
+    let response = client.read_to_end().await;
+    let text = String::from_utf8(response).unwrap();
     let (_, rest) = text.split_once("\"refresh_token\":\"").expect("a refresh token");
     rest.split('"').next().unwrap().to_owned()
 }
@@ -384,9 +384,9 @@ async fn an_authorization_lives_on_its_refresh_token_until_a_person_is_needed() 
         world.sim.revoke_all_access();
         world.sim.revoke_all_refresh();
         for _ in 0..10 {
-            let answer = world.get(USERS).await;
-            assert_unavailable(&answer);
-            assert!(answer.text().contains("login needed"), "{answer:?}");
+            let response = world.get(USERS).await;
+            assert_unavailable(&response);
+            assert!(response.text().contains("login needed"), "{response:?}");
         }
         let stats = world.sim.stats();
         assert_eq!((stats.logins.ok, stats.logins.failed, stats.refreshes.failed), (1, 0, 1), "{mode:?}");
@@ -406,8 +406,8 @@ async fn a_revoked_token_that_cannot_be_replaced_is_no_longer_called_usable() {
     world.sim.inject(Fault::status(503).on("/token")).unwrap();
     world.sim.revoke_all_access();
     assert_unavailable(&world.get(USERS).await);
-    let answer = world.admin("/ready").await;
-    assert_eq!(answer.status, 503, "{answer:?}");
+    let response = world.admin("/ready").await;
+    assert_eq!(response.status, 503, "{response:?}");
     // It is replaced without being asked for, as soon as the token endpoint is back: a load balancer that goes by
     // /ready sends no request that would ask.
     world.sim.clear_faults();

@@ -66,13 +66,13 @@ fn said(output: &Output, jobs: &[&str]) -> Vec<(u16, String)> {
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines.len(), jobs.len(), "{out}\n{err}");
-    let answers = lines.iter().zip(jobs).map(|(line, job)| {
+    let responses = lines.iter().zip(jobs).map(|(line, job)| {
         let mut words = line.splitn(3, ' ');
         assert_eq!(words.next(), Some(*job), "{out}\n{err}");
         let status = words.next().unwrap().parse().unwrap_or_else(|_| panic!("{line}\n{err}"));
         (status, words.next().unwrap_or_default().to_owned())
     });
-    answers.collect()
+    responses.collect()
 }
 
 /// Lets it do everything in one way, after every access token was revoked.
@@ -93,18 +93,18 @@ async fn works_by(tool: &Tool, by: By) {
         // So that the replay is one of a body.
         By::HttpProxy => ["upload", "list", "call", "missing"],
     };
-    let answers = tool.run(&world, by, &upload, &jobs).await;
+    let responses = tool.run(&world, by, &upload, &jobs).await;
 
-    let answer = |job| &answers[jobs.iter().position(|other| *other == job).unwrap()];
-    let (status, list) = answer("list");
+    let response = |job| &responses[jobs.iter().position(|other| *other == job).unwrap()];
+    let (status, list) = response("list");
     let list: Value = serde_json::from_str(list).unwrap();
     assert_eq!((*status, list["_embedded"]["data"].as_array().map(Vec::len)), (200, Some(3)), "{list}");
     for job in ["call", "upload"] {
-        let (status, call) = answer(job);
+        let (status, call) = response(job);
         assert!(*status == 200 || *status == 201, "{job}: {status} {call}");
         assert_eq!(call.len(), 36, "{job}: {call}");
     }
-    assert_eq!(answer("missing").0, 404);
+    assert_eq!(response("missing").0, 404);
 
     // The first was cured of its 401; everything else went out once.
     let stats = world.sim.stats();

@@ -17,7 +17,7 @@ async fn websocket(world: &World, upstream: &RawUpstream) -> (Client, UpstreamCo
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer(SWITCHES).await;
+    connection.respond(SWITCHES).await;
     assert!(client.head().await.starts_with("HTTP/1.1 101 "));
     (client, connection)
 }
@@ -30,7 +30,7 @@ async fn a_websocket_passes_byte_for_byte_both_ways() {
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
     // In one segment with the head, and what would be refused as HTTP.
-    let asked = connection.answer(&format!("{SWITCHES}\0first\r\n\n")).await;
+    let asked = connection.respond(&format!("{SWITCHES}\0first\r\n\n")).await;
     assert_eq!((asked.header("connection"), asked.header("upgrade")), (Some("Upgrade"), Some("websocket")));
     assert_eq!(asked.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
     let token = asked.header("authorization").unwrap().strip_prefix("Bearer ").unwrap().to_owned();
@@ -66,7 +66,7 @@ async fn a_length_of_0_is_no_content_and_no_hindrance() {
     let mut client = world.connect().await;
     client.request(&format!("{ASK}\nContent-Length: 0"), b"").await;
     let mut connection = upstream.accept().await;
-    let asked = connection.answer(SWITCHES).await;
+    let asked = connection.respond(SWITCHES).await;
     assert_eq!((asked.header("connection"), asked.header("upgrade")), (Some("Upgrade"), Some("websocket")));
     assert!(client.head().await.starts_with("HTTP/1.1 101 "));
     client.write(b"\0there").await;
@@ -103,7 +103,7 @@ async fn what_a_client_sends_too_early_waits_for_the_decision() {
 
 #[tokio::test]
 async fn a_request_behind_a_refused_upgrade_is_not_sent_before_and_is_served_after_it() {
-    for answer in [
+    for response in [
         OK.to_owned(),
         OK.replace("200 OK", "403 Forbidden"),
         OK.replace("200 OK", "426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade"),
@@ -122,14 +122,14 @@ async fn a_request_behind_a_refused_upgrade_is_not_sent_before_and_is_served_aft
         connection.request().await.unwrap();
         // Somebody else is served; the second request is not.
         assert_eq!(upstream.requests().len(), 1);
-        connection.write(answer.as_bytes()).await;
+        connection.write(response.as_bytes()).await;
         assert_eq!(client.response().await.text(), "ok");
-        let next = connection.answer(OK).await;
+        let next = connection.respond(OK).await;
         assert_eq!((next.line.as_str(), &next.body[..]), ("POST /next HTTP/1.1", &b"body"[..]));
         assert_eq!(client.response().await.text(), "ok");
         for path in ["/a", "/b"] {
             client.request(&format!("GET {path} HTTP/1.1"), b"").await;
-            connection.answer(OK).await;
+            connection.respond(OK).await;
             assert_eq!(client.response().await.text(), "ok");
         }
         assert_eq!(upstream.connections(), 1);
@@ -157,9 +157,9 @@ async fn a_pipelined_request_may_ask_for_a_websocket() {
     client.request("GET /before HTTP/1.1", b"").await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer(OK).await;
+    connection.respond(OK).await;
     assert_eq!(client.response().await.text(), "ok");
-    connection.answer(SWITCHES).await;
+    connection.respond(SWITCHES).await;
     assert!(client.head().await.starts_with("HTTP/1.1 101 "));
     client.write(b"to").await;
     connection.expect(b"to").await;
@@ -204,7 +204,7 @@ async fn nothing_but_a_proper_request_for_a_websocket_is_an_upgrade() {
 
 #[tokio::test]
 async fn a_101_of_another_kind_is_a_502() {
-    for answer in [
+    for response in [
         "Upgrade: h2c\r\nConnection: Upgrade",
         "Upgrade: websocket, h2c\r\nConnection: Upgrade",
         "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: Upgrade",
@@ -216,7 +216,8 @@ async fn a_101_of_another_kind_is_a_502() {
         "X: y",
     ] {
         let upstream =
-            RawUpstream::answering(format!("HTTP/1.1 101 Switching Protocols\r\n{answer}\r\n\r\nxy")).await;
+            RawUpstream::responding(format!("HTTP/1.1 101 Switching Protocols\r\n{response}\r\n\r\nxy"))
+                .await;
         let world = World::before(&upstream).await;
         let mut client = world.connect().await;
         client.request(ASK, b"").await;
@@ -224,7 +225,7 @@ async fn a_101_of_another_kind_is_a_502() {
         client.request("GET /next HTTP/1.1", b"").await;
         client.response().await.assert_problem(502, "http_protocol_error");
     }
-    let upstream = RawUpstream::answering(SWITCHES.replace("HTTP/1.1", "HTTP/1.0")).await;
+    let upstream = RawUpstream::responding(SWITCHES.replace("HTTP/1.1", "HTTP/1.0")).await;
     let world = World::before(&upstream).await;
     world.send(ASK, b"").await.assert_problem(502, "http_protocol_error");
     // And what was asked for once is not asked for by the next.
@@ -233,10 +234,10 @@ async fn a_101_of_another_kind_is_a_502() {
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
-    connection.answer(OK).await;
+    connection.respond(OK).await;
     assert_eq!(client.response().await.text(), "ok");
     client.request("POST /plain HTTP/1.1", b"body").await;
-    connection.answer(SWITCHES).await;
+    connection.respond(SWITCHES).await;
     client.response().await.assert_problem(502, "http_protocol_error");
 }
 
@@ -248,12 +249,12 @@ async fn a_401_in_place_of_the_101_is_cured() {
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
     let first = connection
-        .answer(
+        .respond(
             "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: OAuth2 realm=\"x\", error=\"invalid_token\"\r\n\
              Content-Length: 0\r\n\r\n",
         )
         .await;
-    let second = connection.answer(SWITCHES).await;
+    let second = connection.respond(SWITCHES).await;
     assert!(client.head().await.starts_with("HTTP/1.1 101 "));
     assert_ne!(first.header("authorization"), second.header("authorization"));
     assert_eq!(second.header("upgrade"), Some("websocket"));
@@ -298,7 +299,7 @@ async fn who_is_gone_is_missed_at_the_other_side() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_answer_is_seen_upstream() {
+async fn a_client_that_leaves_before_the_response_is_seen_upstream() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
@@ -357,7 +358,7 @@ async fn a_drain_lets_tunnels_be_until_its_deadline() {
 
 #[tokio::test]
 async fn an_upgrade_that_is_under_way_when_the_drain_begins_is_finished() {
-    for (answer, status) in [(SWITCHES, "101"), (OK, "200")] {
+    for (response, status) in [(SWITCHES, "101"), (OK, "200")] {
         let upstream = RawUpstream::by_hand().await;
         let mut world = World::before(&upstream).await;
         let mut witness = world.connect().await;
@@ -367,7 +368,7 @@ async fn an_upgrade_that_is_under_way_when_the_drain_begins_is_finished() {
         connection.request().await.unwrap();
         world.begin_drain();
         witness.closed().await;
-        connection.write(answer.as_bytes()).await;
+        connection.write(response.as_bytes()).await;
         let head = client.head().await.to_ascii_lowercase();
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
         assert_eq!(head.contains("connection: close"), status == "200", "{head}");
@@ -394,8 +395,8 @@ async fn a_connection_that_asked_for_another_protocol_is_closed_as_any_other() {
         client.request("GET / HTTP/1.1\nConnection: Upgrade, close\nUpgrade: h2c", b"").await;
         // Not read, and no reason to reset what was answered.
         client.write(&[b'x'; 5000]).await;
-        let answer = client.response().await;
-        assert_eq!((answer.text(), answer.header("connection")), ("ok", Some("close")));
+        let response = client.response().await;
+        assert_eq!((response.text(), response.header("connection")), ("ok", Some("close")));
         client.closed().await;
     }
 }

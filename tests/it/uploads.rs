@@ -120,7 +120,7 @@ async fn trailers_of_a_request_pass_without_those_that_decide_something() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_end_of_the_upload_is_passed_on_and_the_rest_corrupts_nothing() {
+async fn a_response_before_the_end_of_the_upload_is_passed_on_and_the_rest_corrupts_nothing() {
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for head in ["Content-Length: 100000", "Transfer-Encoding: chunked"] {
         let upstream = RawUpstream::by_hand().await;
@@ -132,8 +132,8 @@ async fn an_answer_before_the_end_of_the_upload_is_passed_on_and_the_rest_corrup
         connection.head().await.unwrap();
         connection.expect(begin).await;
         connection.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await;
-        let answer = client.response().await;
-        assert_eq!((answer.status, answer.text()), (413, "no"));
+        let response = client.response().await;
+        assert_eq!((response.status, response.text()), (413, "no"));
         // The connection is not between two requests: it is given up, whatever the client sends now.
         connection.gone().await;
         client.write_all_or_be_closed_upon(smuggled.as_bytes()).await;
@@ -142,7 +142,7 @@ async fn an_answer_before_the_end_of_the_upload_is_passed_on_and_the_rest_corrup
         let mut client = world.connect().await;
         client.request("GET /next HTTP/1.1", b"").await;
         let mut connection = upstream.accept().await;
-        assert_eq!(connection.answer(OK).await.line, "GET /next HTTP/1.1");
+        assert_eq!(connection.respond(OK).await.line, "GET /next HTTP/1.1");
         assert_eq!(client.response().await.text(), "ok");
     }
 }

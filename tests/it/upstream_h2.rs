@@ -210,7 +210,7 @@ async fn a_goaway_lets_streams_finish_and_sends_the_next_request_elsewhere() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_reset_is_never_passed_off_as_complete() {
+async fn a_response_that_is_reset_is_never_passed_off_as_complete() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     for length in [Some("10"), None] {
@@ -332,7 +332,7 @@ async fn an_upload_that_is_cut_short_is_reset_and_never_completed() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_end_of_the_upload_passes_at_once_and_ends_the_upload() {
+async fn a_response_before_the_end_of_the_upload_passes_at_once_and_ends_the_upload() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     let mut client = world.connect().await;
@@ -375,7 +375,7 @@ async fn a_401_is_cured_over_http_2() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_and_a_304_keep_their_length() {
+async fn a_response_to_head_and_a_304_keep_their_length() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     let mut client = world.connect().await;
@@ -390,7 +390,7 @@ async fn an_answer_to_head_and_a_304_keep_their_length() {
 }
 
 #[tokio::test]
-async fn answers_with_two_lengths_or_a_head_over_the_limit_are_502s() {
+async fn responses_with_two_lengths_or_a_head_over_the_limit_are_502s() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     let mut client = get(&world, "/").await;

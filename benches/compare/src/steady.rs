@@ -107,9 +107,9 @@ async fn refresh(admin: SocketAddr, name: &str) -> bool {
     let request =
         format!("POST /credentials/{name}/refresh HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    answer.starts_with(b"HTTP/1.1 200 ")
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    response.starts_with(b"HTTP/1.1 200 ")
 }
 
 const WINDOWS: usize = 7;

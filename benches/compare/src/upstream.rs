@@ -27,12 +27,12 @@ pub(crate) fn token(number: u64) -> String {
 }
 
 /// A body that is answered with: its kind and how long it is.
-struct Answer {
+struct Response {
     first: Vec<u8>,
     pieces: usize,
 }
 
-impl Answer {
+impl Response {
     fn small(kind: &str, body: &[u8]) -> Self {
         Self { first: [head(kind, body.len()).as_bytes(), body].concat(), pieces: 0 }
     }
@@ -49,29 +49,29 @@ fn head(kind: &str, length: usize) -> String {
     )
 }
 
-struct Answers {
-    text: Answer,
-    json: Answer,
-    mebibyte: Answer,
-    long: Answer,
+struct Responses {
+    text: Response,
+    json: Response,
+    mebibyte: Response,
+    long: Response,
     piece: Vec<u8>,
 }
 
-impl Answers {
+impl Responses {
     fn new() -> Self {
         let item = r#"{"id":"12345","name":"a name","self":"/t/vbc.prod/x/1"},"#;
         let json = format!("[{}{{}}]", item.repeat(18));
         Self {
-            text: Answer::small("text/plain", &[b'x'; 1024]),
-            json: Answer::small("application/json", json.as_bytes()),
-            mebibyte: Answer::large(1 << 20),
-            long: Answer::large(64 << 20),
+            text: Response::small("text/plain", &[b'x'; 1024]),
+            json: Response::small("application/json", json.as_bytes()),
+            mebibyte: Response::large(1 << 20),
+            long: Response::large(64 << 20),
             piece: vec![b'x'; PIECE],
         }
     }
 
     /// By the end of the target.
-    fn to(&self, head: &[u8]) -> &Answer {
+    fn to(&self, head: &[u8]) -> &Response {
         let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
         let target = line.strip_suffix(b" HTTP/1.1").expect("HTTP/1.1");
         match target.rsplit(|byte| *byte == b'/').next() {
@@ -85,21 +85,21 @@ impl Answers {
 
 /// Serves on this thread until its runtime ends.
 pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) {
-    let answers = Rc::new(Answers::new());
+    let responses = Rc::new(Responses::new());
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        let (answers, tls) = (Rc::clone(&answers), tls.clone());
+        let (responses, tls) = (Rc::clone(&responses), tls.clone());
         tokio::task::spawn_local(async move {
             let _ = match tls {
-                None => converse(stream, &answers).await,
-                Some(tls) => converse(tls.accept(stream).await?, &answers).await,
+                None => converse(stream, &responses).await,
+                Some(tls) => converse(tls.accept(stream).await?, &responses).await,
             };
             io::Result::Ok(())
         });
     }
 }
 
-async fn converse<S: Io>(mut stream: S, answers: &Answers) -> io::Result<()> {
+async fn converse<S: Io>(mut stream: S, responses: &Responses) -> io::Result<()> {
     let mut buffer = vec![0; ROOM];
     let mut checked = false;
     while let Some(head) = http::head(&mut stream, &mut buffer).await? {
@@ -109,14 +109,14 @@ async fn converse<S: Io>(mut stream: S, answers: &Answers) -> io::Result<()> {
             assert!(bearer.starts_with(b"Bearer eyJ") && bearer.len() > 900, "no token came");
             checked = true;
         }
-        let answer = answers.to(bytes);
+        let response = responses.to(bytes);
         if head.length > WAITED_FOR && http::field(bytes, b"expect:").is_some() {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         stream.discard(head.left()).await?;
-        stream.write_all(&answer.first).await?;
-        for _ in 0..answer.pieces {
-            stream.write_all(&answers.piece).await?;
+        stream.write_all(&response.first).await?;
+        for _ in 0..response.pieces {
+            stream.write_all(&responses.piece).await?;
         }
         stream.flush().await?;
     }
@@ -233,8 +233,8 @@ async fn issue(mut stream: TcpStream, given: &AtomicU64, hangs: &AtomicBool) -> 
             r#"{{"access_token":"{}","refresh_token":"refresh-{number}","scope":"default","token_type":"Bearer","expires_in":86400}}"#,
             token(number)
         );
-        let answer = format!("{}{body}", self::head("application/json", body.len()));
-        stream.write_all(answer.as_bytes()).await?;
+        let response = format!("{}{body}", self::head("application/json", body.len()));
+        stream.write_all(response.as_bytes()).await?;
     }
     Ok(())
 }

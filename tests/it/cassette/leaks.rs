@@ -114,9 +114,9 @@ async fn record(options: &[&str], plan: impl Fn(&[String]) -> Vec<Try>) -> Left 
     let simulator = Simulator::start().await.unwrap();
     let relay = Relay::before(simulator.address()).await;
     let responses: Arc<OnceLock<Vec<Vec<u8>>>> = Arc::default();
-    let answering = Arc::clone(&responses);
+    let responding = Arc::clone(&responses);
     let upstream = RawUpstream::scripted(move |mut connection| {
-        let responses = Arc::clone(&answering);
+        let responses = Arc::clone(&responding);
         async move {
             while let Some(request) = connection.request().await {
                 let index = request.header("x-try").and_then(|index| index.parse::<usize>().ok());

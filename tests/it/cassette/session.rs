@@ -208,12 +208,12 @@ struct Shared {
 impl Backend {
     pub(super) async fn start() -> Self {
         let shared: Arc<Shared> = Arc::default();
-        let answering = Arc::clone(&shared);
+        let responding = Arc::clone(&shared);
         let upstream = RawUpstream::scripted(move |mut connection| {
-            let shared = Arc::clone(&answering);
+            let shared = Arc::clone(&responding);
             async move {
                 while let Some(request) = connection.request().await {
-                    if !shared.answer(&mut connection, &request).await {
+                    if !shared.respond(&mut connection, &request).await {
                         return;
                     }
                 }
@@ -262,12 +262,12 @@ const JSON: &str = "Content-Type: application/json\r\n";
 
 impl Shared {
     /// Answers a request; whether the connection goes on.
-    async fn answer(&self, connection: &mut UpstreamConnection, request: &Received) -> bool {
+    async fn respond(&self, connection: &mut UpstreamConnection, request: &Received) -> bool {
         let target = request.line.split(' ').nth(1).unwrap().to_owned();
         let first = target.trim_start_matches('/').split(['/', '?']).next().unwrap();
         let url = self.url.get().unwrap();
         let bearer = request.header("authorization").unwrap_or_default();
-        let answer = match first {
+        let response = match first {
             "t" if target.contains("/denied") || target.contains("/retry") => {
                 if target.contains("/retry") && !self.refused.lock().insert(target.clone()) {
                     self.cured.fetch_add(1, Ordering::SeqCst);
@@ -312,7 +312,7 @@ impl Shared {
             }
             other => panic!("{other}"),
         };
-        connection.write(&answer).await;
+        connection.write(&response).await;
         true
     }
 }

@@ -113,7 +113,7 @@ pub(super) enum Becomes {
 }
 
 /// What an upstream says to one request.
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) name: &'static str,
     /// The request's method and version.
     pub(super) request: (&'static str, &'static str),
@@ -124,7 +124,7 @@ pub(super) struct Answer {
     pub(super) why: &'static str,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn new(name: &'static str, bytes: impl AsRef<[u8]>, becomes: Becomes) -> Self {
         let bytes = bytes.as_ref().to_vec();
         Self { name, request: ("GET", "1.1"), bytes, becomes, then_ends: false, why: "" }

@@ -67,8 +67,8 @@ pub(super) fn becomes(becomes: Becomes) -> String {
 
 pub(super) fn passed(passed: &Passed) -> String {
     let body = match &passed.got[..] {
-        [answer] if answer.status < 400 && !answer.body.is_empty() => {
-            let text: String = answer.body.escape_ascii().to_string().chars().take(20).collect();
+        [response] if response.status < 400 && !response.body.is_empty() => {
+            let text: String = response.body.escape_ascii().to_string().chars().take(20).collect();
             format!(" `{}`", text.replace('|', "\\|"))
         }
         _ => String::new(),
@@ -79,7 +79,7 @@ pub(super) fn passed(passed: &Passed) -> String {
 }
 
 fn statuses(got: &[Got]) -> String {
-    let one = |answer: &Got| match (answer.status, answer.whole) {
+    let one = |response: &Got| match (response.status, response.whole) {
         (9, _) => "no head".to_owned(),
         (status, true) => status.to_string(),
         (status, false) => format!("{status} cut"),

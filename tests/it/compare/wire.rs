@@ -180,11 +180,11 @@ pub(super) async fn talk(
         }
     };
     let ended = timeout(OPEN, async { tokio::join!(reading, writing) }).await.is_ok();
-    (answers(&received, method), ended)
+    (responses(&received, method), ended)
 }
 
 /// The final answers in what a client has read.
-fn answers(mut bytes: &[u8], method: &str) -> Vec<Got> {
+fn responses(mut bytes: &[u8], method: &str) -> Vec<Got> {
     // Of a pipeline only the first may be a HEAD.
     let mut methods = VecDeque::from([method]);
     let mut found = Vec::new();

@@ -116,7 +116,7 @@ async fn of_a_path_with_a_fragment_nothing_behind_it_goes_on() {
     let mut raw = RawH2::connect(world.address).await;
     for (stream, path) in [(1, "/a#b"), (3, "/c?d#/../e"), (5, "/f##?g")] {
         raw.get(stream, path, &[]).await;
-        assert_eq!(raw.answer(stream).await.status, 200);
+        assert_eq!(raw.response(stream).await.status, 200);
     }
     let lines: Vec<_> = upstream.requests().into_iter().map(|received| received.line).collect();
     assert_eq!(lines, ["GET /a HTTP/1.1", "GET /c?d HTTP/1.1", "GET /f HTTP/1.1"]);
@@ -192,7 +192,7 @@ async fn a_header_list_over_the_limit_goes_nowhere() {
     let mut raw = RawH2::connect(world.address).await;
     let most = [&block[..block.len() - 2000], &[0xbe; 600]].concat();
     raw.frame(1, 5, 1, &most).await;
-    assert_eq!(raw.answer(1).await.status, 431);
+    assert_eq!(raw.response(1).await.status, 431);
     assert_eq!(upstream.connections(), 0);
 }
 

@@ -197,7 +197,7 @@ impl Client {
     }
 
     /// Writes as much of a large request as the proxy takes, until an answer has begun.
-    pub(crate) async fn write_until_answered(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write_until_response(&mut self, bytes: &[u8]) {
         let (mut read, mut write) = self.stream.split();
         let writing = async {
             let _ = write.write_all(bytes).await;

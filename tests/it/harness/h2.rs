@@ -43,7 +43,7 @@ pub(crate) struct H2Frame {
 
 /// What became of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct H2Answer {
+pub(crate) struct H2Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     /// Ended as it should.
@@ -109,7 +109,7 @@ impl RawH2 {
             loop {
                 let frame = self.read().await?;
                 match (frame.kind, frame.flags & ACK) {
-                    (SETTINGS | PING, 0) => self.frame(frame.kind, ACK, 0, &answer_to(&frame)).await,
+                    (SETTINGS | PING, 0) => self.frame(frame.kind, ACK, 0, &response_to(&frame)).await,
                     _ => return Some(frame),
                 }
             }
@@ -145,28 +145,28 @@ impl RawH2 {
     }
 
     /// Reads until this stream has ended.
-    pub(crate) async fn answer(&mut self, stream: u32) -> H2Answer {
-        let mut answer = H2Answer::default();
+    pub(crate) async fn response(&mut self, stream: u32) -> H2Response {
+        let mut response = H2Response::default();
         while let Some(frame) = self.next().await {
             if frame.stream != stream {
                 continue;
             }
             match frame.kind {
-                HEADERS if answer.status == 0 => answer.status = status(&frame.payload),
-                DATA => answer.body.extend_from_slice(&frame.payload),
-                RST_STREAM => answer.reset = Some(code(&frame.payload)),
+                HEADERS if response.status == 0 => response.status = status(&frame.payload),
+                DATA => response.body.extend_from_slice(&frame.payload),
+                RST_STREAM => response.reset = Some(code(&frame.payload)),
                 _ => {}
             }
-            answer.complete |= matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0;
-            if answer.complete || answer.reset.is_some() {
+            response.complete |= matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0;
+            if response.complete || response.reset.is_some() {
                 break;
             }
         }
-        answer
+        response
     }
 }
 
-fn answer_to(frame: &H2Frame) -> Vec<u8> {
+fn response_to(frame: &H2Frame) -> Vec<u8> {
     if frame.kind == PING { frame.payload.clone() } else { Vec::new() }
 }
 

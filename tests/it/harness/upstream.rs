@@ -75,9 +75,9 @@ impl UpstreamConnection {
     }
 
     /// Reads the next request whole and answers it with these bytes.
-    pub(crate) async fn answer(&mut self, answer: &str) -> Received {
+    pub(crate) async fn respond(&mut self, response: &str) -> Received {
         let received = within(self.request()).await.expect("a request");
-        self.write(answer.as_bytes()).await;
+        self.write(response.as_bytes()).await;
         received
     }
 
@@ -197,13 +197,13 @@ impl RawUpstream {
     }
 
     /// One that answers every request, kept alive, with these bytes.
-    pub(crate) async fn answering(answer: impl Into<Vec<u8>>) -> Self {
-        let answer: Arc<[u8]> = answer.into().into();
+    pub(crate) async fn responding(response: impl Into<Vec<u8>>) -> Self {
+        let response: Arc<[u8]> = response.into().into();
         Self::scripted(move |mut connection| {
-            let answer = Arc::clone(&answer);
+            let response = Arc::clone(&response);
             async move {
                 while connection.request().await.is_some() {
-                    connection.write(&answer).await;
+                    connection.write(&response).await;
                 }
             }
         })
@@ -212,7 +212,7 @@ impl RawUpstream {
 
     /// One that answers 200 with `ok`.
     pub(crate) async fn ok() -> Self {
-        Self::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await
+        Self::responding("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await
     }
 
     pub(crate) fn url(&self) -> String {

@@ -143,10 +143,10 @@ impl Chromium {
             .header("content-type", "application/json");
         let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
         let request = request.header("content-length", body.len()).body(body).unwrap();
-        let answer = within(carry(request)).await.unwrap();
-        let mut json: Value = serde_json::from_slice(answer.body()).unwrap();
+        let response = within(carry(request)).await.unwrap();
+        let mut json: Value = serde_json::from_slice(response.body()).unwrap();
         let value = json["value"].take();
-        assert!(answer.status().is_success(), "{method} {path}: {}: {}", value["error"], value["message"]);
+        assert!(response.status().is_success(), "{method} {path}: {}: {}", value["error"], value["message"]);
         value
     }
 }

@@ -3,15 +3,15 @@
 use crate::harness::{RawUpstream, World};
 
 /// Asserts that each answer becomes a 502 with this error, and that the connection it came on is not used again.
-async fn assert_refused(answers: &[String], error: &str) {
-    for answer in answers {
+async fn assert_refused(responses: &[String], error: &str) {
+    for response in responses {
         let upstream = RawUpstream::by_hand().await;
         let world = World::before(&upstream).await;
         for _ in 0..2 {
             let mut client = world.connect().await;
             client.request("GET /a HTTP/1.1", b"").await;
             let mut connection = upstream.accept().await;
-            connection.answer(answer).await;
+            connection.respond(response).await;
             client.response().await.assert_problem(502, error);
             connection.gone().await;
         }
@@ -24,7 +24,7 @@ fn with(lines: &str) -> String {
 
 #[tokio::test]
 async fn lengths_that_conflict_or_are_no_number_are_a_502() {
-    let answers = [
+    let responses = [
         with("Content-Length: 2\r\nContent-Length: 3"),
         with("Content-Length: 2, 3"),
         with("Content-Length: 2, 2"),
@@ -36,19 +36,19 @@ async fn lengths_that_conflict_or_are_no_number_are_a_502() {
         with("Content-Length: two"),
         with("Content-Length: 18446744073709551618"),
     ];
-    assert_refused(&answers, "http_protocol_error").await;
+    assert_refused(&responses, "http_protocol_error").await;
 }
 
 #[tokio::test]
 async fn lengths_are_looked_at_where_there_is_no_body_too() {
-    let upstream = RawUpstream::answering(with("Content-Length: 2\r\nContent-Length: 3")).await;
+    let upstream = RawUpstream::responding(with("Content-Length: 2\r\nContent-Length: 3")).await;
     let world = World::before(&upstream).await;
     let mut client = world.connect().await;
     client.request("HEAD / HTTP/1.1", b"").await;
     client.response_to("HEAD").await.assert_problem(502, "http_protocol_error");
     for status in ["204 No Content", "304 Not Modified"] {
         let lines = "Content-Length: x";
-        let upstream = RawUpstream::answering(format!("HTTP/1.1 {status}\r\n{lines}\r\n\r\n")).await;
+        let upstream = RawUpstream::responding(format!("HTTP/1.1 {status}\r\n{lines}\r\n\r\n")).await;
         let world = World::before(&upstream).await;
         world.get("/").await.assert_problem(502, "http_protocol_error");
     }
@@ -56,7 +56,7 @@ async fn lengths_are_looked_at_where_there_is_no_body_too() {
 
 #[tokio::test]
 async fn framings_that_are_ambiguous_are_a_502() {
-    let answers = [
+    let responses = [
         with("Content-Length: 2\r\nTransfer-Encoding: chunked"),
         with("Transfer-Encoding: chunked\r\nContent-Length: 2"),
         with("Transfer-Encoding: gzip, chunked"),
@@ -65,12 +65,12 @@ async fn framings_that_are_ambiguous_are_a_502() {
         with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
     ];
-    assert_refused(&answers, "http_protocol_error").await;
+    assert_refused(&responses, "http_protocol_error").await;
 }
 
 #[tokio::test]
 async fn control_characters_and_broken_lines_are_a_502() {
-    let answers = [
+    let responses = [
         with("X: a\0b"),
         with("X: a\rb"),
         with("X: a\r"),
@@ -87,12 +87,12 @@ async fn control_characters_and_broken_lines_are_a_502() {
         "HTTP/1.1 200 a\0b\r\nContent-Length: 2\r\n\r\nok".into(),
         "HTTP/1.1 200 a\rb\r\nContent-Length: 2\r\n\r\nok".into(),
     ];
-    assert_refused(&answers, "http_protocol_error").await;
+    assert_refused(&responses, "http_protocol_error").await;
 }
 
 #[tokio::test]
 async fn another_protocol_is_a_502() {
-    let answers = [
+    let responses = [
         "SSH-2.0-OpenSSH_9.6\r\n".into(),
         "220 smtp.example ESMTP\r\n".into(),
         "\u{15}\u{3}\u{3}\0\u{2}\u{2}\n".into(),
@@ -109,12 +109,12 @@ async fn another_protocol_is_a_502() {
         "HTTP/1.1 000 OK\r\n\r\n".into(),
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
     ];
-    assert_refused(&answers, "http_protocol_error").await;
+    assert_refused(&responses, "http_protocol_error").await;
 }
 
 #[tokio::test]
 async fn an_upgrade_that_nobody_asked_for_is_a_502() {
-    let upstream = RawUpstream::answering(
+    let upstream = RawUpstream::responding(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
     )
     .await;
@@ -132,10 +132,10 @@ async fn an_upgrade_that_nobody_asked_for_is_a_502() {
 
 #[tokio::test]
 async fn a_head_that_ends_halfway_is_a_502() {
-    for answer in ["H", "HTTP/1.1", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a"] {
+    for response in ["H", "HTTP/1.1", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a"] {
         let upstream = RawUpstream::scripted(move |mut connection| async move {
             connection.request().await;
-            connection.write(answer.as_bytes()).await;
+            connection.write(response.as_bytes()).await;
         })
         .await;
         let world = World::before(&upstream).await;
@@ -146,25 +146,25 @@ async fn a_head_that_ends_halfway_is_a_502() {
 
 #[tokio::test]
 async fn a_head_over_the_limit_is_a_502() {
-    let answers = [
+    let responses = [
         with(&format!("X: {}", "a".repeat(64 * 1024))),
         with("X: a\r\n".repeat(101).trim_end()),
         format!("HTTP/1.1 200 {}", "a".repeat(70 * 1024)),
     ];
-    assert_refused(&answers, "http_response_header_section_size").await;
+    assert_refused(&responses, "http_response_header_section_size").await;
 }
 
 #[tokio::test]
 async fn a_large_head_under_the_limit_passes_however_it_is_cut() {
     let value = "a".repeat(60_000);
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 103 Early\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 2\r\n\r\nok"
     );
     let upstream = RawUpstream::scripted(move |mut connection| {
-        let answer = answer.clone();
+        let response = response.clone();
         async move {
             while connection.request().await.is_some() {
-                for piece in answer.as_bytes().chunks(997) {
+                for piece in response.as_bytes().chunks(997) {
                     connection.write(piece).await;
                 }
             }
@@ -175,18 +175,18 @@ async fn a_large_head_under_the_limit_passes_however_it_is_cut() {
     let mut client = world.connect().await;
     for _ in 0..3 {
         client.request("GET / HTTP/1.1", b"").await;
-        let answer = client.response().await;
-        assert_eq!((answer.text(), answer.header("x")), ("ok", Some(value.as_str())));
+        let response = client.response().await;
+        assert_eq!((response.text(), response.header("x")), ("ok", Some(value.as_str())));
     }
     assert_eq!(upstream.connections(), 1);
 }
 
 #[tokio::test]
-async fn equal_lengths_of_an_answer_are_one_length() {
-    let upstream = RawUpstream::answering(with("Content-Length: 2\r\ncontent-length: 2")).await;
+async fn equal_lengths_of_a_response_are_one_length() {
+    let upstream = RawUpstream::responding(with("Content-Length: 2\r\ncontent-length: 2")).await;
     let world = World::before(&upstream).await;
-    let answer = world.get("/").await;
-    assert_eq!((answer.header("content-length"), answer.text()), (Some("2"), "ok"));
+    let response = world.get("/").await;
+    assert_eq!((response.header("content-length"), response.text()), (Some("2"), "ok"));
     let mut client = world.connect().await;
     client.request("HEAD / HTTP/1.1", b"").await;
     assert_eq!(client.response_to("HEAD").await.all("content-length"), ["2"]);

@@ -1,24 +1,24 @@
 //! Cases about what an upstream may say.
 
-use super::case::{Answer, Becomes};
+use super::case::{Becomes, Response};
 
 const OK: Becomes = Becomes::Whole { status: 200, body: "ok" };
 
-fn passes(name: &'static str, bytes: impl AsRef<[u8]>) -> Answer {
-    Answer::new(name, bytes, OK)
+fn passes(name: &'static str, bytes: impl AsRef<[u8]>) -> Response {
+    Response::new(name, bytes, OK)
 }
 
-fn becomes(name: &'static str, status: u16, body: &'static str, bytes: impl AsRef<[u8]>) -> Answer {
-    Answer::new(name, bytes, Becomes::Whole { status, body })
+fn becomes(name: &'static str, status: u16, body: &'static str, bytes: impl AsRef<[u8]>) -> Response {
+    Response::new(name, bytes, Becomes::Whole { status, body })
 }
 
-fn bad(name: &'static str, bytes: impl AsRef<[u8]>) -> Answer {
-    Answer::new(name, bytes, Becomes::BadGateway)
+fn bad(name: &'static str, bytes: impl AsRef<[u8]>) -> Response {
+    Response::new(name, bytes, Becomes::BadGateway)
 }
 
 /// Cut short: the upstream ends the connection.
-fn cut(name: &'static str, bytes: impl AsRef<[u8]>) -> Answer {
-    Answer::new(name, bytes, Becomes::Cut).then_ends()
+fn cut(name: &'static str, bytes: impl AsRef<[u8]>) -> Response {
+    Response::new(name, bytes, Becomes::Cut).then_ends()
 }
 
 /// A 200 with these lines and this behind them.
@@ -31,11 +31,11 @@ fn lined(line: &str) -> String {
     with(&format!("{line}\r\nContent-Length: 2"), "ok")
 }
 
-pub(super) fn cases() -> Vec<Answer> {
+pub(super) fn cases() -> Vec<Response> {
     [plain(), interim(), bodiless(), lengths(), chunks(), heads(), ends()].into_iter().flatten().collect()
 }
 
-fn plain() -> Vec<Answer> {
+fn plain() -> Vec<Response> {
     let chunked = with("Transfer-Encoding: chunked", "2\r\nok\r\n0\r\n\r\n");
     vec![
         passes("a length", with("Content-Length: 2", "ok")),
@@ -79,7 +79,7 @@ fn plain() -> Vec<Answer> {
     ]
 }
 
-fn interim() -> Vec<Answer> {
+fn interim() -> Vec<Response> {
     let ok = with("Content-Length: 2", "ok");
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     vec![
@@ -98,7 +98,7 @@ fn interim() -> Vec<Answer> {
     ]
 }
 
-fn bodiless() -> Vec<Answer> {
+fn bodiless() -> Vec<Response> {
     vec![
         becomes("HEAD with a length", 200, "", with("Content-Length: 2", "")).to("HEAD", "1.1"),
         becomes("HEAD, chunked", 200, "", with("Transfer-Encoding: chunked", "")).to("HEAD", "1.1"),
@@ -123,7 +123,7 @@ fn bodiless() -> Vec<Answer> {
     ]
 }
 
-fn lengths() -> Vec<Answer> {
+fn lengths() -> Vec<Response> {
     const NUMBER: &str = "RFC 9110 §8.6: one number of decimal digits; its end would be a guess";
     const BOTH: &str = "http.md: both framings are a 502, never a choice";
     vec![
@@ -166,7 +166,7 @@ fn lengths() -> Vec<Answer> {
     ]
 }
 
-fn chunks() -> Vec<Answer> {
+fn chunks() -> Vec<Response> {
     let chunked = |body: &str| with("Transfer-Encoding: chunked", body);
     vec![
         cut("a size that is no number", chunked("2\r\nok\r\nXX\r\n")),
@@ -180,7 +180,7 @@ fn chunks() -> Vec<Answer> {
     ]
 }
 
-fn heads() -> Vec<Answer> {
+fn heads() -> Vec<Response> {
     const CONTROL: &str = "http.md: NUL and bare CR are a 502; who reads behind us may split there";
     const FOLD: &str = "http.md: not valid RFC 9112, so not repaired";
     const LINE: &str = "RFC 9112 §4: a status line has one form";
@@ -232,7 +232,7 @@ fn heads() -> Vec<Answer> {
     ]
 }
 
-fn ends() -> Vec<Answer> {
+fn ends() -> Vec<Response> {
     vec![
         bad("no byte", "").then_ends(),
         bad("one byte", "H").then_ends(),
