@@ -1,5 +1,5 @@
-//! What the pieces of a request cost, in nanoseconds: `cargo bench --bench pieces`; a few seconds. Links have a bench of
-//! their own, and so has the whole path (`instructions`).
+//! What the pieces of a request cost, in nanoseconds: `cargo bench --bench pieces`; a few seconds.
+//! Links have a bench of their own, and so has the whole path (`instructions`).
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

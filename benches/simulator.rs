@@ -1,9 +1,11 @@
-//! What the simulator promises: an answer within 50 ms of its start, and ten thousand requests a second on one core.
-//! `cargo bench --bench simulator`; about half a minute. It fails where a promise is not kept.
+//! What the simulator promises: an answer within 50 ms of its start, and ten thousand requests a
+//! second on one core. `cargo bench --bench simulator`; about half a minute. It fails where a
+//! promise is not kept.
 //!
-//! The program is asked over sockets: it has one core, whoever asks has another, and no connection has more than one request
-//! on its way. Requests are counted for each second of the server's processor time, which other work on the machine does not
-//! change; those for each second of the day are told beside it.
+//! The program is asked over sockets: it has one core, whoever asks has another, and no connection
+//! has more than one request on its way. Requests are counted for each second of the server's
+//! processor time, which other work on the machine does not change; those for each second of the
+//! day are told beside it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

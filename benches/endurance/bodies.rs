@@ -1,5 +1,5 @@
-//! 64 MiB up and down, on every transport and to both kinds of upstream: what arrives is what was sent, and memory does not
-//! grow with it.
+//! 64 MiB up and down, on every transport and to both kinds of upstream: what arrives is what was
+//! sent, and memory does not grow with it.
 
 use std::time::Instant;
 

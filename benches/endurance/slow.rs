@@ -1,5 +1,5 @@
-//! Clients that are slow on purpose: heads that never end, answers that nobody reads. Others must not feel it, and all of
-//! them must be gone after their deadlines.
+//! Clients that are slow on purpose: heads that never end, answers that nobody reads. Others must
+//! not feel it, and all of them must be gone after their deadlines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +81,8 @@ fn at(sorted: &[Duration], share: f64) -> f64 {
     sorted[index].as_secs_f64() * 1e3
 }
 
-/// Requests at a constant rate, every second one on a connection of its own; how long each took from when it was due.
+/// Requests at a constant rate, every second one on a connection of its own; how long each took
+/// from when it was due.
 async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
     let transport = Transport { h2: false, over: Over::Tcp };
     let mut kept = Client::connect(proxy, transport).await;
@@ -117,8 +118,8 @@ async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
     times
 }
 
-/// Tells, once a second, what the kernel holds for all TCP connections of this machine, theirs and ours, when that is more
-/// than ever before.
+/// Tells, once a second, what the kernel holds for all TCP connections of this machine, theirs and
+/// ours, when that is more than ever before.
 async fn most_in_kernel() {
     let started = Instant::now();
     let mut most = 0;
@@ -134,7 +135,8 @@ async fn most_in_kernel() {
     }
 }
 
-/// Sends a head byte by byte, without end; when it is cut off, again. Afterwards it waits to be cut off.
+/// Sends a head byte by byte, without end; when it is cut off, again. Afterwards it waits to be cut
+/// off.
 async fn endless_head(address: String, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(&address).await else {

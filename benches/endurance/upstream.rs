@@ -1,4 +1,5 @@
-//! The API behind the proxy: it hashes what it gets, gives as much as is asked for, and sends events.
+//! The API behind the proxy: it hashes what it gets, gives as much as is asked for, and sends
+//! events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -37,8 +38,9 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// One that speaks HTTP/1.1, or HTTP/2 by prior knowledge.
     pub(crate) async fn start(h2: bool) -> Self {
-        // The kernel of an upstream is another one. Here it is ours, and left alone it would take two megabytes for every
-        // answer that nobody reads, more than all TCP connections of the machine may have.
+        // The kernel of an upstream is another one. Here it is ours, and left alone it would take
+        // two megabytes for every answer that nobody reads, more than all TCP connections of the
+        // machine may have.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(128 * 1024).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -124,8 +126,8 @@ pub(crate) struct Pattern {
     pub(crate) left: u64,
 }
 
-/// Two pieces that were exchanged, or a byte too few, would be seen: the pattern begins anew with every 251st byte, and a
-/// piece does not.
+/// Two pieces that were exchanged, or a byte too few, would be seen: the pattern begins anew with
+/// every 251st byte, and a piece does not.
 fn piece(at: u64, length: usize) -> Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     let pattern =

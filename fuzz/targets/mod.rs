@@ -1,6 +1,7 @@
 //! Functions that take any bytes and panic when a rule is broken.
 //!
-//! The programs in `fuzz/fuzz_targets` call them with inputs of libFuzzer. The tests here replay `fuzz/corpus`.
+//! The programs in `fuzz/fuzz_targets` call them with inputs of libFuzzer. The tests here replay
+//! `fuzz/corpus`.
 
 pub use crate::config::fuzz::configuration;
 pub use crate::oauth::fuzz::token_response;

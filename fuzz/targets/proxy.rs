@@ -1,4 +1,5 @@
-//! Gives the data plane any bytes: header lines, response heads, bodies of 401s and bodies with links.
+//! Gives the data plane any bytes: header lines, response heads, bodies of 401s and bodies with
+//! links.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -100,7 +101,8 @@ const BASE: &str = "http://127.0.0.1:8080";
 /// The first byte is the length of the pieces in which the rest, a JSON body, arrives.
 ///
 /// # Panics
-/// When the pieces make a difference, or when anything in valid JSON changes but URLs of the upstream.
+/// When the pieces make a difference, or when anything in valid JSON changes but URLs of the
+/// upstream.
 pub fn links(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
     let step = usize::from(*step).max(1);
@@ -110,7 +112,8 @@ pub fn links(data: &[u8]) {
     if short || bytes.len() <= 2048 {
         assert_eq!(rewritten, links::rewrite_pieces(UPSTREAM, BASE, [bytes]), "the pieces make a difference");
     }
-    // A link whose first letter is escaped is left alone: finding it would mean decoding every string.
+    // A link whose first letter is escaped is left alone: finding it would mean decoding every
+    // string.
     let lower = bytes.to_ascii_lowercase();
     if [&br"\u0068"[..], br"\u0048"].iter().any(|escape| lower.windows(6).any(|window| window == *escape)) {
         return;

@@ -43,7 +43,8 @@ async fn a_suite_with_an_age_limit_never_sees_an_old_token_in_any_mode() {
                     assert_eq!(response.status, 200, "{mode:?} {old_access:?}");
                 }
                 assert_eq!(world.sim.stats().refreshes.ok, round - 1, "{mode:?} {old_access:?}");
-                // All at once: reports share one refresh, and others never see a 401 from the one that ends.
+                // All at once: reports share one refresh, and others never see a 401 from the one
+                // that ends.
                 let mixed = (0..20).map(|n| world.get(if n % 2 == 0 { REPORTS } else { USERS }));
                 for response in join_all(mixed).await {
                     assert_eq!(response.status, 200, "{mode:?} {old_access:?}: {response:?}");

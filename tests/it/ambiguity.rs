@@ -2,12 +2,12 @@
 
 use crate::harness::{RawUpstream, World};
 
-/// Asserts that each request, alone and as a second one behind a good one, is answered 400 on a connection that
-/// then ends, and that nothing of it reaches the upstream.
+/// Asserts that each request, alone and as a second one behind a good one, is answered 400 on a
+/// connection that then ends, and that nothing of it reaches the upstream.
 async fn assert_refused(requests: &[String]) {
     for request in requests {
         let upstream = RawUpstream::ok().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         world.refused(request.as_bytes()).await.assert_problem(400, "http_request_error");
         assert_eq!(upstream.connections(), 0);
 
@@ -152,7 +152,7 @@ async fn a_request_line_that_is_not_method_target_version_is_refused() {
 #[tokio::test]
 async fn what_is_no_http_at_all_is_told_so_at_its_first_byte() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"\0", b"{\"a\":1}", b"\x80"] {
         world.refused(bytes).await.assert_problem(400, "http_request_error");
     }
@@ -162,7 +162,7 @@ async fn what_is_no_http_at_all_is_told_so_at_its_first_byte() {
 #[tokio::test]
 async fn chunk_sizes_and_ends_that_can_be_read_in_two_ways_are_refused() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for body in [
         "5\nhello\r\n0\r\n\r\n",
         "+5\r\nhello\r\n0\r\n\r\n",
@@ -209,7 +209,7 @@ async fn chunk_sizes_and_ends_that_can_be_read_in_two_ways_are_refused() {
 #[tokio::test]
 async fn equal_lengths_are_one_length() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let head = "POST /a HTTP/1.1\nContent-Length: 4\ncontent-length: 4";
     assert_eq!(world.send(head, b"body").await.status, 200);
     let received = upstream.only();
@@ -220,7 +220,7 @@ async fn equal_lengths_are_one_length() {
 #[tokio::test]
 async fn bytes_behind_a_body_are_the_next_request_and_nothing_else() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     let first = "POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nok";
     client.write(format!("{first}XX /b HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await;

@@ -1,4 +1,5 @@
-//! The layers (ARCHITECTURE.md): members of the workspace, floors of the root package, and siblings without circles.
+//! The layers (ARCHITECTURE.md): members of the workspace, floors of the root package, and siblings
+//! without circles.
 
 mod modules;
 mod reader;

@@ -1,4 +1,5 @@
-//! Client connections are spread evenly over the threads, and none is lost on its way from one to another.
+//! Client connections are spread evenly over the threads, and none is lost on its way from one to
+//! another.
 
 use vbc_proxy::app::Ended;
 use vbc_proxy::{App, Simulator};
@@ -105,7 +106,8 @@ async fn a_drain_loses_none_of_those_that_are_handed_over() {
         let (address, metrics) = (app.address().unwrap(), app.metrics());
         let mut clients = Vec::new();
         let opened = async {
-            // Some are being served, some are on their way, and some are still the kernel's when it begins.
+            // Some are being served, some are on their way, and some are still the kernel's when it
+            // begins.
             for _ in 0..64 {
                 let mut client = Client::connect(address).await;
                 client.request("GET / HTTP/1.1", b"").await;

@@ -5,7 +5,7 @@ use crate::harness::{RawUpstream, World};
 #[tokio::test]
 async fn a_response_keeps_its_framing() {
     let sized = RawUpstream::ok().await;
-    let world = World::before(&sized).await;
+    let world = World::with_upstream(&sized).await;
     let response = world.get("/").await;
     assert_eq!((response.header("content-length"), response.header("transfer-encoding")), (Some("2"), None));
     assert_eq!(response.text(), "ok");
@@ -14,7 +14,7 @@ async fn a_response_keeps_its_framing() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=\"y\"\r\nhello\r\n1\r\n!\r\n0\r\n\r\n",
     )
     .await;
-    let world = World::before(&chunked).await;
+    let world = World::with_upstream(&chunked).await;
     let response = world.get("/").await;
     assert_eq!(
         (response.header("content-length"), response.header("transfer-encoding")),
@@ -30,7 +30,7 @@ async fn large_bodies_arrive_as_they_were_sent() {
     let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
     response.extend_from_slice(&body);
     let upstream = RawUpstream::responding(response).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.send("POST / HTTP/1.1", &body).await;
     assert!(response.body == body, "the answer differs");
     assert!(upstream.only().body == body, "the upload differs");
@@ -50,7 +50,7 @@ async fn a_response_to_head_has_no_body_and_keeps_its_length() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for (path, length) in
         [("/sized", Some("1234")), ("/empty", Some("0")), ("/chunked", None), ("/none", None)]
@@ -68,7 +68,7 @@ async fn a_304_has_no_body_and_keeps_its_length() {
     let upstream =
         RawUpstream::responding("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 1234\r\n\r\n")
             .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for version in ["1.1", "1.1", "1.0\nConnection: keep-alive", "1.0"] {
         client.request(&format!("GET / HTTP/{version}"), b"").await;
@@ -85,7 +85,7 @@ async fn a_204_has_no_body_and_no_length() {
     // RFC 9110 §8.6: a server must not send a length in a 204; nginx and Envoy drop it too.
     let upstream =
         RawUpstream::responding("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nX: y\r\n\r\n").await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.request("DELETE / HTTP/1.1", b"").await;
@@ -99,7 +99,7 @@ async fn a_204_has_no_body_and_no_length() {
 #[tokio::test]
 async fn the_first_byte_of_a_response_is_passed_on_at_once() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET /events HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
@@ -138,7 +138,7 @@ async fn a_response_cut_short_is_never_passed_off_as_complete() {
     ] {
         for reset in [false, true] {
             let upstream = RawUpstream::by_hand().await;
-            let world = World::before(&upstream).await;
+            let world = World::with_upstream(&upstream).await;
             let mut client = world.connect().await;
             client.request("GET / HTTP/1.1\nTE: trailers", b"").await;
             let mut connection = upstream.accept().await;
@@ -160,7 +160,7 @@ async fn a_response_cut_short_is_never_passed_off_as_complete() {
 async fn a_response_cut_short_ends_in_a_reset_where_its_end_is_the_end_of_the_connection() {
     for head in ["Transfer-Encoding: chunked", "X: y"] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         client.request("GET / HTTP/1.0", b"").await;
         let mut connection = upstream.accept().await;
@@ -180,7 +180,7 @@ async fn a_body_that_ends_by_close_is_complete_for_old_and_new_clients() {
         connection.write(b"HTTP/1.1 200 OK\r\n\r\nto the end").await;
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET / HTTP/1.1", b"").await;
     let response = client.response().await;
@@ -203,7 +203,7 @@ async fn a_client_of_http_10_never_gets_a_chunked_body() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for lines in ["", "\nConnection: keep-alive", "\nTE: trailers"] {
         let mut client = world.connect().await;
         client.request(&format!("GET / HTTP/1.0{lines}"), b"").await;
@@ -223,7 +223,7 @@ async fn trailers_reach_a_client_that_asks_for_them_without_those_that_decide_so
          X-Api-Key: a\r\n\r\n",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET / HTTP/1.1\nTE: trailers\nConnection: TE", b"").await;
     let response = client.response().await;
@@ -244,7 +244,7 @@ async fn announced_trailers_pass_and_never_join_the_head() {
          2\r\nok\r\n0\r\nX-Sum: \u{e4}\r\nX-Sum: 2\r\n\r\n",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.send("GET / HTTP/1.1\nTE: trailers", b"").await;
     assert_eq!(response.all("x-sum"), Vec::<&str>::new());
     let names: Vec<_> = response.trailers.iter().map(|(name, _)| name.as_str()).collect();
@@ -257,7 +257,7 @@ async fn trailers_that_nobody_announced_pass_to_who_asks_for_them() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.request("GET / HTTP/1.1\nTE: trailers", b"").await;
@@ -275,7 +275,7 @@ async fn the_framing_of_a_response_is_written_anew() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n00A;ext=\"1\"\r\nhelloworld\r\n000;last\r\n\r\n",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.request("GET / HTTP/1.1", b"").await;

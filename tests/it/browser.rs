@@ -15,7 +15,7 @@ async fn permissive() -> RawUpstream {
 #[tokio::test]
 async fn a_host_that_is_not_ours_is_refused_so_that_rebinding_a_name_to_us_does_not_help() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let port = world.address.port();
     for host in [
         "attacker.example".to_owned(),
@@ -68,7 +68,7 @@ async fn loopback_names_configured_hosts_and_the_upstreams_name_are_ours() {
 #[tokio::test]
 async fn one_good_host_does_not_open_the_door_for_the_next() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for (host, status) in [("localhost", 200), ("attacker.example", 421), ("localhost", 200)] {
         client.request(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
@@ -79,7 +79,7 @@ async fn one_good_host_does_not_open_the_door_for_the_next() {
 #[tokio::test]
 async fn a_page_of_another_origin_is_refused() {
     let upstream = permissive().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for origin in [
         "http://attacker.example",
         "https://localhost.attacker.example",
@@ -101,7 +101,7 @@ async fn a_page_of_another_origin_is_refused() {
 #[tokio::test]
 async fn what_a_browser_calls_cross_site_is_refused() {
     let upstream = permissive().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for site in ["cross-site", "same-site", "", "what"] {
         let response = world.send(&format!("GET / HTTP/1.1\nSec-Fetch-Site: {site}"), b"").await;
         response.assert_problem(403, "http_request_denied");
@@ -116,7 +116,7 @@ async fn what_a_browser_calls_cross_site_is_refused() {
 #[tokio::test]
 async fn a_preflight_of_a_foreign_page_is_refused_and_not_forwarded() {
     let upstream = permissive().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let head =
         "OPTIONS /calls HTTP/1.1\nOrigin: http://attacker.example\nAccess-Control-Request-Method: POST";
     world.send(head, b"").await.assert_problem(403, "http_request_denied");
@@ -126,7 +126,7 @@ async fn a_preflight_of_a_foreign_page_is_refused_and_not_forwarded() {
 #[tokio::test]
 async fn the_upstreams_own_word_on_which_pages_may_read_is_stripped() {
     let upstream = permissive().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/").await;
     assert_eq!(response.text(), "ok");
     assert!(!response.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{response:?}");
@@ -141,7 +141,7 @@ async fn the_upstreams_policies_for_its_own_host_are_stripped() {
          Alt-Svc: h3=\":443\"\r\nContent-Length: 2\r\n\r\nok",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for more in ["", "\nSec-Fetch-Mode: navigate"] {
         let response = world.send(&format!("GET / HTTP/1.1{more}"), b"").await;
         assert_eq!(response.text(), "ok");
@@ -153,7 +153,7 @@ async fn the_upstreams_policies_for_its_own_host_are_stripped() {
 #[tokio::test]
 async fn a_browsers_cookies_go_nowhere_and_those_of_tools_pass() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for sign in [
         "Origin: http://localhost",
         "Sec-Fetch-Site: same-origin",
@@ -183,7 +183,7 @@ async fn a_page_of_the_upstream_cannot_act_as_one_of_this_host() {
         ("Content-Type: audio/mpeg\r\n", false),
     ] {
         let upstream = RawUpstream::responding(page(kind)).await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         for (sign, navigates) in [
             ("Sec-Fetch-Mode: navigate", true),
             ("Sec-Fetch-Dest: document", true),
@@ -204,7 +204,7 @@ async fn a_page_of_the_upstream_cannot_act_as_one_of_this_host() {
 #[tokio::test]
 async fn a_page_served_under_the_host_it_calls_is_no_stranger() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let head =
         "GET / HTTP/1.1\nHost: localhost:8080\nOrigin: http://localhost:8080\nSec-Fetch-Site: same-origin";
     assert_eq!(world.send(head, b"").await.status, 200);

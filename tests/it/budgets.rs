@@ -10,7 +10,8 @@ use vbc_simulator::{Simulator, SimulatorOptions};
 use crate::harness::{Client, RawUpstream, World, within};
 use crate::process::{Process, configuration, get, lay_out};
 
-/// What a process may hold beyond what it held before, in bytes. Kept one by one, the bytes of each test took ten times more.
+/// What a process may hold beyond what it held before, in bytes. Kept one by one, the bytes of each
+/// test took ten times more.
 const MODEST: usize = 12 << 20;
 
 /// Chunks of one byte each, and the end of the body.
@@ -102,7 +103,7 @@ async fn a_401_in_chunks_of_one_byte_passes_whole() {
     let head = "HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error=\"insufficient_scope\"\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
     let upstream = RawUpstream::responding([head.as_bytes(), &in_chunks_of_one(&body)].concat()).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/").await;
     assert_eq!((response.status, upstream.requests().len()), (401, 1));
     assert!(response.complete && response.body == body);

@@ -1,5 +1,5 @@
-//! People log in with a real browser: what it makes of our pages, redirects, cookies and policies, no client of our own
-//! can tell. `target/screenshots` has what was seen.
+//! People log in with a real browser: what it makes of our pages, redirects, cookies and policies,
+//! no client of our own can tell. `target/screenshots` has what was seen.
 
 use socket2::Socket;
 use vbc_proxy::Simulator;
@@ -34,7 +34,8 @@ impl Desk {
         Self { world, browser: Chromium::start().await, _reserved }
     }
 
-    /// Begins a login at our own page: at the address people are told, which is not the one of the redirect URI.
+    /// Begins a login at our own page: at the address people are told, which is not the one of the
+    /// redirect URI.
     async fn begin(&self) {
         self.browser.open(&format!("http://{}/login/default", self.world.admin)).await;
         assert!(self.browser.url().await.starts_with(&self.world.sim.url()), "not at the login page");

@@ -1,4 +1,5 @@
-//! The command line, as scripts and service managers rely on it: its lines, its files and its exit codes.
+//! The command line, as scripts and service managers rely on it: its lines, its files and its exit
+//! codes.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,8 +1,9 @@
-//! http.md in the company of others: the same bytes are sent through us, nginx, HAProxy and Caddy, each in
-//! front of an upstream that counts. `target/compare` has what became of them, for people to look at.
+//! http.md in the company of others: the same bytes are sent through us, nginx, HAProxy and Caddy,
+//! each in front of an upstream that counts. `target/compare` has what became of them, for people
+//! to look at.
 //!
-//! We do what the tables say, in every case. Where one of them passes what we refuse, or refuses as ambiguous what
-//! we pass, the case says why.
+//! We do what the tables say, in every case. Where one of them passes what we refuse, or refuses as
+//! ambiguous what we pass, the case says why.
 
 mod case;
 mod framing;
@@ -282,7 +283,8 @@ async fn responses_fare_as_http_wants_and_nothing_fails_that_others_pass() {
             faults.push("the next client did not get its own answer".into());
         }
         let asked = upstream.seen().iter().filter(|seen| seen.case == Some(index)).count();
-        // An idempotent request may go out once more where no byte of an answer came on a reused connection.
+        // An idempotent request may go out once more where no byte of an answer came on a reused
+        // connection.
         if asked != 1 && !(asked == 2 && case.bytes.is_empty()) {
             faults.push(format!("the upstream was asked {asked} times"));
         }

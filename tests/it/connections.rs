@@ -19,7 +19,7 @@ async fn echo() -> RawUpstream {
 #[tokio::test]
 async fn connections_are_kept_on_both_sides() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for i in 0..20 {
         let (method, body) = if i % 2 == 0 { ("GET", "") } else { ("POST", "body") };
@@ -39,7 +39,7 @@ async fn a_connection_whose_response_ended_in_trailers_is_kept() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..3 {
         client.request("GET / HTTP/1.1", b"").await;
@@ -51,7 +51,7 @@ async fn a_connection_whose_response_ended_in_trailers_is_kept() {
 #[tokio::test]
 async fn a_client_that_wants_to_close_is_closed_upon_and_the_upstream_is_not() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for _ in 0..2 {
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1\nConnection: x, Close", b"").await;
@@ -70,7 +70,7 @@ async fn an_upstream_that_closes_is_not_the_clients_business() {
         connection.gone().await;
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for i in 1..4 {
         client.request("POST /a HTTP/1.1", b"body").await;
@@ -83,7 +83,7 @@ async fn an_upstream_that_closes_is_not_the_clients_business() {
 #[tokio::test]
 async fn a_client_of_http_10_is_closed_upon_unless_it_asks_otherwise() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.write(b"GET /a HTTP/1.0\r\n\r\n").await;
     assert_eq!(client.response().await.text(), "/a");
@@ -106,7 +106,7 @@ async fn a_client_of_http_10_is_closed_upon_unless_it_asks_otherwise() {
 #[tokio::test]
 async fn our_own_responses_keep_an_http_10_client_too() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.request("GET / HTTP/1.0\nHost: attacker.example\nConnection: keep-alive", b"").await;
@@ -117,7 +117,7 @@ async fn our_own_responses_keep_an_http_10_client_too() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     let mut bytes = Vec::new();
     for i in 0..10 {
@@ -141,7 +141,7 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test]
 async fn an_error_of_ours_in_a_pipeline_keeps_its_place() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client
         .write(
@@ -157,7 +157,7 @@ async fn an_error_of_ours_in_a_pipeline_keeps_its_place() {
 #[tokio::test]
 async fn an_empty_line_before_a_request_is_overlooked() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.write(b"\r\nGET /a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -168,7 +168,7 @@ async fn an_empty_line_before_a_request_is_overlooked() {
 #[tokio::test]
 async fn a_request_that_drips_in_byte_by_byte_is_the_same_request() {
     let upstream = echo().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     let request =
         b"POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
@@ -184,7 +184,7 @@ async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
     // Together with the answer, as a smuggler would place them, and later.
     for together in [true, false] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1", b"").await;
         let mut first = upstream.accept().await;
@@ -220,7 +220,7 @@ async fn what_follows_a_response_without_a_body_is_stray_too() {
         ("GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked"),
     ] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         client.request(&format!("{method} /a HTTP/1.1"), b"").await;
         let mut first = upstream.accept().await;
@@ -236,7 +236,7 @@ async fn what_follows_a_response_without_a_body_is_stray_too() {
 #[tokio::test]
 async fn a_connection_with_a_half_read_response_is_thrown_away() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET /a HTTP/1.1", b"").await;
     let mut first = upstream.accept().await;
@@ -260,7 +260,7 @@ async fn an_upstream_of_http_10_gets_every_request_as_http_11_and_whole() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..3 {
         client.request("POST / HTTP/1.1\nTransfer-Encoding: chunked", b"4\r\nbody\r\n0\r\n\r\n").await;

@@ -1,5 +1,5 @@
-//! Every wait has a deadline, and every deadline an answer. The deadlines are tiny here and what they wait for never
-//! comes, so that no timing decides.
+//! Every wait has a deadline, and every deadline an answer. The deadlines are tiny here and what
+//! they wait for never comes, so that no timing decides.
 
 use crate::harness::{Client, RawUpstream, UpstreamConnection, World};
 
@@ -7,8 +7,8 @@ async fn world(upstream: &RawUpstream, line: &str) -> World {
     World::builder().upstream(upstream.url()).config(line).start().await
 }
 
-/// A request that has reached the upstream. A connection may be closed for idleness before its request is there; then
-/// there is another.
+/// A request that has reached the upstream. A connection may be closed for idleness before its
+/// request is there; then there is another.
 async fn in_flight(world: &World, upstream: &RawUpstream) -> (Client, UpstreamConnection) {
     loop {
         let mut client = world.connect().await;
@@ -164,6 +164,7 @@ async fn a_client_that_does_not_read_is_given_up_and_holds_nothing() {
     let mut connection = upstream.accept().await;
     connection.respond("HTTP/1.1 200 OK\r\n\r\n").await;
     connection.write_forever(&[b'a'; 64 * 1024]).await;
-    // By a reset, or the kernel would keep what was not read, and go on asking whether it may send it.
+    // By a reset, or the kernel would keep what was not read, and go on asking whether it may send
+    // it.
     client.reset_unread().await;
 }

@@ -1,5 +1,5 @@
-//! `vbc-proxy doctor` names what is wrong and what to do about it, with a running proxy and without one. It never harms
-//! the account.
+//! `vbc-proxy doctor` names what is wrong and what to do about it, with a running proxy and without
+//! one. It never harms the account.
 
 mod service;
 
@@ -378,7 +378,7 @@ async fn a_credential_or_a_suite_that_does_not_exist_is_wrong_usage() {
 #[tokio::test]
 async fn no_token_is_in_the_report_nor_in_what_the_proxy_answers() {
     let sim = Simulator::start().await.unwrap();
-    let relay = Relay::before(sim.address()).await;
+    let relay = Relay::to(sim.address()).await;
     let directory = directory(&sim.url(), &relay.token_url(), "", "sim-password");
     let mut texts = Vec::new();
     for arguments in [&["--json"][..], &[]] {

@@ -1,4 +1,5 @@
-//! `vbc-proxy doctor` while no proxy runs: it has the token store, and what it takes from the token endpoint must not be lost.
+//! `vbc-proxy doctor` while no proxy runs: it has the token store, and what it takes from the token
+//! endpoint must not be lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ struct Service {
 }
 
 impl Service {
-    /// One that calls `first` with the request line of whatever it is asked, and answers a refresh token when it is let.
+    /// One that calls `first` with the request line of whatever it is asked, and answers a refresh
+    /// token when it is let.
     async fn start(first: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let (presented, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (notes, first) = ((Arc::clone(&presented), Arc::clone(&response)), Arc::new(first));
@@ -55,7 +57,8 @@ impl Service {
         Self { upstream, presented, response }
     }
 
-    /// A directory with a proxy.toml for a credential that has a refresh token and nobody who could log in.
+    /// A directory with a proxy.toml for a credential that has a refresh token and nobody who could
+    /// log in.
     fn directory(&self, lines: &str) -> TempDir {
         let url = self.upstream.url();
         let text = configuration(&url, &format!("{url}/token"), lines);
@@ -73,7 +76,8 @@ fn flat(output: &Output) -> String {
     output.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Puts a file where the store's directory is, so that nothing can be stored any more, whoever one is.
+/// Puts a file where the store's directory is, so that nothing can be stored any more, whoever one
+/// is.
 fn block(store: &Path) {
     if store.is_dir() {
         std::fs::rename(store, store.with_extension("away")).unwrap();

@@ -9,7 +9,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[tokio::test]
 async fn requests_in_flight_are_finished_and_idle_connections_closed() {
     let upstream = RawUpstream::by_hand().await;
-    let mut world = World::before(&upstream).await;
+    let mut world = World::with_upstream(&upstream).await;
     let mut idle = world.connect().await;
     idle.request("GET /idle HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
@@ -43,7 +43,7 @@ async fn requests_in_flight_are_finished_and_idle_connections_closed() {
 #[tokio::test]
 async fn a_request_whose_head_was_on_its_way_is_told_to_go_elsewhere() {
     let upstream = RawUpstream::ok().await;
-    let mut world = World::before(&upstream).await;
+    let mut world = World::with_upstream(&upstream).await;
     let mut witness = world.connect().await;
     let mut client = world.connect().await;
     client.write(b"GET / HTTP/1.1\r\nHost: local").await;
@@ -62,7 +62,7 @@ async fn a_request_whose_head_was_on_its_way_is_told_to_go_elsewhere() {
 #[tokio::test]
 async fn what_was_sent_before_the_drain_is_answered_in_one_way_or_the_other() {
     let upstream = RawUpstream::ok().await;
-    let mut world = World::before(&upstream).await;
+    let mut world = World::with_upstream(&upstream).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
         let mut client = world.connect().await;
@@ -81,7 +81,7 @@ async fn what_was_sent_before_the_drain_is_answered_in_one_way_or_the_other() {
 #[tokio::test]
 async fn a_pipelined_request_behind_the_one_in_flight_is_not_begun() {
     let upstream = RawUpstream::by_hand().await;
-    let mut world = World::before(&upstream).await;
+    let mut world = World::with_upstream(&upstream).await;
     let mut witness = world.connect().await;
     let mut client = world.connect().await;
     client
@@ -102,7 +102,7 @@ async fn a_pipelined_request_behind_the_one_in_flight_is_not_begun() {
 #[tokio::test]
 async fn nothing_new_is_accepted() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let address = world.address;
     assert_eq!(world.drain().await, Ended::Drained);
     assert!(Client::try_connect(address).await.is_none());

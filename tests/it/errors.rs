@@ -23,7 +23,7 @@ async fn an_upstream_that_resets_is_connection_terminated() {
         connection.reset();
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     world.send("POST / HTTP/1.1", b"body").await.assert_problem(502, "connection_terminated");
     assert_eq!(upstream.requests().len(), 1);
 }
@@ -31,7 +31,7 @@ async fn an_upstream_that_resets_is_connection_terminated() {
 #[tokio::test]
 async fn a_head_over_the_limits_is_431() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "a".repeat(64 * 1024));
     let many = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: a\r\n".repeat(100));
     let endless = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "a".repeat(64 * 1024));
@@ -49,7 +49,7 @@ async fn a_head_over_the_limits_is_431() {
 #[tokio::test]
 async fn trailers_over_the_limit_are_431() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for trailers in [format!("X: {}\r\n", "a".repeat(16 * 1024)), "X: a\r\n".repeat(101)] {
         let mut client = world.connect().await;
         client.request("POST / HTTP/1.1\nTransfer-Encoding: chunked", b"2\r\nok\r\n0\r\n").await;
@@ -95,7 +95,7 @@ async fn a_token_endpoint_that_is_down_is_a_503_and_nothing_is_forwarded() {
 #[tokio::test]
 async fn a_problem_as_response_to_head_has_no_body() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..2 {
         client.request("HEAD / HTTP/1.1\nHost: attacker.example", b"").await;
@@ -111,7 +111,7 @@ async fn a_problem_is_not_for_keeping_and_a_response_of_the_upstream_is_no_probl
         "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n{}",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/").await;
     assert_eq!((response.status, response.text(), response.header("retry-after")), (503, "{}", Some("7")));
     assert_eq!(response.header("proxy-status"), None);
@@ -122,7 +122,7 @@ async fn a_problem_is_not_for_keeping_and_a_response_of_the_upstream_is_no_probl
 #[tokio::test]
 async fn an_upload_that_a_client_ends_halfway_is_a_400_to_one_that_still_listens() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("POST / HTTP/1.1\nContent-Length: 10", b"hello").await;
     let mut connection = upstream.accept().await;
@@ -137,7 +137,7 @@ async fn an_upload_that_a_client_ends_halfway_is_a_400_to_one_that_still_listens
 #[tokio::test]
 async fn after_the_head_there_is_nothing_left_to_send_but_to_count() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET / HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;

@@ -6,7 +6,8 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const REVOKED: &[u8] = b"HTTP/1.1 401 No\r\nContent-Length: 17\r\n\r\n{\"code\":\"900901\"}";
 
-/// In front of `upstream`; bodies over 4 bytes are large. The hold is longer than any test, unless it is said.
+/// In front of `upstream`; bodies over 4 bytes are large. The hold is longer than any test, unless
+/// it is said.
 async fn world(upstream: &RawUpstream, hold: &str) -> World {
     let builder = World::builder().upstream(upstream.url()).config("retry.memory = \"4B\"");
     builder.config(&format!("retry.expect_timeout = \"{hold}\"")).start().await

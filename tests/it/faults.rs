@@ -1,4 +1,5 @@
-//! `[faults]` of the proxy itself: refused unless allowed, marked, counted, and the same for the same seed.
+//! `[faults]` of the proxy itself: refused unless allowed, marked, counted, and the same for the
+//! same seed.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

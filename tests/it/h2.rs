@@ -42,7 +42,7 @@ async fn a_request_goes_upstream_as_http11_and_its_response_comes_back_without_h
     let response = "HTTP/1.1 200 OK\r\nX-One: 1\r\nConnection: x-two\r\nX-Two: 2\r\nKeep-Alive: timeout=5\r\n\
                   Transfer-Encoding: chunked\r\nX-One: 3\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let upstream = RawUpstream::responding(response).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let client = H2Client::connect(world.address).await;
     let mut request = request("GET", "/a%2fb//./../x:y?a=+%20&&b", none());
     for (name, value) in
@@ -73,7 +73,7 @@ async fn bodies_are_framed_anew_and_trailers_pass_both_ways_but_for_those_that_m
     let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
                   X-Sum: 1\r\nSet-Cookie: a=b\r\nContent-Length: 3\r\n\r\n";
     let upstream = RawUpstream::responding(response).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let client = H2Client::connect(world.address).await;
     let sent = with_trailers(&["ab", "cd"], &[("x-sum", "2"), ("authorization", "x"), ("host", "x")]);
     let mut sent = request("POST", "/chunked", sent);
@@ -123,7 +123,7 @@ async fn responses_without_a_body_keep_their_length_and_end_at_their_head() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let client = H2Client::connect(world.address).await;
     for (method, path, status, length) in
         [("HEAD", "/", 200, Some("9")), ("GET", "/204", 204, None), ("GET", "/304", 304, Some("7"))]
@@ -161,7 +161,7 @@ async fn a_connection_is_told_to_go_after_as_many_requests_as_it_may_have() {
 #[tokio::test]
 async fn cookies_in_pieces_are_joined() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
     raw.get(1, "/", &[("cookie", "a=1"), ("x-between", "1"), ("cookie", "b=2"), ("cookie", "c=3")]).await;
     assert_eq!(raw.response(1).await.body, b"ok");
@@ -172,7 +172,7 @@ async fn cookies_in_pieces_are_joined() {
 async fn a_response_cut_short_resets_its_stream_and_no_other() {
     for head in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut raw = RawH2::connect(world.address).await;
         raw.get(1, "/cut", &[]).await;
         let mut cut = upstream.accept().await;
@@ -207,7 +207,7 @@ async fn a_401_that_a_new_token_cures_is_not_seen() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     world.ready().await;
     let client = H2Client::connect(world.address).await;
     let (parts, body, _) = client.whole(request("POST", "/", with_trailers(&["ab", "c"], &[]))).await;
@@ -227,7 +227,7 @@ async fn large_bodies_pass_both_ways_unchanged() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let bytes: Vec<u8> =
         (0..4_u32 << 18).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let client = H2Client::connect(world.address).await;
@@ -239,7 +239,7 @@ async fn large_bodies_pass_both_ways_unchanged() {
 #[tokio::test]
 async fn many_streams_are_answered_at_once() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let client = H2Client::connect(world.address).await;
     let responses = (0..100).map(|_| client.whole(request("GET", "/", none())));
     for (parts, body, _) in futures_util::future::join_all(responses).await {
@@ -266,7 +266,7 @@ async fn each_stream_has_its_own_deadlines() {
 #[tokio::test]
 async fn a_client_that_resets_its_stream_ends_the_upstream_request() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
     raw.get(1, "/", &[]).await;
     let mut connection = upstream.accept().await;
@@ -354,7 +354,7 @@ async fn a_stream_whose_client_does_not_read_is_reset_while_others_go_on() {
 #[tokio::test]
 async fn a_drain_sends_goaway_and_finishes_what_is_in_flight() {
     let upstream = RawUpstream::by_hand().await;
-    let mut world = World::before(&upstream).await;
+    let mut world = World::with_upstream(&upstream).await;
     let mut idle = RawH2::connect(world.address).await;
     assert_eq!(idle.next_of(SETTINGS).await.stream, 0);
     let mut raw = RawH2::connect(world.address).await;
@@ -377,7 +377,7 @@ async fn a_drain_sends_goaway_and_finishes_what_is_in_flight() {
 #[tokio::test]
 async fn both_versions_are_spoken_on_one_listener() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let client = H2Client::connect(world.address).await;
     assert_eq!(within(client.whole(request(Method::GET.as_str(), "/", none()))).await.1, b"ok");
     assert_eq!(world.get("/").await.text(), "ok");

@@ -1,4 +1,5 @@
-//! http.md, "Bodies": a client that only ended its side still gets the responses to what it has sent whole.
+//! http.md, "Bodies": a client that only ended its side still gets the responses to what it has
+//! sent whole.
 
 use crate::harness::{Client, RawUpstream, World};
 

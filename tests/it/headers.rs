@@ -10,7 +10,7 @@ use crate::harness::{RawUpstream, Received, Response, World};
 /// What reaches the upstream of a request with this head.
 async fn sent(head: &str) -> Received {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.send(head, b"").await;
     assert_eq!(response.status, 200, "{response:?}");
     upstream.only()
@@ -21,7 +21,7 @@ async fn answered(lines: &str) -> Response {
     let lines = lines.replace('\n', "\r\n");
     let upstream =
         RawUpstream::responding(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n\r\n")).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     world.get("/").await
 }
 
@@ -67,7 +67,7 @@ async fn te_keeps_trailers_and_nothing_else() {
 #[tokio::test]
 async fn a_connection_line_takes_nothing_away_that_we_add() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let head = "POST / HTTP/1.1\nAuthorization: Basic eA==\n\
                 Connection: authorization, host, via, content-length, transfer-encoding, x-request-id";
     assert_eq!(world.send(head, b"body").await.status, 200);
@@ -103,7 +103,7 @@ async fn exactly_one_authorization_is_sent_whatever_the_client_sends() {
 #[tokio::test]
 async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_upstream() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client
         .write(
@@ -126,7 +126,7 @@ async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_client()
            set-cookie: b=2, c\r\nX-a:\r\nContent-Length: 0\r\nDate: then\r\nServer: WSO2\r\n\r\n"[..],
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/").await;
     assert!(response.head.starts_with(b"HTTP/1.1 200 Very Fine\r\n"), "{response:?}");
     let expected: [&[u8]; 3] = [b"\xe4\xff", b"two  spaces", b""];
@@ -140,7 +140,7 @@ async fn no_header_is_invented_towards_the_upstream() {
     let received = sent("GET /a HTTP/1.1").await;
     assert_eq!(names(&received.headers), ["authorization", "host", "via"]);
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     world.send("POST /a HTTP/1.1", b"body").await;
     assert_eq!(names(&upstream.only().headers), ["authorization", "content-length", "host", "via"]);
 }
@@ -156,7 +156,7 @@ async fn nothing_is_added_to_a_response_but_the_request_id() {
 #[tokio::test]
 async fn a_request_id_of_the_client_is_kept_on_our_own_answers() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.send("GET / HTTP/1.1\nX-Request-Id: abc-1\nOrigin: http://example.com", b"").await;
     response.assert_problem(403, "http_request_denied");
     assert_eq!(response.header("x-request-id"), Some("abc-1"));
@@ -182,7 +182,7 @@ async fn via_gets_our_station_behind_those_before() {
 #[tokio::test]
 async fn a_request_that_has_been_here_is_a_loop() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for via in ["1.1 vbc-proxy", "1.0 fred,1.1 VBC-Proxy (comment)", "1.1 fred\nVia: HTTP/1.1 vbc-proxy"] {
         let response = world.send(&format!("GET / HTTP/1.1\nVia: {via}"), b"").await;
         response.assert_problem(508, "proxy_loop_detected");
@@ -224,7 +224,7 @@ async fn interim_responses_are_never_taken_for_the_response() {
         early.repeat(50)
     ))
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for version in ["HTTP/1.1", "HTTP/1.0"] {
         let mut client = world.connect().await;
         client.request(&format!("GET / {version}"), b"").await;
@@ -248,7 +248,7 @@ async fn content_codings_pass_untouched() {
             .into_bytes();
     response.extend_from_slice(body);
     let upstream = RawUpstream::responding(response).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/").await;
     assert_eq!(response.header("content-encoding"), Some("gzip"));
     assert_eq!(response.header("etag"), Some("\"a\""));
@@ -267,7 +267,7 @@ async fn cookie_lines_are_joined() {
 async fn a_cookie_of_the_load_balancer_is_passed_and_not_kept() {
     let response = "HTTP/1.1 200 OK\r\nSet-Cookie: AWSALB=x; Path=/\r\nContent-Length: 0\r\n\r\n";
     let upstream = RawUpstream::responding(response).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for _ in 0..2 {
         assert_eq!(world.get("/").await.all("set-cookie"), ["AWSALB=x; Path=/"]);
     }
@@ -282,7 +282,7 @@ async fn a_redirect_is_passed_on_and_never_followed() {
             "HTTP/1.1 {status} Elsewhere\r\nLocation: http://other.example/a?b\r\nContent-Length: 0\r\n\r\n"
         ))
         .await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let response = world.get("/a").await;
         assert_eq!(response.status, status);
         assert_eq!(response.header("location"), Some("http://other.example/a?b"));

@@ -1,5 +1,5 @@
-//! Somebody else's OAuth client against the simulator: where our own reading of RFC 6749 is wrong, both of our sides
-//! would agree on it.
+//! Somebody else's OAuth client against the simulator: where our own reading of RFC 6749 is wrong,
+//! both of our sides would agree on it.
 
 use std::collections::HashMap;
 
@@ -42,7 +42,8 @@ impl Try {
 
     fn client(&self) -> Client {
         let url = self.sim.url();
-        // It refuses to revoke over anything but https. What carries the request, below, goes by the authority alone.
+        // It refuses to revoke over anything but https. What carries the request, below, goes by
+        // the authority alone.
         let revoke = format!("https://{}/revoke", self.sim.address());
         BasicClient::new(ClientId::new(self.id.to_owned()))
             .set_client_secret(ClientSecret::new(self.secret.to_owned()))

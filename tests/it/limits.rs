@@ -1,4 +1,5 @@
-//! What there may be too much of: connections, requests, heads, frames. Overload answers at once, and passes.
+//! What there may be too much of: connections, requests, heads, frames. Overload answers at once,
+//! and passes.
 
 use crate::harness::{RawUpstream, World};
 
@@ -131,7 +132,8 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A client of HTTP/2 by prior knowledge that sends these frames again and again until it is cut off.
+/// A client of HTTP/2 by prior knowledge that sends these frames again and again until it is cut
+/// off.
 async fn flood(world: &World, frames: &[u8]) {
     let mut client = world.connect().await;
     client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
@@ -147,7 +149,8 @@ async fn floods_of_frames_end_their_connection_and_nobody_elses() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "").await;
     let mut honest = world.connect().await;
-    // GET / in HPACK: :method, :scheme, :path from the static table, :authority literal "localhost".
+    // GET / in HPACK: :method, :scheme, :path from the static table, :authority literal
+    // "localhost".
     let head = [&[0x82, 0x86, 0x84, 0x41, 9][..], b"localhost"].concat();
     let reset: Vec<u8> = (0..100_u8)
         .flat_map(|n| [frame(1, 5, 2 * n + 1, &head), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat())

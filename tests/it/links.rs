@@ -54,7 +54,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 
 async fn response(make: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> Response {
     let upstream = upstream(make).await;
-    World::before(&upstream).await.get("/a").await
+    World::with_upstream(&upstream).await.get("/a").await
 }
 
 const JSON: &str = "Content-Type: application/json";
@@ -140,7 +140,7 @@ async fn resource(kind: &'static str) -> RawUpstream {
 #[tokio::test]
 async fn get_head_and_304_of_a_body_that_may_be_changed_agree() {
     let upstream = resource("application/json").await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for (method, more, status) in [
         ("GET", "", 200),
@@ -196,7 +196,7 @@ async fn validators_and_length_of_what_is_never_changed_stay() {
 #[tokio::test]
 async fn if_match_is_turned_back_to_what_the_upstream_knows_and_other_conditions_are_not() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let head = "PUT / HTTP/1.1\nIf-Match: W/\"v1\", \"v2\"\nIf-Match: W/\"W/x\"\nIf-Range: W/\"v1\"\nIf-None-Match: W/\"v1\"";
     world.send(head, b"{}").await;
     let received = upstream.only();
@@ -283,7 +283,7 @@ async fn slow_json_is_passed_on_as_it_comes() {
     let announced = "Content-Length: 20";
     for framing in ["Transfer-Encoding: chunked", announced] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1", b"").await;
         let mut connection = upstream.accept().await;
@@ -316,7 +316,7 @@ async fn json_cut_short_by_the_upstream_is_never_passed_off_as_complete() {
                 }
             })
             .await;
-            let world = World::before(&upstream).await;
+            let world = World::with_upstream(&upstream).await;
             let response = world.get("/a").await;
             assert!(response.status == 200 && !response.complete, "{framing}: {response:?}");
         }
@@ -356,7 +356,7 @@ async fn slow_readers_of_more_json_than_may_be_collected_get_it_all() {
         whole(JSON, format!("[{items}]").as_bytes())
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut clients = Vec::new();
     // Much more than may be collected, however it is divided among the threads.
     for _ in 0..90 {
@@ -375,7 +375,7 @@ async fn slow_readers_of_more_json_than_may_be_collected_get_it_all() {
 async fn streams_of_events_and_of_lines_are_passed_on_at_once_and_untouched() {
     for kind in ["text/event-stream", "application/x-ndjson", "application/json-seq"] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1", b"").await;
         let mut connection = upstream.accept().await;
@@ -396,7 +396,7 @@ async fn streams_of_events_and_of_lines_are_passed_on_at_once_and_untouched() {
 async fn a_response_to_head_keeps_its_length_where_a_get_would_not_be_changed() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\n";
     let upstream = RawUpstream::responding(head).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("HEAD /a HTTP/1.1", b"").await;
     assert_eq!(client.response_to("HEAD").await.header("content-length"), Some("99"));
@@ -411,7 +411,7 @@ async fn locations_on_the_upstream_point_to_us_and_are_not_followed() {
         text.into_bytes()
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.send("GET /a HTTP/1.1\nHost: localhost:1234", b"").await;
     assert_eq!((response.status, response.header("location")), (302, Some("http://localhost:1234/b")));
     assert_eq!(response.header("link"), Some("<http://localhost:1234/c>; rel=next"));
@@ -429,7 +429,7 @@ async fn links_point_to_the_public_url_where_there_is_one() {
 #[tokio::test]
 async fn a_tool_that_uses_us_as_its_http_proxy_gets_the_upstreams_own_links() {
     let upstream = upstream(|url| whole(JSON, format!(r#"["{url}/t"]"#).as_bytes())).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get(&format!("{}/a", upstream.url())).await;
     assert_eq!(response.text(), format!(r#"["{}/t"]"#, upstream.url()));
 }
@@ -454,7 +454,7 @@ async fn the_json_of_a_401_is_rewritten_as_well() {
         format!("{head}{body}").into_bytes()
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/a/b").await;
     assert_eq!((response.status, response.text()), (401, r#"{"fault":"http://localhost/help"}"#));
 }

@@ -69,7 +69,8 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
     let world = World::builder().config(r#"credentials.default.grant = "authorization_code""#).start().await;
     let port = world.admin.port();
     let own = format!("http://localhost:{port}");
-    // By another name of this machine, the browser is sent to the one that the answer comes to: cookies are per host.
+    // By another name of this machine, the browser is sent to the one that the answer comes to:
+    // cookies are per host.
     let moved = world.admin(LOGIN).await;
     assert_eq!((moved.status, moved.header("location")), (302, Some(&*format!("{own}/login/default"))));
     assert!(moved.all("set-cookie").is_empty());
@@ -194,7 +195,8 @@ async fn nobody_else_can_confirm_another_user() {
         );
     }
     assert_eq!(status(&world).await["subject"], ALICE);
-    // A browser that sends no more than this of where the form is from has token and cookie, and is enough.
+    // A browser that sends no more than this of where the form is from has token and cookie, and is
+    // enough.
     let head = format!(
         "POST {action} HTTP/1.1\nHost: {HOST}\nOrigin: null\nContent-Type: application/x-www-form-urlencoded"
     );

@@ -14,8 +14,8 @@ use crate::process::{Output, Process, get, lay_out};
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const PASTE: [&str; 2] = ["login", "--no-browser"];
 
-/// A directory with a proxy.toml for a credential that a person logs in to, with its admin listener on a unix socket: the one
-/// address that is known before it is there.
+/// A directory with a proxy.toml for a credential that a person logs in to, with its admin listener
+/// on a unix socket: the one address that is known before it is there.
 fn directory(sim: &Simulator, lines: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let url = sim.url();
@@ -36,7 +36,8 @@ credentials.default.redirect_uri = "{REDIRECT}"
     directory
 }
 
-/// Logs in with `--no-browser` as `user`, and pastes what `pasted` makes of the address that the browser is sent to.
+/// Logs in with `--no-browser` as `user`, and pastes what `pasted` makes of the address that the
+/// browser is sent to.
 async fn paste(directory: &Path, user: &str, more: &[&str], pasted: impl Fn(&str) -> String) -> Output {
     let arguments = [&PASTE[..], more].concat();
     let mut login = Process::start_to_write(directory, &arguments, &[]);
@@ -284,8 +285,8 @@ fn browser_program(directory: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A simulator and a directory whose credential has the usual redirect URI: this listener's own. The port stays reserved while
-/// the socket lives.
+/// A simulator and a directory whose credential has the usual redirect URI: this listener's own.
+/// The port stays reserved while the socket lives.
 async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2::Socket) {
     let (admin, socket) = reserve();
     let callback = format!("http://localhost:{}/callback", admin.port());
@@ -299,7 +300,8 @@ async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2
     (sim, directory, admin, socket)
 }
 
-/// Begins `vbc-proxy login`, and follows the address it opens as far as the answer: gives it with the browser.
+/// Begins `vbc-proxy login`, and follows the address it opens as far as the answer: gives it with
+/// the browser.
 async fn to_the_response(directory: &Path, admin: SocketAddr, user: &str) -> (Process, Browser, String) {
     let _ = std::fs::remove_file(directory.join("opened"));
     let program = browser_program(directory);

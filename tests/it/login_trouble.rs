@@ -1,4 +1,5 @@
-//! What goes wrong when a person logs in, what is attempted against it, and that nothing is lost by either.
+//! What goes wrong when a person logs in, what is attempted against it, and that nothing is lost by
+//! either.
 
 use std::time::Duration;
 
@@ -100,7 +101,8 @@ async fn a_second_login_in_the_same_browser_takes_the_place_of_the_first() {
 async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, ALICE).await;
-    // A browser without cookies, one with a login of its own, and one with a cookie that was made up.
+    // A browser without cookies, one with a login of its own, and one with a cookie that was made
+    // up.
     let mut none = Browser::new();
     let mut other = Browser::new();
     other.authorize(&world, ALICE).await;
@@ -119,7 +121,8 @@ async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish
 
 #[tokio::test]
 async fn an_attacker_cannot_slip_a_victim_a_login() {
-    // The attacker begins a login and has it answered, and sends the victim's browser to the answer (login CSRF).
+    // The attacker begins a login and has it answered, and sends the victim's browser to the answer
+    // (login CSRF).
     let (world, _) = clocked(by_person()).await;
     let response = Browser::new().authorize(&world, BOB).await;
     let attack = format!("GET {response} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: cross-site");
@@ -129,7 +132,8 @@ async fn an_attacker_cannot_slip_a_victim_a_login() {
     let callback = victim.authorize(&world, ALICE).await;
     let page = victim.send(world.admin, &attack, b"").await;
     assert!([400, 403].contains(&page.status), "{}", page.text());
-    // Nor with a code of the attacker's under the victim's state, which the attacker would have to know.
+    // Nor with a code of the attacker's under the victim's state, which the attacker would have to
+    // know.
     assert_eq!(codes_redeemed(&world), 0);
     assert_page(&victim.visit(world.admin, &callback).await, 200, "logged_in", ALICE);
 }

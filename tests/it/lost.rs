@@ -1,4 +1,5 @@
-//! The answer to a refresh is lost after the server has rotated, and there is no password to fall back on.
+//! The answer to a refresh is lost after the server has rotated, and there is no password to fall
+//! back on.
 
 use vbc_simulator::{Fault, Mode, SimulatorOptions};
 

@@ -1,4 +1,5 @@
-//! Many credentials in one process: each has its own user and its own token, and none takes much memory.
+//! Many credentials in one process: each has its own user and its own token, and none takes much
+//! memory.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -15,8 +16,8 @@ const MANY: usize = 10_000;
 /// How many of them are weighed.
 const WEIGHED: usize = 2_000;
 
-/// The most memory that a credential with its token may take, in bytes. The aim is 4 KiB, of which a token of this
-/// simulator takes 1 KiB.
+/// The most memory that a credential with its token may take, in bytes. The aim is 4 KiB, of which
+/// a token of this simulator takes 1 KiB.
 const EACH: usize = 8 * 1024;
 
 const LISTENERS: &str = "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n";
@@ -27,8 +28,8 @@ fn names(count: usize) -> Vec<String> {
     std::iter::once("default".to_owned()).chain(others).collect()
 }
 
-/// Gets a token for every credential, eight at a time. By themselves they would take more than a minute: a start spreads
-/// them to spare the token endpoint.
+/// Gets a token for every credential, eight at a time. By themselves they would take more than a
+/// minute: a start spreads them to spare the token endpoint.
 async fn ask_for_all(admin: SocketAddr, names: &[String]) {
     let lanes = names.chunks(names.len().div_ceil(8)).map(|names| async move {
         let mut client = Client::connect(admin).await;
@@ -66,7 +67,8 @@ async fn ten_thousand_simulated_credentials_are_ten_thousand_users() {
     assert_eq!(usable(admin).await, MANY);
     assert_eq!(get(admin, "/ready").await.status, 200);
     let stats = get(control, "/__sim/stats").await.json();
-    // With one user for all, each login would return the tokens of the first or end those of the others.
+    // With one user for all, each login would return the tokens of the first or end those of the
+    // others.
     assert_eq!(stats["logins"]["failed"], 0, "{stats}");
     let whose = get(admin, "/status.json").await.json();
     let whose = whose["credentials"].as_array().unwrap().iter();

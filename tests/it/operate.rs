@@ -135,7 +135,8 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
     assert_eq!(client.response().await.json()["type"], "urn:vbc-proxy:malformed-request");
 }
 
-/// A directory with a proxy.toml in front of the simulator, whose admin listener is on a unix socket.
+/// A directory with a proxy.toml in front of the simulator, whose admin listener is on a unix
+/// socket.
 fn on_socket(sim: &Simulator) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let text = configuration(&sim.url(), &format!("{}/token", sim.url()), "")

@@ -92,8 +92,8 @@ impl Browser {
         }
     }
 
-    /// Begins a login and goes through it as `user`, up to the address that the browser is sent back to: gives its path
-    /// and query.
+    /// Begins a login and goes through it as `user`, up to the address that the browser is sent
+    /// back to: gives its path and query.
     pub(crate) async fn authorize(&mut self, world: &World, user: &str) -> String {
         let response = self.visit(world.admin, LOGIN).await;
         assert_eq!(response.status, 302, "{response:?}");

@@ -1,4 +1,4 @@
-//! The program itself, as a child process; and a token endpoint that notes what it issues.
+//! The program as a child process, and a token endpoint that notes the tokens it issues.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::harness::{Client, RawUpstream, Response, within};
 
-/// A running program. Dropped, it is killed.
+/// A running program. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -24,7 +24,7 @@ pub(crate) struct Process {
     stderr: Stream,
 }
 
-/// One of its two outputs, line by line as it comes, and whole.
+/// One of its two outputs, line by line and as a whole.
 struct Stream {
     lines: mpsc::UnboundedReceiver<String>,
     text: Arc<Mutex<String>>,
@@ -49,7 +49,7 @@ impl Stream {
         Self { lines, text, reader: Some(reader) }
     }
 
-    /// What was written, up to the end.
+    /// The whole text, once the program has ended.
     fn finish(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
@@ -68,12 +68,12 @@ pub(crate) struct Output {
 }
 
 impl Process {
-    /// Starts the program in `directory`, with these arguments and no other variables than these.
+    /// Starts the program in `directory`, with these arguments and only these variables.
     pub(crate) fn start(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::spawn(directory, arguments, variables, Stdio::null())
     }
 
-    /// The same, after a shell has run `setup`: a limit, above all.
+    /// Starts the program after a shell has run `setup`, for example to set a limit.
     pub(crate) fn start_after(directory: &Path, setup: &str, arguments: &[&str]) -> Self {
         let script = format!("{setup}; exec \"$0\" \"$@\"");
         let program = ["-c", &script, env!("CARGO_BIN_EXE_vbc-proxy")];
@@ -82,7 +82,7 @@ impl Process {
         Self::spawn_as(shell, directory, arguments, &[], Stdio::null())
     }
 
-    /// The same, with a pipe to its standard input.
+    /// Starts the program with a pipe to its standard input.
     pub(crate) fn start_to_write(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::spawn(directory, arguments, variables, Stdio::piped())
     }
@@ -145,12 +145,12 @@ impl Process {
         }
     }
 
-    /// Reads the line that tells where the proxy listens: clients first, then the admin listener.
+    /// Reads the line with the addresses for clients and of the admin listener.
     pub(crate) async fn listening(&mut self) -> (SocketAddr, SocketAddr) {
         addresses(&self.line().await, "vbc-proxy listening on http://", " (admin http://")
     }
 
-    /// Reads the line that tells where the simulator is: the service first, then its control plane.
+    /// Reads the line with the addresses of the simulated service and of its control plane.
     pub(crate) async fn simulating(&mut self) -> (SocketAddr, SocketAddr) {
         addresses(&self.line().await, "vbc-proxy simulator on http://", " (control http://")
     }
@@ -168,12 +168,12 @@ impl Process {
         .await
     }
 
-    /// Limits how large a file it can make, from now on.
+    /// Limits the size of files that it writes from now on.
     pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
         self.limit(Resource::Fsize, Rlimit { current: bytes, maximum: None });
     }
 
-    /// Lets it open nothing more, from now on: it has more descriptors than that.
+    /// Lowers its limit of descriptors below what it has open, so that it can open nothing more.
     pub(crate) fn take_descriptors(&self) {
         self.limit(Resource::Nofile, Rlimit { current: Some(3), maximum: Some(3) });
     }
@@ -193,7 +193,7 @@ impl Process {
         self.memory("VmHWM:")
     }
 
-    /// How many file descriptors it has.
+    /// The number of its open file descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
@@ -205,12 +205,12 @@ impl Process {
         kibibytes * 1024
     }
 
-    /// Its threads by name, and how nice each is.
+    /// The name and the niceness of each thread.
     pub(crate) fn niceness(&self) -> Vec<(String, i32)> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        // One that has ended meanwhile is none of them.
+        // A thread may have ended in between.
         let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
-        // The name is in parentheses; the nineteenth field is the seventeenth behind it.
+        // The name is in parentheses. The niceness is the seventeenth field after it.
         let found = stats.map(|stat| {
             let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
             (name.to_owned(), rest.split(' ').nth(16).unwrap().parse().unwrap())
@@ -225,16 +225,17 @@ impl Process {
 
     /// Sends several signals, one right after the other.
     pub(crate) fn signals(&self, names: &[&str]) {
-        // `kill` is built into every shell, and not always a program.
+        // Every shell has `kill`, while a program of that name may be missing.
         let kill = |name: &&str| format!("kill -{name} {}", self.child.id());
         let command = names.iter().map(kill).collect::<Vec<_>>().join(" && ");
         assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
     }
 
-    /// Repeats a signal until it ends. One within a second of the first is the same stop; one after it ends a process.
+    /// Repeats a signal until the program ends. A repetition counts from a second after the first
+    /// one.
     pub(crate) async fn signal_to_the_end(mut self, name: &str) -> Output {
         within(async {
-            // Not reaped before this: its number is not another process's yet.
+            // The process is not reaped before this, so its number is still its own.
             while self.child.try_wait().unwrap().is_none() {
                 self.signal(name);
                 tokio::task::yield_now().await;
@@ -284,14 +285,14 @@ fn addresses(line: &str, first: &str, second: &str) -> (SocketAddr, SocketAddr) 
     parse().unwrap_or_else(|| panic!("not the line that was promised: {line}"))
 }
 
-/// One GET on a connection of its own.
+/// Sends a GET on its own connection.
 pub(crate) async fn get(address: SocketAddr, target: &str) -> Response {
     let mut client = Client::connect(address).await;
     client.request(&format!("GET {target} HTTP/1.1"), b"").await;
     client.response().await
 }
 
-/// A proxy.toml for the demo identity, with ports of the system's choice; `lines` are added, as `section.key = value`.
+/// A proxy.toml for the demo identity with free ports. `lines` are added, as `section.key = value`.
 pub(crate) fn configuration(upstream: &str, token_url: &str, lines: &str) -> String {
     format!(
         r#"listen.address = "127.0.0.1:0"
@@ -308,7 +309,7 @@ credentials.default.password_file = "password"
     )
 }
 
-/// Lays out a directory for `serve`: its proxy.toml and the password.
+/// Writes proxy.toml and the password into a directory for `serve`.
 pub(crate) fn lay_out(directory: &Path, configuration: &str, password: &str) {
     use std::os::unix::fs::PermissionsExt;
     for (name, text) in [("proxy.toml", configuration), ("password", password)] {
@@ -318,7 +319,7 @@ pub(crate) fn lay_out(directory: &Path, configuration: &str, password: &str) {
     }
 }
 
-/// A token endpoint before the simulator's that notes every token it passes on.
+/// A token endpoint in front of the simulator's that notes every token it passes on.
 pub(crate) struct Relay {
     upstream: RawUpstream,
     shared: Arc<Shared>,
@@ -329,13 +330,13 @@ struct Shared {
     issued: Mutex<Vec<Issued>>,
     under_way: AtomicUsize,
     arrived: AtomicUsize,
-    answered: AtomicUsize,
+    responded: AtomicUsize,
     changed: Notify,
-    /// When given, a request waits for a permit before it is passed on.
+    /// If set, a request waits for a permit before it is passed on.
     gate: Mutex<Option<Arc<Semaphore>>>,
 }
 
-/// What one answer brought.
+/// The tokens of one response.
 #[derive(Clone, Debug)]
 pub(crate) struct Issued {
     pub(crate) access: String,
@@ -344,7 +345,7 @@ pub(crate) struct Issued {
 }
 
 impl Relay {
-    pub(crate) async fn before(simulator: SocketAddr) -> Self {
+    pub(crate) async fn to(simulator: SocketAddr) -> Self {
         let shared: Arc<Shared> = Arc::default();
         let noting = Arc::clone(&shared);
         let upstream = RawUpstream::scripted(move |mut connection| {
@@ -358,7 +359,7 @@ impl Relay {
                 if let Some(gate) = gate {
                     gate.acquire().await.unwrap().forget();
                 }
-                // A moment in which a process can die.
+                // A moment in which the process can be killed.
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
                 }
@@ -368,7 +369,7 @@ impl Relay {
                 client.write(&request.body).await;
                 let response = client.read_to_end().await;
                 shared.note(&response);
-                shared.answered.fetch_add(1, Ordering::SeqCst);
+                shared.responded.fetch_add(1, Ordering::SeqCst);
                 shared.under_way.fetch_sub(1, Ordering::SeqCst);
                 shared.changed.notify_waiters();
                 for _ in 0..20 {
@@ -397,14 +398,14 @@ impl Relay {
         self.shared.issued.lock().clone()
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until no request is under way.
     pub(crate) async fn quiet(&self) {
         self.wait(|shared| shared.under_way.load(Ordering::SeqCst) == 0).await;
     }
 
-    /// How many requests have arrived, and how many answers have been made.
+    /// The numbers of requests that arrived and of responses that were made.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.shared.arrived.load(Ordering::SeqCst), self.shared.answered.load(Ordering::SeqCst))
+        (self.shared.arrived.load(Ordering::SeqCst), self.shared.responded.load(Ordering::SeqCst))
     }
 
     /// Waits for one more request than `before`.
@@ -412,9 +413,9 @@ impl Relay {
         self.wait(|shared| shared.arrived.load(Ordering::SeqCst) > before).await;
     }
 
-    /// Waits for one more answer than `before`; the proxy does not have it yet.
-    pub(crate) async fn answered(&self, before: usize) {
-        self.wait(|shared| shared.answered.load(Ordering::SeqCst) > before).await;
+    /// Waits for one more response than `before`. The proxy has not received it yet.
+    pub(crate) async fn responded(&self, before: usize) {
+        self.wait(|shared| shared.responded.load(Ordering::SeqCst) > before).await;
     }
 
     async fn wait(&self, wanted: impl Fn(&Shared) -> bool) {

@@ -1,4 +1,5 @@
-//! Refreshes that fail in words of their own, that bring another user's tokens, and what `/ready` says meanwhile.
+//! Refreshes that fail in words of their own, that bring another user's tokens, and what `/ready`
+//! says meanwhile.
 
 use std::time::Duration;
 

@@ -2,11 +2,12 @@
 
 use crate::harness::{RawUpstream, World};
 
-/// Asserts that each answer becomes a 502 with this error, and that the connection it came on is not used again.
+/// Asserts that each answer becomes a 502 with this error, and that the connection it came on is
+/// not used again.
 async fn assert_refused(responses: &[String], error: &str) {
     for response in responses {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         for _ in 0..2 {
             let mut client = world.connect().await;
             client.request("GET /a HTTP/1.1", b"").await;
@@ -42,14 +43,14 @@ async fn lengths_that_conflict_or_are_no_number_are_a_502() {
 #[tokio::test]
 async fn lengths_are_looked_at_where_there_is_no_body_too() {
     let upstream = RawUpstream::responding(with("Content-Length: 2\r\nContent-Length: 3")).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("HEAD / HTTP/1.1", b"").await;
     client.response_to("HEAD").await.assert_problem(502, "http_protocol_error");
     for status in ["204 No Content", "304 Not Modified"] {
         let lines = "Content-Length: x";
         let upstream = RawUpstream::responding(format!("HTTP/1.1 {status}\r\n{lines}\r\n\r\n")).await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         world.get("/").await.assert_problem(502, "http_protocol_error");
     }
 }
@@ -118,7 +119,7 @@ async fn an_upgrade_that_nobody_asked_for_is_a_502() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
     )
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for head in [
         "GET / HTTP/1.1",
         "GET / HTTP/1.1\nUpgrade: h2c\nHTTP2-Settings: AAMAAABk\nConnection: Upgrade, HTTP2-Settings",
@@ -138,7 +139,7 @@ async fn a_head_that_ends_halfway_is_a_502() {
             connection.write(response.as_bytes()).await;
         })
         .await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         world.get("/").await.assert_problem(502, "http_protocol_error");
         assert_eq!(upstream.requests().len(), 1);
     }
@@ -171,7 +172,7 @@ async fn a_large_head_under_the_limit_passes_however_it_is_cut() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     for _ in 0..3 {
         client.request("GET / HTTP/1.1", b"").await;
@@ -184,7 +185,7 @@ async fn a_large_head_under_the_limit_passes_however_it_is_cut() {
 #[tokio::test]
 async fn equal_lengths_of_a_response_are_one_length() {
     let upstream = RawUpstream::responding(with("Content-Length: 2\r\ncontent-length: 2")).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/").await;
     assert_eq!((response.header("content-length"), response.text()), (Some("2"), "ok"));
     let mut client = world.connect().await;

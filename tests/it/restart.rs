@@ -21,7 +21,8 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 /// How often the process is killed.
 const KILLS: usize = 100;
 
-/// In one of this many lives, only a 401 asks for the next token, and the life after it finds a young one.
+/// In one of this many lives, only a 401 asks for the next token, and the life after it finds a
+/// young one.
 const PATIENT_LIVES: usize = 16;
 
 async fn serve(directory: &Path) -> (Process, SocketAddr) {
@@ -206,7 +207,7 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
     let sim = Simulator::start().await.unwrap();
     // Tokens live for two seconds and are revoked in between, so that refreshes are frequent.
     sim.inject(Action::ExpireIn { lifetime: Duration::from_secs(2), existing: false }).unwrap();
-    let relay = Relay::before(sim.address()).await;
+    let relay = Relay::to(sim.address()).await;
     let directory = tempfile::tempdir().unwrap();
     lay_out(directory.path(), &configuration(&sim.url(), &relay.token_url(), ""), "sim-password");
     let mut random = Random(0x2545_f491_4f6c_dd1d);
@@ -220,16 +221,17 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
         load.responses(1 + random.below(20)).await;
         let (arrived, answered) = relay.counts();
         sim.revoke_all_access();
-        // A 401 replaces a token once it is two seconds old. An operator's refresh does not wait for that.
+        // A 401 replaces a token once it is two seconds old. An operator's refresh does not wait
+        // for that.
         let is_patient = kill % PATIENT_LIVES == 0;
         let operator = (!is_patient).then(|| tokio::spawn(refresh(admin)));
         match random.below(6) {
             // The request for the next token is on its way.
             0 => relay.arrived(arrived).await,
             // It has been rotated; the proxy does not have it, has it, or is storing it.
-            1 => relay.answered(answered).await,
+            1 => relay.responded(answered).await,
             2 | 3 => {
-                relay.answered(answered).await;
+                relay.responded(answered).await;
                 for _ in 0..random.below(4000) {
                     tokio::task::yield_now().await;
                 }

@@ -23,7 +23,7 @@ async fn an_idempotent_request_on_a_connection_that_turns_out_dead_is_sent_once_
     for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
         for reset in [false, true] {
             let upstream = RawUpstream::by_hand().await;
-            let world = World::before(&upstream).await;
+            let world = World::with_upstream(&upstream).await;
             let (mut client, mut connection) = acquainted(&upstream, &world).await;
             client.request(&format!("{method} /a HTTP/1.1"), b"body").await;
             let first = connection.request().await.unwrap();
@@ -46,7 +46,7 @@ async fn a_request_that_may_place_a_call_is_never_sent_twice() {
     for method in ["POST", "PATCH", "BREW"] {
         for reset in [false, true] {
             let upstream = RawUpstream::by_hand().await;
-            let world = World::before(&upstream).await;
+            let world = World::with_upstream(&upstream).await;
             let (mut client, mut connection) = acquainted(&upstream, &world).await;
             client.request(&format!("{method} /calls HTTP/1.1"), b"body").await;
             connection.request().await.unwrap();
@@ -64,7 +64,7 @@ async fn a_request_that_may_place_a_call_is_never_sent_twice() {
 #[tokio::test]
 async fn a_connection_closed_while_it_was_idle_is_not_used_even_for_a_post() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let (mut client, connection) = acquainted(&upstream, &world).await;
     drop(connection);
     world.metric("vbc_proxy_upstream_connections_open", 0.0).await;
@@ -78,7 +78,7 @@ async fn a_connection_closed_while_it_was_idle_is_not_used_even_for_a_post() {
 async fn an_empty_body_of_unknown_length_is_sent_again_to_its_end() {
     const REVOKED: &str = "HTTP/1.1 401 No\r\nContent-Length: 17\r\n\r\n{\"code\":\"900901\"}";
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("PUT /a HTTP/1.1\nTransfer-Encoding: chunked", b"0\r\n\r\n").await;
     let mut connection = upstream.accept().await;
@@ -101,7 +101,7 @@ async fn an_empty_body_of_unknown_length_is_sent_again_to_its_end() {
 #[tokio::test]
 async fn an_upstream_that_always_closes_gets_a_request_at_most_twice() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let (mut client, mut connection) = acquainted(&upstream, &world).await;
     client.request("GET /a HTTP/1.1", b"").await;
     connection.request().await.unwrap();
@@ -120,7 +120,7 @@ async fn a_new_connection_that_ends_without_a_response_is_a_502() {
             connection.request().await;
         })
         .await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         world.send(&format!("{method} / HTTP/1.1"), b"").await.assert_problem(502, "connection_terminated");
         assert!(upstream.requests().len() <= 2);
         assert!(method == "GET" || upstream.requests().len() == 1);
@@ -133,7 +133,7 @@ async fn nothing_is_sent_again_once_a_response_has_begun() {
         [("HTTP/1.1 2", "http_protocol_error"), ("HTTP/1.1 103 Early\r\n\r\n", "connection_terminated")]
     {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let (mut client, mut connection) = acquainted(&upstream, &world).await;
         client.request("GET /a HTTP/1.1", b"").await;
         connection.respond(begun).await;
@@ -161,7 +161,7 @@ async fn the_second_sending_does_not_fall_for_another_dead_connection() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let (one, other) = tokio::join!(world.get("/pool"), world.get("/pool"));
     assert_eq!((one.status, other.status, upstream.connections()), (200, 200, 2));
     assert_eq!(world.get("/a").await.text(), "ok");

@@ -1,4 +1,5 @@
-//! A 401 that a fresh token cures is never seen; one that it does not cure is passed on, and costs next to nothing.
+//! A 401 that a fresh token cures is never seen; one that it does not cure is passed on, and costs
+//! next to nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::harness::{Client, RawUpstream, Response, World, WorldBuilder, within}
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
 
-/// What the service may do at a second login and at a refresh; the proxy must be right under all of it.
+/// What the service may do at a second login and at a refresh; the proxy must be right under all of
+/// it.
 const KINDS: [(Mode, OldAccess); 6] = [
     (Mode::Reuse, OldAccess::Dead),
     (Mode::Reuse, OldAccess::Alive),
@@ -235,7 +237,8 @@ async fn a_401_that_no_token_cures_is_passed_on_as_it_came() {
     }
 }
 
-/// Sends `count` requests over `clients` connections at once; the path is made of the request's number.
+/// Sends `count` requests over `clients` connections at once; the path is made of the request's
+/// number.
 async fn hammer(world: &World, clients: usize, count: usize, path: impl Fn(usize) -> String) {
     let path = &path;
     let tasks = (0..clients).map(|first| async move {
@@ -256,7 +259,7 @@ async fn a_thousand_incurable_401s_make_at_most_three_token_requests() {
     for (body, headers) in [GATEWAY, BACKEND, EMPTY] {
         for (path, clients) in [(one, 1), (one, 50), (many, 1), (many, 50)] {
             let upstream = RawUpstream::responding(refusal(body, headers)).await;
-            let world = World::before(&upstream).await;
+            let world = World::with_upstream(&upstream).await;
             world.ready().await;
             hammer(&world, clients, 1000, path).await;
             let requests = world.sim.stats().token_requests;
@@ -270,7 +273,7 @@ async fn a_401_that_is_not_about_the_token_is_not_retried() {
     for code in ["900902", "900905", "900907", "900909", "900911"] {
         let body = format!(r#"{{"code":"{code}","message":"m","description":"d"}}"#);
         let upstream = RawUpstream::responding(refusal(&body, "Content-Type: application/json\r\n")).await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let response = world.get("/t/vbc.prod/reports/a").await;
         assert_passed_on(&response);
         assert!(response.header("proxy-status").unwrap().contains(code), "{response:?}");
@@ -302,7 +305,8 @@ async fn a_body_too_large_to_keep_is_not_replayed_but_the_next_request_has_a_fre
         assert!(response.header("proxy-status").unwrap().contains("retry.memory"), "{response:?}");
         assert_eq!(arrivals(&world.sim, CALLS).len(), 1, "{framing}");
         until(&world, |sim| sim.stats().refreshes.ok == 1).await;
-        // Its bearer is published a moment after the answer; until then the next request is one more 401, replayed.
+        // Its bearer is published a moment after the answer; until then the next request is one
+        // more 401, replayed.
         assert_eq!(world.send(&head, &call_of(300, 2)).await.status, 200);
         assert_eq!(world.send(&head, &body).await.status, 200);
         let stats = world.sim.stats();
@@ -310,8 +314,8 @@ async fn a_body_too_large_to_keep_is_not_replayed_but_the_next_request_has_a_fre
     }
 }
 
-/// An upstream that refuses the first bearer it sees and accepts every other; requests for `/…late` are held until
-/// `release`.
+/// An upstream that refuses the first bearer it sees and accepts every other; requests for `/…late`
+/// are held until `release`.
 async fn refusing_the_first(release: Arc<Notify>) -> RawUpstream {
     let first: Arc<parking_lot::Mutex<Option<String>>> = Arc::default();
     RawUpstream::scripted(move |mut connection| {
@@ -339,7 +343,7 @@ async fn a_late_401_gets_the_newer_bearer_without_a_refresh() {
     for late in ["/t/vbc.prod/reports/late", "/t/vbc.prod/recording/late"] {
         let release = Arc::new(Notify::new());
         let upstream = refusing_the_first(Arc::clone(&release)).await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut waiting = world.connect().await;
         waiting.request(&format!("GET {late} HTTP/1.1"), b"").await;
         upstream.arrived(1).await;
@@ -363,7 +367,7 @@ async fn the_second_401_is_the_response() {
         }
     })
     .await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get("/t/vbc.prod/reports/a").await;
     assert_passed_on(&response);
     assert_eq!(response.text(), "number 2");
@@ -436,7 +440,8 @@ async fn a_suite_that_always_answers_401_does_not_keep_others_from_being_cured()
         world.sim.inject(Fault::backend_401("/t/vbc.prod/provisioning")).unwrap();
         for round in 0..8 {
             world.sim.revoke_all_access();
-            // The suite that is refused comes first, and has its 401 from the gateway, then from its backend.
+            // The suite that is refused comes first, and has its 401 from the gateway, then from
+            // its backend.
             assert_passed_on(&world.get(USERS).await);
             assert_eq!(world.get(CALLS).await.status, 200, "{kind:?}, round {round}");
             for _ in 0..5 {

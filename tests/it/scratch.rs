@@ -1,4 +1,5 @@
-//! The simulator in somebody else's crate: outside the repository, with `vbc-simulator` as its only dependency of ours.
+//! The simulator in somebody else's crate: outside the repository, with `vbc-simulator` as its only
+//! dependency of ours.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +20,8 @@ async fn the_example_for_rust_runs_in_a_crate_that_has_only_the_simulator() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("src")).unwrap();
-    // Tokio's features and the profile are those of our tests, so that what they have built is used again.
+    // Tokio's features and the profile are those of our tests, so that what they have built is used
+    // again.
     let manifest = format!(
         "[package]\nname = \"scratch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n\
          vbc-simulator = {{ path = {:?} }}\n\

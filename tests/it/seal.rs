@@ -1,4 +1,5 @@
-//! Token sets at rest, encrypted: what a thief of the directory finds, and what the operator is told.
+//! Token sets at rest, encrypted: what a thief of the directory finds, and what the operator is
+//! told.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,7 +56,8 @@ fn record(directory: &Path) -> PathBuf {
     files(directory).into_keys().find(is_record).expect("a record")
 }
 
-/// Which of the tokens can be found in the directory: as they are, in hexadecimal, or as a part of something in base64.
+/// Which of the tokens can be found in the directory: as they are, in hexadecimal, or as a part of
+/// something in base64.
 fn readable(directory: &Path, relay: &Relay) -> usize {
     let all: Vec<u8> = files(directory).into_values().flatten().collect();
     let lower = all.to_ascii_lowercase();
@@ -79,7 +81,7 @@ fn readable(directory: &Path, relay: &Relay) -> usize {
 #[tokio::test]
 async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
     let sim = Simulator::start().await.unwrap();
-    let relay = Relay::before(sim.address()).await;
+    let relay = Relay::to(sim.address()).await;
     let home = tempfile::tempdir().unwrap();
     let directory = home.path();
     let with = |lines: &str| configuration(&sim.url(), &relay.token_url(), lines);
@@ -102,9 +104,9 @@ async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
         });
         match kill % 4 {
             0 => relay.arrived(arrived).await,
-            1 => relay.answered(answered).await,
+            1 => relay.responded(answered).await,
             2 => {
-                relay.answered(answered).await;
+                relay.responded(answered).await;
                 for _ in 0..kill * 200 {
                     tokio::task::yield_now().await;
                 }

@@ -1,4 +1,5 @@
-//! No credential ever leaves: not in a log line at any level, not in an answer of ours, not in a debug print.
+//! No credential ever leaves: not in a log line at any level, not in an answer of ours, not in a
+//! debug print.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -115,7 +116,7 @@ fn wrong_requests() -> [String; 8] {
 /// One life of the program with everything in it that touches a secret.
 async fn session(format: &str, level: &str) {
     let sim = Simulator::start().await.unwrap();
-    let relay = Relay::before(sim.address()).await;
+    let relay = Relay::to(sim.address()).await;
     let refused: Arc<Mutex<Vec<String>>> = Arc::default();
     let upstream = upstream(&refused).await;
     let directory = tempfile::tempdir().unwrap();
@@ -181,7 +182,8 @@ async fn session(format: &str, level: &str) {
     sim.inject(Fault::from(Effect::Status(echo)).on("/token")).unwrap();
     let second = another_life(directory.path(), &mut responses).await;
 
-    // The bearers that the upstream saw are those that were issued: the watch is over the right ones.
+    // The bearers that the upstream saw are those that were issued: the watch is over the right
+    // ones.
     let issued = relay.issued();
     assert!(issued.len() >= 2, "{issued:?}");
     for request in upstream.requests() {
@@ -254,7 +256,7 @@ async fn the_simulator_logs_no_secret_either() {
     let arguments = ["simulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
     let mut simulate = Process::start(directory.path(), &arguments, &[("VBC_PROXY_LOG_LEVEL", LEVELS[1])]);
     let (service, control) = simulate.simulating().await;
-    let relay = Relay::before(service).await;
+    let relay = Relay::to(service).await;
     let home = tempfile::tempdir().unwrap();
     lay_out(
         home.path(),

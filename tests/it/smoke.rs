@@ -14,7 +14,7 @@ async fn a_plain_request_is_answered_by_the_simulated_service() {
 #[tokio::test]
 async fn exactly_one_authorization_reaches_the_upstream() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let head = "GET /a HTTP/1.1\nAuthorization: Bearer theirs\nAUTHORIZATION: Basic theirs\nX-Api-Key: k";
     assert_eq!(world.send(head, b"").await.status, 200);
     let received = upstream.only();

@@ -1,4 +1,5 @@
-//! The token store when it cannot do its part: damaged records, no space, no descriptors, a directory that takes nothing.
+//! The token store when it cannot do its part: damaged records, no space, no descriptors, a
+//! directory that takes nothing.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -175,7 +176,7 @@ async fn without_space_the_stored_token_serves_and_no_grant_is_spent() {
 #[tokio::test]
 async fn a_stop_with_tokens_that_could_not_be_stored_exits_1_and_says_so() {
     let sim = Simulator::start().await.unwrap();
-    let relay = Relay::before(sim.address()).await;
+    let relay = Relay::to(sim.address()).await;
     let home = tempfile::tempdir().unwrap();
     let directory = home.path();
     lay_out(directory, &configuration(&sim.url(), &relay.token_url(), ""), "sim-password");
@@ -214,7 +215,7 @@ async fn flood(address: SocketAddr, target: &str, most: usize) -> Vec<Client> {
 #[tokio::test]
 async fn out_of_descriptors_no_refreshed_set_is_lost_over_a_kill() {
     let sim = Simulator::start().await.unwrap();
-    let relay = Relay::before(sim.address()).await;
+    let relay = Relay::to(sim.address()).await;
     let home = tempfile::tempdir().unwrap();
     let directory = home.path();
     lay_out(directory, &configuration(&sim.url(), &relay.token_url(), ""), "sim-password");

@@ -5,7 +5,7 @@ use crate::harness::{RawUpstream, World};
 /// The request lines that reach the upstream for one sent with this target.
 async fn forwarded(target: &str) -> String {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.get(target).await;
     assert_eq!(response.status, 200, "{target}: {response:?}");
     upstream.only().line
@@ -14,7 +14,7 @@ async fn forwarded(target: &str) -> String {
 #[tokio::test]
 async fn path_and_query_are_forwarded_byte_for_byte() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     let targets = [
         "/",
@@ -46,7 +46,7 @@ async fn path_and_query_are_forwarded_byte_for_byte() {
 #[tokio::test]
 async fn eight_bit_bytes_in_no_encoding_pass_too_also_in_an_absolute_form() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for (target, arrives) in [
         (&b"/\xff\xfe?\xe4=<\x80>"[..], &b"/\xff\xfe?\xe4=<\x80>"[..]),
         (b"http://localhost/\xe4?\"", b"/\xe4?\""),
@@ -78,7 +78,7 @@ async fn the_simulator_notes_such_a_target_as_it_came() {
 #[tokio::test]
 async fn options_that_may_go_no_further_are_answered_here_and_others_have_one_hop_less() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for head in
         ["/a HTTP/1.1\nMax-Forwards: 0", "* HTTP/1.1\nmax-forwards: 000", "/a HTTP/1.0\nMax-Forwards:0"]
     {
@@ -131,7 +131,7 @@ async fn an_absolute_form_of_our_own_authority_goes_out_in_origin_form() {
 #[tokio::test]
 async fn a_tool_that_uses_us_as_its_http_proxy_is_served() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let authority = upstream.address();
     let head = format!("GET http://{authority}/a HTTP/1.1\nHost: {authority}\nProxy-Connection: keep-alive");
     assert_eq!(world.send(&head, b"").await.status, 200);
@@ -144,7 +144,7 @@ async fn a_tool_that_uses_us_as_its_http_proxy_is_served() {
 #[tokio::test]
 async fn an_absolute_form_of_a_foreign_authority_is_refused_and_the_bearer_goes_nowhere() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for target in [
         "http://example.com/a",
         "http://localhost@example.com/",
@@ -158,7 +158,8 @@ async fn an_absolute_form_of_a_foreign_authority_is_refused_and_the_bearer_goes_
     assert_eq!(upstream.connections(), 0);
 }
 
-/// A client of the proxy that names an upstream which is on no network: what is admitted fails by 502 at the name.
+/// A client of the proxy that names an upstream which is on no network: what is admitted fails by
+/// 502 at the name.
 #[tokio::test]
 async fn http_and_https_urls_of_the_upstream_are_served_with_its_port_or_a_default_and_no_other() {
     let world = World::builder().upstream("https://api.vonage.invalid").start().await;
@@ -185,7 +186,7 @@ async fn http_and_https_urls_of_the_upstream_are_served_with_its_port_or_a_defau
 #[tokio::test]
 async fn a_user_name_in_the_target_is_refused() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let of_the_upstream = format!("http://user:pass@{}/", upstream.address());
     for target in ["http://user@localhost/a", "http://@localhost/", &of_the_upstream] {
         let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -197,7 +198,7 @@ async fn a_user_name_in_the_target_is_refused() {
 #[tokio::test]
 async fn what_a_tool_says_to_its_http_proxy_alone_goes_no_further() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let authority = upstream.address();
     let head = format!(
         "GET http://{authority}/a HTTP/1.1\nHost: {authority}\nProxy-Authorization: Basic dTpw\nProxy-Connection: close"
@@ -210,7 +211,7 @@ async fn what_a_tool_says_to_its_http_proxy_alone_goes_no_further() {
 #[tokio::test]
 async fn a_tool_that_asks_for_a_tunnel_is_told_to_use_http_urls() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let response = world.send("CONNECT api.vonage.com:443 HTTP/1.1", b"").await;
     response.assert_problem(405, "http_request_denied");
     assert!(response.json()["detail"].as_str().unwrap().contains("http:// URLs"), "{response:?}");
@@ -219,7 +220,7 @@ async fn a_tool_that_asks_for_a_tunnel_is_told_to_use_http_urls() {
 #[tokio::test]
 async fn the_authority_of_an_absolute_form_counts_and_not_the_host_beside_it() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let ours = world.send("GET http://localhost/ HTTP/1.1\nHost: example.com", b"").await;
     assert_eq!(ours.status, 200);
     let foreign = world.send("GET http://example.com/ HTTP/1.1\nHost: localhost", b"").await;
@@ -230,7 +231,7 @@ async fn the_authority_of_an_absolute_form_counts_and_not_the_host_beside_it() {
 #[tokio::test]
 async fn connect_and_trace_are_refused_and_the_response_says_what_is_allowed() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for line in ["CONNECT api.vonage.com:443", "CONNECT localhost:1", "TRACE /", "TRACE http://localhost/"] {
         let response = world.send(&format!("{line} HTTP/1.1"), b"").await;
         response.assert_problem(405, "http_request_denied");
@@ -243,7 +244,7 @@ async fn connect_and_trace_are_refused_and_the_response_says_what_is_allowed() {
 #[tokio::test]
 async fn options_for_the_whole_server_is_forwarded_as_it_is() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     assert_eq!(world.send("OPTIONS * HTTP/1.1", b"").await.status, 200);
     assert_eq!(upstream.only().line, "OPTIONS * HTTP/1.1");
 }
@@ -251,7 +252,7 @@ async fn options_for_the_whole_server_is_forwarded_as_it_is() {
 #[tokio::test]
 async fn an_asterisk_with_another_method_is_refused() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for method in ["GET", "POST", "options"] {
         let request = format!("{method} * HTTP/1.1\r\nHost: localhost\r\n\r\n");
         world.refused(request.as_bytes()).await.assert_problem(400, "http_request_error");
@@ -262,7 +263,7 @@ async fn an_asterisk_with_another_method_is_refused() {
 #[tokio::test]
 async fn every_method_token_passes_known_or_not() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let methods = [
         "GET",
         "PUT",
@@ -284,7 +285,7 @@ async fn every_method_token_passes_known_or_not() {
 #[tokio::test]
 async fn a_target_over_the_limit_is_414() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let request = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(16 * 1024));
     world.refused(request.as_bytes()).await.assert_problem(414, "http_request_error");
     // One that never ends is not read to its end.
@@ -296,7 +297,7 @@ async fn a_target_over_the_limit_is_414() {
 #[tokio::test]
 async fn the_host_towards_the_upstream_is_its_authority() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for head in ["GET / HTTP/1.1\nHost: localhost:1", "GET / HTTP/1.1\nHost: LocalHost\nConnection: host"] {
         assert_eq!(world.send(head, b"").await.status, 200);
         let received = upstream.requests().pop().unwrap();
@@ -307,7 +308,7 @@ async fn the_host_towards_the_upstream_is_its_authority() {
 #[tokio::test]
 async fn a_missing_doubled_or_invalid_host_is_refused() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for host in [
         "",
         "Host: localhost\r\nHost: localhost\r\n",

@@ -9,7 +9,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{RawUpstream, World, self_signed};
 
-/// An upstream with a certificate of its own for `name`. It answers every request of every connection with 200.
+/// An upstream with a certificate of its own for `name`. It answers every request of every
+/// connection with 200.
 pub(crate) struct TlsUpstream {
     pub(crate) url: String,
     /// Its certificate, in a file.

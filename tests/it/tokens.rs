@@ -1,5 +1,5 @@
-//! One token set and what becomes of it: the token endpoint fails, answers are lost, logins are refused, processes
-//! come and go.
+//! One token set and what becomes of it: the token endpoint fails, answers are lost, logins are
+//! refused, processes come and go.
 
 use std::path::Path;
 use std::time::Duration;
@@ -408,8 +408,8 @@ async fn a_revoked_token_that_cannot_be_replaced_is_no_longer_called_usable() {
     assert_unavailable(&world.get(USERS).await);
     let response = world.admin("/ready").await;
     assert_eq!(response.status, 503, "{response:?}");
-    // It is replaced without being asked for, as soon as the token endpoint is back: a load balancer that goes by
-    // /ready sends no request that would ask.
+    // It is replaced without being asked for, as soon as the token endpoint is back: a load
+    // balancer that goes by /ready sends no request that would ask.
     world.sim.clear_faults();
     later(&clock, 400);
     world.ready().await;

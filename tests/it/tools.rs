@@ -1,6 +1,6 @@
-//! Unmodified tools, as child processes: by base URL, and where they can with `http_proxy`. Every access token has been
-//! revoked before, so that a 401 is cured under their first request. `scripts/test` installs the tools; what they do
-//! is in `tests/it/tools`.
+//! Unmodified tools, as child processes: by base URL, and where they can with `http_proxy`. Every
+//! access token has been revoked before, so that a 401 is cured under their first request.
+//! `scripts/test` installs the tools; what they do is in `tests/it/tools`.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,5 @@
-//! http.md, "Connections": an upgrade is passed through for `websocket`, when it was asked for and agreed to.
+//! http.md, "Connections": an upgrade is passed through for `websocket`, when it was asked for and
+//! agreed to.
 
 use vbc_proxy::app::Ended;
 
@@ -25,7 +26,7 @@ async fn websocket(world: &World, upstream: &RawUpstream) -> (Client, UpstreamCo
 #[tokio::test]
 async fn a_websocket_passes_byte_for_byte_both_ways() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
@@ -62,7 +63,7 @@ async fn a_websocket_passes_byte_for_byte_both_ways() {
 #[tokio::test]
 async fn a_length_of_0_is_no_content_and_no_hindrance() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request(&format!("{ASK}\nContent-Length: 0"), b"").await;
     let mut connection = upstream.accept().await;
@@ -78,7 +79,7 @@ async fn a_length_of_0_is_no_content_and_no_hindrance() {
 #[tokio::test]
 async fn what_a_client_sends_too_early_waits_for_the_decision() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client
         .write(
@@ -110,7 +111,7 @@ async fn a_request_behind_a_refused_upgrade_is_not_sent_before_and_is_served_aft
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_owned(),
     ] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         client
             .write(
@@ -139,7 +140,7 @@ async fn a_request_behind_a_refused_upgrade_is_not_sent_before_and_is_served_aft
 #[tokio::test]
 async fn bad_bytes_behind_a_refused_upgrade_are_refused_like_any_others() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     client.write(b"\x81\x05hello").await;
@@ -152,7 +153,7 @@ async fn bad_bytes_behind_a_refused_upgrade_are_refused_like_any_others() {
 #[tokio::test]
 async fn a_pipelined_request_may_ask_for_a_websocket() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("GET /before HTTP/1.1", b"").await;
     client.request(ASK, b"").await;
@@ -168,7 +169,7 @@ async fn a_pipelined_request_may_ask_for_a_websocket() {
 #[tokio::test]
 async fn nothing_but_a_proper_request_for_a_websocket_is_an_upgrade() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let heads = [
         "GET / HTTP/1.1\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAMAAABk",
         "GET / HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket, h2c",
@@ -218,7 +219,7 @@ async fn a_101_of_another_kind_is_a_502() {
         let upstream =
             RawUpstream::responding(format!("HTTP/1.1 101 Switching Protocols\r\n{response}\r\n\r\nxy"))
                 .await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         client.request(ASK, b"").await;
         client.response().await.assert_problem(502, "http_protocol_error");
@@ -226,11 +227,11 @@ async fn a_101_of_another_kind_is_a_502() {
         client.response().await.assert_problem(502, "http_protocol_error");
     }
     let upstream = RawUpstream::responding(SWITCHES.replace("HTTP/1.1", "HTTP/1.0")).await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     world.send(ASK, b"").await.assert_problem(502, "http_protocol_error");
     // And what was asked for once is not asked for by the next.
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
@@ -244,7 +245,7 @@ async fn a_101_of_another_kind_is_a_502() {
 #[tokio::test]
 async fn a_401_in_place_of_the_101_is_cured() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
@@ -265,7 +266,7 @@ async fn a_401_in_place_of_the_101_is_cured() {
 #[tokio::test]
 async fn each_side_may_end_its_half_first() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let (mut client, mut connection) = websocket(&world, &upstream).await;
     client.write(b"last").await;
     client.shutdown().await;
@@ -288,7 +289,7 @@ async fn each_side_may_end_its_half_first() {
 #[tokio::test]
 async fn who_is_gone_is_missed_at_the_other_side() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let (client, mut connection) = websocket(&world, &upstream).await;
     client.reset();
     assert!(connection.gone().await.is_empty());
@@ -301,7 +302,7 @@ async fn who_is_gone_is_missed_at_the_other_side() {
 #[tokio::test]
 async fn a_client_that_leaves_before_the_response_is_seen_upstream() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
@@ -360,7 +361,7 @@ async fn a_drain_lets_tunnels_be_until_its_deadline() {
 async fn an_upgrade_that_is_under_way_when_the_drain_begins_is_finished() {
     for (response, status) in [(SWITCHES, "101"), (OK, "200")] {
         let upstream = RawUpstream::by_hand().await;
-        let mut world = World::before(&upstream).await;
+        let mut world = World::with_upstream(&upstream).await;
         let mut witness = world.connect().await;
         let mut client = world.connect().await;
         client.request(ASK, b"").await;
@@ -389,7 +390,7 @@ async fn an_upgrade_that_is_under_way_when_the_drain_begins_is_finished() {
 #[tokio::test]
 async fn a_connection_that_asked_for_another_protocol_is_closed_as_any_other() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for _ in 0..3 {
         let mut client = world.connect().await;
         client.request("GET / HTTP/1.1\nConnection: Upgrade, close\nUpgrade: h2c", b"").await;

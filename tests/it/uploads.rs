@@ -7,7 +7,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[tokio::test]
 async fn an_upload_keeps_its_framing_whatever_the_method() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for method in ["POST", "GET", "DELETE", "OPTIONS", "HEAD", "BREW"] {
         let mut client = world.connect().await;
         client.request(&format!("{method} / HTTP/1.1"), b"hello").await;
@@ -35,7 +35,7 @@ async fn an_upload_keeps_its_framing_whatever_the_method() {
 #[tokio::test]
 async fn a_body_of_no_bytes_is_announced_as_the_client_did() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for (lines, body, length, coding) in [
         ("\nContent-Length: 0", "", Some("0"), None),
         ("", "", None, None),
@@ -57,7 +57,7 @@ async fn a_body_of_no_bytes_is_announced_as_the_client_did() {
 #[tokio::test]
 async fn an_upload_is_streamed() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("POST / HTTP/1.1\nContent-Length: 10", b"hello").await;
     let mut connection = upstream.accept().await;
@@ -83,7 +83,7 @@ async fn an_upload_is_streamed() {
 #[tokio::test]
 async fn the_framing_of_an_upload_is_written_anew() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     let body = b"00A;ext=\"1\"\r\nhelloworld\r\n000;last\r\n\r\n";
     client.request("POST / HTTP/1.1\nTransfer-Encoding: Chunked", body).await;
@@ -104,7 +104,7 @@ async fn the_framing_of_an_upload_is_written_anew() {
 #[tokio::test]
 async fn trailers_of_a_request_pass_without_those_that_decide_something() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let head = "POST / HTTP/1.1\nTransfer-Encoding: chunked\n\
                 Trailer: X-Sum, Authorization, Host, Content-Length, Cookie, X-Forwarded-For, X-Api-Key";
     let body = b"2\r\nok\r\n0\r\nX-Sum: 1\r\nAuthorization: theirs\r\nHost: theirs\r\nContent-Length: 9\r\n\
@@ -124,7 +124,7 @@ async fn a_response_before_the_end_of_the_upload_is_passed_on_and_the_rest_corru
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for head in ["Content-Length: 100000", "Transfer-Encoding: chunked"] {
         let upstream = RawUpstream::by_hand().await;
-        let world = World::before(&upstream).await;
+        let world = World::with_upstream(&upstream).await;
         let mut client = world.connect().await;
         let begin: &[u8] = if head.starts_with("C") { b"hello" } else { b"5\r\nhello\r\n" };
         client.request(&format!("POST /a HTTP/1.1\n{head}"), begin).await;
@@ -134,7 +134,8 @@ async fn a_response_before_the_end_of_the_upload_is_passed_on_and_the_rest_corru
         connection.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await;
         let response = client.response().await;
         assert_eq!((response.status, response.text()), (413, "no"));
-        // The connection is not between two requests: it is given up, whatever the client sends now.
+        // The connection is not between two requests: it is given up, whatever the client sends
+        // now.
         connection.gone().await;
         client.write_all_or_be_closed_upon(smuggled.as_bytes()).await;
         client.closed().await;
@@ -152,7 +153,7 @@ async fn an_upload_cut_short_is_never_completed() {
     for head in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         for reset in [false, true] {
             let upstream = RawUpstream::by_hand().await;
-            let world = World::before(&upstream).await;
+            let world = World::with_upstream(&upstream).await;
             let mut client = world.connect().await;
             let begin: &[u8] = if head.starts_with("C") { b"hello" } else { b"5\r\nhello\r\n" };
             client.request(&format!("POST /a HTTP/1.1\n{head}"), begin).await;
@@ -173,7 +174,7 @@ async fn an_upload_cut_short_is_never_completed() {
 #[tokio::test]
 async fn a_cut_body_is_not_completed_on_a_replay_either() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("POST /a HTTP/1.1\nContent-Length: 10", b"hello").await;
     let mut first = upstream.accept().await;
@@ -214,7 +215,7 @@ async fn a_client_that_waits_for_100_gets_it_and_the_upstream_hears_nothing_of_i
 #[tokio::test]
 async fn a_client_that_waits_for_100_gets_a_refusal_without_sending() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     for head in [
         "POST /a HTTP/1.1\nHost: attacker.example\nExpect: 100-continue\nContent-Length: 5",
         "POST /a HTTP/1.1\nVia: 1.1 vbc-proxy\nExpect: 100-continue\nTransfer-Encoding: chunked",
@@ -231,7 +232,7 @@ async fn a_client_that_waits_for_100_gets_a_refusal_without_sending() {
 #[tokio::test]
 async fn a_client_of_http_10_gets_no_100() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
     client.request("POST /a HTTP/1.0\nExpect: 100-continue\nContent-Length: 5", b"hello").await;
     assert!(client.head().await.contains(" 200 OK"));

@@ -1,4 +1,5 @@
-//! What must not be noticed: a refresh of the token, a token endpoint that hangs, many connections, many credentials.
+//! What must not be noticed: a refresh of the token, a token endpoint that hangs, many connections,
+//! many credentials.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -57,8 +58,8 @@ fn lines(
     lines
 }
 
-/// The 99th percentile at a constant rate, in microseconds: in quiet times, while the token is refreshed all the time, and
-/// while the token endpoint hangs for ten seconds.
+/// The 99th percentile at a constant rate, in microseconds: in quiet times, while the token is
+/// refreshed all the time, and while the token endpoint hangs for ten seconds.
 pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);
@@ -116,8 +117,8 @@ const WINDOWS: usize = 7;
 const SIZES: [usize; 4] = [1, 100, 1_000, 10_000];
 const ROUNDS: usize = 15;
 
-/// CPU per request with so many open connections that take turns. One request at a time, so that whoever has few connections has
-/// no more to do at once than who has many.
+/// CPU per request with so many open connections that take turns. One request at a time, so that
+/// whoever has few connections has no more to do at once than who has many.
 pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);

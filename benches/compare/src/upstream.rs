@@ -166,7 +166,8 @@ impl Api {
     }
 }
 
-/// A certificate of an authority of our own, in PEM, and a server with it that speaks TLS 1.3 alone.
+/// A certificate of an authority of our own, in PEM, and a server with it that speaks TLS 1.3
+/// alone.
 pub(crate) fn tls() -> (String, TlsAcceptor) {
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -1,4 +1,5 @@
-//! Gives a connection any bytes and compares its requests with those of an independent reader of RFC 9112.
+//! Gives a connection any bytes and compares its requests with those of an independent reader of
+//! RFC 9112.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -35,7 +36,8 @@ struct Script {
     /// The lengths of the pieces, used in turn.
     steps: Vec<usize>,
     turn: usize,
-    /// How often it is polled after its last byte before it ends its side. Ending early would count as a disconnect.
+    /// How often it is polled after its last byte before it ends its side. Ending early would count
+    /// as a disconnect.
     patience: usize,
 }
 
@@ -141,7 +143,8 @@ pub fn request_head(data: &[u8]) {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The first two bytes are the lengths of the pieces in which a preface and the rest, HTTP/2 frames, arrive.
+/// The first two bytes are the lengths of the pieces in which a preface and the rest, HTTP/2
+/// frames, arrive.
 ///
 /// # Panics
 /// When the handler gets a request without a host, or with a target that is no path.

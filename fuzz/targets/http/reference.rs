@@ -1,4 +1,5 @@
-//! A slow and literal reader of RFC 9112 that takes the whole input. It shares no code with the product.
+//! A slow and literal reader of RFC 9112 that takes the whole input. It shares no code with the
+//! product.
 
 /// Name and value.
 pub(super) type Field = (Vec<u8>, Vec<u8>);
@@ -66,7 +67,8 @@ enum Framing {
     Chunked,
 }
 
-/// A line without its CR LF, and the rest. A lone LF ends no line, and a CR is valid only before a LF.
+/// A line without its CR LF, and the rest. A lone LF ends no line, and a CR is valid only before a
+/// LF.
 fn line(input: &[u8]) -> Read<(&[u8], &[u8])> {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return Err(Stop::Short) };
     let Some(line) = input[..end].strip_suffix(b"\r") else { return Err(Stop::Bad) };

@@ -47,7 +47,8 @@ impl Crate {
         (0..=path.len()).rev().find(|length| self.modules.contains_key(&path[..*length])).unwrap()
     }
 
-    /// Every module that a path leads to: the one that is named, and those that its re-exports lead to.
+    /// Every module that a path leads to: the one that is named, and those that its re-exports lead
+    /// to.
     pub(super) fn targets(&self, written: &Written) -> Vec<Name> {
         let mut found = Vec::new();
         let mut next = self.absolute(written, MOST_STEPS);

@@ -1,4 +1,5 @@
-//! Files of one directory depend on each other in one direction only. A module and its own children may know each other.
+//! Files of one directory depend on each other in one direction only. A module and its own children
+//! may know each other.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;

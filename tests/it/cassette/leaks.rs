@@ -112,7 +112,7 @@ impl Left {
 /// Records a session of the tries that `plan` makes of the secrets that the proxy knows.
 async fn record(options: &[&str], plan: impl Fn(&[String]) -> Vec<Try>) -> Left {
     let simulator = Simulator::start().await.unwrap();
-    let relay = Relay::before(simulator.address()).await;
+    let relay = Relay::to(simulator.address()).await;
     let responses: Arc<OnceLock<Vec<Vec<u8>>>> = Arc::default();
     let responding = Arc::clone(&responses);
     let upstream = RawUpstream::scripted(move |mut connection| {

@@ -77,7 +77,8 @@ impl Session {
             ask(&[&json[..], &["-d", call, "/t/vbc.prod/telephony/v3/cc/accounts/self/calls"]].concat());
             ask(&[&format!("/stream/{n}")]);
             ask(&["-L", &format!("/old/{n}")]);
-            // Two of each force a refresh: more within a minute would be spaced further and further.
+            // Two of each force a refresh: more within a minute would be spaced further and
+            // further.
             ask(&[&format!("/t/vbc.prod/retry{}/a", n % 2)]);
             ask(&["-u", "their:password", &format!("/t/vbc.prod/denied{}/a?n={n}", n % 2)]);
             ask(&[&format!("/error/{}", [404, 500, 503, 429, 400][n % 5])]);
@@ -187,8 +188,8 @@ impl Session {
     }
 }
 
-/// What answers the proxy: the simulator where its paths begin so, else itself. The token endpoint is a relay before the
-/// simulator, which knows what was issued.
+/// What answers the proxy: the simulator where its paths begin so, else itself. The token endpoint
+/// is a relay before the simulator, which knows what was issued.
 pub(super) struct Backend {
     upstream: RawUpstream,
     relay: Relay,
@@ -224,7 +225,7 @@ impl Backend {
         let simulator = Simulator::bind(options).await.unwrap();
         shared.simulator.set(simulator.address()).unwrap();
         shared.url.set(upstream.url()).unwrap();
-        let relay = Relay::before(simulator.address()).await;
+        let relay = Relay::to(simulator.address()).await;
         Self { upstream, relay, cured: Arc::clone(&shared.cured), _simulator: simulator }
     }
 
@@ -344,7 +345,8 @@ fn audio(request: &Received) -> Vec<u8> {
     whole("206 Partial Content", &range, &sound[from..=to])
 }
 
-/// The people in an answer of the simulator: their whole names, login names and addresses, and the ways to write their numbers.
+/// The people in an answer of the simulator: their whole names, login names and addresses, and the
+/// ways to write their numbers.
 pub(super) fn people(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let body = text.split("\r\n\r\n").last().unwrap_or_default();
@@ -398,7 +400,8 @@ fn writings(number: &str) -> Vec<String> {
     ]
 }
 
-/// All that is in a cassette: its lines as they are, and every text in them, without the codings that it may be in.
+/// All that is in a cassette: its lines as they are, and every text in them, without the codings
+/// that it may be in.
 pub(super) fn contents(cassette: &str) -> Vec<String> {
     let mut found: Vec<String> = cassette.lines().map(str::to_owned).collect();
     for line in cassette.lines() {

@@ -1,7 +1,7 @@
 //! One line of the tables: what is sent, and what `http.md` wants to become of it.
 
-/// Stands in every case for the number it is known by at the upstream. As long as what takes its place, so that
-/// lengths hold.
+/// Stands in every case for the number it is known by at the upstream. As long as what takes its
+/// place, so that lengths hold.
 const NUMBER: &[u8] = b"case-000";
 
 /// What must become of the bytes of a client.

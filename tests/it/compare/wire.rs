@@ -1,5 +1,5 @@
-//! Both ends of every comparison: an upstream that counts requests, and a client that reads to the end. They take
-//! what comes as it comes; what is wrong with it is for the table to say.
+//! Both ends of every comparison: an upstream that counts requests, and a client that reads to the
+//! end. They take what comes as it comes; what is wrong with it is for the table to say.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

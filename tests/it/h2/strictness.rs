@@ -11,7 +11,7 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 #[tokio::test]
 async fn what_is_ambiguous_is_refused_and_never_reaches_the_upstream() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
     let base = [(":method", "GET"), (":scheme", "http"), (":path", "/")];
     let ours = (":authority", "localhost");
@@ -49,7 +49,7 @@ async fn what_is_ambiguous_is_refused_and_never_reaches_the_upstream() {
 #[tokio::test]
 async fn no_pseudo_header_and_no_field_can_write_another_line_of_http1() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let lines = ["\r\nx: y", "\n", "\r", "\0"].map(|bad| format!("a{bad}"));
     let mut heads: Vec<Vec<(&str, &str)>> = Vec::new();
     for bad in lines.iter().map(String::as_str) {
@@ -112,7 +112,7 @@ async fn no_pseudo_header_and_no_field_can_write_another_line_of_http1() {
 #[tokio::test]
 async fn of_a_path_with_a_fragment_nothing_behind_it_goes_on() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
     for (stream, path) in [(1, "/a#b"), (3, "/c?d#/../e"), (5, "/f##?g")] {
         raw.get(stream, path, &[]).await;
@@ -126,7 +126,7 @@ async fn of_a_path_with_a_fragment_nothing_behind_it_goes_on() {
 #[tokio::test]
 async fn a_target_passes_byte_for_byte_or_not_at_all() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
     for (number, path, passes) in [
         (1, "/a\"b\"{c}|\\^?d={e}|\\^`", true),
@@ -147,7 +147,7 @@ async fn a_target_passes_byte_for_byte_or_not_at_all() {
 #[tokio::test]
 async fn trailers_with_pseudo_headers_framing_or_line_ends_never_go_on() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let post = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -178,9 +178,10 @@ async fn trailers_with_pseudo_headers_framing_or_line_ends_never_go_on() {
 #[tokio::test]
 async fn a_header_list_over_the_limit_goes_nowhere() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
-    // An entry of the dynamic table, then 2,000 mentions of it: 4 KB on the wire, 200 KB of headers.
+    // An entry of the dynamic table, then 2,000 mentions of it: 4 KB on the wire, 200 KB of
+    // headers.
     let mut block = vec![0x82, 0x86, 0x84, 0x41, 9];
     block.extend_from_slice(b"localhost");
     block.extend_from_slice(&[0x40, 1, b'x', 100]);
@@ -199,7 +200,7 @@ async fn a_header_list_over_the_limit_goes_nowhere() {
 #[tokio::test]
 async fn connection_headers_and_bodies_of_another_length_reset_their_stream() {
     let upstream = RawUpstream::by_hand().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let resets: [&[(&str, &str)]; 8] = [
         &[("connection", "close")],
         &[("transfer-encoding", "chunked")],
@@ -244,7 +245,7 @@ async fn connection_headers_and_bodies_of_another_length_reset_their_stream() {
 #[tokio::test]
 async fn a_head_over_the_limits_is_refused() {
     let upstream = RawUpstream::ok().await;
-    let world = World::before(&upstream).await;
+    let world = World::with_upstream(&upstream).await;
     let client = H2Client::connect(world.address).await;
     let response = client.send(request("GET", &format!("/{}", "a".repeat(17_000)), none())).await.unwrap();
     assert_eq!(response.status(), StatusCode::URI_TOO_LONG);

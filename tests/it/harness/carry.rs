@@ -1,4 +1,4 @@
-//! An HTTP client that is hyper's: for what is not a proxy of ours, and for somebody else's requests.
+//! hyper's HTTP client, for servers that are not ours and for requests that others make.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// One request on one connection, over plain TCP whatever the scheme.
+/// Sends one request on its own connection, over plain TCP for any scheme.
 pub(crate) async fn carry(request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, hyper::Error> {
     let authority = request.uri().authority().unwrap().to_string();
     let address: SocketAddr = authority.parse().unwrap();

@@ -1,4 +1,4 @@
-//! A server with a certificate of its own.
+//! TLS with a self-signed certificate.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// TLS for a server of this name, and its certificate in a file.
+/// TLS for a server of this name, and the certificate in a file.
 pub(crate) fn self_signed(name: &str) -> (ServerConfig, tempfile::NamedTempFile) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();

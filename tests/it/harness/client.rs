@@ -1,4 +1,4 @@
-//! A client that writes bytes, and checks every answer.
+//! A client that writes bytes and checks every response.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 
 use super::within;
 
-/// The demo identity's secrets, and how every token of the simulator begins (it issues JWTs).
-/// The last is what tokens begin with: so much of it that no random text has it.
+/// The demo identity's secrets, and the beginning of every token of the simulator, a JWT. It is
+/// long enough that no random text contains it.
 const SECRETS: [&[u8]; 3] = [b"sim-secret", b"sim-password", b"eyJhbGciOi"];
 
-/// The names of RFC 9209 §2.3 that a proxy like ours can need.
+/// The error types of RFC 9209 §2.3 that apply to a proxy like ours.
 const PROXY_STATUS_ERRORS: [&str; 20] = [
     "dns_timeout",
     "dns_error",
@@ -43,19 +43,20 @@ pub(crate) struct Client {
     pub(super) buffer: Vec<u8>,
 }
 
-/// An answer, as it came.
+/// A response as it was received.
 #[derive(Debug)]
 pub(crate) struct Response {
     /// Status line and headers, without the empty line.
     pub(crate) head: Vec<u8>,
     pub(crate) version: String,
     pub(crate) status: u16,
-    /// In order; names in lower case.
+    /// In their order, with names in lower case.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     /// Without its framing.
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<(String, Vec<u8>)>,
-    /// Whether the body came to its announced end (or to the end of the connection, where nothing was announced).
+    /// Whether the body reached its announced end, or the end of the connection where none was
+    /// announced.
     pub(crate) complete: bool,
 }
 
@@ -78,7 +79,7 @@ impl Response {
         serde_json::from_slice(&self.body).expect("a body in JSON")
     }
 
-    /// The value of this counter or gauge, in an answer of `/metrics`.
+    /// The value of this counter or gauge, in a response of `/metrics`.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let value = self.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         value.parse().ok()
@@ -105,7 +106,7 @@ impl Response {
         }
     }
 
-    /// What no answer of the proxy may ever have.
+    /// Asserts what holds for every response of the proxy.
     fn check(&self) {
         for (name, _) in &self.headers {
             let hop_by_hop = ["keep-alive", "proxy-connection", "proxy-authenticate", "te", "upgrade"];
@@ -126,23 +127,24 @@ impl Client {
         Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// A connection, unless nobody listens any more.
+    /// Connects, or returns `None` where nobody listens any more.
     pub(crate) async fn try_connect(address: SocketAddr) -> Option<Self> {
         let stream = within(TcpStream::connect(address)).await.ok()?;
         Some(Self { stream, buffer: Vec::new() })
     }
 
-    /// A GET whose response may stay away or break off because the proxy is killed.
+    /// Sends a GET. `None` if the proxy is killed before the response is complete.
     pub(crate) async fn try_get(&mut self, target: &str) -> Option<Response> {
         self.try_request("GET", target).await
     }
 
-    /// A request without a body whose response may stay away or break off because the proxy is killed.
+    /// Sends a request without a body. `None` if the proxy is killed before the response is
+    /// complete.
     pub(crate) async fn try_request(&mut self, method: &str, target: &str) -> Option<Response> {
         let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await.ok()?;
@@ -151,13 +153,13 @@ impl Client {
         response.complete.then_some(response)
     }
 
-    /// Writes bytes that the proxy may no longer want.
+    /// Writes bytes, also if the proxy has closed the connection.
     pub(crate) async fn write_all_or_be_closed_upon(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Writes a request: `head` without its empty line, given a `Host` and, with a body, a `Content-Length` where it
-    /// has none.
+    /// Writes a request. `head` has no empty line; a missing `Host` is added, and a
+    /// `Content-Length` if there is a body.
     pub(crate) async fn request(&mut self, head: &str, body: &[u8]) {
         let lower = head.to_ascii_lowercase();
         let mut bytes = head.trim_end().replace("\r\n", "\n").replace('\n', "\r\n").into_bytes();
@@ -173,19 +175,19 @@ impl Client {
         self.write(&bytes).await;
     }
 
-    /// Reads one answer to a request that was not HEAD, and checks it.
+    /// Reads and checks the response to a request that was not HEAD.
     pub(crate) async fn response(&mut self) -> Response {
         self.response_to("GET").await
     }
 
-    /// Reads one final answer to a request of this method, and checks it.
+    /// Reads and checks the final response to a request of this method.
     pub(crate) async fn response_to(&mut self, method: &str) -> Response {
-        let response = within(self.read_response(method)).await.expect("an answer");
+        let response = within(self.read_response(method)).await.expect("a response");
         response.check();
         response
     }
 
-    /// Reads until the proxy closes the connection; gives what came.
+    /// Reads until the proxy closes the connection, and returns the bytes.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         within(async {
             let mut rest = std::mem::take(&mut self.buffer);
@@ -196,7 +198,7 @@ impl Client {
         .await
     }
 
-    /// Writes as much of a large request as the proxy takes, until an answer has begun.
+    /// Writes a large request until the proxy begins to respond.
     pub(crate) async fn write_until_response(&mut self, bytes: &[u8]) {
         let (mut read, mut write) = self.stream.split();
         let writing = async {
@@ -206,32 +208,32 @@ impl Client {
         within(async {
             tokio::select! {
                 () = writing => {}
-                read = read.read_buf(&mut self.buffer) => assert!(read.expect("an answer") > 0),
+                read = read.read_buf(&mut self.buffer) => assert!(read.expect("a response") > 0),
             }
         })
         .await;
     }
 
-    /// Reads until the proxy closes the connection, which it does not by a reset; gives what came.
+    /// Reads until the proxy closes the connection without a reset, and returns the bytes.
     pub(crate) async fn ended(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.buffer);
         within(self.stream.read_to_end(&mut rest)).await.expect("an end and no reset");
         rest
     }
 
-    /// Asserts that the proxy ends the connection by a reset, and sends nothing more.
+    /// Asserts that the proxy resets the connection and sends nothing more.
     pub(crate) async fn was_reset(&mut self) {
         let end = within(self.fill()).await.expect_err("an end");
         assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
     }
 
-    /// Asserts that the proxy ends the connection and sends nothing more.
+    /// Asserts that the proxy closes the connection and sends nothing more.
     pub(crate) async fn closed(&mut self) {
         let rest = self.read_to_end().await;
         assert!(rest.is_empty(), "{}", rest.escape_ascii());
     }
 
-    /// Reads a head alone, up to the body; gives it without its empty line.
+    /// Reads a head, and returns it without its empty line.
     pub(crate) async fn head(&mut self) -> String {
         let lines = within(self.lines()).await.expect("a head");
         String::from_utf8(lines.join(&b"\r\n"[..])).unwrap()
@@ -246,17 +248,17 @@ impl Client {
         assert_eq!(found.escape_ascii().to_string(), bytes.escape_ascii().to_string());
     }
 
-    /// Sends no more.
+    /// Ends our side of the connection.
     pub(crate) async fn shutdown(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
 
-    /// Waits for a reset, without reading what came before it.
+    /// Waits for a reset without reading anything.
     pub(crate) async fn reset_unread(&self) {
         within(self.stream.ready(tokio::io::Interest::ERROR)).await.unwrap();
     }
 
-    /// Ends the connection by a reset.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -322,7 +324,7 @@ impl Client {
         }
         let Some(length) = response.header("content-length").map(|length| length.parse::<usize>().unwrap())
         else {
-            // Up to the end of the connection.
+            // The body ends with the connection.
             loop {
                 response.body.append(&mut self.buffer);
                 match self.fill().await {

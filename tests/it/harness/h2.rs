@@ -1,4 +1,4 @@
-//! A client of HTTP/2 that writes frames as the test says, and one that is hyper's.
+//! An HTTP/2 client that writes any frames, and hyper's.
 
 use std::net::SocketAddr;
 
@@ -41,19 +41,19 @@ pub(crate) struct H2Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// What became of one stream.
+/// The response on one stream.
 #[derive(Debug, Default)]
 pub(crate) struct H2Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// Ended as it should.
+    /// Whether the stream ended with END_STREAM.
     pub(crate) complete: bool,
-    /// The code of its RST_STREAM.
+    /// The code of RST_STREAM.
     pub(crate) reset: Option<u32>,
 }
 
 impl RawH2 {
-    /// A connection with its preface and settings sent.
+    /// Connects, and sends the preface and settings.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::with_settings(address, &[]).await
     }
@@ -62,7 +62,7 @@ impl RawH2 {
         let mut client = Client::connect(address).await;
         client.write(PREFACE).await;
         let mut raw = Self { client };
-        // No dynamic table: what the proxy says can be read without a memory.
+        // Without a dynamic table, header blocks can be read without state.
         raw.frame(SETTINGS, 0, 0, &[&[0, 1, 0, 0, 0, 0], settings].concat()).await;
         raw
     }
@@ -76,7 +76,7 @@ impl RawH2 {
         self.client.write_all_or_be_closed_upon(&frame).await;
     }
 
-    /// A head of literal fields, whatever they are.
+    /// Sends a head of literal fields, valid or not.
     pub(crate) async fn headers(&mut self, stream: u32, fields: &[(&str, &str)], end: bool) {
         let mut block = Vec::new();
         for (name, value) in fields {
@@ -91,7 +91,7 @@ impl RawH2 {
         self.frame(HEADERS, flags, stream, &block).await;
     }
 
-    /// A GET of this path with these fields besides.
+    /// Sends a GET of this path with these additional fields.
     pub(crate) async fn get(&mut self, stream: u32, path: &str, fields: &[(&str, &str)]) {
         let mut all =
             vec![(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "localhost")];
@@ -103,7 +103,8 @@ impl RawH2 {
         self.frame(DATA, u8::from(end), stream, data).await;
     }
 
-    /// The next frame; settings and pings are acknowledged on the way. `None` at the end of the connection.
+    /// Reads the next frame, and acknowledges settings and pings. `None` at the end of the
+    /// connection.
     pub(crate) async fn next(&mut self) -> Option<H2Frame> {
         within(async {
             loop {
@@ -134,7 +135,7 @@ impl RawH2 {
         })
     }
 
-    /// The next frame of this kind; what comes before it is passed over.
+    /// Reads the next frame of this kind, and skips others.
     pub(crate) async fn next_of(&mut self, kind: u8) -> H2Frame {
         loop {
             let frame = self.next().await.expect("a frame of this kind");
@@ -174,7 +175,8 @@ pub(crate) fn code(payload: &[u8]) -> u32 {
     u32::from_be_bytes(payload[payload.len() - 4..].try_into().unwrap())
 }
 
-/// The status at the beginning of a block of headers (RFC 7541): indexed, or three digits in the code of Huffman.
+/// The status at the beginning of a header block (RFC 7541): indexed, or three digits in Huffman
+/// code.
 fn status(block: &[u8]) -> u16 {
     match *block {
         [0x88, ..] => 200,
@@ -231,7 +233,7 @@ impl H2Client {
         within(self.0.clone().send_request(request)).await
     }
 
-    /// The same, with the answer's body, and its trailers.
+    /// Like [`send`](Self::send), and reads the body and the trailers.
     pub(crate) async fn whole(
         &self,
         request: Request<H2Body>,

@@ -1,5 +1,5 @@
-//! The world every test lives in: a proxy on a free port, in front of the simulator or of a raw upstream, and a
-//! client that writes bytes and checks every answer.
+//! A proxy on a free port, in front of the simulator or of a raw upstream, and a client that checks
+//! every response.
 mod carry;
 mod certificate;
 mod client;
@@ -29,11 +29,11 @@ pub(crate) use tunnel::tunnel_to_unix;
 pub(crate) use upstream::{RawUpstream, Received, UpstreamConnection};
 pub(crate) use webdriver::Chromium;
 
-/// Longer than anything in a healthy test takes. It only turns a hang into a failure.
+/// Longer than any step of a healthy test. It turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// By how much the times that hold forced refreshes back are divided, where a test does not say it:
-/// two seconds take two milliseconds.
+/// The default divisor of the times that hold forced refreshes back: two seconds take two
+/// milliseconds.
 const HURRY: u32 = 1000;
 
 /// The address of a proxy that has no TCP listener.
@@ -45,15 +45,15 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     /// The admin listener's address.
     pub(crate) admin: SocketAddr,
-    /// The certificate of the proxy, where it has one.
+    /// The certificate of the proxy, if it has one.
     pub(crate) tls: Option<Arc<Tls>>,
-    /// The token endpoint, and the upstream where no raw one is given.
+    /// The token endpoint, and the upstream unless a raw one is given.
     pub(crate) sim: Simulator,
     stop: Option<oneshot::Sender<()>>,
     run: Option<JoinHandle<Ended>>,
 }
 
-/// What a [`World`] is made of.
+/// Builds a [`World`].
 #[derive(Default)]
 pub(crate) struct WorldBuilder {
     upstream: Option<String>,
@@ -63,13 +63,14 @@ pub(crate) struct WorldBuilder {
 }
 
 impl World {
-    /// In front of the simulator.
+    /// A proxy in front of the simulator.
     pub(crate) async fn start() -> Self {
         Self::builder().start().await
     }
 
-    /// In front of a raw upstream, with one worker thread, so that its pool is the only one.
-    pub(crate) async fn before(upstream: &RawUpstream) -> Self {
+    /// A proxy in front of a raw upstream. It has one worker thread, so that its pool is the only
+    /// one.
+    pub(crate) async fn with_upstream(upstream: &RawUpstream) -> Self {
         Self::builder().upstream(upstream.url()).start().await
     }
 
@@ -77,20 +78,20 @@ impl World {
         WorldBuilder::default()
     }
 
-    /// A connection to the proxy.
+    /// Connects to the proxy.
     pub(crate) async fn connect(&self) -> Client {
         Client::connect(self.address).await
     }
 
-    /// One request on a connection of its own. `head` is the head without its empty line; `Host` is added.
+    /// Sends a request on its own connection. `head` has no empty line, and `Host` is added.
     pub(crate) async fn send(&self, head: &str, body: &[u8]) -> Response {
         let mut client = self.connect().await;
         client.request(head, body).await;
         client.response().await
     }
 
-    /// Writes these bytes on a connection of their own; gives the answer, and asserts that the connection ends
-    /// behind it.
+    /// Writes these bytes on their own connection. Asserts that the connection ends after the
+    /// response.
     pub(crate) async fn refused(&self, bytes: &[u8]) -> Response {
         let mut client = self.connect().await;
         client.write(bytes).await;
@@ -99,7 +100,7 @@ impl World {
         response
     }
 
-    /// A GET on a connection of its own.
+    /// Sends a GET on its own connection.
     pub(crate) async fn get(&self, target: &str) -> Response {
         self.send(&format!("GET {target} HTTP/1.1"), b"").await
     }
@@ -114,7 +115,7 @@ impl World {
         .await;
     }
 
-    /// A GET to the admin listener.
+    /// Sends a GET to the admin listener.
     pub(crate) async fn admin(&self, target: &str) -> Response {
         let mut client = Client::connect(self.admin).await;
         client.request(&format!("GET {target} HTTP/1.1"), b"").await;
@@ -151,13 +152,13 @@ impl World {
 }
 
 impl WorldBuilder {
-    /// Where requests go, instead of to the simulator.
+    /// Sends requests here instead of to the simulator.
     pub(crate) fn upstream(mut self, url: impl Into<String>) -> Self {
         self.upstream = Some(url.into());
         self
     }
 
-    /// Lines for `proxy.toml`, as `section.key = value`, one a line.
+    /// Adds a line `section.key = value` to `proxy.toml`.
     pub(crate) fn config(mut self, line: &str) -> Self {
         self.sections.push_str(line);
         self.sections.push('\n');
@@ -169,7 +170,7 @@ impl WorldBuilder {
         self
     }
 
-    /// Divides the times that hold forced refreshes back by this, instead of by [`HURRY`].
+    /// Sets the divisor of the times that hold forced refreshes back, instead of [`HURRY`].
     pub(crate) fn hurry(mut self, by: u32) -> Self {
         self.hurry = Some(by);
         self
@@ -178,7 +179,7 @@ impl WorldBuilder {
     /// The configuration in front of `sim`.
     pub(crate) fn configuration(&self, sim: &Simulator) -> Config {
         let mut lines = String::new();
-        // A test's own line comes first and replaces the default.
+        // A line of the test replaces the default.
         let defaults = [
             ("listen.address", "\"127.0.0.1:0\"".to_owned()),
             ("listen.workers", "1".to_owned()),
@@ -192,7 +193,7 @@ impl WorldBuilder {
             ("credentials.default.username", "\"alice\"".to_owned()),
             ("credentials.default.password", "\"sim-password\"".to_owned()),
         ];
-        // A person says by logging in who it is.
+        // An interactive login determines the user.
         let by_person = self.sections.contains("default.grant = \"authorization_code\"");
         for (key, value) in defaults {
             let of_login = ["credentials.default.username", "credentials.default.password"].contains(&key);
@@ -223,12 +224,12 @@ impl WorldBuilder {
 }
 
 impl World {
-    /// A proxy of this configuration; `sim` is kept alive beside it.
+    /// A proxy of this configuration, with a simulator that lives as long.
     pub(crate) async fn with(config: Config, sim: Simulator) -> Self {
         Self::with_clock(config, sim, Clock::system()).await
     }
 
-    /// The same, with a clock that the test can move.
+    /// Like [`with`](Self::with), with a clock that the test can move.
     pub(crate) async fn with_clock(config: Config, sim: Simulator, clock: Clock) -> Self {
         let app = App::bind_with_clock(config, clock).await.unwrap();
         let (address, admin) = (app.address().unwrap_or(NOWHERE), app.admin_address().unwrap());
@@ -236,7 +237,7 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {
             let shutdown = async {
-                // A world that is dropped also ends its proxy.
+                // Dropping the world ends the proxy.
                 let _ = stopped.await;
             };
             app.run(shutdown).await.unwrap()
@@ -245,8 +246,8 @@ impl World {
     }
 }
 
-/// A free port on loopback that stays ours while the socket lives: for a listener whose address must be known before it
-/// is there. It may bind the port all the same, since this socket does not listen.
+/// A free port on loopback, reserved while the socket lives, for a listener that starts later. The
+/// listener can bind it, since this socket does not listen.
 pub(crate) fn reserve() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
@@ -254,8 +255,8 @@ pub(crate) fn reserve() -> (SocketAddr, Socket) {
     (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
-/// An address on which nobody listens, nor can while the socket lives: it holds the port for itself. A port that was merely
-/// free a moment ago may be another test's by now.
+/// An address on which nobody can listen while the socket lives. A port that is only free may soon
+/// be another test's.
 pub(crate) fn closed_port() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

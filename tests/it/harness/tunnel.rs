@@ -1,4 +1,4 @@
-//! Lets a client of bytes over TCP reach what is not plain TCP.
+//! Lets a TCP client reach other kinds of listeners.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-/// An address from which bytes go to a unix socket and back.
+/// A TCP address that is connected to a unix socket.
 pub(crate) async fn tunnel_to_unix(path: &Path) -> SocketAddr {
     let path = path.to_owned();
     tunnel(move |_| {
@@ -17,7 +17,7 @@ pub(crate) async fn tunnel_to_unix(path: &Path) -> SocketAddr {
     .await
 }
 
-/// An address from which bytes go to where `connect` leads.
+/// A TCP address that is connected to what `connect` opens.
 pub(crate) async fn tunnel<F, S>(connect: impl Fn(()) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = Option<S>> + Send + 'static,

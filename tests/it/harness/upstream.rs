@@ -1,4 +1,4 @@
-//! An upstream that answers with bytes and remembers what arrived.
+//! An upstream that responds with bytes and remembers the requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use tokio::task::JoinHandle;
 use super::client::{Client, Response, all, field, only};
 use super::within;
 
-/// An upstream that answers with bytes and remembers what arrived.
+/// An upstream that responds with bytes and remembers the requests.
 pub(crate) struct RawUpstream {
     address: SocketAddr,
     seen: Arc<Seen>,
     task: JoinHandle<()>,
-    /// Connections to be driven by the test.
+    /// Connections that the test drives.
     by_hand: tokio::sync::Mutex<mpsc::UnboundedReceiver<UpstreamConnection>>,
 }
 
@@ -29,16 +29,16 @@ struct Seen {
     arrived: Notify,
 }
 
-/// A request as the upstream got it.
+/// A request as the upstream received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    /// Which connection it came on, from 1.
+    /// The number of its connection, from 1.
     pub(crate) connection: usize,
-    /// Request line and headers, without the empty line, byte for byte.
+    /// The bytes of request line and headers, without the empty line.
     pub(crate) head: Vec<u8>,
     /// The request line.
     pub(crate) line: String,
-    /// In order; names in lower case.
+    /// In their order, with names in lower case.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     /// Without its framing.
     pub(crate) body: Vec<u8>,
@@ -65,7 +65,7 @@ pub(crate) struct UpstreamConnection {
 }
 
 impl UpstreamConnection {
-    /// Reads the next request whole; `None` when the proxy has closed.
+    /// Reads the next request with its body. `None` when the proxy has closed.
     pub(crate) async fn request(&mut self) -> Option<Received> {
         let mut received = self.head().await?;
         self.body(&mut received).await.ok()?;
@@ -74,19 +74,19 @@ impl UpstreamConnection {
         Some(received)
     }
 
-    /// Reads the next request whole and answers it with these bytes.
+    /// Reads the next request with its body, and responds with these bytes.
     pub(crate) async fn respond(&mut self, response: &str) -> Received {
         let received = within(self.request()).await.expect("a request");
         self.write(response.as_bytes()).await;
         received
     }
 
-    /// Writes without end, until the proxy has ended the connection.
+    /// Writes until the proxy closes the connection.
     pub(crate) async fn write_forever(&mut self, bytes: &[u8]) {
         within(async { while self.client.stream.write_all(bytes).await.is_ok() {} }).await;
     }
 
-    /// Waits until the proxy has ended the connection; gives what it sent before.
+    /// Waits until the proxy closes the connection, and returns what it sent before.
     pub(crate) async fn gone(&mut self) -> Vec<u8> {
         self.client.read_to_end().await
     }
@@ -96,7 +96,7 @@ impl UpstreamConnection {
         self.client.expect(bytes).await;
     }
 
-    /// Reads the next head alone. Not remembered.
+    /// Reads the next head. The request is not remembered.
     pub(crate) async fn head(&mut self) -> Option<Received> {
         let lines = within(self.client.lines()).await.ok()?;
         Some(Received {
@@ -128,24 +128,24 @@ impl UpstreamConnection {
         Ok(())
     }
 
-    /// Writes bytes as they are; a proxy that is gone is no error.
+    /// Writes bytes, also if the proxy has closed the connection.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let _ = self.client.stream.write_all(bytes).await;
     }
 
-    /// Sends no more.
+    /// Ends our side of the connection.
     pub(crate) async fn shutdown(&mut self) {
         self.client.shutdown().await;
     }
 
-    /// Closes by a reset.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         self.client.reset();
     }
 }
 
 impl RawUpstream {
-    /// One that drives every connection by `script`.
+    /// An upstream that runs `script` for every connection.
     pub(crate) async fn scripted<F>(script: impl Fn(UpstreamConnection) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -153,7 +153,7 @@ impl RawUpstream {
         Self::start(script, mpsc::unbounded_channel().1).await
     }
 
-    /// One whose connections the test itself drives, by [`accept`](Self::accept).
+    /// An upstream whose connections the test drives, by [`accept`](Self::accept).
     pub(crate) async fn by_hand() -> Self {
         let (hand_over, by_hand) = mpsc::unbounded_channel();
         let script = move |connection| {
@@ -163,7 +163,7 @@ impl RawUpstream {
         Self::start(script, by_hand).await
     }
 
-    /// The next connection of an upstream that is driven by hand.
+    /// Waits for the next connection of an upstream that the test drives.
     pub(crate) async fn accept(&self) -> UpstreamConnection {
         let mut by_hand = self.by_hand.lock().await;
         within(by_hand.recv()).await.expect("a connection")
@@ -196,7 +196,7 @@ impl RawUpstream {
         Self { address, seen, task, by_hand: by_hand.into() }
     }
 
-    /// One that answers every request, kept alive, with these bytes.
+    /// An upstream that responds to every request with these bytes and keeps the connection.
     pub(crate) async fn responding(response: impl Into<Vec<u8>>) -> Self {
         let response: Arc<[u8]> = response.into().into();
         Self::scripted(move |mut connection| {
@@ -210,7 +210,7 @@ impl RawUpstream {
         .await
     }
 
-    /// One that answers 200 with `ok`.
+    /// An upstream that responds with 200 and `ok`.
     pub(crate) async fn ok() -> Self {
         Self::responding("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await
     }
@@ -223,12 +223,12 @@ impl RawUpstream {
         self.address
     }
 
-    /// What has arrived so far.
+    /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<Received> {
         self.seen.requests.lock().clone()
     }
 
-    /// The only request that has arrived.
+    /// The only request so far.
     pub(crate) fn only(&self) -> Received {
         let requests = self.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");

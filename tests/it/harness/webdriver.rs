@@ -15,7 +15,8 @@ use super::{carry, within};
 /// How WebDriver marks an element in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// How long the driver itself waits for pages and elements: less than the test does, so that it can say what is missing.
+/// How long the driver itself waits for pages and elements: less than the test does, so that it can
+/// say what is missing.
 const WAIT: u64 = 15_000;
 
 /// A browser with an empty profile, and the driver it obeys. Dropped, both are ended.
@@ -174,7 +175,8 @@ impl Element<'_> {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // The browser ends with its session; the driver is not its parent's keeper when it is killed.
+        // The browser ends with its session; the driver is not its parent's keeper when it is
+        // killed.
         let _ = self.end_session();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
@@ -215,7 +217,8 @@ fn capabilities(home: &Path) -> Value {
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        // Nothing but loopback, whatever it may want: no other name is found, and no proxy is asked.
+        // Nothing but loopback, whatever it may want: no other name is found, and no proxy is
+        // asked.
         "--no-proxy-server",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
         "--window-size=900,700",
@@ -227,7 +230,8 @@ fn capabilities(home: &Path) -> Value {
     } } })
 }
 
-/// The port of the driver, which it tells on standard output. The rest is read, too, so that it never waits for us.
+/// The port of the driver, which it tells on standard output. The rest is read, too, so that it
+/// never waits for us.
 fn port(mut stdout: impl BufRead + Send + 'static) -> u16 {
     let mut line = String::new();
     while stdout.read_line(&mut line).is_ok_and(|length| length > 0) {

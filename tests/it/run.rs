@@ -302,8 +302,8 @@ async fn log_in(simulator: SocketAddr) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// What a client does on a day, through a proxy or by itself; then the journal in the form to be compared, and in the
-/// other one without its times and the port.
+/// What a client does on a day, through a proxy or by itself; then the journal in the form to be
+/// compared, and in the other one without its times and the port.
 async fn journal_of_a_day(
     proxy: Option<SocketAddr>,
     simulator: SocketAddr,
@@ -313,7 +313,8 @@ async fn journal_of_a_day(
     let address = proxy.unwrap_or(simulator);
     let mut bearer = String::new();
     for hour in 0..4 {
-        // A proxy would notice that tokens were revoked; this client does not, in the third of them.
+        // A proxy would notice that tokens were revoked; this client does not, in the third of
+        // them.
         if proxy.is_none() && hour != 2 {
             bearer = log_in(simulator).await;
         }
