@@ -56,7 +56,7 @@ impl Upstream {
                     let io = TokioIo::new(stream);
                     let service = service_fn(move |request| {
                         let upstream = upstream.clone();
-                        async move { Ok::<_, Infallible>(upstream.response(request).await) }
+                        async move { Ok::<_, Infallible>(upstream.respond(request).await) }
                     });
                     if h2 {
                         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -77,7 +77,7 @@ impl Upstream {
         self.started.elapsed()
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<BoxBody<Bytes, Infallible>> {
+    async fn respond(&self, request: Request<Incoming>) -> Response<BoxBody<Bytes, Infallible>> {
         let path = request.uri().path().to_owned();
         match path.trim_start_matches('/').split_once('/') {
             Some(("bytes", length)) => {

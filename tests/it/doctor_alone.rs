@@ -98,7 +98,7 @@ async fn an_examination_that_is_interrupted_keeps_the_token_it_was_getting() {
         within(service.presented.notified()).await;
         doctor.signal(signal);
         doctor.logged("interrupted").await;
-        service.answer.notify_one();
+        service.response.notify_one();
         let output = doctor.end().await;
         assert_eq!(output.code, Some(1), "{output:?}");
         let output = Process::run(directory.path(), &["doctor"], &SEED).await;
@@ -133,7 +133,7 @@ async fn tokens_that_could_not_be_stored_fail() {
     .await;
     let directory = service.directory("store.path = \"store\"");
     *store.lock() = Some(store_in(directory.path()));
-    service.answer.notify_one();
+    service.response.notify_one();
     let output = Process::run(directory.path(), &["doctor"], &SEED).await;
     let text = flat(&output);
     assert_eq!(output.code, Some(1), "{output:?}");

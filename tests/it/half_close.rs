@@ -24,7 +24,8 @@ async fn a_client_that_ends_its_side_gets_the_response_to_what_it_has_sent() {
         client.request(head, body.as_bytes()).await;
         client.shutdown().await;
         let mut connection = upstream.accept().await;
-        let received = connection.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no").await;
+        let received =
+            connection.respond("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no").await;
         assert_eq!(received.body.is_empty(), body.is_empty(), "{head}");
         connection.write(b"k\r\n0\r\n\r\n").await;
         let response = client.response().await;

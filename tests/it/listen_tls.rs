@@ -154,7 +154,7 @@ async fn a_client_that_says_it_sends_no_more_still_gets_its_response() {
     // By close_notify, and an end of the connection's own.
     stream.shutdown().await.unwrap();
     let mut connection = upstream.accept().await;
-    connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let mut response = String::new();
     within(stream.read_to_string(&mut response)).await.unwrap();
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\nok"), "{response}");

@@ -31,18 +31,18 @@ async fn what_is_ambiguous_is_refused_and_never_reaches_the_upstream() {
     for (fields, status) in expected {
         let fields: Vec<_> = base.iter().chain(fields).copied().collect();
         raw.headers(stream, &fields, true).await;
-        let response = raw.answer(stream).await;
+        let response = raw.response(stream).await;
         assert_eq!((response.status, response.complete), (status, true), "{fields:?}");
         stream += 2;
     }
     for (method, path, status) in [("TRACE", "/", 405), ("GET", "*", 400), ("OPTIONS", "*", 200)] {
         let fields = [(":method", method), (":scheme", "http"), (":path", path), ours];
         raw.headers(stream, &fields, true).await;
-        assert_eq!(raw.answer(stream).await.status, status, "{method} {path}");
+        assert_eq!(raw.response(stream).await.status, status, "{method} {path}");
         stream += 2;
     }
     raw.headers(stream, &[(":method", "CONNECT"), (":authority", "localhost:80")], false).await;
-    assert_eq!(raw.answer(stream).await.status, 405);
+    assert_eq!(raw.response(stream).await.status, 405);
     assert_eq!(upstream.requests().len(), 2);
 }
 
@@ -101,7 +101,7 @@ async fn no_pseudo_header_and_no_field_can_write_another_line_of_http1() {
             usual.into_iter().filter(|(name, _)| odd.iter().all(|(given, _)| given != name)).collect();
         fields.extend(odd);
         raw.headers(1, &fields, true).await;
-        let response = raw.answer(1).await;
+        let response = raw.response(1).await;
         // A 400, a reset stream or a closed connection.
         assert!([0, 400].contains(&response.status), "{odd:?}: {response:?}");
         assert_eq!(upstream.connections(), 0, "{odd:?}");
@@ -135,7 +135,7 @@ async fn a_target_passes_byte_for_byte_or_not_at_all() {
         (7, "/last", true),
     ] {
         raw.get(number, path, &[]).await;
-        let response = raw.answer(number).await;
+        let response = raw.response(number).await;
         assert_eq!(response.reset.is_none(), passes, "{path}: {response:?}");
         assert_eq!(response.status, if passes { 200 } else { 0 }, "{path}");
     }
@@ -166,7 +166,7 @@ async fn trailers_with_pseudo_headers_framing_or_line_ends_never_go_on() {
         raw.headers(1, &post, false).await;
         raw.data(1, b"abc", false).await;
         raw.headers(1, &[trailer], true).await;
-        let response = raw.answer(1).await;
+        let response = raw.response(1).await;
         assert!([0, 200].contains(&response.status), "{trailer:?}: {response:?}");
     }
     for received in upstream.requests() {
@@ -214,7 +214,7 @@ async fn connection_headers_and_bodies_of_another_length_reset_their_stream() {
     for fields in resets {
         let mut raw = RawH2::connect(world.address).await;
         raw.get(1, "/", fields).await;
-        let response = raw.answer(1).await;
+        let response = raw.response(1).await;
         assert_eq!((response.status, response.reset), (0, Some(PROTOCOL_ERROR)), "{fields:?}");
     }
     // A name in capitals ends the connection.
@@ -236,7 +236,7 @@ async fn connection_headers_and_bodies_of_another_length_reset_their_stream() {
         let mut connection = upstream.accept().await;
         assert_eq!(connection.head().await.unwrap().header("content-length"), Some("5"));
         raw.data(1, data.as_bytes(), end).await;
-        assert_eq!(raw.answer(1).await.reset, Some(PROTOCOL_ERROR), "{data}");
+        assert_eq!(raw.response(1).await.reset, Some(PROTOCOL_ERROR), "{data}");
         // The upstream request is never completed.
         assert!(connection.gone().await.len() < 5, "{data}");
     }
