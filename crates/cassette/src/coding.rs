@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 /// A body without its codings, of at most `most` bytes; `None` where that cannot be had.
-pub(super) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>> {
+pub(crate) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>> {
     let mut bytes = body.to_vec();
     // Applied in the order they are listed (RFC 9110 §8.4).
     for coding in codings.split(',').rev() {
@@ -21,13 +21,13 @@ pub(super) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>>
 }
 
 /// Whether bytes begin as those of a file of gzip do.
-pub(super) fn is_gzip(bytes: &[u8]) -> bool {
+pub(crate) fn is_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0x1f, 0x8b, 8])
 }
 
 /// Bytes in a file of gzip.
 #[cfg(test)]
-pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     use std::io::Write;
 
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

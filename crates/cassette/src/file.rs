@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::format::{Header, PersonalData, Record, VERSION};
+use crate::format::{Header, PersonalData, Record, VERSION};
 use vbc_base::clock::Clock;
 use vbc_base::random;
 use vbc_base::secret::{fingerprint, hex};
@@ -17,7 +17,7 @@ use vbc_base::trusted::{self, Flaw};
 const MAGIC: &[u8] = br#"{"vbc_proxy_cassette":"#;
 
 /// The bytes of a key.
-pub(super) const KEY: usize = 32;
+pub(crate) const KEY: usize = 32;
 
 /// More than the file of a key takes.
 const MOST_KEY: usize = 4096;
@@ -110,7 +110,7 @@ pub struct Cassette {
     /// How many bytes at the end were no whole record: what a crash left.
     pub torn: usize,
     /// The key of its pseudonyms, where it lies beside the cassette.
-    pub(super) key: Option<[u8; KEY]>,
+    pub(crate) key: Option<[u8; KEY]>,
 }
 
 impl Cassette {
@@ -191,7 +191,7 @@ fn parse(path: &Path, text: &[u8]) -> Result<Parsed, CassetteError> {
 
 /// A cassette that is written to.
 #[derive(Debug)]
-pub(super) struct Appender {
+pub(crate) struct Appender {
     file: File,
     /// Where the last whole line ends.
     end: u64,
@@ -203,7 +203,7 @@ pub(super) struct Appender {
 
 impl Appender {
     /// Opens a cassette to add to it, or begins one, for its owner alone.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         personal: PersonalData,
         clock: &Clock,
@@ -252,7 +252,7 @@ impl Appender {
     }
 
     /// Adds a record, and gives it its number. What cannot be written whole is taken back.
-    pub(super) fn add(&mut self, mut record: Record) -> io::Result<()> {
+    pub(crate) fn add(&mut self, mut record: Record) -> io::Result<()> {
         record.n = self.next;
         self.write(&record)?;
         self.next += 1;
@@ -283,7 +283,7 @@ impl Appender {
     }
 
     /// Waits until everything is on the disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 }
@@ -300,7 +300,7 @@ fn key_of(path: &Path, header: &Header, personal: PersonalData) -> Result<[u8; K
 }
 
 /// Where the key of a cassette's pseudonyms is kept: beside it, and not in it, so that the cassette can be given away.
-pub(super) fn key_path(cassette: &Path) -> PathBuf {
+pub(crate) fn key_path(cassette: &Path) -> PathBuf {
     let mut path = cassette.as_os_str().to_owned();
     path.push(".key");
     path.into()
@@ -356,7 +356,7 @@ fn fingerprint_of(key: &[u8; KEY]) -> String {
     fingerprint(&[&hex(key)])
 }
 
-pub(super) fn in_file(path: &Path, source: io::Error) -> CassetteError {
+pub(crate) fn in_file(path: &Path, source: io::Error) -> CassetteError {
     CassetteError::File { path: path.to_owned(), source }
 }
 

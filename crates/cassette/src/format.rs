@@ -156,7 +156,7 @@ impl Content {
 }
 
 /// The first value of a header in a list of them.
-pub(super) fn field<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+pub(crate) fn field<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 

@@ -1,0 +1,99 @@
+//! Members of archives as programs write them, where the specification would have another type or
+//! none missing.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// What is `null` is what is not there.
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// A number, or one in quotes.
+pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    })
+}
+
+/// A text; of another value what it is in JSON.
+pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(text_of(Value::deserialize(from)?))
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        value => value.to_string(),
+    }
+}
+
+/// Names and values. One without a name is left out.
+pub(crate) fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
+    let items = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
+    let pair = |mut item: Value| {
+        let name = item.get("name")?.as_str().filter(|name| !name.is_empty())?.to_owned();
+        let value = item.get_mut("value").map(Value::take).unwrap_or_default();
+        Some((name, text_of(value)))
+    };
+    Ok(items.into_iter().filter_map(pair).collect())
+}
+
+/// JSON with half a surrogate pair in it, which JavaScript writes where it has cut a text: the half
+/// becomes U+FFFD.
+pub(crate) fn without_lone_surrogates(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let unit = unit(escape);
+        let length = match unit {
+            Some(0xd800..=0xdbff)
+                if matches!(escape.get(6..).and_then(self::unit), Some(0xdc00..=0xdfff)) =>
+            {
+                12
+            }
+            Some(0xd800..=0xdfff) => {
+                out.push_str("\\ufffd");
+                rest = &escape[6..];
+                continue;
+            }
+            Some(_) => 6,
+            None => 1 + escape[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        let (whole, left) = escape.split_at(length);
+        out.push_str(whole);
+        rest = left;
+    }
+    out + rest
+}
+
+/// The code unit of an escape that begins here.
+fn unit(text: &str) -> Option<u16> {
+    u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_surrogate_pair_costs_one_character_and_no_archive() {
+        let cases = [
+            (r#"["a\ud83db"]"#, "a\u{fffd}b"),
+            (r#"["\ud83d\ude00"]"#, "😀"),
+            (r#"["\ud83d\ud83d\ude00\udc00"]"#, "\u{fffd}😀\u{fffd}"),
+            (r#"["\\ud83d\"\u00e9"]"#, "\\ud83d\"é"),
+        ];
+        for (text, expected) in cases {
+            let read: Value = serde_json::from_str(&without_lone_surrogates(text)).unwrap();
+            assert_eq!(read[0], expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! From the data plane to the file: a bounded channel, and a thread that hides, encodes and writes.
+
+pub(crate) mod tape;
+pub(crate) mod transcribe;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use crate::file::{Appender, CassetteError};
+use crate::format::PersonalData;
+use crate::record::tape::{Budget, Exchange};
+use crate::record::transcribe::transcribe;
+use crate::redact::pseudonyms::Pseudonyms;
+use crate::redact::secrets::Known;
+use crate::redact::{Filter, Kept};
+use vbc_base::clock::Clock;
+use vbc_base::secret::Secret;
+
+/// So many exchanges wait for the writer. What they hold in bytes has a limit of its own.
+const WAITING: usize = 1024;
+
+/// What to record, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordOptions {
+    /// Keep phone numbers, names, e-mail addresses and labels where a table names their place.
+    pub personal: bool,
+    /// Keep what belongs to no operation of the VBC API as it is: bodies, paths, parameters. Only
+    /// the secrets that the process knows are taken out.
+    pub unknown: bool,
+    /// Note when each piece of an answer came.
+    pub timing: bool,
+}
+
+enum Message {
+    Exchange(Box<Exchange>),
+    Finish,
+}
+
+/// Tells the secrets of a moment, one after the other.
+pub type SecretSource = Box<dyn Fn(&mut dyn FnMut(&Secret)) + Send + Sync>;
+
+/// What the data plane and the writer share. No lock is held for longer than a few instructions.
+#[derive(Default)]
+struct Shared {
+    /// Tokens that were sent and that the writer has not taken over yet.
+    sent: Mutex<Vec<Secret>>,
+    /// The token that was sent last: most requests send it again.
+    last: Mutex<Option<Secret>>,
+    sources: Mutex<Vec<SecretSource>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Counts the exchanges that a recorder has seen.
+#[derive(Debug, Default)]
+pub struct RecordingCounts {
+    /// Records written.
+    pub written: AtomicU64,
+    /// Exchanges without a record: the writer could not follow, or the disk failed.
+    pub dropped: AtomicU64,
+    /// Records without a body, because the body was too large.
+    pub truncated: AtomicU64,
+}
+
+/// Records exchanges to a cassette. Shared by all threads of the data plane; none of them waits for it.
+#[derive(Debug)]
+pub struct Recorder {
+    sender: SyncSender<Message>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) clock: Clock,
+    pub(crate) timing: bool,
+    counts: Arc<RecordingCounts>,
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Recorder {
+    /// Opens the cassette, to begin it or to add to it. `secrets` are taken out of everything, in
+    /// every encoding; what becomes of the exchanges is counted in `counts`.
+    ///
+    /// # Errors
+    /// When it cannot be written to, or is something else.
+    pub fn start(
+        path: &Path,
+        options: RecordOptions,
+        secrets: impl IntoIterator<Item = Secret>,
+        clock: Clock,
+        counts: Arc<RecordingCounts>,
+    ) -> Result<Arc<Self>, CassetteError> {
+        let personal = if options.personal { PersonalData::Kept } else { PersonalData::Hidden };
+        let (appender, key) = Appender::open(path, personal, &clock)?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let mut known = Known::default();
+        secrets.into_iter().for_each(|secret| known.add(secret));
+        let shared = Arc::<Shared>::default();
+        let writer = Writer {
+            appender,
+            pseudonyms: Pseudonyms::new(&key),
+            kept: Kept { personal: options.personal, unknown: options.unknown, unlisted: false },
+            counts: Arc::clone(&counts),
+            known,
+            shared: Arc::clone(&shared),
+            failing: false,
+        };
+        let thread = std::thread::Builder::new().name("cassette".into());
+        let writer = thread.spawn(move || writer.run(receiver)).map_err(CassetteError::Thread)?;
+        Ok(Arc::new(Self {
+            sender,
+            budget: Arc::default(),
+            clock,
+            timing: options.timing,
+            counts,
+            shared,
+            writer: Mutex::new(Some(writer)),
+        }))
+    }
+
+    /// Remembers a token of the proxy's, which is taken out of everything from now on.
+    pub fn know(&self, token: &str) {
+        let mut last = self.shared.last.lock();
+        if last.as_ref().is_none_or(|last| last.expose() != token) {
+            let token = Secret::new(token);
+            *last = Some(token.clone());
+            self.shared.sent.lock().push(token);
+        }
+    }
+
+    /// Asks `source` before each record is written: what it tells is taken out of everything.
+    pub fn watch(&self, source: SecretSource) {
+        self.shared.sources.lock().push(source);
+    }
+
+    /// Writes what waits, and closes the file. Blocks for as long as the disk takes; what comes later is dropped.
+    pub fn finish(&self) {
+        if let Some(writer) = self.writer.lock().take() {
+            // Behind what waits; fails only where the thread has ended by itself.
+            let _ = self.sender.send(Message::Finish);
+            if writer.join().is_err() {
+                tracing::error!("the cassette's writer ended before its work");
+            }
+        }
+    }
+
+    pub(crate) fn hand_over(&self, exchange: Box<Exchange>) {
+        let lost = exchange.pieces.lost || exchange.request().lost;
+        if lost {
+            self.counts.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        match self.sender.try_send(Message::Exchange(exchange)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counts.dropped.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+struct Writer {
+    appender: Appender,
+    pseudonyms: Pseudonyms,
+    kept: Kept,
+    counts: Arc<RecordingCounts>,
+    known: Known,
+    shared: Arc<Shared>,
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, receiver: Receiver<Message>) {
+        while let Ok(Message::Exchange(exchange)) = receiver.recv() {
+            self.write(&exchange);
+        }
+        if let Err(error) = self.appender.sync() {
+            tracing::warn!(%error, "the cassette may not be on the disk yet");
+        }
+    }
+
+    /// Takes over the secrets that have become known.
+    fn learn(&mut self) {
+        let sent = std::mem::take(&mut *self.shared.sent.lock());
+        sent.iter().for_each(|token| self.known.add_token(token));
+        let known = &mut self.known;
+        self.shared.sources.lock().iter().for_each(|source| source(&mut |secret| known.add_token(secret)));
+    }
+
+    fn write(&mut self, exchange: &Exchange) {
+        self.learn();
+        let filter = Filter { pseudonyms: &self.pseudonyms, known: &self.known, kept: self.kept };
+        let record = transcribe(exchange, &filter);
+        let truncated = exchange.pieces.is_truncated() || exchange.request().is_truncated();
+        match self.appender.add(record) {
+            Ok(()) => {
+                if std::mem::replace(&mut self.failing, false) {
+                    let dropped = self.counts.dropped.load(Relaxed);
+                    tracing::info!(dropped, "the cassette is written again");
+                }
+                self.counts.written.fetch_add(1, Relaxed);
+                self.counts.truncated.fetch_add(truncated.into(), Relaxed);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%error, "the cassette cannot be written; records are dropped");
+                }
+                self.counts.dropped.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::file::Cassette;
+    use crate::record::tape::Tape;
+
+    fn exchange(recorder: &Arc<Recorder>, target: &str) {
+        let request = Request::builder().uri(target).body(Full::<Bytes>::default()).unwrap();
+        let tape = Tape::begin(recorder, &request, "http://h".into());
+        let mut answer = tape.answer(&Response::new(Full::new(Bytes::from_static(b"fine"))));
+        answer.data(&Bytes::from_static(b"fine"));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_cannot_follow_costs_records_and_nobody_waits_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.cassette");
+        let counts = Arc::<RecordingCounts>::default();
+        let recorder =
+            Recorder::start(&path, RecordOptions::default(), [], Clock::system(), counts.clone()).unwrap();
+        exchange(&recorder, "/0");
+        // The writer needs this lock for every record.
+        let held = recorder.shared.sources.lock();
+        (0..2 * WAITING).for_each(|n| exchange(&recorder, &format!("/{n}")));
+        let dropped = counts.dropped.load(Relaxed);
+        assert!((WAITING as u64 - 2..=WAITING as u64).contains(&dropped), "{dropped}");
+        drop(held);
+        recorder.finish();
+        assert_eq!(counts.written.load(Relaxed) + dropped, 2 * WAITING as u64 + 1);
+        let cassette = Cassette::read(&path).unwrap();
+        assert_eq!(cassette.records.len() as u64, counts.written.load(Relaxed));
+        // Late ones are counted too.
+        exchange(&recorder, "/late");
+        assert_eq!(counts.dropped.load(Relaxed), dropped + 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_let_go_before_its_end_is_recorded_as_cut_short() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.cassette");
+        let recorder = Recorder::start(
+            &path,
+            RecordOptions { unknown: true, ..RecordOptions::default() },
+            [],
+            Clock::system(),
+            Arc::default(),
+        )
+        .unwrap();
+        let request = Request::builder().uri("/").body(Full::<Bytes>::default()).unwrap();
+        let tape = Tape::begin(&recorder, &request, "http://h".into());
+        let mut answer = tape.answer(&Response::new(Full::new(Bytes::from_static(b"all of it"))));
+        answer.data(&Bytes::from_static(b"all"));
+        drop(answer);
+        // One whose request was never answered is not.
+        drop(Tape::begin(&recorder, &request, "http://h".into()));
+        recorder.finish();
+        let cassette = Cassette::read(&path).unwrap();
+        let [record] = &cassette.records[..] else { panic!("{:?}", cassette.records) };
+        assert!(!record.answer.complete);
+        assert_eq!(record.answer.body.bytes().unwrap(), b"all");
+    }
+}

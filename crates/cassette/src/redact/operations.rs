@@ -1,0 +1,553 @@
+//! The operations of the VBC API, and what of each is harmless: the allow-list of a recording.
+//!
+//! The tables come from the specifications. A parameter, a member or a header field that no table
+//! names is replaced, with its name. A new operation of the API is a new line here.
+
+use crate::redact::kind::Kind::{
+    self, Email, Extension, File, Id, Link, Name, Number, Phone, Phrase, Secret, Text, Time, Word,
+};
+
+/// What JSON may hold at a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    /// A string or a number of a kind.
+    Value(Kind),
+    /// An array of one shape.
+    List(&'static Shape),
+    /// An object with these members, in groups.
+    Object(&'static [&'static [Member]]),
+    /// No place that a table names.
+    Unlisted,
+    /// A place outside the API whose values are kept, without known secrets.
+    Open,
+}
+
+/// A member of an object: its name, and what it may hold.
+pub(crate) type Member = (&'static str, Shape);
+
+/// One operation of the API.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) method: &'static str,
+    /// The suites that have it.
+    suites: &'static [&'static str],
+    /// The path after the suite and its version; `{}` stands for an identifier, `{user}` for a
+    /// login name or an identifier.
+    path: &'static str,
+    pub(crate) query: &'static [&'static [Parameter]],
+    pub(crate) request: Shape,
+    pub(crate) response: Shape,
+}
+
+#[cfg(test)]
+impl Operation {
+    pub(crate) fn request_path(&self) -> String {
+        format!("/t/vbc.prod/{}{}", self.suites[0], self.path)
+    }
+}
+
+/// A parameter of a query: its name, and the kind of its value.
+pub(crate) type Parameter = (&'static str, Kind);
+
+use Shape::{List, Object, Open, Unlisted, Value};
+
+/// Members of an object: those that are values by their kind, then those that are more.
+macro_rules! members {
+    ($($kind:ident: $($name:literal),+;)* $(=> $($inner:literal: $shape:expr),+)?) => {
+        &[$($(($name, Value($kind))),+,)* $($(($inner, $shape)),+)?]
+    };
+}
+
+/// Parameters of a query, by the kind of their values.
+macro_rules! parameters {
+    ($($kind:ident: $($name:literal),+;)+) => { &[$($(($name, $kind)),+),+] };
+}
+
+// Pages and links.
+const HREF: Shape = Object(&[members! { Link: "href"; }]);
+const LINKS: Shape = Object(&[members! {
+    => "first": HREF, "prev": HREF, "self": HREF, "next": HREF, "last": HREF
+}]);
+const PAGE: &[Member] = members! {
+    Number: "page_size", "page", "total_page", "total_pages", "total_items";
+    => "_links": LINKS
+};
+const PAGED: &[Parameter] = parameters! { Number: "page", "page_size"; };
+
+/// Errors of the gateway, of the suites, and this proxy's own (RFC 9457).
+const ERROR: &[Member] = members! {
+    Id: "code", "instance";
+    Number: "status";
+    Phrase: "message", "description", "msg", "title", "detail", "errorMessage", "error_description";
+    Time: "nextAccessTime";
+    Word: "type", "errorCode", "error";
+    => "fault": Object(&[members! { Id: "code"; Phrase: "type", "message", "description"; }]),
+        "invalid_parameters": List(&Object(&[members! { Word: "name"; Phrase: "reason"; }])),
+        "errors": List(&Object(&[members! { Word: "field"; Phrase: "message"; }]))
+};
+
+// Provisioning.
+const ADDRESS: Shape = Object(&[members! {
+    Text: "address_1", "address_2", "city", "state", "postal_code";
+    Word: "country", "time_zone";
+}]);
+const ACCOUNT: Shape = Object(&[members! { Id: "id"; Text: "name"; Word: "status"; => "address": ADDRESS }]);
+const LOCATION: Shape = Object(&[members! { Id: "id"; Text: "name"; => "address": ADDRESS }]);
+const DIDS: Shape = List(&Object(&[members! { Phone: "phone_number"; Text: "custom_tag"; }]));
+const PERSON: &[Member] = members! {
+    Id: "id";
+    Email: "email", "login_name";
+    Name: "first_name", "last_name";
+};
+const USER: Shape = Object(&[
+    PERSON,
+    members! {
+        => "contact_numbers": List(&Object(&[members! { Word: "type"; Phone: "value"; }])),
+            "extensions": List(&Object(&[members! { Extension: "extension_number"; => "dids": DIDS }]))
+    },
+]);
+const EXTENSION: Shape = Object(&[members! {
+    Extension: "extension_number";
+    Id: "location_id", "external_id";
+    Word: "vtt_enabled", "dnd_enabled", "block_caller_id", "service_type_name";
+    Name: "caller_id";
+    => "user": Object(&[PERSON]), "dids": DIDS,
+        "extension_handsets": List(&Object(&[members! { Text: "handset_name"; Id: "sip_id"; }]))
+}]);
+const ONE_EXTENSION: Shape = Object(&[
+    PAGE,
+    members! { => "_embedded": Object(&[members! { => "extension": EXTENSION, "data": EXTENSION }]) },
+]);
+const EXTENSIONS_ASKED: &[Parameter] = parameters! {
+    Id: "location_id";
+    Phone: "phone_number";
+    Email: "login_name", "email";
+};
+const USERS_ASKED: &[Parameter] = parameters! {
+    Name: "first_name", "last_name";
+    Email: "login_name", "email";
+};
+
+/// A HAL page of one shape, or a single one.
+macro_rules! hal {
+    ($name:literal: $shape:expr) => {
+        Object(&[PAGE, &[("_embedded", Object(&[&[($name, List(&$shape))]]))]])
+    };
+}
+
+// Call Recording.
+const RECORDING: Shape = Object(&[members! {
+    Id: "id", "call_id";
+    Word: "call_direction";
+    Phone: "caller_id", "dnis";
+    Name: "cnam";
+    Link: "download_url";
+    Number: "duration", "file_size_in_bytes";
+    Time: "start", "end";
+    File: "file_name";
+    => "_links": LINKS, "extensions": List(&Value(Extension)), "rule_ids": List(&Value(Id))
+}]);
+const RECORDINGS: Shape = hal!("recordings": RECORDING);
+const JOB: Shape = Object(&[members! {
+    Id: "id";
+    Word: "status";
+    Number: "files_completed", "files_total";
+    Time: "valid_until";
+    Link: "download_url";
+    => "_links": LINKS
+}]);
+const JOBS: Shape = hal!("jobs": JOB);
+const JOB_IDS: Shape = Object(&[members! { => "job_ids": List(&Value(Id)) }]);
+/// What a list of recordings and an export are filtered by, as members or as parameters.
+macro_rules! recording_filters {
+    ($into:ident) => {
+        $into! {
+            Word: "call_direction";
+            Id: "call_id";
+            Phone: "caller_id", "dnis";
+            Name: "cnam";
+            Number: "duration:gte", "duration:lte";
+            Extension: "extension";
+            Time: "start:gte", "start:lte";
+        }
+    };
+}
+const RECORDINGS_ASKED: &[Parameter] = recording_filters!(parameters);
+const EXPORT: Shape = Object(&[recording_filters!(members)]);
+const ORDERED: &[Parameter] = parameters! { Word: "order"; };
+const DOWNLOAD_ASKED: &[Parameter] = parameters! { Id: "job_id", "jobId"; Email: "login_name"; };
+
+// Reports.
+const CALL_LOG: Shape = Object(&[members! {
+    Id: "id", "destination_sip_id", "source_sip_id";
+    Word: "in_network", "international", "direction", "result", "recorded";
+    Phone: "from", "to";
+    Number: "length", "charge", "rate";
+    Time: "start", "end";
+    Name: "destination_device_name", "destination_user_full_name", "source_device_name",
+        "source_user_full_name";
+    Email: "destination_user", "source_user";
+    Extension: "destination_extension", "source_extension";
+    Text: "custom_tag";
+}]);
+const CALL_LOGS_ASKED: &[Parameter] = parameters! {
+    Time: "start:gte", "start:lte", "end:gte", "end:lte";
+    Phone: "to", "from";
+    Email: "source_user", "destination_user";
+    Word: "direction";
+};
+
+// Telephony.
+const PARTY: &[Member] = members! {
+    Id: "account_id", "call_id", "leg_id";
+    Word: "direction", "status";
+    Phone: "from", "to";
+    Time: "start_time", "end_time", "answer_time";
+};
+const LEG: Shape = Object(&[PARTY]);
+const CALL: Shape = Object(&[PARTY, members! { => "legs": List(&LEG) }]);
+const NUMBERED: &[Member] = members! {
+    Number: "current_page", "next_page", "previous_page", "page_size", "pages";
+    Link: "first_page_uri", "next_page_uri", "previous_page_uri";
+    Word: "order";
+};
+const CALLS: Shape = Object(&[NUMBERED, members! { => "calls": List(&CALL) }]);
+const LEGS: Shape = Object(&[NUMBERED, PARTY, members! { => "legs": List(&LEG) }]);
+const CONTACT: Shape = Object(&[members! { Word: "type"; Phone: "destination"; }]);
+const CALL_ASKED: Shape = Object(&[members! {
+    Word: "type", "state", "stream", "recording", "service";
+    Secret: "dtmf", "url", "stream_url";
+    => "from": CONTACT, "to": CONTACT
+}]);
+const MODIFIED: Shape =
+    Object(&[PARTY, members! { Word: "call_state"; Phone: "destination"; => "legs": List(&LEG) }]);
+const LAST: Shape = Object(&[members! { Time: "last_success", "last_request"; }]);
+const DEVICE: Shape = Object(&[members! {
+    Id: "account_id", "mac_address";
+    Text: "device_ip";
+    Word: "is_registered";
+    Time: "last_request", "last_success";
+    => "registration": LAST, "provisioned": LAST
+}]);
+const DEVICES: Shape = Object(&[NUMBERED, members! { => "devices": List(&DEVICE) }]);
+const NUMBERED_ASKED: &[Parameter] = parameters! {
+    Extension: "extension";
+    Number: "page", "page_size";
+    Word: "order";
+    Time: "start_time", "end_time";
+};
+
+// The Integration Platform.
+const HEALTH: Shape = Object(&[members! { Word: "status"; Phrase: "message"; }]);
+const UCIS: Shape = List(&Object(&[members! {
+    Id: "id", "ucpAccountId";
+    Word: "ucpLabel", "type";
+    => "health": HEALTH
+}]));
+const VIS_SELF: Shape = Object(&[members! {
+    Id: "id", "accountId";
+    // The first is how the specification spells it.
+    Text: "acountLabel", "accountLabel";
+    Name: "firstName", "lastName";
+    Email: "emailAddress";
+    Phone: "contactNumber";
+    Word: "status";
+    => "ucis": UCIS, "roles": List(&Object(&[members! { Word: "code", "name"; }]))
+}]);
+const VIS_ACCOUNT: Shape =
+    Object(&[members! { Id: "id"; Text: "name", "org"; Word: "status"; => "ucis": UCIS }]);
+const EVENT: Shape = Object(&[members! {
+    Id: "id", "externalId", "accountId", "userId", "uciId";
+    Word: "type", "direction", "state";
+    Phone: "callerId", "phoneNumber";
+    Number: "duration";
+    Text: "smsData";
+    Time: "startTime", "answerTime", "endTime";
+}]);
+const EVENTS: Shape = List(&EVENT);
+const COUNT: Shape = Object(&[members! { Number: "count"; }]);
+const TO_NUMBER: Shape = Object(&[members! { Phone: "phoneNumber"; }]);
+const STATISTICS: Shape = Object(&[members! {
+    Number: "totalAttempts", "totalSuccesses", "totalFailures", "lastHttpErrorCode";
+    Word: "failed";
+    Phrase: "lastErrorMessage";
+}]);
+const WEBHOOK: Shape = Object(&[members! {
+    Id: "id", "userId", "accountId", "renewedBy";
+    Secret: "url", "signingKey";
+    Word: "status", "signingAlgo", "metadataPolicy";
+    Time: "expireAt", "createdAt", "renewedAt", "purgeAt";
+    => "events": List(&Value(Word)), "statistics": STATISTICS
+}]);
+const EVENTS_ASKED: &[Parameter] = parameters! {
+    Word: "types", "direction", "states", "order", "sort";
+    Time: "fromDate", "toDate";
+    Number: "offset", "size";
+};
+
+const RECORDING_API: &[&str] = &["call_recording", "call_recording_india"];
+const PROVISIONING: &[&str] = &["provisioning"];
+const REPORTS: &[&str] = &["reports"];
+const TELEPHONY: &[&str] = &["telephony"];
+const VIS: &[&str] = &["vis"];
+
+/// A shape, or none.
+macro_rules! or_unlisted {
+    () => {
+        Unlisted
+    };
+    ($shape:expr) => {
+        $shape
+    };
+}
+
+/// Method, suites and path; what a response may hold; and, where there are some, the parameters and
+/// what a request may hold.
+macro_rules! operations {
+    ($($method:ident $suites:ident $path:literal
+        => $response:expr $(, [$($query:expr),*] $(, $request:expr)?)?;)+) => {
+        pub(crate) static OPERATIONS: &[Operation] = &[$(Operation {
+            method: stringify!($method),
+            suites: $suites,
+            path: $path,
+            query: &[$($($query),*)?],
+            request: or_unlisted!($($($request)?)?),
+            response: $response,
+        }),+];
+    };
+}
+
+operations! {
+    GET RECORDING_API "/api/accounts/{}/company_call_recordings"
+        => RECORDINGS, [RECORDINGS_ASKED, ORDERED, PAGED];
+    GET RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => RECORDING;
+    DELETE RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => Unlisted;
+    POST RECORDING_API "/api/accounts/{}/company_call_recordings/export" => JOB_IDS, [], EXPORT;
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings"
+        => RECORDINGS, [RECORDINGS_ASKED, ORDERED, PAGED];
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs"
+        => JOBS, [parameters! { Word: "status"; }, PAGED];
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs/{}" => JOB;
+    GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/{}" => RECORDING;
+    DELETE RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/{}" => Unlisted;
+    POST RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/export"
+        => JOB_IDS, [], EXPORT;
+    GET RECORDING_API "/api/audio/recording/{}" => Unlisted;
+    GET RECORDING_API "/api/bulkDownload/retrieve" => Unlisted, [DOWNLOAD_ASKED];
+    GET PROVISIONING "/api/accounts/{}" => hal!("data": ACCOUNT);
+    GET PROVISIONING "/api/accounts/{}/locations" => hal!("data": LOCATION), [PAGED];
+    GET PROVISIONING "/api/accounts/{}/locations/{}" => hal!("data": LOCATION);
+    GET PROVISIONING "/api/accounts/{}/extensions"
+        => hal!("data": EXTENSION), [EXTENSIONS_ASKED, PAGED];
+    GET PROVISIONING "/api/accounts/{}/extensions/{}" => ONE_EXTENSION;
+    GET PROVISIONING "/api/accounts/{}/users" => hal!("data": USER), [USERS_ASKED, PAGED];
+    GET PROVISIONING "/api/accounts/{}/users/{user}" => hal!("data": USER);
+    GET REPORTS "/accounts/{}/call-logs" => hal!("call_logs": CALL_LOG), [CALL_LOGS_ASKED, PAGED];
+    GET TELEPHONY "/cc/accounts/{}/calls" => CALLS, [NUMBERED_ASKED];
+    POST TELEPHONY "/cc/accounts/{}/calls" => Value(Id), [], CALL_ASKED;
+    GET TELEPHONY "/cc/accounts/{}/calls/{}" => CALL;
+    PUT TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED, [], CALL_ASKED;
+    DELETE TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED;
+    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs" => LEGS, [NUMBERED_ASKED];
+    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => LEG;
+    PUT TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => MODIFIED, [], CALL_ASKED;
+    DELETE TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => MODIFIED;
+    GET TELEPHONY "/registration/accounts/{}/devices" => DEVICES, [NUMBERED_ASKED];
+    GET TELEPHONY "/registration/accounts/{}/devices/{}" => DEVICE;
+    GET VIS "/self" => VIS_SELF;
+    GET VIS "/self/account" => VIS_ACCOUNT;
+    GET VIS "/self/calls" => EVENTS, [EVENTS_ASKED];
+    POST VIS "/self/calls" => EVENTS, [], TO_NUMBER;
+    GET VIS "/self/calls/count" => COUNT, [EVENTS_ASKED];
+    GET VIS "/self/calls/{}" => EVENTS;
+    DELETE VIS "/self/calls/{}" => EVENTS;
+    PUT VIS "/self/calls/{}/answer" => EVENTS;
+    PUT VIS "/self/calls/{}/hold" => EVENTS;
+    DELETE VIS "/self/calls/{}/hold" => EVENTS;
+    PUT VIS "/self/calls/{}/vmtransfer" => EVENTS;
+    POST VIS "/self/calls/{}/transfer" => EVENTS, [], TO_NUMBER;
+    GET VIS "/self/events" => EVENTS, [EVENTS_ASKED];
+    GET VIS "/self/events/count" => COUNT, [EVENTS_ASKED];
+    GET VIS "/self/events/{}" => EVENTS;
+    POST VIS "/self/webhooks" => WEBHOOK, [], WEBHOOK;
+    GET VIS "/self/webhooks" => List(&WEBHOOK);
+    GET VIS "/self/webhooks/{}" => WEBHOOK;
+    DELETE VIS "/self/webhooks/{}" => WEBHOOK;
+    PUT VIS "/self/webhooks/{}/renew" => WEBHOOK;
+}
+
+/// How the paths of the API begin.
+const TENANT: &[&str] = &["t", "vbc.prod"];
+
+/// Where a path stands in the table.
+pub(crate) struct Found {
+    /// The operation, where the whole path and the method are one's.
+    pub(crate) operation: Option<&'static Operation>,
+    /// What each part of the path is, as far as an operation's path begins so. A literal part is
+    /// [`Part::Literal`].
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A part of a path, between two slashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A fixed word of the path.
+    Literal,
+    /// A value of a kind.
+    Value(Kind),
+    /// Nothing that a table names.
+    Unlisted,
+}
+
+/// Looks up a path, which begins with a slash and has no query. `HEAD` counts as `GET`.
+pub(crate) fn find(method: &str, path: &str) -> Found {
+    let method = if method == "HEAD" { "GET" } else { method };
+    let asked: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    let mut best = Found { operation: None, parts: vec![Part::Unlisted; asked.len()] };
+    let mut most = 0;
+    for operation in OPERATIONS {
+        for suite in operation.suites {
+            let (parts, all) = compare(operation, suite, &asked);
+            let known = parts.iter().take_while(|part| **part != Part::Unlisted).count();
+            let is_it = all && operation.method == method;
+            // Literal parts are listed before identifiers: the first whole match is the right one.
+            if (is_it && best.operation.is_none()) || known > most && best.operation.is_none() {
+                most = known;
+                best = Found { operation: is_it.then_some(operation), parts };
+            }
+        }
+    }
+    best
+}
+
+/// The parts of a path under one operation, and whether the whole path is its.
+fn compare(operation: &Operation, suite: &str, asked: &[&str]) -> (Vec<Part>, bool) {
+    // One slash at the end changes nothing, as the gateway takes it.
+    let is_end = |at: usize, part: &str| part.is_empty() && at + 1 == asked.len();
+    let mut wanted = operation.path.split('/').skip(1);
+    let mut parts = Vec::with_capacity(asked.len());
+    for (at, part) in asked.iter().enumerate() {
+        let kind = match at {
+            0 | 1 if TENANT[at] == *part => Part::Literal,
+            2 if suite == *part => Part::Literal,
+            0..=2 => Part::Unlisted,
+            3 if is_version(part) => Part::Literal,
+            _ if is_end(at, part) => Part::Literal,
+            _ => match wanted.next() {
+                Some("{}") => Part::Value(Id),
+                Some("{user}") => {
+                    Part::Value(if crate::redact::kind::is_harmless(Id, part) { Id } else { Email })
+                }
+                Some(word) if word == *part => Part::Literal,
+                _ => Part::Unlisted,
+            },
+        };
+        parts.push(kind);
+        if kind == Part::Unlisted {
+            parts.resize(asked.len(), Part::Unlisted);
+            return (parts, false);
+        }
+    }
+    let all = asked.len() > 3 && wanted.next().is_none();
+    (parts, all)
+}
+
+/// `v1`: the gateway serves a default version under a path without one.
+fn is_version(part: &str) -> bool {
+    part.strip_prefix('v')
+        .is_some_and(|digits| matches!(digits.len(), 1 | 2) && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The members of an object of this shape; an array stands for each of its elements.
+pub(crate) fn member(shape: Shape, name: &str, is_top: bool) -> Shape {
+    let found = |groups: &[&[Member]]| {
+        groups.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
+    };
+    let own = match shape {
+        Open => return Open,
+        Object(groups) => found(groups),
+        List(inner) => match *inner {
+            Object(groups) => found(groups),
+            _ => None,
+        },
+        Value(_) | Unlisted => None,
+    };
+    own.or_else(|| found(&[ERROR]).filter(|_| is_top)).unwrap_or(Unlisted)
+}
+
+/// What an array of this shape holds; where one value was specified, each element is such a value.
+pub(crate) fn element(shape: Shape) -> Shape {
+    match shape {
+        List(inner) => *inner,
+        other => other,
+    }
+}
+
+/// Whether a name is a parameter's or a member's of any operation.
+pub(crate) fn is_listed_name(text: &str) -> bool {
+    let asked =
+        |operation: &Operation| operation.query.iter().copied().flatten().any(|(name, _)| *name == text);
+    let sent = |operation: &Operation| match operation.request {
+        Object(groups) => groups.iter().copied().flatten().any(|(name, _)| *name == text),
+        _ => false,
+    };
+    OPERATIONS.iter().any(|operation| asked(operation) || sent(operation))
+}
+
+/// The kind of a value whose name says that it is about a person, where no table names its place.
+pub(crate) fn personal(name: &str) -> Option<Kind> {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    Some(match &*plain.to_ascii_lowercase() {
+        "firstname" | "lastname" | "fullname" | "cnam" => Name,
+        "email" | "emailaddress" | "loginname" | "username" => Email,
+        "phone" | "phonenumber" | "contactnumber" | "callerid" | "dnis" | "from" | "to" => Phone,
+        _ => return None,
+    })
+}
+
+/// The kind of a parameter's value.
+pub(crate) fn parameter(operation: Option<&Operation>, name: &str) -> Option<Kind> {
+    let listed = operation?.query.iter().copied().flatten();
+    listed.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_found_by_its_path_with_and_without_a_version() {
+        for operation in OPERATIONS {
+            let path = operation.request_path().replace("{user}", "jane").replace("{}", "self");
+            let suite = operation.suites[0];
+            let versioned = path.replacen(&format!("/{suite}/"), &format!("/{suite}/v3/"), 1);
+            for path in [versioned, path.clone() + "/", path] {
+                let found = find(operation.method, &path);
+                assert!(found.operation.is_some_and(|found| std::ptr::eq(found, operation)), "{path}");
+                assert!(!found.parts.contains(&Part::Unlisted), "{path}");
+            }
+        }
+        assert!(find("HEAD", "/t/vbc.prod/vis/v1/self").operation.is_some());
+    }
+
+    #[test]
+    fn a_path_is_known_as_far_as_an_operation_begins_so() {
+        let found = find("GET", "/t/vbc.prod/reports/accounts/123/other/call-logs");
+        assert!(found.operation.is_none());
+        assert_eq!(
+            found.parts[..5],
+            [Part::Literal, Part::Literal, Part::Literal, Part::Literal, Part::Value(Id)]
+        );
+        assert_eq!(found.parts[5..], [Part::Unlisted, Part::Unlisted]);
+        for (method, path) in [
+            ("PATCH", "/t/vbc.prod/vis/v1/self"),
+            ("GET", "/token/t/vbc.prod/vis/v1/self"),
+            ("GET", "/t/other.prod/vis/v1/self"),
+            ("GET", "/t/vbc.prod/vis/v1x/self"),
+            ("GET", "/t/vbc.prod/vis"),
+            ("GET", "/"),
+        ] {
+            assert!(find(method, path).operation.is_none(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What stands in place of what is not kept: stable, keyed pseudonyms of the same kind.
+
+use aws_lc_rs::hmac;
+
+use crate::redact::kind::{Kind, is_uuid};
+use vbc_base::secret::hex;
+
+/// A login name's tenant, which says nothing about a person.
+const TENANT: &str = "@vbc.prod";
+
+/// How a pseudonym begins that has no form of its own.
+const HIDDEN: &str = "hidden-";
+
+/// What stands for a piece of a known secret.
+pub(crate) const REMOVED: &str = "hidden-bearer";
+
+/// Pseudonyms under one key: nobody without the key can try who or what one stands for.
+pub(crate) struct Pseudonyms {
+    key: hmac::Key,
+}
+
+impl std::fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pseudonyms").finish_non_exhaustive()
+    }
+}
+
+/// Whether a text is a pseudonym without a form of its own. Such a text stays as it is.
+pub(crate) fn is_hidden(text: &str) -> bool {
+    let is_word = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text == REMOVED || text.strip_prefix(HIDDEN).is_some_and(is_word)
+}
+
+/// Whether a text may be what was recorded so, of which pieces were replaced: what stands around
+/// them is the same. A text that was replaced as a whole tells nothing.
+pub(crate) fn may_be(text: &str, recorded: &str) -> bool {
+    if is_hidden(recorded) {
+        return recorded == REMOVED;
+    }
+    let (mut rest, mut around, mut from) = (text, recorded, 0);
+    let mut is_first = true;
+    while let Some(at) = around[from..].find(HIDDEN).map(|at| from + at) {
+        let word = |length| around.get(at..at + HIDDEN.len() + length).filter(|word| is_hidden(word));
+        let Some(word) = word(16).or_else(|| word(6)) else {
+            from = at + HIDDEN.len();
+            continue;
+        };
+        let before = &around[..at];
+        let found = if is_first { rest.starts_with(before).then_some(0) } else { rest.find(before) };
+        let Some(found) = found else { return false };
+        rest = &rest[found + before.len()..];
+        (around, from, is_first) = (&around[at + word.len()..], 0, false);
+    }
+    if is_first { text == recorded } else { rest.ends_with(around) }
+}
+
+impl Pseudonyms {
+    /// Those under this key.
+    pub(crate) fn new(key: &[u8]) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+    }
+
+    fn digest(&self, kind: &str, text: &str) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(kind.as_bytes());
+        context.update(b"\0");
+        context.update(text.as_bytes());
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.sign().as_ref());
+        digest
+    }
+
+    /// What identifies a body that is not recorded: 16 bytes of HMAC-SHA-256, in hexadecimal.
+    /// Nobody without the key can try which body it was.
+    pub(crate) fn of_body(&self, bytes: &[u8]) -> String {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(b"body\0");
+        context.update(bytes);
+        hex(&context.sign().as_ref()[..16])
+    }
+
+    /// The pseudonym of a value.
+    pub(crate) fn of(&self, kind: Kind, text: &str) -> String {
+        match kind {
+            _ if is_hidden(text) => text.to_owned(),
+            Kind::Phone if is_phone(text) => self.phone(text),
+            Kind::Email => self.email(text),
+            Kind::Name => self.name(text),
+            // A caller's id is a number, or who calls.
+            Kind::Phone if !text.bytes().any(|byte| byte.is_ascii_digit() || byte == b'@') => self.name(text),
+            _ => self.of_look(text),
+        }
+    }
+
+    /// The pseudonym of a value of which only its look says what it is.
+    fn of_look(&self, text: &str) -> String {
+        let has_scheme = text.starts_with("https://") || text.starts_with("http://");
+        if has_scheme {
+            return format!("https://{}.example.com/", self.opaque(text));
+        }
+        if is_uuid(text) {
+            return self.uuid(text);
+        }
+        if is_email(text) {
+            return self.email(text);
+        }
+        if text.parse::<std::net::Ipv4Addr>().is_ok() {
+            // The addresses that RFC 2544 sets apart for benchmarks.
+            let [a, b, c, ..] = self.digest("address", text);
+            return format!("198.{}.{b}.{c}", 18 + a % 2);
+        }
+        if is_phone(text) {
+            return self.phone(text);
+        }
+        self.opaque(text)
+    }
+
+    /// A word without any form, for a name or a secret.
+    pub(crate) fn opaque(&self, text: &str) -> String {
+        if is_hidden(text) {
+            return text.to_owned();
+        }
+        HIDDEN.to_owned() + &hex(&self.digest("credential", text)[..8])
+    }
+
+    /// A number with as many digits, in JSON.
+    pub(crate) fn number(&self, text: &str) -> String {
+        let most = text.bytes().filter(u8::is_ascii_digit).count().clamp(1, 15);
+        let digest = self.digest("number", text);
+        digest.iter().take(most).map(|byte| char::from(b'1' + byte % 9)).collect()
+    }
+
+    fn uuid(&self, text: &str) -> String {
+        let digits = hex(&self.digest("uuid", &text.to_ascii_lowercase())[..16]);
+        [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]).join("-")
+    }
+
+    /// The same digits written in another way have the same pseudonym, written in that way.
+    fn phone(&self, text: &str) -> String {
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        let digest = self.digest("phone", &digits);
+        let mut index = 0;
+        let replace = |c: char| {
+            if !c.is_ascii_digit() {
+                return c;
+            }
+            index += 1;
+            // The first digit names the numbering plan. No plan has a 0 or a 1 after a country's
+            // code.
+            if index == 1 { c } else { char::from(b'2' + digest[index % 32] % 8) }
+        };
+        text.chars().map(replace).collect()
+    }
+
+    /// An address has a domain; a login name may come without.
+    fn email(&self, text: &str) -> String {
+        let whole = text.to_ascii_lowercase();
+        let domain = match whole.contains('@') {
+            true if whole.ends_with(TENANT) => TENANT,
+            true => "@example.com",
+            false => "",
+        };
+        let kind = if domain.is_empty() { "name" } else { "email" };
+        word(&self.digest(kind, &whole), if domain.is_empty() { 4 } else { 5 }) + domain
+    }
+
+    /// Each word by itself, so that a first name is the same with and without the last.
+    fn name(&self, text: &str) -> String {
+        let words = text.split([' ', '-', '.', ',', '\'']).filter(|word| !word.is_empty());
+        let words: Vec<String> = words.map(|word| self.word(word)).collect();
+        words.join(" ")
+    }
+
+    fn word(&self, text: &str) -> String {
+        if is_hidden(text) {
+            return text.to_owned();
+        }
+        let made = word(&self.digest("name", &text.to_lowercase()), 4);
+        let mut letters = text.chars().filter(|c| c.is_alphabetic());
+        match (letters.next().is_some_and(char::is_uppercase), letters.next().is_some_and(char::is_uppercase))
+        {
+            (true, true) => made.to_ascii_uppercase(),
+            (true, false) => made[..1].to_ascii_uppercase() + &made[1..],
+            (false, _) => made,
+        }
+    }
+}
+
+/// Whether it is nothing but a telephone number, however a country writes one.
+fn is_phone(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    (7..=15).contains(&digits)
+        && text.len() <= 24
+        && text.bytes().all(|byte| byte.is_ascii_digit() || b" -./()+".contains(&byte))
+}
+
+fn is_email(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && domain.contains('.')
+            && text.len() <= 254
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>(),;:\\[]".contains(&byte))
+    })
+}
+
+/// A word that can be spoken, of that many syllables.
+fn word(digest: &[u8; 32], syllables: usize) -> String {
+    const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
+    const VOWELS: &[u8; 5] = b"aeiou";
+    let syllable = |pair: &[u8]| {
+        [CONSONANTS[usize::from(pair[0] % 16)], VOWELS[usize::from(pair[1] % 5)]].map(char::from)
+    };
+    digest.chunks(2).take(syllables).flat_map(syllable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pseudonyms(key: u8) -> Pseudonyms {
+        Pseudonyms::new(&[key; 32])
+    }
+
+    #[test]
+    fn a_pseudonym_is_the_same_every_time_and_another_under_another_key() {
+        let (one, two) = (pseudonyms(1), pseudonyms(2));
+        for (kind, text) in [
+            (Kind::Phone, "+15551234567"),
+            (Kind::Email, "jane@example.org"),
+            (Kind::Email, "jane"),
+            (Kind::Name, "Jane"),
+            (Kind::Secret, "s3cret"),
+            (Kind::Secret, "22781206-c176-4cde-8110-e6fc10bbb1c5"),
+            (Kind::Secret, "10.145.0.36"),
+            (Kind::Secret, "https://jane.example.org/?key=1"),
+        ] {
+            let first = one.of(kind, text);
+            assert_ne!(first, text);
+            assert_eq!(one.of(kind, text), first);
+            assert_ne!(two.of(kind, text), first, "{kind:?}");
+        }
+        assert_ne!(one.of_body(b"1234"), two.of_body(b"1234"));
+    }
+
+    #[test]
+    fn forms_are_kept() {
+        let hide = pseudonyms(1);
+        let phone = hide.of(Kind::Phone, "+1 (555) 123-4567");
+        assert_eq!(phone.len(), 17);
+        assert!(phone.starts_with("+1 (") && phone[8..].starts_with(" ") && phone.contains('-'), "{phone}");
+        let bare = hide.of(Kind::Phone, "15551234567");
+        assert_eq!(phone.chars().filter(char::is_ascii_digit).collect::<String>(), bare);
+        assert!(hide.of(Kind::Email, "Jane@example.org").ends_with("@example.com"));
+        assert!(hide.of(Kind::Email, "jane@vbc.prod").ends_with("@vbc.prod"));
+        let name = hide.of(Kind::Name, "Jane");
+        assert_eq!(hide.of(Kind::Name, "JANE"), name.to_uppercase());
+        assert_eq!(hide.of(Kind::Name, "Jane Doe"), name.clone() + " " + &hide.of(Kind::Name, "Doe"));
+        assert!(is_uuid(&hide.of(Kind::Secret, "22781206-c176-4cde-8110-e6fc10bbb1c5")));
+        assert!(hide.of(Kind::Text, "10.145.0.36").starts_with("198.1"));
+        let number = hide.number("1234");
+        assert_eq!((number.len(), number.parse::<u64>().is_ok()), (4, true));
+    }
+
+    #[test]
+    fn no_word_of_a_name_and_no_digit_among_words_stays() {
+        let hide = pseudonyms(1);
+        let name = hide.of(Kind::Name, "J s3cret 12345678 😀");
+        for part in ["J", "s3cret", "12345678", "😀"] {
+            assert!(!name.split(' ').any(|word| word == part), "{name}");
+        }
+        for odd in ["+1 555 123 s3cret", "1555\u{2009}1234567", "s3cret@", "a b@x.org"] {
+            let hidden = hide.of(Kind::Phone, odd);
+            assert!(is_hidden(&hidden), "{odd} {hidden}");
+        }
+    }
+
+    #[test]
+    fn a_text_may_be_what_was_recorded_with_pieces_replaced() {
+        let hidden = "hidden-0123456789abcdef";
+        for (text, recorded, may) in [
+            ("x?token=abc&y", format!("x?token={hidden}&y"), true),
+            ("x?token=abc&z", format!("x?token={hidden}&y"), false),
+            ("a b c d e", format!("a {hidden} c {hidden} e"), true),
+            ("a b d e", format!("a {hidden} c {hidden} e"), false),
+            ("a b c d", format!("{hidden} c {hidden}"), true),
+            ("anything", "hidden-bearer".to_owned(), true),
+            ("anything", hidden.to_owned(), false),
+            ("hidden-x", "hidden-x".to_owned(), true),
+            ("hidden-y", "hidden-x".to_owned(), false),
+            ("ü", format!("ü{hidden}ü"), false),
+            ("hidden-x1", format!("hidden-x{hidden}"), true),
+        ] {
+            assert_eq!(may_be(text, &recorded), may, "{text} {recorded}");
+        }
+    }
+
+    #[test]
+    fn a_pseudonym_without_a_form_stays() {
+        let hide = pseudonyms(1);
+        let secret = hide.of(Kind::Secret, "s3cret");
+        for kind in [Kind::Secret, Kind::Phone, Kind::Email, Kind::Name] {
+            assert_eq!(hide.of(kind, &secret), secret);
+        }
+        assert!(is_hidden("hidden-bearer") && !is_hidden("hidden-s3cret"));
+    }
+}
