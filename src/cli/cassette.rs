@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::output::{fail, print_bytes, report};
 use super::{logging, recording};
 use crate::cassette::Cassette as Tape;
-use crate::cassette::har::{self, HarError, Imported};
+use crate::cassette::har::{self, HarError, ImportCounts};
 use crate::clock::Clock;
 use crate::config::Log;
 use crate::{encoding, trusted};
@@ -79,7 +79,7 @@ fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Result<(), Exit> 
     let text = encoding::decode(&content)
         .map_err(|error| fail(Exit::Config, format_args!("{}; {}", error.of(&name), error.remedy())))?;
     let imported = har::import(&text, cassette, keep_personal, &Clock::system());
-    let Imported { records, skipped } = imported.map_err(|error| match error {
+    let ImportCounts { records, skipped } = imported.map_err(|error| match error {
         HarError::Cassette(error) => recording::refuse(&error),
         HarError::Malformed(_) => fail(Exit::Failed, format_args!("{name}: {error}")),
     })?;

@@ -15,7 +15,7 @@ use super::error::Error;
 use super::response_body::ResponseBody;
 use super::upstream::Switched;
 use super::{BoxError, Proxy};
-use crate::cassette::AnswerTap;
+use crate::cassette::ResponseTap;
 use crate::headers::Survey;
 use crate::http1::block;
 use crate::metrics::Source;
@@ -152,7 +152,7 @@ pub struct Outgoing {
     proxy: Rc<Proxy>,
     _in_flight: Option<InFlight>,
     /// Records what is sent.
-    pub(super) tap: Option<Box<AnswerTap>>,
+    pub(super) tap: Option<Box<ResponseTap>>,
 }
 
 /// Counts a request from its admission until its response has been sent.
@@ -207,7 +207,7 @@ impl Body for Outgoing {
 }
 
 /// Records a piece of a response, or its end.
-fn record(tap: &mut AnswerTap, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_end: bool) {
+fn record(tap: &mut ResponseTap, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_end: bool) {
     let Some(frame) = frame else { return tap.end() };
     let Ok(frame) = frame else { return };
     if let Some(data) = frame.data_ref() {

@@ -113,7 +113,7 @@ impl Connection {
             if let Some(recorder) = &hooks.recorder {
                 self.hide_bearer(recorder);
             }
-            let tap = tape.answer(&response);
+            let tap = tape.response(&response);
             response.body_mut().tap = Some(Box::new(tap));
         }
         Ok(response)

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use super::BoxError;
 use super::links::RewrittenBody;
 use super::upstream::UpstreamBody;
-use crate::cassette::PlayedBody;
+use crate::cassette::ReplayedBody;
 use crate::http1::KeptBytes;
 
 /// The body of a response.
@@ -23,7 +23,7 @@ pub(super) enum ResponseBody {
     /// The upstream's, in which links are rewritten.
     Rewritten(Box<RewrittenBody<ResponseBody>>),
     /// Replayed from a cassette.
-    Replayed(Box<PlayedBody>),
+    Replayed(Box<ReplayedBody>),
     /// Our own.
     Own(Full<Bytes>),
     /// There is none, but its length is announced: for a 304.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::format::{Answered, Asked, Content};
+use crate::format::{Content, RecordedRequest, RecordedResponse};
 use vbc_base::clock::Timestamp;
 
 fn record(target: &str) -> Record {
@@ -8,7 +8,7 @@ fn record(target: &str) -> Record {
         at: Timestamp::UNIX_EPOCH,
         millis: 1,
         base: "http://localhost".into(),
-        request: Asked {
+        request: RecordedRequest {
             method: "GET".into(),
             target: target.into(),
             version: "HTTP/1.1".into(),
@@ -16,7 +16,7 @@ fn record(target: &str) -> Record {
             body: Content::Empty,
             body_hash: None,
         },
-        answer: Answered {
+        response: RecordedResponse {
             status: 200,
             reason: None,
             headers: Vec::new(),

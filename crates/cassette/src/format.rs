@@ -50,14 +50,15 @@ pub struct Record {
     /// Scheme and authority under which the client found the proxy: links in the answer begin with it.
     pub base: String,
     /// What was asked.
-    pub request: Asked,
+    pub request: RecordedRequest,
     /// What was answered.
-    pub answer: Answered,
+    #[serde(rename = "answer")]
+    pub response: RecordedResponse,
 }
 
 /// A request.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct RecordedRequest {
     /// The method.
     pub method: String,
     /// Path and query.
@@ -75,16 +76,16 @@ pub struct Asked {
     pub body_hash: Option<String>,
 }
 
-impl std::fmt::Debug for Asked {
+impl std::fmt::Debug for RecordedRequest {
     /// One that has not been recorded yet has credentials in it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asked").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("RecordedRequest").field("method", &self.method).finish_non_exhaustive()
     }
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answered {
+pub struct RecordedResponse {
     /// The status.
     pub status: u16,
     /// The words behind it, where they were not the usual ones.

@@ -17,10 +17,12 @@ mod redact;
 mod replay;
 
 pub use file::{Cassette, CassetteError};
-pub use format::{Answered, Asked, Content, Header, LARGEST_BODY, PersonalData, Record, VERSION};
-pub use record::tape::{AnswerTap, RequestTap, Tape};
+pub use format::{
+    Content, Header, LARGEST_BODY, PersonalData, Record, RecordedRequest, RecordedResponse, VERSION,
+};
+pub use record::tape::{RequestTap, ResponseTap, Tape};
 pub use record::{RecordOptions, Recorder, RecordingCounts, SecretSource};
 pub use replay::matching::Matching;
 pub use replay::player::{Order, Outcome, Player, Summary};
-pub use replay::response::{CutShort, PlayedBody, answer, asked, response};
+pub use replay::response::{CutShort, ReplayedBody, answer, asked, response};
 pub use replay::serve::Replay;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::coding;
-use crate::format::{Answered, Asked, Content, LARGEST_BODY, PersonalData, Record, field};
+use crate::format::{Content, LARGEST_BODY, PersonalData, Record, RecordedRequest, RecordedResponse, field};
 use crate::har::charset;
 use crate::har::fields::{Fields, charset_of, field_value, fit, headers, length, value, with_type};
 use crate::har::form as har_form;
@@ -40,23 +40,23 @@ struct Entry {
     request: Request,
     response: Response,
     #[serde(rename = "_vbcProxy")]
-    ours: Option<Ours>,
+    ours: Option<ProxyMembers>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Ours {
+struct ProxyMembers {
     complete: bool,
     /// What became of a body that is not there.
     request_body: Option<Content>,
     response_body: Option<Content>,
-    pseudonymised: Option<Mark>,
+    pseudonymised: Option<PseudonymMark>,
 }
 
 /// Says that credentials, and personal data unless they were kept, are pseudonyms already.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Mark {
+pub(crate) struct PseudonymMark {
     pub(crate) personal_data: PersonalData,
     /// Of the record that the entry is read as: an entry that was changed afterwards has another
     /// one.
@@ -123,12 +123,12 @@ struct ArchivedContent {
 }
 
 /// An entry, read.
-pub(crate) struct Read {
+pub(crate) struct ParsedEntry {
     pub(crate) record: Record,
-    mark: Option<Mark>,
+    mark: Option<PseudonymMark>,
 }
 
-impl Read {
+impl ParsedEntry {
     /// Whether it is as [`crate::har::export`] wrote it, with everything pseudonymised that an
     /// import would pseudonymise.
     pub(crate) fn is_pseudonymised(&self, keep_personal: bool) -> bool {
@@ -141,28 +141,28 @@ impl Read {
 
 /// A digest of what a record says, its number and times aside.
 pub(crate) fn digest_of(record: &Record) -> String {
-    let said = (&record.base, &record.request, &record.answer);
+    let said = (&record.base, &record.request, &record.response);
     let line = serde_json::to_vec(&said).unwrap_or_default();
     hex(digest(&SHA256, &line).as_ref())
 }
 
 /// Reads an entry; `None` where there is no request of HTTP in it, or no response.
-pub(crate) fn read(entry: Value) -> Option<Read> {
+pub(crate) fn read(entry: Value) -> Option<ParsedEntry> {
     let Entry { started_date_time, time, request, response, ours } = serde_json::from_value(entry).ok()?;
     let (base, target) = split(&request.url)?;
     let mut asked = asked(request, target)?;
-    let mut answer = answered(response, &asked.method, ours.is_some())?;
+    let mut response = answered(response, &asked.method, ours.is_some())?;
     let mut mark = None;
     if let Some(ours) = ours {
         let missing = |body: Option<Content>| body.filter(|body| body.bytes().is_none());
         asked.body = missing(ours.request_body).unwrap_or(asked.body);
-        answer.body = missing(ours.response_body).unwrap_or(answer.body);
-        answer.complete = ours.complete;
+        response.body = missing(ours.response_body).unwrap_or(response.body);
+        response.complete = ours.complete;
         mark = ours.pseudonymised;
     }
     let millis = time.filter(|time| time.is_finite() && *time > 0.0).unwrap_or_default() as u64;
     let at = instant(&started_date_time);
-    Some(Read { record: Record { n: 0, at, millis, base, request: asked, answer }, mark })
+    Some(ParsedEntry { record: Record { n: 0, at, millis, base, request: asked, response }, mark })
 }
 
 /// When it began; the beginning of time where nobody knows, since no replay depends on it.
@@ -171,7 +171,7 @@ fn instant(text: &str) -> Timestamp {
     text.parse().or_else(|_| format!("{text}Z").parse()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn asked(request: Request, mut target: String) -> Option<Asked> {
+fn asked(request: Request, mut target: String) -> Option<RecordedRequest> {
     let method = match is_hidden(&request.method) {
         true => request.method,
         false => request.method.to_ascii_uppercase(),
@@ -189,12 +189,12 @@ fn asked(request: Request, mut target: String) -> Option<Asked> {
     let may_have_body = !matches!(method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE");
     let body = request.post_data.and_then(|data| posted(data, &mut headers, codings.as_deref()));
     let body = match body {
-        Some(Posted::Bytes(bytes)) => {
+        Some(PostedBody::Bytes(bytes)) => {
             fit(&mut headers, bytes.len());
             Content::of(bytes)
         }
         // It was some body, and nobody knows which.
-        Some(Posted::Unknown) => Content::Unread,
+        Some(PostedBody::Unknown) => Content::Unread,
         None if is_chunked || length.is_some_and(|length| length > 0) => Content::Unread,
         None if request.body_size.is_some_and(|size| size >= 1.0) => Content::Unread,
         None => match request.body_size.filter(|size| *size >= 0.0) {
@@ -203,7 +203,7 @@ fn asked(request: Request, mut target: String) -> Option<Asked> {
         },
     };
     let version = version(&request.http_version);
-    Some(Asked {
+    Some(RecordedRequest {
         method: method.to_string(),
         target: canonical::encoded(&target).into_owned(),
         version,
@@ -213,20 +213,22 @@ fn asked(request: Request, mut target: String) -> Option<Asked> {
     })
 }
 
-enum Posted {
+enum PostedBody {
     Bytes(Vec<u8>),
     Unknown,
 }
 
 /// The body of a request, if there is one; where no header has its type, the archive has it.
-fn posted(data: PostData, headers: &mut Fields, codings: Option<&str>) -> Option<Posted> {
+fn posted(data: PostData, headers: &mut Fields, codings: Option<&str>) -> Option<PostedBody> {
     let text = data.text.filter(|text| !text.is_empty());
     if text.is_none() && data.params.is_empty() {
         return None;
     }
     with_type(headers, &data.mime_type);
     let Some(text) = text else {
-        return Some(har_form::body(&data.mime_type, &data.params).map_or(Posted::Unknown, Posted::Bytes));
+        return Some(
+            har_form::body(&data.mime_type, &data.params).map_or(PostedBody::Unknown, PostedBody::Bytes),
+        );
     };
     let coded = match text.strip_prefix("data:;base64,") {
         Some(coded) => Some(coded),
@@ -237,10 +239,10 @@ fn posted(data: PostData, headers: &mut Fields, codings: Option<&str>) -> Option
         None => charset_of(headers)
             .map_or_else(|| Some(text.clone().into_bytes()), |charset| charset::encode(&text, &charset)),
     };
-    Some(bytes.map_or(Posted::Unknown, Posted::Bytes))
+    Some(bytes.map_or(PostedBody::Unknown, PostedBody::Bytes))
 }
 
-fn answered(response: Response, method: &str, is_ours: bool) -> Option<Answered> {
+fn answered(response: Response, method: &str, is_ours: bool) -> Option<RecordedResponse> {
     // A switch of protocols, a request that failed or was broken off.
     let status = response.status.filter(|status| (200.0..1000.0).contains(status))? as u16;
     StatusCode::from_u16(status).ok()?;
@@ -277,7 +279,7 @@ fn answered(response: Response, method: &str, is_ours: bool) -> Option<Answered>
     let reason = Some(response.status_text).filter(|text| !text.is_empty() && text != usual(status));
     let reason = reason.map(|reason| field_value(&reason));
     let (complete, trailers, pieces) = (true, Vec::new(), Vec::new());
-    Some(Answered { status, reason, headers, body, body_hash: None, trailers, complete, pieces })
+    Some(RecordedResponse { status, reason, headers, body, body_hash: None, trailers, complete, pieces })
 }
 
 /// A body that the archive does not have: nothing only where something says so.

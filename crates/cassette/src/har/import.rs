@@ -10,11 +10,11 @@ use crate::format::PersonalData;
 use crate::har::entry as har_entry;
 use crate::har::lenient::without_lone_surrogates;
 use crate::har::secrets as har_secrets;
-use crate::har::{HarError, Imported};
+use crate::har::{HarError, ImportCounts};
 use crate::record::transcribe::retranscribe;
 use crate::redact::pseudonyms::Pseudonyms;
-use crate::redact::secrets::Known;
-use crate::redact::{Filter, Kept};
+use crate::redact::secrets::KnownSecrets;
+use crate::redact::{Filter, Retention};
 use vbc_base::clock::Clock;
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ struct Log {
 ///
 /// # Errors
 /// When the text is no archive, or the cassette cannot be written to.
-pub fn import(text: &str, path: &Path, keep_personal: bool, clock: &Clock) -> Result<Imported, HarError> {
+pub fn import(text: &str, path: &Path, keep_personal: bool, clock: &Clock) -> Result<ImportCounts, HarError> {
     // Some begin with a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
     let archive: Archive = match serde_json::from_str(text) {
@@ -49,11 +49,11 @@ pub fn import(text: &str, path: &Path, keep_personal: bool, clock: &Clock) -> Re
     let entries = archive.log.entries.into_iter().map(har_entry::read);
     let (read, skipped): (Vec<_>, Vec<_>) = entries.partition(Option::is_some);
     let read: Vec<_> = read.into_iter().flatten().collect();
-    let mut imported = Imported { records: 0, skipped: skipped.len() };
-    let mut known = Known::default();
+    let mut imported = ImportCounts { records: 0, skipped: skipped.len() };
+    let mut known = KnownSecrets::default();
     read.iter().for_each(|read| har_secrets::collect(&read.record, &mut known));
-    let kept = Kept { personal: keep_personal, unknown: true, unlisted: true };
-    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept };
+    let retention = Retention { personal: keep_personal, unknown: true, unlisted: true };
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, retention };
     for read in read {
         let record = match read.is_pseudonymised(keep_personal) {
             true => read.record,

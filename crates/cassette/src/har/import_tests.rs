@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Asked;
 use crate::Cassette;
 use crate::Matching;
 use crate::Order;
 use crate::Outcome;
 use crate::Player;
+use crate::RecordedRequest;
 use crate::asked;
 use crate::format::{Content, Record, field};
 use crate::har;
@@ -18,7 +18,7 @@ fn cassette(entries: Value) -> Cassette {
     taken_in(&json!({ "log": { "entries": entries } }).to_string(), true).1
 }
 
-fn taken_in(archive: &str, keep_personal: bool) -> (Imported, Cassette) {
+fn taken_in(archive: &str, keep_personal: bool) -> (ImportCounts, Cassette) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a");
     let imported = import(archive, &path, keep_personal, &Clock::system()).unwrap();
@@ -33,7 +33,7 @@ fn get(url: &str, answer: Value) -> Value {
     })
 }
 
-fn request(line: &str, body: &[u8]) -> Asked {
+fn request(line: &str, body: &[u8]) -> RecordedRequest {
     let (method, target) = line.split_once(' ').unwrap();
     let request = http::Request::builder().method(method).uri(target).body(()).unwrap();
     asked(&request, Some(body.to_vec()))
@@ -44,14 +44,14 @@ fn request(line: &str, body: &[u8]) -> Asked {
 fn status(cassette: Cassette, line: &str, body: &[u8]) -> u16 {
     let player = Player::new(cassette, Matching::Strict, Order::Any);
     match player.play(&request(line, body)) {
-        Outcome::Play(record) => record.answer.status,
+        Outcome::Play(record) => record.response.status,
         Outcome::Unplayable(..) => 501,
         Outcome::NoMatch { .. } => 404,
     }
 }
 
 /// The response to the only record, as replay sends it.
-fn played(cassette: &Cassette) -> http::Response<crate::PlayedBody> {
+fn played(cassette: &Cassette) -> http::Response<crate::ReplayedBody> {
     let record = &cassette.records[0];
     response(record, &record.request, &record.base, false)
 }
@@ -153,7 +153,7 @@ fn a_known_body_is_preferred_to_one_that_may_have_been_any() {
     let player = Player::new(cassette, Matching::Strict, Order::Any);
     for (body, expected) in [(b"b", "known"), (b"c", "any")] {
         let Outcome::Play(record) = player.play(&request("POST /", body)) else { panic!("{expected}") };
-        assert_eq!(record.answer.body, Content::Text(expected.into()));
+        assert_eq!(record.response.body, Content::Text(expected.into()));
     }
 }
 
@@ -165,7 +165,7 @@ fn a_redirect_leads_where_the_archive_says() {
     let both = json!({
         "status": 302, "redirectURL": "/other", "headers": [{ "name": "LOCATION", "value": "/one" }],
     });
-    let locations = cassette(json!([get("http://h/", both)])).records.remove(0).answer.headers;
+    let locations = cassette(json!([get("http://h/", both)])).records.remove(0).response.headers;
     assert_eq!(locations, [("location".to_owned(), "/one".to_owned())]);
 }
 
@@ -184,7 +184,7 @@ fn text_goes_out_in_its_charset() {
             "http://h/",
             json!({ "status": 200, "headers": headers, "content": content })
         )]));
-        let answer = &cassette.records[0].answer;
+        let answer = &cassette.records[0].response;
         assert_eq!(answer.body.bytes().unwrap(), bytes, "{headers}");
         let length = bytes.len().to_string();
         assert!(
@@ -211,7 +211,7 @@ fn base64_is_read_however_it_is_written() {
         let body = cassette(json!([get("http://h/", json!({ "status": 200, "content": content }))]))
             .records
             .remove(0)
-            .answer
+            .response
             .body;
         let expected: &[u8] = if encoding.is_empty() { b"data" } else { &[255, 0, 1] };
         assert_eq!(body.bytes().unwrap(), expected, "{text}");
@@ -237,7 +237,7 @@ fn a_coding_that_is_still_on_comes_off_and_a_compressed_file_stays_one() {
         cassette(json!([get("http://h/", json!({ "status": 200, "headers": headers, "content": content }))]))
             .records
             .remove(0)
-            .answer
+            .response
     };
     let answer = with("audio/mpeg");
     assert_eq!(answer.body.bytes().unwrap(), b"plain");
@@ -305,13 +305,13 @@ fn members_of_other_types_cost_no_entry() {
         .to_string(),
         true,
     );
-    assert_eq!(counts, Imported { records: 2, skipped: 5 });
+    assert_eq!(counts, ImportCounts { records: 2, skipped: 5 });
     let first = &cassette.records[0];
     assert_eq!((first.request.method.as_str(), first.base.as_str(), first.millis), ("GET", "http://h", 12));
     assert_eq!(first.at, Timestamp::UNIX_EPOCH);
-    assert_eq!(field(&first.answer.headers, "x-n"), Some("5"));
+    assert_eq!(field(&first.response.headers, "x-n"), Some("5"));
     assert!(
-        field(&first.answer.headers, "set-cookie").is_some_and(|line| line.ends_with("; Path=/; HttpOnly"))
+        field(&first.response.headers, "set-cookie").is_some_and(|line| line.ends_with("; Path=/; HttpOnly"))
     );
     assert_eq!(cassette.records[1].at, "2026-11-24T15:06:12.5Z".parse().unwrap());
 }
@@ -390,5 +390,5 @@ fn half_a_character_costs_no_archive() {
     let entry = get("http://h/", json!({ "status": 200, "content": { "text": "HALF" } }));
     let archive = json!({ "log": { "entries": [entry] } }).to_string().replace("HALF", "a\\ud83d");
     let cassette = taken_in(&archive, true).1;
-    assert_eq!(cassette.records[0].answer.body, Content::Text("a\u{fffd}".into()));
+    assert_eq!(cassette.records[0].response.body, Content::Text("a\u{fffd}".into()));
 }

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::file::{Cassette, CassetteError};
-use crate::format::{Answered, Content, PersonalData, Record, field};
+use crate::format::{Content, PersonalData, Record, RecordedResponse, field};
 use crate::har::entry as har_entry;
-use crate::har::entry::Mark;
+use crate::har::entry::PseudonymMark;
 
 pub use crate::har::import::import;
 
@@ -34,7 +34,7 @@ pub enum HarError {
 
 /// What was taken in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportCounts {
     /// Entries that are records now.
     pub records: usize,
     /// Entries without an answer, of another protocol than HTTP, or that cannot be read.
@@ -62,14 +62,14 @@ pub fn export(cassette: &Cassette) -> Value {
 /// has changed it.
 fn marked(mut entry: Value, personal_data: PersonalData) -> Value {
     if let Some(read) = har_entry::read(entry.clone()) {
-        let mark = Mark { personal_data, sha256: har_entry::digest_of(&read.record) };
+        let mark = PseudonymMark { personal_data, sha256: har_entry::digest_of(&read.record) };
         entry["_vbcProxy"]["pseudonymised"] = json!(mark);
     }
     entry
 }
 
 fn entry(record: &Record) -> Value {
-    let (asked, answered) = (&record.request, &record.answer);
+    let (asked, answered) = (&record.request, &record.response);
     // Asked without a `Host`.
     let base = if record.base.ends_with("://") { "http://localhost" } else { &record.base };
     let wait = answered.pieces.first().map_or(record.millis, |(millis, _)| *millis).min(record.millis);
@@ -161,7 +161,7 @@ fn text_of(body: &Content) -> Option<String> {
     }
 }
 
-fn content(answered: &Answered) -> Value {
+fn content(answered: &RecordedResponse) -> Value {
     let kind = field(&answered.headers, "content-type").unwrap_or("application/octet-stream");
     let mut content = json!({ "size": size(&answered.body).max(0), "mimeType": kind });
     match &answered.body {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::format::{Content, Record, field};
-use crate::redact::secrets::Known;
+use crate::redact::secrets::KnownSecrets;
 use crate::redact::{names_secret, parameter_names_secret};
 use vbc_base::secret::Secret;
 
@@ -11,12 +11,12 @@ use vbc_base::secret::Secret;
 const SHORTEST: usize = 8;
 
 /// Remembers what the names of headers, parameters and members call credentials.
-pub(crate) fn collect(record: &Record, known: &mut Known) {
+pub(crate) fn collect(record: &Record, known: &mut KnownSecrets) {
     if let Some((_, query)) = record.request.target.split_once('?') {
         form(query, known);
     }
     let messages =
-        [(&record.request.headers, &record.request.body), (&record.answer.headers, &record.answer.body)];
+        [(&record.request.headers, &record.request.body), (&record.response.headers, &record.response.body)];
     for (headers, body) in messages {
         for (name, value) in headers {
             header(name, value, known);
@@ -31,13 +31,13 @@ pub(crate) fn collect(record: &Record, known: &mut Known) {
     }
 }
 
-fn add(text: &str, known: &mut Known) {
+fn add(text: &str, known: &mut KnownSecrets) {
     if text.len() >= SHORTEST {
         known.add(Secret::new(text));
     }
 }
 
-fn header(name: &str, value: &str, known: &mut Known) {
+fn header(name: &str, value: &str, known: &mut KnownSecrets) {
     match name {
         // Attributes of a cookie are none.
         "set-cookie" => cookie(value.split(';').next().unwrap_or_default(), known),
@@ -50,11 +50,11 @@ fn header(name: &str, value: &str, known: &mut Known) {
     }
 }
 
-fn cookie(pair: &str, known: &mut Known) {
+fn cookie(pair: &str, known: &mut KnownSecrets) {
     add(pair.split_once('=').map_or(pair, |(_, value)| value).trim(), known);
 }
 
-fn form(text: &str, known: &mut Known) {
+fn form(text: &str, known: &mut KnownSecrets) {
     for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
         if parameter_names_secret(&name) {
             add(&value, known);
@@ -62,7 +62,7 @@ fn form(text: &str, known: &mut Known) {
     }
 }
 
-fn json(value: &Value, is_secret: bool, known: &mut Known) {
+fn json(value: &Value, is_secret: bool, known: &mut KnownSecrets) {
     match value {
         Value::String(text) if is_secret => add(text, known),
         Value::Array(items) => items.iter().for_each(|item| json(item, is_secret, known)),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::file::Appender;
-use crate::format::{Asked, PersonalData};
+use crate::format::{PersonalData, RecordedRequest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use vbc_base::clock::{Clock, Timestamp};
@@ -113,7 +113,7 @@ fn record(n: u64, target: &str, asked: Content, answered: Content) -> Record {
         at: "2026-11-24T15:06:12.5Z".parse().unwrap(),
         millis: 30,
         base: "http://127.0.0.1:8080".into(),
-        request: Asked {
+        request: RecordedRequest {
             method: "POST".into(),
             target: target.into(),
             version: "HTTP/1.1".into(),
@@ -124,7 +124,7 @@ fn record(n: u64, target: &str, asked: Content, answered: Content) -> Record {
             body: asked,
             body_hash: None,
         },
-        answer: Answered {
+        response: RecordedResponse {
             status: 302,
             reason: None,
             headers: vec![
@@ -168,9 +168,9 @@ fn an_export_has_all_that_the_specification_requires_and_is_taken_in_again() {
     assert_eq!(entries[1]["timings"], json!({"send": 0, "wait": 10, "receive": 20}));
 
     let imported = import(&archive.to_string(), &second, true, &clock).unwrap();
-    assert_eq!(imported, Imported { records: 6, skipped: 0 });
+    assert_eq!(imported, ImportCounts { records: 6, skipped: 0 });
     let mut expected = records();
-    expected[1].answer.pieces.clear();
+    expected[1].response.pieces.clear();
     assert_eq!(Cassette::read(&second).unwrap().records, expected);
 }
 
@@ -200,7 +200,7 @@ fn what_a_browser_has_recorded_loses_its_secrets_when_it_is_taken_in() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a");
     let imported = import(&archive.to_string(), &path, false, &Clock::system()).unwrap();
-    assert_eq!(imported, Imported { records: 1, skipped: 1 });
+    assert_eq!(imported, ImportCounts { records: 1, skipped: 1 });
     let text = std::fs::read_to_string(&path).unwrap();
     for secret in ["s3cret", "Jane", "15551234567", ":authority", "content-encoding"] {
         assert!(!text.contains(secret), "{secret} in {text}");
@@ -210,12 +210,12 @@ fn what_a_browser_has_recorded_loses_its_secrets_when_it_is_taken_in() {
         (record.base.as_str(), record.request.version.as_str(), record.millis),
         ("https://api.vonage.com", "HTTP/2.0", 12)
     );
-    let length = record.answer.body.bytes().unwrap().len().to_string();
-    assert_eq!(field(&record.answer.headers, "content-length"), Some(length.as_str()));
+    let length = record.response.body.bytes().unwrap().len().to_string();
+    assert_eq!(field(&record.response.headers, "content-length"), Some(length.as_str()));
     assert!(import("{}", &path, false, &Clock::system()).is_err());
 }
 
-fn imported(entries: &Value) -> (Imported, Vec<Record>, String) {
+fn imported(entries: &Value) -> (ImportCounts, Vec<Record>, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a");
     let archive = format!("\u{feff}{}", json!({ "log": { "entries": entries } }));
@@ -256,7 +256,7 @@ fn what_a_header_does_not_say_the_archive_says_elsewhere() {
             })
         ),
     ]));
-    assert_eq!(counts, Imported { records: 3, skipped: 0 });
+    assert_eq!(counts, ImportCounts { records: 3, skipped: 0 });
     assert!(!text.contains("u:s3cret") && !text.contains("password=s3cret"), "{text}");
     let bodies: Vec<String> = records
         .iter()
@@ -266,7 +266,7 @@ fn what_a_header_does_not_say_the_archive_says_elsewhere() {
     assert_eq!(field(&records[0].request.headers, "content-type"), Some("text/xml"));
     // Bodies are kept: of XML and of parts nothing says which values are credentials.
     assert_eq!(bodies[0], "<token>s3cret</token>");
-    assert_eq!(field(&records[0].answer.headers, "content-type"), Some("text/xml"));
+    assert_eq!(field(&records[0].response.headers, "content-type"), Some("text/xml"));
     assert_eq!(records[1].request.target, "/?a=1");
     assert!(bodies[1].starts_with("a+b=x%26y%3D%2B&password=hidden-"), "{bodies:?}");
     assert!(
@@ -315,12 +315,12 @@ fn what_browsers_leave_out_or_add_is_no_obstacle() {
     let mut entries = vec![chromium, firefox];
     entries.extend(odd.as_array().unwrap().clone());
     let (counts, records, text) = imported(&Value::Array(entries));
-    assert_eq!(counts, Imported { records: 2, skipped: 5 });
+    assert_eq!(counts, ImportCounts { records: 2, skipped: 5 });
     assert!(!text.contains("s3cret") && !text.contains("pin=7") && !text.contains("x-unknown"), "{text}");
-    assert_eq!(records[0].answer.headers.iter().filter(|(name, _)| name == "set-cookie").count(), 2);
-    assert_eq!(records[0].answer.body.bytes().unwrap(), [255, 0, 1]);
+    assert_eq!(records[0].response.headers.iter().filter(|(name, _)| name == "set-cookie").count(), 2);
+    assert_eq!(records[0].response.body.bytes().unwrap(), [255, 0, 1]);
     assert_eq!((records[0].request.version.as_str(), records[0].millis), ("HTTP/3.0", 12));
-    assert_eq!((records[1].answer.status, records[1].at), (204, records[0].at));
+    assert_eq!((records[1].response.status, records[1].at), (204, records[0].at));
 }
 
 #[test]

@@ -16,8 +16,8 @@ use crate::format::PersonalData;
 use crate::record::tape::{Budget, Exchange};
 use crate::record::transcribe::transcribe;
 use crate::redact::pseudonyms::Pseudonyms;
-use crate::redact::secrets::Known;
-use crate::redact::{Filter, Kept};
+use crate::redact::secrets::KnownSecrets;
+use crate::redact::{Filter, Retention};
 use vbc_base::clock::Clock;
 use vbc_base::secret::Secret;
 
@@ -99,13 +99,13 @@ impl Recorder {
         let personal = if options.personal { PersonalData::Kept } else { PersonalData::Hidden };
         let (appender, key) = Appender::open(path, personal, &clock)?;
         let (sender, receiver) = sync_channel(WAITING);
-        let mut known = Known::default();
+        let mut known = KnownSecrets::default();
         secrets.into_iter().for_each(|secret| known.add(secret));
         let shared = Arc::<Shared>::default();
         let writer = Writer {
             appender,
             pseudonyms: Pseudonyms::new(&key),
-            kept: Kept { personal: options.personal, unknown: options.unknown, unlisted: false },
+            retention: Retention { personal: options.personal, unknown: options.unknown, unlisted: false },
             counts: Arc::clone(&counts),
             known,
             shared: Arc::clone(&shared),
@@ -168,9 +168,9 @@ impl Recorder {
 struct Writer {
     appender: Appender,
     pseudonyms: Pseudonyms,
-    kept: Kept,
+    retention: Retention,
     counts: Arc<RecordingCounts>,
-    known: Known,
+    known: KnownSecrets,
     shared: Arc<Shared>,
     failing: bool,
 }
@@ -195,7 +195,7 @@ impl Writer {
 
     fn write(&mut self, exchange: &Exchange) {
         self.learn();
-        let filter = Filter { pseudonyms: &self.pseudonyms, known: &self.known, kept: self.kept };
+        let filter = Filter { pseudonyms: &self.pseudonyms, known: &self.known, retention: self.retention };
         let record = transcribe(exchange, &filter);
         let truncated = exchange.pieces.is_truncated() || exchange.request().is_truncated();
         match self.appender.add(record) {
@@ -230,8 +230,8 @@ mod tests {
     fn exchange(recorder: &Arc<Recorder>, target: &str) {
         let request = Request::builder().uri(target).body(Full::<Bytes>::default()).unwrap();
         let tape = Tape::begin(recorder, &request, "http://h".into());
-        let mut answer = tape.answer(&Response::new(Full::new(Bytes::from_static(b"fine"))));
-        answer.data(&Bytes::from_static(b"fine"));
+        let mut response = tape.response(&Response::new(Full::new(Bytes::from_static(b"fine"))));
+        response.data(&Bytes::from_static(b"fine"));
     }
 
     #[tokio::test]
@@ -271,15 +271,15 @@ mod tests {
         .unwrap();
         let request = Request::builder().uri("/").body(Full::<Bytes>::default()).unwrap();
         let tape = Tape::begin(&recorder, &request, "http://h".into());
-        let mut answer = tape.answer(&Response::new(Full::new(Bytes::from_static(b"all of it"))));
-        answer.data(&Bytes::from_static(b"all"));
-        drop(answer);
+        let mut response = tape.response(&Response::new(Full::new(Bytes::from_static(b"all of it"))));
+        response.data(&Bytes::from_static(b"all"));
+        drop(response);
         // One whose request was never answered is not.
         drop(Tape::begin(&recorder, &request, "http://h".into()));
         recorder.finish();
         let cassette = Cassette::read(&path).unwrap();
         let [record] = &cassette.records[..] else { panic!("{:?}", cassette.records) };
-        assert!(!record.answer.complete);
-        assert_eq!(record.answer.body.bytes().unwrap(), b"all");
+        assert!(!record.response.complete);
+        assert_eq!(record.response.body.bytes().unwrap(), b"all");
     }
 }

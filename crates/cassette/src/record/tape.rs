@@ -181,18 +181,18 @@ impl Tape {
     }
 
     /// Goes on with the head of the answer.
-    pub fn answer<B: http_body::Body>(self, answer: &http::Response<B>) -> AnswerTap {
+    pub fn response<B: http_body::Body>(self, response: &http::Response<B>) -> ResponseTap {
         let mut pieces = Pieces::new(&self.recorder.budget);
-        let status = answer.status();
+        let status = response.status();
         let none = self.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
-        pieces.ended = none || answer.body().is_end_stream();
-        let reason = answer.extensions().get::<ReasonPhrase>().map(|reason| latin1(reason.as_bytes()));
-        let length = if none { None } else { answer.body().size_hint().exact() };
-        AnswerTap(Some(Box::new(Exchange {
+        pieces.ended = none || response.body().is_end_stream();
+        let reason = response.extensions().get::<ReasonPhrase>().map(|reason| latin1(reason.as_bytes()));
+        let length = if none { None } else { response.body().size_hint().exact() };
+        ResponseTap(Some(Box::new(Exchange {
             tape: self,
             status,
             reason,
-            headers: answer.headers().clone(),
+            headers: response.headers().clone(),
             length,
             pieces,
         })))
@@ -217,9 +217,9 @@ impl Exchange {
 }
 
 /// Takes note of an answer's body. Dropped, it hands over what it has.
-pub struct AnswerTap(Option<Box<Exchange>>);
+pub struct ResponseTap(Option<Box<Exchange>>);
 
-impl AnswerTap {
+impl ResponseTap {
     /// A piece on its way to the client.
     pub fn data(&mut self, data: &Bytes) {
         let Some(exchange) = &mut self.0 else { return };
@@ -260,9 +260,9 @@ macro_rules! shows_nothing {
     )+};
 }
 
-shows_nothing!(AnswerTap, RequestTap, Tape);
+shows_nothing!(ResponseTap, RequestTap, Tape);
 
-impl Drop for AnswerTap {
+impl Drop for ResponseTap {
     fn drop(&mut self) {
         if let Some(exchange) = self.0.take() {
             Arc::clone(&exchange.tape.recorder).hand_over(exchange);

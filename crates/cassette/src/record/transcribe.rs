@@ -3,7 +3,7 @@
 use http::{HeaderMap, Version};
 
 use crate::coding;
-use crate::format::{Answered, Asked, Content, LARGEST_BODY, Record, field};
+use crate::format::{Content, LARGEST_BODY, Record, RecordedRequest, RecordedResponse, field};
 use crate::record::tape::{Exchange, Pieces};
 use crate::redact::archive as packed;
 use crate::redact::headers as fields;
@@ -13,7 +13,7 @@ use crate::redact::kind::{Kind, is_harmless};
 use crate::redact::operations::Shape;
 use crate::redact::pseudonyms::REMOVED;
 use crate::redact::target as uri;
-use crate::redact::{Filter, Place, Scope};
+use crate::redact::{Endpoint, Filter, Scope};
 
 pub(crate) type Fields = Vec<(String, String)>;
 
@@ -22,7 +22,7 @@ type Times = Vec<(u64, usize)>;
 
 /// A body as it is written.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Written {
+pub(crate) struct RedactedBody {
     pub(crate) content: Content,
     /// What identifies a body of which only the length is written.
     pub(crate) hash: Option<String>,
@@ -42,7 +42,7 @@ pub(crate) fn transcribe(exchange: &Exchange, filter: &Filter<'_>) -> Record {
         let is_whole = pieces.ended || pieces.is_truncated();
         let (body, hash) = if is_whole { (body.content, body.hash) } else { (Content::Unread, None) };
         let version = version(tape.version).to_owned();
-        Asked { method, target, version, headers, body, body_hash: hash }
+        RecordedRequest { method, target, version, headers, body, body_hash: hash }
     };
     let (mut headers, body) = message(scope, &exchange.headers, &exchange.pieces, place.response());
     // What hyper would add.
@@ -50,12 +50,12 @@ pub(crate) fn transcribe(exchange: &Exchange, filter: &Filter<'_>) -> Record {
         let length = body.content.bytes().map_or(length, |bytes| bytes.len() as u64);
         headers.push(("content-length".into(), length.to_string()));
     }
-    let answer = Answered {
+    let response = RecordedResponse {
         status: exchange.status.as_u16(),
         reason: exchange
             .reason
             .as_deref()
-            .map(|reason| filter.unlisted(reason, place.is_open).unwrap_or_else(|| reason.to_owned())),
+            .map(|reason| filter.unlisted(reason, place.keeps_unlisted).unwrap_or_else(|| reason.to_owned())),
         headers,
         body: body.content,
         body_hash: body.hash,
@@ -64,23 +64,24 @@ pub(crate) fn transcribe(exchange: &Exchange, filter: &Filter<'_>) -> Record {
         pieces: body.times,
     };
     let millis = tape.begun.elapsed().as_millis() as u64;
-    Record { n: 0, at: tape.at, millis, base, request, answer }
+    Record { n: 0, at: tape.at, millis, base, request, response }
 }
 
 /// The record of what an archive has: `record` with what is not kept replaced.
 pub(crate) fn retranscribe(record: Record, filter: &Filter<'_>) -> Record {
-    let Record { base, request, answer, .. } = record;
+    let Record { base, request, response, .. } = record;
     let (target, place) = uri::target(filter, &request.method, &request.target);
     let scope = place.scope(filter, &base);
     let method = method(filter, &request.method);
     let (headers, body, body_hash) = rewritten(scope, request.headers, request.body, place.request());
-    let request = Asked { method, target, headers, body, body_hash, version: request.version };
-    let (headers, body, body_hash) = rewritten(scope, answer.headers, answer.body, place.response());
-    let reason = answer.reason.map(|reason| filter.unlisted(&reason, place.is_open).unwrap_or(reason));
-    let trailers = fields(scope, answer.trailers);
-    let answer = Answered { headers, body, body_hash, reason, trailers, ..answer };
+    let request = RecordedRequest { method, target, headers, body, body_hash, version: request.version };
+    let (headers, body, body_hash) = rewritten(scope, response.headers, response.body, place.response());
+    let reason =
+        response.reason.map(|reason| filter.unlisted(&reason, place.keeps_unlisted).unwrap_or(reason));
+    let trailers = fields(scope, response.trailers);
+    let response = RecordedResponse { headers, body, body_hash, reason, trailers, ..response };
     let base = without_secrets(filter, &base);
-    Record { base, request, answer, ..record }
+    Record { base, request, response, ..record }
 }
 
 fn rewritten(
@@ -135,11 +136,11 @@ fn message(
     headers: &HeaderMap,
     pieces: &Pieces,
     shape: Option<Shape>,
-) -> (Fields, Written) {
+) -> (Fields, RedactedBody) {
     let pairs = pairs(headers);
     if pieces.is_truncated() {
         let content = Content::Truncated(pieces.length);
-        return (fields(scope, pairs), Written { content, ..Written::default() });
+        return (fields(scope, pairs), RedactedBody { content, ..RedactedBody::default() });
     }
     body(scope, pairs, pieces.bytes(), &pieces.times, shape)
 }
@@ -152,12 +153,12 @@ pub(crate) fn body(
     bytes: Vec<u8>,
     times: &[(u64, usize)],
     shape: Option<Shape>,
-) -> (Fields, Written) {
+) -> (Fields, RedactedBody) {
     let (codings, before) = (field(&pairs, "content-encoding").map(str::to_owned), bytes.len());
     let kind = field(&pairs, "content-type").map(str::to_owned);
     let mut fields = fields(scope, pairs);
     if bytes.is_empty() {
-        return (fields, Written::default());
+        return (fields, RedactedBody::default());
     }
     let mut bytes = bytes;
     if let Some(codings) = codings {
@@ -175,13 +176,13 @@ pub(crate) fn body(
         let announced = value.parse().unwrap_or(before);
         *value = (announced.max(before) - before + new.len()).to_string();
     }
-    (fields, Written { content: Content::of(new), hash: None, times })
+    (fields, RedactedBody { content: Content::of(new), hash: None, times })
 }
 
 /// What is written of a body that is not recorded: its length, and what identifies it.
-fn hashed(filter: &Filter<'_>, bytes: &[u8]) -> Written {
+fn hashed(filter: &Filter<'_>, bytes: &[u8]) -> RedactedBody {
     let content = Content::Truncated(bytes.len() as u64);
-    Written { content, hash: Some(filter.pseudonyms.of_body(bytes)), times: Vec::new() }
+    RedactedBody { content, hash: Some(filter.pseudonyms.of_body(bytes)), times: Vec::new() }
 }
 
 /// The type alone, without parameters and in lower case.
@@ -198,7 +199,7 @@ fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) ->
     let may_be_json = matches!(&*essence, "" | "text/plain" | "application/x-www-form-urlencoded")
         || essence == "application/json"
         || essence.ends_with("+json");
-    if let Some(text) = text.filter(|_| may_be_json || scope.is_open) {
+    if let Some(text) = text.filter(|_| may_be_json || scope.keeps_unlisted) {
         if let Some(new) = json::redact(scope, text, shape) {
             return Some(new.into_bytes());
         }
@@ -211,14 +212,14 @@ fn redacted(scope: Scope<'_>, kind: Option<&str>, bytes: &[u8], shape: Shape) ->
         }
     }
     // An import keeps every body.
-    let may_hide = !scope.filter.kept.unlisted && packed::may_hide(known, bytes);
-    if !scope.is_open || may_hide {
+    let may_hide = !scope.filter.retention.unlisted && packed::may_hide(known, bytes);
+    if !scope.keeps_unlisted || may_hide {
         return None;
     }
     if essence == "application/x-www-form-urlencoded"
         && let Some(text) = text
     {
-        let place = Place { operation: None, is_open: true };
+        let place = Endpoint { operation: None, keeps_unlisted: true };
         return Some(uri::query_of(scope.filter, text, place).into_bytes());
     }
     // Of what is packed no part can be taken out.

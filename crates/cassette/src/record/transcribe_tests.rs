@@ -1,14 +1,14 @@
 use super::*;
-use crate::redact::Kept;
+use crate::redact::Retention;
 use crate::redact::pseudonyms::Pseudonyms;
-use crate::redact::secrets::Known;
+use crate::redact::secrets::KnownSecrets;
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
 const TOKEN: &str = "22781206-c176-4cde-8110-e6fc10bbb1c5";
 
 /// The record of one exchange, as it is written.
-fn written(line: &str, sent: &str, kind: &str, answered: &str, kept: Kept) -> Record {
+fn written(line: &str, sent: &str, kind: &str, answered: &str, retention: Retention) -> Record {
     let (method, target) = line.split_once(' ').unwrap();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let record = Record {
@@ -16,7 +16,7 @@ fn written(line: &str, sent: &str, kind: &str, answered: &str, kept: Kept) -> Re
         at: Timestamp::UNIX_EPOCH,
         millis: 0,
         base: "http://127.0.0.1:8080".into(),
-        request: Asked {
+        request: RecordedRequest {
             method: method.into(),
             target: target.into(),
             version: "HTTP/1.1".into(),
@@ -30,7 +30,7 @@ fn written(line: &str, sent: &str, kind: &str, answered: &str, kept: Kept) -> Re
             body: Content::of(sent.as_bytes().to_vec()),
             body_hash: None,
         },
-        answer: Answered {
+        response: RecordedResponse {
             status: 200,
             reason: Some("s3cret-reason".into()),
             headers: vec![
@@ -47,11 +47,11 @@ fn written(line: &str, sent: &str, kind: &str, answered: &str, kept: Kept) -> Re
             pieces: Vec::new(),
         },
     };
-    let mut known = Known::default();
+    let mut known = KnownSecrets::default();
     known.add(Secret::new("sim-secret"));
     known.add_token(&Secret::new(TOKEN));
     let pseudonyms = Pseudonyms::new(&[1; 32]);
-    retranscribe(record, &Filter { pseudonyms: &pseudonyms, known: &known, kept })
+    retranscribe(record, &Filter { pseudonyms: &pseudonyms, known: &known, retention })
 }
 
 fn text(content: &Content) -> &str {
@@ -70,14 +70,14 @@ fn what_the_table_names_is_kept_and_everything_else_is_replaced() {
         "_embedded":{"call_logs":[{"id":"f9945ff3-5705-4f86-beab-7ddf78d92969","from":"15551234567","to":"1001",
         "start":"2026-11-29 08:03:31","source_user":"s3cret","source_user_full_name":"Jane S3cret","result":"s3cret",
         "direction":"Inbound","recorded":true,"charge":0.25,"length":15551234567}]}}"#;
-    let record = written(LOGS, "", "application/json", body, Kept::default());
+    let record = written(LOGS, "", "application/json", body, Retention::default());
     let line = serde_json::to_string(&record).unwrap();
     assert!(!line.to_lowercase().contains("s3cret") && !line.contains("15551234567"), "{line}");
     assert!(!line.contains("Jane"), "{line}");
     assert!(record.request.target.starts_with(
         "/t/vbc.prod/reports/v1/accounts/12345/call-logs?start:gte=2026-11-01%2000:00:00&page=2&from=1"
     ));
-    let answer = text(&record.answer.body);
+    let answer = text(&record.response.body);
     for kept in [
         "{ \"page\" : 2, ",
         r#""self":{"href":"http://127.0.0.1:8080/t/vbc.prod/reports/accounts/self/call-logs?page=2"}"#,
@@ -94,8 +94,8 @@ fn what_the_table_names_is_kept_and_everything_else_is_replaced() {
     // The same value has the same pseudonym, wherever it stands.
     let phone = new["_embedded"]["call_logs"][0]["from"].as_str().unwrap();
     assert!(record.request.target.contains(&format!("from={phone}&")));
-    assert_eq!(field(&record.answer.headers, "content-length"), Some(&*answer.len().to_string()));
-    assert_eq!(field(&record.answer.headers, "date"), Some("Tue, 01 Dec 2026 04:24:03 GMT"));
+    assert_eq!(field(&record.response.headers, "content-length"), Some(&*answer.len().to_string()));
+    assert_eq!(field(&record.response.headers, "date"), Some("Tue, 01 Dec 2026 04:24:03 GMT"));
     assert_eq!(field(&record.request.headers, "host"), Some("127.0.0.1:8080"));
 }
 
@@ -103,16 +103,16 @@ fn what_the_table_names_is_kept_and_everything_else_is_replaced() {
 fn personal_data_stay_where_that_was_asked_for_and_secrets_do_not() {
     let body =
         r#"{"firstName":"Jane","emailAddress":"jane@x.org","contactNumber":"15551234567","pin":"s3cret"}"#;
-    let kept = Kept { personal: true, ..Kept::default() };
-    let record = written("GET /t/vbc.prod/vis/v1/self", "", "application/json", body, kept);
-    let answer = text(&record.answer.body);
+    let retention = Retention { personal: true, ..Retention::default() };
+    let record = written("GET /t/vbc.prod/vis/v1/self", "", "application/json", body, retention);
+    let answer = text(&record.response.body);
     assert!(
         answer.starts_with(&body[..body.find("\"pin\"").unwrap()]) && !answer.contains("s3cret"),
         "{answer}"
     );
     let body = r#"{"events":["CALL"],"signingKey":"s3cret","url":"https://s3cret.example/"}"#;
-    let record = written("POST /t/vbc.prod/vis/v1/self/webhooks", body, "application/json", body, kept);
-    for content in [&record.request.body, &record.answer.body] {
+    let record = written("POST /t/vbc.prod/vis/v1/self/webhooks", body, "application/json", body, retention);
+    for content in [&record.request.body, &record.response.body] {
         let text = text(content);
         assert!(text.contains("[\"CALL\"]") && !text.contains("s3cret"), "{text}");
     }
@@ -134,38 +134,38 @@ fn a_body_of_another_path_or_type_is_a_length_and_a_keyed_hash() {
         ("GET /t/vbc.prod/call_recording/api/audio/recording/1", "audio/mpeg", "s3cret"),
     ];
     for (line, kind, body) in cases {
-        let record = written(line, body, kind, body, Kept::default());
-        assert_eq!(record.answer.body, Content::Truncated(body.len() as u64), "{line} {kind}");
-        assert_eq!(record.answer.body_hash.as_ref().unwrap().len(), 32);
+        let record = written(line, body, kind, body, Retention::default());
+        assert_eq!(record.response.body, Content::Truncated(body.len() as u64), "{line} {kind}");
+        assert_eq!(record.response.body_hash.as_ref().unwrap().len(), 32);
         assert!(!serde_json::to_string(&record).unwrap().contains("s3cret"), "{line} {kind}");
     }
-    let record = written("GET /token/s3cret", "", "text/plain", "", Kept::default());
-    assert_eq!((record.answer.body, record.answer.body_hash), (Content::Empty, None));
+    let record = written("GET /token/s3cret", "", "text/plain", "", Retention::default());
+    assert_eq!((record.response.body, record.response.body_hash), (Content::Empty, None));
 }
 
 #[test]
 fn errors_and_ids_in_plain_text_are_kept() {
     for body in ["Missing HMAC token", "42d67c2a-ef71-4e1c-b45e-d1ae2ae634f4"] {
         let line = "POST /t/vbc.prod/telephony/v3/cc/accounts/self/calls";
-        let record = written(line, "", "text/plain", body, Kept::default());
-        assert_eq!(text(&record.answer.body), body);
+        let record = written(line, "", "text/plain", body, Retention::default());
+        assert_eq!(text(&record.response.body), body);
     }
     let error = r#"{"code":"900901","message":"Invalid Credentials","description":"s3cret"}"#;
-    let record = written(LOGS, "", "application/json", error, Kept::default());
-    let error: serde_json::Value = serde_json::from_str(text(&record.answer.body)).unwrap();
+    let record = written(LOGS, "", "application/json", error, Retention::default());
+    let error: serde_json::Value = serde_json::from_str(text(&record.response.body)).unwrap();
     assert_eq!((&error["code"], &error["message"]), (&"900901".into(), &"Invalid Credentials".into()));
 }
 
 #[test]
 fn known_secrets_are_taken_out_of_everything_always() {
-    let kept = Kept { personal: true, unknown: true, unlisted: false };
+    let retention = Retention { personal: true, unknown: true, unlisted: false };
     let body =
         format!("{{\"id\":\"{TOKEN}\",\"first_name\":\"sim-secret\",\"page\":\"aHR0cHM6c2ltLXNlY3JldA==\"}}");
     for line in [
         format!("GET /other/{TOKEN}?a=x{TOKEN}&{TOKEN}=1"),
         format!("GET /t/vbc.prod/provisioning/api/accounts/{TOKEN}/users/{TOKEN}?email=sim-secret"),
     ] {
-        let record = written(&line, &body, "application/json", &body, kept);
+        let record = written(&line, &body, "application/json", &body, retention);
         let line = serde_json::to_string(&record).unwrap();
         for secret in [TOKEN, &TOKEN[..16], "sim-secret", "c2ltLXNlY3JldA"] {
             assert!(!line.contains(secret), "{secret} in {line}");
@@ -175,19 +175,19 @@ fn known_secrets_are_taken_out_of_everything_always() {
 
 #[test]
 fn a_secret_is_found_in_a_name_that_calls_its_value_one_and_in_what_is_packed() {
-    let kept = Kept { personal: true, unknown: true, unlisted: false };
+    let retention = Retention { personal: true, unknown: true, unlisted: false };
     for name in [format!("token {TOKEN}"), "password sim-secret".to_owned()] {
         let body = format!("{{\"{name}\":1,\"token\":2}}");
-        let record = written("GET /other", "", "application/json", &body, kept);
-        let answer = text(&record.answer.body);
+        let record = written("GET /other", "", "application/json", &body, retention);
+        let answer = text(&record.response.body);
         assert!(!answer.contains(TOKEN) && !answer.contains("sim-secret"), "{answer}");
         assert!(answer.contains("\"token\":"), "{answer}");
     }
-    let mut known = Known::default();
+    let mut known = KnownSecrets::default();
     known.add(Secret::new("sim-secret"));
     let pseudonyms = Pseudonyms::new(&[1; 32]);
-    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept };
-    let scope = Scope { filter: &filter, base: "", is_open: true };
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, retention };
+    let scope = Scope { filter: &filter, base: "", keeps_unlisted: true };
     for (body, is_kept) in [("a sim-secret", false), ("another", true)] {
         let packed = coding::gzip(body.as_bytes()).unwrap();
         let new = redacted(scope, Some("application/gzip"), &packed, Shape::Open);
@@ -199,26 +199,27 @@ fn a_secret_is_found_in_a_name_that_calls_its_value_one_and_in_what_is_packed() 
 
 #[test]
 fn what_is_unknown_is_kept_where_that_was_asked_for() {
-    let kept = Kept { unknown: true, ..Kept::default() };
+    let retention = Retention { unknown: true, ..Retention::default() };
     let body = "<xml>whatever</xml>";
-    let record = written("POST /other/path?a=b&api_key=s3cret", body, "text/xml", body, kept);
+    let record = written("POST /other/path?a=b&api_key=s3cret", body, "text/xml", body, retention);
     assert!(
         record.request.target.starts_with("/other/path?a=b&api_key=hidden-"),
         "{}",
         record.request.target
     );
     assert_eq!(text(&record.request.body), body);
-    assert_eq!(text(&record.answer.body), body);
-    assert_eq!(field(&record.answer.headers, "content-type"), Some("text/xml"));
+    assert_eq!(text(&record.response.body), body);
+    assert_eq!(field(&record.response.headers, "content-type"), Some("text/xml"));
     let json = r#"{"a":[1,{"password":"s3cret","b":"c"}]}"#;
-    let record = written("POST /other", json, "application/json", json, kept);
+    let record = written("POST /other", json, "application/json", json, retention);
     assert!(
-        text(&record.answer.body).ends_with(r#"","b":"c"}]}"#)
-            && !text(&record.answer.body).contains("s3cret")
+        text(&record.response.body).ends_with(r#"","b":"c"}]}"#)
+            && !text(&record.response.body).contains("s3cret")
     );
     // Within an operation the table decides.
-    let record = written("GET /t/vbc.prod/vis/v1/self", "", "application/json", r#"{"zip":"s3cret"}"#, kept);
-    assert!(!text(&record.answer.body).contains("s3cret") && !text(&record.answer.body).contains("zip"));
+    let record =
+        written("GET /t/vbc.prod/vis/v1/self", "", "application/json", r#"{"zip":"s3cret"}"#, retention);
+    assert!(!text(&record.response.body).contains("s3cret") && !text(&record.response.body).contains("zip"));
 }
 
 #[test]
@@ -235,13 +236,13 @@ fn digits_that_could_be_a_number_or_a_pin_are_kept_only_where_numbers_are() {
     for (line, body, is_kept) in
         [(calls, call, true), (users, call, false), (users, "804271", false), (users, "4155550123", false)]
     {
-        let record = written(line, "", "text/plain", body, Kept::default());
-        assert_eq!(record.answer.body == Content::Text(body.into()), is_kept, "{body}");
+        let record = written(line, "", "text/plain", body, Retention::default());
+        assert_eq!(record.response.body == Content::Text(body.into()), is_kept, "{body}");
     }
     let pseudonyms = Pseudonyms::new(&[1; 32]);
-    let known = Known::default();
-    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept: Kept::default() };
-    let scope = Scope { filter: &filter, base: "", is_open: false };
+    let known = KnownSecrets::default();
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, retention: Retention::default() };
+    let scope = Scope { filter: &filter, base: "", keeps_unlisted: false };
     for (name, value, is_kept) in [
         ("server", "4155550123", false),
         ("server", "415/555.0123", false),

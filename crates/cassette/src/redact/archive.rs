@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use crate::coding;
 use crate::format::LARGEST_BODY;
-use crate::redact::secrets::Known;
+use crate::redact::secrets::KnownSecrets;
 
 /// How a file in a zip archive begins.
 const ENTRY: &[u8] = b"PK\x03\x04";
@@ -18,11 +18,11 @@ const OTHERS: [&[u8]; 5] = [b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"7z\xbc\x
 const DEEPEST: usize = 3;
 
 /// Whether a known secret is in a compressed file, or may be since the file cannot be read.
-pub(crate) fn may_hide(known: &Known, bytes: &[u8]) -> bool {
+pub(crate) fn may_hide(known: &KnownSecrets, bytes: &[u8]) -> bool {
     may_hide_at(known, bytes, 0)
 }
 
-fn may_hide_at(known: &Known, bytes: &[u8], depth: usize) -> bool {
+fn may_hide_at(known: &KnownSecrets, bytes: &[u8], depth: usize) -> bool {
     let is_bad = |plain: Option<Vec<u8>>| {
         let Some(plain) = plain.filter(|_| depth < DEEPEST) else { return true };
         known.is_in(&plain) || may_hide_at(known, &plain, depth + 1)
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_secret_in_a_compressed_file_is_found_and_what_cannot_be_read_may_have_one() {
-        let mut known = Known::default();
+        let mut known = KnownSecrets::default();
         known.add(Secret::new("sim-password"));
         let gzip = |bytes: &[u8]| coding::gzip(bytes).unwrap();
         let (with, without) = (b"it is sim-password, twice: sim-password", b"nothing of importance");

@@ -126,8 +126,8 @@ pub(crate) fn field(scope: &Scope<'_>, name: &str, text: &str) -> (String, Strin
 /// What stands for the name of a field that no table names.
 fn unlisted(scope: &Scope<'_>, name: &str) -> String {
     let is_hidden = name.strip_prefix(UNLISTED).is_some_and(crate::redact::pseudonyms::is_hidden);
-    let is_open = scope.is_open && !scope.filter.known.is_in(name.as_bytes());
-    if is_hidden || is_open {
+    let keeps_unlisted = scope.keeps_unlisted && !scope.filter.known.is_in(name.as_bytes());
+    if is_hidden || keeps_unlisted {
         name.to_owned()
     } else {
         UNLISTED.to_owned() + &scope.filter.pseudonyms.opaque(name)
@@ -138,14 +138,14 @@ fn unlisted(scope: &Scope<'_>, name: &str) -> String {
 fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String> {
     let filter = scope.filter;
     let opaque = || scope.unlisted(name, text);
-    let is_listed = |kind| if scope.is_open { opaque() } else { filter.value(kind, text) };
+    let is_listed = |kind| if scope.keeps_unlisted { opaque() } else { filter.value(kind, text) };
     let hides = matches!(rule, Rule::Credentials | Rule::Cookies | Rule::SetCookie);
     if !hides && filter.known.is_in(text.as_bytes()) {
         return filter.unlisted(text, false);
     }
     match rule {
         Rule::Words if is_words(name, text) => None,
-        Rule::Words if scope.is_open => opaque(),
+        Rule::Words if scope.keeps_unlisted => opaque(),
         Rule::Words => words_before_details(filter, name, text)
             .or_else(|| boundary::multipart(text).filter(|_| name == "content-type").map(str::to_owned))
             .or_else(opaque),
@@ -153,7 +153,7 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
         Rule::Value(kind) => is_listed(kind),
         Rule::NumberOrTime if is_digits(text, 1..=6) || text == "-1" => None,
         Rule::NumberOrTime => is_listed(Kind::Time),
-        Rule::Tags if scope.is_open => opaque(),
+        Rule::Tags if scope.keeps_unlisted => opaque(),
         Rule::Tags => tags(filter, text),
         Rule::Host if scope.base.split_once("://").is_some_and(|(_, authority)| authority == text) => None,
         Rule::Link => link(scope, text),

@@ -30,10 +30,12 @@ impl Walk<'_> {
     /// name says that it is a secret.
     fn member(&self, outer: Shape, name: &str, is_top: bool) -> Shape {
         match member(outer, name, is_top) {
-            Shape::Unlisted | Shape::Open if self.scope.is_open && names_secret(name) => {
+            Shape::Unlisted | Shape::Open if self.scope.keeps_unlisted && names_secret(name) => {
                 Shape::Value(Kind::Secret)
             }
-            Shape::Unlisted | Shape::Open if self.scope.is_open && !matches!(outer, Shape::Value(_)) => {
+            Shape::Unlisted | Shape::Open
+                if self.scope.keeps_unlisted && !matches!(outer, Shape::Value(_)) =>
+            {
                 personal(name).map_or(Shape::Open, Shape::Value)
             }
             shape => shape,
@@ -45,7 +47,7 @@ impl Walk<'_> {
         match shape {
             Shape::Unlisted => self.scope.filter.unlisted(name, false),
             // A name that calls its value a secret may be one itself.
-            _ if self.scope.is_open => self.scope.filter.unlisted(name, true),
+            _ if self.scope.keeps_unlisted => self.scope.filter.unlisted(name, true),
             _ => None,
         }
     }

@@ -1,13 +1,13 @@
 use super::*;
 use crate::redact::operations::OPERATIONS;
 use crate::redact::pseudonyms::{Pseudonyms, is_hidden};
-use crate::redact::secrets::Known;
-use crate::redact::{Filter, Kept};
+use crate::redact::secrets::KnownSecrets;
+use crate::redact::{Filter, Retention};
 
-fn shown(text: &str, shape: Shape, is_open: bool) -> Option<String> {
-    let (pseudonyms, known) = (Pseudonyms::new(&[1; 32]), Known::default());
-    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept: Kept::default() };
-    redact(Scope { filter: &filter, base: "http://h", is_open }, text, shape)
+fn shown(text: &str, shape: Shape, keeps_unlisted: bool) -> Option<String> {
+    let (pseudonyms, known) = (Pseudonyms::new(&[1; 32]), KnownSecrets::default());
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, retention: Retention::default() };
+    redact(Scope { filter: &filter, base: "http://h", keeps_unlisted }, text, shape)
 }
 
 fn users() -> Shape {

@@ -15,11 +15,11 @@ use percent_encoding::percent_decode_str;
 use crate::redact::kind::{Kind, is_harmless};
 use crate::redact::operations::{Operation, Shape};
 use crate::redact::pseudonyms::{Pseudonyms, is_hidden};
-use crate::redact::secrets::Known;
+use crate::redact::secrets::KnownSecrets;
 
 /// What is kept of a recording besides what is harmless.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct Retention {
     /// Telephone numbers, names, e-mail addresses and labels where a table names their place.
     pub(crate) personal: bool,
     /// What belongs to no operation of the API, without the secrets that are known.
@@ -28,20 +28,20 @@ pub(crate) struct Kept {
     pub(crate) unlisted: bool,
 }
 
-/// Keeps or replaces a value by the table of operations, the known secrets and [`Kept`].
+/// Keeps or replaces a value by the table of operations, the known secrets and [`Retention`].
 #[derive(Clone, Copy)]
 pub(crate) struct Filter<'f> {
     pub(crate) pseudonyms: &'f Pseudonyms,
-    pub(crate) known: &'f Known,
-    pub(crate) kept: Kept,
+    pub(crate) known: &'f KnownSecrets,
+    pub(crate) retention: Retention,
 }
 
 /// What a request is to the table of operations: decides over its parameters and both bodies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Endpoint {
     pub(crate) operation: Option<&'static Operation>,
     /// What no table names is kept here.
-    pub(crate) is_open: bool,
+    pub(crate) keeps_unlisted: bool,
 }
 
 /// Where values of a message stand: what decides over them.
@@ -52,17 +52,17 @@ pub(crate) struct Scope<'s> {
     /// kept.
     pub(crate) base: &'s str,
     /// What no table names is kept here.
-    pub(crate) is_open: bool,
+    pub(crate) keeps_unlisted: bool,
 }
 
 impl Scope<'_> {
     /// What stands for a value that no table names, but its field's name may call a secret.
     pub(crate) fn unlisted(&self, name: &str, text: &str) -> Option<String> {
-        self.filter.unlisted(text, self.is_open && !names_secret(name))
+        self.filter.unlisted(text, self.keeps_unlisted && !names_secret(name))
     }
 }
 
-impl Place {
+impl Endpoint {
     /// What the body of the request may hold; `None` where only its length is recorded.
     pub(crate) fn request(self) -> Option<Shape> {
         self.shape(|operation| operation.request)
@@ -75,22 +75,22 @@ impl Place {
 
     /// What decides over the values of a message at this place.
     pub(crate) fn scope<'s>(self, filter: &'s Filter<'s>, base: &'s str) -> Scope<'s> {
-        Scope { filter, base, is_open: self.is_open }
+        Scope { filter, base, keeps_unlisted: self.keeps_unlisted }
     }
 
     fn shape(self, of: impl Fn(&Operation) -> Shape) -> Option<Shape> {
         match self.operation {
             Some(operation) => Some(of(operation)),
-            None => self.is_open.then_some(Shape::Open),
+            None => self.keeps_unlisted.then_some(Shape::Open),
         }
     }
 }
 
 impl Filter<'_> {
     /// The place of a request for this path.
-    pub(crate) fn place(&self, found: &operations::Found) -> Place {
-        let is_open = self.kept.unlisted || (found.operation.is_none() && self.kept.unknown);
-        Place { operation: found.operation, is_open }
+    pub(crate) fn place(&self, found: &operations::PathMatch) -> Endpoint {
+        let keeps_unlisted = self.retention.unlisted || (found.operation.is_none() && self.retention.unknown);
+        Endpoint { operation: found.operation, keeps_unlisted }
     }
 
     /// What stands for a value at a place of this kind; `None` where the value is kept.
@@ -98,7 +98,7 @@ impl Filter<'_> {
         if is_hidden(text) {
             return None;
         }
-        let is_kept = is_harmless(kind, text) || (self.kept.personal && kind.is_personal());
+        let is_kept = is_harmless(kind, text) || (self.retention.personal && kind.is_personal());
         match is_kept {
             false => Some(self.pseudonyms.of(kind, text)),
             true => self.known.is_in(text.as_bytes()).then(|| self.pseudonyms.opaque(text)),
@@ -106,11 +106,11 @@ impl Filter<'_> {
     }
 
     /// What stands for a name or a value that no table names; `None` where it is kept.
-    pub(crate) fn unlisted(&self, text: &str, is_open: bool) -> Option<String> {
+    pub(crate) fn unlisted(&self, text: &str, keeps_unlisted: bool) -> Option<String> {
         if text.is_empty() || is_hidden(text) {
             return None;
         }
-        if !is_open {
+        if !keeps_unlisted {
             return Some(self.pseudonyms.of(Kind::Secret, text));
         }
         if self.known.is_in(text.as_bytes()) {

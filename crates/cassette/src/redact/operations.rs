@@ -380,17 +380,17 @@ operations! {
 const TENANT: &[&str] = &["t", "vbc.prod"];
 
 /// Where a path stands in the table.
-pub(crate) struct Found {
+pub(crate) struct PathMatch {
     /// The operation, where the whole path and the method are one's.
     pub(crate) operation: Option<&'static Operation>,
     /// What each part of the path is, as far as an operation's path begins so. A literal part is
-    /// [`Part::Literal`].
-    pub(crate) parts: Vec<Part>,
+    /// [`SegmentKind::Literal`].
+    pub(crate) parts: Vec<SegmentKind>,
 }
 
 /// A part of a path, between two slashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum SegmentKind {
     /// A fixed word of the path.
     Literal,
     /// A value of a kind.
@@ -400,20 +400,20 @@ pub(crate) enum Part {
 }
 
 /// Looks up a path, which begins with a slash and has no query. `HEAD` counts as `GET`.
-pub(crate) fn find(method: &str, path: &str) -> Found {
+pub(crate) fn find(method: &str, path: &str) -> PathMatch {
     let method = if method == "HEAD" { "GET" } else { method };
     let asked: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
-    let mut best = Found { operation: None, parts: vec![Part::Unlisted; asked.len()] };
+    let mut best = PathMatch { operation: None, parts: vec![SegmentKind::Unlisted; asked.len()] };
     let mut most = 0;
     for operation in OPERATIONS {
         for suite in operation.suites {
             let (parts, all) = compare(operation, suite, &asked);
-            let known = parts.iter().take_while(|part| **part != Part::Unlisted).count();
+            let known = parts.iter().take_while(|part| **part != SegmentKind::Unlisted).count();
             let is_it = all && operation.method == method;
             // Literal parts are listed before identifiers: the first whole match is the right one.
             if (is_it && best.operation.is_none()) || known > most && best.operation.is_none() {
                 most = known;
-                best = Found { operation: is_it.then_some(operation), parts };
+                best = PathMatch { operation: is_it.then_some(operation), parts };
             }
         }
     }
@@ -421,30 +421,30 @@ pub(crate) fn find(method: &str, path: &str) -> Found {
 }
 
 /// The parts of a path under one operation, and whether the whole path is its.
-fn compare(operation: &Operation, suite: &str, asked: &[&str]) -> (Vec<Part>, bool) {
+fn compare(operation: &Operation, suite: &str, asked: &[&str]) -> (Vec<SegmentKind>, bool) {
     // One slash at the end changes nothing, as the gateway takes it.
     let is_end = |at: usize, part: &str| part.is_empty() && at + 1 == asked.len();
     let mut wanted = operation.path.split('/').skip(1);
     let mut parts = Vec::with_capacity(asked.len());
     for (at, part) in asked.iter().enumerate() {
         let kind = match at {
-            0 | 1 if TENANT[at] == *part => Part::Literal,
-            2 if suite == *part => Part::Literal,
-            0..=2 => Part::Unlisted,
-            3 if is_version(part) => Part::Literal,
-            _ if is_end(at, part) => Part::Literal,
+            0 | 1 if TENANT[at] == *part => SegmentKind::Literal,
+            2 if suite == *part => SegmentKind::Literal,
+            0..=2 => SegmentKind::Unlisted,
+            3 if is_version(part) => SegmentKind::Literal,
+            _ if is_end(at, part) => SegmentKind::Literal,
             _ => match wanted.next() {
-                Some("{}") => Part::Value(Id),
+                Some("{}") => SegmentKind::Value(Id),
                 Some("{user}") => {
-                    Part::Value(if crate::redact::kind::is_harmless(Id, part) { Id } else { Email })
+                    SegmentKind::Value(if crate::redact::kind::is_harmless(Id, part) { Id } else { Email })
                 }
-                Some(word) if word == *part => Part::Literal,
-                _ => Part::Unlisted,
+                Some(word) if word == *part => SegmentKind::Literal,
+                _ => SegmentKind::Unlisted,
             },
         };
         parts.push(kind);
-        if kind == Part::Unlisted {
-            parts.resize(asked.len(), Part::Unlisted);
+        if kind == SegmentKind::Unlisted {
+            parts.resize(asked.len(), SegmentKind::Unlisted);
             return (parts, false);
         }
     }
@@ -524,7 +524,7 @@ mod tests {
             for path in [versioned, path.clone() + "/", path] {
                 let found = find(operation.method, &path);
                 assert!(found.operation.is_some_and(|found| std::ptr::eq(found, operation)), "{path}");
-                assert!(!found.parts.contains(&Part::Unlisted), "{path}");
+                assert!(!found.parts.contains(&SegmentKind::Unlisted), "{path}");
             }
         }
         assert!(find("HEAD", "/t/vbc.prod/vis/v1/self").operation.is_some());
@@ -536,9 +536,15 @@ mod tests {
         assert!(found.operation.is_none());
         assert_eq!(
             found.parts[..5],
-            [Part::Literal, Part::Literal, Part::Literal, Part::Literal, Part::Value(Id)]
+            [
+                SegmentKind::Literal,
+                SegmentKind::Literal,
+                SegmentKind::Literal,
+                SegmentKind::Literal,
+                SegmentKind::Value(Id)
+            ]
         );
-        assert_eq!(found.parts[5..], [Part::Unlisted, Part::Unlisted]);
+        assert_eq!(found.parts[5..], [SegmentKind::Unlisted, SegmentKind::Unlisted]);
         for (method, path) in [
             ("PATCH", "/t/vbc.prod/vis/v1/self"),
             ("GET", "/token/t/vbc.prod/vis/v1/self"),

@@ -33,7 +33,7 @@ pub(crate) fn is_hidden(text: &str) -> bool {
 
 /// Whether a text may be what was recorded so, of which pieces were replaced: what stands around
 /// them is the same. A text that was replaced as a whole tells nothing.
-pub(crate) fn may_be(text: &str, recorded: &str) -> bool {
+pub(crate) fn may_be_recorded_as(text: &str, recorded: &str) -> bool {
     if is_hidden(recorded) {
         return recorded == REMOVED;
     }
@@ -290,7 +290,7 @@ mod tests {
             ("ü", format!("ü{hidden}ü"), false),
             ("hidden-x1", format!("hidden-x{hidden}"), true),
         ] {
-            assert_eq!(may_be(text, &recorded), may, "{text} {recorded}");
+            assert_eq!(may_be_recorded_as(text, &recorded), may, "{text} {recorded}");
         }
     }
 

@@ -29,7 +29,7 @@ const DEEPEST: u8 = 3;
 
 /// The known secrets.
 #[derive(Default)]
-pub(crate) struct Known {
+pub(crate) struct KnownSecrets {
     /// Those that never end: passwords and keys of the configuration.
     lasting: Vec<Secret>,
     /// Tokens, the newest first.
@@ -64,9 +64,9 @@ impl Hasher for AsIs {
     }
 }
 
-impl std::fmt::Debug for Known {
+impl std::fmt::Debug for KnownSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known").finish_non_exhaustive()
+        f.debug_struct("KnownSecrets").finish_non_exhaustive()
     }
 }
 
@@ -100,7 +100,7 @@ fn begin_of(secret: &Secret) -> u64 {
     begins.map_or(0, |(_, window)| begin(window as u64))
 }
 
-impl Known {
+impl KnownSecrets {
     /// Remembers a secret for good.
     pub(crate) fn add(&mut self, secret: Secret) {
         if !secret.expose().is_empty() && !self.lasting.contains(&secret) {

@@ -7,8 +7,8 @@ use vbc_base::secret::hex;
 
 const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJqYW5lIn0.c2lnbmF0dXJl";
 
-fn known() -> Known {
-    let mut known = Known::default();
+fn known() -> KnownSecrets {
+    let mut known = KnownSecrets::default();
     known.add_token(&Secret::new(TOKEN));
     known.add(Secret::new("pass+w0rd/12"));
     known.add(Secret::new("4711"));
@@ -72,7 +72,7 @@ fn a_secret_is_found_in_utf_16_in_forms_and_in_either_case() {
 
 #[test]
 fn many_secrets_make_no_search_slower() {
-    let mut known = Known::default();
+    let mut known = KnownSecrets::default();
     let values: Vec<String> = (0..20_000).map(|n| format!("s{n:06}-{}", n % 7)).collect();
     for value in &values {
         known.count(&Secret::new(value.as_str()));

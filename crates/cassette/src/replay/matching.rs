@@ -6,14 +6,14 @@
 use std::borrow::Cow;
 
 use crate::coding;
-use crate::format::{Asked, Content, LARGEST_BODY, field};
+use crate::format::{Content, LARGEST_BODY, RecordedRequest, field};
 use crate::multipart as boundary;
 use crate::percent as canonical;
 use crate::record::transcribe;
 use crate::redact::json;
 use crate::redact::kind::{Kind, is_harmless};
-use crate::redact::operations::{self, Part};
-use crate::redact::pseudonyms::{is_hidden, may_be};
+use crate::redact::operations::{self, SegmentKind};
+use crate::redact::pseudonyms::{is_hidden, may_be_recorded_as};
 use crate::redact::target as uri;
 use crate::redact::{Filter, names_secret};
 
@@ -79,7 +79,8 @@ struct Parameter {
 impl Parameter {
     fn is(&self, recorded: &Self) -> bool {
         let is_secret = is_hidden(&recorded.value.asked) && names_secret(&self.name.asked);
-        let value = || self.value.is(&recorded.value) || may_be(&self.value.asked, &recorded.value.asked);
+        let value =
+            || self.value.is(&recorded.value) || may_be_recorded_as(&self.value.asked, &recorded.value.asked);
         self.name.is(&recorded.name) && (is_secret || value())
     }
 }
@@ -103,7 +104,7 @@ impl Body {
 
 /// A request as it is compared.
 #[derive(Clone, Debug)]
-pub(crate) struct Face {
+pub(crate) struct ComparableRequest {
     method: Twice,
     has_key: bool,
     /// For people to read, with nobody named.
@@ -114,25 +115,26 @@ pub(crate) struct Face {
     body: Body,
 }
 
-impl Face {
+impl ComparableRequest {
     /// That of a recorded request.
-    pub(crate) fn of_recorded(asked: &Asked) -> Self {
+    pub(crate) fn of_recorded(asked: &RecordedRequest) -> Self {
         Self::of(asked, asked, false)
     }
 
     /// That of a request that is asked. Without a key the filter's pseudonyms are nobody's.
-    pub(crate) fn of_asked(asked: &Asked, filter: &Filter<'_>, has_key: bool) -> Self {
+    pub(crate) fn of_asked(asked: &RecordedRequest, filter: &Filter<'_>, has_key: bool) -> Self {
         let (target, place) = uri::target(filter, &asked.method, &asked.target);
         let bytes = asked.body.bytes().unwrap_or_default();
         let (headers, written) =
             transcribe::body(place.scope(filter, ""), asked.headers.clone(), bytes, &[], place.request());
         let body = if asked.body.bytes().is_some() { written.content } else { asked.body.clone() };
         let method = transcribe::method(filter, &asked.method);
-        let hidden = Asked { method, target, headers, body, body_hash: written.hash, ..asked.clone() };
+        let hidden =
+            RecordedRequest { method, target, headers, body, body_hash: written.hash, ..asked.clone() };
         Self::of(asked, &hidden, has_key)
     }
 
-    fn of(asked: &Asked, hidden: &Asked, has_key: bool) -> Self {
+    fn of(asked: &RecordedRequest, hidden: &RecordedRequest, has_key: bool) -> Self {
         let twice = |one: &str, other: &str| Twice {
             asked: one.to_owned(),
             hidden: has_key.then(|| other.to_owned()),
@@ -147,7 +149,7 @@ impl Face {
             path.trim_start_matches('/').split('/').zip(hidden_path.trim_start_matches('/').split('/'));
         let path = segments.zip(kinds).map(|((one, other), part)| {
             let text = twice(one, other);
-            let is_anybody = matches!(part, Part::Value(_)) && !is_harmless(Kind::Id, &text.asked);
+            let is_anybody = matches!(part, SegmentKind::Value(_)) && !is_harmless(Kind::Id, &text.asked);
             Segment { text, is_anybody }
         });
         let pairs = query.split('&').zip(hidden_query.split('&')).filter(|(one, _)| !one.is_empty());
@@ -358,7 +360,7 @@ fn all<'h>(headers: &'h [(String, Twice)], name: &str) -> Vec<&'h Twice> {
     headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value).collect()
 }
 
-fn of_queries(asked: &Face, recorded: &Face) -> String {
+fn of_queries(asked: &ComparableRequest, recorded: &ComparableRequest) -> String {
     let shown = |own: &[Parameter], is_there: &dyn Fn(&Parameter) -> bool, target: &str| {
         let written = parts(target).1.split('&').filter(|pair| !pair.is_empty());
         let left = written.zip(own).filter(|(_, parameter)| !is_there(parameter)).map(|(pair, _)| pair);
@@ -382,7 +384,9 @@ fn same_text(asked: &[u8], hidden: Option<&[u8]>, recorded: &[u8], is_form: bool
     let Some(recorded) = tokens(recorded) else {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         return !is_form
-            && text(asked).zip(text(recorded)).is_some_and(|(asked, recorded)| may_be(asked, recorded));
+            && text(asked)
+                .zip(text(recorded))
+                .is_some_and(|(asked, recorded)| may_be_recorded_as(asked, recorded));
     };
     let Some(asked) = tokens(asked) else { return false };
     let hidden = hidden.and_then(tokens).filter(|hidden| hidden.len() == asked.len());
@@ -394,7 +398,7 @@ fn same_text(asked: &[u8], hidden: Option<&[u8]>, recorded: &[u8], is_form: bool
                 name = own.as_str().into();
             }
             let is_secret = is_hidden(recorded) && names_secret(&name);
-            other == recorded || is_secret || may_be(own, recorded)
+            other == recorded || is_secret || may_be_recorded_as(own, recorded)
         })
 }
 

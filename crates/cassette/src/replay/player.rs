@@ -4,11 +4,11 @@ use http::uri::Authority;
 use parking_lot::Mutex;
 
 use crate::file::Cassette;
-use crate::format::{Asked, Record};
+use crate::format::{Record, RecordedRequest};
 use crate::redact::pseudonyms::Pseudonyms;
-use crate::redact::secrets::Known;
-use crate::redact::{Filter, Kept};
-use crate::replay::matching::{Face, Matching, unplayable};
+use crate::redact::secrets::KnownSecrets;
+use crate::redact::{Filter, Retention};
+use crate::replay::matching::{ComparableRequest, Matching, unplayable};
 
 /// In which order recorded requests may be asked again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,13 +37,13 @@ pub struct Player {
 #[derive(Debug)]
 struct Track {
     record: Record,
-    face: Face,
+    face: ComparableRequest,
 }
 
 impl Track {
     /// Whether it has an answer that can be played.
     fn is_whole(&self) -> bool {
-        unplayable(&self.record.answer.body, self.record.answer.body_hash.as_deref()).is_none()
+        unplayable(&self.record.response.body, self.record.response.body_hash.as_deref()).is_none()
     }
 }
 
@@ -87,8 +87,9 @@ impl Player {
     /// Takes a cassette in.
     pub fn new(cassette: Cassette, matching: Matching, order: Order) -> Self {
         let records = cassette.records.into_iter();
-        let tracks: Vec<Track> =
-            records.map(|record| Track { face: Face::of_recorded(&record.request), record }).collect();
+        let tracks: Vec<Track> = records
+            .map(|record| Track { face: ComparableRequest::of_recorded(&record.request), record })
+            .collect();
         let personal = cassette.header.personal_data == crate::PersonalData::Kept;
         let has_key = cassette.key.is_some();
         let pseudonyms = Pseudonyms::new(&cassette.key.unwrap_or_default());
@@ -112,16 +113,20 @@ impl Player {
     }
 
     /// Finds the record for a request, and counts it as played.
-    pub fn play(&self, asked: &Asked) -> Outcome<'_> {
-        let kept = Kept { personal: self.personal, ..Kept::default() };
-        let face = self.face(asked, kept);
+    pub fn play(&self, asked: &RecordedRequest) -> Outcome<'_> {
+        let retention = Retention { personal: self.personal, ..Retention::default() };
+        let face = self.face(asked, retention);
         // One with a whole answer goes before one without: a recording of everything may follow
         // another.
         let found = self.find(&face, true).or_else(|| {
             // As a recording of everything and an import have hidden it.
-            let more = [Kept { unknown: true, ..kept }, Kept { unknown: true, unlisted: true, ..kept }];
-            let faces = more.into_iter().filter(|_| self.has_key).map(|kept| self.face(asked, kept));
-            let faces: Vec<Face> = faces.collect();
+            let more = [
+                Retention { unknown: true, ..retention },
+                Retention { unknown: true, unlisted: true, ..retention },
+            ];
+            let faces =
+                more.into_iter().filter(|_| self.has_key).map(|retention| self.face(asked, retention));
+            let faces: Vec<ComparableRequest> = faces.collect();
             let any = || std::iter::once(&face).chain(&faces);
             faces
                 .iter()
@@ -135,7 +140,7 @@ impl Player {
             drop(state);
             return Outcome::NoMatch { asked: face.name(), nearest: self.nearest(&face, next) };
         };
-        let answer = &track.record.answer;
+        let answer = &track.record.response;
         match unplayable(&answer.body, answer.body_hash.as_deref()) {
             Some(why) => Outcome::Unplayable(&track.record, why),
             None => Outcome::Play(&track.record),
@@ -143,7 +148,7 @@ impl Player {
     }
 
     /// Takes the record that matches. Others need not wait while requests are read.
-    fn find(&self, face: &Face, is_whole: bool) -> Option<&Track> {
+    fn find(&self, face: &ComparableRequest, is_whole: bool) -> Option<&Track> {
         let mut state = self.state.lock();
         let index = match self.order {
             Order::Any => self.best(face, &state.plays, is_whole),
@@ -158,14 +163,14 @@ impl Player {
         Some(track)
     }
 
-    fn face(&self, asked: &Asked, kept: Kept) -> Face {
-        let known = Known::default();
-        let filter = Filter { pseudonyms: &self.pseudonyms, known: &known, kept };
-        Face::of_asked(asked, &filter, self.has_key)
+    fn face(&self, asked: &RecordedRequest, retention: Retention) -> ComparableRequest {
+        let known = KnownSecrets::default();
+        let filter = Filter { pseudonyms: &self.pseudonyms, known: &known, retention };
+        ComparableRequest::of_asked(asked, &filter, self.has_key)
     }
 
     /// Of the most similar ones the first that has not been played, or the last.
-    fn best(&self, face: &Face, plays: &[u64], is_whole: bool) -> Option<usize> {
+    fn best(&self, face: &ComparableRequest, plays: &[u64], is_whole: bool) -> Option<usize> {
         let alike =
             self.tracks.iter().enumerate().filter(|(_, track)| {
                 (!is_whole || track.is_whole()) && face.is_like(&track.face, self.matching)
@@ -182,7 +187,7 @@ impl Player {
         best.map(|(_, index)| index)
     }
 
-    fn nearest(&self, face: &Face, next: usize) -> String {
+    fn nearest(&self, face: &ComparableRequest, next: usize) -> String {
         let describe = |what: &str, track: &Track| {
             let differences = face.differences(&track.face).join("; ");
             format!("{what} is record {}, {}: {differences}", track.record.n, track.face.name())

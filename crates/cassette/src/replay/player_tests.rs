@@ -1,13 +1,13 @@
 use super::*;
-use crate::format::{Answered, Content, Header, PersonalData, VERSION};
+use crate::format::{Content, Header, PersonalData, RecordedResponse, VERSION};
 use crate::record::transcribe::retranscribe;
 use vbc_base::clock::Timestamp;
 
 const KEY: [u8; 32] = [7; 32];
 
-fn asked(line: &str, body: &str) -> Asked {
+fn asked(line: &str, body: &str) -> RecordedRequest {
     let (method, target) = line.split_once(' ').unwrap();
-    Asked {
+    RecordedRequest {
         method: method.into(),
         target: target.into(),
         version: "HTTP/1.1".into(),
@@ -17,11 +17,11 @@ fn asked(line: &str, body: &str) -> Asked {
     }
 }
 
-/// Records these requests as a recorder does that keeps what is unknown; the answer to each is its
+/// Records these requests as a recorder does that keeps what is unknown; the response to each is its
 /// number.
 fn player(lines: &[(&str, &str)], matching: Matching, order: Order) -> Player {
-    let kept = Kept { unknown: true, ..Kept::default() };
-    with_key(lines, matching, order, Some(KEY), kept)
+    let retention = Retention { unknown: true, ..Retention::default() };
+    with_key(lines, matching, order, Some(KEY), retention)
 }
 
 fn with_key(
@@ -29,12 +29,12 @@ fn with_key(
     matching: Matching,
     order: Order,
     key: Option<[u8; 32]>,
-    kept: Kept,
+    retention: Retention,
 ) -> Player {
-    let (pseudonyms, known) = (Pseudonyms::new(&KEY), Known::default());
-    let filter = Filter { pseudonyms: &pseudonyms, known: &known, kept };
+    let (pseudonyms, known) = (Pseudonyms::new(&KEY), KnownSecrets::default());
+    let filter = Filter { pseudonyms: &pseudonyms, known: &known, retention };
     let records = lines.iter().zip(1..).map(|((line, body), n)| {
-        let answer = Answered {
+        let response = RecordedResponse {
             status: 200,
             reason: None,
             headers: Vec::new(),
@@ -46,10 +46,10 @@ fn with_key(
         };
         let request = asked(line, body);
         let record =
-            Record { n, at: Timestamp::UNIX_EPOCH, millis: 0, base: "http://h".into(), request, answer };
+            Record { n, at: Timestamp::UNIX_EPOCH, millis: 0, base: "http://h".into(), request, response };
         let mut record = retranscribe(record, &filter);
         // What is played is of no concern here.
-        (record.answer.body, record.answer.body_hash) = (Content::Text(n.to_string()), None);
+        (record.response.body, record.response.body_hash) = (Content::Text(n.to_string()), None);
         record
     });
     let header = Header {
@@ -64,9 +64,14 @@ fn with_key(
 
 #[test]
 fn a_method_of_no_table_is_played_as_it_was_recorded() {
-    for kept in [Kept::default(), Kept { unknown: true, ..Kept::default() }] {
-        let player =
-            with_key(&[("PURGE /t/vbc.prod/vis/v1/self", "")], Matching::Strict, Order::Any, Some(KEY), kept);
+    for retention in [Retention::default(), Retention { unknown: true, ..Retention::default() }] {
+        let player = with_key(
+            &[("PURGE /t/vbc.prod/vis/v1/self", "")],
+            Matching::Strict,
+            Order::Any,
+            Some(KEY),
+            retention,
+        );
         assert_eq!(plays(&player, "PURGE /t/vbc.prod/vis/v1/self", ""), 1);
         assert_eq!(plays(&player, "UNLINK /t/vbc.prod/vis/v1/self", ""), 0);
         assert!(!nearest(&player, "UNLINK /").contains("UNLINK"));
@@ -137,9 +142,9 @@ fn people_are_recognised_by_their_names_and_by_their_pseudonyms() {
 #[test]
 fn without_the_key_people_are_recognised_by_lenient_matching_alone() {
     let lines = [(JANE, ""), ("GET /other/path", "")];
-    let strict = with_key(&lines, Matching::Strict, Order::Any, None, Kept::default());
+    let strict = with_key(&lines, Matching::Strict, Order::Any, None, Retention::default());
     assert_eq!(plays(&strict, JANE, ""), 0);
-    let lenient = with_key(&lines, Matching::Lenient, Order::Any, None, Kept::default());
+    let lenient = with_key(&lines, Matching::Lenient, Order::Any, None, Retention::default());
     assert_eq!(plays(&lenient, JANE, ""), 1);
     assert_eq!(plays(&lenient, &JANE.replace("jane", "joan"), ""), 1);
     assert_eq!(plays(&lenient, "GET /other/path", ""), 2);
@@ -148,14 +153,14 @@ fn without_the_key_people_are_recognised_by_lenient_matching_alone() {
 #[test]
 fn a_body_that_was_not_recorded_is_known_by_its_hash_and_without_the_key_by_its_length() {
     let lines = [("POST /other", "one"), ("POST /other", "two"), ("POST /other", "three")];
-    let player = with_key(&lines, Matching::Strict, Order::Any, Some(KEY), Kept::default());
+    let player = with_key(&lines, Matching::Strict, Order::Any, Some(KEY), Retention::default());
     assert_eq!(plays(&player, "POST /other", "two"), 2);
     assert_eq!(plays(&player, "POST /other", "six"), 0);
     let lines = [("POST /t/vbc.prod/other", "one"), ("POST /t/vbc.prod/other", "three")];
-    let mut keyless = with_key(&lines, Matching::Strict, Order::Any, None, Kept::default());
+    let mut keyless = with_key(&lines, Matching::Strict, Order::Any, None, Retention::default());
     for track in &mut keyless.tracks {
         track.record.request.target = "/t/vbc.prod/other".into();
-        track.face = Face::of_recorded(&track.record.request);
+        track.face = ComparableRequest::of_recorded(&track.record.request);
     }
     assert_eq!(plays(&keyless, "POST /t/vbc.prod/other", "seven"), 2);
     assert_eq!(plays(&keyless, "POST /t/vbc.prod/other", "seventh"), 0);
@@ -166,8 +171,8 @@ fn a_record_with_a_whole_answer_is_played_before_one_without() {
     for matching in [Matching::Strict, Matching::Lenient] {
         let line = "POST /t/vbc.prod/other?a=1";
         let mut player =
-            with_key(&[(line, "x"), (line, "x")], matching, Order::Any, Some(KEY), Kept::default());
-        player.tracks[0].record.answer.body = Content::Truncated(9);
+            with_key(&[(line, "x"), (line, "x")], matching, Order::Any, Some(KEY), Retention::default());
+        player.tracks[0].record.response.body = Content::Truncated(9);
         assert_eq!((plays(&player, line, "x"), plays(&player, line, "x")), (2, 2));
         // As it is where the second was recorded with all that is unknown.
         let open = with_key(
@@ -175,11 +180,11 @@ fn a_record_with_a_whole_answer_is_played_before_one_without() {
             matching,
             Order::Any,
             Some(KEY),
-            Kept { unknown: true, ..Kept::default() },
+            Retention { unknown: true, ..Retention::default() },
         );
         player.tracks[1].face = open.tracks[0].face.clone();
         assert_eq!(plays(&player, line, "x"), 2);
-        player.tracks[1].record.answer.body = Content::Truncated(9);
+        player.tracks[1].record.response.body = Content::Truncated(9);
         assert!(matches!(player.play(&asked(line, "x")), Outcome::Unplayable(..)));
     }
 }
@@ -192,14 +197,14 @@ fn what_was_recorded_before_the_table_plays_still() {
     let phone = pseudonyms.of(crate::redact::kind::Kind::Phone, "15551234567");
     // Phone numbers and credentials were replaced wherever they stood, and everything else was
     // kept.
-    let request = Asked {
+    let request = RecordedRequest {
         target: format!("/any/{phone}?sort=up&api_key=hidden-0123456789abcdef"),
         body: Content::Text(format!(
             "{{\"call\":\"{phone}\",\"note\":\"x\",\"pin\":\"hidden-0123456789abcdef\"}}"
         )),
         ..asked("POST /", "")
     };
-    player.tracks[0].face = Face::of_recorded(&request);
+    player.tracks[0].face = ComparableRequest::of_recorded(&request);
     let body = format!("{{\"call\":\"{phone}\", \"note\":\"x\", \"pin\":\"1234\"}}");
     assert_eq!(plays(&player, &format!("POST /any/{phone}?sort=up&api_key=mine"), &body), 1);
     assert_eq!(plays(&player, "POST /any/15551234567?sort=up&api_key=mine", &body), 1);
@@ -213,12 +218,12 @@ fn what_was_recorded_before_the_table_plays_still() {
         ("{\"to\":\"hidden-0123456789abcdef\"}", "{\"to\":\"1\"}", 0),
     ];
     for (recorded, body, number) in cases {
-        let request = Asked { body: Content::Text(recorded.into()), ..asked("POST /any?to=x", "") };
-        player.tracks[0].face = Face::of_recorded(&request);
+        let request = RecordedRequest { body: Content::Text(recorded.into()), ..asked("POST /any?to=x", "") };
+        player.tracks[0].face = ComparableRequest::of_recorded(&request);
         assert_eq!(plays(&player, "POST /any?to=x", body), number, "{recorded} {body}");
     }
     let request = asked("GET /any?to=http://h/%3Ftoken=hidden-0123456789abcdef%26a", "");
-    player.tracks[0].face = Face::of_recorded(&request);
+    player.tracks[0].face = ComparableRequest::of_recorded(&request);
     assert_eq!(plays(&player, "GET /any?to=http://h/%3Ftoken=abc%26a", ""), 1);
     assert_eq!(plays(&player, "GET /any?to=http://h/%3Ftoken=abc%26b", ""), 0);
 }
@@ -301,7 +306,7 @@ fn accepts(recorded: &str, asking: &str) -> bool {
         request
     };
     let mut one = player(&[("GET /a", "")], Matching::Strict, Order::Any);
-    one.tracks[0].face = Face::of_recorded(&with(recorded));
+    one.tracks[0].face = ComparableRequest::of_recorded(&with(recorded));
     matches!(one.play(&with(asking)), Outcome::Play(_))
 }
 
@@ -335,7 +340,7 @@ fn the_same_accept_is_preferred_to_one_that_is_like_it() {
     let mut two = player(&[("GET /a", ""), ("GET /a", "")], Matching::Strict, Order::Any);
     let mut other = asked("GET /a", "");
     other.headers[0].1 = "application/json, */*".into();
-    two.tracks[0].face = Face::of_recorded(&other);
+    two.tracks[0].face = ComparableRequest::of_recorded(&other);
     assert_eq!(plays(&two, "GET /a", ""), 2);
     assert!(matches!(two.play(&other), Outcome::Play(record) if record.n == 1));
 }

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, Sleep};
 
-use crate::format::{Asked, Content, Record};
+use crate::format::{Content, Record, RecordedRequest};
 use crate::redact::headers::{from_latin1, latin1};
 use crate::replay::player::{Outcome, Player};
 use vbc_http::problem::Problem;
@@ -28,7 +28,7 @@ pub struct CutShort;
 
 /// The body of a recorded answer.
 #[derive(Debug)]
-pub struct PlayedBody {
+pub struct ReplayedBody {
     pieces: VecDeque<(Option<Instant>, Bytes)>,
     trailers: Option<HeaderMap>,
     cut: bool,
@@ -38,9 +38,9 @@ pub struct PlayedBody {
 }
 
 /// A request as it is looked up.
-pub fn asked<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> Asked {
+pub fn asked<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> RecordedRequest {
     let headers = request.headers().iter();
-    Asked {
+    RecordedRequest {
         method: request.method().to_string(),
         target: request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         version: String::new(),
@@ -52,7 +52,13 @@ pub fn asked<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> Asked {
 
 /// The answer to a request: the recorded one, or a problem in our own name, which is logged as well. Links that led to
 /// where the recording's client found the proxy lead to `base`. With `timing` pieces come when they came.
-pub fn answer(player: &Player, asked: &Asked, base: &str, timing: bool, id: &str) -> Response<PlayedBody> {
+pub fn answer(
+    player: &Player,
+    asked: &RecordedRequest,
+    base: &str,
+    timing: bool,
+    id: &str,
+) -> Response<ReplayedBody> {
     match player.play(asked) {
         Outcome::Play(record) => response(record, asked, base, timing),
         Outcome::Unplayable(record, why) => {
@@ -84,10 +90,10 @@ pub(crate) fn problem(
     detail: String,
     mark: &'static str,
     id: &str,
-) -> Response<PlayedBody> {
+) -> Response<ReplayedBody> {
     let error = Some("proxy_internal_response");
     let problem = Problem { status, kind, title, detail, error, retry_after: None };
-    let mut response = problem.response(id).map(PlayedBody::own);
+    let mut response = problem.response(id).map(ReplayedBody::own);
     response.headers_mut().insert(MARKER, HeaderValue::from_static(mark));
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert("x-request-id", id);
@@ -97,8 +103,13 @@ pub(crate) fn problem(
 
 /// The answer of a record. Links that led to where the recording's client found the proxy lead to `base`; with `timing`
 /// pieces come when they came.
-pub fn response(record: &Record, asked: &Asked, base: &str, timing: bool) -> Response<PlayedBody> {
-    let recorded = &record.answer;
+pub fn response(
+    record: &Record,
+    asked: &RecordedRequest,
+    base: &str,
+    timing: bool,
+) -> Response<ReplayedBody> {
+    let recorded = &record.response;
     let mut headers = fields(&recorded.headers);
     let mut body = recorded.body.bytes().unwrap_or_default();
     let moved = record.base != base;
@@ -128,7 +139,7 @@ pub fn response(record: &Record, asked: &Asked, base: &str, timing: bool) -> Res
     }
     let pieces = if bare { VecDeque::new() } else { pieces(body, &recorded.pieces, timing) };
     let trailers = Some(fields(&recorded.trailers)).filter(|trailers| !trailers.is_empty());
-    let mut response = Response::new(PlayedBody {
+    let mut response = Response::new(ReplayedBody {
         pieces,
         trailers,
         cut: !recorded.complete,
@@ -203,7 +214,7 @@ fn pieces(body: Vec<u8>, times: &[(u64, usize)], timing: bool) -> VecDeque<(Opti
     pieces
 }
 
-impl PlayedBody {
+impl ReplayedBody {
     /// One of ours.
     fn own(mut body: Full<Bytes>) -> Self {
         let length = body.size_hint().exact();
@@ -217,7 +228,7 @@ impl PlayedBody {
     }
 }
 
-impl Body for PlayedBody {
+impl Body for ReplayedBody {
     type Data = Bytes;
     type Error = CutShort;
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 
 use crate::format::LARGEST_BODY;
 use crate::replay::player::{Player, Summary};
-use crate::replay::response::{PlayedBody, answer, asked, problem};
+use crate::replay::response::{ReplayedBody, answer, asked, problem};
 use vbc_base::random;
 use vbc_base::secret::hex;
 use vbc_http::codec::kept::read_all;
@@ -57,7 +57,7 @@ impl Replay {
         let (open, each) = (Rc::clone(&connections), signal.clone());
         let accepting =
             tokio::task::spawn_local(vbc_http::accept(self.listener, signal, move |stream, _| {
-                let handler = Handled { player: Arc::clone(&player), guard: Arc::clone(&guard), timing };
+                let handler = Service { player: Arc::clone(&player), guard: Arc::clone(&guard), timing };
                 let mut open = open.borrow_mut();
                 while open.try_join_next().is_some() {}
                 open.spawn_local(vbc_http::open(stream, Limits::default(), each.clone(), handler));
@@ -71,7 +71,7 @@ impl Replay {
     }
 }
 
-struct Handled {
+struct Service {
     player: Arc<Player>,
     guard: Arc<HostGuard>,
     timing: bool,
@@ -94,13 +94,13 @@ fn is_for_an_http_proxy(head: &Parts) -> bool {
     head.version <= Version::HTTP_11 && head.uri.authority().is_some()
 }
 
-impl Handler for Handled {
-    type Body = PlayedBody;
+impl Handler for Service {
+    type Body = ReplayedBody;
 
     // Recorded answers have the date of their recording, or none.
     const DATE: bool = false;
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<PlayedBody>, Abort> {
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<ReplayedBody>, Abort> {
         let (parts, body) = request.into_parts();
         if self.guard.check_host(&parts.uri, &parts.headers).is_err() {
             let detail = match is_for_an_http_proxy(&parts) {
@@ -133,7 +133,7 @@ impl Handler for Handled {
         Ok(answer(&self.player, &asked, &base, self.timing, &id()))
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<PlayedBody> {
+    fn refuse(&self, refusal: Refusal) -> Response<ReplayedBody> {
         let status = match refusal {
             Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
             Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
