@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Number, Value};
+use vbc_base::units::duration;
 
 /// What is taken.
 pub(super) const EXPECTED: &str = "a time such as \"20s\", \"1m30s\" or a number of seconds";
@@ -17,8 +18,8 @@ pub(super) fn read(value: &Value) -> Option<Duration> {
 pub(super) fn read_signed(value: &Value) -> Option<SignedDuration> {
     match value {
         Value::String(text) => match text.trim().strip_prefix('-') {
-            Some(rest) => SignedDuration::try_from(parse(rest)?).ok()?.checked_neg(),
-            None => SignedDuration::try_from(parse(text)?).ok(),
+            Some(rest) => SignedDuration::try_from(duration(rest)?).ok()?.checked_neg(),
+            None => SignedDuration::try_from(duration(text)?).ok(),
         },
         Value::Number(number) => seconds(number),
         _ => None,
@@ -39,31 +40,6 @@ pub(super) fn seconds(number: &Number) -> Option<SignedDuration> {
     Some(SignedDuration::new(whole, fraction))
 }
 
-/// Numbers with units: `250ms`, `20s`, `1m30s`, `2h`, `7d`.
-pub(super) fn parse(text: &str) -> Option<Duration> {
-    let (mut rest, mut total) = (text.trim(), Duration::ZERO);
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest.get(..digits)?.parse().ok()?;
-        rest = rest.get(digits..)?;
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let millis = match rest.get(..unit)?.trim() {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
-        rest = rest.get(unit..)?;
-    }
-    Some(total)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -75,10 +51,10 @@ mod tests {
         for (text, millis) in
             [("250ms", 250), ("20s", 20_000), ("1m30s", 90_000), ("2h", 7_200_000), ("7d", 604_800_000)]
         {
-            assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "20", "s", "20 parsecs", "-1s", "1m30", "99999999999999999d"] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(duration(text), None, "{text}");
         }
         assert_eq!(read(&json!(1.5)), Some(Duration::from_millis(1500)));
         assert_eq!(read(&json!(-1)), None);
