@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use url::Url;
 use url::form_urlencoded::byte_serialize;
+use vbc_base::units::show_duration;
 
 use super::document::{Entry, Table};
 use super::environment::as_variable;
 use super::error::{Complaint, Location};
-use super::kind::{Choice, Flag, Kind, Number, Span, Text, YEAR, settings};
+use super::kind::{Kind, YEAR, check_given, choice, number, quiet_flag, settings, span, text};
 use super::page::Page;
-use super::secrets::{self, FIRST_REFRESH_TOKEN, IDENTIFIER, SECRET, USER_NAME};
+use super::secrets::{self, first_refresh_token, identifier, secret, user_name};
 use super::section::{Reader, Section};
 use super::{units, urls};
 use crate::credential::RefreshAt;
@@ -28,15 +29,15 @@ settings! {
     pub struct Credential ["credentials"] {
         /// `"password"` logs in by itself. `"authorization_code"` needs an interactive login once,
         /// or a first refresh token.
-        grant: GrantKind = "password", Choice(&[
+        grant: GrantKind = "password", choice(&[
             ("password", GrantKind::Password), ("authorization_code", GrantKind::AuthorizationCode),
         ]), lines [r#"grant = "password""#];
         /// The Consumer Key of your application, from the Production Keys page of the developer
         /// portal.
-        client_id ["client_id", "client_id_file", "client_id_env"]: String = required, IDENTIFIER,
+        client_id ["client_id", "client_id_file", "client_id_env"]: String = required, identifier(),
             lines [r#"client_id_env = "VBC_CLIENT_ID""#];
         /// The Consumer Secret of your application.
-        client_secret ["client_secret", "client_secret_file", "client_secret_env"]: Secret = required, SECRET,
+        client_secret ["client_secret", "client_secret_file", "client_secret_env"]: Secret = required, secret(),
             lines [
                 r#"client_secret_env = "VBC_CLIENT_SECRET""#,
                 r#"# client_secret_file = "client_secret""#
@@ -44,46 +45,46 @@ settings! {
         /// A VBC user, not the developer account (`*.api`). `@vbc.prod` is appended unless the name
         /// ends with it. With `"authorization_code"` it is optional: the user who is expected to
         /// log in.
-        username ["username", "username_file", "username_env"]: Option<Arc<str>>, USER_NAME,
+        username ["username", "username_file", "username_env"]: Option<Arc<str>>, user_name(),
             lines [r#"username_env = "VBC_USERNAME""#, r#"# username = "alice""#];
         /// Accepts a name that ends in `.api`. Some white-label tenants let such users obtain
         /// tokens.
-        allow_api_user: bool = false, Flag { quiet: true };
+        allow_api_user: bool = false, quiet_flag();
         /// The password, for `grant = "password"`.
-        password ["password", "password_file", "password_env"]: Option<Secret>, SECRET,
+        password ["password", "password_file", "password_env"]: Option<Secret>, secret(),
             lines [r#"password_env = "VBC_PASSWORD""#, r#"# password_file = "password""#];
         /// The scope of the tokens.
-        scope: Arc<str> = "openid", SCOPE;
+        scope: Arc<str> = "openid", scope();
         /// How the application identifies itself: `"body"` (in the form) or `"basic"` (RFC 6749
         /// §2.3.1). The default is `"basic"` when a code is redeemed, and `"body"` otherwise.
-        client_auth: Option<ClientAuth>, Choice(&[
+        client_auth: Option<ClientAuth>, choice(&[
             ("body", ClientAuth::Body), ("basic", ClientAuth::Basic),
         ]), lines [r#"# client_auth = "body""#];
         /// A first refresh token from elsewhere, used only while the store has nothing for this
         /// identity.
-        seed ["refresh_token_file", "refresh_token_env"]: Option<Secret>, FIRST_REFRESH_TOKEN,
+        seed ["refresh_token_file", "refresh_token_env"]: Option<Secret>, first_refresh_token(),
             lines [
                 r#"# refresh_token_file = "refresh_token""#,
                 r#"# refresh_token_env = "VBC_REFRESH_TOKEN""#
             ];
         /// When to refresh early: after this share of a token's lifetime, or this long before its
         /// end.
-        refresh ["refresh_at", "refresh_before"]: RefreshAt = 0.5, EarlyRefresh,
+        refresh ["refresh_at", "refresh_before"]: RefreshAt = 0.5, early_refresh(),
             lines ["# refresh_at = 0.5", r#"# refresh_before = "10m""#];
         /// How long a refresh token lives that is not used.
-        refresh_token_lifetime: Duration = "7d", Span(HOUR, YEAR);
+        refresh_token_lifetime: Duration = "7d", span(HOUR, YEAR);
         /// For suites that refuse older tokens: path prefixes, and how old a token may be there. As
         /// a variable: `/t/vbc.prod/reports=4m,/t/vbc.prod/vgis=10m`. The longest prefix that fits
         /// counts.
-        max_age: Vec<(String, Duration)> = {}, MaxAge,
+        max_age: Vec<(String, Duration)> = {}, max_age(),
             lines [r#"# max_age = { "/t/vbc.prod/reports" = "4m" }"#];
         /// For `"authorization_code"`: the callback, exactly as it is registered with the
         /// application. The default is `/callback` on the admin listener.
-        redirect_uri: Option<String>, REDIRECT_URI,
+        redirect_uri: Option<String>, redirect_uri(),
             lines [r#"# redirect_uri = "http://localhost:8081/callback""#];
         /// Binds the authorization code to this proxy by a challenge (RFC 7636), which VBC does not
         /// ask for.
-        pkce: bool = false, Flag { quiet: true };
+        pkce: bool = false, quiet_flag();
         later ["pace"];
         besides {
             /// The name in `[credentials.NAME]`.
@@ -103,70 +104,49 @@ pub enum GrantKind {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-const SCOPE: Text<Arc<str>> =
-    Text { what: "words separated by blanks", parse: scope, show: |scope| scope.to_string() };
-
-const REDIRECT_URI: Text<String> = Text { what: "a URL", parse: urls::redirect_uri, show: String::clone };
+fn redirect_uri() -> Kind<String> {
+    text("a URL", urls::redirect_uri, String::clone)
+}
 
 /// `refresh_at` or `refresh_before`.
-struct EarlyRefresh;
-
-const SHARE: Number<f64> = Number(0.05, 0.95);
-const BEFORE: Span = Span(Duration::from_secs(1), Duration::from_secs(7 * 86_400));
-
-impl Kind for EarlyRefresh {
-    type Value = RefreshAt;
-
-    fn describe(&self) -> String {
-        format!("{}, or {}", SHARE.describe(), BEFORE.describe())
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<RefreshAt> {
+fn early_refresh() -> Kind<RefreshAt> {
+    let share = || number(0.05, 0.95);
+    let before = || span(Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+    let read = move |section: &mut Section<'_, '_>, key: &str| {
         if section.is_given(key)
             && let Some(location) = section.key_location("refresh_before")
         {
             let complaint = Complaint::new("refresh_at is given as well", "keep one of the two");
             section.report_at(location, "refresh_before", complaint);
         }
-        let share = SHARE.read(section, key).map(RefreshAt::Share);
-        BEFORE.read(section, "refresh_before").map(RefreshAt::Before).or(share)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &RefreshAt) {
-        match value {
-            RefreshAt::Share(share) => SHARE.print(page, key, share),
-            RefreshAt::Before(time) => BEFORE.print(page, "refresh_before", time),
-        }
-    }
+        let share = share().read(section, key).map(RefreshAt::Share);
+        before().read(section, "refresh_before").map(RefreshAt::Before).or(share)
+    };
+    let print = |page: &mut Page, key: &str, value: &RefreshAt| match value {
+        RefreshAt::Share(share) => page.bare(key, share),
+        RefreshAt::Before(time) => page.text("refresh_before", show_duration(*time)),
+    };
+    Kind::new(format!("{}, or {}", share().description, before().description), read, print)
 }
 
 /// Ages by path prefix. The longest prefix comes first, so that the first one that fits counts.
-struct MaxAge;
-
-const AGE: Span = Span(Duration::from_secs(10), YEAR);
-
-impl Kind for MaxAge {
-    type Value = Vec<(String, Duration)>;
-
-    fn describe(&self) -> String {
-        format!("a table from path prefixes to {}", AGE.describe())
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value> {
+fn max_age() -> Kind<Vec<(String, Duration)>> {
+    const LEAST: Duration = Duration::from_secs(10);
+    let read = |section: &mut Section<'_, '_>, key: &str| {
         let ages = section.map(key, "{ \"/t/vbc.prod/reports\" = \"4m\" }", |prefix, age| {
-            Ok((urls::path_prefix(prefix)?, units::duration_within(age, AGE.0, AGE.1)?))
+            Ok((urls::path_prefix(prefix)?, units::duration_within(age, LEAST, YEAR)?))
         })?;
         let mut ages: Vec<_> = ages.into_iter().collect();
         ages.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         Some(ages)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &Self::Value) {
+    };
+    let print = |page: &mut Page, key: &str, value: &Vec<(String, Duration)>| {
         if !value.is_empty() {
-            let age = |(prefix, age): &(String, _)| (prefix.clone(), units::show_duration(*age).into());
+            let age = |(prefix, age): &(String, _)| (prefix.clone(), show_duration(*age).into());
             page.bare(key, toml::Value::Table(value.iter().map(age).collect()));
         }
-    }
+    };
+    Kind::new(format!("a table from path prefixes to {}", span(LEAST, YEAR).description), read, print)
 }
 
 impl Credential {
@@ -200,14 +180,12 @@ pub(super) fn read_all(reader: &mut Reader<'_>, root: &mut Table) -> Vec<Credent
     if table.is_empty() && reader.simulate {
         return vec![Credential::simulated("default")];
     }
-    let mut identities = BTreeMap::new();
-    let mut users = BTreeMap::new();
+    let mut known = Known::default();
     let mut credentials = Vec::new();
     for (name, entry) in table {
         let location = entry.key_location.clone();
         let credential = Credential::read(reader, &name, entry);
-        warn_of_other_password(reader, &mut users, &credential, &location);
-        warn_of_same_identity(reader, &mut identities, &credential, location);
+        known.add(reader, &credential, &location);
         credentials.push(credential);
     }
     credentials
@@ -249,49 +227,44 @@ fn check_names(reader: &mut Reader<'_>, table: &Table, location: &Location) {
     }
 }
 
-/// Credentials with the same identity replace each other's tokens.
-fn warn_of_same_identity(
-    reader: &mut Reader<'_>,
-    identities: &mut BTreeMap<String, String>,
-    credential: &Credential,
-    location: Location,
-) {
-    if reader.simulate || credential.client_id.is_empty() {
-        return;
-    }
-    // Without a user name, anybody may log in by code.
-    let Some(username) = &credential.username else { return };
-    let identity = fingerprint(&[&credential.client_id, username, &credential.scope]);
-    if let Some(other) = identities.insert(identity, credential.name.clone()) {
-        let message = format!("it is the same application, user and scope as credentials.{other}");
-        let remedy = "the service keeps one token for both, so that each may end the other's; remove one";
-        reader.warn(location, format!("credentials.{}", credential.name), Complaint::new(message, remedy));
-    }
+/// The first credential of each identity and of each user.
+#[derive(Default)]
+struct Known {
+    /// By the fingerprint of the identity.
+    identities: BTreeMap<String, String>,
+    /// By the user name, with the password.
+    users: BTreeMap<Arc<str>, (Secret, String)>,
 }
 
-/// A user has one password. Attempts with another one count towards the lock of the account.
-fn warn_of_other_password(
-    reader: &mut Reader<'_>,
-    users: &mut BTreeMap<Arc<str>, (Secret, String)>,
-    credential: &Credential,
-    location: &Location,
-) {
-    let (Some(username), Some(password)) = (&credential.username, &credential.password) else { return };
-    if reader.simulate {
-        return;
-    }
-    let Some((known, other)) = users.get(username) else {
-        users.insert(Arc::clone(username), (password.clone(), credential.name.clone()));
-        return;
-    };
-    if known != password {
-        let message = format!("the password of {username} is another one in credentials.{other}");
-        let remedy = "one of the two is wrong, and each refused login counts towards the lock of the account";
-        reader.warn(
-            location.clone(),
-            format!("credentials.{}", credential.name),
-            Complaint::new(message, remedy),
-        );
+impl Known {
+    /// Warns if a credential conflicts with an earlier one.
+    fn add(&mut self, reader: &mut Reader<'_>, credential: &Credential, location: &Location) {
+        // Without a user name, anybody may log in by code.
+        let Some(username) = credential.username.as_ref().filter(|_| !reader.simulate) else { return };
+        let name = &credential.name;
+        let mut warn = |message: String, remedy: &str| {
+            reader.warn(location.clone(), format!("credentials.{name}"), Complaint::new(message, remedy));
+        };
+        if let Some(password) = &credential.password {
+            let new = || (password.clone(), name.clone());
+            let (known, other) = self.users.entry(Arc::clone(username)).or_insert_with(new);
+            if known != password {
+                warn(
+                    format!("the password of {username} is another one in credentials.{other}"),
+                    "one of the two is wrong, and each refused login counts towards the lock of the account",
+                );
+            }
+        }
+        if credential.client_id.is_empty() {
+            return;
+        }
+        let identity = fingerprint(&[&credential.client_id, username, &credential.scope]);
+        if let Some(other) = self.identities.insert(identity, name.clone()) {
+            warn(
+                format!("it is the same application, user and scope as credentials.{other}"),
+                "the service keeps one token for both, so that each may end the other's; remove one",
+            );
+        }
     }
 }
 
@@ -323,7 +296,8 @@ impl Credential {
     fn checked(mut self, section: &mut Section<'_, '_>) -> Self {
         if self.grant == GrantKind::Password && !section.is_wrong("grant") {
             for key in ["username", "password"] {
-                secrets::check_given(section, key, " and grant = \"password\" needs it");
+                let names = Self::SHAPE.alternatives(key);
+                check_given(section, names, " and grant = \"password\" needs it");
             }
         }
         if self.client_id.chars().any(char::is_control) || self.client_id.trim() != self.client_id {
@@ -422,15 +396,17 @@ fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Complaint> {
     Ok(format!("{bare}{SUFFIX}"))
 }
 
-fn scope(text: &str) -> Result<Arc<str>, Complaint> {
+fn scope() -> Kind<Arc<str>> {
     // RFC 6749 §3.3
     let is_token = |word: &str| {
         !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'))
     };
-    if text.split(' ').all(is_token) {
-        return Ok(text.into());
-    }
-    Err(Complaint::new("this is not a scope", "write words with one blank between, such as \"openid\""))
+    let parse = move |text: &str| {
+        let remedy = "write words with one blank between, such as \"openid\"";
+        let is_scope = text.split(' ').all(is_token);
+        if is_scope { Ok(text.into()) } else { Err(Complaint::new("this is not a scope", remedy)) }
+    };
+    text("words separated by blanks", parse, |scope: &Arc<str>| scope.to_string())
 }
 
 /// Whether form-encoding changes a value.

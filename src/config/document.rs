@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
+use vbc_base::lines::Lines;
 use zeroize::Zeroizing;
 
 use super::error::{Complaint, Finding, Location};
@@ -91,15 +92,15 @@ impl Entry {
 /// Reads the text of a file. Returns what could be read, and the syntax errors. Their messages
 /// quote nothing.
 pub(super) fn parse(file: &Arc<str>, text: &str) -> (Table, Vec<Finding>) {
-    let lines = Lines::new(file.clone(), text);
+    let tree = Tree { file: file.clone(), lines: Lines::of(text) };
     let (table, errors) = DeTable::parse_recoverable(text);
     let findings = errors.iter().map(|error| {
-        let location = lines.location(&error.span().unwrap_or_default());
+        let location = tree.location(&error.span().unwrap_or_default());
         let message = format!("this is not TOML: {}", error.message());
         Finding::new(location, "", Complaint::new(message, remedy(error.message())))
     });
     let findings = findings.collect();
-    (lines.table(table.into_inner()), findings)
+    (tree.table(table.into_inner()), findings)
 }
 
 /// The remedy for a syntax error, chosen by the parser's message.
@@ -113,26 +114,16 @@ fn remedy(message: &str) -> &'static str {
     }
 }
 
-/// Turns positions in a text into lines and columns.
-struct Lines<'t> {
+/// Makes the tree.
+struct Tree<'t> {
     file: Arc<str>,
-    text: &'t str,
-    /// The positions at which the second and all further lines begin.
-    starts: Vec<usize>,
+    lines: Lines<'t>,
 }
 
-impl<'t> Lines<'t> {
-    fn new(file: Arc<str>, text: &'t str) -> Self {
-        let starts = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n').map(|(_, next)| next).collect();
-        Self { file, text, starts }
-    }
-
+impl Tree<'_> {
     fn location(&self, span: &Range<usize>) -> Location {
-        let at = span.start.min(self.text.len());
-        let above = self.starts.partition_point(|start| *start <= at);
-        let start = above.checked_sub(1).and_then(|last| self.starts.get(last)).copied().unwrap_or(0);
-        let column = self.text.get(start..at).unwrap_or_default().chars().count() + 1;
-        Location::Line { file: self.file.clone(), line: above + 1, column }
+        let (line, column) = self.lines.position(span.start);
+        Location::Line { file: self.file.clone(), line, column }
     }
 
     fn table(&self, table: DeTable<'_>) -> Table {

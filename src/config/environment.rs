@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn an_unknown_variable_is_explained() {
         let names = named(&["default"]);
-        let remedy = |name| names.unknown(name).remedy().to_owned();
+        let remedy = |name| names.unknown(name).remedy;
         assert_eq!(remedy("VBC_PROXY_LISTEN_ADRESS"), "did you mean VBC_PROXY_LISTEN_ADDRESS?");
         assert_eq!(
             remedy("VBC_PROXY_CREDENTIALS_DEFUALT_GRANT"),

@@ -42,35 +42,20 @@ impl fmt::Display for Location {
 /// write …`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    location: Location,
-    key: String,
-    message: String,
-    remedy: String,
+    /// The position.
+    pub location: Location,
+    /// The path of the key, such as `listen.address`. Empty if the finding concerns no single key.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it; may be empty.
+    pub remedy: String,
 }
 
 impl Finding {
     pub(super) fn new(location: Location, key: impl Into<String>, complaint: Complaint) -> Self {
-        Self { location, key: key.into(), message: complaint.message, remedy: complaint.remedy }
-    }
-
-    /// The position.
-    pub fn location(&self) -> &Location {
-        &self.location
-    }
-
-    /// The path of the key, such as `listen.address`. Empty if the finding concerns no single key.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// What is wrong.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// How to mend it; may be empty.
-    pub fn remedy(&self) -> &str {
-        &self.remedy
+        let Complaint { message, remedy } = complaint;
+        Self { location, key: key.into(), message, remedy }
     }
 
     /// The line in the file, if the location is a line.

@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use vbc_base::units::show_duration;
 
 use super::document::Table;
 use super::error::{Complaint, Finding, Findings, Location};
-use super::kind::{DAY, Kind, Number, settings};
+use super::kind::{DAY, Kind, number, settings};
 use super::page::Page;
-use super::section::{Reader, Section};
+use super::section::Reader;
 use super::{units, urls};
 
 const FORM: &str = "write for example \"10% GET /t/vbc.prod/reports/** status 503 retry-after 5s\", \
@@ -23,9 +24,9 @@ settings! {
     /// decides.
     pub struct Faults ["faults"] {
         /// The same seed hits the same requests.
-        seed: u64 = 0, Number(0, u64::MAX);
+        seed: u64 = 0, number(0, u64::MAX);
         /// The rules, in the order in which they are tried.
-        rules: Vec<FaultRule> = [], Rules, lines [
+        rules: Vec<FaultRule> = [], rules(), lines [
             r#"# rules = ["10% GET /t/vbc.prod/reports/** status 503 retry-after 5s", "5% /t/** abort", "20% /** delay 2s"]"#
         ];
         besides {
@@ -100,14 +101,14 @@ impl fmt::Display for FaultRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}% {}", self.percent, self.route)?;
         if !self.delay.is_zero() {
-            write!(f, " delay {}", units::show_duration(self.delay))?;
+            write!(f, " delay {}", show_duration(self.delay))?;
         }
         match self.effect {
             FaultEffect::Delay => Ok(()),
             FaultEffect::Abort => f.write_str(" abort"),
             FaultEffect::Status(status, retry_after) => {
                 write!(f, " status {}", status.as_u16())?;
-                retry_after.map_or(Ok(()), |after| write!(f, " retry-after {}", units::show_duration(after)))
+                retry_after.map_or(Ok(()), |after| write!(f, " retry-after {}", show_duration(after)))
             }
         }
     }
@@ -125,25 +126,13 @@ impl Faults {
     }
 }
 
-/// Rules, as [`rule`] reads them.
-struct Rules;
-
-impl Kind for Rules {
-    type Value = Vec<FaultRule>;
-
-    fn describe(&self) -> String {
-        "a list of rules".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value> {
-        section.one_or_more(key, rule)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &Self::Value) {
+fn rules() -> Kind<Vec<FaultRule>> {
+    let print = |page: &mut Page, key: &str, value: &Vec<FaultRule>| {
         if !value.is_empty() {
             page.list(key, value);
         }
-    }
+    };
+    Kind::new("a list of rules", |section, key| section.one_or_more(key, rule), print)
 }
 
 impl Faults {

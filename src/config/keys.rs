@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use super::error::{Complaint, remedy_for};
 use super::kind::Kind;
-use super::page::Page;
 use super::section::Section;
 use crate::encoding::{self, NotUtf8};
 use crate::store::StoreKey;
@@ -37,22 +36,11 @@ pub struct KeyFile {
     pub keys: Vec<StoreKey>,
 }
 
-/// A file of keys, which is not read under `--simulate`. Each line that is no key is a finding with
-/// its number, and is never quoted.
-pub(super) struct KeyFileKind;
-
-impl Kind for KeyFileKind {
-    type Value = KeyFile;
-
-    fn describe(&self) -> String {
-        "a file with keys".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<KeyFile> {
-        let path = section.path(key)?;
-        if section.reader.simulate {
-            return None;
-        }
+/// A file of keys, which is not read under `--simulate`. Each line that is no key is a finding with its
+/// number, and is never quoted.
+pub(super) fn key_file() -> Kind<KeyFile> {
+    let read = |section: &mut Section<'_, '_>, key: &str| {
+        let path = section.path(key).filter(|_| !section.reader.simulate)?;
         let shown = path.display();
         let bytes = section.trusted(key, &path, MAX_BYTES, true).map_err(|error| match error.kind() {
             ErrorKind::FileTooLarge => {
@@ -69,11 +57,8 @@ impl Kind for KeyFileKind {
             section.report(key, complaint);
         }
         sound.then_some(KeyFile { path, keys })
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &KeyFile) {
-        page.text(key, value.path.display());
-    }
+    };
+    Kind::new("a file with keys", read, |page, key, value| page.text(key, value.path.display()))
 }
 
 /// One key a line, or 32 bytes that are no text.

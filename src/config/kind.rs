@@ -6,28 +6,45 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use url::Url;
+use vbc_base::units::{show_duration, show_size};
+
 use super::document::Value;
+use super::environment::as_variable;
 use super::error::{Complaint, Location, remedy_for};
 use super::page::Page;
 use super::schema::{Schema, Shape};
 use super::section::{Reader, Section};
-use super::units::{self, show_duration, show_size};
 use super::variables::Variables;
+use super::{units, urls};
 use crate::trusted::PEM_BYTES;
 
-/// How the value of a key is read and printed.
-pub(super) trait Kind {
-    /// The value in the configuration.
-    type Value;
+/// The values of a key: how they are described in the documents, read, and printed without secrets.
+pub(super) struct Kind<T> {
+    /// For example `a duration from 1ms to 1d`.
+    pub(super) description: String,
+    read: Box<dyn Fn(&mut Section<'_, '_>, &str) -> Option<T>>,
+    print: Box<dyn Fn(&mut Page, &str, &T)>,
+}
 
-    /// Describes the values for the documents: `a duration from 1ms to 1d`.
-    fn describe(&self) -> String;
+impl<T> Kind<T> {
+    pub(super) fn new(
+        description: impl Into<String>,
+        read: impl Fn(&mut Section<'_, '_>, &str) -> Option<T> + 'static,
+        print: impl Fn(&mut Page, &str, &T) + 'static,
+    ) -> Self {
+        Self { description: description.into(), read: Box::new(read), print: Box::new(print) }
+    }
 
     /// Takes the value of `key`. A wrong value becomes a finding, and `None`.
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value>;
+    pub(super) fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
+        (self.read)(section, key)
+    }
 
     /// Prints the value, without secrets.
-    fn print(&self, page: &mut Page, key: &str, value: &Self::Value);
+    pub(super) fn print(&self, page: &mut Page, key: &str, value: &T) {
+        (self.print)(page, key, value);
+    }
 }
 
 /// Declares a section: one line for each key, with its documentation above.
@@ -72,7 +89,7 @@ macro_rules! settings {
                     doc: concat!($($key_doc, "\n"),+),
                     default: settings!(@default $($default)?),
                     lines: &[$($($line),+)?],
-                    values: || $crate::config::kind::Kind::describe(&$kind),
+                    values: || $kind.description,
                 }),*],
                 later: &[$($($later),+)?],
             };
@@ -81,7 +98,7 @@ macro_rules! settings {
             pub(super) fn read_keys(section: &mut $crate::config::section::Section<'_, '_>) -> Self {
                 Self {
                     $($field: settings!(
-                        @read section, settings!(@name $field $($($name)+)?), $kind, $($default)?
+                        @read section, settings!(@names $field $($($name)+)?), $kind, $($default)?
                     ),)*
                     $($($extra: $extra_value,)+)?
                 }
@@ -90,7 +107,7 @@ macro_rules! settings {
             /// Prints the keys, without secrets.
             pub(super) fn print(&self, page: &mut $crate::config::page::Page) {
                 $(settings!(
-                    @print page, settings!(@name $field $($($name)+)?), $kind, &self.$field, $($default)?
+                    @print page, settings!(@names $field $($($name)+)?), $kind, &self.$field, $($default)?
                 );)*
             }
         }
@@ -102,45 +119,55 @@ macro_rules! settings {
         }
     };
 
-    (@name $field:ident) => { stringify!($field) };
-    (@name $field:ident $name:literal $($more:literal)*) => { $name };
     (@names $field:ident) => { &[stringify!($field)] };
     (@names $field:ident $($name:literal)+) => { &[$($name),+] };
     (@default) => { None };
     (@default $default:tt) => { Some(stringify!($default)) };
 
-    (@read $section:ident, $name:expr, $kind:expr,) => {
-        $crate::config::kind::Kind::read(&$kind, $section, $name)
+    (@read $section:ident, $names:expr, $kind:expr,) => {
+        $kind.read($section, $names[0])
     };
-    (@read $section:ident, $name:expr, $kind:expr, required) => {
-        $crate::config::secrets::required(&$kind, $section, $name)
+    (@read $section:ident, $names:expr, $kind:expr, required) => {
+        $crate::config::kind::required(&$kind, $section, $names)
     };
-    (@read $section:ident, $name:expr, $kind:expr, $default:tt) => {
-        $crate::config::kind::or_default(&$kind, $section, $name, stringify!($default))
+    (@read $section:ident, $names:expr, $kind:expr, $default:tt) => {
+        $crate::config::kind::or_default(&$kind, $section, $names[0], stringify!($default))
     };
-    (@print $page:ident, $name:expr, $kind:expr, $value:expr,) => {
+    (@print $page:ident, $names:expr, $kind:expr, $value:expr,) => {
         if let Some(value) = $value {
-            $crate::config::kind::Kind::print(&$kind, $page, $name, value);
+            $kind.print($page, $names[0], value);
         }
     };
-    (@print $page:ident, $name:expr, $kind:expr, $value:expr, $default:tt) => {
-        $crate::config::kind::Kind::print(&$kind, $page, $name, $value);
+    (@print $page:ident, $names:expr, $kind:expr, $value:expr, $default:tt) => {
+        $kind.print($page, $names[0], $value);
     };
 }
 pub(super) use settings;
 
 /// Reads a key that has a default.
 #[expect(clippy::expect_used, reason = "for defaults in the tables, which a test reads")]
-pub(super) fn or_default<K: Kind>(
-    kind: &K,
-    section: &mut Section<'_, '_>,
-    key: &str,
-    default: &str,
-) -> K::Value {
+pub(super) fn or_default<T>(kind: &Kind<T>, section: &mut Section<'_, '_>, key: &str, default: &str) -> T {
     kind.read(section, key).unwrap_or_else(|| {
         section.put_default(key, default);
         kind.read(section, key).expect("a default that its kind accepts")
     })
+}
+
+/// Reads a key without which there is no configuration.
+pub(super) fn required<T: From<String>>(kind: &Kind<T>, section: &mut Section<'_, '_>, names: &[&str]) -> T {
+    check_given(section, names, "");
+    kind.read(section, names[0]).unwrap_or_else(|| String::new().into())
+}
+
+/// Reports a secret that is missing, with the reason why it is needed.
+pub(super) fn check_given(section: &mut Section<'_, '_>, names: &[&str], reason: &str) {
+    if section.reader.simulate || names.iter().any(|name| section.is_given(name)) {
+        return;
+    }
+    let name = names[0];
+    let example = format!("{name}_env = \"VBC_{}\"", as_variable(name));
+    let remedy = format!("give {name}, {name}_file or {name}_env, for example {example}");
+    section.report(name, Complaint::new(format!("it is missing{reason}"), remedy));
 }
 
 /// Reads a section in which nothing is given.
@@ -164,118 +191,51 @@ pub(super) const YEAR: Duration = Duration::from_secs(365 * 86_400);
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A text in quotes that `parse` accepts and `show` prints.
-pub(super) struct Text<T> {
-    pub(super) what: &'static str,
-    pub(super) parse: fn(&str) -> Result<T, Complaint>,
-    pub(super) show: fn(&T) -> String,
+pub(super) fn text<T>(
+    description: impl Into<String>,
+    parse: impl Fn(&str) -> Result<T, Complaint> + 'static,
+    show: impl Fn(&T) -> String + 'static,
+) -> Kind<T> {
+    Kind::new(
+        description,
+        move |section, key| section.parsed(key, &parse),
+        move |page, key, value| page.text(key, show(value)),
+    )
+}
+
+/// A URL without a query.
+pub(super) fn url(example: &'static str) -> Kind<Url> {
+    text("a URL", move |text| urls::url(text, example), Url::to_string)
 }
 
 /// A duration in this range.
-pub(super) struct Span(pub(super) Duration, pub(super) Duration);
-
-/// A number of bytes in this range.
-pub(super) struct Size<T>(pub(super) T, pub(super) T);
-
-/// A number in this range.
-pub(super) struct Number<T>(pub(super) T, pub(super) T);
-
-/// `true` or `false`.
-pub(super) struct Flag {
-    /// Printed only when it is true.
-    pub(super) quiet: bool,
+pub(super) fn span(least: Duration, most: Duration) -> Kind<Duration> {
+    let description = format!("a duration from {} to {}", show_duration(least), show_duration(most));
+    let parse = move |text: &str| units::duration_within(text, least, most);
+    text(description, parse, |value| show_duration(*value))
 }
 
-pub(super) const FLAG: Flag = Flag { quiet: false };
-
-/// One of these words.
-pub(super) struct Choice<T: 'static>(pub(super) &'static [(&'static str, T)]);
-
-/// A set of texts.
-pub(super) struct Set(pub(super) &'static str, pub(super) fn(&str) -> Result<String, Complaint>);
-
-/// A path, relative to the file.
-pub(super) struct FilePath;
-
-/// A file of trust roots. It is not read under `--simulate`.
-pub(super) struct CaFile;
-
-impl<T> Kind for Text<T> {
-    type Value = T;
-
-    fn describe(&self) -> String {
-        self.what.to_owned()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
-        section.parsed(key, self.parse)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &T) {
-        page.text(key, (self.show)(value));
-    }
+/// A number of bytes of at least `least` and at most `most`.
+pub(super) fn size<T>(least: T, most: T) -> Kind<T>
+where
+    T: Copy + TryInto<u64> + TryFrom<u64>,
+{
+    let bytes = |size: T| size.try_into().unwrap_or(u64::MAX);
+    let (least, most) = (bytes(least), bytes(most));
+    let parse = move |text: &str| {
+        let size = units::size_within(text, least, most)?;
+        T::try_from(size).map_err(|_| units::too_much(text, most))
+    };
+    let description = format!("a size from {} to {}", show_size(least), show_size(most));
+    text(description, parse, move |size| show_size(bytes(*size)))
 }
 
-impl Kind for Span {
-    type Value = Duration;
-
-    fn describe(&self) -> String {
-        format!("a duration from {} to {}", show_duration(self.0), show_duration(self.1))
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Duration> {
-        section.parsed(key, |text| units::duration_within(text, self.0, self.1))
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &Duration) {
-        page.text(key, show_duration(*value));
-    }
-}
-
-/// Numbers of bytes, in memory or on disk.
-pub(super) trait Bytes: Copy + TryFrom<u64> {
-    fn get(self) -> u64;
-}
-
-impl Bytes for usize {
-    fn get(self) -> u64 {
-        self as u64
-    }
-}
-
-impl Bytes for u64 {
-    fn get(self) -> u64 {
-        self
-    }
-}
-
-impl<T: Bytes> Kind for Size<T> {
-    type Value = T;
-
-    fn describe(&self) -> String {
-        format!("a size from {} to {}", show_size(self.0.get()), show_size(self.1.get()))
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
-        let parse = |text: &str| {
-            let bytes = units::size_within(text, self.0.get(), self.1.get())?;
-            T::try_from(bytes).map_err(|_| units::too_much(text, self.1.get()))
-        };
-        section.parsed(key, parse)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &T) {
-        page.text(key, show_size(value.get()));
-    }
-}
-
-impl<T: Copy + FromStr + PartialOrd + Display> Kind for Number<T> {
-    type Value = T;
-
-    fn describe(&self) -> String {
-        format!("a number from {} to {}", self.0, self.1)
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
+/// A number of at least `least` and at most `most`.
+pub(super) fn number<T>(least: T, most: T) -> Kind<T>
+where
+    T: Copy + FromStr + PartialOrd + Display + 'static,
+{
+    let read = move |section: &mut Section<'_, '_>, key: &str| {
         let item = section.take(key)?;
         let text = match &item.value {
             Value::Number(text) => Some(text),
@@ -283,122 +243,79 @@ impl<T: Copy + FromStr + PartialOrd + Display> Kind for Number<T> {
             _ => None,
         };
         let number = text.and_then(|text| text.replace('_', "").parse().ok());
-        let number = number.filter(|number| self.0 <= *number && *number <= self.1);
-        if number.is_none() {
-            let remedy = format!("write a number from {} to {}, without quotes", self.0, self.1);
-            section.report(key, Complaint::new("this is not a number that makes sense", remedy));
-        }
-        number
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &T) {
-        page.bare(key, value);
-    }
+        let remedy = || format!("write a number from {least} to {most}, without quotes");
+        let number = number.filter(|number| least <= *number && *number <= most);
+        let number = number.ok_or_else(|| Complaint::new("this is not a number that makes sense", remedy()));
+        section.accept(key, number)
+    };
+    let description = format!("a number from {least} to {most}");
+    Kind::new(description, read, |page, key, value| page.bare(key, value))
 }
 
-impl Kind for Flag {
-    type Value = bool;
-
-    fn describe(&self) -> String {
-        "true or false".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<bool> {
+/// `true` or `false`.
+pub(super) fn flag() -> Kind<bool> {
+    let read = |section: &mut Section<'_, '_>, key: &str| {
         let item = section.take(key)?;
-        match &item.value {
-            Value::Bool(value) => return Some(*value),
-            Value::Text(text) if item.is_variable() && **text == "true" => return Some(true),
-            Value::Text(text) if item.is_variable() && **text == "false" => return Some(false),
-            _ => {}
-        }
-        let remedy = "write true or false, without quotes";
-        section.report(key, Complaint::new("this is neither true nor false", remedy));
-        None
-    }
+        let value = match &item.value {
+            Value::Bool(value) => Ok(*value),
+            Value::Text(text) if item.is_variable() && **text == "true" => Ok(true),
+            Value::Text(text) if item.is_variable() && **text == "false" => Ok(false),
+            _ => {
+                let remedy = "write true or false, without quotes";
+                Err(Complaint::new("this is neither true nor false", remedy))
+            }
+        };
+        section.accept(key, value)
+    };
+    Kind::new("true or false", read, |page, key, value| page.bare(key, value))
+}
 
-    fn print(&self, page: &mut Page, key: &str, value: &bool) {
-        if *value || !self.quiet {
+/// `true` or `false`, printed only if it is true.
+pub(super) fn quiet_flag() -> Kind<bool> {
+    let print = |page: &mut Page, key: &str, value: &bool| {
+        if *value {
             page.bare(key, value);
         }
-    }
+    };
+    Kind::new("true or false", |section, key| flag().read(section, key), print)
 }
 
-impl<T> Choice<T> {
-    fn words(&self) -> String {
-        let words: Vec<String> = self.0.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        words.join(" or ")
-    }
+/// One of these words.
+pub(super) fn choice<T: Copy + PartialEq>(words: &'static [(&'static str, T)]) -> Kind<T> {
+    let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    let description = quoted.join(" or ");
+    let remedy = format!("write {description}");
+    let parse = move |text: &str| {
+        let known = words.iter().find(|(word, _)| *word == text);
+        let unknown = || Complaint::new(format!("{text:?} is not known"), remedy.clone());
+        known.map(|(_, value)| *value).ok_or_else(unknown)
+    };
+    let show = move |value: &T| {
+        let word = words.iter().find(|(_, known)| known == value);
+        word.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
+    };
+    text(description, parse, show)
 }
 
-impl<T: Copy + PartialEq> Kind for Choice<T> {
-    type Value = T;
-
-    fn describe(&self) -> String {
-        self.words()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
-        section.parsed(key, |text| {
-            let known = self.0.iter().find(|(word, _)| *word == text);
-            let unknown =
-                || Complaint::new(format!("{text:?} is not known"), format!("write {}", self.words()));
-            known.map(|(_, value)| *value).ok_or_else(unknown)
-        })
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &T) {
-        for (word, _) in self.0.iter().filter(|(_, known)| known == value) {
-            page.text(key, word);
-        }
-    }
-}
-
-impl Kind for Set {
-    type Value = BTreeSet<String>;
-
-    fn describe(&self) -> String {
-        format!("a list of {}", self.0)
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<BTreeSet<String>> {
+/// A set of texts that `parse` accepts.
+pub(super) fn set(what: &str, parse: fn(&str) -> Result<String, Complaint>) -> Kind<BTreeSet<String>> {
+    let read = move |section: &mut Section<'_, '_>, key: &str| {
         let remedy = "write for example [\"one\", \"two\"]";
-        let values = section.items(key, &Complaint::new("this is not a list of texts", remedy), self.1)?;
+        let values = section.items(key, &Complaint::new("this is not a list of texts", remedy), parse)?;
         Some(values.into_iter().collect())
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &BTreeSet<String>) {
-        page.list(key, value);
-    }
+    };
+    Kind::new(format!("a list of {what}"), read, |page, key, value| page.list(key, value))
 }
 
-impl Kind for FilePath {
-    type Value = PathBuf;
-
-    fn describe(&self) -> String {
-        "a path".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<PathBuf> {
-        section.path(key)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &PathBuf) {
-        page.text(key, value.display());
-    }
+/// A path, relative to the file.
+pub(super) fn path() -> Kind<PathBuf> {
+    Kind::new("a path", |section, key| section.path(key), |page, key, value| page.text(key, value.display()))
 }
 
-impl Kind for CaFile {
-    type Value = PathBuf;
-
-    fn describe(&self) -> String {
-        "a file with PEM certificates".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<PathBuf> {
-        let path = section.path(key)?;
-        if section.reader.simulate {
-            return None;
-        }
+/// A file of trust roots. It is not read under `--simulate`.
+pub(super) fn ca_file() -> Kind<PathBuf> {
+    let read = |section: &mut Section<'_, '_>, key: &str| {
+        let path = section.path(key).filter(|_| !section.reader.simulate)?;
         let shown = path.display();
         let complaint = match section.trusted(key, &path, PEM_BYTES, false) {
             Err(error) => Complaint::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
@@ -408,11 +325,8 @@ impl Kind for CaFile {
             }
             Ok(_) => return Some(path),
         };
-        section.report(key, complaint);
-        None
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &PathBuf) {
-        page.text(key, value.display());
-    }
+        section.accept(key, Err(complaint))
+    };
+    let print = |page: &mut Page, key: &str, value: &PathBuf| page.text(key, value.display());
+    Kind::new("a file with PEM certificates", read, print)
 }

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use url::Url;
+use vbc_base::units::show_size;
 
 use super::address::{self, ListenAddress};
 use super::document::{Table, Value};
 use super::error::{Complaint, Location};
-use super::kind::{DAY, FLAG, KIB, Kind, MIB, MILLISECOND, Number, Set, Size, Span, Text, settings};
+use super::kind::{DAY, KIB, Kind, MIB, MILLISECOND, flag, number, set, settings, size, span, text, url};
 use super::page::Page;
 use super::section::{Reader, Section};
-use super::tls::{ListenTls, TlsTable};
+use super::tls::{ListenTls, tls_table};
 use super::{units, urls};
 
 /// More connections, or requests at once, than any machine of today serves.
@@ -24,59 +25,59 @@ settings! {
     pub struct Listen ["listen"] {
         /// One address or several: `["127.0.0.1:8080", "unix:proxy.sock"]`. In a variable, commas
         /// separate them.
-        addresses ["address"]: Vec<ListenAddress> = "127.0.0.1:8080", Addresses,
+        addresses ["address"]: Vec<ListenAddress> = "127.0.0.1:8080", addresses(),
             lines [r#"address = "127.0.0.1:8080""#];
         /// Permissions of unix sockets: `"0600"` lets only their owner connect, `"0660"` also their
         /// group.
-        unix_mode: u32 = "0600", SOCKET_MODE;
+        unix_mode: u32 = "0600", socket_mode();
         /// Threads that forward requests. 0 is one for each core, or fewer if file descriptors are
         /// few.
-        workers: usize = 0, Number(0, 1024);
+        workers: usize = 0, number(0, 1024);
         /// More `Host` names that clients may use. Loopback names, the addresses above, the host of
         /// `public_url` and the upstream's host are always allowed.
-        hosts: BTreeSet<String> = [], Set("host names", urls::host_name),
+        hosts: BTreeSet<String> = [], set("host names", urls::host_name),
             lines [r#"# hosts = ["vbc.internal"]"#];
         /// Web origins whose pages may call the proxy from a browser (CORS). None by default.
-        origins: BTreeSet<String> = [], Set("web origins", urls::web_origin),
+        origins: BTreeSet<String> = [], set("web origins", urls::web_origin),
             lines [r#"# origins = ["https://app.example"]"#];
         /// The URL at which clients reach the proxy, if that is not the `Host` of their requests.
-        public_url: Option<Url>, PUBLIC_URL, lines [r#"# public_url = "http://vbc.internal""#];
+        public_url: Option<Url>, url("http://vbc.internal"), lines [r#"# public_url = "http://vbc.internal""#];
         /// From the start of a connection to its first byte.
-        first_byte_timeout: Duration = "30s", Span(MILLISECOND, DAY);
+        first_byte_timeout: Duration = "30s", span(MILLISECOND, DAY);
         /// From the first byte of a request to the end of its head.
-        header_timeout: Duration = "10s", Span(MILLISECOND, DAY);
+        header_timeout: Duration = "10s", span(MILLISECOND, DAY);
         /// How long to wait for a client that has closed its sending side, while nothing can be
         /// written to it. It still gets the responses to what it has sent. `"0s"` drops its request
         /// at once.
-        half_close_grace: Duration = "5s", Span(Duration::ZERO, DAY);
+        half_close_grace: Duration = "5s", span(Duration::ZERO, DAY);
         /// How long a connection may stay open without a request.
-        idle_timeout: Duration = "75s", Span(MILLISECOND, DAY);
+        idle_timeout: Duration = "75s", span(MILLISECOND, DAY);
         /// How long requests in flight may take to finish after SIGTERM.
-        drain_timeout: Duration = "30s", Span(Duration::ZERO, DAY);
+        drain_timeout: Duration = "30s", span(Duration::ZERO, DAY);
         /// The longest head of a request: request line and headers together.
-        head_size: usize = "64KiB", Size(4 * KIB, MIB);
+        head_size: usize = "64KiB", size(4 * KIB, MIB);
         /// The most header lines of a request.
-        head_lines: usize = 100, Number(10, 1000);
+        head_lines: usize = 100, number(10, 1000);
         /// The longest target in a request line. No more than `head_size`.
         // The parser of targets accepts less than 64 KiB.
-        target_size: usize = "16KiB", Size(KIB, 63 * KIB);
+        target_size: usize = "16KiB", size(KIB, 63 * KIB);
         /// Connections at once. `"auto"` is four fifths of the file descriptors (`ulimit -Hn`), at
         /// most 50000. Requests over a limit get 503 immediately. A number that leaves less than a
         /// tenth of the descriptors for the upstream is lowered, with a warning.
-        max_connections: Option<usize> = "auto", ConnectionLimit;
+        max_connections: Option<usize> = "auto", connection_limit();
         /// Connections at once from one address, or from one /64 of IPv6. Loopback is not limited.
         /// 0 is no limit.
-        max_connections_per_peer: usize = 1000, Number(0, MOST_CONNECTIONS);
+        max_connections_per_peer: usize = 1000, number(0, MOST_CONNECTIONS);
         /// Requests forwarded at once, over all threads.
-        max_requests_in_flight: usize = 10000, Number(1, MOST_CONNECTIONS);
+        max_requests_in_flight: usize = 10000, number(1, MOST_CONNECTIONS);
         /// Requests on one connection before it is closed. 0 is no limit.
-        max_requests_per_connection: u32 = 100000, Number(0, u32::MAX);
+        max_requests_per_connection: u32 = 100000, number(0, u32::MAX);
         /// Needed to listen beyond loopback: then everyone who can reach the address can use the
         /// credentials.
-        allow_anonymous: bool = false, FLAG;
+        allow_anonymous: bool = false, flag();
         /// TLS on every TCP address. The files are read again when they change. With `client_ca`,
         /// clients need a certificate from there. As a variable: `cert=cert.pem,key=key.pem`.
-        tls: Option<ListenTls>, TlsTable,
+        tls: Option<ListenTls>, tls_table(),
             lines [r#"# tls = { cert = "cert.pem", key = "key.pem" }"#];
     }
 }
@@ -87,7 +88,7 @@ settings! {
     pub struct Admin ["admin"] {
         /// A loopback address, or `"unix:admin.sock"`: a socket to which only its owner can
         /// connect. `"off"` disables it.
-        address: Option<ListenAddress> = "127.0.0.1:8081", AdminAddress,
+        address: Option<ListenAddress> = "127.0.0.1:8081", admin_address(),
             lines [r#"address = "127.0.0.1:8081""#];
     }
 }
@@ -96,58 +97,35 @@ settings! {
     /// The simulated VBC of `serve --simulate` and `simulate`.
     pub struct Simulator ["simulator"] {
         /// The API.
-        address: SocketAddr = "127.0.0.1:8090", TCP_ADDRESS;
+        address: SocketAddr = "127.0.0.1:8090", tcp_address();
         /// The control plane, at which faults are injected.
-        control: SocketAddr = "127.0.0.1:8091", TCP_ADDRESS;
+        control: SocketAddr = "127.0.0.1:8091", tcp_address();
     }
 }
 
-const SOCKET_MODE: Text<u32> =
-    Text { what: "permissions in octal", parse: address::socket_mode, show: |mode| format!("{mode:04o}") };
+fn socket_mode() -> Kind<u32> {
+    text("permissions in octal", address::socket_mode, |mode| format!("{mode:04o}"))
+}
 
-const PUBLIC_URL: Text<Url> =
-    Text { what: "a URL", parse: |text| urls::url(text, "http://vbc.internal"), show: Url::to_string };
+fn tcp_address() -> Kind<SocketAddr> {
+    text("an address with a port", address::tcp, SocketAddr::to_string)
+}
 
-const TCP_ADDRESS: Text<SocketAddr> =
-    Text { what: "an address with a port", parse: address::tcp, show: SocketAddr::to_string };
-
-/// The addresses of clients.
-struct Addresses;
-
-/// The address of operators, or `off`.
-struct AdminAddress;
-
-/// A number of connections, or `auto`.
-struct ConnectionLimit;
-
-impl Kind for Addresses {
-    type Value = Vec<ListenAddress>;
-
-    fn describe(&self) -> String {
-        "an address with a port, `unix:PATH`, or a list of them".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value> {
+fn addresses() -> Kind<Vec<ListenAddress>> {
+    let read = |section: &mut Section<'_, '_>, key: &str| {
         let base = section.reader.base.clone();
         section.one_or_more(key, |text| address::listen(text, &base))
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &Self::Value) {
-        match value.as_slice() {
-            [only] => page.text(key, only),
-            several => page.list(key, several),
-        }
-    }
+    };
+    let print = |page: &mut Page, key: &str, value: &Vec<ListenAddress>| match value.as_slice() {
+        [only] => page.text(key, only),
+        several => page.list(key, several),
+    };
+    Kind::new("an address with a port, `unix:PATH`, or a list of them", read, print)
 }
 
-impl Kind for AdminAddress {
-    type Value = Option<ListenAddress>;
-
-    fn describe(&self) -> String {
-        "an address with a port, `unix:PATH` or `off`".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value> {
+/// `None` is `off`.
+fn admin_address() -> Kind<Option<ListenAddress>> {
+    let read = |section: &mut Section<'_, '_>, key: &str| {
         let value = section.take(key)?.value;
         let address = if let Value::List(_) = value {
             let remedy = "write one address, for example \"127.0.0.1:8081\"";
@@ -159,21 +137,16 @@ impl Kind for AdminAddress {
             })
         };
         section.accept(key, address)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &Self::Value) {
+    };
+    let print = |page: &mut Page, key: &str, value: &Option<ListenAddress>| {
         page.text(key, value.as_ref().map_or("off".into(), ListenAddress::to_string));
-    }
+    };
+    Kind::new("an address with a port, `unix:PATH` or `off`", read, print)
 }
 
-impl Kind for ConnectionLimit {
-    type Value = Option<usize>;
-
-    fn describe(&self) -> String {
-        format!("`auto`, or a number from 1 to {MOST_CONNECTIONS}")
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<Self::Value> {
+/// `None` is `auto`.
+fn connection_limit() -> Kind<Option<usize>> {
+    let read = |section: &mut Section<'_, '_>, key: &str| {
         section.parsed(key, |text| match text.replace('_', "").parse() {
             Ok(count) if (1..=MOST_CONNECTIONS).contains(&count) => Ok(Some(count)),
             _ if text == "auto" => Ok(None),
@@ -182,14 +155,12 @@ impl Kind for ConnectionLimit {
                 format!("write \"auto\", or a number from 1 to {MOST_CONNECTIONS}"),
             )),
         })
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &Self::Value) {
-        match value {
-            Some(most) => page.bare(key, most),
-            None => page.text(key, "auto"),
-        }
-    }
+    };
+    let print = |page: &mut Page, key: &str, value: &Option<usize>| match value {
+        Some(most) => page.bare(key, most),
+        None => page.text(key, "auto"),
+    };
+    Kind::new(format!("`auto`, or a number from 1 to {MOST_CONNECTIONS}"), read, print)
 }
 
 /// The address of one listener: its key, the address, and where it is given.
@@ -211,7 +182,7 @@ impl Listen {
         }
         if listen.target_size > listen.head_size {
             if section.is_given("target_size") {
-                let size = units::show_size(listen.target_size as u64);
+                let size = show_size(listen.target_size as u64);
                 section.report("target_size", units::too_much(&size, listen.head_size as u64));
             }
             listen.target_size = listen.head_size;

@@ -1,6 +1,6 @@
 //! From a file and the environment to a [`Config`], or to all findings at once.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -98,57 +98,41 @@ impl Config {
 
 /// [`Config::load`] with the given environment.
 pub(super) fn load(file: Option<&Path>, purpose: Purpose, variables: &Variables) -> Result<Loaded, Findings> {
-    let source = match file {
-        Some(path) => Some(open(path).map_err(|error| unreadable(path, error))?),
-        None => match open(Path::new(DEFAULT_FILE)) {
-            Ok(source) => Some(source),
-            Err(Unreadable::File(error)) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(unreadable(Path::new(DEFAULT_FILE), error)),
-        },
+    let source = match file.map_or_else(|| open(Path::new(DEFAULT_FILE)), open) {
+        Ok(source) => Some(source),
+        Err((ErrorKind::NotFound, _)) if file.is_none() => None,
+        Err((_, complaint)) => {
+            let name = file.unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
+            return Err(Findings::new(vec![Finding::new(Location::File(name.into()), "", complaint)]));
+        }
     };
     read(source, variables, purpose)
 }
 
-/// Why a file cannot be read.
-enum Unreadable {
-    /// The system refuses it.
-    File(std::io::Error),
-    /// It is not UTF-8.
-    Text(Complaint),
-}
-
-fn open(path: &Path) -> Result<Source, Unreadable> {
-    let (content, checks) = trusted::read(path, MAX_BYTES).map_err(Unreadable::File)?.into_parts();
-    let text = encoding::decode(&content).map_err(|error| Unreadable::Text(not_text(error)))?;
+fn open(path: &Path) -> Result<Source, (ErrorKind, Complaint)> {
+    let unreadable = |error: io::Error| {
+        let remedy = match error.kind() {
+            ErrorKind::NotFound => "correct the path, or run `vbc-proxy init` to write a proxy.toml",
+            ErrorKind::PermissionDenied | ErrorKind::IsADirectory => remedy_for(&error),
+            _ => "correct the path",
+        };
+        (error.kind(), Complaint::new(format!("cannot read it: {error}"), remedy))
+    };
+    let (content, checks) = trusted::read(path, MAX_BYTES).map_err(unreadable)?.into_parts();
+    let not_text = |error: NotUtf8| {
+        let message = match error {
+            NotUtf8::Utf16 => error.of("the file"),
+            NotUtf8::Binary => "this is not a text file".to_owned(),
+            NotUtf8::Other { line } => {
+                format!("line {line} is not UTF-8; the file may be Latin-1 (Windows-1252)")
+            }
+        };
+        (ErrorKind::InvalidData, Complaint::new(message, error.remedy()))
+    };
+    let text = encoding::decode(&content).map_err(not_text)?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let file = Some((path.to_owned(), checks));
     Ok(Source { name: path.display().to_string().into(), text, base, file })
-}
-
-fn not_text(error: NotUtf8) -> Complaint {
-    let message = match error {
-        NotUtf8::Utf16 => error.of("the file"),
-        NotUtf8::Binary => "this is not a text file".to_owned(),
-        NotUtf8::Other { line } => {
-            format!("line {line} is not UTF-8; the file may be Latin-1 (Windows-1252)")
-        }
-    };
-    Complaint::new(message, error.remedy())
-}
-
-fn unreadable(path: &Path, error: Unreadable) -> Findings {
-    let complaint = match error {
-        Unreadable::Text(complaint) => complaint,
-        Unreadable::File(error) => {
-            let remedy = match error.kind() {
-                ErrorKind::NotFound => "correct the path, or run `vbc-proxy init` to write a proxy.toml",
-                ErrorKind::PermissionDenied | ErrorKind::IsADirectory => remedy_for(&error),
-                _ => "correct the path",
-            };
-            Complaint::new(format!("cannot read it: {error}"), remedy)
-        }
-    };
-    Findings::new(vec![Finding::new(Location::File(path.display().to_string().into()), "", complaint)])
 }
 
 /// Reads a configuration from its text. Opens only files that the text names.

@@ -13,9 +13,10 @@ impl Page {
     }
 
     /// Begins a section.
-    pub(super) fn section(&mut self, name: &str) {
+    pub(super) fn section(&mut self, name: &str) -> &mut Self {
         let gap = if self.0.is_empty() { "" } else { "\n" };
         self.line(format_args!("{gap}[{name}]"));
+        self
     }
 
     /// Writes a value in quotes.

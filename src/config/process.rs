@@ -4,21 +4,21 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::error::Complaint;
-use super::kind::{Choice, FLAG, Text, settings};
+use super::kind::{Kind, choice, flag, settings, text};
 
 settings! {
     /// Logs go to standard error.
     pub struct Log ["log"] {
         /// `"text"`, `"json"`, or `"auto"`: text on a terminal, JSON otherwise.
-        format: LogFormat = "auto", Choice(&[
+        format: LogFormat = "auto", choice(&[
             ("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json),
         ]);
         /// `error`, `warn`, `info`, `debug`, `trace` or `off`, also for each module:
         /// `"info,vbc_proxy::oauth=debug"`.
-        level: String = "info", LEVEL;
+        level: String = "info", log_level();
         /// One line for each request. If the response comes from a cassette or from `[faults]`, the
         /// field `source` says so.
-        access: bool = false, FLAG;
+        access: bool = false, flag();
     }
 }
 
@@ -27,7 +27,7 @@ settings! {
     pub struct Process ["process"] {
         /// Allows core dumps, and debuggers of the same user to read the memory. Both contain
         /// secrets in the clear.
-        core_dumps: bool = false, FLAG;
+        core_dumps: bool = false, flag();
     }
 }
 
@@ -42,8 +42,9 @@ pub enum LogFormat {
     Json,
 }
 
-const LEVEL: Text<String> =
-    Text { what: "a level, or a filter of tracing", parse: level, show: String::clone };
+fn log_level() -> Kind<String> {
+    text("a level, or a filter of tracing", level, String::clone)
+}
 
 /// Reads a level or a filter. A lone word that is no level would be a filter for a target: a slip.
 fn level(text: &str) -> Result<String, Complaint> {

@@ -5,25 +5,24 @@ use std::time::Duration;
 
 use super::document::Table;
 use super::error::Complaint;
-use super::kind::{DAY, FilePath, Kind, MIB, Size, Span, TIB, settings};
-use super::page::Page;
+use super::kind::{DAY, Kind, MIB, TIB, settings, size, span};
 use super::section::{Reader, Section};
 
 settings! {
     /// A request that got a 401 is sent again with a new token, if its body was kept.
     pub struct Retry ["retry"] {
         /// Bodies up to this size are kept in memory.
-        memory: usize = "64KiB", Size(0, 64 * MIB);
+        memory: usize = "64KiB", size(0, 64 * MIB);
         /// Larger bodies up to this size are kept in a file without a name. Still larger ones are
         /// streamed and not sent again. `"0B"` keeps none.
-        disk: u64 = "0B", Size(0, TIB);
+        disk: u64 = "0B", size(0, TIB);
         /// The most that all these files may occupy together.
-        disk_total: u64 = "1GiB", Size(0, TIB);
+        disk_total: u64 = "1GiB", size(0, TIB);
         /// The directory of these files. The default is the system's for temporary files.
-        disk_path: PathBuf = "/tmp", Directory;
+        disk_path: PathBuf = "/tmp", directory();
         /// How long a body over `memory` waits for the upstream to ask for it (100 Continue), so
         /// that a 401 comes before the upload. `"0s"` sends it at once.
-        expect_timeout: Duration = "1s", Span(Duration::ZERO, DAY);
+        expect_timeout: Duration = "1s", span(Duration::ZERO, DAY);
         besides {
             /// Divides the times that hold forced refreshes back. Not a key: 1, except in tests
             /// that run in real time.
@@ -34,22 +33,10 @@ settings! {
 }
 
 /// A directory; without the key, the system's for temporary files.
-struct Directory;
-
-impl Kind for Directory {
-    type Value = PathBuf;
-
-    fn describe(&self) -> String {
-        "a directory".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<PathBuf> {
-        Some(FilePath.read(section, key).unwrap_or_else(std::env::temp_dir))
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &PathBuf) {
-        FilePath.print(page, key, value);
-    }
+fn directory() -> Kind<PathBuf> {
+    let read =
+        |section: &mut Section<'_, '_>, key: &str| Some(section.path(key).unwrap_or_else(std::env::temp_dir));
+    Kind::new("a directory", read, |page, key, value| page.text(key, value.display()))
 }
 
 impl Retry {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::characters::Characters;
-use super::environment::as_variable;
 use super::error::{Complaint, Location, remedy_for};
 use super::kind::Kind;
 use super::page::Page;
@@ -30,66 +29,32 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// How often a file that keeps changing is read again.
 const READ_AGAIN: u32 = 5;
 
-/// `NAME`, `NAME_file` or `NAME_env`: how the value is stored, and how it is printed.
-pub(super) struct Sensitive<T> {
-    store: fn(Zeroizing<String>) -> T,
-    print: fn(&mut Page, &str, &T),
-}
-
 /// A value that may be printed.
-pub(super) const IDENTIFIER: Sensitive<String> = Sensitive {
-    store: |mut value| std::mem::take(&mut *value),
-    print: |page, key, value| page.text(key, value),
-};
+pub(super) fn identifier() -> Kind<String> {
+    sensitive(|mut value| std::mem::take(&mut *value), |page, key, value| page.text(key, value))
+}
 
 /// A name that may be printed, and is shared.
-pub(super) const USER_NAME: Sensitive<Arc<str>> =
-    Sensitive { store: |value| value.as_str().into(), print: |page, key, value| page.text(key, value) };
+pub(super) fn user_name() -> Kind<Arc<str>> {
+    sensitive(|value| value.as_str().into(), |page, key, value| page.text(key, value))
+}
 
 /// A value that is printed as `[redacted]`.
-pub(super) const SECRET: Sensitive<Secret> =
-    Sensitive { store: Secret::from, print: |page, key, _| page.text(key, "[redacted]") };
-
-/// A secret that is printed as a comment: with its key, the text would not be a configuration
-/// again.
-pub(super) const FIRST_REFRESH_TOKEN: Sensitive<Secret> = Sensitive {
-    store: Secret::from,
-    print: |page, _, _| page.comment("a first refresh token is given: [redacted]"),
-};
-
-impl<T> Kind for Sensitive<T> {
-    type Value = T;
-
-    fn describe(&self) -> String {
-        "a text, a file or a variable".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
-        find(section, key.trim_end_matches("_file")).map(self.store)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &T) {
-        (self.print)(page, key, value);
-    }
+pub(super) fn secret() -> Kind<Secret> {
+    sensitive(Secret::from, |page, key, _| page.text(key, "[redacted]"))
 }
 
-/// Reads a value without which there is no configuration.
-pub(super) fn required<K>(kind: &K, section: &mut Section<'_, '_>, name: &str) -> K::Value
-where
-    K: Kind<Value: From<String>>,
-{
-    check_given(section, name, "");
-    kind.read(section, name).unwrap_or_else(|| String::new().into())
+/// A secret that is printed as a comment: with its key, the text would not be a configuration again.
+pub(super) fn first_refresh_token() -> Kind<Secret> {
+    sensitive(Secret::from, |page, _, _| page.comment("a first refresh token is given: [redacted]"))
 }
 
-/// Reports a value that is missing, with the reason why it is needed.
-pub(super) fn check_given(section: &mut Section<'_, '_>, name: &str, reason: &str) {
-    if section.reader.simulate || forms(name).iter().any(|key| section.is_given(key)) {
-        return;
-    }
-    let example = format!("{name}_env = \"VBC_{}\"", as_variable(name));
-    let remedy = format!("give {name}, {name}_file or {name}_env, for example {example}");
-    section.report(name, Complaint::new(format!("it is missing{reason}"), remedy));
+/// `NAME`, `NAME_file` or `NAME_env`.
+fn sensitive<T: 'static>(store: fn(Zeroizing<String>) -> T, print: fn(&mut Page, &str, &T)) -> Kind<T> {
+    let read = move |section: &mut Section<'_, '_>, key: &str| {
+        find(section, key.trim_end_matches("_file")).map(store)
+    };
+    Kind::new("a text, a file or a variable", read, print)
 }
 
 /// Where the value is given, in whichever form.

@@ -191,7 +191,7 @@ impl Section<'_, '_> {
     /// Whether a key has a finding.
     pub(super) fn is_wrong(&self, key: &str) -> bool {
         let path = self.path_of(key);
-        self.reader.findings.iter().any(|finding| finding.key() == path)
+        self.reader.findings.iter().any(|finding| finding.key == path)
     }
 
     /// The text of a key that was not taken yet.

@@ -93,30 +93,19 @@ impl Config {
     /// The configuration laid out as `proxy.toml`, with every secret as `[redacted]`.
     pub fn redacted(&self) -> String {
         let mut page = Page::default();
-        page.section("listen");
-        self.listen.print(&mut page);
-        page.section("admin");
-        self.admin.print(&mut page);
-        page.section("upstream");
-        self.upstream.print(&mut page);
-        page.section("oauth");
-        self.oauth.print(&mut page);
-        page.section("retry");
-        self.retry.print(&mut page);
-        page.section("store");
-        self.store.print(&mut page);
+        self.listen.print(page.section("listen"));
+        self.admin.print(page.section("admin"));
+        self.upstream.print(page.section("upstream"));
+        self.oauth.print(page.section("oauth"));
+        self.retry.print(page.section("retry"));
+        self.store.print(page.section("store"));
         for credential in &self.credentials {
-            page.section(&format!("credentials.{}", credential.name));
-            credential.print(&mut page);
+            credential.print(page.section(&format!("credentials.{}", credential.name)));
         }
-        page.section("log");
-        self.log.print(&mut page);
-        page.section("process");
-        self.process.print(&mut page);
-        page.section("faults");
-        self.faults.print(&mut page);
-        page.section("simulator");
-        self.simulator.print(&mut page);
+        self.log.print(page.section("log"));
+        self.process.print(page.section("process"));
+        self.faults.print(page.section("faults"));
+        self.simulator.print(page.section("simulator"));
         page.into_text()
     }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::document::Table;
 use super::error::Complaint;
-use super::keys::{KeyFile, KeyFileKind};
-use super::kind::{FilePath, Text, settings};
+use super::keys::{KeyFile, key_file};
+use super::kind::{Kind, path, settings, text};
 use super::page::Page;
 use super::section::Reader;
 
@@ -27,14 +27,14 @@ settings! {
     /// Where token sets are kept, so that a restart needs no login.
     pub(super) struct StoreKeys ["store"] {
         /// `"file"`, or `"memory"`, which keeps nothing.
-        kind: StoreKind = "file", STORE_KIND, lines [r#"kind = "file""#];
+        kind: StoreKind = "file", store_kind(), lines [r#"kind = "file""#];
         /// A directory that only you can read, with one file for each credential.
-        path: PathBuf = "tokens", FilePath, lines [r#"path = "tokens""#];
+        path: PathBuf = "tokens", path(), lines [r#"path = "tokens""#];
         /// Encrypts the token sets (AES-256-GCM). `(umask 077; openssl rand -base64 32 >
         /// store.key)` makes one. The file has one key on each line: the first encrypts, all
         /// decrypt. To change it, put the new key first, restart, and remove the old one
         /// afterwards.
-        key_file: Option<KeyFile>, KeyFileKind, lines [r#"# key_file = "store.key""#];
+        key_file: Option<KeyFile>, key_file(), lines [r#"# key_file = "store.key""#];
         later ["url", "url_file"];
     }
 }
@@ -48,21 +48,20 @@ pub(super) enum StoreKind {
     Memory,
 }
 
-const STORE_KIND: Text<StoreKind> = Text {
-    what: "\"file\" or \"memory\"",
-    parse: |text| {
-        let remedy = "write \"file\" or \"memory\"";
+fn store_kind() -> Kind<StoreKind> {
+    const WORDS: &str = "\"file\" or \"memory\"";
+    let parse = |text: &str| {
+        let remedy = format!("write {WORDS}");
         match text {
             "file" => Ok(StoreKind::File),
             "memory" => Ok(StoreKind::Memory),
-            "postgres" => {
-                Err(Complaint { remedy: remedy.into(), ..Complaint::not_available("\"postgres\"") })
-            }
+            "postgres" => Err(Complaint { remedy, ..Complaint::not_available("\"postgres\"") }),
             other => Err(Complaint::new(format!("{other:?} is not a store"), remedy)),
         }
-    },
-    show: |kind| if *kind == StoreKind::File { "file".into() } else { "memory".into() },
-};
+    };
+    let show = |kind: &StoreKind| if *kind == StoreKind::File { "file".into() } else { "memory".into() };
+    text(WORDS, parse, show)
+}
 
 impl Store {
     pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {

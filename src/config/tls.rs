@@ -215,44 +215,34 @@ fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
 }
 
 /// `{ cert = …, key = …, client_ca = … }`. The files are not read under `--simulate`.
-pub(super) struct TlsTable;
-
-impl Kind for TlsTable {
-    type Value = ListenTls;
-
-    fn describe(&self) -> String {
-        "a table with `cert`, `key` and, optionally, `client_ca`".into()
-    }
-
-    fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
-        let location = section.key_location(key)?;
-        let tls = read_paths(section, key, &location)?;
-        if section.reader.simulate {
-            return None;
-        }
-        let loaded =
-            tls.open().and_then(|opened| tls.understand(&opened.reported(&tls, section, key, &location)));
-        match loaded {
-            Err(error) => {
-                section.report_at(location, key, Complaint::new(error.to_string(), error.remedy()));
-                return None;
-            }
-            Ok(identity) if expires(&identity).is_some_and(|end| end <= Clock::system().now()) => {
-                let message = format!("the certificate in {} has expired", tls.cert.display());
-                section.warn_at(location, key, Complaint::new(message, "put a new one in its place"));
-            }
-            Ok(_) => {}
-        }
-        Some(tls)
-    }
-
-    fn print(&self, page: &mut Page, key: &str, value: &ListenTls) {
-        let files =
-            [("cert", Some(&value.cert)), ("key", Some(&value.key)), ("client_ca", value.client_ca.as_ref())];
-        let given = files.into_iter().filter_map(|(name, path)| Some((name, path?.display().to_string())));
+pub(super) fn tls_table() -> Kind<ListenTls> {
+    let print = |page: &mut Page, key: &str, tls: &ListenTls| {
+        let paths =
+            [("cert", Some(&tls.cert)), ("key", Some(&tls.key)), ("client_ca", tls.client_ca.as_ref())];
+        let given = paths.into_iter().filter_map(|(name, path)| Some((name, path?.display().to_string())));
         let table = given.map(|(name, path)| (name.to_owned(), path.into())).collect();
         page.bare(key, toml::Value::Table(table));
+    };
+    Kind::new("a table with `cert`, `key` and, optionally, `client_ca`", read, print)
+}
+
+fn read(section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
+    let location = section.key_location(key)?;
+    let tls = read_paths(section, key, &location).filter(|_| !section.reader.simulate)?;
+    let opened = tls.open();
+    let loaded = opened.and_then(|opened| tls.understand(&opened.reported(&tls, section, key, &location)));
+    match loaded {
+        Err(error) => {
+            section.report_at(location, key, Complaint::new(error.to_string(), error.remedy()));
+            return None;
+        }
+        Ok(identity) if expires(&identity).is_some_and(|end| end <= Clock::system().now()) => {
+            let message = format!("the certificate in {} has expired", tls.cert.display());
+            section.warn_at(location, key, Complaint::new(message, "put a new one in its place"));
+        }
+        Ok(_) => {}
     }
+    Some(tls)
 }
 
 fn read_paths(section: &mut Section<'_, '_>, key: &str, location: &Location) -> Option<ListenTls> {

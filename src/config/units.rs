@@ -1,87 +1,51 @@
-//! Durations and sizes with units.
+//! Durations and sizes as values of keys.
 
 use std::time::Duration;
 
+use vbc_base::units::{Quantity, SIZES, TIMES, show_duration, show_size};
+
 use super::error::Complaint;
 
-const TIMES: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
-const SIZES: &[(&str, u64)] = &[
-    ("B", 1),
-    ("kB", 1000),
-    ("KB", 1000),
-    ("KiB", 1 << 10),
-    ("MB", 1_000_000),
-    ("MiB", 1 << 20),
-    ("GB", 1_000_000_000),
-    ("GiB", 1 << 30),
-];
-
-/// Reads `"10s"`, `"250ms"`, `"1h30m"`.
+/// Reads `"10s"`, `"250ms"`, `"1h30m"`: larger units first, each of them once.
 pub(super) fn duration(text: &str) -> Result<Duration, Complaint> {
-    if is_bare_number(text) {
-        let remedy = format!("write for example \"{text}s\"; the units are ms, s, m, h and d");
-        return Err(Complaint::new("a duration needs a unit", remedy));
-    }
-    let complaint = || {
+    let quantity = Quantity::parse(text, TIMES).filter(Quantity::is_descending);
+    let millis = quantity.and_then(|quantity| quantity.total());
+    millis.map(Duration::from_millis).ok_or_else(|| {
+        if is_bare_number(text) {
+            let remedy = format!("write for example \"{text}s\"; the units are ms, s, m, h and d");
+            return Complaint::new("a duration needs a unit", remedy);
+        }
         let remedy = "write for example \"10s\", \"250ms\" or \"1h30m\"";
         Complaint::new(format!("{text:?} is not a duration"), remedy)
-    };
-    let mut rest = text.trim();
-    let mut total: u64 = 0;
-    let mut last = u64::MAX;
-    while !rest.is_empty() {
-        let (number, unit, tail) = piece(rest).ok_or_else(complaint)?;
-        let factor = factor(TIMES, unit).filter(|factor| *factor < last).ok_or_else(complaint)?;
-        let part = number.checked_mul(factor).ok_or_else(complaint)?;
-        total = total.checked_add(part).ok_or_else(complaint)?;
-        (last, rest) = (factor, tail);
-    }
-    if last == u64::MAX { Err(complaint()) } else { Ok(Duration::from_millis(total)) }
+    })
 }
 
 /// Reads a duration within a range.
 pub(super) fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Duration, Complaint> {
     let value = duration(text)?;
     if value < least {
-        let message = format!("{text:?} is too short");
-        return Err(Complaint::new(message, format!("at least {} makes sense", show_duration(least))));
+        let remedy = format!("at least {} makes sense", show_duration(least));
+        return Err(Complaint::new(format!("{text:?} is too short"), remedy));
     }
     if value > most {
-        let message = format!("{text:?} is too long");
-        return Err(Complaint::new(message, format!("at most {} makes sense", show_duration(most))));
+        let remedy = format!("at most {} makes sense", show_duration(most));
+        return Err(Complaint::new(format!("{text:?} is too long"), remedy));
     }
     Ok(value)
 }
 
-/// Writes a duration as [`duration`] reads it.
-pub(super) fn show_duration(value: Duration) -> String {
-    let mut rest = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
-    if rest == 0 {
-        return "0s".into();
-    }
-    let mut text = String::new();
-    for (unit, factor) in TIMES.iter().rev() {
-        if rest >= *factor {
-            text.push_str(&format!("{}{unit}", rest / factor));
-            rest %= factor;
-        }
-    }
-    text
-}
-
 /// Reads `"64KiB"`, `"1MB"`, `"0B"`.
 pub(super) fn size(text: &str) -> Result<u64, Complaint> {
-    if is_bare_number(text) {
-        let remedy =
-            format!("write for example \"{text}B\" or \"64KiB\"; the units are B, kB, KiB, MB, MiB, GB, GiB");
-        return Err(Complaint::new("a size needs a unit", remedy));
-    }
-    let complaint =
-        || Complaint::new(format!("{text:?} is not a size"), "write for example \"64KiB\" or \"1MB\"");
-    let (number, unit, tail) = piece(text.trim()).ok_or_else(complaint)?;
-    let factor = factor(SIZES, unit).filter(|_| tail.is_empty()).ok_or_else(complaint)?;
-    number.checked_mul(factor).ok_or_else(complaint)
+    let quantity = Quantity::parse(text, SIZES).filter(|quantity| quantity.units().count() == 1);
+    quantity.and_then(|quantity| quantity.total()).ok_or_else(|| {
+        if is_bare_number(text) {
+            let units = "the units are B, kB, KiB, MB, MiB, GB, GiB";
+            let remedy = format!("write for example \"{text}B\" or \"64KiB\"; {units}");
+            return Complaint::new("a size needs a unit", remedy);
+        }
+        let remedy = "write for example \"64KiB\" or \"1MB\"";
+        Complaint::new(format!("{text:?} is not a size"), remedy)
+    })
 }
 
 /// Reads a size within a range of bytes.
@@ -100,37 +64,14 @@ pub(super) fn too_much(text: &str, most: u64) -> Complaint {
     Complaint::new(format!("{text:?} is too much"), remedy)
 }
 
-/// Writes a size as [`size`] reads it.
-pub(super) fn show_size(bytes: u64) -> String {
-    let largest = SIZES.iter().rev().filter(|(unit, _)| unit.len() != 2);
-    for (unit, factor) in largest {
-        if bytes >= *factor && bytes.is_multiple_of(*factor) {
-            return format!("{}{unit}", bytes / factor);
-        }
-    }
-    format!("{bytes}B")
-}
-
 fn is_bare_number(text: &str) -> bool {
     text.trim().parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// Splits `10s5ms` into 10, `s` and `5ms`; blanks between number and unit are fine.
-fn piece(text: &str) -> Option<(u64, &str, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let number = text.get(..digits)?.parse().ok()?;
-    let rest = text.get(digits..)?.trim_start();
-    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    let (unit, tail) = rest.split_at(letters);
-    Some((number, unit, tail.trim_start()))
-}
-
-fn factor(units: &[(&str, u64)], unit: &str) -> Option<u64> {
-    units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor)
-}
-
 #[cfg(test)]
 mod tests {
+    use vbc_base::units::{show_duration, show_size};
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::document::Table;
 use super::error::Complaint;
-use super::kind::{CaFile, Choice, DAY, FLAG, MILLISECOND, Span, Text, settings};
+use super::kind::{DAY, Kind, MILLISECOND, ca_file, choice, flag, settings, span, text, url};
 use super::section::{Reader, Section};
 use super::urls::{self, Origin};
 
@@ -15,25 +15,25 @@ settings! {
     /// The API.
     pub struct Upstream ["upstream"] {
         /// Scheme and host of the API, without a path.
-        url: Origin = "https://api.vonage.com", ORIGIN;
+        url: Origin = "https://api.vonage.com", origin();
         /// Trust roots (PEM) in place of the system's.
-        ca_file: Option<PathBuf>, CaFile, lines [r#"# ca_file = "ca.pem""#];
+        ca_file: Option<PathBuf>, ca_file(), lines [r#"# ca_file = "ca.pem""#];
         /// The version of HTTP: `"auto"` uses HTTP/2 if TLS negotiates it, `"h1"` and `"h2"` pin
         /// one.
-        http: UpstreamHttp = "auto", Choice(&[
+        http: UpstreamHttp = "auto", choice(&[
             ("auto", UpstreamHttp::Auto), ("h1", UpstreamHttp::H1), ("h2", UpstreamHttp::H2),
         ]);
         /// Name lookup, TCP and TLS together.
-        connect_timeout: Duration = "5s", Span(MILLISECOND, DAY);
+        connect_timeout: Duration = "5s", span(MILLISECOND, DAY);
         /// From the end of the request to the head of the response.
-        response_timeout: Duration = "60s", Span(MILLISECOND, DAY);
+        response_timeout: Duration = "60s", span(MILLISECOND, DAY);
         /// Between two pieces of a body, in both directions. A whole body has no limit.
-        idle_timeout: Duration = "60s", Span(MILLISECOND, DAY);
+        idle_timeout: Duration = "60s", span(MILLISECOND, DAY);
         /// How long a websocket may be silent in both directions.
-        tunnel_timeout: Duration = "1h", Span(MILLISECOND, DAY);
+        tunnel_timeout: Duration = "1h", span(MILLISECOND, DAY);
         /// Links to the API in its responses (`Location`, and URLs in JSON such as `download_url`)
         /// point to the proxy instead: to `listen.public_url`, or else to the host of the request.
-        rewrite_links: bool = true, FLAG;
+        rewrite_links: bool = true, flag();
         later ["proxy"];
     }
 }
@@ -42,18 +42,18 @@ settings! {
     /// The authorization server, which issues the tokens.
     pub struct OAuth ["oauth"] {
         /// The token endpoint.
-        token_url: Url = "https://api.vonage.com/token", TOKEN_URL;
+        token_url: Url = "https://api.vonage.com/token", url("https://api.vonage.com/token");
         /// The page at which users log in.
-        authorize_url: Url = "https://api.vonage.com/authorize", AUTHORIZE_URL;
+        authorize_url: Url = "https://api.vonage.com/authorize", authorize_url();
         /// Tells whose login a token is (OpenID Connect Core §5.3). The default is `userinfo` next
         /// to a `token_url` that ends in `token`, else none. `"off"` is none.
-        userinfo_url: Option<Url> = "https://api.vonage.com/userinfo", USERINFO_URL;
+        userinfo_url: Option<Url> = "https://api.vonage.com/userinfo", userinfo_url();
         /// How long one exchange may take.
-        timeout: Duration = "30s", Span(MILLISECOND, DAY);
+        timeout: Duration = "30s", span(MILLISECOND, DAY);
         /// How long a request waits for a token if none is usable.
-        max_wait: Duration = "10s", Span(Duration::ZERO, DAY);
+        max_wait: Duration = "10s", span(Duration::ZERO, DAY);
         /// Trust roots (PEM) for the token endpoint. The default is `upstream.ca_file`.
-        ca_file: Option<PathBuf>, CaFile, lines [r#"# ca_file = "ca.pem""#];
+        ca_file: Option<PathBuf>, ca_file(), lines [r#"# ca_file = "ca.pem""#];
         later ["revoke_url"];
     }
 }
@@ -69,29 +69,24 @@ pub enum UpstreamHttp {
     H2,
 }
 
-const ORIGIN: Text<Origin> =
-    Text { what: "an http or https URL without a path", parse: urls::origin, show: Origin::to_string };
+fn origin() -> Kind<Origin> {
+    text("an http or https URL without a path", urls::origin, Origin::to_string)
+}
 
-const TOKEN_URL: Text<Url> = Text {
-    what: "a URL",
-    parse: |text| urls::url(text, "https://api.vonage.com/token"),
-    show: Url::to_string,
-};
+fn authorize_url() -> Kind<Url> {
+    let parse = |text: &str| urls::http_url(text, "https://api.vonage.com/authorize");
+    text("a URL, which may have a query", parse, Url::to_string)
+}
 
-const AUTHORIZE_URL: Text<Url> = Text {
-    what: "a URL, which may have a query",
-    parse: |text| urls::http_url(text, "https://api.vonage.com/authorize"),
-    show: Url::to_string,
-};
-
-const USERINFO_URL: Text<Option<Url>> = Text {
-    what: "a URL or `off`",
-    parse: |text| match text {
+/// `None` is `off`.
+fn userinfo_url() -> Kind<Option<Url>> {
+    let parse = |text: &str| match text {
         "off" => Ok(None),
         text => urls::url(text, "https://api.vonage.com/userinfo").map(Some),
-    },
-    show: |url| url.as_ref().map_or("off".into(), Url::to_string),
-};
+    };
+    let show = |url: &Option<Url>| url.as_ref().map_or("off".into(), Url::to_string);
+    text("a URL or `off`", parse, show)
+}
 
 impl Upstream {
     pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {

@@ -27,7 +27,7 @@ pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
     let (withheld, real): (Vec<&Finding>, Vec<&Finding>) = findings.partition(|finding| is_withheld(finding));
     let mut checks = refused(real);
     if !withheld.is_empty() {
-        let keys: Vec<&str> = withheld.iter().map(|finding| short(finding.key())).collect();
+        let keys: Vec<&str> = withheld.iter().map(|finding| short(&finding.key)).collect();
         let found =
             format!("not readable from this shell: {}; the running proxy has its own", keys.join(", "));
         checks.push(Check::skipped(NAME, found));
@@ -40,13 +40,13 @@ pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
 
 /// There is neither a file nor a variable.
 fn is_nothing_at_all(finding: &Finding) -> bool {
-    finding.key().is_empty() && *finding.location() == crate::config::Location::Environment
+    finding.key.is_empty() && finding.location == crate::config::Location::Environment
 }
 
 /// Whether it is about the file or the variable that should hold a value, and not about the value.
 fn is_withheld(finding: &Finding) -> bool {
-    let key = finding.key();
-    (key.ends_with("_env") || key.ends_with("_file")) && !finding.message().ends_with("is given as well")
+    let key = &finding.key;
+    (key.ends_with("_env") || key.ends_with("_file")) && !finding.message.ends_with("is given as well")
 }
 
 fn short(key: &str) -> &str {
@@ -54,10 +54,10 @@ fn short(key: &str) -> &str {
 }
 
 fn check(verdict: Verdict, finding: &Finding) -> Check {
-    let key = if finding.key().is_empty() { String::new() } else { format!("{}: ", finding.key()) };
-    let found = format!("{}: {key}{}", finding.location(), finding.message());
+    let key = if finding.key.is_empty() { String::new() } else { format!("{}: ", finding.key) };
+    let found = format!("{}: {key}{}", finding.location, finding.message);
     let (code, remedy) = diagnosis(finding);
-    let remedy = if remedy.is_empty() { finding.remedy().to_owned() } else { remedy.to_owned() };
+    let remedy = if remedy.is_empty() { finding.remedy.clone() } else { remedy.to_owned() };
     match verdict {
         Verdict::Fail => Check::fail(NAME, code, found, remedy),
         _ => Check::warn(NAME, code, found, remedy),
@@ -66,8 +66,8 @@ fn check(verdict: Verdict, finding: &Finding) -> Check {
 
 /// What has cost others the most, said in more words than the loader's.
 fn diagnosis(finding: &Finding) -> (&'static str, &'static str) {
-    let says = |what: &str| finding.message().contains(what);
-    match short(finding.key()) {
+    let says = |what: &str| finding.message.contains(what);
+    match short(&finding.key) {
         "username" if says(".api") => (
             "developer-account",
             "use the name and password of a VBC user, one of its own at best, with the role Account Administrator; \

@@ -118,7 +118,7 @@ mod section_of_a_test {
 
     use super::*;
     use crate::config::document;
-    use crate::config::kind::{DAY, FLAG, MILLISECOND, Number, Span, settings};
+    use crate::config::kind::{DAY, MILLISECOND, flag, number, settings, span};
     use crate::config::page::Page;
     use crate::config::schema::Schema;
     use crate::config::section::Reader;
@@ -128,11 +128,11 @@ mod section_of_a_test {
         /// A section that only this test has.
         struct Kettle ["kettle"] {
             /// How long the water boils.
-            boil: Duration = "3m", Span(MILLISECOND, DAY);
+            boil: Duration = "3m", span(MILLISECOND, DAY);
             /// Cups at once.
-            cups: u32 = 2, Number(1, 12);
+            cups: u32 = 2, number(1, 12);
             /// Milk first.
-            milk_first: bool = false, FLAG;
+            milk_first: bool = false, flag();
         }
     }
 

@@ -78,7 +78,7 @@ fn every_trusted_file_that_others_can_write_to_is_found_at_once() {
     assert!(
         warnings
             .iter()
-            .all(|line| line.to_string().contains("no certificate") || line.key().contains("key_file")),
+            .all(|line| line.to_string().contains("no certificate") || line.key.contains("key_file")),
         "{warnings:?}"
     );
 }
