@@ -39,7 +39,7 @@ pub(super) fn tcp(text: &str) -> Result<SocketAddr, Complaint> {
     Err(Complaint::new(format!("{text:?} is not an address"), remedy))
 }
 
-/// Reads an address as [`tcp`] does, or `unix:/run/vbc-proxy/admin.sock`; a relative path starts
+/// Reads an address as [`tcp`] does, or `unix:/run/vbc-proxy/admin.sock`. A relative path starts
 /// from `base`.
 pub(super) fn listen(text: &str, base: &Path) -> Result<ListenAddress, Complaint> {
     /// The longest path on every system, without the zero byte after it.

@@ -1,6 +1,6 @@
-//! Which characters a secret may have (RFC 6749, appendix A).
+//! The characters that a secret may have (RFC 6749, appendix A).
 
-/// The characters of a value.
+/// A set of characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Characters {
     /// `VSCHAR`: visible ASCII and blanks. Client id, client secret and refresh token.
@@ -11,7 +11,7 @@ pub(super) enum Characters {
 }
 
 impl Characters {
-    /// Those of the secret with this key.
+    /// The characters of the secret with this name.
     pub(super) fn of(key: &str) -> Self {
         match key {
             "username" | "password" => Self::Unicode,
@@ -26,10 +26,10 @@ impl Characters {
         }
     }
 
-    /// The first character of `text` that is not allowed, in words, and its place from 1. Nothing
-    /// else of `text` is quoted.
+    /// Describes the first character that is not allowed, and its position from 1. Quotes nothing
+    /// else of the text.
     pub(super) fn refused(self, text: &str) -> Option<String> {
-        let (place, c) = (1..).zip(text.chars()).find(|(_, c)| !self.allows(*c))?;
+        let (position, c) = (1..).zip(text.chars()).find(|(_, c)| !self.allows(*c))?;
         let name = match c {
             '\0' => ", a zero byte",
             '\t' => ", a tab",
@@ -43,10 +43,10 @@ impl Characters {
             c if c.is_control() => ", a control character",
             _ => "",
         };
-        Some(format!("character {place} (U+{:04X}{name})", u32::from(c)))
+        Some(format!("character {position} (U+{:04X}{name})", u32::from(c)))
     }
 
-    /// What is allowed, in words.
+    /// Describes the characters that are allowed.
     pub(super) fn allowed(self) -> &'static str {
         match self {
             Self::Ascii => "only visible ASCII characters and blanks",

@@ -86,7 +86,7 @@ settings! {
         /// ask for.
         pkce: bool = false, quiet_flag();
         later ["pace"];
-        besides {
+        fields {
             /// The name in `[credentials.NAME]`.
             pub name: String = String::new();
         }

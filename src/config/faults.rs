@@ -29,7 +29,7 @@ settings! {
         rules: Vec<FaultRule> = [], rules(), lines [
             r#"# rules = ["10% GET /t/vbc.prod/reports/** status 503 retry-after 5s", "5% /t/** abort", "20% /** delay 2s"]"#
         ];
-        besides {
+        fields {
             /// Where the rules are given.
             location: Option<Location> = None;
         }

@@ -1,4 +1,4 @@
-//! `store.key_file`: the keys that token sets are encrypted with at rest.
+//! `store.key_file`: the keys that encrypt token sets.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::encoding::{self, NotUtf8};
 use crate::store::StoreKey;
 
 const KEY_BYTES: usize = StoreKey::BYTES;
-/// Far more than any number of keys one would keep.
+/// Far more than anybody's keys.
 const MAX_BYTES: usize = 64 * 1024;
 const MAKE_ONE: &str = "`(umask 077; openssl rand -base64 32 > store.key)` makes one";
 
@@ -27,17 +27,17 @@ const fn lenient(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
     GeneralPurpose::new(alphabet, config)
 }
 
-/// `store.key_file`, as it was read.
+/// `store.key_file` and its keys.
 #[derive(Clone, Debug)]
 pub struct KeyFile {
-    /// Where it is.
+    /// The file.
     pub path: PathBuf,
-    /// At least one; the first seals, all open.
+    /// The keys, at least one. The first encrypts, all decrypt.
     pub keys: Vec<StoreKey>,
 }
 
-/// A file of keys, which is not read under `--simulate`. Each line that is no key is a finding with its
-/// number, and is never quoted.
+/// A file of keys, which is not read under `--simulate`. Each line that is no key is a finding with
+/// its number. Lines are never quoted.
 pub(super) fn key_file() -> Kind<KeyFile> {
     let read = |section: &mut Section<'_, '_>, key: &str| {
         let path = section.path(key).filter(|_| !section.reader.simulate)?;
@@ -61,7 +61,7 @@ pub(super) fn key_file() -> Kind<KeyFile> {
     Kind::new("a file with keys", read, |page, key, value| page.text(key, value.path.display()))
 }
 
-/// One key a line, or 32 bytes that are no text.
+/// Reads one key from each line, or a key of 32 bytes that are no text.
 fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
     let shown = path.display();
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
@@ -113,7 +113,7 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
     (keys, complaints)
 }
 
-/// Hexadecimal or base64, of either alphabet, padded or not.
+/// Reads hexadecimal or base64, of either alphabet, with or without padding.
 fn decode(line: &str) -> Option<StoreKey> {
     let mut bytes = Zeroizing::new([0_u8; 2 * KEY_BYTES]);
     if line.len() == 2 * KEY_BYTES {
@@ -131,7 +131,7 @@ fn decode(line: &str) -> Option<StoreKey> {
     StoreKey::from_bytes(bytes.get(..length)?)
 }
 
-/// Whether it is at least not one byte over and over, as from a wrong device.
+/// Whether a key is not one byte repeated, as a wrong device would give.
 fn is_random(key: &StoreKey) -> bool {
     let bytes = key.expose();
     bytes.iter().any(|byte| *byte != bytes[0])

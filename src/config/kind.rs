@@ -53,7 +53,7 @@ impl<T> Kind<T> {
 /// without one, the field is an `Option`. `required` makes a key without which there is no
 /// configuration. Names in brackets after the field replace its own; of several, one can be given.
 /// `lines [...]` has the lines of the shipped `proxy.toml`, if it is not the default, commented
-/// out. `later` lists keys that are refused as not available, and `besides` fields that are not
+/// out. `later` lists keys that are refused as not available, and `fields` has fields that are not
 /// keys.
 ///
 /// Everything else comes from the table: the struct and its `Default`, the known keys, the reader,
@@ -68,7 +68,7 @@ macro_rules! settings {
                     $(, lines [$($line:literal),+])?;
             )*
             $(later [$($later:literal),+];)?
-            $(besides {
+            $(fields {
                 $($(#[$meta:meta])+ $extra_vis:vis $extra:ident: $extra_type:ty = $extra_value:expr;)+
             })?
         }

@@ -23,7 +23,7 @@ settings! {
         /// How long a body over `memory` waits for the upstream to ask for it (100 Continue), so
         /// that a 401 comes before the upload. `"0s"` sends it at once.
         expect_timeout: Duration = "1s", span(Duration::ZERO, DAY);
-        besides {
+        fields {
             /// Divides the times that hold forced refreshes back. Not a key: 1, except in tests
             /// that run in real time.
             #[doc(hidden)]

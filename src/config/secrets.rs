@@ -44,7 +44,7 @@ pub(super) fn secret() -> Kind<Secret> {
     sensitive(Secret::from, |page, key, _| page.text(key, "[redacted]"))
 }
 
-/// A secret that is printed as a comment: with its key, the text would not be a configuration again.
+/// A secret that is printed as a comment: its key would make the text no configuration.
 pub(super) fn first_refresh_token() -> Kind<Secret> {
     sensitive(Secret::from, |page, _, _| page.comment("a first refresh token is given: [redacted]"))
 }
@@ -57,7 +57,7 @@ fn sensitive<T: 'static>(store: fn(Zeroizing<String>) -> T, print: fn(&mut Page,
     Kind::new("a text, a file or a variable", read, print)
 }
 
-/// Where the value is given, in whichever form.
+/// Where the value is given, in any of its forms.
 pub(super) fn location(section: &Section<'_, '_>, name: &str) -> Location {
     let forms = forms(name);
     let given = forms.iter().find(|key| section.is_given(key));
@@ -68,8 +68,8 @@ fn forms(name: &str) -> [String; 3] {
     [name.to_owned(), format!("{name}_file"), format!("{name}_env")]
 }
 
-/// Reads the form that is given. `None` also if a finding says why there is no value, and under
-/// `--simulate`, which reads no files and variables.
+/// Reads the form that is given. Returns `None` also with a finding, and under `--simulate`, which
+/// reads no files and variables.
 fn find(section: &mut Section<'_, '_>, name: &str) -> Option<Zeroizing<String>> {
     let [inline, file, env] = forms(name);
     let mut given: Vec<(Location, &String)> = [&inline, &file, &env]
@@ -124,7 +124,7 @@ fn from_text(
     Some(value)
 }
 
-/// The value of a variable, and what findings call it.
+/// The name of a variable for findings, and its value.
 fn from_variable(
     section: &mut Section<'_, '_>,
     key: &str,
@@ -165,7 +165,7 @@ fn is_conventional(name: &str) -> bool {
     words && name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(plain)
 }
 
-/// The content of a file, and what findings call it.
+/// The name of a file for findings, and its content.
 fn from_file(section: &mut Section<'_, '_>, key: &str, path: &str) -> Option<(String, Zeroizing<String>)> {
     if section.reader.simulate {
         return None;
@@ -202,7 +202,7 @@ fn from_file(section: &mut Section<'_, '_>, key: &str, path: &str) -> Option<(St
 /// Reads a file again until it was written at least [`SETTLED`] ago.
 ///
 /// # Errors
-/// [`ErrorKind::TimedOut`] where it keeps changing.
+/// [`ErrorKind::TimedOut`] if it keeps changing.
 fn settled<T>(
     age: impl Fn() -> Duration,
     read: impl Fn() -> io::Result<T>,

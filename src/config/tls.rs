@@ -1,7 +1,5 @@
-//! `listen.tls`: the certificate that clients see, and which certificates they must have
-//! themselves.
+//! `listen.tls`: the certificate that clients see, and the certificates that they need.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Complaint, Location};
@@ -10,7 +8,7 @@ use super::page::Page;
 use super::section::Section;
 use crate::clock::{Clock, Timestamp};
 use crate::server::TlsIdentity;
-use crate::trusted::{self, Flaw, PEM_BYTES, TrustedFile};
+use crate::trusted::{self, PEM_BYTES, TrustedFile};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -22,116 +20,73 @@ use zeroize::Zeroizing;
 /// `listen.tls`: the files, which are read again when they change.
 #[derive(Clone, Debug)]
 pub struct ListenTls {
-    /// The certificate and those between it and its root, PEM.
+    /// The certificate, and those between it and its root (PEM).
     pub cert: PathBuf,
-    /// Its private key, PEM.
+    /// Its private key (PEM).
     pub key: PathBuf,
-    /// Roots of the certificates that clients must have; they need none where this is not given.
+    /// Roots of the certificates that clients need (PEM). `None`: clients need no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why the files cannot be used.
+/// Why the files cannot be used. Their content is never quoted.
 #[derive(Debug, Error)]
-pub enum TlsFileError {
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The key of `listen.tls`.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// Somebody else can change a file.
-    #[error("{}", flaw.message)]
-    Untrusted {
-        /// What is wrong with its owner or permissions.
-        flaw: Flaw,
-    },
-    /// A file has nothing of what it is for, or something that is not PEM.
-    #[error("{} holds no {wanted}", path.display())]
-    Empty {
-        /// The key of `listen.tls`.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        wanted: &'static str,
-    },
-    /// Certificate and key are no pair, or of a kind that cannot be used.
-    #[error("{} and {} cannot be used together: {source}", cert.display(), key.display())]
-    Pair {
-        /// The certificate.
-        cert: PathBuf,
-        /// The key.
-        key: PathBuf,
-        /// What the library says.
-        source: rustls::Error,
-    },
-    /// A root is none.
-    #[error("{} holds a certificate that cannot be a root: {source}", path.display())]
-    Root {
-        /// The file.
-        path: PathBuf,
-        /// What the library says.
-        source: rustls::Error,
-    },
+#[error("{}", .0.message)]
+pub struct TlsFileError(Complaint);
+
+/// Something for each of the files.
+struct Files<T> {
+    cert: T,
+    key: T,
+    client_ca: Option<T>,
 }
 
-impl TlsFileError {
-    fn remedy(&self) -> &str {
-        match self {
-            Self::Untrusted { flaw } => &flaw.remedy,
-            Self::Unreadable { .. } => "correct the path or the file's permissions",
-            Self::Empty { wanted: PRIVATE_KEY, .. } => "it must be PEM: -----BEGIN PRIVATE KEY-----",
-            Self::Empty { .. } => "it must be PEM: -----BEGIN CERTIFICATE-----",
-            Self::Pair { .. } => {
-                "give the key that the certificate was made for; the first certificate of the file is ours"
-            }
-            Self::Root { .. } => "give the certificate of the authority that clients' certificates come from",
-        }
+impl<T> Files<T> {
+    /// Converts each of them, given the name of its key.
+    fn try_map<U>(
+        self,
+        mut convert: impl FnMut(&str, T) -> Result<U, TlsFileError>,
+    ) -> Result<Files<U>, TlsFileError> {
+        Ok(Files {
+            cert: convert("cert", self.cert)?,
+            key: convert("key", self.key)?,
+            client_ca: self.client_ca.map(|file| convert("client_ca", file)).transpose()?,
+        })
     }
-}
-
-const CERTIFICATE: &str = "certificate";
-const PRIVATE_KEY: &str = "private key";
-
-/// The files as they were read.
-struct Opened {
-    cert: TrustedFile,
-    key: TrustedFile,
-    client_ca: Option<TrustedFile>,
 }
 
 impl ListenTls {
     /// Reads the files.
     ///
     /// # Errors
-    /// What is wrong with them; nothing of their content is quoted.
+    /// The first thing that is wrong with them.
     pub fn load(&self) -> Result<TlsIdentity, TlsFileError> {
-        self.understand(&self.open()?.trusted()?)
+        let trusted =
+            |_: &str, (_, file): (_, TrustedFile)| file.trusted().map_err(|flaw| TlsFileError(flaw.into()));
+        self.understand(&self.open()?.try_map(trusted)?)
     }
 
-    fn open(&self) -> Result<Opened, TlsFileError> {
-        let read = |key, path: &Path| {
-            let unreadable = |source| TlsFileError::Unreadable { key, path: path.to_owned(), source };
-            trusted::read(path, PEM_BYTES).map_err(unreadable)
-        };
-        Ok(Opened {
-            cert: read("cert", &self.cert)?,
-            key: read("key", &self.key)?,
-            client_ca: self.client_ca.as_deref().map(|path| read("client_ca", path)).transpose()?,
+    fn open(&self) -> Result<Files<(&Path, TrustedFile)>, TlsFileError> {
+        let paths = Files { cert: &*self.cert, key: &*self.key, client_ca: self.client_ca.as_deref() };
+        paths.try_map(|_, path| {
+            let file = trusted::read(path, PEM_BYTES).map_err(|error| {
+                let message = format!("cannot read {}: {error}", path.display());
+                TlsFileError(Complaint::new(message, "correct the path or the file's permissions"))
+            })?;
+            Ok((path, file))
         })
     }
 
-    fn understand(&self, content: &Content) -> Result<TlsIdentity, TlsFileError> {
-        let Content { cert, key, client_ca } = content;
-        let chain = certificates("cert", &self.cert, cert)?;
-        let empty = || TlsFileError::Empty { key: "key", path: self.key.clone(), wanted: PRIVATE_KEY };
-        let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| empty())?;
-        let pair = |source| TlsFileError::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
-        let certificate = CertifiedKey::from_der(chain, private, &default_provider()).map_err(pair)?;
+    fn understand(&self, content: &Files<Zeroizing<Vec<u8>>>) -> Result<TlsIdentity, TlsFileError> {
+        let Files { cert, key, client_ca } = content;
+        let chain = certificates(&self.cert, cert)?;
+        let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| empty(&self.key, "private key"))?;
+        let certificate = CertifiedKey::from_der(chain, private, &default_provider()).map_err(|error| {
+            let (cert, key) = (self.cert.display(), self.key.display());
+            let message = format!("{cert} and {key} cannot be used together: {error}");
+            let remedy =
+                "give the key that the certificate was made for; the first certificate of the file is ours";
+            TlsFileError(Complaint::new(message, remedy))
+        })?;
         let client_roots = match (&self.client_ca, client_ca) {
             (Some(path), Some(pem)) => Some(roots(path, pem)?),
             _ => None,
@@ -146,70 +101,32 @@ impl ListenTls {
     }
 }
 
-/// What the files hold.
-struct Content {
-    cert: Zeroizing<Vec<u8>>,
-    key: Zeroizing<Vec<u8>>,
-    client_ca: Option<Zeroizing<Vec<u8>>>,
-}
-
-impl Opened {
-    fn trusted(self) -> Result<Content, TlsFileError> {
-        let trusted = |file: TrustedFile| file.trusted().map_err(|flaw| TlsFileError::Untrusted { flaw });
-        let (cert, key) = (trusted(self.cert)?, trusted(self.key)?);
-        Ok(Content { cert, key, client_ca: self.client_ca.map(trusted).transpose()? })
-    }
-}
-
-impl Opened {
-    /// The content. What is wrong with owners and permissions is reported.
-    fn reported(
-        self,
-        tls: &ListenTls,
-        section: &mut Section<'_, '_>,
-        key: &str,
-        location: &Location,
-    ) -> Content {
-        let path_of_key = section.path_of(key);
-        let mut content = |path: &Path, file: TrustedFile, secret| {
-            let (content, checks) = file.into_parts();
-            section.reader.report_checks((location, &path_of_key), path, checks, secret);
-            content
-        };
-        Content {
-            cert: content(&tls.cert, self.cert, false),
-            key: content(&tls.key, self.key, true),
-            client_ca: tls
-                .client_ca
-                .as_deref()
-                .zip(self.client_ca)
-                .map(|(path, file)| content(path, file, false)),
-        }
-    }
-}
-
 /// When the certificate expires, if its date can be read.
 fn expires(identity: &TlsIdentity) -> Option<Timestamp> {
     not_after(identity.certificate.cert.first()?)
 }
 
-fn certificates(
-    key: &'static str,
-    path: &Path,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+/// For a file without what it is for, or that is not PEM.
+fn empty(path: &Path, wanted: &str) -> TlsFileError {
+    let message = format!("{} holds no {wanted}", path.display());
+    let remedy = format!("it must be PEM: -----BEGIN {}-----", wanted.to_ascii_uppercase());
+    TlsFileError(Complaint::new(message, remedy))
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = chain.unwrap_or_default();
-    if chain.is_empty() {
-        return Err(TlsFileError::Empty { key, path: path.to_owned(), wanted: CERTIFICATE });
-    }
-    Ok(chain)
+    if chain.is_empty() { Err(empty(path, "certificate")) } else { Ok(chain) }
 }
 
 fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("client_ca", path, pem)? {
-        roots.add(certificate).map_err(|source| TlsFileError::Root { path: path.to_owned(), source })?;
+    for certificate in certificates(path, pem)? {
+        roots.add(certificate).map_err(|error| {
+            let message = format!("{} holds a certificate that cannot be a root: {error}", path.display());
+            let remedy = "give the certificate of the authority that clients' certificates come from";
+            TlsFileError(Complaint::new(message, remedy))
+        })?;
     }
     Ok(roots)
 }
@@ -229,11 +146,17 @@ pub(super) fn tls_table() -> Kind<ListenTls> {
 fn read(section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
     let location = section.key_location(key)?;
     let tls = read_paths(section, key, &location).filter(|_| !section.reader.simulate)?;
-    let opened = tls.open();
-    let loaded = opened.and_then(|opened| tls.understand(&opened.reported(&tls, section, key, &location)));
+    let path_of_key = section.path_of(key);
+    let report_checks = |name: &str, (path, file): (&Path, TrustedFile)| {
+        let (content, checks) = file.into_parts();
+        section.reader.report_checks((&location, &path_of_key), path, checks, name == "key");
+        Ok(content)
+    };
+    let content = tls.open().and_then(|opened| opened.try_map(report_checks));
+    let loaded = content.and_then(|content| tls.understand(&content));
     match loaded {
-        Err(error) => {
-            section.report_at(location, key, Complaint::new(error.to_string(), error.remedy()));
+        Err(TlsFileError(complaint)) => {
+            section.report_at(location, key, complaint);
             return None;
         }
         Ok(identity) if expires(&identity).is_some_and(|end| end <= Clock::system().now()) => {
@@ -267,13 +190,13 @@ fn read_paths(section: &mut Section<'_, '_>, key: &str, location: &Location) -> 
     }
 }
 
-/// `notAfter` of a certificate (RFC 5280 §4.1.2.5), which the library keeps to itself.
+/// `notAfter` of a certificate (RFC 5280 §4.1.2.5), which rustls does not tell.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(certificate)?;
     let (_, to_be_signed, _) = element(certificate)?;
     let (tag, _, mut rest) = element(to_be_signed)?;
     if tag == 0xa0 {
-        // The version comes first where it is not 1, then the serial number.
+        // The version is first unless it is 1; the serial number follows.
         (_, _, rest) = element(rest)?;
     }
     let (_, _algorithm, rest) = element(rest)?;

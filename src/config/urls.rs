@@ -102,7 +102,7 @@ pub(super) fn web_origin(text: &str) -> Result<String, Complaint> {
     Ok(url.origin().ascii_serialization())
 }
 
-/// Reads a host name or address without a port; lower case.
+/// Reads a host name or address without a port. Returns it in lower case.
 pub(super) fn host_name(text: &str) -> Result<String, Complaint> {
     Host::parse(text.trim()).map(|host| host.to_string()).map_err(|_| {
         let message = format!("{} is not a host name", quoted_url(text));
