@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use vbc_http::headers::{AnswerSurvey, Survey, strip_request, strip_response};
+use vbc_http::headers::{ResponseSurvey, Survey, strip_request, strip_response};
 use vbc_proxy::credential::Reader;
 use vbc_proxy::{App, Config, Simulator, proxy};
 
@@ -76,7 +76,7 @@ fn strip() {
     ]);
     let mut response = response;
     let time = measure(|| {
-        if black_box(AnswerSurvey::of(black_box(&response))).strip {
+        if black_box(ResponseSurvey::of(black_box(&response))).strip {
             strip_response(&mut response);
         }
     });

@@ -32,7 +32,7 @@ use crate::http1::kept::read_all;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
 use crate::problem::Problem;
-use crate::server::{Abort, BodyError, Handler, Incoming, Refusal};
+use crate::server::{Abort, BodyError, Handler, Incoming, RequestRejection};
 use logins::Logins;
 
 pub use examine::{Examiner, NoReport};
@@ -155,15 +155,15 @@ impl Handler for Admin {
                 "Body too large",
                 "no request to these routes has a body of this size",
             )),
-            Err(BodyError::Refused(refusal)) => Ok(self.refuse(refusal)),
+            Err(BodyError::Rejected(rejection)) => Ok(self.reject(rejection)),
             Err(_) => Err(Abort),
         }
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Body> {
-        let status = match refusal {
-            Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Refusal::TooManyConnections => return too_many_connections(),
+    fn reject(&self, rejection: RequestRejection) -> Response<Body> {
+        let status = match rejection {
+            RequestRejection::HeadTimeout | RequestRejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            RequestRejection::TooManyConnections => return too_many_connections(),
             _ => StatusCode::BAD_REQUEST,
         };
         problem(status, "malformed-request", "Malformed request", "the request breaks the rules of HTTP/1.1")

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::open_connections::OpenGuard;
-use crate::server::{Admitted, Peer};
+use crate::server::{ConnectionPermit, Peer};
 
 /// A connection that this thread's runtime owns.
 pub(super) enum Connection {
@@ -24,13 +24,13 @@ pub(super) enum DetachedConnection {
 /// The resources that a connection holds until it ends.
 pub(super) struct Slot {
     /// Dropped first: admission is free before the connection is seen to have ended.
-    _admitted: Admitted,
+    _permit: ConnectionPermit,
     open: OpenGuard,
 }
 
 impl Slot {
-    pub(super) fn new(admitted: Admitted, open: OpenGuard) -> Self {
-        Self { _admitted: admitted, open }
+    pub(super) fn new(permit: ConnectionPermit, open: OpenGuard) -> Self {
+        Self { _permit: permit, open }
     }
 
     /// Counts the connection for another thread.

@@ -11,7 +11,7 @@ use super::request_body::BodyFailure;
 use super::upstream::UpstreamError;
 use crate::credential::Unavailable;
 use crate::problem::Problem;
-use crate::server::Refusal;
+use crate::server::RequestRejection;
 
 /// How long a client should wait after a short failure.
 const SOON: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(super) fn options() -> Response<Full<Bytes>> {
 pub(super) enum Error {
     /// It was refused before it became a request.
     #[error("refused: {0}")]
-    Refused(Refusal),
+    Refused(RequestRejection),
     /// `CONNECT` and `TRACE`.
     #[error("the method is not forwarded")]
     Method,
@@ -76,7 +76,7 @@ impl Error {
             Self::Method => {
                 headers.insert(header::ALLOW, ALLOWED);
             }
-            Self::Draining | Self::UserInfo | Self::Refused(Refusal::TooManyConnections) => {
+            Self::Draining | Self::UserInfo | Self::Refused(RequestRejection::TooManyConnections) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -185,18 +185,22 @@ fn denied(status: StatusCode, kind: (&'static str, &'static str), detail: &str) 
     problem(status, kind, "http_request_denied", detail)
 }
 
-fn refused(refusal: Refusal) -> Problem {
+fn refused(refusal: RequestRejection) -> Problem {
     let detail = refusal.to_string();
     let (status, kind) = match refusal {
-        Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, ("malformed-request", "Malformed request")),
-        Refusal::TargetTooLong => (StatusCode::URI_TOO_LONG, ("target-too-long", "Request target too long")),
-        Refusal::HeadTooLarge => {
+        RequestRejection::Malformed(_) => {
+            (StatusCode::BAD_REQUEST, ("malformed-request", "Malformed request"))
+        }
+        RequestRejection::TargetTooLong => {
+            (StatusCode::URI_TOO_LONG, ("target-too-long", "Request target too long"))
+        }
+        RequestRejection::HeadTooLarge => {
             (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ("head-too-large", "Request head too large"))
         }
-        Refusal::HeadTimeout | Refusal::BodyTimeout => {
+        RequestRejection::HeadTimeout | RequestRejection::BodyTimeout => {
             (StatusCode::REQUEST_TIMEOUT, ("request-timeout", "Request not received in time"))
         }
-        Refusal::TooManyConnections => {
+        RequestRejection::TooManyConnections => {
             let denied = denied(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_CONNECTIONS, &detail);
             return Problem { retry_after: Some(SOON), ..denied };
         }

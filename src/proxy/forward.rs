@@ -15,7 +15,7 @@ use super::response_body::ResponseBody;
 use super::retry::{Next, Retry};
 use super::upstream::UpstreamBody;
 use super::{gate, page};
-use crate::headers::{self, AnswerSurvey};
+use crate::headers::{self, ResponseSurvey};
 use crate::http1::fields;
 use crate::metrics::Source;
 use crate::server::Incoming;
@@ -76,7 +76,7 @@ async fn forward(
         drop(admitted);
         return Ok(switch(connection, response, call));
     }
-    let survey = AnswerSurvey::of(response.headers());
+    let survey = ResponseSurvey::of(response.headers());
     if let Some(rewrite) = &admitted.rewrite
         && let Some(coding) = rewrite.head(survey, &mut response)
         && !rewrite_received(rewrite, coding, &mut response)
@@ -127,7 +127,7 @@ fn rewrite_received(
 fn finish(
     connection: &Connection,
     mut response: Response<ResponseBody>,
-    survey: AnswerSurvey,
+    survey: ResponseSurvey,
     admitted: Admitted<'_>,
     call: &Call,
 ) -> Response<Outgoing> {
@@ -150,14 +150,14 @@ fn switch(connection: &Connection, mut response: Response<ResponseBody>, call: &
     if let ResponseBody::Upstream(UpstreamBody::Switched(switched)) = response.body_mut() {
         connection.switched.set(switched.take());
     }
-    let survey = AnswerSurvey::of(response.headers());
+    let survey = ResponseSurvey::of(response.headers());
     strip(&mut response, survey, call);
     to_websocket(response.headers_mut());
     connection.count(response, Source::Upstream, None)
 }
 
 /// Removes the fields that are not meant for the client, and adds ours.
-fn strip(response: &mut Response<ResponseBody>, survey: AnswerSurvey, call: &Call) {
+fn strip(response: &mut Response<ResponseBody>, survey: ResponseSurvey, call: &Call) {
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     if survey.strip {

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use super::BoxError;
 use crate::config::{Config, ListenAddress};
-use crate::headers::{AnswerSurvey, Survey};
+use crate::headers::{ResponseSurvey, Survey};
 pub(super) use body::RewrittenBody;
 use body::Scan;
 pub(super) use decode::Coding;
@@ -185,7 +185,7 @@ impl<'a> Rewrite<'a> {
     /// Rewrites the links in a head. Gives the coding of the body if that has to be rewritten too.
     pub(super) fn head<B: Body>(
         &self,
-        survey: AnswerSurvey,
+        survey: ResponseSurvey,
         response: &mut Response<B>,
     ) -> Option<Option<Coding>> {
         if survey.links {

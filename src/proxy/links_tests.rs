@@ -81,7 +81,7 @@ fn only_whole_json_that_may_be_changed_is_looked_into() {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let headers = lines.collect();
-        AnswerSurvey::of(&headers).json && may_change(&headers)
+        ResponseSurvey::of(&headers).json && may_change(&headers)
     };
     for json in
         ["application/json", "application/hal+json; charset=utf-8", "Application/JSON ;a=b", "a/b+JSON"]
@@ -118,7 +118,7 @@ async fn rewritten(
     base: &Base,
     mut response: Response<TestBody>,
 ) -> Response<RewrittenBody<TestBody>> {
-    let survey = AnswerSurvey::of(response.headers());
+    let survey = ResponseSurvey::of(response.headers());
     let rewrite = Rewrite::new(links, base.clone(), &mut Request::new(()), Survey::default());
     let coding = rewrite.head(survey, &mut response).unwrap();
     rewrite.body(coding, response).await

@@ -40,7 +40,7 @@ use crate::headers::Survey;
 use crate::metrics::Metrics;
 use crate::random;
 use crate::server::descriptors::Descriptors;
-use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, Refusal};
+use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, RequestRejection};
 use connection::{AccessLine, request_id};
 pub use connection::{Connection, Outgoing};
 use error::Error;
@@ -174,13 +174,13 @@ impl Handler for Connection {
         tunnel::run(*upstream, client, self.proxy.tunnels, &self.proxy.metrics.tunnels).await
     }
 
-    fn rest(&self) {
+    fn idle(&self) {
         self.timer.clear();
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Outgoing> {
+    fn reject(&self, rejection: RequestRejection) -> Response<Outgoing> {
         let id = request_id(&self.proxy, &HeaderMap::new(), Survey::default());
-        self.fail(&Error::Refused(refusal), &id)
+        self.fail(&Error::Refused(rejection), &id)
     }
 }
 

@@ -8,9 +8,9 @@ use super::error::Error;
 use super::upstream::Head;
 use crate::credential::Bearer;
 use crate::headers::{self, Survey};
-use crate::server::{AsksForWebsocket, RawTarget, Refusal};
+use crate::server::{AsksForWebsocket, RawTarget, RequestRejection};
 
-const NOT_FOR_HTTP2: Error = Error::Refused(Refusal::Malformed(
+const NOT_FOR_HTTP2: Error = Error::Refused(RequestRejection::Malformed(
     "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",
 ));
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use vbc_http::Reloaded;
+use vbc_http::ReloadOutcome;
 use vbc_proxy::Config;
 use vbc_proxy::app::Ended;
 
@@ -210,20 +210,20 @@ async fn a_new_certificate_is_taken_for_new_handshakes_and_a_broken_one_is_not()
     let mut old = handshake(&world, &client()).await.unwrap();
     get(&mut old).await.unwrap();
     let first = seen(&old);
-    assert_eq!(tls.reload(), Reloaded::Unchanged);
+    assert_eq!(tls.reload(), ReloadOutcome::Unchanged);
 
     // Certificate and key are replaced one after the other.
     let second = pair(&files.authority);
     files.write("cert.pem", &second.cert);
-    assert_eq!(tls.reload(), Reloaded::Kept);
+    assert_eq!(tls.reload(), ReloadOutcome::Kept);
     assert_eq!(seen(&handshake(&world, &client()).await.unwrap()), first);
     files.write("key.pem", &second.key);
-    assert_eq!(tls.reload(), Reloaded::Replaced);
+    assert_eq!(tls.reload(), ReloadOutcome::Replaced);
     assert_eq!(seen(&handshake(&world, &client()).await.unwrap()), second.certificate);
 
     for broken in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         files.write("cert.pem", broken);
-        assert_eq!(tls.reload(), Reloaded::Kept);
+        assert_eq!(tls.reload(), ReloadOutcome::Kept);
     }
     // A good pair that somebody else may have written.
     let third = pair(&files.authority);
@@ -231,16 +231,16 @@ async fn a_new_certificate_is_taken_for_new_handshakes_and_a_broken_one_is_not()
     files.write("key.pem", &third.key);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     std::fs::set_permissions(files.path("cert.pem"), open).unwrap();
-    assert_eq!(tls.reload(), Reloaded::Kept);
+    assert_eq!(tls.reload(), ReloadOutcome::Kept);
     std::fs::remove_file(files.path("cert.pem")).unwrap();
     std::fs::remove_file(files.path("key.pem")).unwrap();
     for _ in 0..3 {
-        assert_eq!(tls.reload(), Reloaded::Kept);
+        assert_eq!(tls.reload(), ReloadOutcome::Kept);
     }
     assert_eq!(seen(&handshake(&world, &client()).await.unwrap()), second.certificate);
     files.write("cert.pem", &second.cert);
     files.write("key.pem", &second.key);
-    assert_eq!(tls.reload(), Reloaded::Unchanged);
+    assert_eq!(tls.reload(), ReloadOutcome::Unchanged);
     // The connection that was open all the while.
     assert!(get(&mut old).await.is_ok());
 }

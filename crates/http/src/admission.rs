@@ -1,4 +1,4 @@
-//! How many connections there may be, over all threads: in all, and from one peer.
+//! Limits of connections over all threads: in all, and from one peer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,83 +8,89 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Peer;
-use super::descriptors::{Descriptor, Descriptors};
+use crate::Peer;
+use crate::descriptors::{Descriptor, Descriptors};
 
-/// Peers are counted in so many parts, so that threads that accept at once seldom wait for each other.
+/// The counts of peers are sharded, so that threads that accept at once seldom wait for each other.
 const SHARDS: usize = 16;
 
-/// Counts the connections of all threads. Touched when one begins and when it ends.
+/// Counts the connections of all threads, when they begin and when they end.
 #[derive(Debug)]
 pub struct Admission {
     open: AtomicUsize,
     most: usize,
     most_per_peer: usize,
-    /// What others use descriptors of too; `None` where a reserve is kept for these connections.
+    /// Descriptors that are shared with others; `None` where a reserve is kept for these connections.
     descriptors: Option<Arc<Descriptors>>,
     peers: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
 }
 
-/// A connection that is counted until this is dropped.
+/// The right to one connection, which counts until this is dropped.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct ConnectionPermit {
     admission: Arc<Admission>,
     peer: Option<IpAddr>,
     _descriptor: Option<Descriptor>,
 }
 
-/// Which limit a connection was over.
+/// The limit that a connection is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// `listen.max_connections`, or that of the file descriptors.
+pub enum ConnectionLimit {
+    /// `listen.max_connections`, or the limit of file descriptors.
     All,
     /// `listen.max_connections_per_peer`.
     Peer,
 }
 
 impl Admission {
-    /// At most `most` connections at once, and `most_per_peer` from one peer that is not loopback; 0 is no such limit.
+    /// At most `most` connections at once, and `most_per_peer` from one peer that is not loopback. For
+    /// peers 0 is no limit.
     pub fn new(most: usize, most_per_peer: usize) -> Arc<Self> {
         Self::sharing(most, most_per_peer, None)
     }
 
-    /// The same, of connections that take from these descriptors.
+    /// As [`new`](Self::new), for connections that take from these descriptors.
     pub fn sharing(most: usize, most_per_peer: usize, descriptors: Option<Arc<Descriptors>>) -> Arc<Self> {
-        let (open, peers) = (AtomicUsize::new(0), Default::default());
-        Arc::new(Self { open, most, most_per_peer, descriptors, peers })
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            most,
+            most_per_peer,
+            descriptors,
+            peers: Default::default(),
+        })
     }
 
-    /// Counts a connection of this peer.
+    /// Admits a connection of this peer, if no limit is reached.
     ///
     /// # Errors
-    /// [`Over`] when it is one too many; then it is not counted.
-    pub fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Admitted, Over> {
+    /// The limit that it is over. Then it does not count.
+    pub fn admit(self: &Arc<Self>, peer: &Peer) -> Result<ConnectionPermit, ConnectionLimit> {
         self.count(match peer {
             Peer::Tcp(address) => subject(address.ip()),
             Peer::Unix => None,
         })
     }
 
-    fn count(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Over> {
+    fn count(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<ConnectionPermit, ConnectionLimit> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
-            return Err(Over::All);
+            return Err(ConnectionLimit::All);
         }
-        // From here on dropping it gives its place back.
-        let mut admitted = Admitted { admission: Arc::clone(self), peer: None, _descriptor: None };
+        // Dropping the permit gives the count back from here on.
+        let mut permit = ConnectionPermit { admission: Arc::clone(self), peer: None, _descriptor: None };
         if let Some(peer) = peer.filter(|_| self.most_per_peer > 0) {
             let mut peers = self.shard(peer).lock();
             let count = peers.entry(peer).or_insert(0);
             if *count >= self.most_per_peer {
-                return Err(Over::Peer);
+                return Err(ConnectionLimit::Peer);
             }
             *count += 1;
-            admitted.peer = Some(peer);
+            permit.peer = Some(peer);
         }
         if let Some(descriptors) = &self.descriptors {
-            admitted._descriptor = Some(descriptors.take().ok_or(Over::All)?);
+            permit._descriptor = Some(descriptors.take().ok_or(ConnectionLimit::All)?);
         }
-        Ok(admitted)
+        Ok(permit)
     }
 
     fn shard(&self, peer: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
@@ -96,7 +102,7 @@ impl Admission {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
         let Some(peer) = self.peer else { return };
@@ -109,7 +115,7 @@ impl Drop for Admitted {
     }
 }
 
-/// Whom an address is counted for: nobody on loopback, itself, or in IPv6 its /64, of which every address is one host's.
+/// The address that counts for a peer: none on loopback, and in IPv6 its /64, which belongs to one host.
 fn subject(peer: IpAddr) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     match peer {
@@ -137,11 +143,11 @@ mod tests {
         let first = admission.admit(peer("127.0.0.1")).unwrap();
         let _second = admission.admit(peer("192.0.2.1")).unwrap();
         for _ in 0..3 {
-            assert_eq!(admission.admit(peer("127.0.0.1")).unwrap_err(), Over::All);
+            assert_eq!(admission.admit(peer("127.0.0.1")).unwrap_err(), ConnectionLimit::All);
         }
         drop(first);
         let _third = admission.admit(peer("192.0.2.1")).unwrap();
-        assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), Over::All);
+        assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), ConnectionLimit::All);
     }
 
     #[test]
@@ -150,7 +156,7 @@ mod tests {
         let upstream = descriptors.take().unwrap();
         let admission = Admission::sharing(9, 9, Some(Arc::clone(&descriptors)));
         let _first = admission.admit(peer("192.0.2.1")).unwrap();
-        assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), Over::All);
+        assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), ConnectionLimit::All);
         assert_eq!(admission.open.load(Ordering::Relaxed), 1);
         drop(upstream);
         admission.admit(peer("192.0.2.1")).unwrap();
@@ -161,9 +167,9 @@ mod tests {
         let admission = Admission::new(4, 2);
         let held: Vec<_> = (0..2).map(|_| admission.admit(peer("192.0.2.1")).unwrap()).collect();
         for _ in 0..9 {
-            assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), Over::Peer);
-            // The same address, as a socket for both families shows it.
-            assert_eq!(admission.admit(peer("::ffff:192.0.2.1")).unwrap_err(), Over::Peer);
+            assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), ConnectionLimit::Peer);
+            // The same address as a socket of both families sees it.
+            assert_eq!(admission.admit(peer("::ffff:192.0.2.1")).unwrap_err(), ConnectionLimit::Peer);
         }
         let _others =
             (admission.admit(peer("192.0.2.2")).unwrap(), admission.admit(peer("192.0.2.3")).unwrap());
@@ -184,7 +190,7 @@ mod tests {
     fn a_network_of_ipv6_is_one_peer() {
         let admission = Admission::new(100, 1);
         let held = admission.admit(peer("2001:db8::1")).unwrap();
-        assert_eq!(admission.admit(peer("2001:db8::ffff:2")).unwrap_err(), Over::Peer);
+        assert_eq!(admission.admit(peer("2001:db8::ffff:2")).unwrap_err(), ConnectionLimit::Peer);
         let _other = admission.admit(peer("2001:db8:0:1::1")).unwrap();
         drop(held);
         admission.admit(peer("2001:db8::ffff:2")).unwrap();

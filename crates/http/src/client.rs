@@ -1,8 +1,8 @@
 //! A small HTTP client for the command line: one request, one connection.
 //!
-//! It asks listeners on this machine (the admin listener, over TCP or a unix socket) and, for a diagnosis, other hosts.
-//! Its errors tell apart what a person would look at next. The data plane has a client of its own, with a pool; the token
-//! endpoint has reqwest.
+//! It talks to listeners on this machine and, for a diagnosis, to other hosts. Its errors separate the
+//! causes that a user would check. The data plane has a client with a pool, and the token endpoint has
+//! reqwest.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,28 +20,28 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-/// The largest answer that is read.
-const ANSWER_BYTES: usize = 64 << 20;
+/// The largest response that is read.
+const RESPONSE_BYTES: usize = 64 << 20;
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// A listener on this machine; one on every address is asked on loopback.
+    /// A listener on this machine. One on every address is reached on loopback.
     Tcp(SocketAddr),
     /// A listener on a unix socket.
     Unix(PathBuf),
     /// Another host.
     Origin {
-        /// Speaks TLS with this configuration; plain without.
+        /// The configuration of TLS; `None` for plain HTTP.
         tls: Option<Arc<rustls::ClientConfig>>,
-        /// Its name or address; an IPv6 address with or without brackets.
+        /// A name or an address; an IPv6 address with or without brackets.
         host: String,
         /// Its port.
         port: u16,
     },
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The name has no address.
@@ -49,13 +49,13 @@ pub enum ClientError {
     Lookup {
         /// The name.
         host: String,
-        /// The resolver's answer.
+        /// The error of the resolver.
         source: io::Error,
     },
-    /// Nobody listens there (for a unix socket: there is none, or nobody behind it).
+    /// Nobody listens there. For a unix socket: the file is missing, or nobody listens on it.
     #[error("the connection is refused: {0}")]
     Refused(#[source] io::Error),
-    /// It cannot be connected to for another reason.
+    /// The connection fails for another reason.
     #[error("it cannot be connected to: {0}")]
     Connect(#[source] io::Error),
     /// The server's certificate is not accepted.
@@ -64,23 +64,23 @@ pub enum ClientError {
     /// TLS fails for another reason.
     #[error("TLS with it fails: {0}")]
     Tls(#[source] io::Error),
-    /// It took longer than it may.
+    /// The response is not complete in time.
     #[error("no answer in {0:?}")]
     Timeout(Duration),
-    /// What comes is not an answer in HTTP/1.1, or it breaks off.
+    /// The response is not HTTP/1.1, or it breaks off.
     #[error("what it answers cannot be understood: {0}")]
     Protocol(#[source] hyper::Error),
-    /// The answer is longer than anything that is expected here.
-    #[error("the answer is longer than {ANSWER_BYTES} bytes")]
+    /// The response is longer than any that is expected.
+    #[error("the answer is longer than {RESPONSE_BYTES} bytes")]
     TooLong,
 }
 
-/// Sends a request and reads the whole answer, within `patience`.
+/// Sends a request and reads the whole response, within `patience`.
 ///
 /// Only path and query of the request's URI are used. A request without `Host` gets that of the target.
 ///
 /// # Errors
-/// [`ClientError`]; any answer, of whatever status, is none.
+/// [`ClientError`] where there is no response. A response of any status is no error.
 pub async fn send(
     target: &Target,
     request: Request<Bytes>,
@@ -125,18 +125,18 @@ async fn exchange(
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(ClientError::Protocol)?;
     let driver = tokio::spawn(connection);
-    let answer = async {
+    let response = async {
         let response = sender
             .send_request(Request::from_parts(parts, Full::new(body)))
             .await
             .map_err(ClientError::Protocol)?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(reading)?;
+        let body = Limited::new(body, RESPONSE_BYTES).collect().await.map_err(reading)?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     };
-    // However this ends, nobody is left who reads from the connection.
+    // Ends the connection when this future is dropped, too.
     let _driver = AbortOnDrop(driver.abort_handle());
-    answer.await
+    response.await
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);
@@ -147,9 +147,10 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// What is asked on a unix socket is for ourselves or for root: somebody else who has put a socket there gets none of it.
+/// Checks that this user or root listens on a unix socket. Another user who has put a socket there must
+/// get no request.
 fn check_peer(stream: &UnixStream) -> io::Result<()> {
-    // A connection to itself comes from the user this process runs as.
+    // A socket pair belongs to the user of this process.
     let (ourselves, _other) = UnixStream::pair()?;
     let (peer, own) = (stream.peer_cred()?.uid(), ourselves.peer_cred()?.uid());
     if peer == own || peer == 0 {
@@ -202,13 +203,13 @@ fn reading(error: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
     }
 }
 
-/// The `Host` of an origin: without the scheme's own port.
+/// The `Host` of an origin, without the default port of its scheme.
 fn authority(host: &str, port: u16, tls: bool) -> String {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     if port == if tls { 443 } else { 80 } { host } else { format!("{host}:{port}") }
 }
 
-/// A listener on every address is asked on loopback.
+/// Replaces the unspecified address by loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -232,29 +233,29 @@ mod tests {
         Request::get(uri).body(Bytes::new()).unwrap()
     }
 
-    /// Answers one connection with these bytes; gives what was asked.
-    async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
-        let mut asked = Vec::new();
-        while !asked.ends_with(b"\r\n\r\n") {
-            stream.read_buf(&mut asked).await.unwrap();
+    /// Sends these bytes as the response to a request; gives the request.
+    async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut request).await.unwrap();
         }
         stream.write_all(bytes).await.unwrap();
-        String::from_utf8(asked).unwrap()
+        String::from_utf8(request).unwrap()
     }
 
     #[tokio::test]
-    async fn an_answer_is_read_whole_whatever_its_status() {
+    async fn a_response_is_read_whole_whatever_its_status() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
-            answer(listener.accept().await.unwrap().0, b"HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nnot")
+            respond(listener.accept().await.unwrap().0, b"HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nnot")
                 .await
         });
-        let answer = send(&Target::Tcp(address), get("http://elsewhere/a?b=c"), PATIENCE).await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.body()[..]), (503, &b"not"[..]));
-        let asked = server.await.unwrap();
-        assert!(asked.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{asked}");
-        assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
+        let response = send(&Target::Tcp(address), get("http://elsewhere/a?b=c"), PATIENCE).await.unwrap();
+        assert_eq!((response.status().as_u16(), &response.body()[..]), (503, &b"not"[..]));
+        let request = server.await.unwrap();
+        assert!(request.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains(&format!("host: {address}\r\n")), "{request}");
     }
 
     #[tokio::test]
@@ -266,10 +267,10 @@ mod tests {
         assert!(matches!(refused, ClientError::Refused(_)), "{refused:?}");
         let listener = UnixListener::bind(&path).unwrap();
         tokio::spawn(async move {
-            answer(listener.accept().await.unwrap().0, b"HTTP/1.1 200 OK\r\n\r\nuntil the end").await
+            respond(listener.accept().await.unwrap().0, b"HTTP/1.1 200 OK\r\n\r\nuntil the end").await
         });
-        let answer = send(&target, get("/"), PATIENCE).await.unwrap();
-        assert_eq!(answer.body(), "until the end");
+        let response = send(&target, get("/"), PATIENCE).await.unwrap();
+        assert_eq!(response.body(), "until the end");
     }
 
     #[tokio::test]
@@ -293,7 +294,7 @@ mod tests {
                 let _ = stream.read(&mut [0; 1024]).await;
                 let _ = stream.write_all(bytes).await;
             }
-            // A TLS handshake is answered in plain text, then one not at all.
+            // A TLS handshake gets a response in plain text, the next connection none.
             let (mut plain, _) = listener.accept().await.unwrap();
             let _ = plain.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
             listener.accept().await.unwrap()

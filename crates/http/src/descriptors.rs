@@ -1,4 +1,4 @@
-//! File descriptors: how many this process may have, and who may use them.
+//! File descriptors: how many this process may have, and how they are divided.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Kept for the store, the token endpoint, name look-ups, certificates, logs and the runtime of the control plane.
 const RESERVE: usize = 64;
 
-/// What a thread of the data plane needs besides its listeners: its runtime.
-const OF_A_WORKER: usize = 4;
+/// The descriptors of a data plane thread's runtime. Listeners come on top.
+const PER_WORKER: usize = 4;
 
-/// Connections to the upstream that each thread may have whatever the others use.
+/// Upstream connections of each thread that do not depend on the others' use.
 pub const OWN: usize = 2;
 
-/// Connections of the admin listener: a sixteenth of all descriptors, within these bounds.
+/// The bounds for connections of the admin listener, which get a sixteenth of all descriptors.
 const ADMIN: (usize, usize) = (8, 256);
 
-/// With fewer than these for connections the process still starts, and says that they are few.
+/// The least number for connections. The process starts even if the limit is too low for it.
 const LEAST: usize = 16;
 
-/// Raises the soft limit to the hard one, and gives what holds now. A failure changes nothing and is logged.
+/// Raises the soft limit to the hard one, and gives the limit in force. A failure is logged.
 pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -39,43 +39,42 @@ pub fn raise() -> u64 {
     }
 }
 
-/// Whether an operation failed because no descriptor was left.
+/// Whether an operation failed for lack of descriptors.
 pub fn ran_out(error: &std::io::Error) -> bool {
     let raw = error.raw_os_error();
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| raw == Some(errno.raw_os_error()))
 }
 
-/// How many threads serve connections where no number is configured: one for each core, while what
-/// threads need for themselves stays within a quarter of the limit.
+/// The number of worker threads where none is configured: one for each core, as long as their own
+/// descriptors stay within a quarter of the limit.
 pub fn default_workers(limit: u64, cores: usize, addresses: usize) -> usize {
-    let each = OF_A_WORKER + addresses + OWN;
+    let each = PER_WORKER + addresses + OWN;
     let most = usize::try_from(limit / 4).unwrap_or(usize::MAX) / each;
     cores.min(most.max(1))
 }
 
-/// Who may have how many of the descriptors.
+/// The division of the descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Division {
     /// Connections of the admin listener.
     pub admin: usize,
-    /// Connections of clients where nothing else is configured: four in five, since most are idle, or wait for a head
-    /// that is slow in coming, and need no connection to the upstream.
+    /// The default limit of client connections: four in five descriptors. Most clients are idle or slow,
+    /// and need no upstream connection.
     pub clients: usize,
-    /// The most client connections that a configuration can ask for. A tenth is left for the
-    /// upstream.
+    /// The highest limit of client connections that can be configured. A tenth is left for the upstream.
     pub most_clients: usize,
-    /// Connections of clients and to the upstream, and bodies in files, together; without what each thread
-    /// [has anyway](OWN).
+    /// Client connections, upstream connections and bodies in files together, without each thread's
+    /// [own](OWN).
     pub shared: usize,
 }
 
 impl Division {
-    /// Divides this limit among `workers` threads, each of which listens on `addresses` addresses.
+    /// Divides a limit for `workers` threads, each of which listens on `addresses` addresses.
     pub fn of(limit: u64, workers: usize, addresses: usize) -> Self {
-        // More than any machine has, and no sum overflows.
+        // Above the limit of any machine, and low enough that no sum overflows.
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 40);
         let admin = (limit / 16).clamp(ADMIN.0, ADMIN.1);
-        let reserve = RESERVE + admin + workers * (OF_A_WORKER + addresses);
+        let reserve = RESERVE + admin + workers * (PER_WORKER + addresses);
         let connections = limit.saturating_sub(reserve).max(LEAST);
         let own = workers * OWN;
         let most = |share: usize| connections.saturating_sub(share.max(own)).max(1);
@@ -88,23 +87,23 @@ impl Division {
     }
 }
 
-/// The descriptors that clients, the upstream and bodies in files share, counted over all threads.
+/// Counts the descriptors that clients, the upstream and bodies in files share, over all threads.
 #[derive(Debug)]
 pub struct Descriptors {
     left: AtomicUsize,
 }
 
-/// The right to one descriptor, until this is dropped. Drop it after what it was taken for.
+/// The right to one descriptor, until this is dropped. To be dropped after the descriptor is closed.
 #[derive(Debug)]
 pub struct Descriptor(Arc<Descriptors>);
 
 impl Descriptors {
-    /// At most this many.
+    /// For at most `most` descriptors.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { left: AtomicUsize::new(most) })
     }
 
-    /// Takes one; `None` when none is left.
+    /// Takes the right to one; `None` when none is left.
     pub fn take(self: &Arc<Self>) -> Option<Descriptor> {
         let one_less = |left: usize| left.checked_sub(1);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
@@ -125,7 +124,7 @@ mod tests {
     #[test]
     fn the_soft_limit_becomes_the_hard_one() {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        // Lower it first, where that is allowed: the limit is this process's own.
+        // Lower it first. The limit belongs to this process alone.
         let lower = current.map(|current| current - 1);
         setrlimit(Resource::Nofile, Rlimit { current: lower, maximum }).unwrap();
         assert_eq!(raise(), maximum.unwrap_or(u64::MAX));
@@ -138,7 +137,7 @@ mod tests {
             for (cores, addresses) in [1, 2, 8, 32, 64, 128, 1024].iter().flat_map(|n| [(*n, 1), (*n, 3)]) {
                 let workers = default_workers(limit, cores, addresses);
                 let division = Division::of(limit, workers, addresses);
-                let threads = workers * (OWN + OF_A_WORKER + addresses);
+                let threads = workers * (OWN + PER_WORKER + addresses);
                 let used = division.shared + division.admin + threads;
                 assert!(used as u64 + RESERVE as u64 <= limit, "{limit}, {cores}: {division:?}");
                 assert!(division.clients <= division.most_clients, "{division:?}");

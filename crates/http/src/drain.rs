@@ -1,4 +1,4 @@
-//! Drain: stop taking new work, finish what is in flight.
+//! Drain: no new work is accepted, and work in flight is finished.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Drain(watch::Sender<bool>);
 
-/// The side that is told. Each connection holds its own.
+/// The side that learns of it. Each connection has its own.
 pub struct DrainSignal {
     receiver: watch::Receiver<bool>,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
@@ -24,7 +24,7 @@ impl Drain {
         (Self(sender), DrainSignal { receiver, waiting: None, registered: None })
     }
 
-    /// Begins it; cannot be taken back.
+    /// Begins the drain; it cannot be revoked.
     pub fn begin(&self) {
         self.0.send_replace(true);
     }
@@ -37,21 +37,21 @@ impl Clone for DrainSignal {
 }
 
 impl DrainSignal {
-    /// Whether the drain has begun. Takes no lock, so it may be asked for each request.
+    /// Whether the drain has begun. Takes no lock, so it is cheap enough for every request.
     pub fn has_begun(&self) -> bool {
-        // The value changes once, from "not begun", and this receiver never takes note of it; the other side being
-        // gone counts as begun.
+        // The value changes once, and this receiver never marks it as seen. An error counts as begun:
+        // nobody is left to begin the drain.
         !matches!(self.receiver.has_changed(), Ok(false))
     }
 
-    /// Waits for the drain to begin. The other side being gone counts as one: nobody is left to begin it.
+    /// Waits for the drain to begin. Dropping the [`Drain`] begins it too.
     pub async fn begun(&self) {
         let _ = self.receiver.clone().wait_for(|begun| *begun).await;
     }
 
-    /// [`begun`](Self::begun), for a connection that asks each time it is polled. Once its waker is registered, a
-    /// look at the channel's version is enough.
-    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// As [`begun`](Self::begun), for a connection that checks whenever it is polled. Once its waker is
+    /// registered, a check reads only the version of the channel.
+    pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_begun() {
             return Poll::Ready(());
         }
@@ -64,7 +64,7 @@ impl DrainSignal {
             let signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
             Box::pin(async move { signal.begun().await })
         });
-        // At the end of a task's turn it would say "not yet" without having registered anything.
+        // Without a budget: at the end of a task's turn it would be pending without a registered waker.
         pin!(tokio::task::unconstrained(waiting.as_mut())).poll(cx)
     }
 }

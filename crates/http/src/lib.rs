@@ -1,18 +1,17 @@
-//! One way to serve HTTP, for every listener: the proxy, the admin routes, the simulator.
+//! Serving HTTP, for every listener: the proxy, the admin routes, the replay and the simulator.
 //!
-//! A listener is bound ([`bind`], [`bind_unix`]), accepted from ([`accept`]), and each stream is driven by [`connection`]
-//! (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes), which the caller spawns where it wants it: on its own
-//! thread (`spawn_local`) or, HTTP/1 alone, on the shared runtime. What RFC 9112 or 9113 does not allow reaches the
-//! [`Handler`] as a [`Refusal`], so that one place writes every answer.
+//! A listener is bound ([`bind`], [`bind_unix`]) and accepted from ([`accept`]). Each stream is driven by
+//! [`connection`] (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes). The caller spawns these
+//! where it wants: on its own thread (`spawn_local`) or, for HTTP/1 alone, on the shared runtime. A
+//! request that RFC 9112 or 9113 does not allow reaches the [`Handler`] as a [`RequestRejection`], so
+//! that one place writes every response.
 
 mod admission;
-mod body;
 pub mod client;
 pub mod codec;
 pub mod descriptors;
 mod detect;
 mod drain;
-mod flood;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 #[path = "../../../fuzz/targets/http/mod.rs"]
 pub mod fuzz;
@@ -20,11 +19,14 @@ mod h1;
 mod h2;
 pub mod headers;
 pub mod host_guard;
+mod incoming;
 mod lazy_timer;
+mod linger;
 mod listener;
 pub mod problem;
 mod readiness_cache;
-mod refusal;
+mod rejection;
+mod stream;
 mod tls;
 mod write_through;
 
@@ -37,40 +39,42 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use admission::{Admission, Admitted, Over};
-pub use body::{BodyError, Incoming};
+pub use admission::{Admission, ConnectionLimit, ConnectionPermit};
 pub use detect::{open, open_tls};
 pub use drain::{Drain, DrainSignal};
+pub use incoming::{BodyError, Incoming};
 pub use lazy_timer::LazyTimer;
 pub use listener::{
-    Listener, Peer, SocketFile, Stream, UnixSocket, accept, bind, bind_advice, bind_unix, unix_bind_advice,
+    Listener, SocketFile, UnixSocket, accept, bind, bind_advice, bind_unix, unix_bind_advice,
 };
 pub use readiness_cache::ReadinessCache;
-pub use refusal::Refusal;
-pub use tls::{ListenTlsError, LoadIdentity, Reloaded, Tls, TlsIdentity};
+pub use rejection::RequestRejection;
+pub use stream::{Peer, Stream};
+pub use tls::{ListenTlsError, LoadIdentity, ReloadOutcome, Tls, TlsIdentity};
 
-/// What a connection may take, in bytes and time.
+/// The limits of a connection, in bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the beginning of a connection to its first byte.
+    /// From the beginning of the connection to its first byte.
     pub first_byte_timeout: Duration,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
-    /// How long a connection may stay open without a request.
+    /// How long the connection may stay open without a request.
     pub idle_timeout: Duration,
-    /// Between two reads of a request body, and how long a write may make no progress.
+    /// Between two reads of a request body, and for a write without progress.
     pub body_timeout: Duration,
-    /// How long a client of HTTP/1 that has ended its side is still waited for, while nothing can be written to it.
+    /// How long an HTTP/1 connection stays open after the client has ended its side, while nothing can be
+    /// written to it.
     pub half_close_grace: Duration,
     /// Request line and header section together.
     pub head_bytes: usize,
-    /// Header lines.
+    /// Field lines of a head.
     pub headers: usize,
     /// The request target.
     pub target_bytes: usize,
-    /// Requests on one connection; 0 is no limit.
+    /// Requests on the connection; 0 is no limit.
     pub requests: u32,
-    /// Whether each request of HTTP/1 carries its [`RawHead`].
+    /// Whether each HTTP/1 request carries its [`RawHead`].
     pub keep_heads: bool,
 }
 
@@ -91,23 +95,23 @@ impl Default for Limits {
     }
 }
 
-/// A handler's way to say: end this connection without an answer, by a reset. As the error of an answer's body: in the
-/// middle of it.
+/// Tells a connection to end by a reset: without a response, or as the error of a response's body.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset on purpose")]
 pub struct Abort;
 
-/// A request's head to the byte, empty line included: among its extensions where [`Limits::keep_heads`] asks for it.
+/// The head of a request byte for byte, with the empty line. An extension of requests under
+/// [`Limits::keep_heads`].
 #[derive(Clone, Debug)]
 pub struct RawHead(pub Bytes);
 
-/// Path and query as they came, where they have bytes that [`http::Uri`] does not carry: among a request's extensions. The
-/// request's URI has those bytes percent-encoded.
+/// Path and query as received, where they have bytes that [`http::Uri`] does not carry. An extension of
+/// such requests, whose URI has those bytes percent-encoded.
 #[derive(Clone, Debug)]
 pub struct RawTarget(pub Bytes);
 
 impl RawTarget {
-    /// The target of a request as it came, for people to read.
+    /// The target of a request as received, for people to read.
     pub fn shown(request: &http::request::Parts) -> Cow<'_, str> {
         match request.extensions.get() {
             Some(Self(raw)) => String::from_utf8_lossy(raw),
@@ -116,32 +120,32 @@ impl RawTarget {
     }
 }
 
-/// Marks a request that asks for a websocket, and whose connection can become one: among its extensions.
+/// An extension of requests for a websocket whose connection can become one.
 #[derive(Clone, Copy, Debug)]
 pub struct AsksForWebsocket;
 
-/// What answers requests on one connection. Cloned per connection by the caller; `handle` takes requests one
-/// after another.
+/// Responds to the requests of one connection. HTTP/1 calls [`handle`](Self::handle) for one request after
+/// another, HTTP/2 for several at once.
 pub trait Handler: 'static {
-    /// The answers' body.
+    /// The body of responses.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static>
         + Unpin
         + 'static;
 
-    /// Whether answers without a `Date` are given one: by an origin server, not by a proxy.
+    /// Whether responses without `Date` get one: from an origin server, not from a proxy.
     const DATE: bool = true;
 
-    /// Answers a request.
+    /// Responds to a request.
     ///
-    /// Dropped when the client goes away, so whatever must not be lost belongs in a task of its own.
+    /// The future is dropped when the client goes away. Work that must not be lost belongs in a task.
     fn handle(&self, request: Request<Incoming>)
     -> impl Future<Output = Result<Response<Self::Body>, Abort>>;
 
-    /// Goes on with a connection after [`handle`](Self::handle) answered one of its requests by a 101, which it may only
-    /// where the request [asks for it](AsksForWebsocket). Reading begins behind that request.
+    /// Takes over a connection after [`handle`](Self::handle) has responded with 101, which it may only
+    /// where the request [asks for a websocket](AsksForWebsocket). Reading begins after that request.
     ///
     /// # Errors
-    /// [`Abort`] where the client should not take the end for one that was meant.
+    /// [`Abort`] where the connection must end by a reset.
     fn tunnel(
         &self,
         client: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -150,19 +154,20 @@ pub trait Handler: 'static {
         async { Err(Abort) }
     }
 
-    /// The connection is idle: what only an exchange needs may go.
-    fn rest(&self) {}
+    /// The connection has become idle: frees what only an exchange needs.
+    fn idle(&self) {}
 
-    /// Answers what was refused; the connection ends after it.
-    fn refuse(&self, refusal: Refusal) -> Response<Self::Body>;
+    /// The response to a request that was rejected. The connection ends after it.
+    fn reject(&self, rejection: RequestRejection) -> Response<Self::Body>;
 }
 
-/// Drives one connection of HTTP/1 to its end: requests in order, deadlines, refusals, drain.
+/// Drives one HTTP/1 connection to its end: requests in order, deadlines, rejections, drain.
 pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     h1::connection(stream, BytesMut::new(), &limits, &mut drain, &handler).await;
 }
 
-/// Answers a connection that is one too many with [`Refusal::TooManyConnections`], without reading from it, and closes it.
+/// Rejects a connection over the limit ([`RequestRejection::TooManyConnections`]) without reading from it,
+/// and closes it.
 pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, handler: H) {
     h1::turn_away(stream, limits, &handler).await;
 }

@@ -1,4 +1,4 @@
-//! Answers in our own name: problem details (RFC 9457) and the `Proxy-Status` header (RFC 9209).
+//! Responses of the proxy itself: problem details (RFC 9457) and `Proxy-Status` (RFC 9209).
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use serde::Serialize;
 /// The name of this proxy in `Proxy-Status` and `Via`.
 pub const NAME: &str = "vbc-proxy";
 
-/// An answer in our own name.
+/// A response of the proxy itself.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// The status of the answer.
+    /// The status of the response.
     pub status: StatusCode,
-    /// What kind it is: the last part of `type`, for programs.
+    /// The last part of `type`, for programs.
     pub kind: &'static str,
-    /// The kind in words; the same for every problem of a kind.
+    /// The kind in words, the same for all problems of a kind.
     pub title: &'static str,
-    /// What happened this time and what to do, for people. Without secrets.
+    /// What happened and what to do, for people. Without secrets.
     pub detail: String,
     /// The error of RFC 9209 §2.3; `None` where no proxying was involved.
     pub error: Option<&'static str>,
-    /// When it makes sense to come back.
+    /// When a retry makes sense.
     pub retry_after: Option<Duration>,
 }
 
@@ -38,7 +38,7 @@ struct Wire<'a> {
 }
 
 impl Problem {
-    /// The answer, for the request with this id.
+    /// The response to the request with this id.
     pub fn response(&self, request_id: &str) -> Response<Full<Bytes>> {
         let wire = Wire {
             r#type: format!("urn:{NAME}:{}", self.kind),
@@ -53,7 +53,7 @@ impl Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        // Our errors describe a moment; nobody should keep them.
+        // Errors describe a moment and must not be cached.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(error) = self.error {
             headers.insert("proxy-status", proxy_status(&[("error", Param::Token(error))], &self.detail));
@@ -78,7 +78,7 @@ pub enum Param {
 pub fn proxy_status(params: &[(&str, Param)], details: &str) -> HeaderValue {
     let mut text = String::from(NAME);
     for (name, param) in params {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = match param {
             Param::Token(token) => write!(text, "; {name}={token}"),
             Param::Number(number) => write!(text, "; {name}={number}"),
@@ -99,7 +99,7 @@ pub fn proxy_status(params: &[(&str, Param)], details: &str) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(NAME))
 }
 
-/// Whole seconds, never 0: "at once" is what a client did already.
+/// Whole seconds, at least 1: retrying at once is what the client did already.
 fn retry_after_seconds(after: Duration) -> u64 {
     after.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
 }

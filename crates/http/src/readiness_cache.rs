@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::listener::Stream;
+use crate::Stream;
 
 /// A stream that remembers that it had nothing to read, until it wakes the task.
 ///
@@ -69,8 +69,8 @@ impl<S: Stream> Stream for ReadinessCache<S> {
         self.stream.has_been_reset()
     }
 
-    fn takes_leave(&self) -> bool {
-        self.stream.takes_leave()
+    fn sends_close_notify(&self) -> bool {
+        self.stream.sends_close_notify()
     }
 }
 

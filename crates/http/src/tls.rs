@@ -1,4 +1,4 @@
-//! TLS towards clients: a certificate that can be replaced while we serve.
+//! TLS towards clients, with a certificate that can be replaced while the listener serves.
 
 use std::error::Error;
 use std::fmt;
@@ -10,13 +10,9 @@ use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
-use tokio_rustls::server::TlsStream;
 
-use crate::Stream;
-use crate::detect::Begun;
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(3);
+/// How often the files are checked.
+const CHECK: Duration = Duration::from_secs(3);
 
 /// Why TLS towards clients cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -24,32 +20,32 @@ pub enum ListenTlsError {
     /// The identity cannot be loaded.
     #[error(transparent)]
     Identity(Box<dyn Error + Send + Sync>),
-    /// Who vouches for clients cannot be used.
+    /// The roots of client certificates cannot be used.
     #[error("client_ca cannot be used: {0}")]
     ClientRoots(#[from] rustls::server::VerifierBuilderError),
-    /// The library refused the settings.
+    /// The library rejects the settings.
     #[error("TLS cannot be set up: {0}")]
     Settings(#[from] rustls::Error),
 }
 
-/// What a look at the files came to.
+/// The outcome of loading the identity again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reloaded {
-    /// They are what they were.
+pub enum ReloadOutcome {
+    /// The files have not changed.
     Unchanged,
     /// New handshakes get the new certificate.
     Replaced,
-    /// They cannot be used as they are now; the old certificate stays in use.
+    /// The new files cannot be used; the old certificate stays in use.
     Kept,
 }
 
-/// What a listener of TLS shows to clients, and what it asks of them.
+/// The certificate of a TLS listener, and the certificates that it requires of clients.
 pub struct TlsIdentity {
     /// The certificate chain and its private key.
     pub certificate: CertifiedKey,
     /// The roots of client certificates. Clients need no certificate where this is `None`.
     pub client_roots: Option<RootCertStore>,
-    /// Differs where the content differs.
+    /// Identifies the content of the files.
     pub fingerprint: [u8; 32],
 }
 
@@ -59,20 +55,29 @@ impl fmt::Debug for TlsIdentity {
     }
 }
 
-/// Loads an identity. It may read files, and so block for a moment.
+/// Loads an identity. May read files and block for a moment.
 pub type LoadIdentity = Box<dyn Fn() -> Result<TlsIdentity, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
-/// The certificate that clients see, and who vouches for theirs.
+/// The TLS side of a listener.
+///
+/// [`load`](Self::load) makes it. [`reload`](Self::reload) checks the files once, and
+/// [`watch`](Self::watch) does so without end.
 pub struct Tls {
     load: LoadIdentity,
     current: RwLock<Arc<ServerConfig>>,
-    seen: Mutex<Seen>,
+    state: Mutex<ReloadState>,
 }
 
-struct Seen {
+struct ReloadState {
+    /// The fingerprint of the identity in use.
     used: [u8; 32],
-    /// What was wrong at the last look, and whether it was said.
-    refused: Option<(String, bool)>,
+    /// The error of the last check.
+    failure: Option<ReloadFailure>,
+}
+
+struct ReloadFailure {
+    message: String,
+    logged: bool,
 }
 
 impl Tls {
@@ -82,21 +87,21 @@ impl Tls {
     /// The identity cannot be loaded or used.
     pub fn load(load: LoadIdentity) -> Result<Self, ListenTlsError> {
         let identity = load().map_err(ListenTlsError::Identity)?;
-        let seen = Seen { used: identity.fingerprint, refused: None };
+        let state = ReloadState { used: identity.fingerprint, failure: None };
         let current = RwLock::new(settings(identity)?);
-        Ok(Self { load, current, seen: Mutex::new(seen) })
+        Ok(Self { load, current, state: Mutex::new(state) })
     }
 
-    /// Looks at the files, and takes what is new. Reads files, so it may block for a moment.
+    /// Loads the identity again and uses it if it has changed. May block for a moment.
     ///
-    /// Certificate and key are replaced one after the other, so what does not fit together is called wrong only at
-    /// the second look that finds it so.
-    pub fn reload(&self) -> Reloaded {
-        let mut seen = self.seen.lock();
+    /// Certificate and key are replaced one after the other. An error is therefore logged only when the
+    /// second check in a row finds it.
+    pub fn reload(&self) -> ReloadOutcome {
+        let mut state = self.state.lock();
         let outcome = match (self.load)() {
-            Ok(identity) if identity.fingerprint == seen.used => {
-                seen.refused = None;
-                return Reloaded::Unchanged;
+            Ok(identity) if identity.fingerprint == state.used => {
+                state.failure = None;
+                return ReloadOutcome::Unchanged;
             }
             Ok(identity) => {
                 let fingerprint = identity.fingerprint;
@@ -107,39 +112,39 @@ impl Tls {
         match outcome {
             Ok((config, fingerprint)) => {
                 *self.current.write() = config;
-                *seen = Seen { used: fingerprint, refused: None };
+                *state = ReloadState { used: fingerprint, failure: None };
                 tracing::info!("the certificate of the listener was replaced");
-                Reloaded::Replaced
+                ReloadOutcome::Replaced
             }
             Err(error) => {
-                let why = error.to_string();
-                let again = seen.refused.as_ref().filter(|(before, _)| *before == why).map(|(_, said)| *said);
-                if again == Some(false) {
+                let message = error.to_string();
+                let before = state.failure.take().filter(|failure| failure.message == message);
+                if before.as_ref().is_some_and(|failure| !failure.logged) {
                     tracing::warn!(%error, "the new certificate cannot be used; the old one stays");
                 }
-                seen.refused = Some((why, again.is_some()));
-                Reloaded::Kept
+                state.failure = Some(ReloadFailure { message, logged: before.is_some() });
+                ReloadOutcome::Kept
             }
         }
     }
 
-    /// Looks at the files every few seconds, without end.
+    /// Reloads every few seconds, without end.
     pub async fn watch(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK).await;
             let tls = Arc::clone(&self);
-            // A file system that hangs must not hold the runtime.
+            // A file system that hangs must not block the runtime.
             let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
         }
     }
 
-    /// What the next handshake is made with.
+    /// The configuration of the next handshake.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.read())
     }
 }
 
-/// All is made anew with a new certificate, so that no session outlives the trust it was begun on.
+/// Session tickets get new keys too, so that no session outlives the trust it began with.
 fn settings(identity: TlsIdentity) -> Result<Arc<ServerConfig>, ListenTlsError> {
     let provider = Arc::new(default_provider());
     let builder =
@@ -155,14 +160,4 @@ fn settings(identity: TlsIdentity) -> Result<Arc<ServerConfig>, ListenTlsError> 
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = Ticketer::new()?;
     Ok(Arc::new(config))
-}
-
-impl<S: Stream> Stream for TlsStream<Begun<S>> {
-    fn reset_on_close(&self) {
-        self.get_ref().0.reset_on_close();
-    }
-
-    fn has_been_reset(&self) -> bool {
-        self.get_ref().0.has_been_reset()
-    }
 }

@@ -19,7 +19,7 @@ use super::private::Known;
 use super::request::{Arrived, Body, Endpoint};
 use super::state::{Consumer, State};
 use super::{gateway, identity};
-use vbc_http::{Abort, Handler, Incoming, RawTarget, Refusal};
+use vbc_http::{Abort, Handler, Incoming, RawTarget, RequestRejection};
 
 /// What both listeners share.
 pub(super) struct Core {
@@ -267,11 +267,11 @@ impl Handler for Front {
         self.core.answer(Arrival { line: Some(&self.line), nth }, request).await
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Payload> {
-        let mut answer = empty(match refusal {
-            Refusal::TargetTooLong => 414,
-            Refusal::HeadTooLarge => 431,
-            Refusal::HeadTimeout => 408,
+    fn reject(&self, rejection: RequestRejection) -> Response<Payload> {
+        let mut answer = empty(match rejection {
+            RequestRejection::TargetTooLong => 414,
+            RequestRejection::HeadTooLarge => 431,
+            RequestRejection::HeadTimeout => 408,
             _ => 400,
         });
         date(&mut answer, self.core.options.clock.now());
@@ -361,7 +361,7 @@ impl Handler for Control {
         Ok(answer)
     }
 
-    fn refuse(&self, _: Refusal) -> Response<Payload> {
+    fn reject(&self, _: RequestRejection) -> Response<Payload> {
         empty(400)
     }
 }

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::LocalOptions;
 
-use super::{Abort, Drain, Handler, Incoming, Limits, RawTarget, Refusal, Stream};
+use super::{Abort, Drain, Handler, Incoming, Limits, RawTarget, RequestRejection, Stream};
 use reference::{End, Field, Message};
 
 /// Refusals in which we are stricter than the grammar on purpose.
@@ -86,7 +86,7 @@ impl AsyncWrite for Script {
 #[derive(Debug)]
 enum Call {
     Request { seen: Message, whole: bool },
-    Refused(Refusal),
+    Refused(RequestRejection),
 }
 
 struct Recorder(Rc<RefCell<Vec<Call>>>);
@@ -119,8 +119,8 @@ impl Handler for Recorder {
         Ok(Response::new(Full::from("ok")))
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
-        self.0.borrow_mut().push(Call::Refused(refusal));
+    fn reject(&self, rejection: RequestRejection) -> Response<Full<Bytes>> {
+        self.0.borrow_mut().push(Call::Refused(rejection));
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::BAD_REQUEST;
         response
@@ -219,10 +219,10 @@ fn compare(calls: &[Call], messages: &[Message], end: &End) {
     assert!(ended, "not handled: {missing:?}");
 }
 
-fn is_stricter(refusal: &Refusal) -> bool {
+fn is_stricter(refusal: &RequestRejection) -> bool {
     match refusal {
-        Refusal::Malformed(why) => STRICTER.contains(why),
-        _ => matches!(refusal, Refusal::TargetTooLong | Refusal::HeadTooLarge),
+        RequestRejection::Malformed(why) => STRICTER.contains(why),
+        _ => matches!(refusal, RequestRejection::TargetTooLong | RequestRejection::HeadTooLarge),
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
         compare(&[call()], &messages, &end);
         assert!(std::panic::catch_unwind(|| compare(&[call(), call()], &messages, &end)).is_err());
         assert!(std::panic::catch_unwind(|| compare(&[], &messages, &end)).is_err());
-        let refused = Call::Refused(Refusal::Malformed("more than one Host"));
+        let refused = Call::Refused(RequestRejection::Malformed("more than one Host"));
         assert!(std::panic::catch_unwind(|| compare(&[refused], &messages, &end)).is_err());
     }
 }

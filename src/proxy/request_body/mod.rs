@@ -19,7 +19,7 @@ use super::BoxError;
 use super::continue_gate::ContinueGate;
 use crate::cassette::RequestTap;
 use crate::headers;
-use crate::server::{Incoming, Refusal};
+use crate::server::{Incoming, RequestRejection};
 use copy::{Copy, Piece, Position};
 pub(super) use loss::ReplayLoss;
 pub(super) use spool::Disk;
@@ -29,7 +29,7 @@ pub(super) use spool::Disk;
 pub(super) enum BodyFailure {
     /// It broke the framing, or came too late.
     #[error("refused: {0}")]
-    Refused(Refusal),
+    Refused(RequestRejection),
     /// The client ended the connection early. Usually nobody reads the response.
     #[error("the request body was cut short")]
     CutShort,
@@ -321,8 +321,8 @@ fn client_failure(error: &(dyn StdError + 'static)) -> BodyFailure {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let refusal = inner.and_then(|inner| inner.downcast_ref::<Refusal>());
-        if let Some(refusal) = refusal.or_else(|| error.downcast_ref::<Refusal>()) {
+        let refusal = inner.and_then(|inner| inner.downcast_ref::<RequestRejection>());
+        if let Some(refusal) = refusal.or_else(|| error.downcast_ref::<RequestRejection>()) {
             return BodyFailure::Refused(*refusal);
         }
         cause = error.source();

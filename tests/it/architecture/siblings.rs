@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::modules::{Crate, Name};
 
 /// Modules whose children still have a circle. To become empty.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 20] = [
     "vbc-proxy::cassette",
     "vbc-proxy::credential",
     "vbc-proxy::doctor",
@@ -24,7 +24,6 @@ const KNOWN: [&str; 21] = [
     "vbc-proxy::simulator::scenario",
     "vbc-proxy::store",
     "vbc-cassette",
-    "vbc-http",
     "vbc-simulator",
     "vbc-simulator::api::telephony",
     "vbc-simulator::control",

@@ -15,7 +15,7 @@ use vbc_base::random;
 use vbc_base::secret::hex;
 use vbc_http::codec::kept::read_all;
 use vbc_http::host_guard::HostGuard;
-use vbc_http::{Abort, Drain, Handler, Incoming, Limits, Refusal};
+use vbc_http::{Abort, Drain, Handler, Incoming, Limits, RequestRejection};
 
 /// How long answers under way may take once it is to end.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -133,14 +133,14 @@ impl Handler for Service {
         Ok(answer(&self.player, &asked, &base, self.timing, &id()))
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<ReplayedBody> {
-        let status = match refusal {
-            Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refusal::HeadTimeout | Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Refusal::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+    fn reject(&self, rejection: RequestRejection) -> Response<ReplayedBody> {
+        let status = match rejection {
+            RequestRejection::TargetTooLong => StatusCode::URI_TOO_LONG,
+            RequestRejection::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            RequestRejection::HeadTimeout | RequestRejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            RequestRejection::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            RequestRejection::Malformed(_) => StatusCode::BAD_REQUEST,
         };
-        problem(status, "refused", "Request refused", refusal.to_string(), "refused", &id())
+        problem(status, "refused", "Request refused", rejection.to_string(), "refused", &id())
     }
 }

@@ -1,47 +1,47 @@
-//! Small copies of what was read, many in one block of memory.
+//! Small copies of received bytes, many in one block of memory.
 
 use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
 
-/// So many bytes share a block at most. Whoever keeps one copy keeps the block, so it is small.
+/// The size of a block of copies of heads. Small, since one copy that is kept keeps its block.
 const BLOCK: usize = 4096;
 
-/// A larger copy has an allocation of its own.
+/// Larger copies have an allocation of their own.
 const SMALL: usize = 1024;
 
-/// The same of bodies, or of what of one came with its head: they go with their exchange.
+/// The same for bodies, which are freed with their exchange.
 const BODY_BLOCK: usize = 16 * 1024;
 const SMALL_BODY: usize = 5 * 1024;
 
 thread_local! {
-    static REST: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-    static BODY_REST: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static HEADS: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static BODIES: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// A copy of these bytes. Two allocations for each head that is read would cost a tenth of a request.
+/// Copies a head. Two allocations for each head would cost a tenth of a request's instructions.
 pub fn keep(bytes: &[u8]) -> Bytes {
     if bytes.len() > SMALL {
         return Bytes::copy_from_slice(bytes);
     }
-    REST.with_borrow_mut(|rest| copy(bytes, rest, BLOCK).freeze())
+    HEADS.with_borrow_mut(|buffer| copy(bytes, buffer, BLOCK).freeze())
 }
 
-/// The same of a body, or of its beginning, behind which more can be read.
+/// Copies a body, or its beginning: more can be read after it.
 pub fn keep_body(bytes: &[u8]) -> BytesMut {
     if bytes.len() > SMALL_BODY {
         return BytesMut::from(bytes);
     }
-    BODY_REST.with_borrow_mut(|rest| copy(bytes, rest, BODY_BLOCK))
+    BODIES.with_borrow_mut(|buffer| copy(bytes, buffer, BODY_BLOCK))
 }
 
-fn copy(bytes: &[u8], rest: &mut BytesMut, block: usize) -> BytesMut {
-    if rest.capacity() < bytes.len() {
-        // It is the same block again where nobody has a copy of it any more.
-        rest.reserve(block);
+fn copy(bytes: &[u8], buffer: &mut BytesMut, block: usize) -> BytesMut {
+    if buffer.capacity() < bytes.len() {
+        // Reuses the block if none of its copies is left.
+        buffer.reserve(block);
     }
-    rest.extend_from_slice(bytes);
-    rest.split()
+    buffer.extend_from_slice(bytes);
+    buffer.split()
 }
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
         let lengths = (0..200_usize).map(|at| at * 37 % 6000);
         let mut copies: Vec<_> =
             lengths.map(|length| (length, keep_body(&vec![length as u8; length]))).collect();
-        // What is read behind one is not read into the next.
+        // Bytes that are read after one copy do not reach the next.
         copies.iter_mut().for_each(|(_, copy)| copy.extend_from_slice(b"more"));
         for (length, copy) in copies {
             assert_eq!(copy, [&vec![length as u8; length][..], b"more"].concat());

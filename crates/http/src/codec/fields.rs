@@ -1,4 +1,4 @@
-//! The fields of a head or of a trailer section, from where they are to a map.
+//! The fields of a head or of a trailer section as a map.
 
 use std::cell::{Cell, RefCell};
 
@@ -7,32 +7,33 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::syntax;
 
-/// Where the field lines of a head are.
+/// Where the field lines of a head are. Lines are added by [`push`](Self::push), and turned into a map
+/// by [`take`](Self::take).
 #[derive(Debug, Default)]
-pub struct Places(Vec<Place>);
+pub struct FieldPositions(Vec<FieldPosition>);
 
-/// Where the parts of a field line are, in bytes from the beginning of the head.
+/// Where name and value of a field are: beginning and end in bytes of the head.
 #[derive(Debug)]
-struct Place {
+struct FieldPosition {
     name: (u32, u32),
     value: (u32, u32),
 }
 
-/// The longest list that is kept to be used again.
+/// The longest list that is reused.
 const KEPT: usize = 128;
 
-/// How many maps are kept to be used again, and how many lines one of them has room for.
+/// How many maps are reused, and the largest capacity of one.
 const MAPS: usize = 64;
 const LINES: usize = 32;
 
 thread_local! {
-    /// A list that nobody uses: a connection keeps none between two heads.
-    static SPARE: Cell<Vec<Place>> = const { Cell::new(Vec::new()) };
-    /// Maps that nobody uses, and that are empty.
+    /// An unused list: a connection keeps none between two heads.
+    static SPARE: Cell<Vec<FieldPosition>> = const { Cell::new(Vec::new()) };
+    /// Unused maps, which are empty.
     static SPARE_MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes back a map of [`Places::take`]: to make one anew costs more than to read a line.
+/// Takes back a map of [`FieldPositions::take`]. A fresh map costs more than reading a line.
 pub fn recycle(mut headers: HeaderMap) {
     if (1..=LINES).contains(&headers.capacity()) {
         headers.clear();
@@ -44,33 +45,35 @@ pub fn recycle(mut headers: HeaderMap) {
     }
 }
 
-/// Lets go of the maps that [`recycle`] has kept on this thread, where there will be no use for them for a while.
+/// Frees the maps that [`recycle`] keeps on this thread. For a thread without traffic.
 pub fn forget() {
     SPARE_MAPS.take();
 }
 
-impl Places {
+impl FieldPositions {
     /// How many lines there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Adds a line that begins at `start`; `name` and `value` are parts of `line`, and no head is larger than 4 GiB.
+    /// Adds a line that begins at `start`, below 4 GiB. `name` and `value` are parts of `line`.
     pub fn push(&mut self, start: usize, line: &[u8], name: &[u8], value: &[u8]) {
         if self.0.capacity() == 0 {
             self.0 = SPARE.take();
         }
-        // The name is the beginning of the line.
+        // The name begins the line.
         let value_start = value.as_ptr().addr() - line.as_ptr().addr();
-        let place = |from: usize, length: usize| ((start + from) as u32, (start + from + length) as u32);
-        self.0.push(Place { name: place(0, name.len()), value: place(value_start, value.len()) });
+        let position = |from: usize, length: usize| ((start + from) as u32, (start + from + length) as u32);
+        self.0
+            .push(FieldPosition { name: position(0, name.len()), value: position(value_start, value.len()) });
     }
 
-    /// The fields of `head`, with room for some more. `None` where a name is longer than the type can hold.
+    /// The fields of `head`, in a map with capacity for `more`. `None` where a name is longer than the
+    /// type can hold.
     pub fn take(&mut self, head: &Bytes, more: usize) -> Option<HeaderMap> {
         let mut headers = SPARE_MAPS.with_borrow_mut(Vec::pop).unwrap_or_default();
         headers.reserve(self.0.len() + more);
-        for Place { name, value } in &self.0 {
+        for FieldPosition { name, value } in &self.0 {
             let name = name_of(&head[name.0 as usize..name.1 as usize])?;
             let value = head.slice(value.0 as usize..value.1 as usize);
             headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
@@ -81,15 +84,15 @@ impl Places {
 
     /// Forgets every line.
     pub fn clear(&mut self) {
-        let mut places = std::mem::take(&mut self.0);
-        places.clear();
-        if (1..=KEPT).contains(&places.capacity()) {
-            SPARE.set(places);
+        let mut positions = std::mem::take(&mut self.0);
+        positions.clear();
+        if (1..=KEPT).contains(&positions.capacity()) {
+            SPARE.set(positions);
         }
     }
 }
 
-/// The name itself: looked for among the most common ones first, as they are most often written.
+/// The most common names are compared first, in their usual spellings.
 fn name_of(name: &[u8]) -> Option<HeaderName> {
     Some(match name {
         b"Host" | b"host" => header::HOST,
@@ -106,8 +109,8 @@ fn name_of(name: &[u8]) -> Option<HeaderName> {
     })
 }
 
-/// The fields of a trailer section, as [`Chunked`](super::chunked::Chunked) keeps it. `None` where it has a line that is
-/// none.
+/// The fields of the trailer section that a [`ChunkedReader`](super::chunked::ChunkedReader) gives.
+/// `None` where a line is invalid.
 pub fn trailers(section: &[u8]) -> Option<HeaderMap> {
     let mut trailers = HeaderMap::new();
     for line in section.split(|byte| *byte == b'\n') {
@@ -144,14 +147,14 @@ mod tests {
     fn a_map_that_was_used_before_has_nothing_of_what_it_had() {
         let map = |lines: &[&str]| {
             let head = Bytes::from(lines.concat());
-            let mut places = Places::default();
+            let mut positions = FieldPositions::default();
             let mut start = 0;
             for line in lines {
                 let (name, value) = syntax::field(line.trim_end().as_bytes()).unwrap();
-                places.push(start, line.trim_end().as_bytes(), name, value);
+                positions.push(start, line.trim_end().as_bytes(), name, value);
                 start += line.len();
             }
-            places.take(&head, 2).unwrap()
+            positions.take(&head, 2).unwrap()
         };
         let first = map(&["Host: a\r\n", "X: 1\r\n", "x: 2\r\n", "Cookie: secret\r\n"]);
         assert_eq!(first.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);

@@ -1,4 +1,4 @@
-//! What has been read from a socket, and not taken yet.
+//! Bytes that have been read from a socket and not consumed yet.
 
 use std::io;
 use std::pin::Pin;
@@ -8,20 +8,23 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
-/// How much is read at once, at first.
+/// The size of the first read.
 pub const LEAST_READ: usize = 8 * 1024;
 
-/// Room for so much is worth to be used again: the system gives it page by page, and clears each.
+/// Buffers from this size are reused: fresh ones cost a page fault and a zeroed page each.
 const LARGE: usize = 64 * 1024;
 
-/// Bytes that nobody has taken yet, and how much is read at once: more while that is what comes, since larger pieces cost
-/// less.
+/// Bytes that were read and not consumed, and the size of the next read. It grows while reads fill
+/// their buffer, since larger pieces cost less.
+///
+/// Between two exchanges [`take_buffer`](Self::take_buffer) gives the buffer up, and
+/// [`reuse`](Self::reuse) puts it into use again.
 #[derive(Debug)]
 pub struct Input {
     /// The bytes that were received and not consumed yet.
     pub bytes: BytesMut,
     at_once: usize,
-    /// There was room for large pieces.
+    /// The buffer has been large enough to be reused.
     large: bool,
 }
 
@@ -31,32 +34,32 @@ impl Input {
         Self { bytes: BytesMut::new(), at_once: LEAST_READ, large: false }
     }
 
-    /// How much is read of a body at once.
+    /// The size of the next read of a body.
     pub fn at_once(&self) -> usize {
         self.at_once
     }
 
-    /// Reads once, at most about `room` bytes. None are the end.
+    /// Reads once, about `most` bytes or fewer; 0 at the end.
     pub fn poll_read<R: AsyncRead + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut R,
-        room: usize,
+        most: usize,
     ) -> Poll<io::Result<usize>> {
-        self.bytes.reserve(room.min(LEAST_READ));
-        let part = &mut (&mut self.bytes).limit(room);
+        self.bytes.reserve(most.min(LEAST_READ));
+        let part = &mut (&mut self.bytes).limit(most);
         poll_read_buf(Pin::new(stream), cx, part)
     }
 
-    /// The same for a body: in larger pieces where that is how it comes, up to `room`.
+    /// Reads a piece of a body, up to `budget` bytes. The size of reads grows up to `most`.
     pub fn poll_body<R: AsyncRead + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut R,
-        room: usize,
+        budget: usize,
         most: usize,
     ) -> Poll<io::Result<usize>> {
-        let at_once = self.at_once.min(room);
+        let at_once = self.at_once.min(budget);
         self.bytes.reserve(at_once);
         self.large |= at_once >= LARGE;
         let count = ready!(self.poll_read(cx, stream, at_once))?;
@@ -68,7 +71,7 @@ impl Input {
         Poll::Ready(Ok(count))
     }
 
-    /// Passes over what has been taken. Of nothing that is left nothing is kept: it may be a part of a block that others share.
+    /// Consumes bytes. An empty buffer is freed: it may be a part of a block that others share.
     pub fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
         if self.bytes.is_empty() {
@@ -76,10 +79,10 @@ impl Input {
         }
     }
 
-    /// Reads the next pieces into a room that somebody else [gave up](Self::rest), if they are large and what it has cannot take
-    /// them. What was read into that room may still be on its way out: then it is left to that.
-    pub fn reuse(&mut self, room: usize, spare: impl FnOnce() -> Option<BytesMut>) {
-        let at_once = self.at_once.min(room);
+    /// Takes over a buffer that another connection [gave up](Self::take_buffer), if the next read is
+    /// large and the own buffer too small. Not while earlier pieces in that buffer are still in use.
+    pub fn reuse(&mut self, budget: usize, spare: impl FnOnce() -> Option<BytesMut>) {
+        let at_once = self.at_once.min(budget);
         if at_once >= LARGE
             && self.bytes.is_empty()
             && !self.bytes.try_reclaim(at_once)
@@ -90,11 +93,11 @@ impl Input {
         }
     }
 
-    /// Gives the room up, between two exchanges; to be used again if it is large.
-    pub fn rest(&mut self) -> Option<BytesMut> {
-        // Without any left it may still hold on to what it has been.
-        let room = std::mem::take(&mut self.bytes);
-        std::mem::take(&mut self.large).then_some(room)
+    /// Gives the buffer up between two exchanges, for reuse if it is large.
+    pub fn take_buffer(&mut self) -> Option<BytesMut> {
+        // An empty handle may still keep the memory of earlier bytes.
+        let buffer = std::mem::take(&mut self.bytes);
+        std::mem::take(&mut self.large).then_some(buffer)
     }
 }
 
@@ -108,7 +111,7 @@ mod tests {
 
     const PIECE: usize = 256 * 1024;
 
-    /// Reads a piece of so many of these bytes, where there is a room to be used again.
+    /// Reads a piece of these bytes, with a buffer for reuse.
     fn piece(input: &mut Input, byte: u8, spare: Option<BytesMut>) -> Bytes {
         let cx = &mut Context::from_waker(Waker::noop());
         input.reuse(PIECE, || spare);
@@ -118,7 +121,7 @@ mod tests {
         input.bytes.split().freeze()
     }
 
-    /// One that has come to read large pieces.
+    /// An input that has grown to large reads.
     fn large() -> Input {
         let mut input = Input::new();
         while piece(&mut input, 0, None).len() < PIECE {}
@@ -131,15 +134,15 @@ mod tests {
         let first = piece(&mut input, 1, None);
         let place = first.as_ptr();
         drop(first);
-        // Its own comes before another one.
+        // The own buffer is preferred to the spare one.
         let second = piece(&mut input, 2, Some(BytesMut::with_capacity(PIECE)));
         assert_eq!(second.as_ptr(), place);
-        let room = input.rest();
-        assert!(room.is_some() && input.rest().is_none() && Input::new().rest().is_none());
+        let buffer = input.take_buffer();
+        assert!(buffer.is_some() && input.take_buffer().is_none() && Input::new().take_buffer().is_none());
         drop(second);
         let mut next = large();
-        next.rest();
-        let third = piece(&mut next, 3, room);
+        next.take_buffer();
+        let third = piece(&mut next, 3, buffer);
         assert_eq!((third.as_ptr(), third), (place, Bytes::from(vec![3; PIECE])));
     }
 
@@ -149,9 +152,9 @@ mod tests {
         let first = piece(&mut input, 1, None);
         let second = piece(&mut input, 2, None);
         let mut next = large();
-        // It is not given up for one that somebody has, although it is too small for a piece.
+        // A small buffer is kept rather than replaced by one in use.
         next.bytes = BytesMut::with_capacity(10);
-        next.reuse(PIECE, || input.rest());
+        next.reuse(PIECE, || input.take_buffer());
         assert_eq!(next.bytes.capacity(), 10);
         let third = piece(&mut next, 3, None);
         for (piece, byte) in [(first, 1), (second, 2), (third, 3)] {

@@ -1,42 +1,42 @@
-//! Bytes that are kept for a while, under a limit that counts what they take.
+//! Bytes that are kept under a limit, which counts the memory they take.
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use smallvec::SmallVec;
 
-/// How large the blocks are that pieces are copied into: half of what is kept already, within these bounds.
+/// The bounds of a block's size, which is half of what is kept already.
 const LEAST_BLOCK: usize = 1024;
 const LARGEST_BLOCK: usize = 256 * 1024;
 
 /// Bytes in the order they came, in few blocks of memory.
 ///
-/// A list of references would cost more than the bytes it lists: a piece of one byte takes an allocation and a handle,
-/// and keeps the buffer it was read into. So pieces are copied into blocks, which are filled before the next one begins.
-/// A large first piece alone may be kept as it came ([`push`](Self::push)), since it is all of many
-/// bodies.
+/// Pieces are copied into blocks. References to them would cost more: a piece of one byte would take
+/// an allocation and a handle, and keep the buffer it was read into. Only a large first piece is kept
+/// as it is ([`push`](Self::push)), since it is the whole of many bodies.
 ///
-/// [`push`](Self::push) and [`append`](Self::append) add at the end. [`at`](Self::at) and [`sealed`](Self::sealed) read
-/// and leave everything in place. [`pop`](Self::pop) takes from the beginning, after which positions begin there.
+/// [`push`](Self::push) and [`append`](Self::append) add at the end. [`at`](Self::at) and
+/// [`sealed`](Self::sealed) read without taking. [`pop`](Self::pop) takes from the beginning;
+/// positions count from there afterwards.
 #[derive(Debug, Default)]
 pub struct KeptBytes {
     blocks: SmallVec<[Bytes; 1]>,
-    /// Blocks that have been taken; they are empty.
+    /// How many blocks at the beginning have been taken and are empty.
     taken: usize,
     /// The block that is being filled.
     tail: BytesMut,
     len: usize,
     cost: usize,
-    /// No block is allocated beyond this many bytes in all unless more has to be kept.
+    /// No block is allocated beyond this total unless more has to be kept.
     most: usize,
 }
 
 impl KeptBytes {
-    /// For at most `most` bytes. A caller that keeps more is not stopped, and pays for whole blocks then.
+    /// For at most `most` bytes. Keeping more works, at the cost of whole blocks.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
 
-    /// The bytes that are left.
+    /// The number of bytes that are left.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -46,14 +46,13 @@ impl KeptBytes {
         self.len == 0
     }
 
-    /// The bytes of memory that have been taken, unused ends of blocks included. It is never more than the limit while
-    /// what was added is not.
+    /// The memory in use in bytes, with unused ends of blocks. Within the limit while the added bytes
+    /// are.
     pub fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Adds a piece. The first one is kept as it came, with the one buffer that it may be a part
-    /// of, where it is not small.
+    /// Adds a piece. A first piece that is not small is kept as it is, with the buffer it is a part of.
     pub fn push(&mut self, piece: &Bytes) {
         if self.cost > 0 || piece.len() < LEAST_BLOCK {
             return self.append(piece);
@@ -67,14 +66,14 @@ impl KeptBytes {
     pub fn append(&mut self, mut bytes: &[u8]) {
         self.len += bytes.len();
         while !bytes.is_empty() {
-            let room = self.tail.capacity() - self.tail.len();
-            if room == 0 {
+            let capacity = self.tail.capacity() - self.tail.len();
+            if capacity == 0 {
                 self.seal();
                 self.tail = BytesMut::with_capacity(self.next_block(bytes.len()));
                 self.cost += self.tail.capacity();
                 continue;
             }
-            let (fits, rest) = bytes.split_at(room.min(bytes.len()));
+            let (fits, rest) = bytes.split_at(capacity.min(bytes.len()));
             self.tail.extend_from_slice(fits);
             bytes = rest;
         }
@@ -98,7 +97,7 @@ impl KeptBytes {
         &self.blocks[self.taken..]
     }
 
-    /// The bytes from this position on, as far as they are in one block; `None` after the last.
+    /// The bytes from this position to the end of their block; `None` after the last byte.
     pub fn at(&self, mut position: usize) -> Option<Bytes> {
         for block in &self.blocks[self.taken..] {
             if position < block.len() {
@@ -123,7 +122,7 @@ impl KeptBytes {
         Some(piece)
     }
 
-    /// The bytes that are left, in one piece.
+    /// The bytes that are left, as one piece.
     pub fn into_bytes(mut self) -> Bytes {
         match self.sealed() {
             [] => Bytes::new(),

@@ -1,18 +1,23 @@
-//! HTTP/1.1 on the wire, as both sides of the proxy read and write it (RFC 9112): no sockets, no tasks.
+//! HTTP/1.1 on the wire without sockets and tasks, for both sides of the proxy (RFC 9112).
 //!
-//! [`syntax`] and [`fields`] read the lines of a head, [`chunked`] a body in chunks, out of an [`Input`]; [`Sending`] writes a
-//! message, and [`KeptBytes`] are what is kept of a body.
+//! Reading: [`syntax`] and [`fields`] are the lines of a head and [`chunked`] the framing of a body, out
+//! of an [`Input`]. Writing: a [`MessageWriter`]. Bodies are kept as [`KeptBytes`].
 
 pub mod block;
 pub mod chunked;
 pub mod fields;
 pub mod input;
 pub mod kept;
+mod message;
+pub(crate) mod request_body;
+pub(crate) mod request_head;
+mod request_line;
+pub(crate) mod response_head;
 mod scratch;
-mod sending;
 pub mod syntax;
 
 pub use input::Input;
 pub use kept::KeptBytes;
+pub use message::{BodyFailure, Framing, MessageWriter, write_decimal, write_line};
+pub(crate) use request_line::valid_host;
 pub use scratch::Scratch;
-pub use sending::{Framing, Sending, Stopped, write_decimal, write_line};

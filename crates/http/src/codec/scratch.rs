@@ -1,17 +1,17 @@
-//! A buffer for what is written next.
+//! A buffer for the next write.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
-/// What remains of a larger head is not kept for the next one.
+/// Larger buffers are not reused.
 const KEPT: usize = 16 * 1024;
 
 thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer that is its thread's spare one again when it is dropped: heads are written one after another, and most in one go,
-/// so no connection has to keep one.
+/// A buffer that returns to its thread when it is dropped. A thread writes one head after another, most
+/// of them in one write, so that no connection needs a buffer of its own.
 #[derive(Debug)]
 pub struct Scratch(Vec<u8>);
 
@@ -41,7 +41,7 @@ impl Drop for Scratch {
         let mut buffer = std::mem::take(&mut self.0);
         buffer.clear();
         if (1..=KEPT).contains(&buffer.capacity()) {
-            // Of a thread that is ending nothing is kept.
+            // Fails on a thread that is ending.
             let _ = SPARE.try_with(|spare| spare.set(buffer));
         }
     }

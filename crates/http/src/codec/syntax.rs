@@ -1,4 +1,4 @@
-//! The grammar that requests and answers share (RFC 9110 §5, RFC 9112 §5), read by the letter.
+//! The grammar that requests and responses share (RFC 9110 §5, RFC 9112 §5), read by the letter.
 
 use memchr::memchr;
 
@@ -7,17 +7,17 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let colon = memchr(b':', line).unwrap_or(0);
     let (name, value) = line.split_at(colon);
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-        return Err(what_is_wrong_with(line));
+        return Err(fault_of(line));
     }
-    // Every byte is looked at, wherever the first bad one is: so the compiler looks at many at once.
+    // Without an early exit, so that the compiler checks many bytes at once.
     if !value.iter().fold(true, |good, byte| good & is_field_byte(*byte)) {
         return Err("a control character in a header value");
     }
     Ok((name, value[1..].trim_ascii()))
 }
 
-/// A whole field line at the beginning of `bytes`, with name, trimmed value, and its length including CR LF. `None` where
-/// it is not all there, or not plainly good: then [`field`] says more.
+/// The field line that `bytes` begins with: name, trimmed value, and length with CR LF. `None` where
+/// it is not complete or not plainly good; [`field`] tells more.
 pub fn good_line(bytes: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let letters = letters(bytes);
     let colon = letters + bytes[letters..].iter().position(|byte| !is_token(*byte))?;
@@ -46,17 +46,17 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 const ONES: u64 = u64::MAX / 255;
 const HIGH: u64 = ONES << 7;
 
-/// How many letters and hyphens are at the beginning, of which most names are made: eight looked at at once, and no more
-/// where fewer are left.
+/// How many letters and hyphens `bytes` begins with: most of a name. Checks eight bytes at once, and
+/// stops where fewer are left.
 fn letters(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk() {
         let word = u64::from_le_bytes(*chunk);
         let small = (word | (ONES * 0x20)) & !HIGH;
-        // The high bit of each byte: it is `a` or more, it is more than `z`.
-        let (from_a, behind_z) = (small + ONES * (0x80 - 0x61), small + ONES * (0x80 - 0x7b));
+        // The high bit of each byte tells whether it is at least `a`, and whether it is above `z`.
+        let (from_a, above_z) = (small + ONES * (0x80 - 0x61), small + ONES * (0x80 - 0x7b));
         let hyphen = !(((word & !HIGH) ^ (ONES * 0x2d)) + ONES * 0x7f);
-        let found = (!((from_a & !behind_z) | hyphen) | word) & HIGH;
+        let found = (!((from_a & !above_z) | hyphen) | word) & HIGH;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
@@ -65,13 +65,14 @@ fn letters(bytes: &[u8]) -> usize {
     at
 }
 
-/// How many bytes a field value may have are at the beginning: eight looked at at once.
+/// How many bytes that a field value may contain `bytes` begins with. Checks eight at once.
 fn field_bytes(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk() {
         let word = u64::from_le_bytes(*chunk);
         let (low, delete) = (word.wrapping_sub(ONES * 0x20), word ^ (ONES * 0x7f));
-        // The lowest bit that is set is at the first byte that is under 0x20 or 0x7f; behind it they may be wrong.
+        // The lowest set bit marks the first byte that is under 0x20, or 0x7f. Higher bits may be
+        // wrong.
         let found = ((low & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
         if found == 0 {
             at += 8;
@@ -86,7 +87,7 @@ fn field_bytes(bytes: &[u8]) -> usize {
     at + bytes[at..].iter().position(|byte| !is_field_byte(*byte)).unwrap_or(bytes.len() - at)
 }
 
-fn what_is_wrong_with(line: &[u8]) -> &'static str {
+fn fault_of(line: &[u8]) -> &'static str {
     let name = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
     match line.get(name) {
         Some(b' ' | b'\t') if name == 0 => "a header line begins with white space (obsolete line folding)",
@@ -133,12 +134,12 @@ const TOKEN: [bool; 256] = {
     table
 };
 
-/// Whether a list of names has this one (RFC 9110 §5.6.1), in any case of letters.
+/// Whether a list of names contains this one (RFC 9110 §5.6.1), ignoring case.
 pub fn lists(value: &[u8], name: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
 }
 
-/// A number of decimal digits alone, as `Content-Length` has it.
+/// A number of decimal digits, as in `Content-Length`.
 pub fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return None;

@@ -9,7 +9,7 @@ use http_body::{Body, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{Abort, Drain, Handler, Incoming, Limits, Refusal, connection};
+use crate::{Abort, Drain, Handler, Incoming, Limits, RequestRejection, connection};
 
 /// Answers after a time with pieces that come at such intervals.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ impl Handler for Slow {
         Ok(http::Response::new(Pieces { slow: self.clone(), waiting: None }))
     }
 
-    fn refuse(&self, _: Refusal) -> http::Response<Pieces> {
+    fn reject(&self, _: RequestRejection) -> http::Response<Pieces> {
         http::Response::new(Pieces { slow: Slow { pieces: 0, ..self.clone() }, waiting: None })
     }
 }

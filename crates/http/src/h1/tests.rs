@@ -32,8 +32,8 @@ impl Handler for Echo {
         Ok(http::Response::new(Full::from(path)))
     }
 
-    fn refuse(&self, refusal: Refusal) -> http::Response<Self::Body> {
-        http::Response::new(Full::from(refusal.to_string()))
+    fn reject(&self, rejection: RequestRejection) -> http::Response<Self::Body> {
+        http::Response::new(Full::from(rejection.to_string()))
     }
 }
 
@@ -233,8 +233,8 @@ impl Handler for Early {
         Ok(http::Response::new(Full::from(path)))
     }
 
-    fn refuse(&self, refusal: Refusal) -> http::Response<Self::Body> {
-        http::Response::new(Full::from(refusal.to_string()))
+    fn reject(&self, rejection: RequestRejection) -> http::Response<Self::Body> {
+        http::Response::new(Full::from(rejection.to_string()))
     }
 }
 
@@ -260,7 +260,7 @@ async fn a_body_that_nobody_reads_does_not_become_a_request_nor_the_next_one_a_p
         assert!(answers.contains("/aHTTP/1.1 200") && answers.ends_with("/b"), "{answers}");
         // Who has kept it gets no good end of it.
         let kept = bodies.recv().await.unwrap();
-        assert!(matches!(kept.collect().await, Err(BodyError::Left)));
+        assert!(matches!(kept.collect().await, Err(crate::BodyError::Disconnected)));
     }
 }
 
@@ -326,8 +326,8 @@ impl Handler for Deaf {
         std::future::pending().await
     }
 
-    fn refuse(&self, refusal: Refusal) -> http::Response<Self::Body> {
-        http::Response::new(Full::from(refusal.to_string()))
+    fn reject(&self, rejection: RequestRejection) -> http::Response<Self::Body> {
+        http::Response::new(Full::from(rejection.to_string()))
     }
 }
 
@@ -390,7 +390,9 @@ async fn a_connection_rests_again_and_again() {
     for path in ["/a", "/b", "/c"] {
         let serving = async {
             // As behind a rest, where the connection waits for longer.
-            let Waited::Head(head) = next_head(&link, &mut signal, false).await else { panic!("no head") };
+            let HeadOutcome::Head(head) = next_head(&link, &mut signal, false).await else {
+                panic!("no head")
+            };
             exchanges(&link, head, &mut signal, &Echo).await
         };
         let start = Instant::now();
@@ -398,7 +400,7 @@ async fn a_connection_rests_again_and_again() {
             tokio::time::sleep(Duration::from_secs(7)).await;
             ask(&mut client, path).await
         });
-        assert!(matches!(next, Next::Rest));
-        assert!(start.elapsed() < Duration::from_secs(7) + 2 * wire::REST, "{:?}", start.elapsed());
+        assert!(matches!(next, Next::Idle));
+        assert!(start.elapsed() < Duration::from_secs(7) + 2 * wire::IDLE_AFTER, "{:?}", start.elapsed());
     }
 }

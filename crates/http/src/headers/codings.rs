@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{Entry, HeaderMap, HeaderValue, header};
+use http::header::{self, Entry, HeaderMap, HeaderValue};
 
-/// What browsers send, and what is left of it. Most values that change are one of these.
+/// Values of browsers, and their narrowed form. Most values that change are one of these.
 const OFTEN: [(&[u8], &str); 3] = [
     (b"gzip, deflate, br", "gzip, deflate"),
     (b"gzip, deflate, br, zstd", "gzip, deflate"),
@@ -14,11 +14,12 @@ const OFTEN: [(&[u8], &str); 3] = [
 /// The codings that `*` stands for, where they are not listed by name.
 const KNOWN: [&str; 2] = ["gzip", "deflate"];
 
-/// Takes every coding other than gzip, deflate and identity out of `Accept-Encoding`, so that the upstream cannot choose
-/// one that cannot be decoded.
+/// Removes every coding other than gzip, deflate and identity from `Accept-Encoding`, so that the
+/// upstream cannot choose one that cannot be decoded.
 ///
-/// An absent header stays absent. A line that needs no change stays byte for byte. `identity` is sent when nothing is
-/// left. A wildcard with a weight of 0 only forbids, so it stays; any other one becomes the known codings, with its weight.
+/// An absent field stays absent. A line that needs no change stays byte for byte. When nothing is left,
+/// `identity` is sent. A wildcard with a weight of 0 only forbids, so it stays. Any other wildcard
+/// becomes the known codings, with its weight.
 pub fn narrow_accept_encoding(headers: &mut HeaderMap) {
     let Entry::Occupied(mut lines) = headers.entry(header::ACCEPT_ENCODING) else { return };
     if lines.iter().all(|line| members(line).all(stays)) {
@@ -40,7 +41,7 @@ pub fn narrow_accept_encoding(headers: &mut HeaderMap) {
     kept.for_each(|line| lines.append(line));
 }
 
-/// What is left of a line; `None` when that is nothing.
+/// The narrowed line; `None` when nothing is left of it.
 fn narrowed(line: &HeaderValue, unlisted: &mut Vec<&str>) -> Option<HeaderValue> {
     if members(line).all(stays) {
         return Some(line.clone());
@@ -62,7 +63,7 @@ fn members(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Whether a member of the list lets the upstream choose nothing that cannot be decoded.
+/// Whether a member allows only codings that can be decoded.
 fn stays(member: &[u8]) -> bool {
     match name(member) {
         b"" => true,

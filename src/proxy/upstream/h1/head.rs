@@ -10,7 +10,7 @@ use hyper::ext::ReasonPhrase;
 use memchr::memchr;
 
 use super::super::error::UpstreamError;
-use crate::http1::fields::Places;
+use crate::http1::fields::FieldPositions;
 use crate::http1::{Framing, syntax};
 
 /// The largest head of a response, in bytes and in lines.
@@ -36,7 +36,7 @@ pub(super) struct HeadReader {
     protocols: usize,
     /// One of them is not `websocket`.
     foreign: bool,
-    places: Places,
+    places: FieldPositions,
 }
 
 #[derive(Clone, Copy)]
@@ -178,7 +178,7 @@ impl HeadReader {
         match (self.chunked, self.content_length) {
             (true, _) => Framing::Chunked,
             (false, Some(length)) => Framing::Sized(length),
-            (false, None) => Framing::ToTheEnd,
+            (false, None) => Framing::UntilClose,
         }
     }
 

@@ -134,7 +134,7 @@ impl Pool {
         connection.idle_since = Instant::now();
         connection.pooled = true;
         // An idle connection keeps no large buffer.
-        if let Some(buffer) = connection.wire.borrow_mut().input.rest() {
+        if let Some(buffer) = connection.wire.borrow_mut().input.take_buffer() {
             let mut buffers = self.buffers.borrow_mut();
             if buffers.len() < BUFFERS {
                 buffers.push_back(buffer);

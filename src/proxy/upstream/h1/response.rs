@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 use super::head::{HEAD_BYTES, HEAD_LINES};
 use super::upload::UploadTask;
 use super::{Connection, Pool, ReadBudget};
-use crate::http1::chunked::{Chunked, Next};
+use crate::http1::chunked::{ChunkedReader, Next};
 use crate::http1::input::LEAST_READ;
 use crate::http1::{Framing, fields};
 use crate::proxy::upstream::UpstreamError;
@@ -37,7 +37,7 @@ pub(super) enum Rest {
     /// This many bytes.
     Sized(u64),
     /// Chunks, and then trailers.
-    Chunked(Box<Chunked>),
+    Chunked(Box<ChunkedReader>),
     /// Everything up to the end of the connection.
     ToTheEnd,
 }
@@ -50,8 +50,8 @@ impl From<Framing> for Rest {
     fn from(framing: Framing) -> Self {
         match framing {
             Framing::Sized(length) => Self::Sized(length),
-            Framing::Chunked => Self::Chunked(Box::new(Chunked::lenient())),
-            Framing::ToTheEnd => Self::ToTheEnd,
+            Framing::Chunked => Self::Chunked(Box::new(ChunkedReader::lenient())),
+            Framing::UntilClose => Self::ToTheEnd,
         }
     }
 }

@@ -11,12 +11,12 @@ use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::{Stream, Wire};
-use crate::http1::{Framing, Scratch, Sending, write_decimal, write_line};
+use crate::http1::{Framing, MessageWriter, Scratch, write_decimal, write_line};
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::upstream::Head;
 
 /// One sending of a request. It takes the next piece from the client once the last is written.
-pub(super) struct Upload<B: Body = AttemptBody>(Sending<B>);
+pub(super) struct Upload<B: Body = AttemptBody>(MessageWriter<B>);
 
 /// An upload that continues after the head of its response. It ends with the response.
 pub(super) struct UploadTask(AbortHandle);
@@ -55,7 +55,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
             }
         };
         front.extend_from_slice(b"\r\n");
-        Self(Sending::new(front, framing, body))
+        Self(MessageWriter::new(front, framing, body))
     }
 
     /// Whether anything has been written.

@@ -1,7 +1,8 @@
 //! Heads, whole and byte by byte.
 
 use super::*;
-use crate::codec::chunked::{Chunked, Next};
+use crate::RawTarget;
+use crate::codec::chunked::{ChunkedReader, Next};
 
 /// Follows the messages on one connection, as far as heads and framing go.
 struct Messages {
@@ -13,13 +14,13 @@ struct Messages {
 enum Body {
     None,
     Sized(u64),
-    Chunked(Chunked),
+    Chunked(ChunkedReader),
 }
 
 impl Messages {
     /// Gives how many bytes were read (whole heads and bodies), how many heads are among them, and what is wrong with what
     /// follows. `bytes` begins where the last call stopped.
-    fn read(&mut self, bytes: &[u8]) -> (usize, u32, Result<(), Refusal>) {
+    fn read(&mut self, bytes: &[u8]) -> (usize, u32, Result<(), RequestRejection>) {
         let (mut done, mut heads) = (0, 0);
         while done < bytes.len() {
             let rest = &bytes[done..];
@@ -31,7 +32,7 @@ impl Messages {
                         let received = self.head.take(&Bytes::copy_from_slice(&rest[..length])).unwrap();
                         (done, heads) = (done + length, heads + 1);
                         self.body = match received.framing {
-                            Framing::Chunked => Body::Chunked(Chunked::default()),
+                            Framing::Chunked => Body::Chunked(ChunkedReader::default()),
                             Framing::Sized(length) if length > 0 => Body::Sized(length),
                             _ => Body::None,
                         };
@@ -68,12 +69,12 @@ fn messages() -> Messages {
     Messages { limits, head: HeadReader::default(), body: Body::None }
 }
 
-fn whole(input: &[u8]) -> (usize, u32, Result<(), Refusal>) {
+fn whole(input: &[u8]) -> (usize, u32, Result<(), RequestRejection>) {
     messages().read(input)
 }
 
 /// Feeds byte by byte, as the slowest client would, and must come to the same result.
-fn dripped(input: &[u8]) -> (usize, u32, Result<(), Refusal>) {
+fn dripped(input: &[u8]) -> (usize, u32, Result<(), RequestRejection>) {
     let mut messages = messages();
     let (mut released, mut heads) = (0, 0);
     for end in 1..=input.len() {
@@ -207,7 +208,7 @@ fn a_refused_head_behind_good_messages_does_not_touch_them() {
 }
 
 /// Reads one whole head.
-fn received(head: &str) -> Received {
+fn received(head: &str) -> RequestHead {
     let mut reader = HeadReader::default();
     assert_eq!(reader.read(head.as_bytes(), &Limits::default()), Ok(Some(head.len())), "{head}");
     reader.take(&Bytes::copy_from_slice(head.as_bytes())).unwrap()
@@ -242,7 +243,7 @@ fn what_asks_for_a_websocket_is_told_from_what_does_not() {
 fn a_head_says_what_it_says() {
     let head = "POST /a/b?c=%20 HTTP/1.1\r\nHost: a\r\nX-Twice: 1\r\nExpect: 100-Continue\r\n\
                 x-twice:\t2 \r\nContent-Length: 3\r\nConnection: close\r\n\r\n";
-    let Received { request, framing, last, expects, .. } = received(head);
+    let RequestHead { request, framing, last, expects, .. } = received(head);
     assert_eq!((request.method(), request.version()), (&Method::POST, Version::HTTP_11));
     assert_eq!(request.uri(), "/a/b?c=%20");
     let twice: Vec<_> = request.headers().get_all("x-twice").iter().collect();
@@ -261,11 +262,11 @@ fn a_head_says_what_it_says() {
 #[test]
 fn too_long_targets_and_heads_are_told_apart() {
     let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(3000));
-    assert_eq!(whole(target.as_bytes()).2, Err(Refusal::TargetTooLong));
+    assert_eq!(whole(target.as_bytes()).2, Err(RequestRejection::TargetTooLong));
     let unfinished = format!("GET /{}", "a".repeat(3000));
-    assert_eq!(whole(unfinished.as_bytes()).2, Err(Refusal::TargetTooLong));
+    assert_eq!(whole(unfinished.as_bytes()).2, Err(RequestRejection::TargetTooLong));
     let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(3000));
-    assert_eq!(whole(head.as_bytes()).2, Err(Refusal::HeadTooLarge));
+    assert_eq!(whole(head.as_bytes()).2, Err(RequestRejection::HeadTooLarge));
 }
 
 /// The target of a request as it goes out, or `None` where it is refused.
@@ -303,7 +304,7 @@ fn a_target_that_the_uri_type_cannot_carry_has_a_uri_with_escapes() {
     let limits = Limits { target_bytes: 40_000, ..Limits::default() };
     let mut reader = HeadReader::default();
     assert_eq!(reader.read(&long, &limits), Ok(Some(long.len())));
-    assert_eq!(reader.take(&Bytes::from(long)).unwrap_err(), Refusal::TargetTooLong);
+    assert_eq!(reader.take(&Bytes::from(long)).unwrap_err(), RequestRejection::TargetTooLong);
 }
 
 proptest::proptest! {

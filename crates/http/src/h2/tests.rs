@@ -1,10 +1,11 @@
 //! Slow readers, in paused time.
 
+use bytes::Bytes;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::super::{Abort, Drain};
 use super::*;
+use crate::{Drain, RequestRejection};
 
 const BODY: usize = 4 << 20;
 
@@ -19,7 +20,7 @@ impl Handler for Large {
         Ok(Response::new(Full::from(vec![b'x'; BODY])))
     }
 
-    fn refuse(&self, _: Refusal) -> Response<Self::Body> {
+    fn reject(&self, _: RequestRejection) -> Response<Self::Body> {
         Response::new(Full::default())
     }
 }

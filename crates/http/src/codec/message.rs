@@ -11,70 +11,78 @@ use tokio::io::AsyncWrite;
 
 use super::Scratch;
 
-/// What ends a chunk, a chunked body, and both.
+/// The ends of a chunk, of a chunked body, and of both.
 const CHUNK_END: &[u8] = b"\r\n";
 const BODY_END: &[u8] = b"0\r\n\r\n";
 const BOTH_ENDS: &[u8] = b"\r\n0\r\n\r\n";
 
-/// A piece up to this size is copied behind what is to be written, which costs less than to write two places at once; until
-/// there is so much.
+/// Pieces up to this size are copied into the buffer: cheaper than a vectored write.
 const COPIED: usize = 4096;
+
+/// Pieces are gathered until the buffer has this many bytes.
 const GATHERED: usize = 16 * 1024;
 
 /// How the body of a message is framed (RFC 9112 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// So many bytes are left.
+    /// This many bytes are left.
     Sized(u64),
     /// `Transfer-Encoding: chunked` (RFC 9112 §7.1).
     Chunked,
-    /// It ends with the connection.
-    ToTheEnd,
+    /// The body ends with the connection.
+    UntilClose,
 }
 
-/// Why a body did not come to its end.
-pub enum Stopped<E> {
-    /// It has failed.
+/// Why a body ended early.
+pub enum BodyFailure<E> {
+    /// The body reported an error.
     Failed(E),
-    /// It is not as long as it said.
+    /// The body is longer or shorter than its head says.
     Length,
 }
 
-/// One message. Little more of its body is taken than has been written: [`poll_fill`](Self::poll_fill) takes what is there,
-/// [`poll_drain`](Self::poll_drain) writes it.
-pub struct Sending<B: Body> {
+/// A message that is being written.
+///
+/// [`poll_fill`](Self::poll_fill) takes pieces of the body, [`poll_drain`](Self::poll_drain) writes
+/// them; callers alternate until [`has_ended`](Self::has_ended). Little more of the body is taken
+/// than has been written. After each drain [`take_failure`](Self::take_failure) tells whether the
+/// body failed.
+pub struct MessageWriter<B: Body> {
     body: B,
-    /// Why the body does not come to its end. What came before goes out first.
-    failure: Option<Stopped<B::Error>>,
+    /// Why the body ended early. Pieces from before that are written first.
+    failure: Option<BodyFailure<B::Error>>,
     framing: Framing,
-    /// What is written next: the head or the line before a chunk, a piece of the body, and what ends it.
+    /// Written first: the head, lines before chunks, and small pieces.
     front: Scratch,
+    /// The bytes of `front` that are written.
     front_at: usize,
+    /// Written second: a large piece of the body.
     piece: Bytes,
+    /// Written last: the end of the chunk or of the body.
     back: &'static [u8],
-    /// Who reads it says that trailers are of use.
+    /// The reader accepts trailers.
     trailers: bool,
     /// The body has been taken to its end.
     ended: bool,
     /// A piece of the body has been taken.
     begun: bool,
     written: u64,
-    /// What has been written may still be in a buffer of TLS.
+    /// TLS may still hold buffered output.
     unflushed: bool,
-    /// Whoever reads it has not taken all that there was: no more is asked for.
+    /// A write has not finished, so no more of the body is taken.
     blocked: bool,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
-    /// `front` is the head. A body that has ended is not asked.
+impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
+    /// `front` is the head. A body that has ended is not polled.
     pub fn new(front: Scratch, framing: Framing, body: B) -> Self {
         let ended = body.is_end_stream();
         Self {
-            // One that turned out empty when it was sent before.
+            // A body of a repeated message may be known to be empty by now.
             back: if ended && framing == Framing::Chunked { BODY_END } else { b"" },
             body,
-            // What is announced and not there would be the next message.
-            failure: (ended && matches!(framing, Framing::Sized(1..))).then_some(Stopped::Length),
+            // The next message would be taken for the missing bytes.
+            failure: (ended && matches!(framing, Framing::Sized(1..))).then_some(BodyFailure::Length),
             framing,
             front,
             front_at: 0,
@@ -88,7 +96,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         }
     }
 
-    /// The body is not sent.
+    /// Leaves the body out.
     pub fn without_body(mut self) -> Self {
         self.ended = true;
         self.failure = None;
@@ -96,7 +104,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         self
     }
 
-    /// Trailers are left out (RFC 9110 §6.5.1).
+    /// Leaves trailers out (RFC 9110 §6.5.1).
     pub fn without_trailers(mut self) -> Self {
         self.trailers = false;
         self
@@ -117,13 +125,13 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         self.written
     }
 
-    /// The body, if nothing of it has been taken.
+    /// The body, unless a piece of it has been taken.
     pub fn into_untouched_body(self) -> Option<B> {
         (!self.begun).then_some(self.body)
     }
 
-    /// Takes what is there of the body: a large piece, or small ones. Pending where the body is; then there may be something
-    /// to be written all the same.
+    /// Takes a large piece of the body, or several small ones. Pending when the body is; some pieces
+    /// may be ready to be written nevertheless.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended
             && !self.blocked
@@ -135,19 +143,19 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
             let taken = match frame.transpose() {
                 Ok(frame) => self.take(frame),
-                Err(error) => Err(Stopped::Failed(error)),
+                Err(error) => Err(BodyFailure::Failed(error)),
             };
             self.failure = taken.err();
         }
         Poll::Ready(())
     }
 
-    /// Why the body does not come to its end: once what came before it has been written.
-    pub fn take_failure(&mut self) -> Option<Stopped<B::Error>> {
+    /// Why the body ended early. To be called when everything before that has been written.
+    pub fn take_failure(&mut self) -> Option<BodyFailure<B::Error>> {
         self.failure.take()
     }
 
-    /// Writes all that has been taken.
+    /// Writes everything that has been taken.
     pub fn poll_drain<W: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
@@ -165,7 +173,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether all that was taken has been written.
+    /// Whether everything that has been taken is written.
     pub fn is_drained(&self) -> bool {
         self.front_at == self.front.len() && self.piece.is_empty() && self.back.is_empty()
     }
@@ -194,7 +202,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         self.front_at += of_front;
         let of_piece = (written - of_front).min(self.piece.len());
         if of_piece == self.piece.len() {
-            // What it lies in can be read into again.
+            // Frees its buffer, so that it can be read into again.
             self.piece = Bytes::new();
         } else {
             self.piece.advance(of_piece);
@@ -203,8 +211,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         Poll::Ready(Ok(()))
     }
 
-    /// Puts a piece behind what is to be written.
-    fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), Stopped<B::Error>> {
+    /// Adds a frame to the output.
+    fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BodyFailure<B::Error>> {
         self.begun = true;
         let Some(frame) = frame else { return self.end() };
         match frame.into_data() {
@@ -215,20 +223,20 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         if self.body.is_end_stream() { self.end() } else { Ok(()) }
     }
 
-    fn take_data(&mut self, data: Bytes) -> Result<(), Stopped<B::Error>> {
+    fn take_data(&mut self, data: Bytes) -> Result<(), BodyFailure<B::Error>> {
         let copied = data.len() <= COPIED;
         match &mut self.framing {
-            // More than it said would be the next message.
-            Framing::Sized(left) => *left = left.checked_sub(data.len() as u64).ok_or(Stopped::Length)?,
+            // Bytes over the length would be taken for the next message.
+            Framing::Sized(left) => *left = left.checked_sub(data.len() as u64).ok_or(BodyFailure::Length)?,
             Framing::Chunked => {
-                self.make_room();
+                self.compact();
                 write_hexadecimal(data.len(), &mut self.front);
                 self.front.extend_from_slice(b"\r\n");
             }
-            Framing::ToTheEnd => {}
+            Framing::UntilClose => {}
         }
         if copied {
-            self.make_room();
+            self.compact();
             self.front.extend_from_slice(&data);
         } else {
             self.piece = data;
@@ -241,11 +249,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         Ok(())
     }
 
-    fn take_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Stopped<B::Error>> {
+    fn take_trailers(&mut self, trailers: &HeaderMap) -> Result<(), BodyFailure<B::Error>> {
         if self.framing != Framing::Chunked || trailers.is_empty() || !self.trailers {
             return self.end();
         }
-        self.make_room();
+        self.compact();
         self.front.extend_from_slice(b"0\r\n");
         for (name, value) in trailers {
             write_line(name, value, &mut self.front);
@@ -255,11 +263,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Stopped<B::Error>> {
+    fn end(&mut self) -> Result<(), BodyFailure<B::Error>> {
         self.ended = true;
         match self.framing {
-            Framing::Sized(0) | Framing::ToTheEnd => Ok(()),
-            Framing::Sized(_) => Err(Stopped::Length),
+            Framing::Sized(0) | Framing::UntilClose => Ok(()),
+            Framing::Sized(_) => Err(BodyFailure::Length),
             Framing::Chunked => {
                 self.back = if self.back.is_empty() { BODY_END } else { BOTH_ENDS };
                 Ok(())
@@ -267,8 +275,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         }
     }
 
-    /// What has been written of the front goes.
-    fn make_room(&mut self) {
+    /// Removes the written part of the front.
+    fn compact(&mut self) {
         if self.front_at > 0 {
             self.front.drain(..self.front_at);
             self.front_at = 0;
@@ -276,10 +284,10 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     }
 }
 
-/// A field line.
+/// Writes a field line.
 pub fn write_line(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
     let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-    // Room is looked for once.
+    // One check of the capacity for all four parts.
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
@@ -287,7 +295,7 @@ pub fn write_line(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A number, as `Content-Length` has it.
+/// Writes decimal digits.
 pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -324,7 +332,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives small pieces for ever, and counts them.
+    /// An endless body of small pieces, which counts them.
     struct Endless(usize);
 
     impl Body for Endless {
@@ -343,33 +351,33 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_asked_for_while_the_reader_takes_nothing_and_pieces_go_out_together() {
         let (mut near, mut far) = duplex(4096);
-        let mut sending = Sending::new(Scratch::new(), Framing::Chunked, Endless(0));
-        let mut poll = |sending: &mut Sending<Endless>| {
+        let mut message = MessageWriter::new(Scratch::new(), Framing::Chunked, Endless(0));
+        let mut poll = |message: &mut MessageWriter<Endless>| {
             let cx = &mut Context::from_waker(std::task::Waker::noop());
             for _ in 0..5 {
-                assert!(sending.poll_fill(cx).is_ready());
-                assert!(sending.poll_drain(cx, &mut near).is_pending());
+                assert!(message.poll_fill(cx).is_ready());
+                assert!(message.poll_drain(cx, &mut near).is_pending());
             }
-            sending.body.0
+            message.body.0
         };
-        let asked = poll(&mut sending);
+        let asked = poll(&mut message);
         assert_eq!(asked, GATHERED.div_ceil(1000 + 7));
-        // All that was taken is written before there is more.
+        // Everything taken is written before more is taken.
         let mut read = vec![0; 4096];
         far.read_exact(&mut read).await.unwrap();
-        assert_eq!(poll(&mut sending), asked);
-        assert!(read.starts_with(b"3e8\r\nxxx") && !sending.is_drained());
+        assert_eq!(poll(&mut message), asked);
+        assert!(read.starts_with(b"3e8\r\nxxx") && !message.is_drained());
     }
 
     #[tokio::test]
     async fn a_piece_that_has_been_written_is_let_go() {
         let (mut near, mut far) = duplex(1 << 20);
-        let mut room = bytes::BytesMut::zeroed(100_000);
-        let body = http_body_util::Full::new(room.split().freeze());
-        let mut sending = Sending::new(Scratch::new(), Framing::Sized(100_000), body);
+        let mut buffer = bytes::BytesMut::zeroed(100_000);
+        let body = http_body_util::Full::new(buffer.split().freeze());
+        let mut message = MessageWriter::new(Scratch::new(), Framing::Sized(100_000), body);
         let cx = &mut Context::from_waker(std::task::Waker::noop());
-        assert!(sending.poll_fill(cx).is_ready() && !room.try_reclaim(100_000));
-        assert!(sending.poll_drain(cx, &mut near).is_ready() && room.try_reclaim(100_000));
+        assert!(message.poll_fill(cx).is_ready() && !buffer.try_reclaim(100_000));
+        assert!(message.poll_drain(cx, &mut near).is_ready() && buffer.try_reclaim(100_000));
         far.read_exact(&mut vec![0; 100_000]).await.unwrap();
     }
 

@@ -1,9 +1,10 @@
-//! Follows the frames of an HTTP/2 client (RFC 9113 §4.1) and tells when they are there to cost us something.
+//! Detects floods: HTTP/2 frames that only cause work (RFC 9113 §4.1).
 //!
-//! The library answers or keeps state for frames that carry no request: SETTINGS and PING want an acknowledgement,
-//! RST_STREAM undoes work just begun, CONTINUATION is parsed and thrown away. A few of them are part of every connection, so
-//! each costs points, points fade with time, and a client that has gathered too many is flooding. What honest clients send
-//! because we sent something (WINDOW_UPDATE, and PING to measure the path) is paid for by what we sent.
+//! Some frames carry no request but make the library respond or keep state. SETTINGS and PING need an
+//! acknowledgement, RST_STREAM undoes work, CONTINUATION is parsed and thrown away. Every connection
+//! has a few of them. Each costs points, points fade with time, and too many are a flood. Frames that
+//! honest clients send in response (WINDOW_UPDATE, and PING to measure the path) are paid for by the
+//! bytes sent to them.
 
 use std::time::Duration;
 
@@ -13,53 +14,54 @@ use tokio::time::Instant;
 /// The frame header of RFC 9113 §4.1.
 const HEADER: usize = 9;
 
-/// "PRI * HTTP/2.0", an empty line, "SM", an empty line.
+/// The length of the client's preface (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 
-/// The largest payload a client may send: the protocol's own default, which we do not raise.
+/// The largest payload of a client's frame: the default of the protocol.
 const LARGEST: u32 = 16_384;
 
 /// Points at which a client is flooding, and how many fade in a second.
 const MOST_POINTS: u32 = 2000;
 const FADE_PER_SECOND: u32 = 200;
 
-/// Answers to what we send that are free, at most: a client may have read much at once.
+/// The most responses to sent bytes that are free. A client may have read many bytes at once.
 const MOST_PAID: u32 = 20_000;
 
-/// Header blocks may be this many times the size that a head may have. Compression makes them smaller; what is a little over
-/// gets an answer, which is friendlier than the end of a connection.
+/// Header blocks may be this many times as large as a head. A head that is slightly too large then gets
+/// a response, rather than the end of the connection.
 const HEAD_FACTOR: usize = 4;
 
-/// A payload below this makes a CONTINUATION frame one that is there for its own sake.
+/// A CONTINUATION frame with a smaller payload counts as pointless.
 const TINY: u32 = 1024;
 
-/// Why a connection is to be ended.
+/// Why a connection must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Flood {
-    /// Too many frames without a purpose.
+    /// Too many frames without purpose.
     #[error("too many frames that carry nothing")]
     Frames,
-    /// A header block over all limits.
+    /// A header block over the limit.
     #[error("a header block without end")]
     Headers,
-    /// A frame longer than we allow.
+    /// A frame over the limit.
     #[error("a frame that is too long")]
     FrameSize,
 }
 
-/// The meter of one connection; fed with every byte that comes in, in order.
+/// The meter of one connection. [`read`](Self::read) gets every received byte, in order, and
+/// [`sent`](Self::sent) every write.
 #[derive(Debug)]
 pub(super) struct FloodMeter {
     preface_left: usize,
     header: [u8; HEADER],
     header_read: usize,
     payload_left: u32,
-    /// Bytes of the header block under way, which began with HEADERS.
+    /// Bytes of the current header block, since its HEADERS.
     block: usize,
     most_block: usize,
     points: u32,
     faded_at: Instant,
-    /// How many answers to what we sent are free.
+    /// How many responses to sent bytes are still free.
     paid: u32,
 }
 
@@ -78,7 +80,7 @@ const FLAG_END_STREAM: u8 = 1;
 const FLAG_PADDED: u8 = 8;
 
 impl FloodMeter {
-    /// For a connection that begins with the preface, where heads may have `head_bytes`.
+    /// For a connection that begins with the preface, with heads of up to `head_bytes`.
     pub(super) fn new(head_bytes: usize, now: Instant) -> Self {
         Self {
             preface_left: PREFACE,
@@ -93,17 +95,17 @@ impl FloodMeter {
         }
     }
 
-    /// This many bytes were sent to the client in one write: what it answers to them is free.
+    /// This many bytes were sent to the client in one write. Its responses to them are free.
     pub(super) fn sent(&mut self, bytes: usize) {
-        // For each frame at most an update of its stream, one of the connection, and a measuring PING.
+        // Each frame causes at most two WINDOW_UPDATE and a measuring PING.
         let frames = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1);
         self.paid = self.paid.saturating_add(frames.saturating_mul(3)).min(MOST_PAID);
     }
 
-    /// Follows what was read.
+    /// Follows the bytes that were read.
     ///
     /// # Errors
-    /// When the connection is to be ended.
+    /// When the connection must end.
     pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
         self.fade(now);
         let preface = self.preface_left.min(bytes.len());
@@ -112,7 +114,7 @@ impl FloodMeter {
         while !bytes.is_empty() {
             if self.payload_left > 0 {
                 let passed = bytes.len().min(self.payload_left as usize);
-                // At most what is left, which is a u32.
+                // Fits: at most `payload_left`.
                 self.payload_left -= passed as u32;
                 bytes = &bytes[passed..];
                 continue;
@@ -148,11 +150,11 @@ impl FloodMeter {
         self.charge(cost(kind, flags, length), matches!(kind, kind::WINDOW_UPDATE | kind::PING))
     }
 
-    fn charge(&mut self, points: u32, is_answer: bool) -> Result<(), Flood> {
+    fn charge(&mut self, points: u32, is_response: bool) -> Result<(), Flood> {
         if points == 0 {
             return Ok(());
         }
-        if is_answer && self.paid > 0 {
+        if is_response && self.paid > 0 {
             self.paid -= 1;
             return Ok(());
         }
@@ -168,7 +170,7 @@ impl FloodMeter {
         let passed = now.saturating_duration_since(self.faded_at);
         let faded = passed.as_millis().saturating_mul(FADE_PER_SECOND.into()) / 1000;
         if faded > 0 {
-            // What is less than a point is not lost: it is counted from the time of the last whole one.
+            // The rest of less than a point counts later: time advances by whole points.
             let whole = Duration::from_millis((faded * 1000 / u128::from(FADE_PER_SECOND)) as u64);
             self.faded_at += whole;
             self.points = self.points.saturating_sub(u32::try_from(faded).unwrap_or(u32::MAX));
@@ -176,20 +178,20 @@ impl FloodMeter {
     }
 }
 
-/// What a frame costs: nothing where it moves a request, more where we have to act on it.
+/// The points of a frame: none where it carries a request, more where it causes work.
 fn cost(kind: u8, flags: u8, length: u32) -> u32 {
     let ended = flags & FLAG_END_STREAM != 0;
     match kind {
         kind::HEADERS => 0,
         kind::DATA if ended || length > u32::from(flags & FLAG_PADDED != 0) => 0,
-        // No client has a reason for an empty one that does not end its stream.
+        // No client has a reason for an empty frame that does not end its stream.
         kind::DATA => 20,
-        // Four hundred at once: a client that gives up on all it has asked for. Forty a second go on for ever.
+        // Allows 400 at once, as from a client that gives up on everything, and 40 a second without end.
         kind::RST_STREAM => 5,
         kind::SETTINGS if !ended => 10,
         kind::CONTINUATION if length < TINY => 20,
         kind::CONTINUATION => 2,
-        // Acknowledgements, priorities, and what the library does not know and skips.
+        // Acknowledgements, priorities, and unknown frames, which the library skips.
         _ => 1,
     }
 }
@@ -254,7 +256,7 @@ mod tests {
         let count = (0..100).take_while(|_| meter.read(&block, now).is_ok()).count();
         assert_eq!(count, 15, "with the first 256 KiB");
         assert_eq!(begun(now).read(&frame(kind::CONTINUATION, 0, LARGEST), now), Ok(()));
-        // Another head begins anew.
+        // Another head begins at zero.
         let mut meter = begun(now);
         for _ in 0..100 {
             meter.read(&frame(kind::HEADERS, 4, LARGEST), now).unwrap();
@@ -272,7 +274,7 @@ mod tests {
     #[test]
     fn honest_clients_are_not_ended() {
         let mut now = Instant::now();
-        // Firefox as it was: five priorities, then requests, each with an update; a page that is left resets all.
+        // Firefox: five priorities, then requests with an update each. Leaving the page resets all.
         let mut meter = begun(now);
         let page = [
             vec![frame(kind::WINDOW_UPDATE, 0, 4)],
@@ -284,13 +286,13 @@ mod tests {
             meter.read(&page.concat().concat(), now).unwrap();
             now += Duration::from_secs(4);
         }
-        // A download: two updates and a measuring PING for each frame of data that we send.
+        // A download: two updates and a measuring PING for each frame of data.
         let mut meter = begun(now);
-        let answers =
+        let responses =
             [frame(kind::WINDOW_UPDATE, 0, 4), frame(kind::WINDOW_UPDATE, 0, 4), frame(kind::PING, 0, 8)];
         for _ in 0..100_000 {
             meter.sent(100);
-            meter.read(&answers.concat(), now).unwrap();
+            meter.read(&responses.concat(), now).unwrap();
         }
         // All of them late, after one large write each.
         for _ in 0..1000 {
@@ -299,7 +301,7 @@ mod tests {
         for _ in 0..3000 {
             meter.read(&frame(kind::WINDOW_UPDATE, 0, 4), now).unwrap();
         }
-        // An upload of small messages, and a client that asks every ten milliseconds whether we live.
+        // An upload of small messages, from a client that sends a PING every ten milliseconds.
         let mut meter = begun(now);
         for _ in 0..100_000 {
             meter.read(&[frame(kind::DATA, 0, 1), frame(kind::PING, 0, 8)].concat(), now).unwrap();

@@ -1,0 +1,39 @@
+//! How much of a body is read at once. The bodies that a thread receives share one budget.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::codec::input::LEAST_READ;
+
+/// The largest read of one body.
+pub(super) const MOST_READ: usize = 512 * 1024;
+
+/// Buffers of all bodies of a thread. With many bodies their reads are smaller.
+const THREAD_BUDGET: usize = 32 << 20;
+
+thread_local! {
+    static BODIES: Arc<AtomicUsize> = Arc::default();
+}
+
+/// Counts a body among those of the thread on which it began, until this is dropped. On the shared
+/// runtime that may happen on another thread.
+pub(super) struct BodyShare(Arc<AtomicUsize>);
+
+impl BodyShare {
+    pub(super) fn new() -> Self {
+        let bodies = BODIES.with(Arc::clone);
+        bodies.fetch_add(1, Ordering::Relaxed);
+        Self(bodies)
+    }
+
+    /// The size of the next read.
+    pub(super) fn read_size(&self) -> usize {
+        (THREAD_BUDGET / self.0.load(Ordering::Relaxed).max(1)).clamp(LEAST_READ, MOST_READ)
+    }
+}
+
+impl Drop for BodyShare {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,275 @@
+//! The body of a request, and what happens to it when the response begins.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+
+use super::client::Client;
+use super::{Link, Wire};
+use crate::codec::Framing;
+use crate::codec::request_body::{RemainingBody, Step};
+use crate::h1::read_budget::{BodyShare, MOST_READ};
+use crate::incoming::{BodyError, BodyPiece, BodySource};
+use crate::{RequestRejection, Stream};
+
+/// At most this many unread body bytes, if already received, are drained so that the connection can
+/// be reused.
+const DRAINED: usize = 256 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The body of the current request. Between two requests nothing is left of it.
+pub(super) struct RequestBody {
+    pub(super) remaining: RemainingBody,
+    /// Numbers the bodies of the connection. A handle with another number gets an error.
+    turn: u32,
+    interim: Interim,
+    reader: Reader,
+    /// Present from the first read to the end of the body.
+    share: Option<BodyShare>,
+}
+
+/// How far the `100 Continue` is.
+#[derive(Clone, Copy)]
+enum Interim {
+    /// It is not awaited, or has been sent.
+    Done,
+    /// This rest is unwritten: the whole text until the body is first asked for.
+    Unwritten(&'static [u8]),
+    /// It is written; TLS may still hold buffered output.
+    Unflushed,
+}
+
+/// Who reads the body.
+enum Reader {
+    /// Nobody has asked for it: the connection's task reads ahead.
+    Connection,
+    /// A handle of the body. If the connection's task waits, this waker tells it that the body has
+    /// ended or the client is gone.
+    Handle(Option<Waker>),
+}
+
+/// What a response has to begin with.
+pub(in crate::h1) struct ResponseStart {
+    /// The unwritten rest of a `100 Continue`.
+    pub(in crate::h1) interim: &'static [u8],
+    /// No request can follow: the limit of requests is reached, or the client may send a body that
+    /// nobody will read to its end.
+    pub(in crate::h1) last: bool,
+}
+
+impl Default for RequestBody {
+    fn default() -> Self {
+        let (interim, reader) = (Interim::Done, Reader::Connection);
+        Self { remaining: RemainingBody::None, turn: 0, interim, reader, share: None }
+    }
+}
+
+impl RequestBody {
+    /// Begins the body of another request.
+    pub(super) fn begin(&mut self, framing: Framing, expects: bool) {
+        self.remaining = framing.into();
+        self.turn = self.turn.wrapping_add(1);
+        self.reader = Reader::Connection;
+        let awaited = expects && !self.is_complete();
+        self.interim = if awaited { Interim::Unwritten(CONTINUE) } else { Interim::Done };
+    }
+
+    /// Whether the body has been read to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.remaining, RemainingBody::None)
+    }
+
+    /// Registers the connection's task with the handle that reads the body. `false` where no handle
+    /// does.
+    pub(super) fn watch(&mut self, cx: &Context<'_>) -> bool {
+        let complete = self.is_complete();
+        let Reader::Handle(watcher) = &mut self.reader else { return false };
+        if !complete && watcher.as_ref().is_none_or(|watcher| !watcher.will_wake(cx.waker())) {
+            *watcher = Some(cx.waker().clone());
+        }
+        !complete
+    }
+
+    fn wake_watcher(&mut self, cx: &Context<'_>) {
+        if let Reader::Handle(watcher) = &mut self.reader
+            && let Some(watcher) = watcher.take()
+            && !watcher.will_wake(cx.waker())
+        {
+            watcher.wake();
+        }
+    }
+}
+
+impl<S: Stream> BodySource for Link<S> {
+    fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<BodyPiece, BodyError>>> {
+        let mut wire = self.wire();
+        if wire.body.turn != turn {
+            // The next bytes belong to another request.
+            return Poll::Ready(Some(Err(BodyError::Disconnected)));
+        }
+        if matches!(wire.body.reader, Reader::Connection) {
+            wire.body.reader = Reader::Handle(None);
+        }
+        let frame = ready!(wire.poll_frame(cx));
+        // Under the same lock: once it is free, the connection may begin the next request.
+        let last = wire.body.is_complete();
+        Poll::Ready(frame.map(|frame| frame.map(|frame| BodyPiece { frame, last })))
+    }
+}
+
+impl<S: Stream> Wire<S> {
+    /// Identifies the body of the last request.
+    pub(in crate::h1) fn turn(&self) -> u32 {
+        self.body.turn
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !ready!(self.poll_interim(cx)) {
+            return Poll::Ready(Some(Err(BodyError::Disconnected)));
+        }
+        loop {
+            match self.body.remaining.step(&mut self.input.bytes, &self.limits) {
+                Err(rejection) => {
+                    self.body.remaining = RemainingBody::Rejected(rejection);
+                    return Poll::Ready(Some(Err(BodyError::Rejected(rejection))));
+                }
+                Ok(Step::Frame(frame)) => {
+                    self.reading.clear();
+                    if self.body.is_complete() {
+                        self.end_body(cx);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Step::End) => {
+                    self.end_body(cx);
+                    return Poll::Ready(None);
+                }
+                Ok(Step::More) if !matches!(self.client, Client::Open(_)) => {
+                    self.lose_client(cx);
+                    return Poll::Ready(Some(Err(BodyError::Disconnected)));
+                }
+                Ok(Step::More) => {}
+            }
+            match self.poll_body(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.lose_client(cx);
+                    return Poll::Ready(Some(Err(BodyError::Disconnected)));
+                }
+                Poll::Ready(Ok(_)) => self.reading.clear(),
+                Poll::Pending => {
+                    ready!(self.reading.poll_after(cx, self.limits.body_timeout));
+                    self.body.remaining = RemainingBody::Rejected(RequestRejection::BodyTimeout);
+                }
+            }
+        }
+    }
+
+    /// Sends the `100 Continue` where it is awaited. `false` when the client does not take it.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            let stream = Pin::new(&mut self.stream);
+            let polled = match self.body.interim {
+                Interim::Done => return Poll::Ready(true),
+                Interim::Unflushed => stream.poll_flush(cx).map_ok(|()| Interim::Done),
+                Interim::Unwritten(text) => stream.poll_write(cx, text).map_ok(|written| {
+                    let rest = &text[written..];
+                    if rest.is_empty() { Interim::Unflushed } else { Interim::Unwritten(rest) }
+                }),
+            };
+            match polled {
+                Poll::Ready(Ok(interim)) => {
+                    self.body.interim = interim;
+                    self.writing.clear();
+                    continue;
+                }
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => {
+                    ready!(self.writing.poll_after(cx, self.limits.body_timeout));
+                    self.close_by_reset();
+                }
+            }
+            self.lose_client(cx);
+            return Poll::Ready(false);
+        }
+    }
+
+    /// Reads more of the body.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let size = self.body.share.get_or_insert_with(BodyShare::new).read_size();
+        let size = match self.body.remaining {
+            // Nothing of the next request, so that the last piece is no larger than it has to be.
+            RemainingBody::Sized(left) => size.min(usize::try_from(left).unwrap_or(usize::MAX)),
+            _ => size,
+        };
+        self.input.poll_body(cx, &mut self.stream, size, MOST_READ)
+    }
+
+    /// The body has ended: from now on the connection's task reads.
+    fn end_body(&mut self, cx: &Context<'_>) {
+        self.body.remaining = RemainingBody::None;
+        if self.input.bytes.len() <= self.input.bytes.capacity() / 4 {
+            // Frees the buffer of a long body: neither the beginning of another request nor a long
+            // response should keep it.
+            self.input.bytes = BytesMut::from(&*self.input.bytes);
+        }
+        self.body.share = None;
+        self.reading.clear();
+        self.body.wake_watcher(cx);
+    }
+
+    fn lose_client(&mut self, cx: &Context<'_>) {
+        self.client = Client::Gone;
+        self.body.wake_watcher(cx);
+    }
+
+    /// A response begins, after which no `100 Continue` is sent. A client that still waits for one
+    /// may send its body or not, so nothing after the request is read.
+    pub(in crate::h1) fn begin_response(&mut self) -> ResponseStart {
+        let (interim, awaits_continue): (&[u8], _) = match self.body.interim {
+            Interim::Unwritten(text) if text.len() == CONTINUE.len() => (b"", true),
+            Interim::Unwritten(rest) => (rest, false),
+            // The response is flushed after it is written.
+            Interim::Unflushed | Interim::Done => (b"", false),
+        };
+        self.body.interim = Interim::Done;
+        let unreadable = match (&self.body.remaining, &self.body.reader) {
+            (RemainingBody::Rejected(_), _) => true,
+            (RemainingBody::Sized(left), Reader::Connection) => {
+                *left > (self.input.bytes.len() + DRAINED) as u64
+            }
+            _ => matches!(self.client, Client::Gone),
+        };
+        let most = self.limits.requests;
+        let spent = most > 0 && self.requests >= most;
+        ResponseStart { interim, last: awaits_continue || unreadable || spent }
+    }
+
+    /// Drains what has been received of a body that nobody has read. Whether the connection can be
+    /// reused.
+    pub(in crate::h1) fn skip_body(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.body.is_complete() {
+            return true;
+        }
+        // Invalidates older body handles: they must get an error, not a clean end.
+        self.body.turn = self.body.turn.wrapping_add(1);
+        let mut skipped = 0;
+        while !self.body.is_complete() && skipped <= DRAINED {
+            match self.body.remaining.step(&mut self.input.bytes, &self.limits) {
+                Err(_) => return false,
+                Ok(Step::Frame(frame)) => skipped += frame.data_ref().map_or(0, Bytes::len),
+                Ok(Step::End) => {}
+                Ok(Step::More) => match self.poll_body(cx) {
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    _ => return false,
+                },
+            }
+        }
+        self.body.share = None;
+        self.reading.clear();
+        self.body.is_complete()
+    }
+}

@@ -1,0 +1,119 @@
+//! Header fields that the proxy reads, removes or changes.
+
+mod codings;
+mod strip;
+mod survey;
+
+use std::fmt;
+
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+
+pub use codings::narrow_accept_encoding;
+pub use strip::{strip_request, strip_response, strip_trailers};
+pub use survey::{ResponseSurvey, Survey};
+
+/// Schemes of `Authorization`: registered ones, and others in use.
+const SCHEMES: [&str; 23] = [
+    "apikey",
+    "aws4-hmac-sha256",
+    "basic",
+    "bearer",
+    "concealed",
+    "digest",
+    "dpop",
+    "gnap",
+    "hawk",
+    "hoba",
+    "jwt",
+    "mutual",
+    "negotiate",
+    "ntlm",
+    "oauth",
+    "oauth2",
+    "privatetoken",
+    "scram-sha-1",
+    "scram-sha-256",
+    "sharedkey",
+    "signature",
+    "token",
+    "vapid",
+];
+
+/// Whether a word is the scheme of a credential, rather than a part of the credential.
+pub fn is_scheme(word: &str) -> bool {
+    SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
+}
+
+/// Keeps one of several `Content-Length` lines, which agree.
+pub fn keep_one_length(headers: &mut HeaderMap) {
+    // Almost always every name has one line.
+    if headers.len() != headers.keys_len()
+        && let Entry::Occupied(mut entry) = headers.entry(header::CONTENT_LENGTH)
+        && entry.iter().nth(1).is_some()
+    {
+        let length = entry.get().clone();
+        entry.insert(length);
+    }
+}
+
+/// The number in a `Content-Length`.
+pub fn length(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
+/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where it is absent or not one number. Equal
+/// lines count as one.
+pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
+    let value = lines.next()?;
+    if lines.any(|line| line != value) {
+        return None;
+    }
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    // Larger numbers than the type holds become its largest.
+    (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// Joins `Cookie` lines by `; ` (RFC 6265 §5.4). It is the one field whose lines are not a list.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let Entry::Occupied(entry) = headers.entry(header::COOKIE) else { return };
+    let mut lines = entry.iter();
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return };
+    let mut joined = [first.as_bytes(), b"; ", second.as_bytes()].concat();
+    for line in lines {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+/// Fields for a log: all names, and the values of those that cannot carry a secret.
+pub struct Redacted<'a>(pub &'a HeaderMap);
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |name: &HeaderName| {
+            matches!(
+                *name,
+                header::CONTENT_TYPE
+                    | header::CONTENT_LENGTH
+                    | header::RETRY_AFTER
+                    | header::DATE
+                    | header::SERVER
+            )
+        };
+        f.debug_map()
+            .entries(self.0.iter().map(|(name, value)| {
+                (
+                    name,
+                    if shown(name) { String::from_utf8_lossy(value.as_bytes()) } else { "[redacted]".into() },
+                )
+            }))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
