@@ -13,8 +13,8 @@ use super::foreign::is_from_foreign_page;
 use super::login::{self, CALLBACK, Reach, login_path};
 use super::logins::{Beginner, Denied, LIFETIME, Taken};
 use super::page::Page;
-use crate::credential::{LoggedIn, LoginError};
-use crate::oauth::{AuthorizationAnswer, AuthorizationError, AuthorizeOptions};
+use crate::credential::{LoginError, LoginSummary};
+use crate::oauth::{AuthorizationError, AuthorizationResponse, AuthorizeOptions};
 use crate::secret::{Secret, fingerprint};
 use vbc_http::host_guard::requested_authority;
 
@@ -137,7 +137,7 @@ fn no_random_bytes() -> Response {
 
 /// `GET /callback`: what the authorization server answers.
 pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) -> Response {
-    let answer = AuthorizationAnswer::from_query(request.uri().query().unwrap_or_default());
+    let answer = AuthorizationResponse::from_query(request.uri().query().unwrap_or_default());
     if request.method() != Method::GET {
         return denied(&inner, Denied::Unknown, None);
     }
@@ -210,7 +210,7 @@ pub(super) async fn confirm(
     response
 }
 
-fn logged_in(name: &str, done: &LoggedIn) -> Response {
+fn logged_in(name: &str, done: &LoginSummary) -> Response {
     let page = Page::new(StatusCode::OK, "logged_in", "You are logged in");
     let until = format!("{:.0}", done.expires_at);
     let page = match &done.subject {

@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use super::Inner;
 use super::logins::{Beginner, Key, LastLogin, Taken};
-use crate::credential::{CodeLogin, LoggedIn, LoginError};
+use crate::credential::{CodeLogin, LoginError, LoginSummary};
 use crate::oauth::{AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable};
 use crate::secret::Secret;
 use vbc_http::host_guard::{is_local_name, normal_host};
@@ -86,7 +86,7 @@ impl Inner {
         self.logins.note(key, credential, last);
     }
 
-    fn note_outcome(&self, key: &Key, credential: &str, outcome: &Result<LoggedIn, LoginError>) {
+    fn note_outcome(&self, key: &Key, credential: &str, outcome: &Result<LoginSummary, LoginError>) {
         let (word, subject, detail) = match outcome {
             Ok(done) => {
                 let detail = if done.unsaved { UNSAVED.to_owned() } else { String::new() };
@@ -155,7 +155,11 @@ pub(super) fn may_be_sso(error: &AuthorizationError) -> bool {
 /// Redeems the code of a login and takes what it gives into use.
 ///
 /// In a task of its own: whoever waits may go away, and what became of the login is noted all the same.
-pub(super) async fn redeem(inner: &Arc<Inner>, taken: Taken, code: Secret) -> Result<LoggedIn, LoginError> {
+pub(super) async fn redeem(
+    inner: &Arc<Inner>,
+    taken: Taken,
+    code: Secret,
+) -> Result<LoginSummary, LoginError> {
     let inner = Arc::clone(inner);
     let task = tokio::spawn(async move {
         let Taken { key, credential: name, redirect_uri, verifier } = taken;
@@ -175,7 +179,7 @@ pub(super) async fn confirm(
     key: Key,
     name: &str,
     number: u64,
-) -> Result<LoggedIn, LoginError> {
+) -> Result<LoginSummary, LoginError> {
     let (inner, name) = (Arc::clone(inner), name.to_owned());
     let task = tokio::spawn(async move {
         let outcome = match inner.find(&name) {

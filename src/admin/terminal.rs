@@ -12,8 +12,8 @@ use super::logins::{Beginner, Denied, LIFETIME};
 use super::operate::json;
 use super::{Inner, login, problem};
 use crate::clock::Timestamp;
-use crate::credential::{LoggedIn, LoginError};
-use crate::oauth::{AuthorizationAnswer, AuthorizationError};
+use crate::credential::{LoginError, LoginSummary};
+use crate::oauth::{AuthorizationError, AuthorizationResponse};
 use crate::secret::Secret;
 
 /// The answer of `POST /credentials/{name}/login/answer`.
@@ -40,9 +40,9 @@ pub enum LoginOutcome {
     },
 }
 
-impl From<LoggedIn> for LoginOutcome {
-    fn from(done: LoggedIn) -> Self {
-        let LoggedIn { subject, expires_at, unsaved } = done;
+impl From<LoginSummary> for LoginOutcome {
+    fn from(done: LoginSummary) -> Self {
+        let LoginSummary { subject, expires_at, unsaved } = done;
         Self::LoggedIn { subject, expires_at, unsaved }
     }
 }
@@ -106,8 +106,8 @@ pub(super) async fn answer(
             Err(why) => denied(why),
         };
     }
-    let AuthorizationAnswer { state, outcome: brought } =
-        AuthorizationAnswer::from_pasted(&answer.unwrap_or_default());
+    let AuthorizationResponse { state, outcome: brought } =
+        AuthorizationResponse::from_pasted(&answer.unwrap_or_default());
     // What has no code in it was pasted wrong: the login stays open for a second try.
     if brought == Err(AuthorizationError::NoCode) {
         let detail = AuthorizationError::NoCode.to_string();
@@ -134,7 +134,7 @@ pub(super) async fn answer(
     outcome(redeemed)
 }
 
-fn outcome(outcome: Result<LoggedIn, LoginError>) -> Response {
+fn outcome(outcome: Result<LoginSummary, LoginError>) -> Response {
     let error = match outcome {
         Ok(done) => return json(&LoginOutcome::from(done)),
         Err(LoginError::OtherUser { expected, found, confirm }) => {

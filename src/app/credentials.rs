@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::start_error::StartError;
 use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
-use crate::credential::{Credential, Login, Logins, Options};
+use crate::credential::{Credential, Login, LoginGuards, Options};
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, HttpClient};
 use crate::secret::fingerprint;
 use crate::store::{FileStore, Keys, MemoryStore, SharedStore, StoreError};
@@ -53,10 +53,10 @@ pub(super) async fn start(
     let userinfo_url = config.oauth.userinfo_url.as_ref();
     let server = AuthorizationServer::new(http, &config.oauth.token_url, userinfo_url, clock.clone())?;
     let server = Arc::new(server);
-    let logins = Logins::new(Arc::clone(&store), clock.clone());
+    let guards = LoginGuards::new(Arc::clone(&store), clock.clone());
     let options: Vec<Options> = config.credentials.iter().map(|known| options(known, config)).collect();
     // Before the first login: what is learnt of a password counts for all credentials that have it.
-    options.iter().filter_map(|options| options.login.as_ref()).for_each(|login| logins.announce(login));
+    options.iter().filter_map(|options| options.login.as_ref()).for_each(|login| guards.announce(login));
     let unasked = Arc::new(Semaphore::new(UNREQUESTED_EXCHANGES));
     let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
     let mut clients = VecDeque::new();
@@ -66,7 +66,7 @@ pub(super) async fn start(
         let endpoint = Endpoint::at(Arc::clone(&server), client, options.username.clone());
         let options = Options { spread, unasked: Arc::clone(&unasked), passive, ..options };
         let store = Arc::clone(&store);
-        credentials.push(Credential::start(options, endpoint, store, &logins, clock.clone()).await?);
+        credentials.push(Credential::start(options, endpoint, store, &guards, clock.clone()).await?);
     }
     store.settle();
     Ok(credentials)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::credentials::options;
 use crate::config::{self, Config};
-use crate::credential::{login_key, notes_held, record_finding};
+use crate::credential::{login_key, record_finding, unusable_login_history};
 use crate::store::{FileStore, Key, Keys, StoreError};
 
 /// What a start with the configured store would find.
@@ -40,7 +40,7 @@ fn records(config: &Config, path: &Path, keys: Option<&Keys>) -> Vec<String> {
         }
         let user = options.login.map(|login| login.username);
         if let Some(Err(error)) = user.map(|user| FileStore::inspect(path, keys, &login_key(&user))) {
-            findings.push(format!("credential {name}: {}", notes_held(&error.describe(), name)));
+            findings.push(format!("credential {name}: {}", unusable_login_history(&error.describe(), name)));
         }
     }
     findings

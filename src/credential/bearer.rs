@@ -1,4 +1,4 @@
-//! What a request is given: a bearer, a newer one than a refused one, or the reason why there is none.
+//! What the refresher gives to a request: a bearer, a replacement for a refused one, or a reason.
 
 use std::time::Duration;
 
@@ -6,9 +6,7 @@ use http::HeaderValue;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::forced;
-#[cfg(any(test, fuzzing))]
-use super::refresher;
+use super::forced_refreshes;
 use crate::clock::{Timestamp, until};
 
 /// What one request sends.
@@ -20,38 +18,36 @@ pub struct Bearer {
     pub revision: u64,
     /// Never sent after this.
     pub expires_at: Timestamp,
-    /// The same, by the clock that is never set back.
+    /// The same time by the monotonic clock.
     pub(super) ends: Instant,
     /// When it was minted, as far as is known.
     pub minted_at: Timestamp,
-    /// From here on, reading it asks for the next one.
+    /// A read from this time on asks for the next one.
     pub(super) refresh_at: Timestamp,
-    /// From here on every node of the gateway is taken to know it.
+    /// From this time on every node of the gateway is assumed to know it.
     pub(super) known_at: Timestamp,
 }
 
 #[cfg(any(test, fuzzing))]
 impl Bearer {
-    /// One that no credential has.
-    pub(crate) fn nobodys() -> Self {
+    /// A bearer of no credential.
+    pub(crate) fn detached() -> Self {
         let value = HeaderValue::from_static("Bearer nobodys");
-        let never = Timestamp::MAX;
-        let (ends, minted_at) = (refresher::ends_in(Duration::MAX), Timestamp::MIN);
         Self {
             value,
             revision: 0,
-            expires_at: never,
-            ends,
-            minted_at,
-            refresh_at: never,
-            known_at: minted_at,
+            expires_at: Timestamp::MAX,
+            ends: ends_in(Duration::MAX),
+            minted_at: Timestamp::MIN,
+            refresh_at: Timestamp::MAX,
+            known_at: Timestamp::MIN,
         }
     }
 }
 
 impl Bearer {
-    /// Whether it may be sent at `now`, the wall clock's time. Both clocks must say so: a wall clock
-    /// can be set back, and the other stands still while a machine sleeps.
+    /// Whether it may be sent at `now`, the wall clock's time. Both clocks must agree: the wall clock
+    /// can be set back, and the monotonic one stops while a machine sleeps.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now < self.expires_at && Instant::now() < self.ends
     }
@@ -61,10 +57,10 @@ impl Bearer {
         until(self.minted_at, now) <= max_age
     }
 
-    /// How long until every node of the gateway is taken to know it; zero for the first token of a
-    /// login. However the clock was set, it is at most two seconds.
+    /// How long until every node of the gateway is assumed to know it; zero for the first token of a
+    /// login. It is at most two seconds, whatever the clock says.
     pub fn new_for(&self, now: Timestamp) -> Duration {
-        until(now, self.known_at).min(forced::KNOWN_AFTER)
+        until(now, self.known_at).min(forced_refreshes::KNOWN_AFTER)
     }
 }
 
@@ -74,12 +70,21 @@ impl std::fmt::Debug for Bearer {
     }
 }
 
+/// A token that lives longer is replaced after this.
+const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// When a token with `left` to live ends, by the monotonic clock.
+pub(super) fn ends_in(left: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(left.min(LONGEST_LIFE)).unwrap_or(now)
+}
+
 /// A bearer newer than a refused one.
 #[derive(Clone, Debug)]
 pub struct Replacement {
     /// The newer one.
     pub bearer: Bearer,
-    /// Minted after the refusal was reported; otherwise it was there already (the 401 was a late one).
+    /// Whether it was minted after the refusal was reported. Otherwise the 401 was a late one.
     pub fresh: bool,
 }
 
@@ -89,7 +94,7 @@ pub struct Replacement {
 pub struct Unavailable {
     /// Which credential.
     pub credential: String,
-    /// Why, and what to do about it; for people, without secrets.
+    /// Why, and what to do, for operators; without secrets.
     pub detail: String,
     /// When it makes sense to ask again.
     pub retry_after: Option<Duration>,

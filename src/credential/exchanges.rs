@@ -1,23 +1,27 @@
-//! How many exchanges of a credential ended how. A few counters in place, since there may be ten thousand credentials.
+//! Counts of a credential's exchanges, by grant and outcome.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::oauth::Class;
+use crate::oauth::{Class, Grant};
 
+/// The labels in metrics, in the order of [`grant_index`].
 const GRANTS: [&str; 3] = ["password", "authorization_code", "refresh_token"];
+/// The labels in metrics and logs, in the order of [`outcome_index`].
 const OUTCOMES: [&str; 6] = ["issued", "transient", "ambiguous", "configuration", "refused", "locked"];
+const ISSUED: usize = 0;
 
+/// Counters in place instead of by name: there may be ten thousand credentials.
 #[derive(Default)]
 pub(super) struct Exchanges([[AtomicU32; OUTCOMES.len()]; GRANTS.len()]);
 
-/// The label of an outcome in metrics and logs.
-pub(super) fn outcome(class: Option<Class>) -> &'static str {
-    OUTCOMES[index(class)]
+/// The label of an outcome: a token set, or a failure of this class.
+pub(super) fn outcome_label(class: Option<Class>) -> &'static str {
+    OUTCOMES[outcome_index(class)]
 }
 
-fn index(class: Option<Class>) -> usize {
+fn outcome_index(class: Option<Class>) -> usize {
     match class {
-        None => 0,
+        None => ISSUED,
         Some(Class::NotJudged) => 1,
         Some(Class::Ambiguous) => 2,
         Some(Class::Configuration | Class::WrongUrl) => 3,
@@ -26,29 +30,37 @@ fn index(class: Option<Class>) -> usize {
     }
 }
 
+fn grant_index(grant: &Grant) -> usize {
+    match grant {
+        Grant::Password { .. } => 0,
+        Grant::AuthorizationCode { .. } => 1,
+        Grant::RefreshToken { .. } => 2,
+    }
+}
+
 impl Exchanges {
-    /// Counts one of this grant: issued, or failed in this class.
-    pub(super) fn count(&self, grant: &'static str, class: Option<Class>) {
-        if let Some(row) = GRANTS.iter().position(|known| *known == grant) {
-            self.0[row][index(class)].fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts an exchange that brought a token set, or failed in `class`.
+    pub(super) fn count(&self, grant: &Grant, class: Option<Class>) {
+        self.0[grant_index(grant)][outcome_index(class)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All that are not zero.
+    /// Grant, outcome and count, for counts above zero.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
-        let cells = GRANTS.iter().zip(&self.0).flat_map(|(grant, row)| {
-            OUTCOMES.iter().zip(row).map(|(outcome, count)| (*grant, *outcome, count.load(Ordering::Relaxed)))
-        });
-        cells.filter(|(_, _, count)| *count > 0).map(|(grant, outcome, count)| (grant, outcome, count.into()))
+        GRANTS.iter().zip(&self.0).flat_map(|(grant, row)| {
+            OUTCOMES.iter().zip(row).filter_map(|(outcome, count)| {
+                let count = count.load(Ordering::Relaxed);
+                (count > 0).then_some((*grant, *outcome, count.into()))
+            })
+        })
     }
 
-    /// Those that brought a token set.
+    /// Exchanges that brought a token set.
     pub(super) fn issued(&self) -> u64 {
-        self.counts().filter(|(_, outcome, _)| *outcome == OUTCOMES[0]).map(|(_, _, count)| count).sum()
+        self.0.iter().map(|row| u64::from(row[ISSUED].load(Ordering::Relaxed))).sum()
     }
 
-    /// All of them.
+    /// All exchanges.
     pub(super) fn total(&self) -> u64 {
-        self.counts().map(|(_, _, count)| count).sum()
+        self.0.iter().flatten().map(|count| u64::from(count.load(Ordering::Relaxed))).sum()
     }
 }

@@ -1,4 +1,4 @@
-//! What a credential is made of.
+//! The options of a credential.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use tokio::sync::Semaphore;
 use super::schedule::RefreshAt;
 use crate::secret::{Secret, fingerprint};
 
-/// What a credential is made of.
+/// The options of a credential.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Its name.
+    /// The credential's name.
     pub name: Arc<str>,
-    /// Fingerprint over token URL, client id, user name and scope: an old token set is never used for another.
+    /// Fingerprint of token URL, client id, user name and scope. A token set of one identity is never
+    /// used for another.
     pub identity: Arc<str>,
-    /// The user whose login is expected, where the configuration says so.
+    /// The user whose login is expected, if configured.
     pub username: Option<Arc<str>>,
     /// User name and password, for the password grant.
     pub login: Option<Login>,
@@ -23,22 +24,22 @@ pub struct Options {
     pub seed: Option<Secret>,
     /// When to refresh early.
     pub refresh: RefreshAt,
-    /// How long a refresh token lives unused. It is refreshed well before, whatever the access token's lifetime.
+    /// How long an unused refresh token lives. It is refreshed well before its end.
     pub refresh_lifetime: Duration,
     /// How long a request waits for a token.
     pub max_wait: Duration,
-    /// Only what is asked for is exchanged, nothing by the clock: for a command that looks at a credential.
+    /// No exchange is made unless it is asked for. For commands that inspect a credential.
     pub passive: bool,
-    /// An exchange that is due when the process starts, and that nobody asks for, comes at some time within this.
+    /// Exchanges that are due at the start are spread over this time, unless they are asked for.
     pub spread: Duration,
-    /// How many exchanges that nobody asked for may be under way at once, over all credentials.
+    /// Limits concurrent exchanges that nobody asked for, over all credentials.
     pub unasked: Arc<Semaphore>,
-    /// Divides the times that hold forced refreshes back: 1, but for tests that run in real time.
+    /// Divides the times that hold forced refreshes back: 1, except in tests that run in real time.
     pub hurry: u32,
 }
 
 impl Options {
-    /// Options with nothing to get a token from, and defaults for the rest.
+    /// Options without any grant, and defaults for the rest.
     pub fn new(name: impl Into<Arc<str>>, identity: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
@@ -66,8 +67,8 @@ pub struct Login {
     pub password: Secret,
     /// The scope asked for.
     pub scope: Arc<str>,
-    /// Fingerprint of everything a refusal may be about. It covers the client secret, so that it cannot be used to
-    /// guess a weak password.
+    /// Fingerprint of everything that a refusal may be about. It covers the client secret, so that it
+    /// cannot be used to guess a weak password.
     pub fingerprint: Arc<str>,
 }
 

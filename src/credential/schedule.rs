@@ -7,22 +7,22 @@ use jiff::SignedDuration;
 use crate::clock::{self, Timestamp};
 use crate::oauth::TokenSet;
 
-/// Refreshes that nobody asked for are at least this far apart, however short-lived the tokens are. A token that ends
-/// sooner is replaced when it is asked for.
+/// The least time between scheduled refreshes. A token that ends sooner is replaced when a request
+/// needs it.
 const EARLY_FLOOR: Duration = Duration::from_secs(10);
 
-/// How far the early refresh moves around its share of the lifetime, so that many credentials spread out.
+/// The early refresh moves by this share of its delay, so that many credentials spread out.
 const JITTER: f64 = 0.1;
 
-/// A refresh token with less than about twice this left is no longer hoped to be renewed by refreshing once more.
+/// Below about twice this, refreshing is not expected to renew the refresh token.
 const RENEWABLE: Duration = Duration::from_secs(30 * 60);
 
-/// How often somebody is told that a login will be needed.
+/// The least time between warnings that a login will be needed.
 const WARN_AGAIN: Duration = Duration::from_secs(86_400);
 
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(5 * 60);
-/// A server that asks to be left alone for longer is asked again after this.
+/// The longest `Retry-After` that is honoured.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60 * 60);
 
 /// When a token is refreshed ahead of its end.
@@ -40,7 +40,7 @@ impl Default for RefreshAt {
     }
 }
 
-/// When to refresh `tokens` unasked. `random` in `0.0..1.0` places the time within its jitter.
+/// When to refresh `tokens` early. `random` in `0.0..1.0` places the time within its jitter.
 pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Timestamp {
     let lifetime = clock::until(tokens.issued_at, tokens.expires_at);
     let delay = match plan {
@@ -53,25 +53,27 @@ pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Tim
     clock::after(tokens.issued_at, delay.max(EARLY_FLOOR))
 }
 
-/// When to refresh `tokens` at the latest, so that a refresh token which lives for `lifetime` unused does not reach its
-/// end: after half of what was left of it when the set came, or with jitter a little before. `None` when next to nothing was
-/// left: then refreshing does not renew it (the server gives the same one again), and asking more often would only end
-/// access tokens.
+/// When to refresh `tokens` at the latest, so that the refresh token does not reach its end. An unused
+/// one lives for `lifetime`. The time is half of what was left of it when the set was issued, or with
+/// jitter a little earlier.
+///
+/// `None` if next to nothing was left: the server then issues the same refresh token again, and more
+/// refreshes would only end access tokens.
 pub(super) fn refresh_by(tokens: &TokenSet, lifetime: Duration, random: f64) -> Option<Timestamp> {
     let left = clock::until(tokens.issued_at, clock::after(tokens.refresh_issued_at, lifetime));
     let delay = left.mul_f64(0.5 - 0.5 * JITTER * random);
     (delay >= RENEWABLE.min(lifetime.mul_f64(0.25))).then(|| clock::after(tokens.issued_at, delay))
 }
 
-/// When to warn that a person will have to log in.
+/// When to warn that an interactive login will be needed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Warning {
     last: Option<Timestamp>,
 }
 
 impl Warning {
-    /// Whether a warning is due at `now`, with `left` until a person is needed; it is then taken as given. A refresh token
-    /// that is renewed in time never comes down to half its lifetime, but for what a few retries take.
+    /// Whether a warning is due at `now`, with `left` until the login is needed. If so, it counts as
+    /// given. A refresh token that is renewed in time keeps about half its lifetime.
     pub(super) fn is_due(
         &mut self,
         left: Duration,
@@ -79,18 +81,18 @@ impl Warning {
         renewable: bool,
         now: Timestamp,
     ) -> bool {
-        let late = !renewable || left < lifetime.mul_f64(0.5 - JITTER / 10.0);
-        let rested = self.last.is_none_or(|last| last > now || clock::until(last, now) >= WARN_AGAIN);
-        let due = late && rested;
-        if due {
+        let is_late = !renewable || left < lifetime.mul_f64(0.5 - JITTER / 10.0);
+        let is_due =
+            is_late && self.last.is_none_or(|last| last > now || clock::until(last, now) >= WARN_AGAIN);
+        if is_due {
             self.last = Some(now);
         }
-        due
+        is_due
     }
 }
 
-/// The pause after failed exchanges: 1 s, doubling up to 5 min, the upper half of it random; never shorter than
-/// what the server asked for.
+/// The pause after failed exchanges: 1 s, doubling up to 5 min, with a random upper half. It is never
+/// shorter than the server's `Retry-After`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -98,7 +100,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Notes a failure at `now` and gives the time of the next attempt.
+    /// Notes a failure at `now`. Returns the time of the next attempt.
     pub(super) fn fail(&mut self, now: Timestamp, retry_after: Option<Duration>, random: f64) -> Timestamp {
         let ceiling = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_LAST);
         self.failures = self.failures.saturating_add(1);
@@ -121,7 +123,7 @@ impl Backoff {
 
     /// The end of the pause, while it lasts.
     ///
-    /// A clock that jumped back must not stretch the pause, so an end further away than any pause is void.
+    /// An end further away than any pause is void, so that a clock that jumped back does not extend it.
     pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
         self.until.filter(|until| *until > now && clock::until(now, *until) <= RETRY_AFTER_CAP)
     }

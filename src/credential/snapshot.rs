@@ -1,14 +1,14 @@
-//! The state of a credential, as every surface shows it.
+//! The state of a credential for operators.
 
 use crate::clock::Timestamp;
 use crate::store::Issuance;
 
-/// The state of a credential, for the status page and `/ready`.
+/// The state of a credential.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Whether a token is usable now: it lives, and the gateway does not refuse it.
+    /// A token lives, and the gateway is not known to refuse it.
     pub usable: bool,
-    /// Whether the gateway refuses the current token, and no newer one could be had yet.
+    /// The gateway refuses the current token, and no newer one could be had yet.
     pub distrusted: bool,
     /// The revision of the current token set; 0 without one.
     pub revision: u64,
@@ -18,31 +18,31 @@ pub struct Snapshot {
     pub expires_at: Option<Timestamp>,
     /// When the next exchange is planned.
     pub next_attempt: Option<Timestamp>,
-    /// What is wrong, and what to do; `None` when all is well.
+    /// What is wrong and what to do; `None` if nothing is.
     pub trouble: Option<String>,
-    /// Whether the login brake is on.
+    /// Logins are held back to protect the account.
     pub brake: bool,
-    /// Whether a person has to log in.
+    /// An interactive login is needed.
     pub login_needed: bool,
-    /// Whether the latest token set could not be stored.
+    /// The latest token set could not be stored yet. It is in use.
     pub unsaved: bool,
-    /// Whether a note of a login, or that a token set is gone, could not be stored.
+    /// Something other than the token set could not be stored yet.
     pub note_unsaved: bool,
-    /// What the token store could not do; `None` when all is well.
+    /// What the token store could not do; `None` if nothing failed.
     pub store_trouble: Option<String>,
-    /// Exchanges with the token endpoint in this process.
+    /// The number of exchanges with the token endpoint in this process.
     pub exchanges: u64,
-    /// Whose tokens these are, where the server has said so.
+    /// The user of the tokens, if the server has named one.
     pub subject: Option<String>,
-    /// Whose tokens a refresh brought instead. They are not used.
+    /// Another user whose tokens a refresh brought. They are not used.
     pub other_user: Option<Box<str>>,
-    /// The scope that was granted, where the server has said so.
+    /// The granted scope, if the server has named it.
     pub scope: Option<String>,
-    /// When a person has to log in at the latest, if the refresh token is not renewed before; `None` where the proxy can
-    /// log in by itself.
+    /// When an interactive login is needed at the latest, unless the refresh token is renewed before.
+    /// `None` if the proxy can log in by itself.
     pub login_needed_by: Option<Timestamp>,
-    /// How the server issues a second token set, as far as it has been seen.
+    /// How the server issues a second token set, if that was observed.
     pub issuance: Option<Issuance>,
-    /// Paths whose 401s pass, since a fresh token was refused there too.
+    /// The number of path prefixes whose 401s pass, because a fresh token was refused there too.
     pub refused_paths: usize,
 }

@@ -1,4 +1,4 @@
-//! What `cell` is made of. The test that checks it puts loom's in their place.
+//! The primitives of `mailbox` and `published`. The loom test replaces them with loom's.
 
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 

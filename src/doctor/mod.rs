@@ -30,7 +30,7 @@ use url::Url;
 use crate::client::{self, ClientError, Target};
 use crate::clock::{self, Clock};
 use crate::config::{Config, GrantKind, Origin};
-use crate::credential::refusals::Kind;
+use crate::credential::rejected_prefixes::Kind;
 use crate::credential::{Bearer, Credential, Snapshot};
 use host::Site;
 use token::State;

@@ -81,7 +81,7 @@ fn challenge(verifier: &Secret) -> String {
 
 /// What came to the redirect URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthorizationAnswer {
+pub struct AuthorizationResponse {
     /// The state it came with; `None` where a person brought the bare code.
     pub state: Option<Secret>,
     /// The code, or why there is none.
@@ -108,7 +108,7 @@ fn words(description: &Option<String>) -> String {
     description.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
-impl AuthorizationAnswer {
+impl AuthorizationResponse {
     /// Reads the query of the redirect URI.
     pub fn from_query(query: &str) -> Self {
         let value = |wanted: &str| {
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_pasted_answer_is_read_in_every_form_people_paste() {
-        let code = |text: &str| AuthorizationAnswer::from_pasted(text).outcome.map(|c| c.expose().to_owned());
+        let code =
+            |text: &str| AuthorizationResponse::from_pasted(text).outcome.map(|c| c.expose().to_owned());
         for text in [
             "http://localhost:8081/callback?code=c%2F1&state=s",
             "  http://localhost:8081/callback?session_state=x&code=c%2F1&state=s#top \n",
@@ -224,7 +225,8 @@ mod tests {
         ] {
             assert_eq!(code(text), Ok("c/1".to_owned()), "{text}");
         }
-        let state = |text: &str| AuthorizationAnswer::from_pasted(text).state.map(|s| s.expose().to_owned());
+        let state =
+            |text: &str| AuthorizationResponse::from_pasted(text).state.map(|s| s.expose().to_owned());
         assert_eq!(state("http://localhost:8081/callback?code=c&state=s"), Some("s".into()));
         assert_eq!(state("c"), None);
         for text in ["", "\n", "two words", "http://localhost:8081/callback", "http://x/callback?state=s"] {
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_servers_words_on_one_line() {
-        let answer = AuthorizationAnswer::from_query(
+        let answer = AuthorizationResponse::from_query(
             "error=access_denied&error_description=User%0Adenied&state=s&code=c",
         );
         assert_eq!(

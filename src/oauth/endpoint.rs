@@ -20,7 +20,7 @@ use super::body::Body;
 use super::redact::Redactor;
 use super::request_body::RequestBody;
 use super::response::{self, Answer, MAX_BODY};
-use super::{AccessToken, Class, ClientAuth, ClientIdentity, Grant, Issued, RedeemError};
+use super::{AccessToken, Class, ClientAuth, ClientIdentity, Grant, Issued, TokenError};
 use crate::clock::Clock;
 use crate::secret::fingerprint;
 
@@ -33,7 +33,7 @@ pub trait Redeem: Send + Sync + 'static {
     ///
     /// Not cancel safe: dropping the future after the request has been sent loses a single-use grant. Only the
     /// refresher calls it, and never drops it.
-    fn redeem(&self, grant: &Grant) -> impl Future<Output = Result<Issued, RedeemError>> + Send;
+    fn redeem(&self, grant: &Grant) -> impl Future<Output = Result<Issued, TokenError>> + Send;
 
     /// Fingerprint of what a refusal of the application may be about: its id and secret, and where it is presented.
     fn fingerprint(&self) -> String {
@@ -54,13 +54,13 @@ pub trait Transport: Send + Sync + 'static {
     fn exchange(
         &self,
         request: Request<String>,
-    ) -> impl Future<Output = Result<Response<Vec<u8>>, Unanswered>> + Send;
+    ) -> impl Future<Output = Result<Response<Vec<u8>>, TransportError>> + Send;
 }
 
 /// A request that got no answer, or half of one.
 #[derive(Debug, Error)]
 #[error("{message}")]
-pub struct Unanswered {
+pub struct TransportError {
     /// Whether the request may have reached the server. `None`: it cannot even be built.
     pub sent: Option<bool>,
     /// For the log. May quote the server's name, and nothing of the request.
@@ -120,7 +120,7 @@ impl HttpClient {
     ///
     /// A body that the connection has taken may be in its buffer still. hyper does not tell how much of a buffer was
     /// written, so such a request counts as sent.
-    fn unanswered(&self, error: &reqwest::Error, taken: bool) -> Unanswered {
+    fn unanswered(&self, error: &reqwest::Error, taken: bool) -> TransportError {
         let timeout = self.timeout;
         let (sent, message) = match (error.is_connect(), error.is_timeout()) {
             (true, true) => (Some(false), format!("no connection within {:?}", connect_timeout(timeout))),
@@ -130,7 +130,7 @@ impl HttpClient {
             (false, true) => (Some(true), format!("sent, and no answer within {timeout:?}")),
             (false, false) => (Some(true), format!("sent, and the answer was lost: {}", cause(error))),
         };
-        Unanswered { sent, message }
+        TransportError { sent, message }
     }
 
     async fn send(&self, head: Parts, body: RequestBody) -> Result<Response<Vec<u8>>, reqwest::Error> {
@@ -142,7 +142,7 @@ impl HttpClient {
 }
 
 impl Transport for HttpClient {
-    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, Unanswered> {
+    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, TransportError> {
         let (head, body) = request.into_parts();
         let (body, taken) = RequestBody::new(body);
         self.send(head, body).await.map_err(|error| self.unanswered(&error, taken.is_taken()))
@@ -243,8 +243,8 @@ impl<T: Transport> Endpoint<T> {
         Self { server, client, username }
     }
 
-    async fn exchange(&self, grant: &Grant, redactor: &Redactor) -> Result<Issued, RedeemError> {
-        let (headers, form) = request(&self.client, grant).ok_or_else(|| RedeemError {
+    async fn exchange(&self, grant: &Grant, redactor: &Redactor) -> Result<Issued, TokenError> {
+        let (headers, form) = request(&self.client, grant).ok_or_else(|| TokenError {
             class: Class::Configuration,
             message: "the client's id or secret cannot be sent in a header".to_owned(),
             retry_after: None,
@@ -259,7 +259,7 @@ impl<T: Transport> Endpoint<T> {
                 Some(false) => Class::NotJudged,
                 None => Class::Configuration,
             };
-            RedeemError { class, message: redactor.clean(&lost.message), retry_after: None }
+            TokenError { class, message: redactor.clean(&lost.message), retry_after: None }
         })?;
         let (head, body) = received.into_parts();
         // It holds the tokens.
@@ -292,9 +292,9 @@ fn usable(url: &Url) -> Result<Uri, EndpointError> {
 }
 
 impl<T: Transport> Redeem for Endpoint<T> {
-    async fn redeem(&self, grant: &Grant) -> Result<Issued, RedeemError> {
+    async fn redeem(&self, grant: &Grant) -> Result<Issued, TokenError> {
         let redactor = Redactor::new(grant, &self.client, self.username.as_deref());
-        self.exchange(grant, &redactor).await.map_err(|error| RedeemError {
+        self.exchange(grant, &redactor).await.map_err(|error| TokenError {
             message: format!("token endpoint {}: {}", self.server.shown, error.message),
             ..error
         })

@@ -10,7 +10,7 @@ use thiserror::Error;
 /// secret.
 #[derive(Debug, Error)]
 #[error("{message}")]
-pub struct RedeemError {
+pub struct TokenError {
     /// What the caller does next depends on this alone.
     pub class: Class,
     /// For the log and the status page.

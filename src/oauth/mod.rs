@@ -1,5 +1,5 @@
 //! OAuth 2.0 towards the authorization server: what is exchanged ([`Grant`]), what comes back ([`TokenSet`]), who
-//! carries it ([`Endpoint`]), and what a failure means ([`RedeemError`]).
+//! carries it ([`Endpoint`]), and what a failure means ([`TokenError`]).
 
 mod authorize;
 mod body;
@@ -18,11 +18,12 @@ mod retry_after;
 mod token;
 
 pub use authorize::{
-    AuthorizationAnswer, AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable,
+    AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizeOptions, unguessable,
 };
 pub use endpoint::{
-    AuthorizationServer, Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem, Transport, Unanswered,
+    AuthorizationServer, Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem, Transport,
+    TransportError,
 };
-pub use error::{Class, RedeemError};
+pub use error::{Class, TokenError};
 pub use grant::{ClientAuth, ClientIdentity, Grant};
 pub use token::{AccessToken, Issued, TokenSet};

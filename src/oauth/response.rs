@@ -16,7 +16,7 @@ use url::Url;
 use super::body::Body;
 use super::judge::{self, Evidence};
 use super::redact::Redactor;
-use super::{AccessToken, Class, Grant, Issued, RedeemError, retry_after};
+use super::{AccessToken, Class, Grant, Issued, TokenError, retry_after};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -43,7 +43,7 @@ pub(super) fn read(
     grant: &Grant,
     redactor: &Redactor,
     now: Timestamp,
-) -> Result<Issued, RedeemError> {
+) -> Result<Issued, TokenError> {
     let body = Body::read(answer.headers, answer.body);
     let reading = Reading { answer, grant, redactor, now, body: &body };
     let failed = if answer.status.is_success() {
@@ -141,13 +141,13 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// A 2xx that cannot be used. The server may have done its work: a refresh token is then used up, and what
     /// replaced it is lost. A login can simply be made again.
-    fn lost(&self, what: &str) -> RedeemError {
+    fn lost(&self, what: &str) -> TokenError {
         let class = if self.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
         self.fail(class, format!("not an OAuth answer: {what}"))
     }
 
     /// A 3xx. Following it would hand the credentials to wherever it points.
-    fn redirected(&self) -> RedeemError {
+    fn redirected(&self) -> TokenError {
         let target = self.answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.map(|target| format!(" to {}", self.redactor.clean(&without_query(target))));
         self.fail(
@@ -160,7 +160,7 @@ impl Reading<'_> {
     }
 
     /// An error of OAuth, or of whatever stands before the server.
-    fn refused(&self) -> RedeemError {
+    fn refused(&self) -> TokenError {
         let throttled = self.throttle_code().is_some();
         let error = self.body.error();
         let word = error.as_deref().map(judge::normalized);
@@ -187,8 +187,8 @@ impl Reading<'_> {
         self.fail(class, what)
     }
 
-    fn fail(&self, class: Class, what: String) -> RedeemError {
-        RedeemError {
+    fn fail(&self, class: Class, what: String) -> TokenError {
+        TokenError {
             class,
             message: format!("answered {}, {what}", self.answer.status.as_u16()),
             retry_after: self.retry_after(),

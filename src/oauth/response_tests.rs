@@ -27,7 +27,7 @@ fn answer_to(
     status: u16,
     header: Option<(HeaderName, &str)>,
     body: &[u8],
-) -> Result<Issued, RedeemError> {
+) -> Result<Issued, TokenError> {
     let client = ClientIdentity {
         client_id: "app".into(),
         client_secret: Secret::new("s3cret"),

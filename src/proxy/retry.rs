@@ -18,7 +18,7 @@ use super::response_body::{PrefixedBody, ResponseBody};
 use super::upstream::{Head, UpstreamBody};
 use super::verdict::{self, Verdict};
 use crate::credential::Bearer;
-use crate::credential::refusals::{self, Decision as Memory, Kind};
+use crate::credential::rejected_prefixes::{self, Decision as Memory, Kind};
 use crate::http1::KeptBytes;
 use crate::problem::{self, Param};
 
@@ -211,9 +211,9 @@ impl<'a> Retry<'a> {
     /// late sending comes first.
     async fn replace(&mut self, kind: Kind, head: &Head) -> Result<Decision, Error> {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
-        let prefix = refusals::place(head.uri.path());
+        let prefix = rejected_prefixes::path_prefix(head.uri.path());
         let now = credential.clock().now();
-        let decision = credential.refusals().decide(prefix, bearer.revision, kind, now);
+        let decision = credential.rejected_prefixes().decide(prefix, bearer.revision, kind, now);
         if let Memory::PassOn(why) | Memory::Wait(why) = decision {
             return match kind {
                 // The trial of another request is under way.
@@ -260,19 +260,19 @@ impl<'a> Retry<'a> {
         if self.sendings > 1 || credential.newer_than(bearer).is_some() {
             return self.pass_on(why);
         }
-        let prefix = refusals::place(head.uri.path());
+        let prefix = rejected_prefixes::path_prefix(head.uri.path());
         let now = credential.clock().now();
         if kind == Kind::Token && !bearer.new_for(now).is_zero() {
             // A node of the gateway may not know it yet.
             return self.pass_on(why);
         }
-        let decision = credential.refusals().decide(prefix, bearer.revision, kind, now);
+        let decision = credential.rejected_prefixes().decide(prefix, bearer.revision, kind, now);
         if let Memory::PassOn(why) | Memory::Wait(why) = decision {
             return self.pass_on(why);
         }
         let (asking, old) = (credential.clone(), bearer.clone());
         tokio::task::spawn_local(async move { asking.replace(&old, kind).await });
-        credential.refusals().unproven(prefix, kind);
+        credential.rejected_prefixes().unproven(prefix, kind);
         self.pass_on(why)
     }
 
@@ -281,7 +281,7 @@ impl<'a> Retry<'a> {
         self.count(Outcome::Cured);
         match self.latest {
             Latest::Same => {}
-            Latest::Newer(kind, refused) => self.proxy.credential.refusals().helped(kind, refused),
+            Latest::Newer(kind, refused) => self.proxy.credential.rejected_prefixes().helped(kind, refused),
             Latest::Forced(trial) => trial.cured(),
         }
     }
@@ -345,7 +345,7 @@ impl<'a> Trial<'a> {
     fn cured(mut self) {
         let prefix = &mut self.prefix;
         prefix.open = false;
-        prefix.proxy.credential.refusals().cured(&prefix.name, prefix.kind, prefix.by);
+        prefix.proxy.credential.rejected_prefixes().cured(&prefix.name, prefix.kind, prefix.by);
     }
 
     /// The token of this revision, minted for the trial, got a 401 of kind `second` too.
@@ -353,7 +353,7 @@ impl<'a> Trial<'a> {
         let prefix = &mut self.prefix;
         prefix.open = false;
         let now = prefix.proxy.credential.clock().now();
-        prefix.proxy.credential.refusals().refused(
+        prefix.proxy.credential.rejected_prefixes().rejected(
             &prefix.name,
             prefix.by,
             revision,
@@ -367,7 +367,7 @@ impl<'a> Trial<'a> {
 impl Drop for PathPrefix<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.proxy.credential.refusals().abandoned(&self.name, self.kind);
+            self.proxy.credential.rejected_prefixes().abandoned(&self.name, self.kind);
         }
     }
 }

@@ -6,7 +6,7 @@
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use crate::credential::refusals::Kind;
+use crate::credential::rejected_prefixes::Kind;
 
 /// The verdict on a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

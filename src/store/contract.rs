@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    ApplicationHold, BrakeRecord, FileStore, Issuance, Key, Keys, MemoryStore, Record, SharedStore,
+    ApplicationBlock, FileStore, Issuance, Key, Keys, LoginHistory, MemoryStore, Record, SharedStore,
     StoreError, StoreKey, TokenStore, Trial, TrialOutcome,
 };
 use crate::clock::Timestamp;
@@ -35,7 +35,7 @@ pub(super) fn full_record(revision: u64) -> Record {
         spent_seed: Some("5eed".to_owned()),
         full_lifetime: 86_400,
         issuance: Some(Issuance::RenewRevoke),
-        brake: BrakeRecord {
+        login_history: LoginHistory {
             refused: vec!["0badc0de".to_owned(), "decade".to_owned()],
             locked_until: Some(at(2100)),
             attempted: vec!["attempted".into()],
@@ -50,7 +50,7 @@ pub(super) fn full_record(revision: u64) -> Record {
             exhausted: true,
         }
         .into_kept(),
-        application: Some(Box::new(ApplicationHold {
+        application: Some(Box::new(ApplicationBlock {
             fingerprint: "app1".into(),
             failures: 3,
             next_attempt: at(1200),

@@ -68,11 +68,11 @@ pub struct Record {
     pub full_lifetime: u64,
     /// How the server issues a second token set, as far as it has been seen.
     pub issuance: Option<Issuance>,
-    /// What is known about refused logins, if anything is: never [`BrakeRecord::default`]. Boxed, since a credential's
+    /// What is known about refused logins, if anything is: never [`LoginHistory::default`]. Boxed, since a credential's
     /// record has none.
-    pub brake: Option<Box<BrakeRecord>>,
+    pub login_history: Option<Box<LoginHistory>>,
     /// When a refused application is presented again, if it was refused.
-    pub application: Option<Box<ApplicationHold>>,
+    pub application: Option<Box<ApplicationBlock>>,
 }
 
 /// That the authorization server refused the application, or that there was no token endpoint.
@@ -80,7 +80,7 @@ pub struct Record {
 /// It holds until `next_attempt`, over restarts, for the configuration it was said of. It does not say that the
 /// configuration is wrong: an application may be unlocked on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApplicationHold {
+pub struct ApplicationBlock {
     /// Fingerprint of the configuration that was refused.
     pub fingerprint: String,
     /// How often in a row it was refused.
@@ -108,7 +108,7 @@ pub enum Issuance {
 /// fingerprints: one for each application that sends it, and a salted one of user name and password
 /// alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BrakeRecord {
+pub struct LoginHistory {
     /// Fingerprints of login secrets that the server refused, the oldest first.
     pub refused: Vec<String>,
     /// No login before this time: the account was reported locked.
@@ -151,7 +151,7 @@ pub enum TrialOutcome {
     Refused,
 }
 
-impl BrakeRecord {
+impl LoginHistory {
     /// As a [`Record`] keeps it: `None` when nothing is known.
     pub fn into_kept(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))

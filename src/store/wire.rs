@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::{ApplicationHold, BrakeRecord, Issuance, Key, Record, Trial, TrialOutcome};
+use super::{ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
@@ -156,7 +156,7 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
         spent_seed: record.spent_seed.as_deref().map(borrowed),
         full_lifetime: record.full_lifetime,
         issuance: record.issuance.map(|issuance| borrowed(issuance_word(issuance))),
-        brake: record.brake.as_deref().map(brake).unwrap_or_default(),
+        brake: record.login_history.as_deref().map(brake).unwrap_or_default(),
         application: record.application.as_deref().map(|hold| Application {
             fingerprint: borrowed(&hold.fingerprint),
             failures: hold.failures,
@@ -169,7 +169,7 @@ pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, s
     Ok(bytes)
 }
 
-fn brake(record: &BrakeRecord) -> Brake<'_> {
+fn brake(record: &LoginHistory) -> Brake<'_> {
     Brake {
         refused: all_borrowed(&record.refused),
         locked_until: record.locked_until.map(time),
@@ -221,7 +221,7 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, NoRecord> {
         spent_seed: file.spent_seed.map(Cow::into_owned),
         full_lifetime: file.full_lifetime,
         issuance: file.issuance.as_deref().map(issuance).transpose()?,
-        brake: BrakeRecord {
+        login_history: LoginHistory {
             refused: all_owned(file.brake.refused),
             locked_until: instant("brake.locked_until", file.brake.locked_until.as_deref())?,
             attempted: all_owned(file.brake.attempted),
@@ -264,8 +264,8 @@ fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, String> {
     })
 }
 
-fn application(held: Application<'_>) -> Result<ApplicationHold, String> {
-    Ok(ApplicationHold {
+fn application(held: Application<'_>) -> Result<ApplicationBlock, String> {
+    Ok(ApplicationBlock {
         fingerprint: held.fingerprint.into_owned(),
         failures: held.failures,
         next_attempt: required("application.next_attempt", &held.next_attempt)?,
@@ -387,7 +387,7 @@ mod tests {
         let record = decode(&key, content).unwrap();
         let tokens = record.tokens.unwrap();
         assert_eq!(tokens.refresh_issued_at, tokens.issued_at);
-        let brake = record.brake.unwrap();
+        let brake = record.login_history.unwrap();
         assert_eq!((brake.refused, brake.attempted), (vec!["f1".into()], vec!["f2".into()]));
         assert_eq!(brake.unresolved, 2);
     }

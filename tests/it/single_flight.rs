@@ -1,18 +1,22 @@
-//! The single-flight cell under loom: every order in which askers, the refresher and readers can meet.
+//! The credential's single flight under loom: every order in which requests, the refresher and
+//! readers can meet.
 //!
-//! It is the very file that the proxy is built from, put on loom's primitives instead of the real ones.
+//! The files are those of the proxy, built on loom's primitives.
 
-#[path = "../../src/credential/cell.rs"]
+#[path = "../../src/credential/mailbox.rs"]
 #[allow(dead_code, reason = "the file is the proxy's, not made for this test")]
-mod cell;
+mod mailbox;
+#[path = "../../src/credential/published.rs"]
+mod published;
 
 use std::future::poll_fn;
 
-use cell::{Copy, Mailbox, NotTaken, Published};
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicUsize;
 use loom::thread;
+use mailbox::{Mailbox, PushError};
+use published::{Copy, Published};
 
 /// loom's primitives with the interface of those in `src/credential/sync.rs`.
 mod sync {
@@ -187,10 +191,10 @@ fn a_full_mailbox_takes_no_more_and_loses_nothing() {
     loom::model(|| {
         let mailbox = Mailbox::new();
         assert_eq!(mailbox.push(1, 1), Ok(()));
-        assert_eq!(mailbox.push(2, 1), Err(NotTaken::Full));
+        assert_eq!(mailbox.push(2, 1), Err(PushError::Full));
         assert_eq!(block_on(poll_fn(|cx| mailbox.poll_next(cx))), Some(1));
         mailbox.close();
-        assert_eq!(mailbox.push(3, 1), Err(NotTaken::Closed));
+        assert_eq!(mailbox.push(3, 1), Err(PushError::Closed));
         assert_eq!(block_on(poll_fn(|cx| mailbox.poll_next(cx))), None);
     });
 }

@@ -74,9 +74,8 @@ async fn a_refresh_that_is_held_back_for_longer_than_requests_wait_is_refused_at
 
 #[tokio::test(start_paused = true)]
 async fn adopting_a_set_that_somebody_else_stored_is_no_forced_refresh() {
-    let world = World::new(
-        Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Refused)),
-    );
+    let world =
+        World::new(Script::default().then(Step::Tokens { seconds: 1000 }).then(Step::Fail(Class::Refused)));
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
     let key = Key { credential: "default".into(), identity: "identity".into() };
@@ -172,7 +171,7 @@ async fn a_failure_is_shared_by_the_operators_who_wait_too() {
     let world = World::new(Script::default());
     let credential = world.start().await;
     credential.bearer().await.unwrap();
-    world.script.push(Answer::FailAfter(Class::NotJudged, Duration::from_millis(100)));
+    world.script.push(Step::FailAfter(Class::NotJudged, Duration::from_millis(100)));
     let operators = (0..50).map(|_| credential.refresh());
     let outcomes = futures_util::future::join_all(operators).await;
     assert!(outcomes.iter().all(Result::is_err));
@@ -181,7 +180,7 @@ async fn a_failure_is_shared_by_the_operators_who_wait_too() {
 
 /// A credential whose early refresh has failed for so long that the next one is minutes away.
 async fn backing_off(world: &World) -> (Credential, Bearer) {
-    (0..500).for_each(|_| world.script.push(Answer::Fail(Class::NotJudged)));
+    (0..500).for_each(|_| world.script.push(Step::Fail(Class::NotJudged)));
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
     tokio::time::sleep(Duration::from_secs(80_000)).await;
@@ -191,7 +190,7 @@ async fn backing_off(world: &World) -> (Credential, Bearer) {
 
 #[tokio::test(start_paused = true)]
 async fn a_living_token_that_is_refused_during_a_long_back_off_is_not_usable_at_once() {
-    let world = World::new(Script::default().then(Answer::Tokens { seconds: 86_400 }));
+    let world = World::new(Script::default().then(Step::Tokens { seconds: 86_400 }));
     let (credential, first) = backing_off(&world).await;
     let calls = world.script.calls().len();
     credential.replace(&first, Kind::Token).await.unwrap_err();
@@ -204,7 +203,7 @@ async fn a_living_token_that_is_refused_during_a_long_back_off_is_not_usable_at_
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_accepted_after_all_is_usable_at_once() {
-    let world = World::new(Script::default().then(Answer::Tokens { seconds: 86_400 }));
+    let world = World::new(Script::default().then(Step::Tokens { seconds: 86_400 }));
     let (credential, first) = backing_off(&world).await;
     credential.replace(&first, Kind::Token).await.unwrap_err();
     assert!(credential.doubts(&first));
@@ -220,8 +219,8 @@ async fn a_token_that_is_accepted_after_all_is_usable_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waits_in_vain_reports_it_while_the_exchange_goes_on() {
-    let hang = Answer::FailAfter(Class::Ambiguous, Duration::from_secs(30));
-    let world = World::new(Script::default().then(Answer::Tokens { seconds: 1000 }).then(hang));
+    let hang = Step::FailAfter(Class::Ambiguous, Duration::from_secs(30));
+    let world = World::new(Script::default().then(Step::Tokens { seconds: 1000 }).then(hang));
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
     let start = Instant::now();

@@ -5,9 +5,9 @@ use super::*;
 /// A credential on the store of `world`, with its task.
 async fn start_with_task(world: &World) -> (Credential, JoinHandle<()>) {
     let store: Arc<dyn TokenStore> = Arc::clone(&world.store) as _;
-    let logins = Logins::new(Arc::clone(&store), world.clock.clone());
+    let guards = LoginGuards::new(Arc::clone(&store), world.clock.clone());
     let (options, script) = (world.options.clone(), world.script.clone());
-    Credential::start(options, script, store, &logins, world.clock.clone()).await.unwrap()
+    Credential::start(options, script, store, &guards, world.clock.clone()).await.unwrap()
 }
 
 fn code() -> CodeLogin {
@@ -16,7 +16,7 @@ fn code() -> CodeLogin {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_waits_for_an_exchange_that_takes_longer_than_the_last() {
-    let mut world = World::new(Script::default().then(Answer::Tokens { seconds: 10 }));
+    let mut world = World::new(Script::default().then(Step::Tokens { seconds: 10 }));
     world.options.passive = true;
     let credential = world.start().await;
     credential.bearer().await.unwrap();
@@ -24,11 +24,11 @@ async fn a_request_waits_for_an_exchange_that_takes_longer_than_the_last() {
     for before in [None, Some(Class::NotJudged)] {
         tokio::time::sleep(Duration::from_secs(11)).await;
         if let Some(class) = before {
-            world.script.push(Answer::Fail(class));
+            world.script.push(Step::Fail(class));
             credential.bearer().await.unwrap_err();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        world.script.push(Answer::TokensAfter { seconds: 10, after: Duration::from_secs(9) });
+        world.script.push(Step::TokensAfter { seconds: 10, after: Duration::from_secs(9) });
         let asks = (0..3).map(|_| {
             let credential = credential.clone();
             tokio::spawn(async move { credential.bearer().await })
@@ -41,9 +41,9 @@ async fn a_request_waits_for_an_exchange_that_takes_longer_than_the_last() {
 
 #[tokio::test(start_paused = true)]
 async fn only_an_exchange_that_a_request_waited_for_in_vain_makes_others_fail_sooner() {
-    let hang = Answer::FailAfter(Class::Ambiguous, Duration::from_secs(30));
-    let mut world = World::new(Script::default().then(Answer::Tokens { seconds: 10 }).then(hang));
-    world.script.push(Answer::TokensAfter { seconds: 60, after: Duration::from_secs(9) });
+    let hang = Step::FailAfter(Class::Ambiguous, Duration::from_secs(30));
+    let mut world = World::new(Script::default().then(Step::Tokens { seconds: 10 }).then(hang));
+    world.script.push(Step::TokensAfter { seconds: 60, after: Duration::from_secs(9) });
     world.options.passive = true;
     let credential = world.start().await;
     credential.bearer().await.unwrap();
@@ -66,7 +66,7 @@ async fn only_an_exchange_that_a_request_waited_for_in_vain_makes_others_fail_so
 async fn a_wall_clock_that_is_set_back_makes_no_token_live_longer() {
     // A second is less than what is taken for a clock that was set back.
     for back in [SignedDuration::from_hours(1), SignedDuration::from_secs(1)] {
-        let world = World::new(Script::default().then(Answer::Tokens { seconds: 5 }));
+        let world = World::new(Script::default().then(Step::Tokens { seconds: 5 }));
         let credential = world.start().await;
         let mut reader = credential.reader();
         let first = credential.bearer().await.unwrap();
@@ -98,8 +98,7 @@ async fn after_a_clock_that_jumped_ahead_the_state_says_that_the_token_expired_a
 
 #[tokio::test(start_paused = true)]
 async fn after_a_lost_response_to_an_early_refresh_the_living_token_is_used_to_its_end_over_restarts() {
-    let script =
-        Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Ambiguous));
+    let script = Script::default().then(Step::Tokens { seconds: 1000 }).then(Step::Fail(Class::Ambiguous));
     let world = World::new(script);
     let mut credential = world.start().await;
     credential.bearer().await.unwrap();
@@ -129,8 +128,7 @@ async fn after_a_lost_response_to_an_early_refresh_the_living_token_is_used_to_i
 
 #[tokio::test(start_paused = true)]
 async fn after_a_lost_response_to_an_early_refresh_a_401_presents_the_refresh_token_again() {
-    let script =
-        Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Ambiguous));
+    let script = Script::default().then(Step::Tokens { seconds: 1000 }).then(Step::Fail(Class::Ambiguous));
     let world = World::new(script);
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
@@ -143,8 +141,7 @@ async fn after_a_lost_response_to_an_early_refresh_a_401_presents_the_refresh_to
 
 #[tokio::test(start_paused = true)]
 async fn after_a_lost_response_a_401_that_names_nothing_does_not_cost_the_token_that_nobody_could_replace() {
-    let script =
-        Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Ambiguous));
+    let script = Script::default().then(Step::Tokens { seconds: 1000 }).then(Step::Fail(Class::Ambiguous));
     let mut world = World::new(script);
     let first = world.start().await.bearer().await.unwrap();
     world.options.login = None;
@@ -165,7 +162,7 @@ async fn after_a_lost_response_a_401_that_names_nothing_does_not_cost_the_token_
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_the_middle_of_an_early_refresh_counts_as_a_lost_response() {
-    let world = World::new(Script::default().then(Answer::Tokens { seconds: 1000 }));
+    let world = World::new(Script::default().then(Step::Tokens { seconds: 1000 }));
     let (credential, task) = start_with_task(&world).await;
     credential.bearer().await.unwrap();
     let _gate = world.script.gated();
@@ -187,10 +184,10 @@ async fn a_crash_in_the_middle_of_an_early_refresh_counts_as_a_lost_response() {
 
 #[tokio::test(start_paused = true)]
 async fn an_early_refresh_that_failed_without_being_judged_is_early_again_after_a_restart() {
-    let world = World::new(Script::default().then(Answer::Tokens { seconds: 1000 }));
+    let world = World::new(Script::default().then(Step::Tokens { seconds: 1000 }));
     let (credential, task) = start_with_task(&world).await;
     credential.bearer().await.unwrap();
-    (0..100).for_each(|_| world.script.push(Answer::Fail(Class::NotJudged)));
+    (0..100).for_each(|_| world.script.push(Step::Fail(Class::NotJudged)));
     while world.script.calls().len() < 3 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -206,7 +203,7 @@ async fn an_early_refresh_that_failed_without_being_judged_is_early_again_after_
 
 #[tokio::test(start_paused = true)]
 async fn no_refresh_token_is_presented_early_while_that_cannot_be_noted() {
-    let world = World::new(Script::default().then(Answer::Tokens { seconds: 1000 }));
+    let world = World::new(Script::default().then(Step::Tokens { seconds: 1000 }));
     let store = witness(&world);
     let credential = world.start_on(Arc::clone(&store) as _).await;
     credential.bearer().await.unwrap();
@@ -222,7 +219,7 @@ async fn no_refresh_token_is_presented_early_while_that_cannot_be_noted() {
 
 #[tokio::test(start_paused = true)]
 async fn another_users_tokens_that_a_refresh_brings_are_never_used_nor_stored() {
-    let of = |subject| Answer::TokensOf { seconds: 1000, subject };
+    let of = |subject| Step::TokensOf { seconds: 1000, subject };
     let world = World::new(Script::default().then(of("alice@vbc.prod")).then(of("bob")).then(of("Alice")));
     let mut credential = world.start().await;
     credential.bearer().await.unwrap();
@@ -253,7 +250,7 @@ async fn another_users_tokens_that_a_refresh_brings_are_never_used_nor_stored() 
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_names_a_sub_in_another_case_brings_another_users_tokens() {
-    let of = |subject| Answer::TokensOf { seconds: 1000, subject };
+    let of = |subject| Step::TokensOf { seconds: 1000, subject };
     let cases = [
         ("Alice@vbc.prod", true),
         ("alice@VBC.prod", true),
@@ -276,7 +273,7 @@ async fn a_refresh_that_names_a_sub_in_another_case_brings_another_users_tokens(
 
 #[tokio::test(start_paused = true)]
 async fn without_a_password_another_users_tokens_make_a_login_needed_at_the_end_of_the_present_token() {
-    let of = |subject| Answer::TokensOf { seconds: 1000, subject };
+    let of = |subject| Step::TokensOf { seconds: 1000, subject };
     let mut world = World::new(Script::default().then(of("alice")).then(of("bob")));
     (world.options.login, world.options.seed) = (None, Some("seed".into()));
     let credential = world.start().await;
@@ -297,7 +294,7 @@ async fn without_a_password_another_users_tokens_make_a_login_needed_at_the_end_
 #[tokio::test(start_paused = true)]
 async fn a_dead_refresh_token_makes_one_login_whatever_words_said_so() {
     for class in [Class::Refused, Class::Unexplained, Class::Unsupported] {
-        let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(class));
+        let script = Script::default().then(Step::Tokens { seconds: 1000 }).then(Step::Fail(class));
         let world = World::new(script);
         let credential = world.start().await;
         let first = credential.bearer().await.unwrap();
@@ -312,7 +309,7 @@ async fn a_dead_refresh_token_makes_one_login_whatever_words_said_so() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_refresh_token_without_a_password_makes_a_login_needed_whatever_words_said_so() {
     for class in [Class::Refused, Class::Unexplained, Class::Unsupported] {
-        let script = Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(class));
+        let script = Script::default().then(Step::Tokens { seconds: 1000 }).then(Step::Fail(class));
         let mut world = World::new(script);
         (world.options.login, world.options.seed) = (None, Some("seed".into()));
         let credential = world.start().await;
@@ -329,9 +326,8 @@ async fn a_dead_refresh_token_without_a_password_makes_a_login_needed_whatever_w
 
 #[tokio::test(start_paused = true)]
 async fn where_the_server_refreshes_nothing_the_proxy_logs_in_at_the_end_of_each_token_and_says_so() {
-    let script =
-        Script::default().then(Answer::Tokens { seconds: 1000 }).then(Answer::Fail(Class::Unsupported));
-    (0..4).for_each(|_| script.push(Answer::Tokens { seconds: 1000 }));
+    let script = Script::default().then(Step::Tokens { seconds: 1000 }).then(Step::Fail(Class::Unsupported));
+    (0..4).for_each(|_| script.push(Step::Tokens { seconds: 1000 }));
     let world = World::new(script);
     let credential = world.start().await;
     credential.bearer().await.unwrap();
@@ -353,8 +349,8 @@ async fn where_the_server_refreshes_nothing_the_proxy_logs_in_at_the_end_of_each
 
 #[tokio::test(start_paused = true)]
 async fn where_the_server_refreshes_nothing_a_login_is_needed_by_the_end_of_the_token() {
-    let script = Script::default().then(Answer::Tokens { seconds: 1000 });
-    script.push(Answer::Fail(Class::Unsupported));
+    let script = Script::default().then(Step::Tokens { seconds: 1000 });
+    script.push(Step::Fail(Class::Unsupported));
     let mut world = World::new(script);
     (world.options.login, world.options.seed) = (None, Some("seed".into()));
     let credential = world.start().await;
@@ -372,7 +368,7 @@ async fn where_the_server_refreshes_nothing_a_login_is_needed_by_the_end_of_the_
 #[tokio::test(start_paused = true)]
 async fn dead_tokens_are_replaced_without_a_confirmation_by_a_login_that_names_nobody() {
     // The access token still lives by the clock, and the gateway refuses it.
-    let script = || Script::default().then(Answer::Tokens { seconds: 1000 });
+    let script = || Script::default().then(Step::Tokens { seconds: 1000 });
     for (restart, username) in [(false, None), (true, None), (true, Some("alice"))] {
         let mut world = World::new(script());
         (world.options.login, world.options.seed) = (None, Some("seed".into()));
@@ -382,7 +378,7 @@ async fn dead_tokens_are_replaced_without_a_confirmation_by_a_login_that_names_n
         // Living ones are not.
         let other = credential.redeem_code(code()).await;
         assert!(matches!(other, Err(LoginError::OtherUser { .. })), "{other:?}");
-        world.script.push(Answer::Fail(Class::Refused));
+        world.script.push(Step::Fail(Class::Refused));
         credential.replace(&first, Kind::Token).await.unwrap_err();
         assert!(credential.snapshot().login_needed);
         if restart {

@@ -17,10 +17,10 @@ use vbc_base::clock::Clock;
 use vbc_base::secret::Secret;
 use vbc_proxy::TokenStore;
 use vbc_proxy::admin::{Admin, AdminOptions};
-use vbc_proxy::credential::{Bearer, CodeLogin, Credential, Login, Logins, Options};
+use vbc_proxy::credential::{Bearer, CodeLogin, Credential, Login, LoginGuards, Options};
 use vbc_proxy::metrics::Metrics;
 use vbc_proxy::oauth::{
-    AuthorizationAnswer, ClientIdentity, Endpoint, EndpointOptions, Transport, Unanswered,
+    AuthorizationResponse, ClientIdentity, Endpoint, EndpointOptions, Transport, TransportError,
 };
 use vbc_proxy::store::{Key, MemoryStore, Record, StoreError, StoreFuture};
 use vbc_simulator::{Mode, OldAccess, Service, SimulatorOptions, TokenFormat};
@@ -58,9 +58,9 @@ impl Drop for UnderWay {
 }
 
 impl Transport for Wire {
-    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, Unanswered> {
+    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, TransportError> {
         if self.unreachable.load(Ordering::Relaxed) {
-            return Err(Unanswered { sent: Some(false), message: "no connection: refused".into() });
+            return Err(TransportError { sent: Some(false), message: "no connection: refused".into() });
         }
         let asked = Asked::read(request.body());
         self.oracle.lock().leaves(&asked, Instant::now());
@@ -80,7 +80,7 @@ impl Transport for Wire {
             answer.ok().and_then(Result::ok).flatten().map(|answer| answer.map(|body| body.to_vec()));
         under_way.0 = None;
         self.oracle.lock().arrives(&asked, answer.as_ref(), Instant::now());
-        answer.ok_or_else(|| Unanswered { sent: Some(true), message: "the answer was lost".into() })
+        answer.ok_or_else(|| TransportError { sent: Some(true), message: "the answer was lost".into() })
     }
 }
 
@@ -221,8 +221,8 @@ impl World {
             clock: self.clock.clone(),
         });
         let store: Arc<dyn TokenStore> = Arc::clone(&self.disk) as _;
-        let logins = Logins::new(Arc::clone(&store), self.clock.clone());
-        let started = Credential::start(options, endpoint.unwrap(), store, &logins, self.clock.clone()).await;
+        let guards = LoginGuards::new(Arc::clone(&store), self.clock.clone());
+        let started = Credential::start(options, endpoint.unwrap(), store, &guards, self.clock.clone()).await;
         let (credential, task) = started.unwrap();
         self.store_failed = self.disk.failing.load(Ordering::Relaxed);
         *self.disk.credential.lock() = Some(credential.clone());
@@ -337,7 +337,7 @@ impl World {
             let oracle = self.oracle.lock();
             (oracle.issued, oracle.requests)
         };
-        let kind = vbc_proxy::credential::refusals::Kind::Token;
+        let kind = vbc_proxy::credential::rejected_prefixes::Kind::Token;
         let asked = Instant::now();
         let answers = (0..count).map(|_| {
             let (credential, bearer) = (self.credential().clone(), bearer.clone());
@@ -418,7 +418,7 @@ impl World {
         let Some(location) = answer.and_then(|answer| answer.headers().get("location").cloned()) else {
             return false;
         };
-        let Ok(code) = AuthorizationAnswer::from_pasted(location.to_str().unwrap()).outcome else {
+        let Ok(code) = AuthorizationResponse::from_pasted(location.to_str().unwrap()).outcome else {
             return false;
         };
         let login = CodeLogin { code, redirect_uri: CALLBACK.into(), verifier: None };

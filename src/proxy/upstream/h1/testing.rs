@@ -100,7 +100,7 @@ pub(in crate::proxy) fn request(method: Method, upgrade: bool) -> Head {
         uri: Uri::from_static("/x?y"),
         raw_target: None,
         headers: HeaderMap::new(),
-        bearer: Bearer::nobodys(),
+        bearer: Bearer::detached(),
         version: Version::HTTP_11,
         client_waits: false,
         upgrade,

@@ -1,21 +1,21 @@
-//! Refreshing: what is noted before a refresh token is presented, and what each outcome means.
+//! Presenting a refresh token: what is noted before, and what each outcome means.
 
 use std::time::Duration;
 
-use super::Unavailable;
-use super::person::is_same_subject;
-use super::refresher::{Need, Refresher};
+use super::{Need, Refresher};
 use crate::clock;
-use crate::oauth::{Class, Grant, Issued, Redeem, RedeemError};
+use crate::credential::bearer::Unavailable;
+use crate::credential::code_login::is_same_subject;
+use crate::oauth::{Class, Grant, Issued, Redeem, TokenError};
 use crate::secret::{Secret, fingerprint};
 
-/// How soon an early refresh that could not be noted is tried again.
+/// The pause before an early refresh that could not be noted.
 const NOTE_AGAIN: Duration = Duration::from_secs(60);
 
 impl<R: Redeem> Refresher<R> {
-    /// Gets a token set for the refresh token. Says whether there is a usable token now.
+    /// Exchanges the refresh token. Returns whether a usable token is there now.
     ///
-    /// Where there is none, a login is next.
+    /// If not, a login is next.
     pub(super) async fn refresh(&mut self, need: Need) -> Result<bool, Unavailable> {
         // Twice: another process may have rotated a refused refresh token. The store then has its
         // successor.
@@ -25,9 +25,9 @@ impl<R: Redeem> Refresher<R> {
             if let Err(error) = self.reserve().await {
                 return Err(self.failed(error).await);
             }
-            let pending = self.keeper.record.refresh_pending;
+            let pending = self.stored.record.refresh_pending;
             // A token that the gateway refuses has nothing to lose.
-            if self.trusted() {
+            if self.is_trusted() {
                 self.note_presented(need).await?;
             }
             let error = match self.present(&refresh_token, pending).await {
@@ -47,7 +47,7 @@ impl<R: Redeem> Refresher<R> {
                         self.drop_refresh_token(&refresh_token).await;
                         break;
                     }
-                    if self.alive() {
+                    if self.is_alive() {
                         return Ok(true);
                     }
                 }
@@ -59,10 +59,10 @@ impl<R: Redeem> Refresher<R> {
                     self.unsupported = Some(error.message.into());
                     break;
                 }
-                Class::Ambiguous if self.trusted() => {
+                Class::Ambiguous if self.is_trusted() => {
                     return self.keep_living_token(&error).await;
                 }
-                // Not said of the token, and a login may find the endpoint.
+                // The failure is not the token's, and a login may find the endpoint.
                 Class::WrongUrl if self.may_log_in(need) => break,
                 class => {
                     if class == Class::Locked {
@@ -79,11 +79,10 @@ impl<R: Redeem> Refresher<R> {
     /// more: a server that has seen it says so, and the store may have its successor.
     ///
     /// `pending` is whether an earlier response was lost.
-    async fn present(&mut self, refresh_token: &Secret, mut pending: bool) -> Result<Issued, RedeemError> {
+    async fn present(&mut self, refresh_token: &Secret, mut pending: bool) -> Result<Issued, TokenError> {
         let grant = Grant::RefreshToken { refresh_token: refresh_token.clone() };
-        let is_lost = |outcome: &Result<_, RedeemError>| matches!(outcome, Err(error) if error.class == Class::Ambiguous);
         let mut outcome = self.redeem(&grant).await;
-        if is_lost(&outcome) && !self.trusted() && self.may_go_on().is_ok() {
+        if is_lost(&outcome) && !self.is_trusted() && self.may_go_on().is_ok() {
             pending = true;
             if let Err(error) = &outcome {
                 tracing::warn!(
@@ -94,7 +93,7 @@ impl<R: Redeem> Refresher<R> {
             outcome = self.redeem(&grant).await;
         }
         // Any other failure says nothing about an earlier presentation.
-        self.keeper.record.refresh_pending = pending || is_lost(&outcome);
+        self.stored.record.refresh_pending = pending || is_lost(&outcome);
         outcome
     }
 
@@ -102,15 +101,15 @@ impl<R: Redeem> Refresher<R> {
     /// A crash in between then counts as a lost response.
     ///
     /// # Errors
-    /// When it cannot be noted and no token is needed yet: the refresh token is not presented then.
+    /// It cannot be noted, and no token is needed yet. The refresh token is not presented.
     async fn note_presented(&mut self, need: Need) -> Result<(), Unavailable> {
-        let pending = std::mem::replace(&mut self.keeper.record.refresh_pending, true);
+        let pending = std::mem::replace(&mut self.stored.record.refresh_pending, true);
         if self.noted_pending {
             return Ok(());
         }
         self.save().await;
-        if need == Need::Early && self.keeper.unsaved() {
-            self.keeper.record.refresh_pending = pending;
+        if need == Need::Early && self.stored.is_unsaved() {
+            self.stored.record.refresh_pending = pending;
             self.refresh_at = clock::after(self.now(), NOTE_AGAIN);
             let detail = "the token store takes no note, and no refresh token is presented early without one";
             self.trouble = Some(detail.to_owned());
@@ -119,15 +118,15 @@ impl<R: Redeem> Refresher<R> {
         Ok(())
     }
 
-    /// The response was lost while the access token lives, which is used to its end first.
+    /// Keeps a living access token after a lost response, and uses it to its end.
     ///
     /// A server that detects reuse would end it if the refresh token were presented again.
-    async fn keep_living_token(&mut self, error: &RedeemError) -> Result<bool, Unavailable> {
+    async fn keep_living_token(&mut self, error: &TokenError) -> Result<bool, Unavailable> {
         tracing::warn!(
             credential = %self.shared.name, %error,
             "the response to a refresh was lost; the present token is used to its end first"
         );
-        if self.reload_newer().await && self.alive() {
+        if self.reload_newer().await && self.is_alive() {
             return Ok(true);
         }
         let detail = match self.no_refresh() {
@@ -137,11 +136,12 @@ impl<R: Redeem> Refresher<R> {
         Err(self.unavailable(&detail, None))
     }
 
-    /// Whether these are another user's tokens than those that they would replace.
+    /// Whether these tokens are another user's than those that they would replace.
     pub(super) fn is_other_user(&self, issued: &Issued) -> bool {
-        let expected = self.keeper.record.subject.as_deref();
-        let found = issued.subject.as_deref();
-        expected.is_some_and(|expected| found.is_some_and(|found| !is_same_subject(expected, found)))
+        match (&self.stored.record.subject, &issued.subject) {
+            (Some(expected), Some(found)) => !is_same_subject(expected, found),
+            _ => false,
+        }
     }
 
     /// Drops another user's tokens, which a refresh brought. OpenID Connect Core §12.2 forbids to
@@ -151,12 +151,12 @@ impl<R: Redeem> Refresher<R> {
             credential = %self.shared.name,
             "a refresh brought the tokens of another user; they are not used"
         );
-        self.keeper.record.other_subject = issued.subject.map(Into::into);
+        self.stored.record.other_subject = issued.subject.map(Into::into);
         self.spend(refresh_token);
         self.save().await;
     }
 
-    /// The server no longer knows this refresh token.
+    /// Drops a refresh token that the server no longer knows.
     async fn drop_refresh_token(&mut self, refresh_token: &Secret) {
         tracing::warn!(credential = %self.shared.name, "the refresh token is no longer good");
         self.spend(refresh_token);
@@ -164,70 +164,80 @@ impl<R: Redeem> Refresher<R> {
     }
 
     fn spend(&mut self, refresh_token: &Secret) {
-        let record = &mut self.keeper.record;
+        let record = &mut self.stored.record;
         record.refresh_pending = false;
         if let Some(tokens) = &mut record.tokens
             && tokens.refresh_token.as_ref() == Some(refresh_token)
         {
             tokens.refresh_token = None;
         }
-        if self.parts.options.seed.as_ref() == Some(refresh_token) {
-            record.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
+        self.note_spent_seed(refresh_token);
+    }
+
+    /// Remembers the seed as spent, if `refresh_token` is the seed.
+    pub(super) fn note_spent_seed(&mut self, refresh_token: &Secret) {
+        if self.options.seed.as_ref() == Some(refresh_token) {
+            self.stored.record.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
         }
     }
 
-    /// The refresh token to present: the stored one, or a seed that has not been used up.
+    /// The refresh token to present: the stored one, or a seed that is not spent.
     pub(super) fn refresh_token(&self) -> Option<Secret> {
         if self.unsupported.is_some() {
             return None;
         }
-        let stored = self.keeper.record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
+        let record = &self.stored.record;
+        let stored = record.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
         stored.or_else(|| {
-            let seed = self.parts.options.seed.as_ref()?;
-            let spent = self.keeper.record.spent_seed.as_deref();
-            (spent != Some(fingerprint(&[seed.expose()]).as_str())).then(|| seed.clone())
+            let seed = self.options.seed.as_ref()?;
+            let is_spent = record.spent_seed.as_deref() == Some(fingerprint(&[seed.expose()]).as_str());
+            (!is_spent).then(|| seed.clone())
         })
     }
 
     /// Whether a living token can be replaced before its end.
     pub(super) fn may_refresh_early(&self) -> bool {
-        !self.keeper.record.refresh_pending && self.refresh_token().is_some()
+        !self.stored.record.refresh_pending && self.refresh_token().is_some()
     }
 
-    /// Whether there are tokens that serve requests or can be refreshed, as far as is known.
+    /// Whether some tokens serve requests or can be refreshed, as far as is known.
     pub(super) fn has_living_tokens(&self) -> bool {
-        let record = &self.keeper.record;
+        let record = &self.stored.record;
         let Some(tokens) = record.tokens.as_ref().filter(|_| !record.login_needed) else { return false };
-        let refresh_end = clock::after(tokens.refresh_issued_at, self.parts.options.refresh_lifetime);
-        let renewable = self.refresh_token().is_some() && refresh_end > self.now();
-        renewable || self.trusted()
+        let refresh_end = clock::after(tokens.refresh_issued_at, self.options.refresh_lifetime);
+        let is_renewable = self.refresh_token().is_some() && refresh_end > self.now();
+        is_renewable || self.is_trusted()
     }
 
-    /// Why the present token is not refreshed before its end, in words; `None` while it is.
+    /// Why the present token is not refreshed before its end; `None` if it is.
     pub(super) fn no_refresh(&self) -> Option<String> {
-        let record = &self.keeper.record;
+        let record = &self.stored.record;
         if record.tokens.is_some() && record.refresh_pending {
             let detail = "the response to a refresh was lost: the token is used to its end, then the refresh token is \
                           presented again";
             return Some(detail.to_owned());
         }
-        let why = self.why_not_refreshed()?;
-        let next = match self.parts.seat {
+        let reason = self.why_not_refreshed()?;
+        let next = match self.permit {
             Some(_) => "the proxy logs in when the token ends".to_owned(),
             None => {
                 let name = &self.shared.name;
                 format!("a login is needed before the token ends; run `vbc-proxy login {name}`")
             }
         };
-        Some(format!("{why}; {next}"))
+        Some(format!("{reason}; {next}"))
     }
 
-    /// What ended the line of refresh tokens, where it was not an ordinary refusal.
+    /// Why no refresh token can be used, unless it was simply refused.
     pub(super) fn why_not_refreshed(&self) -> Option<String> {
-        if self.keeper.record.other_subject.is_some() {
+        if self.stored.record.other_subject.is_some() {
             return Some("a refresh brought the tokens of another user, which are not used".to_owned());
         }
         let message = self.unsupported.as_deref()?;
         Some(format!("the server refreshes no tokens of this application ({message})"))
     }
+}
+
+fn is_lost(outcome: &Result<Issued, TokenError>) -> bool {
+    matches!(outcome, Err(error) if error.class == Class::Ambiguous)
 }

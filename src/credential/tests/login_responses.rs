@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use super::*;
-use crate::oauth::{ClientIdentity, Endpoint, EndpointOptions, Transport, Unanswered};
+use crate::oauth::{ClientIdentity, Endpoint, EndpointOptions, Transport, TransportError};
 use crate::secret::Secret;
 use crate::store::{MemoryStore, Record};
 
@@ -39,7 +39,7 @@ impl Server {
 }
 
 impl Transport for Server {
-    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, Unanswered> {
+    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, TransportError> {
         let mut state = self.0.lock();
         let form = url::form_urlencoded::parse(request.body().as_bytes());
         let password = form.into_owned().find(|(name, _)| name == "password");
@@ -81,11 +81,11 @@ impl World {
         Self { server, store: Arc::default(), clock, client_secret: "app-secret", password: "right" }
     }
 
-    fn logins(&self) -> Arc<Logins> {
-        Logins::new(Arc::clone(&self.store) as _, self.clock.clone())
+    fn guards(&self) -> Arc<LoginGuards> {
+        LoginGuards::new(Arc::clone(&self.store) as _, self.clock.clone())
     }
 
-    async fn begin(&self, name: &str, logins: &Logins) -> Life {
+    async fn begin(&self, name: &str, guards: &LoginGuards) -> Life {
         let secret = Secret::new(self.client_secret);
         let username: Arc<str> = "alice@vbc.prod".into();
         let login = Login::new(username, self.password.into(), "openid".into(), "app", &secret);
@@ -99,13 +99,13 @@ impl World {
         });
         let options = Options { login: Some(login), ..Options::new(name, "identity") };
         let store = Arc::clone(&self.store) as _;
-        let started = Credential::start(options, endpoint.unwrap(), store, logins, self.clock.clone()).await;
+        let started = Credential::start(options, endpoint.unwrap(), store, guards, self.clock.clone()).await;
         let (credential, task) = started.unwrap();
         Life { credential, task }
     }
 
     async fn start(&self) -> Life {
-        self.begin("default", &self.logins()).await
+        self.begin("default", &self.guards()).await
     }
 
     /// Lives for `time` under steady requests, and says what the last of them was told.
@@ -190,10 +190,10 @@ async fn three_credentials_of_one_user_send_a_refused_password_once() {
     let (status, body) = REFUSALS[7];
     let world = World::new(status, body);
     for _ in 0..4 {
-        let logins = world.logins();
+        let guards = world.guards();
         let mut lives = Vec::new();
         for name in ["one", "two", "three"] {
-            lives.push(world.begin(name, &logins).await);
+            lives.push(world.begin(name, &guards).await);
         }
         tokio::time::sleep(Duration::from_secs(8)).await;
         for life in lives {

@@ -1,14 +1,14 @@
 //! How often a 401 may force a refresh. Pure: the time is the caller's.
 //!
-//! A forced refresh counts whatever came of it. A limiter that success resets limits nothing where
-//! each refresh succeeds and the next request is refused all the same.
+//! A forced refresh counts whatever its outcome. A limiter that success resets would limit nothing
+//! where each refresh succeeds and the next request is refused again.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How old a bearer is when every node of the gateway is taken to know it. Until then a refusal by
-/// name may only mean that a node has not learnt the bearer yet.
+/// The age at which every node of the gateway is assumed to know a bearer. A refusal by name before
+/// that may only mean that a node has not learnt it yet.
 pub(super) const KNOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// The least time between two forced refreshes.
@@ -17,7 +17,7 @@ const SPACING: Duration = Duration::from_secs(2);
 /// The spacing stops doubling here.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Forced refreshes are counted over this long, and forgotten after as long without one.
+/// Forced refreshes are counted over this window, and forgotten after a window without one.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// After this many within [`WINDOW`] the spacing doubles with each further one.
@@ -28,23 +28,23 @@ const MOST: usize = 10;
 
 /// The forced refreshes of one credential.
 #[derive(Debug)]
-pub(super) struct Forced {
-    /// All times are divided by this: 1, but for tests that run in real time.
+pub(super) struct ForcedRefreshes {
+    /// Divides all times: 1, except in tests that run in real time.
     hurry: u32,
-    /// When the latest ones began, oldest first; at most [`MOST`].
+    /// When the latest ones began, oldest first. At most [`MOST`].
     at: Vec<Instant>,
     spacing: Duration,
     total: u64,
 }
 
-impl Forced {
-    /// None so far.
+impl ForcedRefreshes {
+    /// An empty history.
     pub(super) fn new(hurry: u32) -> Self {
         let hurry = hurry.max(1);
         Self { hurry, at: Vec::new(), spacing: SPACING / hurry, total: 0 }
     }
 
-    /// How long until the next one may begin; zero when it may at once.
+    /// How long until the next one may begin; zero if it may begin now.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         let Some(last) = self.at.last() else { return Duration::ZERO };
         let spaced = *last + self.spacing;
@@ -55,7 +55,7 @@ impl Forced {
         next.saturating_duration_since(now)
     }
 
-    /// One began at `now`.
+    /// Notes one that began at `now`.
     pub(super) fn note(&mut self, now: Instant) {
         let window = WINDOW / self.hurry;
         if self.at.last().is_none_or(|last| now.duration_since(*last) >= window) {
@@ -72,7 +72,7 @@ impl Forced {
         }
     }
 
-    /// All there have been.
+    /// The number of forced refreshes so far.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
@@ -82,8 +82,8 @@ impl Forced {
 mod tests {
     use super::*;
 
-    /// Forces a refresh whenever it may be, for this long; gives the seconds at which each began.
-    fn greedy(forced: &mut Forced, start: Instant, seconds: u64) -> Vec<u64> {
+    /// Forces a refresh whenever possible, for `seconds`. Returns the second at which each began.
+    fn greedy(forced: &mut ForcedRefreshes, start: Instant, seconds: u64) -> Vec<u64> {
         let mut begun = Vec::new();
         let mut now = start;
         let end = start + Duration::from_secs(seconds);
@@ -99,14 +99,14 @@ mod tests {
 
     #[test]
     fn forced_refreshes_are_two_seconds_apart_and_from_the_sixth_on_ever_further() {
-        let begun = greedy(&mut Forced::new(1), Instant::now(), 200);
+        let begun = greedy(&mut ForcedRefreshes::new(1), Instant::now(), 200);
         assert_eq!(begun, [0, 2, 4, 6, 8, 12, 20, 36, 66, 96, 126, 156, 186]);
     }
 
     #[test]
     fn no_minute_has_more_than_ten_however_the_asking_is_spread() {
         for pause in [0, 1, 3, 5, 7, 11] {
-            let (mut forced, start) = (Forced::new(1), Instant::now());
+            let (mut forced, start) = (ForcedRefreshes::new(1), Instant::now());
             let (mut now, mut begun) = (start, Vec::new());
             for _ in 0..200 {
                 now += forced.wait(now) + Duration::from_secs(pause);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_minute_without_one_ends_the_doubling_and_less_does_not() {
-        let (mut forced, start) = (Forced::new(1), Instant::now());
+        let (mut forced, start) = (ForcedRefreshes::new(1), Instant::now());
         let begun = greedy(&mut forced, start, 100);
         let last = start + Duration::from_secs(*begun.last().unwrap());
         let soon = last + Duration::from_secs(59);
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_test_in_a_hurry_sees_the_same_in_less_time() {
-        let begun = greedy(&mut Forced::new(2), Instant::now(), 34);
+        let begun = greedy(&mut ForcedRefreshes::new(2), Instant::now(), 34);
         assert_eq!(begun, [0, 1, 2, 3, 4, 6, 10, 18, 33]);
     }
 }

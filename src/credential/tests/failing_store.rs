@@ -9,9 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::credential::refusals::Kind;
-use crate::credential::{CodeLogin, Credential, Login, Logins, Options, login_key};
-use crate::oauth::{Grant, Issued, Redeem, RedeemError};
+use crate::credential::rejected_prefixes::Kind;
+use crate::credential::{CodeLogin, Credential, Login, LoginGuards, Options, login_key};
+use crate::oauth::{Grant, Issued, Redeem, TokenError};
 use crate::store::{Key, MemoryStore, Record, Reservation, SharedStore, StoreError, StoreFuture, TokenStore};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -27,7 +27,7 @@ impl Server {
 }
 
 impl Redeem for Server {
-    async fn redeem(&self, grant: &Grant) -> Result<Issued, RedeemError> {
+    async fn redeem(&self, grant: &Grant) -> Result<Issued, TokenError> {
         let number = {
             let mut calls = self.0.lock();
             calls.push(grant.name());
@@ -158,9 +158,9 @@ impl World {
 
     async fn start(&self) -> Credential {
         let store: SharedStore = Arc::clone(&self.shelf) as _;
-        let logins = Logins::new(Arc::clone(&store), self.clock.clone());
+        let guards = LoginGuards::new(Arc::clone(&store), self.clock.clone());
         let (options, server) = (self.options.clone(), self.server.clone());
-        Credential::start(options, server, store, &logins, self.clock.clone()).await.unwrap().0
+        Credential::start(options, server, store, &guards, self.clock.clone()).await.unwrap().0
     }
 
     fn calls(&self) -> Vec<&'static str> {

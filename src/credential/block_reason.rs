@@ -1,0 +1,231 @@
+//! Why no exchange is made until something outside changes, or for a long time; and the remedies.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::clock_watch::earlier;
+use super::login_guard::LoginDecision;
+use crate::clock::{self, Timestamp};
+use crate::store::{ApplicationBlock, StoreError};
+
+/// The first pause after a refused application. It doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(5 * 60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// What keeps a credential from making exchanges.
+#[derive(Clone, Debug)]
+pub(super) enum BlockReason {
+    /// The application or the token URL was refused. Another configuration ends the block at once.
+    Configuration {
+        /// The server's words.
+        message: Box<str>,
+        /// When it is tried again.
+        until: Timestamp,
+    },
+    /// The login guard allows no login. A refresh token may still be presented, unless the account
+    /// is locked.
+    LoginGuard(LoginDecision),
+    /// Only an interactive login helps.
+    LoginNeeded,
+    /// The stored record cannot be read. The text has the reason and the remedy.
+    Record(Box<str>),
+    /// The record of earlier logins cannot be read, so none is made. The text has the reason and the
+    /// remedy.
+    LoginHistory(Box<str>),
+}
+
+impl BlockReason {
+    /// The block of a record that `error` makes unreadable. A failed read is none: it is retried.
+    pub(super) fn of_record(error: &StoreError, name: &str, has_login: bool) -> Option<Self> {
+        error.is_of_record().then(|| Self::Record(unusable_record(error, name, has_login).into()))
+    }
+
+    /// What remains of a stored block for the configuration with this fingerprint.
+    ///
+    /// A clock that was set back between two runs does not extend it.
+    pub(super) fn of_application(
+        block: &ApplicationBlock,
+        fingerprint: &str,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let until = block.next_attempt.min(clock::after(now, LONGEST_PAUSE));
+        let applies = block.fingerprint == fingerprint && until > now;
+        applies.then(|| Self::Configuration { message: block.reason.as_str().into(), until })
+    }
+
+    /// The text for operators, and when to ask again. `name` is the credential's.
+    pub(super) fn describe(&self, name: &str, now: Timestamp) -> (String, Option<Duration>) {
+        let detail = match self {
+            Self::Configuration { message, until } => format!(
+                "{message}; correct the credential's configuration and restart, or, if it is right by now, \
+                 run `vbc-proxy unlock {name}`; the next try is at {until:.0}"
+            ),
+            Self::Record(message) | Self::LoginHistory(message) => message.to_string(),
+            Self::LoginNeeded => format!(
+                "login needed: the refresh token is missing or no longer good; run `vbc-proxy login {name}`"
+            ),
+            Self::LoginGuard(decision) => describe_decision(*decision, name),
+        };
+        (detail, self.until().map(|until| clock::until(now, until)))
+    }
+
+    /// When it ends by itself.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Configuration { until, .. } => Some(*until),
+            Self::LoginGuard(decision) => decision.until(),
+            Self::LoginNeeded | Self::Record(_) | Self::LoginHistory(_) => None,
+        }
+    }
+
+    /// Moves its end along with a clock that was set back.
+    pub(super) fn set_back(&mut self, by: SignedDuration) {
+        let until = match self {
+            Self::Configuration { until, .. } => Some(until),
+            Self::LoginGuard(decision) => decision.until_mut(),
+            Self::LoginNeeded | Self::Record(_) | Self::LoginHistory(_) => None,
+        };
+        if let Some(until) = until {
+            *until = earlier(*until, by);
+        }
+    }
+}
+
+/// Which rule of the login guard applies, and the remedy.
+fn describe_decision(decision: LoginDecision, name: &str) -> String {
+    let unlock = format!("`vbc-proxy unlock {name}`");
+    match decision {
+        LoginDecision::LockedUntil(until) => format!(
+            "the account is locked (17003); the next login is tried at {until:.0}, an earlier one would lock it \
+             longer"
+        ),
+        LoginDecision::SpacedUntil(until) => format!(
+            "several logins ended without an answer; the next one is tried at {until:.0}, so as not to lock the \
+             account; to try at once, run {unlock}"
+        ),
+        LoginDecision::UnexplainedUntil(until) => format!(
+            "the login was refused without a readable reason; it is tried once more at {until:.0}, so as not to \
+             lock the account; check token_url, user name and password; to try at once, run {unlock}"
+        ),
+        LoginDecision::CrowdedUntil(until) => format!(
+            "two other passwords of this user have just been tried; the next login is tried at {until:.0}, so as \
+             not to lock the account; to try at once, run {unlock}"
+        ),
+        LoginDecision::Exhausted => format!(
+            "three passwords of this user were refused within a day; no login is tried, so as not to lock the \
+             account, until an operator allows it: correct the secret, then run {unlock}"
+        ),
+        LoginDecision::Refused | LoginDecision::Allowed => format!(
+            "user name or password was refused; the proxy does not try it again, because that could lock the \
+             account. Correct the secret and restart; if it is correct already, run {unlock}"
+        ),
+    }
+}
+
+/// What the store keeps of an application that was refused at `now`. `before` is what it kept.
+pub(super) fn block_application(
+    before: Option<&ApplicationBlock>,
+    fingerprint: String,
+    reason: &str,
+    now: Timestamp,
+) -> ApplicationBlock {
+    let before = before.filter(|before| before.fingerprint == fingerprint);
+    let failures = before.map_or(0, |before| before.failures);
+    let pause = (FIRST_PAUSE * (1 << failures.min(4))).min(LONGEST_PAUSE);
+    ApplicationBlock {
+        fingerprint,
+        failures: failures.saturating_add(1),
+        next_attempt: clock::after(now, pause),
+        reason: reason.into(),
+    }
+}
+
+/// Why the stored record blocks its credential, and the remedy.
+pub(super) fn unusable_record(error: &StoreError, name: &str, has_login: bool) -> String {
+    let then = if has_login {
+        format!("run `vbc-proxy unlock {name}`, and the proxy logs in")
+    } else {
+        format!("run `vbc-proxy unlock {name}`, then `vbc-proxy login {name}`")
+    };
+    let remedy = match error {
+        StoreError::NoKey { has_keys: true, .. } => format!(
+            "put that key back there, in a line below the one that is to encrypt, and restart; if it is lost, move the \
+             record away, {then}"
+        ),
+        StoreError::NoKey { .. } => format!(
+            "set store.key_file to the file with that key and restart; if it is lost, move the record away, {then}"
+        ),
+        StoreError::Damaged { .. } | StoreError::Foreign { .. } => {
+            format!("it is left as it is; put a good copy in its place or move it away, {then}")
+        }
+        _ => "it is read again by itself".to_owned(),
+    };
+    format!("the stored record cannot be used: {}; {remedy}", error.describe())
+}
+
+/// What `check` reports of a record that cannot be read, before a proxy starts on it.
+pub fn record_finding(error: &StoreError, name: &str, has_login: bool) -> String {
+    match error {
+        StoreError::Damaged { .. } if has_login => format!(
+            "{}; at its start the proxy moves it out of the way, deletes nothing, and logs in",
+            error.describe()
+        ),
+        _ => unusable_record(error, name, has_login),
+    }
+}
+
+/// Why no login is made while the record of earlier ones cannot be read, and the remedy.
+pub fn unusable_login_history(reason: &str, name: &str) -> String {
+    format!(
+        "no login is made, so as not to lock the account: the record of earlier logins cannot be used: {reason}; if the \
+         account is in order, run `vbc-proxy unlock {name}`, which moves that record out of the way"
+    )
+}
+
+/// Why the store takes no record, and the remedy.
+pub(super) fn unwritable_store(reason: &str) -> String {
+    format!(
+        "the token store cannot be written to: {reason}; free space, or make store.path writable: the proxy tries again \
+         by itself"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_application_waits_five_minutes_then_twice_as_long_up_to_an_hour() {
+        let mut now = Timestamp::UNIX_EPOCH;
+        let mut before = None;
+        for minutes in [5, 10, 20, 40, 60, 60] {
+            let block = block_application(before.as_ref(), "f".to_owned(), "invalid_client", now);
+            assert_eq!(block.next_attempt, clock::after(now, Duration::from_secs(minutes * 60)));
+            assert!(BlockReason::of_application(&block, "f", now).is_some());
+            assert!(BlockReason::of_application(&block, "other", now).is_none());
+            now = block.next_attempt;
+            assert!(BlockReason::of_application(&block, "f", now).is_none());
+            before = Some(block);
+        }
+        let other = block_application(before.as_ref(), "other".to_owned(), "", now);
+        assert_eq!(other.next_attempt, clock::after(now, FIRST_PAUSE));
+    }
+
+    #[test]
+    fn each_rule_of_the_brake_has_words_of_its_own_and_names_the_command() {
+        let at = Timestamp::UNIX_EPOCH;
+        let decisions = [
+            LoginDecision::Refused,
+            LoginDecision::Exhausted,
+            LoginDecision::SpacedUntil(at),
+            LoginDecision::UnexplainedUntil(at),
+            LoginDecision::CrowdedUntil(at),
+        ];
+        let texts = decisions.map(|decision| describe_decision(decision, "crm"));
+        for (i, text) in texts.iter().enumerate() {
+            assert!(text.contains("vbc-proxy unlock crm"), "{text}");
+            assert!(!texts[..i].contains(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! Keeps logins from locking a user's account.
+//!
+//! The service locks a user's account, and several credentials may log in as the same user. So each
+//! user has one guard with its own record in the store, and makes one login at a time. `rules` has
+//! the rules; operators know the guard as the login brake.
+
+mod rules;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+
+use super::clock_watch::{ClockWatch, earlier};
+use super::options::Login;
+use super::record::{StoredRecord, set_record_aside};
+use crate::clock::{self, Clock, Timestamp};
+use crate::oauth::Class;
+use crate::random;
+use crate::secret::{Secret, fingerprint, hex, salted_fingerprint};
+use crate::store::{Key, LoginHistory, StoreError, TokenStore};
+pub(super) use rules::{LOCK, LoginDecision};
+
+/// The tenant that the service appends to a user name. It may be missing.
+const SUFFIX: &str = "@vbc.prod";
+
+/// The one spelling of a user name. Neither case nor tenant make another account.
+fn canonical_user(username: &str) -> String {
+    let lower = username.to_lowercase();
+    format!("{}{SUFFIX}", lower.trim_end_matches(SUFFIX))
+}
+
+/// The store's key for the login history of this user.
+pub fn login_key(username: &str) -> Key {
+    let identity = fingerprint(&["login", &canonical_user(username)]);
+    Key { credential: format!("@login-{identity}").into(), identity: identity.into() }
+}
+
+/// The guards of all users.
+pub struct LoginGuards {
+    records: Arc<Records>,
+    by_user: Mutex<HashMap<Arc<str>, Arc<LoginGuard>>>,
+}
+
+/// Where guards keep their records, and their clock.
+struct Records {
+    store: Arc<dyn TokenStore>,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for LoginGuards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginGuards").field("users", &self.by_user.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl LoginGuards {
+    /// Guards with records in `store`. Nothing is read yet.
+    pub fn new(store: Arc<dyn TokenStore>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { records: Arc::new(Records { store, clock }), by_user: Mutex::default() })
+    }
+
+    /// Registers a login, so that what becomes of its password elsewhere counts for it too.
+    ///
+    /// To be called for every credential before the first of them may log in.
+    pub fn announce(&self, login: &Login) {
+        let _ = self.permit(login);
+    }
+
+    /// The permit of a credential that has this login.
+    pub(super) fn permit(&self, login: &Login) -> LoginPermit {
+        let user: Arc<str> = canonical_user(&login.username).into();
+        let guard = {
+            let mut by_user = self.by_user.lock();
+            let guard = by_user.entry(Arc::clone(&user)).or_insert_with(|| Arc::new(self.guard(user)));
+            Arc::clone(guard)
+        };
+        let mut secrets = guard.secrets.lock();
+        secrets.reserve_exact(1);
+        if !secrets.iter().any(|secret| secret.fingerprint == login.fingerprint) {
+            secrets.push(LoginSecret {
+                fingerprint: login.fingerprint.clone(),
+                password: login.password.clone(),
+                salted: None,
+            });
+        }
+        drop(secrets);
+        LoginPermit { guard, fingerprint: login.fingerprint.clone() }
+    }
+
+    fn guard(&self, user: Arc<str>) -> LoginGuard {
+        let watch = ClockWatch::new(&self.records.clock);
+        LoginGuard {
+            user,
+            records: Arc::clone(&self.records),
+            secrets: Mutex::default(),
+            memory: Mutex::new(Memory { history: LoginHistory::default(), watch, was_read: false }),
+            unsaved: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            turn: AsyncMutex::new(()),
+        }
+    }
+}
+
+/// The guard of one user.
+struct LoginGuard {
+    user: Arc<str>,
+    records: Arc<Records>,
+    secrets: Mutex<Vec<LoginSecret>>,
+    memory: Mutex<Memory>,
+    /// The store lacks what the memory has.
+    unsaved: AtomicBool,
+    /// The store's last failure.
+    trouble: Mutex<Option<Trouble>>,
+    /// Held during a login.
+    turn: AsyncMutex<()>,
+}
+
+/// The login secret of a credential.
+struct LoginSecret {
+    fingerprint: Arc<str>,
+    password: Secret,
+    /// The salted fingerprint of user name and password. Computed when it is first needed.
+    salted: Option<Arc<str>>,
+}
+
+/// Why the store does not serve a guard.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// The stored record cannot be read. No login is made until an operator unlocks.
+    Unreadable(String),
+    /// Reading or writing failed. It is retried.
+    Failed(String),
+}
+
+/// The user's login history, as far as it is known without asking the store.
+struct Memory {
+    history: LoginHistory,
+    watch: ClockWatch,
+    /// Whether the store's record has been read.
+    was_read: bool,
+}
+
+impl LoginGuard {
+    /// Reads or changes the history. Its times are moved first if the clock was set back.
+    fn with_history<T>(&self, access: impl FnOnce(&mut LoginHistory, Timestamp) -> T) -> T {
+        let mut memory = self.memory.lock();
+        let Memory { history, watch, .. } = &mut *memory;
+        if let Some(back) = watch.set_back(&self.records.clock) {
+            let trials = history.trials.iter_mut().map(|trial| &mut trial.at);
+            let times = [&mut history.locked_until, &mut history.last_attempt].into_iter().flatten();
+            times.chain(trials).for_each(|at| *at = earlier(*at, back));
+        }
+        access(history, self.records.clock.now())
+    }
+
+    /// Whether the history holds no login back, whatever its secret.
+    fn is_clear(&self) -> bool {
+        self.with_history(|history, _| rules::is_clear(history))
+    }
+
+    /// Loads the record, and merges it into the history the first time.
+    async fn read(&self) -> Result<StoredRecord, StoreError> {
+        let (store, key) = (Arc::clone(&self.records.store), login_key(&self.user));
+        let stored = match StoredRecord::load(Arc::clone(&store), key.clone()).await {
+            // The record was deleted, or replaced by an older one. The memory is newer.
+            Err(StoreError::Meddled { written, .. }) if self.memory.lock().was_read => {
+                Ok(StoredRecord::replacing(store, key, written))
+            }
+            loaded => loaded,
+        };
+        let mut trouble = self.trouble.lock();
+        match &stored {
+            Err(error) if error.is_of_record() => *trouble = Some(Trouble::Unreadable(error.describe())),
+            Err(error) => *trouble = Some(Trouble::Failed(error.describe())),
+            Ok(_) if !self.unsaved.load(Ordering::Relaxed) => *trouble = None,
+            Ok(_) => {}
+        }
+        drop(trouble);
+        let stored = stored?;
+        let was_read = std::mem::replace(&mut self.memory.lock().was_read, true);
+        if !was_read {
+            self.with_history(|history, now| {
+                if let Some(known) = &stored.record.login_history {
+                    rules::absorb(history, known);
+                }
+                // A clock that was set back between two runs neither extends a lock nor shortens it.
+                let longest = clock::after(now, LOCK);
+                history.locked_until = history.locked_until.map(|at| at.min(longest));
+                history.last_attempt = history.last_attempt.map(|at| at.min(now));
+                history.trials.iter_mut().for_each(|trial| trial.at = trial.at.min(now));
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Writes the history, unless the store has it.
+    async fn save(&self) -> Result<(), StoreError> {
+        let mut stored = self.read().await?;
+        let history = self.with_history(|history, _| history.clone()).into_kept();
+        if stored.record.login_history != history {
+            stored.record.login_history = history;
+            stored.save().await;
+        }
+        self.unsaved.store(stored.is_unsaved(), Ordering::Relaxed);
+        *self.trouble.lock() = stored.unwritable().map(|reason| Trouble::Failed(reason.to_owned()));
+        Ok(())
+    }
+
+    /// All fingerprints of the secret that has this one: its own, those of the same password sent by
+    /// other credentials, and the salted one if it is known.
+    fn fingerprints(&self, fingerprint: &str) -> Vec<String> {
+        let secrets = self.secrets.lock();
+        let own = secrets.iter().find(|secret| *secret.fingerprint == *fingerprint);
+        let mut all = vec![fingerprint.to_owned()];
+        if let Some(own) = own {
+            let same = secrets
+                .iter()
+                .filter(|secret| *secret.fingerprint != *fingerprint && secret.password == own.password);
+            all.extend(same.map(|secret| secret.fingerprint.to_string()));
+            all.extend(own.salted.as_deref().map(str::to_owned));
+        }
+        all
+    }
+
+    /// Computes the salted fingerprint of a secret.
+    ///
+    /// It recognizes a password that another application sent: one whose credential was added later,
+    /// or whose client secret has changed. `new_salt` is for a history that has no salt.
+    async fn add_salted_fingerprint(&self, fingerprint: &str, new_salt: Option<String>) {
+        let stored = self.with_history(|history, _| rules::salt(history).map(str::to_owned));
+        let (salt, password) = {
+            let secrets = self.secrets.lock();
+            let used = || secrets.iter().find_map(|secret| rules::salt_of(secret.salted.as_deref()?));
+            let salt = stored.or_else(|| used().map(str::to_owned)).or(new_salt);
+            let own = secrets.iter().find(|secret| *secret.fingerprint == *fingerprint);
+            let (Some(salt), Some(LoginSecret { password, salted, .. })) = (salt, own) else { return };
+            if salted.as_deref().and_then(rules::salt_of) == Some(&*salt) {
+                return;
+            }
+            (salt, password.clone())
+        };
+        let (user, secret) = (Arc::clone(&self.user), password.clone());
+        let derive = move || rules::salted(&salt, &salted_fingerprint(&salt, &[&user, secret.expose()]));
+        // Fails only where the runtime ends, and then no login follows.
+        let Ok(salted) = tokio::task::spawn_blocking(derive).await else { return };
+        let salted: Arc<str> = salted.into();
+        let mut secrets = self.secrets.lock();
+        for secret in secrets.iter_mut().filter(|secret| secret.password == password) {
+            secret.salted = Some(Arc::clone(&salted));
+        }
+    }
+}
+
+/// A credential's access to its user's guard.
+#[derive(Clone)]
+pub(super) struct LoginPermit {
+    guard: Arc<LoginGuard>,
+    fingerprint: Arc<str>,
+}
+
+impl LoginPermit {
+    /// Whether a login may be tried, as far as is known without asking the store.
+    pub(super) fn decision(&self) -> LoginDecision {
+        if self.guard.is_clear() {
+            return LoginDecision::Allowed;
+        }
+        let secret = self.guard.fingerprints(&self.fingerprint);
+        self.guard.with_history(|history, now| rules::decide(history, &secret, now))
+    }
+
+    /// Reads the store's record, so that it counts from the start.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub(super) async fn read(&self) -> Result<(), StoreError> {
+        self.guard.read().await?;
+        if !self.guard.is_clear() {
+            self.guard.add_salted_fingerprint(&self.fingerprint, None).await;
+        }
+        Ok(())
+    }
+
+    /// The store's last failure.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.guard.trouble.lock().clone()
+    }
+
+    /// Whether the store's record is known to be unreadable.
+    pub(super) fn is_unreadable(&self) -> bool {
+        matches!(*self.guard.trouble.lock(), Some(Trouble::Unreadable(_)))
+    }
+
+    /// Moves an unreadable record out of the way. The operator who asks answers for the account.
+    ///
+    /// # Errors
+    /// The record could not be moved.
+    pub(super) async fn set_aside(&self, reason: &str) -> Result<(), StoreError> {
+        set_record_aside(&*self.guard.records.store, &login_key(&self.guard.user), reason).await
+    }
+
+    /// Whether the store lacks the latest history.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.guard.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// Retries to write what the store lacks.
+    pub(super) async fn save_if_unsaved(&self) {
+        if self.is_unsaved() {
+            let _turn = self.guard.turn.lock().await;
+            let _ = self.guard.save().await;
+        }
+    }
+
+    /// Waits until no other login of the user, and no other change of its history, is under way.
+    pub(super) async fn turn(&self) -> LoginTurn<'_> {
+        LoginTurn {
+            _turn: self.guard.turn.lock().await,
+            guard: &self.guard,
+            fingerprint: &self.fingerprint,
+            tried_at: None,
+        }
+    }
+}
+
+/// Why a login may not begin.
+pub(super) enum BeginError {
+    /// A rule forbids it.
+    Blocked(LoginDecision),
+    /// The history cannot be read or written, and no login is safe without it.
+    Store(String),
+    /// The record of the history is damaged, or no key opens it.
+    Record(StoreError),
+}
+
+impl From<StoreError> for BeginError {
+    fn from(error: StoreError) -> Self {
+        if error.is_of_record() { Self::Record(error) } else { Self::Store(error.describe()) }
+    }
+}
+
+/// The exclusive right to log in as the user, or to change its history.
+///
+/// A login calls [`begin`](Self::begin), and [`finish`](Self::finish) once its outcome is known.
+pub(super) struct LoginTurn<'a> {
+    _turn: MutexGuard<'a, ()>,
+    guard: &'a LoginGuard,
+    fingerprint: &'a str,
+    /// When the secret was tried before the login that was begun.
+    tried_at: Option<Timestamp>,
+}
+
+impl LoginTurn<'_> {
+    /// Notes in the store that a login is about to be sent.
+    ///
+    /// # Errors
+    /// A rule forbids the login, or it could not be noted. A secret that has worked before needs no
+    /// note: its login does not count towards the lock.
+    pub(super) async fn begin(&mut self) -> Result<(), BeginError> {
+        self.guard.read().await?;
+        // Salting takes tens of milliseconds. A first login need not wait for it: nothing is known
+        // that its password could match.
+        if !self.guard.is_clear() {
+            self.add_salted_fingerprint().await;
+        }
+        let secret = self.guard.fingerprints(self.fingerprint);
+        let (before, decision) =
+            self.guard.with_history(|history, now| (history.clone(), rules::decide(history, &secret, now)));
+        if decision != LoginDecision::Allowed {
+            return Err(BeginError::Blocked(decision));
+        }
+        let is_proven = rules::is_proven(&before, &secret);
+        self.tried_at = rules::tried_at(&before, &secret);
+        self.note(rules::begin).await?;
+        if is_proven || self.is_saved() {
+            return Ok(());
+        }
+        let reason = match self.guard.trouble.lock().clone() {
+            Some(Trouble::Failed(reason) | Trouble::Unreadable(reason)) => format!(": {reason}"),
+            None => String::new(),
+        };
+        // The login is not made, so there is nothing to note.
+        self.note(|history, _, _| *history = before).await?;
+        Err(BeginError::Store(format!("the attempt cannot be noted in the token store{reason}")))
+    }
+
+    /// Notes the outcome of the login: success, or a failure of this class.
+    ///
+    /// An ambiguous login stays begun and unresolved.
+    ///
+    /// # Errors
+    /// As [`note`](Self::note).
+    pub(super) async fn finish(&mut self, failure: Option<Class>) -> Result<(), StoreError> {
+        let recognized = match failure {
+            None | Some(Class::NotJudged | Class::Unsupported) => Ok(()),
+            Some(_) => self.recognize().await,
+        };
+        let noted = match failure {
+            None => self.note(|history, secret, _| rules::succeeded(history, secret)).await,
+            Some(Class::Refused) => self.note(rules::refused).await,
+            Some(Class::Unexplained) => self.note(rules::unexplained).await,
+            Some(Class::Locked) => self.note_lock().await,
+            Some(Class::Configuration | Class::WrongUrl) => self.misconfigured().await,
+            Some(Class::NotJudged | Class::Unsupported) => {
+                self.note(|history, _, _| rules::not_judged(history)).await
+            }
+            Some(Class::Ambiguous) => Ok(()),
+        };
+        recognized.and(noted)
+    }
+
+    /// Makes the password of a failed login known, whichever application sends it next.
+    async fn recognize(&mut self) -> Result<(), StoreError> {
+        self.add_salted_fingerprint().await;
+        self.note(rules::recognize).await
+    }
+
+    async fn add_salted_fingerprint(&self) {
+        self.guard.add_salted_fingerprint(self.fingerprint, Some(hex(&random::bytes::<16>()))).await;
+    }
+
+    /// Notes that the server reported the account as locked.
+    ///
+    /// # Errors
+    /// As [`note`](Self::note).
+    pub(super) async fn note_lock(&mut self) -> Result<(), StoreError> {
+        self.note(rules::locked).await
+    }
+
+    /// Notes that the application was refused instead of the login, or that the URL is wrong.
+    async fn misconfigured(&mut self) -> Result<(), StoreError> {
+        let tried_at = self.tried_at;
+        self.note(move |history, secret, _| rules::misconfigured(history, secret, tried_at)).await
+    }
+
+    /// Merges in a history that an older version kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`note`](Self::note).
+    pub(super) async fn absorb(&mut self, other: &LoginHistory) -> Result<(), StoreError> {
+        self.note(|history, _, _| rules::absorb(history, other)).await
+    }
+
+    /// Forgets the history: an operator unlocks.
+    ///
+    /// # Errors
+    /// As [`note`](Self::note).
+    pub(super) async fn clear(&mut self) -> Result<(), StoreError> {
+        self.note(|history, _, _| *history = LoginHistory::default()).await
+    }
+
+    /// Changes the history, given all fingerprints of the secret, and stores it.
+    ///
+    /// # Errors
+    /// The record cannot be read. A failed write is no error; it is retried later.
+    async fn note(
+        &mut self,
+        change: impl FnOnce(&mut LoginHistory, &[String], Timestamp),
+    ) -> Result<(), StoreError> {
+        let secret = self.guard.fingerprints(self.fingerprint);
+        self.guard.with_history(|history, now| change(history, &secret, now));
+        self.guard.save().await
+    }
+
+    /// Whether the store has the latest history.
+    pub(super) fn is_saved(&self) -> bool {
+        !self.guard.unsaved.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

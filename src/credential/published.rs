@@ -1,0 +1,49 @@
+//! A value that one task publishes and many threads read. Checked by loom, as the mailbox is.
+
+use super::sync::{AtomicU64, Ordering, RwLock};
+
+/// The latest value. Each thread keeps a [`Copy`] and checks with one load that it is current.
+pub(super) struct Published<T> {
+    value: RwLock<Option<T>>,
+    epoch: AtomicU64,
+}
+
+/// One thread's copy.
+pub(super) struct Copy<T> {
+    pub(super) value: Option<T>,
+    epoch: u64,
+}
+
+impl<T> Copy<T> {
+    pub(super) fn new() -> Self {
+        Self { value: None, epoch: 0 }
+    }
+}
+
+impl<T: Clone> Published<T> {
+    pub(super) fn new() -> Self {
+        Self { value: RwLock::new(None), epoch: AtomicU64::new(0) }
+    }
+
+    /// Replaces the value.
+    pub(super) fn publish(&self, value: T) {
+        *self.value.write() = Some(value);
+        // After the value: a reader of the new epoch finds this value or a newer one.
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// The latest value.
+    pub(super) fn latest(&self) -> Option<T> {
+        self.value.read().clone()
+    }
+
+    /// Updates a copy. It costs one load when the copy is current.
+    pub(super) fn refresh(&self, copy: &mut Copy<T>) {
+        // Before the value: a value published in between is copied again next time, never missed.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if epoch != copy.epoch {
+            copy.value = self.latest();
+            copy.epoch = epoch;
+        }
+    }
+}

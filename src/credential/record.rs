@@ -1,0 +1,250 @@
+//! A record in memory, and its copy in the store.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::clock_watch::earlier;
+use crate::clock::Timestamp;
+use crate::store::{Key, Record, Reservation, StoreError, TokenStore};
+
+/// One record, and how much of it the store has.
+pub(super) struct StoredRecord {
+    store: Arc<dyn TokenStore>,
+    key: Key,
+    pub(super) record: Record,
+    /// The revision in the store. It is below the record's while the record is unsaved.
+    stored_revision: u64,
+    /// Room in the store for the next record. Boxed like the failure: an idle credential has neither.
+    reservation: Option<Box<Reservation>>,
+    failure: Option<Box<Failure>>,
+}
+
+/// The store's last failure.
+enum Failure {
+    /// The stored record cannot be read. It is not written over.
+    Unreadable(StoreError),
+    /// The latest record could not be stored, or nothing could be reserved for the next.
+    Unwritable(String),
+}
+
+impl StoredRecord {
+    /// Loads the record of `key`.
+    pub(super) async fn load(store: Arc<dyn TokenStore>, key: Key) -> Result<Self, StoreError> {
+        let record = store.load(&key).await?;
+        Ok(Self::new(store, key, record))
+    }
+
+    /// An empty record, to be loaded by [`reload`](Self::reload).
+    pub(super) fn unread(store: Arc<dyn TokenStore>, key: Key) -> Self {
+        Self::new(store, key, Record::default())
+    }
+
+    /// An empty record that replaces this process's own one of `revision`.
+    pub(super) fn replacing(store: Arc<dyn TokenStore>, key: Key, revision: u64) -> Self {
+        Self::new(store, key, Record { revision, ..Record::default() })
+    }
+
+    fn new(store: Arc<dyn TokenStore>, key: Key, record: Record) -> Self {
+        Self { store, key, stored_revision: record.revision, record, reservation: None, failure: None }
+    }
+
+    /// Loads the record. One that cannot be read leaves the record as it is, with the reason in
+    /// [`unreadable`](Self::unreadable).
+    ///
+    /// A damaged record is set aside first if `replaceable`, that is, if a password can replace its
+    /// tokens. Returns whether it was.
+    pub(super) async fn reload(&mut self, replaceable: bool) -> bool {
+        let mut loaded = self.store.load(&self.key).await;
+        let mut set_aside = false;
+        if let Err(error @ StoreError::Damaged { .. }) = &loaded
+            && replaceable
+        {
+            match set_record_aside(&*self.store, &self.key, &error.describe()).await {
+                Ok(()) => {
+                    set_aside = true;
+                    loaded = self.store.load(&self.key).await;
+                }
+                Err(error) => loaded = Err(error),
+            }
+        }
+        match loaded {
+            Ok(record) => {
+                self.replace(record);
+                self.failure = None;
+            }
+            Err(error) => {
+                tracing::error!(
+                    credential = %self.key.credential, reason = error.describe(),
+                    "the stored record cannot be read; it is left as it is, and this credential is held"
+                );
+                self.failure = Some(Box::new(Failure::Unreadable(error)));
+            }
+        }
+        set_aside
+    }
+
+    /// Adopts the store's record if it is newer. Returns whether it was.
+    pub(super) async fn reload_newer(&mut self) -> bool {
+        let Ok(record) = self.store.load(&self.key).await else { return false };
+        if record.revision <= self.record.revision {
+            return false;
+        }
+        tracing::info!(
+            credential = %self.key.credential, revision = record.revision,
+            "adopted a newer stored token set"
+        );
+        self.replace(record);
+        true
+    }
+
+    fn replace(&mut self, record: Record) {
+        self.stored_revision = record.revision;
+        self.record = record;
+    }
+
+    /// Why the stored record cannot be read.
+    pub(super) fn unreadable(&self) -> Option<&StoreError> {
+        match self.failure.as_deref()? {
+            Failure::Unreadable(error) => Some(error),
+            Failure::Unwritable(_) => None,
+        }
+    }
+
+    /// Why the latest record could not be stored, or nothing be reserved for the next.
+    pub(super) fn unwritable(&self) -> Option<&str> {
+        match self.failure.as_deref()? {
+            Failure::Unreadable(_) => None,
+            Failure::Unwritable(reason) => Some(reason),
+        }
+    }
+
+    /// Makes sure that the outcome of an exchange can be stored.
+    ///
+    /// # Errors
+    /// The store has no room for it. The exchange must not begin.
+    pub(super) async fn reserve(&mut self) -> Result<(), StoreError> {
+        if self.reservation.is_some() {
+            return Ok(());
+        }
+        let reserved = self.store.reserve(&self.key).await;
+        let is_readable = self.unreadable().is_none();
+        match &reserved {
+            // An unsaved record keeps its failure until it is saved.
+            Ok(_) if is_readable && !self.is_unsaved() => self.failure = None,
+            Err(error) if is_readable => {
+                self.failure = Some(Box::new(Failure::Unwritable(error.describe())));
+            }
+            _ => {}
+        }
+        let reservation = reserved?;
+        self.reservation = (!reservation.is_empty()).then(|| Box::new(reservation));
+        Ok(())
+    }
+
+    /// Gives the reservation back: the exchange brought nothing to store.
+    pub(super) fn release(&mut self) {
+        self.reservation = None;
+    }
+
+    /// Writes the record under the next revision.
+    ///
+    /// A failure is logged, and the caller retries later: a token set that cannot be stored is
+    /// better used than thrown away.
+    pub(super) async fn save(&mut self) {
+        self.record.revision += 1;
+        self.write().await;
+    }
+
+    /// Writes the record under its own revision.
+    pub(super) async fn write(&mut self) {
+        if self.unreadable().is_some() {
+            // The unreadable record is the only one.
+            return;
+        }
+        let mut outcome = self.swap(self.stored_revision).await;
+        if let Err(error @ StoreError::Conflict { found, .. }) = outcome {
+            // Ours is the newer exchange: the other record is of an older refresh token.
+            tracing::warn!(credential = %self.key.credential, %error, "somebody else wrote to the store");
+            self.record.revision = self.record.revision.max(found + 1);
+            outcome = self.swap(found).await;
+        }
+        let Err(error) = outcome else {
+            self.stored_revision = self.record.revision;
+            self.failure = None;
+            return;
+        };
+        let reason = error.describe();
+        if self.record.tokens.is_some() {
+            tracing::error!(
+                credential = %self.key.credential, reason,
+                "the token set could not be stored; it is used, and storing is tried again"
+            );
+        } else {
+            tracing::error!(
+                record = %self.key.credential, reason,
+                "a note could not be stored; storing is tried again"
+            );
+        }
+        self.failure = Some(Box::new(Failure::Unwritable(reason)));
+    }
+
+    async fn swap(&mut self, expected: u64) -> Result<(), StoreError> {
+        let Self { store, key, record, reservation, .. } = self;
+        let Some(reserved) = reservation else { return store.swap(key, expected, record).await };
+        let outcome = store.swap_reserved(key, expected, record, reserved).await;
+        if reserved.is_empty() {
+            *reservation = None;
+        }
+        outcome
+    }
+
+    /// Moves the token set's times along with a clock that was set back.
+    pub(super) fn set_back(&mut self, by: SignedDuration) {
+        let Some(tokens) = &mut self.record.tokens else { return };
+        for at in [
+            &mut tokens.issued_at,
+            &mut tokens.minted_at,
+            &mut tokens.expires_at,
+            &mut tokens.refresh_issued_at,
+        ] {
+            *at = earlier(*at, by);
+        }
+    }
+
+    /// Treats a token set received after `now` as received at `now`. Returns whether it was.
+    pub(super) fn set_back_to(&mut self, now: Timestamp) -> bool {
+        let Some(tokens) = &self.record.tokens else { return false };
+        let received = tokens.issued_at.max(tokens.refresh_issued_at);
+        let is_ahead = received > now;
+        if is_ahead {
+            self.set_back(received.duration_since(now));
+        }
+        is_ahead
+    }
+
+    /// Whether the store lacks the record.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.stored_revision != self.record.revision
+    }
+
+    /// Whether the store has the record of this revision, or a newer one.
+    pub(super) fn has_stored(&self, revision: u64) -> bool {
+        self.stored_revision >= revision
+    }
+}
+
+/// Moves a record that cannot be read out of the way, whole.
+pub(super) async fn set_record_aside(
+    store: &dyn TokenStore,
+    key: &Key,
+    reason: &str,
+) -> Result<(), StoreError> {
+    if let Some(path) = store.set_aside(key).await? {
+        tracing::warn!(
+            record = %key.credential, reason, path,
+            "the record cannot be read; it was moved out of the way, and nothing of it was deleted"
+        );
+    }
+    Ok(())
+}

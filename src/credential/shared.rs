@@ -1,0 +1,114 @@
+//! What the handles of a credential and its refresher share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use super::bearer::{Bearer, Unavailable};
+use super::exchanges::Exchanges;
+use super::mailbox::{Mailbox, PushError};
+use super::message::Message;
+use super::options::Options;
+use super::published::Published;
+use super::rejected_prefixes::RejectedPrefixes;
+use super::snapshot::Snapshot;
+use crate::clock::{Clock, Timestamp};
+use crate::secret::Secret;
+
+/// The most messages that may wait. Their senders may be gone, but the messages are still handled.
+const MAILBOX: usize = 32 * 1024;
+
+pub(super) struct Shared {
+    pub(super) name: Arc<str>,
+    pub(super) clock: Clock,
+    pub(super) max_wait: Duration,
+    pub(super) mailbox: Mailbox<Message>,
+    pub(super) published: Published<Bearer>,
+    /// The refresh token in use, so that recordings can leave it out.
+    pub(super) refresh_token: Mutex<Option<Secret>>,
+    pub(super) exchanges: Exchanges,
+    /// The early refresh of this publication has been asked for.
+    pub(super) nudged: AtomicBool,
+    /// A request has waited `max_wait` for the present exchange in vain. The next exchange clears it.
+    pub(super) waited_in_vain: AtomicBool,
+    pub(super) closing: AtomicBool,
+    /// The gateway refuses tokens up to this revision, and no newer one could be had in time.
+    pub(super) distrusted: AtomicU64,
+    /// The last revision that the gateway has accepted since it last refused a token by name.
+    pub(super) proven: AtomicU64,
+    /// Completed exchanges that operators asked for.
+    pub(super) operated: AtomicU64,
+    /// As in [`Options`].
+    pub(super) hurry: u32,
+    pub(super) snapshot: Mutex<Snapshot>,
+    /// Allocated at the first 401.
+    pub(super) rejected_prefixes: Mutex<Option<Box<RejectedPrefixes>>>,
+}
+
+impl Shared {
+    pub(super) fn new(options: &Options, clock: &Clock) -> Self {
+        Self {
+            name: Arc::clone(&options.name),
+            clock: clock.clone(),
+            max_wait: options.max_wait,
+            mailbox: Mailbox::new(),
+            published: Published::new(),
+            refresh_token: Mutex::default(),
+            exchanges: Exchanges::default(),
+            nudged: AtomicBool::new(false),
+            waited_in_vain: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            distrusted: AtomicU64::new(0),
+            proven: AtomicU64::new(0),
+            operated: AtomicU64::new(0),
+            hurry: options.hurry,
+            snapshot: Mutex::default(),
+            rejected_prefixes: Mutex::default(),
+        }
+    }
+
+    /// Leaves a message for the refresher.
+    pub(super) fn send(&self, message: Message) -> Result<(), Unavailable> {
+        self.mailbox.push(message, MAILBOX).map_err(|error| match error {
+            PushError::Full => {
+                self.unavailable("too many requests wait for a token", Some(Duration::from_secs(1)))
+            }
+            PushError::Closed => self.shutting_down(),
+        })
+    }
+
+    /// Asks for the next token, once, if `now` is past this bearer's refresh time.
+    pub(super) fn nudge(&self, bearer: &Bearer, now: Timestamp) {
+        if now >= bearer.refresh_at && !self.nudged.swap(true, Ordering::Relaxed) {
+            let _ = self.mailbox.push(Message::Early, MAILBOX);
+        }
+    }
+
+    pub(super) fn rejected_prefixes(&self) -> MappedMutexGuard<'_, RejectedPrefixes> {
+        let hurry = self.hurry;
+        MutexGuard::map(self.rejected_prefixes.lock(), |prefixes| {
+            &mut **prefixes.get_or_insert_with(|| Box::new(RejectedPrefixes::new(hurry)))
+        })
+    }
+
+    /// How long until a refresh may be forced; zero if it may be forced now.
+    pub(super) fn forced_in(&self) -> Duration {
+        let prefixes = self.rejected_prefixes.lock();
+        prefixes.as_ref().map_or(Duration::ZERO, |prefixes| prefixes.forced.wait(Instant::now()))
+    }
+
+    pub(super) fn distrust(&self, revision: u64) {
+        self.distrusted.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    pub(super) fn unavailable(&self, detail: &str, retry_after: Option<Duration>) -> Unavailable {
+        Unavailable { credential: self.name.to_string(), detail: detail.to_owned(), retry_after }
+    }
+
+    pub(super) fn shutting_down(&self) -> Unavailable {
+        self.unavailable("the proxy is shutting down", Some(Duration::from_secs(5)))
+    }
+}
