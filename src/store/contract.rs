@@ -1,11 +1,12 @@
-//! What every store does. A new store runs [`every_store_rule`] in its tests.
+//! The contract of stores. A new store runs [`every_store_rule`] in `tests.rs`.
 
 use std::sync::Arc;
 
-use super::{
-    ApplicationBlock, FileStore, Issuance, Key, Keys, LoginHistory, MemoryStore, Record, SharedStore,
-    StoreError, StoreKey, TokenStore, Trial, TrialOutcome,
+use super::error::StoreError;
+use super::record::{
+    ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome,
 };
+use super::{SharedStore, TokenStore};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
@@ -71,7 +72,7 @@ pub(super) async fn every_store_rule(store: SharedStore) {
 async fn stores_what_was_reserved_for(store: &dyn TokenStore) {
     let (key, other) = (key("reserved", "aaaaaaaaaaaaaaaa"), key("other", "aaaaaaaaaaaaaaaa"));
     let mut reservation = store.reserve(&key).await.unwrap();
-    // It blocks nobody, this key included.
+    // It blocks no writer, not even of this key.
     let unused = store.reserve(&key).await.unwrap();
     store.swap(&other, 0, &full_record(1)).await.unwrap();
     store.swap(&key, 0, &full_record(1)).await.unwrap();
@@ -99,10 +100,10 @@ async fn loads_what_was_swapped(store: &dyn TokenStore) {
     store.swap(&key, 0, &full_record(1)).await.unwrap();
     assert_eq!(store.load(&key).await.unwrap(), full_record(1));
 
-    // The brake outlives the tokens.
-    let braked = Record { revision: 2, tokens: None, ..full_record(2) };
-    store.swap(&key, 1, &braked).await.unwrap();
-    assert_eq!(store.load(&key).await.unwrap(), braked);
+    // The login history outlives the tokens.
+    let without_tokens = Record { revision: 2, tokens: None, ..full_record(2) };
+    store.swap(&key, 1, &without_tokens).await.unwrap();
+    assert_eq!(store.load(&key).await.unwrap(), without_tokens);
 }
 
 async fn refuses_a_stale_writer(store: &dyn TokenStore) {
@@ -157,23 +158,4 @@ async fn lets_one_of_many_writers_win(store: SharedStore) {
     }
     assert_eq!(won.len(), 1);
     assert_eq!(store.load(&race).await.unwrap(), full_record(won[0]));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_memory_store_keeps_the_rules() {
-    every_store_rule(Arc::new(MemoryStore::new())).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_encrypted_file_store_keeps_the_rules() {
-    let directory = tempfile::tempdir().unwrap();
-    let key = StoreKey::from_bytes(b"0123456789abcdef0123456789abcdef").unwrap();
-    let keys = Keys::new(&[key]).unwrap();
-    every_store_rule(Arc::new(FileStore::open_sealed(directory.path().join("tokens"), keys).unwrap())).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_file_store_keeps_the_rules() {
-    let directory = tempfile::tempdir().unwrap();
-    every_store_rule(Arc::new(FileStore::open(directory.path().join("tokens")).unwrap())).await;
 }

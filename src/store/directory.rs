@@ -1,4 +1,4 @@
-//! The directory of a file store: made or closed to others, locked, rid of what a crash has left.
+//! The directory of a file store: creation, permissions, lock, leftovers of a crash, durable writes.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{StoreError, is_full, system_reason};
+use super::error::{StoreError, is_full, system_reason};
 
 pub(super) const LOCK: &str = ".lock";
 const TEMP_PREFIX: &str = ".vbc-proxy-";
 const TEMP_SUFFIX: &str = ".tmp";
-/// Follows the name of a record that was moved out of the way.
+/// The suffix of a record that was moved out of the way.
 const ASIDE: &str = ".damaged";
 
-/// Makes the directory, or makes sure that nobody else can write to the one that is there.
+/// Creates the directory, or makes sure that nobody else can write to an existing one.
 pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
     let found = match fs::metadata(directory) {
         Ok(found) => found,
@@ -35,7 +35,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    // A directory that holds other things is not ours to close: it may be the working directory, or worse.
+    // A directory with other files is not ours to close. It may be the working directory.
     if holds_only_records(directory)?
         && fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).is_ok()
     {
@@ -67,12 +67,10 @@ fn holds_only_records(directory: &Path) -> Result<bool, StoreError> {
 
 pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(
-        |error| match is_forbidden(&error) {
-            true => not_writable(directory, error),
-            false => failed("opening", &path, error),
-        },
-    )?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(|error| {
+        if is_forbidden(&error) { not_writable(directory, error) } else { failed("opening", &path, error) }
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: directory.display().to_string() }),
@@ -109,7 +107,7 @@ fn is_aside(name: &OsStr) -> bool {
     record.is_some_and(|(record, _)| is_record(record.as_ref()))
 }
 
-/// Renames a record that cannot be read to a name beside its own, of which it takes the first that is free.
+/// Renames a record that cannot be read to the first free name with [`ASIDE`].
 pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let numbers = std::iter::once(String::new()).chain((2..).map(|number| format!("-{number}")));
     for number in numbers {
@@ -126,8 +124,8 @@ pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     Err(failed("moving away", path, io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Writes a file and syncs it, to learn at the start whether that is possible. A disk that is full is no reason not to
-/// start: what is stored can still be used.
+/// Writes a file and syncs it, to find out at the start whether that is possible. A full disk is no
+/// error, because stored tokens can still be used.
 pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
     let written = Reserved::new(directory, 1).and_then(|mut file| file.fill(b"\n"));
     match written {
@@ -136,14 +134,14 @@ pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
                 "the token store cannot be written to; stored tokens are used, and none is replaced meanwhile");
             Ok(())
         }
-        // Any other failure (no descriptor is left, the disk is broken) is not one of permissions.
+        // Other failures, as of a broken disk, are not about permissions.
         Err(StoreError::Io { source, .. }) => Err(forbidden(directory, "writing to", source)),
         other => other,
     }
 }
 
-/// [`probe`] of the directory, or of the nearest one there is, in which it would be made. Permissions alone do not tell:
-/// root has them all.
+/// Probes the directory, or its nearest existing ancestor, in which it would be created. Permissions
+/// alone are not enough: root has all of them.
 pub(super) fn probe_or_parent(directory: &Path) -> Result<(), StoreError> {
     let place = directory.ancestors().find(|place| place.as_os_str().is_empty() || place.exists());
     let place = place.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -159,9 +157,10 @@ fn is_forbidden(error: &io::Error) -> bool {
 }
 
 fn forbidden(directory: &Path, doing: &str, error: io::Error) -> StoreError {
-    match is_forbidden(&error) {
-        true => not_writable(directory, error),
-        false => failed(doing, directory, error),
+    if is_forbidden(&error) {
+        not_writable(directory, error)
+    } else {
+        failed(doing, directory, error)
     }
 }
 
@@ -176,8 +175,8 @@ pub(super) fn entries(
     Ok(entries.map(move |entry| entry.map_err(|error| failed("listing", directory, error))))
 }
 
-/// A file for one record, beside the others, with the space that the record will need and a handle to sync the directory
-/// by. From then on neither a full disk nor a lack of descriptors keeps the record out.
+/// A file for one record, with the space that it will need and a handle to sync the directory. Neither
+/// a full disk nor a lack of descriptors can then prevent storing the record.
 #[derive(Debug)]
 pub(super) struct Reserved {
     file: tempfile::NamedTempFile,
@@ -205,15 +204,15 @@ impl Reserved {
         cut.and_then(|()| file.sync_all()).map_err(|error| failed("writing", self.file.path(), error))
     }
 
-    /// Moves it into place: a crash leaves the old content or the new one, whole. The move is durable after [`sync`] of
-    /// the handle that this returns.
+    /// Moves it into place. A crash leaves the old content or the new one, whole. The move is durable
+    /// after a [`sync`] of the returned handle.
     pub(super) fn move_to(self, path: &Path) -> Result<File, StoreError> {
         self.file.persist(path).map_err(|error| failed("moving a file to", path, error.error))?;
         Ok(self.directory)
     }
 }
 
-/// Reserves space. A file system that cannot is written to instead.
+/// Reserves space. On a file system that cannot, zeros are written instead.
 fn allocate(file: &mut File, size: u64) -> io::Result<()> {
     match fallocate(&*file, FallocateFlags::empty(), 0, size) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
@@ -224,14 +223,15 @@ fn allocate(file: &mut File, size: u64) -> io::Result<()> {
     }
 }
 
-/// Writes beside the file and moves it into place. The move is durable after a [`sync`] of the handle.
+/// Replaces a file by moving a new one into place. The move is durable after a [`sync`] of the
+/// returned handle.
 pub(super) fn replace(directory: &Path, path: &Path, content: &[u8]) -> Result<File, StoreError> {
     let mut file = Reserved::new(directory, content.len() as u64)?;
     file.fill(content)?;
     file.move_to(path)
 }
 
-/// Makes moves within a directory durable. File systems that cannot sync a directory say so and need not.
+/// Makes moves within a directory durable. File systems that cannot sync a directory need not.
 pub(super) fn sync(directory: &File, path: &Path) -> Result<(), StoreError> {
     match directory.sync_all() {
         Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
@@ -241,7 +241,7 @@ pub(super) fn sync(directory: &File, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// [`sync`] of a directory that is not open.
+/// As [`sync`], for a directory that is not open.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     let opened = File::open(directory).map_err(|error| failed("syncing", directory, error))?;
     sync(&opened, directory)

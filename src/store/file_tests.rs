@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::contract::{full_record, key};
 use super::super::directory::{LOCK, is_record};
+use super::super::wire;
 use super::*;
 
 fn mode(path: &Path) -> u32 {

@@ -1,16 +1,17 @@
-//! Records that live as long as the process.
+//! Records in memory, which end with the process.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use super::{Key, Record, StoreError, StoreFuture, TokenStore, follows};
+use super::error::StoreError;
+use super::record::{Key, Record};
+use super::{StoreFuture, TokenStore, check_revision};
 
-/// A store in memory: for tests, for `--simulate`, and for those who would rather log in again than keep a token
-/// set on disk.
+/// A store in memory: for tests, for `--simulate`, and for users who prefer a login to tokens on disk.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    /// Boxed: a map has up to twice the room it needs.
+    /// Boxed: a map has up to twice the entries it needs.
     records: Mutex<HashMap<Key, Box<Record>>>,
 }
 
@@ -21,7 +22,7 @@ impl MemoryStore {
     }
 
     fn replace(&self, key: &Key, expected: u64, record: &Record) -> Result<(), StoreError> {
-        follows(expected, record)?;
+        check_revision(expected, record)?;
         let mut records = self.records.lock();
         let found = records.get(key).map_or(0, |stored| stored.revision);
         if found != expected {

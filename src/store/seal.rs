@@ -1,8 +1,8 @@
 //! Encryption at rest (`store.key_file`): AES-256-GCM, one sealed envelope a record.
 //!
-//! What is bound to the ciphertext as associated data is the format, the credential, the identity and the revision: an
-//! envelope cannot be made to pass for another credential's, or for another revision. What a file cannot show is
-//! that it was once the newest: a whole older file put back while no process runs is read as if it were.
+//! The format, the credential, the identity and the revision are associated data of the ciphertext. So
+//! an envelope cannot pass for that of another credential or revision. A whole older file that is put
+//! back while no process runs is accepted: a file cannot show that it is the newest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,12 +15,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Key, StoreError, wire};
+use super::error::StoreError;
+use super::record::Key;
+use super::wire;
 use crate::secret::hex;
 
-/// Not a number: a version that knows only plain records must not take an envelope for an empty one.
+/// Not a number: a version that knows only plain records must not read an envelope as an empty one.
 const FORMAT: &str = "sealed-1";
-/// Keeps the two uses of SHA-256 and of the key apart from any other.
+/// Separates this use of SHA-256 and the key from any other.
 const KEY_ID: &[u8] = b"vbc-proxy store key id";
 /// Hexadecimal digits of a key's id.
 const ID_DIGITS: usize = 8;
@@ -56,21 +58,22 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// The keys of a store: the first seals, all open. `Debug` shows their ids; they are zeroed when dropped.
+/// The keys of a store. The first one seals; each may open. `Debug` shows their ids. They are zeroed
+/// when dropped.
 pub struct Keys(Vec<Sealer>);
 
-/// One of them. The cipher's own copy of the key is zeroed by the library.
+/// One key. The library zeroes the cipher's own copy of it.
 struct Sealer {
-    /// Tells keys apart, and nothing about them.
+    /// Identifies the key, and reveals nothing about it.
     id: String,
     cipher: RandomizedNonceKey,
 }
 
 impl Keys {
-    /// Makes ciphers of `keys`.
+    /// Ciphers of `keys`.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when there is no key.
+    /// [`StoreError::Io`] without a key.
     pub fn new(keys: &[StoreKey]) -> Result<Self, StoreError> {
         let sealer = |key: &StoreKey| {
             let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.expose()).ok()?;
@@ -88,10 +91,10 @@ impl Keys {
         self.0.first().is_some_and(|first| first.id == id)
     }
 
-    /// The file of a record, given its content. `None` when there are no random bytes for a nonce.
+    /// The file of a record with this content. `None` without random bytes for a nonce.
     pub(super) fn seal(&self, key: &Key, revision: u64, content: &[u8]) -> Option<Vec<u8>> {
         let first = self.0.first()?;
-        // Of its full size from the start: a buffer that grows leaves copies behind.
+        // Allocated at its full size: a buffer that grows leaves copies behind.
         let mut sealed = Zeroizing::new(Vec::with_capacity(NONCE_LEN + content.len() + TAG_LEN));
         sealed.extend_from_slice(content);
         let data = Aad::from(associated(&key.credential, &key.identity, revision));
@@ -118,7 +121,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// The file of a sealed record. Whoever has no key sees whose it is and which key it needs.
+/// The file of a sealed record. Its credential and the id of its key are readable without a key.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<'a> {
@@ -133,54 +136,53 @@ struct Envelope<'a> {
 }
 
 /// A sealed record that was opened.
-pub(super) struct Opened {
-    /// Whose it is.
+pub(super) struct PlainRecord {
+    /// The record's key.
     pub(super) key: Key,
-    /// The plain record.
+    /// The plain content.
     pub(super) content: Zeroizing<Vec<u8>>,
-    /// Whether it was sealed with the key that seals now.
+    /// Whether it was sealed with the key that seals now, not an older one.
     pub(super) is_current: bool,
 }
 
 /// Why a sealed record could not be opened.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// There are no keys; it needs the one of this id.
+pub(super) enum SealError {
+    /// There are no keys. It needs the one with this id.
     NoKey(String),
     /// None of the keys has this id.
     UnknownKey(String),
-    /// The text says what is wrong, and quotes nothing.
+    /// The text has the reason, and quotes nothing.
     Damaged(String),
-    /// The format is not one of this version.
+    /// This version does not know the format.
     Foreign(String),
 }
 
-/// Opens the content of a file. `None` when it is not sealed: then it may be a plain record.
-pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<Opened, Refusal>> {
+/// Opens the content of a file. `None` if it is not sealed, and may be a plain record.
+pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<PlainRecord, SealError>> {
     #[derive(Deserialize)]
     struct Versioned {
         format: serde_json::Value,
     }
     let Versioned { format } = serde_json::from_slice(bytes).ok()?;
     let format = format.as_str()?;
-    Some(match format {
-        FORMAT => unseal(keys, bytes),
-        _ => Err(Refusal::Foreign("its format is not known to this version".to_owned())),
-    })
+    if format != FORMAT {
+        return Some(Err(SealError::Foreign("its format is not known to this version".to_owned())));
+    }
+    Some(unseal(keys, bytes))
 }
 
-fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<Opened, Refusal> {
-    let damaged = |detail: &str| Refusal::Damaged(detail.to_owned());
+fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, SealError> {
     let envelope: Envelope<'_> =
-        serde_json::from_slice(bytes).map_err(|error| Refusal::Damaged(wire::locate(&error)))?;
+        serde_json::from_slice(bytes).map_err(|error| SealError::Damaged(wire::locate(&error)))?;
     let id = &*envelope.key;
     if id.len() != ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(damaged("the id of its key is not one"));
     }
-    let keys = keys.ok_or_else(|| Refusal::NoKey(id.to_owned()))?;
+    let keys = keys.ok_or_else(|| SealError::NoKey(id.to_owned()))?;
     let mut sealers = keys.0.iter().filter(|sealer| sealer.id == id).peekable();
     if sealers.peek().is_none() {
-        return Err(Refusal::UnknownKey(id.to_owned()));
+        return Err(SealError::UnknownKey(id.to_owned()));
     }
     let sealed = STANDARD.decode(&*envelope.sealed).map_err(|_| damaged("its content is not base64"))?;
     let (nonce, sealed) =
@@ -193,20 +195,23 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<Opened, Refusal> {
         content.truncate(length);
         Some(content)
     });
-    let changed = || {
-        let detail = format!(
+    let Some(content) = content else {
+        return Err(SealError::Damaged(format!(
             "sealed with key {id}, and changed since, or made to look like that of another credential or revision"
-        );
-        Refusal::Damaged(detail)
+        )));
     };
-    Ok(Opened {
-        content: content.ok_or_else(changed)?,
+    Ok(PlainRecord {
+        content,
         is_current: keys.is_first(id),
         key: Key { credential: envelope.credential.into(), identity: envelope.identity.into() },
     })
 }
 
-/// Each part is preceded by its length, so that no two lists of parts are the same bytes.
+fn damaged(detail: &str) -> SealError {
+    SealError::Damaged(detail.to_owned())
+}
+
+/// The associated data. Each part follows its length, so that different parts give different bytes.
 fn associated(credential: &str, identity: &str, revision: u64) -> Vec<u8> {
     let mut data = Vec::with_capacity(64 + credential.len() + identity.len());
     for part in [FORMAT, credential, identity] {

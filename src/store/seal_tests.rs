@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::contract::{full_record, key};
-use super::super::{FileStore, Record, StoreError, TokenStore};
+use super::super::file::FileStore;
+use super::super::record::Record;
+use super::super::TokenStore;
 use super::*;
 
 const DEFAULT_FILE: &str = "default.01234567.json";

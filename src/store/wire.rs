@@ -1,4 +1,4 @@
-//! The content of a record file: versioned JSON. The inner types know nothing of it.
+//! The content of a record file: versioned JSON, with types of its own.
 
 use std::borrow::Cow;
 
@@ -6,17 +6,18 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::{ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome};
+use super::record::{ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
 
-/// The format that is written. A reader refuses what it does not know instead of dropping fields on the next write.
+/// The format that is written. An unknown format is refused: its fields would be lost with the next
+/// write.
 const FORMAT: u32 = 2;
-/// The oldest format that is read. Its records are those of format 2 without the fields that came with it.
+/// The oldest format that is read. It lacks the fields that format 2 added.
 const OLDEST: u32 = 1;
 
-/// What a record of another key is said to be.
+/// The reason for refusing a record of another key.
 pub(super) const OTHER_IDENTITY: &str = "it belongs to another identity";
 
 #[derive(Deserialize)]
@@ -90,13 +91,13 @@ struct Brake<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_attempt: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    trials: Vec<Tried<'a>>,
+    trials: Vec<TrialEntry<'a>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     exhausted: bool,
 }
 
 #[derive(PartialEq, Serialize, Deserialize)]
-struct Tried<'a> {
+struct TrialEntry<'a> {
     secret: Vec<Cow<'a, str>>,
     at: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,7 +134,7 @@ fn one_or_many<'de, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cow
     })
 }
 
-/// Writes `record` as the content of its file. The memory is zeroed when it is dropped: it holds the tokens.
+/// The content of a record's file. The memory is zeroed when dropped, because it has the tokens.
 pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let file = File {
         format: FORMAT,
@@ -182,34 +183,35 @@ fn brake(record: &LoginHistory) -> Brake<'_> {
     }
 }
 
-/// Why a content is no record of a key. The texts quote nothing of it.
+/// Why a content is no record of a key. The texts quote nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoRecord {
+pub(super) enum DecodeError {
+    /// It is not whole, or not a record.
     Damaged(String),
-    /// It is whole, and of another version or identity.
+    /// It is whole, but of another version or identity.
     Foreign(String),
 }
 
-impl From<String> for NoRecord {
+impl From<String> for DecodeError {
     fn from(detail: String) -> Self {
         Self::Damaged(detail)
     }
 }
 
 /// Reads the content of the file of `key`.
-pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, NoRecord> {
+pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, DecodeError> {
     let Versioned { format } = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
     if !(OLDEST..=FORMAT).contains(&format) {
         let detail = format!("its format is {format}, this version reads {OLDEST} to {FORMAT}");
-        return Err(NoRecord::Foreign(detail));
+        return Err(DecodeError::Foreign(detail));
     }
     let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
-    // In full: the file's name carries only the first characters.
+    // In full: the file's name has only the first characters.
     if *file.identity != *key.identity || *file.credential != *key.credential {
-        return Err(NoRecord::Foreign(OTHER_IDENTITY.to_owned()));
+        return Err(DecodeError::Foreign(OTHER_IDENTITY.to_owned()));
     }
     if file.revision == 0 {
-        return Err(NoRecord::Damaged("its revision is 0".to_owned()));
+        return Err(DecodeError::Damaged("its revision is 0".to_owned()));
     }
     Ok(Record {
         revision: file.revision,
@@ -236,7 +238,7 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, NoRecord> {
     })
 }
 
-/// Whose record this content says it is.
+/// The key in a plain record.
 pub(super) fn owner(bytes: &[u8]) -> Option<Key> {
     #[derive(Deserialize)]
     struct Owner {
@@ -273,16 +275,16 @@ fn application(held: Application<'_>) -> Result<ApplicationBlock, String> {
     })
 }
 
-fn tried(trial: &Trial) -> Tried<'_> {
+fn tried(trial: &Trial) -> TrialEntry<'_> {
     let outcome = match trial.outcome {
         TrialOutcome::Open => None,
         TrialOutcome::Unexplained => Some("unexplained"),
         TrialOutcome::Refused => Some("refused"),
     };
-    Tried { secret: all_borrowed(&trial.secret), at: time(trial.at), outcome: outcome.map(borrowed) }
+    TrialEntry { secret: all_borrowed(&trial.secret), at: time(trial.at), outcome: outcome.map(borrowed) }
 }
 
-fn trial(tried: Tried<'_>) -> Result<Trial, String> {
+fn trial(tried: TrialEntry<'_>) -> Result<Trial, String> {
     let outcome = match tried.outcome.as_deref() {
         None => TrialOutcome::Open,
         Some("unexplained") => TrialOutcome::Unexplained,
@@ -331,8 +333,8 @@ fn required(field: &str, value: &str) -> Result<Timestamp, String> {
     value.parse().map_err(|_| format!("{field} is not an RFC 3339 time"))
 }
 
-/// Where and how the JSON is wrong. serde_json's own text is not used: it quotes the value it did not expect, and
-/// the value may be a token.
+/// Where and how the JSON is wrong. serde_json's own text is not used: it quotes unexpected values,
+/// which may be tokens.
 pub(super) fn locate(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Eof => "it is cut off",
@@ -344,60 +346,5 @@ pub(super) fn locate(error: &serde_json::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::contract::{full_record, key};
-    use super::*;
-
-    #[test]
-    fn a_record_reads_back_as_it_was_written() {
-        let key = key("default", "0123456789abcdef");
-        for record in [full_record(1), Record { revision: 7, ..Record::default() }] {
-            let bytes = encode(&key, &record).unwrap();
-            assert_eq!(decode(&key, &bytes).unwrap(), record);
-        }
-    }
-
-    #[test]
-    fn every_cut_is_noticed_and_nothing_is_quoted() {
-        let key = key("default", "0123456789abcdef");
-        let bytes = encode(&key, &full_record(1)).unwrap();
-        for end in 0..bytes.len() - 2 {
-            let Err(NoRecord::Damaged(detail)) = decode(&key, &bytes[..end]) else { panic!("cut at {end}") };
-            assert!(!detail.contains("token-"), "{detail}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_type_is_not_quoted() {
-        let key = key("default", "i");
-        let content =
-            br#"{"format": 1, "credential": "default", "identity": "i", "revision": "token-secret"}"#;
-        let detail = decode(&key, content).unwrap_err();
-        let expected = "a field is missing or of the wrong type, line 1 column 82";
-        assert_eq!(detail, NoRecord::Damaged(expected.to_owned()));
-    }
-
-    #[test]
-    fn the_format_before_is_read() {
-        let key = key("default", "i");
-        let content = br#"{"format": 1, "credential": "default", "identity": "i", "revision": 4, "tokens":
-            {"access_token": "a", "refresh_token": "r", "issued_at": "2026-11-01T00:00:00Z",
-             "expires_at": "2026-11-02T00:00:00Z"},
-            "brake": {"refused": "f1", "attempted": "f2", "unresolved": 2}}"#;
-        let record = decode(&key, content).unwrap();
-        let tokens = record.tokens.unwrap();
-        assert_eq!(tokens.refresh_issued_at, tokens.issued_at);
-        let brake = record.login_history.unwrap();
-        assert_eq!((brake.refused, brake.attempted), (vec!["f1".into()], vec!["f2".into()]));
-        assert_eq!(brake.unresolved, 2);
-    }
-
-    #[test]
-    fn another_format_and_another_identity_are_refused() {
-        let key = key("default", "i");
-        let newer = decode(&key, br#"{"format": 3, "sealed": "x"}"#).unwrap_err();
-        assert!(matches!(newer, NoRecord::Foreign(detail) if detail.contains("format is 3")));
-        let other = br#"{"format": 1, "credential": "default", "identity": "j", "revision": 1}"#;
-        assert_eq!(decode(&key, other).unwrap_err(), NoRecord::Foreign(OTHER_IDENTITY.to_owned()));
-    }
-}
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! What stores keep.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::oauth::TokenSet;
+
+/// The key of a record: a credential's name, and the identity it stands for.
+///
+/// A credential whose user, application or scope changed has another identity and another record, so
+/// an old token set is neither reused nor lost. Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The credential's name in the configuration.
+    pub credential: Arc<str>,
+    /// Fingerprint of token URL, client id, user name and scope.
+    pub identity: Arc<str>,
+}
+
+/// What is remembered of one credential, or of the logins as one user.
+///
+/// The login history is in a record of its own, because the service locks the user's account: several
+/// credentials, and several identities of one credential over time, may log in as the same user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Orders the versions of this record. Each write has a higher one than the record it replaces. 0
+    /// means that nothing has been stored yet.
+    pub revision: u64,
+    /// The latest token set. Its tokens may have ended.
+    pub tokens: Option<TokenSet>,
+    /// The user of the tokens, as the authorization server names it.
+    pub subject: Option<String>,
+    /// Another user whose tokens a refresh brought. They are not used.
+    pub other_subject: Option<Box<str>>,
+    /// The refresh token was presented while its access token lived, with an unknown outcome.
+    pub refresh_pending: bool,
+    /// The tokens are dead, and an interactive login is needed.
+    pub login_needed: bool,
+    /// Fingerprint of a seed refresh token that was spent or refused.
+    pub spent_seed: Option<String>,
+    /// The longest lifetime of an issued access token, in seconds; 0 before the first.
+    pub full_lifetime: u64,
+    /// How the server issues a second token set, if that was observed.
+    pub issuance: Option<Issuance>,
+    /// What is known about logins as this user: never [`LoginHistory::default`]. Boxed, because a
+    /// credential's record has none.
+    pub login_history: Option<Box<LoginHistory>>,
+    /// A refusal of the application that still counts.
+    pub application: Option<Box<ApplicationBlock>>,
+}
+
+/// A refusal of the application, or a token endpoint that does not exist.
+///
+/// It holds until `next_attempt`, over restarts, for one configuration. The configuration may still be
+/// right: an application can be unlocked on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplicationBlock {
+    /// Fingerprint of the configuration that was refused.
+    pub fingerprint: String,
+    /// How often in a row it was refused.
+    pub failures: u32,
+    /// When it is presented again.
+    pub next_attempt: Timestamp,
+    /// The server's words, fit to be shown.
+    pub reason: String,
+}
+
+/// What a second login of the same identity was observed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuance {
+    /// It returns the living pair, with the rest of its lifetime.
+    Reuse,
+    /// It returns a new access token with the old refresh token, and revokes the old access token.
+    RenewRevoke,
+    /// It returns a new pair, and the old access token stays good.
+    RenewKeep,
+}
+
+/// What the login guard remembers of one user's logins. The rules are in `credential::login_guard`.
+///
+/// Secrets are represented by fingerprints, and what is known of a secret is noted under each of
+/// them: one for each application that sends it, and a salted one of user name and password alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginHistory {
+    /// Fingerprints of secrets that the server refused, oldest first.
+    pub refused: Vec<String>,
+    /// The account was reported locked: no login before this time.
+    pub locked_until: Option<Timestamp>,
+    /// Fingerprints of secrets that were tried since one worked. A lock holds each of them back;
+    /// another secret has one try in it.
+    pub attempted: Vec<String>,
+    /// Fingerprints of the secret that last worked.
+    pub proven: Vec<String>,
+    /// The number of logins that were begun and whose outcome is unknown: a crash came between sending
+    /// and storing, or the response was lost.
+    pub unresolved: u32,
+    /// When the last login was begun.
+    pub last_attempt: Option<Timestamp>,
+    /// Secrets that were tried and have not worked, oldest first. Each is kept for a day.
+    pub trials: Vec<Trial>,
+    /// Several secrets were refused within a day. No untested one is tried until an operator unlocks.
+    pub exhausted: bool,
+}
+
+/// The last login with a secret that is not known to be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Fingerprints of the secret.
+    pub secret: Vec<String>,
+    /// When the login was begun.
+    pub at: Timestamp,
+    /// Its outcome.
+    pub outcome: TrialOutcome,
+}
+
+/// The outcome of a login, as far as the next one depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialOutcome {
+    /// It does not say whether the secret is right.
+    Open,
+    /// A refusal without a readable reason.
+    Unexplained,
+    /// A refusal.
+    Refused,
+}
+
+impl LoginHistory {
+    /// In the form of [`Record::login_history`]: `None` if nothing is known.
+    pub fn into_kept(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_each_credential_is_small() {
+        let words = |size: usize| size / size_of::<usize>();
+        assert!(words(size_of::<Key>()) <= 4, "Key: {}", size_of::<Key>());
+        assert!(size_of::<Record>() <= 208, "Record: {}", size_of::<Record>());
+        assert!(size_of::<TokenSet>() <= 104, "TokenSet: {}", size_of::<TokenSet>());
+    }
+}

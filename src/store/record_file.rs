@@ -1,0 +1,126 @@
+//! One record's file: its name, and reading it with or without keys.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+use super::directory::failed;
+use super::error::StoreError;
+use super::record::{Key, Record};
+use super::seal::{self, Keys, SealError};
+use super::wire::{self, DecodeError, OTHER_IDENTITY};
+use crate::secret;
+
+/// No record comes near this size. A larger file is not ours.
+pub(super) const MAX_FILE: u64 = 1024 * 1024;
+/// The usual size of a record. A buffer that grows leaves copies of a token behind.
+const USUAL_FILE: usize = 8 * 1024;
+/// The longest credential name in a file name. Most file systems end at 255 bytes.
+const MAX_NAME: usize = 120;
+/// What is percent-encoded in a file name.
+const FILE_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// Reads the record of `key`, or an empty one if there is no file.
+///
+/// `accept_plain` is whether a record may be plain although there are keys.
+pub(super) fn read_record(
+    directory: &Path,
+    keys: Option<&Keys>,
+    key: &Key,
+    accept_plain: bool,
+) -> Result<Record, StoreError> {
+    let path = directory.join(file_name(key));
+    let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
+    let decoded = match seal::open(keys, &bytes) {
+        // Plain records were encrypted when the store was opened. This one was added later, by
+        // somebody without the key.
+        None if keys.is_some() && !accept_plain && wire::owner(&bytes).is_some() => {
+            Err(DecodeError::Foreign("it is not encrypted, and store.key_file is set".to_owned()))
+        }
+        None => wire::decode(key, &bytes),
+        Some(Ok(plain)) if plain.key == *key => wire::decode(key, &plain.content),
+        Some(Ok(_)) => Err(DecodeError::Foreign(OTHER_IDENTITY.to_owned())),
+        Some(Err(error)) => return Err(cannot_open(error, &path)),
+    };
+    decoded.map_err(|error| cannot_decode(error, &path))
+}
+
+/// The content of a file, or `None` if there is no file.
+pub(super) fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("opening", path, error)),
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_FILE));
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| failed("reading", path, error))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(cannot_decode(DecodeError::Damaged("it is far too large".to_owned()), path));
+    }
+    Ok(Some(bytes))
+}
+
+/// The content of a record's file.
+pub(super) fn encode_record(
+    keys: Option<&Keys>,
+    key: &Key,
+    record: &Record,
+    path: &Path,
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let plain = wire::encode(key, record).map_err(|error| failed("encoding", path, error.into()))?;
+    match keys {
+        None => Ok(plain),
+        Some(keys) => seal_content(keys, key, record.revision, &plain, path).map(Zeroizing::new),
+    }
+}
+
+/// Encrypts the plain content of a record's file.
+pub(super) fn seal_content(
+    keys: &Keys,
+    key: &Key,
+    revision: u64,
+    plain: &[u8],
+    path: &Path,
+) -> Result<Vec<u8>, StoreError> {
+    let no_nonce = || failed("encrypting", path, io::Error::other("there are no random bytes"));
+    keys.seal(key, revision, plain).ok_or_else(no_nonce)
+}
+
+pub(super) fn cannot_decode(error: DecodeError, path: &Path) -> StoreError {
+    let what = path.display().to_string();
+    match error {
+        DecodeError::Damaged(detail) => StoreError::Damaged { what, detail },
+        DecodeError::Foreign(detail) => StoreError::Foreign { what, detail },
+    }
+}
+
+pub(super) fn cannot_open(error: SealError, path: &Path) -> StoreError {
+    let what = path.display().to_string();
+    match error {
+        SealError::NoKey(key) => StoreError::NoKey { what, key, has_keys: false },
+        SealError::UnknownKey(key) => StoreError::NoKey { what, key, has_keys: true },
+        SealError::Damaged(detail) => StoreError::Damaged { what, detail },
+        SealError::Foreign(detail) => StoreError::Foreign { what, detail },
+    }
+}
+
+/// `{credential}.{first 8 digits of the identity}.json`.
+///
+/// Characters that are unsafe in file names are percent-encoded, dots included, so that two
+/// credentials never share a name.
+pub(super) fn file_name(key: &Key) -> String {
+    let mut name = utf8_percent_encode(&key.credential, FILE_NAME).to_string();
+    if name.is_empty() || name.len() > MAX_NAME {
+        let cut = name.floor_char_boundary(MAX_NAME - 33);
+        name = format!("{}~{}", &name[..cut.min(name.len())], secret::fingerprint(&[&key.credential]));
+    }
+    let short = match key.identity.get(..8) {
+        Some(short) if key.identity.bytes().all(|b| b.is_ascii_hexdigit()) => short.to_owned(),
+        // Not a fingerprint. Identities that begin alike still get files of their own.
+        _ => secret::fingerprint(&[&key.identity])[..8].to_owned(),
+    };
+    format!("{name}.{short}.json")
+}
