@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::redact::Redactor;
-use super::response::{Answer, read};
+use super::response::{TokenResponse, read};
 use super::{AccessToken, ClientIdentity, Grant, Issued};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
@@ -35,9 +35,9 @@ pub fn token_response(data: &[u8]) {
         headers.insert(header::RETRY_AFTER, value);
     }
     let redactor = Redactor::new(&grant, &client, Some("alice@vbc.prod"));
-    let answer = Answer { status: StatusCode::from_u16(status).unwrap_or_default(), headers: &headers, body };
+    let response = TokenResponse { status: StatusCode::from_u16(status).unwrap_or_default(), headers: &headers, body };
     let now = Timestamp::UNIX_EPOCH;
-    match read(&answer, &grant, &redactor, now) {
+    match read(&response, &grant, &redactor, now) {
         Ok(issued) => {
             assert!(status < 300, "tokens from a {status}");
             assert!(issued.access_token.header_value().is_some(), "a token that cannot be sent");

@@ -2,7 +2,9 @@
 //! a backend's own JSON, plain text, a page. Pure.
 
 use http::{HeaderMap, header};
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::oauth::ErrorBody;
 
 /// What is read of a body at most.
 const PREFIX: usize = 16 * 1024;
@@ -36,85 +38,37 @@ pub(super) struct Words {
 
 /// Reads the beginning of a body.
 pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Words {
-    let body = String::from_utf8_lossy(&body[..body.len().min(PREFIX)]);
-    let body = body.trim_start_matches('\u{feff}').trim();
-    if is_page(headers, body) {
-        return Words {
-            is_page: true,
-            quote: quote(&element(body, "title").unwrap_or_default()),
-            ..Words::default()
-        };
+    let body = ErrorBody::read(&body[..body.len().min(PREFIX)]);
+    if is_page(headers, &body) {
+        let title = body.element("title").unwrap_or_default();
+        return Words { is_page: true, quote: quote(title), ..Words::default() };
     }
-    match serde_json::from_str(body) {
-        Ok(Value::Object(object)) => from_json(&object),
-        // Telephony answers with a bare text or a JSON string.
-        Ok(Value::String(text)) => Words { is_json: true, ..from_text(&text) },
-        Ok(_) => Words { is_json: true, ..Words::default() },
-        Err(_) if body.starts_with('<') => from_xml(body),
-        Err(_) => from_text(body),
-    }
-}
-
-fn is_page(headers: &HeaderMap, body: &str) -> bool {
-    let declared =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let starts = |start: &str| body.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
-    starts("<!doctype html")
-        || starts("<html")
-        || (declared.starts_with("text/html") && body.starts_with('<'))
-}
-
-fn from_json(object: &Map<String, Value>) -> Words {
-    let inner = object.get("fault").and_then(Value::as_object).unwrap_or(object);
-    let said: Vec<&str> = MEMBERS.iter().filter_map(|name| inner.get(*name)?.as_str()).collect();
-    let code = match inner.get("code") {
-        Some(Value::String(code)) => code.trim().parse().ok(),
-        Some(code) => code.as_u64().and_then(|code| u32::try_from(code).ok()),
-        None => None,
+    let members: Vec<&str> = MEMBERS.iter().filter_map(|name| body.member(name)).collect();
+    let (text, quoted) = match body.json() {
+        Some(Value::Object(_)) => (members.join(" \n "), members.first().copied()),
+        // Telephony responds with a bare text or a JSON string.
+        Some(Value::String(text)) => (text.clone(), Some(text.as_str())),
+        Some(_) => (String::new(), None),
+        None if body.is_markup() => (body.text().to_owned(), members.first().copied()),
+        None => (body.text().to_owned(), Some(body.text())),
     };
     Words {
-        code: code.filter(is_gateways),
-        text: said.join(" \n ").to_lowercase(),
-        quote: quote(said.first().copied().unwrap_or_default()),
-        next_access: inner.get("nextAccessTime").and_then(Value::as_str).map(str::to_owned),
+        code: body.gateway_code(),
+        text: text.to_lowercase(),
+        quote: quote(quoted.unwrap_or_default()),
+        next_access: body.member("nextAccessTime").map(str::to_owned),
         is_page: false,
-        is_json: true,
+        is_json: body.json().is_some(),
     }
 }
 
-fn from_xml(body: &str) -> Words {
-    let description = element(body, "description").or_else(|| element(body, "message")).unwrap_or_default();
-    Words {
-        code: element(body, "code").and_then(|code| code.parse().ok()).filter(is_gateways),
-        text: body.to_lowercase(),
-        quote: quote(&description),
-        next_access: element(body, "nextAccessTime"),
-        ..Words::default()
-    }
-}
-
-fn from_text(text: &str) -> Words {
-    Words { text: text.to_lowercase(), quote: quote(text), ..Words::default() }
-}
-
-/// Backends number their errors too (`"code": 401`); the gateway's have six digits.
-fn is_gateways(code: &u32) -> bool {
-    (100_000..=999_999).contains(code)
-}
-
-/// The text of the first element of this name, whatever its prefix.
-fn element(body: &str, name: &str) -> Option<String> {
-    let mut rest = body;
-    while let Some(open) = rest.find('<') {
-        rest = &rest[open + 1..];
-        let (tag, after) = rest.split_once('>')?;
-        let local = tag.split_whitespace().next().unwrap_or_default();
-        let local = local.rsplit(':').next().unwrap_or_default();
-        if local.eq_ignore_ascii_case(name) {
-            return Some(after.split('<').next().unwrap_or_default().trim().to_owned());
-        }
-    }
-    None
+fn is_page(headers: &HeaderMap, body: &ErrorBody<'_>) -> bool {
+    let declared =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let starts = |start: &str| {
+        body.text().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+    };
+    starts("<!doctype html") || starts("<html") || (declared.starts_with("text/html") && body.is_markup())
 }
 
 /// A server's words on one line, cut, without anything that could be a token or steer a terminal.

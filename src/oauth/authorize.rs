@@ -1,4 +1,5 @@
-//! The authorization request (RFC 6749 §4.1.1), and what comes back to the redirect URI. Pure but for random bytes.
+//! The authorization request (RFC 6749 §4.1.1) and its response (§4.1.2). Pure, except for random
+//! bytes.
 
 use std::sync::Arc;
 
@@ -11,30 +12,30 @@ use url::Url;
 use crate::random;
 use crate::secret::Secret;
 
-/// What an authorization request is made of.
+/// The options of an authorization request.
 #[derive(Clone, Debug)]
 pub struct AuthorizeOptions {
     /// The authorization endpoint. A query is kept (RFC 6749 §3.1).
     pub authorize_url: Url,
     /// The application's consumer key.
     pub client_id: String,
-    /// Where the answer comes to; registered with the application, to the letter.
+    /// Where the response is sent. It is registered with the application, to the letter.
     pub redirect_uri: String,
     /// The scope asked for.
     pub scope: Arc<str>,
-    /// Whether the code is bound to us by a challenge (RFC 7636, S256).
+    /// Whether a challenge binds the code to this request (RFC 7636, S256).
     pub pkce: bool,
 }
 
-/// An authorization request, and what must be kept until its answer comes. The URL has the state in it, so that `Debug`
-/// shows its beginning alone.
+/// An authorization request, and what must be kept until its response. The URL has the state, so
+/// `Debug` shows only its beginning.
 #[derive(Clone)]
 pub struct AuthorizationRequest {
-    /// Where the person's browser goes.
+    /// The URL for the resource owner's browser.
     pub url: Url,
-    /// Comes back with the answer, and shows that it is the answer to this request (RFC 6749 §10.12).
+    /// Identifies the response to this request (RFC 6749 §10.12).
     pub state: Secret,
-    /// To be redeemed together with the code.
+    /// Redeemed together with the code.
     pub verifier: Option<Secret>,
 }
 
@@ -46,8 +47,8 @@ impl std::fmt::Debug for AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// A request with a state (and, where asked for, a verifier) of its own. `None` when there are no random bytes to
-    /// make them from: a state that can be guessed is none.
+    /// A request with a new state and, if asked for, a new verifier. `None` without random bytes: both
+    /// must be unguessable.
     pub fn new(options: &AuthorizeOptions) -> Option<Self> {
         let state = unguessable()?;
         let verifier = if options.pkce { Some(unguessable()?) } else { None };
@@ -70,7 +71,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// 256 random bits in 43 characters, all of which a verifier and a cookie may have (RFC 7636 §4.1).
+/// 256 random bits in 43 characters that fit a verifier (RFC 7636 §4.1) and a cookie.
 pub fn unguessable() -> Option<Secret> {
     Some(Secret::new(URL_SAFE_NO_PAD.encode(random::secret::<32>()?)))
 }
@@ -79,10 +80,10 @@ fn challenge(verifier: &Secret) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.expose().as_bytes()))
 }
 
-/// What came to the redirect URI.
+/// The response at the redirect URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationResponse {
-    /// The state it came with; `None` where a person brought the bare code.
+    /// The state; `None` for a bare code that was pasted.
     pub state: Option<Secret>,
     /// The code, or why there is none.
     pub outcome: Result<Secret, AuthorizationError>,
@@ -91,7 +92,7 @@ pub struct AuthorizationResponse {
 /// Why an authorization request brought no code.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AuthorizationError {
-    /// The server's own refusal (RFC 6749 §4.1.2.1): its code, and its words if it had any. Both fit to be shown.
+    /// The server refused (RFC 6749 §4.1.2.1). Both texts are fit to be shown.
     #[error("the authorization server refused the login: {error}{}", words(description))]
     Refused {
         /// `access_denied`, `invalid_scope`, …
@@ -99,7 +100,7 @@ pub enum AuthorizationError {
         /// The server's words.
         description: Option<String>,
     },
-    /// There is neither a code nor an error.
+    /// The response has neither a code nor an error.
     #[error("the answer has no code in it; it should look like REDIRECT_URI?code=…&state=…")]
     NoCode,
 }
@@ -127,7 +128,7 @@ impl AuthorizationResponse {
         Self { state: value("state").map(Secret::new), outcome }
     }
 
-    /// Reads what a person pasted: the URL they were sent to, its query, or the bare code.
+    /// Reads what was pasted: the redirect URI, its query, or the bare code.
     pub fn from_pasted(text: &str) -> Self {
         let text = text.trim();
         let looks_like_query =
@@ -143,7 +144,7 @@ impl AuthorizationResponse {
     }
 }
 
-/// Somebody else's text, on one line and of a bounded length.
+/// Another party's text on one line, with a limited length.
 fn fit(text: &str, length: usize) -> String {
     let plain = text.chars().map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c });
     plain.take(length).collect::<String>().trim().to_owned()

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::{Class, Grant};
 
-/// What a response says, as far as its class depends on it.
+/// The parts of a response that decide its class.
 pub(super) struct Evidence<'a> {
     pub(super) status: StatusCode,
     pub(super) grant: &'a Grant,
@@ -12,7 +12,7 @@ pub(super) struct Evidence<'a> {
     pub(super) error: Option<&'a str>,
     /// The body carries WSO2's code for an exceeded quota.
     pub(super) throttled: bool,
-    /// The words around the error, with secrets and user names taken out.
+    /// The words around the error, without secrets and user names.
     pub(super) words: &'a str,
 }
 
@@ -32,8 +32,8 @@ impl Evidence<'_> {
         }
     }
 
-    /// An error of RFC 6749 §5.2, or a relative of one. The word decides, not the status: servers disagree about 400,
-    /// 401 and 500, and a refused password must never be taken for a hiccup.
+    /// Judges by the error of RFC 6749 §5.2, or a relative of it. The status does not decide: servers
+    /// disagree about 400, 401 and 500, and a refused password must not be taken for a hiccup.
     fn by_error(&self, error: &str) -> Class {
         match error {
             "invalid_client" => Class::Configuration,
@@ -42,8 +42,7 @@ impl Evidence<'_> {
             "invalid_scope" if !self.is_refresh() => Class::Configuration,
             "server_error" | "temporarily_unavailable" | "slow_down" => Class::Ambiguous,
             _ if refuses(error) => Class::Refused,
-            // An unknown word is that of something which is no token endpoint: "Realm does not
-            // exist".
+            // An unknown error is not that of a token endpoint: "Realm does not exist".
             _ if self.is_wrong_url() => Class::WrongUrl,
             // A refresh token that a server in trouble has not refused may be good. A password is
             // not sent again.
@@ -52,12 +51,12 @@ impl Evidence<'_> {
         }
     }
 
-    /// A gateway's response, a balancer's, or that of a URL which is no token endpoint.
+    /// Judges the response of a gateway, a load balancer, or a URL that is no token endpoint.
     fn by_status(&self) -> Class {
         match self.status {
             _ if self.is_wrong_url() => Class::WrongUrl,
             StatusCode::SERVICE_UNAVAILABLE => Class::NotJudged,
-            // A login can simply be made again; a refresh token may have been used up.
+            // A login can simply be repeated. A refresh token may be spent.
             status if status.is_success() && !self.is_refresh() => Class::NotJudged,
             status if status.is_client_error() && self.is_refresh() => Class::Refused,
             status if status.is_client_error() => Class::Unexplained,
@@ -65,15 +64,14 @@ impl Evidence<'_> {
         }
     }
 
-    /// Whether the error of a 5xx only repeats the status, or another 5xx: `500 {"error": "Bad
-    /// Gateway"}`.
+    /// Whether the error of a 5xx only repeats a status: `500 {"error": "Bad Gateway"}`.
     fn is_reason(&self, error: &str) -> bool {
         let error = letters(error);
         let is_reason_of = |status: u16| {
             let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
             reason.is_some_and(|reason| letters(reason) == error)
         };
-        // nginx has words of its own for a 503.
+        // nginx has its own words for a 503.
         self.status.is_server_error()
             && (error == self.status.as_str()
                 || error == "servicetemporarilyunavailable"
@@ -94,12 +92,12 @@ impl Evidence<'_> {
     }
 }
 
-/// The word of an error as it is compared: in lower case, without white space around it.
+/// An error in the form in which it is compared: trimmed and in lower case.
 pub(super) fn normalized(error: &str) -> String {
     error.trim().to_ascii_lowercase()
 }
 
-/// Whether this word refuses the grant under any status.
+/// Whether this error refuses the grant under any status.
 pub(super) fn refuses(error: &str) -> bool {
     let known = matches!(error, "access_denied" | "expired_token");
     known || error.starts_with("invalid_") || error.ends_with("_required")
@@ -114,16 +112,17 @@ fn has_word(text: &str, wanted: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric()).any(|word| word == wanted)
 }
 
-/// Whether a clause of `text` says that the account is locked now: not that it will be, nor that something else is.
+/// Whether a clause of `text` says that the account is locked now. That it will be, or that something
+/// else is locked, does not count.
 fn says_locked(text: &str) -> bool {
-    // A full stop within a word ends no sentence: "carbon.super".
+    // A full stop within a word does not end a sentence: "carbon.super".
     let text = text.to_lowercase().replace(". ", ";");
     let text = text.trim_end();
     let mut clauses = text.split([';', ':', ',', '!', '?', '(', ')', '"', '\n', '\r']);
     clauses.any(|clause| is_locked_clause(clause.trim_end_matches('.')))
 }
 
-/// "The user account is locked", "account has been locked for 30 minutes".
+/// Matches "The user account is locked" and "account has been locked for 30 minutes".
 fn is_locked_clause(clause: &str) -> bool {
     let words: Vec<&str> = clause.split_whitespace().collect();
     let Some(at) = words.iter().position(|word| *word == "locked") else { return false };
@@ -132,20 +131,20 @@ fn is_locked_clause(clause: &str) -> bool {
     let (leading, verb) = before.split_at(before.len() - verbs);
     let Some((subject, leading)) = leading.split_last() else { return false };
     let account = *subject == "account" || *subject == "user" || subject.contains("[user]");
-    // "account locked" is a statement; "user locked" without a verb could be a name.
+    // "account locked" is a statement. "user locked" without a verb could be a name.
     account
         && (*subject == "account" || !verb.is_empty())
         && leading.iter().all(|word| LEADING.contains(word) || word.contains("[user]"))
         && !after.iter().any(|word| PENDING.contains(word))
 }
 
-/// What stands between the account and "locked" in a statement about the present.
+/// Words between the account and "locked" in a statement about the present.
 const VERB: &[&str] =
     &["is", "was", "has", "have", "been", "got", "currently", "now", "already", "temporarily", "permanently"];
-/// What may stand before the account. Any other word ("if", "before", "until") may make it a condition.
+/// Words before the account. Any other word, as "if" or "until", may make a condition of it.
 const LEADING: &[&str] =
     &["the", "this", "that", "your", "user", "user's", "sorry", "error", "because", "since", "as", "account"];
-/// What makes a statement one about attempts to come.
+/// Words that make it a statement about future attempts.
 const PENDING: &[&str] = &["more", "further", "another", "remaining", "next", "if"];
 
 #[cfg(test)]

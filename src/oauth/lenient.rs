@@ -1,27 +1,27 @@
-//! JSON as servers write it, not only as RFC 8259 has it.
+//! A lenient reader of JSON.
 //!
-//! A refused password must be read as one even where the text around the refusal is broken, and a token set must not
-//! be lost because of a member that nobody needs. So raw control characters, lone surrogates, single quotes, missing
-//! quotes around words, trailing commas and text around the value are accepted.
+//! A refusal must be recognized even in broken text, and a token set must not be lost because of an
+//! irrelevant member. So raw control characters, lone surrogates, single quotes, missing quotes around
+//! words, trailing commas and text around the value are accepted.
 
 use serde_json::{Map, Number, Value};
 
 /// Deeper values are not read. RFC 6749 has one level.
 const DEEPEST: u32 = 16;
 
-/// What was read of a text.
-pub(super) struct Read {
+/// A value that was read.
+pub(super) struct LenientJson {
     pub(super) value: Value,
-    /// The value ends in the text: it is not cut off.
+    /// Whether the value ends in the text, and is not cut off.
     pub(super) complete: bool,
 }
 
 /// Reads the first object or array in `text`.
-pub(super) fn read(text: &str) -> Option<Read> {
+pub(super) fn read(text: &str) -> Option<LenientJson> {
     let start = text.find(['{', '['])?;
     let mut reader = Reader { rest: &text[start..], complete: true };
     let value = reader.value(0);
-    Some(Read { value, complete: reader.complete })
+    Some(LenientJson { value, complete: reader.complete })
 }
 
 struct Reader<'a> {
@@ -73,7 +73,7 @@ impl Reader<'_> {
             }
             self.advance(1);
             let value = self.value(depth + 1);
-            // A string that is cut off is still part of a member.
+            // A string that is cut off still counts.
             members.entry(name).or_insert(value);
         }
         Value::Object(members)
@@ -128,7 +128,8 @@ impl Reader<'_> {
         text
     }
 
-    /// What follows a backslash; says whether it was a UTF-16 unit, which may be half of a character.
+    /// Reads what follows a backslash. Returns whether it was a UTF-16 unit, which may be half of a
+    /// character.
     fn escape(&mut self, text: &mut String, units: &mut Vec<u16>) -> bool {
         if let Some(unit) =
             self.rest.strip_prefix('u').and_then(|rest| u16::from_str_radix(rest.get(..4)?, 16).ok())
@@ -139,7 +140,7 @@ impl Reader<'_> {
         }
         flush(units, text);
         match self.take() {
-            // Exactly: a secret that is echoed is hidden only as it is.
+            // Exactly, so that an echoed secret is found and hidden.
             Some('b') => text.push('\u{8}'),
             Some('f') => text.push('\u{c}'),
             Some('n') => text.push('\n'),
@@ -162,7 +163,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Everything up to what ends a value or a name.
+    /// The text up to the end of a value or a name.
     fn bare(&mut self) -> &str {
         let end = self.rest.find([',', ';', ':', '=', '}', ']', '{', '[', '"', '\n', '\r']);
         let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
@@ -186,7 +187,7 @@ impl Reader<'_> {
         taken
     }
 
-    /// Skips `bytes` that are known to be ASCII.
+    /// Skips bytes that are known to be ASCII.
     fn advance(&mut self, bytes: usize) {
         self.rest = self.rest.get(bytes..).unwrap_or_default();
     }

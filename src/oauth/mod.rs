@@ -1,29 +1,33 @@
-//! OAuth 2.0 towards the authorization server: what is exchanged ([`Grant`]), what comes back ([`TokenSet`]), who
-//! carries it ([`Endpoint`]), and what a failure means ([`TokenError`]).
+//! OAuth 2.0 towards the authorization server.
+//!
+//! An [`Endpoint`] redeems a [`Grant`] for a [`TokenSet`], or fails with a [`TokenError`].
 
 mod authorize;
-mod body;
+mod client;
 mod endpoint;
 mod error;
+mod error_body;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/oauth.rs"]
 pub mod fuzz;
 mod grant;
+mod http_client;
 mod judge;
 mod lenient;
 mod redact;
 mod request_body;
 mod response;
+mod response_body;
 mod retry_after;
 mod token;
 
 pub use authorize::{
     AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizeOptions, unguessable,
 };
-pub use endpoint::{
-    AuthorizationServer, Endpoint, EndpointError, EndpointOptions, HttpClient, Redeem, Transport,
-    TransportError,
-};
-pub use error::{Class, TokenError};
-pub use grant::{ClientAuth, ClientIdentity, Grant};
+pub use client::{ClientAuth, ClientIdentity};
+pub use endpoint::{AuthorizationServer, Endpoint, EndpointOptions, Redeem};
+pub use error::{Class, EndpointError, TokenError};
+pub use error_body::ErrorBody;
+pub use grant::Grant;
+pub use http_client::{HttpClient, Transport, TransportError};
 pub use token::{AccessToken, Issued, TokenSet};

@@ -1,4 +1,4 @@
-//! Takes out of a server's words what must not be logged: secrets it echoes, and user names.
+//! Removes from a server's words what must not be logged: echoed secrets, and user names.
 
 use std::fmt;
 
@@ -6,20 +6,21 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use url::form_urlencoded::byte_serialize;
 
-use super::{ClientIdentity, Grant};
+use super::client::ClientIdentity;
+use super::grant::Grant;
 use crate::secret::Secret;
 
-/// The longest text taken over from a server.
+/// The longest text that is quoted from a server.
 const MAX_TEXT: usize = 200;
 
-/// Secrets below this length are hidden only where they stand alone.
+/// Shorter secrets are hidden only as whole words.
 const SHORT: usize = 4;
 
-/// What is hidden in one exchange. `Debug` shows none of it.
+/// The secrets and user names of one exchange. `Debug` shows none.
 pub(super) struct Redactor {
     secrets: Vec<Secret>,
-    /// Secrets that are short enough to be part of any word, in lower case. Hidden where they stand alone: to cut
-    /// every occurrence out of the words around it would spell them.
+    /// Secrets short enough to be part of any word, in lower case. Hidden as whole words: cutting them
+    /// out of other words would spell them.
     short: Vec<Secret>,
     users: Vec<String>,
 }
@@ -31,11 +32,11 @@ impl fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Hides what `grant` and `client` carry, and `user`.
+    /// Hides the secrets of `grant` and `client`, and user names.
     pub(super) fn new(grant: &Grant, client: &ClientIdentity, user: Option<&str>) -> Self {
         let mut redactor = Self { secrets: Vec::new(), short: Vec::new(), users: Vec::new() };
         redactor.hide(client.client_secret.expose());
-        redactor.hide_raw(&super::endpoint::basic(client));
+        redactor.hide_raw(&client.basic_credentials());
         match grant {
             Grant::Password { username, password, .. } => {
                 redactor.hide(password.expose());
@@ -58,7 +59,7 @@ impl Redactor {
         redactor
     }
 
-    /// A secret, as it is and as it may come back: form-encoded or in base64.
+    /// Hides a secret as it is, form-encoded and in base64.
     fn hide(&mut self, secret: &str) {
         self.hide_raw(secret);
         self.hide_raw(&byte_serialize(secret.as_bytes()).collect::<String>());
@@ -73,7 +74,7 @@ impl Redactor {
         }
     }
 
-    /// A user name, with its suffix and without: WSO2 echoes either ("Authentication failed for alice@vbc.prod").
+    /// Hides a user name with its suffix and without. WSO2 echoes either.
     fn hide_user(&mut self, user: &str) {
         let bare = user.rsplit_once('@').map(|(bare, _)| bare);
         for name in [Some(user), bare].into_iter().flatten().filter(|name| !name.is_empty()) {
@@ -86,7 +87,7 @@ impl Redactor {
         one_line(&self.hide_in(text))
     }
 
-    /// `text` without secrets and user names, otherwise as it was: for reading, not for the log.
+    /// `text` without secrets and user names, for judging and not for the log.
     pub(super) fn hide_in(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
@@ -102,8 +103,8 @@ impl Redactor {
     }
 }
 
-/// Replaces `word` (lower case) in any case where it stands alone: a user called "al" must not take the word
-/// "invalid" apart.
+/// Replaces a whole `word`, given in lower case, in any case. A user called "al" must not change
+/// "invalid".
 fn replace_word(text: &str, word: &str, by: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -127,7 +128,7 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
     result
 }
 
-/// Where `word` ends, when `text` begins with it in any case.
+/// Where `word` ends, if `text` begins with it in any case.
 fn match_end(text: &str, word: &str) -> Option<usize> {
     let mut wanted = word.chars();
     for (at, c) in text.char_indices() {
@@ -143,8 +144,8 @@ fn match_end(text: &str, word: &str) -> Option<usize> {
     wanted.as_str().is_empty().then_some(text.len())
 }
 
-/// Control characters, line separators and direction marks become single spaces: a server must not be able to
-/// forge a line of our log. Anything beyond 200 characters is cut.
+/// Replaces control characters, line separators and direction marks by single spaces, so that a server
+/// cannot forge a line of our log. The line is cut after [`MAX_TEXT`] characters.
 fn one_line(text: &str) -> String {
     let unfit = |c: char| {
         c.is_control()

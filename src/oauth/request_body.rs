@@ -1,4 +1,4 @@
-//! The form of a request, which knows whether the connection has taken it.
+//! The form of a request, with a flag for whether the connection has taken it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,33 +13,33 @@ use zeroize::Zeroizing;
 /// A body of one piece.
 pub(super) struct RequestBody {
     bytes: Bytes,
-    taken: Taken,
+    taken: TakenFlag,
 }
 
-/// Whether a body has been taken off its owner's hands. Not that it was written.
+/// Whether the connection has taken the body. It may not have been written yet.
 #[derive(Clone)]
-pub(super) struct Taken(Arc<AtomicBool>);
+pub(super) struct TakenFlag(Arc<AtomicBool>);
 
-impl Taken {
+impl TakenFlag {
     pub(super) fn is_taken(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// The form, which holds secrets: wiped when the last reference to it goes.
-struct Wiped(Zeroizing<String>);
+/// The form. It has secrets, so it is zeroed when the last reference is dropped.
+struct ZeroizingForm(Zeroizing<String>);
 
-impl AsRef<[u8]> for Wiped {
+impl AsRef<[u8]> for ZeroizingForm {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
 
 impl RequestBody {
-    /// An empty one counts as taken: the head alone is a request then.
-    pub(super) fn new(text: String) -> (Self, Taken) {
-        let bytes = Bytes::from_owner(Wiped(Zeroizing::new(text)));
-        let taken = Taken(Arc::new(AtomicBool::new(bytes.is_empty())));
+    /// An empty body counts as taken: the head alone is the request.
+    pub(super) fn new(text: String) -> (Self, TakenFlag) {
+        let bytes = Bytes::from_owner(ZeroizingForm(Zeroizing::new(text)));
+        let taken = TakenFlag(Arc::new(AtomicBool::new(bytes.is_empty())));
         (Self { bytes, taken: taken.clone() }, taken)
     }
 

@@ -1,7 +1,7 @@
-//! What the token endpoint's answer means. Pure: no I/O, no clock.
+//! What a token endpoint's response means. Pure: no I/O, no clock.
 //!
-//! Reading is lenient where nothing is lost by it, and careful in one direction: an answer that may have used up a
-//! refresh token, or counted as a refused login, is never taken for one that did not.
+//! Reading is lenient, and careful in one direction: a response that may have spent a refresh token, or
+//! counted as a refused login, is never taken for one that did not.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,67 +13,63 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::body::Body;
+use super::error_body::ErrorBody;
 use super::judge::{self, Evidence};
 use super::redact::Redactor;
+use super::response_body::ResponseBody;
 use super::{AccessToken, Class, Grant, Issued, TokenError, retry_after};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
-/// The largest answer that is read. A token set is a few KB.
-pub(super) const MAX_BODY: usize = 1024 * 1024;
-
-/// `expires_in` is only recommended (RFC 6749 §5.1). An hour is WSO2's own default and, where the token lives
-/// longer, costs no more than an early refresh.
+/// The default of `expires_in`, which is only recommended (RFC 6749 §5.1). It is WSO2's own. If the
+/// token lives longer, the cost is an early refresh.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
-/// A server that means "for ever" says so with numbers that overflow dates.
+/// Servers that mean "for ever" send numbers that overflow dates.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// An answer of the token endpoint.
-pub(super) struct Answer<'a> {
+/// A response of the token endpoint.
+pub(super) struct TokenResponse<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
-    /// Up to [`MAX_BODY`] bytes; one more says that there was more.
+    /// As [`ResponseBody::read`] takes it.
     pub(super) body: &'a [u8],
 }
 
-/// Reads `answer`, received at `now`, to the redeeming of `grant`.
+/// Reads the response to redeeming `grant`, received at `now`.
 pub(super) fn read(
-    answer: &Answer<'_>,
+    response: &TokenResponse<'_>,
     grant: &Grant,
     redactor: &Redactor,
     now: Timestamp,
 ) -> Result<Issued, TokenError> {
-    let body = Body::read(answer.headers, answer.body);
-    let reading = Reading { answer, grant, redactor, now, body: &body };
-    let failed = if answer.status.is_success() {
-        match body.object() {
-            Ok(body) if body.get("access_token").is_some_and(|token| !token.is_null()) => {
-                match issued(body) {
-                    Ok(issued) => return Ok(issued),
-                    Err(what) => reading.lost(what),
-                }
-            }
-            _ if reading.throttle_code().is_some() || body.structured_error().is_some() => reading.refused(),
-            Ok(_) => reading.lost("no access_token in it"),
-            Err(what) => reading.lost(what),
+    let body = ResponseBody::read(response.headers, response.body);
+    let reader = FailureReader { response, grant, redactor, now, body: &body.error };
+    if response.status.is_redirection() {
+        return Err(reader.redirected());
+    }
+    if !response.status.is_success() {
+        return Err(reader.refused());
+    }
+    match body.object() {
+        Ok(object) if object.get("access_token").is_some_and(|token| !token.is_null()) => {
+            issued(object).map_err(|reason| reader.lost(reason))
         }
-    } else if answer.status.is_redirection() {
-        reading.redirected()
-    } else {
-        reading.refused()
-    };
-    Err(failed)
+        _ if reader.throttle_code().is_some() || body.error.structured_oauth_error().is_some() => {
+            Err(reader.refused())
+        }
+        Ok(_) => Err(reader.lost("no access_token in it")),
+        Err(reason) => Err(reader.lost(reason)),
+    }
 }
 
-/// Reads a successful answer (RFC 6749 §5.1).
+/// Reads a successful response (RFC 6749 §5.1).
 fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
     let access_token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
-    // It goes into a header: `b68` allows less (RFC 6750 §2.1), but anything visible passes, and nothing else may.
+    // Any visible character may stand in a header, although RFC 6750 §2.1 allows fewer.
     if access_token.is_empty() || !access_token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("an access_token that cannot be sent");
     }
-    // RFC 6749 §7.1: a client must not use a token of a type it does not know; §5.1: in any case.
+    // A client must not use a token of an unknown type (RFC 6749 §7.1), in any case (§5.1).
     match body.get("token_type") {
         None | Some(Value::Null) => {}
         Some(Value::String(kind)) if kind.trim().eq_ignore_ascii_case("bearer") || kind.is_empty() => {}
@@ -89,7 +85,8 @@ fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
     })
 }
 
-/// The subject of an ID token (OpenID Connect Core §2). A text that is not one is no reason to refuse the tokens beside it.
+/// The subject of an ID token (OpenID Connect Core §2). An unreadable ID token does not invalidate the
+/// other tokens.
 fn subject(id_token: &str) -> Option<String> {
     // Some servers use the alphabet of plain base64.
     let payload = id_token.split('.').nth(1)?.trim_end_matches('=').replace('+', "-").replace('/', "_");
@@ -98,7 +95,7 @@ fn subject(id_token: &str) -> Option<String> {
     subject_of(&claims)
 }
 
-/// The `sub` of claims, from an ID token or the userinfo endpoint, fit to be shown. Some servers give a number.
+/// The `sub` of an ID token or of the userinfo endpoint, fit to be shown. Some servers send a number.
 pub(super) fn subject_of(claims: &Map<String, Value>) -> Option<String> {
     let number;
     let subject = match claims.get("sub")? {
@@ -129,26 +126,26 @@ fn lifetime(value: Option<&Value>) -> Duration {
     }
 }
 
-/// One answer that is not a token set, being read.
-struct Reading<'a> {
-    answer: &'a Answer<'a>,
+/// Reads a response that is not a token set.
+struct FailureReader<'a> {
+    response: &'a TokenResponse<'a>,
     grant: &'a Grant,
     redactor: &'a Redactor,
     now: Timestamp,
-    body: &'a Body,
+    body: &'a ErrorBody<'static>,
 }
 
-impl Reading<'_> {
-    /// A 2xx that cannot be used. The server may have done its work: a refresh token is then used up, and what
-    /// replaced it is lost. A login can simply be made again.
+impl FailureReader<'_> {
+    /// A 2xx that cannot be used. The server may have spent a refresh token, and its successor is lost.
+    /// A login can simply be repeated.
     fn lost(&self, what: &str) -> TokenError {
         let class = if self.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
-        self.fail(class, format!("not an OAuth answer: {what}"))
+        self.fail(class, format!("not an OAuth response: {what}"))
     }
 
-    /// A 3xx. Following it would hand the credentials to wherever it points.
+    /// A 3xx. Following it would send the credentials to its target.
     fn redirected(&self) -> TokenError {
-        let target = self.answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let target = self.response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.map(|target| format!(" to {}", self.redactor.clean(&without_query(target))));
         self.fail(
             Class::NotJudged,
@@ -159,14 +156,14 @@ impl Reading<'_> {
         )
     }
 
-    /// An error of OAuth, or of whatever stands before the server.
+    /// An error of the server, or of an intermediary.
     fn refused(&self) -> TokenError {
         let throttled = self.throttle_code().is_some();
-        let error = self.body.error();
+        let error = self.body.oauth_error();
         let word = error.as_deref().map(judge::normalized);
-        let said = self.redactor.hide_in(&self.body.said());
+        let said = self.redactor.hide_in(&self.body.words());
         let evidence = Evidence {
-            status: self.answer.status,
+            status: self.response.status,
             grant: self.grant,
             error: word.as_deref(),
             throttled,
@@ -174,12 +171,12 @@ impl Reading<'_> {
         };
         let (class, words) = (evidence.class(), self.words());
         let what = match error {
-            _ if throttled || self.answer.status == StatusCode::TOO_MANY_REQUESTS => {
+            _ if throttled || self.response.status == StatusCode::TOO_MANY_REQUESTS => {
                 format!("throttled{words}")
             }
             Some(error) => format!("{}{words}", self.redactor.clean(&error)),
-            None if self.answer.status.is_server_error() => format!("the server is in trouble{words}"),
-            None if matches!(self.answer.status.as_u16(), 401 | 403 | 404 | 405) => {
+            None if self.response.status.is_server_error() => format!("the server is in trouble{words}"),
+            None if matches!(self.response.status.as_u16(), 401 | 403 | 404 | 405) => {
                 format!("not an OAuth answer{words}; is token_url right?")
             }
             None => format!("not an OAuth answer{words}"),
@@ -190,7 +187,7 @@ impl Reading<'_> {
     fn fail(&self, class: Class, what: String) -> TokenError {
         TokenError {
             class,
-            message: format!("answered {}, {what}", self.answer.status.as_u16()),
+            message: format!("answered {}, {what}", self.response.status.as_u16()),
             retry_after: self.retry_after(),
         }
     }
@@ -199,50 +196,49 @@ impl Reading<'_> {
         matches!(self.grant, Grant::RefreshToken { .. })
     }
 
-    /// WSO2's code for an exceeded quota, 9008xx: a string in version 4, a number in `fault` in
-    /// version 3, in XML in version 2. A word that refuses the grant outweighs a number in the text
-    /// beside it.
+    /// WSO2's code for an exceeded quota, 9008xx: as `code` in JSON, else anywhere in the text. An error
+    /// that refuses the grant outweighs a number in the text around it.
     fn throttle_code(&self) -> Option<String> {
         let is_throttle = |word: &str| word.len() == 6 && word.starts_with("9008");
-        if let Some(code) = self.body.member("code") {
+        if let Some(code) = self.body.find_member("code") {
             return Some(code.trim().to_owned()).filter(|code| is_throttle(code));
         }
-        if self.body.error().is_some_and(|error| judge::refuses(&judge::normalized(&error))) {
+        if self.body.oauth_error().is_some_and(|error| judge::refuses(&judge::normalized(&error))) {
             return None;
         }
-        // Without the name of a user, which may be a number.
-        let said = self.redactor.hide_in(&self.body.said());
+        // Without user names, which may be numbers.
+        let said = self.redactor.hide_in(&self.body.words());
         let mut words = said.split(|c: char| !c.is_alphanumeric());
         words.find(|word| is_throttle(word) && word.bytes().all(|b| b.is_ascii_digit())).map(str::to_owned)
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        retry_after::from_header(self.answer.headers, self.now)
-            .or_else(|| retry_after::from_next_access_time(&self.body.member("nextAccessTime")?, self.now))
+        retry_after::from_header(self.response.headers, self.now)
+            .or_else(|| retry_after::from_next_access_time(&self.body.find_member("nextAccessTime")?, self.now))
     }
 
-    /// What the server says in words, cleaned, with its code.
+    /// The server's code and words, fit to be shown.
     fn words(&self) -> String {
         let texts = ["error_description", "description", "message"];
-        let text = texts.iter().find_map(|name| self.body.member(name));
-        let code = self.body.member("code").or_else(|| self.throttle_code().map(Cow::Owned));
+        let text = texts.iter().find_map(|name| self.body.find_member(name));
+        let code = self.body.find_member("code").or_else(|| self.throttle_code().map(Cow::Owned));
         let parts = [code, text];
         let words: Vec<String> = parts.iter().flatten().map(|part| self.redactor.clean(part)).collect();
         if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) }
     }
 }
 
-/// A URL for the log: no user information, no query, no fragment; each may carry a secret.
+/// A URL for the log, without user information, query and fragment, which may carry secrets.
 pub(super) fn without_query(url: &str) -> String {
     if let Ok(mut url) = Url::parse(url) {
         url.set_query(None);
         url.set_fragment(None);
-        // Fails only where there is no host, and then there is no user information either.
+        // Fails only without a host, and then there is no user information either.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         return url.to_string();
     }
     let path = url.split(['?', '#']).next().unwrap_or_default();
-    // "//user:password@host/": relative to the scheme.
+    // Relative to the scheme: "//user:password@host/".
     path.rsplit_once('@').map_or(path, |(_, rest)| rest).to_owned()
 }
 

@@ -36,8 +36,8 @@ fn answer_to(
     let headers: HeaderMap =
         header.into_iter().map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).collect();
     let redactor = Redactor::new(grant, &client, Some("alice@vbc.prod"));
-    let answer = Answer { status: StatusCode::from_u16(status).unwrap(), headers: &headers, body };
-    read(&answer, grant, &redactor, now())
+    let response = TokenResponse { status: StatusCode::from_u16(status).unwrap(), headers: &headers, body };
+    read(&response, grant, &redactor, now())
 }
 
 fn class(grant: &Grant, status: u16, body: &str) -> Class {

@@ -1,4 +1,4 @@
-//! When a server asks us to come back.
+//! When a server asks to be tried again.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use jiff::tz::TimeZone;
 
 use crate::clock::{self, Timestamp};
 
-/// No server keeps us waiting longer: a wrong clock or a slip in its answer must not stop a credential for good.
+/// The longest wait. A server's wrong clock must not stop a credential for good.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The `Retry-After` header (RFC 9110 §10.2.3): seconds, or an HTTP-date, which is what WSO2 sends.
+/// The `Retry-After` header (RFC 9110 §10.2.3): seconds, or an HTTP-date as WSO2 sends it.
 pub(super) fn from_header(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than a u64 holds are still "later".
+        // More digits than a u64 holds mean the longest wait.
         let seconds = value.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(LONGEST));
     }

@@ -13,8 +13,8 @@ use crate::secret::Secret;
 
 const SCHEME: &str = "Bearer ";
 
-/// An access token, kept once: as the field value it is sent in. Clones and header values share that one copy, which is
-/// zeroed when the last of them is dropped. `Debug` prints `[redacted]`.
+/// An access token, stored as the field value in which it is sent. Clones and header values share one
+/// copy, zeroed when the last of them is dropped. `Debug` prints `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(Arc<Zeroizing<String>>);
 
@@ -27,12 +27,12 @@ impl AccessToken {
         Self(Arc::new(Zeroizing::new(value)))
     }
 
-    /// The token itself. Call it where the token is stored or compared, and nowhere else.
+    /// The token itself. Call it only where the token is stored or compared.
     pub fn expose(&self) -> &str {
         &self.0[SCHEME.len()..]
     }
 
-    /// `Bearer …`, marked sensitive; `None` where the token has a byte that no field value may have.
+    /// `Bearer …`, marked sensitive. `None` if the token has a byte that no field value may have.
     pub fn header_value(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(self.clone())).ok()?;
         value.set_sensitive(true);
@@ -59,19 +59,19 @@ impl From<&str> for AccessToken {
     }
 }
 
-/// A successful answer of the token endpoint (RFC 6749 §5.1), before it has a place in a credential's history.
+/// A successful response of the token endpoint (RFC 6749 §5.1).
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The bearer token.
     pub access_token: AccessToken,
-    /// The next refresh token; `None` when the answer carried none, in which case the old one stays good.
+    /// The next refresh token. Without one the old refresh token stays good.
     pub refresh_token: Option<Secret>,
     /// Remaining lifetime of the access token.
     pub expires_in: Duration,
-    /// The scope granted, when said.
+    /// The granted scope, if the server named it.
     pub scope: Option<String>,
-    /// Whose tokens these are: the subject of the ID token, when there was one. The answer came from the token endpoint
-    /// itself, over TLS, so its signature need not be checked (OpenID Connect Core §3.1.3.7, item 6).
+    /// The subject of the ID token, if there was one. It came from the token endpoint over TLS, so its
+    /// signature need not be checked (OpenID Connect Core §3.1.3.7, item 6).
     pub subject: Option<String>,
 }
 
@@ -84,21 +84,22 @@ pub struct TokenSet {
     pub refresh_token: Option<Secret>,
     /// When the set was received.
     pub issued_at: Timestamp,
-    /// When the access token was minted, as far as is known: a login may give one that has been about for a while.
+    /// When the access token was minted, as far as is known. A login may return an older one.
     pub minted_at: Timestamp,
     /// When the access token ends.
     pub expires_at: Timestamp,
-    /// Since when we have this refresh token, from which its own end is reckoned. A server may give the same one again
-    /// with a new access token; that does not make it younger.
+    /// When this refresh token was first received, from which its end is computed. A server may return
+    /// the same one with a new access token, which does not make it younger.
     pub refresh_issued_at: Timestamp,
-    /// The scope granted, when said.
+    /// The granted scope, if the server named it.
     pub scope: Option<String>,
 }
 
 impl TokenSet {
-    /// Places an answer received at `now` in a credential's history. `presented` is the refresh token it was given for:
-    /// a missing refresh token means that this one is still the latest (RFC 6749 §6). `previous` is the set it
-    /// replaces.
+    /// The token set of a response received at `now`.
+    ///
+    /// `presented` is the refresh token that was redeemed. It stays the latest one if the response has
+    /// none (RFC 6749 §6). `previous` is the set that is replaced.
     pub fn from_issued(
         issued: Issued,
         now: Timestamp,

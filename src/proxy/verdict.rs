@@ -4,9 +4,9 @@
 //! of its own.
 
 use http::{HeaderMap, header};
-use serde_json::Value;
 
 use crate::credential::rejected_prefixes::Kind;
+use crate::oauth::ErrorBody;
 
 /// The verdict on a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Verdict {
 
 /// Judges a 401 by its head and the beginning of its body.
 pub(super) fn judge(headers: &HeaderMap, body: &[u8]) -> Verdict {
-    if let Some(code) = wso2_code(body) {
+    if let Some(code) = ErrorBody::read(body).gateway_code() {
         return match code {
             // Invalid credentials (also for expired and revoked), expired, inactive.
             900_901 | 900_903 | 900_904 => Verdict::Curable(Kind::Token),
@@ -50,28 +50,6 @@ pub(super) fn judge(headers: &HeaderMap, body: &[u8]) -> Verdict {
         return Verdict::Curable(Kind::Token);
     }
     Verdict::Curable(Kind::Unclear)
-}
-
-/// The WSO2 error code in a body: `code` as a string (4.x), inside `fault` (3.x), or in XML (2.x).
-fn wso2_code(body: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(body).ok()?.trim_start_matches('\u{feff}').trim();
-    let code = if text.starts_with('{') {
-        let json: Value = serde_json::from_str(text).ok()?;
-        let code = json.get("code").or_else(|| json.get("fault")?.get("code"))?;
-        match code {
-            Value::String(code) => code.trim().parse().ok()?,
-            code => u32::try_from(code.as_u64()?).ok()?,
-        }
-    } else if text.starts_with('<') {
-        // `<ams:code>900901</ams:code>`, with any prefix.
-        let open = text.find(":code>").or_else(|| text.find("<code>"))?;
-        let value = &text[open + 6..];
-        value[..value.find('<')?].trim().parse().ok()?
-    } else {
-        return None;
-    };
-    // Backends have codes too (`"code": 401`). The gateway's have six digits.
-    (code >= 100_000).then_some(code)
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

@@ -14,11 +14,11 @@ fn headers(coding: &'static str, kind: &'static str) -> HeaderMap {
     pairs.map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
 }
 
-fn body(coding: &'static str, kind: &'static str, bytes: &[u8]) -> Body {
-    Body::read(&headers(coding, kind), bytes)
+fn body(coding: &'static str, kind: &'static str, bytes: &[u8]) -> ResponseBody {
+    ResponseBody::read(&headers(coding, kind), bytes)
 }
 
-fn plain(text: &str) -> Body {
+fn plain(text: &str) -> ResponseBody {
     body("", "application/json", text.as_bytes())
 }
 
@@ -49,9 +49,9 @@ fn a_refusal_is_read_in_every_charset() {
         ("UTF-32LE", utf32),
     ] {
         let body = body("", "application/json", &bytes);
-        assert_eq!(body.error().as_deref(), Some("invalid_grant"), "{what}");
+        assert_eq!(body.error.oauth_error().as_deref(), Some("invalid_grant"), "{what}");
         if what != "UTF-32LE" {
-            assert_eq!(body.member("error_description").as_deref(), Some("senha inválida"), "{what}");
+            assert_eq!(body.error.find_member("error_description").as_deref(), Some("senha inválida"), "{what}");
         }
     }
 }
@@ -79,7 +79,7 @@ fn a_response_is_read_in_every_coding_though_none_was_asked_for() {
         ("gzip", whole[..whole.len() - 8].to_vec()),
     ] {
         let body = body(coding, "", &bytes);
-        assert_eq!(body.error().as_deref(), Some("invalid_grant"), "{coding} {bytes:?}");
+        assert_eq!(body.error.oauth_error().as_deref(), Some("invalid_grant"), "{coding} {bytes:?}");
     }
 }
 
@@ -116,7 +116,7 @@ fn a_refusal_is_read_in_every_wrapping() {
         r#"[ERROR] {"error":"invalid_grant"}"#,
         "the client is an invalid_client, and this an invalid_grant",
     ] {
-        let error = plain(text).error().map(|error| error.trim().to_ascii_lowercase());
+        let error = plain(text).error.oauth_error().map(|error| error.trim().to_ascii_lowercase());
         assert_eq!(error.as_deref(), Some("invalid_grant"), "{text}");
     }
 }
@@ -136,10 +136,10 @@ fn what_names_no_error_has_none() {
         "Bad Request",
         "not_invalid_grants",
     ] {
-        assert_eq!(plain(text).error(), None, "{text}");
+        assert_eq!(plain(text).error.oauth_error(), None, "{text}");
     }
     // A page may speak of errors; only a form or JSON makes a 200 one.
-    assert_eq!(plain("<p>access_denied</p>").structured_error(), None);
+    assert_eq!(plain("<p>access_denied</p>").error.structured_oauth_error(), None);
 }
 
 #[test]

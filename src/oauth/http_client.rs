@@ -1,0 +1,146 @@
+//! The HTTP client for authorization servers, and the only user of reqwest.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Request, Response};
+use thiserror::Error;
+
+use super::error::EndpointError;
+use super::request_body::RequestBody;
+use super::response_body::MAX_BODY;
+
+/// The limit for connecting, whatever the timeout of the whole exchange.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Carries requests to the authorization server: [`HttpClient`], or a simulator in tests.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends a request once, and receives the response with up to a little over 1 MiB of its body.
+    fn exchange(
+        &self,
+        request: Request<String>,
+    ) -> impl Future<Output = Result<Response<Vec<u8>>, TransportError>> + Send;
+}
+
+/// A request without a response, or with half of one.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct TransportError {
+    /// Whether the request may have reached the server. `None` if it could not be built.
+    pub sent: Option<bool>,
+    /// For the log. It may quote the server's name, but nothing of the request.
+    pub message: String,
+}
+
+/// The HTTP client of the token endpoints. Clones share it; one serves every credential.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    http: reqwest::Client,
+    timeout: Duration,
+}
+
+impl HttpClient {
+    /// Builds a client that trusts what `tls` trusts and gives a whole exchange `timeout`.
+    ///
+    /// It follows no redirect, keeps no cookie, sends no referrer and reads no proxy from the
+    /// environment. It uses each connection once, and sends no request twice: a race with the closing
+    /// of an idle connection would make it uncertain whether a grant was sent.
+    ///
+    /// # Errors
+    /// [`EndpointError::Client`] if reqwest refuses the settings.
+    pub fn new(mut tls: rustls::ClientConfig, timeout: Duration) -> Result<Self, EndpointError> {
+        // reqwest is built without HTTP/2, and takes the list as it is.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("vbc-proxy/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(connect_timeout(timeout))
+            .timeout(timeout)
+            .build()
+            .map_err(|error| EndpointError::Client(error.without_url()))?;
+        Ok(Self { http, timeout })
+    }
+
+    /// The error of a request without a whole response.
+    ///
+    /// Only a connection that was never made, or that has not taken the body, leaves the grant
+    /// certainly untouched. A body that was taken may still be in a buffer. hyper does not report how
+    /// much was written, so such a request counts as sent.
+    fn transport_error(&self, error: &reqwest::Error, was_taken: bool) -> TransportError {
+        let timeout = self.timeout;
+        let (sent, message) = match (error.is_connect(), error.is_timeout()) {
+            (true, true) => (Some(false), format!("no connection within {:?}", connect_timeout(timeout))),
+            (true, false) => (Some(false), format!("no connection: {}", cause(error))),
+            _ if error.is_builder() => (None, format!("cannot be asked: {}", cause(error))),
+            _ if !was_taken => (Some(false), format!("not sent: {}", cause(error))),
+            (false, true) => (Some(true), format!("sent, and no answer within {timeout:?}")),
+            (false, false) => (Some(true), format!("sent, and the answer was lost: {}", cause(error))),
+        };
+        TransportError { sent, message }
+    }
+
+    async fn send(&self, head: Parts, body: RequestBody) -> Result<Response<Vec<u8>>, reqwest::Error> {
+        let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers);
+        // A request without content has no length either.
+        let request = if body.is_empty() { request } else { request.body(reqwest::Body::wrap(body)) };
+        receive(request.send().await?).await
+    }
+}
+
+impl Transport for HttpClient {
+    async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, TransportError> {
+        let (head, body) = request.into_parts();
+        let (body, taken) = RequestBody::new(body);
+        self.send(head, body).await.map_err(|error| self.transport_error(&error, taken.is_taken()))
+    }
+}
+
+/// Clearly shorter than the whole exchange: a slow connection then meets this limit, and the grant is
+/// known not to have been sent.
+fn connect_timeout(timeout: Duration) -> Duration {
+    CONNECT_TIMEOUT.min(timeout / 2)
+}
+
+/// More than a response with tokens takes.
+const USUAL_BODY: usize = 16 * 1024;
+
+/// Reads the response, up to one byte beyond the limit.
+///
+/// A failure whose body is cut off is judged by what was received: its status says a lot.
+async fn receive(mut sent: reqwest::Response) -> Result<Response<Vec<u8>>, reqwest::Error> {
+    let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
+    // A vector that grows leaves copies of the tokens behind.
+    let announced = sent.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(announced.unwrap_or(USUAL_BODY).min(MAX_BODY + 1));
+    while body.len() <= MAX_BODY {
+        let chunk = match sent.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(_) if !status.is_success() => break,
+            Err(error) => return Err(error),
+        };
+        let room = MAX_BODY + 1 - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    let mut received = Response::new(body);
+    (*received.status_mut(), *received.headers_mut()) = (status, headers);
+    Ok(received)
+}
+
+/// The innermost reason, as "Connection refused". reqwest's own text only says that something failed,
+/// and quotes the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut reason: &dyn Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    let text = if error.source().is_none() { "unknown reason".to_owned() } else { reason.to_string() };
+    if error.is_dns() { format!("name not resolved: {text}") } else { text }
+}
