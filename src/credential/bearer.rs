@@ -46,8 +46,8 @@ impl Bearer {
 }
 
 impl Bearer {
-    /// Whether it may be sent at `now`, the wall clock's time. Both clocks must agree: the wall clock
-    /// can be set back, and the monotonic one stops while a machine sleeps.
+    /// Whether it may be sent at `now`, the wall clock's time. Both clocks must agree: the wall
+    /// clock can be set back, and the monotonic one stops while a machine sleeps.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now < self.expires_at && Instant::now() < self.ends
     }
@@ -57,8 +57,8 @@ impl Bearer {
         until(self.minted_at, now) <= max_age
     }
 
-    /// How long until every node of the gateway is assumed to know it; zero for the first token of a
-    /// login. It is at most two seconds, whatever the clock says.
+    /// How long until every node of the gateway is assumed to know it; zero for the first token of
+    /// a login. It is at most two seconds, whatever the clock says.
     pub fn new_for(&self, now: Timestamp) -> Duration {
         until(now, self.known_at).min(forced_refreshes::KNOWN_AFTER)
     }

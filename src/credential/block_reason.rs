@@ -30,8 +30,8 @@ pub(super) enum BlockReason {
     LoginNeeded,
     /// The stored record cannot be read. The text has the reason and the remedy.
     Record(Box<str>),
-    /// The record of earlier logins cannot be read, so none is made. The text has the reason and the
-    /// remedy.
+    /// The record of earlier logins cannot be read, so none is made. The text has the reason and
+    /// the remedy.
     LoginHistory(Box<str>),
 }
 

@@ -1,7 +1,7 @@
 //! One credential, kept fresh.
 //!
-//! A [`Credential`] is the proxy's handle. It reads the current bearer from a cache, and asks the one
-//! task that redeems (`refresher`) for a new one. That task owns the exchange: a client that
+//! A [`Credential`] is the proxy's handle. It reads the current bearer from a cache, and asks the
+//! one task that redeems (`refresher`) for a new one. That task owns the exchange: a client that
 //! disconnects loses nothing, and a thousand requests share one exchange.
 
 mod bearer;
@@ -84,8 +84,8 @@ impl Drop for Handle {
 impl Credential {
     /// Loads the stored record and starts the refresher on the current runtime.
     ///
-    /// The returned task ends after [`close`](Self::close), or when every handle is gone. It finishes
-    /// and stores the present exchange first.
+    /// The returned task ends after [`close`](Self::close), or when every handle is gone. It
+    /// finishes and stores the present exchange first.
     ///
     /// A record that cannot be read does not prevent the start. The credential is blocked, and its
     /// snapshot has the reason and the remedy.
@@ -223,7 +223,8 @@ impl Credential {
         bearer.revision <= self.shared.distrusted.load(Ordering::Relaxed)
     }
 
-    /// Whether it is news that the gateway accepted this bearer. Two atomic loads, for every response.
+    /// Whether it is news that the gateway accepted this bearer. Two atomic loads, for every
+    /// response.
     pub fn is_news(&self, bearer: &Bearer) -> bool {
         self.shared.proven.load(Ordering::Relaxed) < bearer.revision || self.doubts(bearer)
     }
@@ -332,8 +333,8 @@ impl Credential {
 
     /// Gets a new token set for an operator.
     ///
-    /// Operators who wait share an exchange, of which there is at most one a second. Without anybody
-    /// left to wait for it, it is not made.
+    /// Operators who wait share an exchange, of which there is at most one a second. Without
+    /// anybody left to wait for it, it is not made.
     ///
     /// # Errors
     /// [`Unavailable`] if no token set can be had. The login guard applies.
@@ -342,8 +343,8 @@ impl Credential {
         self.ask(|respond_to| Message::Refresh { operated, respond_to }).await
     }
 
-    /// Ends every block and pause, so that the next exchange is tried at once. Returns whether there
-    /// was any.
+    /// Ends every block and pause, so that the next exchange is tried at once. Returns whether
+    /// there was any.
     ///
     /// # Errors
     /// [`Unavailable`] if the refresher is gone, or the login history cannot be read.
@@ -368,8 +369,8 @@ impl Credential {
         response.await.unwrap_or_else(|_| Err(self.shared.shutting_down().into()))
     }
 
-    /// Asks the refresher and waits up to `max_wait`, or briefly for an exchange that another request
-    /// has waited for in vain.
+    /// Asks the refresher and waits up to `max_wait`, or briefly for an exchange that another
+    /// request has waited for in vain.
     ///
     /// `held` is how long the exchange will be held back. That wait does not shorten the wait of
     /// other requests.

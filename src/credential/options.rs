@@ -13,8 +13,8 @@ use crate::secret::{Secret, fingerprint};
 pub struct Options {
     /// The credential's name.
     pub name: Arc<str>,
-    /// Fingerprint of token URL, client id, user name and scope. A token set of one identity is never
-    /// used for another.
+    /// Fingerprint of token URL, client id, user name and scope. A token set of one identity is
+    /// never used for another.
     pub identity: Arc<str>,
     /// The user whose login is expected, if configured.
     pub username: Option<Arc<str>>,
@@ -67,8 +67,8 @@ pub struct Login {
     pub password: Secret,
     /// The scope asked for.
     pub scope: Arc<str>,
-    /// Fingerprint of everything that a refusal may be about. It covers the client secret, so that it
-    /// cannot be used to guess a weak password.
+    /// Fingerprint of everything that a refusal may be about. It covers the client secret, so that
+    /// it cannot be used to guess a weak password.
     pub fingerprint: Arc<str>,
 }
 

@@ -15,7 +15,8 @@ pub(super) struct StoredRecord {
     pub(super) record: Record,
     /// The revision in the store. It is below the record's while the record is unsaved.
     stored_revision: u64,
-    /// Room in the store for the next record. Boxed like the failure: an idle credential has neither.
+    /// Room in the store for the next record. Boxed like the failure: an idle credential has
+    /// neither.
     reservation: Option<Box<Reservation>>,
     failure: Option<Box<Failure>>,
 }

@@ -1,13 +1,13 @@
 //! The memory of 401s that a fresh token did not cure. Pure: the time is the caller's.
 //!
-//! A path that always gets 401 would otherwise turn every request into a token rotation: the user may
-//! lack a role, or the account a suite. So a forced refresh is for one path prefix, the first three
-//! segments. When a token minted for a prefix is rejected there too, the prefix is remembered for a
-//! minute, or until a newer token, and its 401s pass. Refreshes that cured nothing are also counted
-//! over all prefixes, so that many of them cannot take turns.
+//! A path that always gets 401 would otherwise turn every request into a token rotation: the user
+//! may lack a role, or the account a suite. So a forced refresh is for one path prefix, the first
+//! three segments. When a token minted for a prefix is rejected there too, the prefix is remembered
+//! for a minute, or until a newer token, and its 401s pass. Refreshes that cured nothing are also
+//! counted over all prefixes, so that many of them cannot take turns.
 //!
-//! Each [`Kind`] of 401 has its own memory: a backend that refuses a user says nothing about the next
-//! 401 in which the gateway names the token.
+//! Each [`Kind`] of 401 has its own memory: a backend that refuses a user says nothing about the
+//! next 401 in which the gateway names the token.
 //!
 //! `ForcedRefreshes` limits all forced refreshes, including those that cure.
 
@@ -25,8 +25,9 @@ pub const MEMORY: Duration = Duration::from_secs(60);
 /// Forced refreshes without a known cure, per kind of 401 and [`MEMORY`].
 const UNFRUITFUL: usize = 2;
 
-/// Forced refreshes that satisfied the gateway but not the backend, per [`MEMORY`]. Each was needed,
-/// so more are allowed; an upstream that changes its mind at every request must not cause a storm.
+/// Forced refreshes that satisfied the gateway but not the backend, per [`MEMORY`]. Each was
+/// needed, so more are allowed; an upstream that changes its mind at every request must not cause a
+/// storm.
 const HALF_FRUITFUL: usize = 10;
 
 /// The least time between warnings about rejected new tokens.
@@ -50,8 +51,8 @@ pub enum Decision {
     /// Get a newer token and try once more. The caller then reports the attempt's end with one of
     /// `cured`, `rejected`, `abandoned` and `unproven`.
     Refresh,
-    /// No refresh, because a newer token is being tried for this prefix. Sending the request again may
-    /// help. The text has the reason.
+    /// No refresh, because a newer token is being tried for this prefix. Sending the request again
+    /// may help. The text has the reason.
     Wait(&'static str),
     /// Pass the 401 on. The text has the reason.
     PassOn(&'static str),
@@ -63,8 +64,8 @@ pub struct RejectedPrefixes {
     /// Every refresh that a 401 forced.
     pub(super) forced: ForcedRefreshes,
     prefixes: [HashMap<Box<str>, PrefixState>; 2],
-    /// Forced refreshes of the last minute that are not known to have helped: when, and by a 401 for
-    /// which revision. All 401s for one revision force the same refresh.
+    /// Forced refreshes of the last minute that are not known to have helped: when, and by a 401
+    /// for which revision. All 401s for one revision force the same refresh.
     unproven: [Vec<(Timestamp, u64)>; 2],
     half_fruitful: Vec<Timestamp>,
     new_refused: u64,
@@ -116,8 +117,8 @@ impl RejectedPrefixes {
                 *attempts += 1;
                 return Decision::Refresh;
             }
-            // The gateway rejects by name a token that was good when it was minted. It may have been
-            // revoked since, so this is another refresh, within the limits.
+            // The gateway rejects by name a token that was good when it was minted. It may have
+            // been revoked since, so this is another refresh, within the limits.
             Some(PrefixState::Trying { .. }) if kind == Kind::Token => {}
             Some(PrefixState::Trying { .. }) => {
                 return Decision::Wait("a token just minted for this path is being tried");
@@ -183,14 +184,14 @@ impl RejectedPrefixes {
 
     /// The request cannot be sent again, so it stays unknown whether the refresh helps.
     ///
-    /// The refresh counts as one that did not: large uploads to a path that always gets 401 must not
-    /// rotate tokens without end.
+    /// The refresh counts as one that did not: large uploads to a path that always gets 401 must
+    /// not rotate tokens without end.
     pub fn unproven(&mut self, prefix: &str, kind: Kind) {
         self.end_attempt(prefix, kind);
     }
 
-    /// A token of `revision`, minted after a 401 of kind `first` for revision `by`, got a 401 of kind
-    /// `second`.
+    /// A token of `revision`, minted after a 401 of kind `first` for revision `by`, got a 401 of
+    /// kind `second`.
     pub fn rejected(
         &mut self,
         prefix: &str,

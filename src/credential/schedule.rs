@@ -53,12 +53,12 @@ pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Tim
     clock::after(tokens.issued_at, delay.max(EARLY_FLOOR))
 }
 
-/// When to refresh `tokens` at the latest, so that the refresh token does not reach its end. An unused
-/// one lives for `lifetime`. The time is half of what was left of it when the set was issued, or with
-/// jitter a little earlier.
+/// When to refresh `tokens` at the latest, so that the refresh token does not reach its end. An
+/// unused one lives for `lifetime`. The time is half of what was left of it when the set was
+/// issued, or with jitter a little earlier.
 ///
-/// `None` if next to nothing was left: the server then issues the same refresh token again, and more
-/// refreshes would only end access tokens.
+/// `None` if next to nothing was left: the server then issues the same refresh token again, and
+/// more refreshes would only end access tokens.
 pub(super) fn refresh_by(tokens: &TokenSet, lifetime: Duration, random: f64) -> Option<Timestamp> {
     let left = clock::until(tokens.issued_at, clock::after(tokens.refresh_issued_at, lifetime));
     let delay = left.mul_f64(0.5 - 0.5 * JITTER * random);
@@ -72,8 +72,8 @@ pub(super) struct Warning {
 }
 
 impl Warning {
-    /// Whether a warning is due at `now`, with `left` until the login is needed. If so, it counts as
-    /// given. A refresh token that is renewed in time keeps about half its lifetime.
+    /// Whether a warning is due at `now`, with `left` until the login is needed. If so, it counts
+    /// as given. A refresh token that is renewed in time keeps about half its lifetime.
     pub(super) fn is_due(
         &mut self,
         left: Duration,
@@ -91,8 +91,8 @@ impl Warning {
     }
 }
 
-/// The pause after failed exchanges: 1 s, doubling up to 5 min, with a random upper half. It is never
-/// shorter than the server's `Retry-After`.
+/// The pause after failed exchanges: 1 s, doubling up to 5 min, with a random upper half. It is
+/// never shorter than the server's `Retry-After`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -123,7 +123,8 @@ impl Backoff {
 
     /// The end of the pause, while it lasts.
     ///
-    /// An end further away than any pause is void, so that a clock that jumped back does not extend it.
+    /// An end further away than any pause is void, so that a clock that jumped back does not extend
+    /// it.
     pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
         self.until.filter(|until| *until > now && clock::until(now, *until) <= RETRY_AFTER_CAP)
     }

@@ -32,7 +32,8 @@ pub(super) struct Shared {
     pub(super) exchanges: Exchanges,
     /// The early refresh of this publication has been asked for.
     pub(super) nudged: AtomicBool,
-    /// A request has waited `max_wait` for the present exchange in vain. The next exchange clears it.
+    /// A request has waited `max_wait` for the present exchange in vain. The next exchange clears
+    /// it.
     pub(super) waited_in_vain: AtomicBool,
     pub(super) closing: AtomicBool,
     /// The gateway refuses tokens up to this revision, and no newer one could be had in time.

@@ -38,8 +38,8 @@ pub struct Snapshot {
     pub other_user: Option<Box<str>>,
     /// The granted scope, if the server has named it.
     pub scope: Option<String>,
-    /// When an interactive login is needed at the latest, unless the refresh token is renewed before.
-    /// `None` if the proxy can log in by itself.
+    /// When an interactive login is needed at the latest, unless the refresh token is renewed
+    /// before. `None` if the proxy can log in by itself.
     pub login_needed_by: Option<Timestamp>,
     /// How the server issues a second token set, if that was observed.
     pub issuance: Option<Issuance>,

@@ -47,8 +47,8 @@ impl std::fmt::Debug for AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// A request with a new state and, if asked for, a new verifier. `None` without random bytes: both
-    /// must be unguessable.
+    /// A request with a new state and, if asked for, a new verifier. `None` without random bytes:
+    /// both must be unguessable.
     pub fn new(options: &AuthorizeOptions) -> Option<Self> {
         let state = unguessable()?;
         let verifier = if options.pkce { Some(unguessable()?) } else { None };

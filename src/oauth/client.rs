@@ -26,8 +26,8 @@ pub struct ClientIdentity {
     pub client_id: Arc<str>,
     /// The consumer secret.
     pub client_secret: Secret,
-    /// How the two are sent. `None` is as the service documents it: in the header for a code, in the
-    /// body otherwise.
+    /// How the two are sent. `None` is as the service documents it: in the header for a code, in
+    /// the body otherwise.
     pub auth: Option<ClientAuth>,
 }
 
@@ -40,8 +40,8 @@ impl ClientIdentity {
         })
     }
 
-    /// The credentials of HTTP Basic. Both parts are form-encoded first (RFC 6749 §2.3.1), which also
-    /// keeps a colon in the id from splitting it.
+    /// The credentials of HTTP Basic. Both parts are form-encoded first (RFC 6749 §2.3.1), which
+    /// also keeps a colon in the id from splitting it.
     pub(super) fn basic_credentials(&self) -> Zeroizing<String> {
         let (id, secret) = (form_encoded(&self.client_id), form_encoded(self.client_secret.expose()));
         let pair = Zeroizing::new([id.as_str(), ":", &secret].concat());

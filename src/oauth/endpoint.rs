@@ -25,17 +25,18 @@ use crate::secret::fingerprint;
 pub trait Redeem: Send + Sync + 'static {
     /// Exchanges `grant` for a token set.
     ///
-    /// Not cancel safe: a future that is dropped after the request was sent loses a single-use grant.
-    /// Only the refresher calls this, and it never drops the future.
+    /// Not cancel safe: a future that is dropped after the request was sent loses a single-use
+    /// grant. Only the refresher calls this, and it never drops the future.
     fn redeem(&self, grant: &Grant) -> impl Future<Output = Result<Issued, TokenError>> + Send;
 
-    /// Fingerprint of what a refusal of the application may be about: URL, id, secret and their place.
+    /// Fingerprint of what a refusal of the application may be about: URL, id, secret and their
+    /// place.
     fn fingerprint(&self) -> String {
         String::new()
     }
 
-    /// The user of a token by the userinfo endpoint, if there is one (OpenID Connect Core §5.3). For
-    /// logins without an ID token.
+    /// The user of a token by the userinfo endpoint, if there is one (OpenID Connect Core §5.3).
+    /// For logins without an ID token.
     fn subject(&self, token: &AccessToken) -> impl Future<Output = Option<String>> + Send {
         let _ = token;
         async { None }

@@ -69,7 +69,8 @@ async fn read_request(stream: &mut TcpStream) -> (String, String) {
     }
 }
 
-/// Serves `answer` to one request, closes, and gives the request back; a second connection is never taken.
+/// Serves `answer` to one request, closes, and gives the request back; a second connection is never
+/// taken.
 async fn serve_once(answer: String) -> (String, JoinHandle<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token?tenant=precious", listener.local_addr().unwrap());

@@ -27,14 +27,14 @@ pub struct TokenError {
 pub enum Class {
     /// The server has not judged the grant: back off and try again.
     ///
-    /// The request was not fully written. Or the response was 408, 425, 429, a redirect, a code 9008xx,
-    /// a 503 without an OAuth error, or, for a login, a 2xx without a usable token.
+    /// The request was not fully written. Or the response was 408, 425, 429, a redirect, a code
+    /// 9008xx, a 503 without an OAuth error, or, for a login, a 2xx without a usable token.
     NotJudged,
     /// The server may have judged or spent the grant: a 5xx, no response, `server_error`,
     /// `temporarily_unavailable`, `slow_down`, or, for a refresh, a 2xx without a usable token.
     Ambiguous,
-    /// The application is refused: try again slowly, or when the configuration changes. The error is
-    /// `invalid_client`; for a login also `unauthorized_client`, `unsupported_grant_type` or
+    /// The application is refused: try again slowly, or when the configuration changes. The error
+    /// is `invalid_client`; for a login also `unauthorized_client`, `unsupported_grant_type` or
     /// `invalid_scope`.
     Configuration,
     /// 404 or 405: `token_url` is most likely wrong. It is tried again as slowly as
@@ -45,8 +45,8 @@ pub enum Class {
     Unsupported,
     /// The grant is refused for good. A refresh token is dead then, whatever the words.
     Refused,
-    /// Only for a login: a 4xx without a readable error. It counts as an attempt, is tried once more
-    /// after the time of a lock, and then counts as refused.
+    /// Only for a login: a 4xx without a readable error. It counts as an attempt, is tried once
+    /// more after the time of a lock, and then counts as refused.
     Unexplained,
     /// The account is locked (error 17003). Every further attempt extends the lock.
     Locked,

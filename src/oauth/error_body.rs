@@ -1,16 +1,17 @@
 //! Error bodies, in every wrapping: the one reader for token endpoints, the gateway and the suites.
 //!
-//! WSO2 sends `{"code":…}` (gateway 4.x), `{"fault":{…}}` (3.x) or XML (2.x). Token endpoints send the
-//! JSON of RFC 6749 §5.2, and arrays, forms and pages. Backends send JSON of their own, or plain text.
+//! WSO2 sends `{"code":…}` (gateway 4.x), `{"fault":{…}}` (3.x) or XML (2.x). Token endpoints send
+//! the JSON of RFC 6749 §5.2, and arrays, forms and pages. Backends send JSON of their own, or
+//! plain text.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 use url::form_urlencoded;
 
-/// OAuth errors that are recognized in any text. They are in the order in which they are looked for,
-/// so that a refusal is never taken for something harmless: first those that refuse a grant, then
-/// those about the application, then those of a server in trouble.
+/// OAuth errors that are recognized in any text. They are in the order in which they are looked
+/// for, so that a refusal is never taken for something harmless: first those that refuse a grant,
+/// then those about the application, then those of a server in trouble.
 const KNOWN: &[&str] = &[
     "invalid_grant",
     "invalid_request",

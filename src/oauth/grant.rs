@@ -5,7 +5,8 @@ use crate::secret::Secret;
 /// An authorization grant (RFC 6749 §1.3), ready to be redeemed.
 #[derive(Clone, Debug)]
 pub enum Grant {
-    /// Resource owner password credentials (RFC 6749 §4.3). A refusal counts towards the account's lock.
+    /// Resource owner password credentials (RFC 6749 §4.3). A refusal counts towards the account's
+    /// lock.
     Password {
         /// The user name as the server knows it, suffix included.
         username: String,

@@ -45,8 +45,8 @@ impl HttpClient {
     /// Builds a client that trusts what `tls` trusts and gives a whole exchange `timeout`.
     ///
     /// It follows no redirect, keeps no cookie, sends no referrer and reads no proxy from the
-    /// environment. It uses each connection once, and sends no request twice: a race with the closing
-    /// of an idle connection would make it uncertain whether a grant was sent.
+    /// environment. It uses each connection once, and sends no request twice: a race with the
+    /// closing of an idle connection would make it uncertain whether a grant was sent.
     ///
     /// # Errors
     /// [`EndpointError::Client`] if reqwest refuses the settings.
@@ -71,8 +71,8 @@ impl HttpClient {
     /// The error of a request without a whole response.
     ///
     /// Only a connection that was never made, or that has not taken the body, leaves the grant
-    /// certainly untouched. A body that was taken may still be in a buffer. hyper does not report how
-    /// much was written, so such a request counts as sent.
+    /// certainly untouched. A body that was taken may still be in a buffer. hyper does not report
+    /// how much was written, so such a request counts as sent.
     fn transport_error(&self, error: &reqwest::Error, was_taken: bool) -> TransportError {
         let timeout = self.timeout;
         let (sent, message) = match (error.is_connect(), error.is_timeout()) {
@@ -102,8 +102,8 @@ impl Transport for HttpClient {
     }
 }
 
-/// Clearly shorter than the whole exchange: a slow connection then meets this limit, and the grant is
-/// known not to have been sent.
+/// Clearly shorter than the whole exchange: a slow connection then meets this limit, and the grant
+/// is known not to have been sent.
 fn connect_timeout(timeout: Duration) -> Duration {
     CONNECT_TIMEOUT.min(timeout / 2)
 }
@@ -134,8 +134,8 @@ async fn receive(mut sent: reqwest::Response) -> Result<Response<Vec<u8>>, reqwe
     Ok(received)
 }
 
-/// The innermost reason, as "Connection refused". reqwest's own text only says that something failed,
-/// and quotes the URL.
+/// The innermost reason, as "Connection refused". reqwest's own text only says that something
+/// failed, and quotes the URL.
 fn cause(error: &reqwest::Error) -> String {
     let mut reason: &dyn Error = error;
     while let Some(source) = reason.source() {

@@ -32,8 +32,9 @@ impl Evidence<'_> {
         }
     }
 
-    /// Judges by the error of RFC 6749 §5.2, or a relative of it. The status does not decide: servers
-    /// disagree about 400, 401 and 500, and a refused password must not be taken for a hiccup.
+    /// Judges by the error of RFC 6749 §5.2, or a relative of it. The status does not decide:
+    /// servers disagree about 400, 401 and 500, and a refused password must not be taken for a
+    /// hiccup.
     fn by_error(&self, error: &str) -> Class {
         match error {
             "invalid_client" => Class::Configuration,
@@ -112,8 +113,8 @@ fn has_word(text: &str, wanted: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric()).any(|word| word == wanted)
 }
 
-/// Whether a clause of `text` says that the account is locked now. That it will be, or that something
-/// else is locked, does not count.
+/// Whether a clause of `text` says that the account is locked now. That it will be, or that
+/// something else is locked, does not count.
 fn says_locked(text: &str) -> bool {
     // A full stop within a word does not end a sentence: "carbon.super".
     let text = text.to_lowercase().replace(". ", ";");

@@ -1,8 +1,8 @@
 //! A lenient reader of JSON.
 //!
 //! A refusal must be recognized even in broken text, and a token set must not be lost because of an
-//! irrelevant member. So raw control characters, lone surrogates, single quotes, missing quotes around
-//! words, trailing commas and text around the value are accepted.
+//! irrelevant member. So raw control characters, lone surrogates, single quotes, missing quotes
+//! around words, trailing commas and text around the value are accepted.
 
 use serde_json::{Map, Number, Value};
 

@@ -19,8 +19,8 @@ const SHORT: usize = 4;
 /// The secrets and user names of one exchange. `Debug` shows none.
 pub(super) struct Redactor {
     secrets: Vec<Secret>,
-    /// Secrets short enough to be part of any word, in lower case. Hidden as whole words: cutting them
-    /// out of other words would spell them.
+    /// Secrets short enough to be part of any word, in lower case. Hidden as whole words: cutting
+    /// them out of other words would spell them.
     short: Vec<Secret>,
     users: Vec<String>,
 }
@@ -144,8 +144,8 @@ fn match_end(text: &str, word: &str) -> Option<usize> {
     wanted.as_str().is_empty().then_some(text.len())
 }
 
-/// Replaces control characters, line separators and direction marks by single spaces, so that a server
-/// cannot forge a line of our log. The line is cut after [`MAX_TEXT`] characters.
+/// Replaces control characters, line separators and direction marks by single spaces, so that a
+/// server cannot forge a line of our log. The line is cut after [`MAX_TEXT`] characters.
 fn one_line(text: &str) -> String {
     let unfit = |c: char| {
         c.is_control()

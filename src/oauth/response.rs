@@ -1,7 +1,7 @@
 //! What a token endpoint's response means. Pure: no I/O, no clock.
 //!
-//! Reading is lenient, and careful in one direction: a response that may have spent a refresh token, or
-//! counted as a refused login, is never taken for one that did not.
+//! Reading is lenient, and careful in one direction: a response that may have spent a refresh
+//! token, or counted as a refused login, is never taken for one that did not.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -85,8 +85,8 @@ fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
     })
 }
 
-/// The subject of an ID token (OpenID Connect Core §2). An unreadable ID token does not invalidate the
-/// other tokens.
+/// The subject of an ID token (OpenID Connect Core §2). An unreadable ID token does not invalidate
+/// the other tokens.
 fn subject(id_token: &str) -> Option<String> {
     // Some servers use the alphabet of plain base64.
     let payload = id_token.split('.').nth(1)?.trim_end_matches('=').replace('+', "-").replace('/', "_");
@@ -95,7 +95,8 @@ fn subject(id_token: &str) -> Option<String> {
     subject_of(&claims)
 }
 
-/// The `sub` of an ID token or of the userinfo endpoint, fit to be shown. Some servers send a number.
+/// The `sub` of an ID token or of the userinfo endpoint, fit to be shown. Some servers send a
+/// number.
 pub(super) fn subject_of(claims: &Map<String, Value>) -> Option<String> {
     let number;
     let subject = match claims.get("sub")? {
@@ -110,8 +111,8 @@ pub(super) fn subject_of(claims: &Map<String, Value>) -> Option<String> {
     fit.then(|| subject.to_owned())
 }
 
-/// `expires_in`: a number by RFC 6749 §5.1, a string with some servers. What has ended already lives one second,
-/// so that it is an ordinary token about to expire to those who schedule.
+/// `expires_in`: a number by RFC 6749 §5.1, a string with some servers. What has ended already
+/// lives one second, so that it is an ordinary token about to expire to those who schedule.
 fn lifetime(value: Option<&Value>) -> Duration {
     let seconds = match value {
         Some(Value::Number(number)) => number.as_f64(),
@@ -136,8 +137,8 @@ struct FailureReader<'a> {
 }
 
 impl FailureReader<'_> {
-    /// A 2xx that cannot be used. The server may have spent a refresh token, and its successor is lost.
-    /// A login can simply be repeated.
+    /// A 2xx that cannot be used. The server may have spent a refresh token, and its successor is
+    /// lost. A login can simply be repeated.
     fn lost(&self, what: &str) -> TokenError {
         let class = if self.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
         self.fail(class, format!("not an OAuth response: {what}"))
@@ -196,8 +197,8 @@ impl FailureReader<'_> {
         matches!(self.grant, Grant::RefreshToken { .. })
     }
 
-    /// WSO2's code for an exceeded quota, 9008xx: as `code` in JSON, else anywhere in the text. An error
-    /// that refuses the grant outweighs a number in the text around it.
+    /// WSO2's code for an exceeded quota, 9008xx: as `code` in JSON, else anywhere in the text. An
+    /// error that refuses the grant outweighs a number in the text around it.
     fn throttle_code(&self) -> Option<String> {
         let is_throttle = |word: &str| word.len() == 6 && word.starts_with("9008");
         if let Some(code) = self.body.find_member("code") {

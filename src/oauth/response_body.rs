@@ -1,7 +1,7 @@
 //! The body of a token endpoint's response, as text and JSON.
 //!
-//! Requests ask for identity and UTF-8. Servers and intermediaries send other codings and charsets all
-//! the same, and arrays, forms and pages instead of JSON.
+//! Requests ask for identity and UTF-8. Servers and intermediaries send other codings and charsets
+//! all the same, and arrays, forms and pages instead of JSON.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -109,7 +109,8 @@ const WINDOWS: [char; 32] = [
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
-/// The text of `bytes`: UTF-16 or UTF-32 if it looks so, else UTF-8 with invalid bytes as Windows-1252.
+/// The text of `bytes`: UTF-16 or UTF-32 if it looks so, else UTF-8 with invalid bytes as
+/// Windows-1252.
 ///
 /// An echoed secret must be decoded exactly, or it would not be found and hidden.
 fn text(headers: &HeaderMap, bytes: &[u8]) -> String {

@@ -13,8 +13,8 @@ use crate::secret::Secret;
 
 const SCHEME: &str = "Bearer ";
 
-/// An access token, stored as the field value in which it is sent. Clones and header values share one
-/// copy, zeroed when the last of them is dropped. `Debug` prints `[redacted]`.
+/// An access token, stored as the field value in which it is sent. Clones and header values share
+/// one copy, zeroed when the last of them is dropped. `Debug` prints `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(Arc<Zeroizing<String>>);
 
@@ -70,8 +70,8 @@ pub struct Issued {
     pub expires_in: Duration,
     /// The granted scope, if the server named it.
     pub scope: Option<String>,
-    /// The subject of the ID token, if there was one. It came from the token endpoint over TLS, so its
-    /// signature need not be checked (OpenID Connect Core §3.1.3.7, item 6).
+    /// The subject of the ID token, if there was one. It came from the token endpoint over TLS, so
+    /// its signature need not be checked (OpenID Connect Core §3.1.3.7, item 6).
     pub subject: Option<String>,
 }
 
@@ -88,8 +88,8 @@ pub struct TokenSet {
     pub minted_at: Timestamp,
     /// When the access token ends.
     pub expires_at: Timestamp,
-    /// When this refresh token was first received, from which its end is computed. A server may return
-    /// the same one with a new access token, which does not make it younger.
+    /// When this refresh token was first received, from which its end is computed. A server may
+    /// return the same one with a new access token, which does not make it younger.
     pub refresh_issued_at: Timestamp,
     /// The granted scope, if the server named it.
     pub scope: Option<String>,
@@ -98,8 +98,8 @@ pub struct TokenSet {
 impl TokenSet {
     /// The token set of a response received at `now`.
     ///
-    /// `presented` is the refresh token that was redeemed. It stays the latest one if the response has
-    /// none (RFC 6749 §6). `previous` is the set that is replaced.
+    /// `presented` is the refresh token that was redeemed. It stays the latest one if the response
+    /// has none (RFC 6749 §6). `previous` is the set that is replaced.
     pub fn from_issued(
         issued: Issued,
         now: Timestamp,

@@ -1,4 +1,5 @@
-//! The directory of a file store: creation, permissions, lock, leftovers of a crash, durable writes.
+//! The directory of a file store: creation, permissions, lock, leftovers of a crash, durable
+//! writes.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -140,8 +141,8 @@ pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Probes the directory, or its nearest existing ancestor, in which it would be created. Permissions
-/// alone are not enough: root has all of them.
+/// Probes the directory, or its nearest existing ancestor, in which it would be created.
+/// Permissions alone are not enough: root has all of them.
 pub(super) fn probe_or_parent(directory: &Path) -> Result<(), StoreError> {
     let place = directory.ancestors().find(|place| place.as_os_str().is_empty() || place.exists());
     let place = place.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -175,8 +176,8 @@ pub(super) fn entries(
     Ok(entries.map(move |entry| entry.map_err(|error| failed("listing", directory, error))))
 }
 
-/// A file for one record, with the space that it will need and a handle to sync the directory. Neither
-/// a full disk nor a lack of descriptors can then prevent storing the record.
+/// A file for one record, with the space that it will need and a handle to sync the directory.
+/// Neither a full disk nor a lack of descriptors can then prevent storing the record.
 #[derive(Debug)]
 pub(super) struct Reserved {
     file: tempfile::NamedTempFile,
@@ -204,8 +205,8 @@ impl Reserved {
         cut.and_then(|()| file.sync_all()).map_err(|error| failed("writing", self.file.path(), error))
     }
 
-    /// Moves it into place. A crash leaves the old content or the new one, whole. The move is durable
-    /// after a [`sync`] of the returned handle.
+    /// Moves it into place. A crash leaves the old content or the new one, whole. The move is
+    /// durable after a [`sync`] of the returned handle.
     pub(super) fn move_to(self, path: &Path) -> Result<File, StoreError> {
         self.file.persist(path).map_err(|error| failed("moving a file to", path, error.error))?;
         Ok(self.directory)

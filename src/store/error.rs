@@ -43,8 +43,8 @@ pub enum StoreError {
         /// What is wrong with it, without quoting it.
         detail: String,
     },
-    /// The stored record is whole, but this process may not use it. Its format is newer, its identity
-    /// is another, or it is plain where records are encrypted. It is left untouched.
+    /// The stored record is whole, but this process may not use it. Its format is newer, its
+    /// identity is another, or it is plain where records are encrypted. It is left untouched.
     #[error("{what} cannot be used ({detail})")]
     Foreign {
         /// Which record.

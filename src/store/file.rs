@@ -38,8 +38,8 @@ struct Inner {
     /// Records that exist or were loaded. The lock is held while a file is read or written, so that
     /// writers queue; it is taken on blocking threads only.
     slots: Mutex<HashMap<Key, Slot>>,
-    /// What was read at the opening, until the store is settled. The lock is never held while a file
-    /// is written: ten thousand first loads must not wait for the writes of others.
+    /// What was read at the opening, until the store is settled. The lock is never held while a
+    /// file is written: ten thousand first loads must not wait for the writes of others.
     ahead: Mutex<Option<ReadAhead>>,
     /// The operating system's lock ends when this is dropped.
     _lock: File,
@@ -49,8 +49,8 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     revision: u64,
-    /// The replaced revision, while the replacement may not have reached the disk. The writer got an
-    /// error, believes in the old revision, and may swap from either.
+    /// The replaced revision, while the replacement may not have reached the disk. The writer got
+    /// an error, believes in the old revision, and may swap from either.
     unconfirmed_over: Option<u64>,
 }
 
@@ -65,8 +65,8 @@ impl Slot {
 }
 
 impl FileStore {
-    /// Opens a store of plain records in `directory`, which is created if missing, and holds it until
-    /// dropped. Encrypted records are not read.
+    /// Opens a store of plain records in `directory`, which is created if missing, and holds it
+    /// until dropped. Encrypted records are not read.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another store, in this process or another, holds the directory.
@@ -76,8 +76,9 @@ impl FileStore {
         Self::open_with(directory.into(), None)
     }
 
-    /// Opens a store of encrypted records. Records that are plain, or under another than the first of
-    /// `keys`, are encrypted with the first. Records that no key opens are left alone, with a warning.
+    /// Opens a store of encrypted records. Records that are plain, or under another than the first
+    /// of `keys`, are encrypted with the first. Records that no key opens are left alone, with a
+    /// warning.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -85,8 +86,8 @@ impl FileStore {
         Self::open_with(directory.into(), Some(keys))
     }
 
-    /// Reads the record of `key` without opening a store. Nothing is changed, and another process may
-    /// hold the directory.
+    /// Reads the record of `key` without opening a store. Nothing is changed, and another process
+    /// may hold the directory.
     ///
     /// # Errors
     /// The reason why the record cannot be used.
@@ -95,8 +96,8 @@ impl FileStore {
         read_record(directory, keys, key, true)
     }
 
-    /// Whether a store could write to `directory`, or create it. A file is created and removed. A full
-    /// disk is no error.
+    /// Whether a store could write to `directory`, or create it. A file is created and removed. A
+    /// full disk is no error.
     ///
     /// # Errors
     /// [`StoreError::NotWritable`] if this user may not write; [`StoreError::Io`] for another reason.
@@ -181,8 +182,8 @@ impl TokenStore for FileStore {
 impl Inner {
     /// Reads the record.
     ///
-    /// This process is the only writer. A file that is gone, or older than the last write, was changed
-    /// by somebody else, and the next swap brings ours back.
+    /// This process is the only writer. A file that is gone, or older than the last write, was
+    /// changed by somebody else, and the next swap brings ours back.
     fn load(&self, key: Key) -> Result<Record, StoreError> {
         let mut slots = self.slots.lock();
         let record = self.read(&key)?;
@@ -225,8 +226,8 @@ impl Inner {
 
     /// The slot of a record, read at the first use.
     ///
-    /// An unreadable record gets no slot: it is not written over, and the store works again once it is
-    /// moved away.
+    /// An unreadable record gets no slot: it is not written over, and the store works again once it
+    /// is moved away.
     fn slot<'a>(&self, slots: &'a mut HashMap<Key, Slot>, key: &Key) -> Result<&'a mut Slot, StoreError> {
         Ok(match slots.entry(key.clone()) {
             Entry::Occupied(slot) => slot.into_mut(),
@@ -264,8 +265,8 @@ impl Inner {
         read_record(&self.directory, self.keys.as_ref(), key, false)
     }
 
-    /// Puts a record in place, through the reserved file or a new one. It is durable after a [`sync`]
-    /// of the returned handle.
+    /// Puts a record in place, through the reserved file or a new one. It is durable after a
+    /// [`sync`] of the returned handle.
     fn write(&self, key: &Key, record: &Record, reserved: Option<Reserved>) -> Result<File, StoreError> {
         let path = self.path(key);
         let content = encode_record(self.keys.as_ref(), key, record, &path)?;

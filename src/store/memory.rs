@@ -8,7 +8,8 @@ use super::error::StoreError;
 use super::record::{Key, Record};
 use super::{StoreFuture, TokenStore, check_revision};
 
-/// A store in memory: for tests, for `--simulate`, and for users who prefer a login to tokens on disk.
+/// A store in memory: for tests, for `--simulate`, and for users who prefer a login to tokens on
+/// disk.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     /// Boxed: a map has up to twice the entries it needs.

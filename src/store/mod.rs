@@ -76,8 +76,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// [`StoreError::Io`] the same swap may be tried again, also with a newer record.
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
 
-    /// Makes sure that a record for `key` can be stored later. A grant is redeemed only after this. A
-    /// store that needs nothing reserves nothing.
+    /// Makes sure that a record for `key` can be stored later. A grant is redeemed only after this.
+    /// A store that needs nothing reserves nothing.
     ///
     /// # Errors
     /// The reason why a record could not be stored. Nothing has changed.
@@ -86,8 +86,8 @@ pub trait TokenStore: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(Reservation::default())))
     }
 
-    /// As [`swap`](Self::swap), with what was reserved for this key. A conflict leaves the reservation
-    /// usable.
+    /// As [`swap`](Self::swap), with what was reserved for this key. A conflict leaves the
+    /// reservation usable.
     ///
     /// # Errors
     /// As [`swap`](Self::swap).
@@ -102,8 +102,8 @@ pub trait TokenStore: Send + Sync + 'static {
         self.swap(key, expected, record)
     }
 
-    /// Moves a record that cannot be read out of the way, whole. Returns its new place, or `None` if
-    /// the record can be read or does not exist. The next load returns an empty record.
+    /// Moves a record that cannot be read out of the way, whole. Returns its new place, or `None`
+    /// if the record can be read or does not exist. The next load returns an empty record.
     ///
     /// # Errors
     /// The record could not be moved. It is where it was.

@@ -1,8 +1,8 @@
 //! Reads all records of a directory at once, when a file store is opened.
 //!
-//! Ten thousand records take a fraction of the time that they would take one by one. Where there are
-//! keys, records that are plain or under an older key are encrypted, each in one step. Files that
-//! cannot be read are not touched.
+//! Ten thousand records take a fraction of the time that they would take one by one. Where there
+//! are keys, records that are plain or under an older key are encrypted, each in one step. Files
+//! that cannot be read are not touched.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;

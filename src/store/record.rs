@@ -7,8 +7,8 @@ use crate::oauth::TokenSet;
 
 /// The key of a record: a credential's name, and the identity it stands for.
 ///
-/// A credential whose user, application or scope changed has another identity and another record, so
-/// an old token set is neither reused nor lost. Clones share the text.
+/// A credential whose user, application or scope changed has another identity and another record,
+/// so an old token set is neither reused nor lost. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The credential's name in the configuration.
@@ -19,12 +19,13 @@ pub struct Key {
 
 /// What is remembered of one credential, or of the logins as one user.
 ///
-/// The login history is in a record of its own, because the service locks the user's account: several
-/// credentials, and several identities of one credential over time, may log in as the same user.
+/// The login history is in a record of its own, because the service locks the user's account:
+/// several credentials, and several identities of one credential over time, may log in as the same
+/// user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Orders the versions of this record. Each write has a higher one than the record it replaces. 0
-    /// means that nothing has been stored yet.
+    /// Orders the versions of this record. Each write has a higher one than the record it replaces.
+    /// 0 means that nothing has been stored yet.
     pub revision: u64,
     /// The latest token set. Its tokens may have ended.
     pub tokens: Option<TokenSet>,
@@ -51,8 +52,8 @@ pub struct Record {
 
 /// A refusal of the application, or a token endpoint that does not exist.
 ///
-/// It holds until `next_attempt`, over restarts, for one configuration. The configuration may still be
-/// right: an application can be unlocked on the server.
+/// It holds until `next_attempt`, over restarts, for one configuration. The configuration may still
+/// be right: an application can be unlocked on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationBlock {
     /// Fingerprint of the configuration that was refused.
@@ -91,14 +92,15 @@ pub struct LoginHistory {
     pub attempted: Vec<String>,
     /// Fingerprints of the secret that last worked.
     pub proven: Vec<String>,
-    /// The number of logins that were begun and whose outcome is unknown: a crash came between sending
-    /// and storing, or the response was lost.
+    /// The number of logins that were begun and whose outcome is unknown: a crash came between
+    /// sending and storing, or the response was lost.
     pub unresolved: u32,
     /// When the last login was begun.
     pub last_attempt: Option<Timestamp>,
     /// Secrets that were tried and have not worked, oldest first. Each is kept for a day.
     pub trials: Vec<Trial>,
-    /// Several secrets were refused within a day. No untested one is tried until an operator unlocks.
+    /// Several secrets were refused within a day. No untested one is tried until an operator
+    /// unlocks.
     pub exhausted: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Encryption at rest (`store.key_file`): AES-256-GCM, one sealed envelope a record.
 //!
-//! The format, the credential, the identity and the revision are associated data of the ciphertext. So
-//! an envelope cannot pass for that of another credential or revision. A whole older file that is put
-//! back while no process runs is accepted: a file cannot show that it is the newest.
+//! The format, the credential, the identity and the revision are associated data of the ciphertext.
+//! So an envelope cannot pass for that of another credential or revision. A whole older file that
+//! is put back while no process runs is accepted: a file cannot show that it is the newest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -58,8 +58,8 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// The keys of a store. The first one seals; each may open. `Debug` shows their ids. They are zeroed
-/// when dropped.
+/// The keys of a store. The first one seals; each may open. `Debug` shows their ids. They are
+/// zeroed when dropped.
 pub struct Keys(Vec<Sealer>);
 
 /// One key. The library zeroes the cipher's own copy of it.

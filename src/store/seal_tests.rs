@@ -53,7 +53,8 @@ fn every_byte(directory: &Path) -> Vec<u8> {
     all
 }
 
-/// Looks for the tokens of a record as they are, as base64 at each of the three offsets, and as hexadecimal.
+/// Looks for the tokens of a record as they are, as base64 at each of the three offsets, and as
+/// hexadecimal.
 #[track_caller]
 fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
     let all = every_byte(directory);
@@ -235,7 +236,8 @@ async fn an_older_record_cannot_pass_for_a_newer_revision() {
     let store = open_sealed(directory.path(), &[1]);
     assert!(is_unusable(&store.load(&default_key()).await));
     drop(store);
-    // What nothing in the directory can tell: the whole file of an earlier day, put back between two lives.
+    // What nothing in the directory can tell: the whole file of an earlier day, put back between
+    // two lives.
     fs::write(&path, &old).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));

@@ -186,7 +186,8 @@ impl LoginGuard {
                 if let Some(known) = &stored.record.login_history {
                     rules::absorb(history, known);
                 }
-                // A clock that was set back between two runs neither extends a lock nor shortens it.
+                // A clock that was set back between two runs neither extends a lock nor shortens
+                // it.
                 let longest = clock::after(now, LOCK);
                 history.locked_until = history.locked_until.map(|at| at.min(longest));
                 history.last_attempt = history.last_attempt.map(|at| at.min(now));
@@ -209,8 +210,8 @@ impl LoginGuard {
         Ok(())
     }
 
-    /// All fingerprints of the secret that has this one: its own, those of the same password sent by
-    /// other credentials, and the salted one if it is known.
+    /// All fingerprints of the secret that has this one: its own, those of the same password sent
+    /// by other credentials, and the salted one if it is known.
     fn fingerprints(&self, fingerprint: &str) -> Vec<String> {
         let secrets = self.secrets.lock();
         let own = secrets.iter().find(|secret| *secret.fingerprint == *fingerprint);
@@ -227,8 +228,8 @@ impl LoginGuard {
 
     /// Computes the salted fingerprint of a secret.
     ///
-    /// It recognizes a password that another application sent: one whose credential was added later,
-    /// or whose client secret has changed. `new_salt` is for a history that has no salt.
+    /// It recognizes a password that another application sent: one whose credential was added
+    /// later, or whose client secret has changed. `new_salt` is for a history that has no salt.
     async fn add_salted_fingerprint(&self, fingerprint: &str, new_salt: Option<String>) {
         let stored = self.with_history(|history, _| rules::salt(history).map(str::to_owned));
         let (salt, password) = {

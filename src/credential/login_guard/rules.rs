@@ -21,7 +21,8 @@ const REMEMBERED: usize = 64;
 /// How much longer each further attempt of unknown outcome makes the next one wait.
 const UNRESOLVED_STEP: Duration = Duration::from_secs(5 * 60);
 
-/// Different untested secrets of one user that may be tried within [`LOCK`], whatever their outcome.
+/// Different untested secrets of one user that may be tried within [`LOCK`], whatever their
+/// outcome.
 const UNTESTED: usize = 2;
 
 /// Different secrets of one user that may be refused within [`DAY`].

@@ -1,4 +1,5 @@
-//! Redeeming the codes of interactive logins. Another user's login replaces nothing until confirmed.
+//! Redeeming the codes of interactive logins. Another user's login replaces nothing until
+//! confirmed.
 
 use std::time::Duration;
 

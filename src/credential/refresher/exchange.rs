@@ -44,8 +44,8 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Takes a token set into use: stores it, then publishes it. `presented` is the refresh token it
-    /// was issued for, if any.
+    /// Takes a token set into use: stores it, then publishes it. `presented` is the refresh token
+    /// it was issued for, if any.
     pub(super) async fn adopt(&mut self, issued: Issued, presented: Option<&Secret>) {
         if let Some(presented) = presented {
             self.note_spent_seed(presented);
@@ -129,8 +129,8 @@ impl<R: Redeem> Refresher<R> {
         self.block(BlockReason::Configuration { message: message.into(), until })
     }
 
-    /// Restores the block of an application that an earlier run stored, unless the configuration has
-    /// changed.
+    /// Restores the block of an application that an earlier run stored, unless the configuration
+    /// has changed.
     pub(super) fn restore_application_block(&mut self) {
         if let Some(block) = self.stored.record.application.as_deref() {
             self.blocked = BlockReason::of_application(block, &self.configuration(), self.now());
@@ -145,8 +145,9 @@ impl<R: Redeem> Refresher<R> {
     }
 }
 
-/// What a login that issued `tokens` shows about how the server issues token sets, if it has no other
-/// explanation. `record` is from before the login; `was_trusted` is whether its token was still good.
+/// What a login that issued `tokens` shows about how the server issues token sets, if it has no
+/// other explanation. `record` is from before the login; `was_trusted` is whether its token was
+/// still good.
 fn observe_issuance(record: &Record, tokens: &TokenSet, was_trusted: bool) -> Option<Issuance> {
     let before = record.tokens.as_ref().filter(|_| was_trusted);
     if before.is_some_and(|before| before.access_token == tokens.access_token) {

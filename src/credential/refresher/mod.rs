@@ -1,8 +1,8 @@
 //! The one task of a credential that redeems.
 //!
 //! Everything that changes a credential happens here, one thing at a time. So at most one exchange
-//! is under way, and nothing cancels it: only this task owns it. A new token set is stored before it
-//! is published.
+//! is under way, and nothing cancels it: only this task owns it. A new token set is stored before
+//! it is published.
 
 mod acquire;
 mod code_login;
@@ -38,7 +38,8 @@ pub(super) use saving::load_record;
 use waiting_list::WaitingList;
 
 /// Timers stop while a machine is suspended, so the wall clock is checked after 1/`CHECKS` of each
-/// pause, within these limits. The upper limit lets ten thousand credentials leave a machine asleep.
+/// pause, within these limits. The upper limit lets ten thousand credentials leave a machine
+/// asleep.
 const SHORTEST_CHECK: Duration = Duration::from_secs(60);
 const LONGEST_CHECK: Duration = Duration::from_secs(5 * 60);
 const CHECKS: u32 = 64;
@@ -94,7 +95,8 @@ pub(super) struct Refresher<R> {
     ends: Instant,
     /// The store has a note that the refresh token was presented with an unknown outcome.
     noted_pending: bool,
-    /// The server's words if it refreshes no tokens of this application. Kept until unlock or restart.
+    /// The server's words if it refreshes no tokens of this application. Kept until unlock or
+    /// restart.
     unsupported: Option<Box<str>>,
     published_at: Option<Instant>,
     backoff: Backoff,
@@ -239,8 +241,8 @@ impl<R: Redeem> Refresher<R> {
         true
     }
 
-    /// Also persists the moved times. Otherwise a restart would treat the tokens as fresher than they
-    /// are.
+    /// Also persists the moved times. Otherwise a restart would treat the tokens as fresher than
+    /// they are.
     async fn follow_clock_and_save(&mut self) {
         if self.follow_clock() && self.stored.record.tokens.is_some() {
             self.save().await;

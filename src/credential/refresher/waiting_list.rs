@@ -36,8 +36,8 @@ impl WaitingList {
 }
 
 impl<R: Redeem> Refresher<R> {
-    /// Responds with the current bearer if it is newer, else with that of a forced refresh, which may
-    /// have to wait.
+    /// Responds with the current bearer if it is newer, else with that of a forced refresh, which
+    /// may have to wait.
     pub(super) async fn replace(&mut self, request: NewerRequest) {
         if self.is_newer_than(request.refused) {
             return self.respond_newer(request, Ok(()));
@@ -99,7 +99,8 @@ impl<R: Redeem> Refresher<R> {
         clock::after(now, self.shared.forced_in())
     }
 
-    /// Gets a new token set for an operator. An exchange that ended after the operator asked will do.
+    /// Gets a new token set for an operator. An exchange that ended after the operator asked will
+    /// do.
     pub(super) fn refresh_for_operator(&mut self, operated: u64, respond_to: RespondTo<()>) {
         let is_done = self.shared.operated.load(Ordering::Relaxed) > operated;
         let list = self.waiting_list.get_or_insert_default();

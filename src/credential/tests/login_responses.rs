@@ -1,4 +1,5 @@
-//! What becomes of each response to a login: how often the same password is sent, over time, restarts and credentials.
+//! What becomes of each response to a login: how often the same password is sent, over time,
+//! restarts and credentials.
 
 use std::sync::Arc;
 use std::time::Duration;

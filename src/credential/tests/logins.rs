@@ -48,7 +48,8 @@ async fn a_lock_that_ends_while_a_token_lives_is_no_reason_to_do_anything() {
     assert!(credential.replace(&first, Kind::Unclear).await.is_err());
     let snapshot = credential.snapshot();
     assert!(snapshot.usable && snapshot.brake);
-    // When it ends, and not when the lock does: the refresher would find nothing to do, without end.
+    // When it ends, and not when the lock does: the refresher would find nothing to do, without
+    // end.
     assert_eq!(snapshot.next_attempt, snapshot.expires_at);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(world.script.calls().len(), 3);

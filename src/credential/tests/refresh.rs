@@ -1,4 +1,5 @@
-//! What becomes of refresh tokens: lost responses, refusals in any words, another user's tokens; and of time.
+//! What becomes of refresh tokens: lost responses, refusals in any words, another user's tokens;
+//! and of time.
 
 use super::*;
 
@@ -55,7 +56,8 @@ async fn only_an_exchange_that_a_request_waited_for_in_vain_makes_others_fail_so
         let took = asked.elapsed();
         assert!(took >= waits && took < waits + Duration::from_millis(10), "{took:?}");
     }
-    // The next exchange is another one, whose token is waited for: also by a request that came before it began.
+    // The next exchange is another one, whose token is waited for: also by a request that came
+    // before it began.
     tokio::time::sleep(Duration::from_millis(18_000)).await;
     assert_eq!(world.script.calls().len(), 2);
     credential.bearer().await.unwrap();
