@@ -63,7 +63,7 @@ pub(super) async fn start(
     let mut credentials = Vec::with_capacity(config.credentials.len());
     for (credential, options) in config.credentials.iter().zip(options) {
         let client = client_identity(credential, &mut clients);
-        let endpoint = Endpoint::at(Arc::clone(&server), client, options.username.clone());
+        let endpoint = Endpoint::new(Arc::clone(&server), client, options.username.clone());
         let options = Options { spread, unasked: Arc::clone(&unasked), passive, ..options };
         let store = Arc::clone(&store);
         credentials.push(Credential::start(options, endpoint, store, &guards, clock.clone()).await?);

@@ -38,7 +38,7 @@ use tokio::time::Instant;
 use crate::clock::{Clock, Timestamp};
 use crate::oauth::Redeem;
 use crate::secret::Secret;
-use crate::store::{Key, StoreError, TokenStore};
+use crate::store::{Key, Record, StoreError, TokenStore};
 pub use bearer::{Bearer, Replacement, Unavailable};
 pub use block_reason::{record_finding, unusable_login_history};
 pub use code_login::{CodeLogin, LoginError, LoginSummary, is_same_user};
@@ -100,7 +100,7 @@ impl Credential {
         clock: Clock,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let key = Key { credential: Arc::clone(&options.name), identity: Arc::clone(&options.identity) };
-        let mut stored = StoredRecord::unread(store, key);
+        let mut stored = StoredRecord::new(store, key, Record::default());
         let shared = Arc::new(Shared::new(&options, &clock));
         let permit = options.login.as_ref().map(|login| guards.permit(login));
         if let Some(permit) = &permit

@@ -36,17 +36,8 @@ impl StoredRecord {
         Ok(Self::new(store, key, record))
     }
 
-    /// An empty record, to be loaded by [`reload`](Self::reload).
-    pub(super) fn unread(store: Arc<dyn TokenStore>, key: Key) -> Self {
-        Self::new(store, key, Record::default())
-    }
-
-    /// An empty record that replaces this process's own one of `revision`.
-    pub(super) fn replacing(store: Arc<dyn TokenStore>, key: Key, revision: u64) -> Self {
-        Self::new(store, key, Record { revision, ..Record::default() })
-    }
-
-    fn new(store: Arc<dyn TokenStore>, key: Key, record: Record) -> Self {
+    /// A record whose revision the store has.
+    pub(super) fn new(store: Arc<dyn TokenStore>, key: Key, record: Record) -> Self {
         Self { store, key, stored_revision: record.revision, record, reservation: None, failure: None }
     }
 

@@ -43,23 +43,6 @@ pub trait Redeem: Send + Sync + 'static {
     }
 }
 
-/// The options of an [`Endpoint`].
-#[derive(Clone, Debug)]
-pub struct EndpointOptions<T = HttpClient> {
-    /// The client, shared with other credentials.
-    pub http: T,
-    /// Where grants are redeemed. A query is kept (RFC 6749 §3.2).
-    pub token_url: Url,
-    /// The userinfo endpoint, which names the user of a token.
-    pub userinfo_url: Option<Url>,
-    /// The application.
-    pub client: ClientIdentity,
-    /// The credential's user name. It is removed from messages even if the grant does not have it.
-    pub username: Option<Arc<str>>,
-    /// For the dates in `Retry-After`.
-    pub clock: Clock,
-}
-
 /// The endpoints of an authorization server and the way to them. All its credentials share it.
 pub struct AuthorizationServer<T = HttpClient> {
     http: T,
@@ -71,7 +54,8 @@ pub struct AuthorizationServer<T = HttpClient> {
 }
 
 impl<T> AuthorizationServer<T> {
-    /// A server with these URLs, as in [`EndpointOptions`].
+    /// A server that redeems grants at `token_url`, whose query is kept (RFC 6749 §3.2).
+    /// `userinfo_url` names the user of a token. The clock is for the dates in `Retry-After`.
     ///
     /// # Errors
     /// [`EndpointError::NotHttp`] and [`EndpointError::UserInfo`], for a URL that cannot be used.
@@ -111,18 +95,8 @@ impl<T> fmt::Debug for Endpoint<T> {
 }
 
 impl<T: Transport> Endpoint<T> {
-    /// The endpoint of one credential, with a server of its own.
-    ///
-    /// # Errors
-    /// [`EndpointError::NotHttp`] and [`EndpointError::UserInfo`], for a token URL that cannot be used.
-    pub fn new(options: EndpointOptions<T>) -> Result<Self, EndpointError> {
-        let EndpointOptions { http, token_url, userinfo_url, client, username, clock } = options;
-        let server = AuthorizationServer::new(http, &token_url, userinfo_url.as_ref(), clock)?;
-        Ok(Self::at(Arc::new(server), Arc::new(client), username))
-    }
-
-    /// The endpoint of one credential at a shared server.
-    pub fn at(
+    /// The endpoint of one credential. `username` is removed from messages even if a grant lacks it.
+    pub fn new(
         server: Arc<AuthorizationServer<T>>,
         client: Arc<ClientIdentity>,
         username: Option<Arc<str>>,

@@ -25,15 +25,13 @@ fn endpoint(url: &str, auth: ClientAuth) -> Endpoint {
         client_secret: Secret::new("s3cr&t +"),
         auth: Some(auth),
     };
-    Endpoint::new(EndpointOptions {
-        http: HttpClient::new(tls(), TIMEOUT).unwrap(),
-        token_url: Url::parse(url).unwrap(),
-        userinfo_url: None,
-        client,
-        username: Some("alice@vbc.prod".into()),
-        clock: Clock::system(),
-    })
-    .unwrap()
+    let server = server(url).unwrap();
+    Endpoint::new(Arc::new(server), Arc::new(client), Some("alice@vbc.prod".into()))
+}
+
+fn server(url: &str) -> Result<AuthorizationServer, EndpointError> {
+    let http = HttpClient::new(tls(), TIMEOUT).unwrap();
+    AuthorizationServer::new(http, &Url::parse(url).unwrap(), None, Clock::system())
 }
 
 fn password() -> Grant {
@@ -270,7 +268,7 @@ async fn a_refusal_names_the_endpoint_and_not_the_user() {
 fn debug_shows_no_secret() {
     let endpoint = endpoint("http://localhost/token?precious", ClientAuth::Basic);
     let text = format!("{endpoint:?} {:?} {:?} {:?}", endpoint.server.http, endpoint.client, refresh());
-    for hidden in ["s3cr", "precious", "old/refresh", &basic(&endpoint.client)] {
+    for hidden in ["s3cr", "precious", "old/refresh", &endpoint.client.basic_credentials()] {
         assert!(!text.contains(hidden), "{text}");
     }
 }
@@ -282,17 +280,7 @@ fn an_endpoint_is_small_beside_the_server_it_shares() {
 
 #[test]
 fn a_url_that_cannot_be_used_is_refused() {
-    let refusal = |url: &str| {
-        Endpoint::new(EndpointOptions {
-            token_url: Url::parse(url).unwrap(),
-            userinfo_url: None,
-            http: HttpClient::new(tls(), TIMEOUT).unwrap(),
-            client: ClientIdentity::clone(&endpoint("http://localhost", ClientAuth::Body).client),
-            username: None,
-            clock: Clock::system(),
-        })
-        .unwrap_err()
-    };
+    let refusal = |url: &str| server(url).unwrap_err();
     assert!(matches!(refusal("ftp://localhost/token"), EndpointError::NotHttp));
     assert!(matches!(refusal("https://user:pass@localhost/token"), EndpointError::UserInfo));
     assert!(!refusal("https://user:pass@localhost/token").to_string().contains("pass@"));

@@ -25,7 +25,7 @@ pub use authorize::{
     AuthorizationError, AuthorizationRequest, AuthorizationResponse, AuthorizeOptions, unguessable,
 };
 pub use client::{ClientAuth, ClientIdentity};
-pub use endpoint::{AuthorizationServer, Endpoint, EndpointOptions, Redeem};
+pub use endpoint::{AuthorizationServer, Endpoint, Redeem};
 pub use error::{Class, EndpointError, TokenError};
 pub use error_body::ErrorBody;
 pub use grant::Grant;

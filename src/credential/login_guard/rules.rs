@@ -50,14 +50,8 @@ pub(in crate::credential) enum LoginDecision {
 
 impl LoginDecision {
     /// When it ends by itself.
-    pub(in crate::credential) fn until(self) -> Option<Timestamp> {
-        match self {
-            Self::Allowed | Self::Refused | Self::Exhausted => None,
-            Self::LockedUntil(at)
-            | Self::SpacedUntil(at)
-            | Self::UnexplainedUntil(at)
-            | Self::CrowdedUntil(at) => Some(at),
-        }
+    pub(in crate::credential) fn until(mut self) -> Option<Timestamp> {
+        self.until_mut().copied()
     }
 
     /// The time at which it ends, for a clock that was set back.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::permit::LoginTurn;
 use super::*;
 use crate::clock::until;
 use crate::store::{FileStore, MemoryStore};

@@ -37,7 +37,7 @@ impl<R: Redeem> Refresher<R> {
             Some(tokens) => match self.token_state() {
                 TokenState::Trusted if self.may_refresh_early() => self.refresh_at,
                 TokenState::Trusted => tokens.expires_at,
-                TokenState::Distrusted => self.forced_at(now),
+                TokenState::Distrusted => clock::after(now, self.shared.forced_in()),
                 // Tokens that live a few seconds must not cause a storm of refreshes.
                 TokenState::Dead => schedule::refresh_at(RefreshAt::Share(0.0), tokens, 0.0),
             },

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Need, Refresher};
-use crate::clock::{self, Timestamp};
 use crate::credential::bearer::{Replacement, Unavailable};
 use crate::credential::message::{NewerRequest, RespondTo};
 use crate::oauth::Redeem;
@@ -92,11 +91,6 @@ impl<R: Redeem> Refresher<R> {
             self.shared.rejected_prefixes().forced.note(began);
         }
         outcome
-    }
-
-    /// When a refresh may be forced, not before `now`.
-    pub(super) fn forced_at(&self, now: Timestamp) -> Timestamp {
-        clock::after(now, self.shared.forced_in())
     }
 
     /// Gets a new token set for an operator. An exchange that ended after the operator asked will

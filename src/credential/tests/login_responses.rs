@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use super::*;
-use crate::oauth::{ClientIdentity, Endpoint, EndpointOptions, Transport, TransportError};
+use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, Transport, TransportError};
 use crate::secret::Secret;
 use crate::store::{MemoryStore, Record};
 
@@ -90,17 +90,13 @@ impl World {
         let secret = Secret::new(self.client_secret);
         let username: Arc<str> = "alice@vbc.prod".into();
         let login = Login::new(username, self.password.into(), "openid".into(), "app", &secret);
-        let endpoint = Endpoint::new(EndpointOptions {
-            http: self.server.clone(),
-            token_url: Url::parse("http://localhost/token").unwrap(),
-            userinfo_url: None,
-            client: ClientIdentity { client_id: "app".into(), client_secret: secret, auth: None },
-            username: None,
-            clock: self.clock.clone(),
-        });
+        let url = Url::parse("http://localhost/token").unwrap();
+        let server = AuthorizationServer::new(self.server.clone(), &url, None, self.clock.clone());
+        let client = ClientIdentity { client_id: "app".into(), client_secret: secret, auth: None };
+        let endpoint = Endpoint::new(Arc::new(server.unwrap()), Arc::new(client), None);
         let options = Options { login: Some(login), ..Options::new(name, "identity") };
         let store = Arc::clone(&self.store) as _;
-        let started = Credential::start(options, endpoint.unwrap(), store, guards, self.clock.clone()).await;
+        let started = Credential::start(options, endpoint, store, guards, self.clock.clone()).await;
         let (credential, task) = started.unwrap();
         Life { credential, task }
     }

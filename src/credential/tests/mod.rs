@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::clock::until;
 use crate::oauth::{Class, Grant, Issued, TokenError};
-use crate::store::{LoginHistory, MemoryStore, Record, StoreFuture};
+use crate::store::{LoginHistory, MemoryStore, StoreFuture};
 
 /// What the endpoint answers next; when the script is at its end, a fresh token set.
 #[derive(Clone, Copy)]

@@ -20,7 +20,7 @@ use vbc_proxy::admin::{Admin, AdminOptions};
 use vbc_proxy::credential::{Bearer, CodeLogin, Credential, Login, LoginGuards, Options};
 use vbc_proxy::metrics::Metrics;
 use vbc_proxy::oauth::{
-    AuthorizationResponse, ClientIdentity, Endpoint, EndpointOptions, Transport, TransportError,
+    AuthorizationResponse, AuthorizationServer, ClientIdentity, Endpoint, Transport, TransportError,
 };
 use vbc_proxy::store::{Key, MemoryStore, Record, StoreError, StoreFuture};
 use vbc_simulator::{Mode, OldAccess, Service, SimulatorOptions, TokenFormat};
@@ -208,21 +208,17 @@ impl World {
             Login::new(ALICE.into(), password, "openid".into(), "sim-client", &"sim-secret".into())
         });
         let options = Options { login, max_wait: MAX_WAIT, ..Options::new("default", "identity") };
-        let endpoint = Endpoint::new(EndpointOptions {
-            http: self.wire.clone(),
-            token_url: "http://sim/token".parse().unwrap(),
-            userinfo_url: None,
-            client: ClientIdentity {
-                client_id: "sim-client".into(),
-                client_secret: "sim-secret".into(),
-                auth: None,
-            },
-            username: None,
-            clock: self.clock.clone(),
-        });
+        let url = "http://sim/token".parse().unwrap();
+        let server = AuthorizationServer::new(self.wire.clone(), &url, None, self.clock.clone()).unwrap();
+        let client = ClientIdentity {
+            client_id: "sim-client".into(),
+            client_secret: "sim-secret".into(),
+            auth: None,
+        };
+        let endpoint = Endpoint::new(Arc::new(server), Arc::new(client), None);
         let store: Arc<dyn TokenStore> = Arc::clone(&self.disk) as _;
         let guards = LoginGuards::new(Arc::clone(&store), self.clock.clone());
-        let started = Credential::start(options, endpoint.unwrap(), store, &guards, self.clock.clone()).await;
+        let started = Credential::start(options, endpoint, store, &guards, self.clock.clone()).await;
         let (credential, task) = started.unwrap();
         self.store_failed = self.disk.failing.load(Ordering::Relaxed);
         *self.disk.credential.lock() = Some(credential.clone());
