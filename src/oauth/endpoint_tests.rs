@@ -46,7 +46,7 @@ fn refresh() -> Grant {
     Grant::RefreshToken { refresh_token: Secret::new("old/refresh=") }
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+fn response(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
@@ -67,15 +67,14 @@ async fn read_request(stream: &mut TcpStream) -> (String, String) {
     }
 }
 
-/// Serves `answer` to one request, closes, and gives the request back; a second connection is never
-/// taken.
-async fn serve_once(answer: String) -> (String, JoinHandle<(String, String)>) {
+/// Serves `response` to one request, and returns the request. No second connection is accepted.
+async fn serve_once(response: String) -> (String, JoinHandle<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token?tenant=precious", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let request = read_request(&mut stream).await;
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.write_all(response.as_bytes()).await.unwrap();
         request
     });
     (url, server)
@@ -90,7 +89,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 #[tokio::test]
 async fn a_login_travels_in_the_form_with_the_client() {
-    let (url, server) = serve_once(answer("200 OK", "", ISSUED)).await;
+    let (url, server) = serve_once(response("200 OK", "", ISSUED)).await;
     let issued = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap();
     assert_eq!(issued.access_token.expose(), "at");
     assert_eq!(issued.refresh_token.unwrap().expose(), "rt");
@@ -111,7 +110,7 @@ async fn a_login_travels_in_the_form_with_the_client() {
 
 #[tokio::test]
 async fn a_refresh_travels_with_basic_and_nothing_of_the_client_in_the_form() {
-    let (url, server) = serve_once(answer("200 OK", "", ISSUED)).await;
+    let (url, server) = serve_once(response("200 OK", "", ISSUED)).await;
     endpoint(&url, ClientAuth::Basic).redeem(&refresh()).await.unwrap();
     let (head, body) = server.await.unwrap();
     assert_eq!(body, "grant_type=refresh_token&refresh_token=old%2Frefresh%3D");
@@ -131,19 +130,19 @@ async fn a_redirect_is_not_followed() {
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let location = format!("Location: http://{}/token?sid=precious\r\n", target.local_addr().unwrap());
     for status in ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
-        let (url, _server) = serve_once(answer(status, &location, "")).await;
+        let (url, _server) = serve_once(response(status, &location, "")).await;
         let error = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap_err();
         assert_eq!(error.class, Class::NotJudged, "{error}");
         assert!(error.message.contains("redirects are not followed"), "{error}");
         assert!(!error.message.contains("precious"), "{error}");
     }
-    // Whoever follows has connected by the time the answer is there.
+    // A client that follows redirects has connected before the response is read.
     let nobody = futures_util::FutureExt::now_or_never(target.accept());
     assert!(nobody.is_none());
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_ambiguous() {
+async fn a_lost_response_is_ambiguous() {
     let cut = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"access_token\":\"at\"";
     for lost in ["", "HTTP/1.1 200", cut, "SSH-2.0-OpenSSH\r\n"] {
         let (url, server) = serve_once(lost.to_owned()).await;
@@ -173,7 +172,7 @@ async fn a_refusal_that_is_cut_off_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_is_ambiguous() {
+async fn a_response_that_does_not_come_is_ambiguous() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     let redeem = tokio::spawn(async move { endpoint(&url, ClientAuth::Body).redeem(&refresh()).await });
@@ -236,15 +235,15 @@ async fn a_certificate_that_is_not_trusted_is_not_judged_and_named() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut() {
+async fn an_endless_response_is_cut() {
     let body = "x".repeat(3 * MAX_BODY);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
-        // The client hangs up in the middle.
-        let _ = stream.write_all(answer("200 OK", "", &body).as_bytes()).await;
+        // The client disconnects before the end.
+        let _ = stream.write_all(response("200 OK", "", &body).as_bytes()).await;
     });
     let error = endpoint(&url, ClientAuth::Body).redeem(&refresh()).await.unwrap_err();
     assert_eq!(error.class, Class::Ambiguous);
@@ -255,7 +254,7 @@ async fn an_endless_answer_is_cut() {
 #[tokio::test]
 async fn a_refusal_names_the_endpoint_and_not_the_user() {
     let body = r#"{"error_description":"Authentication failed for alice@vbc.prod","error":"invalid_grant"}"#;
-    let (url, _server) = serve_once(answer("400 Bad Request", "", body)).await;
+    let (url, _server) = serve_once(response("400 Bad Request", "", body)).await;
     let error = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap_err();
     assert_eq!(error.class, Class::Refused);
     let shown = url.split('?').next().unwrap();

@@ -72,7 +72,7 @@ fn a_response_is_read_in_every_coding_though_none_was_asked_for() {
         ("gzip, gzip", twice),
         ("deflate", zlib.finish().unwrap()),
         ("deflate", raw.finish().unwrap()),
-        // It says nothing, or what is not true.
+        // The header is missing or wrong.
         ("", whole.clone()),
         ("br", whole.clone()),
         ("gzip", REFUSED.as_bytes().to_vec()),
@@ -138,7 +138,7 @@ fn what_names_no_error_has_none() {
     ] {
         assert_eq!(plain(text).error.oauth_error(), None, "{text}");
     }
-    // A page may speak of errors; only a form or JSON makes a 200 one.
+    // A page may mention errors. Only a form or JSON makes an error of a 200.
     assert_eq!(plain("<p>access_denied</p>").error.structured_oauth_error(), None);
 }
 

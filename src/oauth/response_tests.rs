@@ -22,7 +22,7 @@ fn refresh() -> Grant {
     Grant::RefreshToken { refresh_token: Secret::new("old-refresh") }
 }
 
-fn answer_to(
+fn outcome_of(
     grant: &Grant,
     status: u16,
     header: Option<(HeaderName, &str)>,
@@ -41,7 +41,7 @@ fn answer_to(
 }
 
 fn class(grant: &Grant, status: u16, body: &str) -> Class {
-    answer_to(grant, status, None, body.as_bytes()).unwrap_err().class
+    outcome_of(grant, status, None, body.as_bytes()).unwrap_err().class
 }
 
 fn error_body(error: &str, description: &str) -> String {
@@ -51,7 +51,7 @@ fn error_body(error: &str, description: &str) -> String {
 #[test]
 fn a_token_set_is_read() {
     let body = br#"{"access_token":"at","refresh_token":"rt","scope":"openid","id_token":"x","token_type":"Bearer","expires_in":82566}"#;
-    let issued = answer_to(&password(), 200, None, body).unwrap();
+    let issued = outcome_of(&password(), 200, None, body).unwrap();
     assert_eq!(issued.access_token.expose(), "at");
     assert_eq!(issued.refresh_token.unwrap().expose(), "rt");
     assert_eq!(issued.expires_in, Duration::from_secs(82_566));
@@ -64,7 +64,7 @@ fn the_subject_of_an_id_token_is_read_in_either_alphabet_and_as_a_number() {
     let subject = |claims: &str, plain: bool| {
         let payload = if plain { STANDARD.encode(claims) } else { URL_SAFE.encode(claims) };
         let body = format!(r#"{{"access_token":"at","id_token":"e30.{payload}.x"}}"#);
-        answer_to(&refresh(), 200, None, body.as_bytes()).unwrap().subject
+        outcome_of(&refresh(), 200, None, body.as_bytes()).unwrap().subject
     };
     for plain in [false, true] {
         // These bytes need the two characters in which the alphabets differ.
@@ -100,10 +100,10 @@ fn lifetimes_are_read_leniently() {
     ];
     for (value, seconds) in cases {
         let body = format!(r#"{{"access_token":"at","expires_in":{value}}}"#);
-        let issued = answer_to(&refresh(), 200, None, body.as_bytes()).unwrap();
+        let issued = outcome_of(&refresh(), 200, None, body.as_bytes()).unwrap();
         assert_eq!(issued.expires_in, Duration::from_secs(seconds), "{value}");
     }
-    let issued = answer_to(&refresh(), 200, None, br#"{"access_token":"at"}"#).unwrap();
+    let issued = outcome_of(&refresh(), 200, None, br#"{"access_token":"at"}"#).unwrap();
     assert_eq!(issued.expires_in, DEFAULT_LIFETIME);
 }
 
@@ -114,10 +114,10 @@ fn optional_fields_may_be_missing_or_odd() {
         r#"{"access_token":"at","token_type":null,"refresh_token":null,"scope":["openid"]}"#,
         r#"{"access_token":"at","error":""}"#,
     ] {
-        let issued = answer_to(&refresh(), 200, None, body.as_bytes()).unwrap();
+        let issued = outcome_of(&refresh(), 200, None, body.as_bytes()).unwrap();
         assert!(issued.refresh_token.is_none() && issued.scope.is_none(), "{body}");
     }
-    answer_to(&refresh(), 201, None, br#"{"access_token":"at"}"#).unwrap();
+    outcome_of(&refresh(), 201, None, br#"{"access_token":"at"}"#).unwrap();
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_throttle_is_not_judged_whatever_its_status() {
     let older = r#"{"fault":{"code":900804,"message":"Message throttled out","nextAccessTime":"2026-Sep-05 16:00:00+0000 UTC"}}"#;
     for status in [200, 400, 401, 403, 429, 500, 503] {
         for body in [wso2, older] {
-            let error = answer_to(&refresh(), status, None, body.as_bytes()).unwrap_err();
+            let error = outcome_of(&refresh(), status, None, body.as_bytes()).unwrap_err();
             assert_eq!(
                 (error.class, error.retry_after),
                 (Class::NotJudged, Some(Duration::from_secs(42))),
@@ -163,23 +163,23 @@ fn a_throttle_is_not_judged_whatever_its_status() {
     for body in [xml, bare, "900804: throttled", r#"{"error":"throttled","error_description":"900802"}"#] {
         for status in [200, 400, 401, 403, 404, 429, 500, 503] {
             for grant in [password(), refresh()] {
-                let error = answer_to(&grant, status, None, body.as_bytes()).unwrap_err();
+                let error = outcome_of(&grant, status, None, body.as_bytes()).unwrap_err();
                 assert_eq!(error.class, Class::NotJudged, "{status} {body}");
                 assert!(error.message.contains("throttled: 90080"), "{error}");
             }
         }
     }
-    // Another number is no code, nor is one within a refusal.
+    // Other numbers are no codes, and neither are numbers within a refusal.
     for body in ["9008045", "x900804", "900901", "<code>900901</code>", "invalid_grant 900804"] {
         assert_ne!(class(&password(), 403, body), Class::NotJudged, "{body}");
     }
     assert_eq!(class(&password(), 400, &error_body("invalid_grant", "user 900812")), Class::Refused);
     let date = Some((RETRY_AFTER, "Sat, 05 Sep 2026 16:00:18 GMT"));
-    let error = answer_to(&password(), 429, date, b"slow down").unwrap_err();
+    let error = outcome_of(&password(), 429, date, b"slow down").unwrap_err();
     assert_eq!((error.class, error.retry_after), (Class::NotJudged, Some(Duration::from_secs(60))));
-    let error = answer_to(&password(), 503, Some((RETRY_AFTER, "7")), b"").unwrap_err();
+    let error = outcome_of(&password(), 503, Some((RETRY_AFTER, "7")), b"").unwrap_err();
     assert_eq!((error.class, error.retry_after), (Class::NotJudged, Some(Duration::from_secs(7))));
-    // 429 wins over the error it carries.
+    // 429 outweighs the error in the body.
     assert_eq!(class(&password(), 429, &error_body("invalid_grant", "")), Class::NotJudged);
 }
 
@@ -190,16 +190,16 @@ fn a_set_in_another_coding_or_charset_is_still_a_set() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(text.as_bytes()).unwrap();
     let header = Some((http::header::CONTENT_ENCODING, "gzip"));
-    let issued = answer_to(&password(), 200, header, &gzip.finish().unwrap()).unwrap();
+    let issued = outcome_of(&password(), 200, header, &gzip.finish().unwrap()).unwrap();
     assert_eq!(issued.refresh_token.unwrap().expose(), "rt");
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let issued = answer_to(&password(), 200, None, &wide).unwrap();
+    let issued = outcome_of(&password(), 200, None, &wide).unwrap();
     assert_eq!(issued.expires_in, Duration::from_secs(60));
     let latin = b"{\"access_token\":\"at\",\"name\":\"Jos\xe9\"}";
-    answer_to(&password(), 200, None, latin).unwrap();
+    outcome_of(&password(), 200, None, latin).unwrap();
 }
 
-/// The table of the service's answers, and relatives seen elsewhere.
+/// The service's responses, and similar ones seen elsewhere.
 #[test]
 fn oauth_errors_are_told_apart() {
     use Class::{Ambiguous, Configuration, Locked, NotJudged, Refused, Unsupported, WrongUrl};
@@ -247,7 +247,7 @@ fn oauth_errors_are_told_apart() {
         (400, "slow_down", "", Ambiguous, Ambiguous),
         (400, "account_trouble", "", Refused, Refused),
         (401, "Unauthorized", "", Refused, Refused),
-        // An unknown word under a 5xx: no password is sent again, and no refresh token is dropped.
+        // An unknown error under a 5xx: no password is sent again, and no refresh token is dropped.
         (500, "account_trouble", "", Refused, Ambiguous),
         (500, "bad_credentials", "", Refused, Ambiguous),
         (502, "Bad-Credentials", "", Refused, Ambiguous),
@@ -260,7 +260,7 @@ fn oauth_errors_are_told_apart() {
         (500, "Bad Gateway", "", Ambiguous, Ambiguous),
         (503, "Service Unavailable", "", NotJudged, NotJudged),
         (503, "Service Temporarily Unavailable", "", NotJudged, NotJudged),
-        // An unknown word under 404 or 405 is that of no token endpoint.
+        // An unknown error under 404 or 405 is not that of a token endpoint.
         (404, "Not Found", "", WrongUrl, WrongUrl),
         (404, "Realm does not exist", "", WrongUrl, WrongUrl),
         (405, "nope", "", WrongUrl, WrongUrl),
@@ -276,7 +276,7 @@ fn oauth_errors_are_told_apart() {
 }
 
 #[test]
-fn answers_that_are_not_oauths_go_by_their_status() {
+fn responses_that_are_not_oauths_go_by_their_status() {
     use Class::{Ambiguous, NotJudged, Refused, Unexplained, WrongUrl};
     // status, class for a login, class for a refresh
     let cases = [
@@ -307,9 +307,9 @@ fn answers_that_are_not_oauths_go_by_their_status() {
             assert_eq!(class(&refresh(), status, body), again, "{status} {body}");
         }
     }
-    let error = answer_to(&password(), 404, None, b"").unwrap_err();
+    let error = outcome_of(&password(), 404, None, b"").unwrap_err();
     assert_eq!(error.message, "answered 404, not an OAuth answer; is token_url right?");
-    let error = answer_to(&password(), 401, None, br#"{"code":"900901","message":"Invalid Credentials"}"#)
+    let error = outcome_of(&password(), 401, None, br#"{"code":"900901","message":"Invalid Credentials"}"#)
         .unwrap_err();
     assert_eq!(
         error.message,
@@ -324,7 +324,7 @@ fn a_redirect_is_not_the_end_and_its_query_is_not_shown() {
         ("/login?sid=precious", "/login"),
         ("//u:precious@other.example/token", "other.example/token"),
     ] {
-        let error = answer_to(&refresh(), 302, Some((LOCATION, target)), b"").unwrap_err();
+        let error = outcome_of(&refresh(), 302, Some((LOCATION, target)), b"").unwrap_err();
         assert_eq!(error.class, Class::NotJudged);
         let expected = format!(
             "answered 302, a redirect to {shown}: redirects are not followed, set token_url to the final address"
@@ -337,17 +337,17 @@ fn a_redirect_is_not_the_end_and_its_query_is_not_shown() {
 #[test]
 fn messages_carry_the_servers_words_and_no_secret() {
     let body = error_body("invalid_grant", "Authentication failed for alice@vbc.prod");
-    let error = answer_to(&password(), 400, None, body.as_bytes()).unwrap_err();
+    let error = outcome_of(&password(), 400, None, body.as_bytes()).unwrap_err();
     assert_eq!(error.to_string(), "answered 400, invalid_grant: Authentication failed for [user]");
 
     let echo =
         error_body("invalid_grant hunter2", "password=hunter2\n2026 INFO all well, client s3cret, alice");
-    let error = answer_to(&password(), 400, None, echo.as_bytes()).unwrap_err();
+    let error = outcome_of(&password(), 400, None, echo.as_bytes()).unwrap_err();
     for hidden in ["hunter2", "s3cret", "alice", "\n"] {
         assert!(!error.message.contains(hidden), "{}", error.message);
     }
     let echo = error_body("invalid_grant", &format!("alice: old-refresh {}", "x".repeat(500)));
-    let error = answer_to(&refresh(), 400, None, echo.as_bytes()).unwrap_err();
+    let error = outcome_of(&refresh(), 400, None, echo.as_bytes()).unwrap_err();
     assert!(error.message.contains("[user]: [redacted] x") && error.message.len() < 300, "{}", error.message);
 }
 
@@ -363,7 +363,7 @@ fn a_secret_is_hidden_in_every_charset_it_is_echoed_in() {
         text.chars().map(|c| if c == '€' { 0x80 } else { u8::try_from(u32::from(c)).unwrap() }).collect();
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
     for bytes in [text.as_bytes(), &narrow, &wide] {
-        let error = answer_to(&grant, 400, None, bytes).unwrap_err();
+        let error = outcome_of(&grant, 400, None, bytes).unwrap_err();
         assert_eq!(error.message, "answered 400, invalid_grant: [user], [redacted]");
     }
 }
@@ -381,7 +381,7 @@ fn a_user_called_locked_is_not_locked() {
 
 proptest! {
     #[test]
-    fn no_answer_panics_or_leaks(
+    fn no_response_panics_or_leaks(
         status in 200u16..600,
         retry in "[ -~]{0,40}",
         body in prop_oneof![
@@ -394,7 +394,7 @@ proptest! {
         ],
     ) {
         for grant in [password(), refresh()] {
-            if let Err(error) = answer_to(&grant, status, Some((RETRY_AFTER, &retry)), &body) {
+            if let Err(error) = outcome_of(&grant, status, Some((RETRY_AFTER, &retry)), &body) {
                 prop_assert!(!error.message.chars().any(char::is_control));
                 let is_refresh = matches!(grant, Grant::RefreshToken { .. });
                 prop_assert!(is_refresh || !error.message.contains("hunter2"));

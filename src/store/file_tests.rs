@@ -48,7 +48,7 @@ async fn a_reopened_store_reads_back() {
     store.swap(&default_key(), 1, &full_record(2)).await.unwrap();
     drop(store);
     let store = FileStore::open(directory.path()).unwrap();
-    // Without a load before it: the revision is read from the disk at first use.
+    // Without a load: the revision is read from the disk at first use.
     let conflict = store.swap(&default_key(), 1, &full_record(3)).await.unwrap_err();
     assert!(matches!(conflict, StoreError::Conflict { expected: 1, found: 2 }), "{conflict}");
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(2));
@@ -81,7 +81,7 @@ async fn a_damaged_record_is_reported_and_left_alone() {
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), content);
 
-    // Moved away, as the message says, the store works without a restart.
+    // Once it is moved away, the store works without a restart.
     fs::rename(&path, directory.path().join("aside")).unwrap();
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
 }
@@ -91,7 +91,7 @@ async fn a_record_of_another_identity_is_never_used() {
     let directory = tempfile::tempdir().unwrap();
     let store = FileStore::open(directory.path()).unwrap();
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
-    // The same file name, and another identity behind it.
+    // The same file name, for another identity.
     let twin = key("default", "01234567ffffffffffffffffffffffff");
     assert!(matches!(store.load(&twin).await, Err(StoreError::Foreign { .. })));
     assert!(matches!(store.swap(&twin, 0, &full_record(1)).await, Err(StoreError::Foreign { .. })));
@@ -181,7 +181,7 @@ async fn an_older_record_put_in_place_under_us_is_noticed_and_a_newer_one_is_tak
     fs::write(&path, old).unwrap();
     let older = store.load(&default_key()).await.unwrap_err();
     assert!(matches!(older, StoreError::Meddled { written: 7, found: 4, .. }), "{older}");
-    // The revision that counts is still ours.
+    // Our revision still counts.
     assert!(matches!(
         store.swap(&default_key(), 4, &full_record(8)).await,
         Err(StoreError::Conflict { found: 7, .. })
@@ -203,14 +203,14 @@ fn a_write_that_may_not_have_lasted_can_be_repeated_from_either_revision() {
 
 #[test]
 fn a_directory_that_others_can_use_is_closed_or_refused() {
-    // Ours alone: closed.
+    // A directory with only records is closed.
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(DEFAULT_FILE), "").unwrap();
     set_mode(directory.path(), 0o777);
     drop(FileStore::open(directory.path()).unwrap());
     assert_eq!(mode(directory.path()), 0o700);
 
-    // Shared with other things: never changed, and refused when others may write.
+    // A directory with other files is not changed, and refused if others may write.
     fs::write(directory.path().join("proxy.toml"), "").unwrap();
     set_mode(directory.path(), 0o755);
     drop(FileStore::open(directory.path()).unwrap());
@@ -235,7 +235,7 @@ fn names_of_many_records_differ_and_all_count_as_records() {
     let hex = |n: u32| secret::fingerprint(&[&n.to_string()]);
     let mut names = std::collections::HashSet::new();
     for n in 0..10_000 {
-        // Logins, all of one identity, and credentials that share the first digits of theirs.
+        // Login histories of one identity, and credentials whose identities begin alike.
         names.insert(file_name(&key(&format!("@login-{}", hex(n)), &hex(0))));
         names.insert(file_name(&key(&format!("c-{n}"), &format!("01234567{n:08x}"))));
     }
@@ -342,7 +342,7 @@ async fn a_damaged_record_is_moved_aside_whole_and_over_no_other() {
     assert_eq!(store.load(&default_key()).await.unwrap(), Record::default());
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
     drop(store);
-    // What was moved aside is no reason to leave a directory open to others.
+    // A record that was moved aside does not leave the directory open to others.
     set_mode(directory.path(), 0o755);
     drop(FileStore::open(directory.path()).unwrap());
     assert_eq!(mode(directory.path()), 0o700);
@@ -351,7 +351,7 @@ async fn a_damaged_record_is_moved_aside_whole_and_over_no_other() {
 
 #[test]
 fn a_directory_that_takes_no_file_is_named_with_the_reason() {
-    // Nobody can make files there, root included.
+    // No user can create files there, not even root.
     for directory in ["/sys/kernel", "/sys/kernel/vbc-proxy-tokens"] {
         let refused = FileStore::open(directory).unwrap_err();
         assert!(matches!(refused, StoreError::NotWritable { .. }), "{refused:?}");

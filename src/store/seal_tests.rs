@@ -1,4 +1,4 @@
-//! What encryption at rest keeps, and what it refuses.
+//! Encryption at rest: what stays secret, and what is refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,8 +53,7 @@ fn every_byte(directory: &Path) -> Vec<u8> {
     all
 }
 
-/// Looks for the tokens of a record as they are, as base64 at each of the three offsets, and as
-/// hexadecimal.
+/// Looks for the tokens of a record: plain, as base64 at each of the three offsets, and hexadecimal.
 #[track_caller]
 fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
     let all = every_byte(directory);
@@ -64,7 +63,7 @@ fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
             let mut forms = vec![token.clone(), hex(token.as_bytes())];
             for pad in 0..3 {
                 let encoded = STANDARD.encode(format!("{}{token}", "x".repeat(pad)));
-                // Without the ends, which depend on what is around.
+                // Without the ends, which depend on the bytes around them.
                 forms.push(encoded[4..encoded.len() - 4].to_owned());
             }
             for form in forms {
@@ -83,7 +82,7 @@ fn is_unusable<T>(outcome: &Result<T, StoreError>) -> bool {
 #[tokio::test]
 async fn no_token_is_readable_whatever_happens() {
     let directory = tempfile::tempdir().unwrap();
-    // From a life without a key: a record, a copy that somebody made, and what a kill left.
+    // From a run without a key: a record, a copy of it, and a leftover of a kill.
     let store = FileStore::open(directory.path()).unwrap();
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
     drop(store);
@@ -115,7 +114,7 @@ async fn a_plain_record_keeps_all_it_holds_when_it_is_encrypted() {
     let store = open_sealed(directory.path(), &[1]);
     assert_no_token(directory.path(), [7, 9]);
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(7));
-    // Without a load before it.
+    // Without a load.
     store.swap(&other_key(), 9, &full_record(10)).await.unwrap();
     drop(store);
     let store = open_sealed(directory.path(), &[1]);
@@ -131,7 +130,7 @@ async fn a_key_is_replaced_by_putting_the_new_one_first() {
 
     drop(open_sealed(directory.path(), &[2, 1]));
     assert_ne!(fs::read(&path).unwrap(), under_one);
-    // The old key is not needed any more, and opens nothing.
+    // The old key is no longer needed, and opens nothing.
     let store = open_sealed(directory.path(), &[2]);
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
     drop(store);
@@ -189,7 +188,7 @@ async fn a_flipped_bit_anywhere_is_noticed() {
         assert!(!read(&good[..end]), "cut at {end}");
     }
 
-    // In the store it is an error that says so, and the file stays.
+    // The store reports it, and the file stays.
     let mut bad = good.clone();
     let middle = good.len() - 100;
     bad[middle] ^= 1;
@@ -214,7 +213,7 @@ async fn records_of_two_credentials_cannot_be_exchanged() {
     let store = open_sealed(directory.path(), &[1]);
     assert!(is_unusable(&store.load(&default_key()).await) && is_unusable(&store.load(&other_key()).await));
     drop(store);
-    // Nor with the envelope made to fit.
+    // Nor with a matching envelope.
     fs::write(&path, second.replace("\"other\"", "\"default\"")).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     let loaded = store.load(&default_key()).await.unwrap_err().to_string();
@@ -227,7 +226,7 @@ async fn an_older_record_cannot_pass_for_a_newer_revision() {
     let old = fs::read_to_string(&path).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     store.swap(&default_key(), 1, &full_record(2)).await.unwrap();
-    // While the store is held, a file put back is noticed as it is.
+    // While the store is held, an older file is noticed.
     fs::write(&path, &old).unwrap();
     let loaded = store.load(&default_key()).await.unwrap_err();
     assert!(matches!(loaded, StoreError::Meddled { written: 2, found: 1, .. }), "{loaded}");
@@ -236,8 +235,7 @@ async fn an_older_record_cannot_pass_for_a_newer_revision() {
     let store = open_sealed(directory.path(), &[1]);
     assert!(is_unusable(&store.load(&default_key()).await));
     drop(store);
-    // What nothing in the directory can tell: the whole file of an earlier day, put back between
-    // two lives.
+    // A whole older file that is put back between two runs cannot be noticed.
     fs::write(&path, &old).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));

@@ -1,4 +1,4 @@
-//! Brakes that several credentials share, over restarts.
+//! Guards that several credentials share, over restarts.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn begun(permit: &LoginPermit) -> LoginTurn<'_> {
     begin(permit).await.unwrap_or_else(|_| panic!("a login may be tried"))
 }
 
-/// A login that ends like this.
+/// A login with this outcome.
 async fn failed(permit: &LoginPermit, outcome: impl FnOnce(&mut LoginHistory, &[String], Timestamp)) {
     let mut turn = begun(permit).await;
     turn.recognize().await.unwrap();
@@ -47,7 +47,7 @@ async fn what_is_learnt_of_a_password_counts_for_every_credential_that_has_it() 
             assert!(matches!(begin(permit).await, Err(BeginError::Blocked(LoginDecision::Refused))));
             assert_eq!(permit.decision(), LoginDecision::Refused);
         }
-        // Another password is another matter.
+        // Another password is not refused.
         begun(&other).await.note(|record, secret, _| rules::succeeded(record, secret)).await.unwrap();
         assert_eq!(
             one.decision(),
@@ -170,7 +170,7 @@ async fn a_record_of_logins_that_was_deleted_or_set_back_under_us_is_written_aga
         let stored = store.load(&login_key("alice@vbc.prod")).await.unwrap();
         assert!(!stored.login_history.unwrap().refused.is_empty(), "memory is the authority");
     }
-    // What `unlock` does.
+    // As `unlock` does.
     std::fs::remove_file(&path).unwrap();
     turn.note(|record, _, _| *record = LoginHistory::default()).await.unwrap();
     drop(turn);

@@ -46,14 +46,14 @@ impl Redeem for Server {
 /// Why a record of this name cannot be read.
 type Why = fn(String) -> StoreError;
 
-/// A store whose records can be unreadable, and that can take nothing.
+/// A store whose records can be made unreadable, and that can be full.
 #[derive(Default)]
 struct Shelf {
     inner: MemoryStore,
     unreadable: Mutex<HashMap<Key, Why>>,
     aside: Mutex<Vec<Key>>,
     full: AtomicBool,
-    /// Only what was reserved is taken.
+    /// Only reserved records are stored.
     reserved_alone: AtomicBool,
 }
 
@@ -136,7 +136,7 @@ impl TokenStore for Shelf {
     }
 }
 
-/// One credential over lives; everything but the process outlives a restart.
+/// One credential over several runs. Everything but the process outlives a restart.
 struct World {
     server: Server,
     shelf: Arc<Shelf>,
@@ -181,8 +181,8 @@ fn code() -> CodeLogin {
     CodeLogin { code: "code".into(), redirect_uri: "http://localhost/callback".into(), verifier: None }
 }
 
-/// What a request is told, and whether every surface says the same.
-async fn told(credential: &Credential) -> String {
+/// The trouble that a request is given. Checks that every surface reports the same.
+async fn trouble(credential: &Credential) -> String {
     let error = credential.bearer().await.unwrap_err();
     let trouble = credential.snapshot().trouble.unwrap_or_default();
     assert!(
@@ -198,7 +198,7 @@ async fn a_login_whose_outcome_could_not_be_stored_is_not_made() {
     let world = World::with_password();
     world.shelf.set_full(true);
     let credential = world.start().await;
-    let detail = told(&credential).await;
+    let detail = trouble(&credential).await;
     assert!(detail.contains("no space left on device"), "{detail}");
     tokio::time::sleep(HOUR).await;
     let snapshot = credential.snapshot();
@@ -218,7 +218,7 @@ async fn a_refresh_token_is_not_spent_while_its_successor_could_not_be_stored() 
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
     world.shelf.set_full(true);
-    // Past the early refresh: the token that lives is used on.
+    // Past the early refresh the living token is still used.
     tokio::time::sleep(HOUR * 3 / 4).await;
     assert_eq!(value(&credential), "Bearer access-1");
     assert!(credential.snapshot().usable);
@@ -266,7 +266,7 @@ async fn a_damaged_record_without_a_password_holds_its_credential_until_unlock()
         world.shelf.damage(own(), why);
         let credential = world.start().await;
         for _ in 0..3 {
-            let detail = told(&credential).await;
+            let detail = trouble(&credential).await;
             assert!(detail.contains("record default is "), "{detail}");
             assert!(
                 detail.contains("`vbc-proxy unlock default`, then `vbc-proxy login default`"),
@@ -274,7 +274,7 @@ async fn a_damaged_record_without_a_password_holds_its_credential_until_unlock()
             );
             tokio::time::sleep(Duration::from_secs(100)).await;
         }
-        // Nothing is spent on it, and nothing is written over it.
+        // No grant is spent, and the record is not written over.
         assert!(credential.redeem_code(code()).await.is_err());
         assert!(credential.unlock().await.unwrap_err().detail.contains("record default is "));
         assert!(credential.refresh().await.is_err());
@@ -304,7 +304,7 @@ async fn a_record_whose_key_is_lost_is_held_though_a_password_is_there_until_it_
     let world = World::with_password();
     world.shelf.damage(own(), lost_key);
     let credential = world.start().await;
-    let detail = told(&credential).await;
+    let detail = trouble(&credential).await;
     assert!(detail.contains("if it is lost, move the record away"), "{detail}");
     assert!(detail.contains("run `vbc-proxy unlock default`, and the proxy logs in"), "{detail}");
     tokio::time::sleep(HOUR).await;
@@ -321,7 +321,7 @@ async fn a_record_that_cannot_be_read_for_another_reason_is_read_again_by_itself
     world.start().await.bearer().await.unwrap();
     world.shelf.damage(own(), forbidden);
     let credential = world.start().await;
-    let detail = told(&credential).await;
+    let detail = trouble(&credential).await;
     assert!(detail.contains("permission denied"), "{detail}");
     world.shelf.mend(&own());
     tokio::time::sleep(Duration::from_secs(120)).await;
@@ -337,7 +337,7 @@ async fn no_login_is_made_without_the_record_of_earlier_ones_until_unlock() {
         world.shelf.damage(login_key("alice"), why);
         for _ in 0..3 {
             let credential = world.start().await;
-            let detail = told(&credential).await;
+            let detail = trouble(&credential).await;
             assert!(
                 detail.contains("record of earlier logins") && detail.contains("unlock default"),
                 "{detail}"
@@ -348,7 +348,7 @@ async fn no_login_is_made_without_the_record_of_earlier_ones_until_unlock() {
         }
         assert!(world.calls().is_empty() && world.shelf.aside.lock().is_empty());
         let (credential, other) = (world.start().await, world.start().await);
-        told(&other).await;
+        trouble(&other).await;
         assert!(credential.unlock().await.unwrap());
         assert_eq!(*world.shelf.aside.lock(), [login_key("alice")]);
         credential.bearer().await.unwrap();

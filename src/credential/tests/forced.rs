@@ -1,5 +1,4 @@
-//! Forced refreshes, operators' refreshes, and what is reported of a token that the gateway
-//! refuses.
+//! Forced refreshes, operators' refreshes, and reports of a token that the gateway refuses.
 
 use futures_util::FutureExt;
 
@@ -86,7 +85,7 @@ async fn adopting_a_set_that_somebody_else_stored_is_no_forced_refresh() {
     world.store.swap(&key, expected, &record).await.unwrap();
     let theirs = credential.replace(&first, Kind::Token).await.unwrap().bearer;
     assert_eq!((value(&theirs), credential.forced_refreshes()), ("Bearer theirs", 0));
-    // And so the next one may come at once.
+    // So the next forced refresh may begin at once.
     assert_eq!(credential.forced_in(), Duration::ZERO);
 }
 
@@ -101,11 +100,11 @@ async fn a_bearer_of_a_refresh_is_new_for_two_seconds_and_one_of_a_login_is_not(
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(second.new_for(world.clock.now()), Duration::from_millis(500));
     drop(credential);
-    // A stored set counts by its time.
+    // The age of a stored set counts from its own time.
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
     assert_eq!(stored.new_for(world.clock.now()), Duration::from_millis(500));
-    // However the clock is set.
+    // Whatever the clock says.
     world.clock.shift(SignedDuration::from_secs(-86_400));
     assert_eq!(stored.new_for(world.clock.now()), Duration::from_secs(2));
 }
@@ -129,7 +128,7 @@ async fn operators_who_wait_share_one_exchange_and_an_unlock_is_not_queued_after
         let credential = credential.clone();
         async move { credential.unlock().await }
     });
-    // Most of them have left by the time it is done.
+    // Most of them have left before it is done.
     operators[..150].iter().for_each(|operator| operator.abort());
     gate.add_permits(1);
     assert!(!unlock.await.unwrap().unwrap());
@@ -209,10 +208,10 @@ async fn a_token_that_is_accepted_after_all_is_usable_at_once() {
     assert!(credential.doubts(&first));
     credential.trust(&first);
     assert!(credential.snapshot().usable);
-    // A path that refuses it all the same says nothing about the token.
+    // Another path that refuses it says nothing about the token.
     credential.distrust(&first);
     assert!(credential.snapshot().usable);
-    // That it cannot be replaced does.
+    // A failed replacement does.
     credential.replace(&first, Kind::Token).await.unwrap_err();
     assert!(!credential.snapshot().usable);
 }

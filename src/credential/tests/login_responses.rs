@@ -1,5 +1,5 @@
-//! What becomes of each response to a login: how often the same password is sent, over time,
-//! restarts and credentials.
+//! How often the same password is sent after each response to a login: over time, restarts and
+//! credentials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ struct World {
     password: &'static str,
 }
 
-/// One life of the process, with one credential.
+/// One run of the process, with one credential.
 struct Life {
     credential: Credential,
     task: JoinHandle<()>,
@@ -105,7 +105,7 @@ impl World {
         self.begin("default", &self.guards()).await
     }
 
-    /// Lives for `time` under steady requests, and says what the last of them was told.
+    /// Runs for `time` under steady requests. Returns the outcome of the last one.
     async fn live(&self, time: Duration) -> Result<(), Unavailable> {
         let life = self.start().await;
         let end = Instant::now() + time;
@@ -124,7 +124,7 @@ impl World {
     }
 }
 
-/// Responses that refuse, whatever words and wrapping they come in.
+/// Refusals in different words and wrappings.
 const REFUSALS: &[(u16, &[u8])] = &[
     (400, br#"{"error":"invalid_grant"}"#),
     (400, b"{\"error\":\"invalid_grant\",\"error_description\":\"senha inv\xe1lida\"}"),
@@ -141,7 +141,7 @@ const REFUSALS: &[(u16, &[u8])] = &[
     (503, br#"{"error":"access_denied"}"#),
 ];
 
-/// Responses that refuse without a readable word.
+/// Refusals without a readable reason.
 const UNEXPLAINED: &[(u16, &[u8])] = &[
     (401, b"<html>401</html>"),
     (401, br#"{"code":"900901"}"#),
@@ -273,7 +273,7 @@ async fn what_was_not_judged_is_tried_again_and_again() {
     }
 }
 
-/// Responses that are about the application or the URL.
+/// Responses about the application or the URL.
 const CONFIGURATION: &[(u16, &[u8])] = &[
     (401, br#"{"error":"invalid_client"}"#),
     (400, br#"{"error":"unauthorized_client"}"#),
@@ -288,7 +288,7 @@ const CONFIGURATION: &[(u16, &[u8])] = &[
 async fn a_refused_application_is_tried_again_slowly_and_a_restart_does_not_shorten_it() {
     for (status, body) in CONFIGURATION {
         let world = World::new(*status, body);
-        // Tries come after 5, 10, 20 and 40 minutes, then each hour.
+        // Attempts come after 5, 10, 20 and 40 minutes, then each hour.
         for (minutes, logins) in [(1, 1), (3, 1), (2, 2), (8, 2), (3, 3), (18, 3), (3, 4), (600, 14)] {
             let refusal = world.live(minutes * MINUTE).await.unwrap_err();
             assert!(refusal.retry_after.is_some(), "{refusal:?}");

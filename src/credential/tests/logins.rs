@@ -42,14 +42,13 @@ async fn a_lock_that_ends_while_a_token_lives_is_no_reason_to_do_anything() {
     let world = World::new(Script::default());
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
-    // A backend refuses the token; it cannot be replaced, and still lives.
+    // A backend refuses the token, which cannot be replaced and still lives.
     world.script.push(Step::Fail(Class::Refused));
     world.script.push(Step::Fail(Class::Locked));
     assert!(credential.replace(&first, Kind::Unclear).await.is_err());
     let snapshot = credential.snapshot();
     assert!(snapshot.usable && snapshot.brake);
-    // When it ends, and not when the lock does: the refresher would find nothing to do, without
-    // end.
+    // Not the end of the lock, where the refresher would find nothing to do.
     assert_eq!(snapshot.next_attempt, snapshot.expires_at);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(world.script.calls().len(), 3);

@@ -21,7 +21,7 @@ use crate::clock::until;
 use crate::oauth::{Class, Grant, Issued, TokenError};
 use crate::store::{LoginHistory, MemoryStore, StoreFuture};
 
-/// What the endpoint answers next; when the script is at its end, a fresh token set.
+/// One step of the endpoint's script. After its end every grant gets a fresh token set.
 #[derive(Clone, Copy)]
 enum Step {
     Tokens { seconds: u64 },
@@ -39,7 +39,7 @@ struct ScriptState {
     answers: Mutex<VecDeque<Step>>,
     calls: Mutex<Vec<String>>,
     issued: Mutex<u32>,
-    /// When given, a redeem waits for a decision before it answers.
+    /// Each redeem waits for a permit of this, if it is set.
     gate: Mutex<Option<Arc<Semaphore>>>,
 }
 
@@ -109,7 +109,7 @@ impl Redeem for Script {
     }
 }
 
-/// A world of one credential: everything but the endpoint outlives a restart.
+/// A world with one credential. Everything but the credential outlives a restart.
 struct World {
     script: Script,
     store: Arc<MemoryStore>,
@@ -140,7 +140,7 @@ impl World {
         Credential::start(options, script, store, &guards, self.clock.clone()).await.unwrap().0
     }
 
-    /// What the store knows of logins as alice.
+    /// The stored login history of alice.
     async fn login_record(&self) -> Record {
         self.store.load(&login_key("alice")).await.unwrap()
     }
@@ -347,7 +347,7 @@ async fn a_token_that_the_gateway_refuses_is_not_usable_and_is_replaced_unasked(
     let first = credential.bearer().await.unwrap();
     credential.replace(&first, Kind::Token).await.unwrap_err();
     assert!(!credential.snapshot().usable);
-    // ForcedRefreshes refreshes are two seconds apart, unasked ones too.
+    // Forced refreshes are two seconds apart, unasked ones too.
     tokio::time::sleep(Duration::from_millis(1900)).await;
     assert!(!credential.snapshot().usable);
     tokio::time::sleep(Duration::from_millis(200)).await;

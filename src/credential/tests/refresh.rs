@@ -1,5 +1,4 @@
-//! What becomes of refresh tokens: lost responses, refusals in any words, another user's tokens;
-//! and of time.
+//! Refresh tokens: lost responses, refusals, another user's tokens, and clocks that are set.
 
 use super::*;
 
@@ -21,7 +20,7 @@ async fn a_request_waits_for_an_exchange_that_takes_longer_than_the_last() {
     world.options.passive = true;
     let credential = world.start().await;
     credential.bearer().await.unwrap();
-    // Nor does an exchange that failed make the next one fail sooner.
+    // A failed exchange does not make the next one fail sooner.
     for before in [None, Some(Class::NotJudged)] {
         tokio::time::sleep(Duration::from_secs(11)).await;
         if let Some(class) = before {
@@ -56,8 +55,7 @@ async fn only_an_exchange_that_a_request_waited_for_in_vain_makes_others_fail_so
         let took = asked.elapsed();
         assert!(took >= waits && took < waits + Duration::from_millis(10), "{took:?}");
     }
-    // The next exchange is another one, whose token is waited for: also by a request that came
-    // before it began.
+    // Requests wait for the token of the next exchange, even if they came before it began.
     tokio::time::sleep(Duration::from_millis(18_000)).await;
     assert_eq!(world.script.calls().len(), 2);
     credential.bearer().await.unwrap();
@@ -66,7 +64,7 @@ async fn only_an_exchange_that_a_request_waited_for_in_vain_makes_others_fail_so
 
 #[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_is_set_back_makes_no_token_live_longer() {
-    // A second is less than what is taken for a clock that was set back.
+    // One second is within the tolerance.
     for back in [SignedDuration::from_hours(1), SignedDuration::from_secs(1)] {
         let world = World::new(Script::default().then(Step::Tokens { seconds: 5 }));
         let credential = world.start().await;
@@ -91,7 +89,7 @@ async fn after_a_clock_that_jumped_ahead_the_state_says_that_the_token_expired_a
     let snapshot = credential.snapshot();
     assert!(!snapshot.usable);
     assert_eq!(snapshot.trouble.as_deref(), Some(EXPIRED));
-    // Nobody but `/ready` has asked, and no timer has fired.
+    // Only `/ready` has asked, and no timer has fired.
     while !credential.snapshot().usable {
         tokio::task::yield_now().await;
     }
@@ -114,7 +112,7 @@ async fn after_a_lost_response_to_an_early_refresh_the_living_token_is_used_to_i
         let snapshot = credential.snapshot();
         assert!(snapshot.usable && snapshot.trouble.unwrap().contains("was lost"));
         assert_eq!(snapshot.next_attempt, snapshot.expires_at);
-        // A younger one is not worth the living one either.
+        // Asking for a younger token does not risk the living one.
         credential.younger(Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-1");
         tokio::time::sleep(Duration::from_secs(40)).await;
@@ -157,7 +155,7 @@ async fn after_a_lost_response_a_401_that_names_nothing_does_not_cost_the_token_
     }
     assert_eq!(world.script.calls().len(), 2);
     assert!(credential.snapshot().usable);
-    // One that names it is a need.
+    // A 401 that names the token does.
     credential.replace(&first, Kind::Token).await.unwrap();
     assert_eq!(world.script.calls()[2..], ["refresh refresh-1"]);
 }
@@ -198,7 +196,7 @@ async fn an_early_refresh_that_failed_without_being_judged_is_early_again_after_
     drop(credential);
     world.script.0.answers.lock().clear();
     let credential = world.start().await;
-    // The jitter of the early refresh is drawn again: it may be a hundred seconds later now.
+    // The early refresh has a new jitter, and may be a hundred seconds later.
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-2");
 }
@@ -241,7 +239,7 @@ async fn another_users_tokens_that_a_refresh_brings_are_never_used_nor_stored() 
         assert_eq!((stored.access_token.expose(), stored.refresh_token), ("access-1", None));
         assert_eq!(world.script.calls(), ["password right", "refresh refresh-1"]);
         if restart {
-            // It is used to its end; then the login, behind its brake.
+            // The token is used to its end. Then comes the login, as its guard allows.
             tokio::time::sleep(Duration::from_secs(101)).await;
             assert_eq!(value(&credential.bearer().await.unwrap()), "Bearer access-3");
             assert_eq!(world.script.calls()[2..], ["password right"]);
@@ -342,7 +340,7 @@ async fn where_the_server_refreshes_nothing_the_proxy_logs_in_at_the_end_of_each
         tokio::time::sleep(Duration::from_secs(1000)).await;
         assert_eq!(world.script.calls()[2..], vec!["password right"; lives]);
     }
-    // An operator who has allowed the grant says so.
+    // The operator has allowed the grant on the server.
     credential.unlock().await.unwrap();
     assert_eq!(credential.snapshot().trouble, None);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -377,7 +375,7 @@ async fn dead_tokens_are_replaced_without_a_confirmation_by_a_login_that_names_n
         world.options.username = username.map(Into::into);
         let mut credential = world.start().await;
         let first = credential.bearer().await.unwrap();
-        // Living ones are not.
+        // Living tokens are not replaced.
         let other = credential.redeem_code(code()).await;
         assert!(matches!(other, Err(LoginError::OtherUser { .. })), "{other:?}");
         world.script.push(Step::Fail(Class::Refused));
