@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pasted_answer_is_read_in_every_form_people_paste() {
+    fn a_pasted_response_is_read_in_every_form_people_paste() {
         let code =
             |text: &str| AuthorizationResponse::from_pasted(text).outcome.map(|c| c.expose().to_owned());
         for text in [
@@ -237,11 +237,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_servers_words_on_one_line() {
-        let answer = AuthorizationResponse::from_query(
+        let response = AuthorizationResponse::from_query(
             "error=access_denied&error_description=User%0Adenied&state=s&code=c",
         );
         assert_eq!(
-            answer.outcome.unwrap_err().to_string(),
+            response.outcome.unwrap_err().to_string(),
             "the authorization server refused the login: access_denied (User denied)"
         );
     }

@@ -36,7 +36,7 @@ struct Script(Arc<ScriptState>);
 
 #[derive(Default)]
 struct ScriptState {
-    answers: Mutex<VecDeque<Step>>,
+    steps: Mutex<VecDeque<Step>>,
     calls: Mutex<Vec<String>>,
     issued: Mutex<u32>,
     /// Each redeem waits for a permit of this, if it is set.
@@ -44,13 +44,13 @@ struct ScriptState {
 }
 
 impl Script {
-    fn then(self, answer: Step) -> Self {
-        self.0.answers.lock().push_back(answer);
+    fn then(self, step: Step) -> Self {
+        self.0.steps.lock().push_back(step);
         self
     }
 
-    fn push(&self, answer: Step) {
-        self.0.answers.lock().push_back(answer);
+    fn push(&self, step: Step) {
+        self.0.steps.lock().push_back(step);
     }
 
     fn calls(&self) -> Vec<String> {
@@ -76,12 +76,12 @@ impl Redeem for Script {
         if let Some(gate) = gate {
             gate.acquire().await.unwrap().forget();
         }
-        let answer = self.0.answers.lock().pop_front();
-        let subject = match &answer {
+        let step = self.0.steps.lock().pop_front();
+        let subject = match &step {
             Some(Step::TokensOf { subject, .. }) => Some((*subject).to_owned()),
             _ => None,
         };
-        let (seconds, failure) = match answer {
+        let (seconds, failure) = match step {
             None => (86_400, None),
             Some(Step::Tokens { seconds } | Step::TokensOf { seconds, .. }) => (seconds, None),
             Some(Step::TokensAfter { seconds, after }) => {
@@ -323,7 +323,7 @@ async fn a_living_token_is_served_while_the_token_endpoint_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_followed_by_one_more_presentation_then_by_the_login() {
+async fn a_lost_response_is_followed_by_one_more_presentation_then_by_the_login() {
     let script = Script::default()
         .then(Step::Tokens { seconds: 1000 })
         .then(Step::Fail(Class::Ambiguous))
