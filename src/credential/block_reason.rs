@@ -70,7 +70,6 @@ impl BlockReason {
         (detail, self.until().map(|until| clock::until(now, until)))
     }
 
-    /// When it ends by itself.
     pub(super) fn until(&self) -> Option<Timestamp> {
         match self {
             Self::Configuration { until, .. } => Some(*until),
@@ -79,7 +78,6 @@ impl BlockReason {
         }
     }
 
-    /// Moves its end along with a clock that was set back.
     pub(super) fn set_back(&mut self, by: SignedDuration) {
         let until = match self {
             Self::Configuration { until, .. } => Some(until),
@@ -92,7 +90,6 @@ impl BlockReason {
     }
 }
 
-/// Which rule of the login guard applies, and the remedy.
 fn describe_decision(decision: LoginDecision, name: &str) -> String {
     let unlock = format!("`vbc-proxy unlock {name}`");
     match decision {

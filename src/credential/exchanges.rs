@@ -54,12 +54,10 @@ impl Exchanges {
         })
     }
 
-    /// Exchanges that brought a token set.
     pub(super) fn issued(&self) -> u64 {
         self.0.iter().map(|row| u64::from(row[ISSUED].load(Ordering::Relaxed))).sum()
     }
 
-    /// All exchanges.
     pub(super) fn total(&self) -> u64 {
         self.0.iter().flatten().map(|count| u64::from(count.load(Ordering::Relaxed))).sum()
     }

@@ -38,7 +38,6 @@ pub(super) struct ForcedRefreshes {
 }
 
 impl ForcedRefreshes {
-    /// An empty history.
     pub(super) fn new(hurry: u32) -> Self {
         let hurry = hurry.max(1);
         Self { hurry, at: Vec::new(), spacing: SPACING / hurry, total: 0 }
@@ -55,7 +54,6 @@ impl ForcedRefreshes {
         next.saturating_duration_since(now)
     }
 
-    /// Notes one that began at `now`.
     pub(super) fn note(&mut self, now: Instant) {
         let window = WINDOW / self.hurry;
         if self.at.last().is_none_or(|last| now.duration_since(*last) >= window) {
@@ -72,7 +70,6 @@ impl ForcedRefreshes {
         }
     }
 
-    /// The number of forced refreshes so far.
     pub(super) fn total(&self) -> u64 {
         self.total
     }

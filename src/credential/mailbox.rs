@@ -29,7 +29,6 @@ pub(super) struct Mailbox<T> {
 struct State<T> {
     waiting: VecDeque<T>,
     closed: bool,
-    /// The receiver's, while it sleeps.
     waker: Option<Waker>,
 }
 

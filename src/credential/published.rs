@@ -8,7 +8,6 @@ pub(super) struct Published<T> {
     epoch: AtomicU64,
 }
 
-/// One thread's copy.
 pub(super) struct Copy<T> {
     pub(super) value: Option<T>,
     epoch: u64,
@@ -25,14 +24,12 @@ impl<T: Clone> Published<T> {
         Self { value: RwLock::new(None), epoch: AtomicU64::new(0) }
     }
 
-    /// Replaces the value.
     pub(super) fn publish(&self, value: T) {
         *self.value.write() = Some(value);
         // After the value: a reader of the new epoch finds this value or a newer one.
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// The latest value.
     pub(super) fn latest(&self) -> Option<T> {
         self.value.read().clone()
     }

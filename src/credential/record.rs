@@ -30,7 +30,6 @@ enum Failure {
 }
 
 impl StoredRecord {
-    /// Loads the record of `key`.
     pub(super) async fn load(store: Arc<dyn TokenStore>, key: Key) -> Result<Self, StoreError> {
         let record = store.load(&key).await?;
         Ok(Self::new(store, key, record))
@@ -95,7 +94,6 @@ impl StoredRecord {
         self.record = record;
     }
 
-    /// Why the stored record cannot be read.
     pub(super) fn unreadable(&self) -> Option<&StoreError> {
         match self.failure.as_deref()? {
             Failure::Unreadable(error) => Some(error),
@@ -134,7 +132,6 @@ impl StoredRecord {
         Ok(())
     }
 
-    /// Gives the reservation back: the exchange brought nothing to store.
     pub(super) fn release(&mut self) {
         self.reservation = None;
     }
@@ -148,7 +145,6 @@ impl StoredRecord {
         self.write().await;
     }
 
-    /// Writes the record under its own revision.
     pub(super) async fn write(&mut self) {
         if self.unreadable().is_some() {
             // The unreadable record is the only one.
@@ -191,7 +187,6 @@ impl StoredRecord {
         outcome
     }
 
-    /// Moves the token set's times along with a clock that was set back.
     pub(super) fn set_back(&mut self, by: SignedDuration) {
         let Some(tokens) = &mut self.record.tokens else { return };
         for at in [
@@ -215,7 +210,6 @@ impl StoredRecord {
         is_ahead
     }
 
-    /// Whether the store lacks the record.
     pub(super) fn is_unsaved(&self) -> bool {
         self.stored_revision != self.record.revision
     }

@@ -104,7 +104,6 @@ impl RejectedPrefixes {
         is_due
     }
 
-    /// The number of such rejections.
     pub(super) fn new_refused(&self) -> u64 {
         self.new_refused
     }

@@ -111,12 +111,10 @@ impl Backoff {
         until
     }
 
-    /// Moves the end of the pause along with a clock that was set back.
     pub(super) fn set_back(&mut self, by: SignedDuration) {
         self.until = self.until.map(|until| until.saturating_sub(by).unwrap_or(until));
     }
 
-    /// Ends the pause.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }

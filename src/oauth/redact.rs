@@ -32,7 +32,6 @@ impl fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Hides the secrets of `grant` and `client`, and user names.
     pub(super) fn new(grant: &Grant, client: &ClientIdentity, user: Option<&str>) -> Self {
         let mut redactor = Self { secrets: Vec::new(), short: Vec::new(), users: Vec::new() };
         redactor.hide(client.client_secret.expose());

@@ -91,7 +91,6 @@ pub(super) fn remove_leftovers(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether a file is a record, by its name.
 pub(super) fn is_record(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
         let mut parts = name.rsplit('.');
@@ -197,7 +196,6 @@ impl Reserved {
         Ok(Self { file, directory })
     }
 
-    /// Writes the content and makes it durable.
     pub(super) fn fill(&mut self, content: &[u8]) -> Result<(), StoreError> {
         let file = self.file.as_file_mut();
         let written = file.rewind().and_then(|()| file.write_all(content));

@@ -33,7 +33,6 @@ impl ReadAhead {
         Ok(Self { records: read_all(directory, keys)?, done: HashSet::new() })
     }
 
-    /// The key and revision of each record.
     pub(super) fn revisions(&self) -> impl Iterator<Item = (&Key, u64)> {
         self.records.iter().map(|(key, record)| (key, record.revision))
     }
@@ -57,7 +56,6 @@ impl ReadAhead {
     }
 }
 
-/// The content of a record's file.
 struct FileContent {
     key: Key,
     record: Record,

@@ -63,7 +63,6 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Store
     Ok(Some(bytes))
 }
 
-/// The content of a record's file.
 pub(super) fn encode_record(
     keys: Option<&Keys>,
     key: &Key,
@@ -77,7 +76,6 @@ pub(super) fn encode_record(
     }
 }
 
-/// Encrypts the plain content of a record's file.
 pub(super) fn seal_content(
     keys: &Keys,
     key: &Key,

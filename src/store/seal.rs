@@ -86,7 +86,6 @@ impl Keys {
         })
     }
 
-    /// Whether `id` is the id of the key that seals.
     fn is_first(&self, id: &str) -> bool {
         self.0.first().is_some_and(|first| first.id == id)
     }

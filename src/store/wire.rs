@@ -238,7 +238,6 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, DecodeError> {
     })
 }
 
-/// The key in a plain record.
 pub(super) fn owner(bytes: &[u8]) -> Option<Key> {
     #[derive(Deserialize)]
     struct Owner {

@@ -44,7 +44,6 @@ pub struct LoginGuards {
     by_user: Mutex<HashMap<Arc<str>, Arc<LoginGuard>>>,
 }
 
-/// Where guards keep their records, and their clock.
 struct Records {
     store: Arc<dyn TokenStore>,
     clock: Clock,
@@ -104,7 +103,6 @@ impl LoginGuards {
     }
 }
 
-/// The guard of one user.
 struct LoginGuard {
     user: Arc<str>,
     records: Arc<Records>,
@@ -118,7 +116,6 @@ struct LoginGuard {
     turn: AsyncMutex<()>,
 }
 
-/// The login secret of a credential.
 struct LoginSecret {
     fingerprint: Arc<str>,
     password: Secret,

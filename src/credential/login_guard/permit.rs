@@ -47,7 +47,6 @@ impl LoginPermit {
         Ok(())
     }
 
-    /// The store's last failure.
     pub(in crate::credential) fn trouble(&self) -> Option<Trouble> {
         self.guard.trouble.lock().clone()
     }
@@ -65,12 +64,10 @@ impl LoginPermit {
         set_record_aside(&*self.guard.records.store, &login_key(&self.guard.user), reason).await
     }
 
-    /// Whether the store lacks the latest history.
     pub(in crate::credential) fn is_unsaved(&self) -> bool {
         self.guard.unsaved.load(Ordering::Relaxed)
     }
 
-    /// Retries to write what the store lacks.
     pub(in crate::credential) async fn save_if_unsaved(&self) {
         if self.is_unsaved() {
             let _turn = self.guard.turn.lock().await;
@@ -228,7 +225,6 @@ impl LoginTurn<'_> {
         self.guard.save().await
     }
 
-    /// Whether the store has the latest history.
     pub(in crate::credential) fn is_saved(&self) -> bool {
         !self.guard.unsaved.load(Ordering::Relaxed)
     }

@@ -49,7 +49,6 @@ pub(in crate::credential) enum LoginDecision {
 }
 
 impl LoginDecision {
-    /// When it ends by itself.
     pub(in crate::credential) fn until(mut self) -> Option<Timestamp> {
         self.until_mut().copied()
     }
@@ -82,7 +81,6 @@ fn add(fingerprints: &mut Vec<String>, more: &[String]) {
     fingerprints.drain(..surplus);
 }
 
-/// Merges another history in.
 pub(super) fn absorb(history: &mut LoginHistory, other: &LoginHistory) {
     add(&mut history.refused, &other.refused);
     add(&mut history.attempted, &other.attempted);
@@ -127,7 +125,6 @@ pub(super) fn is_clear(history: &LoginHistory) -> bool {
         && !history.exhausted
 }
 
-/// Whether this secret has worked.
 pub(super) fn is_proven(history: &LoginHistory, secret: &[String]) -> bool {
     has_any(&history.proven, secret)
 }
@@ -140,7 +137,6 @@ fn has(fingerprints: &[String], wanted: &str) -> bool {
     fingerprints.iter().any(|fingerprint| fingerprint == wanted)
 }
 
-/// Whether `trial` was made with this secret.
 fn is_of(trial: &Trial, secret: &[String]) -> bool {
     has_any(secret, &trial.secret)
 }
@@ -218,7 +214,6 @@ fn trial<'a>(history: &'a mut LoginHistory, secret: &[String], now: Timestamp) -
     trial
 }
 
-/// The login succeeded.
 pub(super) fn succeeded(history: &mut LoginHistory, secret: &[String]) {
     // Another password of the same user stays refused: this success does not make it right.
     history.refused.retain(|refused| !has(secret, refused));
@@ -229,7 +224,6 @@ pub(super) fn succeeded(history: &mut LoginHistory, secret: &[String]) {
     history.proven = secret.to_vec();
 }
 
-/// The server refused user name or password.
 pub(super) fn refused(history: &mut LoginHistory, secret: &[String], now: Timestamp) {
     add(&mut history.refused, secret);
     history.proven.retain(|proven| !has(secret, proven));
@@ -251,7 +245,6 @@ pub(super) fn unexplained(history: &mut LoginHistory, secret: &[String], now: Ti
     }
 }
 
-/// The server reported the account as locked.
 pub(super) fn locked(history: &mut LoginHistory, secret: &[String], now: Timestamp) {
     add(&mut history.attempted, secret);
     history.locked_until = Some(clock::after(now, LOCK));
@@ -268,7 +261,6 @@ pub(super) fn recognize(history: &mut LoginHistory, secret: &[String], _now: Tim
     }
 }
 
-/// When this secret was last tried, if that is remembered.
 pub(super) fn tried_at(history: &LoginHistory, secret: &[String]) -> Option<Timestamp> {
     history.trials.iter().find(|trial| is_of(trial, secret)).map(|trial| trial.at)
 }

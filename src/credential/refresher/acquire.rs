@@ -12,7 +12,6 @@ use crate::credential::options::Login;
 use crate::oauth::{Class, Grant, Redeem, TokenError};
 
 impl<R: Redeem> Refresher<R> {
-    /// Gets a token set, stored and published.
     pub(super) async fn obtain(&mut self, need: Need) -> Result<(), Unavailable> {
         self.may_try(need)?;
         let outcome = match self.read_record().await {
@@ -50,7 +49,6 @@ impl<R: Redeem> Refresher<R> {
         self.log_in().await
     }
 
-    /// Whether any exchange may be made now.
     pub(super) fn may_try(&mut self, need: Need) -> Result<(), Unavailable> {
         let now = self.now();
         if let Some(until) = self.backoff.until(now) {
@@ -203,7 +201,6 @@ impl<R: Redeem> Refresher<R> {
         Ok(held)
     }
 
-    /// Clears the login history. Returns whether it held logins back.
     async fn clear_login_history(&self, permit: &LoginPermit) -> Result<bool, Unavailable> {
         let mut turn = permit.turn().await;
         let mut outcome = permit.read().await;

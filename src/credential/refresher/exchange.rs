@@ -88,7 +88,6 @@ impl<R: Redeem> Refresher<R> {
         self.publish();
     }
 
-    /// Adopts the store's record if it is newer. Returns whether it was.
     pub(super) async fn reload_newer(&mut self) -> bool {
         if !self.stored.reload_newer().await {
             return false;
@@ -137,7 +136,6 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Fingerprint of everything that a refusal of the application may be about.
     fn configuration(&self) -> String {
         let login = self.options.login.as_ref();
         let (secret, scope) = login.map_or(("", ""), |login| (&*login.fingerprint, &*login.scope));

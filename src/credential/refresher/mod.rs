@@ -101,7 +101,6 @@ pub(super) struct Refresher<R> {
     published_at: Option<Instant>,
     backoff: Backoff,
     blocked: Option<BlockReason>,
-    /// What went wrong last, for operators.
     trouble: Option<String>,
     unconfirmed_login: Option<Box<UnconfirmedLogin>>,
     waiting_list: Option<Box<WaitingList>>,
@@ -271,7 +270,6 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Blocks exchanges for `reason`.
     fn block(&mut self, reason: BlockReason) -> Unavailable {
         let unavailable = self.blocked_by(&reason);
         self.blocked = Some(reason);

@@ -15,7 +15,6 @@ use crate::random;
 const TURN_AGAIN: Duration = Duration::from_secs(1);
 
 impl<R: Redeem> Refresher<R> {
-    /// How long until the next scheduled step.
     pub(super) fn pause(&self) -> Duration {
         let now = self.now();
         let mut pause = self.waiting_in();
@@ -30,7 +29,6 @@ impl<R: Redeem> Refresher<R> {
         pause
     }
 
-    /// When the next exchange is due, if one is planned.
     pub(super) fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
         let planned = match &self.stored.record.tokens {
             None => now,

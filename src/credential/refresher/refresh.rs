@@ -156,7 +156,6 @@ impl<R: Redeem> Refresher<R> {
         self.save().await;
     }
 
-    /// Drops a refresh token that the server no longer knows.
     async fn drop_refresh_token(&mut self, refresh_token: &Secret) {
         tracing::warn!(credential = %self.shared.name, "the refresh token is no longer good");
         self.spend(refresh_token);
@@ -174,7 +173,6 @@ impl<R: Redeem> Refresher<R> {
         self.note_spent_seed(refresh_token);
     }
 
-    /// Remembers the seed as spent, if `refresh_token` is the seed.
     pub(super) fn note_spent_seed(&mut self, refresh_token: &Secret) {
         if self.options.seed.as_ref() == Some(refresh_token) {
             self.stored.record.spent_seed = Some(fingerprint(&[refresh_token.expose()]));
@@ -195,7 +193,6 @@ impl<R: Redeem> Refresher<R> {
         })
     }
 
-    /// Whether a living token can be replaced before its end.
     pub(super) fn may_refresh_early(&self) -> bool {
         !self.stored.record.refresh_pending && self.refresh_token().is_some()
     }

@@ -80,7 +80,6 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Updates the snapshot.
     pub(super) fn report(&self) {
         let now = self.now();
         let record = &self.stored.record;
@@ -113,7 +112,6 @@ impl<R: Redeem> Refresher<R> {
     }
 }
 
-/// All trouble in one text.
 fn join(trouble: Option<String>, store_trouble: Option<&str>) -> Option<String> {
     match (trouble, store_trouble) {
         (Some(trouble), Some(store)) if !trouble.contains(store) => Some(format!("{trouble}; {store}")),

@@ -19,7 +19,6 @@ use crate::secret::fingerprint;
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
 const SAVE_DOUBLINGS: u32 = 4;
 
-/// Loads the record.
 pub(in crate::credential) async fn load_record(
     stored: &mut StoredRecord,
     options: &Options,
@@ -48,7 +47,6 @@ async fn move_login_history(stored: &mut StoredRecord, permit: &LoginPermit) {
     }
 }
 
-/// The block of a record that cannot be read.
 pub(super) fn record_block(stored: &StoredRecord, options: &Options) -> Option<BlockReason> {
     BlockReason::of_record(stored.unreadable()?, &options.name, options.login.is_some())
 }
@@ -95,13 +93,11 @@ impl<R: Redeem> Refresher<R> {
         })
     }
 
-    /// Writes the record. If that fails, a retry is planned.
     pub(super) async fn save(&mut self) {
         self.stored.save().await;
         self.plan_to_save();
     }
 
-    /// Retries to write what the store lacks.
     pub(super) async fn save_if_unsaved(&mut self) {
         if !self.is_unsaved() {
             return;
@@ -138,7 +134,6 @@ impl<R: Redeem> Refresher<R> {
         self.stored.is_unsaved() || self.permit.as_ref().is_some_and(LoginPermit::is_unsaved)
     }
 
-    /// The store's trouble, for operators.
     pub(super) fn store_trouble(&self) -> Option<String> {
         if let Some(error) = self.stored.unreadable() {
             let has_login = self.options.login.is_some();
@@ -154,7 +149,6 @@ impl<R: Redeem> Refresher<R> {
     }
 }
 
-/// The failure of an exchange that was not begun.
 pub(super) fn not_begun(message: String) -> TokenError {
     TokenError { class: Class::NotJudged, message, retry_after: None }
 }

@@ -104,7 +104,6 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Serves those whose exchange may begin now.
     pub(super) async fn serve_waiting(&mut self) {
         self.serve_operators().await;
         self.serve_newer().await;
