@@ -35,7 +35,8 @@ pub fn token_response(data: &[u8]) {
         headers.insert(header::RETRY_AFTER, value);
     }
     let redactor = Redactor::new(&grant, &client, Some("alice@vbc.prod"));
-    let response = TokenResponse { status: StatusCode::from_u16(status).unwrap_or_default(), headers: &headers, body };
+    let response =
+        TokenResponse { status: StatusCode::from_u16(status).unwrap_or_default(), headers: &headers, body };
     let now = Timestamp::UNIX_EPOCH;
     match read(&response, &grant, &redactor, now) {
         Ok(issued) => {

@@ -65,9 +65,8 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Words {
 fn is_page(headers: &HeaderMap, body: &ErrorBody<'_>) -> bool {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let starts = |start: &str| {
-        body.text().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
-    };
+    let starts =
+        |start: &str| body.text().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
     starts("<!doctype html") || starts("<html") || (declared.starts_with("text/html") && body.is_markup())
 }
 

@@ -214,8 +214,9 @@ impl FailureReader<'_> {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        retry_after::from_header(self.response.headers, self.now)
-            .or_else(|| retry_after::from_next_access_time(&self.body.find_member("nextAccessTime")?, self.now))
+        retry_after::from_header(self.response.headers, self.now).or_else(|| {
+            retry_after::from_next_access_time(&self.body.find_member("nextAccessTime")?, self.now)
+        })
     }
 
     /// The server's code and words, fit to be shown.

@@ -51,7 +51,11 @@ fn a_refusal_is_read_in_every_charset() {
         let body = body("", "application/json", &bytes);
         assert_eq!(body.error.oauth_error().as_deref(), Some("invalid_grant"), "{what}");
         if what != "UTF-32LE" {
-            assert_eq!(body.error.find_member("error_description").as_deref(), Some("senha inválida"), "{what}");
+            assert_eq!(
+                body.error.find_member("error_description").as_deref(),
+                Some("senha inválida"),
+                "{what}"
+            );
         }
     }
 }

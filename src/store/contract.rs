@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::record::{
-    ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome,
-};
+use super::record::{ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome};
 use super::{SharedStore, TokenStore};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};

@@ -157,11 +157,7 @@ fn is_forbidden(error: &io::Error) -> bool {
 }
 
 fn forbidden(directory: &Path, doing: &str, error: io::Error) -> StoreError {
-    if is_forbidden(&error) {
-        not_writable(directory, error)
-    } else {
-        failed(doing, directory, error)
-    }
+    if is_forbidden(&error) { not_writable(directory, error) } else { failed(doing, directory, error) }
 }
 
 fn not_writable(directory: &Path, source: io::Error) -> StoreError {

@@ -25,8 +25,7 @@ fn every_cut_is_noticed_and_nothing_is_quoted() {
 #[test]
 fn a_wrong_type_is_not_quoted() {
     let key = key("default", "i");
-    let content =
-        br#"{"format": 1, "credential": "default", "identity": "i", "revision": "token-secret"}"#;
+    let content = br#"{"format": 1, "credential": "default", "identity": "i", "revision": "token-secret"}"#;
     let detail = decode(&key, content).unwrap_err();
     let expected = "a field is missing or of the wrong type, line 1 column 82";
     assert_eq!(detail, DecodeError::Damaged(expected.to_owned()));

@@ -210,11 +210,8 @@ impl World {
         let options = Options { login, max_wait: MAX_WAIT, ..Options::new("default", "identity") };
         let url = "http://sim/token".parse().unwrap();
         let server = AuthorizationServer::new(self.wire.clone(), &url, None, self.clock.clone()).unwrap();
-        let client = ClientIdentity {
-            client_id: "sim-client".into(),
-            client_secret: "sim-secret".into(),
-            auth: None,
-        };
+        let client =
+            ClientIdentity { client_id: "sim-client".into(), client_secret: "sim-secret".into(), auth: None };
         let endpoint = Endpoint::new(Arc::new(server), Arc::new(client), None);
         let store: Arc<dyn TokenStore> = Arc::clone(&self.disk) as _;
         let guards = LoginGuards::new(Arc::clone(&store), self.clock.clone());
