@@ -1,6 +1,7 @@
 //! Why a store fails.
 
 use std::io;
+use std::path::Path;
 
 use thiserror::Error;
 
@@ -123,4 +124,35 @@ pub(super) fn system_reason(error: &io::Error) -> String {
 pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Why the content of a file is no record that can be used. The texts quote nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RecordError {
+    /// It is damaged.
+    Damaged(String),
+    /// It is whole, but of another version or identity.
+    Foreign(String),
+    /// There are no keys. It needs the one with this id.
+    NoKey(String),
+    /// None of the keys has this id.
+    UnknownKey(String),
+}
+
+impl RecordError {
+    pub(super) fn of_file(self, path: &Path) -> StoreError {
+        let what = path.display().to_string();
+        match self {
+            Self::Damaged(detail) => StoreError::Damaged { what, detail },
+            Self::Foreign(detail) => StoreError::Foreign { what, detail },
+            Self::NoKey(key) => StoreError::NoKey { what, key, has_keys: false },
+            Self::UnknownKey(key) => StoreError::NoKey { what, key, has_keys: true },
+        }
+    }
+}
+
+impl From<String> for RecordError {
+    fn from(detail: String) -> Self {
+        Self::Damaged(detail)
+    }
 }

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::directory::{LOCK, entries, is_record, replace, sync_directory};
-use super::error::{StoreError, is_full, system_reason};
+use super::error::{RecordError, StoreError, is_full, system_reason};
 use super::record::{Key, Record};
-use super::record_file::{cannot_decode, cannot_open, file_name, read_file, seal_content};
+use super::record_file::{file_name, read_file, seal_content};
 use super::seal::{self, Keys};
-use super::wire::{self, DecodeError};
+use super::wire;
 
 /// Records that were read ahead, each for one load.
 #[derive(Debug)]
@@ -117,16 +117,16 @@ fn read(path: &Path, name: &OsStr, keys: Option<&Keys>) -> Result<Option<FileCon
     };
     let (key, content, is_current, was_plain) = match seal::open(keys, &bytes) {
         Some(Ok(plain)) => (plain.key, plain.content, plain.is_current, false),
-        Some(Err(error)) => return Err(cannot_open(error, path)),
+        Some(Err(error)) => return Err(error.of_file(path)),
         None => match wire::owner(&bytes) {
             Some(key) => (key, bytes, keys.is_none(), true),
             None if is_record(name) => {
-                let error = DecodeError::Damaged("it may hold a token in the clear".to_owned());
-                return Err(cannot_decode(error, path));
+                let detail = "it may hold a token in the clear".to_owned();
+                return Err(RecordError::Damaged(detail).of_file(path));
             }
             None => return Ok(None),
         },
     };
-    let record = wire::decode(&key, &content).map_err(|error| cannot_decode(error, path))?;
+    let record = wire::decode(&key, &content).map_err(|error| error.of_file(path))?;
     Ok(Some(FileContent { key, record, stale: (!is_current).then_some(content), was_plain }))
 }

@@ -8,10 +8,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::directory::failed;
-use super::error::StoreError;
+use super::error::{RecordError, StoreError};
 use super::record::{Key, Record};
-use super::seal::{self, Keys, SealError};
-use super::wire::{self, DecodeError, OTHER_IDENTITY};
+use super::seal::{self, Keys};
+use super::wire::{self, OTHER_IDENTITY};
 use crate::secret;
 
 /// No record comes near this size. A larger file is not ours.
@@ -38,14 +38,14 @@ pub(super) fn read_record(
         // Plain records were encrypted when the store was opened. This one was added later, by
         // somebody without the key.
         None if keys.is_some() && !accept_plain && wire::owner(&bytes).is_some() => {
-            Err(DecodeError::Foreign("it is not encrypted, and store.key_file is set".to_owned()))
+            Err(RecordError::Foreign("it is not encrypted, and store.key_file is set".to_owned()))
         }
         None => wire::decode(key, &bytes),
         Some(Ok(plain)) if plain.key == *key => wire::decode(key, &plain.content),
-        Some(Ok(_)) => Err(DecodeError::Foreign(OTHER_IDENTITY.to_owned())),
-        Some(Err(error)) => return Err(cannot_open(error, &path)),
+        Some(Ok(_)) => Err(RecordError::Foreign(OTHER_IDENTITY.to_owned())),
+        Some(Err(error)) => Err(error),
     };
-    decoded.map_err(|error| cannot_decode(error, &path))
+    decoded.map_err(|error| error.of_file(&path))
 }
 
 /// The content of a file, or `None` if there is no file.
@@ -58,7 +58,7 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Store
     let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_FILE));
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| failed("reading", path, error))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(cannot_decode(DecodeError::Damaged("it is far too large".to_owned()), path));
+        return Err(RecordError::Damaged("it is far too large".to_owned()).of_file(path));
     }
     Ok(Some(bytes))
 }
@@ -85,24 +85,6 @@ pub(super) fn seal_content(
 ) -> Result<Vec<u8>, StoreError> {
     let no_nonce = || failed("encrypting", path, io::Error::other("there are no random bytes"));
     keys.seal(key, revision, plain).ok_or_else(no_nonce)
-}
-
-pub(super) fn cannot_decode(error: DecodeError, path: &Path) -> StoreError {
-    let what = path.display().to_string();
-    match error {
-        DecodeError::Damaged(detail) => StoreError::Damaged { what, detail },
-        DecodeError::Foreign(detail) => StoreError::Foreign { what, detail },
-    }
-}
-
-pub(super) fn cannot_open(error: SealError, path: &Path) -> StoreError {
-    let what = path.display().to_string();
-    match error {
-        SealError::NoKey(key) => StoreError::NoKey { what, key, has_keys: false },
-        SealError::UnknownKey(key) => StoreError::NoKey { what, key, has_keys: true },
-        SealError::Damaged(detail) => StoreError::Damaged { what, detail },
-        SealError::Foreign(detail) => StoreError::Foreign { what, detail },
-    }
 }
 
 /// `{credential}.{first 8 digits of the identity}.json`.

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::error::StoreError;
+use super::error::{RecordError, StoreError};
 use super::record::Key;
 use super::wire;
 use crate::secret::hex;
@@ -144,21 +144,8 @@ pub(super) struct PlainRecord {
     pub(super) is_current: bool,
 }
 
-/// Why a sealed record could not be opened.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum SealError {
-    /// There are no keys. It needs the one with this id.
-    NoKey(String),
-    /// None of the keys has this id.
-    UnknownKey(String),
-    /// The text has the reason, and quotes nothing.
-    Damaged(String),
-    /// This version does not know the format.
-    Foreign(String),
-}
-
 /// Opens the content of a file. `None` if it is not sealed, and may be a plain record.
-pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<PlainRecord, SealError>> {
+pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<PlainRecord, RecordError>> {
     #[derive(Deserialize)]
     struct Versioned {
         format: serde_json::Value,
@@ -166,22 +153,22 @@ pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<PlainReco
     let Versioned { format } = serde_json::from_slice(bytes).ok()?;
     let format = format.as_str()?;
     if format != FORMAT {
-        return Some(Err(SealError::Foreign("its format is not known to this version".to_owned())));
+        return Some(Err(RecordError::Foreign("its format is not known to this version".to_owned())));
     }
     Some(unseal(keys, bytes))
 }
 
-fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, SealError> {
+fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, RecordError> {
     let envelope: Envelope<'_> =
-        serde_json::from_slice(bytes).map_err(|error| SealError::Damaged(wire::locate(&error)))?;
+        serde_json::from_slice(bytes).map_err(|error| RecordError::Damaged(wire::locate(&error)))?;
     let id = &*envelope.key;
     if id.len() != ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(damaged("the id of its key is not one"));
     }
-    let keys = keys.ok_or_else(|| SealError::NoKey(id.to_owned()))?;
+    let keys = keys.ok_or_else(|| RecordError::NoKey(id.to_owned()))?;
     let mut sealers = keys.0.iter().filter(|sealer| sealer.id == id).peekable();
     if sealers.peek().is_none() {
-        return Err(SealError::UnknownKey(id.to_owned()));
+        return Err(RecordError::UnknownKey(id.to_owned()));
     }
     let sealed = STANDARD.decode(&*envelope.sealed).map_err(|_| damaged("its content is not base64"))?;
     let (nonce, sealed) =
@@ -195,7 +182,7 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, SealError> {
         Some(content)
     });
     let Some(content) = content else {
-        return Err(SealError::Damaged(format!(
+        return Err(RecordError::Damaged(format!(
             "sealed with key {id}, and changed since, or made to look like that of another credential or revision"
         )));
     };
@@ -206,8 +193,8 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, SealError> {
     })
 }
 
-fn damaged(detail: &str) -> SealError {
-    SealError::Damaged(detail.to_owned())
+fn damaged(detail: &str) -> RecordError {
+    RecordError::Damaged(detail.to_owned())
 }
 
 /// The associated data. Each part follows its length, so that different parts give different bytes.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
+use super::error::RecordError;
 use super::record::{ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
@@ -183,35 +184,20 @@ fn brake(record: &LoginHistory) -> Brake<'_> {
     }
 }
 
-/// Why a content is no record of a key. The texts quote nothing.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum DecodeError {
-    /// It is not whole, or not a record.
-    Damaged(String),
-    /// It is whole, but of another version or identity.
-    Foreign(String),
-}
-
-impl From<String> for DecodeError {
-    fn from(detail: String) -> Self {
-        Self::Damaged(detail)
-    }
-}
-
 /// Reads the content of the file of `key`.
-pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, DecodeError> {
+pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, RecordError> {
     let Versioned { format } = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
     if !(OLDEST..=FORMAT).contains(&format) {
         let detail = format!("its format is {format}, this version reads {OLDEST} to {FORMAT}");
-        return Err(DecodeError::Foreign(detail));
+        return Err(RecordError::Foreign(detail));
     }
     let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
     // In full: the file's name has only the first characters.
     if *file.identity != *key.identity || *file.credential != *key.credential {
-        return Err(DecodeError::Foreign(OTHER_IDENTITY.to_owned()));
+        return Err(RecordError::Foreign(OTHER_IDENTITY.to_owned()));
     }
     if file.revision == 0 {
-        return Err(DecodeError::Damaged("its revision is 0".to_owned()));
+        return Err(RecordError::Damaged("its revision is 0".to_owned()));
     }
     Ok(Record {
         revision: file.revision,

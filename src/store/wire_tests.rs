@@ -17,7 +17,7 @@ fn every_cut_is_noticed_and_nothing_is_quoted() {
     let key = key("default", "0123456789abcdef");
     let bytes = encode(&key, &full_record(1)).unwrap();
     for end in 0..bytes.len() - 2 {
-        let Err(DecodeError::Damaged(detail)) = decode(&key, &bytes[..end]) else { panic!("cut at {end}") };
+        let Err(RecordError::Damaged(detail)) = decode(&key, &bytes[..end]) else { panic!("cut at {end}") };
         assert!(!detail.contains("token-"), "{detail}");
     }
 }
@@ -28,7 +28,7 @@ fn a_wrong_type_is_not_quoted() {
     let content = br#"{"format": 1, "credential": "default", "identity": "i", "revision": "token-secret"}"#;
     let detail = decode(&key, content).unwrap_err();
     let expected = "a field is missing or of the wrong type, line 1 column 82";
-    assert_eq!(detail, DecodeError::Damaged(expected.to_owned()));
+    assert_eq!(detail, RecordError::Damaged(expected.to_owned()));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn the_format_before_is_read() {
 fn another_format_and_another_identity_are_refused() {
     let key = key("default", "i");
     let newer = decode(&key, br#"{"format": 3, "sealed": "x"}"#).unwrap_err();
-    assert!(matches!(newer, DecodeError::Foreign(detail) if detail.contains("format is 3")));
+    assert!(matches!(newer, RecordError::Foreign(detail) if detail.contains("format is 3")));
     let other = br#"{"format": 1, "credential": "default", "identity": "j", "revision": 1}"#;
-    assert_eq!(decode(&key, other).unwrap_err(), DecodeError::Foreign(OTHER_IDENTITY.to_owned()));
+    assert_eq!(decode(&key, other).unwrap_err(), RecordError::Foreign(OTHER_IDENTITY.to_owned()));
 }
