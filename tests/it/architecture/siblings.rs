@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use super::modules::{Crate, Name};
 
 /// Modules whose children still have a circle. To become empty.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 18] = [
     "vbc-proxy::cassette",
     "vbc-proxy::doctor",
-    "vbc-proxy::oauth",
     "vbc-proxy::proxy",
     "vbc-proxy::proxy::body",
     "vbc-proxy::proxy::upstream",
@@ -21,7 +20,6 @@ const KNOWN: [&str; 20] = [
     "vbc-proxy::simulator::control",
     "vbc-proxy::simulator::fault",
     "vbc-proxy::simulator::scenario",
-    "vbc-proxy::store",
     "vbc-cassette",
     "vbc-simulator",
     "vbc-simulator::api::telephony",
