@@ -232,7 +232,7 @@ fn a_file_in_the_place_of_the_directory_is_refused() {
 
 #[test]
 fn names_of_many_records_differ_and_all_count_as_records() {
-    let hex = |n: u32| secret::fingerprint(&[&n.to_string()]);
+    let hex = |n: u32| crate::secret::fingerprint(&[&n.to_string()]);
     let mut names = std::collections::HashSet::new();
     for n in 0..10_000 {
         // Login histories of one identity, and credentials whose identities begin alike.
@@ -286,7 +286,7 @@ async fn what_is_reserved_has_its_space_and_leaves_nothing_behind() {
     let mut reservation = store.reserve(&default_key()).await.unwrap();
     let [reserved] = &names()[..] else { panic!("{:?}", names()) };
     assert_eq!(mode(&directory.path().join(reserved)), 0o600);
-    assert!(fs::metadata(directory.path().join(reserved)).unwrap().len() >= RESERVED);
+    assert!(fs::metadata(directory.path().join(reserved)).unwrap().len() >= LEAST_RESERVED);
     store.swap_reserved(&default_key(), 0, &full_record(1), &mut reservation).await.unwrap();
     assert_eq!(names(), [DEFAULT_FILE]);
     let encoded = wire::encode(&default_key(), &full_record(1)).unwrap();
