@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::super::response_body::MAX_BODY;
 use super::*;
 use crate::secret::Secret;
 
@@ -114,7 +116,7 @@ async fn a_refresh_travels_with_basic_and_nothing_of_the_client_in_the_form() {
     endpoint(&url, ClientAuth::Basic).redeem(&refresh()).await.unwrap();
     let (head, body) = server.await.unwrap();
     assert_eq!(body, "grant_type=refresh_token&refresh_token=old%2Frefresh%3D");
-    let basic = STANDARD.encode("app%3A1:s3cr%26t+%2B");
+    let basic = base64::prelude::BASE64_STANDARD.encode("app%3A1:s3cr%26t+%2B");
     assert_eq!(header(&head, "authorization"), Some(format!("Basic {basic}").as_str()));
 }
 

@@ -141,7 +141,7 @@ impl FailureReader<'_> {
     /// lost. A login can simply be repeated.
     fn lost(&self, what: &str) -> TokenError {
         let class = if self.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
-        self.fail(class, format!("not an OAuth response: {what}"))
+        self.fail(class, format!("not an OAuth answer: {what}"))
     }
 
     /// A 3xx. Following it would send the credentials to its target.

@@ -2,6 +2,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
+use super::super::response_body::MAX_BODY;
 use super::*;
 use crate::oauth::ClientAuth;
 use crate::oauth::ClientIdentity;

@@ -194,7 +194,7 @@ async fn an_early_refresh_that_failed_without_being_judged_is_early_again_after_
     credential.close();
     task.await.unwrap();
     drop(credential);
-    world.script.0.answers.lock().clear();
+    world.script.0.steps.lock().clear();
     let credential = world.start().await;
     // The early refresh has a new jitter, and may be a hundred seconds later.
     tokio::time::sleep(Duration::from_secs(120)).await;
