@@ -4,15 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Simulator;
-use super::fault::Fault;
-use super::field::Field;
-use super::identities::{Application, Identity, User};
-use super::options::{Lifetimes, Mode, OldAccess, SimulatorOptions, TokenFormat};
-use super::scenario::{Scenario, ScenarioError};
-use super::service::Service;
-use super::targets::WebhookTargets;
-use super::timeline::Step;
+use crate::fault::Fault;
+use crate::field::Field;
+use crate::identities::{Application, Identity, User};
+use crate::options::SimulatorOptions;
+use crate::options::Step;
+use crate::policy::{Lifetimes, Mode, OldAccess, TokenFormat};
+use crate::scenario::{Scenario, ScenarioError};
+use crate::service::Service;
+use crate::simulator::Simulator;
+use crate::targets::WebhookTargets;
 use vbc_base::clock::{Clock, Timestamp};
 
 /// What a simulator is to be like. [`Simulator::builder`] makes one.
@@ -40,6 +41,13 @@ use vbc_base::clock::{Clock, Timestamp};
 pub struct SimulatorBuilder {
     options: SimulatorOptions,
     has_base: bool,
+}
+
+impl Simulator {
+    /// Says what a simulator is to be like; [`SimulatorBuilder::start`] starts it.
+    pub fn builder() -> SimulatorBuilder {
+        SimulatorBuilder::default()
+    }
 }
 
 impl SimulatorBuilder {

@@ -1,17 +1,17 @@
 //! Where users of the service report something else than its documents say.
 //!
 //! By default the documents decide. Each report can be switched on by itself: `--field=NAME`,
-//! `[field]` of a scenario, [`SimulatorBuilder::field`](super::SimulatorBuilder::field).
+//! `[field]` of a scenario, [`SimulatorBuilder::field`](crate::SimulatorBuilder::field).
 //! [`FieldReport::ALL`] is the only list of them: help, scenarios and the control plane's OpenAPI
 //! are made from it.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::fault::choose;
+use crate::suggestion::choose;
 
 /// How old a token may be for Reports where [`FieldReport::ReportsToken`] holds.
-pub(super) const REPORTS_TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const REPORTS_TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// Something that users report of the service, and that its documents say otherwise or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,18 +1,17 @@
 //! The gateway in front of the suites: its checks, in its order, with its words.
 
-use bytes::Bytes;
 use http::StatusCode;
 use http::header::{
     ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE,
 };
 
-use super::answer::{Answer, chunk, empty, http_date, ordered, set};
-use super::api::{self, Call, accept};
-use super::fault::{Backend, Instead, RetryAfter, StatusFault};
-use super::options::SimulatorOptions;
-use super::request::Arrived;
-use super::state::State;
-use super::tokens::Owner;
+use crate::api::{self, Call, accept};
+use crate::fault::{Backend, Instead, RetryAfter, StatusFault};
+use crate::options::SimulatorOptions;
+use crate::request::Arrived;
+use crate::response::{Answer, chunk, empty, http_date, ordered, set};
+use crate::state::State;
+use crate::tokens::Owner;
 use vbc_base::clock::{Timestamp, after, until};
 
 const CHALLENGE: &str = "OAuth2 realm=\"WSO2 API Manager\", error=\"invalid_token\", \
@@ -22,7 +21,7 @@ const CHALLENGE: &str = "OAuth2 realm=\"WSO2 API Manager\", error=\"invalid_toke
 type Matched<'a> = Vec<(&'static api::Route, Vec<&'a str>)>;
 
 /// Why the gateway answers instead of the suite.
-pub(super) enum Fault<'a> {
+pub(crate) enum Fault<'a> {
     UnknownContext(&'a str),
     NoResource,
     MethodNotAllowed(Matched<'a>),
@@ -94,7 +93,7 @@ impl Fault<'_> {
 }
 
 /// Answers a request outside the identity endpoints.
-pub(super) fn answer(
+pub(crate) fn answer(
     state: &mut State,
     arrived: &Arrived,
     options: &SimulatorOptions,
@@ -223,7 +222,7 @@ fn preflight(matched: &Matched<'_>) -> Answer {
 }
 
 /// The answer to a request that a fault keeps from being executed.
-pub(super) fn injected(state: &mut State, arrived: &Arrived, instead: &Instead, now: Timestamp) -> Answer {
+pub(crate) fn injected(state: &mut State, arrived: &Arrived, instead: &Instead, now: Timestamp) -> Answer {
     let answer = match instead {
         Instead::Status(fault) => injected_status(arrived, fault, now),
         Instead::Throttle200 => {
@@ -246,7 +245,7 @@ fn injected_status(arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> An
     let mut answer = match (&fault.body, arrived.endpoint, fault.status) {
         (Some(body), ..) => {
             let content_type = fault.content_type.as_deref().unwrap_or("application/json");
-            super::answer::text(fault.status, content_type, body.clone())
+            crate::response::text(fault.status, content_type, body.clone())
         }
         (None, Some(_), 502) => {
             ordered(502, &[("error_description", "Service Unavailable Error."), ("error", "server_error")])
@@ -284,11 +283,6 @@ fn next_minute(now: Timestamp) -> Timestamp {
 }
 
 /// A request larger than is taken.
-pub(super) fn too_large(state: &mut State) -> Answer {
+pub(crate) fn too_large(state: &mut State) -> Answer {
     dress(state, empty(413))
-}
-
-/// The kept part of a body as JSON.
-pub(super) fn json_body(body: &Bytes) -> Option<serde_json::Value> {
-    serde_json::from_slice(body).ok()
 }

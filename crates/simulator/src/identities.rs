@@ -1,9 +1,6 @@
 //! Applications and users beside the seeded ones.
 
-use super::fault::FaultError;
-use super::options::SimulatorOptions;
-use super::seed::GRANTS;
-use super::world::{App, Lock, Roles, SUITES, TENANT, World};
+use crate::names::{GRANTS, SUITES};
 use vbc_base::secret::Secret;
 
 /// An application and a user beside the seeded ones: every grant, every suite, every role.
@@ -132,53 +129,5 @@ impl User {
     pub fn without(mut self, suite: &str) -> Self {
         self.without.push(suite.to_owned());
         self
-    }
-}
-
-fn known(words: &[&'static str], word: &str) -> Option<&'static str> {
-    words.iter().copied().find(|known| *known == word)
-}
-
-impl SimulatorOptions {
-    /// Whether every suite and grant that is named exists.
-    pub(super) fn check(&self) -> Result<(), FaultError> {
-        let without = self.users.iter().flat_map(|user| &user.without);
-        let mut suites = self.applications.iter().flat_map(|app| &app.subscriptions).chain(without);
-        if let Some(suite) = suites.find(|suite| known(SUITES, suite).is_none()) {
-            return Err(FaultError::NoSuchSuite(suite.clone()));
-        }
-        let mut grants = self.applications.iter().flat_map(|app| &app.grants);
-        match grants.find(|grant| known(GRANTS, grant).is_none()) {
-            Some(grant) => Err(FaultError::NoSuchGrant(grant.clone())),
-            None => Ok(()),
-        }
-    }
-}
-
-impl World {
-    /// Adds or replaces an application.
-    pub(super) fn add_application(&mut self, application: &Application) {
-        let all =
-            |words: &[String], of: &[&'static str]| words.iter().filter_map(|word| known(of, word)).collect();
-        let app = App {
-            secret: application.client_secret.clone(),
-            grants: all(&application.grants, GRANTS),
-            callback: application.callback.clone(),
-            subscriptions: all(&application.subscriptions, SUITES),
-            quota: application.quota.map(|quota| Some(quota).filter(|quota| *quota > 0)),
-            openid: true,
-        };
-        self.apps.insert(application.client_id.clone(), app);
-    }
-
-    /// Adds or replaces a user.
-    pub(super) fn add_user(&mut self, user: &User) {
-        let name =
-            if user.name.ends_with(TENANT) { user.name.clone() } else { format!("{}{TENANT}", user.name) };
-        self.plan(user.account, "Tailspin Toys", 8);
-        let login = self.login(&name, user.password.expose(), user.account);
-        let mut roles = Roles::ALL;
-        user.without.iter().for_each(|suite| roles.set(suite, false));
-        (login.roles, login.sso, login.lock) = (roles, user.sso, user.locked.then_some(Lock::Administrator));
     }
 }

@@ -1,132 +1,17 @@
 //! What a simulator is started with.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::field::Field;
-use super::identities::{Application, Identity, User};
-use super::targets::WebhookTargets;
-use super::timeline::Step;
+use crate::fault::{Fault, FaultError};
+use crate::field::Field;
+use crate::identities::{Application, Identity, User};
+use crate::names::{GRANTS, SUITES};
+use crate::policy::{Lifetimes, Mode, OldAccess, TokenFormat};
+use crate::targets::WebhookTargets;
 use vbc_base::clock::{Clock, Timestamp};
 
-/// What a second login with the same client, user and scope does. The service has been seen doing all three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// The living pair again, with what is left of its lifetime.
-    #[default]
-    Reuse,
-    /// A new access token with the old refresh token; the old access token is revoked.
-    RenewRevoke,
-    /// A new pair; the old access token stays good.
-    RenewKeep,
-}
-
-/// What happens to the old access token when its refresh token is redeemed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OldAccess {
-    /// Refused at once.
-    #[default]
-    Dead,
-    /// Accepted until it expires.
-    Alive,
-}
-
-/// How access tokens look. Refresh tokens are always UUIDs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TokenFormat {
-    /// Three parts, about a kilobyte.
-    #[default]
-    Jwt,
-    /// A UUID.
-    Uuid,
-}
-
-/// A word that names no [`Mode`], [`OldAccess`] or [`TokenFormat`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected one of: {0}")]
-pub struct UnknownWord(&'static str);
-
-impl Mode {
-    /// What it is called in JSON and TOML.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Reuse => "reuse",
-            Self::RenewRevoke => "renew_revoke",
-            Self::RenewKeep => "renew_keep",
-        }
-    }
-}
-
-impl OldAccess {
-    /// What it is called in JSON and TOML.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Dead => "dead",
-            Self::Alive => "alive",
-        }
-    }
-}
-
-impl FromStr for Mode {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "reuse" => Ok(Self::Reuse),
-            "renew_revoke" => Ok(Self::RenewRevoke),
-            "renew_keep" => Ok(Self::RenewKeep),
-            _ => Err(UnknownWord("reuse, renew_revoke, renew_keep")),
-        }
-    }
-}
-
-impl FromStr for OldAccess {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "dead" => Ok(Self::Dead),
-            "alive" => Ok(Self::Alive),
-            _ => Err(UnknownWord("dead, alive")),
-        }
-    }
-}
-
-impl FromStr for TokenFormat {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "jwt" => Ok(Self::Jwt),
-            "uuid" => Ok(Self::Uuid),
-            _ => Err(UnknownWord("jwt, uuid")),
-        }
-    }
-}
-
-/// How long things live.
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetimes {
-    /// Access tokens: a day.
-    pub access: Duration,
-    /// Refresh tokens: seven days.
-    pub refresh: Duration,
-    /// Authorization codes: five minutes.
-    pub code: Duration,
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        Self {
-            access: Duration::from_secs(86_400),
-            refresh: Duration::from_secs(604_800),
-            code: Duration::from_secs(300),
-        }
-    }
-}
-
-/// What a simulator is started with. The default is what [`Simulator::start`](super::Simulator::start) uses.
+/// What a simulator is started with. The default is what [`Simulator::start`](crate::Simulator::start) uses.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
     /// Where the API and the token endpoint listen; port 0 takes a free one.
@@ -149,7 +34,7 @@ pub struct SimulatorOptions {
     pub lifetimes: Lifetimes,
     /// Requests a minute an application may make for one user; `None` is no limit. The service's default is 10.
     pub quota: Option<u32>,
-    /// Absolute links in answers start with this; empty, it is where the [`Simulator`](super::Simulator) listens.
+    /// Absolute links in answers start with this; empty, it is where the [`Simulator`](crate::Simulator) listens.
     pub public_base: String,
     /// How long takes what VBC takes its time for: 1 is as long as there, 0 is at once. It applies to when Reports
     /// knows of a call (8 minutes after its end, 13 at worst), to recordings and exports, and to the pause before a
@@ -213,6 +98,31 @@ impl Default for SimulatorOptions {
             deterministic: false,
             timeline: Vec::new(),
             hosts: Vec::new(),
+        }
+    }
+}
+
+/// Something that goes wrong at a time.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// How long after the start, by the simulator's clock.
+    pub at: Duration,
+    /// What.
+    pub fault: Fault,
+}
+
+impl SimulatorOptions {
+    /// Whether every suite and grant that is named exists.
+    pub(crate) fn check(&self) -> Result<(), FaultError> {
+        let without = self.users.iter().flat_map(|user| &user.without);
+        let mut suites = self.applications.iter().flat_map(|app| &app.subscriptions).chain(without);
+        if let Some(suite) = suites.find(|suite| !SUITES.contains(&suite.as_str())) {
+            return Err(FaultError::NoSuchSuite(suite.clone()));
+        }
+        let mut grants = self.applications.iter().flat_map(|app| &app.grants);
+        match grants.find(|grant| !GRANTS.contains(&grant.as_str())) {
+            Some(grant) => Err(FaultError::NoSuchGrant(grant.clone())),
+            None => Ok(()),
         }
     }
 }

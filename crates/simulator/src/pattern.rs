@@ -1,14 +1,14 @@
 //! Patterns of paths: `*` takes what is in one segment, `**` alone in a segment takes any number of segments.
 
 /// Whether a path is of a pattern.
-pub(super) fn fits(pattern: &str, path: &str) -> bool {
+pub(crate) fn fits(pattern: &str, path: &str) -> bool {
     let pattern: Vec<&str> = pattern.split('/').collect();
     let path: Vec<&str> = path.split('/').collect();
     segments(&pattern, &path)
 }
 
 /// Whether it is a pattern, and not simply a path.
-pub(super) fn is_pattern(text: &str) -> bool {
+pub(crate) fn is_pattern(text: &str) -> bool {
     text.contains('*')
 }
 

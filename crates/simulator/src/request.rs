@@ -7,8 +7,8 @@ use http::request::Parts;
 use http::{HeaderName, Method};
 use http_body_util::BodyExt;
 
-use super::fault::Subject;
-use vbc_base::secret::Secret;
+use crate::fault::Subject;
+use vbc_base::secret::{Secret, hex};
 
 /// What of a body is kept to be read; the rest is hashed and dropped.
 const KEPT: usize = 1024 * 1024;
@@ -17,7 +17,7 @@ const IDENTITY_LIMIT: u64 = 1024 * 1024;
 
 /// The identity server's paths; everything else is the gateway's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(crate) enum Endpoint {
     Token,
     Authorize,
     Revoke,
@@ -29,7 +29,7 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn of(path: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str) -> Option<Self> {
         match path {
             "/token" | "/t/vbc.prod/oauth2/token" => Some(Self::Token),
             "/authorize" | "/t/vbc.prod/oauth2/authorize" => Some(Self::Authorize),
@@ -42,7 +42,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Token => "/token",
             Self::Authorize => "/authorize",
@@ -54,16 +54,16 @@ impl Endpoint {
     }
 }
 
-pub(super) struct Arrived {
-    pub(super) head: Parts,
-    pub(super) endpoint: Option<Endpoint>,
-    pub(super) body: Body,
+pub(crate) struct Arrived {
+    pub(crate) head: Parts,
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) body: Body,
     /// The form of a request to an identity endpoint; `None` where its type is not one a form comes in.
-    pub(super) form: Option<Form>,
+    pub(crate) form: Option<Form>,
 }
 
 impl Arrived {
-    pub(super) fn new(head: Parts, endpoint: Option<Endpoint>, body: Body) -> Self {
+    pub(crate) fn new(head: Parts, endpoint: Option<Endpoint>, body: Body) -> Self {
         let form = match endpoint {
             Some(_) if head.method == Method::POST => Form::read(&head, &body.data),
             _ => None,
@@ -71,19 +71,19 @@ impl Arrived {
         Self { head, endpoint, body, form }
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.head.uri.path()
     }
 
-    pub(super) fn query(&self) -> &str {
+    pub(crate) fn query(&self) -> &str {
         self.head.uri.query().unwrap_or_default()
     }
 
-    pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
     }
 
-    pub(super) fn grant(&self) -> Option<&str> {
+    pub(crate) fn grant(&self) -> Option<&str> {
         match self.endpoint {
             Some(Endpoint::Token) => self.form.as_ref()?.value("grant_type"),
             _ => None,
@@ -91,13 +91,13 @@ impl Arrived {
     }
 
     /// What follows the scheme, if the `Authorization` header is of that scheme.
-    pub(super) fn authorization(&self, scheme: &str) -> Option<&str> {
+    pub(crate) fn authorization(&self, scheme: &str) -> Option<&str> {
         let (given, rest) = self.header(http::header::AUTHORIZATION)?.split_once(' ')?;
         let rest = rest.trim();
         (given.eq_ignore_ascii_case(scheme) && !rest.is_empty()).then_some(rest)
     }
 
-    pub(super) fn subject(&self) -> Subject<'_> {
+    pub(crate) fn subject(&self) -> Subject<'_> {
         Subject {
             path: self.path(),
             endpoint: self.endpoint.map(Endpoint::name),
@@ -108,17 +108,17 @@ impl Arrived {
 }
 
 /// A body: its beginning, its length and its hash.
-pub(super) struct Body {
-    pub(super) data: Bytes,
-    pub(super) length: u64,
-    pub(super) sha256: String,
+pub(crate) struct Body {
+    pub(crate) data: Bytes,
+    pub(crate) length: u64,
+    pub(crate) sha256: String,
     /// It was longer than is taken; the rest was not read.
-    pub(super) too_long: bool,
+    pub(crate) too_long: bool,
 }
 
 impl Body {
     /// Reads a body to its end or limit, or as far as is `enough`; `None` when the client broke off.
-    pub(super) async fn read<B>(
+    pub(crate) async fn read<B>(
         mut incoming: B,
         endpoint: Option<Endpoint>,
         enough: Option<u64>,
@@ -145,12 +145,12 @@ impl Body {
                 data.extend_from_slice(&chunk);
             }
         }
-        Some(Self { data: data.freeze(), length, sha256: super::jwt::sha256(hash), too_long: false })
+        Some(Self { data: data.freeze(), length, sha256: hex(hash.finish().as_ref()), too_long: false })
     }
 }
 
 /// Form parameters in order; an empty one counts as absent, as the service has it.
-pub(super) struct Form(Vec<(String, Secret)>);
+pub(crate) struct Form(Vec<(String, Secret)>);
 
 impl Form {
     fn read(head: &Parts, body: &[u8]) -> Option<Self> {
@@ -170,23 +170,23 @@ impl Form {
         }
     }
 
-    pub(super) fn parse(text: &[u8]) -> Self {
+    pub(crate) fn parse(text: &[u8]) -> Self {
         let pairs = url::form_urlencoded::parse(text);
         Self(pairs.map(|(name, value)| (name.into_owned(), Secret::new(value))).collect())
     }
 
-    pub(super) fn value(&self, name: &str) -> Option<&str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(given, _)| given == name)?;
         Some(value.expose()).filter(|value| !value.is_empty())
     }
 
-    pub(super) fn repeats(&self) -> bool {
+    pub(crate) fn repeats(&self) -> bool {
         let mut seen = HashSet::with_capacity(self.0.len());
         self.0.iter().any(|(name, _)| !seen.insert(name.as_str()))
     }
 
     /// The parameters among `names` that are missing.
-    pub(super) fn missing<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn missing<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
         names.iter().copied().filter(|name| self.value(name).is_none()).collect()
     }
 }

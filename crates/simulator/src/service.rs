@@ -6,17 +6,18 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::fault::{Fault, FaultError};
-use super::journal::Recorded;
-use super::options::SimulatorOptions;
-use super::serve::{Arrival, Core};
-use super::state::{State, Stats};
+use crate::engine::{Arrival, Core};
+use crate::fault::{Fault, FaultError};
+use crate::journal::Recorded;
+use crate::options::SimulatorOptions;
+use crate::state::State;
+use crate::state::stats::Stats;
 use vbc_base::clock::Clock;
 
 /// The service in this process, without sockets; clones share everything.
 ///
 /// A request goes the way of one that came over a connection: journal, faults, counters, identity server and
-/// gateway. Delays pass in tokio's time, so that paused time skips them. [`Simulator`](super::Simulator) serves one
+/// gateway. Delays pass in tokio's time, so that paused time skips them. [`Simulator`](crate::Simulator) serves one
 /// over HTTP.
 ///
 /// ```
@@ -38,7 +39,7 @@ use vbc_base::clock::Clock;
 /// ```
 #[derive(Clone)]
 pub struct Service {
-    pub(super) core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl std::fmt::Debug for Service {
@@ -83,7 +84,7 @@ impl Service {
         self.core.remove_fault(id)
     }
 
-    /// Removes every fault on requests. What an [`Action`](super::Action) did stays done.
+    /// Removes every fault on requests. What an [`Action`](crate::Action) did stays done.
     pub fn clear_faults(&self) {
         self.core.clear_faults();
     }

@@ -76,7 +76,7 @@ fn host(text: &str) -> Result<String, NoTarget> {
 
 impl WebhookTargets {
     /// Whether every target that this allows is allowed by the other too.
-    pub(super) fn is_within(&self, other: &Self) -> bool {
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Loopback, _) | (_, Self::Anywhere) => true,
             (Self::Hosts(these), Self::Hosts(others)) => these.is_subset(others),
@@ -85,7 +85,7 @@ impl WebhookTargets {
     }
 
     /// Which of a host's addresses may be called.
-    pub(super) fn allow(&self, host: &Host<&str>, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    pub(crate) fn allow(&self, host: &Host<&str>, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let named = match self {
             Self::Anywhere => true,
             Self::Loopback => false,
@@ -99,7 +99,7 @@ impl WebhookTargets {
 }
 
 /// Whether a connection to `target` arrives at what listens at `own`.
-pub(super) fn is_same(target: SocketAddr, own: SocketAddr) -> bool {
+pub(crate) fn is_same(target: SocketAddr, own: SocketAddr) -> bool {
     let (to, at) = (target.ip().to_canonical(), own.ip().to_canonical());
     let is_here = to == at || to.is_unspecified() || (at.is_unspecified() && to.is_loopback());
     is_here && target.port() == own.port()

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::{Instant, timeout_at};
 
-use super::expect::{Expectation, Verdict};
-use super::fault::{Action, Fault, FaultError};
-use super::journal::Recorded;
-use super::{Service, Simulator};
+use crate::expect::{Expectation, Verdict};
+use crate::fault::{Action, Fault, FaultError};
+use crate::journal::Recorded;
+use crate::{Service, Simulator};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
@@ -190,8 +190,8 @@ impl Simulator {
     pub fn requests_to(&self, path: &str) -> Vec<Recorded> {
         let fits = |request: &Recorded| {
             let of = request.target.split('?').next().unwrap_or_default();
-            match super::pattern::is_pattern(path) {
-                true => super::pattern::fits(path, of),
+            match crate::pattern::is_pattern(path) {
+                true => crate::pattern::fits(path, of),
                 false => request.target.starts_with(path),
             }
         };

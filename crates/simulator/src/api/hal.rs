@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Call, Page};
-use crate::answer::{Answer, json as json_answer};
+use crate::response::{Answer, json as json_answer};
 
 /// As many as anyone has asked for.
 const LARGEST_PAGE: usize = 10_000;

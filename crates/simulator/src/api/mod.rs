@@ -1,6 +1,6 @@
 //! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
 
-pub(super) mod accept;
+pub(crate) mod accept;
 mod hal;
 mod provisioning;
 mod recording;
@@ -14,14 +14,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::answer::{Answer, empty};
-use super::field::{FieldReport, REPORTS_TOKEN_AGE};
-use super::state::State;
-use super::tokens::Owner;
-use super::world::{Account, Login};
+use crate::field::{FieldReport, REPORTS_TOKEN_AGE};
+use crate::response::{Answer, empty};
+use crate::state::State;
+use crate::tokens::Owner;
+use crate::world::{Account, Login};
 use vbc_base::clock::Timestamp;
 
-pub(super) use reports::problem_with_token as token_too_old;
+pub(crate) use reports::problem_with_token as token_too_old;
 
 const SUITES: &[&Suite] = &[
     &provisioning::SUITE,
@@ -33,61 +33,61 @@ const SUITES: &[&Suite] = &[
 ];
 
 /// One API of the service.
-pub(super) struct Suite {
+pub(crate) struct Suite {
     /// Its segment under `/t/vbc.prod/`, and what applications subscribe to.
-    pub(super) context: &'static str,
+    pub(crate) context: &'static str,
     /// The version segment that may follow.
     version: &'static str,
     routes: &'static [Route],
     /// The backend's answer to a token whose user it does not know; `None` where it does.
-    pub(super) refusal: fn(&State, &Owner) -> Option<Answer>,
+    pub(crate) refusal: fn(&State, &Owner) -> Option<Answer>,
     /// That answer.
     refuse: fn() -> Answer,
 }
 
 impl Suite {
     /// Whether the suite refuses a token for its age alone.
-    pub(super) fn finds_too_old(&self, state: &State, age: Duration) -> bool {
+    pub(crate) fn finds_too_old(&self, state: &State, age: Duration) -> bool {
         let reported = state.options.field.has(FieldReport::ReportsToken);
         reported && self.context == "reports" && age > REPORTS_TOKEN_AGE
     }
 
     /// The suite's own 401. Call Recording refuses users by a 403, and tokens without words.
-    pub(super) fn unauthorized(&self) -> Answer {
+    pub(crate) fn unauthorized(&self) -> Answer {
         let answer = (self.refuse)();
         if answer.status() == 401 { answer } else { empty(401) }
     }
 }
 
 /// One operation.
-pub(super) struct Route {
-    pub(super) method: &'static str,
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
     /// Segments separated by slashes; `{}` takes any one.
     pattern: &'static str,
-    pub(super) run: fn(Call<'_>) -> Answer,
+    pub(crate) run: fn(Call<'_>) -> Answer,
 }
 
 /// A request that passed the gateway.
-pub(super) struct Call<'a> {
-    pub(super) state: &'a mut State,
+pub(crate) struct Call<'a> {
+    pub(crate) state: &'a mut State,
     /// What the answer is called, if it is an error that has a name.
-    pub(super) instance: String,
+    pub(crate) instance: String,
     /// The account of the token's user; 0 for a client's own token.
-    pub(super) account: u64,
-    pub(super) owner: &'a Owner,
+    pub(crate) account: u64,
+    pub(crate) owner: &'a Owner,
     /// What the pattern's `{}` took, as sent.
-    pub(super) parameters: Vec<&'a str>,
-    pub(super) path: &'a str,
-    pub(super) query: &'a str,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) body: &'a Bytes,
+    pub(crate) parameters: Vec<&'a str>,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a Bytes,
     /// What absolute links start with.
-    pub(super) base: &'a str,
-    pub(super) now: Timestamp,
+    pub(crate) base: &'a str,
+    pub(crate) now: Timestamp,
 }
 
 /// The suite of a path, and what follows context and version.
-pub(super) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
+pub(crate) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
     let rest = path.strip_prefix("/t/vbc.prod/")?;
     let (context, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let suite = SUITES.iter().find(|suite| suite.context == context)?;
@@ -100,7 +100,7 @@ pub(super) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
 
 /// Every route whose pattern fits, whatever its method. The documentation writes paths of the
 /// Integration Platform with a slash at their end, too.
-pub(super) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
+pub(crate) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
     let path = if suite.context == "vis" { path.strip_suffix('/').unwrap_or(path) } else { path };
     suite.routes.iter().filter_map(|route| Some((route, fit(route.pattern, path)?))).collect()
 }
@@ -128,7 +128,7 @@ fn without_role(state: &State, owner: &Owner, suite: &Suite) -> Option<Answer> {
     (!known).then(suite.refuse)
 }
 
-pub(super) fn account_of(state: &State, owner: &Owner) -> u64 {
+pub(crate) fn account_of(state: &State, owner: &Owner) -> u64 {
     login_of(state, owner).map_or(0, |login| login.account)
 }
 
@@ -211,7 +211,7 @@ fn seconds(number: i64) -> Timestamp {
 }
 
 fn read_json(body: &Bytes) -> Option<Value> {
-    super::gateway::json_body(body).filter(Value::is_object)
+    serde_json::from_slice(body).ok().filter(Value::is_object)
 }
 
 #[cfg(test)]

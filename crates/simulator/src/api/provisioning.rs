@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::hal::{Names, is, list, not_found, one, paging, shown, unauthorized, validation};
 use super::{Call, Page, Route, Suite, without_role};
-use crate::answer::{Answer, json as json_answer};
 use crate::field::FieldReport;
+use crate::response::{Answer, json as json_answer};
 use crate::state::State;
 use crate::tokens::Owner;
-use crate::world::{Account, Address, Extension, Location, User};
+use crate::world::{Account, AccountUser, Address, Extension, Location};
 
 pub(super) static SUITE: Suite = Suite {
     context: "provisioning",
@@ -105,13 +105,13 @@ fn users(mut call: Call<'_>) -> Answer {
     let [first, last, login, email] =
         ["first_name", "last_name", "login_name", "email"].map(|name| call.query(name));
     let Some(account) = call.own_account() else { return not_found("Account not found") };
-    let fits = |(_, user): &(usize, &User)| {
+    let fits = |(_, user): &(usize, &AccountUser)| {
         is(first.as_deref(), Some(&user.first_name))
             && is(last.as_deref(), Some(&user.last_name))
             && is(login.as_deref(), Some(&user.login_name))
             && is(email.as_deref(), Some(&user.email))
     };
-    let found: Vec<(usize, &User)> = account.users.iter().enumerate().filter(fits).collect();
+    let found: Vec<(usize, &AccountUser)> = account.users.iter().enumerate().filter(fits).collect();
     let page = Page::new(number, size, found.len());
     let content: Vec<ShownUser> =
         page.of(&found).iter().map(|(position, user)| show_user(account, *position, user)).collect();
@@ -125,7 +125,7 @@ fn user(mut call: Call<'_>) -> Answer {
         let position = if id == "self" { own? } else { account.position(&id)? };
         Some(show_user(account, position, account.users.get(position)?))
     });
-    found.map_or_else(|| not_found("User not found"), |data| one(&call, data))
+    found.map_or_else(|| not_found("AccountUser not found"), |data| one(&call, data))
 }
 
 fn address(address: &Address, time_zone: bool) -> Value {
@@ -204,7 +204,7 @@ fn show_dids(extension: &Extension) -> Vec<Did> {
     extension.dids.iter().map(show).collect()
 }
 
-fn show_user(account: &Account, position: usize, user: &User) -> ShownUser {
+fn show_user(account: &Account, position: usize, user: &AccountUser) -> ShownUser {
     let own = account.extensions.iter().filter(|extension| extension.user == Some(position));
     ShownUser {
         contact_numbers: [ContactNumber { r#type: "Mobile", value: user.mobile.clone() }],

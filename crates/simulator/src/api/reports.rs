@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::hal::{Names, Wrong, is, not_found, page, paging, unauthorized, validation};
 use super::{Call as Request, Route, Suite, without_role};
-use crate::answer::{Answer, empty, json as json_answer};
-use crate::calls::{Call, Direction};
 use crate::field::FieldReport;
+use crate::response::{Answer, empty, json as json_answer};
 use crate::state::State;
 use crate::tokens::Owner;
+use crate::world::calls::{Call, Direction};
 use crate::world::{Account, Extension};
 use vbc_base::clock::{Timestamp, until};
 

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Asked, refuse};
-use crate::answer::{Answer, json as json_answer};
 use crate::journal::Recorded;
 use crate::options::SimulatorOptions;
-use crate::private::Known;
+use crate::response::{Answer, json as json_answer};
 
 /// What arrived, oldest first; `None` where nothing new has, and the request may wait.
 pub(super) fn requests(asked: &Asked<'_>) -> Option<Answer> {
@@ -23,7 +22,7 @@ pub(super) fn requests(asked: &Asked<'_>) -> Option<Answer> {
     let is_asked = |name: &str| asked.query(name).is_some_and(|said| said != "false");
     let mut found: Vec<Value> = wanted.map(show).collect();
     if is_asked("responses") {
-        let known = Known::of(&state);
+        let known = state.known_secrets();
         for request in &mut found {
             let sequence = request["sequence"].as_u64().unwrap_or_default();
             request["response"] =

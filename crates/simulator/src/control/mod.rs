@@ -15,12 +15,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use vbc_http::host_guard::{Foreign, HostGuard, check_page};
 
-use routes::{ROUTES, Route};
+use routes::ROUTES;
 
-use super::answer::{Answer, json as json_answer, set};
-use super::fault::{Fault, FaultError};
-use super::options::SimulatorOptions;
-use super::serve::Core;
+use crate::engine::Core;
+use crate::response::{Answer, json as json_answer, set};
 
 /// The longest that a request may wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,8 +46,36 @@ impl Asked<'_> {
     }
 }
 
+/// One operation.
+struct Route {
+    method: &'static str,
+    /// `{id}` takes one segment.
+    path: &'static str,
+    summary: &'static str,
+    /// Query parameters: name and what it does.
+    query: &'static [(&'static str, &'static str)],
+    /// The schema of the body it takes.
+    takes: Option<&'static str>,
+    /// The status when all is well, and the schema of the body then.
+    gives: (u16, Option<&'static str>),
+    /// `None` is: not yet, ask again when something has happened.
+    run: fn(&Asked<'_>) -> Option<Answer>,
+}
+
+impl Route {
+    /// Whether a path is its own, and what `{id}` took.
+    fn fit<'p>(&self, path: &'p str) -> Option<Option<&'p str>> {
+        match self.path.strip_suffix("{id}") {
+            None => (self.path == path).then_some(None),
+            Some(prefix) => {
+                path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/')).map(Some)
+            }
+        }
+    }
+}
+
 /// Answers one request to the control plane.
-pub(super) async fn answer(core: &Arc<Core>, head: &Parts, body: &[u8]) -> Answer {
+pub(crate) async fn answer(core: &Arc<Core>, head: &Parts, body: &[u8]) -> Answer {
     let mut answer = match admit(head, &core.options.hosts) {
         Err(Foreign::Host) => refuse(
             421,
@@ -110,48 +136,4 @@ async fn patiently(route: &Route, mut asked: Asked<'_>) -> Answer {
 /// An error.
 fn refuse(status: u16, error: &str) -> Answer {
     json_answer(status, &json!({ "error": error }))
-}
-
-impl Core {
-    /// Injects a fault and returns its id.
-    pub(super) fn inject(&self, fault: Fault) -> Result<u64, FaultError> {
-        self.inject_all(vec![fault]).map(|ids| ids.into_iter().next().unwrap_or_default())
-    }
-
-    /// Injects every fault or, where one of them cannot be, none. Returns their ids.
-    pub(super) fn inject_all(&self, faults: Vec<Fault>) -> Result<Vec<u64>, FaultError> {
-        let ids = self.state().inject_all(faults, &self.options.clock)?;
-        // The clock may have moved.
-        drop(self.state());
-        self.changed.notify_waiters();
-        Ok(ids)
-    }
-
-    pub(super) fn remove_fault(&self, id: u64) -> bool {
-        let removed = {
-            let mut state = self.state();
-            state.faults.remove(id) || state.take_back(id)
-        };
-        // The clock may have been moved back.
-        drop(self.state());
-        self.released.notify_waiters();
-        self.changed.notify_waiters();
-        removed
-    }
-
-    pub(super) fn clear_faults(&self) {
-        self.state.lock().faults.clear();
-        self.released.notify_waiters();
-    }
-
-    /// Back to the start, of other options where there are some.
-    pub(super) fn reset(&self, options: Option<SimulatorOptions>) {
-        {
-            let mut state = self.state.lock();
-            let options = options.map_or_else(|| Arc::clone(&state.options), Arc::new);
-            state.reset(options);
-        }
-        self.released.notify_waiters();
-        self.changed.notify_waiters();
-    }
 }

@@ -3,42 +3,15 @@
 use serde_json::{Value, json};
 
 use super::arrived::requests;
-use super::{Asked, openapi, page, refuse};
-use crate::answer::{Answer, empty, json as json_answer};
+use super::{Asked, Route, openapi, page, refuse};
 use crate::expect::Expectation;
-use crate::fault::{Action, Fault, FaultError, Names, advice, concerned};
+use crate::fault::{Action, Fault, FaultError, advice, concerned};
 use crate::options::SimulatorOptions;
+use crate::response::{Answer, empty, json as json_answer};
 use crate::scenario::Scenario;
-use crate::span;
-use crate::state::{Outcomes, State, Stats};
-
-/// One operation.
-pub(super) struct Route {
-    pub(super) method: &'static str,
-    /// `{id}` takes one segment.
-    pub(super) path: &'static str,
-    pub(super) summary: &'static str,
-    /// Query parameters: name and what it does.
-    pub(super) query: &'static [(&'static str, &'static str)],
-    /// The schema of the body it takes.
-    pub(super) takes: Option<&'static str>,
-    /// The status when all is well, and the schema of the body then.
-    pub(super) gives: (u16, Option<&'static str>),
-    /// `None` is: not yet, ask again when something has happened.
-    pub(super) run: fn(&Asked<'_>) -> Option<Answer>,
-}
-
-impl Route {
-    /// Whether a path is its own, and what `{id}` took.
-    pub(super) fn fit<'p>(&self, path: &'p str) -> Option<Option<&'p str>> {
-        match self.path.strip_suffix("{id}") {
-            None => (self.path == path).then_some(None),
-            Some(prefix) => {
-                path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/')).map(Some)
-            }
-        }
-    }
-}
+use crate::state::State;
+use crate::state::stats::{Outcomes, Stats};
+use crate::times;
 
 /// Whose phone rings where nobody says.
 const DEMO_ACCOUNT: u64 = 12345;
@@ -75,7 +48,7 @@ pub(super) const ROUTES: &[Route] = &[
     get("/__sim/page.js", "The page's script", "Script", |_| Some(page::script())),
     get("/__sim/page.css", "The page's style", "Style", |_| Some(page::style())),
     get("/__sim/openapi.json", "This description", "OpenApi", |_| {
-        Some(json_answer(200, &openapi::document()))
+        Some(json_answer(200, &openapi::document(ROUTES)))
     }),
     get("/__sim/health", "Whether it is up", "Status", |_| {
         Some(json_answer(200, &json!({ "status": "ok" })))
@@ -202,7 +175,7 @@ fn inject(asked: &Asked<'_>) -> Option<Answer> {
 
 /// What is wrong with a fault, what to do about it, and what the fault takes that was meant.
 fn misspelled(asked: &Asked<'_>, error: &FaultError) -> Value {
-    let advice = advice(error, &Names::of(&asked.core.state()));
+    let advice = advice(error, &asked.core.state().names());
     let said = match error {
         // They say it themselves.
         FaultError::NotAFault | FaultError::BadParameter { .. } => error.to_string(),
@@ -269,7 +242,7 @@ fn set_clock(asked: &Asked<'_>) -> Result<Answer, String> {
     let words =
         "expected {\"advance\": \"30s\"} (negative to go back) or {\"set\": \"2026-03-01T09:00:00Z\"}";
     let action = match (given.get("advance"), given.get("set")) {
-        (Some(by), None | Some(Value::Null)) => span::read_signed(by).map(Action::ClockAdvance),
+        (Some(by), None | Some(Value::Null)) => times::read_signed(by).map(Action::ClockAdvance),
         (None | Some(Value::Null), Some(time)) => {
             time.as_str().and_then(|time| time.parse().ok()).map(Action::ClockSet)
         }

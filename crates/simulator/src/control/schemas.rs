@@ -6,8 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::fault::{ENDPOINTS, KNOWN, Known, MEMBERS};
-use crate::seed::GRANTS;
-use crate::world::SUITES;
+use crate::names::GRANTS;
+use crate::names::SUITES;
 
 /// Adds a schema for each fault, and `Fault`: one of them, told apart by its `fault`.
 pub(super) fn add_faults(schemas: &mut Map<String, Value>) {

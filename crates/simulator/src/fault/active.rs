@@ -200,7 +200,7 @@ impl Faults {
     }
 
     /// What `GET /__sim/faults` shows of them.
-    pub(super) fn listed(&self) -> Vec<Value> {
+    pub(crate) fn listed(&self) -> Vec<Value> {
         let shown = self.active.iter().map(|fault| {
             let on = &fault.on;
             json!({

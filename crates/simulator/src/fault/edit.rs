@@ -3,7 +3,7 @@
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Answer, body, cut, drip, replace, set};
+use crate::response::{Answer, body, cut, drip, replace, set};
 
 /// Members that a token answer can lack.
 pub(crate) const MEMBERS: &[&str] =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::json::Given;
+use super::parameters::Given;
 use super::{Action, Edit, Effect, Fault, FaultError};
 
 /// A fault by its name.

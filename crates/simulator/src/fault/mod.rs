@@ -10,7 +10,7 @@ mod edit;
 mod json;
 mod known;
 mod matching;
-mod settings;
+mod parameters;
 mod spelling;
 
 use std::time::Duration;
@@ -18,14 +18,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use action::Action;
-pub(super) use active::{Backend, Early, Fate, Faults, Instead, Plan};
-pub(super) use advice::{Names, advice, choose, concerned};
+pub(crate) use active::{Backend, Early, Fate, Faults, Instead, Plan};
+pub(crate) use advice::{Names, advice, concerned};
 pub use edit::Edit;
-pub(super) use edit::MEMBERS;
-pub(super) use known::{KNOWN, Known};
+pub(crate) use edit::MEMBERS;
+pub(crate) use known::{KNOWN, Known};
 pub use matching::Match;
-pub(super) use matching::{ENDPOINTS, Subject};
-pub(super) use settings::Settings;
+pub(crate) use matching::{ENDPOINTS, Subject};
 
 /// One thing to go wrong; [`Simulator::inject`](super::Simulator::inject) takes it.
 #[derive(Clone, Debug)]

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::places::Place;
 use crate::fault::{FaultError, Names, advice};
+
+/// Line and column, from 1.
+pub(super) type Place = (usize, usize);
 
 /// Why a scenario cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]

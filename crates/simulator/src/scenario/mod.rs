@@ -38,22 +38,24 @@
 mod error;
 mod places;
 mod read;
+mod section;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use error::of_fault;
 pub use error::{Finding, ScenarioError};
-use places::{Document, Place};
+use error::{Place, of_fault};
+use places::Document;
 
-use super::fault::{Action, Fault, FaultError, Names};
-use super::field::FieldReport;
-use super::identities::{Application, User};
-use super::options::{Mode, OldAccess, SimulatorOptions, TokenFormat};
-use super::state::State;
-use super::targets::WebhookTargets;
-use super::timeline::Step;
+use crate::fault::{Action, Fault, FaultError, Names};
+use crate::field::FieldReport;
+use crate::identities::{Application, User};
+use crate::options::SimulatorOptions;
+use crate::options::Step;
+use crate::policy::{Mode, OldAccess, TokenFormat};
+use crate::state::State;
+use crate::targets::WebhookTargets;
 use vbc_base::clock::{Clock, Timestamp, after};
 use vbc_base::encoding;
 
@@ -129,7 +131,7 @@ impl Scenario {
         read::scenario(file, &document).map_err(refuse)
     }
 
-    pub(super) fn has_public_base(&self) -> bool {
+    pub(crate) fn has_public_base(&self) -> bool {
         self.public_base.is_some()
     }
 
@@ -138,7 +140,7 @@ impl Scenario {
     ///
     /// # Errors
     /// When it would deliver webhooks to more targets, or allow more requests.
-    pub(super) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
+    pub(crate) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
         let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_place));
         let mut findings = match started.quota_limit {
             Some(limit) => over(limit, own.into_iter().chain(self.quotas())),
@@ -265,7 +267,7 @@ fn at_fault(key: &str, place: Place, error: &FaultError, names: &Names) -> Findi
 }
 
 fn names(options: &SimulatorOptions) -> Names {
-    Names::of(&State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0))
+    State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0).names()
 }
 
 /// A step of a fault in a file.

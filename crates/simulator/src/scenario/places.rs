@@ -6,10 +6,7 @@ use serde_json::{Map, Number, Value};
 use toml::de::{DeTable, DeValue};
 use vbc_base::lines::Lines;
 
-use super::error::Finding;
-
-/// Line and column, from 1.
-pub(super) type Place = (usize, usize);
+use super::error::{Finding, Place};
 
 /// The document. A path is keys and positions with dots between: `timeline.2.status`.
 pub(super) struct Document {

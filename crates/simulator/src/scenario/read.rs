@@ -6,16 +6,16 @@ use serde_json::{Map, Value};
 
 use super::error::Finding;
 use super::places::{Document, join};
+use super::section::{A_TEXT, Section, text};
 use super::{Planned, Scenario, at_fault, names, planned};
-use crate::fault::{Effect, Fault, choose};
+use crate::fault::{Effect, Fault};
 use crate::field::FieldReport;
 use crate::identities::{Application, User};
 use crate::options::SimulatorOptions;
-use crate::span;
 use crate::targets::WebhookTargets;
-use crate::timeline::TIMES;
+use crate::times;
+use crate::times::TIMES;
 
-const A_TEXT: &str = "write a text in quotes";
 const A_NUMBER: &str = "write a whole number";
 
 /// Reads everything, and says everything that is wrong.
@@ -41,7 +41,7 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
             base,
         ),
         lag: root.take("lag", "write a number; 0 is at once, 1 as long as VBC takes", lag),
-        ringing: root.take("ringing", "write a time, such as \"2s\"", span::read),
+        ringing: root.take("ringing", "write a time, such as \"2s\"", times::read),
         webhooks: root.take(
             "webhooks",
             "write \"loopback\", \"any\" or a list of hosts, without ports",
@@ -75,7 +75,7 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
     }
     if let Some(members) = lifetimes {
         let mut section = Section::new(document, "lifetimes", members, &mut findings);
-        let lifetime = |value: &Value| span::read(value).filter(|span| *span >= Duration::from_secs(1));
+        let lifetime = |value: &Value| times::read(value).filter(|span| *span >= Duration::from_secs(1));
         let expected = "write a time of at least a second, such as \"1h\"";
         scenario.access = section.take("access", expected, lifetime);
         scenario.refresh = section.take("refresh", expected, lifetime);
@@ -141,7 +141,7 @@ fn timed(
     let mut members = members.clone();
     let remedy = "write the time after the start, such as at = \"30s\"";
     let at = members.remove("at");
-    let at = match at.as_ref().map(span::read) {
+    let at = match at.as_ref().map(times::read) {
         Some(Some(at)) => at,
         Some(None) => {
             let at = join(key, "at");
@@ -178,10 +178,6 @@ fn step(
     }
 }
 
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
 fn texts(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(text).collect()
 }
@@ -207,108 +203,4 @@ fn base(value: &Value) -> Option<String> {
     let url = url::Url::parse(value.as_str()?).ok()?;
     let fits = matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none();
     fits.then(|| url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// A table whose keys are taken one by one; what is left is unknown.
-struct Section<'d, 'f> {
-    document: &'d Document,
-    at: String,
-    members: &'d Map<String, Value>,
-    known: Vec<&'static str>,
-    findings: &'f mut Vec<Finding>,
-}
-
-impl<'d, 'f> Section<'d, 'f> {
-    fn new(
-        document: &'d Document,
-        at: &str,
-        members: &'d Map<String, Value>,
-        findings: &'f mut Vec<Finding>,
-    ) -> Self {
-        Self { document, at: at.to_owned(), members, known: Vec::new(), findings }
-    }
-
-    fn find(&mut self, key: &str, problem: String, remedy: &str) {
-        let path = join(&self.at, key);
-        self.findings.push(Finding::new(self.document.place(&path), &path, problem, remedy));
-    }
-
-    fn take<T>(
-        &mut self,
-        key: &'static str,
-        remedy: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Option<T> {
-        self.known.push(key);
-        let value = self.members.get(key)?;
-        let read = read(value);
-        if read.is_none() {
-            self.find(key, "not what it should be".into(), remedy);
-        }
-        read
-    }
-
-    /// A text that has to be there.
-    fn text(&mut self, key: &'static str) -> Option<String> {
-        if !self.members.contains_key(key) {
-            let (at, place) = (self.at.clone(), self.document.place(&self.at));
-            let remedy = format!("add {key} = \"…\"");
-            self.findings.push(Finding::new(place, &at, format!("there is no `{key}`"), remedy));
-        }
-        self.take(key, A_TEXT, text).filter(|text| !text.is_empty())
-    }
-
-    fn table(&mut self, key: &'static str) -> Option<&'d Map<String, Value>> {
-        self.known.push(key);
-        let members = self.members;
-        let value = members.get(key)?;
-        if value.as_object().is_none() {
-            self.find(key, "this is no table".into(), &format!("begin it with [{key}]"));
-        }
-        value.as_object()
-    }
-
-    /// One switch for all, or a table of switches.
-    fn switches(&mut self, key: &'static str) -> (Option<bool>, Option<&'d Map<String, Value>>) {
-        match self.members.get(key).map(Value::as_bool) {
-            Some(Some(all)) => {
-                self.known.push(key);
-                (Some(all), None)
-            }
-            _ => (None, self.table(key)),
-        }
-    }
-
-    /// The tables of a list, each with its path.
-    fn tables(&mut self, key: &'static str) -> Vec<(String, &'d Map<String, Value>)> {
-        self.known.push(key);
-        let members = self.members;
-        let Some(value) = members.get(key) else { return Vec::new() };
-        let tables =
-            value.as_array().map(|list| list.iter().map(Value::as_object).collect::<Option<Vec<_>>>());
-        match tables.flatten() {
-            Some(tables) => {
-                let path = |position: usize| join(&join(&self.at, key), &position.to_string());
-                tables.into_iter().enumerate().map(|(position, table)| (path(position), table)).collect()
-            }
-            None => {
-                self.find(
-                    key,
-                    "this is no list of tables".into(),
-                    &format!("begin each entry with [[{key}]]"),
-                );
-                Vec::new()
-            }
-        }
-    }
-
-    /// Every key that was not taken is unknown.
-    fn end(mut self) {
-        let known: Vec<String> = self.known.iter().map(|key| (*key).to_owned()).collect();
-        let members = self.members;
-        for key in members.keys().filter(|key| !known.contains(key)) {
-            let remedy = choose(key, &known);
-            self.find(key, "there is no such key".into(), &remedy);
-        }
-    }
 }

@@ -127,7 +127,7 @@ async fn a_delayed_refresh_is_committed_even_if_its_client_leaves() {
     let token = sim.log_in().await.text("refresh_token");
     sim.fault(json!({ "fault": "delay", "millis": 30, "count": 1 })).await;
     let body = format!("grant_type=refresh_token&refresh_token={token}&{CLIENT}");
-    let leaving = tokio::spawn(send(sim.address, request("POST", "/token", &[FORM], &body)));
+    let leaving = tokio::spawn(send(sim.address(), request("POST", "/token", &[FORM], &body)));
     while sim.requests().len() < 2 || sim.requests()[1].grant.is_none() {
         tokio::task::yield_now().await;
     }
@@ -146,7 +146,7 @@ async fn what_hangs_is_released_by_removal() {
     let id = sim.fault(json!({ "fault": "hang", "path": ACCOUNT, "count": 1 })).await;
     let bearer = format!("Bearer {token}");
     let asked = request("GET", ACCOUNT, &[("authorization", &bearer)], "");
-    let hanging = tokio::spawn(send(sim.address, asked));
+    let hanging = tokio::spawn(send(sim.address(), asked));
     while sim.requests().len() < 2 {
         tokio::task::yield_now().await;
     }
@@ -162,7 +162,7 @@ async fn resets_come_before_or_after_the_commit() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("refresh_token");
     let form = format!("grant_type=refresh_token&refresh_token={token}&{CLIENT}");
-    let refresh = || send(sim.address, request("POST", "/token", &[FORM], &form));
+    let refresh = || send(sim.address(), request("POST", "/token", &[FORM], &form));
     sim.fault(json!({ "fault": "reset_before_headers", "grant": "refresh_token" })).await;
     assert!(refresh().await.is_none());
     assert_eq!(sim.stats().refreshes, Outcomes::default());
@@ -246,6 +246,6 @@ async fn a_reset_is_a_reset_and_not_an_end() {
         let mut stream = TcpStream::connect(sim.address()).await.unwrap();
         stream.write_all(b"GET /nothing HTTP/1.1\r\nhost: sim.test\r\n\r\n").await.unwrap();
         let ended = stream.read(&mut [0; 16]).await;
-        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     }
 }

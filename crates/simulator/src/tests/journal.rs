@@ -71,7 +71,7 @@ async fn responses_are_shown_with_type_and_beginning_and_without_secrets() {
     sim.fault(json!({ "fault": "html_body", "count": 1 })).await;
     sim.get(ACCOUNT, "").await;
     sim.fault(json!({ "fault": "reset_before_headers" })).await;
-    assert!(send(sim.address, request("GET", "/x", &[], "")).await.is_none());
+    assert!(send(sim.address(), request("GET", "/x", &[], "")).await.is_none());
     let asked = sim.control("GET", "/__sim/requests?responses=true", "").await;
     let responses: Vec<Value> =
         asked.json().as_array().unwrap().iter().map(|request| request["response"].clone()).collect();

@@ -13,18 +13,19 @@ mod id_token;
 mod identity;
 mod in_force;
 mod journal;
-mod lab;
 mod plain_http;
 mod recordings;
 mod service;
 mod suites;
 mod telephony;
+mod testing;
 mod token_faults;
 mod traffic;
 mod vis;
 mod webhooks;
 mod wire_faults;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
-use super::*;
+use tokio::net::TcpStream;
+
+use crate::*;
 use vbc_base::clock::Clock;
 
 /// What came back.
@@ -100,7 +103,7 @@ impl Simulator {
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-        send(self.address, request(method, path, headers, body)).await.expect("an answer")
+        send(self.address(), request(method, path, headers, body)).await.expect("an answer")
     }
 
     /// A token request; the client's credentials are added in the body.
@@ -131,7 +134,7 @@ impl Simulator {
     }
 
     async fn control(&self, method: &str, path: &str, body: &str) -> Reply {
-        send(self.control, control_request(method, path, body)).await.expect("an answer")
+        send(self.control_address(), control_request(method, path, body)).await.expect("an answer")
     }
 
     async fn fault(&self, fault: Value) -> u64 {

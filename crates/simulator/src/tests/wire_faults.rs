@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 
 /// Sends bytes and reads until the connection ends; the second tells how it did.
-async fn raw(sim: &Simulator, bytes: &[u8]) -> (String, io::Result<usize>) {
+async fn raw(sim: &Simulator, bytes: &[u8]) -> (String, std::io::Result<usize>) {
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut read = Vec::new();
@@ -42,7 +42,7 @@ async fn a_connection_can_be_reset_in_the_middle_of_an_answer() {
     let whole = sim.get(ACCOUNT, &token).await.body;
     sim.fault(json!({ "fault": "reset_mid_body", "bytes": 40 })).await;
     let (answer, ended) = raw(&sim, &get(ACCOUNT, &token)).await;
-    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains(&whole[..40]) && !answer.contains(&whole[..41]), "{answer}");
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200, "once");

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::super::hal::not_found;
 use super::Request;
 use super::file::File;
-use crate::answer::Answer;
 use crate::random::Random;
+use crate::response::Answer;
 
 /// A longer recording ends here.
 const LONGEST: u64 = 16 << 20;

@@ -9,7 +9,7 @@ use http::header::{
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use crate::answer::{Answer, empty, http_date, made, set};
+use crate::response::{Answer, empty, http_date, made, set};
 use vbc_base::clock::Timestamp;
 
 /// What is known of a file before its content is made.

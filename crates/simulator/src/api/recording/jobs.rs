@@ -7,11 +7,11 @@ use super::super::read_json;
 use super::file::File;
 use super::filter::Filter;
 use super::lists::file_name;
+use super::zip::{Archive, Entry};
 use super::{Request, TIME, Whose, audio, not_authorized, root, user};
-use crate::answer::{Answer, json as json_answer};
-use crate::exports::Job;
+use crate::response::{Answer, json as json_answer};
+use crate::world::exports::Job;
 use crate::world::{Account, Recording};
-use crate::zip::{Archive, Entry};
 use vbc_base::clock::Timestamp;
 
 const NAMES: Names = Names { embedded: "jobs", pages: &["total_pages"], first: 0 };

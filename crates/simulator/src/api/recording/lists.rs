@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::hal::{not_found, page, paging, validation};
 use super::filter::{Filter, milliseconds, parse};
 use super::{NAMES, Request, TIME, Whose, not_authorized, root, user};
-use crate::answer::{Answer, empty, json as json_answer};
+use crate::response::{Answer, empty, json as json_answer};
 use crate::world::{Account, Recording};
 use vbc_base::clock::Timestamp;
 

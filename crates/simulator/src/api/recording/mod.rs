@@ -6,11 +6,12 @@ mod file;
 mod filter;
 mod jobs;
 mod lists;
+mod zip;
 
 use super::hal::{Names, not_found};
 use super::{Call as Request, Route, Suite, without_role};
-use crate::answer::{Answer, text};
-use crate::world::INDIA;
+use crate::names::INDIA;
+use crate::response::{Answer, text};
 
 pub(super) static SUITE: Suite = Suite {
     context: "call_recording",

@@ -3,17 +3,17 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::legs::show_leg;
+use super::shown::{changed, show};
 use super::{
-    CALLED, CALLER, Contact, PARTY, Request, ascending, call_of, epoch, error, listed, media, moment,
-    not_permitted, page, read_json, told,
+    CALLED, CALLER, Contact, PARTY, Request, ascending, call_of, error, listed, media, moment, not_permitted,
+    page, read_json, told,
 };
-use crate::answer::{Answer, json as json_answer, text};
-use crate::calls::Call;
 use crate::field::FieldReport;
+use crate::response::{Answer, json as json_answer, text};
 use crate::state::State;
+use crate::world::calls::Call;
 use vbc_base::clock::until;
 
 /// How long a call that nobody answered stays among the active ones, so that its status can be
@@ -170,26 +170,4 @@ pub(super) fn end(mut request: Request<'_>) -> Answer {
         call.finish(now);
         json_answer(200, &changed(id, call))
     })
-}
-
-/// What became of a call.
-pub(super) fn changed(account: u64, call: &Call) -> Value {
-    json!({
-        "account_id": account.to_string(), "call_id": call.id, "call_state": call.state(),
-        "destination": call.to,
-    })
-}
-
-fn show(account: u64, call: &Call, legs: Range<usize>) -> Value {
-    let legs = call.legs.get(legs).unwrap_or_default();
-    let legs: Vec<Value> = legs.iter().map(|leg| show_leg(account, call, leg)).collect();
-    let mut shown = json!({
-        "account_id": account.to_string(), "call_id": call.id, "direction": call.direction.lower(),
-        "from": call.from, "to": call.to, "start_time": epoch(call.start), "status": call.status(),
-        "legs": legs,
-    });
-    if let Some(end) = call.end {
-        shown["end_time"] = epoch(end).into();
-    }
-    shown
 }

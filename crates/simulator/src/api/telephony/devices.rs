@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Request, ascending, epoch, error, listed, moment, not_permitted, page, told};
-use crate::answer::Answer;
+use crate::response::Answer;
 use crate::world::Device;
 
 pub(super) fn list(mut request: Request<'_>) -> Answer {

@@ -1,13 +1,13 @@
 //! Legs: the ends of a call. They are held, transferred, played to, and dialled into.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::calls::changed;
-use super::{Contact, PARTY, Request, call_of, epoch, error, not_permitted, read_json, told};
-use crate::answer::{Answer, empty, json as json_answer};
-use crate::calls::{Call, Leg};
+use super::shown::{changed, show_leg};
+use super::{Contact, PARTY, Request, call_of, error, not_permitted, read_json, told};
 use crate::random::Random;
+use crate::response::{Answer, empty, json as json_answer};
 use crate::world::Account;
+use crate::world::calls::Call;
 use vbc_base::clock::Timestamp;
 
 /// What can be dialled.
@@ -226,18 +226,4 @@ fn leg_of(request: &mut Request<'_>) -> Result<(usize, usize), Box<Answer>> {
     let call = request.own_account().and_then(|account| account.calls.get(position));
     let leg = call.and_then(|call| call.leg(&leg));
     leg.map(|leg| (position, leg)).ok_or_else(|| Box::new(error(404, "Leg not found")))
-}
-
-/// Whoever has taken somebody's place on the call, a leg is of whom it was.
-pub(super) fn show_leg(account: u64, call: &Call, leg: &Leg) -> Value {
-    let (from, to) = if leg.caller { (&leg.party, &call.to) } else { (&call.from, &leg.party) };
-    let mut shown = json!({
-        "account_id": account.to_string(), "call_id": call.id, "leg_id": leg.id,
-        "direction": if leg.caller { "inbound" } else { "outbound" },
-        "from": from, "to": to, "start_time": epoch(leg.start), "status": leg.status(),
-    });
-    if let Some(end) = leg.end {
-        shown["end_time"] = epoch(end).into();
-    }
-    shown
 }

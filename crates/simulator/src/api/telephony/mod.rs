@@ -3,18 +3,19 @@
 mod calls;
 mod devices;
 mod legs;
+mod shown;
 
 use serde_json::{Value, json};
 
 use super::accept::media;
 use super::{Call as Request, Page, Route, Suite, is_phone_number, read_json, seconds, without_role};
-use crate::answer::{Answer, json as json_answer, set, text};
-use crate::calls::Call;
 use crate::field::FieldReport;
 use crate::random::Random;
+use crate::response::{Answer, json as json_answer, set, text};
 use crate::state::State;
 use crate::tokens::Owner;
 use crate::world::Account;
+use crate::world::calls::Call;
 use vbc_base::clock::Timestamp;
 
 pub(super) static SUITE: Suite = Suite {

@@ -6,11 +6,11 @@ use super::filter::{Filter, Seen};
 use super::{
     Request, error, extension, invalid, is_phone_number, no_user, not_json, nothing_of_that_id, read_json,
 };
-use crate::answer::{Answer, json as json_answer};
-use crate::calls::{Call, View};
 use crate::random::Random;
+use crate::response::{Answer, json as json_answer};
 use crate::state::State;
 use crate::world::Account;
+use crate::world::calls::{Call, View};
 use vbc_base::clock::Timestamp;
 
 pub(super) fn place(mut request: Request<'_>) -> Answer {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::Page;
 use super::{Request, Wrong, error};
-use crate::answer::Answer;
-use crate::calls::View;
+use crate::response::Answer;
+use crate::world::calls::View;
 use vbc_base::clock::{Timestamp, after};
 
 const UNDER_WAY: &[&str] = &["INITIALIZING", "RINGING", "ACTIVE", "HELD", "REMOTE_HELD"];

@@ -7,7 +7,7 @@ mod webhooks;
 use serde_json::{Value, json};
 
 use super::{Call as Request, Route, Suite, is_phone_number, read_json, without_role};
-use crate::answer::{Answer, json as json_answer};
+use crate::response::{Answer, json as json_answer};
 use crate::world::Account;
 
 pub(super) static SUITE: Suite = Suite {

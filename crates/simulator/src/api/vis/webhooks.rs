@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{Request, Wrong, invalid, no_user, not_json, nothing_of_that_id, read_json};
-use crate::answer::{Answer, empty, json as json_answer};
+use crate::response::{Answer, empty, json as json_answer};
 use crate::state::State;
-use crate::webhooks::{Metadata, Subscription};
+use crate::world::webhooks::{Metadata, Subscription};
 
 pub(super) fn create(mut request: Request<'_>) -> Answer {
     let Some(body) = read_json(request.body) else { return not_json() };

@@ -1,0 +1,395 @@
+//! What a tester expects to arrive, and what came of it.
+
+use serde_json::{Map, Value, json};
+
+use crate::journal::{Journal, Recorded};
+use crate::pattern::fits;
+
+/// How many of the nearest requests a verdict names for an expectation.
+const NEAREST: usize = 3;
+/// How many of the latest requests are looked at for those.
+const LOOKED_AT: usize = 1000;
+
+/// Requests that are expected. Made by [`Expectation::new`]; what is not said may be anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    name: Option<String>,
+    method: Option<String>,
+    path: String,
+    query: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    grant: Option<String>,
+    status: Option<u16>,
+    at_least: Option<u64>,
+    at_most: Option<u64>,
+}
+
+impl Expectation {
+    /// At least one request of this method, or of any (`*`), to a path of this pattern: `*` stands for what is in one
+    /// segment, `**` for any number of segments.
+    pub fn new(method: &str, path: &str) -> Self {
+        Self {
+            name: None,
+            method: Some(method.to_owned()).filter(|method| method != "*"),
+            path: path.to_owned(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            grant: None,
+            status: None,
+            at_least: None,
+            at_most: None,
+        }
+    }
+
+    /// What the verdict calls it.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// With this query parameter, decoded.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.query.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With this header, its value as the journal shows it.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        self
+    }
+
+    /// With this grant: a token request.
+    #[must_use]
+    pub fn grant(mut self, grant: &str) -> Self {
+        self.grant = Some(grant.to_owned());
+        self
+    }
+
+    /// Answered with this status.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// So often, not more and not less.
+    #[must_use]
+    pub fn times(mut self, times: u64) -> Self {
+        (self.at_least, self.at_most) = (Some(times), Some(times));
+        self
+    }
+
+    /// So often or more.
+    #[must_use]
+    pub fn at_least(mut self, times: u64) -> Self {
+        self.at_least = Some(times);
+        self
+    }
+
+    /// So often or less.
+    #[must_use]
+    pub fn at_most(mut self, times: u64) -> Self {
+        self.at_most = Some(times);
+        self
+    }
+
+    /// One where nothing is said, none where only an upper limit is.
+    fn least(&self) -> u64 {
+        self.at_least.unwrap_or(u64::from(self.at_most.is_none()))
+    }
+
+    /// In what a request differs; empty where it is what is expected.
+    fn differences(&self, request: &Recorded) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut differ =
+            |what: &str, is: &str, wanted: &str| found.push(format!("{what} is {is}, not {wanted}"));
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        if let Some(method) = self.method.as_deref().filter(|wanted| *wanted != request.method.as_str()) {
+            differ("the method", request.method.as_str(), method);
+        }
+        if !fits(&self.path, path) {
+            differ("the path", path, &self.path);
+        }
+        let given: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
+        for (name, wanted) in &self.query {
+            let values: Vec<&str> =
+                given.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_ref()).collect();
+            if !values.contains(&wanted.as_str()) {
+                differ(&format!("the query's {name}"), &listed(&values), wanted);
+            }
+        }
+        for (name, wanted) in &self.headers {
+            let headers = request.headers.iter().filter(|(given, _)| given == name);
+            let values: Vec<&str> = headers.map(|(_, value)| value.as_str()).collect();
+            if !values.contains(&wanted.as_str()) {
+                differ(&format!("the header {name}"), &listed(&values), wanted);
+            }
+        }
+        if let Some(wanted) = self.grant.as_deref().filter(|wanted| request.grant.as_deref() != Some(wanted))
+        {
+            differ("the grant", request.grant.as_deref().unwrap_or("absent"), wanted);
+        }
+        if let Some(wanted) = self.status.filter(|wanted| request.status != Some(*wanted)) {
+            let is = request.status.map_or_else(|| "not there".to_owned(), |status| status.to_string());
+            differ("the status", &is, &wanted.to_string());
+        }
+        found
+    }
+
+    /// How far a request is from it: by what differs, and by how much the path does.
+    fn distance(&self, request: &Recorded, differences: usize) -> usize {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let longest = self.path.len().max(path.len()).max(1);
+        let by =
+            if fits(&self.path, path) { 0 } else { 400 * strsim::levenshtein(&self.path, path) / longest };
+        100 * differences + by
+    }
+
+    /// In words: `POST /**/calls, exactly 1`.
+    fn words(&self) -> String {
+        let mut words = format!("{} {}", self.method.as_deref().unwrap_or("*"), self.path);
+        for (name, value) in &self.query {
+            words.push_str(&format!(", {name}={value}"));
+        }
+        for (name, value) in &self.headers {
+            words.push_str(&format!(", {name}: {value}"));
+        }
+        if let Some(grant) = &self.grant {
+            words.push_str(&format!(", grant {grant}"));
+        }
+        if let Some(status) = self.status {
+            words.push_str(&format!(", answered {status}"));
+        }
+        match (self.least(), self.at_most) {
+            (least, Some(most)) if least == most => words + &format!(", exactly {most}"),
+            (0, Some(most)) => words + &format!(", at most {most}"),
+            (least, Some(most)) => words + &format!(", {least} to {most}"),
+            (least, None) => words + &format!(", at least {least}"),
+        }
+    }
+
+    /// Reads one as the control plane takes it.
+    pub(crate) fn from_json(value: &Value) -> Result<Self, String> {
+        const KEYS: &str = "name, method, path, query, headers, grant, status, times, at_least, at_most";
+        let members = value.as_object().ok_or("expected an object with a `path`")?;
+        if let Some(stray) = members.keys().find(|key| !KEYS.split(", ").any(|known| known == *key)) {
+            return Err(format!("an expectation has no `{stray}`; it has: {KEYS}"));
+        }
+        let text = |name: &str| match members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_str().map(str::to_owned).map(Some).ok_or(format!("`{name}` is no text")),
+        };
+        let number = |name: &str| match members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or(format!("`{name}` is no whole number")),
+        };
+        let path = text("path")?.ok_or("an expectation needs a `path`, such as \"/t/vbc.prod/**\"")?;
+        let mut read = Self::new(&text("method")?.unwrap_or_else(|| "*".into()).to_uppercase(), &path);
+        (read.name, read.grant) = (text("name")?, text("grant")?);
+        read.query = pairs(members, "query")?;
+        read.headers = pairs(members, "headers")?;
+        read.headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+        let status = number("status")?.map(u16::try_from).transpose();
+        read.status = status.map_err(|_| "`status` is no status")?;
+        let (times, least, most) = (number("times")?, number("at_least")?, number("at_most")?);
+        match (times, least, most) {
+            (Some(times), None, None) => Ok(read.times(times)),
+            (Some(_), ..) => Err("`times` says it all: leave out `at_least` and `at_most`".into()),
+            (None, Some(least), Some(most)) if least > most => {
+                Err("`at_least` is more than `at_most`".into())
+            }
+            (None, least, most) => {
+                (read.at_least, read.at_most) = (least, most);
+                Ok(read)
+            }
+        }
+    }
+}
+
+/// The members of an object, all of them texts or numbers.
+fn pairs(members: &Map<String, Value>, name: &str) -> Result<Vec<(String, String)>, String> {
+    let Some(value) = members.get(name).filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
+    let pair = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => Some((name.clone(), text.clone())),
+        Value::Number(number) => Some((name.clone(), number.to_string())),
+        _ => None,
+    };
+    let pairs = value.as_object().and_then(|object| object.iter().map(pair).collect::<Option<Vec<_>>>());
+    pairs.ok_or_else(|| format!("`{name}` is no object of names and texts"))
+}
+
+fn listed(values: &[&str]) -> String {
+    if values.is_empty() { "absent".to_owned() } else { values.join(" and ") }
+}
+
+/// What has been declared since the start or the last reset.
+#[derive(Default)]
+pub(crate) struct Expectations {
+    declared: Vec<Declared>,
+    last: u64,
+}
+
+struct Declared {
+    id: u64,
+    expectation: Expectation,
+    /// Requests up to this one came before it.
+    since: u64,
+    /// Its requests are to come after those of this one.
+    behind: Option<u64>,
+}
+
+/// What came of one expectation.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What it was declared as: its name or its words.
+    pub expected: String,
+    /// Whether it was met.
+    pub met: bool,
+    /// The requests that match, by their place in the journal.
+    pub matched: Vec<u64>,
+    /// What is wrong; empty where nothing is.
+    pub problem: String,
+    /// The requests that came nearest to it, each with what differs.
+    pub nearest: Vec<(String, Vec<String>)>,
+    id: u64,
+}
+
+/// What came of everything that was expected.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Whether all is as expected.
+    pub met: bool,
+    /// One for each expectation, in the order they were declared.
+    pub findings: Vec<Finding>,
+    /// Requests that the journal had to forget: a verdict over them is not sure.
+    pub forgotten: u64,
+}
+
+impl Expectations {
+    /// Declares some, about requests that arrive from now on; in order, each one's requests are to come after those of
+    /// the one before. Gives their ids.
+    pub(crate) fn declare(&mut self, list: Vec<Expectation>, in_order: bool, since: u64) -> Vec<u64> {
+        let mut behind = None;
+        let mut ids = Vec::new();
+        for expectation in list {
+            self.last += 1;
+            self.declared.push(Declared { id: self.last, expectation, since, behind });
+            behind = in_order.then_some(self.last);
+            ids.push(self.last);
+        }
+        ids
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.declared.clear();
+    }
+
+    pub(crate) fn verdict(&self, journal: &Journal) -> Verdict {
+        let mut ends: Vec<(u64, u64)> = Vec::new();
+        let mut findings = Vec::new();
+        for declared in &self.declared {
+            let from =
+                declared.behind.and_then(|id| ends.iter().find(|(of, _)| *of == id)).map(|(_, end)| *end);
+            let finding = declared.judge(journal, from.unwrap_or(declared.since));
+            // With the last request that it needed it makes room for the next one.
+            let needed = usize::try_from(declared.expectation.least().max(1)).unwrap_or(usize::MAX);
+            let end = finding.matched.get(needed - 1).or(finding.matched.last());
+            ends.push((declared.id, end.copied().unwrap_or(from.unwrap_or(declared.since))));
+            findings.push(finding);
+        }
+        let first = self.declared.iter().map(|declared| declared.since).min();
+        let forgotten = first.map_or(0, |first| journal.forgotten().saturating_sub(first));
+        Verdict { met: findings.iter().all(|finding| finding.met), findings, forgotten }
+    }
+}
+
+impl Declared {
+    fn judge(&self, journal: &Journal, from: u64) -> Finding {
+        let wanted = &self.expectation;
+        let later = || journal.entries().filter(|request| request.sequence > from);
+        let matched: Vec<u64> =
+            later().filter(|request| wanted.differences(request).is_empty()).map(|r| r.sequence).collect();
+        let count = matched.len() as u64;
+        let behind = self.behind.map_or(String::new(), |_| format!(" after request {from}"));
+        let least = wanted.least();
+        let problem = if count < least {
+            format!("{count} came{behind} where at least {least} should have: {} missing", least - count)
+        } else if let Some(most) = wanted.at_most.filter(|most| count > *most) {
+            format!("{count} came{behind} where at most {most} should have: {} too many", count - most)
+        } else {
+            String::new()
+        };
+        let nearest = if count < least { self.nearest(journal) } else { Vec::new() };
+        let expected = wanted.name.clone().unwrap_or_else(|| wanted.words());
+        Finding { id: self.id, expected, met: problem.is_empty(), matched, problem, nearest }
+    }
+
+    /// What came nearest; in order, what came too early is told too.
+    fn nearest(&self, journal: &Journal) -> Vec<(String, Vec<String>)> {
+        let since = self.since;
+        let mut near: Vec<_> = journal
+            .entries()
+            .filter(|request| request.sequence > since)
+            .rev()
+            .take(LOOKED_AT)
+            .map(|request| {
+                let differences = self.expectation.differences(request);
+                (self.expectation.distance(request, differences.len()), request, differences)
+            })
+            .collect();
+        near.sort_by_key(|(distance, request, _)| (*distance, request.sequence));
+        let shown = |(_, request, mut differences): (_, &Recorded, Vec<String>)| {
+            if differences.is_empty() {
+                differences.push("it came too early".into());
+            }
+            (format!("{} {} {}", request.sequence, request.method, request.target), differences)
+        };
+        let early = |differences: &[String]| self.behind.is_some() || !differences.is_empty();
+        near.into_iter().filter(|(_, _, differences)| early(differences)).take(NEAREST).map(shown).collect()
+    }
+}
+
+impl Verdict {
+    /// As the control plane gives it.
+    pub(crate) fn json(&self) -> Value {
+        let findings = self.findings.iter().map(|finding| {
+            let nearest: Vec<Value> = finding
+                .nearest
+                .iter()
+                .map(|(request, differs)| json!({ "request": request, "differs": differs }))
+                .collect();
+            json!({
+                "id": finding.id, "expected": finding.expected, "met": finding.met, "matched": finding.matched,
+                "problem": finding.problem, "nearest": nearest,
+            })
+        });
+        let findings: Vec<Value> = findings.collect();
+        json!({
+            "met": self.met, "summary": self.to_string(), "expectations": findings, "forgotten": self.forgotten,
+        })
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.met {
+            return write!(f, "all {} expectations met", self.findings.len());
+        }
+        let unmet = self.findings.iter().filter(|finding| !finding.met);
+        for (number, finding) in unmet.enumerate() {
+            let separator = if number > 0 { "\n" } else { "" };
+            write!(f, "{separator}{}: {}", finding.expected, finding.problem)?;
+            for (request, differs) in finding.nearest.iter().take(1) {
+                write!(f, "; nearest was {request}: {}", differs.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

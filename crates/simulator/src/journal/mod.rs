@@ -1,0 +1,384 @@
+//! What arrived, in order, for assertions. No secret and no token enters it.
+
+pub(crate) mod redaction;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Value, json};
+
+use parking_lot::Mutex;
+
+use crate::response::{Answer, peek};
+use crate::tokens::Tokens;
+use redaction::{Known, REDACTED};
+use vbc_base::clock::Timestamp;
+use vbc_http::RawHead;
+use vbc_http::headers::is_scheme;
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Counts up from 1 at the start and at every reset.
+    pub sequence: u64,
+    /// When its head arrived.
+    pub time: Timestamp,
+    /// Which connection it came on: 1 is the one of the first request since the start or the last reset, 2 the next one
+    /// that a request came on. 0 is a request that came without one.
+    pub connection: u64,
+    /// The method.
+    pub method: Method,
+    /// Path and query as sent, but for secrets: values of parameters, and segments of the path.
+    pub target: String,
+    /// The head to the byte, line ends and empty line included, but for what carries secrets.
+    pub head: String,
+    /// Names in lower case and values, in the order received. A bearer is replaced by its name,
+    /// another secret by `[redacted]`.
+    pub headers: Vec<(String, String)>,
+    /// Bytes of the body; 0 until it has arrived.
+    pub body_length: u64,
+    /// SHA-256 of the body, in hexadecimal; empty until it has arrived.
+    pub body_sha256: String,
+    /// The `grant_type` of a token request.
+    pub grant: Option<String>,
+    /// Which access token it bore: `access-1` is the first one issued.
+    pub token: Option<String>,
+    /// The status answered; `None` while unanswered, and for good when the connection was reset.
+    pub status: Option<u16>,
+}
+
+pub(crate) struct Journal {
+    entries: VecDeque<Recorded>,
+    next: u64,
+    limit: usize,
+    /// How many connections have brought a request.
+    connections: u64,
+    /// Tells requests from before a reset from those after it.
+    epoch: u64,
+    /// Responses to the latest requests, by sequence number.
+    responses: BTreeMap<u64, Responded>,
+}
+
+/// Responses that are remembered for the page.
+const RESPONSES: usize = 500;
+/// A longer body is not remembered.
+const REMEMBERED: usize = 16 * 1024;
+/// Characters of a body that are shown.
+const BEGINNING: usize = 2_000;
+
+/// A response as it was sent, secrets and all: it is shown by [`Responded::shown`] only.
+pub(crate) struct Responded {
+    content_type: Option<HeaderValue>,
+    length: u64,
+    body: Option<Bytes>,
+}
+
+impl Responded {
+    pub(crate) fn of(answer: &Answer) -> Self {
+        let (length, body) = peek(answer, REMEMBERED);
+        Self { content_type: answer.headers().get(CONTENT_TYPE).cloned(), length, body }
+    }
+
+    /// Type, length, and the beginning of the body without secrets; `null` where that cannot be
+    /// told.
+    pub(crate) fn shown(&self, known: &Known<'_>) -> Value {
+        let body = self.body.as_ref().and_then(|body| redaction::shown_body(body, known));
+        let beginning = body.map(|body| body.chars().take(BEGINNING).collect::<String>());
+        let content_type = self.content_type.as_ref().map(|value| text_of(value.as_bytes()));
+        json!({ "content_type": content_type, "length": self.length, "beginning": beginning })
+    }
+}
+
+/// A connection as the journal knows it: by its first request, since who is accepted first depends on chance, and some
+/// bring nothing.
+#[derive(Default)]
+pub(crate) struct Line {
+    /// The journal's epoch, and the number in it.
+    known: Mutex<Option<(u64, u64)>>,
+}
+
+/// A request's place in the journal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    sequence: u64,
+    epoch: u64,
+}
+
+impl Journal {
+    pub(crate) fn new(limit: usize, epoch: u64) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            next: 1,
+            limit: limit.max(1),
+            connections: 0,
+            epoch,
+            responses: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The number of the connection that a request came on.
+    pub(crate) fn number(&mut self, line: &Line) -> u64 {
+        let mut known = line.known.lock();
+        match *known {
+            Some((epoch, number)) if epoch == self.epoch => number,
+            _ => {
+                self.connections += 1;
+                *known = Some((self.epoch, self.connections));
+                self.connections
+            }
+        }
+    }
+
+    pub(crate) fn add(&mut self, entry: impl FnOnce(u64) -> Recorded) -> Place {
+        let sequence = self.next;
+        self.next += 1;
+        if self.entries.len() == self.limit {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry(sequence));
+        Place { sequence, epoch: self.epoch }
+    }
+
+    /// The entry, unless it was pushed out or belongs to before a reset.
+    pub(crate) fn entry(&mut self, place: Place) -> Option<&mut Recorded> {
+        let first = self.entries.front()?.sequence;
+        let index = usize::try_from(place.sequence.checked_sub(first)?).ok()?;
+        (place.epoch == self.epoch).then(|| self.entries.get_mut(index))?
+    }
+
+    /// Remembers the response to a request.
+    pub(crate) fn respond(&mut self, place: Place, status: u16, responded: Responded) {
+        let Some(entry) = self.entry(place) else { return };
+        entry.status = Some(status);
+        self.responses.insert(place.sequence, responded);
+        if self.responses.len() > RESPONSES {
+            self.responses.pop_first();
+        }
+    }
+
+    /// The response to a request, while it is remembered.
+    pub(crate) fn response(&self, sequence: u64) -> Option<&Responded> {
+        self.responses.get(&sequence)
+    }
+
+    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
+        self.entries.iter()
+    }
+
+    /// The sequence number of the latest request; 0 where there was none.
+    pub(crate) fn latest(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// The sequence number of the latest request that was pushed out; 0 where none was.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.entries.front().map_or(0, |first| first.sequence - 1)
+    }
+}
+
+/// Bytes as text. Most are text as they are, which is seen much faster than it is made good.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+/// What an `Authorization` header carried, without carrying it.
+pub(crate) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<String>) {
+    let value = text_of(value);
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value.as_ref(), ""));
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
+        let name = tokens.name_of(rest);
+        return (format!("{scheme} {name}"), Some(name));
+    }
+    if rest.is_empty() {
+        // A lone word may be a token that lost its scheme.
+        return (format!("[{}]", tokens.name_of(scheme)), None);
+    }
+    // What is no scheme may be a part of the credential.
+    let scheme = if is_scheme(scheme) { scheme } else { "[unknown scheme]" };
+    (format!("{scheme} [redacted]"), None)
+}
+
+/// The headers as they came, with secrets replaced.
+pub(crate) fn headers(headers: &HeaderMap, known: &Known<'_>) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), shown(name.as_str(), value.as_bytes(), known)))
+        .collect()
+}
+
+/// The value of a header, its name in lower case, with secrets replaced.
+fn shown(name: &str, value: &[u8], known: &Known<'_>) -> String {
+    let text = text_of(value);
+    let hidden = match name {
+        "authorization" => return credentials(value, known.tokens()).0,
+        // What these have is known, and made by chance at times: tags, boundaries, identifiers.
+        "host"
+        | "accept"
+        | "accept-encoding"
+        | "accept-language"
+        | "connection"
+        | "content-length"
+        | "content-type"
+        | "date"
+        | "etag"
+        | "expect"
+        | "from"
+        | "if-match"
+        | "if-none-match"
+        | "if-modified-since"
+        | "if-unmodified-since"
+        | "if-range"
+        | "origin"
+        | "range"
+        | "te"
+        | "traceparent"
+        | "tracestate"
+        | "transfer-encoding"
+        | "user-agent"
+        | "via" => redaction::has_jwt(&text),
+        "referer" => return target(&text, known),
+        _ => redaction::is_secret_name(name) || redaction::looks_secret(&text),
+    };
+    if hidden || redaction::names_secret(&text) || known.in_text(&text) {
+        REDACTED.to_owned()
+    } else {
+        text.into_owned()
+    }
+}
+
+/// The head as it came or, without a connection, as it would have come, with credentials replaced.
+pub(crate) fn head(head: &Parts, known: &Known<'_>) -> String {
+    let path = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let Some(RawHead(raw)) = head.extensions.get() else {
+        let mut text = format!("{} {} {:?}\r\n", head.method, target(path, known), head.version);
+        for (name, value) in &head.headers {
+            text.push_str(&format!("{name}: {}\r\n", shown(name.as_str(), value.as_bytes(), known)));
+        }
+        return text + "\r\n";
+    };
+    let raw = text_of(raw);
+    let mut text = String::with_capacity(raw.len());
+    for (number, line) in raw.split_inclusive("\r\n").enumerate() {
+        let (content, end) = line.split_at(line.trim_end_matches("\r\n").len());
+        match content.split_once(':') {
+            Some((name, value)) if number > 0 => {
+                let space = value.len() - value.trim_start().len();
+                text.push_str(&content[..name.len() + 1 + space]);
+                text.push_str(&shown(&name.to_ascii_lowercase(), value.trim_start().as_bytes(), known));
+            }
+            _ => text.push_str(&request_line(content, known)),
+        }
+        text.push_str(end);
+    }
+    text
+}
+
+fn request_line(line: &str, known: &Known<'_>) -> String {
+    let Some((method, rest)) = line.split_once(' ') else { return line.to_owned() };
+    let (path, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+    format!("{method} {} {version}", target(path, known))
+}
+
+/// The target as it came, with secrets replaced: values of parameters, and segments of the path.
+pub(crate) fn target(target: &str, known: &Known<'_>) -> String {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let secret = |text: &str| redaction::has_jwt(text) || known.in_text(&decoded(text));
+    let mut shown = String::with_capacity(target.len());
+    let mut before = "";
+    for (number, segment) in path.split('/').enumerate() {
+        let hidden = !segment.is_empty() && redaction::is_secret_name(before);
+        shown.push_str(if number == 0 { "" } else { "/" });
+        shown.push_str(match hidden || secret(segment) || redaction::has_random(segment) {
+            true => REDACTED,
+            false => segment,
+        });
+        before = segment;
+    }
+    for (number, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        shown.push(if number == 0 { '?' } else { '&' });
+        let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
+        let plain = decoded(name);
+        let hidden = redaction::is_secret_name(&plain) || plain.eq_ignore_ascii_case("code");
+        match value {
+            Some(value) if hidden || secret(value) || is_random(&plain, value) => {
+                shown.push_str(name);
+                shown.push('=');
+                shown.push_str(REDACTED);
+            }
+            // A value that lost its name.
+            _ if secret(pair) => shown.push_str(REDACTED),
+            _ => shown.push_str(pair),
+        }
+    }
+    shown
+}
+
+/// Whether a parameter's value may have been made by chance, other than those of OAuth that are no
+/// secrets.
+fn is_random(name: &str, value: &str) -> bool {
+    const PLAIN: &[&str] = &["client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"];
+    !PLAIN.contains(&name) && redaction::has_random(&decoded(value))
+}
+
+/// Percent-encoded text as it was meant. Most is not encoded.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if text.contains(['%', '+']) {
+        percent_encoding::percent_decode_str(text).decode_utf8_lossy()
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+
+    #[test]
+    fn targets_keep_their_bytes_but_not_their_secrets() {
+        let state = State::seeded(std::sync::Arc::default(), Timestamp::UNIX_EPOCH, 0);
+        let known = state.known_secrets();
+        for (given, shown) in [
+            ("/a%40b?start:gte=x+y&z=%20", "/a%40b?start:gte=x+y&z=%20"),
+            ("/token?Password=hunter2&a", "/token?Password=[redacted]&a"),
+            ("/authorize?code=1&state=b", "/authorize?code=[redacted]&state=b"),
+            ("/a?client%5Fsecret=x&sid=y", "/a?client%5Fsecret=[redacted]&sid=[redacted]"),
+            ("/a?note=sim%2Dpassword&sim-secret", "/a?note=[redacted]&[redacted]"),
+            ("/by/eyJhbGciOiJ.x/calls", "/by/[redacted]/calls"),
+            ("/token/hunter2/a", "/token/[redacted]/a"),
+            ("/a/ghp_16C7e42F292c6912E7710c838347Ae178B4a/b", "/a/[redacted]/b"),
+            ("/a?b=ghp_16C7e42F292c6912E7710c838347Ae178B4a", "/a?b=[redacted]"),
+            ("/a?id=3f0c2d1e-5a6b-4c7d-8e9f-001122334455", "/a?id=3f0c2d1e-5a6b-4c7d-8e9f-001122334455"),
+            ("/t/vbc.prod/oauth2/token", "/t/vbc.prod/oauth2/token"),
+            ("/authorize?state=ghp_16C7e42F292c6912E771", "/authorize?state=ghp_16C7e42F292c6912E771"),
+        ] {
+            assert_eq!(target(given, &known), shown);
+        }
+    }
+
+    #[test]
+    fn credentials_are_named_not_shown() {
+        let tokens = Tokens::default();
+        for value in [
+            "Bearer s3cret-token",
+            "Basic czNjcmV0",
+            "s3cret-token",
+            "bearer  s3cret-token",
+            "s3cret x",
+            "token=s3cret; realm=x",
+        ] {
+            let (shown, _) = credentials(value.as_bytes(), &tokens);
+            assert!(!shown.contains("s3cret") && !shown.contains("czNjcmV0"), "{shown}");
+        }
+        assert_eq!(credentials(b"Digest s3cret", &tokens).0, "Digest [redacted]");
+    }
+}

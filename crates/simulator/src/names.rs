@@ -1,0 +1,25 @@
+//! Names that the service gives to tenants, suites and grants.
+
+/// The tenant that every user name ends with.
+pub(crate) const TENANT: &str = "@vbc.prod";
+
+/// Call Recording for accounts in India.
+pub(crate) const INDIA: &str = "call_recording_india";
+
+/// The suites that an application can be subscribed to.
+pub(crate) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "call_recording", INDIA, "vis"];
+
+/// The grants that an application can be allowed.
+pub(crate) const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
+
+/// Every grant that the identity server knows. An application may use only those of [`GRANTS`] it is allowed.
+pub(crate) const KNOWN_GRANTS: &[&str] = &[
+    "password",
+    "refresh_token",
+    "authorization_code",
+    "client_credentials",
+    "iwa:ntlm",
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    "urn:ietf:params:oauth:grant-type:saml2-bearer",
+    "urn:ietf:params:oauth:grant-type:device_code",
+];

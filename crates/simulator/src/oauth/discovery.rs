@@ -1,0 +1,54 @@
+//! What OpenID Connect clients ask for before they trust an ID token: where things are, and the
+//! keys.
+
+use serde_json::{Value, json};
+
+use crate::names::GRANTS;
+use crate::response::{Answer, json as json_answer};
+use crate::state::State;
+use crate::tokens::jwt::{ISSUER, Members, key_set};
+
+/// The keys that ID tokens can be verified with.
+pub(crate) fn keys(state: &State) -> Answer {
+    json_answer(200, &key_set(state.policy.kid))
+}
+
+/// The metadata of OpenID Connect Discovery, as WSO2 serves it for a tenant; `base` is where this
+/// server is.
+pub(crate) fn document(base: &str) -> Answer {
+    let at = |path: &str| Value::from(format!("{base}/t/vbc.prod/oauth2/{path}"));
+    let members = vec![
+        ("issuer", ISSUER.into()),
+        ("authorization_endpoint", at("authorize")),
+        ("token_endpoint", at("token")),
+        ("userinfo_endpoint", at("userinfo")),
+        ("revocation_endpoint", at("revoke")),
+        ("jwks_uri", at("jwks")),
+        ("response_types_supported", json!(["code"])),
+        ("response_modes_supported", json!(["query"])),
+        ("grant_types_supported", json!(GRANTS)),
+        ("scopes_supported", json!(["openid", "profile", "email", "phone", "address"])),
+        ("subject_types_supported", json!(["public"])),
+        ("id_token_signing_alg_values_supported", json!(["RS256"])),
+        ("code_challenge_methods_supported", json!(["S256", "plain"])),
+        ("token_endpoint_auth_methods_supported", json!(["client_secret_basic", "client_secret_post"])),
+        (
+            "claims_supported",
+            json!([
+                "sub",
+                "iss",
+                "aud",
+                "exp",
+                "iat",
+                "nonce",
+                "auth_time",
+                "at_hash",
+                "email",
+                "given_name",
+                "family_name",
+                "preferred_username",
+            ]),
+        ),
+    ];
+    json_answer(200, &Members(members))
+}

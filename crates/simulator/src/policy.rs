@@ -1,0 +1,120 @@
+//! How tokens are issued: what a second login does, what a refresh does, how tokens look, how long they live.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a second login with the same client, user and scope does. The service has been seen doing all three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The living pair again, with what is left of its lifetime.
+    #[default]
+    Reuse,
+    /// A new access token with the old refresh token; the old access token is revoked.
+    RenewRevoke,
+    /// A new pair; the old access token stays good.
+    RenewKeep,
+}
+
+/// What happens to the old access token when its refresh token is redeemed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OldAccess {
+    /// Refused at once.
+    #[default]
+    Dead,
+    /// Accepted until it expires.
+    Alive,
+}
+
+/// How access tokens look. Refresh tokens are always UUIDs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenFormat {
+    /// Three parts, about a kilobyte.
+    #[default]
+    Jwt,
+    /// A UUID.
+    Uuid,
+}
+
+/// A word that names no [`Mode`], [`OldAccess`] or [`TokenFormat`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of: {0}")]
+pub struct UnknownWord(&'static str);
+
+impl Mode {
+    /// What it is called in JSON and TOML.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Reuse => "reuse",
+            Self::RenewRevoke => "renew_revoke",
+            Self::RenewKeep => "renew_keep",
+        }
+    }
+}
+
+impl OldAccess {
+    /// What it is called in JSON and TOML.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Alive => "alive",
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "reuse" => Ok(Self::Reuse),
+            "renew_revoke" => Ok(Self::RenewRevoke),
+            "renew_keep" => Ok(Self::RenewKeep),
+            _ => Err(UnknownWord("reuse, renew_revoke, renew_keep")),
+        }
+    }
+}
+
+impl FromStr for OldAccess {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "dead" => Ok(Self::Dead),
+            "alive" => Ok(Self::Alive),
+            _ => Err(UnknownWord("dead, alive")),
+        }
+    }
+}
+
+impl FromStr for TokenFormat {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "jwt" => Ok(Self::Jwt),
+            "uuid" => Ok(Self::Uuid),
+            _ => Err(UnknownWord("jwt, uuid")),
+        }
+    }
+}
+
+/// How long things live.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Access tokens: a day.
+    pub access: Duration,
+    /// Refresh tokens: seven days.
+    pub refresh: Duration,
+    /// Authorization codes: five minutes.
+    pub code: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            access: Duration::from_secs(86_400),
+            refresh: Duration::from_secs(604_800),
+            code: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A table of a scenario, whose keys are read one by one.
+
+use serde_json::{Map, Value};
+
+use super::error::Finding;
+use super::places::{Document, join};
+use crate::suggestion::choose;
+
+pub(super) const A_TEXT: &str = "write a text in quotes";
+
+pub(super) fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// A table whose keys are taken one by one; what is left is unknown.
+pub(super) struct Section<'d, 'f> {
+    document: &'d Document,
+    at: String,
+    members: &'d Map<String, Value>,
+    known: Vec<&'static str>,
+    findings: &'f mut Vec<Finding>,
+}
+
+impl<'d, 'f> Section<'d, 'f> {
+    pub(super) fn new(
+        document: &'d Document,
+        at: &str,
+        members: &'d Map<String, Value>,
+        findings: &'f mut Vec<Finding>,
+    ) -> Self {
+        Self { document, at: at.to_owned(), members, known: Vec::new(), findings }
+    }
+
+    pub(super) fn find(&mut self, key: &str, problem: String, remedy: &str) {
+        let path = join(&self.at, key);
+        self.findings.push(Finding::new(self.document.place(&path), &path, problem, remedy));
+    }
+
+    pub(super) fn take<T>(
+        &mut self,
+        key: &'static str,
+        remedy: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        self.known.push(key);
+        let value = self.members.get(key)?;
+        let read = read(value);
+        if read.is_none() {
+            self.find(key, "not what it should be".into(), remedy);
+        }
+        read
+    }
+
+    /// A text that has to be there.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        if !self.members.contains_key(key) {
+            let (at, place) = (self.at.clone(), self.document.place(&self.at));
+            let remedy = format!("add {key} = \"…\"");
+            self.findings.push(Finding::new(place, &at, format!("there is no `{key}`"), remedy));
+        }
+        self.take(key, A_TEXT, text).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn table(&mut self, key: &'static str) -> Option<&'d Map<String, Value>> {
+        self.known.push(key);
+        let members = self.members;
+        let value = members.get(key)?;
+        if value.as_object().is_none() {
+            self.find(key, "this is no table".into(), &format!("begin it with [{key}]"));
+        }
+        value.as_object()
+    }
+
+    /// One switch for all, or a table of switches.
+    pub(super) fn switches(&mut self, key: &'static str) -> (Option<bool>, Option<&'d Map<String, Value>>) {
+        match self.members.get(key).map(Value::as_bool) {
+            Some(Some(all)) => {
+                self.known.push(key);
+                (Some(all), None)
+            }
+            _ => (None, self.table(key)),
+        }
+    }
+
+    /// The tables of a list, each with its path.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<(String, &'d Map<String, Value>)> {
+        self.known.push(key);
+        let members = self.members;
+        let Some(value) = members.get(key) else { return Vec::new() };
+        let tables =
+            value.as_array().map(|list| list.iter().map(Value::as_object).collect::<Option<Vec<_>>>());
+        match tables.flatten() {
+            Some(tables) => {
+                let path = |position: usize| join(&join(&self.at, key), &position.to_string());
+                tables.into_iter().enumerate().map(|(position, table)| (path(position), table)).collect()
+            }
+            None => {
+                self.find(
+                    key,
+                    "this is no list of tables".into(),
+                    &format!("begin each entry with [[{key}]]"),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// Every key that was not taken is unknown.
+    pub(super) fn end(mut self) {
+        let known: Vec<String> = self.known.iter().map(|key| (*key).to_owned()).collect();
+        let members = self.members;
+        for key in members.keys().filter(|key| !known.contains(key)) {
+            let remedy = choose(key, &known);
+            self.find(key, "there is no such key".into(), &remedy);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Calls: who is on them, and how they go from ringing to their end. What the suites call the same thing differs;
+//! their words are all made from this.
+
+use std::time::Duration;
+
+use crate::random::Random;
+use vbc_base::clock::{Timestamp, until};
+
+/// How long a call from outside rings before it is missed.
+pub(crate) const RINGS: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Inbound,
+    Outbound,
+}
+
+impl Direction {
+    pub(crate) fn lower(self) -> &'static str {
+        if self == Self::Inbound { "inbound" } else { "outbound" }
+    }
+
+    pub(crate) fn upper(self) -> &'static str {
+        if self == Self::Inbound { "INBOUND" } else { "OUTBOUND" }
+    }
+}
+
+pub(crate) struct Call {
+    pub(crate) id: String,
+    /// As the account sees it; a call between two of its extensions is outbound.
+    pub(crate) direction: Direction,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) start: Timestamp,
+    pub(crate) answered: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
+    pub(crate) parked: bool,
+    pub(crate) voicemail: bool,
+    pub(crate) legs: Vec<Leg>,
+    /// What comes of its ringing unless somebody does something.
+    pub(crate) ring: Option<Ring>,
+    /// When Reports knows of it.
+    pub(crate) reported: Option<Timestamp>,
+    /// Recordings that somebody asked for.
+    pub(crate) taken: Vec<Taken>,
+}
+
+/// One end of a call.
+pub(crate) struct Leg {
+    pub(crate) id: String,
+    /// The number or extension there.
+    pub(crate) party: String,
+    /// Whether this end called, or took the place of the one who did.
+    pub(crate) caller: bool,
+    pub(crate) start: Timestamp,
+    pub(crate) answered: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
+    pub(crate) held: bool,
+    /// Turned away without an answer.
+    pub(crate) rejected: bool,
+    /// Where the media that is played into it comes from.
+    pub(crate) stream: Option<String>,
+    /// What was dialled into it.
+    pub(crate) dialled: String,
+}
+
+/// A recording that somebody asked for.
+pub(crate) struct Taken {
+    /// The position of the leg it was asked for at.
+    pub(crate) leg: usize,
+    /// By a user, or else for the company.
+    pub(crate) on_demand: bool,
+    pub(crate) start: Timestamp,
+    pub(crate) end: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Ring {
+    pub(crate) until: Timestamp,
+    /// Picked up then; otherwise missed.
+    pub(crate) picked_up: bool,
+}
+
+/// A call as one of its parties sees it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) direction: Direction,
+    pub(crate) remote: String,
+    pub(crate) state: &'static str,
+    pub(crate) start: Timestamp,
+    pub(crate) answered: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
+}
+
+impl View {
+    pub(crate) fn ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// How long they talked, once it is over; zero until then.
+    pub(crate) fn duration(&self) -> Duration {
+        match (self.answered, self.end) {
+            (Some(answered), Some(end)) => until(answered, end),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl Leg {
+    fn new(random: &mut Random, party: String, caller: bool, start: Timestamp) -> Self {
+        Self {
+            id: random.uuid(),
+            party,
+            caller,
+            start,
+            answered: None,
+            end: None,
+            held: false,
+            rejected: false,
+            stream: None,
+            dialled: String::new(),
+        }
+    }
+
+    /// Telephony's status of the leg.
+    pub(crate) fn status(&self) -> &'static str {
+        status(self.end, self.answered)
+    }
+
+    /// The state that a change of the leg reports, in the words of the requests.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.end, self.answered) {
+            (Some(_), Some(_)) => "ended",
+            (None, Some(_)) if self.held => "held",
+            (None, Some(_)) => "active",
+            (_, None) => self.status(),
+        }
+    }
+}
+
+/// The documentation's enumeration is busy, failed, unanswered, ringing and on-call: held and
+/// parked calls are on-call. It has no word for an answered call that is over. Such a call keeps
+/// the last status it had, and has an `end_time`; the list of active calls leaves it out.
+fn status(end: Option<Timestamp>, answered: Option<Timestamp>) -> &'static str {
+    match (end, answered) {
+        (_, Some(_)) => "on-call",
+        (Some(_), None) => "unanswered",
+        (None, None) => "ringing",
+    }
+}
+
+impl Call {
+    /// A call that rings.
+    pub(crate) fn ringing(
+        random: &mut Random,
+        direction: Direction,
+        from: String,
+        to: String,
+        start: Timestamp,
+        ring: Option<Ring>,
+    ) -> Self {
+        let legs =
+            vec![Leg::new(random, from.clone(), true, start), Leg::new(random, to.clone(), false, start)];
+        Self {
+            id: random.uuid(),
+            direction,
+            from,
+            to,
+            start,
+            answered: None,
+            end: None,
+            parked: false,
+            voicemail: false,
+            legs,
+            ring,
+            reported: None,
+            taken: Vec::new(),
+        }
+    }
+
+    /// Telephony's status of the call.
+    pub(crate) fn status(&self) -> &'static str {
+        status(self.end, self.answered)
+    }
+
+    /// The state that a change of the call reports, in the words of the requests.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.end, self.answered) {
+            (Some(_), Some(_)) => "ended",
+            (None, Some(_)) if self.parked => "parked",
+            (None, Some(_)) => "active",
+            (_, None) => self.status(),
+        }
+    }
+
+    /// Who was last at one end of it.
+    pub(crate) fn party(&self, caller: bool) -> &str {
+        let last = self.legs.iter().rev().find(|leg| leg.caller == caller);
+        last.map_or("", |leg| leg.party.as_str())
+    }
+
+    /// Whether it was ever on an extension.
+    pub(crate) fn touches(&self, extension: &str) -> bool {
+        self.legs.iter().any(|leg| leg.party == extension)
+    }
+
+    pub(crate) fn leg(&self, id: &str) -> Option<usize> {
+        self.legs.iter().position(|leg| leg.id == id)
+    }
+
+    /// The latest end of it where one of these extensions is or was.
+    pub(crate) fn own_leg(&self, own: impl Fn(&str) -> bool) -> Option<usize> {
+        self.legs.iter().rposition(|leg| own(&leg.party))
+    }
+
+    /// As the holder of these extensions sees it.
+    pub(crate) fn seen_by(&self, own: impl Fn(&str) -> bool) -> Option<View> {
+        let mine = self.legs.get(self.own_leg(own)?)?;
+        let remote = self.legs.iter().rev().find(|leg| leg.caller != mine.caller)?;
+        let state = match (mine.end, mine.answered) {
+            (Some(_), Some(_)) => "ANSWERED",
+            (Some(_), None) if mine.caller => "CANCELLED",
+            (Some(_), None) if mine.rejected => "REJECTED",
+            (Some(_), None) => "MISSED",
+            (None, None) => "RINGING",
+            (None, Some(_)) if mine.held || self.parked => "HELD",
+            (None, Some(_)) if remote.held && remote.end.is_none() => "REMOTE_HELD",
+            (None, Some(_)) => "ACTIVE",
+        };
+        Some(View {
+            direction: if mine.caller { Direction::Outbound } else { Direction::Inbound },
+            remote: remote.party.clone(),
+            state,
+            start: mine.start,
+            answered: mine.answered,
+            end: mine.end,
+        })
+    }
+
+    /// Somebody picks up; whether it rang.
+    pub(crate) fn answer(&mut self, at: Timestamp) -> bool {
+        let rings = self.end.is_none() && self.answered.is_none();
+        if rings {
+            self.answered = Some(at);
+            self.ring = None;
+            for leg in self.legs.iter_mut().filter(|leg| leg.end.is_none()) {
+                leg.answered = Some(at);
+            }
+        }
+        rings
+    }
+
+    /// It is over for everybody.
+    pub(crate) fn finish(&mut self, at: Timestamp) {
+        self.ring = None;
+        self.end.get_or_insert(at);
+        for leg in self.legs.iter_mut().filter(|leg| leg.end.is_none()) {
+            leg.end = Some(at);
+        }
+        self.stop_recordings_of_ended_legs(at);
+    }
+
+    /// Its ringing ends as it was going to.
+    pub(crate) fn settle(&mut self) {
+        match self.ring.take() {
+            Some(Ring { until, picked_up: true }) => {
+                self.answer(until);
+            }
+            Some(Ring { until, picked_up: false }) => self.finish(until),
+            None => {}
+        }
+    }
+
+    /// One end hangs up. A call that nobody is left to talk on is over.
+    pub(crate) fn leave(&mut self, leg: usize, at: Timestamp) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.end.get_or_insert(at);
+        }
+        self.finish(at);
+    }
+
+    /// One end gives its place to somebody else, who answers at once.
+    pub(crate) fn transfer(&mut self, leg: usize, to: String, random: &mut Random, at: Timestamp) {
+        let Some(leaving) = self.legs.get_mut(leg) else { return };
+        let caller = leaving.caller;
+        leaving.end.get_or_insert(at);
+        leaving.held = false;
+        if caller {
+            self.from.clone_from(&to)
+        } else {
+            self.to.clone_from(&to)
+        }
+        self.legs.push(Leg::new(random, to, caller, at));
+        self.parked = false;
+        self.ring = None;
+        self.answered.get_or_insert(at);
+        for leg in self.legs.iter_mut().filter(|leg| leg.end.is_none()) {
+            leg.answered.get_or_insert(at);
+            leg.held = false;
+        }
+        self.stop_recordings_of_ended_legs(at);
+    }
+
+    /// One end sends the other to its voicemail: a call that rang is turned away, and a message is left at once.
+    pub(crate) fn send_to_voicemail(&mut self, leg: usize, at: Timestamp) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.rejected = leg.answered.is_none();
+        }
+        self.voicemail = true;
+        self.finish(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn call(direction: Direction) -> (Call, Random) {
+        let mut random = Random::new(1);
+        let call = Call::ringing(&mut random, direction, "1001".into(), "1002".into(), at(0), None);
+        (call, random)
+    }
+
+    fn state(call: &Call, who: &str) -> &'static str {
+        call.seen_by(|party| party == who).unwrap().state
+    }
+
+    #[test]
+    fn both_ends_see_a_call_in_their_own_way() {
+        let (mut call, _) = call(Direction::Outbound);
+        assert_eq!(
+            (call.status(), state(&call, "1001"), state(&call, "1002")),
+            ("ringing", "RINGING", "RINGING")
+        );
+        assert!(call.answer(at(3)) && !call.answer(at(4)));
+        assert_eq!((call.status(), call.state(), state(&call, "1001")), ("on-call", "active", "ACTIVE"));
+        call.legs[1].held = true;
+        assert_eq!((call.legs[1].status(), call.legs[1].state()), ("on-call", "held"));
+        assert_eq!((state(&call, "1001"), state(&call, "1002")), ("REMOTE_HELD", "HELD"));
+        call.finish(at(10));
+        assert_eq!((call.status(), call.state()), ("on-call", "ended"), "no other word is documented");
+        let view = call.seen_by(|party| party == "1002").unwrap();
+        assert_eq!(
+            (view.state, view.duration(), view.direction),
+            ("ANSWERED", Duration::from_secs(7), Direction::Inbound)
+        );
+        assert!(call.seen_by(|party| party == "1003").is_none());
+    }
+
+    #[test]
+    fn what_nobody_answers_is_cancelled_missed_or_rejected() {
+        let (mut missed, _) = call(Direction::Outbound);
+        missed.ring = Some(Ring { until: at(30), picked_up: false });
+        missed.settle();
+        assert_eq!(
+            (missed.status(), state(&missed, "1001"), state(&missed, "1002")),
+            ("unanswered", "CANCELLED", "MISSED")
+        );
+        assert_eq!(missed.end, Some(at(30)));
+        let (mut rejected, _) = call(Direction::Inbound);
+        rejected.send_to_voicemail(1, at(2));
+        assert_eq!((state(&rejected, "1002"), rejected.voicemail), ("REJECTED", true));
+    }
+
+    #[test]
+    fn who_transfers_a_call_is_done_with_it() {
+        let (mut call, mut random) = call(Direction::Outbound);
+        call.answer(at(1));
+        call.transfer(0, "1003".into(), &mut random, at(5));
+        assert_eq!(
+            (state(&call, "1001"), state(&call, "1003"), state(&call, "1002")),
+            ("ANSWERED", "ACTIVE", "ACTIVE")
+        );
+        assert_eq!((call.from.as_str(), call.party(true), call.end), ("1003", "1003", None));
+        assert!(call.touches("1001") && call.touches("1003"));
+    }
+}

@@ -1,0 +1,180 @@
+//! The world behind the API: applications, logins, and accounts with their people, extensions, devices and calls.
+
+mod account;
+pub(crate) mod calls;
+pub(crate) mod exports;
+mod growth;
+mod numbers;
+mod pace;
+mod past;
+mod people;
+mod recording;
+mod recording_rules;
+mod seed;
+mod traffic;
+pub(crate) mod webhooks;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+pub(crate) use account::{Account, AccountUser, Address, Device, Extension, Location};
+use pace::Pace;
+pub(crate) use recording::Recording;
+use webhooks::Webhooks;
+
+use crate::names::{INDIA, TENANT};
+use vbc_base::clock::{Timestamp, until};
+use vbc_base::secret::Secret;
+
+/// How long a lock lasts from the last attempt.
+const LOCKED: Duration = Duration::from_secs(30 * 60);
+
+pub(crate) struct World {
+    pub(crate) apps: HashMap<String, App>,
+    /// By whole user name, in lower case.
+    pub(crate) logins: HashMap<String, Login>,
+    /// What an account grows from when it is first asked for.
+    pub(crate) plans: BTreeMap<u64, Plan>,
+    pub(crate) accounts: BTreeMap<u64, Account>,
+    pub(crate) seed: u64,
+    /// Where the world's past ends.
+    pub(crate) midnight: Timestamp,
+    pub(crate) pace: Pace,
+    pub(crate) webhooks: Webhooks,
+    /// When the next call that rings is picked up or given up.
+    pub(crate) next_ring: Option<Timestamp>,
+    /// Until when somebody waits, to look after it.
+    pub(crate) awaited_ring: Option<Timestamp>,
+}
+
+/// An account that nobody has asked for yet. Most simulators never answer an API request for most of theirs.
+pub(crate) struct Plan {
+    pub(crate) name: &'static str,
+    pub(crate) people: usize,
+    /// Its place among the accounts: each has a random sequence of its own.
+    pub(crate) position: u64,
+    /// Logins of the account, without the tenant; its first people bear these names.
+    pub(crate) logins: Vec<String>,
+}
+
+pub(crate) struct App {
+    pub(crate) secret: Secret,
+    pub(crate) grants: Vec<&'static str>,
+    pub(crate) callback: String,
+    pub(crate) subscriptions: Vec<&'static str>,
+    /// A limit of its own, or none, whatever holds for all.
+    pub(crate) quota: Option<Option<u32>>,
+    /// Whether it is given the scope `openid`.
+    pub(crate) openid: bool,
+}
+
+/// Which backends know the user; without the role they answer with an error of their own.
+#[derive(Clone, Copy)]
+pub(crate) struct Roles {
+    provisioning: bool,
+    telephony: bool,
+    reports: bool,
+    call_recording: bool,
+    call_recording_india: bool,
+    vis: bool,
+}
+
+impl Roles {
+    /// All that an account has; the one for India is had only there.
+    pub(crate) const ALL: Self = Self {
+        provisioning: true,
+        telephony: true,
+        reports: true,
+        call_recording: true,
+        call_recording_india: false,
+        vis: true,
+    };
+
+    /// Every role but the one for `suite`.
+    pub(crate) fn without(suite: &str) -> Self {
+        let mut roles = Self::ALL;
+        roles.set(suite, false);
+        roles
+    }
+
+    pub(crate) fn allow(mut self, suite: &str) -> bool {
+        self.flag(suite).is_some_and(|flag| *flag)
+    }
+
+    pub(crate) fn set(&mut self, suite: &str, allowed: bool) {
+        if let Some(flag) = self.flag(suite) {
+            *flag = allowed;
+        }
+    }
+
+    fn flag(&mut self, suite: &str) -> Option<&mut bool> {
+        match suite {
+            "provisioning" => Some(&mut self.provisioning),
+            "telephony" => Some(&mut self.telephony),
+            "reports" => Some(&mut self.reports),
+            "call_recording" => Some(&mut self.call_recording),
+            INDIA => Some(&mut self.call_recording_india),
+            "vis" => Some(&mut self.vis),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) password: Secret,
+    pub(crate) account: u64,
+    pub(crate) roles: Roles,
+    /// Logs in elsewhere: a password never works.
+    pub(crate) sso: bool,
+    pub(crate) failures: u32,
+    pub(crate) lock: Option<Lock>,
+}
+
+/// Why a login is refused, and since when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Too many failures; the last attempt was then.
+    Failures(Timestamp),
+    /// By an administrator, until unlocked.
+    Administrator,
+}
+
+impl World {
+    /// An account, grown if this is the first time.
+    pub(crate) fn account(&mut self, id: u64) -> Option<&mut Account> {
+        if !self.accounts.contains_key(&id) {
+            let account = Account::grown(id, self.plans.get(&id)?, self.seed, self.midnight);
+            self.accounts.insert(id, account);
+        }
+        self.accounts.get_mut(&id)
+    }
+
+    /// The account of a login and the login's place among its users.
+    pub(crate) fn person(&mut self, login: &str) -> Option<(&mut Account, usize)> {
+        let login = self.logins.get(&login.to_lowercase())?;
+        let local = login.local().to_owned();
+        let account = self.account(login.account)?;
+        let position = *account.people.get(&local)?;
+        Some((account, position))
+    }
+}
+
+impl Login {
+    /// Whether every password is refused.
+    pub(crate) fn is_locked(&self, now: Timestamp) -> bool {
+        match self.lock {
+            Some(Lock::Administrator) => true,
+            Some(Lock::Failures(last)) => until(last, now) < LOCKED,
+            None => false,
+        }
+    }
+
+    /// The name without the tenant.
+    pub(crate) fn local(&self) -> &str {
+        self.name.strip_suffix(TENANT).unwrap_or(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

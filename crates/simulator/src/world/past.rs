@@ -1,0 +1,54 @@
+//! What happened on an account before the simulator was started.
+
+use jiff::SignedDuration;
+
+use super::Account;
+use super::calls::{Call, Direction};
+use super::numbers::Numbers;
+use super::pace::Pace;
+use crate::random::Random;
+use vbc_base::clock::Timestamp;
+
+/// Nothing began later than this before midnight, so that at midnight all is over and reported.
+const QUIET: u64 = 1_800;
+
+impl Account {
+    pub(crate) fn remember_calls(
+        &mut self,
+        calls: usize,
+        midnight: Timestamp,
+        numbers: &Numbers,
+        random: &mut Random,
+    ) {
+        for n in (0..calls as u64).rev() {
+            let start = before(midnight, QUIET + n * 1_700 + random.below(1_500));
+            let seconds = i64::try_from(random.below(900)).unwrap_or(0);
+            let end = start.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(start);
+            let extension =
+                self.extensions[random.below(self.extensions.len() as u64) as usize].number.clone();
+            let outside = numbers.outside(random);
+            let inbound = random.chance(0.6);
+            let (direction, from, to) = match inbound {
+                true => (Direction::Inbound, outside, extension),
+                false => (Direction::Outbound, extension, outside),
+            };
+            let mut call = Call::ringing(random, direction, from, to, start, None);
+            if seconds > 0 {
+                call.answer(start);
+            }
+            call.finish(end);
+            call.reported = Some(end);
+            self.place(call);
+        }
+    }
+
+    pub(crate) fn record_the_past(&mut self) {
+        let at_once = Pace { lag: 0.0, ringing: std::time::Duration::ZERO };
+        self.recordings = (0..self.calls.len()).flat_map(|call| self.recordings(call, at_once)).collect();
+    }
+}
+
+pub(crate) fn before(at: Timestamp, seconds: u64) -> Timestamp {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    at.saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or(at)
+}
