@@ -203,7 +203,7 @@ fn service(path: &str) -> Rate {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let service = runtime.block_on(Simulator::start()).unwrap().service();
     let ask = |request: Request<Bytes>| {
-        let response = runtime.block_on(service.answer(request)).unwrap();
+        let response = runtime.block_on(service.respond(request)).unwrap();
         assert_eq!(response.status(), 200);
         response.into_body()
     };

@@ -66,8 +66,8 @@ async fn simulators_know_nothing_of_each_other_and_stop_when_they_are_dropped() 
     let with = Simulator::builder().seed(7).user(dora).start().await.unwrap();
     let without = Simulator::builder().seed(7).start().await.unwrap();
     let log_in = || Request::post("/token").body(Bytes::from_static(LOGIN.as_bytes())).unwrap();
-    assert_eq!(with.service().answer(log_in()).await.unwrap().status(), 200);
-    assert_eq!(without.service().answer(log_in()).await.unwrap().status(), 400, "dora is not everywhere");
+    assert_eq!(with.service().respond(log_in()).await.unwrap().status(), 200);
+    assert_eq!(without.service().respond(log_in()).await.unwrap().status(), 400, "dora is not everywhere");
 
     with.fail_next("/t/**", 503);
     with.advance_clock(std::time::Duration::from_secs(3600));

@@ -25,7 +25,6 @@ mod doctor;
 mod doctor_alone;
 mod drain;
 mod errors;
-mod examples;
 mod expect;
 mod faults;
 mod forced;

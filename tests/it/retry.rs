@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use vbc_base::secret::hex;
 use vbc_proxy::Simulator;
-use vbc_simulator::{Effect, Fault, Mode, OldAccess, Recorded, SimulatorOptions};
+use vbc_simulator::{Effect, Fault, Mode, OldAccess, RecordedRequest, SimulatorOptions};
 
 use crate::harness::{Client, RawUpstream, Response, World, WorldBuilder, within};
 
@@ -53,7 +53,7 @@ async fn until(world: &World, wanted: impl Fn(&Simulator) -> bool) {
 }
 
 /// The requests outside the token endpoint that arrived at a target.
-fn arrivals(sim: &Simulator, target: &str) -> Vec<Recorded> {
+fn arrivals(sim: &Simulator, target: &str) -> Vec<RecordedRequest> {
     sim.requests().into_iter().filter(|request| request.target == target).collect()
 }
 

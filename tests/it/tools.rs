@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use aws_lc_rs::digest;
 use serde_json::Value;
 use vbc_base::secret::hex;
-use vbc_simulator::Recorded;
+use vbc_simulator::RecordedRequest;
 
 use crate::harness::{World, within};
 
@@ -120,7 +120,7 @@ async fn works_by(tool: &Tool, by: By) {
     );
 }
 
-fn arrivals(world: &World, target: &str) -> Vec<Recorded> {
+fn arrivals(world: &World, target: &str) -> Vec<RecordedRequest> {
     world.sim.requests().into_iter().filter(|seen| seen.target == target).collect()
 }
 

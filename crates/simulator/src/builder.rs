@@ -1,4 +1,4 @@
-//! What a simulator is to be like, said step by step.
+//! Describes a simulator before it starts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,12 +16,13 @@ use crate::simulator::Simulator;
 use crate::targets::WebhookTargets;
 use vbc_base::clock::{Clock, Timestamp};
 
-/// What a simulator is to be like. [`Simulator::builder`] makes one.
+/// Describes a simulator before it starts. [`Simulator::builder`] makes one; [`start`](Self::start)
+/// or [`service`](Self::service) ends it.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// use std::time::Duration;
-/// use vbc_proxy::simulator::{Fault, Mode, Simulator, User};
+/// use vbc_simulator::{Fault, Mode, Simulator, User};
 ///
 /// let sim = Simulator::builder()
 ///     .seed(7)
@@ -44,7 +45,7 @@ pub struct SimulatorBuilder {
 }
 
 impl Simulator {
-    /// Says what a simulator is to be like; [`SimulatorBuilder::start`] starts it.
+    /// Begins the description of a simulator; [`SimulatorBuilder::start`] starts it.
     pub fn builder() -> SimulatorBuilder {
         SimulatorBuilder::default()
     }
@@ -66,7 +67,8 @@ impl SimulatorBuilder {
         self.with(|options| options.control = address)
     }
 
-    /// What the world and all chances grow from, and tokens too: the same requests at the same time are answered alike.
+    /// Seeds the world, every probability and all tokens. The same requests at the same times then
+    /// get the same responses.
     pub fn seed(self, seed: u64) -> Self {
         self.with(|options| (options.seed, options.deterministic) = (seed, true))
     }
@@ -76,7 +78,7 @@ impl SimulatorBuilder {
         self.with(|options| options.clock = clock)
     }
 
-    /// Where the clock starts, and is set back to by a reset.
+    /// The time at which the clock starts, and to which a reset returns it.
     pub fn start_at(self, time: Timestamp) -> Self {
         self.with(|options| options.start = Some(time))
     }
@@ -106,71 +108,71 @@ impl SimulatorBuilder {
         self.with(|options| options.lifetimes = lifetimes)
     }
 
-    /// Requests a minute for each application and user. The service's default is 10, the simulator's is none.
+    /// Limits requests per minute for each application and user. VBC's default is 10; the simulator
+    /// has no limit by default.
     pub fn quota(self, per_minute: u32) -> Self {
         self.with(|options| options.quota = Some(per_minute).filter(|quota| *quota > 0))
     }
 
-    /// How long takes what VBC takes its time for: 1 is as long as there, 0 is at once.
+    /// Scales the delays of VBC's own processing: 1 is VBC's pace, 0 is no delay.
     pub fn lag(self, factor: f64) -> Self {
         self.with(|options| options.lag = factor)
     }
 
-    /// How long a call that was placed rings before it is answered.
+    /// How long a placed call rings before somebody answers it.
     pub fn ringing(self, how_long: Duration) -> Self {
         self.with(|options| options.ringing = how_long)
     }
 
-    /// Which targets webhooks are delivered to; by default this machine alone.
+    /// Where webhooks may be delivered; by default to this machine only.
     pub fn webhooks(self, targets: WebhookTargets) -> Self {
         self.with(|options| options.webhooks = targets)
     }
 
-    /// What users report of the service holds instead of its documents: [`Field::ALL`], or one
-    /// report.
+    /// Makes reports from the field hold instead of the documents: [`Field::ALL`], or one report.
     pub fn field(self, field: impl Into<Field>) -> Self {
         let field = field.into();
         self.with(|options| options.field = field)
     }
 
-    /// What absolute links in answers start with; by default where the simulator listens.
+    /// The base of absolute links in responses; by default the address of the simulator's listener.
     pub fn public_base(mut self, base: &str) -> Self {
         self.has_base = true;
         self.with(|options| options.public_base = base.trim_end_matches('/').to_owned())
     }
 
-    /// One more application with a user.
+    /// Adds an application and a user.
     pub fn identity(self, identity: Identity) -> Self {
         self.with(|options| options.identities.push(identity))
     }
 
-    /// One more application.
+    /// Adds an application.
     pub fn application(self, application: Application) -> Self {
         self.with(|options| options.applications.push(application))
     }
 
-    /// One more user.
+    /// Adds a user.
     pub fn user(self, user: User) -> Self {
         self.with(|options| options.users.push(user))
     }
 
-    /// Something wrong from the start.
+    /// Injects a fault at the start.
     pub fn fault(self, fault: impl Into<Fault>) -> Self {
         self.at(Duration::ZERO, fault)
     }
 
-    /// Something that goes wrong so long after the start, by the simulator's clock.
+    /// Injects a fault this long after the start, by the simulator's clock.
     pub fn at(self, at: Duration, fault: impl Into<Fault>) -> Self {
         let fault = fault.into();
         self.with(|options| options.timeline.push(Step { at, fault }))
     }
 
-    /// How many requests the journal remembers.
+    /// How many requests the journal keeps.
     pub fn journal(self, requests: usize) -> Self {
         self.with(|options| options.journal = requests)
     }
 
-    /// What a scenario says, over what was said before.
+    /// Applies a scenario over what was set before.
     ///
     /// # Errors
     /// When one of its faults names a user, an application or a suite that does not exist.
@@ -180,7 +182,7 @@ impl SimulatorBuilder {
         Ok(self)
     }
 
-    /// The same as plain data.
+    /// Gives the description as plain data.
     pub fn options(mut self) -> SimulatorOptions {
         if !self.has_base {
             self.options.public_base = String::new();
@@ -188,7 +190,7 @@ impl SimulatorBuilder {
         self.options
     }
 
-    /// Starts it, in the current tokio runtime.
+    /// Starts the simulator in the current tokio runtime.
     ///
     /// # Errors
     /// When an address cannot be bound, or a user, an application or the timeline names what does not exist.
@@ -196,7 +198,7 @@ impl SimulatorBuilder {
         Simulator::bind(self.options()).await
     }
 
-    /// The service without sockets.
+    /// Makes the service without sockets.
     pub fn service(self) -> Service {
         Service::new(self.options)
     }

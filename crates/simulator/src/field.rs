@@ -1,19 +1,19 @@
-//! Where users of the service report something else than its documents say.
+//! Reports from the field: where users observe something other than VBC's documents state.
 //!
-//! By default the documents decide. Each report can be switched on by itself: `--field=NAME`,
-//! `[field]` of a scenario, [`SimulatorBuilder::field`](crate::SimulatorBuilder::field).
-//! [`FieldReport::ALL`] is the only list of them: help, scenarios and the control plane's OpenAPI
-//! are made from it.
+//! By default the documents decide. Each report has its own switch: `--field=NAME`, `[field]` of a
+//! scenario, [`SimulatorBuilder::field`](crate::SimulatorBuilder::field). [`FieldReport::ALL`] is
+//! the only list. Help texts, scenarios and the control plane's OpenAPI document are generated from
+//! it.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::suggestion::choose;
 
-/// How old a token may be for Reports where [`FieldReport::ReportsToken`] holds.
+/// The age above which Reports refuses a token while [`FieldReport::ReportsToken`] holds.
 pub(crate) const REPORTS_TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// Something that users report of the service, and that its documents say otherwise or not at all.
+/// An observation of users that VBC's documents contradict or omit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldReport {
     /// Reports does not know the account `self`.
@@ -22,14 +22,14 @@ pub enum FieldReport {
     ExtensionsArray,
     /// Telephony counts legs, not calls: the legs of one call may be on two pages.
     LegsOverPages,
-    /// Telephony answers an application's own token with an empty 202, and does nothing.
+    /// Telephony responds to an application's own token with an empty 202, and does nothing.
     ApplicationToken,
     /// Users whose names end in `.api` get tokens.
     ApiUsers,
-    /// Reports answers "Problem with provided token" to users without the role and to tokens older
-    /// than five minutes.
+    /// Reports responds "Problem with provided token" to users without the role, and to tokens
+    /// older than five minutes.
     ReportsToken,
-    /// Provisioning answers "missing user data" to users without the role.
+    /// Provisioning responds "missing user data" to users without the role.
     MissingUserData,
 }
 
@@ -58,7 +58,7 @@ impl FieldReport {
         }
     }
 
-    /// What it turns on, in one sentence.
+    /// Describes the effect in one sentence.
     pub fn says(self) -> &'static str {
         match self {
             Self::ReportsSelf => "Reports answers 404 to accounts/self",
@@ -77,7 +77,7 @@ impl FieldReport {
     }
 }
 
-/// A set of [`FieldReport`]s that hold. The default is none: the documents decide.
+/// The set of [`FieldReport`]s that hold; by default none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Field(u8);
 
@@ -104,7 +104,7 @@ impl From<FieldReport> for Field {
     }
 }
 
-/// A word that names no [`FieldReport`].
+/// The text names no [`FieldReport`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no report `{word}`; {advice}")]
 pub struct UnknownReport {

@@ -1,15 +1,15 @@
-//! The gateway in front of the suites: its checks, in its order, with its words.
+//! The gateway in front of the suites: its checks in VBC's order, and its error bodies.
 
 use http::StatusCode;
 use http::header::{
     ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE,
 };
 
-use crate::api::{self, Call, accept};
-use crate::fault::{Backend, Instead, RetryAfter, StatusFault};
+use crate::api::{self, ApiRequest, accept};
+use crate::fault::{Backend, RetryAfter, StatusFault, Substitute};
 use crate::options::SimulatorOptions;
-use crate::request::Arrived;
-use crate::response::{Answer, chunk, empty, http_date, ordered, set};
+use crate::request::ReceivedRequest;
+use crate::response::{Response, chunk, empty, http_date, ordered, set};
 use crate::state::State;
 use crate::tokens::Owner;
 use vbc_base::clock::{Timestamp, after, until};
@@ -17,27 +17,34 @@ use vbc_base::clock::{Timestamp, after, until};
 const CHALLENGE: &str = "OAuth2 realm=\"WSO2 API Manager\", error=\"invalid_token\", \
                          error_description=\"The provided token is invalid\"";
 
-/// The routes of a path, and what their patterns took.
-type Matched<'a> = Vec<(&'static api::Route, Vec<&'a str>)>;
+/// The routes whose pattern fits a path, each with the segments that `{}` matched.
+type RouteMatches<'a> = Vec<(&'static api::Route, Vec<&'a str>)>;
 
-/// Why the gateway answers instead of the suite.
-pub(crate) enum Fault<'a> {
+/// Why the gateway responds instead of the suite.
+pub(crate) enum GatewayError<'a> {
+    /// The path belongs to no suite.
     UnknownContext(&'a str),
+    /// The suite has no such path.
     NoResource,
-    MethodNotAllowed(Matched<'a>),
+    /// The path does not support the method.
+    MethodNotAllowed(RouteMatches<'a>),
+    /// The request has no bearer.
     MissingCredentials,
+    /// The bearer is unknown, revoked or expired; `jwt` is whether it has three parts.
     InvalidCredentials { jwt: bool },
+    /// The application is not subscribed to the suite.
     NotSubscribed,
+    /// The quota is used up until then.
     Throttled { until: Timestamp },
 }
 
-impl Fault<'_> {
-    /// The one place that writes the gateway's errors.
-    fn answer(&self) -> Answer {
+impl GatewayError<'_> {
+    /// Writes the gateway's error; no other place does.
+    fn response(&self) -> Response {
         let error = |status, code: &str, message: &str, description: &str| {
             ordered(status, &[("code", code), ("message", message), ("description", description)])
         };
-        let mut answer = match self {
+        let mut response = match self {
             Self::UnknownContext(path) => {
                 let description = format!("The requested resource ({path}) is not available.");
                 error(404, "404", "Not Found", &description)
@@ -47,9 +54,9 @@ impl Fault<'_> {
             }
             Self::MethodNotAllowed(matched) => {
                 let description = "Method not allowed for given API resource";
-                let mut answer = error(405, "405", "Method Not Allowed", description);
-                set(&mut answer, ALLOW, &format!("{}, OPTIONS", methods(matched, ", ")));
-                answer
+                let mut response = error(405, "405", "Method Not Allowed", description);
+                set(&mut response, ALLOW, &format!("{}, OPTIONS", methods(matched, ", ")));
+                response
             }
             Self::MissingCredentials => error(
                 401,
@@ -72,7 +79,7 @@ impl Fault<'_> {
             Self::Throttled { until } => {
                 let at = until.strftime("%Y-%b-%d %H:%M:%S+0000 UTC").to_string();
                 let description = format!("You have exceeded your quota .You can access API after {at}");
-                let mut answer = ordered(
+                let mut response = ordered(
                     429,
                     &[
                         ("code", "900803"),
@@ -81,71 +88,71 @@ impl Fault<'_> {
                         ("nextAccessTime", &at),
                     ],
                 );
-                set(&mut answer, RETRY_AFTER, &http_date(*until));
-                answer
+                set(&mut response, RETRY_AFTER, &http_date(*until));
+                response
             }
         };
-        if answer.status() == 401 {
-            set(&mut answer, WWW_AUTHENTICATE, CHALLENGE);
+        if response.status() == 401 {
+            set(&mut response, WWW_AUTHENTICATE, CHALLENGE);
         }
-        answer
+        response
     }
 }
 
-/// Answers a request outside the identity endpoints.
-pub(crate) fn answer(
+/// Responds to a request outside the identity endpoints.
+pub(crate) fn respond(
     state: &mut State,
-    arrived: &Arrived,
+    request: &ReceivedRequest,
     options: &SimulatorOptions,
     now: Timestamp,
-) -> Answer {
-    let answer = pass(state, arrived, options, now).unwrap_or_else(|fault| fault.answer());
-    dress(state, answer)
+) -> Response {
+    let response = pass(state, request, options, now).unwrap_or_else(|error| error.response());
+    dress(state, response)
 }
 
-/// What every answer of the gateway wears.
-fn dress(state: &mut State, mut answer: Answer) -> Answer {
-    set(&mut answer, SERVER, "WSO2-PassThrough-HTTP");
-    if let Ok(id) = HeaderValue::from_str(&state.answers.uuid()) {
-        answer.headers_mut().insert(HeaderName::from_static("activityid"), id);
+/// Adds what every response of the gateway carries.
+fn dress(state: &mut State, mut response: Response) -> Response {
+    set(&mut response, SERVER, "WSO2-PassThrough-HTTP");
+    if let Ok(id) = HeaderValue::from_str(&state.response_ids.uuid()) {
+        response.headers_mut().insert(HeaderName::from_static("activityid"), id);
     }
-    chunk(&mut answer);
-    answer
+    chunk(&mut response);
+    response
 }
 
-/// The checks in order; then the suite.
+/// Runs the checks in order, then the suite.
 fn pass<'a>(
     state: &mut State,
-    arrived: &'a Arrived,
+    request: &'a ReceivedRequest,
     options: &SimulatorOptions,
     now: Timestamp,
-) -> Result<Answer, Fault<'a>> {
-    let path = arrived.path();
-    let (suite, rest) = api::suite(path).ok_or(Fault::UnknownContext(path))?;
-    let method = arrived.head.method.as_str();
+) -> Result<Response, GatewayError<'a>> {
+    let path = request.path();
+    let (suite, rest) = api::suite(path).ok_or(GatewayError::UnknownContext(path))?;
+    let method = request.head.method.as_str();
     let mut matched = api::matching(suite, rest);
     if matched.is_empty() {
-        return Err(Fault::NoResource);
+        return Err(GatewayError::NoResource);
     }
     if method == "OPTIONS" {
         return Ok(preflight(&matched));
     }
     let Some(found) = matched.iter().position(|(route, _)| route.method == method) else {
-        return Err(Fault::MethodNotAllowed(matched));
+        return Err(GatewayError::MethodNotAllowed(matched));
     };
     let (route, parameters) = matched.swap_remove(found);
-    let token = arrived.authorization("bearer").ok_or(Fault::MissingCredentials)?;
+    let token = request.authorization("bearer").ok_or(GatewayError::MissingCredentials)?;
     let jwt = token.matches('.').count() == 2;
-    let row = state.tokens.accept(token, now).ok_or(Fault::InvalidCredentials { jwt })?;
+    let row = state.tokens.accept(token, now).ok_or(GatewayError::InvalidCredentials { jwt })?;
     let (owner, age) = (row.owner.clone(), until(row.issued, now));
     let app = state.world.apps.get(&*owner.client);
     let subscribed = app.is_some_and(|app| app.subscriptions.contains(&suite.context));
     if !subscribed || state.unsubscribed.contains(suite.context) {
-        return Err(Fault::NotSubscribed);
+        return Err(GatewayError::NotSubscribed);
     }
     throttle(state, &owner, now)?;
     let account = api::account_of(state, &owner);
-    match state.faults.backend(&arrived.subject(), age) {
+    match state.faults.backend(&request.subject(), age) {
         Some(Backend::TokenTooOld) => return Ok(api::token_too_old()),
         Some(Backend::Refuses) => return Ok(suite.unauthorized()),
         None => {}
@@ -156,38 +163,39 @@ fn pass<'a>(
     if let Some(refusal) = (suite.refusal)(state, &owner) {
         return Ok(refusal);
     }
-    let instance = state.answers.uuid();
-    let call = Call {
+    let instance = state.response_ids.uuid();
+    let admitted = ApiRequest {
         state,
         instance,
         account,
         owner: &owner,
         parameters,
         path,
-        query: arrived.query(),
-        headers: &arrived.head.headers,
-        body: &arrived.body.data,
+        query: request.query(),
+        headers: &request.head.headers,
+        body: &request.body.data,
         base: &options.public_base,
         now,
     };
-    let answer = (route.run)(call);
-    Ok(if is_refused(arrived, &answer) { empty(406) } else { answer })
+    let response = (route.run)(admitted);
+    Ok(if is_refused(request, &response) { empty(406) } else { response })
 }
 
-/// Whether the client takes what it asked for neither by its type nor without a content coding. It
-/// has to say so with a weight of 0: a type that is only not mentioned is sent, as the
-/// documentation's own clients expect.
-fn is_refused(arrived: &Arrived, answer: &Answer) -> bool {
-    let headers = &arrived.head.headers;
-    let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+/// Whether the client refuses the response's type, or a body without a content coding.
+///
+/// A refusal needs an explicit weight of 0. A type that `Accept` does not mention is sent anyway,
+/// because the documentation's own clients expect that.
+fn is_refused(request: &ReceivedRequest, response: &Response) -> bool {
+    let headers = &request.head.headers;
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let refuses = |content_type: &str| {
         accept::media(headers, content_type) == Some(0) || accept::refuses_identity(headers)
     };
-    arrived.head.method.is_safe() && answer.status().is_success() && content_type.is_some_and(refuses)
+    request.head.method.is_safe() && response.status().is_success() && content_type.is_some_and(refuses)
 }
 
 /// A fixed window of one minute, aligned with UTC, for each application and user.
-fn throttle(state: &mut State, owner: &Owner, now: Timestamp) -> Result<(), Fault<'static>> {
+fn throttle(state: &mut State, owner: &Owner, now: Timestamp) -> Result<(), GatewayError<'static>> {
     let own = state.world.apps.get(&*owner.client).and_then(|app| app.quota);
     let Some(quota) = own.unwrap_or(state.quota) else { return Ok(()) };
     let minute = now.as_second().div_euclid(60);
@@ -197,20 +205,20 @@ fn throttle(state: &mut State, owner: &Owner, now: Timestamp) -> Result<(), Faul
     }
     if window.1 >= quota {
         let until = Timestamp::from_second((minute + 1) * 60).unwrap_or(now);
-        return Err(Fault::Throttled { until });
+        return Err(GatewayError::Throttled { until });
     }
     window.1 += 1;
     Ok(())
 }
 
-fn methods(matched: &Matched<'_>, separator: &str) -> String {
+fn methods(matched: &RouteMatches<'_>, separator: &str) -> String {
     matched.iter().map(|(route, _)| route.method).collect::<Vec<_>>().join(separator)
 }
 
-fn preflight(matched: &Matched<'_>) -> Answer {
-    let mut answer = empty(200);
+fn preflight(matched: &RouteMatches<'_>) -> Response {
+    let mut response = empty(200);
     let mut add = |name: &'static str, value: &str| {
-        set(&mut answer, HeaderName::from_static(name), value);
+        set(&mut response, HeaderName::from_static(name), value);
     };
     add("access-control-allow-origin", "*");
     add("access-control-allow-methods", &methods(matched, ","));
@@ -218,31 +226,36 @@ fn preflight(matched: &Matched<'_>) -> Answer {
         "access-control-allow-headers",
         "authorization,Access-Control-Allow-Origin,Content-Type,SOAPAction,apikey,Internal-Key",
     );
-    answer
+    response
 }
 
-/// The answer to a request that a fault keeps from being executed.
-pub(crate) fn injected(state: &mut State, arrived: &Arrived, instead: &Instead, now: Timestamp) -> Answer {
-    let answer = match instead {
-        Instead::Status(fault) => injected_status(arrived, fault, now),
-        Instead::Throttle200 => {
-            let mut answer = Fault::Throttled { until: next_minute(now) }.answer();
-            answer.headers_mut().remove(RETRY_AFTER);
-            *answer.status_mut() = StatusCode::OK;
-            answer
+/// The response to a request that a fault prevents from being executed.
+pub(crate) fn injected(
+    state: &mut State,
+    request: &ReceivedRequest,
+    instead: &Substitute,
+    now: Timestamp,
+) -> Response {
+    let response = match instead {
+        Substitute::Status(fault) => injected_status(request, fault, now),
+        Substitute::Throttle200 => {
+            let mut response = GatewayError::Throttled { until: next_minute(now) }.response();
+            response.headers_mut().remove(RETRY_AFTER);
+            *response.status_mut() = StatusCode::OK;
+            response
         }
-        Instead::Redirect(location) => {
-            let mut answer = empty(302);
-            set(&mut answer, LOCATION, location);
-            answer
+        Substitute::Redirect(location) => {
+            let mut response = empty(302);
+            set(&mut response, LOCATION, location);
+            response
         }
     };
-    if arrived.endpoint.is_none() { dress(state, answer) } else { answer }
+    if request.endpoint.is_none() { dress(state, response) } else { response }
 }
 
-/// An injected status, with the body that usually comes with it.
-fn injected_status(arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> Answer {
-    let mut answer = match (&fault.body, arrived.endpoint, fault.status) {
+/// An injected status, with the body that VBC usually sends with it.
+fn injected_status(request: &ReceivedRequest, fault: &StatusFault, now: Timestamp) -> Response {
+    let mut response = match (&fault.body, request.endpoint, fault.status) {
         (Some(body), ..) => {
             let content_type = fault.content_type.as_deref().unwrap_or("application/json");
             crate::response::text(fault.status, content_type, body.clone())
@@ -253,9 +266,9 @@ fn injected_status(arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> An
         (None, Some(_), status) if status != 429 => {
             ordered(status, &[("error_description", "Internal Server Error."), ("error", "server_error")])
         }
-        (None, _, 401) => Fault::InvalidCredentials { jwt: true }.answer(),
-        (None, _, 403) => Fault::NotSubscribed.answer(),
-        (None, _, 429) => Fault::Throttled { until: next_minute(now) }.answer(),
+        (None, _, 401) => GatewayError::InvalidCredentials { jwt: true }.response(),
+        (None, _, 403) => GatewayError::NotSubscribed.response(),
+        (None, _, 429) => GatewayError::Throttled { until: next_minute(now) }.response(),
         (None, _, status) => {
             let (code, message) = match status {
                 500 => ("900900", "Unclassified Authentication Failure"),
@@ -266,23 +279,23 @@ fn injected_status(arrived: &Arrived, fault: &StatusFault, now: Timestamp) -> An
             ordered(status, &[("code", code), ("message", message), ("description", message)])
         }
     };
-    answer.headers_mut().remove(RETRY_AFTER);
+    response.headers_mut().remove(RETRY_AFTER);
     match fault.retry_after {
         RetryAfter::None => {}
-        RetryAfter::Delta(seconds) => set(&mut answer, RETRY_AFTER, &seconds.to_string()),
+        RetryAfter::Delta(seconds) => set(&mut response, RETRY_AFTER, &seconds.to_string()),
         RetryAfter::Date(seconds) => {
             let at = after(now, std::time::Duration::from_secs(seconds.into()));
-            set(&mut answer, RETRY_AFTER, &http_date(at));
+            set(&mut response, RETRY_AFTER, &http_date(at));
         }
     }
-    answer
+    response
 }
 
 fn next_minute(now: Timestamp) -> Timestamp {
     Timestamp::from_second((now.as_second().div_euclid(60) + 1) * 60).unwrap_or(now)
 }
 
-/// A request larger than is taken.
-pub(crate) fn too_large(state: &mut State) -> Answer {
+/// The response to a request whose body is over the limit.
+pub(crate) fn too_large(state: &mut State) -> Response {
     dress(state, empty(413))
 }

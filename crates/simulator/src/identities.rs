@@ -1,20 +1,20 @@
-//! Applications and users beside the seeded ones.
+//! Applications and users in addition to the seeded ones.
 
 use crate::names::{GRANTS, SUITES};
 use vbc_base::secret::Secret;
 
-/// An application and a user beside the seeded ones: every grant, every suite, every role.
+/// An application and a user in addition to the seeded ones, with every grant, suite and role.
 ///
-/// An application or user of that name is replaced; an account that does not exist is made.
+/// It replaces an application or user of the same name. A missing account is created.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The application's consumer key.
+    /// The consumer key of the application.
     pub client_id: String,
-    /// The application's consumer secret.
+    /// The consumer secret of the application.
     pub client_secret: Secret,
-    /// Where `/authorize` may redirect to.
+    /// The redirect URI that `/authorize` accepts.
     pub callback: String,
-    /// The whole user name, with `@vbc.prod`.
+    /// The full user name, including `@vbc.prod`.
     pub user: String,
     /// The user's password.
     pub password: Secret,
@@ -23,7 +23,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The demo identity, which every simulator has: `sim-client`, `alice@vbc.prod`, account 12345.
+    /// The demo identity that every simulator has: `sim-client`, `alice@vbc.prod`, account 12345.
     pub fn demo() -> Self {
         Self {
             client_id: "sim-client".into(),
@@ -41,20 +41,22 @@ impl Identity {
     }
 }
 
-/// An application. One of that name is replaced.
+/// An application. It replaces one of the same name.
 #[derive(Clone, Debug)]
 pub struct Application {
     /// The consumer key.
     pub client_id: String,
     /// The consumer secret.
     pub client_secret: Secret,
-    /// Where `/authorize` may redirect to.
+    /// The redirect URI that `/authorize` accepts.
     pub callback: String,
-    /// The grants ticked for it: `password`, `refresh_token`, `authorization_code`, `client_credentials`.
+    /// The grants it may use: `password`, `refresh_token`, `authorization_code`,
+    /// `client_credentials`.
     pub grants: Vec<String>,
     /// The suites it is subscribed to.
     pub subscriptions: Vec<String>,
-    /// A quota of its own, in requests a minute for each user; 0 is none, and `None` leaves it to the simulator's.
+    /// Its own quota, in requests per minute for each user. 0 is no limit; `None` uses the
+    /// simulator's quota.
     pub quota: Option<u32>,
 }
 
@@ -72,14 +74,14 @@ impl Application {
         }
     }
 
-    /// Subscribed to these suites only.
+    /// Subscribes it to these suites only.
     #[must_use]
     pub fn subscribed(mut self, suites: &[&str]) -> Self {
         self.subscriptions = suites.iter().map(|suite| (*suite).to_owned()).collect();
         self
     }
 
-    /// With a quota of its own, in requests a minute for each user.
+    /// Gives it its own quota, in requests per minute for each user.
     #[must_use]
     pub fn quota(mut self, per_minute: u32) -> Self {
         self.quota = Some(per_minute);
@@ -87,18 +89,18 @@ impl Application {
     }
 }
 
-/// A user. One of that name is replaced; an account that does not exist is made.
+/// A user. It replaces one of the same name; a missing account is created.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The user name; `@vbc.prod` is appended unless it ends with it.
+    /// The user name; `@vbc.prod` is appended if it is missing.
     pub name: String,
     /// The password.
     pub password: Secret,
     /// The account the user belongs to.
     pub account: u64,
-    /// The suites whose backends do not know the user.
+    /// The suites for which the user has no role.
     pub without: Vec<String>,
-    /// Whether the user logs in elsewhere, so that no password works.
+    /// Whether the user logs in through single sign-on, so that no password works.
     pub sso: bool,
     /// Whether the user is locked by an administrator.
     pub locked: bool,
@@ -117,14 +119,14 @@ impl User {
         }
     }
 
-    /// Of that account.
+    /// Puts the user into another account.
     #[must_use]
     pub fn account(mut self, account: u64) -> Self {
         self.account = account;
         self
     }
 
-    /// Without the role for a suite.
+    /// Takes away the role for a suite.
     #[must_use]
     pub fn without(mut self, suite: &str) -> Self {
         self.without.push(suite.to_owned());

@@ -1,31 +1,112 @@
-//! A faithful, scriptable simulator of the VBC service: its identity server, its gateway and its API suites.
+//! A simulator of the Vonage Business Communications (VBC) API, for tests.
 //!
-//! [`Simulator::start`] serves a seeded world on a free loopback port, in the current tokio runtime and without
-//! threads of its own; dropping it ends it. It keeps the service's rules, down to its error bodies, in the order
-//! the service applies them; what is unknown of the service can be switched ([`SimulatorOptions`]), and what can
-//! go wrong can be made to ([`Fault`]). What arrived is remembered ([`Recorded`], [`Stats`]) without a secret.
+//! It simulates VBC's identity server, gateway and API suites: their rules, the order of their
+//! checks, and their error bodies. It shares no code with a proxy or client that it tests, and
+//! needs no account, no network but loopback, and no threads of its own.
 //!
-//! A second port is the control plane, described by its `/__sim/openapi.json`: faults, clock, scenarios, what arrived,
-//! and verdicts over what was expected. [`Service`] is the same without sockets, for tests that ask a hundred thousand
-//! times.
+//! # Start
 //!
-//! ```no_run
-//! # async fn example() -> std::io::Result<()> {
-//! use vbc_proxy::simulator::{Expectation, Fault, Simulator};
+//! [`Simulator::start`] serves a seeded world on two free loopback ports: the service at
+//! [`Simulator::url`], and the control plane at [`Simulator::control_url`]. Dropping the simulator
+//! closes both. The demo identity is [`Identity::demo`]; [`Simulator::builder`] adds others.
 //!
-//! let sim = Simulator::start().await?;
-//! println!("the service is at {}, its switches at {}", sim.url(), sim.control_url());
-//! sim.revoke_access_tokens();
-//! sim.fail_next("/t/vbc.prod/reports/**", 503);
-//! let _ = sim.inject(Fault::status(503).on("/token").times(2));
-//! sim.expect([Expectation::new("POST", "/token").grant("refresh_token").times(1)]);
-//! // … the code under test …
-//! assert!(sim.verdict().met, "{}", sim.verdict());
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! use vbc_simulator::{Mode, Simulator, User};
+//!
+//! let sim = Simulator::builder()
+//!     .seed(7)
+//!     .mode(Mode::RenewKeep)
+//!     .quota(10)
+//!     .user(User::new("dora", "dora-password").without("reports"))
+//!     .start()
+//!     .await?;
+//! println!("give your client {} as its base URL", sim.url());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! It imports nothing of the proxy it is there to test.
+//! # Faults
+//!
+//! [`Simulator::inject`] makes something go wrong: a [`Fault`] on matching requests, or an
+//! [`Action`] that changes the world once. Frequent ones have methods of their own.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use vbc_simulator::{Fault, Simulator};
+//! # let sim = Simulator::start().await?;
+//! sim.inject(Fault::status(503).on("/token").times(2))?;
+//! sim.fail_next("/t/vbc.prod/reports/**", 500);
+//! sim.revoke_access_tokens();
+//! sim.lock_user("alice@vbc.prod")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Journal and expectations
+//!
+//! The journal records every request without its secrets: [`Simulator::requests`] returns
+//! [`RecordedRequest`]s, [`Simulator::stats`] counters. Expectations are declared before the code
+//! under test runs; the [`Verdict`] names the nearest requests of those that are not met.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! # use vbc_simulator::{Expectation, Simulator};
+//! # let sim = Simulator::start().await?;
+//! sim.expect([Expectation::new("POST", "/token").grant("password").times(1)]);
+//! // … the code under test …
+//! let verdict = sim.verdict();
+//! assert!(!verdict.met, "no code under test has run here: {verdict}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Clock
+//!
+//! Tokens, locks, quotas and timelines follow the simulator's [`Clock`], never the real time alone.
+//! [`Simulator::advance_clock`] and [`Simulator::set_clock`] move it; [`Clock::tokio`] follows
+//! tokio's paused time.
+//!
+//! # Scenarios
+//!
+//! A [`Scenario`] is a TOML file with options, users and a timeline of faults. With a seed or a
+//! scenario, the same requests at the same times get the same responses.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use vbc_simulator::{Scenario, Simulator};
+//!
+//! let text = "
+//! seed = 7
+//!
+//! [[timeline]]
+//! at = '30s'
+//! fault = 'status'
+//! status = 503
+//! path = '/token'
+//! lasts = '20s'
+//! ";
+//! let scenario = Scenario::parse("outage.toml", text)?;
+//! let sim = Simulator::builder().scenario(scenario)?.start().await?;
+//! sim.advance_clock(Duration::from_secs(30));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Without sockets
+//!
+//! [`Service`] is the same simulation without sockets: it takes an `http::Request` and returns an
+//! `http::Response`. It suits tests that send a hundred thousand requests.
+//!
+//! # Control plane
+//!
+//! Programs in other languages use the control plane. `/__sim/openapi.json` describes it; a browser
+//! shows a page there.
 
 mod api;
 mod builder;
@@ -62,7 +143,7 @@ pub use expect::{Expectation, Finding, Verdict};
 pub use fault::{Action, Edit, Effect, Fault, FaultError, Match, RetryAfter, StatusFault};
 pub use field::{Field, FieldReport, UnknownReport};
 pub use identities::{Application, Identity, User};
-pub use journal::Recorded;
+pub use journal::RecordedRequest;
 pub use options::{SimulatorOptions, Step};
 pub use policy::{Lifetimes, Mode, OldAccess, TokenFormat, UnknownWord};
 pub use scenario::{Finding as ScenarioFinding, Scenario, ScenarioError};
@@ -70,6 +151,8 @@ pub use service::Service;
 pub use simulator::Simulator;
 pub use state::stats::{Outcomes, Stats};
 pub use targets::{NoTarget, WebhookTargets};
+pub use vbc_base::clock::{Clock, Timestamp};
+pub use vbc_base::secret::Secret;
 
 #[cfg(test)]
 mod tests;

@@ -1,74 +1,74 @@
-//! What drives the connections of the service and of the control plane.
+//! Connection handlers of the two listeners.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use http::{Request, Response};
+use http::Request;
 
 use crate::control;
-use crate::engine::{Arrival, Core, Line};
+use crate::engine::{Arrival, ConnectionNumber, Engine};
 use crate::request::{Body, Endpoint};
-use crate::response::{Payload, date, empty, json};
+use crate::response::{ResponseBody, date, empty, json};
 use vbc_http::{Abort, Handler, Incoming, Refusal};
 
-/// One connection to the API and the token endpoint.
+/// Handles one connection to the API and the identity endpoints.
 pub(crate) struct Front {
-    core: Arc<Core>,
-    line: Line,
+    engine: Arc<Engine>,
+    number: ConnectionNumber,
     requests: AtomicU32,
 }
 
 impl Front {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, line: Line::default(), requests: AtomicU32::new(0) }
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, number: ConnectionNumber::default(), requests: AtomicU32::new(0) }
     }
 }
 
 impl Handler for Front {
-    type Body = Payload;
+    type Body = ResponseBody;
 
-    /// The service's own clock says what day it is.
+    /// Responses are dated by the simulator's clock instead.
     const DATE: bool = false;
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
+    async fn handle(&self, request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Abort> {
         let nth = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        self.core.answer(Arrival::on(&self.line, nth), request).await
+        self.engine.respond(Arrival::on(&self.number, nth), request).await
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Payload> {
-        let mut answer = empty(match refusal {
+    fn refuse(&self, refusal: Refusal) -> http::Response<ResponseBody> {
+        let mut response = empty(match refusal {
             Refusal::TargetTooLong => 414,
             Refusal::HeadTooLarge => 431,
             Refusal::HeadTimeout => 408,
             _ => 400,
         });
-        date(&mut answer, self.core.options.clock.now());
-        answer
+        date(&mut response, self.engine.options.clock.now());
+        response
     }
 }
 
-/// One connection to the control plane.
+/// Handles one connection to the control plane.
 pub(crate) struct Control {
-    pub(crate) core: Arc<Core>,
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl Handler for Control {
-    type Body = Payload;
+    type Body = ResponseBody;
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Payload>, Abort> {
+    async fn handle(&self, request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Abort> {
         let (head, body) = request.into_parts();
-        // The identity server's limit is enough for what the control plane takes.
+        // The control plane has no endpoint of its own; the identity server's body limit suffices.
         let body = Body::read(body, Some(Endpoint::Token), None).await.ok_or(Abort)?;
         if body.too_long {
             return Ok(json(413, &serde_json::json!({ "error": "the body is too long" })));
         }
-        let answer = control::answer(&self.core, &head, &body.data).await;
-        // The clock may have been moved.
-        self.core.settle();
-        Ok(answer)
+        let response = control::respond(&self.engine, &head, &body.data).await;
+        // The request may have moved the clock.
+        self.engine.settle();
+        Ok(response)
     }
 
-    fn refuse(&self, _: Refusal) -> Response<Payload> {
+    fn refuse(&self, _: Refusal) -> http::Response<ResponseBody> {
         empty(400)
     }
 }

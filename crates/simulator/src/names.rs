@@ -1,9 +1,9 @@
-//! Names that the service gives to tenants, suites and grants.
+//! Names of the tenant, the suites and the grants.
 
 /// The tenant that every user name ends with.
 pub(crate) const TENANT: &str = "@vbc.prod";
 
-/// Call Recording for accounts in India.
+/// The context of Call Recording for accounts in India.
 pub(crate) const INDIA: &str = "call_recording_india";
 
 /// The suites that an application can be subscribed to.
@@ -12,7 +12,8 @@ pub(crate) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "ca
 /// The grants that an application can be allowed.
 pub(crate) const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
-/// Every grant that the identity server knows. An application may use only those of [`GRANTS`] it is allowed.
+/// Every grant that the identity server knows. Those outside [`GRANTS`] cannot be allowed to an
+/// application.
 pub(crate) const KNOWN_GRANTS: &[&str] = &[
     "password",
     "refresh_token",

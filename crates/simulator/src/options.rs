@@ -1,4 +1,4 @@
-//! What a simulator is started with.
+//! The options of a simulator.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,63 +11,67 @@ use crate::policy::{Lifetimes, Mode, OldAccess, TokenFormat};
 use crate::targets::WebhookTargets;
 use vbc_base::clock::{Clock, Timestamp};
 
-/// What a simulator is started with. The default is what [`Simulator::start`](crate::Simulator::start) uses.
+/// The options of a simulator. [`Simulator::start`](crate::Simulator::start) uses the default.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
     /// Where the API and the token endpoint listen; port 0 takes a free one.
     pub address: SocketAddr,
     /// Where the control plane listens; port 0 takes a free one.
     pub control: SocketAddr,
-    /// The world grows from this; the same seed on the same day gives the same world.
+    /// Seeds the world. The same seed on the same day gives the same world.
     pub seed: u64,
-    /// The simulator's time. `clock_advance` moves it together with every clone of it.
+    /// The simulator's clock. `clock_advance` also moves every clone of it.
     pub clock: Clock,
     /// What a second login does.
     pub mode: Mode,
     /// What a refresh does to the old access token.
     pub old_access: OldAccess,
-    /// Whether a refresh gives a new refresh token, as at VBC; otherwise the old one stays good until it expires.
+    /// Whether a refresh issues a new refresh token, as VBC does; otherwise the old one stays valid
+    /// until it expires.
     pub refresh_rotation: bool,
     /// How access tokens look.
     pub token_format: TokenFormat,
-    /// How long things live.
+    /// How long tokens and codes live.
     pub lifetimes: Lifetimes,
-    /// Requests a minute an application may make for one user; `None` is no limit. The service's default is 10.
+    /// Requests per minute for each application and user; `None` is no limit. VBC's default is 10.
     pub quota: Option<u32>,
-    /// Absolute links in answers start with this; empty, it is where the [`Simulator`](crate::Simulator) listens.
+    /// The base of absolute links in responses; empty means the address of the
+    /// [`Simulator`](crate::Simulator).
     pub public_base: String,
-    /// How long takes what VBC takes its time for: 1 is as long as there, 0 is at once. It applies to when Reports
-    /// knows of a call (8 minutes after its end, 13 at worst), to recordings and exports, and to the pause before a
-    /// webhook is tried again. Negative values count as 0.
+    /// Scales the delays of VBC's own processing: 1 is VBC's pace, 0 is no delay.
+    ///
+    /// It applies to call logs (known to Reports 8 minutes after a call, 13 at worst), to
+    /// recordings and exports, and to the pause between delivery attempts of a webhook. Negative
+    /// values count as 0.
     pub lag: f64,
-    /// How long a call that was placed rings before it is answered. Calls from outside ring until somebody does
-    /// something about them, at most 30 seconds.
+    /// How long a placed call rings before somebody answers it. Calls from outside ring until
+    /// somebody acts, at most 30 seconds.
     pub ringing: Duration,
-    /// Which targets webhooks are delivered to. A scenario sent to the control plane can only
-    /// narrow this.
+    /// Where webhooks may be delivered. A scenario sent to the control plane can only narrow this.
     pub webhooks: WebhookTargets,
-    /// The highest quota that a scenario sent to the control plane may set; `None` is any, or none
-    /// at all.
+    /// The highest quota that a scenario sent to the control plane may set. `None` allows any
+    /// quota, or no limit.
     pub quota_limit: Option<u32>,
-    /// What users report of the service holds instead of its documents, as far as it is switched on
-    /// here.
+    /// The reports from the field that hold instead of the documents.
     pub field: Field,
-    /// Further identities.
+    /// Additional identities.
     pub identities: Vec<Identity>,
-    /// Further applications.
+    /// Additional applications.
     pub applications: Vec<Application>,
-    /// Further users.
+    /// Additional users.
     pub users: Vec<User>,
-    /// How many requests the journal remembers.
+    /// How many requests the journal keeps.
     pub journal: usize,
-    /// Where the clock starts, and is set back to by a reset; `None` leaves it alone.
+    /// The time at which the clock starts, and to which a reset returns it; `None` leaves the clock
+    /// alone.
     pub start: Option<Timestamp>,
-    /// Whether tokens and codes come from the seed too. Then the same requests at the same time are answered alike, and
-    /// whoever knows the seed knows the tokens.
+    /// Whether tokens and codes are derived from the seed. The same requests at the same times then
+    /// get the same responses. Anybody who knows the seed knows the tokens.
     pub deterministic: bool,
-    /// What goes wrong when.
+    /// The faults of the timeline.
     pub timeline: Vec<Step>,
-    /// Further names by which browsers may call the control plane, beside addresses and names without a dot.
+    /// Additional host names of the control plane for browsers. Addresses and names without a dot
+    /// need no entry.
     pub hosts: Vec<String>,
 }
 
@@ -102,17 +106,17 @@ impl Default for SimulatorOptions {
     }
 }
 
-/// Something that goes wrong at a time.
+/// A fault of the timeline.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// How long after the start, by the simulator's clock.
+    /// When it is injected: this long after the start, by the simulator's clock.
     pub at: Duration,
-    /// What.
+    /// The fault.
     pub fault: Fault,
 }
 
 impl SimulatorOptions {
-    /// Whether every suite and grant that is named exists.
+    /// Checks that every named suite and grant exists.
     pub(crate) fn check(&self) -> Result<(), FaultError> {
         let without = self.users.iter().flat_map(|user| &user.without);
         let mut suites = self.applications.iter().flat_map(|app| &app.subscriptions).chain(without);

@@ -1,13 +1,13 @@
-//! Patterns of paths: `*` takes what is in one segment, `**` alone in a segment takes any number of segments.
+//! Path patterns: `*` matches within one segment; a segment of `**` matches any number of segments.
 
-/// Whether a path is of a pattern.
+/// Whether a path matches a pattern.
 pub(crate) fn fits(pattern: &str, path: &str) -> bool {
     let pattern: Vec<&str> = pattern.split('/').collect();
     let path: Vec<&str> = path.split('/').collect();
     segments(&pattern, &path)
 }
 
-/// Whether it is a pattern, and not simply a path.
+/// Whether a text is a pattern rather than a plain path.
 pub(crate) fn is_pattern(text: &str) -> bool {
     text.contains('*')
 }
@@ -16,13 +16,13 @@ fn segments(pattern: &[&str], path: &[&str]) -> bool {
     greedy(pattern, path, |one| *one == "**", |one, segment| within(one, segment))
 }
 
-/// One segment; a `*` takes any number of its bytes.
+/// Matches one segment; `*` matches any number of its bytes.
 fn within(pattern: &str, segment: &str) -> bool {
     greedy(pattern.as_bytes(), segment.as_bytes(), |byte| *byte == b'*', |one, other| one == other)
 }
 
-/// Matches from left to right and goes back to the last wild one only: what it takes grows with the product of both
-/// lengths at most.
+/// Matches from left to right and backtracks to the last wildcard only, so that the time is at most
+/// the product of both lengths.
 fn greedy<P, T>(pattern: &[P], text: &[T], wild: impl Fn(&P) -> bool, same: impl Fn(&P, &T) -> bool) -> bool {
     let (mut at, mut done, mut retry) = (0, 0, None);
     while done < text.len() {

@@ -1,47 +1,48 @@
-//! How tokens are issued: what a second login does, what a refresh does, how tokens look, how long they live.
+//! How tokens are issued: repeated logins, refreshes, the format and the lifetimes.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What a second login with the same client, user and scope does. The service has been seen doing all three.
+/// What a second login with the same client, user and scope does. VBC has been observed doing all
+/// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// The living pair again, with what is left of its lifetime.
+    /// Returns the living pair again, with the rest of its lifetime.
     #[default]
     Reuse,
-    /// A new access token with the old refresh token; the old access token is revoked.
+    /// Issues a new access token with the old refresh token, and revokes the old access token.
     RenewRevoke,
-    /// A new pair; the old access token stays good.
+    /// Issues a new pair; the old access token stays valid.
     RenewKeep,
 }
 
 /// What happens to the old access token when its refresh token is redeemed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OldAccess {
-    /// Refused at once.
+    /// It is refused at once.
     #[default]
     Dead,
-    /// Accepted until it expires.
+    /// It is accepted until it expires.
     Alive,
 }
 
 /// How access tokens look. Refresh tokens are always UUIDs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenFormat {
-    /// Three parts, about a kilobyte.
+    /// A JSON Web Token of about a kilobyte.
     #[default]
     Jwt,
     /// A UUID.
     Uuid,
 }
 
-/// A word that names no [`Mode`], [`OldAccess`] or [`TokenFormat`].
+/// The text names no [`Mode`], [`OldAccess`] or [`TokenFormat`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of: {0}")]
 pub struct UnknownWord(&'static str);
 
 impl Mode {
-    /// What it is called in JSON and TOML.
+    /// Its name in JSON and TOML.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Reuse => "reuse",
@@ -52,7 +53,7 @@ impl Mode {
 }
 
 impl OldAccess {
-    /// What it is called in JSON and TOML.
+    /// Its name in JSON and TOML.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Dead => "dead",
@@ -98,14 +99,14 @@ impl FromStr for TokenFormat {
     }
 }
 
-/// How long things live.
+/// How long tokens and codes live.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
-    /// Access tokens: a day.
+    /// Access tokens; a day by default.
     pub access: Duration,
-    /// Refresh tokens: seven days.
+    /// Refresh tokens; seven days by default.
     pub refresh: Duration,
-    /// Authorization codes: five minutes.
+    /// Authorization codes; five minutes by default.
     pub code: Duration,
 }
 

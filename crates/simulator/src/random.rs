@@ -1,6 +1,7 @@
-//! Seeded randomness for the world, identifiers and fault probabilities; never for tokens.
+//! Seeded pseudo-random numbers for the world, identifiers and probabilities. Tokens use them only
+//! in a deterministic simulator.
 
-/// SplitMix64: small, fast, the same everywhere.
+/// SplitMix64: small, fast, and the same on every platform.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -21,7 +22,7 @@ impl Random {
         self.next().checked_rem(bound).unwrap_or(0)
     }
 
-    /// True with the given probability.
+    /// Returns true with this probability.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         ((self.next() >> 11) as f64) / ((1u64 << 53) as f64) < probability
     }

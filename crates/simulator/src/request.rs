@@ -1,4 +1,4 @@
-//! A request that has arrived, body and all.
+//! A request whose body has been received.
 
 use std::collections::HashSet;
 
@@ -10,21 +10,25 @@ use http_body_util::BodyExt;
 use crate::fault::Subject;
 use vbc_base::secret::{Secret, hex};
 
-/// What of a body is kept to be read; the rest is hashed and dropped.
+/// A longer body is hashed but not kept.
 const KEPT: usize = 1024 * 1024;
 const API_LIMIT: u64 = 64 * 1024 * 1024;
 const IDENTITY_LIMIT: u64 = 1024 * 1024;
 
-/// The identity server's paths; everything else is the gateway's.
+/// The paths of the identity server; the gateway has all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
+    /// Issues tokens.
     Token,
+    /// Shows the login page and issues codes.
     Authorize,
+    /// Revokes tokens.
     Revoke,
+    /// Describes the user of a token.
     UserInfo,
-    /// The keys of ID tokens.
+    /// The public keys of ID tokens.
     Keys,
-    /// OpenID Connect Discovery.
+    /// The metadata of OpenID Connect Discovery.
     Discovery,
 }
 
@@ -54,15 +58,15 @@ impl Endpoint {
     }
 }
 
-pub(crate) struct Arrived {
+pub(crate) struct ReceivedRequest {
     pub(crate) head: Parts,
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) body: Body,
-    /// The form of a request to an identity endpoint; `None` where its type is not one a form comes in.
+    /// The form of a request to an identity endpoint; `None` for a body that is no form.
     pub(crate) form: Option<Form>,
 }
 
-impl Arrived {
+impl ReceivedRequest {
     pub(crate) fn new(head: Parts, endpoint: Option<Endpoint>, body: Body) -> Self {
         let form = match endpoint {
             Some(_) if head.method == Method::POST => Form::read(&head, &body.data),
@@ -90,7 +94,7 @@ impl Arrived {
         }
     }
 
-    /// What follows the scheme, if the `Authorization` header is of that scheme.
+    /// The credentials of an `Authorization` header with this scheme.
     pub(crate) fn authorization(&self, scheme: &str) -> Option<&str> {
         let (given, rest) = self.header(http::header::AUTHORIZATION)?.split_once(' ')?;
         let rest = rest.trim();
@@ -107,17 +111,18 @@ impl Arrived {
     }
 }
 
-/// A body: its beginning, its length and its hash.
+/// A received body: its content up to a limit, its length and its hash.
 pub(crate) struct Body {
     pub(crate) data: Bytes,
     pub(crate) length: u64,
     pub(crate) sha256: String,
-    /// It was longer than is taken; the rest was not read.
+    /// The body exceeded the limit, and its rest was not read.
     pub(crate) too_long: bool,
 }
 
 impl Body {
-    /// Reads a body to its end or limit, or as far as is `enough`; `None` when the client broke off.
+    /// Reads a body to its end, to its limit, or until `enough` bytes; `None` when the client
+    /// disconnected.
     pub(crate) async fn read<B>(
         mut incoming: B,
         endpoint: Option<Endpoint>,
@@ -149,7 +154,7 @@ impl Body {
     }
 }
 
-/// Form parameters in order; an empty one counts as absent, as the service has it.
+/// Form parameters in order. An empty one counts as absent, as at VBC.
 pub(crate) struct Form(Vec<(String, Secret)>);
 
 impl Form {
@@ -185,7 +190,7 @@ impl Form {
         self.0.iter().any(|(name, _)| !seen.insert(name.as_str()))
     }
 
-    /// The parameters among `names` that are missing.
+    /// Those of `names` that have no value.
     pub(crate) fn missing<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
         names.iter().copied().filter(|name| self.value(name).is_none()).collect()
     }

@@ -1,12 +1,12 @@
-//! Answers: bodies with or without a length, JSON with its members in order.
+//! Responses: bodies with or without a length, and JSON with ordered members.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,38 +15,38 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use vbc_base::clock::Timestamp;
 use vbc_http::Abort;
 
-pub(crate) type Answer = Response<Payload>;
+pub(crate) type Response = http::Response<ResponseBody>;
 
-/// A body; sent in chunks where the service does so.
+/// The body of a response. It is sent in chunks where VBC does so.
 #[derive(Default)]
-pub(crate) struct Payload {
+pub(crate) struct ResponseBody {
     data: Bytes,
-    /// What follows, made when its turn comes: files can be large.
+    /// The rest, produced while it is sent: files can be large.
     rest: Option<Rest>,
     chunked: bool,
-    /// Its length is told all the same: a file.
+    /// Whether a length is sent even through the gateway; true for files.
     sized: bool,
-    /// How it leaves, where it does not leave at once and whole.
+    /// How the body is slowed down or cut off; `None` sends it at once and whole.
     flow: Option<Box<Flow>>,
 }
 
 #[derive(Default)]
 struct Flow {
-    /// Bytes a second.
+    /// Bytes per second.
     pace: Option<u32>,
-    /// The connection is reset behind this many bytes.
+    /// How many more bytes are sent before the connection is reset.
     cut: Option<usize>,
-    /// When the next piece may go.
+    /// When the next piece may be sent.
     next: Option<Pin<Box<Sleep>>>,
-    /// The last byte before the cut has been handed over, and should reach the socket.
+    /// The last byte before the cut has been handed over and still has to reach the socket.
     flushed: bool,
 }
 
 impl Flow {
-    /// The next piece of what is left.
+    /// Gives the next piece of `data`.
     fn poll(&mut self, data: &mut Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         if self.cut == Some(0) {
-            // One turn of the runtime brings what went before to the socket.
+            // Yields to the runtime once, so that the previous piece reaches the socket.
             if std::mem::replace(&mut self.flushed, true) {
                 return Poll::Ready(Some(Err(Abort)));
             }
@@ -58,7 +58,7 @@ impl Flow {
             if let Some(next) = &mut self.next {
                 ready!(next.as_mut().poll(cx));
             }
-            // Ten pieces a second, or fewer where one would have less than a byte.
+            // Ten pieces a second; fewer if a piece would be shorter than a byte.
             let piece = (pace / 10).max(1);
             most = most.min(piece as usize);
             let wait = Duration::from_secs_f64(f64::from(piece) / f64::from(pace.max(1)));
@@ -76,19 +76,19 @@ impl Flow {
 
 struct Rest {
     pieces: Box<dyn Iterator<Item = Bytes> + Send>,
-    /// Of all pieces that are left.
+    /// Bytes in all remaining pieces.
     length: u64,
 }
 
-impl Payload {
-    /// All of it; `None` where the connection would end before.
+impl ResponseBody {
+    /// The whole body; `None` if the connection would be reset before its end.
     pub(crate) fn into_bytes(mut self) -> Option<Bytes> {
         self.make();
         let cut = self.flow.is_some_and(|flow| flow.cut.is_some());
         (!cut).then_some(self.data)
     }
 
-    /// Makes all of it now.
+    /// Produces the rest now.
     fn make(&mut self) {
         if let Some(rest) = self.rest.take() {
             let mut whole = BytesMut::from(std::mem::take(&mut self.data));
@@ -115,7 +115,7 @@ impl Payload {
     }
 }
 
-impl Body for Payload {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Abort;
 
@@ -139,33 +139,35 @@ impl Body for Payload {
     }
 }
 
-/// Lets a body leave at this many bytes a second.
-pub(crate) fn drip(answer: &mut Answer, bytes_per_second: u32) {
-    let body = answer.body_mut();
+/// Sends the body at this many bytes per second.
+pub(crate) fn drip(response: &mut Response, bytes_per_second: u32) {
+    let body = response.body_mut();
     body.make();
     body.flow.get_or_insert_default().pace = Some(bytes_per_second.max(1));
 }
 
-/// Resets the connection in the middle of the body, at the latest before its last byte; an empty body stays as it is.
-pub(crate) fn cut(answer: &mut Answer, behind: Option<usize>) {
-    let body = answer.body_mut();
+/// Resets the connection in the middle of the body, before its last byte at the latest. An empty
+/// body is left alone.
+pub(crate) fn cut(response: &mut Response, behind: Option<usize>) {
+    let body = response.body_mut();
     body.make();
     let Some(last) = body.data.len().checked_sub(1) else { return };
     body.flow.get_or_insert_default().cut = Some(behind.unwrap_or(body.data.len() / 2).min(last));
 }
 
-/// An answer without a body.
-pub(crate) fn empty(status: u16) -> Answer {
-    answer(status, None, Bytes::new())
+/// A response without a body.
+pub(crate) fn empty(status: u16) -> Response {
+    with_body(status, None, Bytes::new())
 }
 
-/// A JSON answer. What is written here has no map whose keys are no texts, which is all that could fail.
-pub(crate) fn json(status: u16, value: &impl Serialize) -> Answer {
-    answer(status, Some("application/json"), Bytes::from(serde_json::to_vec(value).unwrap_or_default()))
+/// A JSON response. Serializing fails only for maps with keys that are not strings; there are none
+/// here.
+pub(crate) fn json(status: u16, value: &impl Serialize) -> Response {
+    with_body(status, Some("application/json"), Bytes::from(serde_json::to_vec(value).unwrap_or_default()))
 }
 
-/// A JSON object whose members keep this order, as the service writes its errors.
-pub(crate) fn ordered(status: u16, members: &[(&str, &str)]) -> Answer {
+/// A JSON object whose members keep this order, as in VBC's errors.
+pub(crate) fn ordered(status: u16, members: &[(&str, &str)]) -> Response {
     let mut text = String::from("{");
     for (index, (name, value)) in members.iter().enumerate() {
         if index > 0 {
@@ -176,78 +178,77 @@ pub(crate) fn ordered(status: u16, members: &[(&str, &str)]) -> Answer {
         text.push_str(&Value::from(*value).to_string());
     }
     text.push('}');
-    answer(status, Some("application/json"), Bytes::from(text))
+    with_body(status, Some("application/json"), Bytes::from(text))
 }
 
-/// A plain text answer.
-pub(crate) fn text(status: u16, content_type: &str, text: impl Into<String>) -> Answer {
-    answer(status, Some(content_type), Bytes::from(text.into()))
+/// A text response.
+pub(crate) fn text(status: u16, content_type: &str, text: impl Into<String>) -> Response {
+    with_body(status, Some(content_type), Bytes::from(text.into()))
 }
 
-fn answer(status: u16, content_type: Option<&str>, data: Bytes) -> Answer {
-    let mut answer = Response::new(Payload { data, ..Payload::default() });
-    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+fn with_body(status: u16, content_type: Option<&str>, data: Bytes) -> Response {
+    let mut response = http::Response::new(ResponseBody { data, ..ResponseBody::default() });
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Some(value) = content_type {
-        set(&mut answer, CONTENT_TYPE, value);
+        set(&mut response, CONTENT_TYPE, value);
     }
-    answer
+    response
 }
 
-/// A file, whose length is told.
-pub(crate) fn sized(status: u16, content_type: &str, data: Bytes) -> Answer {
-    let mut answer = answer(status, Some(content_type), data);
-    answer.body_mut().sized = true;
-    answer
+/// A file, which is sent with its length.
+pub(crate) fn sized(status: u16, content_type: &str, data: Bytes) -> Response {
+    let mut response = with_body(status, Some(content_type), data);
+    response.body_mut().sized = true;
+    response
 }
 
-/// A file that is made while it is sent, of as many bytes as `length` says.
+/// A file of `length` bytes that is produced while it is sent.
 pub(crate) fn made(
     content_type: &str,
     length: u64,
     pieces: impl Iterator<Item = Bytes> + Send + 'static,
-) -> Answer {
-    let mut answer = sized(200, content_type, Bytes::new());
-    answer.body_mut().rest = (length > 0).then(|| Rest { pieces: Box::new(pieces), length });
-    answer
+) -> Response {
+    let mut response = sized(200, content_type, Bytes::new());
+    response.body_mut().rest = (length > 0).then(|| Rest { pieces: Box::new(pieces), length });
+    response
 }
 
-/// Sets a header; a value that cannot be one is left out.
-pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
+/// Sets a header; an invalid value is ignored.
+pub(crate) fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        answer.headers_mut().insert(name, value);
+        response.headers_mut().insert(name, value);
     }
 }
 
-/// The body of an answer.
-pub(crate) fn body(answer: &mut Answer) -> Bytes {
-    answer.body_mut().make();
-    answer.body().data.clone()
+/// The whole body of a response.
+pub(crate) fn body(response: &mut Response) -> Bytes {
+    response.body_mut().make();
+    response.body().data.clone()
 }
 
-/// How long the body is, and the body itself where it is no longer than `limit`. Nothing is made
-/// for that.
-pub(crate) fn peek(answer: &Answer, limit: usize) -> (u64, Option<Bytes>) {
-    let body = answer.body();
+/// The body's length, and the body if it is no longer than `limit`. Nothing is produced for this.
+pub(crate) fn peek(response: &Response, limit: usize) -> (u64, Option<Bytes>) {
+    let body = response.body();
     let whole = body.rest.is_none() && body.data.len() <= limit;
     (body.length(), whole.then(|| body.data.clone()))
 }
 
-/// Gives an answer another body, of the type and framing it had.
-pub(crate) fn replace(answer: &mut Answer, data: Bytes) {
-    let body = answer.body_mut();
+/// Replaces the body; its type and framing stay.
+pub(crate) fn replace(response: &mut Response, data: Bytes) {
+    let body = response.body_mut();
     body.chunked &= !data.is_empty();
     body.rest = None;
     body.data = data;
 }
 
-/// Says when the answer was made, by the service's own clock.
-pub(crate) fn date(answer: &mut Answer, at: Timestamp) {
-    set(answer, DATE, &http_date(at));
+/// Sets `Date`, by the simulator's clock.
+pub(crate) fn date(response: &mut Response, at: Timestamp) {
+    set(response, DATE, &http_date(at));
 }
 
-/// Sends a body without its length, as the gateway does.
-pub(crate) fn chunk(answer: &mut Answer) {
-    let body = answer.body_mut();
+/// Sends the body without its length, as the gateway does.
+pub(crate) fn chunk(response: &mut Response) {
+    let body = response.body_mut();
     body.chunked = body.length() > 0 && !body.sized;
 }
 
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn members_keep_their_order_and_are_escaped() {
-        let answer = ordered(400, &[("z", "a\"b"), ("a", "1")]);
-        assert_eq!(answer.body().data, r#"{"z":"a\"b","a":"1"}"#);
+        let response = ordered(400, &[("z", "a\"b"), ("a", "1")]);
+        assert_eq!(response.body().data, r#"{"z":"a\"b","a":"1"}"#);
     }
 }

@@ -1,4 +1,4 @@
-//! A simulator that listens: two ports, one for the service and one for the control plane.
+//! A simulator with two listeners: the service and the control plane.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,21 +9,21 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::fault::{Fault, FaultError};
-use crate::journal::Recorded;
+use crate::journal::RecordedRequest;
 use crate::listeners::{Control, Front};
 use crate::options::SimulatorOptions;
 use crate::service::Service;
 use crate::state::stats::Stats;
 use vbc_http::{Drain, DrainSignal, Limits};
 
-/// A running simulator. Dropped, it stops: its sockets close, whatever was under way is broken off.
+/// A running simulator. Dropping it closes its sockets and aborts every request.
 pub struct Simulator {
     pub(crate) service: Service,
     address: SocketAddr,
     control: SocketAddr,
     listeners: [JoinHandle<()>; 2],
     connections: Arc<Mutex<JoinSet<()>>>,
-    /// Never begun; connections end by being aborted.
+    /// Never started: connections end by being aborted.
     _drain: Drain,
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Simulator {
     }
 }
 
-/// Accepts connections and spawns what drives each.
+/// Accepts connections and spawns their handlers.
 async fn listen<F: Future<Output = ()> + Send + 'static>(
     listener: std::net::TcpListener,
     drain: DrainSignal,
@@ -51,7 +51,7 @@ async fn listen<F: Future<Output = ()> + Send + 'static>(
 }
 
 impl Simulator {
-    /// Starts one on free loopback ports, with the demo identity and defaults throughout.
+    /// Starts a simulator on free loopback ports, with the demo identity and default options.
     ///
     /// # Errors
     /// When no socket can be bound.
@@ -59,7 +59,7 @@ impl Simulator {
         Self::bind(SimulatorOptions::default()).await
     }
 
-    /// Starts one as asked, in the current tokio runtime.
+    /// Starts a simulator in the current tokio runtime.
     ///
     /// # Errors
     /// When an address cannot be bound.
@@ -76,15 +76,15 @@ impl Simulator {
         let service = Service::new(options);
         let (drain, signal) = Drain::new();
         let connections = Arc::new(Mutex::new(JoinSet::new()));
-        let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
+        let (shared, drain_of_each) = (Arc::clone(&service.engine), signal.clone());
         let drive_front = move |stream| {
             let front = Front::new(Arc::clone(&shared));
             let limits = Limits { keep_heads: true, ..Limits::default() };
             vbc_http::connection(stream, limits, drain_of_each.clone(), front)
         };
-        let (shared, drain_of_each) = (Arc::clone(&service.core), signal.clone());
+        let (shared, drain_of_each) = (Arc::clone(&service.engine), signal.clone());
         let drive_control = move |stream| {
-            let control = Control { core: Arc::clone(&shared) };
+            let control = Control { engine: Arc::clone(&shared) };
             vbc_http::connection(stream, Limits::default(), drain_of_each.clone(), control)
         };
         let listeners = [
@@ -94,12 +94,12 @@ impl Simulator {
         Ok(Self { service, address, control: control_address, listeners, connections, _drain: drain })
     }
 
-    /// Where the API, the token endpoint and the rest of the service are: `http://127.0.0.1:PORT`.
+    /// The URL of the service: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where the control plane is.
+    /// The URL of the control plane.
     pub fn control_url(&self) -> String {
         format!("http://{}", self.control)
     }
@@ -114,12 +114,12 @@ impl Simulator {
         self.control
     }
 
-    /// What is served, to be asked without a socket; it shares everything with the sockets, and outlives them.
+    /// The service behind the sockets. It shares their state and outlives them.
     pub fn service(&self) -> Service {
         self.service.clone()
     }
 
-    /// Makes something go wrong; returns the fault's id.
+    /// Injects a fault and returns its id.
     ///
     /// # Errors
     /// When the fault names a user, an application or a suite that does not exist.
@@ -127,38 +127,40 @@ impl Simulator {
         self.service.inject(fault)
     }
 
-    /// Removes a fault on requests; whether there was one of that id. Requests that hang on it are executed.
+    /// Removes a fault on requests, and returns whether there was one. Requests that it hangs are
+    /// executed.
     pub fn remove_fault(&self, id: u64) -> bool {
         self.service.remove_fault(id)
     }
 
-    /// Removes every fault on requests. What an [`Action`] did stays done.
+    /// Removes every fault on requests. Changes made by an [`Action`](crate::Action) stay.
     pub fn clear_faults(&self) {
         self.service.clear_faults();
     }
 
-    /// What happened so far.
+    /// The counters since the start or the last reset.
     pub fn stats(&self) -> Stats {
         self.service.stats()
     }
 
-    /// What arrived so far, oldest first, as far as the journal remembers.
-    pub fn requests(&self) -> Vec<Recorded> {
+    /// The requests in the journal, oldest first.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.service.requests()
     }
 
-    /// Back to the start: world, tokens, settings, faults, counters, journal, and the clock as far as it was advanced.
+    /// Returns to the start: world, tokens, settings, faults, counters, journal and clock.
     pub fn reset(&self) {
         self.service.reset();
     }
 
-    /// Lets somebody call an extension of an account from outside; gives the call's id, or `None` where there is no
-    /// such extension. It rings until it is answered or sent away, at most 30 seconds of the simulator's clock.
+    /// Starts a call from outside to an extension of an account. Returns its id, or `None` for an
+    /// unknown number. The call rings until somebody acts, at most 30 seconds of the simulator's
+    /// clock.
     pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
         self.service.receive_call(account, from, extension)
     }
 
-    /// Stops, and waits until every socket is closed.
+    /// Stops the simulator, and waits until every socket is closed.
     pub async fn stop(mut self) {
         for listener in &mut self.listeners {
             listener.abort();
@@ -175,7 +177,7 @@ impl Drop for Simulator {
             listener.abort();
         }
         self.connections.lock().abort_all();
-        self.service.core.delayed.lock().abort_all();
+        self.service.engine.delayed.lock().abort_all();
     }
 }
 

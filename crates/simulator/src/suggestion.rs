@@ -1,9 +1,9 @@
-//! What may have been meant by a name that is unknown.
+//! Suggestions for unknown names.
 
-/// So many names are told; of more, the first.
+/// At most this many known names are listed.
 const TOLD: usize = 60;
 
-/// What may have been meant, or else everything that could have been.
+/// Suggests the nearest known name, or lists all of them.
 pub(crate) fn choose(given: &str, known: &[String]) -> String {
     if let Some(word) = near(given, known) {
         return format!("did you mean `{word}`?");
@@ -17,7 +17,8 @@ pub(crate) fn choose(given: &str, known: &[String]) -> String {
     format!("there is: {}{more}", told.join(", "))
 }
 
-/// A longer name is none that was mistyped, and comparing takes room and time for each letter of both.
+/// Longer names are not compared: they are no typing mistake, and the distance costs quadratic
+/// time.
 const LONGEST: usize = 64;
 
 pub(crate) fn near<'k>(given: &str, known: &'k [String]) -> Option<&'k str> {
@@ -38,7 +39,7 @@ mod tests {
     fn what_is_near_is_told_and_what_is_too_long_is_not_compared() {
         let known = ["revoke_all_access".to_owned()];
         assert_eq!(near("revoke_all_acces", &known), Some("revoke_all_access"));
-        // A quarter of so many letters may differ.
+        // A quarter of the letters may differ.
         let long = "x".repeat(LONGEST) + &known[0];
         assert_eq!(near(&long, &["x".repeat(LONGEST) + "revoke"]), None);
     }

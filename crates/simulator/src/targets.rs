@@ -1,4 +1,4 @@
-//! Whom a simulator delivers webhooks to.
+//! Where a simulator may deliver webhooks.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,22 +7,23 @@ use std::str::FromStr;
 
 use url::Host;
 
-/// Which targets a simulator delivers webhooks to. Any can be registered; a delivery to another one fails.
+/// Where a simulator may deliver webhooks. Any target can be registered; delivery to a forbidden
+/// one fails.
 ///
-/// As text: `loopback`, `any`, or host names and addresses with commas between them.
+/// As text: `loopback`, `any`, or comma-separated host names and addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WebhookTargets {
-    /// Hosts that are this machine, and nothing else.
+    /// Only this machine.
     #[default]
     Loopback,
-    /// Every host, so that a simulator calls out of this machine.
+    /// Every host, so that the simulator connects to other machines.
     Anywhere,
-    /// This machine, and these hosts: names or addresses as they stand in a URL, without ports, in lower case. A name
-    /// stands for whatever it resolves to.
+    /// This machine and these hosts, as names or addresses in a URL: lower case, without ports. A
+    /// name allows every address that it resolves to.
     Hosts(BTreeSet<String>),
 }
 
-/// A text that says no [`WebhookTargets`].
+/// The text is no [`WebhookTargets`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{given:?} is no host; write `loopback`, `any`, or hosts with commas between them, without scheme and port"
@@ -43,7 +44,7 @@ impl FromStr for WebhookTargets {
     }
 }
 
-/// As [`FromStr`] reads it.
+/// Writes what [`FromStr`] reads.
 impl fmt::Display for WebhookTargets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,10 +58,10 @@ impl fmt::Display for WebhookTargets {
     }
 }
 
-/// A host as it is compared: as in a URL.
+/// A host in the form that is compared, as in a URL.
 fn host(text: &str) -> Result<String, NoTarget> {
     let given = text.trim();
-    // An IPv6 address may come without its brackets.
+    // An IPv6 address may lack its brackets.
     let bracketed =
         if given.contains(':') && !given.starts_with('[') { format!("[{given}]") } else { given.into() };
     let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
@@ -69,13 +70,13 @@ fn host(text: &str) -> Result<String, NoTarget> {
         Ok(Host::Domain(_)) | Err(_) => None,
         Ok(address) => Some(address.to_string()),
     };
-    // These are words, and would not be what they say among names.
+    // Both words are reserved, so that they cannot be read as host names.
     let read = read.filter(|host| !matches!(host.as_str(), "any" | "loopback"));
     read.ok_or_else(|| NoTarget { given: given.to_owned() })
 }
 
 impl WebhookTargets {
-    /// Whether every target that this allows is allowed by the other too.
+    /// Whether `other` allows every target that this allows.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Loopback, _) | (_, Self::Anywhere) => true,
@@ -84,7 +85,7 @@ impl WebhookTargets {
         }
     }
 
-    /// Which of a host's addresses may be called.
+    /// The addresses of a host that may be called.
     pub(crate) fn allow(&self, host: &Host<&str>, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let named = match self {
             Self::Anywhere => true,
@@ -98,7 +99,7 @@ impl WebhookTargets {
     }
 }
 
-/// Whether a connection to `target` arrives at what listens at `own`.
+/// Whether a connection to `target` reaches the listener at `own`.
 pub(crate) fn is_same(target: SocketAddr, own: SocketAddr) -> bool {
     let (to, at) = (target.ip().to_canonical(), own.ip().to_canonical());
     let is_here = to == at || to.is_unspecified() || (at.is_unspecified() && to.is_loopback());

@@ -1,4 +1,4 @@
-//! Lengths of time as people write them.
+//! Durations as people write them, and the range of the clock.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use vbc_base::units::duration;
 
 use vbc_base::clock::Timestamp;
 
-/// Times that the clock can be set to: those that HTTP and every suite can write.
+/// The times to which the clock can be set: every suite and HTTP can write them.
 pub(crate) const TIMES: RangeInclusive<Timestamp> = Timestamp::UNIX_EPOCH..=LATEST;
 const LATEST: Timestamp = Timestamp::constant(253_402_128_000, 0);
 
-/// What is taken.
+/// What [`read`] accepts.
 pub(crate) const EXPECTED: &str = "a time such as \"20s\", \"1m30s\" or a number of seconds";
 
-/// Reads one.
+/// Reads a duration.
 pub(crate) fn read(value: &Value) -> Option<Duration> {
     Duration::try_from(read_signed(value)?).ok()
 }
 
-/// Reads one that may be negative: `"-30s"`, `-30`.
+/// Reads a duration that may be negative: `"-30s"`, `-30`.
 pub(crate) fn read_signed(value: &Value) -> Option<SignedDuration> {
     match value {
         Value::String(text) => match text.trim().strip_prefix('-') {
@@ -33,13 +33,12 @@ pub(crate) fn read_signed(value: &Value) -> Option<SignedDuration> {
     }
 }
 
-/// A number of seconds, exact to the nanosecond: as it was written, not as a binary fraction has
-/// it.
+/// A number of seconds, exact to the nanosecond in its decimal form.
 pub(crate) fn seconds(number: &Number) -> Option<SignedDuration> {
     if let Some(whole) = number.as_i64() {
         return Some(SignedDuration::from_secs(whole));
     }
-    // Nine digits after the point, and never an exponent.
+    // Nine digits after the point, without an exponent.
     let written = format!("{:.9}", number.as_f64()?);
     let (whole, fraction) = written.split_once('.')?;
     let (whole, fraction): (i64, i32) = (whole.parse().ok()?, fraction.parse().ok()?);

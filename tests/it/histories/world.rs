@@ -71,7 +71,7 @@ impl Transport for Wire {
         let service = self.service.clone();
         let served = tokio::spawn(async move {
             tokio::time::sleep(LATENCY).await;
-            let answer = service.answer(request).await;
+            let answer = service.respond(request).await;
             tokio::time::sleep(LATENCY).await;
             answer
         });
@@ -370,7 +370,7 @@ impl World {
     /// What the gateway says to a request with this bearer.
     pub(crate) async fn call(&self, bearer: &Bearer) -> Option<u16> {
         let request = Request::get(USERS).header("authorization", bearer.value.clone()).body(Bytes::new());
-        Some(self.service.answer(request.unwrap()).await?.status().as_u16())
+        Some(self.service.respond(request.unwrap()).await?.status().as_u16())
     }
 
     /// What each surface says: whether there is a usable token.
@@ -407,7 +407,7 @@ impl World {
         let target = format!(
             "/authorize?response_type=code&client_id=sim-client&scope=openid&sim_user={ALICE}&redirect_uri={CALLBACK}"
         );
-        let answer = self.service.answer(Request::get(target).body(Bytes::new()).unwrap()).await;
+        let answer = self.service.respond(Request::get(target).body(Bytes::new()).unwrap()).await;
         let Some(location) = answer.and_then(|answer| answer.headers().get("location").cloned()) else {
             return false;
         };

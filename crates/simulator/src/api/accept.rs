@@ -1,10 +1,10 @@
-//! What a client accepts (RFC 9110 §12.5).
+//! Content negotiation (RFC 9110 §12.5).
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
 
 /// The weight of a media type in thousandths, by the most specific range. Zero is a refusal; `None`
-/// is a type that the header does not mention.
+/// means that the header does not mention the type.
 pub(crate) fn media(headers: &HeaderMap, wanted: &str) -> Option<u16> {
     let kind = wanted.split('/').next().unwrap_or_default();
     let precision = |range: &str| match range.strip_suffix("/*") {
@@ -16,7 +16,7 @@ pub(crate) fn media(headers: &HeaderMap, wanted: &str) -> Option<u16> {
     weight(headers, ACCEPT, precision)
 }
 
-/// Whether the client refuses a body without a content coding, which is all that there is.
+/// Whether the client refuses a body without a content coding. No other body is available.
 pub(crate) fn refuses_identity(headers: &HeaderMap) -> bool {
     let precision = |coding: &str| match coding {
         "*" => Some(0),
@@ -37,7 +37,7 @@ fn weight(headers: &HeaderMap, name: HeaderName, precision: impl Fn(&str) -> Opt
     members.max().map(|(_, weight)| weight)
 }
 
-/// A weight as it is written; nonsense counts as 1.
+/// Reads a weight; invalid text counts as 1.
 fn thousandths(text: &str) -> u16 {
     let number: f64 = text.trim().parse().unwrap_or(1.0);
     if (0.0..=1.0).contains(&number) { (number * 1_000.0) as u16 } else { 1_000 }

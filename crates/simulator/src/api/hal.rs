@@ -1,14 +1,13 @@
-//! What Provisioning, Reports and Call Recording have in common: lists in pages with links, and their errors.
+//! Pages, links and errors that Provisioning, Reports and Call Recording share.
 //!
-//! Every list counts its pages from 1. What `page=0` is depends on the suite, and is the same in
-//! all lists of one:
+//! Every list counts its pages from 1. The meaning of `page=0` depends on the suite:
 //!
 //! | suite | `page=0` | because |
 //! | --- | --- | --- |
 //! | Provisioning | 400 | its examples begin at 1, and 400 is documented |
 //! | Reports | the first page | its older specification begins at 0, the newer one at 1 |
 //! | Call Recording, jobs too | the first page | its examples link to it as the first page |
-//! | Telephony | the first page | it has no such parameter, and no 400 for a list: nonsense counts as absent |
+//! | Telephony | the first page | it has no such parameter, and documents no 400 for lists |
 //! | Integration Platform | no page | `offset` counts pages, from 0 |
 
 use std::collections::BTreeMap;
@@ -16,55 +15,58 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Call, Page};
-use crate::response::{Answer, json as json_answer};
+use super::{ApiRequest, Page};
+use crate::response::{Response, json as json_response};
 
-/// As many as anyone has asked for.
+/// The largest page size that has been observed in a request.
 const LARGEST_PAGE: usize = 10_000;
 
-/// What a suite calls the parts of its lists.
+/// How a suite names the parts of its lists.
 pub(super) struct Names {
-    /// The list itself.
+    /// The member with the list itself.
     pub(super) embedded: &'static str,
-    /// How many pages there are; some clients ask for the one name, some for the other.
+    /// The members with the number of pages: clients rely on either name.
     pub(super) pages: &'static [&'static str],
-    /// The least page number that is taken; see the table above.
+    /// The least page number that is accepted; see the table above.
     pub(super) first: usize,
 }
 
-/// A parameter and what is wrong with it.
-pub(super) type Wrong = (&'static str, String);
+/// A parameter and its problem.
+pub(super) type Problem = (&'static str, String);
 
-/// Number and size of the page that is asked for, or what is wrong with them.
-pub(super) fn paging(call: &Call<'_>, names: &Names) -> Result<(usize, usize), Vec<Wrong>> {
-    match (whole(call, "page", 1, names.first, usize::MAX), whole(call, "page_size", 10, 1, LARGEST_PAGE)) {
+/// The requested page number and page size, or their problems.
+pub(super) fn paging(request: &ApiRequest<'_>, names: &Names) -> Result<(usize, usize), Vec<Problem>> {
+    match (
+        whole(request, "page", 1, names.first, usize::MAX),
+        whole(request, "page_size", 10, 1, LARGEST_PAGE),
+    ) {
         (Ok(number), Ok(size)) => Ok((number.max(1), size)),
         (number, size) => Err(number.err().into_iter().chain(size.err()).collect()),
     }
 }
 
-/// One page of a list; `None` is an account that is not the caller's.
-pub(super) fn list(call: &Call<'_>, names: &Names, listed: Option<Vec<Value>>) -> Answer {
-    let paging = match paging(call, names) {
+/// One page of a list; `None` is an account of somebody else.
+pub(super) fn list(request: &ApiRequest<'_>, names: &Names, listed: Option<Vec<Value>>) -> Response {
+    let paging = match paging(request, names) {
         Ok(paging) => paging,
-        Err(wrong) => return validation(call, wrong),
+        Err(wrong) => return validation(request, wrong),
     };
     let Some(listed) = listed else { return not_found("Account not found") };
-    page(call, names, paging, &listed)
+    page(request, names, paging, &listed)
 }
 
 /// One page of a list, with links to the others.
 pub(super) fn page(
-    call: &Call<'_>,
+    request: &ApiRequest<'_>,
     names: &Names,
     (number, size): (usize, usize),
     listed: &[Value],
-) -> Answer {
+) -> Response {
     let page = Page::new(number, size, listed.len());
-    shown(call, names, &page, page.of(listed))
+    shown(request, names, &page, page.of(listed))
 }
 
-/// A member of a page: its content is written as it is, for a copy of it costs more than all else.
+/// A member of a page. The content is serialized in place: copying it would dominate the cost.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Member<'a, T> {
@@ -72,12 +74,17 @@ enum Member<'a, T> {
     Embedded(BTreeMap<&'static str, &'a [T]>),
 }
 
-/// A page whose content is made already: where a list may be long, only its page is.
-pub(super) fn shown<T: Serialize>(call: &Call<'_>, names: &Names, page: &Page, content: &[T]) -> Answer {
-    let filters = call.query_without(&["page", "page_size"]);
+/// A page whose content has been made already, so that a long list is not made in full.
+pub(super) fn shown<T: Serialize>(
+    request: &ApiRequest<'_>,
+    names: &Names,
+    page: &Page,
+    content: &[T],
+) -> Response {
+    let filters = request.query_without(&["page", "page_size"]);
     let href = |number: usize| {
         let separator = if filters.is_empty() { "" } else { "&" };
-        let path = format!("{}{}", call.base, call.path);
+        let path = format!("{}{}", request.base, request.path);
         json!({ "href": format!("{path}?{filters}{separator}page={number}&page_size={}", page.size) })
     };
     let last = page.pages.max(1);
@@ -99,13 +106,13 @@ pub(super) fn shown<T: Serialize>(call: &Call<'_>, names: &Names, page: &Page, c
         ("_embedded", Member::Embedded(BTreeMap::from([(names.embedded, content)]))),
     ]);
     members.extend(names.pages.iter().map(|name| (*name, Member::Plain(page.pages.into()))));
-    json_answer(200, &members)
+    json_response(200, &members)
 }
 
-/// One thing, in the guise of a list.
-pub(super) fn one(call: &Call<'_>, data: impl Serialize) -> Answer {
-    let href = format!("{}{}", call.base, call.path);
-    json_answer(
+/// A single item in the form of a list.
+pub(super) fn one(request: &ApiRequest<'_>, data: impl Serialize) -> Response {
+    let href = format!("{}{}", request.base, request.path);
+    json_response(
         200,
         &json!({
             "page_size": 1, "page": 1, "total_pages": 1, "total_items": 1,
@@ -114,15 +121,15 @@ pub(super) fn one(call: &Call<'_>, data: impl Serialize) -> Answer {
     )
 }
 
-/// A whole number of the query in a range, or why it is none.
+/// A whole number of the query within a range, or its problem.
 fn whole(
-    call: &Call<'_>,
+    request: &ApiRequest<'_>,
     name: &'static str,
     default: usize,
     least: usize,
     most: usize,
-) -> Result<usize, Wrong> {
-    let Some(value) = call.query(name) else { return Ok(default) };
+) -> Result<usize, Problem> {
+    let Some(value) = request.query(name) else { return Ok(default) };
     match value.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         Ok(number) if number > most => Err((name, format!("must be less than or equal to {most}"))),
@@ -134,27 +141,27 @@ fn whole(
     }
 }
 
-/// What is wrong with the parameters.
-pub(super) fn validation(call: &Call<'_>, wrong: Vec<Wrong>) -> Answer {
+/// The response to invalid parameters.
+pub(super) fn validation(request: &ApiRequest<'_>, wrong: Vec<Problem>) -> Response {
     let wrong: Vec<Value> =
         wrong.into_iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
     let title = "Your request parameters didn't validate.";
-    json_answer(
+    json_response(
         400,
-        &json!({ "status": 400, "title": title, "instance": call.instance, "invalid_parameters": wrong }),
+        &json!({ "status": 400, "title": title, "instance": request.instance, "invalid_parameters": wrong }),
     )
 }
 
-/// Whether a filter, if given, is met; case does not matter.
+/// Whether a filter is absent or matches; case does not matter.
 pub(super) fn is(wanted: Option<&str>, value: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
 }
 
-/// What the documents have for a user who may not ask: an error without words of its own.
-pub(super) fn unauthorized() -> Answer {
-    json_answer(401, &json!({ "msg": "Unauthorized", "status": 401 }))
+/// The documented 401 for users without the role, without a message of its own.
+pub(super) fn unauthorized() -> Response {
+    json_response(401, &json!({ "msg": "Unauthorized", "status": 401 }))
 }
 
-pub(super) fn not_found(what: &str) -> Answer {
-    json_answer(404, &json!({ "msg": what, "status": 404 }))
+pub(super) fn not_found(what: &str) -> Response {
+    json_response(404, &json!({ "msg": what, "status": 404 }))
 }

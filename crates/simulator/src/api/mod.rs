@@ -15,7 +15,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use crate::field::{FieldReport, REPORTS_TOKEN_AGE};
-use crate::response::{Answer, empty};
+use crate::response::{Response, empty};
 use crate::state::State;
 use crate::tokens::Owner;
 use crate::world::{Account, Login};
@@ -34,59 +34,59 @@ const SUITES: &[&Suite] = &[
 
 /// One API of the service.
 pub(crate) struct Suite {
-    /// Its segment under `/t/vbc.prod/`, and what applications subscribe to.
+    /// Its segment after `/t/vbc.prod/`, which is also the name in subscriptions.
     pub(crate) context: &'static str,
-    /// The version segment that may follow.
+    /// The optional version segment.
     version: &'static str,
     routes: &'static [Route],
-    /// The backend's answer to a token whose user it does not know; `None` where it does.
-    pub(crate) refusal: fn(&State, &Owner) -> Option<Answer>,
-    /// That answer.
-    refuse: fn() -> Answer,
+    /// The response to a user whom the backend does not know; `None` for a known user.
+    pub(crate) refusal: fn(&State, &Owner) -> Option<Response>,
+    /// Makes that response.
+    refuse: fn() -> Response,
 }
 
 impl Suite {
-    /// Whether the suite refuses a token for its age alone.
+    /// Whether the suite refuses a token only because of its age.
     pub(crate) fn finds_too_old(&self, state: &State, age: Duration) -> bool {
         let reported = state.options.field.has(FieldReport::ReportsToken);
         reported && self.context == "reports" && age > REPORTS_TOKEN_AGE
     }
 
-    /// The suite's own 401. Call Recording refuses users by a 403, and tokens without words.
-    pub(crate) fn unauthorized(&self) -> Answer {
-        let answer = (self.refuse)();
-        if answer.status() == 401 { answer } else { empty(401) }
+    /// The suite's own 401. Call Recording refuses users with 403; its 401 has no body.
+    pub(crate) fn unauthorized(&self) -> Response {
+        let response = (self.refuse)();
+        if response.status() == 401 { response } else { empty(401) }
     }
 }
 
 /// One operation.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
-    /// Segments separated by slashes; `{}` takes any one.
+    /// Segments separated by slashes; `{}` matches any one segment.
     pattern: &'static str,
-    pub(crate) run: fn(Call<'_>) -> Answer,
+    pub(crate) run: fn(ApiRequest<'_>) -> Response,
 }
 
 /// A request that passed the gateway.
-pub(crate) struct Call<'a> {
+pub(crate) struct ApiRequest<'a> {
     pub(crate) state: &'a mut State,
-    /// What the answer is called, if it is an error that has a name.
+    /// The identifier of the response, if it is an error that carries one.
     pub(crate) instance: String,
     /// The account of the token's user; 0 for a client's own token.
     pub(crate) account: u64,
     pub(crate) owner: &'a Owner,
-    /// What the pattern's `{}` took, as sent.
+    /// The segments that `{}` matched, as sent.
     pub(crate) parameters: Vec<&'a str>,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a Bytes,
-    /// What absolute links start with.
+    /// The base of absolute links.
     pub(crate) base: &'a str,
     pub(crate) now: Timestamp,
 }
 
-/// The suite of a path, and what follows context and version.
+/// The suite of a path, and the rest of the path after context and version.
 pub(crate) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
     let rest = path.strip_prefix("/t/vbc.prod/")?;
     let (context, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -98,8 +98,8 @@ pub(crate) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
     Some((suite, rest))
 }
 
-/// Every route whose pattern fits, whatever its method. The documentation writes paths of the
-/// Integration Platform with a slash at their end, too.
+/// Every route whose pattern fits, whatever its method. Paths of the Integration Platform may end
+/// with a slash, as in its documentation.
 pub(crate) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
     let path = if suite.context == "vis" { path.strip_suffix('/').unwrap_or(path) } else { path };
     suite.routes.iter().filter_map(|route| Some((route, fit(route.pattern, path)?))).collect()
@@ -122,8 +122,8 @@ fn login_of<'a>(state: &'a State, owner: &Owner) -> Option<&'a Login> {
     state.world.logins.get(&owner.user.as_deref()?.to_lowercase())
 }
 
-/// A suite's words for a user without the role; `None` for one who has it.
-fn without_role(state: &State, owner: &Owner, suite: &Suite) -> Option<Answer> {
+/// The suite's response to a user without the role; `None` for a user who has it.
+fn without_role(state: &State, owner: &Owner, suite: &Suite) -> Option<Response> {
     let known = login_of(state, owner).is_some_and(|login| login.roles.allow(suite.context));
     (!known).then(suite.refuse)
 }
@@ -132,8 +132,8 @@ pub(crate) fn account_of(state: &State, owner: &Owner) -> u64 {
     login_of(state, owner).map_or(0, |login| login.account)
 }
 
-impl Call<'_> {
-    /// Whether a report of the field holds.
+impl ApiRequest<'_> {
+    /// Whether a report from the field holds.
     fn reported(&self, report: FieldReport) -> bool {
         self.state.options.field.has(report)
     }
@@ -144,7 +144,7 @@ impl Call<'_> {
         percent_encoding::percent_decode_str(raw).decode_utf8_lossy().into_owned()
     }
 
-    /// The account a path names, if it is the caller's own; `self` always is.
+    /// The account in the path, if it is the caller's own; `self` always is.
     fn own_account(&mut self) -> Option<&mut Account> {
         let named = self.parameter(0);
         if named != "self" && named != self.account.to_string() {
@@ -153,12 +153,12 @@ impl Call<'_> {
         self.state.world.account(self.account)
     }
 
-    /// The account of the token's user, and where the user is among its users.
+    /// The account of the token's user, and the user's position in it.
     fn person(&mut self) -> Option<(&mut Account, usize)> {
         self.state.world.person(self.owner.user.as_deref()?)
     }
 
-    /// Where the token's user is among the users of the account.
+    /// The position of the token's user in the account.
     fn own_position(&mut self) -> Option<usize> {
         self.person().map(|(_, position)| position)
     }
@@ -169,7 +169,7 @@ impl Call<'_> {
         pairs.find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
     }
 
-    /// The query without the named parameters, its bytes as they came.
+    /// The query without these parameters; other bytes are kept.
     fn query_without(&self, names: &[&str]) -> String {
         let kept = self.query.split('&').filter(|pair| {
             let name = pair.split('=').next().unwrap_or_default();
@@ -179,7 +179,7 @@ impl Call<'_> {
     }
 }
 
-/// A page of a list that is numbered from 1.
+/// A page of a list; pages are numbered from 1.
 struct Page {
     number: usize,
     size: usize,
@@ -204,7 +204,7 @@ fn is_phone_number(text: &str) -> bool {
     (3..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// A number of seconds since 1970, held at the ends of time.
+/// Seconds since 1970, clamped to the range of timestamps.
 fn seconds(number: i64) -> Timestamp {
     let last = Timestamp::MAX.as_second();
     Timestamp::from_second(number.clamp(Timestamp::MIN.as_second(), last)).unwrap_or(Timestamp::MAX)

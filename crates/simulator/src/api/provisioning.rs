@@ -1,12 +1,12 @@
-//! Provisioning: accounts, locations, extensions and users; read only, HAL.
+//! Provisioning: accounts, locations, extensions and users. Read-only, HAL.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::hal::{Names, is, list, not_found, one, paging, shown, unauthorized, validation};
-use super::{Call, Page, Route, Suite, without_role};
+use super::{ApiRequest, Page, Route, Suite, without_role};
 use crate::field::FieldReport;
-use crate::response::{Answer, json as json_answer};
+use crate::response::{Response, json as json_response};
 use crate::state::State;
 use crate::tokens::Owner;
 use crate::world::{Account, AccountUser, Address, Extension, Location};
@@ -24,47 +24,47 @@ pub(super) static SUITE: Suite = Suite {
         Route { method: "GET", pattern: "api/accounts/{}/users/{}", run: user },
     ],
     refusal,
-    refuse: || json_answer(401, &json!({ "msg": "missing user data", "status": 401 })),
+    refuse: || json_response(401, &json!({ "msg": "missing user data", "status": 401 })),
 };
 
 const NAMES: Names = Names { embedded: "data", pages: &["total_pages"], first: 1 };
-/// What the field reports of the list of extensions.
+/// The names of the extensions list while the report from the field holds.
 const EXTENSIONS: Names = Names { embedded: "extensions", ..NAMES };
 
-/// Of users without the role.
-fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
+/// The response to a user without the role.
+fn refusal(state: &State, owner: &Owner) -> Option<Response> {
     let refused = without_role(state, owner, &SUITE)?;
     Some(if state.options.field.has(FieldReport::MissingUserData) { refused } else { unauthorized() })
 }
 
-fn account(mut call: Call<'_>) -> Answer {
-    let Some(account) = call.own_account() else { return not_found("Account not found") };
+fn account(mut request: ApiRequest<'_>) -> Response {
+    let Some(account) = request.own_account() else { return not_found("Account not found") };
     let data = json!({
         "id": account.id, "name": account.name, "status": "ACTIVE", "address": address(&account.address, false),
     });
-    one(&call, data)
+    one(&request, data)
 }
 
-fn locations(mut call: Call<'_>) -> Answer {
-    let listed = call.own_account().map(|account| account.locations.iter().map(show_location).collect());
-    list(&call, &NAMES, listed)
+fn locations(mut request: ApiRequest<'_>) -> Response {
+    let listed = request.own_account().map(|account| account.locations.iter().map(show_location).collect());
+    list(&request, &NAMES, listed)
 }
 
-fn location(mut call: Call<'_>) -> Answer {
-    let id = call.parameter(1);
-    let found = call.own_account().and_then(|account| {
+fn location(mut request: ApiRequest<'_>) -> Response {
+    let id = request.parameter(1);
+    let found = request.own_account().and_then(|account| {
         account.locations.iter().find(|location| location.id.to_string() == id).map(show_location)
     });
-    found.map_or_else(|| not_found("Location not found"), |data| one(&call, data))
+    found.map_or_else(|| not_found("Location not found"), |data| one(&request, data))
 }
 
-fn extensions(mut call: Call<'_>) -> Answer {
+fn extensions(mut request: ApiRequest<'_>) -> Response {
     let [location, number, login, email] =
-        ["location_id", "phone_number", "login_name", "email"].map(|name| call.query(name));
+        ["location_id", "phone_number", "login_name", "email"].map(|name| request.query(name));
     if location.as_deref().is_some_and(|id| id.parse::<u64>().is_err()) {
-        return validation(&call, vec![("location_id", "must be a number".into())]);
+        return validation(&request, vec![("location_id", "must be a number".into())]);
     }
-    let listed = call.own_account().map(|account| {
+    let listed = request.own_account().map(|account| {
         let fits = |extension: &&Extension| {
             let user = extension.user.and_then(|user| account.users.get(user));
             is(location.as_deref(), Some(&extension.location.to_string()))
@@ -74,8 +74,8 @@ fn extensions(mut call: Call<'_>) -> Answer {
         };
         account.extensions.iter().filter(fits).map(|extension| show_extension(account, extension)).collect()
     });
-    let names = if call.reported(FieldReport::ExtensionsArray) { &EXTENSIONS } else { &NAMES };
-    list(&call, names, listed)
+    let names = if request.reported(FieldReport::ExtensionsArray) { &EXTENSIONS } else { &NAMES };
+    list(&request, names, listed)
 }
 
 fn has_number(extension: &Extension, number: &str) -> bool {
@@ -83,28 +83,28 @@ fn has_number(extension: &Extension, number: &str) -> bool {
     extension.dids.iter().any(|did| did == bare)
 }
 
-fn extension(mut call: Call<'_>) -> Answer {
-    let id = call.parameter(1);
-    let found = call.own_account().and_then(|account| {
+fn extension(mut request: ApiRequest<'_>) -> Response {
+    let id = request.parameter(1);
+    let found = request.own_account().and_then(|account| {
         let found = account.extensions.iter().find(|known| known.external_id == id || known.number == id)?;
         Some(show_extension(account, found))
     });
     let Some(mut found) = found else { return not_found("Extension not found") };
-    // The list leaves it out.
+    // The list omits this member.
     found["service_type_name"] = "UX".into();
-    let href = format!("{}{}", call.base, call.path);
+    let href = format!("{}{}", request.base, request.path);
     let body = json!({ "_links": { "self": { "href": href } }, "_embedded": { "extension": found } });
-    json_answer(200, &body)
+    json_response(200, &body)
 }
 
-fn users(mut call: Call<'_>) -> Answer {
-    let (number, size) = match paging(&call, &NAMES) {
+fn users(mut request: ApiRequest<'_>) -> Response {
+    let (number, size) = match paging(&request, &NAMES) {
         Ok(paging) => paging,
-        Err(wrong) => return validation(&call, wrong),
+        Err(wrong) => return validation(&request, wrong),
     };
     let [first, last, login, email] =
-        ["first_name", "last_name", "login_name", "email"].map(|name| call.query(name));
-    let Some(account) = call.own_account() else { return not_found("Account not found") };
+        ["first_name", "last_name", "login_name", "email"].map(|name| request.query(name));
+    let Some(account) = request.own_account() else { return not_found("Account not found") };
     let fits = |(_, user): &(usize, &AccountUser)| {
         is(first.as_deref(), Some(&user.first_name))
             && is(last.as_deref(), Some(&user.last_name))
@@ -115,17 +115,17 @@ fn users(mut call: Call<'_>) -> Answer {
     let page = Page::new(number, size, found.len());
     let content: Vec<ShownUser> =
         page.of(&found).iter().map(|(position, user)| show_user(account, *position, user)).collect();
-    shown(&call, &NAMES, &page, &content)
+    shown(&request, &NAMES, &page, &content)
 }
 
-fn user(mut call: Call<'_>) -> Answer {
-    let id = call.parameter(1);
-    let own = call.own_position();
-    let found = call.own_account().and_then(|account| {
+fn user(mut request: ApiRequest<'_>) -> Response {
+    let id = request.parameter(1);
+    let own = request.own_position();
+    let found = request.own_account().and_then(|account| {
         let position = if id == "self" { own? } else { account.position(&id)? };
         Some(show_user(account, position, account.users.get(position)?))
     });
-    found.map_or_else(|| not_found("AccountUser not found"), |data| one(&call, data))
+    found.map_or_else(|| not_found("User not found"), |data| one(&request, data))
 }
 
 fn address(address: &Address, time_zone: bool) -> Value {
@@ -161,14 +161,14 @@ fn show_extension(account: &Account, extension: &Extension) -> Value {
         "dids": show_dids(extension),
         "extension_handsets": [{ "handset_name": format!("line1-{}", extension.sip_id), "sip_id": extension.sip_id }],
     });
-    // A room and a fax have none.
+    // Conference rooms and faxes have no user.
     if let Some(user) = user {
         shown["user"] = user;
     }
     shown
 }
 
-/// A user as shown; its members in the order of their names, as in every other answer.
+/// A user as shown. The members are sorted by name, as in every other response.
 #[derive(Serialize)]
 struct ShownUser {
     contact_numbers: [ContactNumber; 1],
@@ -198,7 +198,7 @@ struct Did {
     phone_number: String,
 }
 
-/// The numbers that lead to an extension from outside.
+/// The direct numbers of an extension.
 fn show_dids(extension: &Extension) -> Vec<Did> {
     let show = |number: &String| Did { custom_tag: extension.label.clone(), phone_number: number.clone() };
     extension.dids.iter().map(show).collect()

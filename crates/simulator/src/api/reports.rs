@@ -6,10 +6,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::hal::{Names, Wrong, is, not_found, page, paging, unauthorized, validation};
-use super::{Call as Request, Route, Suite, without_role};
+use super::hal::{Names, Problem, is, not_found, page, paging, unauthorized, validation};
+use super::{ApiRequest, Route, Suite, without_role};
 use crate::field::FieldReport;
-use crate::response::{Answer, empty, json as json_answer};
+use crate::response::{Response, empty, json as json_response};
 use crate::state::State;
 use crate::tokens::Owner;
 use crate::world::calls::{Call, Direction};
@@ -28,13 +28,13 @@ const NAMES: Names = Names { embedded: "call_logs", pages: &["total_page", "tota
 /// Always in UTC.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 
-/// What Reports says of users without the role, and of tokens that it finds too old.
-pub(crate) fn problem_with_token() -> Answer {
-    json_answer(401, &json!({ "title": "Problem with provided token" }))
+/// The response to users without the role, and to tokens that Reports finds too old.
+pub(crate) fn problem_with_token() -> Response {
+    json_response(401, &json!({ "title": "Problem with provided token" }))
 }
 
-/// A token without `openid` is refused without a word.
-fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
+/// A token without `openid` gets a 401 without a body.
+fn refusal(state: &State, owner: &Owner) -> Option<Response> {
     if !owner.scopes.split(' ').any(|scope| scope == "openid") {
         return Some(empty(401));
     }
@@ -42,7 +42,7 @@ fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
     Some(if state.options.field.has(FieldReport::ReportsToken) { refused } else { unauthorized() })
 }
 
-fn call_logs(mut request: Request<'_>) -> Answer {
+fn call_logs(mut request: ApiRequest<'_>) -> Response {
     let mut wrong = Vec::new();
     let mut moment = |name: &'static str, required: bool| match time(request.query(name), name, required) {
         Ok(moment) => moment,
@@ -54,7 +54,7 @@ fn call_logs(mut request: Request<'_>) -> Answer {
     let [start_from, start_to] = ["start:gte", "start:lte"].map(|name| moment(name, true));
     let [end_from, end_to] = ["end:gte", "end:lte"].map(|name| moment(name, false));
     let paging = paging(&request, &NAMES).map_err(|reasons| wrong.extend(reasons)).ok();
-    // It is in the documentation's use case only.
+    // Only a use case of the documentation mentions it.
     let descending = request.query("order").is_some_and(|order| order.to_ascii_lowercase().ends_with("desc"));
     let direction = request.query("direction");
     if direction.as_deref().is_some_and(|word| !["Inbound", "Outbound"].contains(&word)) {
@@ -88,12 +88,12 @@ fn call_logs(mut request: Request<'_>) -> Answer {
     page(&request, &NAMES, paging, &logs)
 }
 
-fn time(given: Option<String>, name: &'static str, required: bool) -> Result<Option<Timestamp>, Wrong> {
+fn time(given: Option<String>, name: &'static str, required: bool) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = given.filter(|text| !text.is_empty()) else {
         return if required { Err((name, "is required".into())) } else { Ok(None) };
     };
     match DateTime::strptime(TIME, &text) {
-        // The last hours of the year 9999 are too late for a timestamp.
+        // The last hours of the year 9999 are beyond the range of timestamps.
         Ok(time) => Ok(Some(TimeZone::UTC.to_timestamp(time).unwrap_or(Timestamp::MAX))),
         Err(_) => Err((name, "must match the format YYYY-MM-DD HH:mm:ss".into())),
     }
@@ -120,7 +120,7 @@ fn show(account: &Account, call: &Call, end: Timestamp, recorded: bool) -> Value
         log["custom_tag"] = called.label.as_str().into();
     }
     for (side, extension) in [("source", source), ("destination", destination)] {
-        // Of the other end nothing is known.
+        // Nothing is known of a party outside the account.
         if let Some(extension) = extension {
             tell_of(&mut log, side, account, extension);
         }

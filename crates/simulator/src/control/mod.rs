@@ -1,8 +1,8 @@
-//! The control plane: `/__sim/*` on a port of its own. To add a route: a line in `routes.rs`.
+//! The control plane: `/__sim/*` on its own port. To add a route: a line in `routes.rs`.
 
-mod arrived;
 mod openapi;
 mod page;
+mod requests;
 mod routes;
 mod schemas;
 
@@ -17,24 +17,24 @@ use vbc_http::host_guard::{Foreign, HostGuard, check_page};
 
 use routes::ROUTES;
 
-use crate::engine::Core;
-use crate::response::{Answer, json as json_answer, set};
+use crate::engine::Engine;
+use crate::response::{Response, json as json_response, set};
 
-/// The longest that a request may wait.
+/// The longest time that a request may wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request to the control plane.
-struct Asked<'a> {
-    core: &'a Core,
-    /// What the path's `{id}` took.
+struct ControlRequest<'a> {
+    engine: &'a Engine,
+    /// The segment that `{id}` matched.
     id: Option<&'a str>,
     query: &'a str,
     body: &'a [u8],
-    /// It may be told later.
+    /// Whether the response may be delayed until something happens.
     may_wait: bool,
 }
 
-impl Asked<'_> {
+impl ControlRequest<'_> {
     /// A query parameter, decoded.
     fn query(&self, name: &str) -> Option<String> {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
@@ -49,21 +49,21 @@ impl Asked<'_> {
 /// One operation.
 struct Route {
     method: &'static str,
-    /// `{id}` takes one segment.
+    /// `{id}` matches one segment.
     path: &'static str,
     summary: &'static str,
-    /// Query parameters: name and what it does.
+    /// Query parameters, each with its description.
     query: &'static [(&'static str, &'static str)],
-    /// The schema of the body it takes.
+    /// The schema of the request body.
     takes: Option<&'static str>,
-    /// The status when all is well, and the schema of the body then.
+    /// The status of success, and the schema of its body.
     gives: (u16, Option<&'static str>),
-    /// `None` is: not yet, ask again when something has happened.
-    run: fn(&Asked<'_>) -> Option<Answer>,
+    /// Makes the response; `None` retries after the next change.
+    run: fn(&ControlRequest<'_>) -> Option<Response>,
 }
 
 impl Route {
-    /// Whether a path is its own, and what `{id}` took.
+    /// Whether a path fits, and the segment that `{id}` matched.
     fn fit<'p>(&self, path: &'p str) -> Option<Option<&'p str>> {
         match self.path.strip_suffix("{id}") {
             None => (self.path == path).then_some(None),
@@ -74,18 +74,18 @@ impl Route {
     }
 }
 
-/// Answers one request to the control plane.
-pub(crate) async fn answer(core: &Arc<Core>, head: &Parts, body: &[u8]) -> Answer {
-    let mut answer = match admit(head, &core.options.hosts) {
+/// Responds to a request to the control plane.
+pub(crate) async fn respond(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
+    let mut response = match admit(head, &engine.options.hosts) {
         Err(Foreign::Host) => refuse(
             421,
             "the control plane does not go by this Host name; use an address, or start it with --host NAME",
         ),
         Err(Foreign::Page) => refuse(403, "a page of another site asked for a change"),
-        Ok(()) => route(core, head, body).await,
+        Ok(()) => route(engine, head, body).await,
     };
-    set(&mut answer, CACHE_CONTROL, "no-store");
-    answer
+    set(&mut response, CACHE_CONTROL, "no-store");
+    response
 }
 
 fn admit(head: &Parts, hosts: &[String]) -> Result<(), Foreign> {
@@ -93,28 +93,28 @@ fn admit(head: &Parts, hosts: &[String]) -> Result<(), Foreign> {
     check_page(&head.method, &head.headers)
 }
 
-async fn route(core: &Arc<Core>, head: &Parts, body: &[u8]) -> Answer {
+async fn route(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
     let (method, path) = (head.method.as_str(), head.uri.path());
     let fitting: Vec<_> = ROUTES.iter().filter_map(|route| Some((route, route.fit(path)?))).collect();
     if fitting.is_empty() {
         let known: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
-        return json_answer(404, &json!({ "error": "not found", "known": known }));
+        return json_response(404, &json!({ "error": "not found", "known": known }));
     }
     let method = if method == "HEAD" { "GET" } else { method };
     let Some((route, id)) = fitting.iter().find(|(route, _)| route.method == method) else {
-        let mut answer = refuse(405, "method not allowed");
+        let mut response = refuse(405, "method not allowed");
         let allowed: Vec<&str> = fitting.iter().map(|(route, _)| route.method).collect();
-        set(&mut answer, ALLOW, &allowed.join(", "));
-        return answer;
+        set(&mut response, ALLOW, &allowed.join(", "));
+        return response;
     };
     let query = head.uri.query().unwrap_or_default();
-    let asked = Asked { core, id: *id, query, body, may_wait: true };
-    patiently(route, asked).await
+    let request = ControlRequest { engine, id: *id, query, body, may_wait: true };
+    patiently(route, request).await
 }
 
-/// Asks again whenever something has happened, as long as the request is willing to wait.
-async fn patiently(route: &Route, mut asked: Asked<'_>) -> Answer {
-    let wait = asked
+/// Retries after every change, as long as the request is willing to wait.
+async fn patiently(route: &Route, mut request: ControlRequest<'_>) -> Response {
+    let wait = request
         .query("wait")
         .map(|wait| wait.parse::<f64>().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()));
     let wait = match wait {
@@ -123,17 +123,17 @@ async fn patiently(route: &Route, mut asked: Asked<'_>) -> Answer {
     };
     let until = Instant::now() + wait;
     loop {
-        let mut changed = std::pin::pin!(asked.core.changed.notified());
+        let mut changed = std::pin::pin!(request.engine.changed.notified());
         changed.as_mut().enable();
-        asked.may_wait = Instant::now() < until;
-        if let Some(answer) = (route.run)(&asked) {
-            return answer;
+        request.may_wait = Instant::now() < until;
+        if let Some(response) = (route.run)(&request) {
+            return response;
         }
         let _ = timeout_at(until, changed).await;
     }
 }
 
-/// An error.
-fn refuse(status: u16, error: &str) -> Answer {
-    json_answer(status, &json!({ "error": error }))
+/// An error response.
+fn refuse(status: u16, error: &str) -> Response {
+    json_response(status, &json!({ "error": error }))
 }

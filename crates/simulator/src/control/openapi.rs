@@ -1,4 +1,4 @@
-//! The description of the control plane, made of its routes and faults.
+//! The OpenAPI document of the control plane, generated from its routes and faults.
 
 use serde_json::{Map, Value, json};
 
@@ -40,16 +40,16 @@ fn operation(route: &Route) -> Value {
         parameters
             .push(json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "integer" } }));
     }
-    let mut answer = json!({ "description": route.summary });
+    let mut response = json!({ "description": route.summary });
     if let Some(schema) = gives {
-        answer["content"] = content(schema);
+        response["content"] = content(schema);
     }
     let mut operation = json!({
         "summary": route.summary,
         "operationId": operation_id(route),
         "parameters": parameters,
         "responses": {
-            status.to_string(): answer,
+            status.to_string(): response,
             "default": { "description": "What is wrong", "content": content("Error") },
         },
     });
@@ -106,7 +106,7 @@ fn list(of: Value) -> Value {
     json!({ "type": "array", "items": of })
 }
 
-/// The same, or `null`.
+/// The schema, or `null`.
 fn nullable(mut schema: Value) -> Value {
     schema["type"] = json!([schema["type"], "null"]);
     schema
@@ -238,7 +238,7 @@ fn add_expectations(schemas: &mut Map<String, Value>) {
     }
 }
 
-/// What a scenario is, and the switches of its `[field]`.
+/// Describes a scenario and the switches of its `[field]`.
 fn scenario() -> String {
     let mut text = "A scenario file: docs/testing.md. Keys of [field], each true or false:".to_owned();
     for report in FieldReport::ALL {

@@ -1,19 +1,19 @@
-//! Every route of the control plane, and what each does.
+//! The routes of the control plane and their handlers.
 
 use serde_json::{Value, json};
 
-use super::arrived::requests;
-use super::{Asked, Route, openapi, page, refuse};
+use super::requests::requests;
+use super::{ControlRequest, Route, openapi, page, refuse};
 use crate::expect::Expectation;
 use crate::fault::{Action, Fault, FaultError, advice, concerned};
 use crate::options::SimulatorOptions;
-use crate::response::{Answer, empty, json as json_answer};
+use crate::response::{Response, empty, json as json_response};
 use crate::scenario::Scenario;
 use crate::state::State;
 use crate::state::stats::{Outcomes, Stats};
 use crate::times;
 
-/// Whose phone rings where nobody says.
+/// The account that is called unless the request names one.
 const DEMO_ACCOUNT: u64 = 12345;
 
 const WAIT: (&str, &str) = ("wait", "how many seconds to wait for it, at most 60");
@@ -22,12 +22,16 @@ const fn get(
     path: &'static str,
     summary: &'static str,
     schema: &'static str,
-    run: fn(&Asked<'_>) -> Option<Answer>,
+    run: fn(&ControlRequest<'_>) -> Option<Response>,
 ) -> Route {
     Route { method: "GET", path, summary, query: &[], takes: None, gives: (200, Some(schema)), run }
 }
 
-const fn delete(path: &'static str, summary: &'static str, run: fn(&Asked<'_>) -> Option<Answer>) -> Route {
+const fn delete(
+    path: &'static str,
+    summary: &'static str,
+    run: fn(&ControlRequest<'_>) -> Option<Response>,
+) -> Route {
     Route { method: "DELETE", path, summary, query: &[], takes: None, gives: (204, None), run }
 }
 
@@ -36,7 +40,7 @@ const fn post(
     summary: &'static str,
     takes: Option<&'static str>,
     gives: &'static str,
-    run: fn(&Asked<'_>) -> Option<Answer>,
+    run: fn(&ControlRequest<'_>) -> Option<Response>,
 ) -> Route {
     Route { method: "POST", path, summary, query: &[], takes, gives: (200, Some(gives)), run }
 }
@@ -48,13 +52,13 @@ pub(super) const ROUTES: &[Route] = &[
     get("/__sim/page.js", "The page's script", "Script", |_| Some(page::script())),
     get("/__sim/page.css", "The page's style", "Style", |_| Some(page::style())),
     get("/__sim/openapi.json", "This description", "OpenApi", |_| {
-        Some(json_answer(200, &openapi::document(ROUTES)))
+        Some(json_response(200, &openapi::document(ROUTES)))
     }),
     get("/__sim/health", "Whether it is up", "Status", |_| {
-        Some(json_answer(200, &json!({ "status": "ok" })))
+        Some(json_response(200, &json!({ "status": "ok" })))
     }),
-    get("/__sim/stats", "Counters since the start or the last reset", "Stats", |asked| {
-        Some(json_answer(200, &stats(&asked.core.state().stats)))
+    get("/__sim/stats", "Counters since the start or the last reset", "Stats", |request| {
+        Some(json_response(200, &stats(&request.engine.state().stats)))
     }),
     Route {
         query: &[
@@ -66,8 +70,8 @@ pub(super) const ROUTES: &[Route] = &[
         ],
         ..get("/__sim/requests", "What arrived, oldest first", "Requests", requests)
     },
-    get("/__sim/faults", "What is in force: faults on requests, and changed settings", "Faults", |asked| {
-        Some(json_answer(200, &asked.core.state().in_force()))
+    get("/__sim/faults", "What is in force: faults on requests, and changed settings", "Faults", |request| {
+        Some(json_response(200, &request.engine.state().in_force()))
     }),
     post(
         "/__sim/faults",
@@ -76,13 +80,13 @@ pub(super) const ROUTES: &[Route] = &[
         "Injected",
         inject,
     ),
-    delete("/__sim/faults", "Removes every fault on requests", |asked| {
-        asked.core.clear_faults();
+    delete("/__sim/faults", "Removes every fault on requests", |request| {
+        request.engine.clear_faults();
         Some(empty(204))
     }),
-    delete("/__sim/faults/{id}", "Removes one fault on requests, or takes one change back", |asked| {
-        let id = asked.id.and_then(|id| id.parse().ok());
-        let removed = id.filter(|id| asked.core.remove_fault(*id));
+    delete("/__sim/faults/{id}", "Removes one fault on requests, or takes one change back", |request| {
+        let id = request.id.and_then(|id| id.parse().ok());
+        let removed = id.filter(|id| request.engine.remove_fault(*id));
         Some(removed.map_or_else(|| refuse(404, "no such fault"), |_| empty(204)))
     }),
     Route {
@@ -93,33 +97,33 @@ pub(super) const ROUTES: &[Route] = &[
         ..get("/__sim/expect", "The verdict over what is expected", "Verdict", verdict)
     },
     post("/__sim/expect", "Declares what is expected from now on", Some("Expectations"), "Declared", declare),
-    delete("/__sim/expect", "Forgets what was expected", |asked| {
-        asked.core.state().expectations.clear();
+    delete("/__sim/expect", "Forgets what was expected", |request| {
+        request.engine.state().expectations.clear();
         Some(empty(204))
     }),
     get("/__sim/start", "The quota and the clock of the start, which a reset brings back", "Start", start),
-    get("/__sim/clock", "The simulator's clock", "Clock", |asked| Some(clock(asked))),
-    post("/__sim/clock", "Moves or sets the simulator's clock", Some("ClockChange"), "Clock", |asked| {
-        Some(set_clock(asked).unwrap_or_else(|error| refuse(400, &error)))
+    get("/__sim/clock", "The simulator's clock", "Clock", |request| Some(clock(request))),
+    post("/__sim/clock", "Moves or sets the simulator's clock", Some("ClockChange"), "Clock", |request| {
+        Some(set_clock(request).unwrap_or_else(|error| refuse(400, &error)))
     }),
-    post("/__sim/scenario", "Starts again with a scenario (TOML)", Some("Scenario"), "Status", |asked| {
-        Some(scenario(asked))
+    post("/__sim/scenario", "Starts again with a scenario (TOML)", Some("Scenario"), "Status", |request| {
+        Some(scenario(request))
     }),
     Route {
         gives: (201, Some("Called")),
-        ..post("/__sim/calls", "Somebody calls from outside", Some("Call"), "Called", |asked| {
-            Some(call(asked).unwrap_or_else(|error| refuse(400, &error)))
+        ..post("/__sim/calls", "Somebody calls from outside", Some("Call"), "Called", |request| {
+            Some(call(request).unwrap_or_else(|error| refuse(400, &error)))
         })
     },
-    post("/__sim/reset", "Back to the seeded start", None, "Status", |asked| {
-        asked.core.reset(None);
-        Some(json_answer(200, &json!({ "status": "reset" })))
+    post("/__sim/reset", "Back to the seeded start", None, "Status", |request| {
+        request.engine.reset(None);
+        Some(json_response(200, &json!({ "status": "reset" })))
     }),
 ];
 
-/// Lets a phone ring.
-fn call(asked: &Asked<'_>) -> Result<Answer, String> {
-    let given = asked.json()?;
+/// Starts a call from outside.
+fn call(request: &ControlRequest<'_>) -> Result<Response, String> {
+    let given = request.json()?;
     let read = |name: &str, expected: &str| match given.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => number(value).map(Some).ok_or(format!("`{name}`: expected {expected}")),
@@ -131,22 +135,22 @@ fn call(asked: &Asked<'_>) -> Result<Answer, String> {
     let account = read("account", "an account's number")?;
     let account = account.map_or(Ok(DEMO_ACCOUNT), |account| account.parse());
     let account = account.map_err(|_| "`account`: expected an account's number")?;
-    let now = asked.core.options.clock.now();
-    let mut state = asked.core.state();
+    let now = request.engine.options.clock.now();
+    let mut state = request.engine.state();
     let State { world, random, .. } = &mut *state;
     if world.account(account).is_none() {
         return Err(format!("there is no account {account}"));
     }
-    // As people write it: +1 (212) 555-0154.
+    // Numbers may be formatted: +1 (212) 555-0154.
     let digits: String = to.chars().filter(|c| !" ()-.".contains(*c)).collect();
     let call = world.receive(account, &from, &digits, now, random);
     let call = call.ok_or_else(|| {
         format!("no extension of account {account} has the number {to}; `to` takes an extension or a direct number")
     })?;
-    Ok(json_answer(201, &json!({ "call_id": call })))
+    Ok(json_response(201, &json!({ "call_id": call })))
 }
 
-/// A number for a phone or an account, as a text or as a number.
+/// A phone or account number, as a text or as a number.
 fn number(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
@@ -155,29 +159,29 @@ fn number(value: &Value) -> Option<String> {
     }
 }
 
-/// All or, where one cannot be injected, none.
-fn inject(asked: &Asked<'_>) -> Option<Answer> {
-    let Ok(given) = serde_json::from_slice::<Value>(asked.body) else {
+/// Injects all faults, or none if one of them is invalid.
+fn inject(request: &ControlRequest<'_>) -> Option<Response> {
+    let Ok(given) = serde_json::from_slice::<Value>(request.body) else {
         return Some(refuse(400, "expected a JSON object or a list of them"));
     };
     let given = listed(given);
     let faults: Result<Vec<Fault>, FaultError> = given.iter().map(Fault::from_json).collect();
-    let injected = faults.and_then(|faults| asked.core.inject_all(faults));
+    let injected = faults.and_then(|faults| request.engine.inject_all(faults));
     Some(match injected {
         Ok(ids) => {
             let pairs = ids.into_iter().zip(&given);
             let list = pairs.map(|(id, fault)| json!({ "id": id, "fault": fault["fault"] })).collect();
-            json_answer(200, &Value::Array(list))
+            json_response(200, &Value::Array(list))
         }
-        Err(error) => json_answer(400, &misspelled(asked, &error)),
+        Err(error) => json_response(400, &misspelled(request, &error)),
     })
 }
 
-/// What is wrong with a fault, what to do about it, and what the fault takes that was meant.
-fn misspelled(asked: &Asked<'_>, error: &FaultError) -> Value {
-    let advice = advice(error, &asked.core.state().names());
+/// The error of an invalid fault, a remedy, and the parameters of the faults it may have meant.
+fn misspelled(request: &ControlRequest<'_>, error: &FaultError) -> Value {
+    let advice = advice(error, &request.engine.state().names());
     let said = match error {
-        // They say it themselves.
+        // These errors contain the remedy.
         FaultError::NotAFault | FaultError::BadParameter { .. } => error.to_string(),
         FaultError::UnknownParameter { .. } if !advice.ends_with('?') => error.to_string(),
         _ => format!("{error}; {advice}"),
@@ -194,9 +198,9 @@ fn listed(given: Value) -> Vec<Value> {
     }
 }
 
-/// One expectation, a list, or `{"expectations": […], "in_order": true}`.
-fn declare(asked: &Asked<'_>) -> Option<Answer> {
-    let mut given = match asked.json() {
+/// Reads one expectation, a list, or `{"expectations": […], "in_order": true}`.
+fn declare(request: &ControlRequest<'_>) -> Option<Response> {
+    let mut given = match request.json() {
         Ok(given) => given,
         Err(error) => return Some(refuse(400, &error)),
     };
@@ -208,37 +212,37 @@ fn declare(asked: &Asked<'_>) -> Option<Answer> {
     Some(match read {
         Err(error) => refuse(400, &error),
         Ok(list) => {
-            let mut state = asked.core.state();
+            let mut state = request.engine.state();
             let since = state.journal.latest();
-            json_answer(200, &json!({ "ids": state.expectations.declare(list, in_order, since) }))
+            json_response(200, &json!({ "ids": state.expectations.declare(list, in_order, since) }))
         }
     })
 }
 
-fn verdict(asked: &Asked<'_>) -> Option<Answer> {
-    let state = asked.core.state();
+fn verdict(request: &ControlRequest<'_>) -> Option<Response> {
+    let state = request.engine.state();
     let verdict = state.expectations.verdict(&state.journal);
-    if !verdict.met && asked.may_wait {
+    if !verdict.met && request.may_wait {
         return None;
     }
-    let fail = asked.query("fail").is_some_and(|fail| fail != "false");
-    Some(json_answer(if fail && !verdict.met { 409 } else { 200 }, &verdict.json()))
+    let fail = request.query("fail").is_some_and(|fail| fail != "false");
+    Some(json_response(if fail && !verdict.met { 409 } else { 200 }, &verdict.json()))
 }
 
-/// `null` is no limit, and the real time.
-fn start(asked: &Asked<'_>) -> Option<Answer> {
-    let options = std::sync::Arc::clone(&asked.core.state().options);
+/// `null` means no limit, and the real time.
+fn start(request: &ControlRequest<'_>) -> Option<Response> {
+    let options = std::sync::Arc::clone(&request.engine.state().options);
     let clock = options.start.map(|start| start.to_string());
-    Some(json_answer(200, &json!({ "quota": options.quota, "clock": clock })))
+    Some(json_response(200, &json!({ "quota": options.quota, "clock": clock })))
 }
 
-fn clock(asked: &Asked<'_>) -> Answer {
-    json_answer(200, &json!({ "now": asked.core.options.clock.now().to_string() }))
+fn clock(request: &ControlRequest<'_>) -> Response {
+    json_response(200, &json!({ "now": request.engine.options.clock.now().to_string() }))
 }
 
-/// `{"advance": "30s"}` or `{"set": "2026-03-01T09:00:00Z"}`.
-fn set_clock(asked: &Asked<'_>) -> Result<Answer, String> {
-    let given = asked.json()?;
+/// Reads `{"advance": "30s"}` or `{"set": "2026-03-01T09:00:00Z"}`.
+fn set_clock(request: &ControlRequest<'_>) -> Result<Response, String> {
+    let given = request.json()?;
     let words =
         "expected {\"advance\": \"30s\"} (negative to go back) or {\"set\": \"2026-03-01T09:00:00Z\"}";
     let action = match (given.get("advance"), given.get("set")) {
@@ -249,21 +253,21 @@ fn set_clock(asked: &Asked<'_>) -> Result<Answer, String> {
         _ => None,
     };
     let action = action.ok_or(words)?;
-    asked.core.inject(action.into()).map_err(|error| error.to_string())?;
-    Ok(clock(asked))
+    request.engine.inject(action.into()).map_err(|error| error.to_string())?;
+    Ok(clock(request))
 }
 
-/// All findings or, where there is none, a new start.
-fn scenario(asked: &Asked<'_>) -> Answer {
-    let text = String::from_utf8_lossy(asked.body);
-    let mut options = SimulatorOptions::clone(&asked.core.options);
+/// Restarts with a scenario, or returns everything that is wrong with it.
+fn scenario(request: &ControlRequest<'_>) -> Response {
+    let text = String::from_utf8_lossy(request.body);
+    let mut options = SimulatorOptions::clone(&request.engine.options);
     match Scenario::parse("scenario", &text).and_then(|scenario| {
-        scenario.within(&asked.core.options)?;
+        scenario.within(&request.engine.options)?;
         scenario.apply(&mut options)
     }) {
         Ok(()) => {
-            asked.core.reset(Some(options));
-            json_answer(200, &json!({ "status": "reset" }))
+            request.engine.reset(Some(options));
+            json_response(200, &json!({ "status": "reset" }))
         }
         Err(error) => refuse(400, &error.to_string()),
     }

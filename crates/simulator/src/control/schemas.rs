@@ -1,23 +1,23 @@
-//! One schema for each fault: which parameters it takes, of which type, and which it needs.
+//! Schemas of faults: their parameters, types and required members.
 //!
-//! The server reads more spellings than these (`README.md`). A schema has one for each parameter,
+//! The server accepts more spellings than these (`docs/testing.md`). Each parameter has one schema,
 //! so that a generated client gives it one type.
 
 use serde_json::{Map, Value, json};
 
-use crate::fault::{ENDPOINTS, KNOWN, Known, MEMBERS};
+use crate::fault::{ENDPOINTS, FAULTS, FaultSpec, MEMBERS};
 use crate::names::GRANTS;
 use crate::names::SUITES;
 
-/// Adds a schema for each fault, and `Fault`: one of them, told apart by its `fault`.
+/// Adds a schema for each fault, and `Fault`, which is any of them by its `fault`.
 pub(super) fn add_faults(schemas: &mut Map<String, Value>) {
     let mut mapping = Map::new();
-    for known in KNOWN {
+    for known in FAULTS {
         let name = schema_name(known.name);
         mapping.insert(known.name.to_owned(), reference(&name)["$ref"].clone());
         schemas.insert(name, fault(known));
     }
-    let all: Vec<Value> = KNOWN.iter().map(|known| reference(&schema_name(known.name))).collect();
+    let all: Vec<Value> = FAULTS.iter().map(|known| reference(&schema_name(known.name))).collect();
     schemas.insert(
         "Fault".into(),
         json!({ "oneOf": all, "discriminator": { "propertyName": "fault", "mapping": mapping } }),
@@ -38,11 +38,11 @@ fn schema_name(fault: &str) -> String {
     if name.ends_with("Fault") { name } else { name + "Fault" }
 }
 
-fn fault(known: &Known) -> Value {
+fn fault(known: &FaultSpec) -> Value {
     let name = json!({ "type": "string", "enum": [known.name], "description": "which fault it is" });
     let mut properties = Map::from_iter([("fault".to_owned(), name)]);
     for parameter in known.parameters() {
-        // Either of two does for the server.
+        // The server accepts either member.
         if (known.name, parameter) != ("delay", "seconds") {
             properties.insert(parameter.to_owned(), schema_of(known.name, parameter));
         }
@@ -54,7 +54,7 @@ fn fault(known: &Known) -> Value {
     })
 }
 
-/// What a fault cannot do without.
+/// The required parameters of a fault.
 fn required(fault: &str) -> &'static [&'static str] {
     match fault {
         "expire_in" | "clock_advance" | "reports_token_age_limit" => &["seconds"],
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::Fault;
 
-    /// A value that a schema allows.
+    /// A value that fits a schema.
     fn example(name: &str, schema: &Value) -> Value {
         if let Some(first) = schema["enum"].as_array().and_then(|words| words.first()) {
             return first.clone();
@@ -144,8 +144,8 @@ mod tests {
     fn each_schema_says_what_the_fault_takes_and_what_it_needs() {
         let mut schemas = Map::new();
         add_faults(&mut schemas);
-        assert_eq!(schemas.len(), KNOWN.len() + 1);
-        for known in KNOWN {
+        assert_eq!(schemas.len(), FAULTS.len() + 1);
+        for known in FAULTS {
             let schema = &schemas[&schema_name(known.name)];
             let properties = schema["properties"].as_object().unwrap();
             let whole: Map<String, Value> =
@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(least.len(), required.len(), "{}: what is required is described", known.name);
             let read = Fault::from_json(&least.clone().into());
             assert!(read.is_ok(), "{} with {required:?}: {read:?}", known.name);
-            // The server knows what is meant without these.
+            // The server has defaults for these.
             let needless = [("quota", "per_minute"), ("spent_refresh", "status")];
             for name in required.iter().filter(|name| !needless.contains(&(known.name, **name))) {
                 let mut less = least.clone();

@@ -1,4 +1,5 @@
-//! Deliveries of webhooks, over the network: 3 seconds to connect, 2 to answer, and five more tries.
+//! Delivery of webhooks over the network: 3 seconds to connect, 2 seconds to respond, and five
+//! retries.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, LOCATION};
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
@@ -20,23 +21,23 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-use crate::engine::Core;
+use crate::engine::Engine;
 use crate::state::State;
 use crate::targets::{WebhookTargets, is_same};
 use crate::world::webhooks::{Attempt, Reason};
 use vbc_base::clock::after;
 
-const CONNECTS: Duration = Duration::from_secs(3);
-const ANSWERS: Duration = Duration::from_secs(2);
+const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
+const RESPONDS_WITHIN: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 5;
-/// Between two tries, by the service's clock.
+/// Between two attempts, by the service's clock.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Characters of an answer's body that are shown, and bytes of it that are read.
+/// Characters of a response's body that are shown, and bytes that are read.
 const SHOWN: usize = 200;
 const READ: usize = 64 * 1024;
 const REDIRECTS: usize = 5;
 
-/// Why a try failed.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("it is not an http or https URL")]
@@ -48,9 +49,9 @@ enum Failure {
     #[error("no connection within 3 seconds")]
     ConnectTimeout,
     #[error("no answer within 2 seconds")]
-    AnswerTimeout,
+    ResponseTimeout,
     #[error("it answered {}", .0.status.as_u16())]
-    Status(Box<Refused>),
+    Status(Box<FailedResponse>),
     #[error("too many redirects")]
     Redirects,
     #[error(transparent)]
@@ -63,18 +64,18 @@ enum Failure {
     Tls(#[from] rustls::Error),
 }
 
-/// An answer that is no success.
+/// A response that is no success.
 #[derive(Debug)]
-struct Refused {
+struct FailedResponse {
     status: StatusCode,
-    /// The text after the status.
+    /// The reason phrase.
     reason: String,
-    /// As far as it was read.
+    /// The part that was read.
     body: Bytes,
 }
 
-impl Refused {
-    fn new(response: &Response<Incoming>, body: Bytes) -> Box<Self> {
+impl FailedResponse {
+    fn new(response: &http::Response<Incoming>, body: Bytes) -> Box<Self> {
         let status = response.status();
         let given = response.extensions().get::<ReasonPhrase>();
         let reason = given.map_or(status.canonical_reason().unwrap_or_default().into(), |reason| {
@@ -90,7 +91,7 @@ impl Refused {
         format!("{} {words}", self.status.as_u16()).trim_end().to_owned()
     }
 
-    /// The status line, and 200 characters of the body.
+    /// The status line and the first 200 characters of the body.
     fn message(&self) -> String {
         let body = String::from_utf8_lossy(&self.body);
         let shown = match body.char_indices().nth(SHOWN) {
@@ -114,15 +115,16 @@ impl From<Failure> for Reason {
 }
 
 impl Failure {
-    /// Whether another try could only end the same way.
+    /// Whether a retry could only fail the same way.
     fn is_final(&self) -> bool {
         matches!(self, Self::Url | Self::NotAllowed(_) | Self::Control(_))
     }
 }
 
-impl Core {
-    /// Sees to it that what is queued gets delivered, and that what rings stops in time. Without either it starts
-    /// nothing, so that a service without webhooks needs no runtime.
+impl Engine {
+    /// Spawns the delivery of queued notices, and the end of ringing calls.
+    ///
+    /// Without either it spawns nothing, so that a service without webhooks needs no runtime.
     pub(crate) fn follow_up(self: &Arc<Self>, state: &mut State) {
         for webhook in state.world.webhooks.idle() {
             self.delayed.lock().spawn(deliver_all(Arc::clone(self), webhook));
@@ -131,15 +133,15 @@ impl Core {
         if state.world.awaited_ring.replace(next) == Some(next) {
             return;
         }
-        let core = Arc::clone(self);
+        let engine = Arc::clone(self);
         self.delayed.lock().spawn(async move {
-            core.options.clock.reaches(next).await;
-            core.state.lock().world.awaited_ring = None;
-            core.settle();
+            engine.options.clock.reaches(next).await;
+            engine.state.lock().world.awaited_ring = None;
+            engine.settle();
         });
     }
 
-    /// Lets happen what is due.
+    /// Runs everything that is due.
     pub(crate) fn settle(self: &Arc<Self>) {
         let now = self.options.clock.now();
         let mut state = self.state.lock();
@@ -149,20 +151,20 @@ impl Core {
     }
 }
 
-/// Delivers what is queued for a webhook, in order, until there is nothing left.
-async fn deliver_all(core: Arc<Core>, webhook: String) {
+/// Delivers the queued notices of a webhook in order, until none is left.
+async fn deliver_all(engine: Arc<Engine>, webhook: String) {
     loop {
-        let notice = core.state.lock().world.webhooks.next(&webhook);
+        let notice = engine.state.lock().world.webhooks.next(&webhook);
         let Some(notice) = notice else { return };
         let mut number = 1;
         let outcome = loop {
             let (attempt, targets) = {
-                let state = core.state.lock();
-                // A scenario may have changed whom it may call.
+                let state = engine.state.lock();
+                // A scenario may have changed the allowed targets.
                 (state.world.webhooks.attempt(&webhook, &notice, number), state.options.webhooks.clone())
             };
             let Some(attempt) = attempt else { return };
-            match try_once(&attempt, &targets, core.options.control).await {
+            match try_once(&attempt, &targets, engine.options.control).await {
                 Ok(()) => break Ok(()),
                 Err(failure) if number > RETRIES || failure.is_final() => {
                     tracing::warn!(webhook, %failure, "the simulator gave up a webhook");
@@ -171,16 +173,16 @@ async fn deliver_all(core: Arc<Core>, webhook: String) {
                 Err(failure) => tracing::debug!(webhook, number, %failure, "a webhook was not delivered"),
             }
             number += 1;
-            let pause = core.state.lock().world.pace.scaled(PAUSE);
-            core.options.clock.reaches(after(core.options.clock.now(), pause)).await;
+            let pause = engine.state.lock().world.pace.scaled(PAUSE);
+            engine.options.clock.reaches(after(engine.options.clock.now(), pause)).await;
         };
-        let now = core.options.clock.now();
-        core.state.lock().world.webhooks.done(&webhook, outcome, now);
+        let now = engine.options.clock.now();
+        engine.state.lock().world.webhooks.done(&webhook, outcome, now);
     }
 }
 
-/// One try. Only a 200 is a success; 302 is followed with GET, 307 with the same POST, as the service says it does: to
-/// hosts that may be called, and no further.
+/// Makes one attempt. Only 200 is a success. As VBC states, 302 is followed with GET and 307 with
+/// the same POST; both only to allowed targets.
 async fn try_once(attempt: &Attempt, targets: &WebhookTargets, control: SocketAddr) -> Result<(), Failure> {
     let mut url = Url::parse(&attempt.url).map_err(|_| Failure::Url)?;
     let mut posts = true;
@@ -194,8 +196,8 @@ async fn try_once(attempt: &Attempt, targets: &WebhookTargets, control: SocketAd
             request = request.header(CONTENT_TYPE, "application/json");
         }
         match exchange(&url, request, body, targets, control).await? {
-            Outcome::Delivered => return Ok(()),
-            Outcome::Elsewhere(refused, location) => {
+            Exchange::Delivered => return Ok(()),
+            Exchange::Redirected(refused, location) => {
                 posts &= refused.status != StatusCode::FOUND;
                 url = url.join(&location).map_err(|_| Failure::Status(refused))?;
             }
@@ -204,11 +206,12 @@ async fn try_once(attempt: &Attempt, targets: &WebhookTargets, control: SocketAd
     Err(Failure::Redirects)
 }
 
-/// What came of one request.
-enum Outcome {
+/// The result of one request.
+enum Exchange {
+    /// The receiver accepted it.
     Delivered,
-    /// It is to go to this location.
-    Elsewhere(Box<Refused>, String),
+    /// Redirected to this location.
+    Redirected(Box<FailedResponse>, String),
 }
 
 async fn exchange(
@@ -217,38 +220,39 @@ async fn exchange(
     body: Bytes,
     targets: &WebhookTargets,
     control: SocketAddr,
-) -> Result<Outcome, Failure> {
-    let stream =
-        timeout(CONNECTS, connect(url, targets, control)).await.map_err(|_| Failure::ConnectTimeout)??;
+) -> Result<Exchange, Failure> {
+    let stream = timeout(CONNECTS_WITHIN, connect(url, targets, control))
+        .await
+        .map_err(|_| Failure::ConnectTimeout)??;
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let request = request.uri(target).header(HOST, authority).body(Full::new(body))?;
-    // Dropped, it ends the connection.
+    // Dropping it ends the connection.
     let mut driver = JoinSet::new();
-    let answer = async {
+    let exchanged = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         driver.spawn(connection);
         sender.send_request(request).await
     };
-    let mut response = timeout(ANSWERS, answer).await.map_err(|_| Failure::AnswerTimeout)??;
+    let mut response = timeout(RESPONDS_WITHIN, exchanged).await.map_err(|_| Failure::ResponseTimeout)??;
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     match (response.status(), location.map(str::to_owned)) {
-        // The body of a success is not waited for.
-        (StatusCode::OK, _) => Ok(Outcome::Delivered),
+        // The body of a success is not awaited.
+        (StatusCode::OK, _) => Ok(Exchange::Delivered),
         (StatusCode::FOUND | StatusCode::TEMPORARY_REDIRECT, Some(location)) => {
-            Ok(Outcome::Elsewhere(Refused::new(&response, Bytes::new()), location))
+            Ok(Exchange::Redirected(FailedResponse::new(&response, Bytes::new()), location))
         }
         _ => {
             let body = beginning(response.body_mut()).await;
-            Err(Failure::Status(Refused::new(&response, body)))
+            Err(Failure::Status(FailedResponse::new(&response, body)))
         }
     }
 }
 
-/// A body as far as it is read: one that breaks off or takes too long ends there.
+/// The beginning of a body. A body that fails or takes too long ends there.
 async fn beginning(body: &mut Incoming) -> Bytes {
     let mut read = BytesMut::new();
-    let end = Instant::now() + ANSWERS;
+    let end = Instant::now() + RESPONDS_WITHIN;
     while read.len() < READ
         && let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await
     {
@@ -292,7 +296,7 @@ async fn connect(
     Ok(Box::new(TlsConnector::from(tls()?).connect(name, stream).await?))
 }
 
-/// Trusts the bundled roots: whoever lets a simulator call out has a public receiver.
+/// Trusts the bundled roots: receivers outside this machine have public certificates.
 fn tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };

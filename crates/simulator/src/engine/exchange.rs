@@ -7,60 +7,66 @@ use bytes::Bytes;
 use http::Request;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
 
-use super::Core;
-use crate::fault::{Early, Fate, Instead, Plan, Subject};
-use crate::journal::{self, Line, Place, Recorded, Responded};
+use super::Engine;
+use crate::fault::{EarlyResponse, Fate, Plan, Subject, Substitute};
+use crate::journal::{self, ConnectionNumber, JournalPosition, RecordedRequest, RecordedResponse};
 use crate::names::KNOWN_GRANTS;
-use crate::request::{Arrived, Body, Endpoint};
-use crate::response::{Answer, date};
+use crate::request::{Body, Endpoint, ReceivedRequest};
+use crate::response::{Response, date};
 use crate::state::{Consumer, State};
 use crate::{gateway, oauth};
 use vbc_http::{Abort, RawTarget};
 
-impl Core {
-    /// Answers one request, from its head to its answer.
-    pub(crate) async fn answer<B>(
+impl Engine {
+    /// Responds to one request, from its head to its response.
+    pub(crate) async fn respond<B>(
         self: &Arc<Self>,
         arrival: Arrival<'_>,
         request: Request<B>,
-    ) -> Result<Answer, Abort>
+    ) -> Result<Response, Abort>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
         let endpoint = Endpoint::of(head.uri.path());
-        let place = self.note(arrival, &head, endpoint);
+        let position = self.note(arrival, &head, endpoint);
         let mut under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
         let early = self.early(&head, endpoint);
         let limit = early.as_ref().map(|early| early.read);
         let brings_body = head.headers.contains_key(TRANSFER_ENCODING)
             || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
         let body = Body::read(body, endpoint, limit).await.ok_or(Abort)?;
-        let arrived = Arrived::new(head, endpoint, body);
+        let request = ReceivedRequest::new(head, endpoint, body);
         if let Some(early) = early {
             let now = self.options.clock.now();
-            if let Some(entry) = self.state().journal.entry(place) {
-                entry.body_length = arrived.body.length;
+            if let Some(entry) = self.state().journal.entry(position) {
+                entry.body_length = request.body.length;
             }
-            let answer = gateway::injected(&mut self.state(), &arrived, &Instead::Status(early.instead), now);
-            // What is left of the body is not taken for a request; the connection ends, and it is said.
-            return Ok(say_last(self.send(place, endpoint, answer), brings_body));
+            let response =
+                gateway::injected(&mut self.state(), &request, &Substitute::Status(early.instead), now);
+            // The unread rest of the body must not be read as a request, so the connection ends.
+            return Ok(say_last(self.send(position, endpoint, response), brings_body));
         }
         if let Some(under_way) = &mut under_way {
-            under_way.identify(&arrived);
+            under_way.identify(&request);
         }
-        let answer = self.meet(arrived, arrival, place).await?;
-        Ok(self.send(place, endpoint, answer))
+        let response = self.meet(request, arrival, position).await?;
+        Ok(self.send(position, endpoint, response))
     }
 
-    /// Enters a request into the journal when its head has arrived.
-    fn note(&self, arrival: Arrival<'_>, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Place {
+    /// Records a request in the journal when its head has arrived.
+    fn note(
+        &self,
+        arrival: Arrival<'_>,
+        head: &http::request::Parts,
+        endpoint: Option<Endpoint>,
+    ) -> JournalPosition {
         let mut state = self.state();
         let state = &mut *state;
         let authorization = head.headers.get(http::header::AUTHORIZATION);
         let token = authorization.and_then(|value| journal::credentials(value.as_bytes(), &state.tokens).1);
         let target = RawTarget::shown(head);
-        let connection = arrival.line.map_or(0, |line| state.journal.number(line));
+        let connection = arrival.connection.map_or(0, |connection| state.journal.number(connection));
         let known = state.known_secrets();
         let counted = endpoint.is_none().then(|| journal::target(head.uri.path(), &known));
         let (target, head_shown) = (journal::target(&target, &known), journal::head(head, &known));
@@ -68,7 +74,7 @@ impl Core {
         if let Some(path) = counted {
             state.stats.count_request(head.method.as_str(), &path, token.as_deref());
         }
-        let place = state.journal.add(|sequence| Recorded {
+        let position = state.journal.add(|sequence| RecordedRequest {
             sequence,
             time: self.options.clock.now(),
             connection,
@@ -83,11 +89,11 @@ impl Core {
             status: None,
         });
         self.changed.notify_waiters();
-        place
+        position
     }
 
-    /// Whether it is answered before its body has arrived.
-    fn early(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Option<Early> {
+    /// The response that a fault sends before the body has arrived.
+    fn early(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Option<EarlyResponse> {
         let expectation = head.headers.get(EXPECT).map(|value| value.as_bytes());
         let announced = expectation.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
         let (path, method) = (head.uri.path(), head.method.as_str());
@@ -95,24 +101,24 @@ impl Core {
         self.state().faults.early(&subject, announced)
     }
 
-    /// What befalls a request: its faults, and its execution.
+    /// Applies the faults to a request, and executes it.
     async fn meet(
         self: &Arc<Self>,
-        arrived: Arrived,
+        request: ReceivedRequest,
         arrival: Arrival<'_>,
-        place: Place,
-    ) -> Result<Answer, Abort> {
+        position: JournalPosition,
+    ) -> Result<Response, Abort> {
         let plan = {
             let mut state = self.state();
-            if let Some(entry) = state.journal.entry(place) {
-                entry.body_length = arrived.body.length;
-                entry.body_sha256.clone_from(&arrived.body.sha256);
-                entry.grant = arrived.grant().map(known_grant);
+            if let Some(entry) = state.journal.entry(position) {
+                entry.body_length = request.body.length;
+                entry.body_sha256.clone_from(&request.body.sha256);
+                entry.grant = request.grant().map(known_grant);
             }
-            if arrived.body.too_long {
+            if request.body.too_long {
                 return Ok(gateway::too_large(&mut state));
             }
-            state.faults.plan(&arrived.subject())
+            state.faults.plan(&request.subject())
         };
         let Plan { delay, fate, lose, edits, close_after } = plan;
         let last = close_after.is_some_and(|requests| arrival.nth >= requests);
@@ -121,42 +127,42 @@ impl Core {
                 wait(delay).await;
                 return Err(Abort);
             }
-            Fate::Answer(instead) => {
+            Fate::Respond(instead) => {
                 wait(delay).await;
                 let now = self.options.clock.now();
-                let mut answer = gateway::injected(&mut self.state(), &arrived, &instead, now);
-                edits.iter().for_each(|edit| edit.apply(&mut answer));
-                return Ok(say_last(answer, last));
+                let mut response = gateway::injected(&mut self.state(), &request, &instead, now);
+                edits.iter().for_each(|edit| edit.apply(&mut response));
+                return Ok(say_last(response, last));
             }
             Fate::Hang(fault) => self.hang(fault).await,
             Fate::Execute => {}
         }
-        let mut answer = if delay.is_zero() {
-            self.execute(&arrived)
+        let mut response = if delay.is_zero() {
+            self.execute(&request)
         } else {
-            execute_later(self, arrived, delay).await?
+            execute_later(self, request, delay).await?
         };
-        edits.iter().for_each(|edit| edit.apply(&mut answer));
-        if lose { Err(Abort) } else { Ok(say_last(answer, last)) }
+        edits.iter().for_each(|edit| edit.apply(&mut response));
+        if lose { Err(Abort) } else { Ok(say_last(response, last)) }
     }
 
-    fn execute(self: &Arc<Self>, arrived: &Arrived) -> Answer {
+    fn execute(self: &Arc<Self>, request: &ReceivedRequest) -> Response {
         let mut state = self.state();
         let now = self.options.clock.now();
-        match arrived.endpoint {
-            Some(endpoint) => oauth::answer(&mut state, arrived, endpoint, now),
+        match request.endpoint {
+            Some(endpoint) => oauth::respond(&mut state, request, endpoint, now),
             None => {
                 let State { world, random, options, .. } = &mut *state;
                 world.settle(now, random);
                 let options = Arc::clone(options);
-                let answer = gateway::answer(&mut state, arrived, &options, now);
+                let response = gateway::respond(&mut state, request, &options, now);
                 self.follow_up(&mut state);
-                answer
+                response
             }
         }
     }
 
-    /// Waits as long as the fault is there.
+    /// Waits until the fault is removed or ends.
     async fn hang(&self, fault: u64) {
         loop {
             let mut released = std::pin::pin!(self.released.notified());
@@ -170,7 +176,7 @@ impl Core {
             };
             match wait {
                 None => released.await,
-                // Timers are a little early, and clocks are set.
+                // Timers fire early at times, and the clock can be set.
                 Some(wait) => {
                     let wait = wait.max(Duration::from_millis(1));
                     let _ = tokio::time::timeout(wait, released).await;
@@ -179,93 +185,99 @@ impl Core {
         }
     }
 
-    /// Dates an answer, counts its status and notes it in the journal.
-    fn send(&self, place: Place, endpoint: Option<Endpoint>, mut answer: Answer) -> Answer {
-        date(&mut answer, self.options.clock.now());
+    /// Dates a response, counts its status and records it in the journal.
+    fn send(
+        &self,
+        position: JournalPosition,
+        endpoint: Option<Endpoint>,
+        mut response: Response,
+    ) -> Response {
+        date(&mut response, self.options.clock.now());
         let mut state = self.state.lock();
-        let status = answer.status().as_u16();
+        let status = response.status().as_u16();
         if endpoint.is_none() {
             *state.stats.by_status.entry(status).or_default() += 1;
         }
-        state.journal.respond(place, status, Responded::of(&answer));
+        state.journal.respond(position, status, RecordedResponse::of(&response));
         drop(state);
         self.changed.notify_waiters();
-        answer
+        response
     }
 }
 
-/// Which request of which connection; without a connection, 0 of none.
+/// The connection of a request and the request's number on it. The default is a request without a
+/// connection.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Arrival<'a> {
-    line: Option<&'a Line>,
-    /// Counts up from 1.
+    connection: Option<&'a ConnectionNumber>,
+    /// Counts from 1.
     nth: u32,
 }
 
 impl<'a> Arrival<'a> {
     /// The `nth` request of a connection.
-    pub(crate) fn on(line: &'a Line, nth: u32) -> Self {
-        Self { line: Some(line), nth }
+    pub(crate) fn on(connection: &'a ConnectionNumber, nth: u32) -> Self {
+        Self { connection: Some(connection), nth }
     }
 }
 
-/// The connection ends after this answer, and it says so.
-fn say_last(mut answer: Answer, last: bool) -> Answer {
+/// Marks the response as the last one of its connection.
+fn say_last(mut response: Response, last: bool) -> Response {
     if last {
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
+    response
 }
 
-/// Time that does not have to pass needs no timer, and so no runtime.
+/// No timer for a zero delay, so that it needs no runtime.
 async fn wait(delay: std::time::Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
 }
 
-/// Executes after `delay`, whether or not the client is still there by then.
+/// Executes after `delay`, even if the client disconnects meanwhile.
 async fn execute_later(
-    core: &Arc<Core>,
-    arrived: Arrived,
+    engine: &Arc<Engine>,
+    request: ReceivedRequest,
     delay: std::time::Duration,
-) -> Result<Answer, Abort> {
+) -> Result<Response, Abort> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let executing = Arc::clone(core);
+    let executing = Arc::clone(engine);
     let later = async move {
         tokio::time::sleep(delay).await;
-        let _ = sender.send(executing.execute(&arrived));
+        let _ = sender.send(executing.execute(&request));
     };
     {
-        let mut delayed = core.delayed.lock();
+        let mut delayed = engine.delayed.lock();
         while delayed.try_join_next().is_some() {}
         delayed.spawn(later);
     }
     receiver.await.map_err(|_| Abort)
 }
 
-/// The journal must not repeat a secret that was sent as a grant in error.
+/// A client may send a secret as its grant by mistake; the journal must not repeat it.
 fn known_grant(grant: &str) -> String {
     let known = KNOWN_GRANTS.contains(&grant);
     if known { grant.to_owned() } else { "[unknown]".to_owned() }
 }
 
-/// Counts a token request while it is under way.
+/// Counts a token request while it is in progress.
 struct TokenRequest<'a> {
-    core: &'a Core,
+    engine: &'a Engine,
     identity: Option<Consumer>,
 }
 
 impl<'a> TokenRequest<'a> {
-    fn begin(core: &'a Core) -> Self {
-        core.state.lock().token_request_arrives();
-        Self { core, identity: None }
+    fn begin(engine: &'a Engine) -> Self {
+        engine.state.lock().token_request_arrives();
+        Self { engine, identity: None }
     }
 
-    /// Its body tells whom it is about.
-    fn identify(&mut self, arrived: &Arrived) {
-        let mut state = self.core.state.lock();
-        self.identity = oauth::identity(&state, arrived);
+    /// Attributes the request to the identity in its body.
+    fn identify(&mut self, request: &ReceivedRequest) {
+        let mut state = self.engine.state.lock();
+        self.identity = oauth::identity(&state, request);
         if let Some(identity) = &self.identity {
             state.token_request_is_about(identity.clone());
         }
@@ -274,6 +286,6 @@ impl<'a> TokenRequest<'a> {
 
 impl Drop for TokenRequest<'_> {
     fn drop(&mut self) {
-        self.core.state.lock().token_request_leaves(self.identity.as_ref());
+        self.engine.state.lock().token_request_leaves(self.identity.as_ref());
     }
 }

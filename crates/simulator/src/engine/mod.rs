@@ -1,4 +1,4 @@
-//! The state behind one lock, and what every listener does with it.
+//! The shared state of both listeners, and the operations on it.
 
 mod delivery;
 mod exchange;
@@ -13,23 +13,24 @@ use crate::fault::{Fault, FaultError};
 use crate::options::SimulatorOptions;
 use crate::state::State;
 
-pub(crate) use crate::journal::Line;
+pub(crate) use crate::journal::ConnectionNumber;
 pub(crate) use exchange::Arrival;
 
-/// What both listeners share.
-pub(crate) struct Core {
-    /// What it was started with. A scenario may have set in others since: the state's.
+/// The simulation that both listeners share.
+pub(crate) struct Engine {
+    /// The options of the start. A scenario may have replaced them; the state has the current ones.
     pub(crate) options: Arc<SimulatorOptions>,
     pub(crate) state: Mutex<State>,
-    /// Told when faults are removed, so that what hangs can look.
+    /// Notified when faults are removed, so that hanging requests check again.
     pub(crate) released: Notify,
-    /// Told when a request arrives or is answered, so that whoever waits for one can look.
+    /// Notified when a request arrives or gets a response, so that waiting callers check again.
     pub(crate) changed: Notify,
-    /// Requests that a delay holds, which are executed even when their client has left; and deliveries of webhooks.
+    /// Delayed requests, which are executed even if their client disconnects, and deliveries of
+    /// webhooks.
     pub(crate) delayed: Mutex<JoinSet<()>>,
 }
 
-impl Core {
+impl Engine {
     pub(crate) fn new(options: SimulatorOptions) -> Self {
         let options = Arc::new(options);
         let state = Mutex::new(State::begin(Arc::clone(&options), 0));
@@ -37,7 +38,7 @@ impl Core {
         Self { options, state, released, changed, delayed: Mutex::default() }
     }
 
-    /// The state as it is now.
+    /// Locks the state, after everything that is due has happened.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         if state.catch_up(&self.options.clock) {
@@ -51,10 +52,10 @@ impl Core {
         self.inject_all(vec![fault]).map(|ids| ids.into_iter().next().unwrap_or_default())
     }
 
-    /// Injects every fault or, where one of them cannot be, none. Returns their ids.
+    /// Injects all faults, or none if one of them is invalid. Returns their ids.
     pub(crate) fn inject_all(&self, faults: Vec<Fault>) -> Result<Vec<u64>, FaultError> {
         let ids = self.state().inject_all(faults, &self.options.clock)?;
-        // The clock may have moved.
+        // Runs what is due if the clock was moved.
         drop(self.state());
         self.changed.notify_waiters();
         Ok(ids)
@@ -65,7 +66,7 @@ impl Core {
             let mut state = self.state();
             state.faults.remove(id) || state.take_back(id)
         };
-        // The clock may have been moved back.
+        // Runs what is due if the clock was moved back.
         drop(self.state());
         self.released.notify_waiters();
         self.changed.notify_waiters();
@@ -77,7 +78,7 @@ impl Core {
         self.released.notify_waiters();
     }
 
-    /// Back to the start, of other options where there are some.
+    /// Returns to the start, with other options if there are some.
     pub(crate) fn reset(&self, options: Option<SimulatorOptions>) {
         {
             let mut state = self.state.lock();

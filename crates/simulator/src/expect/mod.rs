@@ -1,16 +1,17 @@
-//! What a tester expects to arrive, and what came of it.
+//! What a test expects to arrive, and the verdict on it.
 
 use serde_json::{Map, Value, json};
 
-use crate::journal::{Journal, Recorded};
+use crate::journal::{Journal, RecordedRequest};
 use crate::pattern::fits;
 
 /// How many of the nearest requests a verdict names for an expectation.
 const NEAREST: usize = 3;
-/// How many of the latest requests are looked at for those.
+/// How many of the latest requests are compared.
 const LOOKED_AT: usize = 1000;
 
-/// Requests that are expected. Made by [`Expectation::new`]; what is not said may be anything.
+/// A number of expected requests. Made by [`Expectation::new`]; properties that are not set match
+/// anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
     name: Option<String>,
@@ -25,8 +26,8 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// At least one request of this method, or of any (`*`), to a path of this pattern: `*` stands for what is in one
-    /// segment, `**` for any number of segments.
+    /// At least one request of this method (`*` is any) to a path of this pattern. `*` matches
+    /// within one segment, `**` any number of segments.
     pub fn new(method: &str, path: &str) -> Self {
         Self {
             name: None,
@@ -41,69 +42,69 @@ impl Expectation {
         }
     }
 
-    /// What the verdict calls it.
+    /// Names it in the verdict.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
 
-    /// With this query parameter, decoded.
+    /// Requires this query parameter; the value is compared decoded.
     #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
         self.query.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With this header, its value as the journal shows it.
+    /// Requires this header, with its value as the journal shows it.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_ascii_lowercase(), value.to_owned()));
         self
     }
 
-    /// With this grant: a token request.
+    /// Requires a token request of this grant.
     #[must_use]
     pub fn grant(mut self, grant: &str) -> Self {
         self.grant = Some(grant.to_owned());
         self
     }
 
-    /// Answered with this status.
+    /// Requires a response with this status.
     #[must_use]
     pub fn status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// So often, not more and not less.
+    /// Exactly this many requests.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         (self.at_least, self.at_most) = (Some(times), Some(times));
         self
     }
 
-    /// So often or more.
+    /// At least this many requests.
     #[must_use]
     pub fn at_least(mut self, times: u64) -> Self {
         self.at_least = Some(times);
         self
     }
 
-    /// So often or less.
+    /// At most this many requests.
     #[must_use]
     pub fn at_most(mut self, times: u64) -> Self {
         self.at_most = Some(times);
         self
     }
 
-    /// One where nothing is said, none where only an upper limit is.
+    /// The least number of requests: one by default, none if only an upper limit is set.
     fn least(&self) -> u64 {
         self.at_least.unwrap_or(u64::from(self.at_most.is_none()))
     }
 
-    /// In what a request differs; empty where it is what is expected.
-    fn differences(&self, request: &Recorded) -> Vec<String> {
+    /// How a request differs from the expected one; empty for a match.
+    fn differences(&self, request: &RecordedRequest) -> Vec<String> {
         let mut found = Vec::new();
         let mut differ =
             |what: &str, is: &str, wanted: &str| found.push(format!("{what} is {is}, not {wanted}"));
@@ -140,8 +141,9 @@ impl Expectation {
         found
     }
 
-    /// How far a request is from it: by what differs, and by how much the path does.
-    fn distance(&self, request: &Recorded, differences: usize) -> usize {
+    /// How far a request is from a match: by the number of differences, and by the edit distance of
+    /// the path.
+    fn distance(&self, request: &RecordedRequest, differences: usize) -> usize {
         let path = request.target.split('?').next().unwrap_or_default();
         let longest = self.path.len().max(path.len()).max(1);
         let by =
@@ -149,7 +151,7 @@ impl Expectation {
         100 * differences + by
     }
 
-    /// In words: `POST /**/calls, exactly 1`.
+    /// The expectation in words: `POST /**/calls, exactly 1`.
     fn words(&self) -> String {
         let mut words = format!("{} {}", self.method.as_deref().unwrap_or("*"), self.path);
         for (name, value) in &self.query {
@@ -172,7 +174,7 @@ impl Expectation {
         }
     }
 
-    /// Reads one as the control plane takes it.
+    /// Reads an expectation of the control plane.
     pub(crate) fn from_json(value: &Value) -> Result<Self, String> {
         const KEYS: &str = "name, method, path, query, headers, grant, status, times, at_least, at_most";
         let members = value.as_object().ok_or("expected an object with a `path`")?;
@@ -210,7 +212,7 @@ impl Expectation {
     }
 }
 
-/// The members of an object, all of them texts or numbers.
+/// The members of an object whose values are texts or numbers.
 fn pairs(members: &Map<String, Value>, name: &str) -> Result<Vec<(String, String)>, String> {
     let Some(value) = members.get(name).filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
     let pair = |(name, value): (&String, &Value)| match value {
@@ -226,58 +228,58 @@ fn listed(values: &[&str]) -> String {
     if values.is_empty() { "absent".to_owned() } else { values.join(" and ") }
 }
 
-/// What has been declared since the start or the last reset.
+/// The expectations since the start or the last reset.
 #[derive(Default)]
 pub(crate) struct Expectations {
-    declared: Vec<Declared>,
+    declared: Vec<Declaration>,
     last: u64,
 }
 
-struct Declared {
+struct Declaration {
     id: u64,
     expectation: Expectation,
-    /// Requests up to this one came before it.
+    /// Only requests after this one count.
     since: u64,
-    /// Its requests are to come after those of this one.
+    /// Its requests must come after those of this expectation.
     behind: Option<u64>,
 }
 
-/// What came of one expectation.
+/// The verdict on one expectation.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// What it was declared as: its name or its words.
+    /// The name of the expectation, or its words.
     pub expected: String,
     /// Whether it was met.
     pub met: bool,
-    /// The requests that match, by their place in the journal.
+    /// The sequence numbers of the matching requests.
     pub matched: Vec<u64>,
-    /// What is wrong; empty where nothing is.
+    /// What is wrong; empty if it was met.
     pub problem: String,
-    /// The requests that came nearest to it, each with what differs.
+    /// The nearest requests, each with its differences.
     pub nearest: Vec<(String, Vec<String>)>,
     id: u64,
 }
 
-/// What came of everything that was expected.
+/// The verdict on all expectations.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Whether all is as expected.
+    /// Whether all were met.
     pub met: bool,
-    /// One for each expectation, in the order they were declared.
+    /// One for each expectation, in the order of their declaration.
     pub findings: Vec<Finding>,
-    /// Requests that the journal had to forget: a verdict over them is not sure.
+    /// Requests that the journal had to drop; if there are any, the verdict may be wrong.
     pub forgotten: u64,
 }
 
 impl Expectations {
-    /// Declares some, about requests that arrive from now on; in order, each one's requests are to come after those of
-    /// the one before. Gives their ids.
+    /// Adds expectations about requests from now on, and returns their ids. With `in_order`, each
+    /// one's requests must come after those of the previous one.
     pub(crate) fn declare(&mut self, list: Vec<Expectation>, in_order: bool, since: u64) -> Vec<u64> {
         let mut behind = None;
         let mut ids = Vec::new();
         for expectation in list {
             self.last += 1;
-            self.declared.push(Declared { id: self.last, expectation, since, behind });
+            self.declared.push(Declaration { id: self.last, expectation, since, behind });
             behind = in_order.then_some(self.last);
             ids.push(self.last);
         }
@@ -295,7 +297,7 @@ impl Expectations {
             let from =
                 declared.behind.and_then(|id| ends.iter().find(|(of, _)| *of == id)).map(|(_, end)| *end);
             let finding = declared.judge(journal, from.unwrap_or(declared.since));
-            // With the last request that it needed it makes room for the next one.
+            // Its last needed request is where the next expectation begins.
             let needed = usize::try_from(declared.expectation.least().max(1)).unwrap_or(usize::MAX);
             let end = finding.matched.get(needed - 1).or(finding.matched.last());
             ends.push((declared.id, end.copied().unwrap_or(from.unwrap_or(declared.since))));
@@ -307,7 +309,7 @@ impl Expectations {
     }
 }
 
-impl Declared {
+impl Declaration {
     fn judge(&self, journal: &Journal, from: u64) -> Finding {
         let wanted = &self.expectation;
         let later = || journal.entries().filter(|request| request.sequence > from);
@@ -328,7 +330,7 @@ impl Declared {
         Finding { id: self.id, expected, met: problem.is_empty(), matched, problem, nearest }
     }
 
-    /// What came nearest; in order, what came too early is told too.
+    /// The nearest requests. Of ordered expectations, requests that came too early are included.
     fn nearest(&self, journal: &Journal) -> Vec<(String, Vec<String>)> {
         let since = self.since;
         let mut near: Vec<_> = journal
@@ -342,7 +344,7 @@ impl Declared {
             })
             .collect();
         near.sort_by_key(|(distance, request, _)| (*distance, request.sequence));
-        let shown = |(_, request, mut differences): (_, &Recorded, Vec<String>)| {
+        let shown = |(_, request, mut differences): (_, &RecordedRequest, Vec<String>)| {
             if differences.is_empty() {
                 differences.push("it came too early".into());
             }
@@ -354,7 +356,7 @@ impl Declared {
 }
 
 impl Verdict {
-    /// As the control plane gives it.
+    /// The verdict as the control plane shows it.
     pub(crate) fn json(&self) -> Value {
         let findings = self.findings.iter().map(|finding| {
             let nearest: Vec<Value> = finding

@@ -6,7 +6,7 @@ use vbc_base::clock::Timestamp;
 fn journal(requests: &[(&str, &str, u16)]) -> Journal {
     let mut journal = Journal::new(5, 0);
     for (method, target, status) in requests {
-        journal.add(|sequence| Recorded {
+        journal.add(|sequence| RecordedRequest {
             sequence,
             time: Timestamp::UNIX_EPOCH,
             connection: 1,

@@ -1,4 +1,4 @@
-//! What is done at once.
+//! Actions: faults that are done once.
 
 use std::time::Duration;
 
@@ -8,58 +8,59 @@ use crate::policy::{Mode, OldAccess};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
-/// Something done at once.
+/// A change that is made at once. It lasts until another action or a reset.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Every access token is refused from now on; refresh tokens stay good.
+    /// Revokes every access token issued so far; refresh tokens stay valid.
     RevokeAllAccess,
-    /// Every refresh token is refused from now on; access tokens stay good.
+    /// Revokes every refresh token issued so far; access tokens stay valid.
     RevokeAllRefresh,
-    /// Access tokens issued from now on live this long; with `existing`, living ones no longer than that either.
+    /// Sets the lifetime of access tokens issued from now on.
     ExpireIn {
-        /// How long.
+        /// The new lifetime.
         lifetime: Duration,
-        /// Whether living tokens are shortened too.
+        /// Whether living tokens are shortened to it, too.
         existing: bool,
     },
-    /// What a second login does.
+    /// Sets what a second login does.
     Mode(Mode),
-    /// What a refresh does to the old access token.
+    /// Sets what a refresh does to the old access token.
     OldAccess(OldAccess),
-    /// Locked by an administrator; the user's tokens are revoked, as the service does, unless kept.
+    /// Locks a user as an administrator does. The user's tokens are revoked, as at VBC, unless
+    /// kept.
     LockUser {
-        /// The whole user name.
+        /// The full user name.
         user: String,
-        /// Leave the tokens alone.
+        /// Whether the user's tokens stay valid.
         keep_tokens: bool,
     },
-    /// Lifts any lock.
+    /// Removes any lock of a user.
     UnlockUser {
-        /// The whole user name.
+        /// The full user name.
         user: String,
     },
-    /// A new password; the user's tokens are revoked, as the service does.
+    /// Changes a password. The user's tokens are revoked, as at VBC.
     ChangePassword {
-        /// The whole user name.
+        /// The full user name.
         user: String,
         /// The new password.
         password: Secret,
     },
-    /// Moves the simulator's clock.
+    /// Moves the simulator's clock; a negative duration moves it back.
     ClockAdvance(SignedDuration),
-    /// Requests a minute for each application and user; `None` takes the limit away.
+    /// Sets the requests per minute for each application and user; `None` removes the limit.
     Quota(Option<u32>),
-    /// No application may use the suite any more.
+    /// Ends every application's subscription to a suite.
     Unsubscribe {
         /// `provisioning`, `telephony`, …
         suite: String,
     },
-    /// Applications may use the suite again.
+    /// Lets applications use a suite again.
     Resubscribe {
         /// `provisioning`, `telephony`, …
         suite: String,
     },
-    /// Whether one application may use a suite.
+    /// Sets whether one application may use a suite.
     Subscription {
         /// The application's consumer key.
         client_id: String,
@@ -68,53 +69,54 @@ pub enum Action {
         /// Whether it may.
         allowed: bool,
     },
-    /// Requests a minute for one application, for each of its users; `None` takes its limit away, whatever holds for
-    /// all.
+    /// Sets the requests per minute of one application for each of its users. `None` removes its
+    /// limit, even if there is a common one.
     ApplicationQuota {
         /// The application's consumer key.
         client_id: String,
         /// The limit.
         per_minute: Option<u32>,
     },
-    /// One application has no limit of its own any more: what holds for all holds for it.
+    /// Removes an application's own limit, so that the common one applies.
     CommonQuota {
         /// The application's consumer key.
         client_id: String,
     },
     /// Sets the simulator's clock.
     ClockSet(Timestamp),
-    /// Tokens issued from now on name another signing key; those there are stay good.
+    /// Replaces the name of the signing key; issued tokens stay valid.
     RotateSigningKid,
-    /// Whether a user logs in elsewhere, so that no password works.
+    /// Sets whether a user logs in through single sign-on, so that no password works.
     SingleSignOn {
-        /// The whole user name.
+        /// The full user name.
         user: String,
-        /// Whether that is so.
+        /// Whether the user does.
         sso: bool,
     },
-    /// A new consumer secret; the application's tokens are revoked, as the service does.
+    /// Replaces a consumer secret. The application's tokens are revoked, as at VBC.
     RegenerateSecret {
         /// The application's consumer key.
         client_id: String,
         /// The new secret.
         secret: Secret,
     },
-    /// Whether an application is given the scope `openid`. Where not, what it asks for is granted without it, or
-    /// as `default`.
+    /// Sets whether an application is granted the scope `openid`. If not, its tokens lack the
+    /// scope, or have the scope `default`.
     Openid {
-        /// The application's consumer key; `None` is every application.
+        /// The application's consumer key; `None` means every application.
         client_id: Option<String>,
         /// Whether it may.
         allowed: bool,
     },
-    /// How a refresh token that was redeemed before is refused: as unknown, or by an internal server error.
+    /// Sets how a refresh token is refused that was redeemed before: as unknown, or with a server
+    /// error.
     SpentRefresh {
         /// Whether it is a server error.
         server_error: bool,
     },
-    /// Whether a suite's backend knows a user.
+    /// Sets whether a suite's backend knows a user.
     Role {
-        /// The whole user name.
+        /// The full user name.
         user: String,
         /// `provisioning`, `telephony`, …
         suite: String,

@@ -1,4 +1,4 @@
-//! The faults on requests that are in force, and what they make of each request.
+//! The faults on requests that are active, and their effect on each request.
 
 use std::time::Duration;
 
@@ -8,70 +8,78 @@ use super::{Edit, Effect, Match, StatusFault, Subject};
 use crate::random::Random;
 use vbc_base::clock::{Timestamp, after};
 
-/// What befalls one request before and after it is executed.
+/// The effect of all faults on one request.
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) delay: Duration,
     pub(crate) fate: Fate,
     pub(crate) lose: bool,
-    /// What is done to the answer, in this order.
+    /// Applied to the response in this order.
     pub(crate) edits: Vec<Edit>,
-    /// From which request of a connection on the answer says that it is the last.
+    /// From this request of a connection on, responses end the connection.
     pub(crate) close_after: Option<u32>,
 }
 
 #[derive(Default)]
 pub(crate) enum Fate {
+    /// Execute it.
     #[default]
     Execute,
-    Answer(Instead),
-    /// Until the fault of this id is gone.
+    /// Respond without executing it.
+    Respond(Substitute),
+    /// Hang until the fault with this id is gone.
     Hang(u64),
+    /// Reset the connection.
     Reset,
 }
 
-/// An answer to a request that is not executed.
-pub(crate) enum Instead {
+/// The response to a request that is not executed.
+pub(crate) enum Substitute {
+    /// A status with an optional body.
     Status(StatusFault),
+    /// The gateway's error for too many requests, with status 200.
     Throttle200,
+    /// A redirect to this location.
     Redirect(String),
 }
 
-/// An answer that does not wait for the body.
-pub(crate) struct Early {
+/// A response before the body has arrived.
+pub(crate) struct EarlyResponse {
     pub(crate) instead: StatusFault,
-    /// How much of the body is read first.
+    /// How many bytes of the body are read first.
     pub(crate) read: u64,
 }
 
-/// Why a backend refuses a request that the gateway let through.
+/// Why a backend refuses a request that the gateway admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
+    /// The suite's own 401.
     Refuses,
+    /// The 401 of Reports for old tokens.
     TokenTooOld,
 }
 
-struct Injected {
+struct ActiveFault {
     id: u64,
     effect: Effect,
     on: Match,
-    /// How many matching requests pass yet before it strikes.
+    /// How many more matching requests pass before it strikes.
     pass: u64,
     left: Option<u64>,
     until: Option<Timestamp>,
     random: Random,
 }
 
-/// The faults on requests, in the order they came.
+/// The faults on requests, in the order of their injection.
 #[derive(Default)]
 pub(crate) struct Faults {
-    active: Vec<Injected>,
+    active: Vec<ActiveFault>,
     last: u64,
     seed: u64,
 }
 
 impl Faults {
-    /// None yet; chances start from `seed` where a fault names none.
+    /// No faults. `seed` is used for the probability of faults that have no seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
@@ -86,18 +94,18 @@ impl Faults {
         let seed = on.seed.unwrap_or_else(|| Random::new(self.seed ^ id).next());
         let until = on.lasts.map(|lasts| after(now, lasts));
         let (pass, left) = (on.after, on.count);
-        self.active.push(Injected { id, effect, on, pass, left, until, random: Random::new(seed) });
+        self.active.push(ActiveFault { id, effect, on, pass, left, until, random: Random::new(seed) });
         id
     }
 
-    /// Removes those that have lasted as long as they were to; whether there were any.
+    /// Removes the faults whose time is over, and returns whether there were any.
     pub(crate) fn expire(&mut self, now: Timestamp) -> bool {
         let before = self.active.len();
         self.active.retain(|fault| fault.until.is_none_or(|until| until > now));
         self.active.len() < before
     }
 
-    /// When the first of them ends by itself.
+    /// When the first fault ends by its time.
     pub(crate) fn next_end(&self) -> Option<Timestamp> {
         self.active.iter().filter_map(|fault| fault.until).min()
     }
@@ -116,8 +124,10 @@ impl Faults {
         self.active.iter().any(|fault| fault.id == id)
     }
 
-    /// Decides what befalls a request, and counts it. The first fault that ends it wins; delays and edits add up, and
-    /// edits alter an answer that another fault gives too.
+    /// Decides the fate of a request, and counts it.
+    ///
+    /// The first fault that decides the fate wins. Delays and edits add up; edits also alter the
+    /// response of another fault.
     pub(crate) fn plan(&mut self, subject: &Subject<'_>) -> Plan {
         let mut plan = Plan::default();
         if self.active.is_empty() {
@@ -125,7 +135,7 @@ impl Faults {
         }
         for fault in &mut self.active {
             let ended = !matches!(plan.fate, Fate::Execute) || plan.lose;
-            let answered = matches!(plan.fate, Fate::Execute | Fate::Answer(_)) && !plan.lose;
+            let answered = matches!(plan.fate, Fate::Execute | Fate::Respond(_)) && !plan.lose;
             let fits = match &fault.effect {
                 Effect::Delay(_) => true,
                 Effect::Backend401
@@ -140,9 +150,11 @@ impl Faults {
                 continue;
             }
             match &fault.effect {
-                Effect::Status(status) => plan.fate = Fate::Answer(Instead::Status(status.clone())),
-                Effect::Throttle200 => plan.fate = Fate::Answer(Instead::Throttle200),
-                Effect::Redirect(location) => plan.fate = Fate::Answer(Instead::Redirect(location.clone())),
+                Effect::Status(status) => plan.fate = Fate::Respond(Substitute::Status(status.clone())),
+                Effect::Throttle200 => plan.fate = Fate::Respond(Substitute::Throttle200),
+                Effect::Redirect(location) => {
+                    plan.fate = Fate::Respond(Substitute::Redirect(location.clone()))
+                }
                 Effect::Delay(by) => plan.delay += *by,
                 Effect::Hang => plan.fate = Fate::Hang(fault.id),
                 Effect::ResetBeforeHeaders => plan.fate = Fate::Reset,
@@ -162,12 +174,16 @@ impl Faults {
         plan
     }
 
-    /// Decides whether a request is answered before its body has arrived, and counts it.
-    pub(crate) fn early(&mut self, subject: &Subject<'_>, announced: bool) -> Option<Early> {
+    /// Decides whether a request gets a response before its body has arrived, and counts it.
+    pub(crate) fn early(&mut self, subject: &Subject<'_>, announced: bool) -> Option<EarlyResponse> {
         let early = self.active.iter_mut().find_map(|fault| {
             let early = match &fault.effect {
-                Effect::RefuseContinue(instead) if announced => Early { instead: instead.clone(), read: 0 },
-                Effect::EarlyResponse { instead, read } => Early { instead: instead.clone(), read: *read },
+                Effect::RefuseContinue(instead) if announced => {
+                    EarlyResponse { instead: instead.clone(), read: 0 }
+                }
+                Effect::EarlyResponse { instead, read } => {
+                    EarlyResponse { instead: instead.clone(), read: *read }
+                }
                 _ => return None,
             };
             fault.strikes(subject).then_some(early)
@@ -178,7 +194,8 @@ impl Faults {
         early
     }
 
-    /// Whether the backend refuses a request the gateway let through; `age` is how long ago its token was issued.
+    /// Decides whether a backend refuses a request that the gateway admitted. `age` is the time
+    /// since its token was issued.
     pub(crate) fn backend(&mut self, subject: &Subject<'_>, age: Duration) -> Option<Backend> {
         let refusal = self.active.iter_mut().find_map(|fault| {
             let refusal = match fault.effect {
@@ -194,12 +211,12 @@ impl Faults {
         refusal
     }
 
-    /// One that hangs stays: removing it is what lets the request go.
+    /// A spent fault that hangs requests stays, because removing it releases them.
     fn drop_spent(&mut self) {
         self.active.retain(|fault| fault.left != Some(0) || matches!(fault.effect, Effect::Hang));
     }
 
-    /// What `GET /__sim/faults` shows of them.
+    /// The faults as `GET /__sim/faults` shows them.
     pub(crate) fn listed(&self) -> Vec<Value> {
         let shown = self.active.iter().map(|fault| {
             let on = &fault.on;
@@ -213,7 +230,7 @@ impl Faults {
     }
 }
 
-impl Injected {
+impl ActiveFault {
     fn strikes(&mut self, subject: &Subject<'_>) -> bool {
         if self.left == Some(0) || !self.on.takes(subject) {
             return false;
@@ -233,7 +250,7 @@ impl Injected {
 }
 
 impl Effect {
-    /// What it was given, but for what says which requests it befalls.
+    /// The parameters of the effect; those of the match are shown separately.
     fn parameters(&self) -> Value {
         match self {
             Self::Status(instead) | Self::RefuseContinue(instead) => json!({ "status": instead.status }),

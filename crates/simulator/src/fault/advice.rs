@@ -1,11 +1,11 @@
-//! What may have been meant by a fault that cannot be.
+//! Advice on faults that cannot be injected.
 
 use super::FaultError;
-use super::known::{KNOWN, Known};
+use super::specs::{FAULTS, FaultSpec};
 use crate::names::{GRANTS, SUITES, TENANT};
 use crate::suggestion::{choose, near};
 
-/// What there is.
+/// The names that a fault may refer to.
 pub(crate) struct Names {
     faults: Vec<String>,
     users: Vec<String>,
@@ -15,11 +15,11 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The names of these users and applications, and those that are always there.
+    /// These users and applications, with the fixed names of faults, suites and grants.
     pub(crate) fn new(mut users: Vec<String>, mut applications: Vec<String>) -> Self {
         users.sort();
         applications.sort();
-        let faults = KNOWN.iter().map(|known| known.name.to_owned()).collect();
+        let faults = FAULTS.iter().map(|known| known.name.to_owned()).collect();
         Self { faults, users, applications, suites: owned(SUITES), grants: owned(GRANTS) }
     }
 }
@@ -28,7 +28,7 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// What to do about it.
+/// What to do about an error.
 pub(crate) fn advice(error: &FaultError, names: &Names) -> String {
     match error {
         FaultError::NotAFault => "name one, such as fault = \"revoke_all_access\"".into(),
@@ -45,7 +45,7 @@ pub(crate) fn advice(error: &FaultError, names: &Names) -> String {
     }
 }
 
-/// Users are named in full; most people leave the tenant out.
+/// Users have full names, and most people omit the tenant.
 fn user(given: &str, users: &[String]) -> String {
     let full = format!("{given}{TENANT}");
     if users.iter().any(|user| user.eq_ignore_ascii_case(&full)) {
@@ -54,14 +54,15 @@ fn user(given: &str, users: &[String]) -> String {
     choose(given, users)
 }
 
-/// The faults that an error is about: the one that was named, or what is near. Nothing near is all of them.
-pub(crate) fn concerned(error: &FaultError) -> Vec<&'static Known> {
-    let named = |name: &str| KNOWN.iter().filter(|known| known.name == name).collect();
+/// The faults that an error is about: the named fault, or the nearest one. Without a near one it is
+/// all of them.
+pub(crate) fn concerned(error: &FaultError) -> Vec<&'static FaultSpec> {
+    let named = |name: &str| FAULTS.iter().filter(|known| known.name == name).collect();
     match error {
-        FaultError::NotAFault => KNOWN.iter().collect(),
+        FaultError::NotAFault => FAULTS.iter().collect(),
         FaultError::Unknown(given) => {
-            let names: Vec<String> = KNOWN.iter().map(|known| known.name.to_owned()).collect();
-            near(given, &names).map_or_else(|| KNOWN.iter().collect(), named)
+            let names: Vec<String> = FAULTS.iter().map(|known| known.name.to_owned()).collect();
+            near(given, &names).map_or_else(|| FAULTS.iter().collect(), named)
         }
         FaultError::UnknownParameter { fault, .. } | FaultError::BadParameter { fault, .. } => named(fault),
         _ => Vec::new(),

@@ -1,51 +1,52 @@
-//! What is done to an answer after its request was executed: what was issued is issued.
+//! Edits of a response after the execution of its request: the effects of the request stay.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::response::{Answer, body, cut, drip, replace, set};
+use crate::response::{Response, body, cut, drip, replace, set};
 
-/// Members that a token answer can lack.
+/// The members that a token response can lack.
 pub(crate) const MEMBERS: &[&str] =
     &["expires_in", "refresh_token", "access_token", "token_type", "scope", "id_token"];
 
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head>\
                     <body><h1>The service is being updated</h1></body></html>\n";
 
-/// How an answer is altered.
+/// A change of a response.
 #[derive(Clone, Debug)]
 pub enum Edit {
-    /// A token answer lacks this member.
+    /// A token response lacks this member.
     Missing(String),
-    /// `expires_in` of a token answer is this; the token lives as long as ever.
+    /// `expires_in` of a token response has this value; the lifetime of the token is unchanged.
     ExpiresInAs(Value),
-    /// `token_type` of a token answer is this.
+    /// `token_type` of a token response has this value.
     TokenType(String),
-    /// A page in place of the body; the status stays.
+    /// The body is an HTML page; the status stays.
     HtmlBody,
-    /// The second half of the body is missing, and the answer ends as if it were whole.
+    /// The second half of the body is missing, and the response ends as if it were complete.
     TruncatedJson,
-    /// No body; status and type stay.
+    /// The body is empty; status and type stay.
     EmptyBody,
-    /// The body is said to be of this type.
+    /// The response has this type; the body stays.
     WrongContentType(String),
-    /// The body is sent at this many bytes a second.
+    /// The body is sent at this many bytes per second.
     Drip(u32),
-    /// The connection is reset behind this many bytes of the body, or behind half of it; an empty one is left as it is.
+    /// The connection is reset after this many bytes of the body, or after half of it. An empty
+    /// body is left alone.
     ResetMidBody(Option<usize>),
-    /// An error of the gateway is written in XML, as gateways up to 2.x do.
+    /// An error of the gateway is written in XML, as by gateways up to 2.x.
     XmlFault,
-    /// An error of the gateway is wrapped in a `fault`, with its code as a number, as gateways of 3.x do.
+    /// An error of the gateway is wrapped in `fault`, with a numeric code, as by gateways of 3.x.
     FaultWrappedJson,
 }
 
 impl Edit {
-    /// Whether it makes sense for token answers only.
+    /// Whether it applies to token responses only.
     pub(super) fn is_for_tokens(&self) -> bool {
         matches!(self, Self::Missing(_) | Self::ExpiresInAs(_) | Self::TokenType(_))
     }
 
-    /// What it was given.
+    /// The parameters of the edit.
     pub(super) fn parameters(&self) -> Value {
         match self {
             Self::Missing(field) => json!({ "field": field }),
@@ -58,41 +59,41 @@ impl Edit {
         }
     }
 
-    /// Alters the answer.
-    pub(crate) fn apply(&self, answer: &mut Answer) {
+    /// Applies the edit to a response.
+    pub(crate) fn apply(&self, response: &mut Response) {
         match self {
-            Self::Missing(member) => edit_members(answer, |members| {
+            Self::Missing(member) => edit_members(response, |members| {
                 members.remove(member);
             }),
-            Self::ExpiresInAs(value) => edit_members(answer, |members| {
+            Self::ExpiresInAs(value) => edit_members(response, |members| {
                 members.insert("expires_in".into(), value.clone());
             }),
-            Self::TokenType(value) => edit_members(answer, |members| {
+            Self::TokenType(value) => edit_members(response, |members| {
                 members.insert("token_type".into(), value.as_str().into());
             }),
             Self::HtmlBody => {
-                replace(answer, PAGE.into());
-                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+                replace(response, PAGE.into());
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
             }
             Self::TruncatedJson => {
-                let whole = body(answer);
-                replace(answer, whole.slice(..whole.len() / 2));
+                let whole = body(response);
+                replace(response, whole.slice(..whole.len() / 2));
             }
-            Self::EmptyBody => replace(answer, bytes::Bytes::new()),
+            Self::EmptyBody => replace(response, bytes::Bytes::new()),
             Self::WrongContentType(content_type) => {
-                set(answer, CONTENT_TYPE, content_type);
+                set(response, CONTENT_TYPE, content_type);
             }
-            Self::Drip(pace) => drip(answer, *pace),
-            Self::ResetMidBody(behind) => cut(answer, *behind),
+            Self::Drip(pace) => drip(response, *pace),
+            Self::ResetMidBody(behind) => cut(response, *behind),
             Self::XmlFault => {
-                if let Some(words) = GatewayError::of(answer) {
-                    replace(answer, words.xml().into());
-                    set(answer, CONTENT_TYPE, "application/xml; charset=UTF-8");
+                if let Some(words) = GatewayError::of(response) {
+                    replace(response, words.xml().into());
+                    set(response, CONTENT_TYPE, "application/xml; charset=UTF-8");
                 }
             }
             Self::FaultWrappedJson => {
-                if let Some(words) = GatewayError::of(answer) {
-                    replace(answer, words.wrapped().into());
+                if let Some(words) = GatewayError::of(response) {
+                    replace(response, words.wrapped().into());
                 }
             }
         }
@@ -115,7 +116,7 @@ impl Edit {
     }
 }
 
-/// An error in the gateway's own words.
+/// The content of a gateway's error.
 struct GatewayError {
     code: u64,
     message: String,
@@ -123,12 +124,12 @@ struct GatewayError {
 }
 
 impl GatewayError {
-    /// What an answer says, if it is one.
-    fn of(answer: &mut Answer) -> Option<Self> {
-        if answer.status().as_u16() < 400 {
+    /// Reads an error; `None` for any other response.
+    fn of(response: &mut Response) -> Option<Self> {
+        if response.status().as_u16() < 400 {
             return None;
         }
-        let members: Map<String, Value> = serde_json::from_slice(&body(answer)).ok()?;
+        let members: Map<String, Value> = serde_json::from_slice(&body(response)).ok()?;
         let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
         let code = text("code")?.parse().ok()?;
         Some(Self { code, message: text("message")?, description: text("description")? })
@@ -151,13 +152,13 @@ impl GatewayError {
     }
 }
 
-/// A refusal is left as it is.
-fn edit_members(answer: &mut Answer, edit: impl FnOnce(&mut Map<String, Value>)) {
-    if answer.status() != 200 {
+/// Edits the members of a success; an error is left alone.
+fn edit_members(response: &mut Response, edit: impl FnOnce(&mut Map<String, Value>)) {
+    if response.status() != 200 {
         return;
     }
-    if let Ok(mut members) = serde_json::from_slice(&body(answer)) {
+    if let Ok(mut members) = serde_json::from_slice(&body(response)) {
         edit(&mut members);
-        replace(answer, Value::Object(members).to_string().into());
+        replace(response, Value::Object(members).to_string().into());
     }
 }

@@ -1,21 +1,21 @@
-//! Faults as the control plane takes them.
+//! Reading faults from JSON.
 
 use serde_json::Value;
 
-use super::known::KNOWN;
-use super::parameters::Given;
+use super::parameters::Parameters;
+use super::specs::FAULTS;
 use super::{Fault, FaultError, spelling};
 
 impl Fault {
-    /// Reads `{"fault": NAME, PARAMETER: …}`. The name may have the first parameter with it, as in `status=503` and
-    /// `delay(500)`.
+    /// Reads `{"fault": NAME, PARAMETER: …}`. The name may include the first parameter, as in
+    /// `status=503` and `delay(500)`.
     ///
     /// # Errors
     /// When the name or a parameter is unknown, or a parameter is missing or of the wrong kind.
     pub fn from_json(value: &Value) -> Result<Self, FaultError> {
         let object = &spelling::canonical(value.as_object().ok_or(FaultError::NotAFault)?);
         let name = object.get("fault").and_then(Value::as_str).ok_or(FaultError::NotAFault)?;
-        let known = KNOWN.iter().find(|known| known.name == name);
+        let known = FAULTS.iter().find(|known| known.name == name);
         let known = known.ok_or_else(|| FaultError::Unknown(name.to_owned()))?;
         let takes = known.takes.join(", ");
         let stray = object.keys().find(|key| *key != "fault" && !takes.split(", ").any(|take| take == *key));
@@ -23,7 +23,7 @@ impl Fault {
             let (fault, parameter) = (name.to_owned(), parameter.clone());
             return Err(FaultError::UnknownParameter { fault, parameter, takes });
         }
-        (known.read)(&Given { fault: name, object })
+        (known.read)(&Parameters { fault: name, object })
     }
 }
 
@@ -31,7 +31,7 @@ impl Fault {
 mod tests {
     use serde_json::json;
 
-    use super::super::Known;
+    use super::super::FaultSpec;
     use super::*;
 
     #[test]
@@ -44,7 +44,7 @@ mod tests {
             "endpoint": "reports", "after": 1, "lasts": "20s", "probability": 0.5, "seed": 7, "method": "GET",
             "grant": "password", "retry_after": "date", "body": "x", "content_type": "text/plain",
         });
-        for Known { name, takes, says, .. } in KNOWN {
+        for FaultSpec { name, takes, says, .. } in FAULTS {
             let takes = takes.join(", ");
             let mut object = serde_json::Map::from_iter([("fault".to_owned(), json!(name))]);
             for take in takes.split(", ") {

@@ -1,44 +1,47 @@
-//! Which requests a fault befalls.
+//! The requests to which a fault applies.
 
 use std::time::Duration;
 
 use super::Fault;
 use crate::pattern::{fits, is_pattern};
 
-/// What can be matched as `endpoint` beside the names of suites.
+/// The values of `endpoint` in addition to the suites.
 pub(crate) const ENDPOINTS: &[&str] = &["token", "authorize", "revoke", "userinfo", "api"];
 
-/// What a fault looks at.
+/// The properties of a request that a fault matches.
 pub(crate) struct Subject<'a> {
     pub(crate) path: &'a str,
-    /// The identity endpoint behind the path, by its short name.
+    /// The short name of the identity endpoint; `None` for other paths.
     pub(crate) endpoint: Option<&'static str>,
     pub(crate) method: &'a str,
     pub(crate) grant: Option<&'a str>,
 }
 
-/// Which requests a fault befalls, and how often.
+/// The requests to which a fault applies, and how often.
 #[derive(Clone, Debug)]
 pub struct Match {
-    /// A prefix of the raw path or, with a `*` in it, a pattern for all of it: `*` stands for what is in one segment,
-    /// `**` for any number of segments. `/token`, `/authorize`, `/revoke` and `/userinfo` match their tenant paths
-    /// too.
+    /// A prefix of the raw path or, with a `*`, a pattern for the whole path. `*` matches within
+    /// one segment, `**` any number of segments. `/token`, `/authorize`, `/revoke` and `/userinfo`
+    /// also match their tenant paths.
     pub path: Option<String>,
-    /// `token`, `authorize`, `revoke`, `userinfo`, `api` (everything else), or a suite such as `reports`.
+    /// `token`, `authorize`, `revoke`, `userinfo`, `api` (all other paths), or a suite such as
+    /// `reports`.
     pub endpoint: Option<String>,
     /// The method.
     pub method: Option<String>,
-    /// The grant of a token request. It is not known to faults that strike before the body has arrived.
+    /// The grant of a token request. It never matches for faults that strike before the body has
+    /// arrived.
     pub grant: Option<String>,
-    /// How many matching requests pass first.
+    /// How many matching requests pass before the fault strikes.
     pub after: u64,
-    /// How many requests; `None` is every one until the fault is removed.
+    /// How many requests it strikes; `None` is no limit.
     pub count: Option<u64>,
-    /// How long the fault lasts, by the simulator's clock; `None` is until it is removed.
+    /// How long the fault lasts by the simulator's clock; `None` until it is removed.
     pub lasts: Option<Duration>,
-    /// With what probability; 1 is always.
+    /// The probability of striking; 1 is always.
     pub probability: f64,
-    /// Where that chance starts from; `None` takes it from the simulator's seed and the fault's id.
+    /// The seed of that probability; `None` derives it from the simulator's seed and the fault's
+    /// id.
     pub seed: Option<u64>,
 }
 
@@ -90,50 +93,50 @@ impl Subject<'_> {
 }
 
 impl Fault {
-    /// Only requests whose path starts so or, with a `*` in it, is of that pattern.
+    /// Restricts the fault to paths with this prefix or, with a `*`, of this pattern.
     #[must_use]
     pub fn on(self, path: &str) -> Self {
         self.matching(|on| on.path = Some(path.to_owned()))
     }
 
-    /// Only requests to `token`, `authorize`, `revoke`, `userinfo`, `api` (everything else), or a suite such as
-    /// `reports`.
+    /// Restricts the fault to `token`, `authorize`, `revoke`, `userinfo`, `api` (all other paths),
+    /// or a suite such as `reports`.
     #[must_use]
     pub fn at(self, endpoint: &str) -> Self {
         self.matching(|on| on.endpoint = Some(endpoint.to_owned()))
     }
 
-    /// Only requests of this method.
+    /// Restricts the fault to a method.
     #[must_use]
     pub fn method(self, method: &str) -> Self {
         self.matching(|on| on.method = Some(method.to_owned()))
     }
 
-    /// Only token requests of this grant.
+    /// Restricts the fault to token requests of a grant.
     #[must_use]
     pub fn grant(self, grant: &str) -> Self {
         self.matching(|on| on.grant = Some(grant.to_owned()))
     }
 
-    /// Only after so many matching requests have passed.
+    /// Lets this many matching requests pass first.
     #[must_use]
     pub fn after(self, requests: u64) -> Self {
         self.matching(|on| on.after = requests)
     }
 
-    /// Only so many requests.
+    /// Restricts the fault to this many requests.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
         self.matching(|on| on.count = Some(count))
     }
 
-    /// Only for so long, by the simulator's clock.
+    /// Ends the fault after this time, by the simulator's clock.
     #[must_use]
     pub fn lasts(self, how_long: Duration) -> Self {
         self.matching(|on| on.lasts = Some(how_long))
     }
 
-    /// Only by chance.
+    /// Strikes with this probability only.
     #[must_use]
     pub fn probability(self, probability: f64, seed: u64) -> Self {
         self.matching(|on| (on.probability, on.seed) = (probability, Some(seed)))

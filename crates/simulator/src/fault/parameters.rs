@@ -12,13 +12,13 @@ use crate::names::{GRANTS, SUITES};
 use crate::times::{self, TIMES};
 use vbc_base::clock::Timestamp;
 
-/// The parameters of one fault.
-pub(super) struct Given<'a> {
+/// The parameters of one fault, with a reader for each type.
+pub(super) struct Parameters<'a> {
     pub(super) fault: &'a str,
     pub(super) object: &'a Map<String, Value>,
 }
 
-impl Given<'_> {
+impl Parameters<'_> {
     pub(super) fn bad(&self, parameter: &str, expected: impl Into<String>) -> FaultError {
         let (fault, parameter) = (self.fault.to_owned(), parameter.to_owned());
         FaultError::BadParameter { fault, parameter, expected: expected.into() }
@@ -150,11 +150,11 @@ impl Given<'_> {
         self.optional(name, "a whole number of bytes", |value| usize::try_from(value.as_u64()?).ok())
     }
 
-    /// A status fault whose status may be left out.
+    /// A status fault whose status has a default.
     pub(super) fn status_or(&self, default: u16) -> Result<StatusFault, FaultError> {
         let mut object = self.object.clone();
         object.entry("status").or_insert_with(|| default.into());
-        Given { fault: self.fault, object: &object }.status()
+        Parameters { fault: self.fault, object: &object }.status()
     }
 
     fn endpoint(&self) -> Result<Option<String>, FaultError> {
@@ -176,7 +176,7 @@ impl Given<'_> {
     }
 
     pub(super) fn matcher(&self, count: Option<u64>) -> Result<Match, FaultError> {
-        // What can never match would make a test pass that tests nothing.
+        // A match that can never apply would make a test pass without testing anything.
         let chance = |value: &Value| value.as_f64().filter(|p| (0.0..=1.0).contains(p));
         let path =
             |value: &Value| value.as_str().filter(|path| path.starts_with(['/', '*'])).map(str::to_owned);

@@ -1,10 +1,10 @@
-//! Faults as people write them down: `status=429(retry_after=date)`, `delay(500)`, `missing expires_in`.
+//! Spellings of faults: `status=429(retry_after=date)`, `delay(500)`, `missing expires_in`.
 
 use serde_json::{Map, Value, json};
 
-use super::known::KNOWN;
+use super::specs::FAULTS;
 
-/// Other names of faults: the name, and what is meant by it.
+/// Alternative names of faults, each with its spelling.
 const NAMES: &[(&str, &str)] = &[
     ("old_access_alive", "old_access=alive"),
     ("old_access_dead", "old_access=dead"),
@@ -14,10 +14,10 @@ const NAMES: &[(&str, &str)] = &[
     ("expires_in", "expires_in_as"),
 ];
 
-/// Other names of parameters.
+/// Alternative names of parameters.
 const PARAMETERS: &[(&str, &str)] = &[("ms", "millis"), ("s", "seconds"), ("bytes/s", "bytes_per_second")];
 
-/// The fault with the names that it has in the list of all.
+/// Rewrites a fault with the names of the table of faults.
 pub(super) fn canonical(given: &Map<String, Value>) -> Map<String, Value> {
     let mut object = given.clone();
     let Some(spelled) = given.get("fault").and_then(Value::as_str) else { return object };
@@ -27,7 +27,7 @@ pub(super) fn canonical(given: &Map<String, Value>) -> Map<String, Value> {
     }
     object.insert("fault".into(), name.into());
     for (other, parameter) in PARAMETERS {
-        // Where both are given, one is too many.
+        // With both names given, one is left over and refused as unknown.
         if !object.contains_key(*parameter)
             && let Some(value) = object.remove(*other)
         {
@@ -42,8 +42,8 @@ pub(super) fn canonical(given: &Map<String, Value>) -> Map<String, Value> {
     object
 }
 
-/// Name and parameters of `NAME`, `NAME=VALUE`, `NAME VALUE` or `NAME(VALUE)`, with or without `(PARAMETER=VALUE, …)` at
-/// its end. The value is the fault's first parameter.
+/// Splits `NAME`, `NAME=VALUE`, `NAME VALUE` or `NAME(VALUE)`, each with optional
+/// `(PARAMETER=VALUE, …)`. The value is the fault's first parameter.
 fn read(spelled: &str) -> (String, Vec<(String, Value)>) {
     let spelled = spelled.trim();
     let meant = |name: &str| NAMES.iter().find(|(other, _)| *other == name).map(|(_, meant)| *meant);
@@ -56,7 +56,7 @@ fn read(spelled: &str) -> (String, Vec<(String, Value)>) {
     let Some(end) = spelled.find(['=', ' ', '(']) else { return (spelled.into(), Vec::new()) };
     let (name, rest) = spelled.split_at(end);
     let name = meant(name).unwrap_or(name);
-    let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
+    let Some(known) = FAULTS.iter().find(|known| known.name == name) else {
         return (spelled.into(), Vec::new());
     };
     let takes = known.takes.join(", ");
@@ -84,7 +84,7 @@ fn value(text: &str) -> Value {
     text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
 }
 
-/// What `expires_in` is as a word says; anything else is itself.
+/// The value of `expires_in` that a word stands for; any other value stands for itself.
 fn expires_in(word: Value) -> Value {
     match word.as_str() {
         Some("string") => json!("86400"),
@@ -99,7 +99,7 @@ mod tests {
     use super::super::Fault;
     use super::*;
 
-    /// vbc.md §4 and what it means.
+    /// The spellings of `vbc.md` §4.
     #[test]
     fn faults_may_be_spelled_as_the_notes_on_the_service_spell_them() {
         for (spelled, meant) in [
@@ -144,7 +144,7 @@ mod tests {
                 json!({ "fault": "expires_in", "as": "huge" }),
                 json!({ "fault": "expires_in_as", "value": i64::MAX }),
             ),
-            // A value is itself.
+            // A value stands for itself.
             (
                 json!({ "fault": "expires_in_as", "value": "huge" }),
                 json!({ "fault": "expires_in_as", "value": "huge" }),

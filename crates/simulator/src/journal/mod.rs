@@ -1,4 +1,4 @@
-//! What arrived, in order, for assertions. No secret and no token enters it.
+//! The journal: recorded requests in order. Secrets and tokens are redacted.
 
 pub(crate) mod redaction;
 
@@ -13,79 +13,78 @@ use serde_json::{Value, json};
 
 use parking_lot::Mutex;
 
-use crate::response::{Answer, peek};
+use crate::response::{Response, peek};
 use crate::tokens::Tokens;
-use redaction::{Known, REDACTED};
+use redaction::{KnownSecrets, REDACTED};
 use vbc_base::clock::Timestamp;
 use vbc_http::RawHead;
 use vbc_http::headers::is_scheme;
 
-/// One request as it arrived.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Recorded {
-    /// Counts up from 1 at the start and at every reset.
+pub struct RecordedRequest {
+    /// Counts from 1 after the start and after every reset.
     pub sequence: u64,
     /// When its head arrived.
     pub time: Timestamp,
-    /// Which connection it came on: 1 is the one of the first request since the start or the last reset, 2 the next one
-    /// that a request came on. 0 is a request that came without one.
+    /// The number of its connection, by the first requests of connections since the start or the
+    /// last reset. 0 is a request without a connection.
     pub connection: u64,
     /// The method.
     pub method: Method,
-    /// Path and query as sent, but for secrets: values of parameters, and segments of the path.
+    /// Path and query as sent, with secret parameters and segments redacted.
     pub target: String,
-    /// The head to the byte, line ends and empty line included, but for what carries secrets.
+    /// The head to the byte, including line ends and the empty line, with secrets redacted.
     pub head: String,
-    /// Names in lower case and values, in the order received. A bearer is replaced by its name,
-    /// another secret by `[redacted]`.
+    /// Names in lower case and values, in the received order. A bearer is replaced by its name, any
+    /// other secret by `[redacted]`.
     pub headers: Vec<(String, String)>,
-    /// Bytes of the body; 0 until it has arrived.
+    /// The length of the body in bytes; 0 until it has arrived.
     pub body_length: u64,
-    /// SHA-256 of the body, in hexadecimal; empty until it has arrived.
+    /// The SHA-256 of the body in hexadecimal; empty until it has arrived.
     pub body_sha256: String,
     /// The `grant_type` of a token request.
     pub grant: Option<String>,
-    /// Which access token it bore: `access-1` is the first one issued.
+    /// The name of its access token: `access-1` is the first one issued.
     pub token: Option<String>,
-    /// The status answered; `None` while unanswered, and for good when the connection was reset.
+    /// The status of the response. `None` before the response, and after a reset connection.
     pub status: Option<u16>,
 }
 
 pub(crate) struct Journal {
-    entries: VecDeque<Recorded>,
+    entries: VecDeque<RecordedRequest>,
     next: u64,
     limit: usize,
-    /// How many connections have brought a request.
+    /// How many connections have sent a request.
     connections: u64,
-    /// Tells requests from before a reset from those after it.
+    /// Counts resets, so that requests from before a reset are not mistaken for later ones.
     epoch: u64,
-    /// Responses to the latest requests, by sequence number.
-    responses: BTreeMap<u64, Responded>,
+    /// The latest responses, by sequence number.
+    responses: BTreeMap<u64, RecordedResponse>,
 }
 
-/// Responses that are remembered for the page.
+/// How many responses are kept for the page.
 const RESPONSES: usize = 500;
-/// A longer body is not remembered.
+/// Longer bodies are not kept.
 const REMEMBERED: usize = 16 * 1024;
-/// Characters of a body that are shown.
+/// How many characters of a body are shown.
 const BEGINNING: usize = 2_000;
 
-/// A response as it was sent, secrets and all: it is shown by [`Responded::shown`] only.
-pub(crate) struct Responded {
+/// A sent response, including its secrets. Only [`RecordedResponse::shown`] may show it.
+pub(crate) struct RecordedResponse {
     content_type: Option<HeaderValue>,
     length: u64,
     body: Option<Bytes>,
 }
 
-impl Responded {
-    pub(crate) fn of(answer: &Answer) -> Self {
-        let (length, body) = peek(answer, REMEMBERED);
-        Self { content_type: answer.headers().get(CONTENT_TYPE).cloned(), length, body }
+impl RecordedResponse {
+    pub(crate) fn of(response: &Response) -> Self {
+        let (length, body) = peek(response, REMEMBERED);
+        Self { content_type: response.headers().get(CONTENT_TYPE).cloned(), length, body }
     }
 
-    /// Type, length, and the beginning of the body without secrets; `null` where that cannot be
-    /// told.
-    pub(crate) fn shown(&self, known: &Known<'_>) -> Value {
+    /// Type, length and the beginning of the body, without secrets. An unreadable body is `null`.
+    pub(crate) fn shown(&self, known: &KnownSecrets<'_>) -> Value {
         let body = self.body.as_ref().and_then(|body| redaction::shown_body(body, known));
         let beginning = body.map(|body| body.chars().take(BEGINNING).collect::<String>());
         let content_type = self.content_type.as_ref().map(|value| text_of(value.as_bytes()));
@@ -93,17 +92,17 @@ impl Responded {
     }
 }
 
-/// A connection as the journal knows it: by its first request, since who is accepted first depends on chance, and some
-/// bring nothing.
+/// The journal's number of a connection. It is given at the first request: the order of accepting
+/// is random, and some connections send nothing.
 #[derive(Default)]
-pub(crate) struct Line {
+pub(crate) struct ConnectionNumber {
     /// The journal's epoch, and the number in it.
     known: Mutex<Option<(u64, u64)>>,
 }
 
-/// A request's place in the journal.
+/// The position of a request in the journal.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct JournalPosition {
     sequence: u64,
     epoch: u64,
 }
@@ -124,8 +123,8 @@ impl Journal {
         self.epoch
     }
 
-    /// The number of the connection that a request came on.
-    pub(crate) fn number(&mut self, line: &Line) -> u64 {
+    /// The number of a connection; a new one at its first request.
+    pub(crate) fn number(&mut self, line: &ConnectionNumber) -> u64 {
         let mut known = line.known.lock();
         match *known {
             Some((epoch, number)) if epoch == self.epoch => number,
@@ -137,59 +136,60 @@ impl Journal {
         }
     }
 
-    pub(crate) fn add(&mut self, entry: impl FnOnce(u64) -> Recorded) -> Place {
+    pub(crate) fn add(&mut self, entry: impl FnOnce(u64) -> RecordedRequest) -> JournalPosition {
         let sequence = self.next;
         self.next += 1;
         if self.entries.len() == self.limit {
             self.entries.pop_front();
         }
         self.entries.push_back(entry(sequence));
-        Place { sequence, epoch: self.epoch }
+        JournalPosition { sequence, epoch: self.epoch }
     }
 
-    /// The entry, unless it was pushed out or belongs to before a reset.
-    pub(crate) fn entry(&mut self, place: Place) -> Option<&mut Recorded> {
+    /// The entry, unless it was dropped or is from before a reset.
+    pub(crate) fn entry(&mut self, position: JournalPosition) -> Option<&mut RecordedRequest> {
         let first = self.entries.front()?.sequence;
-        let index = usize::try_from(place.sequence.checked_sub(first)?).ok()?;
-        (place.epoch == self.epoch).then(|| self.entries.get_mut(index))?
+        let index = usize::try_from(position.sequence.checked_sub(first)?).ok()?;
+        (position.epoch == self.epoch).then(|| self.entries.get_mut(index))?
     }
 
-    /// Remembers the response to a request.
-    pub(crate) fn respond(&mut self, place: Place, status: u16, responded: Responded) {
-        let Some(entry) = self.entry(place) else { return };
+    /// Records the response to a request.
+    pub(crate) fn respond(&mut self, position: JournalPosition, status: u16, responded: RecordedResponse) {
+        let Some(entry) = self.entry(position) else { return };
         entry.status = Some(status);
-        self.responses.insert(place.sequence, responded);
+        self.responses.insert(position.sequence, responded);
         if self.responses.len() > RESPONSES {
             self.responses.pop_first();
         }
     }
 
-    /// The response to a request, while it is remembered.
-    pub(crate) fn response(&self, sequence: u64) -> Option<&Responded> {
+    /// The response to a request, while it is kept.
+    pub(crate) fn response(&self, sequence: u64) -> Option<&RecordedResponse> {
         self.responses.get(&sequence)
     }
 
-    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
+    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &RecordedRequest> {
         self.entries.iter()
     }
 
-    /// The sequence number of the latest request; 0 where there was none.
+    /// The sequence number of the latest request; 0 if there is none.
     pub(crate) fn latest(&self) -> u64 {
         self.next - 1
     }
 
-    /// The sequence number of the latest request that was pushed out; 0 where none was.
+    /// The sequence number of the latest dropped request; 0 if there is none.
     pub(crate) fn forgotten(&self) -> u64 {
         self.entries.front().map_or(0, |first| first.sequence - 1)
     }
 }
 
-/// Bytes as text. Most are text as they are, which is seen much faster than it is made good.
+/// Bytes as text. The check for valid UTF-8 comes first, because it is much faster than a
+/// conversion.
 fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// What an `Authorization` header carried, without carrying it.
+/// Describes the credentials of an `Authorization` header without revealing them.
 pub(crate) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<String>) {
     let value = text_of(value);
     let (scheme, rest) = value.split_once(' ').unwrap_or((value.as_ref(), ""));
@@ -199,28 +199,28 @@ pub(crate) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<Stri
         return (format!("{scheme} {name}"), Some(name));
     }
     if rest.is_empty() {
-        // A lone word may be a token that lost its scheme.
+        // A single word may be a token without its scheme.
         return (format!("[{}]", tokens.name_of(scheme)), None);
     }
-    // What is no scheme may be a part of the credential.
+    // An invalid scheme may be part of the credential.
     let scheme = if is_scheme(scheme) { scheme } else { "[unknown scheme]" };
     (format!("{scheme} [redacted]"), None)
 }
 
-/// The headers as they came, with secrets replaced.
-pub(crate) fn headers(headers: &HeaderMap, known: &Known<'_>) -> Vec<(String, String)> {
+/// The headers in the received order, with secrets redacted.
+pub(crate) fn headers(headers: &HeaderMap, known: &KnownSecrets<'_>) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), shown(name.as_str(), value.as_bytes(), known)))
         .collect()
 }
 
-/// The value of a header, its name in lower case, with secrets replaced.
-fn shown(name: &str, value: &[u8], known: &Known<'_>) -> String {
+/// The value of a header, with secrets redacted. The name is in lower case.
+fn shown(name: &str, value: &[u8], known: &KnownSecrets<'_>) -> String {
     let text = text_of(value);
     let hidden = match name {
         "authorization" => return credentials(value, known.tokens()).0,
-        // What these have is known, and made by chance at times: tags, boundaries, identifiers.
+        // Their values are known, or random without being secret: tags, boundaries, identifiers.
         "host"
         | "accept"
         | "accept-encoding"
@@ -255,8 +255,9 @@ fn shown(name: &str, value: &[u8], known: &Known<'_>) -> String {
     }
 }
 
-/// The head as it came or, without a connection, as it would have come, with credentials replaced.
-pub(crate) fn head(head: &Parts, known: &Known<'_>) -> String {
+/// The head as it was received, with secrets redacted. A request without a connection has the head
+/// it would have had.
+pub(crate) fn head(head: &Parts, known: &KnownSecrets<'_>) -> String {
     let path = head.uri.path_and_query().map_or("", |target| target.as_str());
     let Some(RawHead(raw)) = head.extensions.get() else {
         let mut text = format!("{} {} {:?}\r\n", head.method, target(path, known), head.version);
@@ -282,14 +283,14 @@ pub(crate) fn head(head: &Parts, known: &Known<'_>) -> String {
     text
 }
 
-fn request_line(line: &str, known: &Known<'_>) -> String {
+fn request_line(line: &str, known: &KnownSecrets<'_>) -> String {
     let Some((method, rest)) = line.split_once(' ') else { return line.to_owned() };
     let (path, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
     format!("{method} {} {version}", target(path, known))
 }
 
-/// The target as it came, with secrets replaced: values of parameters, and segments of the path.
-pub(crate) fn target(target: &str, known: &Known<'_>) -> String {
+/// The target as it was received, with secret parameters and segments redacted.
+pub(crate) fn target(target: &str, known: &KnownSecrets<'_>) -> String {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let secret = |text: &str| redaction::has_jwt(text) || known.in_text(&decoded(text));
     let mut shown = String::with_capacity(target.len());
@@ -314,7 +315,7 @@ pub(crate) fn target(target: &str, known: &Known<'_>) -> String {
                 shown.push('=');
                 shown.push_str(REDACTED);
             }
-            // A value that lost its name.
+            // A value without a name.
             _ if secret(pair) => shown.push_str(REDACTED),
             _ => shown.push_str(pair),
         }
@@ -322,14 +323,13 @@ pub(crate) fn target(target: &str, known: &Known<'_>) -> String {
     shown
 }
 
-/// Whether a parameter's value may have been made by chance, other than those of OAuth that are no
-/// secrets.
+/// Whether a parameter's value may be random; those of OAuth's public parameters are not.
 fn is_random(name: &str, value: &str) -> bool {
     const PLAIN: &[&str] = &["client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"];
     !PLAIN.contains(&name) && redaction::has_random(&decoded(value))
 }
 
-/// Percent-encoded text as it was meant. Most is not encoded.
+/// Decodes percent-encoded text.
 fn decoded(text: &str) -> Cow<'_, str> {
     if text.contains(['%', '+']) {
         percent_encoding::percent_decode_str(text).decode_utf8_lossy()

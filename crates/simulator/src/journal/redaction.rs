@@ -1,5 +1,4 @@
-//! What must not be shown of a request or a response: secrets by their names, by their looks, and
-//! those that are known.
+//! Redaction: finds secrets by their names, by their form, and by their known values.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,18 +9,17 @@ use crate::tokens::Tokens;
 use crate::world::World;
 use vbc_base::secret::Secret;
 
-/// What stands in place of a secret.
+/// The replacement of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-/// A shorter secret is told from ordinary words only where it is the whole value.
+/// Shorter secrets are only found as a whole value; within a text they could be ordinary words.
 const PART: usize = 8;
-/// A word of letters and digits from this length on may have been made by chance.
+/// A word of letters and digits may be random from this length on.
 const LONG: usize = 20;
-/// Bits for each character. A sentence without spaces has about as many as a random word of that
-/// length; it has no digits.
+/// Entropy in bits per character. Sentences without spaces reach it, too, but have no digits.
 const RANDOM: f64 = 3.0;
 
-/// Secrets that are searched for within words too; further ones only as whole words.
+/// This many secrets are also found within words; further ones only as whole words.
 const FEW: usize = 64;
 
 /// The secrets of applications and logins.
@@ -42,7 +40,7 @@ impl Secrets {
         secrets
     }
 
-    /// One more; those that were good before stay secret.
+    /// Adds a secret; the previous one of the same owner stays secret.
     pub(crate) fn add(&mut self, secret: &Secret) {
         if secret.expose().is_empty() || self.few.contains(secret) {
             return;
@@ -63,14 +61,13 @@ impl Secrets {
     }
 }
 
-/// Secrets that the simulator knows: those of its applications and logins, and every token it has
-/// issued.
-pub(crate) struct Known<'a> {
+/// The secrets that the simulator knows: those of applications and logins, and every issued token.
+pub(crate) struct KnownSecrets<'a> {
     tokens: &'a Tokens,
     secrets: &'a Secrets,
 }
 
-impl<'a> Known<'a> {
+impl<'a> KnownSecrets<'a> {
     pub(crate) fn new(tokens: &'a Tokens, secrets: &'a Secrets) -> Self {
         Self { tokens, secrets }
     }
@@ -79,19 +76,19 @@ impl<'a> Known<'a> {
         self.tokens
     }
 
-    /// Whether a text has one of them in it.
+    /// Whether a text contains one of them.
     pub(crate) fn in_text(&self, text: &str) -> bool {
         self.secrets.in_text(text)
             || words(text).any(|word| self.tokens.knows(word) || self.secrets.more.contains(word))
     }
 }
 
-/// Words of a text, as a token or a UUID is one.
+/// The words of a text, split so that a token or a UUID is one word.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).filter(|word| word.len() >= PART)
 }
 
-/// Whether a parameter, a header or a member of that name has a secret for its value.
+/// Whether a parameter, a header or a member with this name holds a secret.
 pub(crate) fn is_secret_name(name: &str) -> bool {
     const PARTS: &[&str] =
         &["token", "secret", "password", "passwd", "passphrase", "apikey", "credential", "cookie"];
@@ -118,7 +115,7 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
         "private",
         "hmac",
     ];
-    /// What is named like a secret and is none.
+    /// Names that look secret and are not.
     const PLAIN: &[&str] =
         &["token_type", "token_type_hint", "idempotency-key", "x-idempotency-key", "sec-websocket-key"];
     let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -152,27 +149,26 @@ fn split(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a text looks as if it had a secret in it: a token, a word that was made by chance, or
-/// credentials with their scheme. A UUID is an identifier unless it is known.
+/// Whether a text seems to contain a secret: a token, a random word, or credentials with a scheme.
+/// An unknown UUID counts as an identifier.
 pub(crate) fn looks_secret(text: &str) -> bool {
-    // Segments of a path are words of their own; in base64 a slash is a letter.
+    // A slash separates path segments, but is a letter of base64.
     let is_path = text.starts_with('/') || text.contains("://") || text.contains("</");
     let between = |c: char| !is_of_word(c) || (is_path && c == '/');
     has_jwt(text) || has_scheme(text) || text.split(between).any(is_random)
 }
 
-/// Whether there is something that begins like a JSON Web Token.
+/// Whether a text contains the beginning of a JSON Web Token.
 pub(crate) fn has_jwt(text: &str) -> bool {
     text.contains("eyJ")
 }
 
-/// Whether one word of a text, or one segment of a path, may have been made by chance.
+/// Whether a word or a path segment of a text may be random.
 pub(crate) fn has_random(text: &str) -> bool {
     text.len() >= LONG && text.split(|c: char| c == '/' || !is_of_word(c)).any(is_random)
 }
 
-/// Whether a text has a secret with its name in it, as `secret=…`, as JSON or as the password of a
-/// URL.
+/// Whether a text contains a secret with its name: `secret=…`, JSON, or the password of a URL.
 pub(crate) fn names_secret(text: &str) -> bool {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_%".contains(c);
     let named = |at: usize| {
@@ -225,14 +221,14 @@ fn is_uuid(word: &str) -> bool {
     word.len() == 36 && word.bytes().enumerate().all(fits)
 }
 
-/// A body as text, with secret members and secret-looking texts replaced; `None` where it cannot be
-/// told what is secret in it: JSON that is broken, and bytes that are no text.
-pub(crate) fn shown_body(body: &[u8], known: &Known<'_>) -> Option<String> {
+/// A body as text, with secret members and texts redacted. `None` if secrets cannot be located:
+/// broken JSON, and bytes that are no text.
+pub(crate) fn shown_body(body: &[u8], known: &KnownSecrets<'_>) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         let mut shown = value.clone();
         hide(&mut shown, known);
-        // With nothing to hide, members stay in the order they were sent in.
+        // If nothing is redacted, the body keeps the order of its members.
         return Some(if shown == value { text.to_owned() } else { shown.to_string() });
     }
     if text.trim_start().starts_with(['{', '[', '"']) {
@@ -243,7 +239,7 @@ pub(crate) fn shown_body(body: &[u8], known: &Known<'_>) -> Option<String> {
     Some(lines.map(|line| if hidden(line) { format!("{REDACTED}\n") } else { line.to_owned() }).collect())
 }
 
-fn hide(value: &mut Value, known: &Known<'_>) {
+fn hide(value: &mut Value, known: &KnownSecrets<'_>) {
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(name, value)| {
             if is_secret_name(name) {
@@ -359,7 +355,7 @@ mod tests {
         for text in ["", "secret=", "a=b;c:d", "https://sim.test:80/a@b:c", "09:00", "no secret here"] {
             assert!(!names_secret(text), "{text}");
         }
-        // It takes one pass.
+        // The check takes a single pass.
         for part in ["=", "= ", "a:", "://", "\"", "://:"] {
             let began = std::time::Instant::now();
             names_secret(&(part.repeat(20_000) + &" ".repeat(20_000)));

@@ -1,28 +1,28 @@
-//! `/authorize`: a login page, or none with `sim_user`; then a code. And the code's redemption.
+//! `/authorize`: a login page (none with `sim_user`), codes and their redemption.
 
 use std::sync::Arc;
 
 use http::header::LOCATION;
 
-use super::Redeemed;
-use super::error::Row;
+use super::Issuance;
+use super::error::TokenError;
 use super::login::{check_login, scopes};
 use super::login_page::LoginPage;
-use crate::request::{Arrived, Form};
-use crate::response::{Answer, empty, set};
+use crate::request::{Form, ReceivedRequest};
+use crate::response::{Response, empty, set};
 use crate::state::{Code, State, same};
 use crate::tokens::Owner;
 use crate::tokens::jwt::{self, Login};
 use vbc_base::clock::{Timestamp, after};
 
-/// What the service says of users who log in elsewhere.
+/// The message for users who log in through single sign-on.
 const SINGLE_SIGN_ON: &str = "Single sign-on accounts are not supported by the service.";
 const LOCKED: &str = "17003 User account is locked.";
 const DENIED: &str = "User denied the consent";
 
-pub(crate) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
-    let query = Form::parse(arrived.query().as_bytes());
-    // What cannot be trusted with a redirect gets the server's own error page.
+pub(crate) fn respond(state: &mut State, request: &ReceivedRequest, now: Timestamp) -> Response {
+    let query = Form::parse(request.query().as_bytes());
+    // A request whose redirect URI cannot be trusted gets the server's own error page.
     let client = query.value("client_id");
     let (client, app) = match client.map(|id| (id, state.world.apps.get(id))) {
         None => return error_page("invalid_request", "Missing client_id"),
@@ -52,10 +52,10 @@ pub(crate) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> An
         Some(_) => return refuse("invalid_request", "Unsupported PKCE Challenge Method"),
     };
     let Ok(scopes) = scopes(query.value("scope")) else { return refuse("invalid_scope", "Invalid Scope!") };
-    let user = match choose(state, client, &query, arrived.form.as_ref(), now) {
+    let user = match choose(state, client, &query, request.form.as_ref(), now) {
         Ok(user) => user,
         Err(Choice::Denied(words)) => return refuse("access_denied", words),
-        Err(Choice::Ask(page)) => return page.answer(),
+        Err(Choice::Ask(page)) => return page.response(),
     };
     let code = state.tokens.value();
     let issued = Code {
@@ -73,13 +73,16 @@ pub(crate) fn answer(state: &mut State, arrived: &Arrived, now: Timestamp) -> An
     back(redirect_uri, &[("code", &code)], query.value("state"))
 }
 
-/// Why there is no user yet.
+/// Why there is no user.
 enum Choice<'a> {
+    /// Access is denied, with this description.
     Denied(&'static str),
+    /// The user has to log in on this page.
     Ask(LoginPage<'a>),
 }
 
-/// The user who consents: named by the query, logged in by the form, or still to be asked.
+/// The user who consents: named in the query, or logged in with the form. Otherwise the login page
+/// is shown.
 fn choose<'a>(
     state: &mut State,
     client: &'a str,
@@ -107,30 +110,39 @@ fn choose<'a>(
     }
     match check_login(state, user, form.value("password").unwrap_or_default(), now) {
         Ok(user) => Ok(user),
-        Err(Row::Locked(_) | Row::LockedByAdministrator(_)) => ask(user, Some("The account is locked.")),
+        Err(TokenError::Locked(_) | TokenError::LockedByAdministrator(_)) => {
+            ask(user, Some("The account is locked."))
+        }
         Err(_) => ask(user, Some("Login failed. Check the user name and password.")),
     }
 }
 
-/// Redeems a code, once. A second time revokes what the first one got, refreshed or not.
-pub(crate) fn redeem(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Result<Redeemed, Row> {
+/// Redeems a code once. A second attempt revokes the tokens of the first, including those of later
+/// refreshes.
+pub(crate) fn redeem(
+    state: &mut State,
+    form: &Form,
+    client: &str,
+    now: Timestamp,
+) -> Result<Issuance, TokenError> {
     let value = form.value("code").unwrap_or_default();
-    let code = state.codes.get_mut(value).filter(|code| code.client == client).ok_or(Row::CodeInvalid)?;
+    let code =
+        state.codes.get_mut(value).filter(|code| code.client == client).ok_or(TokenError::CodeInvalid)?;
     if let Some(row) = code.row {
         state.tokens.revoke_line(row);
-        return Err(Row::CodeInactive);
+        return Err(TokenError::CodeInactive);
     }
     if code.expires <= now {
-        return Err(Row::CodeExpired);
+        return Err(TokenError::CodeExpired);
     }
     if form.value("redirect_uri") != Some(code.redirect_uri.as_str()) {
-        return Err(Row::CallbackMismatch);
+        return Err(TokenError::CallbackMismatch);
     }
     if let Some((challenge, hashed)) = &code.challenge {
         let verifier = form.value("code_verifier").unwrap_or_default();
         let verifier = if *hashed { jwt::challenge(verifier) } else { verifier.to_owned() };
         if !same(challenge, &verifier) {
-            return Err(Row::VerifierMismatch);
+            return Err(TokenError::VerifierMismatch);
         }
     }
     let owner = Owner {
@@ -144,10 +156,10 @@ pub(crate) fn redeem(state: &mut State, form: &Form, client: &str, now: Timestam
     if let Some(code) = state.codes.get_mut(value) {
         code.row = Some(row);
     }
-    Ok(Redeemed { row, login: Some(login) })
+    Ok(Issuance { row, login: Some(login) })
 }
 
-fn back(redirect_uri: &str, members: &[(&str, &str)], state: Option<&str>) -> Answer {
+fn back(redirect_uri: &str, members: &[(&str, &str)], state: Option<&str>) -> Response {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(members);
     if let Some(state) = state {
@@ -157,14 +169,14 @@ fn back(redirect_uri: &str, members: &[(&str, &str)], state: Option<&str>) -> An
     redirect(&format!("{redirect_uri}{separator}{}", query.finish()))
 }
 
-fn error_page(code: &str, words: &str) -> Answer {
+fn error_page(code: &str, words: &str) -> Response {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("oauthErrorCode", code).append_pair("oauthErrorMsg", words);
     redirect(&format!("/authenticationendpoint/oauth2_error.do?{}", query.finish()))
 }
 
-fn redirect(to: &str) -> Answer {
-    let mut answer = empty(302);
-    set(&mut answer, LOCATION, to);
-    answer
+fn redirect(to: &str) -> Response {
+    let mut response = empty(302);
+    set(&mut response, LOCATION, to);
+    response
 }

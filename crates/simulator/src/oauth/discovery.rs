@@ -1,21 +1,19 @@
-//! What OpenID Connect clients ask for before they trust an ID token: where things are, and the
-//! keys.
+//! OpenID Connect Discovery: the metadata, and the keys of ID tokens.
 
 use serde_json::{Value, json};
 
 use crate::names::GRANTS;
-use crate::response::{Answer, json as json_answer};
+use crate::response::{Response, json as json_response};
 use crate::state::State;
 use crate::tokens::jwt::{ISSUER, Members, key_set};
 
-/// The keys that ID tokens can be verified with.
-pub(crate) fn keys(state: &State) -> Answer {
-    json_answer(200, &key_set(state.policy.kid))
+/// The public keys of ID tokens.
+pub(crate) fn keys(state: &State) -> Response {
+    json_response(200, &key_set(state.policy.kid))
 }
 
-/// The metadata of OpenID Connect Discovery, as WSO2 serves it for a tenant; `base` is where this
-/// server is.
-pub(crate) fn document(base: &str) -> Answer {
+/// The metadata as WSO2 serves it for a tenant; `base` is the address of this server.
+pub(crate) fn document(base: &str) -> Response {
     let at = |path: &str| Value::from(format!("{base}/t/vbc.prod/oauth2/{path}"));
     let members = vec![
         ("issuer", ISSUER.into()),
@@ -50,5 +48,5 @@ pub(crate) fn document(base: &str) -> Answer {
             ]),
         ),
     ];
-    json_answer(200, &Members(members))
+    json_response(200, &Members(members))
 }

@@ -1,41 +1,67 @@
-//! The token endpoint's refusals: one row each, with the service's words.
+//! The errors of `/token` and `/revoke`, with VBC's texts.
 
 use http::header::WWW_AUTHENTICATE;
 
-use crate::response::{Answer, ordered, set};
+use crate::response::{Response, ordered, set};
 
-/// Why the token endpoint refuses, in the order it looks.
+/// Why a request to `/token` or `/revoke` is refused. The variants are in the order of the checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
+pub(crate) enum TokenError {
+    /// A parameter occurs twice.
     RepeatedParameters,
+    /// `grant_type` is missing.
     NoGrantType,
+    /// `grant_type` is unknown.
     UnknownGrantType,
+    /// The grant lacks these parameters.
     MissingParameters(Vec<&'static str>),
+    /// The client secret is wrong.
     WrongSecret,
+    /// No application has this consumer key.
     UnknownClient(String),
+    /// The client authenticates with header and body.
     HeaderAndBody,
+    /// The client also sends an assertion.
     TwoMethods,
+    /// The client does not authenticate.
     NoClientAuthentication,
+    /// The application may not use the grant.
     GrantNotAllowed,
+    /// User name or password are wrong.
     AuthenticationFailed(String),
+    /// The login is locked after too many failures.
     Locked(String),
+    /// An administrator has locked the login.
     LockedByAdministrator(String),
+    /// The refresh token was never issued, is spent, or belongs to another client.
     RefreshUnknown,
+    /// The refresh token is revoked.
     RefreshInactive,
+    /// The owner has newer tokens.
     RefreshNotLatest,
+    /// The refresh token has expired.
     RefreshExpired,
+    /// The code was never issued, or belongs to another client.
     CodeInvalid,
+    /// The code was redeemed before.
     CodeInactive,
+    /// The code has expired.
     CodeExpired,
+    /// The redirect URI differs from that of `/authorize`.
     CallbackMismatch,
+    /// The PKCE verifier does not match the challenge.
     VerifierMismatch,
+    /// A scope is unknown, or exceeds that of the refresh token.
     Scope,
+    /// A revocation names no token.
     InvalidRevocation,
+    /// The revoked token belongs to another client.
     OtherClient,
+    /// The response to a spent refresh token while [`Action::SpentRefresh`](crate::Action::SpentRefresh) says so.
     ServerError,
 }
 
-impl Row {
+impl TokenError {
     /// Status, error and description.
     fn words(&self) -> (u16, &'static str, String) {
         let locked = |reason: &str, user: &str| {
@@ -102,13 +128,13 @@ impl Row {
         (status, error, description.to_owned())
     }
 
-    /// The answer; `host` names the realm of a challenge.
-    pub(crate) fn answer(&self, host: &str) -> Answer {
+    /// The error response; `host` is the realm of a challenge.
+    pub(crate) fn response(&self, host: &str) -> Response {
         let (status, error, description) = self.words();
-        let mut answer = ordered(status, &[("error_description", &description), ("error", error)]);
+        let mut response = ordered(status, &[("error_description", &description), ("error", error)]);
         if matches!(self, Self::WrongSecret | Self::UnknownClient(_)) {
-            set(&mut answer, WWW_AUTHENTICATE, &format!("Basic realm={host}"));
+            set(&mut response, WWW_AUTHENTICATE, &format!("Basic realm={host}"));
         }
-        answer
+        response
     }
 }

@@ -1,9 +1,9 @@
-//! The page that asks a person to log in. It needs no script, and no style from elsewhere.
+//! The login page. It has no script, and loads nothing from other servers.
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 
 use crate::identities::Identity;
-use crate::response::{Answer, set, text};
+use crate::response::{Response, set, text};
 
 const STYLE: &str = "\
     :root{color-scheme:light dark}\
@@ -17,24 +17,24 @@ const STYLE: &str = "\
     [role=alert]{border-left:4px solid #b3261e;padding:.5rem .75rem;margin:1rem 0}\
     .hint{margin-top:2rem;font-size:.9rem}";
 
-/// What the page shows.
+/// The content of the page.
 pub(crate) struct LoginPage<'a> {
-    /// The consumer key of the application that asks.
+    /// The consumer key of the application that requests access.
     pub(crate) application: &'a str,
-    /// The user name that was entered before.
+    /// The user name of the previous attempt.
     pub(crate) user: &'a str,
-    /// Why the last attempt failed.
+    /// Why the previous attempt failed.
     pub(crate) message: Option<&'static str>,
 }
 
 impl LoginPage<'_> {
-    pub(crate) fn answer(&self) -> Answer {
-        let mut answer = text(200, "text/html; charset=utf-8", self.html());
-        set(&mut answer, CACHE_CONTROL, "no-store");
-        // No `form-action`: browsers would apply it to the redirect to the application, too.
+    pub(crate) fn response(&self) -> Response {
+        let mut response = text(200, "text/html; charset=utf-8", self.html());
+        set(&mut response, CACHE_CONTROL, "no-store");
+        // No `form-action`: browsers would also apply it to the redirect to the application.
         let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-        set(&mut answer, CONTENT_SECURITY_POLICY, policy);
-        answer
+        set(&mut response, CONTENT_SECURITY_POLICY, policy);
+        response
     }
 
     fn html(&self) -> String {

@@ -11,52 +11,57 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, PRAGMA,
 use http::{HeaderValue, Method};
 use serde_json::json;
 
-use crate::request::{Arrived, Endpoint, Form};
-use crate::response::{Answer, empty, json as json_answer, ordered, set};
+use crate::request::{Endpoint, Form, ReceivedRequest};
+use crate::response::{Response, empty, json as json_response, ordered, set};
 use crate::state::State;
 use crate::tokens::jwt::Login;
-use error::Row;
+use error::TokenError;
 use token::{authenticate_client, token};
 use vbc_base::clock::Timestamp;
 
 pub(crate) use token::identity;
 
-/// What a grant was redeemed for.
-pub(crate) struct Redeemed {
+/// The result of a grant.
+pub(crate) struct Issuance {
     pub(crate) row: usize,
-    /// The login of a code.
+    /// The login behind a code.
     pub(crate) login: Option<Login>,
 }
 
-impl From<usize> for Redeemed {
+impl From<usize> for Issuance {
     fn from(row: usize) -> Self {
         Self { row, login: None }
     }
 }
 
-/// Answers a request to an identity endpoint.
-pub(crate) fn answer(state: &mut State, arrived: &Arrived, endpoint: Endpoint, now: Timestamp) -> Answer {
-    let host = arrived.header(HOST).unwrap_or("localhost").to_owned();
+/// Responds to a request to an identity endpoint.
+pub(crate) fn respond(
+    state: &mut State,
+    request: &ReceivedRequest,
+    endpoint: Endpoint,
+    now: Timestamp,
+) -> Response {
+    let host = request.header(HOST).unwrap_or("localhost").to_owned();
     let allowed = allowed(endpoint);
-    let mut answer = match (endpoint, &arrived.form) {
-        _ if !allowed.contains(&&arrived.head.method) => not_allowed(allowed),
+    let mut response = match (endpoint, &request.form) {
+        _ if !allowed.contains(&&request.head.method) => not_allowed(allowed),
         (Endpoint::Token | Endpoint::Revoke, None) => empty(415),
         (Endpoint::Token, Some(form)) => {
-            token(state, arrived, form, now).unwrap_or_else(|row| row.answer(&host))
+            token(state, request, form, now).unwrap_or_else(|row| row.response(&host))
         }
         (Endpoint::Revoke, Some(form)) => {
-            revoke(state, arrived, form).unwrap_or_else(|row| row.answer(&host))
+            revoke(state, request, form).unwrap_or_else(|row| row.response(&host))
         }
-        (Endpoint::Authorize, _) => authorize::answer(state, arrived, now),
-        (Endpoint::UserInfo, _) => user_info(state, arrived, now),
+        (Endpoint::Authorize, _) => authorize::respond(state, request, now),
+        (Endpoint::UserInfo, _) => user_info(state, request, now),
         (Endpoint::Keys, _) => discovery::keys(state),
         (Endpoint::Discovery, _) => discovery::document(&state.options.public_base),
     };
-    set(&mut answer, http::header::SERVER, "WSO2 Carbon Server");
-    answer
+    set(&mut response, http::header::SERVER, "WSO2 Carbon Server");
+    response
 }
 
-/// The methods that an endpoint takes.
+/// The methods that an endpoint accepts.
 fn allowed(endpoint: Endpoint) -> &'static [&'static Method] {
     match endpoint {
         Endpoint::Token | Endpoint::Revoke => &[&Method::POST],
@@ -66,33 +71,33 @@ fn allowed(endpoint: Endpoint) -> &'static [&'static Method] {
     }
 }
 
-fn not_allowed(allowed: &[&Method]) -> Answer {
-    let mut answer = empty(405);
+fn not_allowed(allowed: &[&Method]) -> Response {
+    let mut response = empty(405);
     let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
-    set(&mut answer, ALLOW, &names.join(", "));
-    answer
+    set(&mut response, ALLOW, &names.join(", "));
+    response
 }
 
-/// What the identity server says of each successful answer that is about tokens.
-fn forbid_caching(answer: &mut Answer) {
-    set(answer, CACHE_CONTROL, "no-store");
-    set(answer, PRAGMA, "no-cache");
+/// Adds the cache headers of successful token responses.
+fn forbid_caching(response: &mut Response) {
+    set(response, CACHE_CONTROL, "no-store");
+    set(response, PRAGMA, "no-cache");
 }
 
-/// Revoking either token kills the pair; an unknown one is answered alike.
-fn revoke(state: &mut State, arrived: &Arrived, form: &Form) -> Result<Answer, Row> {
-    let token = form.value("token").ok_or(Row::InvalidRevocation)?;
-    let client = authenticate_client(state, arrived, form)?;
-    let mut answer = empty(200);
-    // The service names a type for this empty body.
-    set(&mut answer, CONTENT_TYPE, "application/json");
-    forbid_caching(&mut answer);
-    let revoked = state.tokens.revoke(token, &client).map_err(|_| Row::OtherClient)?;
+/// Revokes the pair of an access or refresh token. An unknown token gets the same response.
+fn revoke(state: &mut State, request: &ReceivedRequest, form: &Form) -> Result<Response, TokenError> {
+    let token = form.value("token").ok_or(TokenError::InvalidRevocation)?;
+    let client = authenticate_client(state, request, form)?;
+    let mut response = empty(200);
+    // VBC sends a type with this empty body.
+    set(&mut response, CONTENT_TYPE, "application/json");
+    forbid_caching(&mut response);
+    let revoked = state.tokens.revoke(token, &client).map_err(|_| TokenError::OtherClient)?;
     if let Some(pair) = revoked {
-        // The service puts the raw values here.
+        // VBC puts the token values into these headers.
         let mut add = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
-                answer.headers_mut().insert(HeaderName::from_static(name), value);
+                response.headers_mut().insert(HeaderName::from_static(name), value);
             }
         };
         add("revokedaccesstoken", pair.access.expose());
@@ -102,18 +107,18 @@ fn revoke(state: &mut State, arrived: &Arrived, form: &Form) -> Result<Answer, R
         add("authorizeduser", pair.owner.user.as_deref().unwrap_or(&pair.owner.client));
     }
     state.stats.revokes += 1;
-    Ok(answer)
+    Ok(response)
 }
 
-fn user_info(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
-    let owner = arrived.authorization("bearer").and_then(|token| state.tokens.accept(token, now));
+fn user_info(state: &mut State, request: &ReceivedRequest, now: Timestamp) -> Response {
+    let owner = request.authorization("bearer").and_then(|token| state.tokens.accept(token, now));
     let Some(owner) = owner.map(|row| row.owner.clone()) else {
-        let mut answer = ordered(
+        let mut response = ordered(
             401,
             &[("error_description", "Access token validation failed"), ("error", "invalid_token")],
         );
-        set(&mut answer, WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"");
-        return answer;
+        set(&mut response, WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"");
+        return response;
     };
     if !owner.scopes.split(' ').any(|scope| scope == "openid") {
         let words = "Access token does not have the openid scope";
@@ -130,5 +135,5 @@ fn user_info(state: &mut State, arrived: &Arrived, now: Timestamp) -> Answer {
         claims["family_name"] = user.last_name.as_str().into();
         claims["preferred_username"] = login.as_deref().into();
     }
-    json_answer(200, &claims)
+    json_response(200, &claims)
 }

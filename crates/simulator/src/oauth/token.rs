@@ -5,26 +5,26 @@ use std::sync::Arc;
 use base64::Engine;
 
 use super::authorize;
-use super::error::Row;
+use super::error::TokenError;
 use super::login::{check_login, normal, scopes};
-use super::{Redeemed, forbid_caching};
+use super::{Issuance, forbid_caching};
 use crate::names::KNOWN_GRANTS;
-use crate::request::{Arrived, Form};
-use crate::response::{Answer, json as json_answer};
+use crate::request::{Form, ReceivedRequest};
+use crate::response::{Response, json as json_response};
 use crate::state::{Consumer, State, same};
 use crate::tokens::jwt::{IdToken, Members};
-use crate::tokens::{Owner, Refused};
+use crate::tokens::{Owner, RefreshError};
 use vbc_base::clock::Timestamp;
 
 /// Responds to a request to `/token`.
 pub(super) fn token(
     state: &mut State,
-    arrived: &Arrived,
+    request: &ReceivedRequest,
     form: &Form,
     now: Timestamp,
-) -> Result<Answer, Row> {
+) -> Result<Response, TokenError> {
     let grant = form.value("grant_type").unwrap_or_default().to_owned();
-    let redeemed = redeem(state, arrived, form, &grant, now);
+    let redeemed = redeem(state, request, form, &grant, now);
     let outcomes = match grant.as_str() {
         "password" => Some(&mut state.stats.logins),
         "refresh_token" => Some(&mut state.stats.refreshes),
@@ -37,22 +37,22 @@ pub(super) fn token(
     Ok(issued(state, &redeemed?, now))
 }
 
-/// The rules in their order: the first that is broken is the answer.
+/// Applies the rules in order; the first violated one is the error.
 fn redeem(
     state: &mut State,
-    arrived: &Arrived,
+    request: &ReceivedRequest,
     form: &Form,
     grant: &str,
     now: Timestamp,
-) -> Result<Redeemed, Row> {
+) -> Result<Issuance, TokenError> {
     if form.repeats() {
-        return Err(Row::RepeatedParameters);
+        return Err(TokenError::RepeatedParameters);
     }
     if grant.is_empty() {
-        return Err(Row::NoGrantType);
+        return Err(TokenError::NoGrantType);
     }
     if !KNOWN_GRANTS.contains(&grant) {
-        return Err(Row::UnknownGrantType);
+        return Err(TokenError::UnknownGrantType);
     }
     let required: &[&str] = match grant {
         "password" => &["username", "password"],
@@ -62,12 +62,12 @@ fn redeem(
     };
     let missing = form.missing(required);
     if !missing.is_empty() {
-        return Err(Row::MissingParameters(missing));
+        return Err(TokenError::MissingParameters(missing));
     }
-    let client = authenticate_client(state, arrived, form)?;
-    let app = state.world.apps.get(&client).ok_or(Row::WrongSecret)?;
+    let client = authenticate_client(state, request, form)?;
+    let app = state.world.apps.get(&client).ok_or(TokenError::WrongSecret)?;
     if !app.grants.contains(&grant) {
-        return Err(Row::GrantNotAllowed);
+        return Err(TokenError::GrantNotAllowed);
     }
     let with_refresh = app.grants.contains(&"refresh_token");
     match grant {
@@ -78,7 +78,7 @@ fn redeem(
             let owner = Owner { client: client.into(), user: Some(user), scopes };
             Ok(state.tokens.issue(owner, with_refresh, policy, now).into())
         }
-        "refresh_token" => refresh(state, form, &client, now).map(Redeemed::from),
+        "refresh_token" => refresh(state, form, &client, now).map(Issuance::from),
         "authorization_code" => authorize::redeem(state, form, &client, now),
         _ => {
             let policy = state.policy_for(&client);
@@ -88,13 +88,13 @@ fn redeem(
     }
 }
 
-/// Whose tokens a request is about: client and user of a login, or whoever was issued what it presents. Nothing of
-/// it has been checked.
-pub(crate) fn identity(state: &State, arrived: &Arrived) -> Option<Consumer> {
-    let form = arrived.form.as_ref()?;
-    match arrived.grant()? {
+/// The identity that a request is about: client and user of a login, or the owner of the presented
+/// token or code. Nothing is verified.
+pub(crate) fn identity(state: &State, request: &ReceivedRequest) -> Option<Consumer> {
+    let form = request.form.as_ref()?;
+    match request.grant()? {
         "password" => {
-            let in_header = arrived.authorization("basic").and_then(basic).map(|(id, _)| id);
+            let in_header = request.authorization("basic").and_then(basic).map(|(id, _)| id);
             let client = in_header.as_deref().or(form.value("client_id"))?;
             let user = form.value("username")?.to_lowercase();
             Some((client.into(), Some(user.into())))
@@ -111,30 +111,34 @@ pub(crate) fn identity(state: &State, arrived: &Arrived) -> Option<Consumer> {
     }
 }
 
-/// Basic header or both body parameters, exactly one of them.
-pub(super) fn authenticate_client(state: &State, arrived: &Arrived, form: &Form) -> Result<String, Row> {
+/// Authenticates with the Basic header or with both body parameters, but not with both methods.
+pub(super) fn authenticate_client(
+    state: &State,
+    request: &ReceivedRequest,
+    form: &Form,
+) -> Result<String, TokenError> {
     let in_body = form.value("client_id").zip(form.value("client_secret"));
-    let in_header = arrived.authorization("basic");
+    let in_header = request.authorization("basic");
     let (id, secret) = match (in_header, in_body) {
-        (Some(header), _) => basic(header).ok_or(Row::WrongSecret)?,
+        (Some(header), _) => basic(header).ok_or(TokenError::WrongSecret)?,
         (None, Some((id, secret))) => (id.to_owned(), secret.to_owned()),
-        (None, None) => return Err(Row::NoClientAuthentication),
+        (None, None) => return Err(TokenError::NoClientAuthentication),
     };
     match state.world.apps.get(&id) {
-        None => return Err(Row::UnknownClient(id)),
-        Some(app) if !same(app.secret.expose(), &secret) => return Err(Row::WrongSecret),
+        None => return Err(TokenError::UnknownClient(id)),
+        Some(app) if !same(app.secret.expose(), &secret) => return Err(TokenError::WrongSecret),
         Some(_) => {}
     }
     if in_header.is_some() && in_body.is_some() {
-        return Err(Row::HeaderAndBody);
+        return Err(TokenError::HeaderAndBody);
     }
     if form.value("client_assertion").is_some() {
-        return Err(Row::TwoMethods);
+        return Err(TokenError::TwoMethods);
     }
     Ok(id)
 }
 
-/// The service splits at every colon and wants exactly two parts; it decodes nothing.
+/// VBC splits at every colon, requires exactly two parts, and decodes nothing.
 fn basic(header: &str) -> Option<(String, String)> {
     let decoded = base64::engine::general_purpose::STANDARD.decode(header).ok()?;
     let text = String::from_utf8(decoded).ok()?;
@@ -142,29 +146,29 @@ fn basic(header: &str) -> Option<(String, String)> {
     (!secret.contains(':')).then(|| (id.to_owned(), secret.to_owned()))
 }
 
-fn log_in(state: &mut State, form: &Form, now: Timestamp) -> Result<Arc<str>, Row> {
+fn log_in(state: &mut State, form: &Form, now: Timestamp) -> Result<Arc<str>, TokenError> {
     let user = form.value("username").unwrap_or_default();
     check_login(state, user, form.value("password").unwrap_or_default(), now)
 }
 
-fn refresh(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Result<usize, Row> {
+fn refresh(state: &mut State, form: &Form, client: &str, now: Timestamp) -> Result<usize, TokenError> {
     let scopes = form.value("scope").map(normal);
     let value = form.value("refresh_token").unwrap_or_default();
     let policy = state.policy_for(client);
     state.tokens.redeem(value, client, scopes.as_deref(), policy, now).map_err(|refused| match refused {
-        Refused::Unknown => Row::RefreshUnknown,
-        Refused::Spent => {
+        RefreshError::Unknown => TokenError::RefreshUnknown,
+        RefreshError::Spent => {
             state.stats.refresh_reuse += 1;
-            if state.spent_is_server_error { Row::ServerError } else { Row::RefreshUnknown }
+            if state.spent_is_server_error { TokenError::ServerError } else { TokenError::RefreshUnknown }
         }
-        Refused::Revoked => Row::RefreshInactive,
-        Refused::NotLatest => Row::RefreshNotLatest,
-        Refused::Expired => Row::RefreshExpired,
-        Refused::Scope => Row::Scope,
+        RefreshError::Revoked => TokenError::RefreshInactive,
+        RefreshError::NotLatest => TokenError::RefreshNotLatest,
+        RefreshError::Expired => TokenError::RefreshExpired,
+        RefreshError::Scope => TokenError::Scope,
     })
 }
 
-fn issued(state: &State, redeemed: &Redeemed, now: Timestamp) -> Answer {
+fn issued(state: &State, redeemed: &Issuance, now: Timestamp) -> Response {
     let pair = state.tokens.pair(redeemed.row, now);
     let mut members = vec![("access_token", pair.access.expose().into())];
     members.extend(pair.refresh.map(|refresh| ("refresh_token", refresh.expose().into())));
@@ -177,7 +181,7 @@ fn issued(state: &State, redeemed: &Redeemed, now: Timestamp) -> Answer {
     }
     members.push(("token_type", "Bearer".into()));
     members.push(("expires_in", pair.expires_in.into()));
-    let mut answer = json_answer(200, &Members(members));
-    forbid_caching(&mut answer);
-    answer
+    let mut response = json_response(200, &Members(members));
+    forbid_caching(&mut response);
+    response
 }

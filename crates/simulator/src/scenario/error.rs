@@ -1,11 +1,11 @@
-//! What is wrong with a scenario: everything at once, each with its line and what to do about it.
+//! Errors of a scenario: all at once, each with its location and remedy.
 
 use std::fmt;
 
 use crate::fault::{FaultError, Names, advice};
 
 /// Line and column, from 1.
-pub(super) type Place = (usize, usize);
+pub(super) type Location = (usize, usize);
 
 /// Why a scenario cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,18 +15,18 @@ pub enum ScenarioError {
     Unreadable {
         /// The file.
         file: String,
-        /// Why.
+        /// The reason.
         reason: std::io::ErrorKind,
     },
     /// The file is not UTF-8.
     #[error("{message}; {remedy}")]
     Encoding {
-        /// The fault. It names the file.
+        /// What is wrong; it names the file.
         message: String,
         /// The next step.
         remedy: &'static str,
     },
-    /// Something in it is wrong.
+    /// The content is invalid.
     #[error("{}", .findings.iter().map(|finding| format!("{file}:{finding}")).collect::<Vec<_>>().join("\n"))]
     Findings {
         /// The file.
@@ -43,7 +43,7 @@ pub struct Finding {
     pub line: usize,
     /// The column, from 1.
     pub column: usize,
-    /// The key; empty where it is none in particular.
+    /// The key; empty if the problem belongs to no key.
     pub key: String,
     /// What is wrong.
     pub problem: String,
@@ -53,7 +53,7 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn new(
-        (line, column): Place,
+        (line, column): Location,
         key: &str,
         problem: impl Into<String>,
         remedy: impl Into<String>,
@@ -70,7 +70,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is wrong with a fault, and what to do about it: the key, the problem, the remedy.
+/// The problem with a fault: the key, the problem, the remedy.
 pub(super) fn of_fault(error: &FaultError, names: &Names) -> (Option<String>, String, String) {
     let (problem, remedy) = (error.to_string(), advice(error, names));
     match error {

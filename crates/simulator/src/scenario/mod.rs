@@ -1,13 +1,13 @@
-//! A scenario: what a simulator is like and what goes wrong when, from a TOML file.
+//! Scenarios: the options and the timeline of a simulator, in a TOML file.
 //!
 //! ```toml
-//! seed = 7                          # world, chances, tokens: the same seed, the same answers
+//! seed = 7                          # world, probabilities, tokens: the same seed, the same responses
 //! start = "2026-03-01T09:00:00Z"    # the simulator's clock
-//! quota = 10                        # requests a minute
-//! lag = 0                           # Reports, recordings and exports at once; 1 is as long as VBC takes
-//! webhooks = "loopback"             # whom webhooks are delivered to: also "any", or hosts
+//! quota = 10                        # requests per minute
+//! lag = 0                           # reports, recordings and exports at once; 1 is VBC's pace
+//! webhooks = "loopback"             # where webhooks may be delivered: also "any", or hosts
 //!
-//! [field]                           # what users report, where the documents say otherwise; `field = true` is all
+//! [field]                           # reports from the field; `field = true` switches on all
 //! reports_self = true
 //!
 //! [lifetimes]
@@ -35,8 +35,8 @@
 //! lasts = "20s"
 //! ```
 
+mod document;
 mod error;
-mod places;
 mod read;
 mod section;
 
@@ -44,9 +44,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use document::Document;
 pub use error::{Finding, ScenarioError};
-use error::{Place, of_fault};
-use places::Document;
+use error::{Location, of_fault};
 
 use crate::fault::{Action, Fault, FaultError, Names};
 use crate::field::FieldReport;
@@ -59,7 +59,8 @@ use crate::targets::WebhookTargets;
 use vbc_base::clock::{Clock, Timestamp, after};
 use vbc_base::encoding;
 
-/// What a scenario file says.
+/// A parsed scenario. Apply it with
+/// [`SimulatorBuilder::scenario`](crate::SimulatorBuilder::scenario).
 #[derive(Clone, Debug)]
 pub struct Scenario {
     file: String,
@@ -74,33 +75,33 @@ pub struct Scenario {
     lag: Option<f64>,
     ringing: Option<Duration>,
     webhooks: Option<WebhookTargets>,
-    /// Where `quota` and `webhooks` stand in the file.
-    quota_place: Place,
-    webhooks_place: Place,
+    /// Locations of `quota` and `webhooks` in the file.
+    quota_location: Location,
+    webhooks_location: Location,
     field: Vec<(FieldReport, bool)>,
     access: Option<Duration>,
     refresh: Option<Duration>,
     code: Option<Duration>,
-    applications: Vec<(Application, Place)>,
-    users: Vec<(User, Place)>,
-    steps: Vec<Planned>,
+    applications: Vec<(Application, Location)>,
+    users: Vec<(User, Location)>,
+    steps: Vec<ScenarioStep>,
 }
 
-/// A step, and where it stands.
+/// A step of the timeline, and its location.
 #[derive(Clone, Debug)]
-struct Planned {
+struct ScenarioStep {
     step: Step,
     key: String,
-    place: Place,
+    location: Location,
 }
 
-/// What is wrong with quotas that are over a limit of the command line.
-fn over(limit: u32, quotas: impl IntoIterator<Item = (u32, String, Place)>) -> Vec<Finding> {
+/// The findings for quotas above a limit of the command line.
+fn over(limit: u32, quotas: impl IntoIterator<Item = (u32, String, Location)>) -> Vec<Finding> {
     let lifts = quotas.into_iter().filter(|(quota, ..)| *quota == 0 || *quota > limit);
-    let found = lifts.map(|(_, key, place)| {
+    let found = lifts.map(|(_, key, location)| {
         let problem = format!("the simulator was started with a quota of {limit}");
         let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
-        Finding::new(place, &key, problem, remedy)
+        Finding::new(location, &key, problem, remedy)
     });
     found.collect()
 }
@@ -121,7 +122,7 @@ impl Scenario {
         Self::parse(&file, &text)
     }
 
-    /// Reads the text of a file of that name.
+    /// Parses the text of a file with this name.
     ///
     /// # Errors
     /// With everything that is wrong in it.
@@ -135,13 +136,13 @@ impl Scenario {
         self.public_base.is_some()
     }
 
-    /// Whether it keeps to what the simulator was started with: a scenario that comes over the
-    /// network must not open what the command line has closed.
+    /// Checks that the scenario does not exceed the options of the start. A scenario that comes
+    /// over the network must not permit what the command line has forbidden.
     ///
     /// # Errors
     /// When it would deliver webhooks to more targets, or allow more requests.
     pub(crate) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
-        let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_place));
+        let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_location));
         let mut findings = match started.quota_limit {
             Some(limit) => over(limit, own.into_iter().chain(self.quotas())),
             None => Vec::new(),
@@ -149,13 +150,13 @@ impl Scenario {
         if self.webhooks.as_ref().is_some_and(|targets| !targets.is_within(&started.webhooks)) {
             let problem = format!("the simulator was started with --webhooks {}", started.webhooks);
             let remedy = "name only such targets, or start the simulator with other --webhooks";
-            findings.push(Finding::new(self.webhooks_place, "webhooks", problem, remedy));
+            findings.push(Finding::new(self.webhooks_location, "webhooks", problem, remedy));
         }
         self.without(findings)
     }
 
-    /// Whether it sets no quota above `limit` for an application or at a later time. Its `quota`
-    /// for all does not count: the command line replaces that.
+    /// Checks that no quota of an application or of the timeline exceeds `limit`. The scenario's
+    /// common `quota` does not count, because the command line replaces it.
     ///
     /// # Errors
     /// When it would allow more requests.
@@ -170,21 +171,21 @@ impl Scenario {
         }
     }
 
-    /// Every quota it sets for one application, or at a later time, and where; 0 is no limit.
-    fn quotas(&self) -> Vec<(u32, String, Place)> {
-        let applications = self.applications.iter().filter_map(|(application, place)| {
-            Some((application.quota?, "applications.quota".to_owned(), *place))
+    /// The quotas of applications and of the timeline, with their locations; 0 is no limit.
+    fn quotas(&self) -> Vec<(u32, String, Location)> {
+        let applications = self.applications.iter().filter_map(|(application, location)| {
+            Some((application.quota?, "applications.quota".to_owned(), *location))
         });
         let steps = self.steps.iter().filter_map(|planned| match planned.step.fault {
             Fault::Now(Action::Quota(quota) | Action::ApplicationQuota { per_minute: quota, .. }) => {
-                Some((quota.unwrap_or(0), format!("{}.per_minute", planned.key), planned.place))
+                Some((quota.unwrap_or(0), format!("{}.per_minute", planned.key), planned.location))
             }
             _ => None,
         });
         applications.chain(steps).collect()
     }
 
-    /// Lays what it says over options, which grow deterministic by that.
+    /// Applies the scenario to options, and makes them deterministic.
     ///
     /// # Errors
     /// When a step names a user, an application or a suite that neither it nor the options know.
@@ -211,13 +212,13 @@ impl Scenario {
         lifetimes.refresh = self.refresh.unwrap_or(lifetimes.refresh);
         lifetimes.code = self.code.unwrap_or(lifetimes.code);
         let mut findings = Vec::new();
-        for (application, place) in self.applications {
+        for (application, location) in self.applications {
             options.applications.push(application);
-            findings.extend(unknown(options, "applications", place, |o| &mut o.applications));
+            findings.extend(unknown(options, "applications", location, |o| &mut o.applications));
         }
-        for (user, place) in self.users {
+        for (user, location) in self.users {
             options.users.push(user);
-            findings.extend(unknown(options, "users", place, |o| &mut o.users));
+            findings.extend(unknown(options, "users", location, |o| &mut o.users));
         }
         findings.extend(rehearse(&self.steps, options));
         options.timeline.extend(self.steps.into_iter().map(|planned| planned.step));
@@ -225,45 +226,45 @@ impl Scenario {
     }
 }
 
-/// What the last application or user names that does not exist; then it is taken away again.
+/// The unknown name in the last application or user, which is then removed again.
 fn unknown<T>(
     options: &mut SimulatorOptions,
     key: &str,
-    place: Place,
+    location: Location,
     list: fn(&mut SimulatorOptions) -> &mut Vec<T>,
 ) -> Option<Finding> {
     let error = options.check().err()?;
     list(options).pop();
     let (member, problem, remedy) = of_fault(&error, &names(options));
     let key = member.map_or(key.to_owned(), |member| format!("{key}.{member}"));
-    Some(Finding::new(place, &key, problem, remedy))
+    Some(Finding::new(location, &key, problem, remedy))
 }
 
-/// Takes every step in a world of its own, to see whether what they name is there.
-fn rehearse(steps: &[Planned], options: &SimulatorOptions) -> Vec<Finding> {
+/// Runs every step in a world of its own, to find unknown names.
+fn rehearse(steps: &[ScenarioStep], options: &SimulatorOptions) -> Vec<Finding> {
     let clock = Clock::system();
     let start = options.start.unwrap_or(clock.now());
     let mut state = State::seeded(Arc::new(options.clone()), start, 0);
     let mut findings = Vec::new();
-    let mut steps: Vec<&Planned> = steps.iter().collect();
+    let mut steps: Vec<&ScenarioStep> = steps.iter().collect();
     steps.sort_by_key(|planned| planned.step.at);
     for planned in steps {
-        // Only a step can have moved it further.
+        // Only a step can have moved the clock further.
         let due = after(start, planned.step.at);
         if due > clock.now() || state.advanced.is_zero() {
             clock.set(due);
         }
         if let Err(error) = state.inject(planned.step.fault.clone(), &clock, clock.now()) {
-            findings.push(at_fault(&planned.key, planned.place, &error, &names(options)));
+            findings.push(at_fault(&planned.key, planned.location, &error, &names(options)));
         }
     }
     findings
 }
 
-fn at_fault(key: &str, place: Place, error: &FaultError, names: &Names) -> Finding {
+fn at_fault(key: &str, location: Location, error: &FaultError, names: &Names) -> Finding {
     let (member, problem, remedy) = of_fault(error, names);
     let key = member.map_or(key.to_owned(), |member| format!("{key}.{member}"));
-    Finding::new(place, &key, problem, remedy)
+    Finding::new(location, &key, problem, remedy)
 }
 
 fn names(options: &SimulatorOptions) -> Names {
@@ -271,8 +272,8 @@ fn names(options: &SimulatorOptions) -> Names {
 }
 
 /// A step of a fault in a file.
-fn planned(at: Duration, fault: Fault, key: String, place: Place) -> Planned {
-    Planned { step: Step { at, fault }, key, place }
+fn planned(at: Duration, fault: Fault, key: String, location: Location) -> ScenarioStep {
+    ScenarioStep { step: Step { at, fault }, key, location }
 }
 
 #[cfg(test)]

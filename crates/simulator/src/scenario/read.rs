@@ -1,13 +1,13 @@
-//! From the document to the scenario: which keys there are, and what they take.
+//! Reads a scenario from a document: the keys and their values.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::document::{Document, join};
 use super::error::Finding;
-use super::places::{Document, join};
 use super::section::{A_TEXT, Section, text};
-use super::{Planned, Scenario, at_fault, names, planned};
+use super::{Scenario, ScenarioStep, at_fault, names, planned};
 use crate::fault::{Effect, Fault};
 use crate::field::FieldReport;
 use crate::identities::{Application, User};
@@ -18,7 +18,7 @@ use crate::times::TIMES;
 
 const A_NUMBER: &str = "write a whole number";
 
-/// Reads everything, and says everything that is wrong.
+/// Reads everything, and returns everything that is wrong.
 pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<Finding>> {
     let mut findings = Vec::new();
     let mut root = Section::new(document, "", &document.root, &mut findings);
@@ -47,8 +47,8 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
             "write \"loopback\", \"any\" or a list of hosts, without ports",
             targets,
         ),
-        quota_place: document.place("quota"),
-        webhooks_place: document.place("webhooks"),
+        quota_location: document.location("quota"),
+        webhooks_location: document.location("webhooks"),
         field: Vec::new(),
         access: None,
         refresh: None,
@@ -84,11 +84,11 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
     }
     for (at, members) in applications {
         let application = application(Section::new(document, &at, members, &mut findings));
-        scenario.applications.extend(application.map(|application| (application, document.place(&at))));
+        scenario.applications.extend(application.map(|application| (application, document.location(&at))));
     }
     for (at, members) in users {
         let user = user(Section::new(document, &at, members, &mut findings));
-        scenario.users.extend(user.map(|user| (user, document.place(&at))));
+        scenario.users.extend(user.map(|user| (user, document.location(&at))));
     }
     for (at, members) in faults {
         scenario.steps.extend(step(document, &at, members.clone(), Duration::ZERO, &mut findings));
@@ -131,13 +131,13 @@ fn user(mut section: Section<'_, '_>) -> Option<User> {
     Some(user)
 }
 
-/// An entry of the timeline: when, and the fault.
+/// Reads an entry of the timeline.
 fn timed(
     document: &Document,
     key: &str,
     members: &Map<String, Value>,
     findings: &mut Vec<Finding>,
-) -> Option<Planned> {
+) -> Option<ScenarioStep> {
     let mut members = members.clone();
     let remedy = "write the time after the start, such as at = \"30s\"";
     let at = members.remove("at");
@@ -145,11 +145,11 @@ fn timed(
         Some(Some(at)) => at,
         Some(None) => {
             let at = join(key, "at");
-            findings.push(Finding::new(document.place(&at), &at, "this is no length of time", remedy));
+            findings.push(Finding::new(document.location(&at), &at, "this is no length of time", remedy));
             Duration::ZERO
         }
         None => {
-            findings.push(Finding::new(document.place(key), key, "there is no `at`", remedy));
+            findings.push(Finding::new(document.location(key), key, "there is no `at`", remedy));
             Duration::ZERO
         }
     };
@@ -162,16 +162,16 @@ fn step(
     members: Map<String, Value>,
     at: Duration,
     findings: &mut Vec<Finding>,
-) -> Option<Planned> {
+) -> Option<ScenarioStep> {
     match Fault::from_json(&Value::Object(members)) {
         Ok(fault) => {
             let never = matches!(&fault, Fault::Requests(Effect::TokenAgeLimit(_), on) if on.path.is_none());
-            (!never).then(|| planned(at, fault, key.to_owned(), document.place(key)))
+            (!never).then(|| planned(at, fault, key.to_owned(), document.location(key)))
         }
         Err(error) => {
-            // Where the member is, if it is there.
+            // The location of the member, if it exists.
             let mut finding = at_fault(key, (0, 0), &error, &names(&SimulatorOptions::default()));
-            (finding.line, finding.column) = document.place(&finding.key);
+            (finding.line, finding.column) = document.location(&finding.key);
             findings.push(finding);
             None
         }
@@ -194,7 +194,7 @@ fn small(value: &Value) -> Option<u32> {
     u32::try_from(value.as_u64()?).ok()
 }
 
-/// One text, or a list of hosts.
+/// A text, or a list of hosts.
 fn targets(value: &Value) -> Option<WebhookTargets> {
     value.as_str().map(str::to_owned).or_else(|| Some(texts(value)?.join(",")))?.parse().ok()
 }

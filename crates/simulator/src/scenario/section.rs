@@ -1,9 +1,9 @@
-//! A table of a scenario, whose keys are read one by one.
+//! A table of a scenario, with a reader for each type.
 
 use serde_json::{Map, Value};
 
+use super::document::{Document, join};
 use super::error::Finding;
-use super::places::{Document, join};
 use crate::suggestion::choose;
 
 pub(super) const A_TEXT: &str = "write a text in quotes";
@@ -12,7 +12,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// A table whose keys are taken one by one; what is left is unknown.
+/// A table. Every key that is not read counts as unknown at its [`end`](Section::end).
 pub(super) struct Section<'d, 'f> {
     document: &'d Document,
     at: String,
@@ -33,7 +33,7 @@ impl<'d, 'f> Section<'d, 'f> {
 
     pub(super) fn find(&mut self, key: &str, problem: String, remedy: &str) {
         let path = join(&self.at, key);
-        self.findings.push(Finding::new(self.document.place(&path), &path, problem, remedy));
+        self.findings.push(Finding::new(self.document.location(&path), &path, problem, remedy));
     }
 
     pub(super) fn take<T>(
@@ -51,12 +51,12 @@ impl<'d, 'f> Section<'d, 'f> {
         read
     }
 
-    /// A text that has to be there.
+    /// Reads a required text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         if !self.members.contains_key(key) {
-            let (at, place) = (self.at.clone(), self.document.place(&self.at));
+            let (at, location) = (self.at.clone(), self.document.location(&self.at));
             let remedy = format!("add {key} = \"…\"");
-            self.findings.push(Finding::new(place, &at, format!("there is no `{key}`"), remedy));
+            self.findings.push(Finding::new(location, &at, format!("there is no `{key}`"), remedy));
         }
         self.take(key, A_TEXT, text).filter(|text| !text.is_empty())
     }
@@ -71,7 +71,7 @@ impl<'d, 'f> Section<'d, 'f> {
         value.as_object()
     }
 
-    /// One switch for all, or a table of switches.
+    /// Reads one switch for all, or a table of switches.
     pub(super) fn switches(&mut self, key: &'static str) -> (Option<bool>, Option<&'d Map<String, Value>>) {
         match self.members.get(key).map(Value::as_bool) {
             Some(Some(all)) => {
@@ -82,7 +82,7 @@ impl<'d, 'f> Section<'d, 'f> {
         }
     }
 
-    /// The tables of a list, each with its path.
+    /// Reads a list of tables, each with its path.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<(String, &'d Map<String, Value>)> {
         self.known.push(key);
         let members = self.members;
@@ -105,7 +105,7 @@ impl<'d, 'f> Section<'d, 'f> {
         }
     }
 
-    /// Every key that was not taken is unknown.
+    /// Reports every key that was not read.
     pub(super) fn end(mut self) {
         let known: Vec<String> = self.known.iter().map(|key| (*key).to_owned()).collect();
         let members = self.members;

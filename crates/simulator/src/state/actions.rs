@@ -1,4 +1,4 @@
-//! What an action does to the state.
+//! The effect of actions on the state.
 
 use crate::fault::{Action, FaultError};
 use crate::names::SUITES;
@@ -8,8 +8,8 @@ use crate::world::{App, Lock, Login};
 use vbc_base::clock::{Clock, Timestamp, moved};
 
 impl Action {
-    /// Whether it can be done when the clock reads `at`; gives what the clock reads then. It
-    /// changes nothing.
+    /// Checks an action without doing it, for a clock that reads `at`. Returns what the clock reads
+    /// afterwards.
     pub(crate) fn check(&self, state: &State, at: Timestamp) -> Result<Timestamp, FaultError> {
         let user = |user: &String| {
             let known = state.world.logins.contains_key(&user.to_lowercase());
@@ -54,7 +54,7 @@ impl Action {
         Ok(at)
     }
 
-    /// Does it. What was not checked before may be done in part.
+    /// Does the action. An action that was not checked before may be done in part.
     pub(crate) fn act(&self, state: &mut State, clock: &Clock) -> Result<(), FaultError> {
         match self {
             Self::RevokeAllAccess => state.tokens.revoke_all_access(),

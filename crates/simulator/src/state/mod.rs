@@ -1,4 +1,4 @@
-//! Everything that changes, behind one lock.
+//! The mutable state of a simulation, behind one lock.
 
 mod actions;
 mod settings;
@@ -18,7 +18,7 @@ use crate::expect::Expectations;
 use crate::fault::{Faults, Names};
 use crate::field::FieldReport;
 use crate::journal::Journal;
-use crate::journal::redaction::{Known, Secrets};
+use crate::journal::redaction::{KnownSecrets, Secrets};
 use crate::names::TENANT;
 use crate::options::SimulatorOptions;
 use crate::random::Random;
@@ -26,7 +26,7 @@ use crate::tokens::{Policy, Tokens};
 use crate::world::{Lock, Login, World};
 use vbc_base::clock::{Clock, Timestamp};
 
-/// Failures in a row after which a login is locked.
+/// Consecutive failures after which a login is locked.
 const FAILURES: u32 = 5;
 pub(crate) struct State {
     pub(crate) options: Arc<SimulatorOptions>,
@@ -35,9 +35,9 @@ pub(crate) struct State {
     pub(crate) codes: HashMap<String, Code>,
     pub(crate) policy: Policy,
     pub(crate) quota: Option<u32>,
-    /// Suites that no application may use any more.
+    /// Suites whose subscriptions were ended for all applications.
     pub(crate) unsubscribed: BTreeSet<&'static str>,
-    /// Whether a refresh token that was redeemed before is answered by a server error.
+    /// Whether a redeemed refresh token gets a server error.
     pub(crate) spent_is_server_error: bool,
     /// Requests in the current minute, by client and user.
     pub(crate) windows: HashMap<Consumer, (i64, u32)>,
@@ -46,52 +46,57 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     pub(crate) expectations: Expectations,
     pub(crate) random: Random,
-    /// Ids of answers: apart, so that what a call is called does not depend on how much else was asked.
-    pub(crate) answers: Random,
+    /// Identifiers of responses. They are separate, so that the ids of calls do not depend on the
+    /// number of other requests.
+    pub(crate) response_ids: Random,
     token_requests_now: u64,
-    /// Token requests under way, by whose tokens they are about.
+    /// Token requests in progress, by identity.
     under_way: HashMap<Consumer, u64>,
     pub(crate) timeline: Timeline,
-    /// What must not be shown, besides tokens.
+    /// Secrets to redact, besides tokens.
     pub(crate) secrets: Secrets,
-    /// What actions have changed, to be shown and taken back.
+    /// Changes made by actions, which can be shown and reverted.
     pub(crate) settings: Settings,
     /// How far actions have moved the clock.
     pub(crate) advanced: SignedDuration,
-    /// How far the clock was moved to where the options have it start.
+    /// How far the clock was moved to reach the start of the options.
     begun: SignedDuration,
 }
 
 /// A client and the user it acts for.
 pub(crate) type Consumer = (Arc<str>, Option<Arc<str>>);
 
-/// An authorization code and what became of it.
+/// An authorization code.
 pub(crate) struct Code {
     pub(crate) client: String,
     pub(crate) user: String,
     pub(crate) redirect_uri: String,
     pub(crate) scopes: String,
     pub(crate) challenge: Option<(String, bool)>,
-    /// What the ID token repeats.
+    /// Repeated in the ID token.
     pub(crate) nonce: Option<String>,
     /// When the user logged in.
     pub(crate) issued: Timestamp,
     pub(crate) expires: Timestamp,
-    /// The row it was redeemed for.
+    /// The token row it was redeemed for; `None` until then.
     pub(crate) row: Option<usize>,
 }
 
-/// What came of trying a user name and a password.
+/// The result of a login attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
+    /// The password is right.
     Right,
+    /// The user name or the password is wrong.
     Wrong,
+    /// The login is locked after too many failures.
     Locked,
+    /// An administrator has locked the login.
     LockedByAdministrator,
 }
 
 impl State {
-    /// The state at the start, with the clock where the options have it.
+    /// The state at the start; sets the clock to the start of the options.
     pub(crate) fn begin(options: Arc<SimulatorOptions>, epoch: u64) -> Self {
         let clock = options.clock.clone();
         let begun = options.start.map_or(SignedDuration::ZERO, |start| clock.set(start));
@@ -125,7 +130,7 @@ impl State {
             journal: Journal::new(options.journal, epoch),
             expectations: Expectations::default(),
             random: Random::new(options.seed ^ 0x5eed),
-            answers: Random::new(options.seed ^ 0xa115),
+            response_ids: Random::new(options.seed ^ 0xa115),
             token_requests_now: 0,
             under_way: HashMap::new(),
             timeline: Timeline::new(options.timeline.clone(), now),
@@ -136,13 +141,13 @@ impl State {
         }
     }
 
-    /// Back to the start: world, tokens, faults, counters, journal and time.
+    /// Returns to the start: world, tokens, faults, counters, journal and time.
     pub(crate) fn reset(&mut self, options: Arc<SimulatorOptions>) {
         let back = SignedDuration::ZERO.saturating_sub(self.advanced).saturating_sub(self.begun);
         options.clock.shift(back);
         let fresh = Self::begin(options, self.journal.epoch() + 1);
         let before = std::mem::replace(self, fresh);
-        // What is under way stays under way.
+        // Token requests in progress survive a reset.
         self.token_requests_now = before.token_requests_now;
         self.under_way = before.under_way;
     }
@@ -153,7 +158,7 @@ impl State {
         self.stats.token_concurrency_max = self.stats.token_concurrency_max.max(self.token_requests_now);
     }
 
-    /// A token request turned out to be about this identity.
+    /// Attributes a token request to an identity.
     pub(crate) fn token_request_is_about(&mut self, identity: Consumer) {
         let now = self.under_way.entry(identity).or_default();
         *now += 1;
@@ -178,7 +183,7 @@ impl State {
         logins.get(&user).or_else(|| logins.get(&format!("{user}{TENANT}")))
     }
 
-    /// Whether a user belongs to the developer portal (`*.api`); by the documents such a user gets
+    /// Whether a user belongs to the developer portal (`*.api`). By the documents such a user gets
     /// no tokens.
     pub(crate) fn is_developer(&self, user: &str) -> bool {
         let user = user.to_lowercase();
@@ -186,7 +191,7 @@ impl State {
         name.ends_with(".api") && !self.options.field.has(FieldReport::ApiUsers)
     }
 
-    /// Tries a login: tenant, then lock, then password, as the service does.
+    /// Attempts a login. As at VBC, the order is tenant, lock, password.
     pub(crate) fn attempt(&mut self, user: &str, password: &str, now: Timestamp) -> Attempt {
         let Some(login) = self.world.logins.get_mut(&user.to_lowercase()) else { return Attempt::Wrong };
         match login.lock {
@@ -194,7 +199,7 @@ impl State {
                 self.stats.logins_while_locked += 1;
                 return Attempt::LockedByAdministrator;
             }
-            // Every attempt starts the half hour again, the right password too.
+            // Every attempt restarts the half hour, even with the right password.
             Some(Lock::Failures(_)) if login.is_locked(now) => {
                 login.lock = Some(Lock::Failures(now));
                 self.stats.logins_while_locked += 1;
@@ -220,42 +225,42 @@ impl State {
         Attempt::Wrong
     }
 
-    /// How tokens are issued to a client now.
+    /// The current policy for a client's tokens.
     pub(crate) fn policy_for(&self, client: &str) -> Policy {
         let openid = self.world.apps.get(client).is_none_or(|app| app.openid);
         Policy { openid, ..self.policy }
     }
 
-    /// Every name that a fault can give.
+    /// The names that a fault may refer to.
     pub(crate) fn names(&self) -> Names {
         let users = self.world.logins.values().map(|login| login.name.clone()).collect();
         Names::new(users, self.world.apps.keys().cloned().collect())
     }
 
-    /// The secrets that must not be shown.
-    pub(crate) fn known_secrets(&self) -> Known<'_> {
-        Known::new(&self.tokens, &self.secrets)
+    /// The secrets to redact.
+    pub(crate) fn known_secrets(&self) -> KnownSecrets<'_> {
+        KnownSecrets::new(&self.tokens, &self.secrets)
     }
 
-    /// Moves the clock, so that a reset can move it back.
+    /// Moves the clock; a reset moves it back.
     pub(crate) fn advance(&mut self, by: SignedDuration, clock: &Clock) {
         clock.shift(by);
         self.advanced = self.advanced.saturating_add(by);
     }
 
-    /// Sets the clock, so that a reset can move it back.
+    /// Sets the clock; a reset moves it back.
     pub(crate) fn set_clock(&mut self, to: Timestamp, clock: &Clock) {
         self.advanced = self.advanced.saturating_add(clock.set(to));
     }
 
-    /// Moves the clock to where it would be if no action had moved it.
+    /// Reverts all moves of the clock by actions.
     pub(crate) fn restore_clock(&mut self) {
         self.options.clock.shift(SignedDuration::ZERO.saturating_sub(self.advanced));
         self.advanced = SignedDuration::ZERO;
     }
 }
 
-/// Compares without telling by its time where the difference is.
+/// Compares in constant time.
 pub(crate) fn same(one: &str, other: &str) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
 }

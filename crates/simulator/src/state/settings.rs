@@ -1,4 +1,4 @@
-//! What actions have changed: shown as in force, and taken back one by one.
+//! Changes made by actions: shown as in force, and reverted one by one.
 
 use serde_json::{Value, json};
 
@@ -6,22 +6,21 @@ use crate::fault::Action;
 use crate::state::State;
 use crate::world::Lock;
 
-/// Something that an action has changed.
+/// A change made by an action.
 struct Setting {
     id: u64,
     action: Action,
-    /// The action that brings back how it was at the start; `None` where the clock was moved.
+    /// The action that reverts the change; `None` for the clock.
     before: Option<Action>,
 }
 
-/// What actions have changed, in the order of the changes. One thing is there once, however often
-/// it was changed.
+/// The changes in order. Each setting occurs once, however often it was changed.
 #[derive(Default)]
 pub(crate) struct Settings(Vec<Setting>);
 
 impl Settings {
-    /// Notes what an action has changed. `before` and `after` are what [`Action::present`] said
-    /// before it and after it.
+    /// Records a change. `before` and `after` are the results of [`Action::present`] before and
+    /// after the action.
     pub(crate) fn note(&mut self, id: u64, action: Action, before: Option<Action>, after: Option<Action>) {
         if action.is_clock() {
             self.0.retain(|setting| !setting.action.is_clock());
@@ -45,12 +44,12 @@ impl Settings {
 }
 
 impl State {
-    /// Takes one change back; whether there was one of that id.
+    /// Reverts a change, and returns whether there was one with this id.
     pub(crate) fn take_back(&mut self, id: u64) -> bool {
         let Some(setting) = self.settings.take(id) else { return false };
         let clock = self.options.clock.clone();
         match setting.before {
-            // It names what the first action found there.
+            // The names existed when the first action was done.
             Some(before) => before.act(self, &clock).is_ok(),
             None => {
                 self.restore_clock();
@@ -59,8 +58,8 @@ impl State {
         }
     }
 
-    /// What `GET /__sim/faults` shows: faults on requests, then what actions have changed, each in
-    /// the order they came.
+    /// The body of `GET /__sim/faults`: faults on requests, then changes made by actions, each in
+    /// order.
     pub(crate) fn in_force(&self) -> Value {
         let mut shown = self.faults.listed();
         for Setting { id, action, .. } in &self.settings.0 {
@@ -85,8 +84,7 @@ impl Action {
         matches!(self, Self::ClockAdvance(_) | Self::ClockSet(_))
     }
 
-    /// The action that would bring about what is there now; `None` for what changes nothing that
-    /// could be brought back.
+    /// The action that would set what is set now; `None` for actions that cannot be reverted.
     pub(crate) fn present(&self, state: &State) -> Option<Self> {
         let login = |user: &str| state.world.logins.get(&user.to_lowercase());
         let app = |client_id: &str| state.world.apps.get(client_id);
@@ -143,7 +141,7 @@ impl Action {
         })
     }
 
-    /// What it changes: one word for the thing, and whose.
+    /// The setting that it changes: its kind, and its owner.
     fn subject(&self) -> (&'static str, String) {
         let whose = |names: &[&str]| names.join(" ").to_lowercase();
         match self {

@@ -1,16 +1,16 @@
-//! What is counted since the start or the last reset.
+//! Counters since the start or the last reset.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Paths counted one by one; further ones are counted together.
+/// Requests to further paths are counted together.
 const COUNTED_PATHS: usize = 10_000;
 
-/// How often something went well and how often not.
+/// Counts of successes and failures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// Answered with tokens.
+    /// Successes.
     pub ok: u64,
-    /// Refused.
+    /// Failures.
     pub failed: u64,
 }
 
@@ -20,7 +20,7 @@ impl Outcomes {
     }
 }
 
-/// What happened since the start or the last reset.
+/// Counters since the start or the last reset.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Password grants that reached the token endpoint's rules.
@@ -29,28 +29,28 @@ pub struct Stats {
     pub refreshes: Outcomes,
     /// Authorization-code grants.
     pub codes: Outcomes,
-    /// Answered revocation requests.
+    /// Successful revocation requests.
     pub revokes: u64,
-    /// Everything that arrived at the token endpoint, faults included.
+    /// Requests to the token endpoint, including those that faults struck.
     pub token_requests: u64,
-    /// The most token requests that were ever under way at once.
+    /// The maximum of concurrent token requests.
     pub token_concurrency_max: u64,
-    /// The most token requests that were ever under way at once for one identity: client and user name of a login,
-    /// or the owner of the presented refresh token or code.
+    /// The maximum of concurrent token requests for one identity. The identity is client and user
+    /// name of a login, or the owner of the presented refresh token or code.
     pub token_concurrency_max_by_identity: u64,
-    /// Presentations of a refresh token that had been redeemed before.
+    /// Presentations of refresh tokens that had been redeemed before.
     pub refresh_reuse: u64,
-    /// How often a login became locked.
+    /// How often a login was locked.
     pub lock_events: u64,
-    /// Attempts to log in, with whatever password, where the login was locked already.
+    /// Login attempts with any password while the login was locked.
     pub logins_while_locked: u64,
-    /// Calls placed.
+    /// Placed calls.
     pub calls_placed: u64,
     /// Requests outside the identity endpoints.
     pub api_requests: u64,
-    /// Their answers by status; resets are not among them.
+    /// Responses to them by status; resets are not counted.
     pub by_status: BTreeMap<u16, u64>,
-    /// Method and path, then token (or `none`), then how many requests.
+    /// Requests by method and path, then by token (or `none`).
     pub requests_by_token: HashMap<String, HashMap<String, u64>>,
 }
 

@@ -1,7 +1,7 @@
-//! What is to happen when: faults at times after the start, by the simulator's clock.
+//! The timeline: faults at times after the start, by the simulator's clock.
 //!
-//! Nothing runs in the background: whoever looks at the state first lets happen what is due, so that a clock that is
-//! advanced, or that stands still in a test, is all there is to it.
+//! Nothing runs in the background. Whatever is due happens when the state is next locked, so that
+//! tests only need to advance the clock.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::fault::Fault;
 use crate::options::Step;
 use vbc_base::clock::{Clock, Timestamp, after, until};
 
-/// The steps and how far they are done.
+/// The steps, and how many of them are done.
 pub(crate) struct Timeline {
     start: Timestamp,
-    /// In the order of their times.
+    /// Sorted by time.
     steps: Vec<Step>,
     done: usize,
 }
@@ -30,7 +30,7 @@ impl Timeline {
 }
 
 impl State {
-    /// Lets happen what is due; whether a fault ended by that.
+    /// Runs what is due, and returns whether a fault ended.
     pub(crate) fn catch_up(&mut self, clock: &Clock) -> bool {
         if self.next_change().is_none() {
             return false;
@@ -47,17 +47,17 @@ impl State {
         self.faults.expire(clock.now())
     }
 
-    /// When the next thing happens by itself.
+    /// When the next step is due or the next fault ends.
     fn next_change(&self) -> Option<Timestamp> {
         [self.timeline.next(), self.faults.next_end()].into_iter().flatten().min()
     }
 
-    /// How long until then.
+    /// The time until the next change.
     pub(crate) fn until_next_change(&self, now: Timestamp) -> Option<Duration> {
         self.next_change().map(|change| until(now, change))
     }
 
-    /// Injects every fault or, where one of them cannot be, none. Returns their ids.
+    /// Injects all faults, or none if one of them is invalid. Returns their ids.
     pub(crate) fn inject_all(
         &mut self,
         faults: Vec<Fault>,
@@ -72,7 +72,7 @@ impl State {
         faults.into_iter().map(|fault| self.inject(fault, clock, clock.now())).collect()
     }
 
-    /// Injects a fault, in force since `since`, and returns its id.
+    /// Injects a fault that is in force from `since`, and returns its id.
     pub(crate) fn inject(
         &mut self,
         fault: Fault,

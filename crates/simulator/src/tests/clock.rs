@@ -48,15 +48,16 @@ async fn the_clock_moves_by_exactly_what_was_said_in_both_directions() {
         (json!({ "advance": -86_400.1 }), -86_400_100_000_000),
         (json!({ "advance": "0s" }), 0),
     ] {
-        let before = sim.service.core.state().advanced;
-        let reply = sim.control("POST", "/__sim/clock", &body.to_string()).await;
-        assert_eq!(reply.status, 200, "{body}: {}", reply.body);
-        let moved = sim.service.core.state().advanced - before;
+        let before = sim.service.engine.state().advanced;
+        let response = sim.control("POST", "/__sim/clock", &body.to_string()).await;
+        assert_eq!(response.status, 200, "{body}: {}", response.body);
+        let moved = sim.service.engine.state().advanced - before;
         assert_eq!(moved, SignedDuration::from_nanos(nanos), "{body}");
     }
     for time in ["2026-03-01T09:00:00.000000001Z", "1970-01-01T00:00:00Z", "9999-12-30T00:00:00Z"] {
-        let reply = sim.control("POST", "/__sim/clock", &json!({ "set": time }).to_string()).await;
-        let (now, to): (Timestamp, Timestamp) = (reply.text("now").parse().unwrap(), time.parse().unwrap());
+        let response = sim.control("POST", "/__sim/clock", &json!({ "set": time }).to_string()).await;
+        let (now, to): (Timestamp, Timestamp) =
+            (response.text("now").parse().unwrap(), time.parse().unwrap());
         assert!(now >= to && vbc_base::clock::until(to, now) < Duration::from_secs(30), "{time}: {now}");
     }
     sim.reset();
@@ -95,9 +96,9 @@ async fn a_time_that_cannot_be_is_refused_and_the_clock_stays() {
         r#"[]"#,
         r#"5"#,
     ] {
-        let reply = sim.control("POST", "/__sim/clock", body).await;
-        assert_eq!(reply.status, 400, "{body}: {}", reply.body);
-        assert!(reply.text("error").len() > 10, "{body}: {}", reply.body);
+        let response = sim.control("POST", "/__sim/clock", body).await;
+        assert_eq!(response.status, 400, "{body}: {}", response.body);
+        assert!(response.text("error").len() > 10, "{body}: {}", response.body);
     }
     for fault in [
         json!({ "fault": "clock_advance", "seconds": i64::MAX }),
@@ -106,8 +107,8 @@ async fn a_time_that_cannot_be_is_refused_and_the_clock_stays() {
         json!({ "fault": "clock_advance", "seconds": "1" }),
         json!({ "fault": "clock_set", "time": "9999-12-31T00:00:00Z" }),
     ] {
-        let reply = sim.control("POST", "/__sim/faults", &fault.to_string()).await;
-        assert_eq!(reply.status, 400, "{fault}: {}", reply.body);
+        let response = sim.control("POST", "/__sim/faults", &fault.to_string()).await;
+        assert_eq!(response.status, 400, "{fault}: {}", response.body);
     }
     let refused = sim.inject(Action::ClockAdvance(SignedDuration::MAX)).unwrap_err();
     assert_eq!(refused, FaultError::ClockOutOfRange);
@@ -133,9 +134,9 @@ async fn a_scenario_cannot_move_the_clock_to_where_it_cannot_be() {
         ),
     ] {
         let sim = Simulator::start().await.unwrap();
-        let reply = sim.control("POST", "/__sim/scenario", text).await;
-        assert_eq!(reply.status, 400, "{text}: {}", reply.body);
-        assert!(reply.text("error").contains(place), "{text}: {}", reply.body);
+        let response = sim.control("POST", "/__sim/scenario", text).await;
+        assert_eq!(response.status, 400, "{text}: {}", response.body);
+        assert!(response.text("error").contains(place), "{text}: {}", response.body);
     }
 }
 
@@ -161,9 +162,9 @@ async fn touch_everything(service: &Service) {
         ("GET", format!("{vis}/events"), ""),
         ("GET", format!("{vis}/calls/count"), ""),
     ] {
-        let reply = ask(service, request(method, &path, &headers, body)).await;
-        assert!(reply.status.as_u16() < 500, "{method} {path}: {} {}", reply.status, reply.body);
-        assert!(reply.header("date").is_some());
+        let response = ask(service, request(method, &path, &headers, body)).await;
+        assert!(response.status.as_u16() < 500, "{method} {path}: {} {}", response.status, response.body);
+        assert!(response.header("date").is_some());
     }
     let refresh = format!("grant_type=refresh_token&refresh_token={}", login.text("refresh_token"));
     assert!(service.token(&refresh).await.unwrap().status.as_u16() < 500);

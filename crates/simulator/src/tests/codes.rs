@@ -6,9 +6,9 @@ const BASIC: &str = "Basic c2ltLWNsaWVudDpzaW0tc2VjcmV0"; // sim-client:sim-secr
 const CALLBACK: &str = "redirect_uri=http://localhost:8081/callback";
 
 async fn code(sim: &Simulator, more: &str) -> String {
-    let reply = sim.send("GET", &format!("{AUTHORIZE}&sim_user=alice@vbc.prod{more}"), &[], "").await;
-    assert_eq!(reply.status, 302, "{}", reply.body);
-    let location = url::Url::parse(reply.header("location").unwrap()).unwrap();
+    let response = sim.send("GET", &format!("{AUTHORIZE}&sim_user=alice@vbc.prod{more}"), &[], "").await;
+    assert_eq!(response.status, 302, "{}", response.body);
+    let location = url::Url::parse(response.header("location").unwrap()).unwrap();
     assert!(location.as_str().starts_with("http://localhost:8081/callback?"));
     let parameters: std::collections::HashMap<_, _> = location.query_pairs().into_owned().collect();
     assert_eq!(parameters["state"], "a b");
@@ -32,14 +32,14 @@ async fn a_code_works_once_and_reusing_it_revokes_what_it_got() {
 }
 
 /// Where a redirect goes, and the parameters it carries.
-fn redirect(reply: &Reply) -> (String, std::collections::HashMap<String, String>) {
-    assert_eq!(reply.status, 302, "{}", reply.body);
-    let location = url::Url::parse(reply.header("location").unwrap()).unwrap();
+fn redirect(response: &TestResponse) -> (String, std::collections::HashMap<String, String>) {
+    assert_eq!(response.status, 302, "{}", response.body);
+    let location = url::Url::parse(response.header("location").unwrap()).unwrap();
     let parameters = location.query_pairs().into_owned().collect();
     (location.as_str().split('?').next().unwrap().to_owned(), parameters)
 }
 
-async fn redeem(sim: &Simulator, code: &str, more: &str) -> Reply {
+async fn redeem(sim: &Simulator, code: &str, more: &str) -> TestResponse {
     sim.token(&format!("grant_type=authorization_code&code={code}{more}")).await
 }
 
@@ -137,8 +137,8 @@ async fn some_users_can_never_get_a_code() {
         ("alice@vbc.prod", "17003 User account is locked."),
         ("nobody", "User denied the consent"),
     ] {
-        let reply = sim.send("GET", &format!("{AUTHORIZE}&sim_user={user}"), &[], "").await;
-        let (to, parameters) = redirect(&reply);
+        let response = sim.send("GET", &format!("{AUTHORIZE}&sim_user={user}"), &[], "").await;
+        let (to, parameters) = redirect(&response);
         assert_eq!(to, "http://localhost:8081/callback");
         assert_eq!(
             (parameters["error"].as_str(), parameters["error_description"].as_str()),
@@ -191,12 +191,12 @@ async fn authorize_redirects_only_where_it_may() {
         "/authorize?response_type=code&client_id=nobody&redirect_uri=http://evil.test",
         "/authorize?response_type=code&client_id=sim-client&redirect_uri=http://evil.test",
     ] {
-        let reply = sim.send("GET", target, &[], "").await;
-        assert_eq!(reply.status, 302);
-        assert!(reply.header("location").unwrap().starts_with("/authenticationendpoint/oauth2_error.do?"));
+        let response = sim.send("GET", target, &[], "").await;
+        assert_eq!(response.status, 302);
+        assert!(response.header("location").unwrap().starts_with("/authenticationendpoint/oauth2_error.do?"));
     }
-    let reply = sim.send("GET", &AUTHORIZE.replace("=code&", "=token&"), &[], "").await;
-    let location = reply.header("location").unwrap();
+    let response = sim.send("GET", &AUTHORIZE.replace("=code&", "=token&"), &[], "").await;
+    let location = response.header("location").unwrap();
     assert!(location.starts_with("http://localhost:8081/callback?error=invalid_request&"), "{location}");
     assert!(location.ends_with("&state=a+b"), "{location}");
     let page = sim.send("GET", AUTHORIZE, &[], "").await;
@@ -205,9 +205,9 @@ async fn authorize_redirects_only_where_it_may() {
     let refused = sim.send("POST", AUTHORIZE, &[FORM], form).await;
     assert!(refused.status == 200 && refused.body.contains("Login failed"));
     let form = "username=alice@vbc.prod&password=sim-password";
-    let reply = sim.send("POST", "/t/vbc.prod/oauth2".to_owned().as_str(), &[FORM], form).await;
-    assert_eq!(reply.status, 404);
-    let reply = sim.send("POST", &format!("/t/vbc.prod/oauth2{AUTHORIZE}"), &[FORM], form).await;
-    assert_eq!(reply.status, 302);
-    assert!(reply.header("location").unwrap().contains("?code="));
+    let response = sim.send("POST", "/t/vbc.prod/oauth2".to_owned().as_str(), &[FORM], form).await;
+    assert_eq!(response.status, 404);
+    let response = sim.send("POST", &format!("/t/vbc.prod/oauth2{AUTHORIZE}"), &[FORM], form).await;
+    assert_eq!(response.status, 302);
+    assert!(response.header("location").unwrap().contains("?code="));
 }

@@ -38,17 +38,18 @@ impl Play {
         let login = "grant_type=password&scope=openid&username=carol@vbc.prod&password=carol-password\
                      &client_id=sim-client&client_secret=sim-secret";
         let request = http::Request::post("/token").header(FORM.0, FORM.1).body(Bytes::from(login)).unwrap();
-        let token: Value = serde_json::from_slice(service.answer(request).await.unwrap().body()).unwrap();
+        let token: Value = serde_json::from_slice(service.respond(request).await.unwrap().body()).unwrap();
         let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
         Self { service, random, bearer, done: Vec::new() }
     }
 
     async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let request = http::Request::builder().method(method).uri(path).header("authorization", &self.bearer);
-        let answer = self.service.answer(request.body(Bytes::from(body.to_owned())).unwrap()).await.unwrap();
-        let shown = serde_json::from_slice(answer.body());
-        let text = || json!(String::from_utf8_lossy(answer.body()));
-        (answer.status().as_u16(), shown.unwrap_or_else(|_| text()))
+        let response =
+            self.service.respond(request.body(Bytes::from(body.to_owned())).unwrap()).await.unwrap();
+        let shown = serde_json::from_slice(response.body());
+        let text = || json!(String::from_utf8_lossy(response.body()));
+        (response.status().as_u16(), shown.unwrap_or_else(|_| text()))
     }
 
     async fn get(&self, path: &str) -> Value {

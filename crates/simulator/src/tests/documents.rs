@@ -22,20 +22,20 @@ impl Reader {
     }
 
     /// As curl sends it, or with other headers.
-    async fn send(&self, method: &str, path: &str, more: &[(&str, &str)], body: &str) -> Reply {
+    async fn send(&self, method: &str, path: &str, more: &[(&str, &str)], body: &str) -> TestResponse {
         let mut headers = vec![("authorization", self.bearer.as_str()), ("content-type", "application/json")];
         headers.extend(more);
         self.sim.send(method, path, &headers, body).await
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> TestResponse {
         self.send(method, path, &[], body).await
     }
 
     async fn get(&self, path: &str) -> Value {
-        let reply = self.ask("GET", path, "").await;
-        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
-        reply.json()
+        let response = self.ask("GET", path, "").await;
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+        response.json()
     }
 
     async fn dial(&self, to: &str) -> String {
@@ -298,8 +298,8 @@ async fn an_unknown_event_is_no_call() {
         for (path, words) in
             [("events", "Event not found"), ("calls", "Call not found"), ("webhooks", "Webhook not found")]
         {
-            let reply = reader.ask("GET", &format!("{VIS}/{path}/{id}"), "").await;
-            assert_eq!((reply.status.as_u16(), reply.text("errorMessage").as_str()), (400, words));
+            let response = reader.ask("GET", &format!("{VIS}/{path}/{id}"), "").await;
+            assert_eq!((response.status.as_u16(), response.text("errorMessage").as_str()), (400, words));
         }
     }
 }

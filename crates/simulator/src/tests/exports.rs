@@ -6,15 +6,15 @@ const COMPANY: &str = "/t/vbc.prod/call_recording/api/accounts/12345/company_cal
 const JOBS: &str = "/t/vbc.prod/call_recording/v1/api/accounts/self/users/self/call_recordings/jobs";
 const BASE: &str = "https://api.vonage.com";
 
-async fn export(sim: &Simulator, token: &str, path: &str, body: &str) -> Reply {
+async fn export(sim: &Simulator, token: &str, path: &str, body: &str) -> TestResponse {
     sim.send("POST", path, &[("authorization", &format!("Bearer {token}"))], body).await
 }
 
 /// The bytes of an answer, which need not be text.
 async fn bytes(sim: &Simulator, path: &str, token: &str) -> (u16, HeaderMap, Bytes) {
     let request = http::Request::get(path).header("authorization", format!("Bearer {token}"));
-    let answer = sim.service().answer(request.body(Bytes::new()).unwrap()).await.unwrap();
-    let (head, body) = answer.into_parts();
+    let response = sim.service().respond(request.body(Bytes::new()).unwrap()).await.unwrap();
+    let (head, body) = response.into_parts();
     (head.status.as_u16(), head.headers, body)
 }
 
@@ -27,9 +27,10 @@ async fn an_export_goes_on_with_the_clock_and_ends_in_a_zip_of_the_audio() {
     let wanted: Vec<&Value> =
         recordings.iter().filter(|recording| recording["call_direction"] == "INBOUND").collect();
     assert!(wanted.len() > 2);
-    let reply = export(&sim, &token, &format!("{COMPANY}/export"), r#"{"call_direction":"INBOUND"}"#).await;
-    assert_eq!(reply.status, 202);
-    let id = reply.json()["job_ids"][0].as_str().unwrap().to_owned();
+    let response =
+        export(&sim, &token, &format!("{COMPANY}/export"), r#"{"call_direction":"INBOUND"}"#).await;
+    assert_eq!(response.status, 202);
+    let id = response.json()["job_ids"][0].as_str().unwrap().to_owned();
     let path = format!("{JOBS}/{id}");
     let job = sim.get(&path, &token).await.json();
     assert_eq!((&job["status"], &job["files_completed"]), (&json!("pending"), &json!(0)));

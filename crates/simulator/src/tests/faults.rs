@@ -76,8 +76,8 @@ async fn statuses_befall_what_matches_and_no_more() {
     sim.fault(fault).await;
     sim.log_in().await;
     for _ in 0..2 {
-        let reply = sim.refresh(&pair.text("refresh_token")).await;
-        assert_eq!((reply.status.as_u16(), reply.text("error").as_str()), (503, "server_error"));
+        let response = sim.refresh(&pair.text("refresh_token")).await;
+        assert_eq!((response.status.as_u16(), response.text("error").as_str()), (503, "server_error"));
     }
     assert_eq!(sim.control("GET", "/__sim/faults", "").await.json(), json!([]), "used up");
     assert_eq!(sim.refresh(&pair.text("refresh_token")).await.status, 200, "nothing was executed");
@@ -88,10 +88,10 @@ async fn statuses_befall_what_matches_and_no_more() {
         }))
         .await;
     let token = sim.log_in().await.text("access_token");
-    let reply = sim.get(CALLS, &token).await;
-    assert_eq!((reply.status.as_u16(), reply.text("code").as_str()), (429, "900803"));
-    assert!(reply.header("retry-after").unwrap().ends_with(" GMT"));
-    assert!(reply.header("activityid").is_some());
+    let response = sim.get(CALLS, &token).await;
+    assert_eq!((response.status.as_u16(), response.text("code").as_str()), (429, "900803"));
+    assert!(response.header("retry-after").unwrap().ends_with(" GMT"));
+    assert!(response.header("activityid").is_some());
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
     assert_eq!(sim.control("DELETE", &format!("/__sim/faults/{id}"), "").await.status, 204);
     assert_eq!(sim.control("DELETE", &format!("/__sim/faults/{id}"), "").await.status, 404);
@@ -100,9 +100,12 @@ async fn statuses_befall_what_matches_and_no_more() {
         "fault": "status", "status": 502, "body": "<html>", "content_type": "text/html", "retry_after": 7, "count": 1,
     });
     sim.fault(html).await;
-    let reply = sim.get(ACCOUNT, &token).await;
-    assert_eq!((reply.status.as_u16(), reply.body.as_str()), (502, "<html>"));
-    assert_eq!((reply.header("content-type"), reply.header("retry-after")), (Some("text/html"), Some("7")));
+    let response = sim.get(ACCOUNT, &token).await;
+    assert_eq!((response.status.as_u16(), response.body.as_str()), (502, "<html>"));
+    assert_eq!(
+        (response.header("content-type"), response.header("retry-after")),
+        (Some("text/html"), Some("7"))
+    );
 }
 
 #[tokio::test]
@@ -169,8 +172,8 @@ async fn resets_come_before_or_after_the_commit() {
     sim.fault(json!({ "fault": "lose_response_after_commit", "path": "/token" })).await;
     assert!(refresh().await.is_none());
     assert_eq!(sim.stats().refreshes, Outcomes { ok: 1, failed: 0 });
-    let reply = refresh().await.unwrap();
-    assert_eq!(reply.body, error("invalid_grant", "Persisted access token data not found"));
+    let response = refresh().await.unwrap();
+    assert_eq!(response.body, error("invalid_grant", "Persisted access token data not found"));
     let statuses: Vec<_> = sim.requests().iter().map(|request| request.status).collect();
     assert_eq!(statuses, [Some(200), None, None, Some(400)]);
 }
@@ -181,8 +184,8 @@ async fn a_backend_refuses_a_token_the_gateway_takes() {
     let token = sim.log_in().await.text("access_token");
     sim.fault(json!({ "fault": "backend_401", "path": "/t/vbc.prod/provisioning", "count": 1 })).await;
     assert_eq!(sim.get(ACCOUNT, "nonsense").await.text("code"), "900901", "the gateway comes first");
-    let reply = sim.get(ACCOUNT, &token).await;
-    assert_eq!((reply.status.as_u16(), reply.text("msg").as_str()), (401, "missing user data"));
+    let response = sim.get(ACCOUNT, &token).await;
+    assert_eq!((response.status.as_u16(), response.text("msg").as_str()), (401, "missing user data"));
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
 }
 
@@ -219,10 +222,11 @@ async fn faults_that_make_no_sense_are_refused_with_what_may_have_been_meant() {
             &[],
         ),
     ] {
-        let reply = sim.control("POST", "/__sim/faults", fault).await;
-        assert_eq!((reply.status.as_u16(), reply.text("error").as_str()), (400, error));
-        let named =
-            reply.json()["known"].as_object().map_or_else(Vec::new, |known| known.keys().cloned().collect());
+        let response = sim.control("POST", "/__sim/faults", fault).await;
+        assert_eq!((response.status.as_u16(), response.text("error").as_str()), (400, error));
+        let named = response.json()["known"]
+            .as_object()
+            .map_or_else(Vec::new, |known| known.keys().cloned().collect());
         assert_eq!(named, known, "{fault}");
     }
     // Where nothing is near, all there are; and of a list none is injected.

@@ -88,9 +88,9 @@ async fn telephony_ignores_the_token_of_an_application() {
         let bearer = format!("Bearer {token}");
         for method in ["GET", "POST"] {
             let body = json!({ "type": "click2dial", "from": "1001", "to": "14155550100" }).to_string();
-            let reply = sim.send(method, CALLS, &[("authorization", &bearer)], &body).await;
-            assert_eq!(reply.status, status, "{method}");
-            assert_eq!(reply.body.is_empty(), status == 202, "{}", reply.body);
+            let response = sim.send(method, CALLS, &[("authorization", &bearer)], &body).await;
+            assert_eq!(response.status, status, "{method}");
+            assert_eq!(response.body.is_empty(), status == 202, "{}", response.body);
         }
         assert_eq!(sim.stats().calls_placed, 0);
         assert_eq!(sim.get(CALLS, &sim.log_in().await.text("access_token")).await.status, 200);
@@ -108,8 +108,8 @@ async fn users_of_the_developer_portal_get_tokens() {
     assert_eq!(documents.stats().lock_events, 0, "an unknown user is not locked");
     assert_eq!(field.password("dev.api@vbc.prod", "dev-password").await.status, 200);
     for (sim, outcome) in [(&documents, "error=access_denied"), (&field, "code=")] {
-        let reply = sim.send("GET", &authorize, &[], "").await;
-        assert!(reply.header("location").unwrap().contains(outcome));
+        let response = sim.send("GET", &authorize, &[], "").await;
+        assert!(response.header("location").unwrap().contains(outcome));
     }
     let wrong = field.password("Dev.API@vbc.prod", "wrong").await;
     assert_eq!(wrong.body, error("invalid_grant", "Authentication failed for Dev.API@vbc.prod"));

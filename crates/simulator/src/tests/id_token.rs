@@ -34,9 +34,9 @@ fn names(object: &str) -> Vec<String> {
 }
 
 /// Logs alice in with a code; `extra` is added to the query.
-async fn by_code(sim: &Simulator, extra: &str) -> Reply {
-    let reply = sim.send("GET", &format!("{AUTHORIZE}&sim_user=alice{extra}"), &[], "").await;
-    let location = reply.header("location").unwrap().to_owned();
+async fn by_code(sim: &Simulator, extra: &str) -> TestResponse {
+    let response = sim.send("GET", &format!("{AUTHORIZE}&sim_user=alice{extra}"), &[], "").await;
+    let location = response.header("location").unwrap().to_owned();
     let code = location.split_once("code=").unwrap().1.split('&').next().unwrap().to_owned();
     let callback = "redirect_uri=http%3A%2F%2Flocalhost%3A8081%2Fcallback";
     sim.token(&format!("grant_type=authorization_code&code={code}&{callback}")).await
@@ -45,16 +45,16 @@ async fn by_code(sim: &Simulator, extra: &str) -> Reply {
 #[tokio::test]
 async fn an_id_token_repeats_the_nonce_of_its_authorization_request() {
     let sim = Simulator::start().await.unwrap();
-    let reply = by_code(&sim, "&nonce=n-0S6_WzA2Mj%20%C3%BC").await;
-    let first = claims(&reply.text("id_token"));
+    let response = by_code(&sim, "&nonce=n-0S6_WzA2Mj%20%C3%BC").await;
+    let first = claims(&response.text("id_token"));
     assert_eq!(first["nonce"], "n-0S6_WzA2Mj ü");
     assert!(first["auth_time"].as_i64().unwrap() <= first["iat"].as_i64().unwrap());
     // Another login of the same user, whose tokens are the same, has a nonce of its own.
     let again = by_code(&sim, "&nonce=other").await;
-    assert_eq!(again.text("access_token"), reply.text("access_token"));
+    assert_eq!(again.text("access_token"), response.text("access_token"));
     assert_eq!(claims(&again.text("id_token"))["nonce"], "other");
     for without in
-        [by_code(&sim, "").await, sim.log_in().await, sim.refresh(&reply.text("refresh_token")).await]
+        [by_code(&sim, "").await, sim.log_in().await, sim.refresh(&response.text("refresh_token")).await]
     {
         assert_eq!(claims(&without.text("id_token")).get("nonce"), None, "{}", without.body);
     }
@@ -65,14 +65,14 @@ async fn an_id_token_names_user_account_client_and_access_token() {
     let sim = Simulator::start().await.unwrap();
     let bob = sim.password("bob@vbc.prod", "bob-password").await;
     let alice = sim.log_in().await;
-    for (reply, user, account) in [(&bob, "bob@vbc.prod", "23456"), (&alice, "alice@vbc.prod", "12345")] {
-        let claims = claims(&reply.text("id_token"));
+    for (response, user, account) in [(&bob, "bob@vbc.prod", "23456"), (&alice, "alice@vbc.prod", "12345")] {
+        let claims = claims(&response.text("id_token"));
         assert_eq!((&claims["sub"], &claims["eClaims"]["accountNumber"]), (&user.into(), &account.into()));
         assert_eq!((&claims["iss"], &claims["azp"]), (&ISSUER.into(), &"sim-client".into()));
         assert_eq!(claims["aud"], json!(["sim-client"]));
         let lifetime = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
-        assert_eq!(Some(lifetime), reply.json()["expires_in"].as_i64());
-        let hash = digest(&SHA256, reply.text("access_token").as_bytes());
+        assert_eq!(Some(lifetime), response.json()["expires_in"].as_i64());
+        let hash = digest(&SHA256, response.text("access_token").as_bytes());
         assert_eq!(claims["at_hash"], BASE64.encode(&hash.as_ref()[..16]));
     }
 }
@@ -83,12 +83,12 @@ async fn members_are_written_in_the_order_of_the_service() {
     let documented = ["access_token", "refresh_token", "scope", "id_token", "token_type", "expires_in"];
     let login = sim.log_in().await;
     let refreshed = sim.refresh(&login.text("refresh_token")).await;
-    for reply in [&login, &refreshed, &by_code(&sim, "&nonce=n").await] {
-        assert_eq!(names(&reply.body), documented);
+    for response in [&login, &refreshed, &by_code(&sim, "&nonce=n").await] {
+        assert_eq!(names(&response.body), documented);
         for token in ["access_token", "id_token"] {
-            assert_eq!(names(&parts(&reply.text(token))[0]), ["x5t", "kid", "alg"]);
+            assert_eq!(names(&parts(&response.text(token))[0]), ["x5t", "kid", "alg"]);
         }
-        let claims = names(&parts(&reply.text("access_token"))[1]);
+        let claims = names(&parts(&response.text("access_token"))[1]);
         assert_eq!(claims[..8], ["sub", "aud", "azp", "scope", "iss", "exp", "iat", "jti"]);
     }
     let own = sim.token("grant_type=client_credentials").await;
@@ -121,8 +121,8 @@ async fn discovery_leads_to_every_endpoint() {
     let sim = Simulator::builder().start().await.unwrap();
     for path in ["/oauth2", "/t/vbc.prod/oauth2"] {
         let path = format!("{path}/token/.well-known/openid-configuration");
-        let reply = sim.send("GET", &path, &[], "").await;
-        assert_eq!((reply.status.as_u16(), reply.text("issuer").as_str()), (200, ISSUER));
+        let response = sim.send("GET", &path, &[], "").await;
+        assert_eq!((response.status.as_u16(), response.text("issuer").as_str()), (200, ISSUER));
         for (name, status) in [
             ("authorization_endpoint", 302),
             ("token_endpoint", 405),
@@ -130,7 +130,7 @@ async fn discovery_leads_to_every_endpoint() {
             ("revocation_endpoint", 405),
             ("jwks_uri", 200),
         ] {
-            let url = reply.text(name);
+            let url = response.text(name);
             let path = url.strip_prefix(&sim.url()).unwrap_or_else(|| panic!("{name}: {url}"));
             assert_eq!(sim.send("GET", path, &[], "").await.status, status, "{name}");
         }
@@ -147,7 +147,7 @@ async fn a_method_that_an_endpoint_does_not_take_is_told_which_it_does() {
         ("/userinfo", "DELETE", "GET, HEAD, POST"),
         ("/oauth2/jwks", "POST", "GET, HEAD"),
     ] {
-        let reply = sim.send(method, path, &[], "").await;
-        assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, Some(allow)), "{path}");
+        let response = sim.send(method, path, &[], "").await;
+        assert_eq!((response.status.as_u16(), response.header("allow")), (405, Some(allow)), "{path}");
     }
 }

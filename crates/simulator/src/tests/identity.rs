@@ -6,29 +6,29 @@ const WRONG_BASIC: &str = "Basic c2ltLWNsaWVudDp3cm9uZw=="; // sim-client:wrong
 #[tokio::test]
 async fn a_login_answers_as_documented() {
     let sim = Simulator::start().await.unwrap();
-    let reply = sim.log_in().await;
-    assert_eq!(reply.header("content-type"), Some("application/json"));
-    assert_eq!(reply.header("cache-control"), Some("no-store"));
-    assert_eq!(reply.header("pragma"), Some("no-cache"));
-    assert_eq!(reply.json()["expires_in"], 86_400);
-    assert_eq!(reply.text("token_type"), "Bearer");
-    assert_eq!(reply.text("scope"), "openid");
-    assert_eq!(reply.text("id_token").split('.').count(), 3);
-    assert!((900..1200).contains(&reply.text("access_token").len()));
+    let response = sim.log_in().await;
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("pragma"), Some("no-cache"));
+    assert_eq!(response.json()["expires_in"], 86_400);
+    assert_eq!(response.text("token_type"), "Bearer");
+    assert_eq!(response.text("scope"), "openid");
+    assert_eq!(response.text("id_token").split('.').count(), 3);
+    assert!((900..1200).contains(&response.text("access_token").len()));
     let plain = "grant_type=password&username=alice@vbc.prod&password=sim-password";
     let plain = sim.token(plain).await;
     assert_eq!(plain.text("scope"), "default");
     assert!(plain.json().get("id_token").is_none());
     let path = "/t/vbc.prod/oauth2/token";
     let form = format!("grant_type=refresh_token&refresh_token={}", plain.text("refresh_token"));
-    let reply = sim.send("POST", path, &[FORM, ("authorization", BASIC)], &form).await;
-    assert_eq!(reply.status, 200, "{}", reply.body);
+    let response = sim.send("POST", path, &[FORM, ("authorization", BASIC)], &form).await;
+    assert_eq!(response.status, 200, "{}", response.body);
     let json = json!({
-        "grant_type": "refresh_token", "refresh_token": reply.text("refresh_token"),
+        "grant_type": "refresh_token", "refresh_token": response.text("refresh_token"),
         "client_id": "sim-client", "client_secret": "sim-secret",
     });
-    let reply = sim.send("POST", path, &[("content-type", "application/json")], &json.to_string()).await;
-    assert_eq!(reply.status, 200, "{}", reply.body);
+    let response = sim.send("POST", path, &[("content-type", "application/json")], &json.to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.body);
 }
 
 #[tokio::test]
@@ -119,15 +119,19 @@ async fn every_row_has_its_words_and_its_place() {
     for (form, header, status, code, words) in rows {
         let mut headers = vec![FORM];
         headers.extend(header.map(|value| ("authorization", value)));
-        let reply = sim.send("POST", "/token", &headers, form).await;
+        let response = sim.send("POST", "/token", &headers, form).await;
         assert_eq!(
-            (reply.status.as_u16(), reply.body.as_str()),
+            (response.status.as_u16(), response.body.as_str()),
             (*status, error(code, words).as_str()),
             "{form}"
         );
         let challenged = *status == 401 && !words.starts_with("Unsupported");
-        assert_eq!(reply.header("www-authenticate"), challenged.then_some("Basic realm=sim.test"), "{form}");
-        assert!(reply.header("cache-control").is_none());
+        assert_eq!(
+            response.header("www-authenticate"),
+            challenged.then_some("Basic realm=sim.test"),
+            "{form}"
+        );
+        assert!(response.header("cache-control").is_none());
     }
     assert_eq!(sim.send("GET", "/token", &[], "").await.status, 405);
     assert_eq!(sim.send("POST", "/token", &[("content-type", "text/plain")], "x").await.status, 415);
@@ -207,9 +211,9 @@ async fn of_two_overlapping_refreshes_one_wins() {
 async fn refresh_tokens_are_refused_for_their_reasons() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("refresh_token");
-    let reply =
+    let response =
         sim.token(&format!("grant_type=refresh_token&refresh_token={token}&scope=openid profile")).await;
-    assert_eq!(reply.body, error("invalid_scope", "Invalid Scope!"));
+    assert_eq!(response.body, error("invalid_scope", "Invalid Scope!"));
     sim.advance(Duration::from_secs(604_800));
     assert_eq!(sim.refresh(&token).await.body, error("invalid_grant", "Refresh token is expired."));
     let token = sim.log_in().await.text("refresh_token");
@@ -226,15 +230,15 @@ async fn refresh_tokens_are_refused_for_their_reasons() {
 async fn five_failures_lock_and_every_attempt_starts_the_half_hour_again() {
     let sim = Simulator::start().await.unwrap();
     for _ in 0..5 {
-        let reply = sim.password("alice@vbc.prod", "wrong").await;
-        assert_eq!(reply.body, error("invalid_grant", "Authentication failed for alice@vbc.prod"));
+        let response = sim.password("alice@vbc.prod", "wrong").await;
+        assert_eq!(response.body, error("invalid_grant", "Authentication failed for alice@vbc.prod"));
     }
     assert_eq!(sim.stats().lock_events, 1);
     for minutes in [0, 29, 29] {
         sim.fault(json!({ "fault": "clock_advance", "seconds": minutes * 60 })).await;
-        let reply = sim.password("alice@vbc.prod", "sim-password").await;
-        assert_eq!(reply.status, 400);
-        assert!(reply.text("error_description").starts_with("17003 User account is locked"));
+        let response = sim.password("alice@vbc.prod", "sim-password").await;
+        assert_eq!(response.status, 400);
+        assert!(response.text("error_description").starts_with("17003 User account is locked"));
     }
     sim.fault(json!({ "fault": "clock_advance", "seconds": 30 * 60 })).await;
     sim.log_in().await;
@@ -247,16 +251,16 @@ async fn revoking_either_token_kills_the_pair() {
         let sim = Simulator::start().await.unwrap();
         let pair = sim.log_in().await;
         let form = format!("token={}&{CLIENT}", pair.text(which));
-        let reply = sim.send("POST", "/revoke", &[FORM], &form).await;
-        assert_eq!((reply.status.as_u16(), reply.header("content-length")), (200, Some("0")));
-        assert_eq!(reply.header("content-type"), Some("application/json"));
+        let response = sim.send("POST", "/revoke", &[FORM], &form).await;
+        assert_eq!((response.status.as_u16(), response.header("content-length")), (200, Some("0")));
+        assert_eq!(response.header("content-type"), Some("application/json"));
         assert_eq!(
-            (reply.header("cache-control"), reply.header("pragma")),
+            (response.header("cache-control"), response.header("pragma")),
             (Some("no-store"), Some("no-cache"))
         );
-        assert_eq!(reply.header("revokedaccesstoken").unwrap(), pair.text("access_token"));
-        assert_eq!(reply.header("revokedrefreshtoken").unwrap(), pair.text("refresh_token"));
-        assert_eq!(reply.header("authorizeduser"), Some("alice@vbc.prod"));
+        assert_eq!(response.header("revokedaccesstoken").unwrap(), pair.text("access_token"));
+        assert_eq!(response.header("revokedrefreshtoken").unwrap(), pair.text("refresh_token"));
+        assert_eq!(response.header("authorizeduser"), Some("alice@vbc.prod"));
         assert_eq!(sim.get(ACCOUNT, &pair.text("access_token")).await.status, 401);
         let refused = sim.refresh(&pair.text("refresh_token")).await;
         assert_eq!(refused.body, error("invalid_grant", "Invalid refresh token state"));
@@ -266,23 +270,23 @@ async fn revoking_either_token_kills_the_pair() {
         assert_eq!(sim.stats().revokes, 2);
     }
     let sim = Simulator::start().await.unwrap();
-    let reply = sim.send("POST", "/revoke", &[FORM], CLIENT).await;
-    assert_eq!(reply.body, error("invalid_request", "Invalid revocation request"));
-    let reply = sim.send("POST", "/revoke", &[FORM], "token=x").await;
-    assert_eq!(reply.status, 401);
-    let reply = sim.send("POST", "/revoke", &[FORM], &format!("token=x&{CLIENT}")).await;
-    assert_eq!(reply.status, 200);
+    let response = sim.send("POST", "/revoke", &[FORM], CLIENT).await;
+    assert_eq!(response.body, error("invalid_request", "Invalid revocation request"));
+    let response = sim.send("POST", "/revoke", &[FORM], "token=x").await;
+    assert_eq!(response.status, 401);
+    let response = sim.send("POST", "/revoke", &[FORM], &format!("token=x&{CLIENT}")).await;
+    assert_eq!(response.status, 200);
 }
 
 #[tokio::test]
 async fn user_info_tells_who_a_token_speaks_for() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
-    let reply = sim.get("/userinfo", &token).await;
-    assert_eq!((reply.status.as_u16(), reply.text("sub").as_str()), (200, "alice@vbc.prod"));
-    assert_eq!(reply.text("given_name"), "Alice");
-    let reply = sim.get("/userinfo", "nonsense").await;
-    assert_eq!(reply.status, 401);
-    assert_eq!(reply.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
-    assert_eq!(reply.text("error"), "invalid_token");
+    let response = sim.get("/userinfo", &token).await;
+    assert_eq!((response.status.as_u16(), response.text("sub").as_str()), (200, "alice@vbc.prod"));
+    assert_eq!(response.text("given_name"), "Alice");
+    let response = sim.get("/userinfo", "nonsense").await;
+    assert_eq!(response.status, 401);
+    assert_eq!(response.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+    assert_eq!(response.text("error"), "invalid_token");
 }

@@ -66,8 +66,8 @@ async fn every_setting_that_a_fault_changes_can_be_taken_back() {
         json!([{ "fault": "clock_advance", "seconds": -0.5 }]),
     ] {
         let sim = Simulator::start().await.unwrap();
-        let reply = sim.control("POST", "/__sim/faults", &changes.to_string()).await.json();
-        let last = reply.as_array().unwrap().last().unwrap().clone();
+        let response = sim.control("POST", "/__sim/faults", &changes.to_string()).await.json();
+        let last = response.as_array().unwrap().last().unwrap().clone();
         let in_force = sim.in_force().await;
         assert_eq!(in_force.len(), 1, "{changes}");
         assert_eq!(
@@ -136,16 +136,16 @@ async fn a_scenario_that_comes_over_the_network_lifts_no_limit() {
         ),
         ("[[applications]]\nclient_id = \"x\"\nclient_secret = \"y\"\nquota = 11", "applications.quota: "),
     ] {
-        let reply = sim.control("POST", "/__sim/scenario", text).await;
-        assert_eq!(reply.status, 400, "{text}");
-        let error = reply.text("error");
+        let response = sim.control("POST", "/__sim/scenario", text).await;
+        assert_eq!(response.status, 400, "{text}");
+        let error = response.text("error");
         assert!(error.contains(place) && error.contains("was started with"), "{error}");
-        assert_eq!(sim.service.core.state().options.webhooks, "hooks.test".parse().unwrap());
-        assert_eq!(sim.service.core.state().quota, Some(10));
+        assert_eq!(sim.service.engine.state().options.webhooks, "hooks.test".parse().unwrap());
+        assert_eq!(sim.service.engine.state().quota, Some(10));
     }
     let narrower = "webhooks = \"loopback\"\nquota = 1";
     assert_eq!(sim.control("POST", "/__sim/scenario", narrower).await.status, 200);
-    assert_eq!(sim.service.core.state().options.webhooks, WebhookTargets::Loopback);
+    assert_eq!(sim.service.engine.state().options.webhooks, WebhookTargets::Loopback);
     // Narrowed once, it may be what it was at the start again.
     assert_eq!(sim.control("POST", "/__sim/scenario", "webhooks = [\"hooks.test\"]").await.status, 200);
 }
@@ -166,16 +166,16 @@ async fn somebody_calls_an_extension_or_its_direct_number() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
     let did = {
-        let mut state = sim.service.core.state();
+        let mut state = sim.service.engine.state();
         let account = state.world.account(12345).unwrap();
         let mut own = account.extensions.iter().filter(|one| one.number == "1001");
         own.find_map(|one| one.dids.first().cloned()).expect("a direct number")
     };
     let written = format!("+{} ({}) {}-{}", &did[..1], &did[1..4], &did[4..7], &did[7..]);
     for to in [json!("1001"), json!(1001), json!(did), json!(format!("+{did}")), json!(written)] {
-        let reply = sim.control("POST", "/__sim/calls", &json!({ "to": to }).to_string()).await;
-        assert_eq!(reply.status, 201, "{to}: {}", reply.body);
-        let call = sim.get(&format!("{CALLS}/{}", reply.text("call_id")), &token).await;
+        let response = sim.control("POST", "/__sim/calls", &json!({ "to": to }).to_string()).await;
+        assert_eq!(response.status, 201, "{to}: {}", response.body);
+        let call = sim.get(&format!("{CALLS}/{}", response.text("call_id")), &token).await;
         assert_eq!(call.status, 200, "{}", call.body);
     }
     for (body, error) in [
@@ -186,9 +186,9 @@ async fn somebody_calls_an_extension_or_its_direct_number() {
         (json!({ "to": true }), "`to`: expected an extension or a direct number"),
         (json!({ "to": "1001", "from": [] }), "`from`: expected a phone number"),
     ] {
-        let reply = sim.control("POST", "/__sim/calls", &body.to_string()).await;
-        assert_eq!(reply.status, 400, "{body}");
-        assert!(reply.text("error").starts_with(error), "{body}: {}", reply.body);
+        let response = sim.control("POST", "/__sim/calls", &body.to_string()).await;
+        assert_eq!(response.status, 400, "{body}");
+        assert!(response.text("error").starts_with(error), "{body}: {}", response.body);
     }
 }
 
@@ -216,8 +216,8 @@ async fn a_list_of_faults_of_which_one_cannot_be_injected_changes_nothing() {
     ];
     for last in last {
         let list = Value::Array(first.iter().cloned().chain([last.clone()]).collect());
-        let reply = sim.control("POST", "/__sim/faults", &list.to_string()).await;
-        assert_eq!(reply.status, 400, "{last}");
+        let response = sim.control("POST", "/__sim/faults", &list.to_string()).await;
+        assert_eq!(response.status, 400, "{last}");
         assert_eq!(sim.in_force().await, [], "{last}");
     }
     for _ in 0..3 {
@@ -250,7 +250,7 @@ async fn the_quota_and_the_clock_of_the_start_are_shown_and_come_back() {
     for (_, _, id) in sim.in_force().await {
         assert_eq!(sim.take_back(id).await, 204);
     }
-    assert_eq!(sim.service.core.state().quota, Some(5));
+    assert_eq!(sim.service.engine.state().quota, Some(5));
     assert!(sim.control("GET", "/__sim/clock", "").await.text("now").starts_with("2026-03-01T09:0"));
     let narrower = "quota = 2\nstart = \"2027-01-01T00:00:00Z\"";
     sim.control("POST", "/__sim/scenario", narrower).await;

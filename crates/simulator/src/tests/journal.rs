@@ -112,12 +112,12 @@ async fn sixty_thousand_names_are_read_in_one_pass() {
         (json_type, "/token", json),
     ] {
         let began = std::time::Instant::now();
-        let reply = super::service::ask(&sim, request("POST", path, &[kind], &body)).await;
-        assert!(!reply.status.is_server_error(), "{path}: {}", reply.status);
+        let response = super::service::ask(&sim, request("POST", path, &[kind], &body)).await;
+        assert!(!response.status.is_server_error(), "{path}: {}", response.status);
         // Comparing each name with each takes minutes in a build without optimisations.
         assert!(began.elapsed() < Duration::from_secs(5), "{path}: {:?}", began.elapsed());
     }
     let repeated = "n=1&".repeat(60_000) + "grant_type=password&grant_type=password";
-    let reply = super::service::ask(&sim, request("POST", "/token", &[FORM], &repeated)).await;
-    assert!(reply.body.contains("repeated parameters"), "{}", reply.body);
+    let response = super::service::ask(&sim, request("POST", "/token", &[FORM], &repeated)).await;
+    assert!(response.body.contains("repeated parameters"), "{}", response.body);
 }

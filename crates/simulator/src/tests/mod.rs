@@ -40,13 +40,13 @@ use crate::*;
 use vbc_base::clock::Clock;
 
 /// What came back.
-pub(super) struct Reply {
+pub(super) struct TestResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
-impl Reply {
+impl TestResponse {
     pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
     }
@@ -61,23 +61,23 @@ impl Reply {
 }
 
 /// Sends one request on a connection of its own; `None` is a connection that ended without an answer.
-pub(super) async fn send(to: SocketAddr, request: Request<String>) -> Option<Reply> {
+pub(super) async fn send(to: SocketAddr, request: Request<String>) -> Option<TestResponse> {
     let stream = TcpStream::connect(to).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let driver = tokio::spawn(connection);
     let request = request.map(|body| Full::new(Bytes::from(body)));
-    let reply = sender.send_request(request).await.ok();
-    let reply = match reply {
+    let response = sender.send_request(request).await.ok();
+    let response = match response {
         None => None,
         Some(response) => {
             let (head, body) = response.into_parts();
             let body = body.collect().await.ok()?.to_bytes();
             let body = String::from_utf8_lossy(&body).into_owned();
-            Some(Reply { status: head.status, headers: head.headers, body })
+            Some(TestResponse { status: head.status, headers: head.headers, body })
         }
     };
     driver.abort();
-    reply
+    response
 }
 
 pub(super) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Request<String> {
@@ -102,45 +102,45 @@ impl Simulator {
         Self::bind(SimulatorOptions { mode, ..SimulatorOptions::default() }).await.unwrap()
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TestResponse {
         send(self.address(), request(method, path, headers, body)).await.expect("an answer")
     }
 
     /// A token request; the client's credentials are added in the body.
-    async fn token(&self, form: &str) -> Reply {
+    async fn token(&self, form: &str) -> TestResponse {
         self.raw_token(&format!("{form}&{CLIENT}")).await
     }
 
-    async fn raw_token(&self, form: &str) -> Reply {
+    async fn raw_token(&self, form: &str) -> TestResponse {
         self.send("POST", "/token", &[FORM], form).await
     }
 
-    async fn password(&self, user: &str, password: &str) -> Reply {
+    async fn password(&self, user: &str, password: &str) -> TestResponse {
         self.token(&format!("grant_type=password&scope=openid&username={user}&password={password}")).await
     }
 
-    async fn log_in(&self) -> Reply {
-        let reply = self.password("alice@vbc.prod", "sim-password").await;
-        assert_eq!(reply.status, 200, "{}", reply.body);
-        reply
+    async fn log_in(&self) -> TestResponse {
+        let response = self.password("alice@vbc.prod", "sim-password").await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        response
     }
 
-    async fn refresh(&self, token: &str) -> Reply {
+    async fn refresh(&self, token: &str) -> TestResponse {
         self.token(&format!("grant_type=refresh_token&refresh_token={token}")).await
     }
 
-    async fn get(&self, path: &str, token: &str) -> Reply {
+    async fn get(&self, path: &str, token: &str) -> TestResponse {
         self.send("GET", path, &[("authorization", &format!("Bearer {token}"))], "").await
     }
 
-    async fn control(&self, method: &str, path: &str, body: &str) -> Reply {
+    async fn control(&self, method: &str, path: &str, body: &str) -> TestResponse {
         send(self.control_address(), control_request(method, path, body)).await.expect("an answer")
     }
 
     async fn fault(&self, fault: Value) -> u64 {
-        let reply = self.control("POST", "/__sim/faults", &fault.to_string()).await;
-        assert_eq!(reply.status, 200, "{}", reply.body);
-        reply.json()[0]["id"].as_u64().unwrap()
+        let response = self.control("POST", "/__sim/faults", &fault.to_string()).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        response.json()[0]["id"].as_u64().unwrap()
     }
 }
 

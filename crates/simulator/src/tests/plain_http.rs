@@ -63,8 +63,8 @@ impl File {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = self.sim.service().answer(request.body(Bytes::new()).unwrap()).await.unwrap();
-        let (head, body) = answer.into_parts();
+        let response = self.sim.service().respond(request.body(Bytes::new()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
         (head.status.as_u16(), head.headers, body)
     }
 }
@@ -144,10 +144,13 @@ async fn audio_and_zip_files_have_parts() {
 #[tokio::test]
 async fn the_head_of_a_file_has_its_length_and_no_body() {
     for file in [File::audio().await, File::zip().await] {
-        let reply = file.sim.send("HEAD", &file.path, &[("authorization", &file.bearer)], "").await;
-        assert_eq!((reply.status.as_u16(), reply.body.as_str()), (200, ""));
-        assert_eq!(reply.header("content-length"), Some(&*file.whole.len().to_string()));
-        assert_eq!((reply.header("accept-ranges"), reply.header("etag")), (Some("bytes"), Some(&*file.tag)));
+        let response = file.sim.send("HEAD", &file.path, &[("authorization", &file.bearer)], "").await;
+        assert_eq!((response.status.as_u16(), response.body.as_str()), (200, ""));
+        assert_eq!(response.header("content-length"), Some(&*file.whole.len().to_string()));
+        assert_eq!(
+            (response.header("accept-ranges"), response.header("etag")),
+            (Some("bytes"), Some(&*file.tag))
+        );
     }
 }
 
@@ -169,12 +172,16 @@ async fn every_405_has_the_methods_that_are_allowed() {
         ("GET", "/token".to_owned(), "POST"),
         ("GET", "/revoke".to_owned(), "POST"),
     ] {
-        let reply = sim.send(method, &path, &headers, "").await;
-        assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, Some(allowed)), "{method} {path}");
+        let response = sim.send(method, &path, &headers, "").await;
+        assert_eq!(
+            (response.status.as_u16(), response.header("allow")),
+            (405, Some(allowed)),
+            "{method} {path}"
+        );
     }
     for path in ["/authorize", "/userinfo", "/t/vbc.prod/oauth2/token"] {
-        let reply = sim.send("DELETE", path, &headers, "").await;
-        assert!(reply.status == 405 && reply.header("allow").is_some(), "{path} {}", reply.status);
+        let response = sim.send("DELETE", path, &headers, "").await;
+        assert!(response.status == 405 && response.header("allow").is_some(), "{path} {}", response.status);
     }
 }
 
@@ -184,8 +191,8 @@ async fn what_a_client_refuses_is_not_sent() {
     let token = sim.log_in().await.text("access_token");
     let bearer = format!("Bearer {token}");
     let ask = async |method: &str, path: &str, name: &str, value: &str, body: &str| {
-        let reply = sim.send(method, path, &[("authorization", &bearer), (name, value)], body).await;
-        (reply.status.as_u16(), reply.header("content-type").unwrap_or_default().to_owned())
+        let response = sim.send(method, path, &[("authorization", &bearer), (name, value)], body).await;
+        (response.status.as_u16(), response.header("content-type").unwrap_or_default().to_owned())
     };
     for (path, name, value, status, content_type) in [
         (CALLS, "accept", "application/json;q=0, text/plain", 200, "text/plain"),
@@ -236,8 +243,12 @@ async fn times_may_be_as_late_as_the_year_9999() {
         (format!("{events}253402300799000"), "count"),
         (format!("{events}{}", u64::MAX), "count"),
     ] {
-        let reply = sim.get(&path, &token).await;
-        assert!(reply.status == 200 && reply.json()[total].as_u64() > Some(0), "{path} {}", reply.body);
+        let response = sim.get(&path, &token).await;
+        assert!(
+            response.status == 200 && response.json()[total].as_u64() > Some(0),
+            "{path} {}",
+            response.body
+        );
     }
     for (path, total) in [
         (format!("{recordings}2100-01-01T00:00:00Z&start:gte=9999-12-31T23:59:59Z"), "total_items"),

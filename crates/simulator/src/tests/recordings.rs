@@ -57,10 +57,10 @@ async fn call_logs_come_in_pages_for_a_time() {
 async fn call_logs_say_which_parameters_are_wrong() {
     let (sim, token) = world().await;
     let query = "start:lte=2026-01-01T00:00:00Z&end:gte=yesterday&page_size=0&direction=up";
-    let reply = sim.get(&format!("{LOGS}?{query}"), &token).await;
-    let body = reply.json();
-    assert_eq!((reply.status.as_u16(), &body["status"]), (400, &json!(400)));
-    assert!(body["title"].is_string() && uuid::Uuid::parse_str(&reply.text("instance")).is_ok());
+    let response = sim.get(&format!("{LOGS}?{query}"), &token).await;
+    let body = response.json();
+    assert_eq!((response.status.as_u16(), &body["status"]), (400, &json!(400)));
+    assert!(body["title"].is_string() && uuid::Uuid::parse_str(&response.text("instance")).is_ok());
     let format = "must match the format YYYY-MM-DD HH:mm:ss";
     let wrong = json!([
         { "name": "start:gte", "reason": "is required" },
@@ -77,8 +77,8 @@ async fn reports_wants_the_scope_openid_without_saying_so() {
     let sim = Simulator::start().await.unwrap();
     let login = "grant_type=password&username=alice@vbc.prod&password=sim-password";
     let token = sim.token(login).await.text("access_token");
-    let reply = sim.get(&format!("{LOGS}?{ALL}"), &token).await;
-    assert_eq!((reply.status.as_u16(), reply.body.as_str()), (401, ""));
+    let response = sim.get(&format!("{LOGS}?{ALL}"), &token).await;
+    assert_eq!((response.status.as_u16(), response.body.as_str()), (401, ""));
     assert_eq!(sim.get(VIS, &token).await.status, 200);
     assert_eq!(sim.get(RECORDINGS, &token).await.status, 200);
 }
@@ -106,13 +106,13 @@ async fn every_suite_refuses_users_without_its_role_in_its_own_words() {
         let token =
             sim.password(&format!("{name}@vbc.prod"), &format!("{name}-password")).await.text("access_token");
         for (lacks_it, path, status, body) in &suites {
-            let reply = sim.get(path, &token).await;
+            let response = sim.get(path, &token).await;
             if lacks_it == name {
-                let shown = serde_json::from_str(&reply.body).unwrap_or_else(|_| json!(reply.body));
-                assert_eq!((reply.status.as_u16(), &shown), (*status, body), "{name}");
-                assert!(reply.header("www-authenticate").is_none());
+                let shown = serde_json::from_str(&response.body).unwrap_or_else(|_| json!(response.body));
+                assert_eq!((response.status.as_u16(), &shown), (*status, body), "{name}");
+                assert!(response.header("www-authenticate").is_none());
             } else {
-                assert_eq!(reply.status, 200, "{name} {path}");
+                assert_eq!(response.status, 200, "{name} {path}");
             }
         }
     }

@@ -3,22 +3,22 @@
 use super::*;
 
 /// Asks without a socket, where an answer must come.
-pub(super) async fn ask(service: &Service, request: Request<String>) -> Reply {
+pub(super) async fn ask(service: &Service, request: Request<String>) -> TestResponse {
     service.ask(request).await.expect("an answer")
 }
 
 impl Service {
-    async fn ask(&self, request: Request<String>) -> Option<Reply> {
-        let (head, body) = self.answer(request.map(Bytes::from)).await?.into_parts();
+    async fn ask(&self, request: Request<String>) -> Option<TestResponse> {
+        let (head, body) = self.respond(request.map(Bytes::from)).await?.into_parts();
         let body = String::from_utf8_lossy(&body).into_owned();
-        Some(Reply { status: head.status, headers: head.headers, body })
+        Some(TestResponse { status: head.status, headers: head.headers, body })
     }
 
-    pub(super) async fn token(&self, form: &str) -> Option<Reply> {
+    pub(super) async fn token(&self, form: &str) -> Option<TestResponse> {
         self.ask(request("POST", "/token", &[FORM], &format!("{form}&{CLIENT}"))).await
     }
 
-    pub(super) async fn log_in(&self) -> Reply {
+    pub(super) async fn log_in(&self) -> TestResponse {
         self.token("grant_type=password&scope=openid&username=alice@vbc.prod&password=sim-password")
             .await
             .unwrap()
@@ -153,8 +153,8 @@ fn without_faults_no_runtime_is_needed() {
     let service = Service::new(SimulatorOptions::default());
     let mut asking = std::pin::pin!(service.log_in());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(reply) = asking.as_mut().poll(&mut context) else { panic!("it waits") };
-    assert_eq!(reply.status, 200);
+    let std::task::Poll::Ready(response) = asking.as_mut().poll(&mut context) else { panic!("it waits") };
+    assert_eq!(response.status, 200);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn every_answer_is_dated_by_the_services_clock() {
     let year = sim.service.clock().now().strftime("%Y").to_string();
     let token = sim.log_in().await.text("access_token");
     sim.inject(Fault::status(502).on("/revoke")).unwrap();
-    for reply in [
+    for response in [
         sim.log_in().await,
         sim.get(ACCOUNT, &token).await,
         sim.send("GET", "/nothing", &[], "").await,
@@ -172,7 +172,7 @@ async fn every_answer_is_dated_by_the_services_clock() {
         sim.send("POST", "/revoke", &[], "").await,
         sim.send("GET", &format!("/{}", "x".repeat(20_000)), &[], "").await,
     ] {
-        let dates: Vec<_> = reply.headers.get_all("date").iter().collect();
+        let dates: Vec<_> = response.headers.get_all("date").iter().collect();
         assert_eq!(dates.len(), 1);
         assert!(dates[0].to_str().unwrap().contains(&format!(" {year} ")), "{dates:?} {year}");
     }

@@ -51,18 +51,18 @@ async fn links_start_with_the_public_base_and_keep_filters() {
 async fn bad_parameters_are_named() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
-    let reply = sim.get(&format!("{ACCOUNT}/users?page=0&page_size=x"), &token).await;
-    assert_eq!(reply.status, 400);
+    let response = sim.get(&format!("{ACCOUNT}/users?page=0&page_size=x"), &token).await;
+    assert_eq!(response.status, 400);
     assert_eq!(
-        reply.json()["invalid_parameters"],
+        response.json()["invalid_parameters"],
         json!([
             { "name": "page", "reason": "must be greater than or equal to 1" },
             { "name": "page_size", "reason": "must be a number" },
         ])
     );
-    let reply = sim.get(&format!("{ACCOUNT}/extensions?location_id=here"), &token).await;
+    let response = sim.get(&format!("{ACCOUNT}/extensions?location_id=here"), &token).await;
     assert_eq!(
-        (reply.status.as_u16(), &reply.json()["invalid_parameters"][0]["name"]),
+        (response.status.as_u16(), &response.json()["invalid_parameters"][0]["name"]),
         (400, &json!("location_id"))
     );
 }
@@ -88,12 +88,12 @@ async fn single_things_are_found_or_not() {
         format!("{ACCOUNT}/locations/1"),
         format!("{ACCOUNT}/extensions/9999"),
     ] {
-        let reply = sim.get(&path, &token).await;
-        assert_eq!((reply.status.as_u16(), &reply.json()["status"]), (404, &json!(404)), "{path}");
+        let response = sim.get(&path, &token).await;
+        assert_eq!((response.status.as_u16(), &response.json()["status"]), (404, &json!(404)), "{path}");
     }
 }
 
-async fn dial(sim: &Simulator, token: &str, body: &Value) -> Reply {
+async fn dial(sim: &Simulator, token: &str, body: &Value) -> TestResponse {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     sim.send("POST", CALLS, &headers, &body.to_string()).await
@@ -108,9 +108,9 @@ async fn a_call_is_placed_once_and_can_be_followed_to_its_end() {
         "from": { "type": "extension", "destination": "1001" },
         "to": { "type": "pstn", "destination": "14155550100" },
     });
-    let reply = dial(&sim, &token, &body).await;
-    assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, Some("text/plain")));
-    let id = uuid::Uuid::parse_str(&reply.body).unwrap().to_string();
+    let response = dial(&sim, &token, &body).await;
+    assert_eq!((response.status.as_u16(), response.header("content-type")), (200, Some("text/plain")));
+    let id = uuid::Uuid::parse_str(&response.body).unwrap().to_string();
     assert_eq!(sim.stats().calls_placed, 1);
     let newest = sim.get(&format!("{CALLS}?page_size=1"), &token).await.json();
     assert_eq!(newest["calls"][0]["call_id"], id);

@@ -14,15 +14,15 @@ impl Line {
         Self { sim, bearer }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> Reply {
+    async fn ask(&self, method: &str, path: &str, body: &Value) -> TestResponse {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.sim.send(method, path, &[("authorization", &self.bearer)], &body).await
     }
 
     async fn get(&self, path: &str) -> Value {
-        let reply = self.ask("GET", path, &Value::Null).await;
-        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
-        reply.json()
+        let response = self.ask("GET", path, &Value::Null).await;
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+        response.json()
     }
 
     /// Places a call; gives its path and those of its legs.
@@ -139,9 +139,9 @@ async fn who_takes_plain_text_only_gets_json_that_is_said_to_be_that() {
         [("text/plain", "text/plain"), ("application/json", "application/json"), ("*/*", "application/json")]
     {
         let headers = [("authorization", line.bearer.as_str()), ("accept", accept)];
-        let reply = line.sim.send("GET", CALLS, &headers, "").await;
-        assert_eq!(reply.header("content-type"), Some(content_type));
-        assert!(reply.json()["calls"].is_array());
+        let response = line.sim.send("GET", CALLS, &headers, "").await;
+        assert_eq!(response.header("content-type"), Some(content_type));
+        assert!(response.json()["calls"].is_array());
     }
 }
 

@@ -47,9 +47,9 @@ async fn journal_of_a_day(scenario: &str) -> String {
         // What it is called is in the next target.
         let id = if placed.status == 200 { &placed.body } else { "none" };
         sim.get(&format!("{CALLS}/{id}"), &token).await;
-        let reply = sim.refresh(&pair.text("refresh_token")).await;
-        if reply.status == 200 {
-            pair = reply;
+        let response = sim.refresh(&pair.text("refresh_token")).await;
+        if response.status == 200 {
+            pair = response;
         }
         sim.control("POST", "/__sim/clock", r#"{"advance":"10s"}"#).await;
     }
@@ -272,9 +272,9 @@ async fn the_description_lists_every_route_and_every_route_answers() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             described.insert(format!("{} {path}", method.to_uppercase()));
-            let reply = sim.control(&method.to_uppercase(), &path.replace("{id}", "77"), "{}").await;
-            let found = reply.status != 405 && (reply.status != 404 || path.contains("{id}"));
-            assert!(found, "{method} {path}: {}", reply.body);
+            let response = sim.control(&method.to_uppercase(), &path.replace("{id}", "77"), "{}").await;
+            let found = response.status != 405 && (response.status != 404 || path.contains("{id}"));
+            assert!(found, "{method} {path}: {}", response.body);
             assert!(operation["summary"].is_string() && operation["responses"]["default"].is_object());
         }
     }
@@ -319,19 +319,19 @@ async fn the_description_lists_every_route_and_every_route_answers() {
 async fn the_page_loads_nothing_from_elsewhere_and_foreign_pages_change_nothing() {
     let sim = Simulator::start().await.unwrap();
     for path in ["/", "/__sim/", "/__sim/page.js", "/__sim/page.css"] {
-        let reply = sim.control("GET", path, "").await;
-        let policy = reply.header("content-security-policy").unwrap();
+        let response = sim.control("GET", path, "").await;
+        let policy = response.header("content-security-policy").unwrap();
         assert!(
             policy
                 .starts_with("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; ")
         );
         assert!(!policy.contains("inline") && !policy.contains("eval"), "{policy}");
-        assert!(!reply.body.contains("http://") && !reply.body.contains("https://"), "{path}");
+        assert!(!response.body.contains("http://") && !response.body.contains("https://"), "{path}");
         // What the policy would not run.
         assert!(
-            !reply.body.contains("onclick=")
-                && !reply.body.contains("style=")
-                && !reply.body.contains("<style")
+            !response.body.contains("onclick=")
+                && !response.body.contains("style=")
+                && !response.body.contains("<style")
         );
     }
     let html = sim.control("GET", "/", "").await.body;

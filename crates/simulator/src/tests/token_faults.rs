@@ -38,43 +38,46 @@ async fn edits_add_up_and_leave_refusals_and_other_requests_alone() {
     let sim = Simulator::start().await.unwrap();
     sim.inject(Fault::token_type("bearer").times(3)).unwrap();
     sim.inject(Fault::missing("expires_in")).unwrap();
-    let reply = sim.log_in().await;
-    assert_eq!((reply.text("token_type").as_str(), reply.json().get("expires_in")), ("bearer", None));
+    let response = sim.log_in().await;
+    assert_eq!((response.text("token_type").as_str(), response.json().get("expires_in")), ("bearer", None));
     let refused = sim.password("alice@vbc.prod", "wrong").await;
     assert_eq!(refused.body, error("invalid_grant", "Authentication failed for alice@vbc.prod"));
-    assert_eq!(sim.get(ACCOUNT, &reply.text("access_token")).await.status, 200);
+    assert_eq!(sim.get(ACCOUNT, &response.text("access_token")).await.status, 200);
     assert_eq!(sim.log_in().await.text("token_type"), "bearer", "an API request does not count");
     assert_eq!(sim.log_in().await.text("token_type"), "Bearer");
 }
 
 #[tokio::test]
 async fn an_answer_can_be_spoilt_after_the_commit() {
-    let html = |reply: &Reply| reply.body.starts_with("<!DOCTYPE html>");
+    let html = |response: &TestResponse| response.body.starts_with("<!DOCTYPE html>");
     let sim = Simulator::start().await.unwrap();
     let mut token = sim.log_in().await.text("refresh_token");
     for name in ["html_body", "truncated_json", "empty_body", "wrong_content_type"] {
         sim.fault(json!({ "fault": name, "path": "/token", "count": 1 })).await;
         let before = sim.stats().refreshes.ok;
-        let reply = sim.refresh(&token).await;
-        assert_eq!((reply.status.as_u16(), sim.stats().refreshes.ok), (200, before + 1), "{name}");
-        let json = serde_json::from_str::<Value>(&reply.body).is_ok();
-        let length = reply.body.len().to_string();
-        assert_eq!(reply.header("content-length"), Some(length.as_str()), "{name}");
+        let response = sim.refresh(&token).await;
+        assert_eq!((response.status.as_u16(), sim.stats().refreshes.ok), (200, before + 1), "{name}");
+        let json = serde_json::from_str::<Value>(&response.body).is_ok();
+        let length = response.body.len().to_string();
+        assert_eq!(response.header("content-length"), Some(length.as_str()), "{name}");
         match name {
-            "html_body" => assert!(html(&reply) && reply.header("content-type") == Some("text/html")),
-            "truncated_json" => assert!(!json && reply.body.starts_with('{')),
+            "html_body" => assert!(html(&response) && response.header("content-type") == Some("text/html")),
+            "truncated_json" => assert!(!json && response.body.starts_with('{')),
             "empty_body" => {
-                assert_eq!((length.as_str(), reply.header("content-type")), ("0", Some("application/json")));
+                assert_eq!(
+                    (length.as_str(), response.header("content-type")),
+                    ("0", Some("application/json"))
+                );
             }
-            _ => assert!(json && reply.header("content-type") == Some("text/html")),
+            _ => assert!(json && response.header("content-type") == Some("text/html")),
         }
         assert_eq!(sim.refresh(&token).await.status, 400, "{name}: the token was spent");
         token = sim.log_in().await.text("refresh_token");
     }
     let access = sim.log_in().await.text("access_token");
     sim.inject(Fault::empty_body().on(PROVISIONING)).unwrap();
-    let reply = sim.get(ACCOUNT, &access).await;
-    assert_eq!((reply.status.as_u16(), reply.body.as_str()), (200, ""));
+    let response = sim.get(ACCOUNT, &access).await;
+    assert_eq!((response.status.as_u16(), response.body.as_str()), (200, ""));
 }
 
 #[tokio::test]
@@ -83,15 +86,15 @@ async fn what_is_throttled_or_redirected_is_not_executed() {
     let pair = sim.log_in().await;
     let refresh = pair.text("refresh_token");
     sim.fault(json!({ "fault": "throttle_200", "count": 2 })).await;
-    for reply in [sim.refresh(&refresh).await, sim.get(ACCOUNT, &pair.text("access_token")).await] {
-        assert_eq!((reply.status.as_u16(), reply.text("code").as_str()), (200, "900803"));
-        assert!(reply.text("nextAccessTime").ends_with("+0000 UTC"));
-        assert_eq!(reply.header("retry-after"), None);
+    for response in [sim.refresh(&refresh).await, sim.get(ACCOUNT, &pair.text("access_token")).await] {
+        assert_eq!((response.status.as_u16(), response.text("code").as_str()), (200, "900803"));
+        assert!(response.text("nextAccessTime").ends_with("+0000 UTC"));
+        assert_eq!(response.header("retry-after"), None);
     }
     sim.fault(json!({ "fault": "redirect", "location": "https://elsewhere.test/token", "count": 1 })).await;
-    let reply = sim.refresh(&refresh).await;
+    let response = sim.refresh(&refresh).await;
     assert_eq!(
-        (reply.status.as_u16(), reply.header("location")),
+        (response.status.as_u16(), response.header("location")),
         (302, Some("https://elsewhere.test/token"))
     );
     assert_eq!(sim.stats().refreshes, Outcomes::default());
@@ -106,12 +109,12 @@ async fn a_backend_may_take_young_tokens_only() {
     assert_eq!(sim.get(ACCOUNT, &old).await.status, 200);
     sim.advance(Duration::from_secs(301));
     let young = sim.log_in().await.text("access_token");
-    let reply = sim.get(ACCOUNT, &old).await;
+    let response = sim.get(ACCOUNT, &old).await;
     assert_eq!(
-        (reply.status.as_u16(), reply.body.as_str()),
+        (response.status.as_u16(), response.body.as_str()),
         (401, r#"{"title":"Problem with provided token"}"#)
     );
-    assert!(reply.header("www-authenticate").is_none());
+    assert!(response.header("www-authenticate").is_none());
     assert_eq!(sim.get(CALLS, &old).await.status, 200, "another suite");
     assert_eq!(sim.get(ACCOUNT, &young).await.status, 200);
     assert!(sim.remove_fault(id));
@@ -146,9 +149,9 @@ async fn openid_can_be_refused_and_given_back() {
     let sim = Simulator::start().await.unwrap();
     let before = sim.log_in().await;
     sim.fault(json!({ "fault": "refuse_scope", "client_id": "sim-client" })).await;
-    for reply in [sim.refresh(&before.text("refresh_token")).await, sim.log_in().await] {
-        assert_eq!((reply.status.as_u16(), reply.text("scope").as_str()), (200, "default"));
-        assert_eq!(reply.json().get("id_token"), None);
+    for response in [sim.refresh(&before.text("refresh_token")).await, sim.log_in().await] {
+        assert_eq!((response.status.as_u16(), response.text("scope").as_str()), (200, "default"));
+        assert_eq!(response.json().get("id_token"), None);
     }
     let form = "grant_type=password&scope=profile openid&username=alice@vbc.prod&password=sim-password";
     assert_eq!(sim.token(form).await.text("scope"), "profile");
@@ -162,8 +165,11 @@ async fn a_spent_refresh_token_may_be_a_server_error() {
     let token = sim.log_in().await.text("refresh_token");
     sim.refresh(&token).await;
     sim.fault(json!({ "fault": "spent_refresh", "status": 500 })).await;
-    let reply = sim.refresh(&token).await;
-    assert_eq!((reply.status.as_u16(), reply.body), (500, error("server_error", "Internal Server Error.")));
+    let response = sim.refresh(&token).await;
+    assert_eq!(
+        (response.status.as_u16(), response.body),
+        (500, error("server_error", "Internal Server Error."))
+    );
     assert_eq!(sim.refresh("unknown").await.status, 400, "never issued");
     sim.fault(json!({ "fault": "spent_refresh" })).await;
     assert_eq!(sim.refresh(&token).await.status, 400);

@@ -16,20 +16,20 @@ impl<'a> Person<'a> {
         Self { sim, bearer: format!("Bearer {token}") }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> TestResponse {
         self.sim.send(method, &format!("{VIS}{path}"), &[("authorization", &self.bearer)], body).await
     }
 
     async fn ok(&self, method: &str, path: &str, body: &str) -> Value {
-        let reply = self.ask(method, path, body).await;
-        assert!(reply.status.is_success(), "{method} {path}: {} {}", reply.status, reply.body);
-        reply.json()
+        let response = self.ask(method, path, body).await;
+        assert!(response.status.is_success(), "{method} {path}: {} {}", response.status, response.body);
+        response.json()
     }
 
     async fn place(&self, number: &str) -> Value {
-        let reply = self.ask("POST", "/calls", &json!({ "phoneNumber": number }).to_string()).await;
-        assert_eq!(reply.status, 201, "{}", reply.body);
-        reply.json()[0].clone()
+        let response = self.ask("POST", "/calls", &json!({ "phoneNumber": number }).to_string()).await;
+        assert_eq!(response.status, 201, "{}", response.body);
+        response.json()[0].clone()
     }
 }
 

@@ -70,17 +70,17 @@ impl Receiver {
                     let n = stream.read(&mut buffer).await.unwrap();
                     body.extend_from_slice(&buffer[..n]);
                 }
-                let answer = answers.pop_front().unwrap_or("200 OK");
-                let (answer, content) = answer.split_once('|').unwrap_or((answer, ""));
+                let response = answers.pop_front().unwrap_or("200 OK");
+                let (response, content) = response.split_once('|').unwrap_or((response, ""));
                 let _ = sender.send(Delivery { head: lower, body: String::from_utf8(body).unwrap() });
-                if answer == "silence" {
+                if response == "silence" {
                     silent.push(stream);
                 } else {
                     let length = content.len();
-                    let answer = format!(
-                        "HTTP/1.1 {answer}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{content}"
+                    let response = format!(
+                        "HTTP/1.1 {response}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{content}"
                     );
-                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.write_all(response.as_bytes()).await.unwrap();
                 }
             }
         });
@@ -109,7 +109,7 @@ impl Alice {
         Self { sim, token }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> TestResponse {
         let bearer = format!("Bearer {}", self.token);
         self.sim.send(method, &format!("{VIS}{path}"), &[("authorization", &bearer)], body).await
     }
@@ -119,9 +119,9 @@ impl Alice {
             "url": url, "events": ["CALL"], "signingAlgo": "HMAC_SHA256", "signingKey": "s3cret",
             "metadataPolicy": metadata,
         });
-        let reply = self.ask("POST", "/webhooks", &body.to_string()).await;
-        assert_eq!(reply.status, 201, "{}", reply.body);
-        reply.json()
+        let response = self.ask("POST", "/webhooks", &body.to_string()).await;
+        assert_eq!(response.status, 201, "{}", response.body);
+        response.json()
     }
 
     async fn place(&self) -> Value {

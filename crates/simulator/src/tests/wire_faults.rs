@@ -26,13 +26,13 @@ async fn a_body_can_drip() {
     let token = sim.log_in().await.text("access_token");
     sim.fault(json!({ "fault": "drip", "bytes_per_second": 1000, "endpoint": "provisioning" })).await;
     let begun = std::time::Instant::now();
-    let (answer, ended) = raw(&sim, &get(ACCOUNT, &token)).await;
+    let (response, ended) = raw(&sim, &get(ACCOUNT, &token)).await;
     ended.unwrap();
     // A hundred bytes a tenth of a second, each a chunk of its own.
-    let chunks = answer.matches("\r\n64\r\n").count();
-    assert!(chunks >= 3, "{answer}");
+    let chunks = response.matches("\r\n64\r\n").count();
+    assert!(chunks >= 3, "{response}");
     assert!(begun.elapsed() >= Duration::from_millis(90) * u32::try_from(chunks).unwrap());
-    assert!(answer.ends_with("\r\n0\r\n\r\n"));
+    assert!(response.ends_with("\r\n0\r\n\r\n"));
 }
 
 #[tokio::test]
@@ -41,14 +41,14 @@ async fn a_connection_can_be_reset_in_the_middle_of_an_answer() {
     let token = sim.log_in().await.text("access_token");
     let whole = sim.get(ACCOUNT, &token).await.body;
     sim.fault(json!({ "fault": "reset_mid_body", "bytes": 40 })).await;
-    let (answer, ended) = raw(&sim, &get(ACCOUNT, &token)).await;
+    let (response, ended) = raw(&sim, &get(ACCOUNT, &token)).await;
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains(&whole[..40]) && !answer.contains(&whole[..41]), "{answer}");
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(response.contains(&whole[..40]) && !response.contains(&whole[..41]), "{response}");
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200, "once");
-    assert!(sim.service().answer(request("GET", ACCOUNT, &[], "").map(Bytes::from)).await.is_some());
+    assert!(sim.service().respond(request("GET", ACCOUNT, &[], "").map(Bytes::from)).await.is_some());
     sim.inject(Fault::reset_mid_body()).unwrap();
-    assert!(sim.service().answer(request("GET", ACCOUNT, &[], "").map(Bytes::from)).await.is_none());
+    assert!(sim.service().respond(request("GET", ACCOUNT, &[], "").map(Bytes::from)).await.is_none());
 }
 
 const POST: &str = "POST /t/vbc.prod/telephony/v3/cc/accounts/12345/calls HTTP/1.1\r\nHost: sim.test\r\n\
@@ -59,10 +59,10 @@ async fn an_announced_body_can_be_refused() {
     let sim = Simulator::start().await.unwrap();
     let announced = format!("{POST}Expect: 100-continue\r\n\r\n");
     sim.fault(json!({ "fault": "refuse_continue", "count": 1 })).await;
-    let (answer, ended) = raw(&sim, announced.as_bytes()).await;
+    let (response, ended) = raw(&sim, announced.as_bytes()).await;
     ended.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 417 Expectation Failed\r\n"), "{answer}");
-    assert!(answer.contains("\r\nconnection: close\r\n"), "it ends, and says so: {answer}");
+    assert!(response.starts_with("HTTP/1.1 417 Expectation Failed\r\n"), "{response}");
+    assert!(response.contains("\r\nconnection: close\r\n"), "it ends, and says so: {response}");
     assert_eq!(sim.requests()[0].body_length, 0);
     // And without the fault it is asked for.
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
@@ -80,14 +80,17 @@ async fn an_answer_can_come_before_the_body() {
     let sim = Simulator::start().await.unwrap();
     let fault = json!({ "fault": "early_response", "status": 503, "retry_after": 9, "path": "/**/calls" });
     sim.fault(fault).await;
-    let (answer, ended) = raw(&sim, format!("{POST}\r\nabc").as_bytes()).await;
+    let (response, ended) = raw(&sim, format!("{POST}\r\nabc").as_bytes()).await;
     ended.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 9\r\n"), "{answer}");
+    assert!(
+        response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nretry-after: 9\r\n"),
+        "{response}"
+    );
     assert_eq!((sim.requests()[0].body_length, sim.requests()[0].status), (0, Some(503)));
     sim.clear_faults();
     sim.fault(json!({ "fault": "early_response", "bytes": 3 })).await;
-    let (answer, _) = raw(&sim, format!("{POST}\r\nabc").as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let (response, _) = raw(&sim, format!("{POST}\r\nabc").as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
     assert_eq!(sim.requests()[1].body_length, 3);
 }
 
@@ -106,11 +109,11 @@ async fn a_connection_can_be_closed_after_some_requests() {
 async fn errors_can_be_written_as_older_gateways_do() {
     let sim = Simulator::start().await.unwrap();
     sim.fault(json!({ "fault": "xml_fault", "count": 1 })).await;
-    let reply = sim.get(ACCOUNT, "nonsense").await;
-    assert_eq!(reply.status, 401);
-    assert_eq!(reply.header("content-type"), Some("application/xml; charset=UTF-8"));
+    let response = sim.get(ACCOUNT, "nonsense").await;
+    assert_eq!(response.status, 401);
+    assert_eq!(response.header("content-type"), Some("application/xml; charset=UTF-8"));
     assert_eq!(
-        reply.body,
+        response.body,
         "<ams:fault xmlns:ams=\"http://wso2.org/apimanager/security\"><ams:code>900901</ams:code>\
          <ams:message>Invalid Credentials</ams:message><ams:description>Invalid Credentials. Make sure you have \
          provided the correct security credentials</ams:description></ams:fault>"
@@ -161,10 +164,10 @@ async fn quotas_and_subscriptions_can_be_one_applications_own() {
     for _ in 0..10 {
         assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
     }
-    let reply = sim.get(ACCOUNT, &token).await;
-    assert_eq!((reply.status.as_u16(), reply.text("code").as_str()), (429, "900803"));
-    assert_eq!(reply.header("retry-after"), Some("Sun, 01 Mar 2026 09:01:00 GMT"));
-    assert_eq!(reply.text("nextAccessTime"), "2026-Mar-01 09:01:00+0000 UTC");
+    let response = sim.get(ACCOUNT, &token).await;
+    assert_eq!((response.status.as_u16(), response.text("code").as_str()), (429, "900803"));
+    assert_eq!(response.header("retry-after"), Some("Sun, 01 Mar 2026 09:01:00 GMT"));
+    assert_eq!(response.text("nextAccessTime"), "2026-Mar-01 09:01:00+0000 UTC");
     sim.advance(Duration::from_secs(50));
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200, "the next minute");
     sim.fault(json!({ "fault": "quota", "per_minute": 0, "client_id": "sim-client" })).await;

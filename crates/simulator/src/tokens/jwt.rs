@@ -1,4 +1,4 @@
-//! What tokens look like, and the hashes around them.
+//! The format and signatures of tokens.
 
 use std::sync::LazyLock;
 
@@ -16,10 +16,10 @@ use crate::tokens::{Owner, Pair};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::fingerprint;
 
-/// Who issues tokens: the service's own name, wherever the simulator listens.
+/// The issuer of tokens: VBC's own name, whatever address the simulator has.
 pub(crate) const ISSUER: &str = "https://apimanager.auth.prod.vonagenetworks.net:443/oauth2/token";
 
-/// The key that ID tokens are signed with. It is public and protects nothing.
+/// The key that signs ID tokens. It is public and protects nothing.
 static KEY: LazyLock<Option<KeyPair>> =
     LazyLock::new(|| KeyPair::from_pkcs8(include_bytes!("id_token_key.der")).ok());
 
@@ -33,13 +33,13 @@ impl Serialize for Members<'_> {
 }
 
 impl Members<'_> {
-    /// Text never fails to be written: every key is a string.
+    /// Serialization cannot fail: every key is a string.
     fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// An access token. Its signature is noise: only the gateway reads it, and finds it by its value.
+/// An access token. Its signature is random: the gateway looks tokens up and does not verify them.
 pub(crate) fn access(owner: &Owner, id: &str, kid: u32, now: Timestamp, expires: Timestamp) -> String {
     let subject = owner.user.as_deref().unwrap_or(&owner.client);
     let kind = if owner.user.is_some() { "APPLICATION_USER" } else { "APPLICATION" };
@@ -62,17 +62,17 @@ pub(crate) fn access(owner: &Owner, id: &str, kid: u32, now: Timestamp, expires:
     format!("{signed}.{signature}")
 }
 
-/// What an ID token says besides the tokens that it comes with.
+/// The claims of an ID token that its pair does not contain.
 pub(crate) struct IdToken<'a> {
     /// The account of the user; `None` for a client's own token.
     pub(crate) account: Option<u64>,
-    /// The login that a code stands for.
+    /// The login behind a code.
     pub(crate) login: Option<&'a Login>,
     /// How often the signing key was replaced.
     pub(crate) kid: u32,
 }
 
-/// What an ID token repeats of the request to `/authorize`.
+/// The login at `/authorize`, as an ID token repeats it.
 pub(crate) struct Login {
     pub(crate) nonce: Option<String>,
     /// When the user logged in.
@@ -80,7 +80,7 @@ pub(crate) struct Login {
 }
 
 impl IdToken<'_> {
-    /// The ID token that comes with `openid`, signed with RS256.
+    /// Signs the ID token of a pair with RS256.
     pub(crate) fn sign(&self, pair: &Pair<'_>, now: Timestamp) -> String {
         let mut claims = vec![
             ("sub", Value::from(pair.owner.user.as_deref().unwrap_or(&pair.owner.client))),
@@ -112,7 +112,7 @@ fn left_half(access: &str) -> String {
     BASE64.encode(&hash.as_ref()[..16])
 }
 
-/// Header and claims, as they are signed.
+/// The encoded header and claims.
 fn signing_input(claims: &Members<'_>, kid: u32) -> String {
     let kid = key_id(kid);
     let header =
@@ -127,7 +127,7 @@ fn key_id(replaced: u32) -> String {
     if replaced == 0 { KID.to_owned() } else { BASE64.encode(fingerprint(&[KID, &replaced.to_string()])) }
 }
 
-/// Looks like a signature, and follows from `id`: uniqueness comes from the claims.
+/// Derives a signature-like value from `id`. The claims make the token unique.
 fn noise(id: &str) -> Vec<u8> {
     let hash = digest::digest(&SHA256, id.as_bytes());
     let seed = hash.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes);
@@ -135,7 +135,7 @@ fn noise(id: &str) -> Vec<u8> {
     (0..32).flat_map(|_| noise.next().to_be_bytes()).collect()
 }
 
-/// The same text always gets the same signature: this padding has no random part.
+/// Signs a text. This padding is deterministic: equal texts have equal signatures.
 fn sign(text: &[u8]) -> Vec<u8> {
     let Some(key) = &*KEY else { return Vec::new() };
     let mut signature = vec![0; key.public_modulus_len()];
@@ -145,15 +145,14 @@ fn sign(text: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The keys that ID tokens can be verified with (RFC 7517), under the names that are in use or
-/// were.
+/// The key set (RFC 7517), with the current and the latest earlier names of the key.
 pub(crate) fn key_set(replaced: u32) -> Value {
     let Some(key) = &*KEY else { return json!({ "keys": [] }) };
     // PKCS #1: two headers and a zero, the modulus, then the exponent 65537.
     let public = aws_lc_rs::signature::KeyPair::public_key(key).as_ref();
     let modulus = public.get(9..9 + key.public_modulus_len()).unwrap_or_default();
     let modulus = BASE64.encode(modulus);
-    // Ten names are enough for every token that still lives.
+    // Ten names cover every living token.
     let first = replaced.saturating_sub(9);
     let one = |replaced| {
         let kid = key_id(replaced);
@@ -165,7 +164,7 @@ pub(crate) fn key_set(replaced: u32) -> Value {
     json!({ "keys": (first..=replaced).rev().map(one).collect::<Vec<_>>() })
 }
 
-/// What the PKCE verifier must hash to.
+/// The S256 challenge of a PKCE verifier.
 pub(crate) fn challenge(verifier: &str) -> String {
     BASE64.encode(digest::digest(&SHA256, verifier.as_bytes()))
 }

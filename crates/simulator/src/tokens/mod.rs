@@ -1,4 +1,4 @@
-//! Token rows: what was issued, what of it is still good, and what a second issue does.
+//! Issued tokens, their validity, and the effect of repeated logins.
 
 pub(crate) mod jwt;
 
@@ -12,10 +12,10 @@ use crate::random::Random;
 use vbc_base::clock::{Timestamp, after, until};
 use vbc_base::secret::{Secret, fingerprint};
 
-/// So many tokens that were never issued are told apart.
+/// At most this many unknown tokens get numbers of their own.
 const STRANGERS: usize = 10_000;
 
-/// One set for one client, user and scope set; the order of scopes does not matter.
+/// The owner of a token row: client, user and scopes. The order of scopes does not matter.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Owner {
     pub(crate) client: Arc<str>,
@@ -27,22 +27,26 @@ pub(crate) struct Owner {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Current for its owner.
     Active,
+    /// Its access token no longer works; its refresh token does.
     Expired,
+    /// Replaced by a refresh.
     Inactive,
+    /// Revoked with its refresh token.
     Revoked,
 }
 
 pub(crate) struct Row {
     access: Secret,
     refresh: Option<usize>,
-    /// The row that a refresh made of this one.
+    /// The row that a refresh created from this one.
     successor: Option<usize>,
     pub(crate) owner: Owner,
     pub(crate) issued: Timestamp,
     expires: Timestamp,
     state: State,
-    /// Whether the gateway takes it; not always what the identity server thinks of it.
+    /// Whether the gateway accepts the access token; the identity server may disagree.
     accepted: bool,
 }
 
@@ -55,28 +59,31 @@ struct Refresh {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RefreshState {
+    /// Can be redeemed.
     Live,
+    /// Was redeemed.
     Spent,
+    /// Was revoked before it was redeemed.
     Revoked,
 }
 
-/// How tokens are issued now.
+/// How tokens are issued.
 #[derive(Clone, Copy)]
 pub(crate) struct Policy {
     pub(crate) mode: Mode,
     pub(crate) old_access: OldAccess,
-    /// Whether a refresh token is good for one refresh only.
+    /// Whether a refresh issues a new refresh token.
     pub(crate) rotation: bool,
     pub(crate) format: TokenFormat,
     pub(crate) lifetimes: Lifetimes,
-    /// Whether the client is given the scope `openid`.
+    /// Whether the client is granted the scope `openid`.
     pub(crate) openid: bool,
     /// How often the signing key was replaced.
     pub(crate) kid: u32,
 }
 
 impl Policy {
-    /// What is granted of what is asked for.
+    /// The scopes that are granted of those requested.
     fn granted(&self, mut owner: Owner) -> Owner {
         if !self.openid && owner.scopes.split(' ').any(|scope| scope == "openid") {
             let kept: Vec<&str> = owner.scopes.split(' ').filter(|scope| *scope != "openid").collect();
@@ -88,16 +95,22 @@ impl Policy {
 
 /// Why a refresh token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum RefreshError {
+    /// It was never issued, or belongs to another client.
     Unknown,
+    /// It was redeemed before.
     Spent,
+    /// It was revoked.
     Revoked,
+    /// Its owner has newer tokens.
     NotLatest,
+    /// It has expired.
     Expired,
+    /// The requested scopes exceed those granted.
     Scope,
 }
 
-/// What the token endpoint answers with.
+/// The tokens of a response.
 pub(crate) struct Pair<'a> {
     pub(crate) access: &'a Secret,
     pub(crate) refresh: Option<&'a Secret>,
@@ -112,19 +125,20 @@ pub(crate) struct Tokens {
     by_access: HashMap<String, usize>,
     by_refresh: HashMap<String, usize>,
     latest: HashMap<Owner, usize>,
-    /// Tokens that were presented and never issued, by their fingerprints, numbered as they came.
+    /// Presented tokens that were never issued, by fingerprint, in order of their first
+    /// presentation.
     strangers: RefCell<HashMap<String, usize>>,
-    /// Where values come from; real randomness where there is none.
+    /// The source of token values; `None` uses real randomness.
     seeded: Option<Random>,
 }
 
 impl Tokens {
-    /// None yet. Seeded, the same requests at the same time are issued the same values.
+    /// No tokens. With a seed, the same requests at the same times are issued the same values.
     pub(crate) fn new(seeded: Option<Random>) -> Self {
         Self { seeded, ..Self::default() }
     }
 
-    /// A value that nobody guesses, unless seeded.
+    /// A new token value. It is unpredictable unless seeded.
     pub(crate) fn value(&mut self) -> String {
         match &mut self.seeded {
             Some(random) => random.uuid(),
@@ -132,7 +146,7 @@ impl Tokens {
         }
     }
 
-    /// Issues for a login or a code, as the mode says.
+    /// Issues tokens for a login or a code, according to the mode.
     pub(crate) fn issue(
         &mut self,
         owner: Owner,
@@ -181,7 +195,7 @@ impl Tokens {
         row
     }
 
-    /// Redeems a refresh token: a new pair, and the old one is spent.
+    /// Redeems a refresh token: issues a new pair and spends the old one.
     pub(crate) fn redeem(
         &mut self,
         value: &str,
@@ -189,31 +203,31 @@ impl Tokens {
         scopes: Option<&str>,
         policy: Policy,
         now: Timestamp,
-    ) -> Result<usize, Refused> {
-        let &index = self.by_refresh.get(value).ok_or(Refused::Unknown)?;
+    ) -> Result<usize, RefreshError> {
+        let &index = self.by_refresh.get(value).ok_or(RefreshError::Unknown)?;
         let refresh = &self.refreshes[index];
         let row = &self.rows[refresh.row];
         if &*row.owner.client != client {
-            return Err(Refused::Unknown);
+            return Err(RefreshError::Unknown);
         }
         match refresh.state {
-            RefreshState::Spent => return Err(Refused::Spent),
-            RefreshState::Revoked => return Err(Refused::Revoked),
+            RefreshState::Spent => return Err(RefreshError::Spent),
+            RefreshState::Revoked => return Err(RefreshError::Revoked),
             RefreshState::Live => {}
         }
         if !matches!(row.state, State::Active | State::Expired) {
-            return Err(Refused::Revoked);
+            return Err(RefreshError::Revoked);
         }
         if refresh.expires <= now {
-            return Err(Refused::Expired);
+            return Err(RefreshError::Expired);
         }
         if self.latest.get(&row.owner) != Some(&refresh.row) {
-            return Err(Refused::NotLatest);
+            return Err(RefreshError::NotLatest);
         }
         let mut owner = row.owner.clone();
         if let Some(asked) = scopes {
             if !asked.split(' ').all(|scope| owner.scopes.split(' ').any(|granted| granted == scope)) {
-                return Err(Refused::Scope);
+                return Err(RefreshError::Scope);
             }
             owner.scopes = asked.into();
         }
@@ -245,23 +259,23 @@ impl Tokens {
         }
     }
 
-    /// Who an access token speaks for, if the gateway takes it.
+    /// The row of an access token that the gateway accepts.
     pub(crate) fn accept(&self, access: &str, now: Timestamp) -> Option<&Row> {
         let row = &self.rows[*self.by_access.get(access)?];
         (row.accepted && row.expires > now).then_some(row)
     }
 
-    /// Whom a refresh token was issued to, whatever became of it since.
+    /// The owner of a refresh token, whatever its state.
     pub(crate) fn owner_of_refresh(&self, value: &str) -> Option<&Owner> {
         Some(&self.rows[self.refreshes[*self.by_refresh.get(value)?].row].owner)
     }
 
-    /// Whether it was ever issued, as an access token or as a refresh token.
+    /// Whether it was ever issued as an access or refresh token.
     pub(crate) fn knows(&self, value: &str) -> bool {
         self.by_access.contains_key(value) || self.by_refresh.contains_key(value)
     }
 
-    /// A name for an access token that gives nothing away: `access-1` for the first one issued, `unknown-1` for the
+    /// A name that does not reveal the token: `access-1` is the first one issued, `unknown-1` the
     /// first one that never was.
     pub(crate) fn name_of(&self, access: &str) -> String {
         match self.by_access.get(access) {
@@ -270,7 +284,7 @@ impl Tokens {
         }
     }
 
-    /// Numbers, not fingerprints: what a token looks like depends on when it was issued, the order does not.
+    /// Numbers are the same in every run; fingerprints depend on when a token was issued.
     fn name_of_stranger(&self, access: &str) -> String {
         let mut strangers = self.strangers.borrow_mut();
         let next = strangers.len() + 1;
@@ -280,7 +294,7 @@ impl Tokens {
         format!("unknown-{}", strangers.entry(fingerprint(&[access])).or_insert(next))
     }
 
-    /// Revokes the pair an access or refresh token belongs to, for its own client.
+    /// Revokes the pair of an access or refresh token for its own client.
     pub(crate) fn revoke(&mut self, value: &str, client: &str) -> Result<Option<Pair<'_>>, OtherClient> {
         let row = match (self.by_access.get(value), self.by_refresh.get(value)) {
             (Some(&row), _) => row,
@@ -311,7 +325,7 @@ impl Tokens {
         }
     }
 
-    /// A row and whatever came of it by refreshes.
+    /// Revokes a row and all its successors.
     pub(crate) fn revoke_line(&mut self, row: usize) {
         let mut next = Some(row);
         while let Some(row) = next {
@@ -320,7 +334,7 @@ impl Tokens {
         }
     }
 
-    /// Everything of one user: what a changed password or a lock does.
+    /// Revokes all tokens of a user, as a changed password or a lock does.
     pub(crate) fn revoke_user(&mut self, user: &str) {
         for row in 0..self.rows.len() {
             if self.rows[row].owner.user.as_deref() == Some(user) {
@@ -329,7 +343,7 @@ impl Tokens {
         }
     }
 
-    /// Everything of one application: what a new secret does.
+    /// Revokes all tokens of an application, as a new secret does.
     pub(crate) fn revoke_client(&mut self, client: &str) {
         for row in 0..self.rows.len() {
             if &*self.rows[row].owner.client == client {
@@ -338,7 +352,7 @@ impl Tokens {
         }
     }
 
-    /// Kills every access token; refresh tokens stay good.
+    /// Revokes every access token; refresh tokens stay valid.
     pub(crate) fn revoke_all_access(&mut self) {
         for row in &mut self.rows {
             row.accepted = false;
@@ -348,14 +362,14 @@ impl Tokens {
         }
     }
 
-    /// Kills every refresh token; access tokens stay good.
+    /// Revokes every refresh token; access tokens stay valid.
     pub(crate) fn revoke_all_refresh(&mut self) {
         for refresh in self.refreshes.iter_mut().filter(|refresh| refresh.state == RefreshState::Live) {
             refresh.state = RefreshState::Revoked;
         }
     }
 
-    /// Lets no living access token live longer than `lifetime` from now.
+    /// Shortens living access tokens to at most `lifetime` from now.
     pub(crate) fn shorten(&mut self, lifetime: Duration, now: Timestamp) {
         let latest = after(now, lifetime);
         for row in &mut self.rows {

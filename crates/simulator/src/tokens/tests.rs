@@ -75,7 +75,7 @@ fn renew_keep_makes_a_pair_beside_the_old_one() {
     assert_ne!((&first.0, &first.1), (&second.0, &second.1));
     assert!(tokens.accept(&first.0, now).is_some());
     let policy = policy(Mode::RenewKeep);
-    assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(Refused::NotLatest));
+    assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(RefreshError::NotLatest));
     assert!(tokens.redeem(&second.1, "c", None, policy, now).is_ok());
 }
 
@@ -90,7 +90,7 @@ fn a_refresh_token_works_once() {
         assert!(old.0 != new.0 && old.1 != new.1);
         assert!(tokens.accept(&old.0, NOW).is_none());
         assert!(tokens.accept(&new.0, NOW).is_some());
-        assert_eq!(tokens.redeem(&old.1, "c", None, policy(mode), NOW), Err(Refused::Spent));
+        assert_eq!(tokens.redeem(&old.1, "c", None, policy(mode), NOW), Err(RefreshError::Spent));
         assert!(tokens.redeem(&new.1, "c", None, policy(mode), NOW).is_ok());
     }
 }
@@ -110,13 +110,13 @@ fn an_old_access_token_may_live_on() {
 fn refusals_tell_why() {
     let (mut tokens, first, _, now) = two_logins(Mode::Reuse, 0);
     let policy = policy(Mode::Reuse);
-    assert_eq!(tokens.redeem("nonsense", "c", None, policy, now), Err(Refused::Unknown));
-    assert_eq!(tokens.redeem(&first.1, "other", None, policy, now), Err(Refused::Unknown));
-    assert_eq!(tokens.redeem(&first.1, "c", Some("openid x"), policy, now), Err(Refused::Scope));
+    assert_eq!(tokens.redeem("nonsense", "c", None, policy, now), Err(RefreshError::Unknown));
+    assert_eq!(tokens.redeem(&first.1, "other", None, policy, now), Err(RefreshError::Unknown));
+    assert_eq!(tokens.redeem(&first.1, "c", Some("openid x"), policy, now), Err(RefreshError::Scope));
     let week = after(now, Duration::from_secs(604_800));
-    assert_eq!(tokens.redeem(&first.1, "c", None, policy, week), Err(Refused::Expired));
+    assert_eq!(tokens.redeem(&first.1, "c", None, policy, week), Err(RefreshError::Expired));
     tokens.revoke_all_refresh();
-    assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(Refused::Revoked));
+    assert_eq!(tokens.redeem(&first.1, "c", None, policy, now), Err(RefreshError::Revoked));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_refresh_token_stays_good_where_it_is_not_rotated() {
     let expired = after(NOW, kept.lifetimes.refresh);
     assert_eq!(
         tokens.redeem(&first.1, "c", None, kept, expired),
-        Err(Refused::Expired),
+        Err(RefreshError::Expired),
         "a refresh does not prolong it"
     );
 }

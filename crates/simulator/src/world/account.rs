@@ -7,7 +7,7 @@ use super::exports::Job;
 use super::recording::Recording;
 use vbc_base::clock::Timestamp;
 
-/// The name that comes with a call from outside.
+/// The caller's name on calls from outside.
 pub(crate) const OUTSIDE_NAME: &str = "WIRELESS CALLER";
 
 pub(crate) struct Account {
@@ -20,7 +20,7 @@ pub(crate) struct Account {
     pub(crate) people: HashMap<String, usize>,
     pub(crate) extensions: Vec<Extension>,
     pub(crate) devices: Vec<Device>,
-    /// In the order they began; never removed, so that positions hold.
+    /// In the order they began. Calls are never removed, so that positions stay valid.
     pub(crate) calls: Vec<Call>,
     pub(crate) call_positions: HashMap<String, usize>,
     /// In the order they began.
@@ -55,7 +55,7 @@ pub(crate) struct AccountUser {
 pub(crate) struct Extension {
     pub(crate) number: String,
     pub(crate) external_id: String,
-    /// Position in the account's users; `None` for a conference room or a fax.
+    /// The user's position; `None` for a conference room or a fax.
     pub(crate) user: Option<usize>,
     pub(crate) label: String,
     pub(crate) location: u64,
@@ -73,13 +73,13 @@ pub(crate) struct Device {
 }
 
 impl Account {
-    /// Where the user of an id is.
+    /// The position of the user with an id.
     pub(crate) fn position(&self, id: &str) -> Option<usize> {
         let id: u64 = id.parse().ok()?;
         self.users.iter().position(|user| user.id == id)
     }
 
-    /// Adds a call and gives its position.
+    /// Adds a call and returns its position.
     pub(crate) fn place(&mut self, call: Call) -> usize {
         let position = self.calls.len();
         self.call_positions.insert(call.id.clone(), position);
@@ -87,21 +87,21 @@ impl Account {
         position
     }
 
-    /// The name of the other party, where the service can know one: a colleague's, or what a
-    /// caller's network sends.
+    /// The name of the other party if VBC knows it: a colleague's, or the name that the caller's
+    /// network sends.
     pub(crate) fn remote_name(&self, view: &View) -> Option<&str> {
         let ours = self.extensions.iter().find(|extension| extension.number == view.remote);
         let sent = (view.direction == Direction::Inbound).then_some(OUTSIDE_NAME);
         ours.map(|extension| extension.label.as_str()).or(sent)
     }
 
-    /// Whether an extension is one of the user's.
+    /// Whether an extension belongs to the user.
     pub(crate) fn owns(&self, user: usize, extension: &str) -> bool {
         self.extensions.iter().any(|own| own.user == Some(user) && own.number == extension)
     }
 
-    /// The extension that somebody outside reaches: by its number or one of its direct ones, with
-    /// or without a plus.
+    /// The extension that a number from outside reaches: an extension or a direct number, with or
+    /// without a plus.
     pub(crate) fn called_by(&self, number: &str) -> Option<String> {
         let bare = number.strip_prefix('+').unwrap_or(number);
         let has = |extension: &&Extension| {
@@ -110,7 +110,7 @@ impl Account {
         self.extensions.iter().find(has).map(|extension| extension.number.clone())
     }
 
-    /// Whose number it is: an extension, where one of ours has it, else the number as it was given.
+    /// The extension with a number, if there is one; otherwise the number itself.
     pub(crate) fn reached_by(&self, number: &str) -> String {
         let bare = number.strip_prefix('+').unwrap_or(number);
         let has = |extension: &&Extension| {

@@ -1,5 +1,5 @@
-//! Calls: who is on them, and how they go from ringing to their end. What the suites call the same thing differs;
-//! their words are all made from this.
+//! Calls: their parties, and their states from ringing to the end. Each suite has its own
+//! vocabulary; all are derived from these states.
 
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ pub(crate) const RINGS: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
+    /// From outside to an extension.
     Inbound,
+    /// From an extension.
     Outbound,
 }
 
@@ -27,7 +29,7 @@ impl Direction {
 
 pub(crate) struct Call {
     pub(crate) id: String,
-    /// As the account sees it; a call between two of its extensions is outbound.
+    /// From the account's view. A call between two of its extensions is outbound.
     pub(crate) direction: Direction,
     pub(crate) from: String,
     pub(crate) to: String,
@@ -37,38 +39,38 @@ pub(crate) struct Call {
     pub(crate) parked: bool,
     pub(crate) voicemail: bool,
     pub(crate) legs: Vec<Leg>,
-    /// What comes of its ringing unless somebody does something.
+    /// How its ringing ends unless somebody acts.
     pub(crate) ring: Option<Ring>,
-    /// When Reports knows of it.
+    /// When Reports knows it.
     pub(crate) reported: Option<Timestamp>,
-    /// Recordings that somebody asked for.
-    pub(crate) taken: Vec<Taken>,
+    /// Recordings requested during the call.
+    pub(crate) taken: Vec<RequestedRecording>,
 }
 
 /// One end of a call.
 pub(crate) struct Leg {
     pub(crate) id: String,
-    /// The number or extension there.
+    /// The number or extension at this end.
     pub(crate) party: String,
-    /// Whether this end called, or took the place of the one who did.
+    /// Whether this end called, or replaced the end that did.
     pub(crate) caller: bool,
     pub(crate) start: Timestamp,
     pub(crate) answered: Option<Timestamp>,
     pub(crate) end: Option<Timestamp>,
     pub(crate) held: bool,
-    /// Turned away without an answer.
+    /// Declined without being answered.
     pub(crate) rejected: bool,
-    /// Where the media that is played into it comes from.
+    /// The URL of media that is played into it.
     pub(crate) stream: Option<String>,
-    /// What was dialled into it.
+    /// The keys that were dialled into it.
     pub(crate) dialled: String,
 }
 
-/// A recording that somebody asked for.
-pub(crate) struct Taken {
-    /// The position of the leg it was asked for at.
+/// A recording that was requested during a call.
+pub(crate) struct RequestedRecording {
+    /// The position of the recorded leg.
     pub(crate) leg: usize,
-    /// By a user, or else for the company.
+    /// Requested by a user; otherwise for the company.
     pub(crate) on_demand: bool,
     pub(crate) start: Timestamp,
     pub(crate) end: Option<Timestamp>,
@@ -77,11 +79,11 @@ pub(crate) struct Taken {
 #[derive(Clone, Copy)]
 pub(crate) struct Ring {
     pub(crate) until: Timestamp,
-    /// Picked up then; otherwise missed.
+    /// Whether somebody answers at that time; otherwise the call is missed.
     pub(crate) picked_up: bool,
 }
 
-/// A call as one of its parties sees it.
+/// A party's view of a call.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) direction: Direction,
@@ -97,7 +99,7 @@ impl View {
         self.end.is_some()
     }
 
-    /// How long they talked, once it is over; zero until then.
+    /// The talking time of an ended call; zero before its end.
     pub(crate) fn duration(&self) -> Duration {
         match (self.answered, self.end) {
             (Some(answered), Some(end)) => until(answered, end),
@@ -127,7 +129,7 @@ impl Leg {
         status(self.end, self.answered)
     }
 
-    /// The state that a change of the leg reports, in the words of the requests.
+    /// The state that a change of the leg reports, in the vocabulary of requests.
     pub(crate) fn state(&self) -> &'static str {
         match (self.end, self.answered) {
             (Some(_), Some(_)) => "ended",
@@ -138,9 +140,11 @@ impl Leg {
     }
 }
 
-/// The documentation's enumeration is busy, failed, unanswered, ringing and on-call: held and
-/// parked calls are on-call. It has no word for an answered call that is over. Such a call keeps
-/// the last status it had, and has an `end_time`; the list of active calls leaves it out.
+/// Telephony's status. The documentation lists busy, failed, unanswered, ringing and on-call; held
+/// and parked calls are on-call.
+///
+/// The list has no word for an answered call that has ended. Such a call keeps its last status and
+/// has an `end_time`; the list of active calls omits it.
 fn status(end: Option<Timestamp>, answered: Option<Timestamp>) -> &'static str {
     match (end, answered) {
         (_, Some(_)) => "on-call",
@@ -150,7 +154,7 @@ fn status(end: Option<Timestamp>, answered: Option<Timestamp>) -> &'static str {
 }
 
 impl Call {
-    /// A call that rings.
+    /// A ringing call.
     pub(crate) fn ringing(
         random: &mut Random,
         direction: Direction,
@@ -183,7 +187,7 @@ impl Call {
         status(self.end, self.answered)
     }
 
-    /// The state that a change of the call reports, in the words of the requests.
+    /// The state that a change of the call reports, in the vocabulary of requests.
     pub(crate) fn state(&self) -> &'static str {
         match (self.end, self.answered) {
             (Some(_), Some(_)) => "ended",
@@ -193,7 +197,7 @@ impl Call {
         }
     }
 
-    /// Who was last at one end of it.
+    /// The last party at one end.
     pub(crate) fn party(&self, caller: bool) -> &str {
         let last = self.legs.iter().rev().find(|leg| leg.caller == caller);
         last.map_or("", |leg| leg.party.as_str())
@@ -208,12 +212,12 @@ impl Call {
         self.legs.iter().position(|leg| leg.id == id)
     }
 
-    /// The latest end of it where one of these extensions is or was.
+    /// The latest leg on one of these extensions.
     pub(crate) fn own_leg(&self, own: impl Fn(&str) -> bool) -> Option<usize> {
         self.legs.iter().rposition(|leg| own(&leg.party))
     }
 
-    /// As the holder of these extensions sees it.
+    /// The view of the holder of these extensions.
     pub(crate) fn seen_by(&self, own: impl Fn(&str) -> bool) -> Option<View> {
         let mine = self.legs.get(self.own_leg(own)?)?;
         let remote = self.legs.iter().rev().find(|leg| leg.caller != mine.caller)?;
@@ -237,7 +241,7 @@ impl Call {
         })
     }
 
-    /// Somebody picks up; whether it rang.
+    /// Answers the call; returns whether it rang.
     pub(crate) fn answer(&mut self, at: Timestamp) -> bool {
         let rings = self.end.is_none() && self.answered.is_none();
         if rings {
@@ -250,7 +254,7 @@ impl Call {
         rings
     }
 
-    /// It is over for everybody.
+    /// Ends the call for all parties.
     pub(crate) fn finish(&mut self, at: Timestamp) {
         self.ring = None;
         self.end.get_or_insert(at);
@@ -260,7 +264,7 @@ impl Call {
         self.stop_recordings_of_ended_legs(at);
     }
 
-    /// Its ringing ends as it was going to.
+    /// Ends the ringing as planned.
     pub(crate) fn settle(&mut self) {
         match self.ring.take() {
             Some(Ring { until, picked_up: true }) => {
@@ -271,7 +275,7 @@ impl Call {
         }
     }
 
-    /// One end hangs up. A call that nobody is left to talk on is over.
+    /// Ends a leg, and with it the call.
     pub(crate) fn leave(&mut self, leg: usize, at: Timestamp) {
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.end.get_or_insert(at);
@@ -279,7 +283,7 @@ impl Call {
         self.finish(at);
     }
 
-    /// One end gives its place to somebody else, who answers at once.
+    /// Replaces the party of a leg by another one, which answers at once.
     pub(crate) fn transfer(&mut self, leg: usize, to: String, random: &mut Random, at: Timestamp) {
         let Some(leaving) = self.legs.get_mut(leg) else { return };
         let caller = leaving.caller;
@@ -301,7 +305,8 @@ impl Call {
         self.stop_recordings_of_ended_legs(at);
     }
 
-    /// One end sends the other to its voicemail: a call that rang is turned away, and a message is left at once.
+    /// Sends the other party to the leg's voicemail. A ringing call is rejected, and a message is
+    /// left at once.
     pub(crate) fn send_to_voicemail(&mut self, leg: usize, at: Timestamp) {
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.rejected = leg.answered.is_none();

@@ -1,4 +1,4 @@
-//! Export jobs: recordings that are packed into a zip file, as the clock goes on.
+//! Export jobs, which pack recordings into a zip file as the clock advances.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use super::pace::Pace;
 use super::recording::Recording;
 use vbc_base::clock::{Timestamp, after, until};
 
-/// Before the first file, and for each of them. How long the service takes is not known.
+/// The time before the first file, and for each file. VBC's own times are unknown.
 const PREPARES: Duration = Duration::from_secs(2);
 const PACKS: Duration = Duration::from_secs(1);
-/// How long the result can be had.
+/// How long the result is available.
 const VALID: Duration = Duration::from_secs(7 * 86_400);
 
-/// An export, made of the recordings that were there when it was asked for.
+/// An export of the recordings that existed when it was requested.
 pub(crate) struct Job {
     pub(crate) id: String,
-    /// The position of the user who asked for it.
+    /// The position of the user who requested it.
     pub(crate) user: usize,
     pub(crate) created: Timestamp,
     pub(crate) recordings: Vec<Recording>,
@@ -34,7 +34,7 @@ impl Job {
         }
     }
 
-    /// When all is packed, or will be.
+    /// When all files are or will be packed.
     pub(crate) fn complete(&self) -> Timestamp {
         let files = u32::try_from(self.recordings.len()).unwrap_or(u32::MAX);
         let packs = self.pace.scaled(PACKS).saturating_mul(files);
@@ -45,7 +45,7 @@ impl Job {
         after(self.complete(), VALID)
     }
 
-    /// Of these words only `complete` is known to be the service's.
+    /// Only `complete` is known to be VBC's word.
     pub(crate) fn status(&self, now: Timestamp) -> &'static str {
         if now >= self.valid_until() {
             "expired"

@@ -1,4 +1,4 @@
-//! How an account grows from its seed, with its people, extensions, devices and past.
+//! The growth of an account from its seed, with its people, extensions, devices and past.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use super::past::before;
 use crate::random::Random;
 use vbc_base::clock::Timestamp;
 
-/// Draws until nobody has it.
+/// Draws until the value is unused.
 fn unused(taken: &mut HashSet<String>, mut draw: impl FnMut() -> String) -> String {
     loop {
         let drawn = draw();
@@ -20,20 +20,20 @@ fn unused(taken: &mut HashSet<String>, mut draw: impl FnMut() -> String) -> Stri
 }
 
 impl Account {
-    /// The account with its people: the same for the same seed, whenever it is grown.
+    /// The account with its people. It depends on the seed only, not on when it is created.
     pub(crate) fn grown(id: u64, plan: &Plan, seed: u64, midnight: Timestamp) -> Self {
         let mut random = Random::new(seed.wrapping_add(plan.position.wrapping_mul(0xd1b5_4a32_d192_ed03)));
         let mut numbers = Numbers::new(plan.position);
         let mut account = Self::seeded(id, plan.name, plan.people, midnight, &mut numbers, &mut random);
         account.admit(&plan.logins, &mut numbers, &mut random);
-        // The first account has the domain itself, each of the others a part of it.
+        // The first account has the bare domain, the others a subdomain.
         let domain = (plan.position > 0).then(|| format!("{id}.example.com"));
         account.give_addresses(domain.as_deref().unwrap_or("example.com"));
         account.record_the_past();
         account
     }
 
-    /// The first users who have no login yet become the people of these; where there are none left, more come.
+    /// Gives these logins to the first users without one, and adds users if necessary.
     fn admit(&mut self, logins: &[String], numbers: &mut Numbers, random: &mut Random) {
         let known: HashMap<String, usize> =
             self.users.iter().enumerate().map(|(n, user)| (user.login_name.clone(), n)).collect();

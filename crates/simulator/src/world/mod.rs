@@ -1,4 +1,5 @@
-//! The world behind the API: applications, logins, and accounts with their people, extensions, devices and calls.
+//! The simulated world: applications, logins, and accounts with people, extensions, devices and
+//! calls.
 
 mod account;
 pub(crate) mod calls;
@@ -31,29 +32,30 @@ const LOCKED: Duration = Duration::from_secs(30 * 60);
 
 pub(crate) struct World {
     pub(crate) apps: HashMap<String, App>,
-    /// By whole user name, in lower case.
+    /// By full user name in lower case.
     pub(crate) logins: HashMap<String, Login>,
-    /// What an account grows from when it is first asked for.
+    /// The accounts, including those that have not been requested yet.
     pub(crate) plans: BTreeMap<u64, Plan>,
     pub(crate) accounts: BTreeMap<u64, Account>,
     pub(crate) seed: u64,
-    /// Where the world's past ends.
+    /// Where the seeded past ends.
     pub(crate) midnight: Timestamp,
     pub(crate) pace: Pace,
     pub(crate) webhooks: Webhooks,
-    /// When the next call that rings is picked up or given up.
+    /// When the next ringing call is answered or missed.
     pub(crate) next_ring: Option<Timestamp>,
-    /// Until when somebody waits, to look after it.
+    /// The time for which a task already waits to end the ringing.
     pub(crate) awaited_ring: Option<Timestamp>,
 }
 
-/// An account that nobody has asked for yet. Most simulators never answer an API request for most of theirs.
+/// The plan of an account, which is created when first requested. Most simulators never need most
+/// of their accounts.
 pub(crate) struct Plan {
     pub(crate) name: &'static str,
     pub(crate) people: usize,
-    /// Its place among the accounts: each has a random sequence of its own.
+    /// Its position among the accounts, from which its random sequence is derived.
     pub(crate) position: u64,
-    /// Logins of the account, without the tenant; its first people bear these names.
+    /// Logins of the account without the tenant; its first people get these names.
     pub(crate) logins: Vec<String>,
 }
 
@@ -62,13 +64,13 @@ pub(crate) struct App {
     pub(crate) grants: Vec<&'static str>,
     pub(crate) callback: String,
     pub(crate) subscriptions: Vec<&'static str>,
-    /// A limit of its own, or none, whatever holds for all.
+    /// Its own limit or absence of a limit; `None` applies the common one.
     pub(crate) quota: Option<Option<u32>>,
-    /// Whether it is given the scope `openid`.
+    /// Whether it is granted the scope `openid`.
     pub(crate) openid: bool,
 }
 
-/// Which backends know the user; without the role they answer with an error of their own.
+/// The suites whose backends know the user; the others respond with their own error.
 #[derive(Clone, Copy)]
 pub(crate) struct Roles {
     provisioning: bool,
@@ -80,7 +82,7 @@ pub(crate) struct Roles {
 }
 
 impl Roles {
-    /// All that an account has; the one for India is had only there.
+    /// Every role except that of Call Recording for India.
     pub(crate) const ALL: Self = Self {
         provisioning: true,
         telephony: true,
@@ -90,7 +92,7 @@ impl Roles {
         vis: true,
     };
 
-    /// Every role but the one for `suite`.
+    /// The usual roles except one.
     pub(crate) fn without(suite: &str) -> Self {
         let mut roles = Self::ALL;
         roles.set(suite, false);
@@ -125,23 +127,23 @@ pub(crate) struct Login {
     pub(crate) password: Secret,
     pub(crate) account: u64,
     pub(crate) roles: Roles,
-    /// Logs in elsewhere: a password never works.
+    /// Logs in through single sign-on, so that no password works.
     pub(crate) sso: bool,
     pub(crate) failures: u32,
     pub(crate) lock: Option<Lock>,
 }
 
-/// Why a login is refused, and since when.
+/// The reason for a lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// Too many failures; the last attempt was then.
+    /// Too many failures, with the time of the last attempt.
     Failures(Timestamp),
-    /// By an administrator, until unlocked.
+    /// An administrator's lock; it lasts until it is removed.
     Administrator,
 }
 
 impl World {
-    /// An account, grown if this is the first time.
+    /// The account with an id, which is created if necessary.
     pub(crate) fn account(&mut self, id: u64) -> Option<&mut Account> {
         if !self.accounts.contains_key(&id) {
             let account = Account::grown(id, self.plans.get(&id)?, self.seed, self.midnight);
@@ -150,7 +152,7 @@ impl World {
         self.accounts.get_mut(&id)
     }
 
-    /// The account of a login and the login's place among its users.
+    /// The account of a login, and the user's position in it.
     pub(crate) fn person(&mut self, login: &str) -> Option<(&mut Account, usize)> {
         let login = self.logins.get(&login.to_lowercase())?;
         let local = login.local().to_owned();

@@ -1,10 +1,10 @@
-//! Telephone numbers of an account, none of them given to two extensions or people.
+//! Telephone numbers of an account; no number is given twice.
 
 use std::collections::HashSet;
 
 use crate::random::Random;
 
-/// Area codes, of which an account has one line.
+/// Area codes: each account has one row.
 const AREAS: [[u16; 6]; 10] = [
     [201, 212, 303, 415, 512, 646],
     [202, 213, 304, 404, 503, 617],
@@ -17,30 +17,29 @@ const AREAS: [[u16; 6]; 10] = [
     [210, 224, 317, 417, 513, 724],
     [225, 228, 318, 419, 515, 727],
 ];
-/// In each area, 555-0100 to 555-0199 are kept for fiction.
+/// In each area, 555-0100 to 555-0199 are reserved for fiction.
 const IN_AREA: usize = 100;
 const NUMBERS: usize = AREAS[0].len() * IN_AREA;
-/// As many are given before the account gets numbers of another kind: there must be some left for
-/// callers from outside.
+/// After this many numbers the account gets others, so that some are left for callers from outside.
 const FULL: usize = NUMBERS / 2;
 
-/// The numbers that an account can have, and those it has.
+/// The numbers of an account: possible and given.
 pub(crate) struct Numbers {
     areas: [u16; 6],
-    /// How many accounts had these areas before.
+    /// How many accounts had the same areas before.
     round: usize,
     given: HashSet<String>,
 }
 
 impl Numbers {
-    /// For the account at a position among all accounts. No other account has these numbers.
+    /// The numbers of the account at a position. No other account has them.
     pub(crate) fn new(position: u64) -> Self {
         let position = usize::try_from(position).unwrap_or_default();
         let areas = AREAS[position % AREAS.len()];
         Self { areas, round: position / AREAS.len(), given: HashSet::new() }
     }
 
-    /// A number that nobody has yet.
+    /// A number that is not given yet.
     pub(crate) fn give(&mut self, random: &mut Random) -> String {
         let drawn = draw(random);
         let number = if self.given.len() < FULL {
@@ -54,7 +53,7 @@ impl Numbers {
         number
     }
 
-    /// The number of somebody outside, who may call again.
+    /// The number of somebody outside; it may occur again.
     pub(crate) fn outside(&self, random: &mut Random) -> String {
         let drawn = draw(random);
         let mut free = (drawn..drawn + NUMBERS).map(|index| self.number(index % NUMBERS));
@@ -62,19 +61,19 @@ impl Numbers {
     }
 
     fn number(&self, index: usize) -> String {
-        // Later rounds come after the numbers that are kept for fiction.
+        // Later rounds use exchanges after those reserved for fiction.
         let (exchange, hundred) = (555 + self.round / 99, 1 + self.round % 99);
         format!("1{}{exchange}{hundred:02}{:02}", self.areas[index / IN_AREA], index % IN_AREA)
     }
 
-    /// For accounts of many people.
+    /// A number for accounts with many people.
     fn further(&self) -> String {
         let (area, line) = (self.areas[self.given.len() % 6], self.given.len() / 6);
         format!("1{area}{}{:04}", 900 + self.round % 100 + line / 10_000, line % 10_000)
     }
 }
 
-/// One of the numbers, by its index: first the area, then the line.
+/// The index of a random number: first the area, then the line.
 fn draw(random: &mut Random) -> usize {
     let area = random.below(AREAS[0].len() as u64) as usize;
     area * IN_AREA + random.below(IN_AREA as u64) as usize

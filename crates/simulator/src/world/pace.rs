@@ -1,16 +1,16 @@
-//! How long takes what VBC takes its time for.
+//! VBC's processing times.
 
 use std::time::Duration;
 
 use crate::random::Random;
 use vbc_base::clock::{Timestamp, after};
 
-/// What VBC takes its time for.
+/// VBC's processing times, scaled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// 1 is as long as VBC takes, 0 is at once.
+    /// 1 is VBC's pace, 0 is no delay.
     pub(crate) lag: f64,
-    /// How long it rings before somebody picks up.
+    /// How long a placed call rings before somebody answers it.
     pub(crate) ringing: Duration,
 }
 
@@ -24,7 +24,8 @@ impl Pace {
         })
     }
 
-    /// When Reports will know of a call that ended: the median is 8 minutes, nine in ten take 10, the slowest 13.
+    /// When Reports knows an ended call. The median is 8 minutes, the 90th percentile 10, the
+    /// maximum 13.
     pub(crate) fn reported(self, call: &str, end: Timestamp) -> Timestamp {
         let hash = call.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -38,7 +39,7 @@ impl Pace {
         after(end, self.scaled(Duration::from_secs(seconds)))
     }
 
-    /// When a recording can be listened to. How long the service takes is not known.
+    /// When a recording is available. VBC's own time is unknown.
     pub(crate) fn recorded(self, end: Timestamp) -> Timestamp {
         after(end, self.scaled(Duration::from_secs(60)))
     }

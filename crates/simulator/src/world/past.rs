@@ -1,4 +1,4 @@
-//! What happened on an account before the simulator was started.
+//! The past of an account before the start.
 
 use jiff::SignedDuration;
 
@@ -9,7 +9,7 @@ use super::pace::Pace;
 use crate::random::Random;
 use vbc_base::clock::Timestamp;
 
-/// Nothing began later than this before midnight, so that at midnight all is over and reported.
+/// No call began later than this before midnight, so that all are over and reported by then.
 const QUIET: u64 = 1_800;
 
 impl Account {

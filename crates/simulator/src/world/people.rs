@@ -1,4 +1,4 @@
-//! Who lives in the seeded world, and where.
+//! The people of the seeded world and their addresses.
 
 use std::collections::HashSet;
 
@@ -70,7 +70,7 @@ impl AccountUser {
             id,
             first_name: first.into(),
             last_name: last.into(),
-            // Given when everybody has a name.
+            // Given once all users have names.
             email: String::new(),
             login_name: login,
             mobile: numbers.give(random),
@@ -88,8 +88,7 @@ impl AccountUser {
 }
 
 impl Account {
-    /// Gives every user an e-mail address. Of several who would have the same, later ones have
-    /// their id in it.
+    /// Gives each user an e-mail address. Later users with the same name have their id in it.
     pub(crate) fn give_addresses(&mut self, domain: &str) {
         let mut taken = HashSet::new();
         for user in &mut self.users {

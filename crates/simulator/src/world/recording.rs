@@ -5,7 +5,7 @@ use vbc_base::clock::{Timestamp, until};
 #[derive(Clone)]
 pub(crate) struct Recording {
     pub(crate) id: u64,
-    /// The position of the user who recorded; `None` is a rule of the company.
+    /// The position of the user who recorded; `None` for a rule of the company.
     pub(crate) on_demand: Option<usize>,
     pub(crate) call_id: String,
     /// `INBOUND`, `OUTBOUND` or `INTRA_PBX`.
@@ -17,12 +17,12 @@ pub(crate) struct Recording {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     pub(crate) bytes: u64,
-    /// When it can be had.
+    /// When it is available.
     pub(crate) ready: Timestamp,
 }
 
 impl Recording {
-    /// 64 kbit/s from a moment to its end; something is always heard.
+    /// Derives the size: 64 kbit/s until the end, and at least one frame.
     pub(super) fn measure(&mut self, from: Timestamp) {
         let milliseconds = u64::try_from(until(from, self.end).as_millis()).unwrap_or(u64::MAX);
         self.bytes = milliseconds.saturating_mul(8).max(192);

@@ -1,38 +1,37 @@
-//! What is recorded of calls: by the company's rule, and where somebody asks for it during the
-//! call.
+//! The rules of recording: by the company's rule, and on request during a call.
 
 use super::account::{Account, Extension, OUTSIDE_NAME};
-use super::calls::{Call, Direction, Taken};
+use super::calls::{Call, Direction, RequestedRecording};
 use super::pace::Pace;
 use super::recording::Recording;
 use vbc_base::clock::Timestamp;
 
-impl Taken {
+impl RequestedRecording {
     fn runs_at(&self, leg: usize, on_demand: bool) -> bool {
         self.leg == leg && self.on_demand == on_demand && self.end.is_none()
     }
 }
 
 impl Call {
-    /// Begins a recording at a leg; `false` where there is one already.
+    /// Starts a recording of a leg; returns false if there is one already.
     pub(crate) fn start_recording(&mut self, leg: usize, on_demand: bool, at: Timestamp) -> bool {
         let runs = self.taken.iter().any(|taken| taken.runs_at(leg, on_demand));
         if !runs {
-            self.taken.push(Taken { leg, on_demand, start: at, end: None });
+            self.taken.push(RequestedRecording { leg, on_demand, start: at, end: None });
         }
         !runs
     }
 
-    /// Ends a recording at a leg; `false` where there is none.
+    /// Stops a recording of a leg; returns false if there is none.
     pub(crate) fn stop_recording(&mut self, leg: usize, on_demand: bool, at: Timestamp) -> bool {
         let taken = self.taken.iter_mut().find(|taken| taken.runs_at(leg, on_demand));
         taken.map(|taken| taken.end = Some(at)).is_some()
     }
 
-    /// Ends what is recorded at the legs that are over.
+    /// Stops the recordings of ended legs.
     pub(crate) fn stop_recordings_of_ended_legs(&mut self, at: Timestamp) {
         let legs = &self.legs;
-        let over = |taken: &&mut Taken| legs.get(taken.leg).is_none_or(|leg| leg.end.is_some());
+        let over = |taken: &&mut RequestedRecording| legs.get(taken.leg).is_none_or(|leg| leg.end.is_some());
         for taken in self.taken.iter_mut().filter(over) {
             taken.end.get_or_insert(at);
         }
@@ -40,7 +39,7 @@ impl Call {
 }
 
 impl Account {
-    /// What was recorded of a call that is over: by rule, and where somebody asked for it.
+    /// The recordings of an ended call: by rule and on request.
     pub(crate) fn recordings(&self, position: usize, pace: Pace) -> Vec<Recording> {
         let Some(call) = self.calls.get(position) else { return Vec::new() };
         let by_rule = self.recorded_by_rule(call, position, pace);
@@ -58,8 +57,8 @@ impl Account {
         by_rule.into_iter().chain(by_hand).collect()
     }
 
-    /// The company's rule is about every third extension; of the others, every fourth user records
-    /// on demand.
+    /// The company's rule covers every third extension. Of the other users, every fourth records on
+    /// demand.
     fn recorded_by_rule(&self, call: &Call, position: usize, pace: Pace) -> Option<Recording> {
         let rule = |n: usize| match self.extensions.get(n)?.user {
             _ if n.is_multiple_of(3) => Some(None),
@@ -71,7 +70,7 @@ impl Account {
         self.record(call, position, extension, on_demand, pace)
     }
 
-    /// A recording of a whole call, at one of its extensions.
+    /// A recording of a whole call on one of its extensions.
     fn record(
         &self,
         call: &Call,

@@ -1,4 +1,4 @@
-//! How the world grows from its seed: applications, logins, and plans of accounts.
+//! The seeded world: applications, logins, and plans of accounts.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,8 @@ use crate::options::SimulatorOptions;
 use vbc_base::clock::Timestamp;
 
 impl World {
-    /// The seeded world. Its past ends at the midnight before `now`; its accounts grow when they are asked for.
+    /// The seeded world. Its past ends at the midnight before `now`; accounts are created when
+    /// first requested.
     pub(crate) fn seeded(options: &SimulatorOptions, now: Timestamp) -> Self {
         let midnight = now.as_second().div_euclid(86_400) * 86_400;
         let mut world = Self {
@@ -31,7 +32,7 @@ impl World {
         world.plan(34567, "Fabrikam Logistics", 6);
         world.plan(45678, "Deccan Textiles", 8);
         world.add(&Identity::demo());
-        // Logins of the demo account that show what goes wrong, and one of each other account.
+        // Logins of the demo account that lack a role, and one login of each other account.
         for (name, suite) in [
             ("erin", "provisioning"),
             ("rita", "reports"),
@@ -45,11 +46,11 @@ impl World {
         world.login("sam@vbc.prod", "sam-password", 12345).sso = true;
         world.login("bob@vbc.prod", "bob-password", 23456);
         world.login("carol@vbc.prod", "carol-password", 34567);
-        // Of the developer portal: refused, unless the field's report of it holds.
+        // A user of the developer portal, who is refused unless the report from the field holds.
         world.login("dev.api@vbc.prod", "dev-password", 34567);
         // Her account is in India.
         world.login("asha@vbc.prod", "asha-password", 45678).roles.set(INDIA, true);
-        // An application that may do little: one grant, one suite.
+        // An application with a single grant and a single suite.
         let limited = App {
             secret: "limited-secret".into(),
             grants: vec!["password"],
@@ -86,7 +87,7 @@ impl World {
         self.login(&identity.user, identity.password.expose(), identity.account);
     }
 
-    /// Makes or replaces a login.
+    /// Adds or replaces a login.
     pub(crate) fn login(&mut self, name: &str, password: &str, account: u64) -> &mut Login {
         let login = Login {
             name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! What happens to calls, and who is told of it: webhooks, Reports and Call Recording.
+//! Changes of calls, and their notices to webhooks, Reports and Call Recording.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::random::Random;
 use vbc_base::clock::{Timestamp, after};
 
 impl World {
-    /// Begins a call of an account; gives its position among the account's calls.
+    /// Begins a call and returns its position in the account.
     pub(crate) fn begin(&mut self, account: u64, call: Call, random: &mut Random) -> Option<usize> {
         let (ring, start) = (call.ring, call.start);
         let position = self.account(account)?.place(call);
@@ -25,7 +25,7 @@ impl World {
         Some(position)
     }
 
-    /// A call that somebody of the account places.
+    /// Places a call from the account.
     pub(crate) fn dial(
         &mut self,
         account: u64,
@@ -39,8 +39,8 @@ impl World {
         self.begin(account, call, random)
     }
 
-    /// A call from outside to an extension or one of its numbers. It rings until somebody does
-    /// something about it.
+    /// Begins a call from outside to an extension or one of its numbers. It rings until somebody
+    /// acts.
     pub(crate) fn receive(
         &mut self,
         account: u64,
@@ -56,7 +56,7 @@ impl World {
         self.begin(account, call, random).map(|_| id)
     }
 
-    /// Does something to a call, and tells those who want to know what became of it.
+    /// Changes a call, and notifies webhooks, Reports and Call Recording.
     pub(crate) fn change<T>(
         &mut self,
         account: u64,
@@ -83,7 +83,7 @@ impl World {
         Some(done)
     }
 
-    /// Ends the ringing that has lasted long enough.
+    /// Ends the ringing that is over.
     pub(crate) fn settle(&mut self, now: Timestamp, random: &mut Random) {
         if self.next_ring.is_none_or(|next| next > now) {
             return;
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// Queues a notice for every webhook of a user for whom the call is in another state than it was.
+    /// Queues a notice for each webhook of a user for whom the state of the call has changed.
     fn tell(&mut self, account: u64, position: usize, now: Timestamp, before: &[(usize, &'static str)]) {
         let watchers = self.webhooks.watchers(account, now);
         let Some(of) = self.accounts.get(&account) else { return };
@@ -129,7 +129,7 @@ fn states(account: &Account, position: usize, users: &[usize]) -> Vec<(usize, &'
     users.iter().filter_map(|user| Some((*user, seen(account, position, *user)?.state))).collect()
 }
 
-/// What a webhook is told; its members are in the order of their names, as they are signed.
+/// The event of a notice. Its members are sorted by name, which is the form that is signed.
 fn event(account: &Account, position: usize, user: usize, view: &View) -> Value {
     let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string();
     let id = account.users.get(user).map_or(0, |user| user.id);

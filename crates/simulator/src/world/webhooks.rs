@@ -1,4 +1,4 @@
-//! Webhooks: who subscribed, what is still to be delivered to them, and how deliveries went.
+//! Webhooks: subscriptions, queued notices, and statistics of deliveries.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,16 +10,19 @@ use crate::random::Random;
 use vbc_base::clock::{Timestamp, after};
 use vbc_base::secret::{Secret, hex};
 
-/// How long a registration is good.
+/// The lifetime of a registration.
 const EXPIRES: Duration = Duration::from_secs(10 * 86_400);
-/// When an expired one is forgotten. How long the service waits is not known.
+/// When an expired registration is removed. VBC's own time is unknown.
 const PURGED: Duration = Duration::from_secs(20 * 86_400);
 
-/// Where what is told of a delivery goes.
+/// Where the metadata of a delivery is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metadata {
+    /// Nowhere.
     None,
+    /// In headers.
     Header,
+    /// In the body, next to the event.
     Body,
 }
 
@@ -37,11 +40,11 @@ impl Metadata {
     }
 }
 
-/// What somebody wants to be told, where and how.
+/// A user's subscription: events, URL and signature.
 pub(crate) struct Subscription {
     pub(crate) url: String,
     pub(crate) events: Vec<String>,
-    /// Signs, unless it is empty or `signed` is false.
+    /// The signing key. It is not used if it is empty or `signed` is false.
     pub(crate) key: Secret,
     pub(crate) signed: bool,
     pub(crate) metadata: Metadata,
@@ -57,7 +60,7 @@ pub(crate) struct Webhook {
     renewed: Option<Timestamp>,
     expires: Timestamp,
     purged: Timestamp,
-    /// Everything was tried for one delivery: until it is renewed, nothing more is delivered.
+    /// All attempts of one delivery failed. Nothing more is delivered until the webhook is renewed.
     failed: bool,
     attempts: u64,
     successes: u64,
@@ -65,21 +68,22 @@ pub(crate) struct Webhook {
     last_success: Option<Timestamp>,
     last_failure: Option<(Timestamp, Reason)>,
     queue: VecDeque<Notice>,
-    /// Ids of its notices: its own, since when they are made depends on who looks first.
+    /// Ids of its notices. They are separate, because the time at which notices are made depends on
+    /// other requests.
     ids: Random,
-    /// Whether somebody is delivering.
+    /// Whether a task is delivering.
     busy: bool,
 }
 
-/// One event on its way.
+/// A queued event.
 #[derive(Clone)]
 pub(crate) struct Notice {
     id: String,
-    /// As JSON without white space, its members sorted: what is signed.
+    /// Compact JSON with sorted members: the signed text.
     event: String,
 }
 
-/// One request of a delivery.
+/// The request of one delivery attempt.
 pub(crate) struct Attempt {
     pub(crate) url: String,
     pub(crate) headers: Vec<(&'static str, String)>,
@@ -88,11 +92,11 @@ pub(crate) struct Attempt {
 
 /// Why a delivery failed.
 pub(crate) struct Reason {
-    /// In the simulator's own words.
+    /// The reason in the simulator's words.
     pub(crate) words: String,
-    /// The status of the answer, as the service writes it.
+    /// The status of the response in VBC's form.
     pub(crate) http_code: Option<String>,
-    /// In the service's words: an answer's status and the beginning of its body.
+    /// The reason in VBC's form: the status and the beginning of the body.
     pub(crate) message: String,
 }
 
@@ -141,14 +145,14 @@ impl Webhooks {
         self.list.iter_mut().filter(move |webhook| webhook.owner == owner)
     }
 
-    /// Whether there was one.
+    /// Removes a webhook, and returns whether there was one.
     pub(crate) fn remove(&mut self, owner: (u64, usize), id: &str) -> bool {
         let before = self.list.len();
         self.list.retain(|webhook| webhook.owner != owner || webhook.id != id);
         self.list.len() < before
     }
 
-    /// Users of an account who are to be told of their calls.
+    /// The users of an account who are notified of their calls.
     pub(crate) fn watchers(&self, account: u64, now: Timestamp) -> Vec<usize> {
         let living = self.list.iter().filter(|webhook| webhook.owner.0 == account && webhook.delivers(now));
         let mut users: Vec<usize> = living.map(|webhook| webhook.owner.1).collect();
@@ -165,7 +169,7 @@ impl Webhooks {
         }
     }
 
-    /// Those for whom something waits and nobody is at it; from now on somebody is.
+    /// Marks the webhooks with queued notices and no delivering task as busy, and returns them.
     pub(crate) fn idle(&mut self) -> Vec<String> {
         let idle = self.list.iter_mut().filter(|webhook| !webhook.busy && !webhook.queue.is_empty());
         idle.map(|webhook| {
@@ -175,7 +179,7 @@ impl Webhooks {
         .collect()
     }
 
-    /// What is to be delivered next; without it nobody is at it any more.
+    /// The next notice; `None` marks the webhook as not busy.
     pub(crate) fn next(&mut self, id: &str) -> Option<Notice> {
         let webhook = self.list.iter_mut().find(|webhook| webhook.id == id)?;
         if webhook.failed {
@@ -186,7 +190,7 @@ impl Webhooks {
         next
     }
 
-    /// The request of a delivery; `None` where the webhook was removed meanwhile.
+    /// The request of an attempt; `None` if the webhook was removed meanwhile.
     pub(crate) fn attempt(&self, id: &str, notice: &Notice, number: u32) -> Option<Attempt> {
         let webhook = self.list.iter().find(|webhook| webhook.id == id)?;
         let Subscription { url, key, signed, metadata, .. } = &webhook.subscription;
@@ -213,7 +217,7 @@ impl Webhooks {
         Some(Attempt { url: url.clone(), headers, body })
     }
 
-    /// What came of a delivery and all its attempts: they count as one.
+    /// Counts a delivery with all its attempts as one.
     pub(crate) fn done(&mut self, id: &str, outcome: Result<(), Reason>, now: Timestamp) {
         let Some(webhook) = self.list.iter_mut().find(|webhook| webhook.id == id) else { return };
         webhook.attempts += 1;
@@ -242,7 +246,7 @@ impl Webhook {
         !self.failed && self.expires > now && self.subscription.events.iter().any(|event| event == "CALL")
     }
 
-    /// It is good for another ten days, and has not failed.
+    /// Extends a webhook for another ten days, and clears its failure.
     pub(crate) fn renew(&mut self, now: Timestamp) {
         self.renewed = Some(now);
         self.expires = after(now, EXPIRES);
@@ -270,7 +274,7 @@ impl Webhook {
         }
         let mut shown = json!({
             "id": self.id, "userId": self.user_id.to_string(), "accountId": self.owner.0.to_string(),
-            // One that has failed is still shown as active in the documentation's example.
+            // The documentation's example shows a failed webhook as active.
             "url": url, "status": if self.expires <= now { "PAUSED" } else { "ACTIVE" },
             "events": events, "signingAlgo": if *signed { "HMAC_SHA256" } else { "NONE" },
             "metadataPolicy": metadata.word(), "createdAt": time(self.created),
@@ -278,7 +282,7 @@ impl Webhook {
         });
         if let Some(at) = self.renewed {
             shown["renewedAt"] = time(at);
-            // "Set to the current time", says the documentation of both.
+            // The documentation says "set to the current time" of both members.
             shown["renewedBy"] = time(at);
         }
         if *signed {
@@ -294,7 +298,7 @@ mod tests {
 
     #[test]
     fn an_event_is_signed_as_rfc_4231_has_it() {
-        // Its second test case.
+        // The second test case of RFC 4231.
         let signature = sign(&"Jefe".into(), "what do ya want for nothing?");
         assert_eq!(signature, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }

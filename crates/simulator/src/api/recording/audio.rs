@@ -1,33 +1,33 @@
-//! What a recording sounds like: silence, in an MP3 of exactly the size that was announced for it.
+//! The sound of a recording: silence, as an MP3 of exactly the announced size.
 
 use bytes::Bytes;
 
 use super::super::hal::not_found;
-use super::Request;
+use super::ApiRequest;
 use super::file::File;
 use crate::random::Random;
-use crate::response::Answer;
+use crate::response::Response;
 
-/// A longer recording ends here.
+/// A longer recording is cut off here.
 const LONGEST: u64 = 16 << 20;
 /// MPEG-1 Layer III, 64 kbit/s, 48 kHz, mono, no CRC: 24 ms in 192 bytes.
 const FRAME: usize = 192;
 const HEADER: [u8; 4] = [0xff, 0xfb, 0x54, 0xc0];
-/// Header and side information. All zero, the latter says that there is nothing to be heard, and all that follows in
-/// the frame is for anybody.
+/// Header and side information. All-zero side information is silence, and leaves the rest of the
+/// frame unused.
 const SILENCE: usize = HEADER.len() + 17;
-/// The header of an ID3v2 tag, which takes what is over from whole frames.
+/// The header of an ID3v2 tag, which holds the bytes that do not fill a frame.
 const TAG: usize = 10;
 
-pub(super) fn get(request: Request<'_>) -> Answer {
-    answer(request, true)
+pub(super) fn get(request: ApiRequest<'_>) -> Response {
+    respond(request, true)
 }
 
-pub(super) fn head(request: Request<'_>) -> Answer {
-    answer(request, false)
+pub(super) fn head(request: ApiRequest<'_>) -> Response {
+    respond(request, false)
 }
 
-fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
+fn respond(request: ApiRequest<'_>, with_ranges: bool) -> Response {
     let id = request.parameter(0);
     let now = request.now;
     let recordings = request.state.world.account(request.account).map(|account| &account.recordings);
@@ -44,14 +44,15 @@ fn answer(request: Request<'_>, with_ranges: bool) -> Answer {
         modified: recording.ready,
         length: length as u64,
     };
-    file.answer(request.headers, with_ranges, std::iter::once_with(move || audio(seed, length)))
+    file.respond(request.headers, with_ranges, std::iter::once_with(move || audio(seed, length)))
 }
 
 pub(super) fn size(announced: u64) -> usize {
     usize::try_from(announced.min(LONGEST)).unwrap_or_default()
 }
 
-/// The same for the same recording, and no two alike: what nobody hears is seeded.
+/// The audio of a recording. It is seeded: the same for the same recording, different for any
+/// other.
 pub(super) fn audio(seed: u64, length: usize) -> Bytes {
     let mut random = Random::new(seed);
     let mut over = length % FRAME;
@@ -61,7 +62,7 @@ pub(super) fn audio(seed: u64, length: usize) -> Bytes {
     let mut out = Vec::with_capacity(length);
     if over >= TAG {
         let content = over - TAG;
-        // Version 2.4 without a frame, all padding; seven bits to a byte of its size.
+        // Version 2.4 with padding only; its size has seven bits per byte.
         out.extend_from_slice(b"ID3\x04\0\0\0\0");
         out.extend([content >> 7, content & 0x7f].map(|seven| seven as u8));
     }
@@ -71,7 +72,7 @@ pub(super) fn audio(seed: u64, length: usize) -> Bytes {
         out.extend_from_slice(&HEADER);
         out.resize(end - FRAME + SILENCE, 0);
         while out.len() < end {
-            // Nothing here may look like the next frame, or like text.
+            // No byte may look like a frame header or like text.
             let bytes = (random.next() & 0x1f1f_1f1f_1f1f_1f1f).to_le_bytes();
             out.extend_from_slice(&bytes[..bytes.len().min(end - out.len())]);
         }

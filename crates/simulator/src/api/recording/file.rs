@@ -1,4 +1,4 @@
-//! A file as HTTP has it: preconditions (RFC 9110 §13.2.2) and ranges (§14).
+//! A file over HTTP: preconditions (RFC 9110 §13.2.2) and ranges (§14).
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,10 +9,10 @@ use http::header::{
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use crate::response::{Answer, empty, http_date, made, set};
+use crate::response::{Response, empty, http_date, made, set};
 use vbc_base::clock::Timestamp;
 
-/// What is known of a file before its content is made.
+/// The metadata of a file, known before its content is produced.
 pub(super) struct File {
     pub(super) content_type: &'static str,
     pub(super) name: String,
@@ -23,47 +23,47 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Answers a GET, or a HEAD, of which ranges are not part. The content is made as far as it is
-    /// sent.
-    pub(super) fn answer<P>(&self, headers: &HeaderMap, with_ranges: bool, pieces: P) -> Answer
+    /// Responds to a GET, or to a HEAD, for which ranges do not apply. Only the content that is
+    /// sent is produced.
+    pub(super) fn respond<P>(&self, headers: &HeaderMap, with_ranges: bool, pieces: P) -> Response
     where
         P: Iterator<Item = Bytes> + Send + 'static,
     {
-        let mut answer = match self.precondition(headers) {
+        let mut response = match self.precondition(headers) {
             Some(status) => empty(status),
-            None if with_ranges => self.content(self.asked(headers), pieces),
-            None => self.content(Asked::Whole, pieces),
+            None if with_ranges => self.content(self.requested_range(headers), pieces),
+            None => self.content(RequestedRange::Whole, pieces),
         };
-        set(&mut answer, ETAG, &self.tag);
-        set(&mut answer, LAST_MODIFIED, &http_date(self.modified));
-        set(&mut answer, ACCEPT_RANGES, "bytes");
-        answer
+        set(&mut response, ETAG, &self.tag);
+        set(&mut response, LAST_MODIFIED, &http_date(self.modified));
+        set(&mut response, ACCEPT_RANGES, "bytes");
+        response
     }
 
-    fn content<P>(&self, asked: Asked, pieces: P) -> Answer
+    fn content<P>(&self, requested_range: RequestedRange, pieces: P) -> Response
     where
         P: Iterator<Item = Bytes> + Send + 'static,
     {
-        let mut answer = match asked {
-            Asked::Whole => made(self.content_type, self.length, pieces),
-            Asked::Part(first, last) => {
+        let mut response = match requested_range {
+            RequestedRange::Whole => made(self.content_type, self.length, pieces),
+            RequestedRange::Part(first, last) => {
                 let part = Part { pieces, skip: first, left: last - first + 1 };
-                let mut answer = made(self.content_type, last - first + 1, part);
-                *answer.status_mut() = http::StatusCode::PARTIAL_CONTENT;
-                set(&mut answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{}", self.length));
-                answer
+                let mut response = made(self.content_type, last - first + 1, part);
+                *response.status_mut() = http::StatusCode::PARTIAL_CONTENT;
+                set(&mut response, CONTENT_RANGE, &format!("bytes {first}-{last}/{}", self.length));
+                response
             }
-            Asked::Nothing => {
+            RequestedRange::Unsatisfiable => {
                 let mut none = empty(416);
                 set(&mut none, CONTENT_RANGE, &format!("bytes */{}", self.length));
                 return none;
             }
         };
-        set(&mut answer, CONTENT_DISPOSITION, &format!("attachment; filename=\"{}\"", self.name));
-        answer
+        set(&mut response, CONTENT_DISPOSITION, &format!("attachment; filename=\"{}\"", self.name));
+        response
     }
 
-    /// The status of a precondition that is not met, in the order that RFC 9110 gives them.
+    /// The status of the first failed precondition, in the order of RFC 9110.
     fn precondition(&self, headers: &HeaderMap) -> Option<u16> {
         let since = |name| date(headers, name).map(|since| self.modified.as_second() <= since.as_second());
         let matches = tags(headers, IF_MATCH).map(|mut tags| tags.any(|tag| tag == "*" || tag == self.tag));
@@ -75,47 +75,52 @@ impl File {
         known.or_else(|| since(IF_MODIFIED_SINCE)).unwrap_or(false).then_some(304)
     }
 
-    /// What of the file is asked for. Of several ranges the whole is sent, as is allowed.
-    fn asked(&self, headers: &HeaderMap) -> Asked {
+    /// The range that a request selects. Several ranges select the whole file, which RFC 9110
+    /// allows.
+    fn requested_range(&self, headers: &HeaderMap) -> RequestedRange {
         let stale = headers.get(IF_RANGE).is_some_and(|given| {
             let same_date =
                 date(headers, IF_RANGE).is_some_and(|date| date.as_second() == self.modified.as_second());
             given.as_bytes() != self.tag.as_bytes() && !same_date
         });
         let range = headers.get(RANGE).filter(|_| !stale).and_then(|range| range.to_str().ok());
-        let Some((unit, range)) = range.and_then(|range| range.split_once('=')) else { return Asked::Whole };
-        let Some((first, last)) = range.trim().split_once('-') else { return Asked::Whole };
-        let Some(last_byte) = self.length.checked_sub(1) else { return Asked::Whole };
+        let Some((unit, range)) = range.and_then(|range| range.split_once('=')) else {
+            return RequestedRange::Whole;
+        };
+        let Some((first, last)) = range.trim().split_once('-') else { return RequestedRange::Whole };
+        let Some(last_byte) = self.length.checked_sub(1) else { return RequestedRange::Whole };
         if !unit.trim().eq_ignore_ascii_case("bytes") {
-            return Asked::Whole;
+            return RequestedRange::Whole;
         }
         let part = match (position(first), position(last)) {
             (Some(first), Some(last)) if first <= last => (first, last.min(last_byte)),
             (Some(first), None) if last.is_empty() => (first, last_byte),
-            (None, Some(0)) if first.is_empty() => return Asked::Nothing,
+            (None, Some(0)) if first.is_empty() => return RequestedRange::Unsatisfiable,
             (None, Some(suffix)) if first.is_empty() => (self.length.saturating_sub(suffix), last_byte),
-            _ => return Asked::Whole,
+            _ => return RequestedRange::Whole,
         };
-        if part.0 > last_byte { Asked::Nothing } else { Asked::Part(part.0, part.1) }
+        if part.0 > last_byte { RequestedRange::Unsatisfiable } else { RequestedRange::Part(part.0, part.1) }
     }
 }
 
-/// What of a file is asked for.
+/// The part of a file that a request selects.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+enum RequestedRange {
+    /// The whole file.
     Whole,
     /// From the first to the last byte.
     Part(u64, u64),
-    Nothing,
+    /// No byte of the file is in the range.
+    Unsatisfiable,
 }
 
-/// A position in a file. One that is too large for a number is after the end of every file.
+/// A position in a file. A number that overflows is beyond the end of every file.
 fn position(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// The members of a list of entity tags over all its lines; commas within quotes are part of a tag.
+/// The entity tags of a list over all its lines. Commas within quotes belong to a tag.
 fn tags(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &str>> {
     headers.contains_key(&name).then(|| {
         let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
@@ -130,7 +135,7 @@ fn tags(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &s
     })
 }
 
-/// A date in one of the three forms that RFC 9110 §5.6.7 has; another one counts as absent.
+/// A date in one of the three forms of RFC 9110 §5.6.7; any other counts as absent.
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
     const FORMS: [&str; 3] =
         ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
@@ -139,12 +144,12 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
     Some(TimeZone::UTC.to_timestamp(time).unwrap_or(Timestamp::MAX))
 }
 
-/// A part of a file that is made in pieces.
+/// A part of a file that is produced in pieces.
 struct Part<P> {
     pieces: P,
     /// Bytes before the part.
     skip: u64,
-    /// Bytes of the part that have not been given yet.
+    /// Bytes of the part that are still to be sent.
     left: u64,
 }
 
@@ -224,7 +229,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_the_standard_says() {
-        let of = |range: &'static str| file(100).asked(&headers(&[(RANGE, range)]));
+        let of = |range: &'static str| file(100).requested_range(&headers(&[(RANGE, range)]));
         for (range, part) in [
             ("bytes=0-9", (0, 9)),
             ("Bytes=0-0", (0, 0)),
@@ -235,24 +240,28 @@ mod tests {
             ("bytes=-200", (0, 99)),
             ("bytes=-99999999999999999999999", (0, 99)),
         ] {
-            assert_eq!(of(range), Asked::Part(part.0, part.1), "{range}");
+            assert_eq!(of(range), RequestedRange::Part(part.0, part.1), "{range}");
         }
         for none in ["bytes=100-", "bytes=-0", "bytes=100-200", "bytes=99999999999999999999999-"] {
-            assert_eq!(of(none), Asked::Nothing, "{none}");
+            assert_eq!(of(none), RequestedRange::Unsatisfiable, "{none}");
         }
         for whole in
             ["bytes=9-0", "bytes=0-1,5-6", "bytes=", "bytes=-", "bytes=a-b", "bytes=+1-5", "lines=0-1", "0-1"]
         {
-            assert_eq!(of(whole), Asked::Whole, "{whole}");
+            assert_eq!(of(whole), RequestedRange::Whole, "{whole}");
         }
         let range = |of: &'static str| headers(&[(RANGE, "bytes=0-9"), (IF_RANGE, of)]);
         for same in ["\"t\"", WRITTEN] {
-            assert_eq!(file(100).asked(&range(same)), Asked::Part(0, 9), "{same}");
+            assert_eq!(file(100).requested_range(&range(same)), RequestedRange::Part(0, 9), "{same}");
         }
         for other in ["\"other\"", "W/\"t\"", BEFORE, AFTER] {
-            assert_eq!(file(100).asked(&range(other)), Asked::Whole, "{other}");
+            assert_eq!(file(100).requested_range(&range(other)), RequestedRange::Whole, "{other}");
         }
-        assert_eq!(file(0).asked(&headers(&[(RANGE, "bytes=0-9")])), Asked::Whole, "nothing has no part");
+        assert_eq!(
+            file(0).requested_range(&headers(&[(RANGE, "bytes=0-9")])),
+            RequestedRange::Whole,
+            "nothing has no part"
+        );
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! Which recordings are asked for, by query parameters or by an export's JSON.
+//! Filters of recordings, from query parameters or from an export's JSON.
 
 use jiff::civil::{DateTime, date};
 
-use super::super::hal::{Wrong, is};
+use super::super::hal::{Problem, is};
 use crate::world::Recording;
 use vbc_base::clock::{Timestamp, until};
 
-/// No earlier time of day can be too late, whatever its offset from UTC.
+/// Every earlier local time is within the range of timestamps, whatever its offset.
 const LATEST: DateTime = date(9999, 12, 29).at(0, 0, 0, 0);
 
 #[derive(Default)]
@@ -22,8 +22,8 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Reads what `given` has of each name, and notes what is wrong with it.
-    pub(super) fn read(given: impl Fn(&str) -> Option<String>, wrong: &mut Vec<Wrong>) -> Self {
+    /// Reads the parameters through `given`, and adds what is wrong with them to `wrong`.
+    pub(super) fn read(given: impl Fn(&str) -> Option<String>, wrong: &mut Vec<Problem>) -> Self {
         let given = |name: &str| given(name).filter(|text| !text.is_empty());
         let mut number = |name| parse(name, "must be a number", given(name), |text| text.parse().ok(), wrong);
         let [shortest, longest] = ["duration:gte", "duration:lte"].map(&mut number);
@@ -46,13 +46,13 @@ impl Filter {
     }
 }
 
-/// What a text means, or a note that it should be something else.
+/// Parses a parameter, or adds a problem to `wrong`.
 pub(super) fn parse<T>(
     name: &'static str,
     expected: &str,
     given: Option<String>,
     read: impl FnOnce(&str) -> Option<T>,
-    wrong: &mut Vec<Wrong>,
+    wrong: &mut Vec<Problem>,
 ) -> Option<T> {
     let read = read(&given?);
     if read.is_none() {
@@ -61,7 +61,7 @@ pub(super) fn parse<T>(
     read
 }
 
-/// An offset's plus that was not percent-encoded arrives as a space.
+/// A plus sign of an offset that was not percent-encoded arrives as a space.
 fn time(text: &str) -> Option<Timestamp> {
     let text = text.replace(' ', "+");
     read(&text).or_else(|| at_the_end(&text))
@@ -71,7 +71,7 @@ fn read(text: &str) -> Option<Timestamp> {
     Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text).ok().or_else(|| text.parse().ok())
 }
 
-/// The last days of the year 9999 are too late for a timestamp, and the last moment there is.
+/// The last days of the year 9999 are beyond the range of timestamps; they count as its end.
 fn at_the_end(text: &str) -> Option<Timestamp> {
     let (time, offset) = text.split_at_checked("9999-12-30T22:00:00".len())?;
     let time: DateTime = time.parse().ok()?;

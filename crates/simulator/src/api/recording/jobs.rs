@@ -2,36 +2,36 @@
 
 use serde_json::{Value, json};
 
-use super::super::hal::{Names, Wrong, list as page_of, not_found, validation};
+use super::super::hal::{Names, Problem, list as page_of, not_found, validation};
 use super::super::read_json;
 use super::file::File;
 use super::filter::Filter;
 use super::lists::file_name;
 use super::zip::{Archive, Entry};
-use super::{Request, TIME, Whose, audio, not_authorized, root, user};
-use crate::response::{Answer, json as json_answer};
+use super::{ApiRequest, TIME, Whose, audio, not_authorized, root, user};
+use crate::response::{Response, json as json_response};
 use crate::world::exports::Job;
 use crate::world::{Account, Recording};
 use vbc_base::clock::Timestamp;
 
 const NAMES: Names = Names { embedded: "jobs", pages: &["total_pages"], first: 0 };
-/// As many recordings make one job; further ones make another. At 16 MiB each a zip file stays below 4 GiB.
+/// At most this many recordings make one job. At 16 MiB each, a zip file stays below 4 GiB.
 const LARGEST: usize = 200;
 
-pub(super) fn export_company(mut request: Request<'_>) -> Answer {
+pub(super) fn export_company(mut request: ApiRequest<'_>) -> Response {
     let Some(user) = request.own_position() else { return not_authorized() };
     export(request, None, user)
 }
 
-pub(super) fn export_on_demand(mut request: Request<'_>) -> Answer {
+pub(super) fn export_on_demand(mut request: ApiRequest<'_>) -> Response {
     match user(&mut request) {
         Ok(user) => export(request, Some(user), user),
         Err(refusal) => *refusal,
     }
 }
 
-/// Makes jobs of a user from what the request's JSON asks for.
-fn export(mut request: Request<'_>, whose: Whose, user: usize) -> Answer {
+/// Creates export jobs of a user from the request's JSON.
+fn export(mut request: ApiRequest<'_>, whose: Whose, user: usize) -> Response {
     let Some(body) = read_json(request.body) else {
         return validation(&request, vec![("body", "must be a JSON object".into())]);
     };
@@ -40,7 +40,7 @@ fn export(mut request: Request<'_>, whose: Whose, user: usize) -> Answer {
         Value::Null => None,
         other => Some(other.to_string()),
     };
-    let mut wrong: Vec<Wrong> = Vec::new();
+    let mut wrong: Vec<Problem> = Vec::new();
     let filter = Filter::read(given, &mut wrong);
     if !wrong.is_empty() {
         return validation(&request, wrong);
@@ -57,7 +57,7 @@ fn export(mut request: Request<'_>, whose: Whose, user: usize) -> Answer {
     };
     let found: Vec<Recording> = account.recordings.iter().filter(fits).cloned().collect();
     let mut ids = Vec::new();
-    // A job for nothing is a job too.
+    // An export without recordings is a job, too.
     let mut chunks = found.chunks(LARGEST);
     let first = chunks.next().unwrap_or_default();
     for recordings in std::iter::once(first).chain(chunks) {
@@ -65,10 +65,10 @@ fn export(mut request: Request<'_>, whose: Whose, user: usize) -> Answer {
         ids.push(id.clone());
         account.jobs.push(Job { id, user, created: now, recordings: recordings.to_vec(), pace });
     }
-    json_answer(202, &json!({ "job_ids": ids }))
+    json_response(202, &json!({ "job_ids": ids }))
 }
 
-pub(super) fn list(mut request: Request<'_>) -> Answer {
+pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let user = match user(&mut request) {
         Ok(user) => user,
         Err(refusal) => return *refusal,
@@ -86,7 +86,7 @@ pub(super) fn list(mut request: Request<'_>) -> Answer {
     page_of(&request, &NAMES, listed)
 }
 
-pub(super) fn one(mut request: Request<'_>) -> Answer {
+pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let user = match user(&mut request) {
         Ok(user) => user,
         Err(refusal) => return *refusal,
@@ -94,21 +94,22 @@ pub(super) fn one(mut request: Request<'_>) -> Answer {
     let (id, root, now) = (request.parameter(2), root(&request), request.now);
     let Some(account) = request.own_account() else { return not_authorized() };
     match account.jobs.iter().find(|job| job.user == user && job.id == id) {
-        Some(job) => json_answer(200, &show(&root, account, job, now)),
+        Some(job) => json_response(200, &show(&root, account, job, now)),
         None => not_found("Job not found"),
     }
 }
 
-/// The zip file of a job that is complete. The documentation says `job_id`, the specification's example `jobId`.
-pub(super) fn download(request: Request<'_>) -> Answer {
+/// The zip file of a complete job. The documentation says `job_id`, the specification's example
+/// `jobId`.
+pub(super) fn download(request: ApiRequest<'_>) -> Response {
     zip(request, true)
 }
 
-pub(super) fn download_head(request: Request<'_>) -> Answer {
+pub(super) fn download_head(request: ApiRequest<'_>) -> Response {
     zip(request, false)
 }
 
-fn zip(request: Request<'_>, with_ranges: bool) -> Answer {
+fn zip(request: ApiRequest<'_>, with_ranges: bool) -> Response {
     let id = request.query("job_id").or_else(|| request.query("jobId")).unwrap_or_default();
     let login = request.query("login_name").filter(|login| !login.is_empty());
     let now = request.now;
@@ -138,7 +139,7 @@ fn zip(request: Request<'_>, with_ranges: bool) -> Answer {
         modified: job.complete(),
         length,
     };
-    file.answer(request.headers, with_ranges, Archive::new(entries, audio::audio))
+    file.respond(request.headers, with_ranges, Archive::new(entries, audio::audio))
 }
 
 fn show(root: &str, account: &Account, job: &Job, now: Timestamp) -> Value {

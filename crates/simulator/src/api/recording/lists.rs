@@ -4,48 +4,48 @@ use serde_json::{Value, json};
 
 use super::super::hal::{not_found, page, paging, validation};
 use super::filter::{Filter, milliseconds, parse};
-use super::{NAMES, Request, TIME, Whose, not_authorized, root, user};
-use crate::response::{Answer, empty, json as json_answer};
+use super::{ApiRequest, NAMES, TIME, Whose, not_authorized, root, user};
+use crate::response::{Response, empty, json as json_response};
 use crate::world::{Account, Recording};
 use vbc_base::clock::Timestamp;
 
-pub(super) fn company(request: Request<'_>) -> Answer {
+pub(super) fn company(request: ApiRequest<'_>) -> Response {
     list(request, None)
 }
 
-pub(super) fn on_demand(mut request: Request<'_>) -> Answer {
+pub(super) fn on_demand(mut request: ApiRequest<'_>) -> Response {
     match user(&mut request) {
         Ok(user) => list(request, Some(user)),
         Err(refusal) => *refusal,
     }
 }
 
-pub(super) fn show_company(request: Request<'_>) -> Answer {
+pub(super) fn show_company(request: ApiRequest<'_>) -> Response {
     show_one(request, None, 1)
 }
 
-pub(super) fn show_on_demand(mut request: Request<'_>) -> Answer {
+pub(super) fn show_on_demand(mut request: ApiRequest<'_>) -> Response {
     match user(&mut request) {
         Ok(user) => show_one(request, Some(user), 2),
         Err(refusal) => *refusal,
     }
 }
 
-pub(super) fn delete_company(request: Request<'_>) -> Answer {
+pub(super) fn delete_company(request: ApiRequest<'_>) -> Response {
     delete(request, None, 1)
 }
 
-pub(super) fn delete_on_demand(mut request: Request<'_>) -> Answer {
+pub(super) fn delete_on_demand(mut request: ApiRequest<'_>) -> Response {
     match user(&mut request) {
         Ok(user) => delete(request, Some(user), 2),
         Err(refusal) => *refusal,
     }
 }
 
-fn list(mut request: Request<'_>, whose: Whose) -> Answer {
+fn list(mut request: ApiRequest<'_>, whose: Whose) -> Response {
     let mut wrong = Vec::new();
     let filter = Filter::read(|name| request.query(name), &mut wrong);
-    // The specification has the field in it, a tutorial has not.
+    // The specification includes the field name; a tutorial omits it.
     let order = |word: &str| match word.to_ascii_lowercase().as_str() {
         "start:asc" | "asc" => Some(true),
         "start:desc" | "desc" => Some(false),
@@ -60,7 +60,7 @@ fn list(mut request: Request<'_>, whose: Whose) -> Answer {
     let fits = |recording: &&Recording| {
         recording.on_demand == whose && recording.ready <= now && filter.takes(recording)
     };
-    // They are kept in the order they began.
+    // Recordings are kept in the order they began.
     let mut listed: Vec<Value> =
         account.recordings.iter().filter(fits).map(|recording| show(&root, account, recording)).collect();
     if ascending != Some(true) {
@@ -69,16 +69,16 @@ fn list(mut request: Request<'_>, whose: Whose) -> Answer {
     page(&request, &NAMES, paging, &listed)
 }
 
-fn show_one(mut request: Request<'_>, whose: Whose, parameter: usize) -> Answer {
+fn show_one(mut request: ApiRequest<'_>, whose: Whose, parameter: usize) -> Response {
     let (id, root, now) = (request.parameter(parameter), root(&request), request.now);
     let Some(account) = request.own_account() else { return not_authorized() };
     match position(account, whose, &id, now) {
-        Some(position) => json_answer(200, &show(&root, account, &account.recordings[position])),
+        Some(position) => json_response(200, &show(&root, account, &account.recordings[position])),
         None => not_found("Recording not found"),
     }
 }
 
-fn delete(mut request: Request<'_>, whose: Whose, parameter: usize) -> Answer {
+fn delete(mut request: ApiRequest<'_>, whose: Whose, parameter: usize) -> Response {
     let (id, now) = (request.parameter(parameter), request.now);
     let Some(account) = request.own_account() else { return not_authorized() };
     match position(account, whose, &id, now) {
@@ -96,7 +96,7 @@ fn position(account: &Account, whose: Whose, id: &str, now: Timestamp) -> Option
     })
 }
 
-/// The name of its file, on its own and in a zip.
+/// The name of a recording's file, alone and in a zip file.
 pub(super) fn file_name(account: u64, recording: &Recording) -> String {
     format!("{account}.{}.{}.mp3", recording.call_id, recording.start.as_millisecond())
 }

@@ -1,5 +1,5 @@
-//! Call Recording: what the company's rules recorded, and what users recorded on demand. In India the company only,
-//! as a suite of its own.
+//! Call Recording: recordings by the company's rules, and on demand by users. Accounts in India
+//! have the company's recordings only, in a suite of its own.
 
 mod audio;
 mod file;
@@ -9,9 +9,9 @@ mod lists;
 mod zip;
 
 use super::hal::{Names, not_found};
-use super::{Call as Request, Route, Suite, without_role};
+use super::{ApiRequest, Route, Suite, without_role};
 use crate::names::INDIA;
-use crate::response::{Answer, text};
+use crate::response::{Response, text};
 
 pub(super) static SUITE: Suite = Suite {
     context: "call_recording",
@@ -71,15 +71,15 @@ const DOWNLOAD: &str = "api/bulkDownload/retrieve";
 /// Always in UTC.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S+0000";
 
-fn not_authorized() -> Answer {
+fn not_authorized() -> Response {
     text(403, "text/plain", "User is not authorized to search CCR recordings for this account")
 }
 
-/// Whose recordings a path is about: `None` is the company, otherwise a user's position.
+/// The owner of the recordings that a path names: a user's position, or `None` for the company.
 type Whose = Option<usize>;
 
-/// The position of the user a path names.
-fn user(request: &mut Request<'_>) -> Result<usize, Box<Answer>> {
+/// The position of the user in the path.
+fn user(request: &mut ApiRequest<'_>) -> Result<usize, Box<Response>> {
     let named = request.parameter(1);
     let own = request.own_position();
     let Some(account) = request.own_account() else { return Err(Box::new(not_authorized())) };
@@ -87,8 +87,8 @@ fn user(request: &mut Request<'_>) -> Result<usize, Box<Answer>> {
     position.ok_or_else(|| Box::new(not_found("User not found")))
 }
 
-/// What links into the suite start with. They leave the version out.
-fn root(request: &Request<'_>) -> String {
+/// The base of links into the suite. They omit the version.
+fn root(request: &ApiRequest<'_>) -> String {
     let context = super::suite(request.path).map_or(SUITE.context, |(suite, _)| suite.context);
     format!("{}/t/vbc.prod/{context}/api", request.base)
 }

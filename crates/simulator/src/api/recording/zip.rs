@@ -1,4 +1,5 @@
-//! Zip files of what does not get smaller, made while they are sent (APPNOTE.TXT 6.3; no extensions).
+//! Zip files of incompressible content, produced while they are sent (APPNOTE.TXT 6.3; no
+//! extensions).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -7,24 +8,24 @@ use vbc_base::clock::Timestamp;
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
-/// What is needed to read it: 1.0.
+/// The version needed to extract: 1.0.
 const VERSION: u16 = 10;
 /// Names are UTF-8.
 const FLAGS: u16 = 1 << 11;
 
-/// One file: its name and time, and what makes its content.
+/// One file of the archive, and the seed of its content.
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) modified: Timestamp,
-    /// Of its content, in bytes.
+    /// Bytes of its content.
     pub(crate) length: u32,
     pub(crate) seed: u64,
 }
 
-/// Pieces of a zip file. Everything together must be shorter than 4 GiB, and of fewer than 65,536 entries.
+/// An iterator over the pieces of a zip file. It must stay below 4 GiB and 65,536 entries.
 pub(crate) struct Archive<F> {
     entries: std::vec::IntoIter<Entry>,
-    /// Makes a content of a length from a seed.
+    /// Makes content of a given length from a seed.
     content: F,
     data: Option<Bytes>,
     directory: BytesMut,
@@ -39,7 +40,7 @@ impl<F: Fn(u64, usize) -> Bytes> Archive<F> {
         Self { entries, content, data: None, directory, count: 0, offset: 0, over: false }
     }
 
-    /// Of the whole file, in bytes.
+    /// The length of the whole file in bytes.
     pub(crate) fn length(entries: &[Entry]) -> u64 {
         let one = |entry: &Entry| 30 + 46 + 2 * entry.name.len() as u64 + u64::from(entry.length);
         entries.iter().map(one).sum::<u64>() + 22
@@ -66,7 +67,7 @@ impl<F: Fn(u64, usize) -> Bytes> Archive<F> {
         self.directory.put_u32_le(CENTRAL);
         self.directory.put_u16_le(VERSION);
         self.directory.extend_from_slice(&fields);
-        // No comment, on the first disk, no attributes.
+        // No comment, first disk, no attributes.
         self.directory.put_bytes(0, 2 + 2 + 2 + 4);
         self.directory.put_u32_le(self.offset);
         self.directory.extend_from_slice(entry.name.as_bytes());
@@ -104,7 +105,7 @@ impl<F: Fn(u64, usize) -> Bytes> Iterator for Archive<F> {
     }
 }
 
-/// Time and date as DOS had them, in UTC; they begin in 1980.
+/// DOS time and date in UTC; the years begin with 1980.
 fn dos(at: Timestamp) -> (u16, u16) {
     let at = jiff::tz::TimeZone::UTC.to_datetime(at);
     let field = |value: i8| u16::try_from(value).unwrap_or(0);
@@ -132,7 +133,7 @@ mod tests {
         let whole: Vec<u8> = pieces.flat_map(|piece| piece.to_vec()).collect();
         assert_eq!(whole.len() as u64, length);
         assert_eq!(whole[..4], *b"PK\x03\x04");
-        // What any other tool says of "xxx".
+        // The checksum that other tools give for "xxx".
         assert_eq!(u32::from_le_bytes(whole[14..18].try_into().unwrap()), crc(b"xxx"));
         assert_eq!(&whole[30..38], b"a.txtxxx");
         let (time, date) = dos("2026-09-05T16:30:10Z".parse().unwrap());

@@ -7,22 +7,21 @@ use serde_json::Value;
 
 use super::shown::{changed, show};
 use super::{
-    CALLED, CALLER, Contact, PARTY, Request, ascending, call_of, error, listed, media, moment, not_permitted,
-    page, read_json, told,
+    ApiRequest, CALLED, CALLER, Contact, PARTY, ascending, call_of, error, listed, media, moment,
+    not_permitted, page, read_json, told,
 };
 use crate::field::FieldReport;
-use crate::response::{Answer, json as json_answer, text};
+use crate::response::{Response, json as json_response, text};
 use crate::state::State;
 use crate::world::calls::Call;
 use vbc_base::clock::until;
 
-/// How long a call that nobody answered stays among the active ones, so that its status can be
-/// read.
+/// An unanswered call stays in the list of active calls this long, so that its status can be read.
 const LINGERS: Duration = Duration::from_secs(60);
 const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
 
-/// Active calls; with a time, all that began then.
-pub(super) fn list(mut request: Request<'_>) -> Answer {
+/// The active calls or, with times, all calls that began between them.
+pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let extension = request.query("extension").filter(|extension| !extension.is_empty());
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
     let (ascending, query, now) = (ascending(&request), request.query, request.now);
@@ -48,19 +47,19 @@ pub(super) fn list(mut request: Request<'_>) -> Answer {
     listed(&request, "calls", &page, shown)
 }
 
-/// A call, and which of its legs are shown.
+/// A call and the range of its legs that is shown.
 type Row<'a> = (&'a Call, Range<usize>);
 
 fn whole(call: &Call) -> Range<usize> {
     0..call.legs.len()
 }
 
-/// A row for each leg.
+/// One row for each leg.
 fn rows_of_legs<'a>(calls: &[&'a Call]) -> Vec<Row<'a>> {
     calls.iter().flat_map(|&call| whole(call).map(move |leg| (call, leg..leg + 1))).collect()
 }
 
-/// Rows of one call that follow each other become one.
+/// Joins consecutive rows of the same call.
 fn joined<'a>(rows: &[Row<'a>]) -> Vec<Row<'a>> {
     let mut joined: Vec<Row<'a>> = Vec::new();
     for (call, legs) in rows {
@@ -72,7 +71,7 @@ fn joined<'a>(rows: &[Row<'a>]) -> Vec<Row<'a>> {
     joined
 }
 
-pub(super) fn place(mut request: Request<'_>) -> Answer {
+pub(super) fn place(mut request: ApiRequest<'_>) -> Response {
     let now = request.now;
     let body = read_json(request.body);
     let Some(account) = request.own_account() else { return not_permitted() };
@@ -94,14 +93,14 @@ pub(super) fn place(mut request: Request<'_>) -> Answer {
     stats.calls_placed += 1;
     let call = world.account(id).and_then(|account| Some(account.calls.get(position)?.id.clone()));
     let call = call.unwrap_or_default();
-    // Plain text, unless the client refuses that.
+    // The response is plain text unless the client refuses that.
     match media(request.headers, "text/plain") {
-        Some(0) => json_answer(200, &call),
+        Some(0) => json_response(200, &call),
         _ => text(200, "text/plain", call),
     }
 }
 
-pub(super) fn one(mut request: Request<'_>) -> Answer {
+pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let position = match call_of(&mut request) {
         Ok(position) => position,
         Err(refusal) => return *refusal,
@@ -112,8 +111,9 @@ pub(super) fn one(mut request: Request<'_>) -> Answer {
     told(&request, &shown)
 }
 
-/// `active` answers, `parked` parks; without a state the call is transferred, from one party to another.
-pub(super) fn change(mut request: Request<'_>) -> Answer {
+/// `active` answers the call, `parked` parks it. Without a state the call is transferred from one
+/// party to another.
+pub(super) fn change(mut request: ApiRequest<'_>) -> Response {
     let Some(body) = read_json(request.body) else {
         return error(400, "Request body is not a valid JSON object");
     };
@@ -148,16 +148,16 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
                 call.transfer(leg, to.clone(), random, now);
                 let mut shown = changed(id, call);
                 shown["destination"] = to.into();
-                return json_answer(200, &shown);
+                return json_response(200, &shown);
             }
             (Value::Null, ..) => return error(400, "state, or from and to, are required"),
             _ => return error(400, "state must be active or parked"),
         }
-        json_answer(200, &changed(id, call))
+        json_response(200, &changed(id, call))
     })
 }
 
-pub(super) fn end(mut request: Request<'_>) -> Answer {
+pub(super) fn end(mut request: ApiRequest<'_>) -> Response {
     let position = match call_of(&mut request) {
         Ok(position) => position,
         Err(refusal) => return *refusal,
@@ -168,6 +168,6 @@ pub(super) fn end(mut request: Request<'_>) -> Answer {
             return error(404, "Call not found");
         }
         call.finish(now);
-        json_answer(200, &changed(id, call))
+        json_response(200, &changed(id, call))
     })
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Request, ascending, epoch, error, listed, moment, not_permitted, page, told};
-use crate::response::Answer;
+use super::{ApiRequest, ascending, epoch, error, listed, moment, not_permitted, page, told};
+use crate::response::Response;
 use crate::world::Device;
 
-pub(super) fn list(mut request: Request<'_>) -> Answer {
+pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
     let (ascending, query) = (ascending(&request), request.query);
     let Some(account) = request.own_account() else { return not_permitted() };
@@ -24,7 +24,7 @@ pub(super) fn list(mut request: Request<'_>) -> Answer {
     listed(&request, "devices", &page, shown)
 }
 
-pub(super) fn one(mut request: Request<'_>) -> Answer {
+pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let mac = request.parameter(1);
     let Some(account) = request.own_account() else { return not_permitted() };
     let id = account.id;

@@ -1,20 +1,20 @@
-//! Legs: the ends of a call. They are held, transferred, played to, and dialled into.
+//! Legs, the ends of a call: they can be held, transferred, played to and dialled into.
 
 use serde_json::Value;
 
 use super::shown::{changed, show_leg};
-use super::{Contact, PARTY, Request, call_of, error, not_permitted, read_json, told};
+use super::{ApiRequest, Contact, PARTY, call_of, error, not_permitted, read_json, told};
 use crate::random::Random;
-use crate::response::{Answer, empty, json as json_answer};
+use crate::response::{Response, empty, json as json_response};
 use crate::world::Account;
 use crate::world::calls::Call;
 use vbc_base::clock::Timestamp;
 
-/// What can be dialled.
+/// The keys that can be dialled.
 const KEYS: &str = "0123456789*#ABCDabcd,";
 const NOT_ANSWERED: &str = "Leg has not been answered";
 
-pub(super) fn list(mut request: Request<'_>) -> Answer {
+pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let position = match call_of(&mut request) {
         Ok(position) => position,
         Err(refusal) => return *refusal,
@@ -27,7 +27,7 @@ pub(super) fn list(mut request: Request<'_>) -> Answer {
     told(&request, &Value::from(shown))
 }
 
-pub(super) fn one(mut request: Request<'_>) -> Answer {
+pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let (position, leg) = match leg_of(&mut request) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
@@ -38,20 +38,19 @@ pub(super) fn one(mut request: Request<'_>) -> Answer {
     told(&request, &shown.unwrap_or_default())
 }
 
-/// What is to be done to a leg.
+/// A change of a leg.
 enum Act {
+    /// Holds the leg, or resumes it.
     Hold(bool),
+    /// Dials these keys.
     Dial(String),
-    /// Media from here, or none any more.
+    /// Plays media from this URL, or stops playing.
     Stream(Option<String>),
-    /// A recording begins or ends, on demand or for the company.
-    Record {
-        starts: bool,
-        on_demand: bool,
-    },
-    /// To somebody who is called.
+    /// Starts or stops a recording, on demand or for the company.
+    Record { starts: bool, on_demand: bool },
+    /// Transfers to a party that is called.
     Blind(String),
-    /// To somebody who is on a leg already.
+    /// Transfers to a party on another leg.
     Attended(String),
 }
 
@@ -92,7 +91,7 @@ impl Act {
         }
     }
 
-    /// The documentation's snippet sends the truth as a text.
+    /// The documentation's snippet sends the boolean as text.
     fn stream(wanted: &Value, url: &Value) -> Result<Self, String> {
         let wanted = wanted.as_bool().or_else(|| wanted.as_str()?.parse().ok());
         match (wanted, url.as_str().filter(|url| !url.is_empty())) {
@@ -116,7 +115,7 @@ impl Act {
         }
     }
 
-    /// Does it, or says in which state the leg is that keeps it from being done.
+    /// Makes the change, or returns why the leg's state does not allow it.
     fn perform(
         self,
         call: &mut Call,
@@ -146,7 +145,7 @@ impl Act {
     }
 }
 
-pub(super) fn change(mut request: Request<'_>) -> Answer {
+pub(super) fn change(mut request: ApiRequest<'_>) -> Response {
     let Some(body) = read_json(request.body) else {
         return error(400, "Request body is not a valid JSON object");
     };
@@ -185,18 +184,18 @@ pub(super) fn change(mut request: Request<'_>) -> Answer {
             shown["leg_id"] = leg.id.as_str().into();
             shown["call_state"] = leg.state().into();
         }
-        json_answer(200, &shown)
+        json_response(200, &shown)
     })
 }
 
-/// Whether an extension is on the leg; on demand, only a user can record.
+/// Whether the leg can be recorded: an extension is on it and, for a recording on demand, a user.
 fn can_record(account: &Account, position: usize, leg: usize, on_demand: bool) -> bool {
     let party = account.calls.get(position).and_then(|call| Some(&call.legs.get(leg)?.party));
     let mut extensions = account.extensions.iter();
     extensions.any(|extension| Some(&extension.number) == party && (!on_demand || extension.user.is_some()))
 }
 
-/// Who is at the other end of the leg that is transferred to.
+/// The party at the other end of the leg that is transferred to.
 fn join(account: &Account, position: usize, leg: &str) -> Option<String> {
     let calls = account.calls.iter().enumerate();
     let mut others = calls.filter(|(other, call)| *other != position && call.end.is_none());
@@ -206,7 +205,7 @@ fn join(account: &Account, position: usize, leg: &str) -> Option<String> {
     })
 }
 
-pub(super) fn end(mut request: Request<'_>) -> Answer {
+pub(super) fn end(mut request: ApiRequest<'_>) -> Response {
     let (position, leg) = match leg_of(&mut request) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
@@ -220,8 +219,8 @@ pub(super) fn end(mut request: Request<'_>) -> Answer {
     })
 }
 
-/// The positions of the call and the leg a path names.
-fn leg_of(request: &mut Request<'_>) -> Result<(usize, usize), Box<Answer>> {
+/// The positions of the call and the leg in the path.
+fn leg_of(request: &mut ApiRequest<'_>) -> Result<(usize, usize), Box<Response>> {
     let (position, leg) = (call_of(request)?, request.parameter(2));
     let call = request.own_account().and_then(|account| account.calls.get(position));
     let leg = call.and_then(|call| call.leg(&leg));

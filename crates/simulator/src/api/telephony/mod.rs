@@ -1,4 +1,5 @@
-//! Telephony: calls, their legs, and devices. Placing a call is the side effect that must never happen twice.
+//! Telephony: calls, their legs, and devices. Placing a call is the side effect that must never
+//! happen twice.
 
 mod calls;
 mod devices;
@@ -8,10 +9,10 @@ mod shown;
 use serde_json::{Value, json};
 
 use super::accept::media;
-use super::{Call as Request, Page, Route, Suite, is_phone_number, read_json, seconds, without_role};
+use super::{ApiRequest, Page, Route, Suite, is_phone_number, read_json, seconds, without_role};
 use crate::field::FieldReport;
 use crate::random::Random;
-use crate::response::{Answer, json as json_answer, set, text};
+use crate::response::{Response, json as json_response, set, text};
 use crate::state::State;
 use crate::tokens::Owner;
 use crate::world::Account;
@@ -42,50 +43,50 @@ const CALLS: &str = "cc/accounts/{}/calls";
 const CALL: &str = "cc/accounts/{}/calls/{}";
 const LEG: &str = "cc/accounts/{}/calls/{}/legs/{}";
 
-/// Of users without the role, and of an application's own token.
-fn refusal(state: &State, owner: &Owner) -> Option<Answer> {
+/// The response to users without the role, and to an application's own token.
+fn refusal(state: &State, owner: &Owner) -> Option<Response> {
     if owner.user.is_none() && state.options.field.has(FieldReport::ApplicationToken) {
         return Some(text(202, "text/plain", ""));
     }
     without_role(state, owner, &SUITE)
 }
 
-fn not_permitted() -> Answer {
+fn not_permitted() -> Response {
     let message = "User is not permitted to make a request against this account";
-    json_answer(401, &json!({ "code": 401, "message": message }))
+    json_response(401, &json!({ "code": 401, "message": message }))
 }
 
-/// Every error but a 401 has its code as a string.
-fn error(code: u16, message: &str) -> Answer {
-    json_answer(code, &json!({ "code": code.to_string(), "message": message }))
+/// An error. Every error except 401 has its code as a string.
+fn error(code: u16, message: &str) -> Response {
+    json_response(code, &json!({ "code": code.to_string(), "message": message }))
 }
 
-/// JSON, said to be plain text where the client prefers that.
-fn told(request: &Request<'_>, value: &Value) -> Answer {
-    let mut answer = json_answer(200, value);
+/// A JSON response, labelled as plain text if the client prefers that.
+fn told(request: &ApiRequest<'_>, value: &Value) -> Response {
+    let mut response = json_response(200, value);
     if wants_text(request) {
-        set(&mut answer, http::header::CONTENT_TYPE, "text/plain");
+        set(&mut response, http::header::CONTENT_TYPE, "text/plain");
     }
-    answer
+    response
 }
 
-fn wants_text(request: &Request<'_>) -> bool {
+fn wants_text(request: &ApiRequest<'_>) -> bool {
     media(request.headers, "text/plain") > media(request.headers, "application/json")
 }
 
-/// The position of the call a path names.
-fn call_of(request: &mut Request<'_>) -> Result<usize, Box<Answer>> {
+/// The position of the call in the path.
+fn call_of(request: &mut ApiRequest<'_>) -> Result<usize, Box<Response>> {
     let id = request.parameter(1);
     let Some(account) = request.own_account() else { return Err(Box::new(not_permitted())) };
     account.call_positions.get(&id).copied().ok_or_else(|| Box::new(error(404, "Call not found")))
 }
 
-/// Does something to a call of the caller's account.
+/// Changes a call of the caller's account.
 fn change(
-    request: Request<'_>,
+    request: ApiRequest<'_>,
     position: usize,
-    act: impl FnOnce(&mut Call, &mut Random, Timestamp) -> Answer,
-) -> Answer {
+    act: impl FnOnce(&mut Call, &mut Random, Timestamp) -> Response,
+) -> Response {
     let (account, now) = (request.account, request.now);
     let State { world, random, .. } = request.state;
     world
@@ -93,21 +94,19 @@ fn change(
         .unwrap_or_else(|| error(404, "Call not found"))
 }
 
-/// Somebody who calls or can be called.
+/// A party that calls or can be called.
 struct Contact {
     kind: String,
     destination: String,
 }
 
-/// Which types a contact may have: who places a call, who is called, and who is on a call or joins
-/// it.
+/// The types of contacts that may place a call, be called, and join or leave a call.
 const CALLER: &[&str] = &["extension", "device", "feature_code"];
 const CALLED: &[&str] = &["pstn", "device", "extension", "feature_code"];
 const PARTY: &[&str] = &["pstn", "device", "extension"];
 
 impl Contact {
-    /// An object with type and destination, or a bare number. The first of the types is meant where
-    /// none is named.
+    /// Reads an object with type and destination, or a bare number. The first type is the default.
     fn read(value: &Value, kinds: &[&str]) -> Option<Self> {
         let usual = kinds.first().copied().unwrap_or_default();
         if let Some(number) = value.as_str() {
@@ -123,7 +122,7 @@ impl Contact {
         Some(Self { kind, destination: text("destination")? })
     }
 
-    /// Whom it reaches, in the words of the account; or what is wrong with it, of the member `name`.
+    /// The party it reaches, as the account names it, or the problem with the member `name`.
     fn reach(&self, account: &Account, name: &str, kinds: &[&str]) -> Result<String, String> {
         if !kinds.contains(&self.kind.as_str()) {
             return Err(format!("{name}.type must be one of {}", kinds.join(", ")));
@@ -156,18 +155,18 @@ impl Contact {
 /// The last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Seconds since 1970, or microseconds where the number is too large for that.
+/// Seconds since 1970; microseconds for numbers that are too large for seconds.
 fn moment(text: &str) -> Option<Timestamp> {
     let number: i64 = text.parse().ok()?;
     Some(seconds(if number > LAST_SECOND { number / 1_000_000 } else { number }))
 }
 
-/// Whether the oldest are to come first: `asc` or `desc`, with or without `start:` before it.
-fn ascending(request: &Request<'_>) -> bool {
+/// Whether the oldest come first: `asc` or `desc`, with or without `start:` before it.
+fn ascending(request: &ApiRequest<'_>) -> bool {
     request.query("order").is_some_and(|order| order.to_ascii_lowercase().ends_with("asc"))
 }
 
-/// The page that is asked for. Numbers that make no sense count as absent here.
+/// The requested page. Invalid numbers count as absent.
 fn page(query: &str, total: usize) -> Page {
     let number = |name: &str, default: usize| {
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
@@ -177,8 +176,8 @@ fn page(query: &str, total: usize) -> Page {
     Page::new(number("page", 1), number("page_size", 100), total)
 }
 
-/// Its links leave out the gateway's prefix, and its numbers are strings.
-fn listed(request: &Request<'_>, name: &str, page: &Page, shown: Vec<Value>) -> Answer {
+/// A page of a list. Its links omit the gateway's prefix, and its numbers are strings.
+fn listed(request: &ApiRequest<'_>, name: &str, page: &Page, shown: Vec<Value>) -> Response {
     let path = super::suite(request.path).map_or(request.path, |(_, rest)| rest);
     let others = request.query_without(&["page", "page_size"]);
     let uri = |number: usize| {
@@ -205,7 +204,7 @@ fn listed(request: &Request<'_>, name: &str, page: &Page, shown: Vec<Value>) -> 
     told(request, &list)
 }
 
-/// Times are strings of seconds since 1970, as the documentation's examples have them.
+/// Seconds since 1970 as a string, as in the documentation's examples.
 fn epoch(at: Timestamp) -> String {
     at.as_second().to_string()
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::epoch;
 use crate::world::calls::{Call, Leg};
 
-/// What became of a call.
+/// The state of a call after a change.
 pub(super) fn changed(account: u64, call: &Call) -> Value {
     json!({
         "account_id": account.to_string(), "call_id": call.id, "call_state": call.state(),
@@ -29,7 +29,7 @@ pub(super) fn show(account: u64, call: &Call, legs: Range<usize>) -> Value {
     shown
 }
 
-/// Whoever has taken somebody's place on the call, a leg is of whom it was.
+/// A leg as shown. It keeps its party even after somebody else took the party's place on the call.
 pub(super) fn show_leg(account: u64, call: &Call, leg: &Leg) -> Value {
     let (from, to) = if leg.caller { (&leg.party, &call.to) } else { (&call.from, &leg.party) };
     let mut shown = json!({

@@ -1,19 +1,19 @@
-//! The calls of the token's user: those under way, and all of them as events.
+//! The calls of the token's user: active calls, and all calls as events.
 
 use serde_json::{Value, json};
 
-use super::filter::{Filter, Seen};
+use super::filter::{Filter, UserCall};
 use super::{
-    Request, error, extension, invalid, is_phone_number, no_user, not_json, nothing_of_that_id, read_json,
+    ApiRequest, error, extension, invalid, is_phone_number, no_user, not_json, nothing_of_that_id, read_json,
 };
 use crate::random::Random;
-use crate::response::{Answer, json as json_answer};
+use crate::response::{Response, json as json_response};
 use crate::state::State;
 use crate::world::Account;
 use crate::world::calls::{Call, View};
 use vbc_base::clock::Timestamp;
 
-pub(super) fn place(mut request: Request<'_>) -> Answer {
+pub(super) fn place(mut request: ApiRequest<'_>) -> Response {
     let number = match phone_number(&request) {
         Ok(number) => number,
         Err(refusal) => return *refusal,
@@ -30,51 +30,51 @@ pub(super) fn place(mut request: Request<'_>) -> Answer {
     let shown = world
         .account(id)
         .and_then(|account| Some(show(account, user, &(position, seen(account, user, position)?))));
-    json_answer(201, &json!([shown]))
+    json_response(201, &json!([shown]))
 }
 
-pub(super) fn list(mut request: Request<'_>) -> Answer {
+pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     match Filter::of_active_calls(&request) {
         Ok(filter) => page(&mut request, &filter, false),
         Err(refusal) => *refusal,
     }
 }
 
-pub(super) fn events(mut request: Request<'_>) -> Answer {
+pub(super) fn events(mut request: ApiRequest<'_>) -> Response {
     match Filter::of_events(&request) {
         Ok(filter) => page(&mut request, &filter, true),
         Err(refusal) => *refusal,
     }
 }
 
-pub(super) fn count(mut request: Request<'_>) -> Answer {
+pub(super) fn count(mut request: ApiRequest<'_>) -> Response {
     match Filter::of_call_count(&request) {
         Ok(filter) => counted(&mut request, &filter, false),
         Err(refusal) => *refusal,
     }
 }
 
-pub(super) fn count_events(mut request: Request<'_>) -> Answer {
+pub(super) fn count_events(mut request: ApiRequest<'_>) -> Response {
     match Filter::of_events(&request) {
         Ok(filter) => counted(&mut request, &filter, true),
         Err(refusal) => *refusal,
     }
 }
 
-fn page(request: &mut Request<'_>, filter: &Filter, ended: bool) -> Answer {
+fn page(request: &mut ApiRequest<'_>, filter: &Filter, ended: bool) -> Response {
     let Some((account, user)) = request.person() else { return no_user() };
     let page = filter.page(own(account, user, filter, ended));
     let shown: Vec<Value> = page.iter().map(|seen| show(account, user, seen)).collect();
-    json_answer(200, &Value::from(shown))
+    json_response(200, &Value::from(shown))
 }
 
-fn counted(request: &mut Request<'_>, filter: &Filter, ended: bool) -> Answer {
+fn counted(request: &mut ApiRequest<'_>, filter: &Filter, ended: bool) -> Response {
     let Some((account, user)) = request.person() else { return no_user() };
-    json_answer(200, &json!({ "count": own(account, user, filter, ended).len() }))
+    json_response(200, &json!({ "count": own(account, user, filter, ended).len() }))
 }
 
-/// The user's calls that fit, in the order they began; those that are over where they are wanted.
-fn own(account: &Account, user: usize, filter: &Filter, ended: bool) -> Vec<Seen> {
+/// The user's calls that match, in the order they began; ended calls only if wanted.
+fn own(account: &Account, user: usize, filter: &Filter, ended: bool) -> Vec<UserCall> {
     let all =
         (0..account.calls.len()).filter_map(|position| Some((position, seen(account, user, position)?)));
     all.filter(|(_, view)| (ended || !view.ended()) && filter.takes(view)).collect()
@@ -84,22 +84,22 @@ fn seen(account: &Account, user: usize, position: usize) -> Option<View> {
     account.calls.get(position)?.seen_by(|party| account.owns(user, party))
 }
 
-pub(super) fn one(mut request: Request<'_>) -> Answer {
+pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     shown(&mut request, "Call", false)
 }
 
-pub(super) fn event(mut request: Request<'_>) -> Answer {
+pub(super) fn event(mut request: ApiRequest<'_>) -> Response {
     shown(&mut request, "Event", true)
 }
 
-/// One of them, as a list of one.
-fn shown(request: &mut Request<'_>, what: &str, ended: bool) -> Answer {
+/// A single call or event, as a list of one.
+fn shown(request: &mut ApiRequest<'_>, what: &str, ended: bool) -> Response {
     match find(request, what) {
-        Ok(Found { account, user, position }) => {
+        Ok(CallPosition { account, user, position }) => {
             let Some(account) = request.state.world.account(account) else { return no_user() };
             match seen(account, user, position) {
                 Some(view) if ended || !view.ended() => {
-                    json_answer(200, &json!([show(account, user, &(position, view))]))
+                    json_response(200, &json!([show(account, user, &(position, view))]))
                 }
                 _ => nothing_of_that_id(what),
             }
@@ -108,29 +108,29 @@ fn shown(request: &mut Request<'_>, what: &str, ended: bool) -> Answer {
     }
 }
 
-pub(super) fn end(request: Request<'_>) -> Answer {
+pub(super) fn end(request: ApiRequest<'_>) -> Response {
     change(request, true, |call, own, _, now| {
         call.leave(own, now);
         Ok(())
     })
 }
 
-pub(super) fn answer(request: Request<'_>) -> Answer {
+pub(super) fn answer(request: ApiRequest<'_>) -> Response {
     change(request, false, |call, own, _, now| {
         let called = call.legs.get(own).is_some_and(|leg| !leg.caller);
         if called && call.answer(now) { Ok(()) } else { Err("The call is not ringing here") }
     })
 }
 
-pub(super) fn hold(request: Request<'_>) -> Answer {
+pub(super) fn hold(request: ApiRequest<'_>) -> Response {
     set_held(request, true)
 }
 
-pub(super) fn resume(request: Request<'_>) -> Answer {
+pub(super) fn resume(request: ApiRequest<'_>) -> Response {
     set_held(request, false)
 }
 
-fn set_held(request: Request<'_>, held: bool) -> Answer {
+fn set_held(request: ApiRequest<'_>, held: bool) -> Response {
     change(request, false, |call, own, _, _| match call.legs.get_mut(own) {
         Some(leg) if leg.answered.is_some() && leg.held != held => {
             leg.held = held;
@@ -140,14 +140,14 @@ fn set_held(request: Request<'_>, held: bool) -> Answer {
     })
 }
 
-pub(super) fn to_voicemail(request: Request<'_>) -> Answer {
+pub(super) fn to_voicemail(request: ApiRequest<'_>) -> Response {
     change(request, false, |call, own, _, now| {
         call.send_to_voicemail(own, now);
         Ok(())
     })
 }
 
-pub(super) fn transfer(mut request: Request<'_>) -> Answer {
+pub(super) fn transfer(mut request: ApiRequest<'_>) -> Response {
     let number = match phone_number(&request) {
         Ok(number) => number,
         Err(refusal) => return *refusal,
@@ -163,8 +163,8 @@ pub(super) fn transfer(mut request: Request<'_>) -> Answer {
     })
 }
 
-/// The number of a body that asks for a call or a transfer.
-fn phone_number(request: &Request<'_>) -> Result<String, Box<Answer>> {
+/// The number in the body of a call or a transfer.
+fn phone_number(request: &ApiRequest<'_>) -> Result<String, Box<Response>> {
     let Some(body) = read_json(request.body) else { return Err(Box::new(not_json())) };
     let number = body["phoneNumber"].as_str().unwrap_or_default();
     if is_phone_number(number) {
@@ -174,33 +174,33 @@ fn phone_number(request: &Request<'_>) -> Result<String, Box<Answer>> {
     }
 }
 
-/// Where a call of the user is.
-struct Found {
+/// The position of a call, and of its user.
+struct CallPosition {
     account: u64,
     user: usize,
     position: usize,
 }
 
-/// Finds the call or event of the path; `what` names it where there is none.
-fn find(request: &mut Request<'_>, what: &str) -> Result<Found, Box<Answer>> {
+/// Finds the call or event in the path; `what` names it in the error.
+fn find(request: &mut ApiRequest<'_>, what: &str) -> Result<CallPosition, Box<Response>> {
     let id = request.parameter(0);
     let Some((account, user)) = request.person() else { return Err(Box::new(no_user())) };
     let position = id.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
     let position = position.or_else(|| account.call_positions.get(&id).copied());
     let found = position.filter(|position| seen(account, user, *position).is_some());
     match found {
-        Some(position) => Ok(Found { account: account.id, user, position }),
+        Some(position) => Ok(CallPosition { account: account.id, user, position }),
         None => Err(Box::new(nothing_of_that_id(what))),
     }
 }
 
-/// Does something to a call under way, at the user's own end of it.
+/// Changes an active call at the user's own end.
 fn change(
-    mut request: Request<'_>,
+    mut request: ApiRequest<'_>,
     in_a_list: bool,
     act: impl FnOnce(&mut Call, usize, &mut Random, Timestamp) -> Result<(), &'static str>,
-) -> Answer {
-    let Found { account, user, position } = match find(&mut request, "Call") {
+) -> Response {
+    let CallPosition { account, user, position } = match find(&mut request, "Call") {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
@@ -216,14 +216,14 @@ fn change(
             let Some(of) = world.account(account) else { return no_user() };
             let shown = seen(of, user, position).map(|view| show(of, user, &(position, view)));
             let shown = shown.unwrap_or_default();
-            json_answer(200, &if in_a_list { json!([shown]) } else { shown })
+            json_response(200, &if in_a_list { json!([shown]) } else { shown })
         }
         Some(Err(reason)) => error(400, "BAD_REQUEST", reason, &[]),
         None => nothing_of_that_id("Call"),
     }
 }
 
-fn show(account: &Account, user: usize, (position, view): &Seen) -> Value {
+fn show(account: &Account, user: usize, (position, view): &UserCall) -> Value {
     let time = |at: Timestamp| Value::from(at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
     let id = account.users.get(user).map_or(0, |user| user.id);
     let call = account.calls.get(*position);

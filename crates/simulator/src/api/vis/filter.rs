@@ -1,11 +1,11 @@
-//! Which of a user's calls are asked for, and in which order.
+//! Filters and order of a user's calls.
 
 use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::super::Page;
-use super::{Request, Wrong, error};
-use crate::response::Answer;
+use super::{ApiRequest, Problem, error};
+use crate::response::Response;
 use crate::world::calls::View;
 use vbc_base::clock::{Timestamp, after};
 
@@ -14,12 +14,12 @@ const ENDED: &[&str] = &["DETACHED", "REJECTED", "CANCELLED", "ANSWERED", "MISSE
 const SORTS: &[&str] =
     &["id", "startTime", "answerTime", "endTime", "duration", "state", "direction", "phoneNumber"];
 
-/// A call of a user: its position in the account, and how the user sees it.
-pub(super) type Seen = (usize, View);
+/// A call's position in the account, and the user's view of it.
+pub(super) type UserCall = (usize, View);
 
 pub(super) struct Filter {
     directions: Vec<String>,
-    /// `None` is any state.
+    /// `None` matches any state.
     states: Option<Vec<String>>,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -30,30 +30,28 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// For the list of calls under way, the newest first. The documentation gives it no states to
-    /// choose from.
-    pub(super) fn of_active_calls(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+    /// For the list of active calls, newest first. The documentation has no default states.
+    pub(super) fn of_active_calls(request: &ApiRequest<'_>) -> Result<Self, Box<Response>> {
         Self::read(request, UNDER_WAY, None, "DESC")
     }
 
-    /// For the number of calls under way, of which the active ones are meant where no state is
-    /// named.
-    pub(super) fn of_call_count(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+    /// For the count of active calls; the default state is `ACTIVE`.
+    pub(super) fn of_call_count(request: &ApiRequest<'_>) -> Result<Self, Box<Response>> {
         Self::read(request, UNDER_WAY, Some("ACTIVE"), "DESC")
     }
 
-    /// For events, which are calls in any state, the oldest first.
-    pub(super) fn of_events(request: &Request<'_>) -> Result<Self, Box<Answer>> {
+    /// For events, which are calls in any state, oldest first.
+    pub(super) fn of_events(request: &ApiRequest<'_>) -> Result<Self, Box<Response>> {
         Self::read(request, &[UNDER_WAY, ENDED].concat(), None, "ASC")
     }
 
     fn read(
-        request: &Request<'_>,
+        request: &ApiRequest<'_>,
         known: &[&str],
         states: Option<&str>,
         order: &str,
-    ) -> Result<Self, Box<Answer>> {
-        let mut wrong: Vec<Wrong> = Vec::new();
+    ) -> Result<Self, Box<Response>> {
+        let mut wrong: Vec<Problem> = Vec::new();
         let mut words = |name: &'static str, known: &[&str], default: Option<&str>| {
             let given = request.query(name).filter(|given| !given.is_empty());
             let given = given.or_else(|| default.map(str::to_owned))?;
@@ -98,21 +96,21 @@ impl Filter {
             && self.to.is_none_or(|to| view.start <= to)
     }
 
-    /// The page that is asked for, of what came in the order it began.
-    pub(super) fn page(&self, mut found: Vec<Seen>) -> Vec<Seen> {
+    /// The requested page of calls that are in the order they began.
+    pub(super) fn page(&self, mut found: Vec<UserCall>) -> Vec<UserCall> {
         if let Some(sort) = &self.sort {
             found.sort_by(|one, two| compare(sort, one, two));
         }
         if self.descending {
             found.reverse();
         }
-        // Its offset counts pages, from 0.
+        // `offset` counts pages from 0.
         let page = Page::new(self.offset.saturating_add(1), self.size, found.len());
         page.of(&found).to_vec()
     }
 }
 
-fn compare(by: &str, (n, one): &Seen, (m, two): &Seen) -> Ordering {
+fn compare(by: &str, (n, one): &UserCall, (m, two): &UserCall) -> Ordering {
     match by {
         "id" => n.cmp(m),
         "answerTime" => one.answered.cmp(&two.answered),
@@ -125,7 +123,7 @@ fn compare(by: &str, (n, one): &Seen, (m, two): &Seen) -> Ordering {
     }
 }
 
-/// Moments are milliseconds since 1970, held at the end of time.
+/// Milliseconds since 1970, clamped to the range of timestamps.
 fn milliseconds(number: u64) -> Timestamp {
     after(Timestamp::UNIX_EPOCH, Duration::from_millis(number))
 }

@@ -1,4 +1,4 @@
-//! The Integration Platform: the user behind the token, the user's calls and events, and webhooks.
+//! The Integration Platform: the token's user, the user's calls and events, and webhooks.
 
 mod calls;
 mod filter;
@@ -6,8 +6,8 @@ mod webhooks;
 
 use serde_json::{Value, json};
 
-use super::{Call as Request, Route, Suite, is_phone_number, read_json, without_role};
-use crate::response::{Answer, json as json_answer};
+use super::{ApiRequest, Route, Suite, is_phone_number, read_json, without_role};
+use crate::response::{Response, json as json_response};
 use crate::world::Account;
 
 pub(super) static SUITE: Suite = Suite {
@@ -39,30 +39,30 @@ pub(super) static SUITE: Suite = Suite {
     refuse: || error(401, "UNAUTHORIZED", "Failed to get claims for token", &[]),
 };
 
-/// A member or parameter and what is wrong with it.
-type Wrong = (&'static str, String);
+/// A member or parameter and its problem.
+type Problem = (&'static str, String);
 
-fn error(status: u16, code: &str, message: &str, errors: &[Wrong]) -> Answer {
+fn error(status: u16, code: &str, message: &str, errors: &[Problem]) -> Response {
     let errors: Vec<Value> =
         errors.iter().map(|(field, message)| json!({ "field": field, "message": message })).collect();
-    json_answer(status, &json!({ "errorCode": code, "errorMessage": message, "errors": errors }))
+    json_response(status, &json!({ "errorCode": code, "errorMessage": message, "errors": errors }))
 }
 
-fn no_user() -> Answer {
+fn no_user() -> Response {
     error(400, "BAD_REQUEST", "User not found", &[])
 }
 
-/// There is no 404 among the answers of this suite.
-fn nothing_of_that_id(what: &str) -> Answer {
+/// This suite documents no 404.
+fn nothing_of_that_id(what: &str) -> Response {
     error(400, "BAD_REQUEST", &format!("{what} not found"), &[])
 }
 
-/// A body that can be read but makes no sense.
-fn invalid(wrong: &[Wrong]) -> Answer {
+/// The response to a well-formed body with invalid members.
+fn invalid(wrong: &[Problem]) -> Response {
     error(422, "VALIDATION_ERROR", "Invalid request", wrong)
 }
 
-fn not_json() -> Answer {
+fn not_json() -> Response {
     error(400, "BAD_REQUEST", "Request body is not a valid JSON object", &[])
 }
 
@@ -70,14 +70,14 @@ fn uci(id: u64, kind: &str) -> Value {
     json!([{ "id": id, "ucpLabel": "VBC", "health": { "status": "OK", "message": "" }, "type": kind }])
 }
 
-fn user(mut request: Request<'_>) -> Answer {
+fn user(mut request: ApiRequest<'_>) -> Response {
     let Some((account, position)) = request.person() else { return no_user() };
     let Some(user) = account.users.get(position) else { return no_user() };
-    json_answer(
+    json_response(
         200,
         &json!({
             "id": user.id, "accountId": account.id,
-            // Spelt so in the published specification.
+            // Spelt like this in the published specification.
             "acountLabel": account.name,
             "firstName": user.first_name, "lastName": user.last_name, "emailAddress": user.email,
             "contactNumber": user.mobile, "status": "ACTIVE", "ucis": uci(user.id, "USER_UCI"),
@@ -86,11 +86,11 @@ fn user(mut request: Request<'_>) -> Answer {
     )
 }
 
-fn account(mut request: Request<'_>) -> Answer {
+fn account(mut request: ApiRequest<'_>) -> Response {
     let Some((account, _)) = request.person() else { return no_user() };
     let mut ucis = uci(account.id, "ACCOUNT_UCI");
     ucis[0]["ucpAccountId"] = account.id.to_string().into();
-    json_answer(
+    json_response(
         200,
         &json!({
             "id": account.id, "name": account.name, "org": account.name, "status": "ACTIVE", "ucis": ucis,
@@ -98,7 +98,7 @@ fn account(mut request: Request<'_>) -> Answer {
     )
 }
 
-/// The extension a user calls from.
+/// The extension from which a user calls.
 fn extension(account: &Account, user: usize) -> Option<&str> {
     account.extensions.iter().find(|own| own.user == Some(user)).map(|own| own.number.as_str())
 }

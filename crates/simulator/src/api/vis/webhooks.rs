@@ -1,13 +1,13 @@
-//! Webhooks: subscriptions of the token's user to the user's own calls.
+//! Webhooks: the subscriptions of the token's user to the user's own calls.
 
 use serde_json::Value;
 
-use super::{Request, Wrong, invalid, no_user, not_json, nothing_of_that_id, read_json};
-use crate::response::{Answer, empty, json as json_answer};
+use super::{ApiRequest, Problem, invalid, no_user, not_json, nothing_of_that_id, read_json};
+use crate::response::{Response, empty, json as json_response};
 use crate::state::State;
 use crate::world::webhooks::{Metadata, Subscription};
 
-pub(super) fn create(mut request: Request<'_>) -> Answer {
+pub(super) fn create(mut request: ApiRequest<'_>) -> Response {
     let Some(body) = read_json(request.body) else { return not_json() };
     let subscription = match read(&body) {
         Ok(subscription) => subscription,
@@ -17,12 +17,12 @@ pub(super) fn create(mut request: Request<'_>) -> Answer {
     let Some((account, position)) = request.person() else { return no_user() };
     let (owner, user) = ((account.id, position), account.users.get(position).map_or(0, |user| user.id));
     let State { world, random, .. } = request.state;
-    json_answer(201, &world.webhooks.create(owner, user, subscription, now, random))
+    json_response(201, &world.webhooks.create(owner, user, subscription, now, random))
 }
 
-/// What is subscribed to, with the service's defaults.
-fn read(body: &Value) -> Result<Subscription, Vec<Wrong>> {
-    let mut wrong: Vec<Wrong> = Vec::new();
+/// Reads a subscription, with VBC's defaults.
+fn read(body: &Value) -> Result<Subscription, Vec<Problem>> {
+    let mut wrong: Vec<Problem> = Vec::new();
     let url = body["url"].as_str().unwrap_or_default();
     let known =
         url::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
@@ -34,7 +34,7 @@ fn read(body: &Value) -> Result<Subscription, Vec<Wrong>> {
         Value::Array(events) => {
             events.iter().map(|event| event.as_str().unwrap_or_default().to_owned()).collect()
         }
-        // The documentation's snippet has one without a list.
+        // The documentation's snippet sends a single event without a list.
         Value::String(event) => vec![event.clone()],
         _ => vec![String::new()],
     };
@@ -71,21 +71,21 @@ fn read(body: &Value) -> Result<Subscription, Vec<Wrong>> {
     }
 }
 
-pub(super) fn list(mut request: Request<'_>) -> Answer {
+pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let Some((owner, now)) = owner(&mut request) else { return no_user() };
     let shown: Vec<Value> =
         request.state.world.webhooks.of(owner, now).map(|webhook| webhook.show(now)).collect();
-    json_answer(200, &Value::from(shown))
+    json_response(200, &Value::from(shown))
 }
 
-pub(super) fn one(mut request: Request<'_>) -> Answer {
+pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let Some((owner, now)) = owner(&mut request) else { return no_user() };
     let id = request.parameter(0);
     let found = request.state.world.webhooks.of(owner, now).find(|webhook| webhook.id == id);
-    found.map_or_else(|| nothing_of_that_id("Webhook"), |webhook| json_answer(200, &webhook.show(now)))
+    found.map_or_else(|| nothing_of_that_id("Webhook"), |webhook| json_response(200, &webhook.show(now)))
 }
 
-pub(super) fn remove(mut request: Request<'_>) -> Answer {
+pub(super) fn remove(mut request: ApiRequest<'_>) -> Response {
     let Some((owner, _)) = owner(&mut request) else { return no_user() };
     let id = request.parameter(0);
     match request.state.world.webhooks.remove(owner, &id) {
@@ -94,17 +94,17 @@ pub(super) fn remove(mut request: Request<'_>) -> Answer {
     }
 }
 
-pub(super) fn renew(mut request: Request<'_>) -> Answer {
+pub(super) fn renew(mut request: ApiRequest<'_>) -> Response {
     let Some((owner, now)) = owner(&mut request) else { return no_user() };
     let id = request.parameter(0);
     let Some(webhook) = request.state.world.webhooks.of(owner, now).find(|webhook| webhook.id == id) else {
         return nothing_of_that_id("Webhook");
     };
     webhook.renew(now);
-    json_answer(200, &webhook.show(now))
+    json_response(200, &webhook.show(now))
 }
 
-fn owner(request: &mut Request<'_>) -> Option<((u64, usize), vbc_base::clock::Timestamp)> {
+fn owner(request: &mut ApiRequest<'_>) -> Option<((u64, usize), vbc_base::clock::Timestamp)> {
     let now = request.now;
     let (account, position) = request.person()?;
     Some(((account.id, position), now))

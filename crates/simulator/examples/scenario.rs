@@ -1,6 +1,6 @@
-//! A scenario played in no time, since its clock can be moved: `cargo run --example scenario`.
+//! Runs a scenario at once by moving its clock: `cargo run -p vbc-simulator --example scenario`.
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ async fn log_in(service: &Service) -> Result<u16, &'static str> {
     let login = "grant_type=password&username=alice@vbc.prod&password=sim-password\
                  &client_id=sim-client&client_secret=sim-secret";
     let request = Request::post("/token").body(Bytes::from_static(login.as_bytes()));
-    let answer = service.answer(request.map_err(|_| "no request")?).await;
-    Ok(answer.ok_or("a reset")?.status().as_u16())
+    let response = service.respond(request.map_err(|_| "no request")?).await;
+    Ok(response.ok_or("a reset")?.status().as_u16())
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     assert_eq!(statuses, [200, 200, 200, 503, 503, 200, 200]);
 
-    // What is wrong with a scenario is said with its line.
+    // A mistake in a scenario is reported with its line.
     let wrong = Scenario::parse("scenario.toml", "[[timeline]]\nat = \"30s\"\nfault = \"stauts\"\n");
     println!("{}", wrong.err().ok_or("nothing wrong?")?);
     Ok(())

@@ -1,41 +1,41 @@
-//! Every fault by its name, as the control plane and scenario files take it.
+//! The table of all faults: name, parameters, description and reader.
 
 use std::time::Duration;
 
-use super::parameters::Given;
+use super::parameters::Parameters;
 use super::{Action, Edit, Effect, Fault, FaultError};
 
-/// A fault by its name.
-pub(crate) struct Known {
+/// The description of one kind of fault.
+pub(crate) struct FaultSpec {
     pub(crate) name: &'static str,
-    /// Its parameters; those that befall requests take the matchers too.
+    /// Its parameters. Faults on requests also take the parameters of a match.
     pub(crate) takes: &'static [&'static str],
-    /// What it does, for people.
+    /// Its effect, for people.
     pub(crate) says: &'static str,
-    pub(super) read: fn(&Given<'_>) -> Result<Fault, FaultError>,
+    pub(super) read: fn(&Parameters<'_>) -> Result<Fault, FaultError>,
 }
 
-impl Known {
-    /// Its parameters, one by one.
+impl FaultSpec {
+    /// The names of its parameters.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &'static str> {
         self.takes.iter().flat_map(|take| take.split(", ")).filter(|parameter| !parameter.is_empty())
     }
 }
 
-/// What every fault on requests takes.
+/// The parameters of a match.
 const MATCHERS: &str = "path, endpoint, method, grant, after, count, lasts, probability, seed";
 
 const fn known(
     name: &'static str,
     takes: &'static [&'static str],
     says: &'static str,
-    read: fn(&Given<'_>) -> Result<Fault, FaultError>,
-) -> Known {
-    Known { name, takes, says, read }
+    read: fn(&Parameters<'_>) -> Result<Fault, FaultError>,
+) -> FaultSpec {
+    FaultSpec { name, takes, says, read }
 }
 
-/// Every fault.
-pub(crate) const KNOWN: &[Known] = &[
+/// Every kind of fault.
+pub(crate) const FAULTS: &[FaultSpec] = &[
     known("revoke_all_access", &[], "every access token issued so far is refused", |_| {
         Ok(Action::RevokeAllAccess.into())
     }),

@@ -1,25 +1,25 @@
-//! What arrived, as the control plane shows it.
+//! The journal as the control plane shows it.
 
 use serde_json::{Value, json};
 
-use super::{Asked, refuse};
-use crate::journal::Recorded;
+use super::{ControlRequest, refuse};
+use crate::journal::RecordedRequest;
 use crate::options::SimulatorOptions;
-use crate::response::{Answer, json as json_answer};
+use crate::response::{Response, json as json_response};
 
-/// What arrived, oldest first; `None` where nothing new has, and the request may wait.
-pub(super) fn requests(asked: &Asked<'_>) -> Option<Answer> {
-    let since = match asked.query("since").map(|since| since.parse::<u64>()) {
+/// The recorded requests, oldest first; `None` if there is nothing new and the request may wait.
+pub(super) fn requests(request: &ControlRequest<'_>) -> Option<Response> {
+    let since = match request.query("since").map(|since| since.parse::<u64>()) {
         Some(Err(_)) => return Some(refuse(400, "since must be a sequence number")),
         since => since.and_then(Result::ok).unwrap_or(0),
     };
-    let path = asked.query("path").unwrap_or_default();
-    let state = asked.core.state();
-    // Numbers begin again with a reset.
+    let path = request.query("path").unwrap_or_default();
+    let state = request.engine.state();
+    // Sequence numbers restart at a reset.
     let since = if since > state.journal.latest() { 0 } else { since };
     let wanted =
         state.journal.entries().filter(|entry| entry.sequence > since && entry.target.starts_with(&path));
-    let is_asked = |name: &str| asked.query(name).is_some_and(|said| said != "false");
+    let is_asked = |name: &str| request.query(name).is_some_and(|said| said != "false");
     let mut found: Vec<Value> = wanted.map(show).collect();
     if is_asked("responses") {
         let known = state.known_secrets();
@@ -30,13 +30,14 @@ pub(super) fn requests(asked: &Asked<'_>) -> Option<Answer> {
         }
     }
     if is_asked("comparable") {
-        let own = own_names(&asked.core.options);
+        let own = own_names(&request.engine.options);
         found.iter_mut().for_each(|request| make_comparable(request, &own));
     }
-    (!found.is_empty() || !asked.may_wait).then(|| json_answer(200, &Value::Array(found)))
+    (!found.is_empty() || !request.may_wait).then(|| json_response(200, &Value::Array(found)))
 }
 
-/// What clients on this machine call us: the longest names first, as one may begin with another.
+/// The addresses by which clients on this machine may call the simulator. Longer ones come first,
+/// because one may be a prefix of another.
 fn own_names(options: &SimulatorOptions) -> Vec<String> {
     let SimulatorOptions { address, public_base, .. } = options;
     let base = public_base.split_once("://").map_or(public_base.as_str(), |(_, base)| base);
@@ -48,7 +49,7 @@ fn own_names(options: &SimulatorOptions) -> Vec<String> {
     names
 }
 
-/// A text with another in place of a name, but not of one that only begins or ends so.
+/// Replaces a name in a text, but not where it is part of a longer name.
 fn renamed(text: &str, name: &str, with: &str) -> String {
     let (mut out, mut from) = (String::with_capacity(text.len()), 0);
     for (at, _) in text.match_indices(name) {
@@ -66,7 +67,7 @@ fn renamed(text: &str, name: &str, with: &str) -> String {
     out + &text[from..]
 }
 
-/// Leaves out what is not the same in a second run.
+/// Removes what differs between two runs.
 fn make_comparable(request: &mut Value, own: &[String]) {
     match request {
         Value::Object(members) => {
@@ -79,7 +80,7 @@ fn make_comparable(request: &mut Value, own: &[String]) {
     }
 }
 
-fn show(entry: &Recorded) -> Value {
+fn show(entry: &RecordedRequest) -> Value {
     json!({
         "sequence": entry.sequence,
         "time": entry.time.to_string(),

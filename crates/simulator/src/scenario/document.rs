@@ -1,4 +1,4 @@
-//! A TOML document as JSON, and where everything in it stands.
+//! A TOML document as JSON, with the location of each key and value.
 
 use std::collections::HashMap;
 
@@ -6,38 +6,38 @@ use serde_json::{Map, Number, Value};
 use toml::de::{DeTable, DeValue};
 use vbc_base::lines::Lines;
 
-use super::error::{Finding, Place};
+use super::error::{Finding, Location};
 
-/// The document. A path is keys and positions with dots between: `timeline.2.status`.
+/// The document. Paths join keys and indices with dots: `timeline.2.status`.
 pub(super) struct Document {
     pub(super) root: Map<String, Value>,
-    places: HashMap<String, Place>,
+    locations: HashMap<String, Location>,
 }
 
 impl Document {
-    /// Reads the text. Every syntax error is a finding.
+    /// Parses the text; every syntax error is a finding.
     pub(super) fn read(text: &str) -> Result<Self, Vec<Finding>> {
         let lines = Lines::of(text);
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             let finding = |error: &toml::de::Error| {
-                let place = lines.position(error.span().unwrap_or_default().start);
+                let location = lines.position(error.span().unwrap_or_default().start);
                 let remedy = "check the quotes, brackets and `=` of this line";
-                Finding::new(place, "", format!("this is not TOML: {}", error.message()), remedy)
+                Finding::new(location, "", format!("this is not TOML: {}", error.message()), remedy)
             };
             return Err(errors.iter().map(finding).collect());
         }
-        let mut reader = Reader { lines, places: HashMap::new() };
+        let mut reader = Reader { lines, locations: HashMap::new() };
         let root = reader.table("", table.into_inner());
-        Ok(Self { root, places: reader.places })
+        Ok(Self { root, locations: reader.locations })
     }
 
-    /// Where what a path leads to stands or, if it leads nowhere, what is nearest above it.
-    pub(super) fn place(&self, path: &str) -> Place {
+    /// The location of a path, or of its nearest ancestor.
+    pub(super) fn location(&self, path: &str) -> Location {
         let mut path = path;
         loop {
-            if let Some(place) = self.places.get(path) {
-                return *place;
+            if let Some(location) = self.locations.get(path) {
+                return *location;
             }
             let Some((above, _)) = path.rsplit_once('.') else { return (1, 1) };
             path = above;
@@ -47,7 +47,7 @@ impl Document {
 
 struct Reader<'t> {
     lines: Lines<'t>,
-    places: HashMap<String, Place>,
+    locations: HashMap<String, Location>,
 }
 
 impl Reader<'_> {
@@ -55,7 +55,7 @@ impl Reader<'_> {
         let mut members = Map::new();
         for (key, value) in table {
             let path = join(at, key.get_ref());
-            self.places.insert(path.clone(), self.lines.position(key.span().start));
+            self.locations.insert(path.clone(), self.lines.position(key.span().start));
             let value = self.value(&path, value.into_inner());
             members.insert(key.into_inner().into_owned(), value);
         }
@@ -82,7 +82,7 @@ impl Reader<'_> {
             DeValue::Array(items) => {
                 let items = items.into_iter().enumerate().map(|(position, item)| {
                     let path = join(at, &position.to_string());
-                    self.places.insert(path.clone(), self.lines.position(item.span().start));
+                    self.locations.insert(path.clone(), self.lines.position(item.span().start));
                     self.value(&path, item.into_inner())
                 });
                 Value::Array(items.collect())

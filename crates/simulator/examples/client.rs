@@ -1,6 +1,6 @@
-//! A test of a client of VBC, with a simulator of its own: `cargo run --example simulator`.
+//! Tests a client of VBC with expectations: `cargo run -p vbc-simulator --example client`.
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use bytes::Bytes;
 use http::Request;
@@ -10,23 +10,23 @@ const ACCOUNT: &str = "/t/vbc.prod/provisioning/api/accounts/self";
 const LOGIN: &str = "grant_type=password&scope=openid&username=dora@vbc.prod&password=dora-password\
                      &client_id=sim-client&client_secret=sim-secret";
 
-/// The client under test: it logs in, asks once, and asks again with a new token where the first was refused. Yours would
-/// be told `sim.url()`; this one asks the service without a socket.
+/// The client under test. It logs in and sends a request; after a 401 it sends the request again
+/// with a new token. Your client would get `sim.url()`; this one calls the service without a socket.
 async fn account(service: &Service, token: &mut Option<String>) -> Result<u16, &'static str> {
     for _ in 0..2 {
         let bearer = match token {
             Some(bearer) => bearer.clone(),
             None => {
                 let request = Request::post("/token").body(Bytes::from_static(LOGIN.as_bytes()));
-                let answer = service.answer(request.map_err(|_| "no request")?).await.ok_or("a reset")?;
+                let response = service.respond(request.map_err(|_| "no request")?).await.ok_or("a reset")?;
                 let members: serde_json::Value =
-                    serde_json::from_slice(answer.body()).map_err(|_| "not JSON")?;
+                    serde_json::from_slice(response.body()).map_err(|_| "not JSON")?;
                 members["access_token"].as_str().ok_or("no token")?.to_owned()
             }
         };
         let request = Request::get(ACCOUNT).header("authorization", format!("Bearer {bearer}"));
-        let answer = service.answer(request.body(Bytes::new()).map_err(|_| "no request")?).await;
-        let status = answer.ok_or("a reset")?.status().as_u16();
+        let response = service.respond(request.body(Bytes::new()).map_err(|_| "no request")?).await;
+        let status = response.ok_or("a reset")?.status().as_u16();
         *token = (status != 401).then_some(bearer);
         if status != 401 {
             return Ok(status);
@@ -38,12 +38,12 @@ async fn account(service: &Service, token: &mut Option<String>) -> Result<u16, &
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sim = Simulator::builder().seed(7).user(User::new("dora", "dora-password")).start().await?;
-    println!("the service is at {}, its switches and its page at {}", sim.url(), sim.control_url());
+    println!("the service is at {}, the control plane at {}", sim.url(), sim.control_url());
     let (service, mut token) = (sim.service(), None);
 
     assert_eq!(account(&service, &mut token).await?, 200);
 
-    // A revoked token is replaced, by one login and no more.
+    // A revoked token is replaced with a single login.
     sim.expect([
         Expectation::new("POST", "/token").grant("password").times(1),
         Expectation::new("GET", "/t/**").status(200).times(1),
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(account(&service, &mut token).await?, 200);
     assert!(sim.verdict().met, "{}", sim.verdict());
 
-    // A suite that refuses dora's token is no reason to log in over and over.
+    // A suite that refuses dora's token must not cause repeated logins.
     sim.forget_expectations();
     sim.expect([Expectation::new("POST", "/token").at_most(1)]);
     sim.inject(Fault::backend_401("/t/vbc.prod/provisioning"))?;
