@@ -206,7 +206,7 @@ async fn the_simulators_page_shows_responses_and_fits_a_telephone() {
                     &client_id=sim-client&client_secret=sim-secret";
         let request =
             http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
-        let response = sim.service().answer(request.body(form.into()).unwrap()).await.unwrap();
+        let response = sim.service().respond(request.body(form.into()).unwrap()).await.unwrap();
         let pair: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         pair["access_token"].as_str().unwrap().to_owned()
     };
@@ -216,7 +216,7 @@ async fn the_simulators_page_shows_responses_and_fits_a_telephone() {
         if bearer {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        sim.service().answer(request.body(Default::default()).unwrap()).await.unwrap();
+        sim.service().respond(request.body(Default::default()).unwrap()).await.unwrap();
     }
     sim.set_quota(Some(10));
     let browser = Chromium::start().await;

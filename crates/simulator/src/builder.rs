@@ -193,7 +193,8 @@ impl SimulatorBuilder {
     /// Starts the simulator in the current tokio runtime.
     ///
     /// # Errors
-    /// When an address cannot be bound, or a user, an application or the timeline names what does not exist.
+    /// When an address cannot be bound, or when a user, an application or the timeline refers to an
+    /// unknown name.
     pub async fn start(self) -> io::Result<Simulator> {
         Simulator::bind(self.options()).await
     }

@@ -144,7 +144,8 @@ fn pass<'a>(
     let token = request.authorization("bearer").ok_or(GatewayError::MissingCredentials)?;
     let jwt = token.matches('.').count() == 2;
     let row = state.tokens.accept(token, now).ok_or(GatewayError::InvalidCredentials { jwt })?;
-    let (owner, age) = (row.owner.clone(), until(row.issued, now));
+    let owner = row.owner.clone();
+    let age = until(row.issued, now);
     let app = state.world.apps.get(&*owner.client);
     let subscribed = app.is_some_and(|app| app.subscriptions.contains(&suite.context));
     if !subscribed || state.unsubscribed.contains(suite.context) {

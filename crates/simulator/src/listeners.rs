@@ -9,7 +9,7 @@ use crate::control;
 use crate::engine::{Arrival, ConnectionNumber, Engine};
 use crate::request::{Body, Endpoint};
 use crate::response::{ResponseBody, date, empty, json};
-use vbc_http::{Abort, Handler, Incoming, Refusal};
+use vbc_http::{Abort, Handler, Incoming, RequestRejection};
 
 /// Handles one connection to the API and the identity endpoints.
 pub(crate) struct Front {
@@ -35,11 +35,11 @@ impl Handler for Front {
         self.engine.respond(Arrival::on(&self.number, nth), request).await
     }
 
-    fn refuse(&self, refusal: Refusal) -> http::Response<ResponseBody> {
-        let mut response = empty(match refusal {
-            Refusal::TargetTooLong => 414,
-            Refusal::HeadTooLarge => 431,
-            Refusal::HeadTimeout => 408,
+    fn reject(&self, rejection: RequestRejection) -> http::Response<ResponseBody> {
+        let mut response = empty(match rejection {
+            RequestRejection::TargetTooLong => 414,
+            RequestRejection::HeadTooLarge => 431,
+            RequestRejection::HeadTimeout => 408,
             _ => 400,
         });
         date(&mut response, self.engine.options.clock.now());
@@ -68,7 +68,7 @@ impl Handler for Control {
         Ok(response)
     }
 
-    fn refuse(&self, _: Refusal) -> http::Response<ResponseBody> {
+    fn reject(&self, _: RequestRejection) -> http::Response<ResponseBody> {
         empty(400)
     }
 }

@@ -24,7 +24,9 @@ fn within(pattern: &str, segment: &str) -> bool {
 /// Matches from left to right and backtracks to the last wildcard only, so that the time is at most
 /// the product of both lengths.
 fn greedy<P, T>(pattern: &[P], text: &[T], wild: impl Fn(&P) -> bool, same: impl Fn(&P, &T) -> bool) -> bool {
-    let (mut at, mut done, mut retry) = (0, 0, None);
+    let mut at = 0;
+    let mut done = 0;
+    let mut retry = None;
     while done < text.len() {
         match pattern.get(at) {
             Some(one) if wild(one) => {
@@ -72,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_pattern_of_nothing_but_stars_takes_no_time() {
-        let (pattern, path) = ("/*a".repeat(40), "/aaaaaaaaaaaaaaaaaaaab".repeat(40));
+        let pattern = "/*a".repeat(40);
+        let path = "/aaaaaaaaaaaaaaaaaaaab".repeat(40);
         assert!(!fits(&pattern, &path));
         assert!(!fits(&"*a".repeat(200), &"a".repeat(20_000).replace("aaaa", "aaab")));
     }

@@ -58,6 +58,7 @@ impl Endpoint {
     }
 }
 
+/// A request with its head, its body and, for identity endpoints, its form.
 pub(crate) struct ReceivedRequest {
     pub(crate) head: Parts,
     pub(crate) endpoint: Option<Endpoint>,
@@ -134,7 +135,9 @@ impl Body {
         use aws_lc_rs::digest;
         let limit = if endpoint.is_some() { IDENTITY_LIMIT } else { API_LIMIT };
         let mut hash = digest::Context::new(&digest::SHA256);
-        let (mut data, mut length, mut whole) = (BytesMut::new(), 0_u64, true);
+        let mut data = BytesMut::new();
+        let mut length = 0_u64;
+        let mut whole = true;
         let wanted = |length: u64| enough.is_none_or(|enough| length < enough);
         while wanted(length)
             && let Some(frame) = incoming.frame().await

@@ -30,6 +30,7 @@ pub(crate) struct ResponseBody {
     flow: Option<Box<Flow>>,
 }
 
+/// Pace and cut of a body that is not sent at once.
 #[derive(Default)]
 struct Flow {
     /// Bytes per second.
@@ -74,6 +75,7 @@ impl Flow {
     }
 }
 
+/// The part of a body that is produced while it is sent.
 struct Rest {
     pieces: Box<dyn Iterator<Item = Bytes> + Send>,
     /// Bytes in all remaining pieces.

@@ -68,7 +68,8 @@ impl Simulator {
         options.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let front = listener(options.address)?;
         let control = listener(options.control)?;
-        let (address, control_address) = (front.local_addr()?, control.local_addr()?);
+        let address = front.local_addr()?;
+        let control_address = control.local_addr()?;
         (options.address, options.control) = (address, control_address);
         if options.public_base.is_empty() {
             options.public_base = format!("http://{address}");
@@ -76,13 +77,15 @@ impl Simulator {
         let service = Service::new(options);
         let (drain, signal) = Drain::new();
         let connections = Arc::new(Mutex::new(JoinSet::new()));
-        let (shared, drain_of_each) = (Arc::clone(&service.engine), signal.clone());
+        let shared = Arc::clone(&service.engine);
+        let drain_of_each = signal.clone();
         let drive_front = move |stream| {
             let front = Front::new(Arc::clone(&shared));
             let limits = Limits { keep_heads: true, ..Limits::default() };
             vbc_http::connection(stream, limits, drain_of_each.clone(), front)
         };
-        let (shared, drain_of_each) = (Arc::clone(&service.engine), signal.clone());
+        let shared = Arc::clone(&service.engine);
+        let drain_of_each = signal.clone();
         let drive_control = move |stream| {
             let control = Control { engine: Arc::clone(&shared) };
             vbc_http::connection(stream, Limits::default(), drain_of_each.clone(), control)
@@ -114,7 +117,7 @@ impl Simulator {
         self.control
     }
 
-    /// The service behind the sockets. It shares their state and outlives them.
+    /// The service that the sockets serve. It shares their state and outlives them.
     pub fn service(&self) -> Service {
         self.service.clone()
     }

@@ -101,7 +101,8 @@ impl WebhookTargets {
 
 /// Whether a connection to `target` reaches the listener at `own`.
 pub(crate) fn is_same(target: SocketAddr, own: SocketAddr) -> bool {
-    let (to, at) = (target.ip().to_canonical(), own.ip().to_canonical());
+    let to = target.ip().to_canonical();
+    let at = own.ip().to_canonical();
     let is_here = to == at || to.is_unspecified() || (at.is_unspecified() && to.is_loopback());
     is_here && target.port() == own.port()
 }

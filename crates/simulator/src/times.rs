@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Number, Value};
-use vbc_base::units::duration;
 
 use vbc_base::clock::Timestamp;
+use vbc_base::units::duration;
 
 /// The times to which the clock can be set: every suite and HTTP can write them.
 pub(crate) const TIMES: RangeInclusive<Timestamp> = Timestamp::UNIX_EPOCH..=LATEST;

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::expect::{Expectation, Verdict};
 use crate::fault::{Action, Fault, FaultError};
 use crate::journal::RecordedRequest;
+use crate::pattern::{fits, is_pattern};
 use crate::{Service, Simulator};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
@@ -189,14 +190,11 @@ impl Simulator {
     /// The recorded requests under `path`, oldest first. `path` is a prefix of the target or, with
     /// a `*`, a pattern for its path.
     pub fn requests_to(&self, path: &str) -> Vec<RecordedRequest> {
-        let fits = |request: &RecordedRequest| {
+        let matches = |request: &RecordedRequest| {
             let of = request.target.split('?').next().unwrap_or_default();
-            match crate::pattern::is_pattern(path) {
-                true => crate::pattern::fits(path, of),
-                false => request.target.starts_with(path),
-            }
+            if is_pattern(path) { fits(path, of) } else { request.target.starts_with(path) }
         };
-        self.requests().into_iter().filter(fits).collect()
+        self.requests().into_iter().filter(matches).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Runs the examples to their end: each asserts what it shows.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::Path;
 use std::process::Command;
 

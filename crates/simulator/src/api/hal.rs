@@ -70,7 +70,9 @@ pub(super) fn page(
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Member<'a, T> {
+    /// A value.
     Plain(Value),
+    /// The content by its name.
     Embedded(BTreeMap<&'static str, &'a [T]>),
 }
 

@@ -1,4 +1,4 @@
-//! The suites behind the gateway. To add one: a file with its routes, and a line in [`SUITES`].
+//! The suites that the gateway protects. To add one: a file with its routes, and a line in [`SUITES`].
 
 pub(crate) mod accept;
 mod hal;
@@ -107,7 +107,8 @@ pub(crate) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'stati
 
 fn fit<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
     let mut taken = Vec::new();
-    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    let mut pattern = pattern.split('/');
+    let mut path = path.split('/');
     loop {
         match (pattern.next(), path.next()) {
             (None, None) => return Some(taken),

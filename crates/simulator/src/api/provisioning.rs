@@ -180,18 +180,21 @@ struct ShownUser {
     login_name: String,
 }
 
+/// A contact number as shown.
 #[derive(Serialize)]
 struct ContactNumber {
     r#type: &'static str,
     value: String,
 }
 
+/// An extension as part of a user.
 #[derive(Serialize)]
 struct ShownExtension {
     dids: Vec<Did>,
     extension_number: String,
 }
 
+/// A direct number as shown.
 #[derive(Serialize)]
 struct Did {
     custom_tag: String,

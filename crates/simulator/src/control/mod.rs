@@ -94,7 +94,8 @@ fn admit(head: &Parts, hosts: &[String]) -> Result<(), Foreign> {
 }
 
 async fn route(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
-    let (method, path) = (head.method.as_str(), head.uri.path());
+    let method = head.method.as_str();
+    let path = head.uri.path();
     let fitting: Vec<_> = ROUTES.iter().filter_map(|route| Some((route, route.fit(path)?))).collect();
     if fitting.is_empty() {
         let known: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();

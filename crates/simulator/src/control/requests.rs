@@ -51,7 +51,8 @@ fn own_names(options: &SimulatorOptions) -> Vec<String> {
 
 /// Replaces a name in a text, but not where it is part of a longer name.
 fn renamed(text: &str, name: &str, with: &str) -> String {
-    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
     for (at, _) in text.match_indices(name) {
         let end = at + name.len();
         let part = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);

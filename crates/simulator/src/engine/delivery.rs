@@ -263,6 +263,7 @@ async fn beginning(body: &mut Incoming) -> Bytes {
     read.freeze()
 }
 
+/// A TCP or TLS stream.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 

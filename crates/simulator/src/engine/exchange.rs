@@ -30,7 +30,7 @@ impl Engine {
         let (head, body) = request.into_parts();
         let endpoint = Endpoint::of(head.uri.path());
         let position = self.note(arrival, &head, endpoint);
-        let mut under_way = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
+        let mut in_progress = (endpoint == Some(Endpoint::Token)).then(|| TokenRequest::begin(self));
         let early = self.early(&head, endpoint);
         let limit = early.as_ref().map(|early| early.read);
         let brings_body = head.headers.contains_key(TRANSFER_ENCODING)
@@ -45,10 +45,10 @@ impl Engine {
             let response =
                 gateway::injected(&mut self.state(), &request, &Substitute::Status(early.instead), now);
             // The unread rest of the body must not be read as a request, so the connection ends.
-            return Ok(say_last(self.send(position, endpoint, response), brings_body));
+            return Ok(mark_last(self.send(position, endpoint, response), brings_body));
         }
-        if let Some(under_way) = &mut under_way {
-            under_way.identify(&request);
+        if let Some(in_progress) = &mut in_progress {
+            in_progress.identify(&request);
         }
         let response = self.meet(request, arrival, position).await?;
         Ok(self.send(position, endpoint, response))
@@ -69,7 +69,8 @@ impl Engine {
         let connection = arrival.connection.map_or(0, |connection| state.journal.number(connection));
         let known = state.known_secrets();
         let counted = endpoint.is_none().then(|| journal::target(head.uri.path(), &known));
-        let (target, head_shown) = (journal::target(&target, &known), journal::head(head, &known));
+        let target = journal::target(&target, &known);
+        let head_shown = journal::head(head, &known);
         let headers = journal::headers(&head.headers, &known);
         if let Some(path) = counted {
             state.stats.count_request(head.method.as_str(), &path, token.as_deref());
@@ -96,7 +97,8 @@ impl Engine {
     fn early(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Option<EarlyResponse> {
         let expectation = head.headers.get(EXPECT).map(|value| value.as_bytes());
         let announced = expectation.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-        let (path, method) = (head.uri.path(), head.method.as_str());
+        let path = head.uri.path();
+        let method = head.method.as_str();
         let subject = Subject { path, endpoint: endpoint.map(Endpoint::name), method, grant: None };
         self.state().faults.early(&subject, announced)
     }
@@ -127,12 +129,12 @@ impl Engine {
                 wait(delay).await;
                 return Err(Abort);
             }
-            Fate::Respond(instead) => {
+            Fate::Respond(substitute) => {
                 wait(delay).await;
                 let now = self.options.clock.now();
-                let mut response = gateway::injected(&mut self.state(), &request, &instead, now);
+                let mut response = gateway::injected(&mut self.state(), &request, &substitute, now);
                 edits.iter().for_each(|edit| edit.apply(&mut response));
-                return Ok(say_last(response, last));
+                return Ok(mark_last(response, last));
             }
             Fate::Hang(fault) => self.hang(fault).await,
             Fate::Execute => {}
@@ -143,7 +145,7 @@ impl Engine {
             execute_later(self, request, delay).await?
         };
         edits.iter().for_each(|edit| edit.apply(&mut response));
-        if lose { Err(Abort) } else { Ok(say_last(response, last)) }
+        if lose { Err(Abort) } else { Ok(mark_last(response, last)) }
     }
 
     fn execute(self: &Arc<Self>, request: &ReceivedRequest) -> Response {
@@ -222,7 +224,7 @@ impl<'a> Arrival<'a> {
 }
 
 /// Marks the response as the last one of its connection.
-fn say_last(mut response: Response, last: bool) -> Response {
+fn mark_last(mut response: Response, last: bool) -> Response {
     if last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -230,7 +232,7 @@ fn say_last(mut response: Response, last: bool) -> Response {
 }
 
 /// No timer for a zero delay, so that it needs no runtime.
-async fn wait(delay: std::time::Duration) {
+async fn wait(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
@@ -240,7 +242,7 @@ async fn wait(delay: std::time::Duration) {
 async fn execute_later(
     engine: &Arc<Engine>,
     request: ReceivedRequest,
-    delay: std::time::Duration,
+    delay: Duration,
 ) -> Result<Response, Abort> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let executing = Arc::clone(engine);

@@ -197,7 +197,9 @@ impl Expectation {
         read.headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
         let status = number("status")?.map(u16::try_from).transpose();
         read.status = status.map_err(|_| "`status` is no status")?;
-        let (times, least, most) = (number("times")?, number("at_least")?, number("at_most")?);
+        let times = number("times")?;
+        let least = number("at_least")?;
+        let most = number("at_most")?;
         match (times, least, most) {
             (Some(times), None, None) => Ok(read.times(times)),
             (Some(_), ..) => Err("`times` says it all: leave out `at_least` and `at_most`".into()),
@@ -235,6 +237,7 @@ pub(crate) struct Expectations {
     last: u64,
 }
 
+/// A declared expectation.
 struct Declaration {
     id: u64,
     expectation: Expectation,

@@ -20,6 +20,7 @@ pub(crate) struct Plan {
     pub(crate) close_after: Option<u32>,
 }
 
+/// What happens to a request.
 #[derive(Default)]
 pub(crate) enum Fate {
     /// Execute it.
@@ -59,6 +60,7 @@ pub(crate) enum Backend {
     TokenTooOld,
 }
 
+/// A fault on requests, and how often it still strikes.
 struct ActiveFault {
     id: u64,
     effect: Effect,
@@ -93,7 +95,8 @@ impl Faults {
         let id = self.next_id();
         let seed = on.seed.unwrap_or_else(|| Random::new(self.seed ^ id).next());
         let until = on.lasts.map(|lasts| after(now, lasts));
-        let (pass, left) = (on.after, on.count);
+        let pass = on.after;
+        let left = on.count;
         self.active.push(ActiveFault { id, effect, on, pass, left, until, random: Random::new(seed) });
         id
     }

@@ -147,7 +147,9 @@ impl GatewayError {
     }
 
     fn wrapped(&self) -> String {
-        let (code, message, description) = (self.code, &self.message, &self.description);
+        let code = self.code;
+        let message = &self.message;
+        let description = &self.description;
         json!({ "fault": { "code": code, "message": message, "description": description } }).to_string()
     }
 }

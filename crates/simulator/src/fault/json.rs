@@ -20,7 +20,8 @@ impl Fault {
         let takes = known.takes.join(", ");
         let stray = object.keys().find(|key| *key != "fault" && !takes.split(", ").any(|take| take == *key));
         if let Some(parameter) = stray {
-            let (fault, parameter) = (name.to_owned(), parameter.clone());
+            let fault = name.to_owned();
+            let parameter = parameter.clone();
             return Err(FaultError::UnknownParameter { fault, parameter, takes });
         }
         (known.read)(&Parameters { fault: name, object })

@@ -20,7 +20,8 @@ pub(super) struct Parameters<'a> {
 
 impl Parameters<'_> {
     pub(super) fn bad(&self, parameter: &str, expected: impl Into<String>) -> FaultError {
-        let (fault, parameter) = (self.fault.to_owned(), parameter.to_owned());
+        let fault = self.fault.to_owned();
+        let parameter = parameter.to_owned();
         FaultError::BadParameter { fault, parameter, expected: expected.into() }
     }
 

@@ -101,7 +101,8 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
         Ok(Action::Openid { client_id, allowed: given.flag("allowed", false)? }.into())
     }),
     known("roles", &["user", "suite", "allowed"], "whether a suite's backend knows the user", |given| {
-        let (user, suite) = (given.text("user")?, given.text("suite")?);
+        let user = given.text("user")?;
+        let suite = given.text("suite")?;
         Ok(Action::Role { user, suite, allowed: given.flag("allowed", false)? }.into())
     }),
     known("clock_advance", &["seconds"], "moves the simulator's clock", |given| {

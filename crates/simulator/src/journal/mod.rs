@@ -51,6 +51,7 @@ pub struct RecordedRequest {
     pub status: Option<u16>,
 }
 
+/// The recorded requests, up to a limit, and the latest responses.
 pub(crate) struct Journal {
     entries: VecDeque<RecordedRequest>,
     next: u64,
@@ -298,10 +299,8 @@ pub(crate) fn target(target: &str, known: &KnownSecrets<'_>) -> String {
     for (number, segment) in path.split('/').enumerate() {
         let hidden = !segment.is_empty() && redaction::is_secret_name(before);
         shown.push_str(if number == 0 { "" } else { "/" });
-        shown.push_str(match hidden || secret(segment) || redaction::has_random(segment) {
-            true => REDACTED,
-            false => segment,
-        });
+        let hidden = hidden || secret(segment) || redaction::has_random(segment);
+        shown.push_str(if hidden { REDACTED } else { segment });
         before = segment;
     }
     for (number, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {

@@ -118,9 +118,10 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
     /// Names that look secret and are not.
     const PLAIN: &[&str] =
         &["token_type", "token_type_hint", "idempotency-key", "x-idempotency-key", "sec-websocket-key"];
-    let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(name.to_ascii_lowercase()),
-        false => Cow::Borrowed(name),
+    let lower = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     };
     if PLAIN.contains(&lower.as_ref()) {
         return false;

@@ -57,19 +57,14 @@ pub(crate) enum TokenError {
     InvalidRevocation,
     /// The revoked token belongs to another client.
     OtherClient,
-    /// The response to a spent refresh token while [`Action::SpentRefresh`](crate::Action::SpentRefresh) says so.
+    /// The refresh token is spent, and [`SpentRefresh`](crate::Action::SpentRefresh) asks for a
+    /// server error.
     ServerError,
 }
 
 impl TokenError {
     /// Status, error and description.
     fn words(&self) -> (u16, &'static str, String) {
-        let locked = |reason: &str, user: &str| {
-            format!(
-                "17003{reason} User account is locked for user: {user} in user store: PRIMARY in tenant: \
-                 vbc.prod. Cannot login until the account is unlocked."
-            )
-        };
         let (status, error, description) = match self {
             Self::RepeatedParameters => (400, "invalid_request", "Invalid request with repeated parameters."),
             Self::NoGrantType => (400, "invalid_request", "Missing grant_type parameter value"),
@@ -137,4 +132,12 @@ impl TokenError {
         }
         response
     }
+}
+
+/// The description of a locked login; `reason` is appended to the error code.
+fn locked(reason: &str, user: &str) -> String {
+    format!(
+        "17003{reason} User account is locked for user: {user} in user store: PRIMARY in tenant: \
+         vbc.prod. Cannot login until the account is unlocked."
+    )
 }

@@ -38,11 +38,13 @@ impl LoginPage<'_> {
     }
 
     fn html(&self) -> String {
-        let (application, user) = (escape(self.application), escape(self.user));
+        let application = escape(self.application);
+        let user = escape(self.user);
         let message = self.message.map(|message| format!("<p role=\"alert\">{message}</p>\n"));
         let message = message.unwrap_or_default();
         let demo = Identity::demo();
-        let (demo_user, demo_password) = (escape(&demo.user), escape(demo.password.expose()));
+        let demo_user = escape(&demo.user);
+        let demo_password = escape(demo.password.expose());
         format!(
             "<!doctype html>\n\
              <html lang=\"en\">\n\

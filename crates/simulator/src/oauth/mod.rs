@@ -1,4 +1,5 @@
-//! The identity server: `/token`, `/authorize`, `/revoke`, `/userinfo`, and OpenID Connect's discovery.
+//! The identity server: `/token`, `/authorize`, `/revoke`, `/userinfo`, and OpenID Connect
+//! Discovery.
 
 mod authorize;
 mod discovery;
@@ -24,7 +25,7 @@ pub(crate) use token::identity;
 /// The result of a grant.
 pub(crate) struct Issuance {
     pub(crate) row: usize,
-    /// The login behind a code.
+    /// The login for which a code was issued.
     pub(crate) login: Option<Login>,
 }
 
@@ -47,10 +48,10 @@ pub(crate) fn respond(
         _ if !allowed.contains(&&request.head.method) => not_allowed(allowed),
         (Endpoint::Token | Endpoint::Revoke, None) => empty(415),
         (Endpoint::Token, Some(form)) => {
-            token(state, request, form, now).unwrap_or_else(|row| row.response(&host))
+            token(state, request, form, now).unwrap_or_else(|error| error.response(&host))
         }
         (Endpoint::Revoke, Some(form)) => {
-            revoke(state, request, form).unwrap_or_else(|row| row.response(&host))
+            revoke(state, request, form).unwrap_or_else(|error| error.response(&host))
         }
         (Endpoint::Authorize, _) => authorize::respond(state, request, now),
         (Endpoint::UserInfo, _) => user_info(state, request, now),

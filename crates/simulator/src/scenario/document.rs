@@ -45,6 +45,7 @@ impl Document {
     }
 }
 
+/// Converts a TOML tree, and notes the location of each key and value.
 struct Reader<'t> {
     lines: Lines<'t>,
     locations: HashMap<String, Location>,

@@ -72,7 +72,8 @@ impl fmt::Display for Finding {
 
 /// The problem with a fault: the key, the problem, the remedy.
 pub(super) fn of_fault(error: &FaultError, names: &Names) -> (Option<String>, String, String) {
-    let (problem, remedy) = (error.to_string(), advice(error, names));
+    let problem = error.to_string();
+    let remedy = advice(error, names);
     match error {
         FaultError::NotAFault => (None, "there is no `fault`".into(), remedy),
         FaultError::Unknown(_) => (Some("fault".into()), problem, remedy),

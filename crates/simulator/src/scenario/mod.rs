@@ -1,7 +1,7 @@
 //! Scenarios: the options and the timeline of a simulator, in a TOML file.
 //!
 //! ```toml
-//! seed = 7                          # world, probabilities, tokens: the same seed, the same responses
+//! seed = 7                          # of the world, probabilities and tokens
 //! start = "2026-03-01T09:00:00Z"    # the simulator's clock
 //! quota = 10                        # requests per minute
 //! lag = 0                           # reports, recordings and exports at once; 1 is VBC's pace
@@ -165,10 +165,10 @@ impl Scenario {
     }
 
     fn without(&self, findings: Vec<Finding>) -> Result<(), ScenarioError> {
-        match findings.is_empty() {
-            true => Ok(()),
-            false => Err(ScenarioError::Findings { file: self.file.clone(), findings }),
+        if findings.is_empty() {
+            return Ok(());
         }
+        Err(ScenarioError::Findings { file: self.file.clone(), findings })
     }
 
     /// The quotas of applications and of the timeline, with their locations; 0 is no limit.

@@ -13,8 +13,7 @@ use crate::field::FieldReport;
 use crate::identities::{Application, User};
 use crate::options::SimulatorOptions;
 use crate::targets::WebhookTargets;
-use crate::times;
-use crate::times::TIMES;
+use crate::times::{self, TIMES};
 
 const A_NUMBER: &str = "write a whole number";
 
@@ -66,21 +65,10 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
         .field
         .extend(everything.iter().flat_map(|holds| FieldReport::ALL.map(|report| (report, *holds))));
     if let Some(members) = reports {
-        let mut section = Section::new(document, "field", members, &mut findings);
-        for report in FieldReport::ALL {
-            let holds = section.take(report.name(), "write true or false", Value::as_bool);
-            scenario.field.extend(holds.map(|holds| (report, holds)));
-        }
-        section.end();
+        scenario.field.extend(reports_of(Section::new(document, "field", members, &mut findings)));
     }
     if let Some(members) = lifetimes {
-        let mut section = Section::new(document, "lifetimes", members, &mut findings);
-        let lifetime = |value: &Value| times::read(value).filter(|span| *span >= Duration::from_secs(1));
-        let expected = "write a time of at least a second, such as \"1h\"";
-        scenario.access = section.take("access", expected, lifetime);
-        scenario.refresh = section.take("refresh", expected, lifetime);
-        scenario.code = section.take("code", expected, lifetime);
-        section.end();
+        read_lifetimes(&mut scenario, Section::new(document, "lifetimes", members, &mut findings));
     }
     for (at, members) in applications {
         let application = application(Section::new(document, &at, members, &mut findings));
@@ -100,8 +88,29 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
     if findings.is_empty() { Ok(scenario) } else { Err(findings) }
 }
 
+/// The switches of `[field]`.
+fn reports_of(mut section: Section<'_, '_>) -> Vec<(FieldReport, bool)> {
+    let mut reports = Vec::new();
+    for report in FieldReport::ALL {
+        let holds = section.take(report.name(), "write true or false", Value::as_bool);
+        reports.extend(holds.map(|holds| (report, holds)));
+    }
+    section.end();
+    reports
+}
+
+fn read_lifetimes(scenario: &mut Scenario, mut section: Section<'_, '_>) {
+    let lifetime = |value: &Value| times::read(value).filter(|span| *span >= Duration::from_secs(1));
+    let expected = "write a time of at least a second, such as \"1h\"";
+    scenario.access = section.take("access", expected, lifetime);
+    scenario.refresh = section.take("refresh", expected, lifetime);
+    scenario.code = section.take("code", expected, lifetime);
+    section.end();
+}
+
 fn application(mut section: Section<'_, '_>) -> Option<Application> {
-    let (id, secret) = (section.text("client_id"), section.text("client_secret"));
+    let id = section.text("client_id");
+    let secret = section.text("client_secret");
     let mut application = Application::new(&id?, &secret?);
     let words = "write a list of words, such as [\"reports\"]";
     if let Some(callback) = section.take("callback", A_TEXT, text) {
@@ -119,7 +128,8 @@ fn application(mut section: Section<'_, '_>) -> Option<Application> {
 }
 
 fn user(mut section: Section<'_, '_>) -> Option<User> {
-    let (name, password) = (section.text("name"), section.text("password"));
+    let name = section.text("name");
+    let password = section.text("password");
     let mut user = User::new(&name?, &password?);
     if let Some(account) = section.take("account", A_NUMBER, Value::as_u64) {
         user.account = account;

@@ -54,7 +54,8 @@ impl<'d, 'f> Section<'d, 'f> {
     /// Reads a required text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         if !self.members.contains_key(key) {
-            let (at, location) = (self.at.clone(), self.document.location(&self.at));
+            let at = self.at.clone();
+            let location = self.document.location(&self.at);
             let remedy = format!("add {key} = \"…\"");
             self.findings.push(Finding::new(location, &at, format!("there is no `{key}`"), remedy));
         }

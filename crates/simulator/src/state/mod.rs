@@ -28,6 +28,7 @@ use vbc_base::clock::{Clock, Timestamp};
 
 /// Consecutive failures after which a login is locked.
 const FAILURES: u32 = 5;
+/// The state. A reset replaces it, except for the token requests in progress.
 pub(crate) struct State {
     pub(crate) options: Arc<SimulatorOptions>,
     pub(crate) world: World,

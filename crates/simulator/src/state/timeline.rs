@@ -85,7 +85,8 @@ impl State {
                 action.check(self, clock.now())?;
                 let before = action.present(self);
                 action.act(self, clock)?;
-                let (id, after) = (self.faults.next_id(), action.present(self));
+                let id = self.faults.next_id();
+                let after = action.present(self);
                 self.settings.note(id, action, before, after);
                 Ok(id)
             }

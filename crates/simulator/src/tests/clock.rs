@@ -1,4 +1,4 @@
-//! The simulator's clock: exact, and never where it cannot be.
+//! The simulator's clock: exact, and always within its range.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ fn bearer(token: &str) -> String {
 #[tokio::test]
 async fn the_first_request_after_the_clock_was_set_to_the_next_minute_is_within_the_quota() {
     let service = Service::new(SimulatorOptions { quota: Some(1), ..SimulatorOptions::default() });
-    // Years ahead: a shift that is cut off would be too short.
+    // Years ahead: a truncated shift would be too short.
     let start = 4_070_908_800;
     service.set_clock(Timestamp::from_second(start).unwrap());
     let mut authorization = bearer(&service.log_in().await.text("access_token"));
@@ -23,7 +23,7 @@ async fn the_first_request_after_the_clock_was_set_to_the_next_minute_is_within_
         let get = || request("GET", ACCOUNT, &[("authorization", &authorization)], "");
         let mut first = ask(&service, get()).await;
         if first.status == 401 {
-            // A day is over.
+            // The token expired with the day.
             authorization = bearer(&service.log_in().await.text("access_token"));
             first = ask(&service, request("GET", ACCOUNT, &[("authorization", &authorization)], "")).await;
         }
@@ -140,7 +140,7 @@ async fn a_scenario_cannot_move_the_clock_to_where_it_cannot_be() {
     }
 }
 
-/// A token request, API requests and everything that reckons with time.
+/// A token request, API requests and everything else that depends on the time.
 async fn touch_everything(service: &Service) {
     let login = service.log_in().await;
     let authorization = bearer(&login.text("access_token"));
@@ -177,7 +177,7 @@ async fn touch_everything(service: &Service) {
     }
 }
 
-/// Where the clock can be moved, or tried to be.
+/// Valid and invalid moves of the clock.
 fn moves() -> impl Strategy<Value = Vec<Action>> {
     let times = prop_oneof![
         Just(Timestamp::MIN),
@@ -200,8 +200,8 @@ fn moves() -> impl Strategy<Value = Vec<Action>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Tokens, quota windows, `Retry-After`, lags and dates reckon with every time that a clock can
-    /// have; a clock that the test holds itself has no bounds.
+    /// Tokens, quota windows, `Retry-After`, lags and dates work for every possible time. A clock
+    /// held by the test itself has no range.
     #[test]
     fn no_time_on_the_clock_makes_anything_panic(moves in moves(), unbounded in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

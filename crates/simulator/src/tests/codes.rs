@@ -1,4 +1,4 @@
-//! Authorization codes: how they are asked for, and what they are good for.
+//! Authorization codes: how they are requested, and what they are valid for.
 
 use super::*;
 
@@ -31,7 +31,7 @@ async fn a_code_works_once_and_reusing_it_revokes_what_it_got() {
     assert_eq!(sim.stats().codes, Outcomes { ok: 1, failed: 1 });
 }
 
-/// Where a redirect goes, and the parameters it carries.
+/// The target of a redirect, and its parameters.
 fn redirect(response: &TestResponse) -> (String, std::collections::HashMap<String, String>) {
     assert_eq!(response.status, 302, "{}", response.body);
     let location = url::Url::parse(response.header("location").unwrap()).unwrap();
@@ -66,7 +66,7 @@ async fn codes_are_refused_for_their_reasons() {
 
 #[tokio::test]
 async fn a_code_with_a_challenge_needs_its_verifier() {
-    // The pair of RFC 7636, appendix B.
+    // The example of RFC 7636, appendix B.
     let (verifier, hash) =
         ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     let sim = Simulator::start().await.unwrap();
@@ -107,7 +107,7 @@ async fn a_code_is_issued_for_as_a_login_in_every_mode() {
         assert_eq!(third.status, 200, "{mode:?}");
         assert_eq!(sim.refresh(&second.text("refresh_token")).await.status, 400, "{mode:?}: once");
         assert_eq!(sim.get(ACCOUNT, &third.text("access_token")).await.status, 200, "{mode:?}");
-        // Presented again, the code revokes what came of it, by refreshes too.
+        // A code that is presented again revokes its tokens, including those of refreshes.
         assert_eq!(redeem(&sim, &one, &format!("&{CALLBACK}")).await.status, 400);
         assert_eq!(sim.get(ACCOUNT, &third.text("access_token")).await.status, 401, "{mode:?}");
         assert_eq!(sim.refresh(&third.text("refresh_token")).await.status, 400, "{mode:?}");

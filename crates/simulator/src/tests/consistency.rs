@@ -1,5 +1,4 @@
-//! What the suites say of one thing is the same, whatever was done before: random operations over
-//! random worlds.
+//! Consistency of the suites after random operations on random worlds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +14,12 @@ const LOGS: &str = "/t/vbc.prod/reports/accounts/self/call-logs?page_size=10000\
 const SEEDS: u64 = 8;
 const OPERATIONS: u64 = 25;
 
-/// A small account, and who asks.
+/// A small account and its caller.
 struct Play {
     service: Service,
     random: Random,
     bearer: String,
-    /// What was done, to be told where it fails.
+    /// The operations so far, printed on failure.
     done: Vec<String>,
 }
 
@@ -58,7 +57,7 @@ impl Play {
         shown
     }
 
-    /// The members of a list that is in one page.
+    /// The members of a list that fits one page.
     async fn list(&self, path: &str, name: &str) -> Vec<Value> {
         let page = self.get(path).await;
         let list = page["_embedded"][name].as_array().unwrap().clone();
@@ -80,7 +79,7 @@ impl Play {
         (*self.pick(&known).unwrap()).to_owned()
     }
 
-    /// Does something that may or may not be possible.
+    /// Does a random operation, which may be impossible.
     async fn operate(&mut self) {
         let under_way: Vec<Value> =
             self.calls().await.into_iter().filter(|call| call.get("end_time").is_none()).collect();
@@ -144,7 +143,7 @@ impl Play {
         self.done.push(format!("DELETE {path}"));
     }
 
-    /// Holds all suites against each other.
+    /// Compares all suites.
     async fn check(&self) {
         let people = self.check_people().await;
         let calls: BTreeMap<String, Value> =
@@ -156,7 +155,7 @@ impl Play {
         self.check_jobs().await;
     }
 
-    /// Extensions by number; people and extensions name each other.
+    /// Extensions by number. People and extensions must name each other.
     async fn check_people(&self) -> BTreeMap<String, Value> {
         let users = self.list(&format!("{PEOPLE}/users?page_size=10000"), "data").await;
         let extensions = self.list(&format!("{PEOPLE}/extensions?page_size=10000"), "data").await;
@@ -183,7 +182,7 @@ impl Play {
         for call in calls.values() {
             let id = text(call, "call_id");
             if seconds(call, "start_time") < today {
-                // Its past cannot change.
+                // The past cannot change.
                 continue;
             }
             assert_eq!(&self.get(&format!("{CALLS}/{id}")).await, call);
@@ -208,7 +207,7 @@ impl Play {
         }
     }
 
-    /// Every recording by id of its call.
+    /// Recordings by the id of their call.
     async fn check_recordings(
         &self,
         calls: &BTreeMap<String, Value>,
@@ -348,7 +347,7 @@ fn seconds(of: &Value, member: &str) -> i64 {
     text(of, member).parse().unwrap()
 }
 
-/// A moment as Reports or Call Recording write it, in seconds since 1970.
+/// A time of Reports or Call Recording, in seconds since 1970.
 fn stamp(value: &Value) -> i64 {
     let text = value.as_str().unwrap().replace("+0000", "").replace(' ', "T");
     format!("{text}Z").parse::<vbc_base::clock::Timestamp>().unwrap().as_second()

@@ -1,5 +1,5 @@
-//! What Vonage's own documentation decides: its snippets and tutorials as they stand, and what
-//! clients that are generated from its specifications can read.
+//! Vonage's documentation: its snippets and tutorials verbatim, and what clients generated from its
+//! specifications can read.
 
 use super::*;
 
@@ -7,7 +7,7 @@ const VIS: &str = "/t/vbc.prod/vis/v1/self";
 const TELEPHONY: &str = "/t/vbc.prod/telephony/v3";
 const RECORDINGS: &str = "/t/vbc.prod/call_recording";
 
-/// Somebody with a token.
+/// A client with a token.
 struct Reader {
     sim: Simulator,
     bearer: String,
@@ -21,7 +21,7 @@ impl Reader {
         Self { sim, bearer }
     }
 
-    /// As curl sends it, or with other headers.
+    /// Sends a request as curl does, or with other headers.
     async fn send(&self, method: &str, path: &str, more: &[(&str, &str)], body: &str) -> TestResponse {
         let mut headers = vec![("authorization", self.bearer.as_str()), ("content-type", "application/json")];
         headers.extend(more);
@@ -47,14 +47,14 @@ impl Reader {
     }
 }
 
-/// What the specification of Telephony allows.
+/// The statuses in Telephony's specification.
 const STATUSES: [&str; 5] = ["busy", "failed", "unanswered", "ringing", "on-call"];
 
-/// Holds a call, or a leg, against the specification.
+/// Checks a call or a leg against the specification.
 fn check(shown: &Value) {
     assert!(STATUSES.contains(&shown["status"].as_str().unwrap()), "{shown}");
     for time in ["start_time", "end_time"] {
-        // Generated clients read a text of digits as seconds, and fail at more of them.
+        // Generated clients read a text of digits as seconds, and fail on larger numbers.
         let seconds = shown[time].as_str().is_none_or(|text| text.len() == 10 && text.parse::<u64>().is_ok());
         assert!(seconds, "{shown}");
     }
@@ -196,7 +196,7 @@ async fn the_webhook_tutorial_works_with_its_slashes() {
     assert_eq!(reader.get(&format!("{VIS}/webhooks/")).await[0]["id"], id);
     assert_eq!(reader.ask("DELETE", &format!("{VIS}/webhooks/{id}"), "").await.status, 204);
     assert_eq!(reader.get(&format!("{VIS}/webhooks/")).await, json!([]));
-    // The snippet has one event where the specification has a list.
+    // The snippet has a single event, the specification a list.
     let snippet = r#"{"url":"http://127.0.0.1:9/webhook","events":"CALL"}"#;
     assert_eq!(
         reader.ask("POST", &format!("{VIS}/webhooks"), snippet).await.json()["events"],

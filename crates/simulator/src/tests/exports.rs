@@ -10,7 +10,7 @@ async fn export(sim: &Simulator, token: &str, path: &str, body: &str) -> TestRes
     sim.send("POST", path, &[("authorization", &format!("Bearer {token}"))], body).await
 }
 
-/// The bytes of an answer, which need not be text.
+/// The bytes of a response that may be no text.
 async fn bytes(sim: &Simulator, path: &str, token: &str) -> (u16, HeaderMap, Bytes) {
     let request = http::Request::get(path).header("authorization", format!("Bearer {token}"));
     let response = sim.service().respond(request.body(Bytes::new()).unwrap()).await.unwrap();
@@ -94,7 +94,7 @@ async fn audio_is_sent_whole_in_parts_or_not_at_all() {
     assert_eq!((head.header("content-length"), &*head.body), (Some(&*whole.len().to_string()), ""));
 }
 
-/// The files of a zip, by its directory, as the format has it.
+/// The files of a zip file, read through its directory.
 fn read(zip: &Bytes) -> std::collections::BTreeMap<String, Bytes> {
     let number = |at: usize, bytes: usize| {
         zip[at..at + bytes].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))

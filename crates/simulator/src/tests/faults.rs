@@ -229,7 +229,7 @@ async fn faults_that_make_no_sense_are_refused_with_what_may_have_been_meant() {
             .map_or_else(Vec::new, |known| known.keys().cloned().collect());
         assert_eq!(named, known, "{fault}");
     }
-    // Where nothing is near, all there are; and of a list none is injected.
+    // Without a near name, all are listed; nothing of a list is injected.
     let far = sim.control("POST", "/__sim/faults", r#"[{"fault":"hang"},{"fault":"flood"}]"#).await;
     assert!(
         far.text("error").starts_with("unknown fault `flood`; there is: revoke_all_access, "),

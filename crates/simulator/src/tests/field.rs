@@ -1,12 +1,11 @@
-//! What users report of the service, switched on report by report; without the switch the documents
-//! decide.
+//! Reports from the field, one by one. Without its switch, the documents decide.
 
 use super::*;
 
 const LOGS: &str = "/t/vbc.prod/reports/accounts/12345/call-logs?start:gte=2000-01-01%2000:00:00\
                     &start:lte=2100-01-01%2000:00:00";
 
-/// Two simulators: one that keeps to the documents, and one for which this report alone holds.
+/// Two simulators: one follows the documents, for the other only this report holds.
 async fn both(report: FieldReport) -> [Simulator; 2] {
     let documents = Simulator::start().await.unwrap();
     let field = SimulatorOptions { field: report.into(), ..SimulatorOptions::default() };
@@ -68,7 +67,7 @@ async fn the_legs_of_one_call_may_be_on_two_pages() {
             assert_eq!(shown.len(), 4 / pages, "{page}");
             legs.extend(shown.iter().map(|leg| (calls[0]["call_id"].clone(), leg["leg_id"].clone())));
         }
-        // Each leg once, and those of one call one after the other.
+        // Each leg occurs once, and legs of one call follow each other.
         let ids: std::collections::BTreeSet<_> = legs.iter().map(|(_, leg)| leg.to_string()).collect();
         assert_eq!((legs.len(), ids.len()), (4, 4));
         assert!(legs[0].0 == legs[1].0 && legs[2].0 == legs[3].0 && legs[1].0 != legs[2].0);

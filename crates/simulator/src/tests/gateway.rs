@@ -95,7 +95,7 @@ async fn the_quota_is_a_minute_of_the_clock_for_all_tokens_of_a_user() {
     let sim = Simulator::of(Mode::RenewKeep).await;
     let (one, two) = (sim.log_in().await.text("access_token"), sim.log_in().await.text("access_token"));
     sim.fault(json!({ "fault": "quota", "per_minute": 2 })).await;
-    // To the beginning of a minute, so that the window cannot turn over in between.
+    // Move to the beginning of a minute, so that the window cannot end meanwhile.
     let now = sim.service.clock().now().as_second();
     sim.advance(Duration::from_secs(u64::try_from(60 - now.rem_euclid(60)).unwrap()));
     assert_eq!(sim.get(ACCOUNT, &one).await.status, 200);

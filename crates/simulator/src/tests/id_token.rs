@@ -1,5 +1,4 @@
-//! ID tokens, and what a client needs to trust them; the order of members, as the service writes
-//! them.
+//! ID tokens, what clients need to trust them, and VBC's order of members.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa::PublicKeyComponents;
@@ -15,7 +14,7 @@ fn decoded(part: &str) -> String {
     String::from_utf8(BASE64.decode(part).unwrap()).unwrap()
 }
 
-/// Header and claims of a token, as text.
+/// Header and claims of a token as text.
 fn parts(token: &str) -> [String; 2] {
     let mut parts = token.split('.');
     [parts.next().unwrap(), parts.next().unwrap()].map(decoded)
@@ -25,7 +24,7 @@ fn claims(token: &str) -> Value {
     serde_json::from_str(&parts(token)[1]).unwrap()
 }
 
-/// The names of an object's members, as they are written.
+/// The member names of an object in their order.
 fn names(object: &str) -> Vec<String> {
     let read: serde_json::Map<String, Value> = serde_json::from_str(object).unwrap();
     let mut names: Vec<String> = read.keys().cloned().collect();
@@ -33,7 +32,7 @@ fn names(object: &str) -> Vec<String> {
     names
 }
 
-/// Logs alice in with a code; `extra` is added to the query.
+/// Logs alice in with a code; `extra` is appended to the query.
 async fn by_code(sim: &Simulator, extra: &str) -> TestResponse {
     let response = sim.send("GET", &format!("{AUTHORIZE}&sim_user=alice{extra}"), &[], "").await;
     let location = response.header("location").unwrap().to_owned();
@@ -49,7 +48,7 @@ async fn an_id_token_repeats_the_nonce_of_its_authorization_request() {
     let first = claims(&response.text("id_token"));
     assert_eq!(first["nonce"], "n-0S6_WzA2Mj ü");
     assert!(first["auth_time"].as_i64().unwrap() <= first["iat"].as_i64().unwrap());
-    // Another login of the same user, whose tokens are the same, has a nonce of its own.
+    // Another login of the same user gets the same tokens with another nonce.
     let again = by_code(&sim, "&nonce=other").await;
     assert_eq!(again.text("access_token"), response.text("access_token"));
     assert_eq!(claims(&again.text("id_token"))["nonce"], "other");

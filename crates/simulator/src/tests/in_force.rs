@@ -1,9 +1,9 @@
-//! What is in force, and is taken back one by one.
+//! Faults and settings in force, and reverting them one by one.
 
 use super::*;
 
 impl Simulator {
-    /// Names, parameters and ids of what is in force.
+    /// Names, parameters and ids of everything in force.
     async fn in_force(&self) -> Vec<(String, Value, u64)> {
         let listed = self.control("GET", "/__sim/faults", "").await.json();
         let one = |one: &Value| {
@@ -76,7 +76,7 @@ async fn every_setting_that_a_fault_changes_can_be_taken_back() {
         );
         assert_eq!(sim.take_back(in_force[0].2).await, 204, "{changes}");
         assert_eq!(sim.in_force().await, [], "{changes}");
-        // As at the start: the same change is one again.
+        // Back at the start, the same change counts again.
         let again = sim.control("POST", "/__sim/faults", &changes.to_string()).await;
         assert_eq!((again.status.as_u16(), sim.in_force().await.len()), (200, 1), "{changes}");
     }
@@ -146,7 +146,7 @@ async fn a_scenario_that_comes_over_the_network_lifts_no_limit() {
     let narrower = "webhooks = \"loopback\"\nquota = 1";
     assert_eq!(sim.control("POST", "/__sim/scenario", narrower).await.status, 200);
     assert_eq!(sim.service.engine.state().options.webhooks, WebhookTargets::Loopback);
-    // Narrowed once, it may be what it was at the start again.
+    // A narrowed setting can return to its start.
     assert_eq!(sim.control("POST", "/__sim/scenario", "webhooks = [\"hooks.test\"]").await.status, 200);
 }
 
@@ -210,7 +210,7 @@ async fn a_list_of_faults_of_which_one_cannot_be_injected_changes_nothing() {
         json!({ "fault": "quota", "per_minute": 1, "client_id": "nobody" }),
         json!({ "fault": "unsubscribe", "suite": "nothing" }),
         json!({ "fault": "clock_advance", "seconds": 9e18 }),
-        // Each alone is in time.
+        // Each is valid alone, but not both.
         json!({ "fault": "clock_advance", "seconds": 200_000_000_000_u64 }),
         json!({ "fault": "nothing" }),
     ];

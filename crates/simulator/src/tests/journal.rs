@@ -1,4 +1,4 @@
-//! What the journal keeps of requests and responses, and what it does not.
+//! What the journal keeps of requests and responses, and what it redacts.
 
 use super::*;
 
@@ -92,7 +92,7 @@ async fn responses_are_shown_with_type_and_beginning_and_without_secrets() {
     for secret in [&token, &pair.text("refresh_token"), "s3cret-key"] {
         assert!(!asked.body.contains(secret), "{secret}");
     }
-    // What two runs are compared by has none of them: bodies have times.
+    // The comparable form has no times; bodies contain some.
     assert!(sim.control("GET", "/__sim/requests", "").await.json()[0].get("response").is_none());
 }
 
@@ -114,7 +114,7 @@ async fn sixty_thousand_names_are_read_in_one_pass() {
         let began = std::time::Instant::now();
         let response = super::service::ask(&sim, request("POST", path, &[kind], &body)).await;
         assert!(!response.status.is_server_error(), "{path}: {}", response.status);
-        // Comparing each name with each takes minutes in a build without optimisations.
+        // Comparing every pair of names takes minutes in a debug build.
         assert!(began.elapsed() < Duration::from_secs(5), "{path}: {:?}", began.elapsed());
     }
     let repeated = "n=1&".repeat(60_000) + "grant_type=password&grant_type=password";

@@ -39,7 +39,7 @@ use tokio::net::TcpStream;
 use crate::*;
 use vbc_base::clock::Clock;
 
-/// What came back.
+/// A response, read completely.
 pub(super) struct TestResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -60,7 +60,7 @@ impl TestResponse {
     }
 }
 
-/// Sends one request on a connection of its own; `None` is a connection that ended without an answer.
+/// Sends a request on its own connection; `None` is a connection that ended without a response.
 pub(super) async fn send(to: SocketAddr, request: Request<String>) -> Option<TestResponse> {
     let stream = TcpStream::connect(to).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -106,7 +106,7 @@ impl Simulator {
         send(self.address(), request(method, path, headers, body)).await.expect("an answer")
     }
 
-    /// A token request; the client's credentials are added in the body.
+    /// Sends a token request with the client's credentials in its body.
     async fn token(&self, form: &str) -> TestResponse {
         self.raw_token(&format!("{form}&{CLIENT}")).await
     }
@@ -159,7 +159,7 @@ async fn stopping_and_dropping_close_the_sockets() {
     for stop in [true, false] {
         let sim = Simulator::start().await.unwrap();
         let (address, control) = (sim.address(), sim.control_address());
-        // One connection lies idle and one hangs.
+        // One connection is idle, another one hangs.
         let idle = TcpStream::connect(address).await.unwrap();
         sim.inject(Fault::hang()).unwrap();
         let hanging = tokio::spawn(send(address, request("GET", ACCOUNT, &[], "")));

@@ -1,4 +1,4 @@
-//! HTTP itself, whatever the suite: methods, preconditions, ranges, and what a client accepts.
+//! HTTP in every suite: methods, preconditions, ranges and negotiation.
 
 use super::*;
 

@@ -85,7 +85,7 @@ async fn reports_wants_the_scope_openid_without_saying_so() {
 
 #[tokio::test]
 async fn every_suite_refuses_users_without_its_role_in_its_own_words() {
-    // What Provisioning and Reports say is not in their documents.
+    // Provisioning and Reports say this against their documents.
     let options = SimulatorOptions {
         field: Field::ALL.with(FieldReport::ApplicationToken, false),
         ..SimulatorOptions::default()

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Asks without a socket, where an answer must come.
+/// Calls the service, which must respond.
 pub(super) async fn ask(service: &Service, request: Request<String>) -> TestResponse {
     service.ask(request).await.expect("an answer")
 }

@@ -25,7 +25,7 @@ impl Line {
         response.json()
     }
 
-    /// Places a call; gives its path and those of its legs.
+    /// Places a call; returns the paths of the call and its legs.
     async fn dial(&self, from: &str, to: &str) -> (String, Vec<String>) {
         let end = |number: &str| json!({ "type": "extension", "destination": number });
         let body = json!({ "type": "click2dial", "from": end(from), "to": end(to) });
@@ -84,7 +84,7 @@ async fn a_blind_transfer_puts_somebody_else_in_place_of_a_leg() {
     assert_eq!(ends, [false, true, false], "who left has an end");
     assert_eq!(of("to"), ["1003", "1002", "1003"], "a leg is of whom it was");
     assert_eq!(line.get(&format!("{CALLS}?extension=1003")).await["calls"][0]["call_id"], now["call_id"]);
-    // Where it went is told whichever end it was that left.
+    // The destination is the same whichever end leaves.
     let to = json!({ "to": { "type": "extension", "destination": "1004" } });
     assert_eq!(line.ask("PUT", &legs[0], &to).await.json()["destination"], "1004");
     let both =

@@ -1,4 +1,4 @@
-//! What testers use: expectations, the page, the description, scenarios, verbs.
+//! Tools for testers: expectations, the page, the OpenAPI document, scenarios and shorthands.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ path = "/token"
 lasts = "20s"
 "#;
 
-/// A day in the life of a client, and what the journal says of it, times aside.
+/// The journal of a client's day, without times.
 async fn journal_of_a_day(scenario: &str) -> String {
     let scenario = Scenario::parse("day.toml", scenario).unwrap();
     let sim = Simulator::builder().scenario(scenario).unwrap().start().await.unwrap();
@@ -44,7 +44,7 @@ async fn journal_of_a_day(scenario: &str) -> String {
         let call = r#"{"type":"click2dial","from":{"type":"extension","destination":"1001"},
                        "to":{"type":"pstn","destination":"15551234567"}}"#;
         let placed = sim.send("POST", CALLS, &[("authorization", &format!("Bearer {token}"))], call).await;
-        // What it is called is in the next target.
+        // The id of the call is part of the next target.
         let id = if placed.status == 200 { &placed.body } else { "none" };
         sim.get(&format!("{CALLS}/{id}"), &token).await;
         let response = sim.refresh(&pair.text("refresh_token")).await;
@@ -53,7 +53,7 @@ async fn journal_of_a_day(scenario: &str) -> String {
         }
         sim.control("POST", "/__sim/clock", r#"{"advance":"10s"}"#).await;
     }
-    // What the field reports is answered otherwise, and the same in each run.
+    // Reports from the field change the response, and in the same way in each run.
     let own = sim.token("grant_type=client_credentials").await;
     sim.get(CALLS, own.json()["access_token"].as_str().unwrap_or("none")).await;
     sim.send("POST", "/revoke", &[FORM], &format!("token={}&{CLIENT}", pair.text("access_token"))).await;
@@ -111,7 +111,7 @@ async fn connections_are_numbered_by_their_first_request_and_anew_after_a_reset(
     for _ in 0..3 {
         streams.push(TcpStream::connect(sim.address()).await.unwrap());
     }
-    // The first brings nothing, the third comes before the second.
+    // The first connection sends nothing; the third sends before the second.
     for stream in [2, 1, 2] {
         ask(&mut streams[stream]).await;
     }
@@ -161,7 +161,7 @@ async fn a_timeline_follows_the_simulators_clock_and_begins_again_with_a_reset()
         assert_eq!(sim.refresh(&pair.text("refresh_token")).await.status, 200);
         sim.reset();
     }
-    // What was skipped is over before it is seen.
+    // A skipped fault is over before it is seen.
     sim.advance_clock(Duration::from_secs(100));
     sim.log_in().await;
 }
@@ -256,7 +256,7 @@ async fn heads_are_kept_to_the_byte_but_for_secrets() {
         )
     };
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
-    // Two in one go, and the first with a body.
+    // Two requests at once, the first with a body.
     let first = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
     stream.write_all(format!("{first}abc{}", head(&token, "s3cret")).as_bytes()).await.unwrap();
     stream.read_to_end(&mut Vec::new()).await.unwrap();
@@ -278,7 +278,7 @@ async fn the_description_lists_every_route_and_every_route_answers() {
             assert!(operation["summary"].is_string() && operation["responses"]["default"].is_object());
         }
     }
-    // Written down once more: neither may lose one.
+    // Written out, so that neither list can lose one.
     let known = [
         "DELETE /__sim/expect",
         "DELETE /__sim/faults",
@@ -307,7 +307,7 @@ async fn the_description_lists_every_route_and_every_route_answers() {
     let paths: BTreeSet<&str> =
         routes["known"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
     assert_eq!(paths, document["paths"].as_object().unwrap().keys().map(String::as_str).collect());
-    // Every reference leads somewhere.
+    // Every reference must resolve.
     let text = document.to_string();
     for reference in text.split("\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();
@@ -327,7 +327,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_foreign_pages_change_nothing(
         );
         assert!(!policy.contains("inline") && !policy.contains("eval"), "{policy}");
         assert!(!response.body.contains("http://") && !response.body.contains("https://"), "{path}");
-        // What the policy would not run.
+        // The policy would block these.
         assert!(
             !response.body.contains("onclick=")
                 && !response.body.contains("style=")
@@ -335,7 +335,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_foreign_pages_change_nothing(
         );
     }
     let html = sim.control("GET", "/", "").await.body;
-    // Every button's fault is one.
+    // Every button must hold a valid fault.
     let faults: Vec<&str> =
         html.split("data-fault='").skip(1).map(|rest| rest.split('\'').next().unwrap()).collect();
     assert!(faults.len() >= 10);

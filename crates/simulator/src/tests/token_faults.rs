@@ -1,4 +1,4 @@
-//! Faults that concern tokens.
+//! Faults of the token endpoint.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! One call, seen by every suite.
+//! One call as each suite shows it.
 
 use super::*;
 
@@ -17,7 +17,7 @@ async fn recorded(sim: &Simulator, token: &str, call: &str) -> Option<Value> {
     page["_embedded"]["recordings"].as_array().unwrap().first().cloned()
 }
 
-/// Places a call in Telephony; gives its id.
+/// Places a call with Telephony, and returns its id.
 async fn dial(sim: &Simulator, token: &str, to: &str) -> String {
     let body = json!({
         "type": "click2dial", "from": { "type": "extension", "destination": "1001" },

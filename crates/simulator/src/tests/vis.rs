@@ -93,7 +93,7 @@ async fn a_call_from_outside_rings_until_somebody_does_something() {
 
 fn midnight(sim: &Simulator) -> i64 {
     let now = sim.service().clock().now().as_second();
-    // What the world remembers ended half an hour before midnight.
+    // The seeded past ends half an hour before midnight.
     (now.div_euclid(86_400) * 86_400 - 600) * 1_000
 }
 

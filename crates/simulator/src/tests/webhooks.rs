@@ -10,9 +10,9 @@ use super::*;
 
 const VIS: &str = "/t/vbc.prod/vis/v1/self";
 
-/// What a receiver was sent.
+/// A received delivery.
 struct Delivery {
-    /// The head, in lower case but for the first line.
+    /// The head in lower case, except for the first line.
     head: String,
     body: String,
 }
@@ -27,7 +27,7 @@ impl Delivery {
     }
 }
 
-/// Receives deliveries; answers each as it was told (`500 Oh|content`), at last always with a 200.
+/// Receives deliveries, and responds as scripted (`500 Oh|content`); finally always with 200.
 struct Receiver {
     url: String,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
@@ -40,7 +40,7 @@ impl Receiver {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let mut answers: VecDeque<&'static str> = answers.iter().copied().collect();
         tokio::spawn(async move {
-            // Connections that get no answer stay open.
+            // Connections without a response stay open.
             let mut silent = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut bytes = Vec::new();
@@ -95,7 +95,7 @@ impl Receiver {
     }
 }
 
-/// Alice, in a world without pauses.
+/// Alice in a world without pauses.
 struct Alice {
     sim: Simulator,
     token: String,
@@ -128,7 +128,7 @@ impl Alice {
         self.ask("POST", "/calls", r#"{"phoneNumber":"14155550100"}"#).await.json()[0].clone()
     }
 
-    /// A webhook's statistics, once there are as many attempts.
+    /// A webhook's statistics, after this many attempts.
     async fn after(&self, id: &Value, attempts: u64) -> Value {
         loop {
             let webhook = self.ask("GET", &format!("/webhooks/{}", id.as_str().unwrap()), "").await.json();
@@ -140,7 +140,7 @@ impl Alice {
     }
 }
 
-/// HMAC-SHA256 in hexadecimal, as a receiver computes it.
+/// HMAC-SHA256 in hexadecimal, as receivers compute it.
 fn hmac(key: &str, text: &str) -> String {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key.as_bytes());
     vbc_base::secret::hex(aws_lc_rs::hmac::sign(&key, text.as_bytes()).as_ref())
@@ -155,7 +155,7 @@ async fn every_state_of_a_users_call_is_delivered_and_signed_in_headers() {
     let path = format!("/calls/{}", call["id"]);
     alice.ask("PUT", &format!("{path}/hold"), "").await;
     alice.ask("DELETE", &path, "").await;
-    // Nobody is told of what others do.
+    // Nobody is notified of other users' calls.
     alice.sim.receive_call(12345, "14155550177", "1003").unwrap();
     let mut deliveries = std::collections::BTreeSet::new();
     for state in ["RINGING", "ACTIVE", "HELD", "ANSWERED"] {
@@ -167,7 +167,7 @@ async fn every_state_of_a_users_call_is_delivered_and_signed_in_headers() {
         assert_eq!((&event["id"], &event["accountId"]), (&json!(call["id"].to_string()), &json!("12345")));
         assert!(event["startTime"].as_str().unwrap().ends_with("+0000"));
         assert_eq!(event.get("endTime").is_some(), state == "ANSWERED");
-        // Sorted and without white space: what came is what is signed.
+        // Sorted and compact: the received text is the signed one.
         assert_eq!(delivery.body, format!("{{\"event\":{event}}}"));
         assert_eq!(delivery.header("x-von-signature"), Some(&*hmac("s3cret", &event.to_string())));
         assert_eq!(delivery.header("x-von-webhook-id"), webhook["id"].as_str());
@@ -223,7 +223,7 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
         (&statistics["lastHttpErrorCode"], &statistics["lastErrorMessage"]),
         (&json!("500 INTERNAL_SERVER_ERROR"), &json!("500 Oh: [no body]"))
     );
-    // Nothing more is delivered until it is renewed.
+    // Nothing more is delivered until the webhook is renewed.
     alice.ask("DELETE", &format!("/calls/{}", call["id"]), "").await;
     let renewed = alice.ask("PUT", &format!("/webhooks/{}/renew", id.as_str().unwrap()), "").await.json();
     assert_eq!((&renewed["status"], &renewed["statistics"]["failed"]), (&json!("ACTIVE"), &json!(false)));
@@ -240,7 +240,7 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
 #[tokio::test]
 async fn another_try_comes_when_the_simulators_clock_is_there() {
     let mut receiver = Receiver::new(&["503 Later", "503 Later"]).await;
-    // Ten seconds between two tries.
+    // Ten seconds between two attempts.
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
     let alice = Alice { sim, token };
@@ -286,19 +286,19 @@ async fn redirects_are_followed_and_nobody_else_is_called() {
     let look = receiver.next().await;
     assert!(look.head.starts_with("GET /seen ") && look.body.is_empty());
     assert_eq!(alice.after(&id, 1).await["statistics"]["totalSuccesses"], 1);
-    // A host that is not this machine is not called, whoever sends there.
+    // A host that is not this machine is never called, not even by a redirect.
     let lured = Receiver::new(&["307 Away\r\nLocation: http://192.0.2.1:9/hook"]).await;
     let lured = alice.subscribe(&lured.url, "NONE").await["id"].clone();
     alice.place().await;
     let reason = alice.after(&lured, 1).await["statistics"]["lastFailureMessage"].to_string();
     assert!(reason.contains("192.0.2.1 is not this machine"), "{reason}");
-    // And registering one is no error.
+    // Registering one is no error.
     let away = alice.subscribe("http://192.0.2.1:9/hook", "NONE").await["id"].clone();
     alice.place().await;
     let webhook = alice.after(&away, 1).await;
     let reason = webhook["statistics"]["lastFailureMessage"].as_str().unwrap();
     assert!(reason.starts_with("192.0.2.1 is not this machine"), "{reason}");
-    // The control port is of this machine, and believes who is here.
+    // The control port is on this machine and trusts local requests.
     let port = alice.sim.control_address().port();
     let control =
         alice.subscribe(&format!("http://localhost:{port}/__sim/reset"), "NONE").await["id"].clone();
@@ -373,15 +373,15 @@ async fn the_pause_before_another_try_passes_by_the_simulators_clock() {
     alice.sim.receive_call(12345, "14155550177", "1001").unwrap();
     let start = std::time::Instant::now();
     assert_eq!(receiver.next().await.header("x-von-attempt"), Some("1"));
-    // By the clock of a program, and by the control plane. Attempt 1 may not have been judged yet,
-    // so the clock is moved until the next one comes.
+    // Time moves by the clock of a program and by the control plane. Attempt 1 may still be in
+    // progress, so the clock moves until the next one arrives.
     let next = async |receiver: &mut Receiver, advance: &dyn Fn()| {
         loop {
             advance();
             if let Ok(delivery) = receiver.deliveries.try_recv() {
                 return delivery;
             }
-            // A request of any kind gives the delivery its turn.
+            // Any request runs the due deliveries.
             alice.ask("GET", "/webhooks", "").await;
         }
     };
@@ -405,7 +405,7 @@ async fn the_statistics_have_the_status_and_the_beginning_of_the_answer() {
     let message = statistics["lastErrorMessage"].as_str().unwrap();
     let beginning = &"<p>wrong</p>".repeat(50)[..200];
     assert_eq!(message, format!("500 INTERNAL SERVER ERROR: [{beginning}... (600 bytes)]"));
-    // Who cannot be reached has no status.
+    // An unreachable receiver has no status.
     let nobody = alice.subscribe("http://192.0.2.1:9/hook", "NONE").await["id"].clone();
     alice.place().await;
     let statistics = alice.after(&nobody, 1).await["statistics"].clone();

@@ -1,10 +1,10 @@
-//! Faults of the connection, seen byte by byte; and of time.
+//! Faults of the connection byte by byte, and of time.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-/// Sends bytes and reads until the connection ends; the second tells how it did.
+/// Sends bytes and reads until the connection ends; also returns how it ended.
 async fn raw(sim: &Simulator, bytes: &[u8]) -> (String, std::io::Result<usize>) {
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -28,7 +28,7 @@ async fn a_body_can_drip() {
     let begun = std::time::Instant::now();
     let (response, ended) = raw(&sim, &get(ACCOUNT, &token)).await;
     ended.unwrap();
-    // A hundred bytes a tenth of a second, each a chunk of its own.
+    // A hundred bytes every tenth of a second, each in its own chunk.
     let chunks = response.matches("\r\n64\r\n").count();
     assert!(chunks >= 3, "{response}");
     assert!(begun.elapsed() >= Duration::from_millis(90) * u32::try_from(chunks).unwrap());
@@ -64,13 +64,13 @@ async fn an_announced_body_can_be_refused() {
     assert!(response.starts_with("HTTP/1.1 417 Expectation Failed\r\n"), "{response}");
     assert!(response.contains("\r\nconnection: close\r\n"), "it ends, and says so: {response}");
     assert_eq!(sim.requests()[0].body_length, 0);
-    // And without the fault it is asked for.
+    // Without the fault the body is asked for.
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
     stream.write_all(announced.as_bytes()).await.unwrap();
     let mut room = [0; 25];
     stream.read_exact(&mut room).await.unwrap();
     assert_eq!(&room, b"HTTP/1.1 100 Continue\r\n\r\n");
-    // What is not announced is none of its business.
+    // A body that is not announced is unaffected.
     sim.fault(json!({ "fault": "refuse_continue" })).await;
     assert_eq!(sim.send("POST", CALLS, &[], "{}").await.status, 401);
 }

@@ -66,7 +66,7 @@ pub(crate) fn access(owner: &Owner, id: &str, kid: u32, now: Timestamp, expires:
 pub(crate) struct IdToken<'a> {
     /// The account of the user; `None` for a client's own token.
     pub(crate) account: Option<u64>,
-    /// The login behind a code.
+    /// The login for which a code was issued.
     pub(crate) login: Option<&'a Login>,
     /// How often the signing key was replaced.
     pub(crate) kid: u32,

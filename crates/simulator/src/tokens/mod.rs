@@ -1,6 +1,7 @@
 //! Issued tokens, their validity, and the effect of repeated logins.
 
 pub(crate) mod jwt;
+mod revocation;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub(crate) struct Owner {
     pub(crate) scopes: Arc<str>,
 }
 
+/// The state of a row for the identity server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Current for its owner.
@@ -37,6 +39,7 @@ enum State {
     Revoked,
 }
 
+/// An issued access token with its owner and its refresh token.
 pub(crate) struct Row {
     access: Secret,
     refresh: Option<usize>,
@@ -50,6 +53,7 @@ pub(crate) struct Row {
     accepted: bool,
 }
 
+/// An issued refresh token.
 struct Refresh {
     value: Secret,
     expires: Timestamp,
@@ -57,6 +61,7 @@ struct Refresh {
     row: usize,
 }
 
+/// The state of a refresh token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RefreshState {
     /// Can be redeemed.
@@ -118,6 +123,7 @@ pub(crate) struct Pair<'a> {
     pub(crate) expires_in: u64,
 }
 
+/// All issued tokens. Rows and refresh tokens are referred to by their position.
 #[derive(Default)]
 pub(crate) struct Tokens {
     rows: Vec<Row>,
@@ -294,89 +300,6 @@ impl Tokens {
         format!("unknown-{}", strangers.entry(fingerprint(&[access])).or_insert(next))
     }
 
-    /// Revokes the pair of an access or refresh token for its own client.
-    pub(crate) fn revoke(&mut self, value: &str, client: &str) -> Result<Option<Pair<'_>>, OtherClient> {
-        let row = match (self.by_access.get(value), self.by_refresh.get(value)) {
-            (Some(&row), _) => row,
-            (None, Some(&refresh)) if self.refreshes[refresh].state == RefreshState::Live => {
-                self.refreshes[refresh].row
-            }
-            _ => return Ok(None),
-        };
-        if &*self.rows[row].owner.client != client {
-            return Err(OtherClient);
-        }
-        if !matches!(self.rows[row].state, State::Active | State::Expired) {
-            return Ok(None);
-        }
-        self.revoke_row(row);
-        Ok(Some(self.pair(row, Timestamp::MAX)))
-    }
-
-    pub(crate) fn revoke_row(&mut self, row: usize) {
-        let row = &mut self.rows[row];
-        row.state = State::Revoked;
-        row.accepted = false;
-        if let Some(refresh) = row.refresh {
-            let refresh = &mut self.refreshes[refresh];
-            if refresh.state == RefreshState::Live {
-                refresh.state = RefreshState::Revoked;
-            }
-        }
-    }
-
-    /// Revokes a row and all its successors.
-    pub(crate) fn revoke_line(&mut self, row: usize) {
-        let mut next = Some(row);
-        while let Some(row) = next {
-            self.revoke_row(row);
-            next = self.rows[row].successor;
-        }
-    }
-
-    /// Revokes all tokens of a user, as a changed password or a lock does.
-    pub(crate) fn revoke_user(&mut self, user: &str) {
-        for row in 0..self.rows.len() {
-            if self.rows[row].owner.user.as_deref() == Some(user) {
-                self.revoke_row(row);
-            }
-        }
-    }
-
-    /// Revokes all tokens of an application, as a new secret does.
-    pub(crate) fn revoke_client(&mut self, client: &str) {
-        for row in 0..self.rows.len() {
-            if &*self.rows[row].owner.client == client {
-                self.revoke_row(row);
-            }
-        }
-    }
-
-    /// Revokes every access token; refresh tokens stay valid.
-    pub(crate) fn revoke_all_access(&mut self) {
-        for row in &mut self.rows {
-            row.accepted = false;
-            if row.state == State::Active {
-                row.state = State::Expired;
-            }
-        }
-    }
-
-    /// Revokes every refresh token; access tokens stay valid.
-    pub(crate) fn revoke_all_refresh(&mut self) {
-        for refresh in self.refreshes.iter_mut().filter(|refresh| refresh.state == RefreshState::Live) {
-            refresh.state = RefreshState::Revoked;
-        }
-    }
-
-    /// Shortens living access tokens to at most `lifetime` from now.
-    pub(crate) fn shorten(&mut self, lifetime: Duration, now: Timestamp) {
-        let latest = after(now, lifetime);
-        for row in &mut self.rows {
-            row.expires = row.expires.min(latest);
-        }
-    }
-
     fn mint(&mut self, owner: Owner, policy: Policy, now: Timestamp) -> usize {
         let index = self.rows.len();
         let expires = after(now, policy.lifetimes.access);
@@ -408,10 +331,6 @@ impl Tokens {
         index
     }
 }
-
-/// The token was issued to another client.
-#[derive(Debug)]
-pub(crate) struct OtherClient;
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ fn owner() -> Owner {
     Owner { client: "c".into(), user: Some("u".into()), scopes: "openid".into() }
 }
 
-/// Access token, refresh token, and how long the first lives.
+/// Access token, refresh token, and the lifetime of the former.
 type Values = (String, String, u64);
 
 fn values(tokens: &Tokens, row: usize, now: Timestamp) -> Values {

@@ -10,6 +10,7 @@ use vbc_base::clock::Timestamp;
 /// The caller's name on calls from outside.
 pub(crate) const OUTSIDE_NAME: &str = "WIRELESS CALLER";
 
+/// An account of the service. Users and calls are referred to by their position.
 pub(crate) struct Account {
     pub(crate) id: u64,
     pub(crate) name: String,
@@ -28,6 +29,7 @@ pub(crate) struct Account {
     pub(crate) jobs: Vec<Job>,
 }
 
+/// A postal address in the United States.
 #[derive(Clone)]
 pub(crate) struct Address {
     pub(crate) street: String,
@@ -37,12 +39,14 @@ pub(crate) struct Address {
     pub(crate) time_zone: &'static str,
 }
 
+/// An office of the account.
 pub(crate) struct Location {
     pub(crate) id: u64,
     pub(crate) name: String,
     pub(crate) address: Address,
 }
 
+/// A person of the account; not every one can log in.
 pub(crate) struct AccountUser {
     pub(crate) id: u64,
     pub(crate) first_name: String,
@@ -52,6 +56,7 @@ pub(crate) struct AccountUser {
     pub(crate) mobile: String,
 }
 
+/// An extension with its direct numbers.
 pub(crate) struct Extension {
     pub(crate) number: String,
     pub(crate) external_id: String,
@@ -65,6 +70,7 @@ pub(crate) struct Extension {
     pub(crate) do_not_disturb: bool,
 }
 
+/// A desk phone.
 pub(crate) struct Device {
     pub(crate) mac: String,
     pub(crate) ip: String,

@@ -9,6 +9,7 @@ use vbc_base::clock::{Timestamp, until};
 /// How long a call from outside rings before it is missed.
 pub(crate) const RINGS: Duration = Duration::from_secs(30);
 
+/// Where a call comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From outside to an extension.
@@ -27,6 +28,7 @@ impl Direction {
     }
 }
 
+/// A call and its legs. It is ringing until it is answered, and active until it ends.
 pub(crate) struct Call {
     pub(crate) id: String,
     /// From the account's view. A call between two of its extensions is outbound.
@@ -76,6 +78,7 @@ pub(crate) struct RequestedRecording {
     pub(crate) end: Option<Timestamp>,
 }
 
+/// When ringing ends, and how.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring {
     pub(crate) until: Timestamp,

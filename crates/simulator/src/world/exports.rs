@@ -25,7 +25,8 @@ pub(crate) struct Job {
 impl Job {
     /// How many files are packed.
     pub(crate) fn packed(&self, now: Timestamp) -> usize {
-        let (prepares, packs) = (self.pace.scaled(PREPARES), self.pace.scaled(PACKS));
+        let prepares = self.pace.scaled(PREPARES);
+        let packs = self.pace.scaled(PACKS);
         let packing = until(self.created, now).saturating_sub(prepares);
         let all = self.recordings.len();
         match packing.as_nanos().checked_div(packs.as_nanos()) {

@@ -85,38 +85,8 @@ impl Account {
         let users: Vec<AccountUser> =
             (0..people).map(|n| AccountUser::seeded(id * 100 + 1 + n as u64, numbers, random)).collect();
         let mut taken = HashSet::new();
-        let rooms = ["Front Desk", "Conference Room", "Fax"];
-        let extensions = (0..people + rooms.len())
-            .map(|n| {
-                let user = users.get(n);
-                let label = match (user, rooms.get(n.wrapping_sub(people))) {
-                    (Some(user), _) => format!("{} {}", user.first_name, user.last_name),
-                    (None, room) => room.copied().unwrap_or("Lobby").to_owned(),
-                };
-                Extension {
-                    number: (1001 + n).to_string(),
-                    external_id: format!("{id}{}", 1001 + n),
-                    user: user.map(|_| n),
-                    label,
-                    location: locations[random.below(locations.len() as u64) as usize].id,
-                    dids: (0..random.below(3)).map(|_| numbers.give(random)).collect(),
-                    sip_id: unused(&mut taken, || format!("VH{}", 1_000_000 + random.below(9_000_000))),
-                    voicemail_to_text: random.chance(0.6),
-                    do_not_disturb: random.chance(0.1),
-                }
-            })
-            .collect::<Vec<_>>();
-        let devices = (0..people)
-            .map(|n| {
-                let last_seen = before(midnight, random.below(3_600));
-                Device {
-                    mac: unused(&mut taken, || format!("0004F2{:06X}", random.below(1 << 24))),
-                    ip: format!("10.{}.{}.{}", id % 200, n / 200, 10 + n % 200),
-                    last_seen,
-                    provisioned: before(last_seen, 86_400 + random.below(2_000_000)),
-                }
-            })
-            .collect();
+        let extensions = extensions(id, &users, &locations, &mut taken, numbers, random);
+        let devices = devices(id, people, midnight, &mut taken, random);
         let mut account = Self {
             id,
             name: name.into(),
@@ -134,4 +104,57 @@ impl Account {
         account.remember_calls(people * 3, midnight, numbers, random);
         account
     }
+}
+
+/// One extension for each user, and three that belong to nobody.
+fn extensions(
+    id: u64,
+    users: &[AccountUser],
+    locations: &[Location],
+    taken: &mut HashSet<String>,
+    numbers: &mut Numbers,
+    random: &mut Random,
+) -> Vec<Extension> {
+    let rooms = ["Front Desk", "Conference Room", "Fax"];
+    (0..users.len() + rooms.len())
+        .map(|n| {
+            let user = users.get(n);
+            let label = match (user, rooms.get(n.wrapping_sub(users.len()))) {
+                (Some(user), _) => format!("{} {}", user.first_name, user.last_name),
+                (None, room) => room.copied().unwrap_or("Lobby").to_owned(),
+            };
+            Extension {
+                number: (1001 + n).to_string(),
+                external_id: format!("{id}{}", 1001 + n),
+                user: user.map(|_| n),
+                label,
+                location: locations[random.below(locations.len() as u64) as usize].id,
+                dids: (0..random.below(3)).map(|_| numbers.give(random)).collect(),
+                sip_id: unused(taken, || format!("VH{}", 1_000_000 + random.below(9_000_000))),
+                voicemail_to_text: random.chance(0.6),
+                do_not_disturb: random.chance(0.1),
+            }
+        })
+        .collect()
+}
+
+/// A device for each user.
+fn devices(
+    id: u64,
+    people: usize,
+    midnight: Timestamp,
+    taken: &mut HashSet<String>,
+    random: &mut Random,
+) -> Vec<Device> {
+    (0..people)
+        .map(|n| {
+            let last_seen = before(midnight, random.below(3_600));
+            Device {
+                mac: unused(taken, || format!("0004F2{:06X}", random.below(1 << 24))),
+                ip: format!("10.{}.{}.{}", id % 200, n / 200, 10 + n % 200),
+                last_seen,
+                provisioned: before(last_seen, 86_400 + random.below(2_000_000)),
+            }
+        })
+        .collect()
 }

@@ -30,6 +30,7 @@ use vbc_base::secret::Secret;
 /// How long a lock lasts from the last attempt.
 const LOCKED: Duration = Duration::from_secs(30 * 60);
 
+/// The simulated world. Accounts are created when first requested.
 pub(crate) struct World {
     pub(crate) apps: HashMap<String, App>,
     /// By full user name in lower case.
@@ -59,6 +60,7 @@ pub(crate) struct Plan {
     pub(crate) logins: Vec<String>,
 }
 
+/// An application: its secret, rights and limits.
 pub(crate) struct App {
     pub(crate) secret: Secret,
     pub(crate) grants: Vec<&'static str>,
@@ -122,6 +124,7 @@ impl Roles {
     }
 }
 
+/// The login of a user, and its lock.
 pub(crate) struct Login {
     pub(crate) name: String,
     pub(crate) password: Secret,

@@ -62,13 +62,15 @@ impl Numbers {
 
     fn number(&self, index: usize) -> String {
         // Later rounds use exchanges after those reserved for fiction.
-        let (exchange, hundred) = (555 + self.round / 99, 1 + self.round % 99);
+        let exchange = 555 + self.round / 99;
+        let hundred = 1 + self.round % 99;
         format!("1{}{exchange}{hundred:02}{:02}", self.areas[index / IN_AREA], index % IN_AREA)
     }
 
     /// A number for accounts with many people.
     fn further(&self) -> String {
-        let (area, line) = (self.areas[self.given.len() % 6], self.given.len() / 6);
+        let area = self.areas[self.given.len() % 6];
+        let line = self.given.len() / 6;
         format!("1{area}{}{:04}", 900 + self.round % 100 + line / 10_000, line % 10_000)
     }
 }

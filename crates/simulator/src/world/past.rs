@@ -27,10 +27,10 @@ impl Account {
             let extension =
                 self.extensions[random.below(self.extensions.len() as u64) as usize].number.clone();
             let outside = numbers.outside(random);
-            let inbound = random.chance(0.6);
-            let (direction, from, to) = match inbound {
-                true => (Direction::Inbound, outside, extension),
-                false => (Direction::Outbound, extension, outside),
+            let (direction, from, to) = if random.chance(0.6) {
+                (Direction::Inbound, outside, extension)
+            } else {
+                (Direction::Outbound, extension, outside)
             };
             let mut call = Call::ringing(random, direction, from, to, start, None);
             if seconds > 0 {

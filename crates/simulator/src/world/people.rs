@@ -64,7 +64,8 @@ impl Address {
 
 impl AccountUser {
     pub(crate) fn seeded(id: u64, numbers: &mut Numbers, random: &mut Random) -> Self {
-        let (first, last) = (random.pick(FIRST), random.pick(LAST));
+        let first = random.pick(FIRST);
+        let last = random.pick(LAST);
         let login = format!("{}{}", first.to_lowercase(), id % 1000);
         Self {
             id,

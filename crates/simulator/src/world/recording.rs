@@ -2,6 +2,7 @@
 
 use vbc_base::clock::{Timestamp, until};
 
+/// A recording of a call, by a rule of the company or on demand.
 #[derive(Clone)]
 pub(crate) struct Recording {
     pub(crate) id: u64,

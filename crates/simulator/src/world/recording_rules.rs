@@ -79,7 +79,8 @@ impl Account {
         on_demand: Option<usize>,
         pace: Pace,
     ) -> Option<Recording> {
-        let (answered, end) = (call.answered?, call.end?);
+        let answered = call.answered?;
+        let end = call.end?;
         let ours = |party: &str| self.extensions.iter().any(|extension| extension.number == party);
         let direction = match (call.direction, ours(&call.from) && ours(&call.to)) {
             (_, true) => "INTRA_PBX",

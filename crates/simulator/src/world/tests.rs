@@ -1,4 +1,4 @@
-//! The seeded world: the same for the same seed, and nothing in it twice.
+//! The seeded world: equal for equal seeds, and without duplicates.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -35,7 +35,7 @@ fn the_demo_identity_is_there() {
     assert_eq!(world.apps["sim-client"].subscriptions.len(), SUITES.len());
 }
 
-/// Every account of a world, with two whose names and logins are much alike.
+/// A world with all accounts, and two users whose names and logins are similar.
 fn everything(seed: u64) -> World {
     let user = |name: &str, account| identities::User::new(name, "x").account(account);
     let users = vec![user("omar.a", 9), user("omar.b", 9), user("omar", 12345), user("omar", 23456)];

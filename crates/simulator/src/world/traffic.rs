@@ -10,7 +10,8 @@ use vbc_base::clock::{Timestamp, after};
 impl World {
     /// Begins a call and returns its position in the account.
     pub(crate) fn begin(&mut self, account: u64, call: Call, random: &mut Random) -> Option<usize> {
-        let (ring, start) = (call.ring, call.start);
+        let ring = call.ring;
+        let start = call.start;
         let position = self.account(account)?.place(call);
         self.tell(account, position, start, &[]);
         match ring {

@@ -50,6 +50,7 @@ pub(crate) struct Subscription {
     pub(crate) metadata: Metadata,
 }
 
+/// A registered webhook, its queued notices, and its statistics.
 pub(crate) struct Webhook {
     pub(crate) id: String,
     /// The account, and the user's position in it.
@@ -100,6 +101,7 @@ pub(crate) struct Reason {
     pub(crate) message: String,
 }
 
+/// All registered webhooks.
 #[derive(Default)]
 pub(crate) struct Webhooks {
     list: Vec<Webhook>,

@@ -36,7 +36,8 @@ fn respond(request: ApiRequest<'_>, with_ranges: bool) -> Response {
         .flatten()
         .find(|recording| recording.ready <= now && recording.id.to_string() == id);
     let Some(recording) = found else { return not_found("Recording not found") };
-    let (seed, length) = (recording.id, size(recording.bytes));
+    let seed = recording.id;
+    let length = size(recording.bytes);
     let file = File {
         content_type: "audio/mpeg",
         name: format!("{id}.mp3"),

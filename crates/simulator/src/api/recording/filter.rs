@@ -9,6 +9,7 @@ use vbc_base::clock::{Timestamp, until};
 /// Every earlier local time is within the range of timestamps, whatever its offset.
 const LATEST: DateTime = date(9999, 12, 29).at(0, 0, 0, 0);
 
+/// Which recordings are shown; every given part must match.
 #[derive(Default)]
 pub(super) struct Filter {
     /// Direction, call, caller, name and number called.

@@ -50,7 +50,8 @@ fn export(mut request: ApiRequest<'_>, whose: Whose, user: usize) -> Response {
     if request.own_account().is_none() {
         return not_authorized();
     }
-    let (id, state) = (request.account, request.state);
+    let id = request.account;
+    let state = request.state;
     let Some(account) = state.world.account(id) else { return not_authorized() };
     let fits = |recording: &&Recording| {
         recording.on_demand == whose && recording.ready <= now && filter.takes(recording)
@@ -74,7 +75,8 @@ pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
         Err(refusal) => return *refusal,
     };
     let status = request.query("status").filter(|status| !status.is_empty());
-    let (root, now) = (root(&request), request.now);
+    let root = root(&request);
+    let now = request.now;
     let listed = request.own_account().map(|account| {
         let wanted = |job: &&Job| {
             let status_fits =
@@ -91,7 +93,9 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
         Ok(user) => user,
         Err(refusal) => return *refusal,
     };
-    let (id, root, now) = (request.parameter(2), root(&request), request.now);
+    let id = request.parameter(2);
+    let root = root(&request);
+    let now = request.now;
     let Some(account) = request.own_account() else { return not_authorized() };
     match account.jobs.iter().find(|job| job.user == user && job.id == id) {
         Some(job) => json_response(200, &show(&root, account, job, now)),

@@ -55,7 +55,8 @@ fn list(mut request: ApiRequest<'_>, whose: Whose) -> Response {
     let ascending = parse("order", "must be start:ASC or start:DESC", given, order, &mut wrong);
     let paging = paging(&request, &NAMES).map_err(|reasons| wrong.extend(reasons)).ok();
     let Some(paging) = paging.filter(|_| wrong.is_empty()) else { return validation(&request, wrong) };
-    let (root, now) = (root(&request), request.now);
+    let root = root(&request);
+    let now = request.now;
     let Some(account) = request.own_account() else { return not_authorized() };
     let fits = |recording: &&Recording| {
         recording.on_demand == whose && recording.ready <= now && filter.takes(recording)
@@ -70,7 +71,9 @@ fn list(mut request: ApiRequest<'_>, whose: Whose) -> Response {
 }
 
 fn show_one(mut request: ApiRequest<'_>, whose: Whose, parameter: usize) -> Response {
-    let (id, root, now) = (request.parameter(parameter), root(&request), request.now);
+    let id = request.parameter(parameter);
+    let root = root(&request);
+    let now = request.now;
     let Some(account) = request.own_account() else { return not_authorized() };
     match position(account, whose, &id, now) {
         Some(position) => json_response(200, &show(&root, account, &account.recordings[position])),
@@ -79,7 +82,8 @@ fn show_one(mut request: ApiRequest<'_>, whose: Whose, parameter: usize) -> Resp
 }
 
 fn delete(mut request: ApiRequest<'_>, whose: Whose, parameter: usize) -> Response {
-    let (id, now) = (request.parameter(parameter), request.now);
+    let id = request.parameter(parameter);
+    let now = request.now;
     let Some(account) = request.own_account() else { return not_authorized() };
     match position(account, whose, &id, now) {
         Some(position) => {

@@ -36,7 +36,8 @@ pub(crate) struct Archive<F> {
 
 impl<F: Fn(u64, usize) -> Bytes> Archive<F> {
     pub(crate) fn new(entries: Vec<Entry>, content: F) -> Self {
-        let (entries, directory) = (entries.into_iter(), BytesMut::new());
+        let entries = entries.into_iter();
+        let directory = BytesMut::new();
         Self { entries, content, data: None, directory, count: 0, offset: 0, over: false }
     }
 
@@ -48,14 +49,12 @@ impl<F: Fn(u64, usize) -> Bytes> Archive<F> {
 
     fn begin(&mut self, entry: &Entry) -> Bytes {
         let data = (self.content)(entry.seed, entry.length as usize);
-        let mut crc = flate2::Crc::new();
-        crc.update(&data);
         let mut fields = BytesMut::new();
         let (time, date) = dos(entry.modified);
         for field in [VERSION, FLAGS, 0, time, date] {
             fields.put_u16_le(field);
         }
-        for field in [crc.sum(), entry.length, entry.length] {
+        for field in [crc32(&data), entry.length, entry.length] {
             fields.put_u32_le(field);
         }
         fields.put_u16_le(u16::try_from(entry.name.len()).unwrap_or(u16::MAX));
@@ -104,6 +103,28 @@ impl<F: Fn(u64, usize) -> Bytes> Iterator for Archive<F> {
         (!std::mem::replace(&mut self.over, true)).then(|| self.end())
     }
 }
+
+/// The CRC-32 of zip files, a byte at a time.
+fn crc32(data: &[u8]) -> u32 {
+    !data.iter().fold(!0_u32, |crc, byte| CRC[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
+}
+
+/// The remainder of each byte.
+const CRC: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let mut remainder = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            remainder = (remainder >> 1) ^ (0xedb8_8320 & (remainder & 1).wrapping_neg());
+            bit += 1;
+        }
+        table[byte] = remainder;
+        byte += 1;
+    }
+    table
+};
 
 /// DOS time and date in UTC; the years begin with 1980.
 fn dos(at: Timestamp) -> (u16, u16) {

@@ -24,7 +24,9 @@ const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
 pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let extension = request.query("extension").filter(|extension| !extension.is_empty());
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
-    let (ascending, query, now) = (ascending(&request), request.query, request.now);
+    let ascending = ascending(&request);
+    let query = request.query;
+    let now = request.now;
     let by_legs = request.reported(FieldReport::LegsOverPages);
     let Some(account) = request.own_account() else { return not_permitted() };
     let id = account.id;
@@ -106,7 +108,8 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
         Err(refusal) => return *refusal,
     };
     let Some(account) = request.own_account() else { return not_permitted() };
-    let (id, call) = (account.id, account.calls.get(position));
+    let id = account.id;
+    let call = account.calls.get(position);
     let shown = call.map(|call| show(id, call, whole(call))).unwrap_or_default();
     told(&request, &shown)
 }

@@ -8,7 +8,8 @@ use crate::world::Device;
 
 pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
-    let (ascending, query) = (ascending(&request), request.query);
+    let ascending = ascending(&request);
+    let query = request.query;
     let Some(account) = request.own_account() else { return not_permitted() };
     let id = account.id;
     let fits = |device: &&Device| {
@@ -37,7 +38,8 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
 }
 
 fn show(account: u64, device: &Device) -> Value {
-    let (seen, provisioned) = (epoch(device.last_seen), epoch(device.provisioned));
+    let seen = epoch(device.last_seen);
+    let provisioned = epoch(device.provisioned);
     json!({
         "account_id": account.to_string(), "device_ip": device.ip, "mac_address": device.mac,
         "is_registered": "true", "last_request": seen, "last_success": seen,

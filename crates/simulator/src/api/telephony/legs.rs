@@ -221,7 +221,8 @@ pub(super) fn end(mut request: ApiRequest<'_>) -> Response {
 
 /// The positions of the call and the leg in the path.
 fn leg_of(request: &mut ApiRequest<'_>) -> Result<(usize, usize), Box<Response>> {
-    let (position, leg) = (call_of(request)?, request.parameter(2));
+    let position = call_of(request)?;
+    let leg = request.parameter(2);
     let call = request.own_account().and_then(|account| account.calls.get(position));
     let leg = call.and_then(|call| call.leg(&leg));
     leg.map(|leg| (position, leg)).ok_or_else(|| Box::new(error(404, "Leg not found")))

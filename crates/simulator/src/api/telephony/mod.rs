@@ -87,7 +87,8 @@ fn change(
     position: usize,
     act: impl FnOnce(&mut Call, &mut Random, Timestamp) -> Response,
 ) -> Response {
-    let (account, now) = (request.account, request.now);
+    let account = request.account;
+    let now = request.now;
     let State { world, random, .. } = request.state;
     world
         .change(account, position, now, random, |call, random| act(call, random, now))

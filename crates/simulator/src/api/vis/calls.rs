@@ -23,7 +23,8 @@ pub(super) fn place(mut request: ApiRequest<'_>) -> Response {
     let Some(from) = extension(account, user).map(str::to_owned) else {
         return error(422, "NO_EXTENSION", "The user has no extension to call from", &[]);
     };
-    let (id, to) = (account.id, account.reached_by(&number));
+    let id = account.id;
+    let to = account.reached_by(&number);
     let State { world, random, stats, .. } = request.state;
     let Some(position) = world.dial(id, from, to, now, random) else { return no_user() };
     stats.calls_placed += 1;

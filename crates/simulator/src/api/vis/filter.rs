@@ -17,6 +17,7 @@ const SORTS: &[&str] =
 /// A call's position in the account, and the user's view of it.
 pub(super) type UserCall = (usize, View);
 
+/// Which calls are shown, and in which order and page.
 pub(super) struct Filter {
     directions: Vec<String>,
     /// `None` matches any state.

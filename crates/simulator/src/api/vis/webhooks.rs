@@ -88,10 +88,7 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
 pub(super) fn remove(mut request: ApiRequest<'_>) -> Response {
     let Some((owner, _)) = owner(&mut request) else { return no_user() };
     let id = request.parameter(0);
-    match request.state.world.webhooks.remove(owner, &id) {
-        true => empty(204),
-        false => nothing_of_that_id("Webhook"),
-    }
+    if request.state.world.webhooks.remove(owner, &id) { empty(204) } else { nothing_of_that_id("Webhook") }
 }
 
 pub(super) fn renew(mut request: ApiRequest<'_>) -> Response {
