@@ -180,12 +180,12 @@ pub(super) fn read_all(reader: &mut Reader<'_>, root: &mut Table) -> Vec<Credent
     if table.is_empty() && reader.simulate {
         return vec![Credential::simulated("default")];
     }
-    let mut known = Known::default();
+    let mut first = FirstCredentials::default();
     let mut credentials = Vec::new();
     for (name, entry) in table {
         let location = entry.key_location.clone();
         let credential = Credential::read(reader, &name, entry);
-        known.add(reader, &credential, &location);
+        first.add(reader, &credential, &location);
         credentials.push(credential);
     }
     credentials
@@ -229,14 +229,14 @@ fn check_names(reader: &mut Reader<'_>, table: &Table, location: &Location) {
 
 /// The first credential of each identity and of each user.
 #[derive(Default)]
-struct Known {
+struct FirstCredentials {
     /// By the fingerprint of the identity.
     identities: BTreeMap<String, String>,
     /// By the user name, with the password.
     users: BTreeMap<Arc<str>, (Secret, String)>,
 }
 
-impl Known {
+impl FirstCredentials {
     /// Warns if a credential conflicts with an earlier one.
     fn add(&mut self, reader: &mut Reader<'_>, credential: &Credential, location: &Location) {
         // Without a user name, anybody may log in by code.
