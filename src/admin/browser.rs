@@ -1,4 +1,4 @@
-//! The login of a person through the browser: `/login/{credential}`, `/callback`, `/login/{credential}/confirm`.
+//! Interactive logins in a browser: `/login/{credential}`, `/callback`, `/login/{credential}/confirm`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use url::Url;
 use super::Inner;
 use super::foreign::is_from_foreign_page;
 use super::login::{self, CALLBACK, Reach, login_path};
-use super::logins::{Beginner, Denied, LIFETIME, Taken};
+use super::logins::{Denial, Initiator, LIFETIME, RedeemableLogin};
 use super::page::Page;
 use crate::credential::{LoginError, LoginSummary};
 use crate::oauth::{AuthorizationError, AuthorizationResponse, AuthorizeOptions};
@@ -21,14 +21,14 @@ use vbc_http::host_guard::requested_authority;
 const LOGIN_COOKIE: &str = "vbc-proxy-login-";
 const CONFIRM_COOKIE: &str = "vbc-proxy-confirm-";
 
-/// What every failure ends with.
+/// The last sentence of every failure.
 const UNCHANGED: &str = "Nothing was replaced: whatever tokens there were are still in use.";
-/// How many credentials are listed.
+/// At most this many credentials are listed.
 const LISTED: usize = 500;
 
-/// `GET /login`: whom a person can log in as.
+/// `GET /login`: the credentials with an interactive login.
 pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) -> Response {
-    // Under the name that the answers come to already: from there a click on a link is one on a page of the same site.
+    // Under the host of the redirect URI, so that a click on a link stays on the same site.
     let host = requested_authority(request.uri(), request.headers()).ok().flatten();
     let first = inner.interactive.iter().next();
     let first = first.map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
@@ -61,14 +61,14 @@ fn list(inner: &Inner, page: Page) -> Response {
     }
 }
 
-/// `GET /login/{credential}`: begins a login and sends the browser to the authorization server.
+/// `GET /login/{credential}`: starts a login and redirects the browser to the authorization server.
 pub(super) async fn login(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
     let Some(options) = inner.interactive.get(&name) else { return nobody_logs_in(&inner, &name) };
-    // A link on somebody else's page must not begin a login (login CSRF); a click on ours does.
+    // A link on a foreign page must not start a login (login CSRF); a click on our page does.
     if is_from_foreign_page(request.headers()) || request.method() != Method::GET {
         return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
             .code(
@@ -88,10 +88,11 @@ pub(super) async fn login(
         Reach::At(url) => return redirect(&url, None),
         Reach::Elsewhere => return leads_elsewhere(&name, options),
     }
-    match inner.begin(&name, options, Beginner::Browser) {
-        Some(begun) => {
-            redirect(begun.url.as_str(), Some(cookie(LOGIN_COOKIE, &name, options, CALLBACK, &begun.binding)))
-        }
+    match inner.begin(&name, options, Initiator::Browser) {
+        Some(started) => redirect(
+            started.url.as_str(),
+            Some(cookie(LOGIN_COOKIE, &name, options, CALLBACK, &started.binding)),
+        ),
         None => no_random_bytes(),
     }
 }
@@ -104,7 +105,7 @@ fn nobody_logs_in(inner: &Inner, name: &str) -> Response {
         );
         return list(inner, page);
     }
-    // The name is the visitor's; the page shows ours.
+    // The page does not repeat the name, which comes from the request.
     list(inner, Page::new(StatusCode::NOT_FOUND, "choose", "No such credential"))
 }
 
@@ -135,25 +136,25 @@ fn no_random_bytes() -> Response {
         .response()
 }
 
-/// `GET /callback`: what the authorization server answers.
+/// `GET /callback`: the authorization server redirects here, with a code or an error.
 pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let answer = AuthorizationResponse::from_query(request.uri().query().unwrap_or_default());
     if request.method() != Method::GET {
-        return denied(&inner, Denied::Unknown, None);
+        return denied(&inner, Denial::Unknown, None);
     }
-    let Some(state) = answer.state else { return denied(&inner, Denied::Unknown, None) };
+    let Some(state) = answer.state else { return denied(&inner, Denial::Unknown, None) };
     let cookies = cookies(request.headers(), LOGIN_COOKIE);
-    let taken = match inner.logins.take_by_browser(inner.clock.now(), &state, &cookies) {
-        Ok(taken) => taken,
+    let login = match inner.logins.redeem_by_browser(inner.clock.now(), &state, &cookies) {
+        Ok(login) => login,
         Err(why) => return denied(&inner, why, inner.logins.credential_of(&state).as_deref()),
     };
-    let (name, key) = (taken.credential.clone(), taken.key.clone());
+    let (name, key) = (login.credential.clone(), login.key.clone());
     let mut response = match answer.outcome {
         Err(error) => {
-            inner.note_refusal(&taken, &error);
-            refused_by_server(&taken, &error)
+            inner.note_refusal(&login, &error);
+            refused_by_server(&login, &error)
         }
-        Ok(code) => match login::redeem(&inner, taken, code).await {
+        Ok(code) => match login::redeem(&inner, login, code).await {
             Err(LoginError::OtherUser { expected, found, confirm }) => {
                 return match inner.wait(&key, confirm) {
                     Some(confirmation) => ask(&inner, &name, &expected, found.as_deref(), &confirmation),
@@ -170,7 +171,7 @@ pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) 
     response
 }
 
-/// `POST /login/{credential}/confirm`: whether another user takes the place of the one there is.
+/// `POST /login/{credential}/confirm`: whether another user replaces the current one.
 pub(super) async fn confirm(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,
@@ -184,12 +185,12 @@ pub(super) async fn confirm(
     let replace = match field("choice").as_deref() {
         Some("replace") => true,
         Some("keep") => false,
-        _ => return denied(&inner, Denied::Unknown, Some(&name)),
+        _ => return denied(&inner, Denial::Unknown, Some(&name)),
     };
     let token = Secret::new(field("token").unwrap_or_default());
     let cookies = cookies(&headers, CONFIRM_COOKIE);
     let (key, number) = match inner.logins.confirm_by_browser(inner.clock.now(), &name, &token, &cookies) {
-        Ok(taken) => taken,
+        Ok(confirmed) => confirmed,
         Err(why) => return denied(&inner, why, Some(&name)),
     };
     let mut response = if replace {
@@ -251,7 +252,7 @@ fn ask(
     response
 }
 
-fn refused_by_server(taken: &Taken, error: &AuthorizationError) -> Response {
+fn refused_by_server(login: &RedeemableLogin, error: &AuthorizationError) -> Response {
     let title = match error {
         AuthorizationError::Refused { .. } => "The service refused the login",
         AuthorizationError::NoCode => "The answer has no code in it",
@@ -260,7 +261,7 @@ fn refused_by_server(taken: &Taken, error: &AuthorizationError) -> Response {
         .text(&capital(&error.to_string()))
         .text(UNCHANGED);
     let page = if login::may_be_sso(error) { page.text(login::NO_SSO) } else { page };
-    retry(page, Some(&taken.credential)).response()
+    retry(page, Some(&login.credential)).response()
 }
 
 fn not_accepted(name: &str, error: &LoginError) -> Response {
@@ -274,29 +275,29 @@ fn not_accepted(name: &str, error: &LoginError) -> Response {
     retry(page, Some(name)).response()
 }
 
-fn denied(inner: &Inner, why: Denied, name: Option<&str>) -> Response {
+fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
     let page = |status, title| Page::new(status, "refused", title);
     let page = match why {
-        Denied::Unknown => page(StatusCode::BAD_REQUEST, "This login is not known")
-            .text("It was not begun here, or so long ago that it is forgotten, or the proxy was restarted meanwhile."),
-        Denied::Expired => page(StatusCode::BAD_REQUEST, "This login took too long")
+        Denial::Unknown => page(StatusCode::BAD_REQUEST, "This login is not known")
+            .text("It was not started here, or so long ago that it is forgotten, or the proxy was restarted meanwhile."),
+        Denial::Expired => page(StatusCode::BAD_REQUEST, "This login took too long")
             .text(&format!("It must be finished within {} minutes.", LIFETIME.as_secs() / 60)),
-        Denied::Replaced => page(StatusCode::BAD_REQUEST, "A second login was begun after this one")
-            .text("Finish that one, in the window where it was begun, or begin anew."),
-        Denied::Used { well: true } => {
+        Denial::Replaced => page(StatusCode::BAD_REQUEST, "A second login was started after this one")
+            .text("Finish that one, in the window where it was started, or begin anew."),
+        Denial::Used { well: true } => {
             return page(StatusCode::CONFLICT, "This login is done already")
                 .text("It ended well, and its answer works only once, so nothing was sent again. The tokens it brought are in use.")
                 .text("You can close this window.")
                 .response();
         }
-        Denied::Used { well: false } => page(StatusCode::CONFLICT, "This login was used already")
+        Denial::Used { well: false } => page(StatusCode::CONFLICT, "This login was used already")
             .text("Its answer works only once, so nothing was sent again."),
-        Denied::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was begun in another browser")
+        Denial::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was started in another browser")
             .text(
-                "Or the cookie that was set when it was begun is gone. A login is finished in the browser it was begun \
+                "Or the cookie that was set when it was started is gone. A login is finished in the browser it was started \
                  in, so that nobody can slip you theirs.",
             ),
-        Denied::CommandLine | Denied::OtherLogin => {
+        Denial::CommandLine | Denial::OtherLogin => {
             return page(StatusCode::BAD_REQUEST, "The command line waits for this answer")
                 .text("Copy the whole address of this page from the address bar, and paste it at the prompt of the login command.")
                 .text("Nothing has been done with it here.")
@@ -336,7 +337,7 @@ fn redirect(to: &str, cookie: Option<HeaderValue>) -> Response {
     response
 }
 
-/// The cookie's name: one a credential and redirect URI, since cookies are shared by all ports of a host.
+/// The name of the cookie. It depends on the redirect URI too: all ports of a host share cookies.
 fn cookie_name(prefix: &str, credential: &str, options: &AuthorizeOptions) -> String {
     format!("{prefix}{}", &fingerprint(&[credential, &options.redirect_uri])[..8])
 }
@@ -364,7 +365,7 @@ fn set_cookie(
     age: u64,
 ) -> HeaderValue {
     let name = cookie_name(prefix, credential, options);
-    // The answer comes from another site, by a link: `Strict` would keep the cookie from it.
+    // A redirect from another site brings the code; a `Strict` cookie would not be sent with it.
     let site = if prefix == LOGIN_COOKIE { "Lax" } else { "Strict" };
     let secure = if options.redirect_uri.starts_with("https:") { "; Secure" } else { "" };
     let text = format!("{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite={site}{secure}");
@@ -373,7 +374,7 @@ fn set_cookie(
     value
 }
 
-/// The values of the cookies whose names begin so.
+/// The values of at most 16 cookies whose names begin with `prefix`.
 fn cookies(headers: &HeaderMap, prefix: &str) -> Vec<Secret> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));

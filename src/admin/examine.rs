@@ -1,4 +1,4 @@
-//! `POST /credentials/{name}/doctor`: an examination by whoever was handed in.
+//! `POST /credentials/{name}/doctor`: an examination by the injected [`Examiner`].
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use http::{StatusCode, header};
 
 use super::{Inner, problem};
 
-/// Examines the credential of a name, asking these suites or, where there are none, all; gives a report in JSON.
+/// Examines the credential of this name with these suites, or with all if there are none. Returns a
+/// report in JSON.
 pub type Examiner =
     Arc<dyn Fn(String, Vec<String>) -> BoxFuture<'static, Result<Bytes, NoReport>> + Send + Sync>;
 
@@ -19,11 +20,11 @@ pub type Examiner =
 pub enum NoReport {
     /// There is no credential of this name.
     NoSuchCredential,
-    /// The question makes no sense; the text says why.
+    /// The request is wrong; the text says why.
     Question(String),
 }
 
-/// Takes `?suite=…`, as often as wanted. It is a POST because it may log in.
+/// Takes `?suite=…`, any number of times. A POST, because it may log in.
 pub(super) async fn examine(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,

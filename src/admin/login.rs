@@ -1,5 +1,5 @@
-//! A person's login, whichever way the person comes: begun, redeemed, confirmed. The pages are in `browser`, what the command
-//! line is told in `terminal`.
+//! Interactive logins, from a browser or the command line: started, redeemed, confirmed. The pages
+//! are in `browser`, the routes for the command line in `terminal`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,73 +9,75 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
 use super::Inner;
-use super::logins::{Beginner, Key, LastLogin, Taken};
+use super::logins::{Initiator, Key, LastLogin, RedeemableLogin};
 use crate::credential::{CodeLogin, LoginError, LoginSummary};
 use crate::oauth::{AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable};
 use crate::secret::Secret;
 use vbc_http::host_guard::{is_local_name, normal_host};
 
-/// The path that the answer of the authorization server must come to, so that it comes to us.
+/// The path of redirect URIs that lead to this listener.
 pub(super) const CALLBACK: &str = "/callback";
 
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The page where a login to this credential begins.
+/// The path of the page where a login to this credential begins.
 pub(super) fn login_path(credential: &str) -> String {
     format!("/login/{}", encode(credential))
 }
 
-/// Where an operator does something to this credential: `/credentials/crm/unlock`.
+/// The path of an operation on this credential: `/credentials/crm/unlock`.
 pub fn credential_path(credential: &str, action: &str) -> String {
     format!("/credentials/{}/{action}", encode(credential))
 }
 
-/// A name as one segment of a path, or a value of a query.
+/// Encodes a name as one segment of a path, or a value of a query.
 pub fn encode(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }
 
-/// A login that has begun, with what binds it to who began it.
-pub(super) struct Begun {
+/// A login that has started.
+pub(super) struct StartedLogin {
+    /// The authorization request, for the user's browser.
     pub(super) url: Url,
+    /// Binds the login to its initiator: the value of a cookie, or a number for the command line.
     pub(super) binding: Secret,
 }
 
-/// What another user's login needs to be confirmed with.
+/// The secrets that confirm the login of another user.
 pub(super) struct Confirmation {
     pub(super) token: Secret,
     pub(super) cookie: Secret,
 }
 
 impl Inner {
-    /// Begins a login. `None` when the system has no random bytes.
+    /// Starts a login. `None` when the system has no random bytes.
     pub(super) fn begin(
         &self,
         credential: &str,
         options: &AuthorizeOptions,
-        beginner: Beginner,
-    ) -> Option<Begun> {
+        initiator: Initiator,
+    ) -> Option<StartedLogin> {
         let AuthorizationRequest { url, state, verifier } = AuthorizationRequest::new(options)?;
         let binding = unguessable()?;
         let now = self.clock.now();
-        self.logins.begin(now, credential, &state, (beginner, &binding), &options.redirect_uri, verifier);
+        self.logins.begin(now, credential, &state, (initiator, &binding), &options.redirect_uri, verifier);
         tracing::info!(credential, "a person begins to log in");
-        Some(Begun { url, binding })
+        Some(StartedLogin { url, binding })
     }
 
     /// Notes that the authorization server gave no code.
-    pub(super) fn note_refusal(&self, taken: &Taken, error: &AuthorizationError) {
-        self.note(&taken.key, &taken.credential, "refused", None, error.to_string());
+    pub(super) fn note_refusal(&self, login: &RedeemableLogin, error: &AuthorizationError) {
+        self.note(&login.key, &login.credential, "refused", None, error.to_string());
     }
 
-    /// Makes ready for a confirmation. `None` when the system has no random bytes.
+    /// Prepares a confirmation. `None` when the system has no random bytes.
     pub(super) fn wait(&self, key: &Key, number: u64) -> Option<Confirmation> {
         let (token, cookie) = (unguessable()?, unguessable()?);
         self.logins.wait(self.clock.now(), key, number, &token, &cookie);
         Some(Confirmation { token, cookie })
     }
 
-    /// Notes that the other user was turned away.
+    /// Notes that the login of another user was declined.
     pub(super) fn keep(&self, key: &Key, credential: &str) {
         self.note(key, credential, "kept", None, "the other user's login was not taken".to_owned());
     }
@@ -100,7 +102,8 @@ impl Inner {
         self.note(key, credential, word, subject, detail);
     }
 
-    /// Where the answer to a login of this credential comes to, seen from a browser that has come by `host`.
+    /// Where the authorization server sends the browser after a login of this credential, as seen
+    /// from a browser that uses `host`.
     pub(super) fn reach(
         &self,
         credential: &str,
@@ -114,13 +117,14 @@ impl Inner {
         if host.is_some_and(|host| is_at(&redirect, host)) {
             return Reach::Here;
         }
-        match leads_to(&redirect, self.address) {
-            true => Reach::At(login_url(&redirect, credential)),
-            false => Reach::Elsewhere,
+        if leads_to(&redirect, self.address) {
+            Reach::At(login_url(&redirect, credential))
+        } else {
+            Reach::Elsewhere
         }
     }
 
-    /// The URL a person visits to log in, where that leads here.
+    /// The URL of the login page, if the login ends at this listener.
     pub(super) fn login_url(&self, credential: &str) -> Option<String> {
         match self.reach(credential, self.interactive.get(credential)?, None) {
             Reach::At(url) => Some(url),
@@ -129,15 +133,15 @@ impl Inner {
     }
 }
 
-/// That tokens are only in memory, in words.
+/// The text for tokens that are only in memory.
 pub(super) const UNSAVED: &str = "The new tokens could not be stored yet and are only in memory: see the log for the reason, \
                                   and do not restart the proxy before `vbc-proxy status` says that they are stored.";
 
-/// What people are refused for who cannot know it.
+/// The text for a frequent cause of refused logins that users do not know of.
 pub(super) const NO_SSO: &str = "A user whose account signs in through single sign-on (SSO) cannot log in here: the service \
                                  does not support that. Use a VBC user without SSO.";
 
-/// Whether the refusal may be about the user, and not about the application or the server.
+/// Whether single sign-on may be the cause: the refusal is not about the application or the server.
 pub(super) fn may_be_sso(error: &AuthorizationError) -> bool {
     let of_others = [
         "invalid_scope",
@@ -152,17 +156,17 @@ pub(super) fn may_be_sso(error: &AuthorizationError) -> bool {
     }
 }
 
-/// Redeems the code of a login and takes what it gives into use.
+/// Redeems the code of a login and uses its tokens.
 ///
-/// In a task of its own: whoever waits may go away, and what became of the login is noted all the same.
+/// It runs as a task, so that the outcome is noted even if the client disconnects.
 pub(super) async fn redeem(
     inner: &Arc<Inner>,
-    taken: Taken,
+    login: RedeemableLogin,
     code: Secret,
-) -> Result<LoginSummary, LoginError> {
+) -> Result<LoginError, LoginSummary> {
     let inner = Arc::clone(inner);
     let task = tokio::spawn(async move {
-        let Taken { key, credential: name, redirect_uri, verifier } = taken;
+        let RedeemableLogin { key, credential: name, redirect_uri, verifier } = login;
         let outcome = match inner.find(&name) {
             Some(credential) => credential.redeem_code(CodeLogin { code, redirect_uri, verifier }).await,
             None => Err(gone()),
@@ -173,7 +177,7 @@ pub(super) async fn redeem(
     task.await.unwrap_or_else(|_| Err(gone()))
 }
 
-/// Takes another user's login into use, which the person has confirmed.
+/// Uses the tokens of another user after the confirmation. Runs as a task, like [`redeem`].
 pub(super) async fn confirm(
     inner: &Arc<Inner>,
     key: Key,
@@ -196,18 +200,18 @@ fn gone() -> LoginError {
     LoginError::Unavailable("the proxy is shutting down; log in again when it runs".to_owned())
 }
 
-/// Where the answer to a login comes to.
+/// Where a login ends: the host that the redirect URI leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// To the host by which the browser has come: its cookies will come along.
+    /// The host that the browser uses, so that it will send its cookies.
     Here,
-    /// To this listener under another name; the login begins at this URL, since cookies are per host.
+    /// This listener under another name. The login must begin at this URL: cookies are per host.
     At(String),
-    /// Not to this listener, as far as it can know.
+    /// Not this listener, as far as it can know.
     Elsewhere,
 }
 
-/// The page where a login begins, on the host that the answer comes to.
+/// The URL of the login page on the host of the redirect URI.
 pub(super) fn login_url(redirect: &Url, credential: &str) -> String {
     let mut url = redirect.clone();
     url.set_query(None);
@@ -232,7 +236,7 @@ fn leads_to(redirect: &Url, address: Option<SocketAddr>) -> bool {
     };
     let own = address.ip();
     let same_host = match host {
-        // Of the loopback addresses, names lead to these alone (RFC 6761 §6.3).
+        // A local name leads to these loopback addresses only (RFC 6761 §6.3).
         None => {
             own.is_unspecified()
                 || own == IpAddr::V4(Ipv4Addr::LOCALHOST)

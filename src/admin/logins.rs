@@ -1,9 +1,10 @@
-//! The logins that people have begun: what must be remembered until their answer comes, and who may bring it.
+//! The memory of interactive logins, and who may finish each.
 //!
-//! A login is known by the state of its authorization request and bound to who began it: a browser by a cookie, the command
-//! line by a number of its own. Without that binding anybody could bring an answer of theirs into somebody else's login
-//! (RFC 6749 §10.12). Of everything that gives access only fingerprints are kept. Ended logins are remembered for a while,
-//! so that a page that is loaded again is told what became of it.
+//! The state of its authorization request identifies a login. A cookie binds it to the browser that
+//! started it, or a number to the command line. Without that binding, an attacker could finish
+//! somebody else's login with a code of their own (RFC 6749 §10.12). Everything that gives access is
+//! kept as a fingerprint. Ended logins are kept for a while, so that a reloaded page still shows the
+//! outcome.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -15,38 +16,40 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Timestamp, after};
 use crate::secret::{Secret, fingerprint};
 
-/// How long a person may take.
+/// The time for a login, from its start to its end.
 pub const LIFETIME: Duration = Duration::from_secs(10 * 60);
-/// Open logins of one credential: a few people, a few browsers.
+/// At most this many open logins of one credential.
 const PER_CREDENTIAL: usize = 4;
-/// Logins that are remembered, open or ended.
+/// At most this many logins, open or ended.
 const TOTAL: usize = 256;
 
-/// How the last login of a person ended.
+/// How the last interactive login of a credential ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastLogin {
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
-    /// `logged_in`, `refused`, `other_user` (it waits for a confirmation) or `kept` (the other user was turned away).
+    /// `logged_in`, `refused`, `other_user` (it waits for a confirmation) or `kept` (the other user was declined).
     pub outcome: String,
-    /// Whose login it was, where the server has said so.
+    /// The user, if the server named one.
     pub subject: Option<String>,
-    /// What happened, for people.
+    /// A sentence about the outcome; may be empty.
     pub detail: String,
 }
 
-/// Who began a login.
+/// Who started a login.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beginner {
+pub(super) enum Initiator {
+    /// A browser, which has a cookie.
     Browser,
+    /// The command line, which has a number.
     CommandLine,
 }
 
 struct Login {
     credential: String,
     state: String,
-    beginner: Beginner,
-    /// Fingerprint of the cookie's value, or of the number that the command line has.
+    initiator: Initiator,
+    /// The fingerprint of the cookie's value, or of the command line's number.
     binding: String,
     redirect_uri: String,
     verifier: Option<Secret>,
@@ -55,54 +58,51 @@ struct Login {
 }
 
 enum Stage {
+    /// No code has come yet.
     Open,
-    /// Newer logins of the credential have taken its place.
+    /// Newer logins of the credential replaced it.
     Replaced,
-    /// Its answer has come; `well` is whether it ended in a login.
-    Used {
-        well: bool,
-    },
-    /// It is another user's; the fingerprints are of what the confirmation must bring.
-    Waiting {
-        number: u64,
-        token: String,
-        cookie: String,
-    },
+    /// Its code has come; `well` says whether it ended in a login.
+    Used { well: bool },
+    /// Another user logged in. The confirmation must have the secrets with these fingerprints.
+    Waiting { number: u64, token: String, cookie: String },
 }
 
-/// A login whose answer has come from whom it should, to be redeemed now. Nobody else gets it any more.
-pub(super) struct Taken {
+/// A login whose code has come from its initiator, to be redeemed now. It is given out only once.
+pub(super) struct RedeemableLogin {
     pub(super) key: Key,
     pub(super) credential: String,
     pub(super) redirect_uri: String,
     pub(super) verifier: Option<Secret>,
 }
 
-/// Names a login inside this module's memory.
+/// Identifies a login in [`Logins`].
 #[derive(Clone)]
 pub(super) struct Key(String);
 
-/// Why an answer is not taken.
+/// Why a code or a confirmation is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
-    /// There is no such login, or it was long ago.
+pub(super) enum Denial {
+    /// There is no such login, or it has been forgotten.
     Unknown,
+    /// It took longer than [`LIFETIME`].
     Expired,
-    /// A newer login of the credential, from the same browser or one too many, took its place.
+    /// A newer login of the credential replaced it, from the same browser or beyond the limit.
     Replaced,
-    /// Its answer has come before; `well` is whether that ended in a login.
-    Used {
-        well: bool,
-    },
-    /// The cookie is not there, or not that of this login.
+    /// Its code has come before; `well` says whether that ended in a login.
+    Used { well: bool },
+    /// The cookie is missing, or is that of another login.
     OtherBrowser,
-    /// It was begun on the command line, which waits for the answer.
+    /// It was started on the command line, which waits for the code.
     CommandLine,
-    /// The answer on the command line is one to another login.
+    /// What was pasted on the command line belongs to another login.
     OtherLogin,
 }
 
-/// All logins.
+/// The logins of all credentials.
+///
+/// Each goes through [`begin`](Self::begin), then `redeem_by_…`, and then, if another user logged
+/// in, [`wait`](Self::wait) and `confirm_by_…`. [`note`](Self::note) keeps the outcome.
 #[derive(Default)]
 pub(super) struct Logins {
     inner: Mutex<Inner>,
@@ -115,13 +115,13 @@ struct Inner {
 }
 
 impl Logins {
-    /// Remembers a login that is begun now.
+    /// Remembers a login that starts now.
     pub(super) fn begin(
         &self,
         now: Timestamp,
         credential: &str,
         state: &Secret,
-        (beginner, binding): (Beginner, &Secret),
+        (initiator, binding): (Initiator, &Secret),
         redirect_uri: &str,
         verifier: Option<Secret>,
     ) {
@@ -133,7 +133,7 @@ impl Logins {
         for login in logins.iter_mut().filter(is_open).take((open + 1).saturating_sub(PER_CREDENTIAL)) {
             login.end(Stage::Replaced);
         }
-        // The oldest first, and what has ended before what has not.
+        // Ended logins are dropped before open ones, oldest first.
         if logins.len() >= TOTAL {
             let ended =
                 logins.iter().position(|login| !matches!(login.stage, Stage::Open | Stage::Waiting { .. }));
@@ -142,7 +142,7 @@ impl Logins {
         logins.push_back(Login {
             credential: credential.to_owned(),
             state: print(state),
-            beginner,
+            initiator,
             binding: print(binding),
             redirect_uri: redirect_uri.to_owned(),
             verifier,
@@ -151,58 +151,59 @@ impl Logins {
         });
     }
 
-    /// Whose login this state is, whatever has become of it.
+    /// The credential of the login with this state, in whatever stage it is.
     pub(super) fn credential_of(&self, state: &Secret) -> Option<String> {
         let state = print(state);
         let inner = self.inner.lock();
         inner.logins.iter().find(|login| login.state == state).map(|login| login.credential.clone())
     }
 
-    /// Takes the login of this state for the browser that has one of these cookies. Each works once.
-    pub(super) fn take_by_browser(
+    /// Gives out the login of this state to the browser that has one of these cookies, once.
+    pub(super) fn redeem_by_browser(
         &self,
         now: Timestamp,
         state: &Secret,
         cookies: &[Secret],
-    ) -> Result<Taken, Denied> {
+    ) -> Result<RedeemableLogin, Denial> {
         let (state, cookies) = (print(state), cookies.iter().map(print).collect::<Vec<_>>());
         let mut inner = self.inner.lock();
-        let at = inner.logins.iter().position(|login| login.state == state).ok_or(Denied::Unknown)?;
+        let at = inner.logins.iter().position(|login| login.state == state).ok_or(Denial::Unknown)?;
         let credential = inner.logins[at].credential.clone();
         let has_cookie = |login: &Login| cookies.iter().any(|cookie| same(cookie, &login.binding));
-        // The browser has one cookie a credential: a second login took the first one's away.
+        // A browser has one cookie per credential: a second login overwrites the first one's.
         let newer =
             inner.logins.iter().skip(at + 1).any(|other| other.credential == credential && has_cookie(other));
         let login = &mut inner.logins[at];
         login.check_open(now)?;
-        if login.beginner == Beginner::CommandLine {
-            return Err(Denied::CommandLine);
+        if login.initiator == Initiator::CommandLine {
+            return Err(Denial::CommandLine);
         }
         if !has_cookie(login) {
-            return Err(if newer { Denied::Replaced } else { Denied::OtherBrowser });
+            return Err(if newer { Denial::Replaced } else { Denial::OtherBrowser });
         }
-        Ok(login.take())
+        Ok(login.redeem())
     }
 
-    /// Takes the login that the command line has the number of. An answer that names a state must name this one's.
-    pub(super) fn take_by_command_line(
+    /// Gives out the login to the command line that has its number, once. A state, if there is one,
+    /// must be that of the login.
+    pub(super) fn redeem_by_command_line(
         &self,
         now: Timestamp,
         credential: &str,
         number: &Secret,
         state: Option<&Secret>,
-    ) -> Result<Taken, Denied> {
+    ) -> Result<RedeemableLogin, Denial> {
         let mut inner = self.inner.lock();
-        let login = inner.of_command_line(credential, number).ok_or(Denied::Unknown)?;
+        let login = inner.of_command_line(credential, number).ok_or(Denial::Unknown)?;
         login.check_open(now)?;
         if state.is_some_and(|state| print(state) != login.state) {
-            return Err(Denied::OtherLogin);
+            return Err(Denial::OtherLogin);
         }
-        Ok(login.take())
+        Ok(login.redeem())
     }
 
-    /// Notes that the login is another user's, and what confirms it: a token in the form and a cookie, both of which only
-    /// the page that asks has.
+    /// Notes that another user logged in, and the secrets that confirm the login: a token in the form
+    /// and a cookie. Only the page with the question has both.
     pub(super) fn wait(&self, now: Timestamp, key: &Key, number: u64, token: &Secret, cookie: &Secret) {
         let mut inner = self.inner.lock();
         if let Some(login) = inner.logins.iter_mut().find(|login| login.state == key.0) {
@@ -211,51 +212,49 @@ impl Logins {
         }
     }
 
-    /// Takes the number to be confirmed, for the browser that has the token and one of these cookies. Works once.
+    /// Gives out the number to confirm to the browser that has the token and one of these cookies, once.
     pub(super) fn confirm_by_browser(
         &self,
         now: Timestamp,
         credential: &str,
         token: &Secret,
         cookies: &[Secret],
-    ) -> Result<(Key, u64), Denied> {
-        let (given, cookies) = (print(token), cookies.iter().map(print).collect::<Vec<_>>());
+    ) -> Result<(Key, u64), Denial> {
+        let (token, cookies) = (print(token), cookies.iter().map(print).collect::<Vec<_>>());
         let mut inner = self.inner.lock();
-        let found =
-            inner.logins.iter_mut().filter(|login| login.credential == credential).find_map(|login| {
-                match &login.stage {
-                    Stage::Waiting { number, token, cookie } if same(token, &given) => {
-                        let (number, cookie) = (*number, cookie.clone());
-                        Some((login, number, cookie))
-                    }
-                    _ => None,
-                }
-            });
-        let (login, number, cookie) = found.ok_or(Denied::Unknown)?;
-        if !cookies.iter().any(|given| same(given, &cookie)) {
-            return Err(Denied::OtherBrowser);
+        let mut logins = inner.logins.iter_mut().filter(|login| login.credential == credential);
+        let found = logins.find_map(|login| match &login.stage {
+            Stage::Waiting { number, token: expected, cookie } if same(expected, &token) => {
+                let (number, cookie) = (*number, cookie.clone());
+                Some((login, number, cookie))
+            }
+            _ => None,
+        });
+        let (login, number, expected) = found.ok_or(Denial::Unknown)?;
+        if !cookies.iter().any(|cookie| same(cookie, &expected)) {
+            return Err(Denial::OtherBrowser);
         }
         if login.expires <= now {
-            return Err(Denied::Expired);
+            return Err(Denial::Expired);
         }
         login.end(Stage::Used { well: false });
         Ok((Key(login.state.clone()), number))
     }
 
-    /// Takes the confirmation of the command line that has the number of the login.
+    /// Accepts the confirmation of the command line that has the number of the login.
     pub(super) fn confirm_by_command_line(
         &self,
         now: Timestamp,
         credential: &str,
         number: &Secret,
         confirmed: u64,
-    ) -> Result<Key, Denied> {
+    ) -> Result<Key, Denial> {
         let mut inner = self.inner.lock();
-        let login = inner.of_command_line(credential, number).ok_or(Denied::Unknown)?;
+        let login = inner.of_command_line(credential, number).ok_or(Denial::Unknown)?;
         match login.stage {
             Stage::Waiting { number, .. } if number == confirmed && login.expires > now => {}
-            Stage::Waiting { number, .. } if number == confirmed => return Err(Denied::Expired),
-            _ => return Err(Denied::Unknown),
+            Stage::Waiting { number, .. } if number == confirmed => return Err(Denial::Expired),
+            _ => return Err(Denial::Unknown),
         }
         login.end(Stage::Used { well: false });
         Ok(Key(login.state.clone()))
@@ -281,7 +280,7 @@ impl Inner {
     fn of_command_line(&mut self, credential: &str, number: &Secret) -> Option<&mut Login> {
         let number = print(number);
         self.logins.iter_mut().find(|login| {
-            login.beginner == Beginner::CommandLine
+            login.initiator == Initiator::CommandLine
                 && login.credential == credential
                 && same(&login.binding, &number)
         })
@@ -289,20 +288,20 @@ impl Inner {
 }
 
 impl Login {
-    fn check_open(&self, now: Timestamp) -> Result<(), Denied> {
+    fn check_open(&self, now: Timestamp) -> Result<(), Denial> {
         match self.stage {
-            Stage::Used { well } => Err(Denied::Used { well }),
-            Stage::Waiting { .. } => Err(Denied::Used { well: false }),
-            Stage::Replaced => Err(Denied::Replaced),
-            Stage::Open if self.expires <= now => Err(Denied::Expired),
+            Stage::Used { well } => Err(Denial::Used { well }),
+            Stage::Waiting { .. } => Err(Denial::Used { well: false }),
+            Stage::Replaced => Err(Denial::Replaced),
+            Stage::Open if self.expires <= now => Err(Denial::Expired),
             Stage::Open => Ok(()),
         }
     }
 
-    fn take(&mut self) -> Taken {
+    fn redeem(&mut self) -> RedeemableLogin {
         let verifier = self.verifier.take();
         self.end(Stage::Used { well: false });
-        Taken {
+        RedeemableLogin {
             key: Key(self.state.clone()),
             credential: self.credential.clone(),
             redirect_uri: self.redirect_uri.clone(),

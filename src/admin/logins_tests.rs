@@ -11,14 +11,21 @@ fn secret(text: &str) -> Secret {
 fn begin(logins: &Logins, credential: &str, name: &str) {
     let cookie = secret(&format!("cookie {name}"));
     let verifier = Some(secret("verifier"));
-    logins.begin(NOW, credential, &secret(name), (Beginner::Browser, &cookie), "http://x/callback", verifier);
+    logins.begin(
+        NOW,
+        credential,
+        &secret(name),
+        (Initiator::Browser, &cookie),
+        "http://x/callback",
+        verifier,
+    );
 }
 
-fn take(logins: &Logins, name: &str, cookie: &str) -> Result<Taken, Denied> {
-    logins.take_by_browser(NOW, &secret(name), &[secret("another"), secret(cookie)])
+fn take(logins: &Logins, name: &str, cookie: &str) -> Result<RedeemableLogin, Denial> {
+    logins.redeem_by_browser(NOW, &secret(name), &[secret("another"), secret(cookie)])
 }
 
-fn denied(outcome: Result<Taken, Denied>) -> Denied {
+fn denied(outcome: Result<RedeemableLogin, Denial>) -> Denial {
     outcome.err().unwrap()
 }
 
@@ -26,12 +33,12 @@ fn denied(outcome: Result<Taken, Denied>) -> Denied {
 fn a_state_works_once_and_in_its_browser_only() {
     let logins = Logins::default();
     begin(&logins, "crm", "s");
-    assert_eq!(denied(take(&logins, "unknown", "cookie s")), Denied::Unknown);
-    assert_eq!(denied(take(&logins, "s", "cookie x")), Denied::OtherBrowser);
-    assert_eq!(denied(logins.take_by_browser(NOW, &secret("s"), &[])), Denied::OtherBrowser);
+    assert_eq!(denied(take(&logins, "unknown", "cookie s")), Denial::Unknown);
+    assert_eq!(denied(take(&logins, "s", "cookie x")), Denial::OtherBrowser);
+    assert_eq!(denied(logins.redeem_by_browser(NOW, &secret("s"), &[])), Denial::OtherBrowser);
     let taken = take(&logins, "s", "cookie s").unwrap();
     assert_eq!((taken.credential.as_str(), taken.verifier), ("crm", Some(secret("verifier"))));
-    assert_eq!(denied(take(&logins, "s", "cookie s")), Denied::Used { well: false });
+    assert_eq!(denied(take(&logins, "s", "cookie s")), Denial::Used { well: false });
     let last = LastLogin {
         at: NOW,
         outcome: "logged_in".into(),
@@ -39,7 +46,7 @@ fn a_state_works_once_and_in_its_browser_only() {
         detail: String::new(),
     };
     logins.note(&taken.key, "crm", last.clone());
-    assert_eq!(denied(take(&logins, "s", "cookie s")), Denied::Used { well: true });
+    assert_eq!(denied(take(&logins, "s", "cookie s")), Denial::Used { well: true });
     assert_eq!((logins.last("crm"), logins.last("other")), (Some(last), None));
 }
 
@@ -48,8 +55,8 @@ fn a_login_ends_after_ten_minutes() {
     let logins = Logins::default();
     begin(&logins, "crm", "s");
     let late = after(NOW, LIFETIME);
-    let outcome = logins.take_by_browser(late, &secret("s"), &[secret("cookie s")]);
-    assert_eq!(denied(outcome), Denied::Expired);
+    let outcome = logins.redeem_by_browser(late, &secret("s"), &[secret("cookie s")]);
+    assert_eq!(denied(outcome), Denial::Expired);
 }
 
 #[test]
@@ -57,11 +64,11 @@ fn a_second_login_in_the_same_browser_replaces_the_first() {
     let logins = Logins::default();
     begin(&logins, "crm", "first");
     begin(&logins, "crm", "second");
-    assert_eq!(denied(take(&logins, "first", "cookie second")), Denied::Replaced);
+    assert_eq!(denied(take(&logins, "first", "cookie second")), Denial::Replaced);
     assert!(take(&logins, "second", "cookie second").is_ok());
-    // Somebody else's is none of its business.
+    // A login of another credential does not replace it.
     begin(&logins, "other", "third");
-    assert_eq!(denied(take(&logins, "first", "cookie third")), Denied::OtherBrowser);
+    assert_eq!(denied(take(&logins, "first", "cookie third")), Denial::OtherBrowser);
 }
 
 #[test]
@@ -70,13 +77,13 @@ fn a_credential_has_a_few_open_logins_and_all_together_are_bounded() {
     for name in 0..=PER_CREDENTIAL {
         begin(&logins, "crm", &name.to_string());
     }
-    assert_eq!(denied(take(&logins, "0", "cookie 0")), Denied::Replaced);
+    assert_eq!(denied(take(&logins, "0", "cookie 0")), Denial::Replaced);
     assert!(take(&logins, "1", "cookie 1").is_ok());
     for name in 0..2 * TOTAL {
         begin(&logins, &format!("credential {name}"), &format!("state {name}"));
     }
     assert_eq!(logins.inner.lock().logins.len(), TOTAL);
-    assert_eq!(denied(take(&logins, "state 0", "cookie state 0")), Denied::Unknown);
+    assert_eq!(denied(take(&logins, "state 0", "cookie state 0")), Denial::Unknown);
     let newest = format!("state {}", 2 * TOTAL - 1);
     assert!(take(&logins, &newest, &format!("cookie {newest}")).is_ok());
 }
@@ -85,17 +92,17 @@ fn a_credential_has_a_few_open_logins_and_all_together_are_bounded() {
 fn the_command_line_has_its_own_number_and_browsers_are_sent_there() {
     let logins = Logins::default();
     let number = secret("number");
-    logins.begin(NOW, "crm", &secret("s"), (Beginner::CommandLine, &number), "http://x/callback", None);
-    assert_eq!(denied(take(&logins, "s", "number")), Denied::CommandLine);
+    logins.begin(NOW, "crm", &secret("s"), (Initiator::CommandLine, &number), "http://x/callback", None);
+    assert_eq!(denied(take(&logins, "s", "number")), Denial::CommandLine);
     let take = |credential, number, state: Option<&str>| {
         let state = state.map(secret);
-        logins.take_by_command_line(NOW, credential, &secret(number), state.as_ref())
+        logins.redeem_by_command_line(NOW, credential, &secret(number), state.as_ref())
     };
-    assert_eq!(denied(take("other", "number", Some("s"))), Denied::Unknown);
-    assert_eq!(denied(take("crm", "another", Some("s"))), Denied::Unknown);
-    assert_eq!(denied(take("crm", "number", Some("t"))), Denied::OtherLogin);
+    assert_eq!(denied(take("other", "number", Some("s"))), Denial::Unknown);
+    assert_eq!(denied(take("crm", "another", Some("s"))), Denial::Unknown);
+    assert_eq!(denied(take("crm", "number", Some("t"))), Denial::OtherLogin);
     assert!(take("crm", "number", Some("s")).is_ok());
-    assert_eq!(denied(take("crm", "number", None)), Denied::Used { well: false });
+    assert_eq!(denied(take("crm", "number", None)), Denial::Used { well: false });
 }
 
 #[test]
@@ -109,24 +116,24 @@ fn a_confirmation_needs_its_token_and_its_cookie_and_works_once() {
             .confirm_by_browser(now, credential, &secret(token), &[secret(cookie)])
             .map(|(_, number)| number)
     };
-    assert_eq!(confirm("other", "token", "confirm", NOW), Err(Denied::Unknown));
-    assert_eq!(confirm("crm", "guess", "confirm", NOW), Err(Denied::Unknown));
-    assert_eq!(confirm("crm", "token", "cookie s", NOW), Err(Denied::OtherBrowser));
-    assert_eq!(confirm("crm", "token", "confirm", after(NOW, LIFETIME)), Err(Denied::Expired));
+    assert_eq!(confirm("other", "token", "confirm", NOW), Err(Denial::Unknown));
+    assert_eq!(confirm("crm", "guess", "confirm", NOW), Err(Denial::Unknown));
+    assert_eq!(confirm("crm", "token", "cookie s", NOW), Err(Denial::OtherBrowser));
+    assert_eq!(confirm("crm", "token", "confirm", after(NOW, LIFETIME)), Err(Denial::Expired));
     assert_eq!(confirm("crm", "token", "confirm", NOW), Ok(7));
-    assert_eq!(confirm("crm", "token", "confirm", NOW), Err(Denied::Unknown));
+    assert_eq!(confirm("crm", "token", "confirm", NOW), Err(Denial::Unknown));
 }
 
 #[test]
 fn the_command_line_confirms_what_it_was_asked_about() {
     let logins = Logins::default();
     let number = secret("number");
-    logins.begin(NOW, "crm", &secret("s"), (Beginner::CommandLine, &number), "http://x/callback", None);
+    logins.begin(NOW, "crm", &secret("s"), (Initiator::CommandLine, &number), "http://x/callback", None);
     let confirm = |confirmed| logins.confirm_by_command_line(NOW, "crm", &number, confirmed).map(|_| ());
-    assert_eq!(confirm(7), Err(Denied::Unknown));
-    let key = logins.take_by_command_line(NOW, "crm", &number, None).map(|taken| taken.key).ok().unwrap();
+    assert_eq!(confirm(7), Err(Denial::Unknown));
+    let key = logins.redeem_by_command_line(NOW, "crm", &number, None).map(|taken| taken.key).ok().unwrap();
     logins.wait(NOW, &key, 7, &secret("token"), &secret("confirm"));
-    assert_eq!(confirm(8), Err(Denied::Unknown));
+    assert_eq!(confirm(8), Err(Denial::Unknown));
     assert_eq!(confirm(7), Ok(()));
-    assert_eq!(confirm(7), Err(Denied::Unknown));
+    assert_eq!(confirm(7), Err(Denial::Unknown));
 }

@@ -1,4 +1,5 @@
-//! The metrics of credentials, read from them when somebody asks: ten thousand of them keep no label sets meanwhile.
+//! The metrics of credentials. They are read at each scrape, so that ten thousand credentials keep
+//! no label sets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::credential::{Credential, Snapshot};
 use crate::metrics::registry;
 
-/// What `/metrics` answers.
+/// The body of `/metrics`.
 pub(super) fn render(inner: &Arc<Inner>) -> String {
     let mut also: Registry = registry();
     also.register_collector(Box::new(Credentials(Arc::clone(inner))));
@@ -29,7 +30,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A gauge of every credential: its name, what it says, and its value, where there is one.
+/// A gauge of every credential: its name, its help text, and its value, if it has one.
 type Gauge = (&'static str, &'static str, fn(&Snapshot) -> Option<i64>);
 
 const GAUGES: [Gauge; 8] = [
@@ -87,7 +88,7 @@ impl Collector for Credentials {
     }
 }
 
-/// A counter of every credential: its name, what it says, and its value.
+/// A counter of every credential: its name, its help text, and its value.
 type Total = (&'static str, &'static str, fn(&Credential) -> u64);
 
 const TOTALS: [Total; 2] = [

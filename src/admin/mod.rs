@@ -1,5 +1,5 @@
-//! The admin listener: is it alive, is it ready, what does it count, how is it; what an operator does to a credential; and
-//! where a person logs in.
+//! The admin routes: liveness, readiness, metrics and status; what operators do to credentials; and
+//! interactive logins.
 
 mod browser;
 mod examine;
@@ -42,30 +42,30 @@ pub use operate::{Refreshed, Unlocked, list};
 pub use status::{CredentialStatus, RecordingStatus, Status};
 pub use terminal::LoginOutcome;
 
-/// What the admin listener shows and does.
+/// The admin routes. Clones share their state.
 #[derive(Clone)]
 pub struct Admin {
     inner: Arc<Inner>,
     router: Router,
 }
 
-/// What it is made of.
+/// The parts of an [`Admin`].
 pub struct AdminOptions {
     /// All credentials.
     pub credentials: Vec<Credential>,
     /// The authorization requests of the credentials with an interactive login, by name.
     pub interactive: BTreeMap<String, AuthorizeOptions>,
-    /// What is counted.
+    /// The metrics of the proxy.
     pub metrics: Arc<Metrics>,
     /// The clock.
     pub clock: Clock,
-    /// Where clients connect, for people to read.
+    /// The addresses for clients, as the status shows them.
     pub listen: String,
-    /// The API behind.
+    /// The URL of the upstream.
     pub upstream: String,
-    /// Where the admin listener itself is; `None` on a unix socket.
+    /// The address of the admin listener; `None` on a unix socket.
     pub address: Option<SocketAddr>,
-    /// Names it is called by, beyond those of loopback and the hosts of redirect URIs.
+    /// Accepted host names, besides those of loopback and of the redirect URIs.
     pub hosts: BTreeSet<String>,
     /// Examines credentials.
     pub examiner: Examiner,
@@ -88,7 +88,7 @@ struct Inner {
 }
 
 impl Admin {
-    /// The routes over these credentials.
+    /// Creates the routes.
     pub fn new(options: AdminOptions) -> Self {
         let AdminOptions {
             credentials,
@@ -121,12 +121,12 @@ impl Admin {
         Self { inner, router }
     }
 
-    /// From now on it is not ready.
+    /// Makes `/ready` report that the proxy drains.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Answers a request, from a connection or from this process.
+    /// Handles a request, from a connection or from this process.
     pub async fn respond(&self, request: Request<Body>) -> Response<Body> {
         let mut response = match foreign::admit(self.inner.guard.as_ref(), &request) {
             Ok(()) => {
@@ -146,7 +146,7 @@ impl Handler for Admin {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, Abort> {
         let (head, body) = request.into_parts();
-        // Read here and not by axum, which would keep a list of pieces, however small they are.
+        // Not read by axum, which would keep a list of pieces, however small they are.
         match read_all(body, routes::BODY_BYTES).await {
             Ok(Some(body)) => Ok(self.respond(Request::from_parts(head, body.into())).await),
             Ok(None) => Ok(problem(
@@ -175,7 +175,7 @@ fn too_many_connections() -> Response<Body> {
         status: StatusCode::SERVICE_UNAVAILABLE,
         kind: "too-many-connections",
         title: "Too many connections",
-        detail: "the admin listener has as many connections as it takes; close some of them".into(),
+        detail: "the admin listener has reached its limit of connections; close some of them".into(),
         error: None,
         retry_after: Some(Duration::from_secs(1)),
     };

@@ -1,4 +1,4 @@
-//! What an operator does to a credential: have it refreshed, lift its brake.
+//! Operations on a credential: refresh it, lift its brake.
 
 use std::sync::Arc;
 
@@ -13,25 +13,25 @@ use crate::clock::Timestamp;
 use crate::credential::{Credential, Unavailable};
 use crate::problem::Problem;
 
-/// The answer of `POST /credentials/{name}/refresh`.
+/// The response of `POST /credentials/{name}/refresh`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Refreshed {
-    /// Which credential.
+    /// The name of the credential.
     pub credential: String,
-    /// The order of its new token set.
+    /// The revision of its new token set.
     pub revision: u64,
     /// When the new access token ends.
     pub expires_at: Option<Timestamp>,
 }
 
-/// The answer of `POST /credentials/{name}/unlock`.
+/// The response of `POST /credentials/{name}/unlock`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Unlocked {
-    /// Which credential.
+    /// The name of the credential.
     pub credential: String,
     /// Whether its brake was on.
     pub was_on: bool,
-    /// What the token store could not do: then it is lifted in this process, and the store does not have that yet.
+    /// The error of the token store, if there was one: the brake is lifted in this process only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_trouble: Option<String>,
 }
@@ -66,7 +66,7 @@ impl Inner {
         self.credentials.iter().find(|credential| credential.name() == name)
     }
 
-    /// The answer that there is none of a name.
+    /// The response for an unknown name.
     pub(super) fn no_such_credential(&self) -> Response {
         let known = list(self.credentials.iter().map(Credential::name));
         let detail = format!("there is no credential of this name; there is {known}");
@@ -74,7 +74,7 @@ impl Inner {
     }
 }
 
-/// Names for a sentence, the first of many.
+/// Names for a sentence: all, or the first of many.
 pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
     let names: Vec<_> = names.collect();
@@ -93,7 +93,7 @@ pub(super) fn unavailable(error: Unavailable) -> Response {
         title: "No usable token",
         detail: error.detail,
         error: None,
-        // Where nothing is known: soon, but not in a loop.
+        // Without a known time: soon, but not in a loop.
         retry_after: Some(error.retry_after.unwrap_or(std::time::Duration::from_secs(60))),
     };
     problem.response("admin").map(axum::body::Body::new)

@@ -1,12 +1,12 @@
-//! The pages people see while they log in: plain, without scripts, with nothing of the request in them.
+//! The pages of a login: plain, without scripts, and without anything from the request.
 
 use std::fmt::Write;
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-/// What every page is sent with. Nothing is loaded, nobody may frame it, no address of ours goes elsewhere as a referrer
-/// (the callback's has a code in it), and a form goes to us alone.
+/// The headers of every page. It loads nothing, cannot be framed, and submits forms to this listener
+/// only. Its address is never sent as a referrer: the callback's contains a code.
 const HEADERS: [(HeaderName, &str); 8] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (
@@ -47,13 +47,13 @@ impl Page {
         Self { status, outcome, title, body: String::new() }
     }
 
-    /// A paragraph of plain text, in which anything may stand.
+    /// A paragraph of plain text; any text is safe.
     pub(super) fn text(mut self, text: &str) -> Self {
         let _ = write!(self.body, "<p>{}</p>", escape(text));
         self
     }
 
-    /// A paragraph in which `{}` stands for `what`, shown as what a person types.
+    /// A paragraph in which `{}` stands for `what`, shown as code.
     pub(super) fn code(mut self, text: &str, what: &str) -> Self {
         let what = format!("<code>{}</code>", escape(what));
         let _ = write!(self.body, "<p>{}</p>", escape(text).replace("{}", &what));
@@ -83,7 +83,7 @@ impl Page {
         self
     }
 
-    /// The question whether another user may take the place of the one there is.
+    /// The question whether another user may replace the current one.
     pub(super) fn question(mut self, action: &str, token: &str, replace: &str, keep: &str) -> Self {
         let _ = write!(
             self.body,
@@ -118,7 +118,7 @@ impl Page {
     }
 }
 
-/// Text for HTML, in elements and in quoted attributes.
+/// Escapes text for HTML elements and quoted attributes.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Whether the proxy should be sent requests, and if not, why.
+//! Whether the proxy is ready for requests, and if not, why.
 
 use std::sync::atomic::Ordering;
 
@@ -7,22 +7,21 @@ use serde::Serialize;
 use super::Inner;
 use crate::credential::{Credential, Snapshot};
 
-/// The answer of `/ready`.
+/// The response of `/ready`.
 #[derive(Debug, Serialize)]
 pub(super) struct Readiness {
     pub(super) ready: bool,
-    /// What has to happen first; empty when ready.
+    /// Why it is not ready; empty when it is.
     pub(super) reasons: Vec<String>,
     /// The credentials whose requests get 503, and why, while others have a token.
     pub(super) degraded: Vec<String>,
-    /// The credentials that still have a token and will not get the next by a refresh, since it brought another user's.
+    /// The credentials that have a token but cannot be refreshed: a refresh brought another user's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<String>,
 }
 
-/// Ready means: not draining, and at least one of these credentials has a usable token.
-///
-/// Without any credential (a cassette is replayed) there is nothing to wait for.
+/// Ready means: not draining, and at least one of these credentials has a usable token. Without any
+/// credential, when a cassette is replayed, there is nothing to wait for.
 pub(super) fn readiness(inner: &Inner, credentials: &[Credential]) -> Readiness {
     let (mut unusable, mut warnings) = (Vec::new(), Vec::new());
     for credential in credentials {
@@ -42,7 +41,7 @@ pub(super) fn readiness(inner: &Inner, credentials: &[Credential]) -> Readiness 
     Readiness { ready: reasons.is_empty(), reasons, degraded, warnings }
 }
 
-/// Why a credential has no usable token, and what to do about it.
+/// Why a credential has no usable token, and the remedy.
 fn explain(inner: &Inner, name: &str, snapshot: Snapshot) -> String {
     let why = snapshot.trouble.unwrap_or_else(|| {
         let why = match snapshot.revision {

@@ -1,4 +1,4 @@
-//! What is where.
+//! The table of routes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::status::{CredentialStatus, RecordingStatus, Status};
 use super::{Inner, browser, examine, operate, problem, terminal};
 use crate::credential::Credential;
 
-/// No form or answer comes near it.
+/// Larger than any form or JSON that these routes expect.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
 
 const PAGES: &str = "GET /live, /ready, /metrics, /status.json, /login/CREDENTIAL; POST /credentials/NAME/refresh, \
@@ -34,7 +34,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/credentials/{name}/unlock", post(operate::unlock))
         .route("/credentials/{name}/doctor", post(examine::examine))
         .route("/credentials/{name}/login", post(terminal::begin))
-        .route("/credentials/{name}/login/answer", post(terminal::answer))
+        .route("/credentials/{name}/login/answer", post(terminal::submit))
         .fallback(async || problem(StatusCode::NOT_FOUND, "no-such-page", "No such page", PAGES))
         .method_not_allowed_fallback(async || {
             problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", PAGES)
@@ -43,15 +43,15 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .with_state(inner)
 }
 
-/// The process answers; nothing more is claimed.
+/// The process responds. This implies nothing else.
 async fn live() -> Response {
     no_store("text/plain; charset=utf-8", "live\n".into())
 }
 
-/// Of all credentials together, or with `?credential=NAME` of that one alone.
+/// For all credentials together, or with `?credential=NAME` for that one alone.
 async fn ready(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Response {
-    let Some(asked) = asked(&inner, query) else { return inner.no_such_credential() };
-    let readiness = readiness(&inner, asked);
+    let Some(credentials) = selected(&inner, query) else { return inner.no_such_credential() };
+    let readiness = readiness(&inner, credentials);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
 }
@@ -62,8 +62,8 @@ async fn metrics(State(inner): State<Arc<Inner>>) -> Response {
 
 /// All credentials, or with `?credential=NAME` that one alone.
 async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Response {
-    let Some(shown) = asked(&inner, query) else { return inner.no_such_credential() };
-    let readiness = readiness(&inner, shown);
+    let Some(credentials) = selected(&inner, query) else { return inner.no_such_credential() };
+    let readiness = readiness(&inner, credentials);
     let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: readiness.ready,
@@ -75,13 +75,13 @@ async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> R
         connections: inner.metrics.connections.get(),
         faults_injected: inner.metrics.faults_injected.get(),
         recording: inner.metrics.recording.get().map(|counts| RecordingStatus::of(counts)),
-        credentials: shown.iter().map(|credential| CredentialStatus::of(credential, &inner)).collect(),
+        credentials: credentials.iter().map(|credential| CredentialStatus::of(credential, &inner)).collect(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
 }
 
-/// The credentials that a query asks for: all of them, or the one of `?credential=NAME`, if there is one.
-fn asked(inner: &Inner, query: Option<String>) -> Option<&[Credential]> {
+/// The credentials that a query selects: all, or that of `?credential=NAME`. `None` if there is none.
+fn selected(inner: &Inner, query: Option<String>) -> Option<&[Credential]> {
     let query = query.unwrap_or_default();
     let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "credential");
     match wanted {

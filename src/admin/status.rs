@@ -1,4 +1,4 @@
-//! `/status.json`: what a person asks first. Also read by `vbc-proxy status`.
+//! `/status.json`, which `vbc-proxy status` reads too.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,23 +18,23 @@ pub struct Status {
     pub version: String,
     /// Whether requests can be served now.
     pub ready: bool,
-    /// Why not.
+    /// Why not; empty when they can.
     pub reasons: Vec<String>,
     /// The credentials whose requests get 503, and why, while others have a token.
     #[serde(default)]
     pub degraded: Vec<String>,
-    /// When the process began to serve.
+    /// When the process started to serve.
     pub started: Timestamp,
-    /// Where clients connect.
+    /// The addresses for clients.
     pub listen: String,
-    /// The API behind.
+    /// The URL of the upstream.
     pub upstream: String,
-    /// Client connections that are open now.
+    /// Open client connections.
     pub connections: i64,
-    /// Requests that met a fault of `[faults]`.
+    /// Requests with an injected fault of `[faults]`.
     #[serde(default)]
     pub faults_injected: u64,
-    /// What has been recorded, where `--record` asked for it.
+    /// The recording, with `--record`.
     #[serde(default)]
     pub recording: Option<RecordingStatus>,
     /// Every credential.
@@ -46,9 +46,9 @@ pub struct Status {
 pub struct RecordingStatus {
     /// Records written.
     pub written: u64,
-    /// Exchanges of which nothing is recorded.
+    /// Exchanges that were not recorded.
     pub dropped: u64,
-    /// Records without a body that was too large.
+    /// Records without their body, because it was too large.
     pub truncated: u64,
 }
 
@@ -69,11 +69,11 @@ pub struct CredentialStatus {
     pub name: String,
     /// Whether a token is usable now.
     pub usable: bool,
-    /// Order of its token sets; 0 without one.
+    /// The revision of its token set; 0 without one.
     pub revision: u64,
     /// When the access token was received.
     pub issued_at: Option<Timestamp>,
-    /// When it ends.
+    /// When the access token ends.
     pub expires_at: Option<Timestamp>,
     /// When the next exchange is planned.
     pub next_attempt: Option<Timestamp>,
@@ -81,30 +81,30 @@ pub struct CredentialStatus {
     pub exchanges: u64,
     /// Whether logins are held back to protect the account.
     pub brake: bool,
-    /// Whether a person has to log in.
+    /// Whether an interactive login is needed now.
     pub login_needed: bool,
-    /// Whether a person logs in to it, once and whenever the refresh token was lost.
+    /// Whether logins are interactive: one at first, and one whenever the refresh token is lost.
     #[serde(default)]
     pub by_person: bool,
-    /// Where to, when a browser on this machine can finish a login here.
+    /// The login page, if a browser on this machine can finish a login here.
     #[serde(default)]
     pub login_url: Option<String>,
-    /// When a person has to log in at the latest, unless the refresh token is renewed before.
+    /// The latest time for an interactive login, unless the refresh token is renewed before.
     #[serde(default)]
     pub login_needed_by: Option<Timestamp>,
-    /// How the last login of a person ended, since the proxy started.
+    /// How the last interactive login since the start ended.
     #[serde(default)]
     pub last_login: Option<LastLogin>,
-    /// Whose tokens these are, where the server has said so.
+    /// The user of the tokens, if the server named one.
     #[serde(default)]
     pub subject: Option<String>,
-    /// Whose tokens a refresh brought instead, where it did; they are not used.
+    /// The other user whose tokens a refresh brought, if it did; they are not used.
     #[serde(default)]
     pub other_user: Option<String>,
-    /// The scope that was granted, where the server has said so.
+    /// The granted scope, if the server named it.
     #[serde(default)]
     pub scope: Option<String>,
-    /// How the server answers a second login: `reuse`, `renew_revoke`, `renew_keep`; `None` while it has not been seen.
+    /// The effect of a second login: `reuse`, `renew_revoke`, `renew_keep`; `None` until it is known.
     #[serde(default)]
     pub issuance: Option<String>,
     /// Whether the latest token set could not be stored.
@@ -112,10 +112,10 @@ pub struct CredentialStatus {
     /// Whether a note of a login could not be stored.
     #[serde(default)]
     pub note_unsaved: bool,
-    /// What the token store could not do.
+    /// The latest error of the token store, if it has not recovered.
     #[serde(default)]
     pub store_trouble: Option<String>,
-    /// What is wrong, and what to do.
+    /// What is wrong, and the remedy.
     pub trouble: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The login of a person through the command line: begun here, answered by what the person pastes.
+//! Interactive logins on the command line: started here, finished by what the user pastes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::logins::{Beginner, Denied, LIFETIME};
+use super::logins::{Denial, Initiator, LIFETIME};
 use super::operate::json;
 use super::{Inner, login, problem};
 use crate::clock::Timestamp;
@@ -16,26 +16,26 @@ use crate::credential::{LoginError, LoginSummary};
 use crate::oauth::{AuthorizationError, AuthorizationResponse};
 use crate::secret::Secret;
 
-/// The answer of `POST /credentials/{name}/login/answer`.
+/// The response of `POST /credentials/{name}/login/answer`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum LoginOutcome {
     /// The tokens are in use.
     LoggedIn {
-        /// Whose they are, where the server says so.
+        /// The user, if the server named one.
         subject: Option<String>,
         /// When the access token ends.
         expires_at: Timestamp,
         /// Whether they are only in memory.
         unsaved: bool,
     },
-    /// It is another user's login; nothing is replaced until it is confirmed.
+    /// Another user logged in; nothing is replaced until that is confirmed.
     OtherUser {
-        /// Whose tokens the credential has.
+        /// The user of the current tokens.
         expected: String,
-        /// Who logged in, where the server says so.
+        /// The user who logged in, if the server named one.
         found: Option<String>,
-        /// To be sent back as `confirm`.
+        /// The number that confirms the login, as `confirm`.
         confirm: u64,
     },
 }
@@ -47,7 +47,7 @@ impl From<LoginSummary> for LoginOutcome {
     }
 }
 
-/// `POST /credentials/{name}/login`: begins a login.
+/// `POST /credentials/{name}/login`: starts a login.
 pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<String>) -> Response {
     if inner.find(&name).is_none() {
         return inner.no_such_credential();
@@ -59,10 +59,10 @@ pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<Stri
         );
         return problem(StatusCode::CONFLICT, "not-for-people", "Nobody logs in to this credential", detail);
     };
-    match inner.begin(&name, options, Beginner::CommandLine) {
-        Some(begun) => json(&serde_json::json!({
-            "url": begun.url.as_str(),
-            "login": begun.binding.expose(),
+    match inner.begin(&name, options, Initiator::CommandLine) {
+        Some(started) => json(&serde_json::json!({
+            "url": started.url.as_str(),
+            "login": started.binding.expose(),
             "expires_in": LIFETIME.as_secs(),
             "redirect_uri": options.redirect_uri,
             "pkce": options.pkce,
@@ -74,27 +74,27 @@ pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<Stri
     }
 }
 
-/// What the command line sends: no `Debug`, it has secrets.
+/// The body of [`submit`]. It has secrets, so it is not `Debug`.
 #[derive(Deserialize)]
-struct Given {
+struct LoginSubmission {
     login: String,
     answer: Option<String>,
     confirm: Option<u64>,
 }
 
-/// `POST /credentials/{name}/login/answer`: brings the answer to a login, or confirms another user's.
-pub(super) async fn answer(
+/// `POST /credentials/{name}/login/answer`: finishes a login, or confirms another user's.
+pub(super) async fn submit(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    // A form cannot be of this type: no page sends one without asking first.
+    // A form cannot have this type, so that a foreign page cannot send one without a CORS preflight.
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let given = serde_json::from_slice::<Given>(&body).ok().filter(|_| is_json);
-    let Some(Given { login, answer, confirm }) = given else {
+    let submission = serde_json::from_slice(&body).ok().filter(|_| is_json);
+    let Some(LoginSubmission { login, answer, confirm }) = submission else {
         let detail =
             "send application/json: {\"login\": …, \"answer\": …}, or {\"login\": …, \"confirm\": …}";
         return problem(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request", detail);
@@ -106,22 +106,22 @@ pub(super) async fn answer(
             Err(why) => denied(why),
         };
     }
-    let AuthorizationResponse { state, outcome: brought } =
+    let AuthorizationResponse { state, outcome: code } =
         AuthorizationResponse::from_pasted(&answer.unwrap_or_default());
-    // What has no code in it was pasted wrong: the login stays open for a second try.
-    if brought == Err(AuthorizationError::NoCode) {
+    // Without a code, something else was pasted: the login stays open for a second try.
+    if code == Err(AuthorizationError::NoCode) {
         let detail = AuthorizationError::NoCode.to_string();
         return problem(StatusCode::BAD_REQUEST, "no-code", "No code", detail);
     }
-    let taken = match inner.logins.take_by_command_line(now, &name, &login, state.as_ref()) {
-        Ok(taken) => taken,
+    let login = match inner.logins.redeem_by_command_line(now, &name, &login, state.as_ref()) {
+        Ok(login) => login,
         Err(why) => return denied(why),
     };
-    let key = taken.key.clone();
-    let redeemed = match brought {
-        Ok(code) => login::redeem(&inner, taken, code).await,
+    let key = login.key.clone();
+    let redeemed = match code {
+        Ok(code) => login::redeem(&inner, login, code).await,
         Err(error) => {
-            inner.note_refusal(&taken, &error);
+            inner.note_refusal(&login, &error);
             let hint = if login::may_be_sso(&error) { format!(". {}", login::NO_SSO) } else { String::new() };
             Err(LoginError::Refused(format!("{error}{hint}")))
         }
@@ -129,7 +129,7 @@ pub(super) async fn answer(
     if let Err(LoginError::OtherUser { confirm, .. }) = &redeemed
         && inner.wait(&key, *confirm).is_none()
     {
-        return denied(Denied::Unknown);
+        return denied(Denial::Unknown);
     }
     outcome(redeemed)
 }
@@ -152,20 +152,20 @@ fn outcome(outcome: Result<LoginSummary, LoginError>) -> Response {
     problem(status, kind, title, error.to_string())
 }
 
-fn denied(why: Denied) -> Response {
-    // The login is still open: whoever pasted the wrong answer can paste the right one.
+fn denied(why: Denial) -> Response {
+    // With `other-login` the login stays open, so that the user can paste again.
     let (kind, title) = match why {
-        Denied::OtherLogin => ("other-login", "The answer to another login"),
+        Denial::OtherLogin => ("other-login", "The answer to another login"),
         _ => ("login-not-open", "This login is not open"),
     };
     let detail = match why {
-        Denied::Expired => "it took more than ten minutes; begin again",
-        Denied::Replaced => "several other logins to this credential were begun after it; begin again",
-        Denied::Used { .. } => "it was answered already, and works only once; begin again",
-        Denied::OtherLogin => {
+        Denial::Expired => "it took more than ten minutes; begin again",
+        Denial::Replaced => "several other logins to this credential were started after it; begin again",
+        Denial::Used { .. } => "it was answered already, and works only once; begin again",
+        Denial::OtherLogin => {
             "this is the answer to another login: paste the one that the printed address leads to, or the code alone"
         }
-        Denied::Unknown | Denied::OtherBrowser | Denied::CommandLine => {
+        Denial::Unknown | Denial::OtherBrowser | Denial::CommandLine => {
             "it is not known, or not any more; begin again"
         }
     };
