@@ -1,6 +1,6 @@
-//! Counters and gauges, by handle. Rendered by the admin listener.
+//! Counters and gauges, which the admin listener renders.
 //!
-//! One registry per process life of an [`App`](crate::App), so that many proxies can live in one test process.
+//! Each [`App`](crate::App) has its own registry, so that a test process can have several proxies.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,7 +11,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{Atomic, Gauge};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::cassette::RecordingCounts;
 
@@ -56,13 +56,14 @@ struct WorkerLabels {
     worker: u32,
 }
 
-/// How many client connections a thread has open. Other threads read it for each connection they accept.
+/// The open client connections of a thread. Other threads read it for each connection they accept.
 pub type Load = Gauge<i64, Alone>;
 
-/// A number with a cache line for itself, and the one beside it that processors fetch along: what a thread counts for
-/// itself does not slow down another's counting.
+/// A number that shares no cache line, nor the adjacent line that processors prefetch. Threads that
+/// count for themselves do not slow down each other.
 ///
-/// All is relaxed. It is a number and guards no memory; whoever decides by it may decide by one that has just changed.
+/// All operations are relaxed. The number guards no memory, and a reader may get a value that has
+/// just changed.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Alone(AtomicI64);
@@ -99,25 +100,25 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     retries: Family<RetryLabels, Counter>,
-    /// Client connections that are open now.
+    /// Open client connections.
     pub connections: Gauge,
     loads: Family<WorkerLabels, Load>,
     /// Client connections that one thread accepted and another serves.
     pub handed_over: Counter,
-    /// Client connections that were answered 503 or closed because there were too many.
+    /// Client connections over a limit, which got 503 or were closed.
     pub turned_away: Counter,
-    /// Connections to the upstream that are open now.
+    /// Open connections to the upstream.
     pub upstream_connections: Gauge,
-    /// Connections that have become websockets and are open now.
+    /// Open connections that have become websockets.
     pub tunnels: Gauge,
-    /// Bytes of request bodies that are kept on disk now, for a replay.
+    /// Bytes of request bodies that are on disk now, for a replay.
     pub replay_disk: Gauge,
-    /// Where there is a recorder, its counters.
+    /// The counters of the recorder, if there is one.
     pub recording: OnceLock<Arc<RecordingCounts>>,
     faults: Family<FaultLabels, Counter>,
-    /// All of them.
+    /// Requests with an injected fault, of any rule and effect.
     pub faults_injected: Counter,
-    /// Answers that had to be cut short after their head was sent.
+    /// Responses that were cut short after their head was sent.
     pub aborted: Counter,
 }
 
@@ -131,79 +132,38 @@ impl Metrics {
     /// A fresh registry with everything at zero.
     pub fn new() -> Self {
         let mut registry = registry();
-        let requests = Family::default();
-        registry.register(
-            "requests",
-            "Requests answered, by status and by who wrote the answer",
-            requests.clone(),
-        );
-        let retries = Family::default();
-        registry.register(
-            "retries",
-            "Upstream 401s, by what they meant and what became of them",
-            retries.clone(),
-        );
-        let connections = Gauge::default();
-        registry.register("connections_open", "Client connections", connections.clone());
-        let loads = Family::default();
-        registry.register(
-            "worker_connections_open",
-            "Client connections, by the thread that serves them",
-            loads.clone(),
-        );
-        let handed_over = Counter::default();
-        registry.register(
-            "connections_handed_over",
-            "Client connections that one thread accepted and another serves",
-            handed_over.clone(),
-        );
-        let turned_away = Counter::default();
-        registry.register(
-            "connections_turned_away",
-            "Client connections over a limit, answered 503 or closed",
-            turned_away.clone(),
-        );
-        let upstream_connections = Gauge::default();
-        registry.register(
-            "upstream_connections_open",
-            "Connections to the upstream",
-            upstream_connections.clone(),
-        );
-        let tunnels = Gauge::default();
-        registry.register("tunnels_open", "Connections that have become websockets", tunnels.clone());
-        let replay_disk = Gauge::default();
-        registry.register(
-            "replay_disk_bytes",
-            "Request bodies kept on disk for a replay",
-            replay_disk.clone(),
-        );
-        let faults = Family::default();
-        registry.register(
-            "faults_injected",
-            "Requests that met a fault of [faults], by the number of its rule and what it did",
-            faults.clone(),
-        );
-        let aborted = Counter::default();
-        registry.register(
-            "aborted_answers",
-            "Answers cut short after their head had been sent",
-            aborted.clone(),
-        );
+        let r = &mut registry;
         Self {
-            registry,
-            requests,
-            retries,
-            connections,
-            loads,
-            handed_over,
-            turned_away,
-            upstream_connections,
-            tunnels,
-            replay_disk,
-            recording: OnceLock::new(),
-            faults,
+            requests: register(r, "requests", "Requests answered, by status and by who wrote the answer"),
+            retries: register(r, "retries", "Upstream 401s, by what they meant and what became of them"),
+            connections: register(r, "connections_open", "Client connections"),
+            loads: register(
+                r,
+                "worker_connections_open",
+                "Client connections, by the thread that serves them",
+            ),
+            handed_over: register(
+                r,
+                "connections_handed_over",
+                "Client connections that one thread accepted and another serves",
+            ),
+            turned_away: register(
+                r,
+                "connections_turned_away",
+                "Client connections over a limit, answered 503 or closed",
+            ),
+            upstream_connections: register(r, "upstream_connections_open", "Connections to the upstream"),
+            tunnels: register(r, "tunnels_open", "Connections that have become websockets"),
+            replay_disk: register(r, "replay_disk_bytes", "Request bodies kept on disk for a replay"),
+            faults: register(
+                r,
+                "faults_injected",
+                "Requests that met a fault of [faults], by the number of its rule and what it did",
+            ),
             faults_injected: Counter::default(),
-            aborted,
+            aborted: register(r, "aborted_answers", "Answers cut short after their head had been sent"),
+            recording: OnceLock::new(),
+            registry,
         }
     }
 
@@ -213,25 +173,24 @@ impl Metrics {
         self.loads.get_or_create_owned(&WorkerLabels { worker })
     }
 
-    /// The counter of answers with this status from this source. Keep the handle.
+    /// The counter of responses with this status from this source. Keep the handle.
     pub fn requests(&self, status: u16, source: Source) -> Counter {
         self.requests.get_or_create_owned(&RequestLabels { status, source })
     }
 
-    /// The counter of 401s with this verdict and outcome.
+    /// The counter of upstream 401s with this verdict and outcome.
     pub fn retries(&self, verdict: &'static str, outcome: &'static str) -> Counter {
         self.retries.get_or_create_owned(&RetryLabels { verdict, outcome })
     }
 
-    /// Counts a request that met a fault of this rule, the first of which is 1.
+    /// Counts a request with a fault of this rule. Rules are numbered from 1.
     pub fn count_fault(&self, rule: usize, effect: &'static str) {
         let rule = u32::try_from(rule).unwrap_or(u32::MAX);
         self.faults.get_or_create_owned(&FaultLabels { rule, effect }).inc();
         self.faults_injected.inc();
     }
 
-    /// The text exposition (OpenMetrics 1.0), with what `also` has: metrics that are read where they are kept, when
-    /// somebody asks.
+    /// The text exposition (OpenMetrics 1.0), with the metrics of `also`, which are read at each scrape.
     pub fn render(&self, also: &Registry) -> String {
         let mut text = String::new();
         let mut records = registry();
@@ -258,7 +217,14 @@ impl Metrics {
     }
 }
 
-/// A registry whose names begin as all of ours do.
+/// Registers a metric and returns its handle.
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// A registry with the common prefix of all names.
 pub fn registry() -> Registry {
     Registry::with_prefix("vbc_proxy")
 }

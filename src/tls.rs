@@ -1,4 +1,4 @@
-//! TLS towards others: which authorities are trusted.
+//! TLS to other hosts: the trusted certificate authorities.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The parser's error.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
@@ -27,10 +27,10 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Somebody else can change the file.
+    /// Other users can change the file.
     #[error(transparent)]
     Untrusted(#[from] Flaw),
     /// The file has no usable certificate.
@@ -41,8 +41,8 @@ pub enum TlsError {
     Settings(#[from] rustls::Error),
 }
 
-/// A client configuration that trusts `ca_file` alone, or else the system's roots, or else, where the system has none
-/// (minimal containers), the bundled ones.
+/// A client configuration that trusts only `ca_file`; without it, the system's roots; and without
+/// these, as in minimal containers, the bundled ones.
 ///
 /// # Errors
 /// When `ca_file` cannot be used.
