@@ -15,7 +15,7 @@ use crate::app::{self, Examined};
 use crate::client;
 use crate::clock::Clock;
 use crate::config::{Config, Findings, Loaded};
-use crate::doctor::{self, Check, Look, Report, Suite, Verdict};
+use crate::doctor::{self, Check, Report, Style, Suite, Verdict};
 
 /// Find out what is wrong with a credential, and what to do about it
 ///
@@ -166,7 +166,7 @@ impl Doctor {
                 .map_err(|error| fail(Exit::Failed, format_args!("the report cannot be written: {error}")))?;
             print(json)?;
         } else {
-            print(doctor::render(report, examiner, Look { colour: is_colourful(&std::io::stdout()) }))?;
+            print(doctor::render(report, examiner, Style { colour: is_colourful(&std::io::stdout()) }))?;
         }
         let failed = (report.verdict() == Verdict::Fail).then_some(Exit::Failed);
         exit.or(failed).map_or(Ok(()), Err)

@@ -1,47 +1,54 @@
-//! What an error body says, in whatever wrapping it comes: `{"code":…}` (gateway 4.x), `{"fault":{…}}` (3.x), XML (2.x),
-//! a backend's own JSON, plain text, a page. Pure.
+//! The code and the text of an error body, in any wrapping: `{"code":…}` (gateway 4.x),
+//! `{"fault":{…}}` (3.x), XML (2.x), a backend's own JSON, plain text, a page. Pure.
 
 use http::{HeaderMap, header};
 use serde_json::Value;
 
 use crate::oauth::ErrorBody;
 
-/// What is read of a body at most.
+/// At most this much of a body is read.
 const PREFIX: usize = 16 * 1024;
 
-/// What is quoted at most, in characters.
+/// At most this many characters are quoted.
 const QUOTE: usize = 100;
 
-/// A word this long is no word: a token, a hash, an encoded something. It is not shown.
+/// A longer word may be a token, a hash or encoded data. It is not shown.
 const LONGEST_WORD: usize = 24;
 
-/// The members of a body that are meant for people, the more telling ones first.
+/// The members with a text for people, the more informative ones first.
 const MEMBERS: [&str; 8] =
     ["description", "error_description", "message", "errorMessage", "title", "msg", "detail", "error"];
 
-/// A body, read.
+/// The code and the text of a body.
 #[derive(Debug, Default)]
-pub(super) struct Words {
+pub(super) struct ErrorText {
     /// The gateway's six-digit code.
     pub(super) code: Option<u32>,
-    /// All that is said, in lower case, to look for phrases in.
-    pub(super) text: String,
-    /// The most telling sentence, fit to be shown; may be empty.
+    /// The whole text in lower case, to search for phrases.
+    pub(super) lowercase: String,
+    /// The most informative sentence, safe to show; may be empty.
     pub(super) quote: String,
-    /// When the gateway will answer again, as it wrote it.
+    /// The end of throttling, as the gateway wrote it.
     pub(super) next_access: Option<String>,
-    /// Whether it is a page for a browser.
+    /// Whether the body is a page for a browser.
     pub(super) is_page: bool,
-    /// Whether it is JSON.
+    /// Whether the body is JSON.
     pub(super) is_json: bool,
 }
 
+impl ErrorText {
+    /// The quote, as it follows a sentence of ours; empty without one.
+    pub(super) fn quoted(&self) -> String {
+        if self.quote.is_empty() { String::new() } else { format!(": \"{}\"", self.quote) }
+    }
+}
+
 /// Reads the beginning of a body.
-pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Words {
+pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> ErrorText {
     let body = ErrorBody::read(&body[..body.len().min(PREFIX)]);
     if is_page(headers, &body) {
         let title = body.element("title").unwrap_or_default();
-        return Words { is_page: true, quote: quote(title), ..Words::default() };
+        return ErrorText { is_page: true, quote: quote(title), ..ErrorText::default() };
     }
     let members: Vec<&str> = MEMBERS.iter().filter_map(|name| body.member(name)).collect();
     let (text, quoted) = match body.json() {
@@ -52,9 +59,9 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Words {
         None if body.is_markup() => (body.text().to_owned(), members.first().copied()),
         None => (body.text().to_owned(), Some(body.text())),
     };
-    Words {
+    ErrorText {
         code: body.gateway_code(),
-        text: text.to_lowercase(),
+        lowercase: text.to_lowercase(),
         quote: quote(quoted.unwrap_or_default()),
         next_access: body.member("nextAccessTime").map(str::to_owned),
         is_page: false,
@@ -70,7 +77,8 @@ fn is_page(headers: &HeaderMap, body: &ErrorBody<'_>) -> bool {
     starts("<!doctype html") || starts("<html") || (declared.starts_with("text/html") && body.is_markup())
 }
 
-/// A server's words on one line, cut, without anything that could be a token or steer a terminal.
+/// A server's text on one line, shortened, without anything that could be a token or control a
+/// terminal.
 pub(super) fn quote(text: &str) -> String {
     let clean: String = text.chars().map(|c| if is_plain(c) { c } else { ' ' }).collect();
     let words =
@@ -82,12 +90,12 @@ pub(super) fn quote(text: &str) -> String {
     }
 }
 
-/// A name on one line, whatever its length.
+/// A name on one line, without control characters.
 pub(super) fn name(text: &str) -> String {
     text.chars().filter(|c| is_plain(*c)).take(QUOTE).collect()
 }
 
-/// Neither a control character nor one of those that turn the writing direction or break the line.
+/// Whether it is no control character, and changes neither the writing direction nor the line.
 fn is_plain(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -97,7 +105,7 @@ fn is_plain(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn words(body: &str) -> Words {
+    fn text(body: &str) -> ErrorText {
         read(&HeaderMap::new(), body.as_bytes())
     }
 
@@ -111,31 +119,31 @@ mod tests {
              </ams:description></ams:fault>",
             "\u{feff} <fault><code>900908</code><description>API Subscription validation failed</description></fault>",
         ] {
-            let words = words(body);
-            assert_eq!(words.code, Some(900_908), "{body}");
-            assert!(words.text.contains("subscription validation failed"), "{body}");
-            assert_eq!(words.quote, "API Subscription validation failed", "{body}");
+            let text = text(body);
+            assert_eq!(text.code, Some(900_908), "{body}");
+            assert!(text.lowercase.contains("subscription validation failed"), "{body}");
+            assert_eq!(text.quote, "API Subscription validation failed", "{body}");
         }
     }
 
     #[test]
     fn a_backends_number_is_not_the_gateways_code() {
-        let words = words(r#"{"code":401,"message":"User is not permitted"}"#);
-        assert_eq!((words.code, words.quote.as_str()), (None, "User is not permitted"));
+        let text = text(r#"{"code":401,"message":"User is not permitted"}"#);
+        assert_eq!((text.code, text.quote.as_str()), (None, "User is not permitted"));
     }
 
     #[test]
     fn pages_and_plain_text_are_told_apart() {
-        assert!(words("<!DOCTYPE html><html><title>Sign in</title></html>").is_page);
-        assert_eq!(words("<HTML><head><TITLE>Sign in</TITLE>").quote, "Sign in");
-        assert!(!words("<fault/>").is_page);
-        assert_eq!(words("missing user data").text, "missing user data");
-        assert_eq!(words("\"missing user data\"").text, "missing user data");
-        assert!(words("[1]").is_json && words("{}").is_json && !words("").is_json);
+        assert!(text("<!DOCTYPE html><html><title>Sign in</title></html>").is_page);
+        assert_eq!(text("<HTML><head><TITLE>Sign in</TITLE>").quote, "Sign in");
+        assert!(!text("<fault/>").is_page);
+        assert_eq!(text("missing user data").lowercase, "missing user data");
+        assert_eq!(text("\"missing user data\"").lowercase, "missing user data");
+        assert!(text("[1]").is_json && text("{}").is_json && !text("").is_json);
     }
 
     #[test]
-    fn what_may_be_a_token_or_steers_a_terminal_is_not_quoted() {
+    fn what_may_be_a_token_or_controls_a_terminal_is_not_quoted() {
         assert_eq!(
             quote("no eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln here\r\n\u{1b}[31m\u{202e}x"),
             "no […] here [31m x"
@@ -147,7 +155,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_body_makes_it_panic(body in proptest::collection::vec(0_u8..255, 0..200)) {
-            words(&String::from_utf8_lossy(&body));
+            text(&String::from_utf8_lossy(&body));
             read(&HeaderMap::new(), &[&b"{\"fault\":"[..], &body].concat());
             read(&HeaderMap::new(), &[&b"<a:code>"[..], &body].concat());
         }

@@ -1,11 +1,11 @@
-//! What the loader of the configuration found, as checks. Pure.
+//! Checks from the findings of the configuration's loader. Pure.
 
 use super::report::{Check, Verdict};
-use crate::config::{Finding, Findings};
+use crate::config::{Finding, Findings, Location};
 
 const NAME: &str = "configuration";
 
-/// A configuration that was read: where from, and what should be looked at.
+/// The checks of a configuration that was loaded from `origin`.
 pub fn accepted(origin: &str, warnings: &[Finding]) -> Vec<Check> {
     match warnings {
         [] => vec![Check::ok(NAME, origin)],
@@ -13,17 +13,17 @@ pub fn accepted(origin: &str, warnings: &[Finding]) -> Vec<Check> {
     }
 }
 
-/// A configuration that was refused.
+/// The checks of a configuration that was refused.
 pub fn refused<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Check> {
     findings.into_iter().map(|finding| check(Verdict::Fail, finding)).collect()
 }
 
-/// The findings about the file beside a proxy that runs.
+/// The checks of a refused configuration while a proxy runs.
 ///
-/// The proxy may have been given its secrets in another way, or its whole configuration: what cannot be read from here is
-/// no finding then.
+/// The proxy may have got its secrets, or its whole configuration, in another way. So a value that
+/// is not readable from here is no failure.
 pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
-    let findings = findings.iter().filter(|finding| !is_nothing_at_all(finding));
+    let findings = findings.iter().filter(|finding| !is_no_configuration(finding));
     let (withheld, real): (Vec<&Finding>, Vec<&Finding>) = findings.partition(|finding| is_withheld(finding));
     let mut checks = refused(real);
     if !withheld.is_empty() {
@@ -38,12 +38,12 @@ pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
     checks
 }
 
-/// There is neither a file nor a variable.
-fn is_nothing_at_all(finding: &Finding) -> bool {
-    finding.key.is_empty() && finding.location == crate::config::Location::Environment
+/// Whether the finding is that there is neither a file nor a variable.
+fn is_no_configuration(finding: &Finding) -> bool {
+    finding.key.is_empty() && finding.location == Location::Environment
 }
 
-/// Whether it is about the file or the variable that should hold a value, and not about the value.
+/// Whether the finding is about the file or the variable of a value, and not about the value.
 fn is_withheld(finding: &Finding) -> bool {
     let key = &finding.key;
     (key.ends_with("_env") || key.ends_with("_file")) && !finding.message.ends_with("is given as well")
@@ -64,7 +64,7 @@ fn check(verdict: Verdict, finding: &Finding) -> Check {
     }
 }
 
-/// What has cost others the most, said in more words than the loader's.
+/// The code of a finding, and a longer remedy than the loader's for the most costly mistakes.
 fn diagnosis(finding: &Finding) -> (&'static str, &'static str) {
     let says = |what: &str| finding.message.contains(what);
     match short(&finding.key) {

@@ -1,28 +1,28 @@
-//! Whether a host is reached, and whether it is what it should be. Pure, given what came of asking it.
+//! Judges the response of a host: whether it is reached, and is the right kind of host. Pure.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use rustls::CertificateError;
 
 use super::report::Check;
-use super::{address_of, server_words, words};
+use super::{address_of, error_text};
 use crate::client::ClientError;
 
-/// A host, as the operator knows it.
+/// A host, as the configuration names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Site<'a> {
-    /// What it is, which is also the name of its check.
+    /// The name of its check.
     pub(super) name: &'static str,
-    /// The key that says where it is.
+    /// The key of its URL.
     pub(super) key: &'static str,
-    /// The key that says whom to trust.
+    /// The key of its trusted authorities.
     pub(super) ca_key: &'static str,
-    /// Where it is, fit to be shown.
+    /// Its URL, without anything secret.
     pub(super) url: &'a str,
 }
 
 impl Site<'_> {
-    /// Nobody answered.
+    /// The check for a host without a response.
     pub(super) fn unreachable(&self, error: &ClientError) -> Check {
         let Self { name, key, url, .. } = self;
         let (code, found, remedy) = match error {
@@ -49,20 +49,20 @@ impl Site<'_> {
             ),
             ClientError::Timeout(patience) => (
                 "timeout",
-                format!("{url} does not answer within {} s", patience.as_secs()),
+                format!("{url} does not respond within {} s", patience.as_secs()),
                 "look for a firewall that drops packets; else the host is overloaded: try again later"
                     .to_owned(),
             ),
             ClientError::Protocol(_) | ClientError::TooLong => (
                 "not-http",
-                format!("what {url} answers is not an answer in HTTP ({error})"),
+                format!("the response of {url} is not HTTP ({error})"),
                 format!("is {key} right, its port and http:// or https:// too?"),
             ),
         };
         Check::fail(name, code, found, remedy)
     }
 
-    /// It has a certificate that is not accepted. rustls' own words name what it saw; what they mean is said here.
+    /// The check for a certificate that is not accepted. It explains the error of rustls.
     fn untrusted(&self, error: &rustls::Error) -> Check {
         let Self { name, key, ca_key, url } = self;
         let rustls::Error::InvalidCertificate(reason) = error else {
@@ -70,7 +70,7 @@ impl Site<'_> {
             return Check::fail(name, "certificate", format!("TLS with {url} fails ({error})"), remedy);
         };
         let (code, found, remedy) = match reason {
-            // A self-signed one of the same name shows as a bad signature.
+            // A self-signed certificate with the name of a trusted one has a bad signature.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => (
                 "certificate-untrusted",
                 format!("the certificate of {url} is from an authority that is not trusted"),
@@ -104,58 +104,56 @@ impl Site<'_> {
     }
 }
 
-/// A GET without any credential was answered by the token host: is it one?
-pub(super) fn token_host(site: &Site<'_>, answer: &Response<Bytes>) -> Check {
+/// Judges the response of the token host to a GET without credentials: is it a token endpoint?
+pub(super) fn token_host(site: &Site<'_>, response: &Response<Bytes>) -> Check {
     let Site { name, key, url, .. } = site;
-    let words = words::read(answer.headers(), answer.body());
-    let status = answer.status();
-    let quoted = server_words(&words.quote);
-    let code = status.as_u16();
+    let (status, code) = (response.status(), response.status().as_u16());
     if status.is_redirection() {
-        return redirected(site, answer.headers());
+        return redirected(site, response.headers());
     }
+    let text = error_text::read(response.headers(), response.body());
+    let quoted = text.quoted();
     if status.is_server_error() {
-        let found = format!("{url} is in trouble: it answers {code} to a GET{quoted}");
+        let found = format!("{url} is in trouble: it responds with {code} to a GET{quoted}");
         return Check::warn(name, "in-trouble", found, "where the login below fails, too: try again later");
     }
-    // 405 to a GET, or an error of RFC 6749 §5.2: it knows what it is.
-    let is_endpoint = !words.is_page
-        && matches!(
-            status,
-            StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
-        )
-        || status == StatusCode::METHOD_NOT_ALLOWED;
+    // A token endpoint responds to a GET with 405, or an error of RFC 6749 §5.2.
+    let is_endpoint = match status {
+        StatusCode::METHOD_NOT_ALLOWED => true,
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => !text.is_page,
+        _ => false,
+    };
     if is_endpoint {
-        return Check::ok(name, format!("{url} answers like a token endpoint ({code} to a GET)"));
+        return Check::ok(name, format!("{url} responds like a token endpoint ({code} to a GET)"));
     }
-    let what = if words.is_page { "a page for a browser" } else { "no token endpoint" };
-    let found = format!("{url} answers {code} to a GET, like {what}{quoted}");
+    let what = if text.is_page { "a page for a browser" } else { "no token endpoint" };
+    let found = format!("{url} responds with {code} to a GET, like {what}{quoted}");
     Check::warn(name, "no-token-endpoint", found, format!("is {key} right, its path too?"))
 }
 
-/// A question without a token was answered by the upstream: is it a gateway?
-pub(super) fn gateway(site: &Site<'_>, answer: &Response<Bytes>) -> Check {
+/// Judges the response of the upstream to a request without a token: is it the gateway?
+pub(super) fn gateway(site: &Site<'_>, response: &Response<Bytes>) -> Check {
     let Site { name, key, url, .. } = site;
-    let words = words::read(answer.headers(), answer.body());
-    let status = answer.status();
-    let quoted = server_words(&words.quote);
-    let code = status.as_u16();
+    let (status, code) = (response.status(), response.status().as_u16());
     if status.is_redirection() {
-        return redirected(site, answer.headers());
+        return redirected(site, response.headers());
     }
+    let text = error_text::read(response.headers(), response.body());
+    let quoted = text.quoted();
     if status.is_server_error() {
-        let found = format!("{url} is in trouble: it answers {code}{quoted}");
+        let found = format!("{url} is in trouble: it responds with {code}{quoted}");
         return Check::fail(name, "in-trouble", found, "try again later; nothing is to be changed here");
     }
-    match (status, words.code) {
-        (StatusCode::UNAUTHORIZED, _) if !words.is_page => {
+    match (status, text.code) {
+        (StatusCode::UNAUTHORIZED, _) if !text.is_page => {
             Check::ok(name, format!("{url} asks for a token ({code}), as the gateway does"))
         }
-        // Throttled or forbidden, and yet it is the gateway that says so.
-        (_, Some(wso2)) => Check::ok(name, format!("{url} answers as the gateway does ({code}, {wso2})")),
+        // Throttled or forbidden, but by the gateway.
+        (_, Some(wso2)) => Check::ok(name, format!("{url} responds as the gateway does ({code}, {wso2})")),
         _ => {
-            let what = if words.is_page { ", with a page for a browser" } else { "" };
-            let found = format!("{url} answers {code} where the gateway asks for a token{what}{quoted}");
+            let what = if text.is_page { ", with a page for a browser" } else { "" };
+            let found =
+                format!("{url} responds with {code} where the gateway asks for a token{what}{quoted}");
             Check::warn(
                 name,
                 "no-gateway",
@@ -190,11 +188,12 @@ mod tests {
         url: "https://auth.example/token",
     };
 
-    fn answer(status: u16, body: &'static str) -> Response<Bytes> {
-        let mut answer = Response::new(Bytes::from_static(body.as_bytes()));
-        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
-        answer.headers_mut().insert(header::LOCATION, "https://u:p@other.example/x?token=1".parse().unwrap());
-        answer
+    fn response(status: u16, body: &'static str) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from_static(body.as_bytes()));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        let location = "https://u:p@other.example/x?token=1".parse().unwrap();
+        response.headers_mut().insert(header::LOCATION, location);
+        response
     }
 
     fn refused(reason: CertificateError) -> Check {
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_named_with_the_key_to_look_at() {
+    fn a_host_that_does_not_respond_is_named_with_its_key() {
         let io = || std::io::Error::other("because");
         let errors = [
             ClientError::Lookup { host: "auth.example".into(), source: io() },
@@ -234,13 +233,13 @@ mod tests {
             assert!(check.found.contains("auth.example"), "{check:?}");
         }
         let check = TOKEN.unreachable(&ClientError::Timeout(Duration::from_secs(10)));
-        assert!(check.found.ends_with("does not answer within 10 s"), "{check:?}");
+        assert!(check.found.ends_with("does not respond within 10 s"), "{check:?}");
     }
 
     #[test]
     fn a_token_endpoint_is_told_from_something_else() {
         let verdict = |status, body| {
-            let check = token_host(&TOKEN, &answer(status, body));
+            let check = token_host(&TOKEN, &response(status, body));
             (check.verdict, check.code.map(|code| code.into_owned()).unwrap_or_default())
         };
         for (status, body) in [(405, ""), (400, r#"{"error":"invalid_request"}"#), (401, ""), (405, "<html>")]
@@ -251,13 +250,13 @@ mod tests {
             assert_eq!(verdict(status, body), (Verdict::Warn, "no-token-endpoint".into()), "{status} {body}");
         }
         assert_eq!(verdict(503, ""), (Verdict::Warn, "in-trouble".into()));
-        let check = token_host(&TOKEN, &answer(302, ""));
+        let check = token_host(&TOKEN, &response(302, ""));
         assert_eq!(check.found, "https://auth.example/token redirects to https://other.example/x");
     }
 
     #[test]
     fn a_gateway_is_told_from_something_else() {
-        let verdict = |status, body| gateway(&TOKEN, &answer(status, body)).verdict;
+        let verdict = |status, body| gateway(&TOKEN, &response(status, body)).verdict;
         assert_eq!(verdict(401, r#"{"code":"900902"}"#), Verdict::Ok);
         assert_eq!(verdict(401, ""), Verdict::Ok);
         assert_eq!(verdict(429, r#"{"code":"900807"}"#), Verdict::Ok);

@@ -1,51 +1,40 @@
-//! What a suite's answer means. Pure.
+//! Judges the response of a suite. Pure.
 //!
-//! The gateway's code decides where there is one: it is the same in every wrapping and behind every status. Without one
-//! the words of the suites' own refusals are looked for, and then the status speaks for itself.
+//! The gateway's code decides if there is one: it is the same in every wrapping and with every
+//! status. Without it, the texts of the suites' own refusals decide, and last the status.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
+use super::error_text::{self, ErrorText};
+use super::quota;
 use super::report::{Check, Quota, Verdict};
 use super::skew::rounded;
-use super::suite::Suite;
-use super::words::{self, Words};
-use super::{quota, server_words};
+use super::suite::{Suite, SuiteResponse};
 use crate::clock::Timestamp;
 
-/// The answer of a suite.
+/// The token of the request.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Its body, or the beginning of it.
-    pub body: &'a [u8],
-}
-
-/// The token that the suite was asked with.
-#[derive(Clone, Copy, Debug)]
-pub struct Presented {
+pub struct PresentedToken {
     /// Whether `openid` is in its scope.
     pub openid: bool,
-    /// How long ago it was minted.
+    /// Its age.
     pub age: Duration,
 }
 
-/// What it means.
+/// The meaning of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// The line of the suite.
+    /// The check of the suite.
     pub check: Check,
-    /// A quota that it shows to be used up.
+    /// The quota that is used up, if it is one.
     pub quota: Option<Quota>,
 }
 
-/// What is said about an answer: how bad, a fixed word, what was found, what to do.
-struct Said {
+/// A check without its name and status.
+struct Diagnosis {
     verdict: Verdict,
     code: &'static str,
     found: Cow<'static, str>,
@@ -56,47 +45,47 @@ fn fail(
     code: &'static str,
     found: impl Into<Cow<'static, str>>,
     remedy: impl Into<Cow<'static, str>>,
-) -> Said {
-    Said { verdict: Verdict::Fail, code, found: found.into(), remedy: remedy.into() }
+) -> Diagnosis {
+    Diagnosis { verdict: Verdict::Fail, code, found: found.into(), remedy: remedy.into() }
 }
 
 fn warn(
     code: &'static str,
     found: impl Into<Cow<'static, str>>,
     remedy: impl Into<Cow<'static, str>>,
-) -> Said {
-    Said { verdict: Verdict::Warn, ..fail(code, found, remedy) }
+) -> Diagnosis {
+    Diagnosis { verdict: Verdict::Warn, ..fail(code, found, remedy) }
 }
 
-/// Judges the answer of `suite`, received at `now`, to a request with this token.
-pub fn judge(suite: Suite, answer: &Answer<'_>, token: Presented, now: Timestamp) -> Judgement {
-    let words = words::read(answer.headers, answer.body);
-    let quota = quota::seen(answer, &words, now);
-    let said = match &quota {
-        Some(quota) => Some(throttled(quota, answer.status)),
-        None => by_code(suite, &words, token.openid)
-            .or_else(|| by_words(suite, &words, token))
-            .or_else(|| by_status(suite, answer, &words, token)),
+/// Judges the response of `suite`, received at `now`, to a request with this token.
+pub fn judge(suite: Suite, response: &SuiteResponse<'_>, token: PresentedToken, now: Timestamp) -> Judgement {
+    let text = error_text::read(response.headers, response.body);
+    let quota = quota::exceeded(response, &text, now);
+    let diagnosis = match &quota {
+        Some(quota) => Some(throttled(quota, response.status)),
+        None => by_code(suite, &text, token.openid)
+            .or_else(|| by_text(suite, &text, token))
+            .or_else(|| by_status(suite, response, &text, token)),
     };
-    let mut check = Check::ok("", "answers");
-    if let Some(Said { verdict, code, found, remedy }) = said {
+    let mut check = Check::ok("", "responds");
+    if let Some(Diagnosis { verdict, code, found, remedy }) = diagnosis {
         let remedy = Some(remedy.into_owned()).filter(|remedy| !remedy.is_empty());
         check = Check { verdict, code: Some(code.into()), found: found.into_owned(), remedy, ..check };
     }
     check.name = suite.name().into();
-    check.status = Some(answer.status.as_u16());
+    check.status = Some(response.status.as_u16());
     Judgement { check, quota }
 }
 
-fn throttled(quota: &Quota, status: StatusCode) -> Said {
-    let (what, said) = (quota::found(quota), quota::said(quota));
+fn throttled(quota: &Quota, status: StatusCode) -> Diagnosis {
+    let (what, details) = (quota::describe(quota), quota::details(quota));
     let disguise =
         if status.is_success() { format!(", with status {}", status.as_u16()) } else { String::new() };
     if quota::is_block(quota) {
-        let found = format!("{what}{said}{disguise}");
+        let found = format!("{what}{details}{disguise}");
         return fail("blocked", found, "ask Vonage why; nothing can be done about it here");
     }
-    let found = format!("throttled: {what}{said}{disguise}");
+    let found = format!("throttled: {what}{details}{disguise}");
     let wait = if quota.until.is_some() { "wait until then" } else { "wait a minute" };
     let remedy = match &*quota.of {
         "application" => {
@@ -110,21 +99,21 @@ fn throttled(quota: &Quota, status: StatusCode) -> Said {
     warn("throttled", found, remedy)
 }
 
-/// The gateway names the token as what it refuses.
+/// The code for a token that the gateway refuses.
 pub(super) const TOKEN_REFUSED: &str = "token-refused";
 
 const ADD_OPENID: &str = "add openid to the credential's scope; the next login gets a token that has it";
 const SET_MAX_AGE: &str = "set max_age for /t/vbc.prod/reports";
 
-/// No suite is known to refuse a token this young for its age.
+/// Up to this age, no suite is known to refuse a token for its age.
 const YOUNG: Duration = Duration::from_secs(3 * 60);
 
 const GET_A_NEW_ONE: &str =
     "get a new token: the running proxy does so at the next request that is refused like this";
 
-fn by_code(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
+fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Diagnosis> {
     let title = suite.title();
-    Some(match words.code? {
+    Some(match text.code? {
         900_901 => fail(
             TOKEN_REFUSED,
             "the gateway refuses the token (900901): ended, revoked, or issued by another service",
@@ -194,7 +183,7 @@ fn by_code(suite: Suite, words: &Words, openid: bool) -> Option<Said> {
     })
 }
 
-fn unsubscribed(suite: Suite, code: &str) -> Said {
+fn unsubscribed(suite: Suite, code: &str) -> Diagnosis {
     let title = suite.title();
     fail(
         "unsubscribed",
@@ -206,18 +195,18 @@ fn unsubscribed(suite: Suite, code: &str) -> Said {
     )
 }
 
-fn token_refused(quoted: &str) -> Said {
+fn token_refused(quoted: &str) -> Diagnosis {
     let stays = "If it stays, oauth.token_url and upstream.url may belong to different services";
     fail(TOKEN_REFUSED, format!("the token is refused{quoted}"), format!("{GET_A_NEW_ONE}. {stays}"))
 }
 
-/// The refusals of the suites themselves, behind the gateway, and the gateway's own where its code is missing.
-fn by_words(suite: Suite, words: &Words, token: Presented) -> Option<Said> {
-    let says = |phrase: &str| words.text.contains(phrase);
+/// The refusals of the suites themselves, and the gateway's own without its code.
+fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Diagnosis> {
+    let says = |phrase: &str| text.lowercase.contains(phrase);
     if says("missing hmac token") {
         return Some(fail(
             "hmac",
-            "India's recordings want an HMAC beside the token (\"Missing HMAC token\")",
+            "India's recordings want an HMAC besides the token (\"Missing HMAC token\")",
             "this proxy does not make it; outside of India use call_recording instead",
         ));
     }
@@ -225,7 +214,7 @@ fn by_words(suite: Suite, words: &Words, token: Presented) -> Option<Said> {
         return Some(unsubscribed(suite, ""));
     }
     if says("invalid credentials") || says("invalid jwt token") {
-        return Some(token_refused(&server_words(&words.quote)));
+        return Some(token_refused(&text.quoted()));
     }
     let own = [
         "problem with provided token",
@@ -234,24 +223,24 @@ fn by_words(suite: Suite, words: &Words, token: Presented) -> Option<Said> {
         "user is not permitted to make a request",
         "user is not authorized to search",
     ];
-    // What the specifications of these two have for every error: `msg` and `status`, without a
-    // gateway's code.
+    // The specifications of these two have `msg` and `status` for every error, without a code.
     let documented = matches!(suite, Suite::Provisioning | Suite::Reports)
-        && words.is_json
-        && words.text == "unauthorized";
-    (documented || own.into_iter().any(says)).then(|| refused_by_suite(suite, words, token))
+        && text.is_json
+        && text.lowercase == "unauthorized";
+    (documented || own.into_iter().any(says)).then(|| refused_by_suite(suite, text, token))
 }
 
-/// The gateway took the token, the suite does not take the user.
-fn refused_by_suite(suite: Suite, words: &Words, token: Presented) -> Said {
+/// The gateway accepted the token, but the suite refuses the user.
+fn refused_by_suite(suite: Suite, text: &ErrorText, token: PresentedToken) -> Diagnosis {
     let title = suite.title();
-    let quoted = server_words(&words.quote);
+    let quoted = text.quoted();
     let role = format!("give the user {} in the VBC admin portal", suite.needs());
-    if let Some(said) = lacks_openid(suite, &quoted, &role, token) {
-        return said;
+    if let Some(diagnosis) = lacks_openid(suite, &quoted, &role, token) {
+        return diagnosis;
     }
-    // Reports refuses tokens of some age in the same words as a user without the role.
-    if suite == Suite::Reports && token.age > YOUNG && words.text.contains("problem with provided token") {
+    // Reports refuses tokens of some age with the same text as a user without the role.
+    if suite == Suite::Reports && token.age > YOUNG && text.lowercase.contains("problem with provided token")
+    {
         let age = rounded(token.age.try_into().unwrap_or_default());
         let found = format!(
             "{title} refuses the token, probably for its age ({age}), or else the user for the role{quoted}"
@@ -266,8 +255,9 @@ fn refused_by_suite(suite: Suite, words: &Words, token: Presented) -> Said {
     fail("role", found, role)
 }
 
-/// Reports is known to refuse a token without openid, VIS to take it, and the others may refuse for either reason.
-fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: Presented) -> Option<Said> {
+/// Reports is known to refuse a token without openid, and VIS to accept it. Other suites may refuse
+/// it or the user.
+fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: PresentedToken) -> Option<Diagnosis> {
     let title = suite.title();
     match suite {
         _ if token.openid => None,
@@ -283,9 +273,9 @@ fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: Presented) -> Opt
     }
 }
 
-/// A 401 that nobody can read: it may be about the token or about the user.
-fn refused_somehow(suite: Suite, words: &Words, token: Presented) -> Said {
-    let quoted = server_words(&words.quote);
+/// A 401 without a known text: it may be about the token or about the user.
+fn refused_somehow(suite: Suite, text: &ErrorText, token: PresentedToken) -> Diagnosis {
+    let quoted = text.quoted();
     let role = format!("give the user {} in the VBC admin portal", suite.needs());
     lacks_openid(suite, &quoted, &role, token).unwrap_or_else(|| {
         let found = format!("refused: either the token, or the user's role or license{quoted}");
@@ -293,58 +283,63 @@ fn refused_somehow(suite: Suite, words: &Words, token: Presented) -> Said {
     })
 }
 
-fn by_status(suite: Suite, answer: &Answer<'_>, words: &Words, token: Presented) -> Option<Said> {
-    let quoted = server_words(&words.quote);
-    Some(match answer.status.as_u16() {
-        300..=399 => redirected(answer.headers),
-        _ if words.is_page => fail(
+fn by_status(
+    suite: Suite,
+    response: &SuiteResponse<'_>,
+    text: &ErrorText,
+    token: PresentedToken,
+) -> Option<Diagnosis> {
+    let quoted = text.quoted();
+    Some(match response.status.as_u16() {
+        300..=399 => redirected(response.headers),
+        _ if text.is_page => fail(
             "page",
-            format!("a page for a browser instead of an answer of the API{quoted}"),
-            "is upstream.url right? Else something on the way answers: a firewall, a proxy, a sign-in page",
+            format!("a page for a browser instead of a response of the API{quoted}"),
+            "is upstream.url right? Else something on the way responds: a firewall, a proxy, a sign-in page",
         ),
         200..=299 => return None,
-        401 if names_the_token(answer.headers) => token_refused(&quoted),
-        401 => refused_somehow(suite, words, token),
+        401 if names_the_token(response.headers) => token_refused(&quoted),
+        401 => refused_somehow(suite, text, token),
         403 => fail(
             "forbidden",
             format!("the suite refuses the user{quoted}"),
             format!("give the user {} in the VBC admin portal", suite.needs()),
         ),
-        404 => not_found(suite, words),
-        405 => warn(
-            "no-such-operation",
-            "the gateway knows the suite and not this question of ours",
-            "nothing is to be done; your own requests may pass",
-        ),
+        404 => not_found(suite, text),
+        405 => no_such_operation(),
         400 | 409 | 422 => warn(
             "question-refused",
-            format!("lets the user in, and does not like our question{quoted}"),
-            "nothing is to be done; your own requests may pass",
+            format!("accepts the user, but not this request{quoted}"),
+            "nothing needs to be done; your own requests may pass",
         ),
         status @ (408 | 500..) => fail(
             "backend-down",
             format!("the service is in trouble{quoted}"),
-            format!("try again later; nothing is to be changed here{}", activity(status, answer.headers)),
+            format!("try again later; nothing is to be changed here{}", activity(status, response.headers)),
         ),
         _ => warn(
             "unexpected",
-            format!("an answer that nobody expects{quoted}"),
+            format!("an unexpected response{quoted}"),
             "try again; if it stays, ask Vonage",
         ),
     })
 }
 
-fn not_found(suite: Suite, words: &Words) -> Said {
+fn no_such_operation() -> Diagnosis {
+    warn(
+        "no-such-operation",
+        "the gateway knows the suite, but not this request",
+        "nothing needs to be done; your own requests may pass",
+    )
+}
+
+fn not_found(suite: Suite, text: &ErrorText) -> Diagnosis {
     let title = suite.title();
-    if words.text.contains("no matching resource found") {
-        return warn(
-            "no-such-operation",
-            "the gateway knows the suite and not this question of ours",
-            "nothing is to be done; your own requests may pass",
-        );
+    if text.lowercase.contains("no matching resource found") {
+        return no_such_operation();
     }
-    let no_such_context = words.text.contains("is not available") || !words.is_json;
-    if no_such_context || words.quote.is_empty() {
+    let no_such_context = text.lowercase.contains("is not available") || !text.is_json;
+    if no_such_context || text.quote.is_empty() {
         return fail(
             "not-offered",
             format!("this gateway does not offer {title}"),
@@ -353,12 +348,12 @@ fn not_found(suite: Suite, words: &Words) -> Said {
     }
     warn(
         "not-found",
-        format!("the suite finds nothing for this user{}", server_words(&words.quote)),
+        format!("the suite finds nothing for this user{}", text.quoted()),
         format!("see in the VBC admin portal that the user belongs to an account that has {title}"),
     )
 }
 
-fn redirected(headers: &HeaderMap) -> Said {
+fn redirected(headers: &HeaderMap) -> Diagnosis {
     let target = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     fail(
         "redirect",
@@ -367,19 +362,20 @@ fn redirected(headers: &HeaderMap) -> Said {
     )
 }
 
-/// Whether a challenge says that it is about the token.
+/// Whether a challenge names the token as the reason.
 fn names_the_token(headers: &HeaderMap) -> bool {
     let mut challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
     challenges.any(|value| String::from_utf8_lossy(value.as_bytes()).contains("invalid_token"))
 }
 
-/// What Vonage's support can find the request by.
+/// A sentence with the id by which Vonage's support can find the request, if there is one.
 fn activity(status: u16, headers: &HeaderMap) -> String {
     let id = headers.get("activityid").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    match status >= 500 && !id.is_empty() && id.len() <= 64 && id.chars().all(plain) {
-        true => format!(". If it stays, give Vonage's support the activityid {id}"),
-        false => String::new(),
+    if status >= 500 && !id.is_empty() && id.len() <= 64 && id.chars().all(plain) {
+        format!(". If it stays, give Vonage's support the activityid {id}")
+    } else {
+        String::new()
     }
 }
 

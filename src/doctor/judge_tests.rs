@@ -4,20 +4,25 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn presented(openid: bool) -> Presented {
-    Presented { openid, age: Duration::from_secs(1) }
+fn presented(openid: bool) -> PresentedToken {
+    PresentedToken { openid, age: Duration::from_secs(1) }
 }
 
 fn judged(suite: Suite, status: u16, body: &str, openid: bool) -> Judgement {
     let headers = HeaderMap::new();
     let status = StatusCode::from_u16(status).unwrap();
-    judge(suite, &Answer { status, headers: &headers, body: body.as_bytes() }, presented(openid), NOW)
+    judge(suite, &SuiteResponse { status, headers: &headers, body: body.as_bytes() }, presented(openid), NOW)
 }
 
 fn with_header(status: u16, name: http::HeaderName, value: &str, body: &str) -> Judgement {
     let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
     let status = StatusCode::from_u16(status).unwrap();
-    judge(Suite::Reports, &Answer { status, headers: &headers, body: body.as_bytes() }, presented(true), NOW)
+    judge(
+        Suite::Reports,
+        &SuiteResponse { status, headers: &headers, body: body.as_bytes() },
+        presented(true),
+        NOW,
+    )
 }
 
 #[track_caller]
@@ -41,7 +46,7 @@ fn wrapped(code: u32) -> [String; 3] {
 }
 
 #[test]
-fn an_answer_is_well() {
+fn a_good_response_is_ok() {
     for (suite, body) in
         [(Suite::Provisioning, "{}"), (Suite::Telephony, "[]"), (Suite::Telephony, "text"), (Suite::Vis, "")]
     {
@@ -125,9 +130,9 @@ fn an_old_token_is_named_before_the_role_where_reports_refuses_it() {
     let refuse = |minutes: u64| {
         let headers = HeaderMap::new();
         let body = br#"{"title":"Problem with provided token"}"#;
-        let answer = Answer { status: StatusCode::UNAUTHORIZED, headers: &headers, body };
-        let token = Presented { openid: true, age: Duration::from_secs(minutes * 60) };
-        judge(Suite::Reports, &answer, token, NOW)
+        let response = SuiteResponse { status: StatusCode::UNAUTHORIZED, headers: &headers, body };
+        let token = PresentedToken { openid: true, age: Duration::from_secs(minutes * 60) };
+        judge(Suite::Reports, &response, token, NOW)
     };
     let judgement = refuse(10);
     expect(&judgement, Verdict::Fail, "token-age", "set max_age for /t/vbc.prod/reports");
@@ -160,7 +165,7 @@ fn who_is_blocked_is_not_told_of_a_quota() {
     let Judgement { check, quota } = judged(Suite::Vis, 429, &wrapped(900_805)[0], true);
     let quota = quota.unwrap();
     let line = super::quota::check(Some(&quota), 1).unwrap();
-    for found in [&check.found, &line.found, &super::quota::found(&quota)] {
+    for found in [&check.found, &line.found, &super::quota::describe(&quota)] {
         assert!(found.starts_with("the service blocks the application or the user"), "{found}");
     }
     assert_eq!((line.verdict, line.code.as_deref()), (Verdict::Fail, Some("blocked")));
@@ -249,7 +254,7 @@ fn trouble_pages_and_redirects_are_named() {
 
 proptest::proptest! {
     #[test]
-    fn every_answer_has_a_judgement_that_says_what_to_do(
+    fn every_response_has_a_judgement_and_a_remedy(
         status in 200_u16..600,
         body in proptest::collection::vec(0_u8..255, 0..100),
         openid: bool,
@@ -258,7 +263,7 @@ proptest::proptest! {
             for body in [body.clone(), [&b"{\"code\":\"9008"[..], &body].concat()] {
                 let status = StatusCode::from_u16(status).unwrap();
                 let headers = HeaderMap::new();
-                let check = judge(suite, &Answer { status, headers: &headers, body: &body }, presented(openid), NOW).check;
+                let check = judge(suite, &SuiteResponse { status, headers: &headers, body: &body }, presented(openid), NOW).check;
                 assert!(!check.found.is_empty());
                 assert!(check.verdict == Verdict::Ok || check.remedy.is_some(), "{check:?}");
                 assert!(!check.found.contains(char::is_control), "{check:?}");

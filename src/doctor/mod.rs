@@ -1,10 +1,12 @@
-//! What is wrong with a credential: a live diagnosis, and what to do about each finding.
+//! Finds out what is wrong with a credential, with a remedy for each finding.
 //!
-//! [`Doctor::examine`] asks the token host and the upstream whether they are there, the credential for a token, and each
-//! suite one harmless question with it. It runs where the token is, in the proxy or, where none runs, in the command; what
-//! comes out is a [`Report`] without a secret. Everything that judges is pure: `judge` (a suite's answer), `host` (who does
-//! not answer, or is somebody else), `skew` (clocks), `token` (logins), `findings` (the configuration).
+//! [`Doctor::examine`] contacts the token host and the upstream, gets a token from the credential, and
+//! sends each suite one harmless request with it. It runs where the token is: in the proxy, or in the
+//! command while no proxy runs. The [`Report`] contains no secret. All judgements are pure: `judge`
+//! (the response of a suite), `host` (an unreachable or wrong host), `skew` (clocks), `token`
+//! (logins), `findings` (the configuration).
 
+mod error_text;
 mod findings;
 mod host;
 mod judge;
@@ -14,7 +16,6 @@ mod report;
 mod skew;
 mod suite;
 mod token;
-mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,19 +34,19 @@ use crate::config::{Config, GrantKind, Origin};
 use crate::credential::rejected_prefixes::Kind;
 use crate::credential::{Bearer, Credential, Snapshot};
 use host::Site;
-use token::State;
+use token::LoginState;
 
 pub use findings::{accepted, beside_a_running_proxy, refused};
 use judge::TOKEN_REFUSED;
-pub use judge::{Answer, Judgement, Presented, judge};
-pub use render::{Look, render};
+pub use judge::{Judgement, PresentedToken, judge};
+pub use render::{Style, render};
 pub use report::{Check, Quota, Report, Verdict};
-pub use suite::{Suite, UnknownSuite};
+pub use suite::{Suite, SuiteResponse, UnknownSuite};
 
-/// How long one question may take, where the configuration is more patient.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest timeout of one request, if that of the configuration is longer.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Why no suite is asked; the login line has the cause.
+/// Why no suite is asked; the login check has the cause.
 const NO_TOKEN: &str = "no token to ask with";
 
 const NAME: &str = concat!("vbc-proxy/", env!("CARGO_PKG_VERSION"), " doctor");
@@ -55,10 +56,10 @@ const NAME: &str = concat!("vbc-proxy/", env!("CARGO_PKG_VERSION"), " doctor");
 pub struct Doctor {
     token_url: Url,
     token_tls: Arc<ClientConfig>,
-    token_patience: Duration,
+    token_timeout: Duration,
     upstream: Origin,
     upstream_tls: Arc<ClientConfig>,
-    upstream_patience: Duration,
+    upstream_timeout: Duration,
     clock: Clock,
     identities: Arc<[Identity]>,
     process: Process,
@@ -76,27 +77,28 @@ enum Process {
     },
 }
 
-/// A credential, and what is configured for it.
+/// A credential and its configuration.
 struct Identity {
     credential: Credential,
     grant: GrantKind,
     username: Option<Arc<str>>,
     scope: Arc<str>,
     refresh_lifetime: Duration,
-    /// Age limits by the beginnings of paths, the longest first.
+    /// Age limits by path prefix, the longest prefix first.
     max_age: Vec<(String, Duration)>,
 }
 
-/// What came of asking a host.
-struct Asked {
-    check: report::Check,
+/// The result of one request to a host.
+struct HostExamination {
+    check: Check,
     reached: bool,
-    /// How far our clock is ahead of its.
+    /// How far this machine's clock is ahead of the host's.
     ahead: Option<SignedDuration>,
 }
 
 impl Doctor {
-    /// For these credentials of `config`; the two TLS configurations are those they are used with.
+    /// A doctor for these credentials of `config`, with the TLS settings that they use. It runs in a
+    /// proxy, unless [`in_command`](Self::in_command) says otherwise.
     pub fn new(
         config: &Config,
         token_tls: Arc<ClientConfig>,
@@ -120,11 +122,11 @@ impl Doctor {
         Self {
             token_url: config.oauth.token_url.clone(),
             token_tls,
-            token_patience: config.oauth.timeout.min(PATIENCE),
+            token_timeout: config.oauth.timeout.min(TIMEOUT),
             upstream: config.upstream.url.clone(),
             upstream_tls,
-            upstream_patience: (config.upstream.connect_timeout + config.upstream.response_timeout)
-                .min(PATIENCE),
+            upstream_timeout: (config.upstream.connect_timeout + config.upstream.response_timeout)
+                .min(TIMEOUT),
             clock,
             identities: identities.collect(),
             process: Process::Proxy,
@@ -138,10 +140,10 @@ impl Doctor {
         Self { process: Process::Command { keeps_tokens }, ..self }
     }
 
-    /// Examines the credential of this name and asks these suites; `None` when there is no such credential.
+    /// Examines the credential of this name with these suites. `None` if there is no such credential.
     ///
-    /// Takes as much as [`Credential::bearer`] does towards a token, which is nothing while one lives; the suites are
-    /// asked one after the other, and no further once a quota that they share is used up.
+    /// Getting a token takes what [`Credential::bearer`] takes, which is nothing while a token lives.
+    /// The suites are asked one after the other, until a quota that they share is used up.
     pub async fn examine(&self, name: &str, suites: &[Suite]) -> Option<Report> {
         let identity = self.identities.iter().find(|identity| identity.credential.name() == name)?;
         let (token_host, upstream) = tokio::join!(self.ask_token_host(), self.ask_upstream());
@@ -164,10 +166,10 @@ impl Doctor {
             }
             if let Some(check) = round.no_new_token.take() {
                 why_not = Some(NO_TOKEN);
-                revise(&mut checks, check);
+                replace_login(&mut checks, check);
             }
             if let Some(why) = why_not {
-                round.lines.push(Check::skipped(suite.name(), why));
+                round.checks.push(Check::skipped(suite.name(), why));
             }
         }
         Some(Report {
@@ -176,12 +178,12 @@ impl Doctor {
             at: self.clock.now(),
             checks,
             quota: quota::check(round.quota.as_ref(), round.requests),
-            suites: round.lines,
+            suites: round.checks,
         })
     }
 
-    /// A GET without any credential: what a token endpoint makes of it tells what it is, and costs nothing.
-    async fn ask_token_host(&self) -> Asked {
+    /// A GET without credentials. The response shows whether it is a token endpoint, at no cost.
+    async fn ask_token_host(&self) -> HostExamination {
         let shown = address_of(self.token_url.as_str());
         let site = Site { name: "token host", key: "oauth.token_url", ca_key: "oauth.ca_file", url: &shown };
         let path = &self.token_url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -191,15 +193,15 @@ impl Doctor {
             host: self.token_url.host_str().unwrap_or_default().to_owned(),
             port: self.token_url.port_or_known_default().unwrap_or(443),
         };
-        self.ask_host(&site, &target, path, self.token_patience, host::token_host).await
+        self.ask_host(&site, &target, path, self.token_timeout, host::token_host).await
     }
 
-    /// A question to a suite without a token: the gateway answers that itself.
-    async fn ask_upstream(&self) -> Asked {
+    /// A request to a suite without a token, to which the gateway itself responds.
+    async fn ask_upstream(&self) -> HostExamination {
         let shown = self.upstream.to_string();
         let site = Site { name: "upstream", key: "upstream.url", ca_key: "upstream.ca_file", url: &shown };
-        let path = Suite::Provisioning.question(self.clock.now());
-        self.ask_host(&site, &self.upstream_target(), &path, self.upstream_patience, host::gateway).await
+        let path = Suite::Provisioning.request_target(self.clock.now());
+        self.ask_host(&site, &self.upstream_target(), &path, self.upstream_timeout, host::gateway).await
     }
 
     async fn ask_host(
@@ -207,18 +209,18 @@ impl Doctor {
         site: &Site<'_>,
         target: &Target,
         path: &str,
-        patience: Duration,
+        timeout: Duration,
         judge: impl Fn(&Site<'_>, &Response<Bytes>) -> Check,
-    ) -> Asked {
-        let (asked, started) = (self.clock.now(), tokio::time::Instant::now());
-        match send(target, path, None, patience).await {
-            Ok(answer) => {
+    ) -> HostExamination {
+        let (sent, started) = (self.clock.now(), tokio::time::Instant::now());
+        match send(target, path, None, timeout).await {
+            Ok(response) => {
                 let took = started.elapsed();
-                let date = answer.headers().get(DATE).and_then(|value| value.to_str().ok());
-                let ahead = date.and_then(skew::http_date).map(|date| skew::ahead(date, asked, took));
-                Asked { check: judge(site, &answer), reached: true, ahead }
+                let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
+                let ahead = date.and_then(skew::http_date).map(|date| skew::ahead(date, sent, took));
+                HostExamination { check: judge(site, &response), reached: true, ahead }
             }
-            Err(error) => Asked { check: site.unreachable(&error), reached: false, ahead: None },
+            Err(error) => HostExamination { check: site.unreachable(&error), reached: false, ahead: None },
         }
     }
 
@@ -230,11 +232,8 @@ impl Doctor {
         checks: &mut Vec<Check>,
     ) -> (Option<Bearer>, bool) {
         let credential = &identity.credential;
-        let exchanged = |grant: &str| {
-            let of_it = credential.exchanges().filter(|(given, ..)| *given == grant);
-            of_it.map(|(_, _, count)| count).sum::<u64>()
-        };
-        let before = (exchanged("refresh_token"), exchanged("password"));
+        let refreshes = exchanges(credential, "refresh_token");
+        let logins = exchanges(credential, "password");
         let lives = credential.snapshot().expires_at.is_some_and(|at| at > self.clock.now());
         if !reached && !lives {
             checks.push(Check::skipped(
@@ -252,7 +251,7 @@ impl Doctor {
             return (None, true);
         }
         let mut outcome = credential.bearer().await;
-        // A token that the gateway refuses is replaced as a request would have it replaced.
+        // A token that the gateway refuses is replaced, as it would be for a request.
         let refused = match &outcome {
             Ok(bearer) if credential.snapshot().distrusted => Some(bearer.clone()),
             _ => None,
@@ -261,9 +260,9 @@ impl Doctor {
             outcome = credential.replace(refused, Kind::Token).await.map(|replacement| replacement.bearer);
         }
         let snapshot = credential.snapshot();
-        let state = State {
-            refreshes: exchanged("refresh_token").saturating_sub(before.0),
-            logins: exchanged("password").saturating_sub(before.1),
+        let state = LoginState {
+            refreshes: exchanges(credential, "refresh_token").saturating_sub(refreshes),
+            logins: exchanges(credential, "password").saturating_sub(logins),
             ..self.state(identity, &snapshot)
         };
         match outcome {
@@ -283,8 +282,8 @@ impl Doctor {
         }
     }
 
-    fn state<'a>(&self, identity: &'a Identity, snapshot: &'a Snapshot) -> State<'a> {
-        State {
+    fn state<'a>(&self, identity: &'a Identity, snapshot: &'a Snapshot) -> LoginState<'a> {
+        LoginState {
             name: identity.credential.name(),
             grant: identity.grant,
             scope: &identity.scope,
@@ -306,12 +305,13 @@ impl Doctor {
         round: &mut Round,
     ) {
         if let Some(quota) = round.quota.as_ref().filter(|quota| quota::is_shared(quota)) {
-            let why = format!("not asked: {}", quota::found(quota));
-            return round.lines.push(Check::skipped(suite.name(), why));
+            let why = format!("not asked: {}", quota::describe(quota));
+            return round.checks.push(Check::skipped(suite.name(), why));
         }
-        let path = suite.question(self.clock.now());
+        let path = suite.request_target(self.clock.now());
         let max_age = identity.max_age.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
-        // As the proxy does it: a younger one, or else the one there is. The older one may be refused from then on.
+        // As in the proxy: a younger token if possible, else the current one. The service may refuse
+        // the older one from then on.
         if let Some((_, max_age)) = max_age
             && let Ok(younger) = identity.credential.younger(*max_age).await
         {
@@ -326,18 +326,18 @@ impl Doctor {
                     judgement = self.ask_and_judge(suite, &path, bearer, openid, round).await;
                 }
                 Err(why) => {
-                    // The cause is one: no suite is asked with a token that is refused.
+                    // One cause is enough: no further suite is asked with a refused token.
                     let snapshot = identity.credential.snapshot();
                     round.no_new_token = Some(self.state(identity, &snapshot).token_refused(&why));
                     return;
                 }
             }
         }
-        round.lines.push(judgement.check);
+        round.checks.push(judgement.check);
         round.quota = judgement.quota.or(round.quota.take());
     }
 
-    /// One request, and what its response means.
+    /// Sends one request and judges its response.
     async fn ask_and_judge(
         &self,
         suite: Suite,
@@ -347,13 +347,13 @@ impl Doctor {
         round: &mut Round,
     ) -> Judgement {
         let age = clock::until(bearer.minted_at, self.clock.now());
-        let token = Presented { openid, age };
+        let token = PresentedToken { openid, age };
         round.requests += 1;
-        match send(&self.upstream_target(), path, Some(bearer), self.upstream_patience).await {
-            Ok(answer) => {
-                let (head, body) = answer.into_parts();
-                let answer = Answer { status: head.status, headers: &head.headers, body: &body };
-                judge(suite, &answer, token, self.clock.now())
+        match send(&self.upstream_target(), path, Some(bearer), self.upstream_timeout).await {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let response = SuiteResponse { status: head.status, headers: &head.headers, body: &body };
+                judge(suite, &response, token, self.clock.now())
             }
             Err(error) => {
                 let shown = self.upstream.to_string();
@@ -372,23 +372,29 @@ impl Doctor {
     }
 }
 
-/// The suites, as far as they have been asked.
+/// The progress of asking the suites.
 #[derive(Default)]
 struct Round {
-    lines: Vec<Check>,
+    checks: Vec<Check>,
     quota: Option<Quota>,
     requests: usize,
-    /// Whether a token that the gateway refused has been replaced, or could not be.
+    /// Whether replacing a refused token has been tried. It is tried once.
     replaced: bool,
-    /// What the login line says from now on: the token is refused, and there is no new one.
+    /// The new login check: the token is refused, and there is no new one.
     no_new_token: Option<Check>,
 }
 
-/// Puts a failure of the login in the place of what was said of it, and of what no longer holds.
-fn revise(checks: &mut Vec<Check>, login: Check) {
+/// The number of exchanges with this grant so far.
+fn exchanges(credential: &Credential, grant: &str) -> u64 {
+    let exchanges = credential.exchanges().filter(|(exchanged, ..)| *exchanged == grant);
+    exchanges.map(|(_, _, count)| count).sum()
+}
+
+/// Replaces the login check by a failure, and drops the check that no longer holds.
+fn replace_login(checks: &mut Vec<Check>, login: Check) {
     checks.retain(|check| check.name != "refresh token");
     match checks.iter_mut().find(|check| check.name == "login") {
-        Some(said) => *said = login,
+        Some(check) => *check = login,
         None => checks.push(login),
     }
 }
@@ -398,7 +404,7 @@ impl Identity {
     fn login_name(&self) -> Check {
         match (&self.username, self.grant) {
             (Some(username), GrantKind::Password) => {
-                let username = words::name(username);
+                let username = error_text::name(username);
                 Check::ok(
                     "user name",
                     format!("sent as {username} (@vbc.prod is appended unless it is there)"),
@@ -409,37 +415,32 @@ impl Identity {
     }
 }
 
-/// One GET, with the bearer or without any credential.
+/// Sends a GET, with the bearer or without credentials.
 async fn send(
     target: &Target,
     path: &str,
     bearer: Option<&Bearer>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Response<Bytes>, ClientError> {
     let mut request = Request::new(Bytes::new());
-    // Paths come from this module or from a URL that was checked.
+    // Paths come from this module or from a checked URL.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(NAME));
     if let Some(bearer) = bearer {
         request.headers_mut().insert(header::AUTHORIZATION, bearer.value.clone());
     }
-    client::send(target, request, patience).await
+    client::send(target, request, timeout).await
 }
 
-/// A URL fit to be shown: no user information, no query, no fragment; each may carry a secret.
+/// A URL that is safe to show: without user information, query and fragment, which may have secrets.
 fn address_of(url: &str) -> String {
     let Ok(mut url) = Url::parse(url) else {
-        return words::quote(url.split(['?', '#', '@']).next().unwrap_or_default());
+        return error_text::quote(url.split(['?', '#', '@']).next().unwrap_or_default());
     };
     url.set_query(None);
     url.set_fragment(None);
-    // Fails only where there is no host, and then there is no user information either.
+    // Fails only without a host, and then there is no user information.
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     url.to_string()
-}
-
-/// What a server said, as it follows a sentence of ours.
-fn server_words(quote: &str) -> String {
-    if quote.is_empty() { String::new() } else { format!(": \"{quote}\"") }
 }

@@ -1,4 +1,4 @@
-//! Quotas, as far as the answers show them: nobody publishes what is left of one. Pure.
+//! Quotas, as responses show them: what is left of a quota is not published. Pure.
 
 use std::time::Duration;
 
@@ -6,16 +6,17 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use jiff::fmt::strtime;
 
-use super::judge::Answer;
+use super::error_text::ErrorText;
 use super::report::{Check, Quota};
 use super::skew;
-use super::words::Words;
+use super::suite::SuiteResponse;
 use crate::clock::{self, Timestamp};
 
-/// The quota that an answer shows to be used up. One deployment throttles with status 200, so the code counts, too.
-pub(super) fn seen(answer: &Answer<'_>, words: &Words, now: Timestamp) -> Option<Quota> {
-    let code = words.code.filter(|code| (900_800..=900_807).contains(code));
-    if answer.status != StatusCode::TOO_MANY_REQUESTS && code.is_none() {
+/// The quota that is used up, by a response. One deployment throttles with status 200, so the code
+/// decides too.
+pub(super) fn exceeded(response: &SuiteResponse<'_>, text: &ErrorText, now: Timestamp) -> Option<Quota> {
+    let code = text.code.filter(|code| (900_800..=900_807).contains(code));
+    if response.status != StatusCode::TOO_MANY_REQUESTS && code.is_none() {
         return None;
     }
     let of = match code {
@@ -29,26 +30,26 @@ pub(super) fn seen(answer: &Answer<'_>, words: &Words, now: Timestamp) -> Option
         Some(900_807) => "burst",
         _ => "request",
     };
-    let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let until = retry_after
         .and_then(|value| moment(value, now))
-        .or_else(|| words.next_access.as_deref().and_then(next_access));
+        .or_else(|| text.next_access.as_deref().and_then(next_access));
     Some(Quota { of: of.into(), code, until })
 }
 
-/// ` until 16:00:00 UTC`, or nothing where it is not known.
+/// ` until 16:00:00 UTC`, or nothing if the time is unknown.
 fn until(quota: &Quota) -> String {
     quota.until.map(|until| format!(" until {}", until.strftime("%H:%M:%S UTC"))).unwrap_or_default()
 }
 
-/// Whether every suite is behind the same quota, so that asking on would only use up more.
+/// Whether all suites share the quota, so that further requests would only use up more.
 pub(super) fn is_shared(quota: &Quota) -> bool {
     matches!(quota.code, Some(900_803 | 900_805 | 900_807))
 }
 
-/// The line about it, after so many requests.
-pub(super) fn check(seen: Option<&Quota>, requests: usize) -> Option<Check> {
-    let Some(quota) = seen else {
+/// The check of the quota after `requests`; `None` if there was no request.
+pub(super) fn check(exceeded: Option<&Quota>, requests: usize) -> Option<Check> {
+    let Some(quota) = exceeded else {
         let these = match requests {
             0 => return None,
             1 => "this request".to_owned(),
@@ -56,33 +57,35 @@ pub(super) fn check(seen: Option<&Quota>, requests: usize) -> Option<Check> {
         };
         return Some(Check::ok("quota", format!("not exceeded by {these}")));
     };
-    let found = format!("{}{}", found(quota), said(quota));
-    Some(match is_block(quota) {
-        true => Check::fail("quota", "blocked", found, ""),
-        false => Check::warn("quota", "throttled", found, ""),
+    let found = format!("{}{}", describe(quota), details(quota));
+    Some(if is_block(quota) {
+        Check::fail("quota", "blocked", found, "")
+    } else {
+        Check::warn("quota", "throttled", found, "")
     })
 }
 
-/// Whether it is no quota at all: the gateway throttles the blocked with a code of the same kind.
+/// Whether it is a block and no quota: the gateway uses a code of the same kind for both.
 pub(super) fn is_block(quota: &Quota) -> bool {
     quota.code == Some(900_805)
 }
 
-/// What it is, as it is said everywhere: `the application quota is used up`.
-pub(super) fn found(quota: &Quota) -> String {
-    match is_block(quota) {
-        true => "the service blocks the application or the user".to_owned(),
-        false => format!("the {} quota is used up", quota.of),
+/// The finding: `the application quota is used up`.
+pub(super) fn describe(quota: &Quota) -> String {
+    if is_block(quota) {
+        "the service blocks the application or the user".to_owned()
+    } else {
+        format!("the {} quota is used up", quota.of)
     }
 }
 
-/// Until when, and by which code.
-pub(super) fn said(quota: &Quota) -> String {
+/// The end of the finding: until when, and the code.
+pub(super) fn details(quota: &Quota) -> String {
     let code = quota.code.map(|code| format!(" ({code})")).unwrap_or_default();
     format!("{}{code}", until(quota))
 }
 
-/// `Retry-After`: seconds, or an HTTP-date, which is what WSO2 sends.
+/// `Retry-After`: seconds, or an HTTP-date, which WSO2 sends.
 fn moment(value: &str, now: Timestamp) -> Option<Timestamp> {
     match value.trim().parse() {
         Ok(seconds) => Some(clock::after(now, Duration::from_secs(seconds))),

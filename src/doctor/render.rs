@@ -1,25 +1,25 @@
-//! A report as people read it. Pure.
+//! Renders a report as text. Pure.
 
 use super::report::{Check, Report, Verdict};
 
-/// Columns that are filled at most.
+/// The widest line, in characters.
 const WIDTH: usize = 100;
 
-/// Where the text of a line begins.
+/// The column where the text of a line begins.
 const TEXT: usize = 27;
 
-/// How it is to look.
+/// The style of a text.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Look {
-    /// Colours, for a terminal.
+pub struct Style {
+    /// Whether it has colours, for a terminal.
     pub colour: bool,
 }
 
-/// The report, with a line about where it was made: `asked the proxy on …`.
-pub fn render(report: &Report, made: &str, look: Look) -> String {
-    let mut page = Page { lines: Vec::new(), look, last_remedy: String::new() };
-    page.lines.push(look.bold(&format!("vbc-proxy doctor: credential {}", report.credential)));
-    page.lines.push(format!("{made}, {}", report.at.strftime("%Y-%m-%d %H:%M:%S UTC")));
+/// Renders the report. `examiner` says who examined: `Examined by the running proxy`.
+pub fn render(report: &Report, examiner: &str, style: Style) -> String {
+    let mut page = Page { lines: Vec::new(), style, last_remedy: String::new() };
+    page.lines.push(style.bold(&format!("vbc-proxy doctor: credential {}", report.credential)));
+    page.lines.push(format!("{examiner}, {}", report.at.strftime("%Y-%m-%d %H:%M:%S UTC")));
     page.lines.push(String::new());
     for check in &report.checks {
         page.check(check, &check.name);
@@ -39,31 +39,31 @@ pub fn render(report: &Report, made: &str, look: Look) -> String {
 
 struct Page {
     lines: Vec<String>,
-    look: Look,
+    style: Style,
     last_remedy: String,
 }
 
 impl Page {
-    /// `  FAIL     token host      what was found`, and under it `→ what to do`.
+    /// `  FAIL     token host      the finding`, and under it `→ the remedy`.
     fn check(&mut self, check: &Check, name: &str) {
         self.line(check, &format!("{name:<16}"), TEXT);
     }
 
-    /// The same with a column for the status of an answer.
+    /// Like [`check`](Self::check), with a column for the status of the response.
     fn suite(&mut self, suite: &Check) {
         let status = suite.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
         self.line(suite, &format!("{:<16}{status:<5}", suite.name), TEXT + 5);
     }
 
     fn line(&mut self, check: &Check, columns: &str, text: usize) {
-        let mut start = format!("  {}  {columns}", self.look.verdict(check.verdict));
+        let mut start = format!("  {}  {columns}", self.style.verdict(check.verdict));
         for line in wrap(&check.found, WIDTH - text) {
             self.lines.push(format!("{start}{line}"));
             start = " ".repeat(text);
         }
         let Some(remedy) = &check.remedy else { return };
-        let said = std::mem::replace(&mut self.last_remedy, remedy.clone());
-        let remedy = if said == *remedy { "as above" } else { remedy };
+        let last = std::mem::replace(&mut self.last_remedy, remedy.clone());
+        let remedy = if last == *remedy { "as above" } else { remedy };
         start = format!("{}→ ", " ".repeat(text));
         for line in wrap(remedy, WIDTH - text - 2) {
             self.lines.push(format!("{start}{line}"));
@@ -78,37 +78,41 @@ impl Page {
             let found = format!("not asked, {}: {names}", first.found);
             return self.check(&Check { found, ..first.clone() }, "suites");
         }
-        self.lines.push(self.look.bold("  suites, each asked one question:"));
+        self.lines.push(self.style.bold("  suites, each asked one question:"));
         for suite in suites {
             self.suite(suite);
         }
     }
 
     fn summary(&self, report: &Report) -> String {
-        let count = |verdict, one: &str, more: &str| match report.count(verdict) {
-            0 => None,
-            1 => Some(format!("1 {one}")),
-            count => Some(format!("{count} {more}")),
-        };
-        let fails = count(Verdict::Fail, "check fails", "checks fail");
-        let warnings = count(Verdict::Warn, "warning", "warnings");
+        let fails = plural(report.count(Verdict::Fail), "check fails", "checks fail");
+        let warnings = plural(report.count(Verdict::Warn), "warning", "warnings");
         let skipped = report.suites.iter().filter(|suite| suite.verdict == Verdict::Skipped).count();
         let text = match (&fails, &warnings) {
             (None, _) if skipped > 0 => {
-                let plural = if skipped == 1 { "suite was" } else { "suites were" };
+                let skipped = plural(skipped, "suite was", "suites were").unwrap_or_default();
                 let warnings = warnings.map(|warnings| format!(", with {warnings}")).unwrap_or_default();
-                format!("Nothing that was looked at fails{warnings}; {skipped} {plural} not asked.")
+                format!("Nothing that was checked fails{warnings}; {skipped} not asked.")
             }
             (None, None) => "All is well.".to_owned(),
             (None, Some(warnings)) => format!("It works, with {warnings}."),
             (Some(fails), None) => format!("{fails}."),
             (Some(fails), Some(warnings)) => format!("{fails}, {warnings}."),
         };
-        self.look.paint(report.verdict(), &text)
+        self.style.paint(report.verdict(), &text)
     }
 }
 
-impl Look {
+/// A number of things; `None` for 0.
+fn plural(count: usize, one: &str, more: &str) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {more}")),
+    }
+}
+
+impl Style {
     fn verdict(self, verdict: Verdict) -> String {
         let word = match verdict {
             Verdict::Ok => "ok     ",
@@ -135,7 +139,8 @@ impl Look {
     }
 }
 
-/// Breaks a text between words into lines of at most `width` characters; a longer word has a line of its own.
+/// Breaks a text between words into lines of at most `width` characters. A longer word gets its own
+/// line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -179,10 +184,10 @@ mod tests {
 
     #[test]
     fn a_report_is_aligned_and_says_what_to_do() {
-        let text = render(&report(), "The running proxy has looked", Look::default());
+        let text = render(&report(), "Examined by the running proxy", Style::default());
         let expected = "\
 vbc-proxy doctor: credential default
-The running proxy has looked, 2026-09-05 16:00:00 UTC
+Examined by the running proxy, 2026-09-05 16:00:00 UTC
 
   ok       token host      answers
   WARN     clock           what was found, in so many words that they do not fit into one line of a
@@ -207,8 +212,8 @@ The running proxy has looked, 2026-09-05 16:00:00 UTC
 
     #[test]
     fn colours_are_for_terminals_and_change_no_word() {
-        let plain = render(&report(), "x", Look::default());
-        let mut colourful = render(&report(), "x", Look { colour: true });
+        let plain = render(&report(), "x", Style::default());
+        let mut colourful = render(&report(), "x", Style { colour: true });
         for code in ["1", "2", "32", "33", "1;31", "0"] {
             colourful = colourful.replace(&format!("\u{1b}[{code}m"), "");
         }
@@ -219,7 +224,7 @@ The running proxy has looked, 2026-09-05 16:00:00 UTC
     fn suites_that_were_not_asked_for_one_reason_are_one_line() {
         let mut report = report();
         report.suites = ["reports", "vis"].map(|name| Check::skipped(name, "no token to ask with")).into();
-        let text = render(&report, "x", Look::default());
+        let text = render(&report, "x", Style::default());
         assert!(
             text.contains("  skipped  suites          not asked, no token to ask with: reports, vis\n"),
             "{text}"
@@ -230,14 +235,14 @@ The running proxy has looked, 2026-09-05 16:00:00 UTC
     fn the_last_line_says_how_it_went() {
         let mut report = report();
         report.suites.drain(..2);
-        let text = render(&report, "x", Look::default());
+        let text = render(&report, "x", Style::default());
         assert!(
-            text.ends_with("\nNothing that was looked at fails, with 1 warning; 1 suite was not asked."),
+            text.ends_with("\nNothing that was checked fails, with 1 warning; 1 suite was not asked."),
             "{text}"
         );
         report.suites.clear();
-        assert!(render(&report, "x", Look::default()).ends_with("\nIt works, with 1 warning."));
+        assert!(render(&report, "x", Style::default()).ends_with("\nIt works, with 1 warning."));
         report.checks.pop();
-        assert!(render(&report, "x", Look::default()).ends_with("\nAll is well."));
+        assert!(render(&report, "x", Style::default()).ends_with("\nAll is well."));
     }
 }

@@ -1,4 +1,5 @@
-//! What an examination found: what the admin listener sends and the command shows. Holds no secret.
+//! The report of an examination, as the admin listener sends it and the command shows it. It
+//! contains no secret.
 
 use std::borrow::Cow;
 
@@ -6,52 +7,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-/// How one thing is. Ordered: the worst is the greatest.
+/// The outcome of a check. Ordered: the worst is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It could not be looked at, or need not be; the text says why.
+    /// It was not checked; the text says why.
     Skipped,
-    /// As it should be.
+    /// It is as it should be.
     Ok,
-    /// It works, or may work, and should be looked at.
+    /// It works, or may work, but needs attention.
     Warn,
     /// It does not work.
     Fail,
 }
 
-/// What was found about one thing.
+/// A finding about one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at: `token host`, `clock`, or a suite.
+    /// The thing: `token host`, `clock`, or a suite.
     pub name: Cow<'static, str>,
-    /// How it is.
+    /// The outcome.
     pub verdict: Verdict,
-    /// A fixed word for what was found, for scripts; none where all is well.
+    /// A fixed word for the finding, for scripts; `None` if all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Cow<'static, str>>,
-    /// The status of the answer, where there was one.
+    /// The status of the response, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// What was found, for people.
+    /// The finding, for people.
     pub found: String,
-    /// What to do about it.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
 impl Check {
-    /// All is well.
+    /// A check that passes.
     pub fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self::new(name, Verdict::Ok, found)
     }
 
-    /// It was not looked at.
+    /// A check that was not made.
     pub fn skipped(name: &'static str, found: impl Into<String>) -> Self {
         Self::new(name, Verdict::Skipped, found)
     }
 
-    /// It should be looked at.
+    /// A check with a warning.
     pub fn warn(
         name: &'static str,
         code: &'static str,
@@ -61,7 +62,7 @@ impl Check {
         Self::trouble(name, Verdict::Warn, code, found, remedy)
     }
 
-    /// It does not work.
+    /// A check that fails.
     pub fn fail(
         name: &'static str,
         code: &'static str,
@@ -87,49 +88,49 @@ impl Check {
     }
 }
 
-/// A quota that the service said is used up.
+/// A quota that is used up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
-    /// Whose: `application`, `subscription`, …
+    /// Its kind: `application`, `subscription`, …
     pub of: Cow<'static, str>,
     /// The gateway's code, 9008xx.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u32>,
-    /// When it ends, where the service said so.
+    /// When it is renewed, if the service said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
 
-/// Everything that was found about one credential.
+/// All findings about one credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The credential.
     pub credential: String,
-    /// The version of the program that looked.
+    /// The version of the program that examined it.
     pub version: String,
-    /// When it looked, by its own clock.
+    /// The time of the examination, by its own clock.
     pub at: Timestamp,
     /// The checks, in their order.
     pub checks: Vec<Check>,
-    /// One line a suite that was asked.
+    /// One check per suite.
     pub suites: Vec<Check>,
-    /// Whether a quota was seen to be used up; none where no suite could be asked.
+    /// The check of quotas; `None` if no suite could be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Check>,
 }
 
 impl Report {
-    /// The worst of all.
+    /// The worst outcome.
     pub fn verdict(&self) -> Verdict {
         self.all().map(|check| check.verdict).max().unwrap_or(Verdict::Skipped)
     }
 
-    /// How many are this bad.
+    /// The number of checks with this outcome.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.all().filter(|check| check.verdict == verdict).count()
     }
 
-    /// Puts what is known of the configuration file in front.
+    /// Inserts checks, those of the configuration, before all others.
     pub fn precede(&mut self, checks: Vec<Check>) {
         self.checks.splice(0..0, checks);
     }

@@ -1,4 +1,4 @@
-//! How far our clock is from another's, by the `Date` of an answer. Pure.
+//! How far this machine's clock is from another's, by the `Date` of a response. Pure.
 
 use std::time::Duration;
 
@@ -8,31 +8,32 @@ use jiff::fmt::rfc2822;
 use super::report::{Check, Verdict};
 use crate::clock::Timestamp;
 
-/// From here on it is said.
+/// A larger difference is reported.
 const NOTABLE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The service takes tokens whose times are off by as much as this.
+/// The service accepts tokens whose times differ by this much.
 const TOLERATED: SignedDuration = SignedDuration::from_secs(300);
 
-/// An HTTP-date as senders must write it (RFC 9110 §5.6.7).
+/// Parses an HTTP-date in the form that senders must generate (RFC 9110 §5.6.7).
 pub(super) fn http_date(value: &str) -> Option<Timestamp> {
     const IMF_FIXDATE: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     IMF_FIXDATE.parse_timestamp(value.trim()).ok()
 }
 
-/// How far our clock is ahead of the one that wrote `date`, given that the answer was asked for at `asked` and took `took`.
+/// How far this clock is ahead of the one that wrote `date`, in a response that took `took` to a
+/// request sent at `sent`.
 ///
-/// The date is taken to be of the middle between the two, and, being whole seconds, half a second old.
-pub(super) fn ahead(date: Timestamp, asked: Timestamp, took: Duration) -> SignedDuration {
+/// The date is assumed to be from the middle of that time, and, in whole seconds, half a second old.
+pub(super) fn ahead(date: Timestamp, sent: Timestamp, took: Duration) -> SignedDuration {
     let half = SignedDuration::try_from(took / 2).unwrap_or_default();
-    let middle = asked.saturating_add(half).unwrap_or(asked);
+    let middle = sent.saturating_add(half).unwrap_or(sent);
     middle.duration_since(date) - SignedDuration::from_millis(500)
 }
 
-/// The line about the clocks of those who told theirs: whose, and how far ours is ahead.
+/// The check of the clocks. Each is a host and how far this machine's clock is ahead of the host's.
 pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Check {
     let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
-        return Check::skipped(name, "nobody answered with a date to compare with");
+        return Check::skipped(name, "no response had a date to compare with");
     };
     let off = ahead.abs();
     if off <= NOTABLE {
@@ -41,18 +42,18 @@ pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Ch
     }
     let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
     let mut found = format!("our clock is {} {direction} the {whose}'s", rounded(off));
-    // Where two others disagree, ours need not be the wrong one.
+    // If the hosts disagree, this clock need not be the wrong one.
     let others: Vec<&str> =
         clocks.iter().filter(|(_, ahead)| ahead.abs() <= NOTABLE).map(|(whose, _)| *whose).collect();
     let remedy = match others.as_slice() {
         [] => "set this machine's clock, and keep it right with NTP",
         [other, ..] => {
             found.push_str(&format!(", and agrees with the {other}'s"));
-            "the service's own clocks disagree: nothing is to be done here but to tell Vonage"
+            "the service's own clocks disagree: report it to Vonage; nothing needs to be done here"
         }
     };
     let mut check = Check::warn(name, "clock-skew", found, remedy);
-    // The tokens do not suffer from a clock that is not ours.
+    // Another host's wrong clock does not affect the tokens.
     if off > TOLERATED && others.is_empty() {
         check.verdict = Verdict::Fail;
         check.found.push_str("; it tolerates 5 min");

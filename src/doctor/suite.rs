@@ -1,8 +1,9 @@
-//! The suites, and one harmless question to each.
+//! The suites, and one harmless request to each.
 
 use std::fmt;
 use std::str::FromStr;
 
+use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
 
 use crate::clock::Timestamp;
@@ -22,17 +23,28 @@ pub enum Suite {
     Vis,
 }
 
-/// A word that names no suite.
+/// The response of a suite to the request.
+#[derive(Clone, Copy, Debug)]
+pub struct SuiteResponse<'a> {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, or the beginning of the body.
+    pub body: &'a [u8],
+}
+
+/// The error for a word that names no suite.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no such suite; there are provisioning, telephony, reports, call_recording and vis")]
 pub struct UnknownSuite;
 
 impl Suite {
-    /// All of them, in the order they are asked.
+    /// All suites, in the order of an examination.
     pub const ALL: [Self; 5] =
         [Self::Provisioning, Self::Telephony, Self::Reports, Self::CallRecording, Self::Vis];
 
-    /// Its segment of the path, which is also how it is called here.
+    /// Its segment of the path, which is also its name here.
     pub fn name(self) -> &'static str {
         match self {
             Self::Provisioning => "provisioning",
@@ -43,7 +55,7 @@ impl Suite {
         }
     }
 
-    /// How the developer portal calls it.
+    /// Its name in the developer portal.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Provisioning => "Provisioning",
@@ -54,7 +66,7 @@ impl Suite {
         }
     }
 
-    /// What the user behind the token needs, as it follows "give the user".
+    /// What the user of the token needs, as it follows "give the user".
     pub(super) fn needs(self) -> &'static str {
         match self {
             Self::Provisioning | Self::Reports => "the role Account Administrator",
@@ -66,12 +78,12 @@ impl Suite {
         }
     }
 
-    /// Path and query of a GET that changes nothing and asks for as little as possible.
-    pub(super) fn question(self, now: Timestamp) -> String {
+    /// Path and query of a GET that changes nothing and returns as little as possible.
+    pub(super) fn request_target(self, now: Timestamp) -> String {
         match self {
             Self::Provisioning => "/t/vbc.prod/provisioning/api/accounts/self".to_owned(),
             Self::Telephony => "/t/vbc.prod/telephony/v3/cc/accounts/self/calls?page_size=1".to_owned(),
-            // It wants both ends, in UTC and with a blank, which must not be sent as `+`.
+            // Reports needs both ends, in UTC and with a blank, which must not be sent as `+`.
             Self::Reports => {
                 let hour_ago = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
                 let time = |at: Timestamp| at.strftime("%Y-%m-%d%%20%H:%M:%S").to_string();
@@ -108,15 +120,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_question_to_reports_names_the_last_hour_in_utc() {
+    fn the_request_to_reports_names_the_last_hour_in_utc() {
         let now: Timestamp = "2026-09-05T00:30:09.7Z".parse().unwrap();
         let expected = "/t/vbc.prod/reports/accounts/self/call-logs?start:gte=2026-09-04%2023:30:09\
                         &start:lte=2026-09-05%2000:30:09&page_size=1";
-        assert_eq!(Suite::Reports.question(now), expected);
+        assert_eq!(Suite::Reports.request_target(now), expected);
         for suite in Suite::ALL {
-            let question = suite.question(now);
-            assert!(question.parse::<http::Uri>().is_ok(), "{question}");
-            assert!(question.starts_with(&format!("/t/vbc.prod/{suite}/")), "{question}");
+            let target = suite.request_target(now);
+            assert!(target.parse::<http::Uri>().is_ok(), "{target}");
+            assert!(target.starts_with(&format!("/t/vbc.prod/{suite}/")), "{target}");
         }
     }
 

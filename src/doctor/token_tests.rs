@@ -8,11 +8,11 @@ fn later(seconds: u64) -> Timestamp {
     clock::after(NOW, Duration::from_secs(seconds))
 }
 
-fn state(snapshot: &Snapshot) -> State<'_> {
+fn state(snapshot: &Snapshot) -> LoginState<'_> {
     let (name, grant, scope) = ("default", GrantKind::Password, "openid");
     let refresh_lifetime = Duration::from_secs(7 * 86_400);
     let (refreshes, logins, in_command) = (0, 0, false);
-    State { name, grant, scope, refresh_lifetime, snapshot, refreshes, logins, in_command, now: NOW }
+    LoginState { name, grant, scope, refresh_lifetime, snapshot, refreshes, logins, in_command, now: NOW }
 }
 
 fn without(detail: &str, snapshot: &Snapshot) -> Check {
@@ -75,8 +75,8 @@ fn every_refusal_has_its_name_and_its_remedy() {
 fn whoever_can_log_in_is_told_how() {
     let snapshot = Snapshot { login_needed: true, login_needed_by: Some(later(3600)), ..Snapshot::default() };
     let why = Unavailable { credential: "default".into(), detail: "login needed".into(), retry_after: None };
-    let by_person = State { grant: GrantKind::AuthorizationCode, ..state(&snapshot) };
-    let remedies = |state: &State<'_>| {
+    let by_person = LoginState { grant: GrantKind::AuthorizationCode, ..state(&snapshot) };
+    let remedies = |state: &LoginState<'_>| {
         [state.not_logged_in(&why), state.deadline().unwrap()].map(|check| check.remedy.unwrap())
     };
     for remedy in remedies(&by_person) {
@@ -139,9 +139,9 @@ fn a_token_that_lives_needs_no_login_and_says_how_long() {
         state(&snapshot).logged_in(),
         Check::ok("login", "not needed: a token is there, good for 23 h")
     );
-    let got = State { logins: 1, ..state(&snapshot) }.logged_in();
+    let got = LoginState { logins: 1, ..state(&snapshot) }.logged_in();
     assert_eq!(got.found, "logged in, once: a token came, good for 23 h");
-    let got = State { refreshes: 1, ..state(&snapshot) }.logged_in();
+    let got = LoginState { refreshes: 1, ..state(&snapshot) }.logged_in();
     assert_eq!(got.found, "not needed: the refresh token gave a token, good for 23 h");
     snapshot.unsaved = true;
     assert_eq!(state(&snapshot).logged_in().verdict, Verdict::Warn);
@@ -158,7 +158,7 @@ fn the_scope_is_what_was_granted_or_else_what_was_asked_for() {
     let check = state(&snapshot).scope();
     assert_eq!(check.verdict, Verdict::Warn);
     assert!(check.remedy.unwrap().contains("not granted"));
-    let check = State { scope: "default", ..state(&snapshot) }.scope();
+    let check = LoginState { scope: "default", ..state(&snapshot) }.scope();
     assert!(check.remedy.unwrap().contains("add openid"));
 }
 
