@@ -18,8 +18,11 @@ use crate::oauth::{AuthorizationError, AuthorizationResponse, AuthorizeOptions};
 use crate::secret::{Secret, fingerprint};
 use vbc_http::host_guard::requested_authority;
 
-const LOGIN_COOKIE: &str = "vbc-proxy-login-";
-const CONFIRM_COOKIE: &str = "vbc-proxy-confirm-";
+/// Binds a login to the browser that started it. A redirect from another site brings the code, so
+/// that a `Strict` cookie would not be sent with it.
+const LOGIN_COOKIE: Cookie = Cookie { prefix: "vbc-proxy-login-", path: CALLBACK, same_site: "Lax" };
+/// Binds a confirmation to the browser with the question.
+const CONFIRM_COOKIE: Cookie = Cookie { prefix: "vbc-proxy-confirm-", path: "/login", same_site: "Strict" };
 
 /// The last sentence of every failure.
 const UNCHANGED: &str = "Nothing was replaced: whatever tokens there were are still in use.";
@@ -30,7 +33,7 @@ const LISTED: usize = 500;
 pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     // Under the host of the redirect URI, so that a click on a link stays on the same site.
     let host = requested_authority(request.uri(), request.headers()).ok().flatten();
-    let first = inner.interactive.iter().next();
+    let first = inner.options.interactive.iter().next();
     let first = first.map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
     if let Some((name, Reach::At(url))) = first
         && let Some(origin) = url.strip_suffix(&login_path(name))
@@ -42,7 +45,7 @@ pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) ->
 }
 
 fn list(inner: &Inner, page: Page) -> Response {
-    if inner.interactive.is_empty() {
+    if inner.options.interactive.is_empty() {
         return page
             .text("No credential of this proxy needs a person to log in.")
             .code(
@@ -51,11 +54,11 @@ fn list(inner: &Inner, page: Page) -> Response {
             )
             .response();
     }
-    let names = inner.interactive.keys().take(LISTED);
+    let names = inner.options.interactive.keys().take(LISTED);
     let page = page
         .text("These credentials are logged in to by a person:")
         .links(names.map(|name| (login_path(name), format!("Log in to {name}"))));
-    match inner.interactive.len().saturating_sub(LISTED) {
+    match inner.options.interactive.len().saturating_sub(LISTED) {
         0 => page.response(),
         more => page.code(&format!("And {more} more: visit {{}} with its name."), "/login/NAME").response(),
     }
@@ -67,7 +70,9 @@ pub(super) async fn login(
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
-    let Some(options) = inner.interactive.get(&name) else { return nobody_logs_in(&inner, &name) };
+    let Some(options) = inner.options.interactive.get(&name) else {
+        return no_interactive_login(&inner, &name);
+    };
     // A link on a foreign page must not start a login (login CSRF); a click on our page does.
     if is_from_foreign_page(request.headers()) || request.method() != Method::GET {
         return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
@@ -89,16 +94,15 @@ pub(super) async fn login(
         Reach::Elsewhere => return leads_elsewhere(&name, options),
     }
     match inner.begin(&name, options, Initiator::Browser) {
-        Some(started) => redirect(
-            started.url.as_str(),
-            Some(cookie(LOGIN_COOKIE, &name, options, CALLBACK, &started.binding)),
-        ),
+        Some(started) => {
+            redirect(started.url.as_str(), Some(LOGIN_COOKIE.set(&name, options, &started.binding)))
+        }
         None => no_random_bytes(),
     }
 }
 
-fn nobody_logs_in(inner: &Inner, name: &str) -> Response {
-    if inner.credentials.iter().any(|credential| credential.name() == name) {
+fn no_interactive_login(inner: &Inner, name: &str) -> Response {
+    if inner.options.credentials.iter().any(|credential| credential.name() == name) {
         let page = Page::new(StatusCode::NOT_FOUND, "choose", "Nobody logs in here").code(
             "The credential {} logs in by itself, with the user name and password of the configuration.",
             name,
@@ -143,8 +147,8 @@ pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) 
         return denied(&inner, Denial::Unknown, None);
     }
     let Some(state) = answer.state else { return denied(&inner, Denial::Unknown, None) };
-    let cookies = cookies(request.headers(), LOGIN_COOKIE);
-    let login = match inner.logins.redeem_by_browser(inner.clock.now(), &state, &cookies) {
+    let cookies = LOGIN_COOKIE.values(request.headers());
+    let login = match inner.logins.redeem_by_browser(inner.options.clock.now(), &state, &cookies) {
         Ok(login) => login,
         Err(why) => return denied(&inner, why, inner.logins.credential_of(&state).as_deref()),
     };
@@ -165,8 +169,8 @@ pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) 
             Ok(done) => logged_in(&name, &done),
         },
     };
-    if let Some(options) = inner.interactive.get(&name) {
-        forget(&mut response, LOGIN_COOKIE, &name, options, CALLBACK);
+    if let Some(options) = inner.options.interactive.get(&name) {
+        LOGIN_COOKIE.clear(&mut response, &name, options);
     }
     response
 }
@@ -188,11 +192,12 @@ pub(super) async fn confirm(
         _ => return denied(&inner, Denial::Unknown, Some(&name)),
     };
     let token = Secret::new(field("token").unwrap_or_default());
-    let cookies = cookies(&headers, CONFIRM_COOKIE);
-    let (key, number) = match inner.logins.confirm_by_browser(inner.clock.now(), &name, &token, &cookies) {
-        Ok(confirmed) => confirmed,
-        Err(why) => return denied(&inner, why, Some(&name)),
-    };
+    let cookies = CONFIRM_COOKIE.values(&headers);
+    let (key, number) =
+        match inner.logins.confirm_by_browser(inner.options.clock.now(), &name, &token, &cookies) {
+            Ok(confirmed) => confirmed,
+            Err(why) => return denied(&inner, why, Some(&name)),
+        };
     let mut response = if replace {
         match login::confirm(&inner, key, &name, number).await {
             Ok(done) => logged_in(&name, &done),
@@ -205,8 +210,8 @@ pub(super) async fn confirm(
             .text("You can close this window.")
             .response()
     };
-    if let Some(options) = inner.interactive.get(&name) {
-        forget(&mut response, CONFIRM_COOKIE, &name, options, "/login");
+    if let Some(options) = inner.options.interactive.get(&name) {
+        CONFIRM_COOKIE.clear(&mut response, &name, options);
     }
     response
 }
@@ -244,10 +249,10 @@ fn ask(
             &format!("Keep {expected}"),
         );
     let mut response = page.response();
-    if let Some(options) = inner.interactive.get(name) {
-        let set = cookie(CONFIRM_COOKIE, name, options, "/login", &confirmation.cookie);
+    if let Some(options) = inner.options.interactive.get(name) {
+        let set = CONFIRM_COOKIE.set(name, options, &confirmation.cookie);
         response.headers_mut().append(header::SET_COOKIE, set);
-        forget(&mut response, LOGIN_COOKIE, name, options, CALLBACK);
+        LOGIN_COOKIE.clear(&mut response, name, options);
     }
     response
 }
@@ -283,7 +288,7 @@ fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
         Denial::Expired => page(StatusCode::BAD_REQUEST, "This login took too long")
             .text(&format!("It must be finished within {} minutes.", LIFETIME.as_secs() / 60)),
         Denial::Replaced => page(StatusCode::BAD_REQUEST, "A second login was started after this one")
-            .text("Finish that one, in the window where it was started, or begin anew."),
+            .text("Finish that one, in the window where it was started, or begin again."),
         Denial::Used { well: true } => {
             return page(StatusCode::CONFLICT, "This login is done already")
                 .text("It ended well, and its answer works only once, so nothing was sent again. The tokens it brought are in use.")
@@ -304,7 +309,7 @@ fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
                 .response();
         }
     };
-    let name = name.filter(|name| inner.interactive.contains_key(*name));
+    let name = name.filter(|name| inner.options.interactive.contains_key(*name));
     retry(page.text(UNCHANGED), name).response()
 }
 
@@ -337,46 +342,40 @@ fn redirect(to: &str, cookie: Option<HeaderValue>) -> Response {
     response
 }
 
-/// The name of the cookie. It depends on the redirect URI too: all ports of a host share cookies.
-fn cookie_name(prefix: &str, credential: &str, options: &AuthorizeOptions) -> String {
-    format!("{prefix}{}", &fingerprint(&[credential, &options.redirect_uri])[..8])
+/// A kind of cookies, one for each credential.
+struct Cookie {
+    prefix: &'static str,
+    path: &'static str,
+    same_site: &'static str,
 }
 
-fn cookie(
-    prefix: &str,
-    credential: &str,
-    options: &AuthorizeOptions,
-    path: &str,
-    value: &Secret,
-) -> HeaderValue {
-    set_cookie(prefix, credential, options, path, value.expose(), LIFETIME.as_secs())
-}
+impl Cookie {
+    fn set(&self, credential: &str, options: &AuthorizeOptions, value: &Secret) -> HeaderValue {
+        self.line(credential, options, value.expose(), LIFETIME.as_secs())
+    }
 
-fn forget(response: &mut Response, prefix: &str, credential: &str, options: &AuthorizeOptions, path: &str) {
-    response.headers_mut().append(header::SET_COOKIE, set_cookie(prefix, credential, options, path, "", 0));
-}
+    fn clear(&self, response: &mut Response, credential: &str, options: &AuthorizeOptions) {
+        response.headers_mut().append(header::SET_COOKIE, self.line(credential, options, "", 0));
+    }
 
-fn set_cookie(
-    prefix: &str,
-    credential: &str,
-    options: &AuthorizeOptions,
-    path: &str,
-    value: &str,
-    age: u64,
-) -> HeaderValue {
-    let name = cookie_name(prefix, credential, options);
-    // A redirect from another site brings the code; a `Strict` cookie would not be sent with it.
-    let site = if prefix == LOGIN_COOKIE { "Lax" } else { "Strict" };
-    let secure = if options.redirect_uri.starts_with("https:") { "; Secure" } else { "" };
-    let text = format!("{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite={site}{secure}");
-    let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    value.set_sensitive(true);
-    value
-}
+    /// A `Set-Cookie`. The name depends on the redirect URI too: all ports of a host share cookies.
+    fn line(&self, credential: &str, options: &AuthorizeOptions, value: &str, age: u64) -> HeaderValue {
+        let Self { prefix, path, same_site } = self;
+        let name = &fingerprint(&[credential, &options.redirect_uri])[..8];
+        let secure = if options.redirect_uri.starts_with("https:") { "; Secure" } else { "" };
+        let text = format!(
+            "{prefix}{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite={same_site}{secure}"
+        );
+        let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
+    }
 
-/// The values of at most 16 cookies whose names begin with `prefix`.
-fn cookies(headers: &HeaderMap, prefix: &str) -> Vec<Secret> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| Secret::new(value)).take(16).collect()
+    /// The values of at most 16 cookies of this kind.
+    fn values(&self, headers: &HeaderMap) -> Vec<Secret> {
+        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let own = pairs.filter(|(name, _)| name.starts_with(self.prefix));
+        own.map(|(_, value)| Secret::new(value)).take(16).collect()
+    }
 }

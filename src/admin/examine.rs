@@ -34,7 +34,7 @@ pub(super) async fn examine(
     let suites = url::form_urlencoded::parse(query.as_bytes())
         .filter(|(name, _)| name == "suite")
         .map(|(_, suite)| suite.into_owned());
-    match (inner.examiner)(name, suites.collect()).await {
+    match (inner.options.examiner)(name, suites.collect()).await {
         Ok(report) => {
             let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
             (headers, report).into_response()

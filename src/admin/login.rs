@@ -59,7 +59,7 @@ impl Inner {
     ) -> Option<StartedLogin> {
         let AuthorizationRequest { url, state, verifier } = AuthorizationRequest::new(options)?;
         let binding = unguessable()?;
-        let now = self.clock.now();
+        let now = self.options.clock.now();
         self.logins.begin(now, credential, &state, (initiator, &binding), &options.redirect_uri, verifier);
         tracing::info!(credential, "a person begins to log in");
         Some(StartedLogin { url, binding })
@@ -73,7 +73,7 @@ impl Inner {
     /// Prepares a confirmation. `None` when the system has no random bytes.
     pub(super) fn wait(&self, key: &Key, number: u64) -> Option<Confirmation> {
         let (token, cookie) = (unguessable()?, unguessable()?);
-        self.logins.wait(self.clock.now(), key, number, &token, &cookie);
+        self.logins.wait(self.options.clock.now(), key, number, &token, &cookie);
         Some(Confirmation { token, cookie })
     }
 
@@ -84,7 +84,7 @@ impl Inner {
 
     fn note(&self, key: &Key, credential: &str, outcome: &str, subject: Option<String>, detail: String) {
         tracing::info!(credential, outcome, "a person's login ended");
-        let last = LastLogin { at: self.clock.now(), outcome: outcome.to_owned(), subject, detail };
+        let last = LastLogin { at: self.options.clock.now(), outcome: outcome.to_owned(), subject, detail };
         self.logins.note(key, credential, last);
     }
 
@@ -117,7 +117,7 @@ impl Inner {
         if host.is_some_and(|host| is_at(&redirect, host)) {
             return Reach::Here;
         }
-        if leads_to(&redirect, self.address) {
+        if leads_to(&redirect, self.options.address) {
             Reach::At(login_url(&redirect, credential))
         } else {
             Reach::Elsewhere
@@ -126,7 +126,7 @@ impl Inner {
 
     /// The URL of the login page, if the login ends at this listener.
     pub(super) fn login_url(&self, credential: &str) -> Option<String> {
-        match self.reach(credential, self.interactive.get(credential)?, None) {
+        match self.reach(credential, self.options.interactive.get(credential)?, None) {
             Reach::At(url) => Some(url),
             Reach::Here | Reach::Elsewhere => None,
         }

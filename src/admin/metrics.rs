@@ -19,14 +19,14 @@ use crate::metrics::registry;
 pub(super) fn render(inner: &Arc<Inner>) -> String {
     let mut also: Registry = registry();
     also.register_collector(Box::new(Credentials(Arc::clone(inner))));
-    inner.metrics.render(&also)
+    inner.options.metrics.render(&also)
 }
 
 struct Credentials(Arc<Inner>);
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("count", &self.0.credentials.len()).finish()
+        f.debug_struct("Credentials").field("count", &self.0.options.credentials.len()).finish()
     }
 }
 
@@ -70,7 +70,7 @@ fn seconds(at: Option<Timestamp>) -> i64 {
 
 impl Collector for Credentials {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let credentials = &self.0.credentials;
+        let credentials = &self.0.options.credentials;
         let snapshots: Vec<(&str, Snapshot)> =
             credentials.iter().map(|credential| (credential.name(), credential.snapshot())).collect();
         for (name, help, value) in GAUGES {

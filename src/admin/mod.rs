@@ -72,49 +72,26 @@ pub struct AdminOptions {
 }
 
 struct Inner {
-    credentials: Vec<Credential>,
-    interactive: BTreeMap<String, AuthorizeOptions>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
+    options: AdminOptions,
     started: Timestamp,
-    listen: String,
-    upstream: String,
-    address: Option<SocketAddr>,
     /// `None` on a unix socket.
     guard: Option<HostGuard>,
     logins: Logins,
-    examiner: Examiner,
     draining: AtomicBool,
 }
 
 impl Admin {
     /// Creates the routes.
     pub fn new(options: AdminOptions) -> Self {
-        let AdminOptions {
-            credentials,
-            interactive,
-            metrics,
-            clock,
-            listen,
-            upstream,
-            address,
-            mut hosts,
-            examiner,
-        } = options;
-        let redirects = interactive.values().filter_map(|options| Url::parse(&options.redirect_uri).ok());
+        let mut hosts = options.hosts.clone();
+        let redirects = options.interactive.values();
+        let redirects = redirects.filter_map(|options| Url::parse(&options.redirect_uri).ok());
         hosts.extend(redirects.filter_map(|url| url.host_str().map(str::to_owned)));
         let inner = Arc::new(Inner {
-            credentials,
-            interactive,
-            metrics,
-            started: clock.now(),
-            clock,
-            listen,
-            upstream,
-            address,
-            guard: address.map(|address| HostGuard::new(hosts, [address.ip()])),
+            started: options.clock.now(),
+            guard: options.address.map(|address| HostGuard::new(hosts, [address.ip()])),
+            options,
             logins: Logins::default(),
-            examiner,
             draining: AtomicBool::new(false),
         });
         let router = routes::router(Arc::clone(&inner));

@@ -63,12 +63,12 @@ pub(super) async fn unlock(State(inner): State<Arc<Inner>>, Path(name): Path<Str
 impl Inner {
     /// The credential of this name.
     pub(super) fn find(&self, name: &str) -> Option<&Credential> {
-        self.credentials.iter().find(|credential| credential.name() == name)
+        self.options.credentials.iter().find(|credential| credential.name() == name)
     }
 
     /// The response for an unknown name.
     pub(super) fn no_such_credential(&self) -> Response {
-        let known = list(self.credentials.iter().map(Credential::name));
+        let known = list(self.options.credentials.iter().map(Credential::name));
         let detail = format!("there is no credential of this name; there is {known}");
         problem(StatusCode::NOT_FOUND, "no-such-credential", "No such credential", detail)
     }

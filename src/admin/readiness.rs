@@ -57,7 +57,7 @@ fn explain(inner: &Inner, name: &str, snapshot: Snapshot) -> String {
 fn how_to_log_in(inner: &Inner, name: &str) -> String {
     match inner.login_url(name) {
         Some(url) => format!("; log in at {url}"),
-        None if inner.interactive.contains_key(name) => {
+        None if inner.options.interactive.contains_key(name) => {
             format!("; log in with `vbc-proxy login {name} --no-browser`")
         }
         None => String::new(),

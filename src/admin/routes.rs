@@ -70,11 +70,11 @@ async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> R
         reasons: readiness.reasons,
         degraded: readiness.degraded,
         started: inner.started,
-        listen: inner.listen.clone(),
-        upstream: inner.upstream.clone(),
-        connections: inner.metrics.connections.get(),
-        faults_injected: inner.metrics.faults_injected.get(),
-        recording: inner.metrics.recording.get().map(|counts| RecordingStatus::of(counts)),
+        listen: inner.options.listen.clone(),
+        upstream: inner.options.upstream.clone(),
+        connections: inner.options.metrics.connections.get(),
+        faults_injected: inner.options.metrics.faults_injected.get(),
+        recording: inner.options.metrics.recording.get().map(|counts| RecordingStatus::of(counts)),
         credentials: credentials.iter().map(|credential| CredentialStatus::of(credential, &inner)).collect(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
@@ -85,7 +85,7 @@ fn selected(inner: &Inner, query: Option<String>) -> Option<&[Credential]> {
     let query = query.unwrap_or_default();
     let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "credential");
     match wanted {
-        None => Some(&inner.credentials),
+        None => Some(&inner.options.credentials),
         Some((_, name)) => inner.find(&name).map(std::slice::from_ref),
     }
 }

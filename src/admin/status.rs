@@ -132,7 +132,7 @@ impl CredentialStatus {
             exchanges: snapshot.exchanges,
             brake: snapshot.brake,
             login_needed: snapshot.login_needed,
-            by_person: inner.interactive.contains_key(credential.name()),
+            by_person: inner.options.interactive.contains_key(credential.name()),
             login_url: inner.login_url(credential.name()),
             login_needed_by: snapshot.login_needed_by,
             last_login: inner.logins.last(credential.name()),

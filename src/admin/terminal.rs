@@ -52,8 +52,8 @@ pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<Stri
     if inner.find(&name).is_none() {
         return inner.no_such_credential();
     }
-    let Some(options) = inner.interactive.get(&name) else {
-        let names = super::operate::list(inner.interactive.keys().map(String::as_str));
+    let Some(options) = inner.options.interactive.get(&name) else {
+        let names = super::operate::list(inner.options.interactive.keys().map(String::as_str));
         let detail = format!(
             "this credential logs in by itself, with its user name and password; a person logs in to: {names}"
         );
@@ -99,7 +99,7 @@ pub(super) async fn submit(
             "send application/json: {\"login\": …, \"answer\": …}, or {\"login\": …, \"confirm\": …}";
         return problem(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request", detail);
     };
-    let (login, now) = (Secret::new(login), inner.clock.now());
+    let (login, now) = (Secret::new(login), inner.options.clock.now());
     if let Some(number) = confirm {
         return match inner.logins.confirm_by_command_line(now, &name, &login, number) {
             Ok(key) => outcome(login::confirm(&inner, key, &name, number).await),

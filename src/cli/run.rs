@@ -10,7 +10,8 @@ use std::sync::Arc;
 use clap::Args;
 use rustix::process::{Pid, Rlimit, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{self, SignalKind};
+use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::config_args::{ConfigArgs, refuse_config};
@@ -223,12 +224,7 @@ fn send(child: &Child, signal: Signal) {
 
 /// The signals that are forwarded to the command.
 struct Forwarded {
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
-    hangup: unix::Signal,
-    quit: unix::Signal,
-    user_1: unix::Signal,
-    user_2: unix::Signal,
+    arrived: UnboundedReceiver<Signal>,
     /// Whether the terminal itself sends the command the signals of its keys.
     at_terminal: bool,
     requests: StopRequests,
@@ -237,31 +233,26 @@ struct Forwarded {
 impl Forwarded {
     fn catch() -> Result<Self, Exit> {
         survive_file_size_limit()?;
-        Ok(Self {
-            terminate: caught(SignalKind::terminate())?,
-            interrupt: caught(SignalKind::interrupt())?,
-            hangup: caught(SignalKind::hangup())?,
-            quit: caught(SignalKind::quit())?,
-            user_1: caught(SignalKind::user_defined1())?,
-            user_2: caught(SignalKind::user_defined2())?,
-            at_terminal: std::io::stdin().is_terminal(),
-            requests: StopRequests::default(),
-        })
+        let (sender, arrived) = unbounded_channel();
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
+            let mut caught = caught(SignalKind::from_raw(signal.as_raw()))?;
+            let sender = sender.clone();
+            tokio::spawn(
+                async move { while caught.recv().await.is_some() && sender.send(signal).is_ok() {} },
+            );
+        }
+        let at_terminal = std::io::stdin().is_terminal();
+        Ok(Self { arrived, at_terminal, requests: StopRequests::default() })
     }
 
     async fn forward_until_end(&mut self, child: &mut Child) -> std::io::Result<ExitStatus> {
         loop {
-            let (signal, by_key) = tokio::select! {
+            let signal = tokio::select! {
                 status = child.wait() => return status,
-                _ = self.terminate.recv() => (Signal::TERM, false),
-                _ = self.interrupt.recv() => (Signal::INT, true),
-                _ = self.hangup.recv() => (Signal::HUP, false),
-                _ = self.quit.recv() => (Signal::QUIT, true),
-                _ = self.user_1.recv() => (Signal::USR1, false),
-                _ = self.user_2.recv() => (Signal::USR2, false),
+                signal = self.next() => signal,
             };
-            let stops = matches!(signal, Signal::TERM | Signal::INT);
-            let is_repeat = stops && self.requests.arrived() == StopRequest::Repeat;
+            let is_repeat = is_stop(signal) && self.requests.arrived() == StopRequest::Repeat;
+            let by_key = matches!(signal, Signal::INT | Signal::QUIT);
             let has_arrived = is_repeat || (by_key && self.at_terminal);
             if !has_arrived {
                 send(child, signal);
@@ -272,13 +263,22 @@ impl Forwarded {
     /// Waits for a signal to stop that follows the first by a second or more.
     async fn second_stop(&mut self) {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
-            if self.requests.arrived() == StopRequest::Second {
+            let signal = self.next().await;
+            if is_stop(signal) && self.requests.arrived() == StopRequest::Second {
                 return;
             }
         }
     }
+
+    async fn next(&mut self) -> Signal {
+        match self.arrived.recv().await {
+            Some(signal) => signal,
+            // The senders live as long as the runtime.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn is_stop(signal: Signal) -> bool {
+    matches!(signal, Signal::TERM | Signal::INT)
 }

@@ -51,7 +51,7 @@ pub(super) fn check_reach(address: SocketAddr, key: &str, allowed: bool, remedy:
 }
 
 /// The options of a simulator.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub(crate) struct WorldArgs {
     /// A scenario: the simulator's data and settings, and what goes wrong when (TOML)
     #[arg(long, value_name = "FILE")]
@@ -97,15 +97,7 @@ fn field_help() -> String {
 impl WorldArgs {
     /// Fails if there are any of these options, but no `simulator`.
     pub(super) fn needs(&self, simulator: bool) -> Result<(), Exit> {
-        let Self { scenario, seed, quota, webhooks, field, public_base, hosts } = self;
-        let given = scenario.is_some()
-            || seed.is_some()
-            || quota.is_some()
-            || webhooks.is_some()
-            || field.is_some()
-            || public_base.is_some()
-            || !hosts.is_empty();
-        if given && !simulator {
+        if !simulator && *self != Self::default() {
             return Err(fail(
                 Exit::Usage,
                 "--scenario, --seed, --quota, --webhooks, --field, --public-base and --host are about the simulator: \

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use rustls::CertificateError;
+use url::Url;
 
+use super::error_text;
 use super::report::Check;
-use super::{address_of, error_text};
 use crate::client::ClientError;
 
 /// A host, as the configuration names it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Site<'a> {
+#[derive(Clone, Debug)]
+pub(super) struct Site {
     /// The name of its check.
     pub(super) name: &'static str,
     /// The key of its URL.
@@ -18,10 +19,10 @@ pub(super) struct Site<'a> {
     /// The key of its trusted authorities.
     pub(super) ca_key: &'static str,
     /// Its URL, without anything secret.
-    pub(super) url: &'a str,
+    pub(super) url: String,
 }
 
-impl Site<'_> {
+impl Site {
     /// The check for a host without a response.
     pub(super) fn unreachable(&self, error: &ClientError) -> Check {
         let Self { name, key, url, .. } = self;
@@ -33,7 +34,7 @@ impl Site<'_> {
             ),
             ClientError::Refused(_) => (
                 "unreachable",
-                format!("{url} refuses the connection: nobody listens there"),
+                format!("{url} refuses the connection: nothing listens there"),
                 format!("is {key} right, its port too? Else the host is down: try again later"),
             ),
             ClientError::Connect(error) => (
@@ -105,7 +106,7 @@ impl Site<'_> {
 }
 
 /// Judges the response of the token host to a GET without credentials: is it a token endpoint?
-pub(super) fn token_host(site: &Site<'_>, response: &Response<Bytes>) -> Check {
+pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
     let Site { name, key, url, .. } = site;
     let (status, code) = (response.status(), response.status().as_u16());
     if status.is_redirection() {
@@ -132,7 +133,7 @@ pub(super) fn token_host(site: &Site<'_>, response: &Response<Bytes>) -> Check {
 }
 
 /// Judges the response of the upstream to a request without a token: is it the gateway?
-pub(super) fn gateway(site: &Site<'_>, response: &Response<Bytes>) -> Check {
+pub(super) fn gateway(site: &Site, response: &Response<Bytes>) -> Check {
     let Site { name, key, url, .. } = site;
     let (status, code) = (response.status(), response.status().as_u16());
     if status.is_redirection() {
@@ -142,7 +143,7 @@ pub(super) fn gateway(site: &Site<'_>, response: &Response<Bytes>) -> Check {
     let quoted = text.quoted();
     if status.is_server_error() {
         let found = format!("{url} is in trouble: it responds with {code}{quoted}");
-        return Check::fail(name, "in-trouble", found, "try again later; nothing is to be changed here");
+        return Check::fail(name, "in-trouble", found, "try again later; nothing needs to be changed here");
     }
     match (status, text.code) {
         (StatusCode::UNAUTHORIZED, _) if !text.is_page => {
@@ -164,7 +165,7 @@ pub(super) fn gateway(site: &Site<'_>, response: &Response<Bytes>) -> Check {
     }
 }
 
-fn redirected(site: &Site<'_>, headers: &HeaderMap) -> Check {
+fn redirected(site: &Site, headers: &HeaderMap) -> Check {
     let target = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let found = format!("{} redirects to {}", site.url, address_of(target));
     let remedy = format!(
@@ -174,6 +175,18 @@ fn redirected(site: &Site<'_>, headers: &HeaderMap) -> Check {
     Check::fail(site.name, "redirect", found, remedy)
 }
 
+/// A URL that is safe to show: without user information, query and fragment, which may have secrets.
+pub(super) fn address_of(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return error_text::quote(url.split(['?', '#', '@']).next().unwrap_or_default());
+    };
+    url.set_query(None);
+    url.set_fragment(None);
+    // Fails only without a host, and then there is no user information.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -181,12 +194,14 @@ mod tests {
     use super::super::report::Verdict;
     use super::*;
 
-    const TOKEN: Site<'_> = Site {
-        name: "token host",
-        key: "oauth.token_url",
-        ca_key: "oauth.ca_file",
-        url: "https://auth.example/token",
-    };
+    fn token_site() -> Site {
+        Site {
+            name: "token host",
+            key: "oauth.token_url",
+            ca_key: "oauth.ca_file",
+            url: "https://auth.example/token".to_owned(),
+        }
+    }
 
     fn response(status: u16, body: &'static str) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from_static(body.as_bytes()));
@@ -197,7 +212,7 @@ mod tests {
     }
 
     fn refused(reason: CertificateError) -> Check {
-        TOKEN.unreachable(&ClientError::Certificate(rustls::Error::InvalidCertificate(reason)))
+        token_site().unreachable(&ClientError::Certificate(rustls::Error::InvalidCertificate(reason)))
     }
 
     #[test]
@@ -228,18 +243,18 @@ mod tests {
             ClientError::TooLong,
         ];
         for error in &errors {
-            let check = TOKEN.unreachable(error);
+            let check = token_site().unreachable(error);
             assert!(check.remedy.as_deref().unwrap().contains("oauth.token_url"), "{check:?}");
             assert!(check.found.contains("auth.example"), "{check:?}");
         }
-        let check = TOKEN.unreachable(&ClientError::Timeout(Duration::from_secs(10)));
+        let check = token_site().unreachable(&ClientError::Timeout(Duration::from_secs(10)));
         assert!(check.found.ends_with("does not respond within 10 s"), "{check:?}");
     }
 
     #[test]
     fn a_token_endpoint_is_told_from_something_else() {
         let verdict = |status, body| {
-            let check = token_host(&TOKEN, &response(status, body));
+            let check = token_host(&token_site(), &response(status, body));
             (check.verdict, check.code.map(|code| code.into_owned()).unwrap_or_default())
         };
         for (status, body) in [(405, ""), (400, r#"{"error":"invalid_request"}"#), (401, ""), (405, "<html>")]
@@ -250,13 +265,13 @@ mod tests {
             assert_eq!(verdict(status, body), (Verdict::Warn, "no-token-endpoint".into()), "{status} {body}");
         }
         assert_eq!(verdict(503, ""), (Verdict::Warn, "in-trouble".into()));
-        let check = token_host(&TOKEN, &response(302, ""));
+        let check = token_host(&token_site(), &response(302, ""));
         assert_eq!(check.found, "https://auth.example/token redirects to https://other.example/x");
     }
 
     #[test]
     fn a_gateway_is_told_from_something_else() {
-        let verdict = |status, body| gateway(&TOKEN, &response(status, body)).verdict;
+        let verdict = |status, body| gateway(&token_site(), &response(status, body)).verdict;
         assert_eq!(verdict(401, r#"{"code":"900902"}"#), Verdict::Ok);
         assert_eq!(verdict(401, ""), Verdict::Ok);
         assert_eq!(verdict(429, r#"{"code":"900807"}"#), Verdict::Ok);

@@ -3,16 +3,15 @@
 //! The gateway's code decides if there is one: it is the same in every wrapping and with every
 //! status. Without it, the texts of the suites' own refusals decide, and last the status.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
 use super::error_text::{self, ErrorText};
-use super::quota;
-use super::report::{Check, Quota, Verdict};
+use super::report::{Check, Quota};
 use super::skew::rounded;
 use super::suite::{Suite, SuiteResponse};
+use super::{host, quota};
 use crate::clock::Timestamp;
 
 /// The token of the request.
@@ -33,51 +32,33 @@ pub struct Judgement {
     pub quota: Option<Quota>,
 }
 
-/// A check without its name and status.
-struct Diagnosis {
-    verdict: Verdict,
-    code: &'static str,
-    found: Cow<'static, str>,
-    remedy: Cow<'static, str>,
+/// A failed check; [`judge`] sets its name and status.
+fn fail(code: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check::fail("", code, found, remedy)
 }
 
-fn fail(
-    code: &'static str,
-    found: impl Into<Cow<'static, str>>,
-    remedy: impl Into<Cow<'static, str>>,
-) -> Diagnosis {
-    Diagnosis { verdict: Verdict::Fail, code, found: found.into(), remedy: remedy.into() }
-}
-
-fn warn(
-    code: &'static str,
-    found: impl Into<Cow<'static, str>>,
-    remedy: impl Into<Cow<'static, str>>,
-) -> Diagnosis {
-    Diagnosis { verdict: Verdict::Warn, ..fail(code, found, remedy) }
+/// A check with a warning; [`judge`] sets its name and status.
+fn warn(code: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check::warn("", code, found, remedy)
 }
 
 /// Judges the response of `suite`, received at `now`, to a request with this token.
 pub fn judge(suite: Suite, response: &SuiteResponse<'_>, token: PresentedToken, now: Timestamp) -> Judgement {
     let text = error_text::read(response.headers, response.body);
     let quota = quota::exceeded(response, &text, now);
-    let diagnosis = match &quota {
+    let trouble = match &quota {
         Some(quota) => Some(throttled(quota, response.status)),
         None => by_code(suite, &text, token.openid)
             .or_else(|| by_text(suite, &text, token))
             .or_else(|| by_status(suite, response, &text, token)),
     };
-    let mut check = Check::ok("", "responds");
-    if let Some(Diagnosis { verdict, code, found, remedy }) = diagnosis {
-        let remedy = Some(remedy.into_owned()).filter(|remedy| !remedy.is_empty());
-        check = Check { verdict, code: Some(code.into()), found: found.into_owned(), remedy, ..check };
-    }
+    let mut check = trouble.unwrap_or_else(|| Check::ok("", "responds"));
     check.name = suite.name().into();
     check.status = Some(response.status.as_u16());
     Judgement { check, quota }
 }
 
-fn throttled(quota: &Quota, status: StatusCode) -> Diagnosis {
+fn throttled(quota: &Quota, status: StatusCode) -> Check {
     let (what, details) = (quota::describe(quota), quota::details(quota));
     let disguise =
         if status.is_success() { format!(", with status {}", status.as_u16()) } else { String::new() };
@@ -111,7 +92,7 @@ const YOUNG: Duration = Duration::from_secs(3 * 60);
 const GET_A_NEW_ONE: &str =
     "get a new token: the running proxy does so at the next request that is refused like this";
 
-fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Diagnosis> {
+fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Check> {
     let title = suite.title();
     Some(match text.code? {
         900_901 => fail(
@@ -176,14 +157,14 @@ fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Diagnosis> {
         ),
         code @ 101_500..=101_599 => fail(
             "backend-down",
-            format!("the gateway does not reach the suite behind it ({code})"),
-            "try again later; nothing is to be changed here",
+            format!("the gateway does not reach the suite ({code})"),
+            "try again later; nothing needs to be changed here",
         ),
         _ => return None,
     })
 }
 
-fn unsubscribed(suite: Suite, code: &str) -> Diagnosis {
+fn unsubscribed(suite: Suite, code: &str) -> Check {
     let title = suite.title();
     fail(
         "unsubscribed",
@@ -195,13 +176,13 @@ fn unsubscribed(suite: Suite, code: &str) -> Diagnosis {
     )
 }
 
-fn token_refused(quoted: &str) -> Diagnosis {
+fn token_refused(quoted: &str) -> Check {
     let stays = "If it stays, oauth.token_url and upstream.url may belong to different services";
     fail(TOKEN_REFUSED, format!("the token is refused{quoted}"), format!("{GET_A_NEW_ONE}. {stays}"))
 }
 
 /// The refusals of the suites themselves, and the gateway's own without its code.
-fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Diagnosis> {
+fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Check> {
     let says = |phrase: &str| text.lowercase.contains(phrase);
     if says("missing hmac token") {
         return Some(fail(
@@ -231,12 +212,12 @@ fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Diag
 }
 
 /// The gateway accepted the token, but the suite refuses the user.
-fn refused_by_suite(suite: Suite, text: &ErrorText, token: PresentedToken) -> Diagnosis {
+fn refused_by_suite(suite: Suite, text: &ErrorText, token: PresentedToken) -> Check {
     let title = suite.title();
     let quoted = text.quoted();
     let role = format!("give the user {} in the VBC admin portal", suite.needs());
-    if let Some(diagnosis) = lacks_openid(suite, &quoted, &role, token) {
-        return diagnosis;
+    if let Some(check) = lacks_openid(suite, &quoted, &role, token) {
+        return check;
     }
     // Reports refuses tokens of some age with the same text as a user without the role.
     if suite == Suite::Reports && token.age > YOUNG && text.lowercase.contains("problem with provided token")
@@ -257,7 +238,7 @@ fn refused_by_suite(suite: Suite, text: &ErrorText, token: PresentedToken) -> Di
 
 /// Reports is known to refuse a token without openid, and VIS to accept it. Other suites may refuse
 /// it or the user.
-fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: PresentedToken) -> Option<Diagnosis> {
+fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: PresentedToken) -> Option<Check> {
     let title = suite.title();
     match suite {
         _ if token.openid => None,
@@ -274,7 +255,7 @@ fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: PresentedToken) -
 }
 
 /// A 401 without a known text: it may be about the token or about the user.
-fn refused_somehow(suite: Suite, text: &ErrorText, token: PresentedToken) -> Diagnosis {
+fn refused_somehow(suite: Suite, text: &ErrorText, token: PresentedToken) -> Check {
     let quoted = text.quoted();
     let role = format!("give the user {} in the VBC admin portal", suite.needs());
     lacks_openid(suite, &quoted, &role, token).unwrap_or_else(|| {
@@ -288,7 +269,7 @@ fn by_status(
     response: &SuiteResponse<'_>,
     text: &ErrorText,
     token: PresentedToken,
-) -> Option<Diagnosis> {
+) -> Option<Check> {
     let quoted = text.quoted();
     Some(match response.status.as_u16() {
         300..=399 => redirected(response.headers),
@@ -315,7 +296,10 @@ fn by_status(
         status @ (408 | 500..) => fail(
             "backend-down",
             format!("the service is in trouble{quoted}"),
-            format!("try again later; nothing is to be changed here{}", activity(status, response.headers)),
+            format!(
+                "try again later; nothing needs to be changed here{}",
+                activity(status, response.headers)
+            ),
         ),
         _ => warn(
             "unexpected",
@@ -325,7 +309,7 @@ fn by_status(
     })
 }
 
-fn no_such_operation() -> Diagnosis {
+fn no_such_operation() -> Check {
     warn(
         "no-such-operation",
         "the gateway knows the suite, but not this request",
@@ -333,7 +317,7 @@ fn no_such_operation() -> Diagnosis {
     )
 }
 
-fn not_found(suite: Suite, text: &ErrorText) -> Diagnosis {
+fn not_found(suite: Suite, text: &ErrorText) -> Check {
     let title = suite.title();
     if text.lowercase.contains("no matching resource found") {
         return no_such_operation();
@@ -353,11 +337,11 @@ fn not_found(suite: Suite, text: &ErrorText) -> Diagnosis {
     )
 }
 
-fn redirected(headers: &HeaderMap) -> Diagnosis {
+fn redirected(headers: &HeaderMap) -> Check {
     let target = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     fail(
         "redirect",
-        format!("redirects to {}", super::address_of(target)),
+        format!("redirects to {}", host::address_of(target)),
         "set upstream.url to the final address; a token is not carried to another host",
     )
 }

@@ -1,5 +1,6 @@
 use http::HeaderValue;
 
+use super::super::report::Verdict;
 use super::*;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;

@@ -10,6 +10,7 @@ mod error_text;
 mod findings;
 mod host;
 mod judge;
+mod probe;
 mod quota;
 mod render;
 mod report;
@@ -21,19 +22,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, DATE, USER_AGENT};
-use http::{HeaderValue, Request, Response, header};
-use jiff::SignedDuration;
 use rustls::ClientConfig;
-use url::Url;
 
-use crate::client::{self, ClientError, Target};
 use crate::clock::{self, Clock};
-use crate::config::{Config, GrantKind, Origin};
+use crate::config::{Config, GrantKind};
 use crate::credential::rejected_prefixes::Kind;
 use crate::credential::{Bearer, Credential, Snapshot};
 use host::Site;
+use probe::Host;
 use token::LoginState;
 
 pub use findings::{accepted, beside_a_running_proxy, refused};
@@ -43,23 +39,14 @@ pub use render::{Style, render};
 pub use report::{Check, Quota, Report, Verdict};
 pub use suite::{Suite, SuiteResponse, UnknownSuite};
 
-/// The longest timeout of one request, if that of the configuration is longer.
-const TIMEOUT: Duration = Duration::from_secs(15);
-
 /// Why no suite is asked; the login check has the cause.
 const NO_TOKEN: &str = "no token to ask with";
-
-const NAME: &str = concat!("vbc-proxy/", env!("CARGO_PKG_VERSION"), " doctor");
 
 /// Examines the credentials of one configuration.
 #[derive(Clone)]
 pub struct Doctor {
-    token_url: Url,
-    token_tls: Arc<ClientConfig>,
-    token_timeout: Duration,
-    upstream: Origin,
-    upstream_tls: Arc<ClientConfig>,
-    upstream_timeout: Duration,
+    token_host: Host,
+    upstream: Host,
     clock: Clock,
     identities: Arc<[Identity]>,
     process: Process,
@@ -88,14 +75,6 @@ struct Identity {
     max_age: Vec<(String, Duration)>,
 }
 
-/// The result of one request to a host.
-struct HostExamination {
-    check: Check,
-    reached: bool,
-    /// How far this machine's clock is ahead of the host's.
-    ahead: Option<SignedDuration>,
-}
-
 impl Doctor {
     /// A doctor for these credentials of `config`, with the TLS settings that they use. It runs in a
     /// proxy, unless [`in_command`](Self::in_command) says otherwise.
@@ -120,13 +99,8 @@ impl Doctor {
             })
         });
         Self {
-            token_url: config.oauth.token_url.clone(),
-            token_tls,
-            token_timeout: config.oauth.timeout.min(TIMEOUT),
-            upstream: config.upstream.url.clone(),
-            upstream_tls,
-            upstream_timeout: (config.upstream.connect_timeout + config.upstream.response_timeout)
-                .min(TIMEOUT),
+            token_host: Host::token_endpoint(config, token_tls),
+            upstream: Host::upstream(config, upstream_tls),
             clock,
             identities: identities.collect(),
             process: Process::Proxy,
@@ -146,7 +120,10 @@ impl Doctor {
     /// The suites are asked one after the other, until a quota that they share is used up.
     pub async fn examine(&self, name: &str, suites: &[Suite]) -> Option<Report> {
         let identity = self.identities.iter().find(|identity| identity.credential.name() == name)?;
-        let (token_host, upstream) = tokio::join!(self.ask_token_host(), self.ask_upstream());
+        let (token_host, upstream) = tokio::join!(
+            self.token_host.examine(&self.clock, host::token_host),
+            self.upstream.examine(&self.clock, host::gateway),
+        );
         let mut checks = vec![identity.login_name()];
         let clocks = [("token host", token_host.ahead), ("upstream", upstream.ahead)];
         let clocks: Vec<_> = clocks.into_iter().filter_map(|(whose, ahead)| Some((whose, ahead?))).collect();
@@ -180,48 +157,6 @@ impl Doctor {
             quota: quota::check(round.quota.as_ref(), round.requests),
             suites: round.checks,
         })
-    }
-
-    /// A GET without credentials. The response shows whether it is a token endpoint, at no cost.
-    async fn ask_token_host(&self) -> HostExamination {
-        let shown = address_of(self.token_url.as_str());
-        let site = Site { name: "token host", key: "oauth.token_url", ca_key: "oauth.ca_file", url: &shown };
-        let path = &self.token_url[url::Position::BeforePath..url::Position::AfterQuery];
-        let tls = (self.token_url.scheme() == "https").then(|| Arc::clone(&self.token_tls));
-        let target = Target::Origin {
-            tls,
-            host: self.token_url.host_str().unwrap_or_default().to_owned(),
-            port: self.token_url.port_or_known_default().unwrap_or(443),
-        };
-        self.ask_host(&site, &target, path, self.token_timeout, host::token_host).await
-    }
-
-    /// A request to a suite without a token, to which the gateway itself responds.
-    async fn ask_upstream(&self) -> HostExamination {
-        let shown = self.upstream.to_string();
-        let site = Site { name: "upstream", key: "upstream.url", ca_key: "upstream.ca_file", url: &shown };
-        let path = Suite::Provisioning.request_target(self.clock.now());
-        self.ask_host(&site, &self.upstream_target(), &path, self.upstream_timeout, host::gateway).await
-    }
-
-    async fn ask_host(
-        &self,
-        site: &Site<'_>,
-        target: &Target,
-        path: &str,
-        timeout: Duration,
-        judge: impl Fn(&Site<'_>, &Response<Bytes>) -> Check,
-    ) -> HostExamination {
-        let (sent, started) = (self.clock.now(), tokio::time::Instant::now());
-        match send(target, path, None, timeout).await {
-            Ok(response) => {
-                let took = started.elapsed();
-                let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
-                let ahead = date.and_then(skew::http_date).map(|date| skew::ahead(date, sent, took));
-                HostExamination { check: judge(site, &response), reached: true, ahead }
-            }
-            Err(error) => HostExamination { check: site.unreachable(&error), reached: false, ahead: None },
-        }
     }
 
     /// The token, and whether `openid` is in its scope.
@@ -349,26 +284,17 @@ impl Doctor {
         let age = clock::until(bearer.minted_at, self.clock.now());
         let token = PresentedToken { openid, age };
         round.requests += 1;
-        match send(&self.upstream_target(), path, Some(bearer), self.upstream_timeout).await {
+        match self.upstream.send(path, Some(bearer)).await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 let response = SuiteResponse { status: head.status, headers: &head.headers, body: &body };
                 judge(suite, &response, token, self.clock.now())
             }
             Err(error) => {
-                let shown = self.upstream.to_string();
-                let site =
-                    Site { name: suite.name(), key: "upstream.url", ca_key: "upstream.ca_file", url: &shown };
+                let site = Site { name: suite.name(), ..self.upstream.site.clone() };
                 Judgement { check: site.unreachable(&error), quota: None }
             }
         }
-    }
-
-    fn upstream_target(&self) -> Target {
-        let authority = &self.upstream.authority;
-        let tls = self.upstream.tls.then(|| Arc::clone(&self.upstream_tls));
-        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        Target::Origin { tls, host: authority.host().to_owned(), port }
     }
 }
 
@@ -413,34 +339,4 @@ impl Identity {
             _ => Check::ok("user name", "none is sent: a person logs in (grant = \"authorization_code\")"),
         }
     }
-}
-
-/// Sends a GET, with the bearer or without credentials.
-async fn send(
-    target: &Target,
-    path: &str,
-    bearer: Option<&Bearer>,
-    timeout: Duration,
-) -> Result<Response<Bytes>, ClientError> {
-    let mut request = Request::new(Bytes::new());
-    // Paths come from this module or from a checked URL.
-    *request.uri_mut() = path.parse().unwrap_or_default();
-    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(NAME));
-    if let Some(bearer) = bearer {
-        request.headers_mut().insert(header::AUTHORIZATION, bearer.value.clone());
-    }
-    client::send(target, request, timeout).await
-}
-
-/// A URL that is safe to show: without user information, query and fragment, which may have secrets.
-fn address_of(url: &str) -> String {
-    let Ok(mut url) = Url::parse(url) else {
-        return error_text::quote(url.split(['?', '#', '@']).next().unwrap_or_default());
-    };
-    url.set_query(None);
-    url.set_fragment(None);
-    // Fails only without a host, and then there is no user information.
-    let _ = url.set_username("").and_then(|()| url.set_password(None));
-    url.to_string()
 }
