@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use vbc_proxy::proxy::links::rewrite_pieces;
+use vbc_proxy::testing::proxy::links::rewrite_pieces;
 
 const UPSTREAM: &str = "https://api.vonage.com";
 const SIZE: usize = 8 << 20;

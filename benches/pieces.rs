@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use vbc_http::headers::{ResponseSurvey, Survey, strip_request, strip_response};
-use vbc_proxy::credential::Reader;
-use vbc_proxy::{App, Config, Simulator, proxy};
+use vbc_proxy::testing::credential::Reader;
+use vbc_proxy::testing::proxy;
+use vbc_proxy::{App, Config, Simulator};
 
 const ROUND: u32 = 20_000;
 const ROUNDS: usize = 25;

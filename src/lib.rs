@@ -1,38 +1,40 @@
-//! An authenticating proxy for the Vonage Business Communications (VBC) API, and a simulator of that API.
+//! An authenticating proxy for the Vonage Business Communications (VBC) API.
 //!
-//! Modules in reading order, ground floor first: a module uses lower floors only, never its own (a test keeps it so).
+//! [`App`] is the proxy, [`Config`] its configuration, [`TokenStore`] where it keeps tokens, and
+//! [`Simulator`] a simulated VBC to test against.
+//!
+//! The modules below are in reading order. Each uses only modules above it; a test checks that.
 
-// Ground: pure, no I/O, no tasks.
-pub mod memory;
-pub mod metrics;
+mod memory;
+mod metrics;
 
-// 1 to 3: the authorization server, stored token sets, one fresh credential.
-pub mod credential;
-pub mod oauth;
+// The authorization server, stored token sets, and a fresh credential.
+mod credential;
+mod oauth;
 pub mod store;
 
-// 4: what the operator asked for.
+// The configuration, and the trusted certificate authorities.
 pub mod config;
+mod tls;
 
-// 5: which certificate authorities are trusted.
-pub mod tls;
+// The services of the listeners.
+mod admin;
+mod doctor;
+mod proxy;
 
-// 6: the services behind the listeners.
-pub mod admin;
-pub mod doctor;
-pub mod proxy;
-
-// 7: all of it as one thing.
+// The proxy as a whole, and the command line.
 pub mod app;
-
-// 8: the command line.
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 
 // The fuzz targets see internals, so they are modules of what they test. Their files are in `fuzz/`.
 #[cfg(any(test, fuzzing))]
+#[doc(hidden)]
 #[path = "../fuzz/targets/mod.rs"]
 pub mod fuzz;
+#[doc(hidden)]
+pub mod testing;
 
 pub(crate) use vbc_base::{clock, encoding, random, secret, trusted};
 pub(crate) use vbc_cassette as cassette;

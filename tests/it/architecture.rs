@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 9] = [
     &["tls"],
     &["admin", "doctor", "proxy"],
     &["app"],
-    &["cli", "fuzz"],
+    &["cli", "fuzz", "testing"],
 ];
 
 /// The members besides the root package, and which of them each may use.

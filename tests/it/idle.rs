@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use vbc_proxy::credential::Snapshot;
+use vbc_proxy::testing::credential::Snapshot;
 use vbc_simulator::{Action, Fault, Mode, OldAccess};
 
 use crate::histories::world::{Setting, World};

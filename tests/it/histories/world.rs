@@ -16,13 +16,13 @@ use tokio::time::Instant;
 use vbc_base::clock::Clock;
 use vbc_base::secret::Secret;
 use vbc_proxy::TokenStore;
-use vbc_proxy::admin::{Admin, AdminOptions};
-use vbc_proxy::credential::{Bearer, CodeLogin, Credential, Login, LoginGuards, Options};
-use vbc_proxy::metrics::Metrics;
-use vbc_proxy::oauth::{
+use vbc_proxy::store::{Key, MemoryStore, Record, StoreError, StoreFuture};
+use vbc_proxy::testing::admin::{Admin, AdminOptions};
+use vbc_proxy::testing::credential::{Bearer, CodeLogin, Credential, Login, LoginGuards, Options};
+use vbc_proxy::testing::metrics::Metrics;
+use vbc_proxy::testing::oauth::{
     AuthorizationResponse, AuthorizationServer, ClientIdentity, Endpoint, Transport, TransportError,
 };
-use vbc_proxy::store::{Key, MemoryStore, Record, StoreError, StoreFuture};
 use vbc_simulator::{Mode, OldAccess, Service, SimulatorOptions, TokenFormat};
 
 use super::oracle::{Asked, Oracle};
@@ -330,7 +330,7 @@ impl World {
             let oracle = self.oracle.lock();
             (oracle.issued, oracle.requests)
         };
-        let kind = vbc_proxy::credential::rejected_prefixes::Kind::Token;
+        let kind = vbc_proxy::testing::credential::rejected_prefixes::Kind::Token;
         let asked = Instant::now();
         let answers = (0..count).map(|_| {
             let (credential, bearer) = (self.credential().clone(), bearer.clone());
