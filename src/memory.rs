@@ -1,7 +1,7 @@
 //! Returns memory to the system after a peak of load.
 //!
-//! glibc keeps freed memory: by itself it returns only the end of an arena, and one small allocation
-//! there can hold hundreds of megabytes. `malloc_trim` returns free pages of all arenas.
+//! glibc keeps freed memory: by itself it returns only the end of an arena, and one small
+//! allocation there can hold hundreds of megabytes. `malloc_trim` returns free pages of all arenas.
 
 use std::time::Duration;
 

@@ -190,7 +190,8 @@ impl Metrics {
         self.faults_injected.inc();
     }
 
-    /// The text exposition (OpenMetrics 1.0), with the metrics of `also`, which are read at each scrape.
+    /// The text exposition (OpenMetrics 1.0), with the metrics of `also`, which are read at each
+    /// scrape.
     pub fn render(&self, also: &Registry) -> String {
         let mut text = String::new();
         let mut records = registry();

@@ -1,4 +1,5 @@
-//! Interactive logins in a browser: `/login/{credential}`, `/callback`, `/login/{credential}/confirm`.
+//! Interactive logins in a browser: `/login/{credential}`, `/callback`,
+//! `/login/{credential}/confirm`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Requests that the admin listener does not serve: foreign hosts, and changes that foreign pages ask
-//! for. The rules are those of [`host_guard`](vbc_http::host_guard), with two exceptions for forms.
+//! Requests that the admin listener does not serve: foreign hosts, and changes that foreign pages
+//! ask for. The rules are those of [`host_guard`](vbc_http::host_guard), with two exceptions for
+//! forms.
 
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -49,9 +50,9 @@ fn is_own_form(headers: &HeaderMap) -> bool {
     has_null_origin(headers) && headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin")
 }
 
-/// Whether it may be the confirmation form from a browser without Fetch Metadata, whose only hint is
-/// the origin `null`. The form also needs the token of its page and a cookie of `SameSite=Strict`,
-/// which a page of another site does not have.
+/// Whether it may be the confirmation form from a browser without Fetch Metadata, whose only hint
+/// is the origin `null`. The form also needs the token of its page and a cookie of
+/// `SameSite=Strict`, which a page of another site does not have.
 fn is_confirmation<B>(request: &Request<B>) -> bool {
     let name = request.uri().path().strip_prefix("/login/").and_then(|rest| rest.strip_suffix("/confirm"));
     has_null_origin(request.headers())

@@ -2,9 +2,9 @@
 //!
 //! The state of its authorization request identifies a login. A cookie binds it to the browser that
 //! started it, or a number to the command line. Without that binding, an attacker could finish
-//! somebody else's login with a code of their own (RFC 6749 §10.12). Everything that gives access is
-//! kept as a fingerprint. Ended logins are kept for a while, so that a reloaded page still shows the
-//! outcome.
+//! somebody else's login with a code of their own (RFC 6749 §10.12). Everything that gives access
+//! is kept as a fingerprint. Ended logins are kept for a while, so that a reloaded page still shows
+//! the outcome.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -28,7 +28,8 @@ const TOTAL: usize = 256;
 pub struct LastLogin {
     /// When it ended.
     pub at: Timestamp,
-    /// `logged_in`, `refused`, `other_user` (it waits for a confirmation) or `kept` (the other user was declined).
+    /// `logged_in`, `refused`, `other_user` (it waits for a confirmation) or `kept` (the other user
+    /// was declined).
     pub outcome: String,
     /// The user, if the server named one.
     pub subject: Option<String>,
@@ -202,8 +203,8 @@ impl Logins {
         Ok(login.redeem())
     }
 
-    /// Notes that another user logged in, and the secrets that confirm the login: a token in the form
-    /// and a cookie. Only the page with the question has both.
+    /// Notes that another user logged in, and the secrets that confirm the login: a token in the
+    /// form and a cookie. Only the page with the question has both.
     pub(super) fn wait(&self, now: Timestamp, key: &Key, number: u64, token: &Secret, cookie: &Secret) {
         let mut inner = self.inner.lock();
         if let Some(login) = inner.logins.iter_mut().find(|login| login.state == key.0) {
@@ -212,7 +213,8 @@ impl Logins {
         }
     }
 
-    /// Gives out the number to confirm to the browser that has the token and one of these cookies, once.
+    /// Gives out the number to confirm to the browser that has the token and one of these cookies,
+    /// once.
     pub(super) fn confirm_by_browser(
         &self,
         now: Timestamp,

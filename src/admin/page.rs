@@ -5,8 +5,8 @@ use std::fmt::Write;
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-/// The headers of every page. It loads nothing, cannot be framed, and submits forms to this listener
-/// only. Its address is never sent as a referrer: the callback's contains a code.
+/// The headers of every page. It loads nothing, cannot be framed, and submits forms to this
+/// listener only. Its address is never sent as a referrer: the callback's contains a code.
 const HEADERS: [(HeaderName, &str); 8] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (
@@ -42,7 +42,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// A page with this heading; `outcome` is for programs, in `data-outcome` of the element `#outcome`.
+    /// A page with this heading; `outcome` is for programs, in `data-outcome` of the element
+    /// `#outcome`.
     pub(super) fn new(status: StatusCode, outcome: &'static str, title: &'static str) -> Self {
         Self { status, outcome, title, body: String::new() }
     }

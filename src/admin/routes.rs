@@ -80,7 +80,8 @@ async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> R
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
 }
 
-/// The credentials that a query selects: all, or that of `?credential=NAME`. `None` if there is none.
+/// The credentials that a query selects: all, or that of `?credential=NAME`. `None` if there is
+/// none.
 fn selected(inner: &Inner, query: Option<String>) -> Option<&[Credential]> {
     let query = query.unwrap_or_default();
     let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "credential");

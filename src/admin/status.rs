@@ -104,7 +104,8 @@ pub struct CredentialStatus {
     /// The granted scope, if the server named it.
     #[serde(default)]
     pub scope: Option<String>,
-    /// The effect of a second login: `reuse`, `renew_revoke`, `renew_keep`; `None` until it is known.
+    /// The effect of a second login: `reuse`, `renew_revoke`, `renew_keep`; `None` until it is
+    /// known.
     #[serde(default)]
     pub issuance: Option<String>,
     /// Whether the latest token set could not be stored.

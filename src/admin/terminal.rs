@@ -89,7 +89,8 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    // A form cannot have this type, so that a foreign page cannot send one without a CORS preflight.
+    // A form cannot have this type, so that a foreign page cannot send one without a CORS
+    // preflight.
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));

@@ -321,7 +321,8 @@ mod tests {
         }
     }
 
-    /// How many of a thousand connections are handed over; each client opens one when its last has ended.
+    /// How many of a thousand connections are handed over; each client opens one when its last has
+    /// ended.
     fn handed_over(workers: usize, clients: usize, short_lived: bool) -> usize {
         let (mut seed, mut loads, mut moved) = (1_u64, vec![0_i64; workers], 0);
         // xorshift64: the same every time.

@@ -72,7 +72,8 @@ pub(super) async fn start(
     Ok(credentials)
 }
 
-/// The application of this credential, shared with one of the last [`KNOWN_CLIENTS`] if they are equal.
+/// The application of this credential, shared with one of the last [`KNOWN_CLIENTS`] if they are
+/// equal.
 fn client_identity(
     credential: &config::Credential,
     known: &mut VecDeque<Arc<ClientIdentity>>,

@@ -49,7 +49,8 @@ pub use offline_admin::{Closed, OfflineAdmin};
 pub use start_error::StartError;
 pub use store_check::{StoreFindings, examine_store};
 
-/// The time for a credential to finish an exchange after the drain, on top of the exchange's own timeout.
+/// The time for a credential to finish an exchange after the drain, on top of the exchange's own
+/// timeout.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
 
 /// How a run ended.
@@ -59,7 +60,8 @@ pub enum Ended {
     Drained,
     /// `listen.drain_timeout` passed first; some responses were cut short.
     CutShort,
-    /// The latest tokens of a credential, or a note of a login, could not be stored; the log names them.
+    /// The latest tokens of a credential, or a note of a login, could not be stored; the log names
+    /// them.
     Unsaved,
 }
 

@@ -53,10 +53,11 @@ pub struct OfflineAdmin {
 }
 
 impl OfflineAdmin {
-    /// Opens the store for the credential of this name and, if asked to `listen`, the admin listener.
+    /// Opens the store for the credential of this name and, if asked to `listen`, the admin
+    /// listener.
     ///
-    /// # Errors
-    /// [`StartError`]; it contains [`StoreError::InUse`](crate::store::StoreError::InUse) when a proxy runs.
+    /// # Errors [`StartError`]; it contains [`StoreError::InUse`](crate::store::StoreError::InUse)
+    /// when a proxy runs.
     pub async fn open(mut config: Config, credential: &str, listen: bool) -> Result<Self, StartError> {
         config.credentials.retain(|configured| configured.name == credential);
         let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());

@@ -159,7 +159,8 @@ impl Connector {
             }
         };
         if let Err(mut handover) = other.hand_over(handover) {
-            // The other thread has failed. The drain that follows must wait for this connection here.
+            // The other thread has failed. The drain that follows must wait for this connection
+            // here.
             handover.slot.move_to(self.open.count());
             self.attach(handover);
         }

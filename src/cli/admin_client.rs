@@ -19,7 +19,8 @@ use crate::config::{Config, ListenAddress};
 
 /// The timeout of a request that needs only the proxy itself.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// The timeout of a request that needs the token endpoint: one exchange, and those queued before it.
+/// The timeout of a request that needs the token endpoint: one exchange, and those queued before
+/// it.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(180);
 const RESPONSE_BYTES: usize = 1 << 20;
 

@@ -9,10 +9,11 @@ use crate::app::examine_store;
 
 /// Check the configuration and print the effective settings
 ///
-/// Prints the effective configuration, defaults and environment included, with every secret as [redacted]. If anything
-/// is wrong, prints all findings at once, each with its line, its key and a remedy, and exits with status 78. Reads the
-/// files and variables that hold secrets, but sends nothing anywhere. Inspects the token store without changing it: a
-/// stored record that cannot be used is a warning, a directory that cannot be written to a finding.
+/// Prints the effective configuration, defaults and environment included, with every secret as
+/// [redacted]. If anything is wrong, prints all findings at once, each with its line, its key and a
+/// remedy, and exits with status 78. Reads the files and variables that hold secrets, but sends
+/// nothing anywhere. Inspects the token store without changing it: a stored record that cannot be
+/// used is a warning, a directory that cannot be written to a finding.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]

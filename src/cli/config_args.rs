@@ -14,9 +14,10 @@ use crate::config::{Config, Findings, LoadOptions, Loaded};
 pub(crate) struct ConfigArgs {
     /// The configuration file
     ///
-    /// Without it, proxy.toml in the working directory is read, if there is one. With no file at all, the variables
-    /// VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD make a credential called `default`. Any key of
-    /// the file can be overridden by a variable, such as VBC_PROXY_LISTEN_ADDRESS.
+    /// Without it, proxy.toml in the working directory is read, if there is one. With no file at
+    /// all, the variables VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD make a
+    /// credential called `default`. Any key of the file can be overridden by a variable, such as
+    /// VBC_PROXY_LISTEN_ADDRESS.
     #[arg(long, short, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }

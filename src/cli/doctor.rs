@@ -19,14 +19,16 @@ use crate::doctor::{self, Check, Report, Style, Suite, Verdict};
 
 /// Find out what is wrong with a credential, and what to do about it
 ///
-/// Checks the configuration, the token host, the clocks, the login, the scope and the upstream. Sends each API suite one
-/// harmless request, which counts towards the application's quota. A running proxy does all this itself; without one, the
-/// command uses its token store. A token that the gateway refuses is replaced, as it would be for a request. Makes at most
-/// one login, and none while a usable token lives or the login brake is on. With store.kind = "memory", whose token would
-/// end with the command, only a running proxy logs in.
+/// Checks the configuration, the token host, the clocks, the login, the scope and the upstream.
+/// Sends each API suite one harmless request, which counts towards the application's quota. A
+/// running proxy does all this itself; without one, the command uses its token store. A token that
+/// the gateway refuses is replaced, as it would be for a request. Makes at most one login, and none
+/// while a usable token lives or the login brake is on. With store.kind = "memory", whose token
+/// would end with the command, only a running proxy logs in.
 ///
-/// Exits with 0 when there are at most warnings, 1 when a check fails or the command is interrupted, 69 when the token
-/// store is in use by a process that cannot be asked, 78 when the configuration has findings.
+/// Exits with 0 when there are at most warnings, 1 when a check fails or the command is
+/// interrupted, 69 when the token store is in use by a process that cannot be asked, 78 when the
+/// configuration has findings.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// The credential; without it the one called `default`, or the only one
@@ -55,7 +57,8 @@ impl Doctor {
     }
 
     async fn examine(&self) -> Result<Outcome, Exit> {
-        // Where a proxy would be is known without secrets, which may not be readable from this shell.
+        // Where a proxy would be is known without secrets, which may not be readable from this
+        // shell.
         let bare = Config::find(self.config.config.as_deref());
         let loaded = self.config.read(false);
         if let Ok(Loaded { config, .. }) = &bare

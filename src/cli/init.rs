@@ -20,8 +20,9 @@ Then run `vbc-proxy check`, which reports what is missing.";
 
 /// Write a commented proxy.toml into the working directory
 ///
-/// The file shows every key with its default, can be read by you alone, and takes the credentials from the variables
-/// VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD. An existing file is left alone.
+/// The file shows every key with its default, can be read by you alone, and takes the credentials
+/// from the variables VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD. An existing
+/// file is left alone.
 #[derive(Debug, Args)]
 pub(crate) struct Init {}
 

@@ -93,7 +93,8 @@ impl Drop for Logging {
     }
 }
 
-/// Logs to standard error. Called once, by the subcommands that serve; they hold the result to their end.
+/// Logs to standard error. Called once, by the subcommands that serve; they hold the result to
+/// their end.
 ///
 /// A bare level applies to this program alone. Libraries stay at warnings, so that no level makes
 /// them log the bytes that pass through them.

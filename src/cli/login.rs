@@ -33,13 +33,14 @@ const UNNAMED: &str = "a user whose name the service does not tell";
 
 /// Log in through the browser (credentials with grant = "authorization_code")
 ///
-/// Opens the login page in a browser and waits for the outcome. A running proxy uses the tokens immediately; without one,
-/// they are written to its token store.
+/// Opens the login page in a browser and waits for the outcome. A running proxy uses the tokens
+/// immediately; without one, they are written to its token store.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
     /// The credential; without it the one called `default`, or the only one
     credential: Option<String>,
-    /// Open no browser: print the address, then read the address that the login ends at, or its code, from standard input
+    /// Open no browser: print the address, then read the address that the login ends at, or its
+    /// code, from standard input
     #[arg(long, conflicts_with = "code")]
     no_browser: bool,
     /// Read an authorization code from standard input

@@ -37,8 +37,8 @@ use exit::Exit;
 
 /// An authenticating proxy for the Vonage Business Communications (VBC) API.
 ///
-/// Your tools send plain requests to the proxy, without any credentials. The proxy adds an access token, which it keeps
-/// fresh, forwards to https://api.vonage.com and streams the response back.
+/// Your tools send plain requests to the proxy, without any credentials. The proxy adds an access
+/// token, which it keeps fresh, forwards to https://api.vonage.com and streams the response back.
 #[derive(Debug, Parser)]
 #[command(name = "vbc-proxy", version, max_term_width = WIDEST, after_help = HELP, arg_required_else_help = true)]
 struct Cli {
@@ -115,7 +115,8 @@ fn parse() -> Result<Cli, Result<(), Exit>> {
     })
 }
 
-/// The width that `COLUMNS` asks for. It takes precedence over the terminal's own, as in other programs.
+/// The width that `COLUMNS` asks for. It takes precedence over the terminal's own, as in other
+/// programs.
 fn help_width(columns: Option<&str>) -> Option<usize> {
     let columns = columns?.trim().parse::<usize>().ok().filter(|columns| *columns > 0)?;
     Some(columns.clamp(NARROWEST, WIDEST))

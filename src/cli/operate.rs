@@ -12,8 +12,8 @@ use crate::admin::{Refreshed, Unlocked, credential_path};
 
 /// Make a running proxy refresh its tokens now
 ///
-/// Use it after the application was subscribed to another suite, or was given another scope. The current tokens stay in use
-/// until the new ones have been saved.
+/// Use it after the application was subscribed to another suite, or was given another scope. The
+/// current tokens stay in use until the new ones have been saved.
 ///
 /// Exits with 0 when there is a new token, 1 when not, 69 when no proxy runs.
 #[derive(Debug, Args)]
@@ -24,8 +24,9 @@ pub(crate) struct Refresh {
 
 /// Allow a running proxy to try logging in again
 ///
-/// The proxy does not repeat a refused login, because that could lock the account. Run this command once the account is in
-/// order, for instance after an administrator has unlocked it. A changed secret is tried without it when the proxy starts.
+/// The proxy does not repeat a refused login, because that could lock the account. Run this command
+/// once the account is in order, for instance after an administrator has unlocked it. A changed
+/// secret is tried without it when the proxy starts.
 ///
 /// Exits with 0 when it is done, 69 when no proxy runs.
 #[derive(Debug, Args)]

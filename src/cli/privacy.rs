@@ -4,7 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::output::report;
 
-/// The settings before [`Privacy::begin`]. [`Privacy::settle`] restores them where core dumps are allowed.
+/// The settings before [`Privacy::begin`]. [`Privacy::settle`] restores them where core dumps are
+/// allowed.
 #[must_use]
 pub(super) struct Privacy {
     limit: Rlimit,

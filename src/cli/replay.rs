@@ -18,10 +18,11 @@ use crate::server::bind_advice;
 
 /// Serve recorded responses, without network
 ///
-/// Plays a cassette that `serve --record FILE` has written: a request that matches a record gets the recorded response. A
-/// request without a match gets a 404 from the proxy itself, with the header `vbc-proxy-replay: no-match` and the nearest
-/// record. On SIGTERM or SIGINT it lists the records that were never requested, and exits with status 1 if a request had no
-/// match, else 0. With FILE.key next to the cassette, requests may name the people that were recorded.
+/// Plays a cassette that `serve --record FILE` has written: a request that matches a record gets
+/// the recorded response. A request without a match gets a 404 from the proxy itself, with the
+/// header `vbc-proxy-replay: no-match` and the nearest record. On SIGTERM or SIGINT it lists the
+/// records that were never requested, and exits with status 1 if a request had no match, else 0.
+/// With FILE.key next to the cassette, requests may name the people that were recorded.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// The cassette
@@ -35,8 +36,9 @@ pub(crate) struct Replay {
     allow_anonymous: bool,
     /// Accept this Host name too; can be repeated
     ///
-    /// Addresses, names without a dot, and the name that the recorded clients used are always accepted.
-    /// Requests to other names are refused, so that no web page gets in by a name of its own.
+    /// Addresses, names without a dot, and the name that the recorded clients used are always
+    /// accepted. Requests to other names are refused, so that no web page gets in by a name of its
+    /// own.
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
     /// How closely a request must match a record

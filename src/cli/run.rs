@@ -31,14 +31,17 @@ const NOT_RUN: u8 = 126;
 
 /// Run a command with the proxy alongside
 ///
-/// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's status: 128 + N where
-/// signal N ended it, 127 where there is no such command. The log goes to a file; its name is shown where CMD fails, and
-/// it is removed where CMD succeeds. VBC_ADMIN_URL is the admin listener. With --simulate, VBC_SIMULATOR_URL is the
-/// simulator and VBC_CONTROL_URL its control plane. Signals are forwarded to CMD; a SIGTERM or SIGINT within a second of
-/// the first is not repeated. CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME, VBC_PASSWORD,
-/// VBC_PROXY_* and every variable that the configuration takes a secret from are removed.
+/// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's
+/// status: 128 + N where signal N ended it, 127 where there is no such command. The log goes to a
+/// file; its name is shown where CMD fails, and it is removed where CMD succeeds. VBC_ADMIN_URL is
+/// the admin listener. With --simulate, VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its
+/// control plane. Signals are forwarded to CMD; a SIGTERM or SIGINT within a second of the first is
+/// not repeated. CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME,
+/// VBC_PASSWORD, VBC_PROXY_* and every variable that the configuration takes a secret from are
+/// removed.
 ///
-/// CMD is a program with its arguments. For a shell command line, run the shell: -- sh -c 'npm ci && npm test'
+/// CMD is a program with its arguments. For a shell command line, run the shell: -- sh -c 'npm ci
+/// && npm test'
 ///
 /// For example: vbc-proxy run --simulate -- pytest -q
 #[derive(Debug, Args)]
@@ -48,7 +51,8 @@ pub(crate) struct Run {
     /// Start the built-in simulator and serve from it: no VBC account is needed, no secret is read
     #[arg(long)]
     simulate: bool,
-    /// Let [faults] of the configuration make requests fail; affected responses have a vbc-proxy-fault header
+    /// Let [faults] of the configuration make requests fail; affected responses have a
+    /// vbc-proxy-fault header
     #[arg(long)]
     allow_faults: bool,
     /// Show the log on standard error as it comes, instead of keeping it in a file

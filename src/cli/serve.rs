@@ -15,9 +15,9 @@ use crate::simulator::Identity;
 
 /// Run the proxy
 ///
-/// Prints one line to standard output when it accepts requests; logs go to standard error. SIGTERM and SIGINT begin a
-/// drain: requests in flight get their responses, then it exits with status 0. A second signal, a second or more after the
-/// first, ends it immediately.
+/// Prints one line to standard output when it accepts requests; logs go to standard error. SIGTERM
+/// and SIGINT begin a drain: requests in flight get their responses, then it exits with status 0. A
+/// second signal, a second or more after the first, ends it immediately.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::exit::Exit;
 use super::output::{fail, report};
 
-/// A signal this soon after the first is the same stop. GNU `timeout` signals the process and then its group, and a
-/// supervisor or a double Ctrl-C does likewise.
+/// A signal this soon after the first is the same stop. GNU `timeout` signals the process and then
+/// its group, and a supervisor or a double Ctrl-C does likewise.
 const SAME_STOP: Duration = Duration::from_secs(1);
 
 /// Tells a repeated signal from a second one.
@@ -50,7 +50,8 @@ impl StopRequests {
 /// The signals that stop, caught from construction on.
 ///
 /// Constructors: [`Signals::new`] for services, [`Signals::for_command`] for commands that end by
-/// themselves. A service then waits for [`first`](Self::first) or [`first_of_two`](Self::first_of_two).
+/// themselves. A service then waits for [`first`](Self::first) or
+/// [`first_of_two`](Self::first_of_two).
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,

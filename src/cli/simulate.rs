@@ -16,9 +16,10 @@ use crate::simulator::{Field, FieldReport, Identity, Scenario, Simulator, Simula
 
 /// Run the VBC simulator alone
 ///
-/// A faithful stand-in for api.vonage.com: token endpoint, gateway and API suites with seeded data. Its control plane, on
-/// a port of its own, injects faults, lists what arrived, and has a page that shows both. The demo identity is client id
-/// sim-client, secret sim-secret, user alice@vbc.prod, password sim-password.
+/// A faithful stand-in for api.vonage.com: token endpoint, gateway and API suites with seeded data.
+/// Its control plane, on a port of its own, injects faults, lists what arrived, and has a page that
+/// shows both. The demo identity is client id sim-client, secret sim-secret, user alice@vbc.prod,
+/// password sim-password.
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
     /// Where the simulated service listens [default: simulator.address, 127.0.0.1:8090]
@@ -59,10 +60,12 @@ pub(crate) struct WorldArgs {
     /// Random seed. The same seed gives the same data, tokens and random choices
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Requests a minute for each application and user of the simulator; 10 is the service's default
+    /// Requests a minute for each application and user of the simulator; 10 is the service's
+    /// default
     #[arg(long, value_name = "NUMBER")]
     quota: Option<u32>,
-    /// Where webhooks may be sent: loopback, any, or loopback plus these hosts: HOST[,HOST…] [default: loopback]
+    /// Where webhooks may be sent: loopback, any, or loopback plus these hosts: HOST[,HOST…]
+    /// [default: loopback]
     #[arg(long, value_name = "TARGETS")]
     webhooks: Option<WebhookTargets>,
     #[arg(

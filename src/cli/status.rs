@@ -15,8 +15,8 @@ use crate::clock::{Clock, Timestamp};
 
 /// Show the state of a running proxy
 ///
-/// Asks the admin listener. Exits with 0 when a credential has a usable token, 1 when none has, 69 when nothing responds,
-/// so that it can be a health check.
+/// Asks the admin listener. Exits with 0 when a credential has a usable token, 1 when none has, 69
+/// when nothing responds, so that it can be a health check.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]

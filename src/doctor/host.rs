@@ -175,7 +175,8 @@ fn redirected(site: &Site, headers: &HeaderMap) -> Check {
     Check::fail(site.name, "redirect", found, remedy)
 }
 
-/// A URL that is safe to show: without user information, query and fragment, which may have secrets.
+/// A URL that is safe to show: without user information, query and fragment, which may have
+/// secrets.
 pub(super) fn address_of(url: &str) -> String {
     let Ok(mut url) = Url::parse(url) else {
         return error_text::quote(url.split(['?', '#', '@']).next().unwrap_or_default());

@@ -1,10 +1,10 @@
 //! Finds out what is wrong with a credential, with a remedy for each finding.
 //!
-//! [`Doctor::examine`] contacts the token host and the upstream, gets a token from the credential, and
-//! sends each suite one harmless request with it. It runs where the token is: in the proxy, or in the
-//! command while no proxy runs. The [`Report`] contains no secret. All judgements are pure: `judge`
-//! (the response of a suite), `host` (an unreachable or wrong host), `skew` (clocks), `token`
-//! (logins), `findings` (the configuration).
+//! [`Doctor::examine`] contacts the token host and the upstream, gets a token from the credential,
+//! and sends each suite one harmless request with it. It runs where the token is: in the proxy, or
+//! in the command while no proxy runs. The [`Report`] contains no secret. All judgements are pure:
+//! `judge` (the response of a suite), `host` (an unreachable or wrong host), `skew` (clocks),
+//! `token` (logins), `findings` (the configuration).
 
 mod error_text;
 mod findings;
@@ -76,8 +76,8 @@ struct Identity {
 }
 
 impl Doctor {
-    /// A doctor for these credentials of `config`, with the TLS settings that they use. It runs in a
-    /// proxy, unless [`in_command`](Self::in_command) says otherwise.
+    /// A doctor for these credentials of `config`, with the TLS settings that they use. It runs in
+    /// a proxy, unless [`in_command`](Self::in_command) says otherwise.
     pub fn new(
         config: &Config,
         token_tls: Arc<ClientConfig>,
@@ -114,10 +114,11 @@ impl Doctor {
         Self { process: Process::Command { keeps_tokens }, ..self }
     }
 
-    /// Examines the credential of this name with these suites. `None` if there is no such credential.
+    /// Examines the credential of this name with these suites. `None` if there is no such
+    /// credential.
     ///
-    /// Getting a token takes what [`Credential::bearer`] takes, which is nothing while a token lives.
-    /// The suites are asked one after the other, until a quota that they share is used up.
+    /// Getting a token takes what [`Credential::bearer`] takes, which is nothing while a token
+    /// lives. The suites are asked one after the other, until a quota that they share is used up.
     pub async fn examine(&self, name: &str, suites: &[Suite]) -> Option<Report> {
         let identity = self.identities.iter().find(|identity| identity.credential.name() == name)?;
         let (token_host, upstream) = tokio::join!(
@@ -245,8 +246,8 @@ impl Doctor {
         }
         let path = suite.request_target(self.clock.now());
         let max_age = identity.max_age.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
-        // As in the proxy: a younger token if possible, else the current one. The service may refuse
-        // the older one from then on.
+        // As in the proxy: a younger token if possible, else the current one. The service may
+        // refuse the older one from then on.
         if let Some((_, max_age)) = max_age
             && let Ok(younger) = identity.credential.younger(*max_age).await
         {

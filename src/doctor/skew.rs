@@ -23,7 +23,8 @@ pub(super) fn http_date(value: &str) -> Option<Timestamp> {
 /// How far this clock is ahead of the one that wrote `date`, in a response that took `took` to a
 /// request sent at `sent`.
 ///
-/// The date is assumed to be from the middle of that time, and, in whole seconds, half a second old.
+/// The date is assumed to be from the middle of that time, and, in whole seconds, half a second
+/// old.
 pub(super) fn ahead(date: Timestamp, sent: Timestamp, took: Duration) -> SignedDuration {
     let half = SignedDuration::try_from(took / 2).unwrap_or_default();
     let middle = sent.saturating_add(half).unwrap_or(sent);
