@@ -9,9 +9,11 @@ mod memory;
 mod metrics;
 
 // The authorization server, stored token sets, and a fresh credential.
-mod credential;
 mod oauth;
+
 pub mod store;
+
+mod credential;
 
 // The configuration, and the trusted certificate authorities.
 pub mod config;

@@ -166,7 +166,8 @@ impl Logins {
         state: &Secret,
         cookies: &[Secret],
     ) -> Result<RedeemableLogin, Denial> {
-        let (state, cookies) = (print(state), cookies.iter().map(print).collect::<Vec<_>>());
+        let state = print(state);
+        let cookies: Vec<_> = cookies.iter().map(print).collect();
         let mut inner = self.inner.lock();
         let at = inner.logins.iter().position(|login| login.state == state).ok_or(Denial::Unknown)?;
         let credential = inner.logins[at].credential.clone();
@@ -222,7 +223,8 @@ impl Logins {
         token: &Secret,
         cookies: &[Secret],
     ) -> Result<(Key, u64), Denial> {
-        let (token, cookies) = (print(token), cookies.iter().map(print).collect::<Vec<_>>());
+        let token = print(token);
+        let cookies: Vec<_> = cookies.iter().map(print).collect();
         let mut inner = self.inner.lock();
         let mut logins = inner.logins.iter_mut().filter(|login| login.credential == credential);
         let found = logins.find_map(|login| match &login.stage {

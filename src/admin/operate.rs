@@ -42,8 +42,11 @@ pub(super) async fn refresh(State(inner): State<Arc<Inner>>, Path(name): Path<St
         Ok(()) => {
             tracing::info!(credential = name, "refreshed, as an operator asked for");
             let snapshot = credential.snapshot();
-            let (revision, expires_at) = (snapshot.revision, snapshot.expires_at);
-            json(&Refreshed { credential: name, revision, expires_at })
+            json(&Refreshed {
+                credential: name,
+                revision: snapshot.revision,
+                expires_at: snapshot.expires_at,
+            })
         }
         Err(error) => unavailable(error),
     }

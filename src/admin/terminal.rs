@@ -100,7 +100,8 @@ pub(super) async fn submit(
             "send application/json: {\"login\": …, \"answer\": …}, or {\"login\": …, \"confirm\": …}";
         return problem(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request", detail);
     };
-    let (login, now) = (Secret::new(login), inner.options.clock.now());
+    let login = Secret::new(login);
+    let now = inner.options.clock.now();
     if let Some(number) = confirm {
         return match inner.logins.confirm_by_command_line(now, &name, &login, number) {
             Ok(key) => outcome(login::confirm(&inner, key, &name, number).await),

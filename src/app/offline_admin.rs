@@ -60,7 +60,8 @@ impl OfflineAdmin {
     /// when a proxy runs.
     pub async fn open(mut config: Config, credential: &str, listen: bool) -> Result<Self, StartError> {
         config.credentials.retain(|configured| configured.name == credential);
-        let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
+        let metrics = Arc::new(Metrics::new());
+        let clock = Clock::system();
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
         let listener = match &config.admin.address {
             Some(address) if listen => Some(AdminListener::bind(address)?),

@@ -30,7 +30,8 @@ pub fn examine_store(config: &Config) -> StoreFindings {
 fn records(config: &Config, path: &Path, keys: Option<&Keys>) -> Vec<String> {
     let mut findings = Vec::new();
     for credential in &config.credentials {
-        let (name, options) = (&credential.name, options(credential, config));
+        let name = &credential.name;
+        let options = options(credential, config);
         let key = Key { credential: name.as_str().into(), identity: options.identity };
         if let Err(error) = FileStore::inspect(path, keys, &key) {
             findings.push(format!(

@@ -76,8 +76,12 @@ impl Signals {
 
     fn catch(hangup: Option<Signal>) -> Result<Self, Exit> {
         survive_file_size_limit()?;
-        let (terminate, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt, hangup, requests: StopRequests::default() })
+        Ok(Self {
+            terminate: caught(SignalKind::terminate())?,
+            interrupt: caught(SignalKind::interrupt())?,
+            hangup,
+            requests: StopRequests::default(),
+        })
     }
 
     /// For a command that ends by itself. The first signal resolves the future, which may be
