@@ -1,14 +1,14 @@
 //! The admin listener, and the routes it serves.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::listeners::names;
+use super::connection::Connection;
+use super::listeners::{Socket, names};
 use super::start_error::StartError;
 use crate::admin::{Admin, AdminOptions, Examiner};
 use crate::clock::Clock;
@@ -16,7 +16,7 @@ use crate::config::{Config, GrantKind, ListenAddress};
 use crate::credential::Credential;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
-use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream, UnixSocket};
+use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream};
 
 /// The callback port that the documentation tells operators to register.
 const USUAL_PORT: u16 = 8081;
@@ -52,65 +52,35 @@ impl AdminAdmission {
 }
 
 /// The admin listener, bound and not yet served.
-pub(super) enum AdminListener {
-    Tcp(TcpListener),
-    Unix(UnixSocket),
-}
+pub(super) struct AdminListener(Socket);
 
 impl AdminListener {
-    pub(super) fn bind(address: &ListenAddress) -> Result<Self, StartError> {
-        const KEY: &str = "admin.address";
-        match address {
-            ListenAddress::Tcp(address) => {
-                let bound = server::bind(*address, 1).and_then(|mut listeners| {
-                    // One was requested, so there is one.
-                    listeners.pop().ok_or(ErrorKind::AddrNotAvailable.into())
-                });
-                bound.map(Self::Tcp).map_err(|source| StartError::Bind {
-                    address: *address,
-                    key: KEY,
-                    source,
-                })
-            }
-            // For its owner only: there is no other access control.
-            ListenAddress::Unix(path) => server::bind_unix(path, 0o600)
-                .map(Self::Unix)
-                .map_err(|source| StartError::BindUnix { path: path.clone(), key: KEY, source }),
-        }
+    /// Binds the configured address; `None` without one.
+    pub(super) fn bind(address: Option<&ListenAddress>) -> Result<Option<Self>, StartError> {
+        let Some(address) = address else { return Ok(None) };
+        // A unix socket is for its owner only: there is no other access control.
+        let mut sockets = Socket::bind(address, 1, 0o600, "admin.address")?;
+        Ok(sockets.pop().map(Self))
     }
 
     /// Its address; `None` on a unix socket.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(_) => None,
+        match self.0.address()? {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) => None,
         }
     }
 
     /// The address as messages show it: `http://127.0.0.1:8081`, `unix:/run/vbc-proxy/admin.sock`.
     pub(super) fn name(&self) -> String {
-        match self {
-            Self::Tcp(listener) => {
-                listener.local_addr().map_or_else(|_| "off".to_owned(), |address| format!("http://{address}"))
-            }
-            Self::Unix(socket) => format!("unix:{}", socket.path().display()),
-        }
+        self.0.address().map_or_else(|| "off".to_owned(), |address| names(&[address], false))
     }
 
     /// Serves until the drain begins, then completes the responses under way, within [`GRACE`].
     pub(super) async fn serve(self, admin: Admin, signal: DrainSignal, admission: AdminAdmission) {
         let (open, mut closed) = mpsc::channel::<()>(1);
         let connector = Connector { signal: signal.clone(), admin, admission, open };
-        let accepted = match self {
-            Self::Tcp(listener) => {
-                let serve = move |stream, peer| connector.serve(stream, Peer::Tcp(peer));
-                server::accept(listener, signal, serve).await
-            }
-            Self::Unix(socket) => {
-                let serve = move |stream, ()| connector.serve(stream, Peer::Unix);
-                server::accept(socket, signal, serve).await
-            }
-        };
+        let accepted = self.0.accept(signal, move |connection| connector.begin(connection)).await;
         if let Err(error) = accepted {
             tracing::error!(%error, "the admin listener ended");
         }
@@ -129,6 +99,14 @@ struct Connector {
 }
 
 impl Connector {
+    fn begin(&self, connection: Connection) {
+        let peer = connection.peer();
+        match connection {
+            Connection::Tcp(stream, _) => self.serve(stream, peer),
+            Connection::Unix(stream) => self.serve(stream, peer),
+        }
+    }
+
     fn serve(&self, stream: impl Stream, peer: Peer) {
         let (open, admin) = (self.open.clone(), self.admin.clone());
         if let Ok(admitted) = self.admission.clients.admit(&peer) {

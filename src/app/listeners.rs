@@ -1,18 +1,69 @@
 //! The listeners for clients: every address of `listen.address`, for every thread.
 
+use std::io;
 use std::net::TcpListener;
 
+use super::connection::Connection;
 use super::start_error::StartError;
 use crate::config::{Listen, ListenAddress};
-use crate::server::{self, UnixSocket};
+use crate::server::{self, DrainSignal, UnixSocket};
 
-/// A socket that a thread accepts from.
+/// A bound socket, of clients or of the admin listener.
 pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixSocket),
 }
 
-/// All listeners, bound and not yet served.
+impl Socket {
+    /// Binds an address for `count` threads. On TCP they get separate sockets; a unix socket, whose
+    /// file gets `mode`, is shared. `key` is where the address comes from.
+    pub(super) fn bind(
+        address: &ListenAddress,
+        count: usize,
+        mode: u32,
+        key: &'static str,
+    ) -> Result<Vec<Self>, StartError> {
+        match address {
+            ListenAddress::Tcp(address) => {
+                let sockets = server::bind(*address, count).map_err(|source| StartError::Bind {
+                    address: *address,
+                    key,
+                    source,
+                })?;
+                Ok(sockets.into_iter().map(Self::Tcp).collect())
+            }
+            ListenAddress::Unix(path) => server::bind_unix(path, mode)
+                .and_then(|socket| (0..count).map(|_| socket.share().map(Self::Unix)).collect())
+                .map_err(|source| StartError::BindUnix { path: path.clone(), key, source }),
+        }
+    }
+
+    /// The real address, if the system tells it.
+    pub(super) fn address(&self) -> Option<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(ListenAddress::Tcp),
+            Self::Unix(socket) => Some(ListenAddress::Unix(socket.path().to_owned())),
+        }
+    }
+
+    /// Accepts connections until the drain begins.
+    pub(super) async fn accept(
+        self,
+        signal: DrainSignal,
+        mut begin: impl FnMut(Connection),
+    ) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => {
+                server::accept(listener, signal, |stream, peer| begin(Connection::Tcp(stream, peer))).await
+            }
+            Self::Unix(socket) => {
+                server::accept(socket, signal, |stream, ()| begin(Connection::Unix(stream))).await
+            }
+        }
+    }
+}
+
+/// All listeners for clients, bound and not yet served.
 pub(super) struct Listeners {
     /// Their real addresses, in the order of the configuration.
     pub(super) addresses: Vec<ListenAddress>,
@@ -21,30 +72,15 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds all addresses. Each thread gets its own TCP socket; a unix socket is shared.
+    /// Binds all addresses for this many threads.
     pub(super) fn bind(listen: &Listen, workers: usize) -> Result<Self, StartError> {
         let mut bound = Self { addresses: Vec::new(), workers: (0..workers).map(|_| Vec::new()).collect() };
         for address in &listen.addresses {
-            match address {
-                ListenAddress::Tcp(address) => {
-                    let failed =
-                        |source| StartError::Bind { address: *address, key: "listen.address", source };
-                    let sockets = server::bind(*address, workers).map_err(failed)?;
-                    let real = sockets.first().and_then(|socket| socket.local_addr().ok());
-                    bound.addresses.push(ListenAddress::Tcp(real.unwrap_or(*address)));
-                    for (worker, socket) in bound.workers.iter_mut().zip(sockets) {
-                        worker.push(Socket::Tcp(socket));
-                    }
-                }
-                ListenAddress::Unix(path) => {
-                    let failed =
-                        |source| StartError::BindUnix { path: path.clone(), key: "listen.address", source };
-                    let socket = server::bind_unix(path, listen.unix_mode).map_err(failed)?;
-                    for worker in &mut bound.workers {
-                        worker.push(Socket::Unix(socket.share().map_err(failed)?));
-                    }
-                    bound.addresses.push(address.clone());
-                }
+            let sockets = Socket::bind(address, workers, listen.unix_mode, "listen.address")?;
+            let real = sockets.first().and_then(Socket::address);
+            bound.addresses.push(real.unwrap_or_else(|| address.clone()));
+            for (worker, socket) in bound.workers.iter_mut().zip(sockets) {
+                worker.push(socket);
             }
         }
         Ok(bound)

@@ -104,7 +104,7 @@ impl App {
         // Listeners first: a second proxy on the same address fails before it touches the store.
         let Listeners { addresses, workers: sockets } =
             Listeners::bind(&config.listen, workers(&config.listen, limit))?;
-        let admin = config.admin.address.as_ref().map(AdminListener::bind).transpose()?;
+        let admin = AdminListener::bind(config.admin.address.as_ref())?;
         let credentials = credentials::start(&config, &tls, &clock, false).await?;
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
         let admin = match admin {

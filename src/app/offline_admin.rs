@@ -63,10 +63,7 @@ impl OfflineAdmin {
         let metrics = Arc::new(Metrics::new());
         let clock = Clock::system();
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
-        let listener = match &config.admin.address {
-            Some(address) if listen => Some(AdminListener::bind(address)?),
-            _ => None,
-        };
+        let listener = AdminListener::bind(config.admin.address.as_ref().filter(|_| listen))?;
         let address = listener.as_ref().and_then(AdminListener::address);
         let mut credentials = start(&config, &tls, &clock, true).await?;
         let (credential, refresher) = credentials.pop().ok_or(StartError::NoCredential)?;

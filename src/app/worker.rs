@@ -112,16 +112,7 @@ struct Connector {
 impl Connector {
     async fn accept(self, socket: Socket, mut balance: Balance<Handover>) {
         let signal = self.signal.clone();
-        let accepted = match socket {
-            Socket::Tcp(listener) => {
-                let begin = |stream, peer| self.begin(Connection::Tcp(stream, peer), &mut balance);
-                server::accept(listener, signal, begin).await
-            }
-            Socket::Unix(socket) => {
-                let begin = |stream, ()| self.begin(Connection::Unix(stream), &mut balance);
-                server::accept(socket, signal, begin).await
-            }
-        };
+        let accepted = socket.accept(signal, |connection| self.begin(connection, &mut balance)).await;
         if let Err(error) = accepted {
             tracing::error!(%error, "a listener ended");
         }
