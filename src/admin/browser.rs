@@ -288,7 +288,7 @@ fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
             .text("It was not started here, or so long ago that it is forgotten, or the proxy was restarted meanwhile."),
         Denial::Expired => page(StatusCode::BAD_REQUEST, "This login took too long")
             .text(&format!("It must be finished within {} minutes.", LIFETIME.as_secs() / 60)),
-        Denial::Replaced => page(StatusCode::BAD_REQUEST, "A second login was started after this one")
+        Denial::Replaced => page(StatusCode::BAD_REQUEST, "A second login was begun after this one")
             .text("Finish that one, in the window where it was started, or begin again."),
         Denial::Used { well: true } => {
             return page(StatusCode::CONFLICT, "This login is done already")
@@ -298,7 +298,7 @@ fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
         }
         Denial::Used { well: false } => page(StatusCode::CONFLICT, "This login was used already")
             .text("Its answer works only once, so nothing was sent again."),
-        Denial::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was started in another browser")
+        Denial::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was begun in another browser")
             .text(
                 "Or the cookie that was set when it was started is gone. A login is finished in the browser it was started \
                  in, so that nobody can slip you theirs.",
