@@ -163,7 +163,7 @@ pub(super) async fn redeem(
     inner: &Arc<Inner>,
     login: RedeemableLogin,
     code: Secret,
-) -> Result<LoginError, LoginSummary> {
+) -> Result<LoginSummary, LoginError> {
     let inner = Arc::clone(inner);
     let task = tokio::spawn(async move {
         let RedeemableLogin { key, credential: name, redirect_uri, verifier } = login;

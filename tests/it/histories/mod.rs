@@ -296,8 +296,9 @@ async fn request(world: &World) -> Given {
             };
         } else {
             let asked = Instant::now();
-            let answer =
-                credential.replace(&bearer, vbc_proxy::testing::credential::rejected_prefixes::Kind::Token).await;
+            let answer = credential
+                .replace(&bearer, vbc_proxy::testing::credential::rejected_prefixes::Kind::Token)
+                .await;
             world.in_time(asked);
             match answer {
                 Ok(newer) => (bearer, fresh) = (newer.bearer, newer.fresh),
