@@ -1,8 +1,8 @@
 //! The only wall clock.
 //!
-//! Everything that asks what time it is holds a [`Clock`]; nothing else reads the system's time (clippy refuses
-//! it). A clock made by [`Clock::tokio`] follows tokio's time, paused time included, and any clock can be shifted,
-//! which is how the simulator's `clock_advance` and the tests travel.
+//! Code that needs the time holds a [`Clock`]; nothing else reads the system's time (a clippy
+//! lint). A clock made by [`Clock::tokio`] follows tokio's time, also while that is paused. Any
+//! clock can be shifted, as the simulator's `clock_advance` and tests do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +20,9 @@ pub struct Clock(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     source: Source,
-    /// Whether `shift` is not zero. Most clocks are never shifted, and read without the lock.
+    /// Whether `shift` is not zero. Most clocks are never shifted, and are read without the lock.
     shifted: AtomicBool,
-    /// To the nanosecond. The source is read under this lock: no reading mixes two shifts.
+    /// In nanoseconds. The source is read under this lock, so that no reading mixes two shifts.
     shift: Mutex<SignedDuration>,
     moved: Notify,
 }
@@ -39,7 +39,8 @@ impl Clock {
         Self::of(Source::System)
     }
 
-    /// A clock that starts at the system's time and advances with tokio's, so that paused time moves it.
+    /// A clock that starts at the system's time and advances with tokio's, so that paused time
+    /// moves it.
     ///
     /// Must be called inside a tokio runtime.
     pub fn tokio() -> Self {
@@ -47,7 +48,9 @@ impl Clock {
     }
 
     fn of(source: Source) -> Self {
-        let (shifted, shift, moved) = (AtomicBool::new(false), Mutex::default(), Notify::new());
+        let shifted = AtomicBool::new(false);
+        let shift = Mutex::default();
+        let moved = Notify::new();
         Self(Arc::new(Inner { source, shifted, shift, moved }))
     }
 
@@ -65,8 +68,7 @@ impl Clock {
         self.change(|_, shift| shift.saturating_add(by));
     }
 
-    /// Sets this clock and its clones: it reads `to`, and goes on from there. Returns how far it
-    /// was moved.
+    /// Sets this clock and its clones to `to`. Returns how far that moved it.
     pub fn set(&self, to: Timestamp) -> SignedDuration {
         let mut by = SignedDuration::ZERO;
         self.change(|source, shift| {
@@ -76,14 +78,14 @@ impl Clock {
         by
     }
 
-    /// Resolves when this clock has reached `at`: because time passed, or because the clock was
-    /// moved. Cancel safe.
+    /// Resolves when this clock has reached `at`, because time passed or the clock was moved.
+    /// Cancel safe.
     pub async fn reaches(&self, at: Timestamp) {
         loop {
             let mut moved = std::pin::pin!(self.0.moved.notified());
             moved.as_mut().enable();
             let left = until(self.now(), at);
-            // A timer that has run out is enough: the source may differ a little from tokio's time.
+            // A timer that has ended is enough: the source may differ slightly from tokio's time.
             if left.is_zero() || tokio::time::timeout(left, moved).await.is_err() {
                 return;
             }
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn a_real_clock_never_reads_less_than_what_it_was_set_to() {
         let clock = Clock::system();
-        // Back and ahead, by turns.
+        // Back and forth.
         for minute in 0..10_000 {
             let day = if minute % 2 == 0 { 1_000_000_020 } else { 4_070_908_800 };
             let to = Timestamp::from_second(day + minute * 60).unwrap();

@@ -4,14 +4,14 @@ use zeroize::Zeroizing;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Why bytes are no UTF-8 text.
+/// Why bytes are not UTF-8 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotUtf8 {
     /// They are UTF-16.
     Utf16,
-    /// They are no text.
+    /// They are not text.
     Binary,
-    /// They may be in an encoding with a byte for each character.
+    /// They may be in an encoding with one byte per character.
     Other {
         /// The first line that is not UTF-8, from 1.
         line: usize,
@@ -19,7 +19,7 @@ pub enum NotUtf8 {
 }
 
 impl NotUtf8 {
-    /// The fault of the file of that name. Nothing of its content is quoted.
+    /// The fault of the file with that name. It quotes nothing from the file.
     pub fn of(self, name: &str) -> String {
         match self {
             Self::Utf16 => format!("{name} is UTF-16, not UTF-8"),
@@ -28,7 +28,7 @@ impl NotUtf8 {
         }
     }
 
-    /// The next step.
+    /// What to do about it.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Utf16 => {
@@ -58,7 +58,7 @@ pub fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, NotUtf8> {
     }
 }
 
-/// A mark says so, or every other byte of the beginning is 0, as in ASCII text.
+/// By the byte order mark, or because every other byte at the beginning is 0, as in ASCII text.
 fn is_utf_16(bytes: &[u8]) -> bool {
     const LOOKED_AT: usize = 64;
     let pairs = || bytes.chunks_exact(2).take(LOOKED_AT);

@@ -1,4 +1,4 @@
-//! What every part of `vbc-proxy` needs: the clock, secrets, random bytes, trusted files, and texts: encodings, lines, units.
+//! Basics for every part of `vbc-proxy`: the clock, secrets, random bytes, trusted files, and text.
 
 pub mod clock;
 pub mod encoding;

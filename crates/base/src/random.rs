@@ -2,15 +2,15 @@
 
 /// `N` random bytes.
 ///
-/// The operating system's generator does not fail after start-up; should it, the zeros that are returned only take
-/// away jitter and distinct request ids, never a secret: nothing secret is made here.
+/// Zeros if the operating system's generator fails, which it does not after start-up. That would
+/// cost jitter and distinct request ids. Secrets are not made from these bytes.
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes
 }
 
-/// `N` random bytes to make a secret from; `None` where the operating system gives none.
+/// `N` random bytes for a secret; `None` where the operating system gives none.
 pub fn secret<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)

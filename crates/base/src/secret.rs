@@ -1,4 +1,4 @@
-//! A string that must not be seen.
+//! Strings that must not be shown.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aws_lc_rs::{digest, pbkdf2};
 use zeroize::Zeroizing;
 
-/// A secret: `Debug` prints `[redacted]`, there is no `Display` and no `Serialize`. Clones share one copy, which is
-/// zeroed when the last of them is dropped.
+/// A secret. `Debug` prints `[redacted]`; there is neither `Display` nor `Serialize`. Clones share
+/// one copy, which is zeroed when the last clone is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 
@@ -18,7 +18,7 @@ impl Secret {
         Self(Arc::new(Zeroizing::new(value.into())))
     }
 
-    /// The value itself. Call it where the value is sent or stored, and nowhere else.
+    /// The value itself. To be called only where the value is sent or stored.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -37,7 +37,7 @@ impl From<String> for Secret {
 }
 
 impl From<Zeroizing<String>> for Secret {
-    /// Takes the text over without a copy.
+    /// Takes the text without copying it.
     fn from(mut value: Zeroizing<String>) -> Self {
         Self::new(std::mem::take(&mut *value))
     }
@@ -49,8 +49,9 @@ impl From<&str> for Secret {
     }
 }
 
-/// The first 16 bytes of SHA-256 over `parts`, in hexadecimal: enough to tell values apart, useless to guess a
-/// strong one from. Each part is preceded by its length, so that `["ab", "c"]` and `["a", "bc"]` differ.
+/// The first 16 bytes of SHA-256 over `parts`, in hexadecimal. Distinguishes values without
+/// revealing a strong one. Each part is preceded by its length, so that `["ab", "c"]` and `["a",
+/// "bc"]` differ.
 pub fn fingerprint(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -60,7 +61,7 @@ pub fn fingerprint(parts: &[&str]) -> String {
     hex(&context.finish().as_ref()[..16])
 }
 
-/// Iterations of [`salted_fingerprint`]: some tens of milliseconds.
+/// Iterations of [`salted_fingerprint`]: tens of milliseconds.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
 /// PBKDF2-HMAC-SHA256 over `parts`: the first 16 bytes, in hexadecimal. Each guess at a weak secret

@@ -1,7 +1,8 @@
 //! Trusted files: configuration, secrets, keys and certificates.
 //!
-//! [`read`] checks the file it has opened, so nobody can swap the file between check and use. Symbolic links are followed,
-//! because Kubernetes mounts secrets through them; the rules hold for the file at their end.
+//! [`read`] checks the file it has opened, so that it cannot be swapped between check and use.
+//! Symbolic links are followed, because Kubernetes mounts secrets through them. The rules apply to
+//! their target.
 //!
 //! Data files (cassettes, scenarios, HAR files) are not trusted and not read here.
 
@@ -18,7 +19,7 @@ mod accounts;
 
 use accounts::Accounts;
 
-/// More than any bundle of certificates.
+/// A limit above the size of any bundle of certificates.
 pub const PEM_BYTES: usize = 16 << 20;
 
 const OTHERS_READ: u32 = 0o004;
@@ -27,30 +28,30 @@ const GROUP_READ: u32 = 0o040;
 const GROUP_WRITE: u32 = 0o020;
 const STICKY: u32 = 0o1000;
 
-/// What is wrong with the owner or the permissions of a file, and what to do about it.
+/// A fault in the owner or the permissions of a file, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}; {remedy}")]
 pub struct Flaw {
     /// The fault. It names the file.
     pub message: String,
-    /// The next step.
+    /// What to do about it.
     pub remedy: String,
 }
 
-/// A file that was read, and what its owner and permissions mean.
+/// The content of a file, with the checks of its owner and permissions.
 #[derive(Debug)]
 pub struct TrustedFile {
     content: Zeroizing<Vec<u8>>,
-    /// What was found about owner and permissions.
+    /// The checks of owner and permissions.
     pub checks: Checks,
 }
 
-/// What was found about owner and permissions of an opened file.
+/// The findings about owner and permissions of an opened file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
-    /// Somebody else could have changed the content: it must not be used.
+    /// Another user could have changed the content, which must not be used.
     pub flaws: Vec<Flaw>,
-    /// Somebody else can read the content, which matters for a secret.
+    /// Another user can read the content, which matters for a secret.
     pub exposed: Option<Flaw>,
 }
 
@@ -66,14 +67,14 @@ impl TrustedFile {
         }
     }
 
-    /// The content and what was found, for a caller that reports every flaw and then refuses the file.
+    /// The content and the checks, for a caller that reports every flaw before it rejects the file.
     pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Checks) {
         (self.content, self.checks)
     }
 }
 
-/// Opens a file, checks owner and permissions of what was opened, and reads it. A pipe of ours is
-/// read to its end.
+/// Opens a file, checks its owner and permissions, and reads it. A pipe of this user is read to its
+/// end.
 ///
 /// # Errors
 /// When it cannot be read, or is larger than `limit` bytes ([`ErrorKind::FileTooLarge`]), or is a
@@ -85,27 +86,27 @@ pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
     Ok(TrustedFile { content: read_all(&file, metadata.len(), limit)?, checks })
 }
 
-/// Opens a file to be read, and waits for the writer of a pipe only where the pipe is ours or
-/// root's.
+/// Opens a file for reading. Waits for the writer of a pipe only if the pipe belongs to this user
+/// or root.
 fn open(path: &Path) -> io::Result<File> {
-    // This opens no more than the name: a pipe without a writer does not hold us, and its writer
-    // does not notice.
+    // Opens only the name: a pipe without a writer does not block this, and a writer does not
+    // notice.
     let named = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
     let found = named.metadata()?;
     if found.is_file() {
-        // Without O_NONBLOCK a pipe that was put there meanwhile would hold us.
+        // Without O_NONBLOCK a pipe that has replaced the file would block this.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        return match file.metadata()?.is_file() {
-            true => Ok(file),
-            false => Err(io::Error::other("it was replaced while it was opened")),
-        };
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        return Err(io::Error::other("it was replaced while it was opened"));
     }
     if !found.is_dir() && found.uid() != 0 && found.uid() != us() {
         let owner = Accounts::of_system().user(found.uid());
         let message = format!("it is no regular file, and belongs to user {owner}");
         return Err(io::Error::new(ErrorKind::InvalidInput, message));
     }
-    // What was checked, not what has that name by now.
+    // The file that was checked; another one may have its name by now.
     File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
 }
 
@@ -114,7 +115,7 @@ fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The content as text, without a copy of it. A byte order mark before it is not taken off.
+/// The content as text, without copying it. A byte order mark stays.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidData`] when it is not UTF-8.
@@ -128,7 +129,7 @@ pub fn text(mut content: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// Reads without leaving copies behind: a vector that grows frees its old content as it is.
+/// Reads without leaving copies in memory: a growing vector would free its old content unwiped.
 fn read_all(mut file: &File, length: u64, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // A pipe has no length.
     const LEAST: usize = 4095;
@@ -155,7 +156,7 @@ fn read_all(mut file: &File, length: u64, limit: usize) -> io::Result<Zeroizing<
     Ok(bytes)
 }
 
-/// Who owns a file, and who may do what with it.
+/// The owner, group and mode of a file.
 #[derive(Clone, Copy, Debug)]
 struct Facts {
     owner: u32,
@@ -168,8 +169,8 @@ impl Facts {
         Self { owner: metadata.uid(), group: metadata.gid(), mode: metadata.permissions().mode() }
     }
 
-    /// Those of a directory, as far as they let somebody replace files in it. Nobody replaces the
-    /// files of others in a sticky one, as /tmp is.
+    /// Those of a directory, reduced to the rights to replace files in it. In a sticky directory
+    /// like /tmp, nobody can replace the files of others.
     fn of_directory(self) -> Self {
         let replacing = if self.mode & STICKY == 0 { OTHERS_WRITE | GROUP_WRITE } else { 0 };
         Self { mode: self.mode & replacing, ..self }
@@ -188,13 +189,15 @@ impl Facts {
         let shared = by_group && !accounts.is_own_group(owner, group);
         let mut flaws = Vec::new();
         if strange {
-            let (owner, us) = (accounts.user(owner), accounts.user(us));
+            let owner = accounts.user(owner);
+            let us = accounts.user(us);
             flaws.push(Flaw {
                 message: format!("{shown} belongs to user {owner}, who can change it"),
                 remedy: format!("chown {us} {shown}, or run vbc-proxy as {owner}"),
             });
         }
-        let (all_write, group_write) = (mode & OTHERS_WRITE != 0, shared && mode & GROUP_WRITE != 0);
+        let all_write = mode & OTHERS_WRITE != 0;
+        let group_write = shared && mode & GROUP_WRITE != 0;
         if all_write {
             let remedy = format!("chmod {}-w {shown}", if group_write { "go" } else { "o" });
             flaws.push(Flaw { message: format!("everyone on this machine can write to {shown}"), remedy });
@@ -203,7 +206,8 @@ impl Facts {
             flaws.push(Flaw { message, remedy: format!("chmod g-w {shown}") });
         }
         let readers = match (mode & OTHERS_READ != 0, shared && mode & GROUP_READ != 0) {
-            // Docker and Kubernetes mount secrets so, and Debian keeps the keys of its certificates so.
+            // Docker and Kubernetes mount secrets like this, and Debian keeps certificate keys like
+            // this.
             _ if owner == 0 => None,
             (true, _) => Some("everyone on this machine".to_owned()),
             (false, true) => Some(format!("members of the group {}", accounts.group(group))),
@@ -217,22 +221,22 @@ impl Facts {
     }
 }
 
-/// Why somebody else can replace files in a directory. Owner, group and permissions are judged as
-/// those of a file.
+/// Why another user can replace files in a directory, by the rules for files.
 ///
 /// # Errors
-/// When it is not there, or one of its directories may not be entered.
+/// When it is missing, or a directory above it may not be entered.
 pub fn directory_flaw(directory: &Path) -> io::Result<Option<Flaw>> {
     let facts = Facts::of(&fs::metadata(directory)?).of_directory();
     Ok(facts.judge(us(), directory, Accounts::of_system).flaws.into_iter().next())
 }
 
-/// The directories that a file is reached through: that of its name, and that of each link's
-/// target. Each is real: there is no link on the way to it.
+/// The directories that a file is reached through: the one of its name, and the one of each link's
+/// target. Their paths contain no links.
 pub fn directories(path: &Path) -> Vec<PathBuf> {
-    /// As many as the system follows.
+    /// The limit of the system.
     const MOST_LINKS: usize = 40;
-    let (mut found, mut path) = (Vec::new(), path.to_owned());
+    let mut found = Vec::new();
+    let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         let parent = parent_of(&path);
         found.extend(fs::canonicalize(parent));
@@ -248,11 +252,11 @@ fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether anybody may put another file in the place of `path`, since one of its [`directories`] or
-/// one above that is writable for all. `None` where there is none, or where the file system is
-/// mounted read-only.
+/// Whether every user may replace the file at `path`, because one of its [`directories`] or one
+/// above is writable for all. `None` otherwise, or where the file system is mounted read-only.
 ///
-/// This is a warning and no flaw: what is put there must still pass [`read`], so it can only be another file of ours.
+/// This is a warning and no flaw: another file there must still pass [`read`], so it belongs to
+/// this user.
 pub fn replaceable(path: &Path, directory: &Path) -> Option<Flaw> {
     let open = directory.ancestors().find(|directory| is_open(directory))?.display();
     Some(Flaw {
@@ -275,16 +279,17 @@ fn is_read_only(directory: &Path) -> bool {
     statvfs(directory).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// Opens a file to be written by this process alone: mode 0600, no link followed, no file of another owner or kind.
+/// Opens a file that only this process writes: with mode 0600, not through a link, and no file of
+/// another owner or kind.
 ///
-/// An existing file is kept as it is, and is closed to others by the caller once it knows the file is its own kind.
+/// An existing file stays as it is. The caller restricts its permissions once it knows the content.
 ///
 /// # Errors
-/// When it cannot be opened, or is not a regular file of ours.
+/// When it cannot be opened, or is not a regular file of this user.
 pub fn open_output(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    // Without O_NONBLOCK a planted FIFO would hold us.
+    // Without O_NONBLOCK a planted FIFO would block this.
     let file =
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(|error| match error
             .raw_os_error()
@@ -305,10 +310,11 @@ pub fn open_output(path: &Path) -> io::Result<File> {
 
 const IS_LINK: &str = "it is a symbolic link, which is not followed; name the file itself";
 
-/// Writes a file for its owner alone. An existing regular file is replaced as a whole; nothing else is.
+/// Writes a file for its owner alone. An existing regular file is replaced as a whole. Another kind
+/// of file is not.
 ///
 /// # Errors
-/// When it cannot be written, or something else than a regular file is in its place.
+/// When it cannot be written, or another kind of file is in its place.
 pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write;
     match fs::symlink_metadata(path) {
@@ -320,7 +326,7 @@ pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
         Ok(_) | Err(_) => {}
     }
     let directory = parent_of(path);
-    // Made with 0600. The move replaces a link that somebody puts there meanwhile, and does not follow it.
+    // Created with 0600. The move does not follow a link that has been put in its place meanwhile.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;

@@ -20,7 +20,8 @@ pub struct Admission {
     open: AtomicUsize,
     most: usize,
     most_per_peer: usize,
-    /// Descriptors that are shared with others; `None` where a reserve is kept for these connections.
+    /// Descriptors that are shared with others; `None` where a reserve is kept for these
+    /// connections.
     descriptors: Option<Arc<Descriptors>>,
     peers: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
 }
@@ -43,8 +44,8 @@ pub enum ConnectionLimit {
 }
 
 impl Admission {
-    /// At most `most` connections at once, and `most_per_peer` from one peer that is not loopback. For
-    /// peers 0 is no limit.
+    /// At most `most` connections at once, and `most_per_peer` from one peer that is not loopback.
+    /// For peers 0 is no limit.
     pub fn new(most: usize, most_per_peer: usize) -> Arc<Self> {
         Self::sharing(most, most_per_peer, None)
     }
@@ -115,7 +116,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// The address that counts for a peer: none on loopback, and in IPv6 its /64, which belongs to one host.
+/// The address that counts for a peer: none on loopback, and in IPv6 its /64, which belongs to one
+/// host.
 fn subject(peer: IpAddr) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     match peer {

@@ -1,8 +1,8 @@
 //! A small HTTP client for the command line: one request, one connection.
 //!
-//! It talks to listeners on this machine and, for a diagnosis, to other hosts. Its errors separate the
-//! causes that a user would check. The data plane has a client with a pool, and the token endpoint has
-//! reqwest.
+//! It talks to listeners on this machine and, for a diagnosis, to other hosts. Its errors separate
+//! the causes that a user would check. The data plane has a client with a pool, and the token
+//! endpoint has reqwest.
 
 use std::io;
 use std::net::SocketAddr;
@@ -77,7 +77,8 @@ pub enum ClientError {
 
 /// Sends a request and reads the whole response, within `patience`.
 ///
-/// Only path and query of the request's URI are used. A request without `Host` gets that of the target.
+/// Only path and query of the request's URI are used. A request without `Host` gets that of the
+/// target.
 ///
 /// # Errors
 /// [`ClientError`] where there is no response. A response of any status is no error.
@@ -118,7 +119,9 @@ async fn exchange(
 ) -> Result<Response<Bytes>, ClientError> {
     let (mut parts, body) = request.into_parts();
     parts.uri = parts.uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
-    if let (false, Ok(host)) = (parts.headers.contains_key(header::HOST), HeaderValue::try_from(host)) {
+    if !parts.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::try_from(host)
+    {
         parts.headers.insert(header::HOST, host);
     }
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -147,12 +150,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Checks that this user or root listens on a unix socket. Another user who has put a socket there must
-/// get no request.
+/// Checks that this user or root listens on a unix socket. Another user who has put a socket there
+/// must get no request.
 fn check_peer(stream: &UnixStream) -> io::Result<()> {
     // A socket pair belongs to the user of this process.
     let (ourselves, _other) = UnixStream::pair()?;
-    let (peer, own) = (stream.peer_cred()?.uid(), ourselves.peer_cred()?.uid());
+    let peer = stream.peer_cred()?.uid();
+    let own = ourselves.peer_cred()?.uid();
     if peer == own || peer == 0 {
         return Ok(());
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept for the store, the token endpoint, name look-ups, certificates, logs and the runtime of the control plane.
+/// Kept for the store, the token endpoint, name look-ups, certificates, logs and the runtime of the
+/// control plane.
 const RESERVE: usize = 64;
 
 /// The descriptors of a data plane thread's runtime. Listeners come on top.
@@ -58,10 +59,11 @@ pub fn default_workers(limit: u64, cores: usize, addresses: usize) -> usize {
 pub struct Division {
     /// Connections of the admin listener.
     pub admin: usize,
-    /// The default limit of client connections: four in five descriptors. Most clients are idle or slow,
-    /// and need no upstream connection.
+    /// The default limit of client connections: four in five descriptors. Most clients are idle or
+    /// slow, and need no upstream connection.
     pub clients: usize,
-    /// The highest limit of client connections that can be configured. A tenth is left for the upstream.
+    /// The highest limit of client connections that can be configured. A tenth is left for the
+    /// upstream.
     pub most_clients: usize,
     /// Client connections, upstream connections and bodies in files together, without each thread's
     /// [own](OWN).
@@ -93,7 +95,8 @@ pub struct Descriptors {
     left: AtomicUsize,
 }
 
-/// The right to one descriptor, until this is dropped. To be dropped after the descriptor is closed.
+/// The right to one descriptor, until this is dropped. To be dropped after the descriptor is
+/// closed.
 #[derive(Debug)]
 pub struct Descriptor(Arc<Descriptors>);
 

@@ -1,5 +1,5 @@
-//! Protocol detection: which protocol the first bytes of a connection belong to, and how long they may
-//! take.
+//! Protocol detection: which protocol the first bytes of a connection belong to, and how long they
+//! may take.
 //!
 //! HTTP/2 by prior knowledge begins with a preface that no HTTP/1 request can begin with (RFC 9113
 //! §3.4).
@@ -182,7 +182,8 @@ async fn drained(drain: &mut DrainSignal) {
     tokio::task::yield_now().await;
 }
 
-/// Drives one connection of a TLS listener: the handshake within `header_timeout`, then as [`open`].
+/// Drives one connection of a TLS listener: the handshake within `header_timeout`, then as
+/// [`open`].
 ///
 /// A client that speaks plain HTTP gets a 400 in plain HTTP.
 pub async fn open_tls<H: Handler>(

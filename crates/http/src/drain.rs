@@ -39,8 +39,8 @@ impl Clone for DrainSignal {
 impl DrainSignal {
     /// Whether the drain has begun. Takes no lock, so it is cheap enough for every request.
     pub fn has_begun(&self) -> bool {
-        // The value changes once, and this receiver never marks it as seen. An error counts as begun:
-        // nobody is left to begin the drain.
+        // The value changes once, and this receiver never marks it as seen. An error counts as
+        // begun: nobody is left to begin the drain.
         !matches!(self.receiver.has_changed(), Ok(false))
     }
 
@@ -49,8 +49,8 @@ impl DrainSignal {
         let _ = self.receiver.clone().wait_for(|begun| *begun).await;
     }
 
-    /// As [`begun`](Self::begun), for a connection that checks whenever it is polled. Once its waker is
-    /// registered, a check reads only the version of the channel.
+    /// As [`begun`](Self::begun), for a connection that checks whenever it is polled. Once its
+    /// waker is registered, a check reads only the version of the channel.
     pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_begun() {
             return Poll::Ready(());
@@ -64,7 +64,8 @@ impl DrainSignal {
             let signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
             Box::pin(async move { signal.begun().await })
         });
-        // Without a budget: at the end of a task's turn it would be pending without a registered waker.
+        // Without a budget: at the end of a task's turn it would be pending without a registered
+        // waker.
         pin!(tokio::task::unconstrained(waiting.as_mut())).poll(cx)
     }
 }

@@ -31,8 +31,8 @@ pub enum BodyError {
 
 /// The body of a request, as it arrives.
 ///
-/// Reading fails when the client sends nothing for too long. Time during which nobody reads does not
-/// count.
+/// Reading fails when the client sends nothing for too long. Time during which nobody reads does
+/// not count.
 pub struct Incoming {
     source: Source,
     /// Frames that were read by [`peek`](Self::peek) and come first.
@@ -69,8 +69,8 @@ impl Incoming {
         Self { source: Source::Http2(Box::new(body)), peeked: None }
     }
 
-    /// Reads ahead up to `most` bytes, which stay in the body. Gives the whole body, or `None` where
-    /// it is longer. To be called before the body is read.
+    /// Reads ahead up to `most` bytes, which stay in the body. Gives the whole body, or `None`
+    /// where it is longer. To be called before the body is read.
     ///
     /// # Errors
     /// As reading.

@@ -1,10 +1,10 @@
 //! Serving HTTP, for every listener: the proxy, the admin routes, the replay and the simulator.
 //!
-//! A listener is bound ([`bind`], [`bind_unix`]) and accepted from ([`accept`]). Each stream is driven by
-//! [`connection`] (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes). The caller spawns these
-//! where it wants: on its own thread (`spawn_local`) or, for HTTP/1 alone, on the shared runtime. A
-//! request that RFC 9112 or 9113 does not allow reaches the [`Handler`] as a [`RequestRejection`], so
-//! that one place writes every response.
+//! A listener is bound ([`bind`], [`bind_unix`]) and accepted from ([`accept`]). Each stream is
+//! driven by [`connection`] (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes). The
+//! caller spawns these where it wants: on its own thread (`spawn_local`) or, for HTTP/1 alone, on
+//! the shared runtime. A request that RFC 9112 or 9113 does not allow reaches the [`Handler`] as a
+//! [`RequestRejection`], so that one place writes every response.
 
 mod admission;
 pub mod client;
@@ -63,8 +63,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and for a write without progress.
     pub body_timeout: Duration,
-    /// How long an HTTP/1 connection stays open after the client has ended its side, while nothing can be
-    /// written to it.
+    /// How long an HTTP/1 connection stays open after the client has ended its side, while nothing
+    /// can be written to it.
     pub half_close_grace: Duration,
     /// Request line and header section together.
     pub head_bytes: usize,
@@ -105,8 +105,8 @@ pub struct Abort;
 #[derive(Clone, Debug)]
 pub struct RawHead(pub Bytes);
 
-/// Path and query as received, where they have bytes that [`http::Uri`] does not carry. An extension of
-/// such requests, whose URI has those bytes percent-encoded.
+/// Path and query as received, where they have bytes that [`http::Uri`] does not carry. An
+/// extension of such requests, whose URI has those bytes percent-encoded.
 #[derive(Clone, Debug)]
 pub struct RawTarget(pub Bytes);
 
@@ -124,8 +124,8 @@ impl RawTarget {
 #[derive(Clone, Copy, Debug)]
 pub struct AsksForWebsocket;
 
-/// Responds to the requests of one connection. HTTP/1 calls [`handle`](Self::handle) for one request after
-/// another, HTTP/2 for several at once.
+/// Responds to the requests of one connection. HTTP/1 calls [`handle`](Self::handle) for one
+/// request after another, HTTP/2 for several at once.
 pub trait Handler: 'static {
     /// The body of responses.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static>
@@ -137,12 +137,14 @@ pub trait Handler: 'static {
 
     /// Responds to a request.
     ///
-    /// The future is dropped when the client goes away. Work that must not be lost belongs in a task.
+    /// The future is dropped when the client goes away. Work that must not be lost belongs in a
+    /// task.
     fn handle(&self, request: Request<Incoming>)
     -> impl Future<Output = Result<Response<Self::Body>, Abort>>;
 
-    /// Takes over a connection after [`handle`](Self::handle) has responded with 101, which it may only
-    /// where the request [asks for a websocket](AsksForWebsocket). Reading begins after that request.
+    /// Takes over a connection after [`handle`](Self::handle) has responded with 101, which it may
+    /// only where the request [asks for a websocket](AsksForWebsocket). Reading begins after that
+    /// request.
     ///
     /// # Errors
     /// [`Abort`] where the connection must end by a reset.
@@ -166,8 +168,8 @@ pub async fn connection<H: Handler>(stream: impl Stream, limits: Limits, mut dra
     h1::connection(stream, BytesMut::new(), &limits, &mut drain, &handler).await;
 }
 
-/// Rejects a connection over the limit ([`RequestRejection::TooManyConnections`]) without reading from it,
-/// and closes it.
+/// Rejects a connection over the limit ([`RequestRejection::TooManyConnections`]) without reading
+/// from it, and closes it.
 pub async fn turn_away<H: Handler>(stream: impl Stream, limits: Limits, handler: H) {
     h1::turn_away(stream, limits, &handler).await;
 }

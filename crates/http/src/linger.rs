@@ -15,8 +15,8 @@ const TIME: Duration = Duration::from_secs(2);
 
 /// A connection whose sending side has been ended.
 ///
-/// Closing a socket with unread input sends a reset, which can overtake the last response. The input
-/// is therefore read for a while.
+/// Closing a socket with unread input sends a reset, which can overtake the last response. The
+/// input is therefore read for a while.
 #[derive(Default)]
 pub(crate) struct Linger {
     timer: LazyTimer,

@@ -21,7 +21,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// waker.
     fn has_been_reset(&self) -> bool;
 
-    /// Whether an end has to be announced before the close, as under TLS. Otherwise a close says it.
+    /// Whether an end has to be announced before the close, as under TLS. Otherwise a close says
+    /// it.
     fn sends_close_notify(&self) -> bool {
         true
     }

@@ -94,8 +94,8 @@ impl Tls {
 
     /// Loads the identity again and uses it if it has changed. May block for a moment.
     ///
-    /// Certificate and key are replaced one after the other. An error is therefore logged only when the
-    /// second check in a row finds it.
+    /// Certificate and key are replaced one after the other. An error is therefore logged only when
+    /// the second check in a row finds it.
     pub fn reload(&self) -> ReloadOutcome {
         let mut state = self.state.lock();
         let outcome = match (self.load)() {

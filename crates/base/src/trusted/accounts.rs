@@ -1,6 +1,7 @@
-//! Users and groups by /etc/passwd and /etc/group.
+//! Users and groups from /etc/passwd and /etc/group.
 //!
-//! Accounts of a directory service are not in these files, and asking for them safely needs a C library.
+//! Accounts of a directory service are not in these files, and asking for them safely needs a C
+//! library.
 
 use std::fs;
 
@@ -12,7 +13,7 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// Those of this machine; empty where there are none, as in a container without users.
+    /// The files of this machine; empty where they are missing, as in a container without users.
     pub(super) fn of_system() -> Self {
         let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Self {
@@ -39,32 +40,33 @@ impl Accounts {
         })
     }
 
-    /// A user's name, or the number of one without a name.
+    /// The name of a user, or the number where there is no name.
     pub(super) fn user(&self, id: u32) -> String {
         self.users()
             .find(|(_, known, _)| *known == id)
             .map_or_else(|| id.to_string(), |(name, ..)| name.into())
     }
 
-    /// A group's name, or the number of one without a name.
+    /// The name of a group, or the number where there is no name.
     pub(super) fn group(&self, id: u32) -> String {
         self.groups()
             .find(|(_, known, _)| *known == id)
             .map_or_else(|| id.to_string(), |(name, ..)| name.into())
     }
 
-    /// Whether `group` is the primary group of `owner` and has no other member: a user-private group, with which a umask of
-    /// 002 gives nothing away.
+    /// Whether `group` is the primary group of `owner` and has no other member. With such a
+    /// user-private group a umask of 002 opens files to nobody.
     ///
-    /// Of an owner who is not listed, the group of the same number counts as his own.
+    /// For an owner who is not listed, the group with the same number counts.
     pub(super) fn is_own_group(&self, owner: u32, group: u32) -> bool {
         let names: Vec<&str> =
             self.users().filter(|(_, id, _)| *id == owner).map(|(name, ..)| name).collect();
-        let is_primary = match names.is_empty() {
-            true => owner == group,
-            false => self.users().any(|(_, id, primary)| id == owner && primary == group),
+        let is_primary = if names.is_empty() {
+            owner == group
+        } else {
+            self.users().any(|(_, id, primary)| id == owner && primary == group)
         };
-        // Red Hat and Alpine give root's group to system users (sync, shutdown, operator) as well.
+        // On Red Hat and Alpine, system users (sync, shutdown, operator) are in root's group too.
         let shared = group != 0 && self.users().any(|(_, id, primary)| primary == group && id != owner);
         let is_other = |member: &str| !member.is_empty() && !names.contains(&member);
         let joined = self

@@ -6,7 +6,8 @@ const ALICE: u32 = 1000;
 const BOB: u32 = 1001;
 const SERVICE: u32 = 999;
 
-/// Alice and Bob have groups of their own, `devs` is Bob's and Alice's, `users` is the primary group of two.
+/// Alice and Bob have groups of their own, both are in `devs`, and `users` is the primary group of
+/// two.
 fn accounts() -> Accounts {
     Accounts {
         passwd: "root:x:0:0::/root:/bin/sh\noperator:x:11:0::/root:/bin/false\nservice:x:999:999::/:/bin/false\n\
@@ -47,22 +48,22 @@ fn nobody_else_may_write_to_it() {
     assert_eq!(flaws(ALICE, 2000, 0o660, ALICE), ["members of the group devs can write to f; chmod g-w f"]);
     assert_eq!(flaws(ALICE, 4242, 0o620, ALICE), ["members of the group 4242 can write to f; chmod g-w f"]);
     assert!(flaws(ALICE, 2000, 0o640, ALICE).is_empty());
-    // Found together.
+    // Several flaws at once.
     assert_eq!(flaws(BOB, 2000, 0o666, 0).len(), 2);
 }
 
 #[test]
 fn a_group_without_other_members_is_its_owners_own() {
-    // A clone under umask 002.
+    // As made under umask 002.
     assert!(flaws(ALICE, ALICE, 0o664, ALICE).is_empty());
     assert!(flaws(0, 0, 0o664, SERVICE).is_empty());
     let is_own = |owner, group| accounts().is_own_group(owner, group);
     assert!(is_own(ALICE, ALICE) && is_own(SERVICE, SERVICE) && is_own(0, 0));
-    // Alice is a member of Bob's.
+    // Alice is a member of Bob's group.
     assert!(!is_own(BOB, BOB));
     // Two users have it as their primary group.
     assert!(!is_own(1002, 100));
-    // It belongs to somebody else, or is nobody's primary group.
+    // It belongs to another user, or is not a primary group.
     assert!(!is_own(0, ALICE) && !is_own(ALICE, SERVICE) && !is_own(ALICE, 2000));
     // Unknown users, as in a container: the group of the same number.
     assert!(is_own(10001, 10001) && !is_own(10001, 0) && !is_own(10001, 10002));
@@ -106,7 +107,7 @@ fn files_are_read_to_their_end_and_not_beyond_a_limit() {
     }
     fs::write(&path, [0; 11]).unwrap();
     assert_eq!(read(&path, 10).unwrap_err().kind(), ErrorKind::FileTooLarge);
-    // What has no length, as a pipe has none.
+    // A file without a length, as a pipe.
     let (content, _) = read(Path::new("/proc/self/status"), 1 << 20).unwrap().into_parts();
     assert!(content.starts_with(b"Name:"));
     assert!(read(directory.path(), 10).is_err() && read(Path::new("/dev/zero"), 100_000).is_err());
@@ -152,7 +153,7 @@ fn a_directory_is_judged_as_a_file_is_unless_it_is_sticky() {
     let flaws = |owner, group, mode| {
         Facts { owner, group, mode }.of_directory().judge(ALICE, Path::new("d"), accounts).flaws.len()
     };
-    // A clone under umask 002; one that others can read.
+    // Made under umask 002; readable for others.
     assert_eq!((flaws(ALICE, ALICE, 0o775), flaws(0, 0, 0o775), flaws(ALICE, 2000, 0o755)), (0, 0, 0));
     assert_eq!((flaws(ALICE, 2000, 0o775), flaws(ALICE, ALICE, 0o777), flaws(BOB, BOB, 0o700)), (1, 1, 1));
     assert_eq!((flaws(0, 0, 0o1777), flaws(ALICE, 2000, 0o1770), flaws(BOB, BOB, 0o1777)), (0, 0, 1));

@@ -84,8 +84,8 @@ impl ChunkedReader {
         std::mem::take(&mut self.section)
     }
 
-    /// Reads framing up to the next data, or to the end of the body. Gives the length of the framing
-    /// and what follows it. `overhead` in bytes and `lines` of trailers are limits.
+    /// Reads framing up to the next data, or to the end of the body. Gives the length of the
+    /// framing and what follows it. `overhead` in bytes and `lines` of trailers are limits.
     pub fn next(
         &mut self,
         bytes: &[u8],
@@ -109,8 +109,8 @@ impl ChunkedReader {
         Ok((bytes.len(), Next::Unknown))
     }
 
-    /// The length of the framing that ends the body right after a chunk and without trailers. Lets a
-    /// reader send the end together with the last piece.
+    /// The length of the framing that ends the body right after a chunk and without trailers. Lets
+    /// a reader send the end together with the last piece.
     pub fn ends(&self, bytes: &[u8]) -> Option<usize> {
         const END: &[u8] = b"\r\n0\r\n\r\n";
         (self.state == State::DataCr && bytes.starts_with(END)).then_some(END.len())

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::syntax;
 
-/// Where the field lines of a head are. Lines are added by [`push`](Self::push), and turned into a map
-/// by [`take`](Self::take).
+/// Where the field lines of a head are. Lines are added by [`push`](Self::push), and turned into a
+/// map by [`take`](Self::take).
 #[derive(Debug, Default)]
 pub struct FieldPositions(Vec<FieldPosition>);
 
@@ -63,13 +63,14 @@ impl FieldPositions {
         }
         // The name begins the line.
         let value_start = value.as_ptr().addr() - line.as_ptr().addr();
-        let position = |from: usize, length: usize| ((start + from) as u32, (start + from + length) as u32);
-        self.0
-            .push(FieldPosition { name: position(0, name.len()), value: position(value_start, value.len()) });
+        self.0.push(FieldPosition {
+            name: position(start, name.len()),
+            value: position(start + value_start, value.len()),
+        });
     }
 
-    /// The fields of `head`, in a map with capacity for `more`. `None` where a name is longer than the
-    /// type can hold.
+    /// The fields of `head`, in a map with capacity for `more`. `None` where a name is longer than
+    /// the type can hold.
     pub fn take(&mut self, head: &Bytes, more: usize) -> Option<HeaderMap> {
         let mut headers = SPARE_MAPS.with_borrow_mut(Vec::pop).unwrap_or_default();
         headers.reserve(self.0.len() + more);
@@ -90,6 +91,10 @@ impl FieldPositions {
             SPARE.set(positions);
         }
     }
+}
+
+fn position(start: usize, length: usize) -> (u32, u32) {
+    (start as u32, (start + length) as u32)
 }
 
 /// The most common names are compared first, in their usual spellings.

@@ -79,8 +79,9 @@ impl Input {
         }
     }
 
-    /// Takes over a buffer that another connection [gave up](Self::take_buffer), if the next read is
-    /// large and the own buffer too small. Not while earlier pieces in that buffer are still in use.
+    /// Takes over a buffer that another connection [gave up](Self::take_buffer), if the next read
+    /// is large and the own buffer too small. Not while earlier pieces in that buffer are still in
+    /// use.
     pub fn reuse(&mut self, budget: usize, spare: impl FnOnce() -> Option<BytesMut>) {
         let at_once = self.at_once.min(budget);
         if at_once >= LARGE

@@ -10,9 +10,9 @@ const LARGEST_BLOCK: usize = 256 * 1024;
 
 /// Bytes in the order they came, in few blocks of memory.
 ///
-/// Pieces are copied into blocks. References to them would cost more: a piece of one byte would take
-/// an allocation and a handle, and keep the buffer it was read into. Only a large first piece is kept
-/// as it is ([`push`](Self::push)), since it is the whole of many bodies.
+/// Pieces are copied into blocks. References to them would cost more: a piece of one byte would
+/// take an allocation and a handle, and keep the buffer it was read into. Only a large first piece
+/// is kept as it is ([`push`](Self::push)), since it is the whole of many bodies.
 ///
 /// [`push`](Self::push) and [`append`](Self::append) add at the end. [`at`](Self::at) and
 /// [`sealed`](Self::sealed) read without taking. [`pop`](Self::pop) takes from the beginning;
@@ -46,13 +46,14 @@ impl KeptBytes {
         self.len == 0
     }
 
-    /// The memory in use in bytes, with unused ends of blocks. Within the limit while the added bytes
-    /// are.
+    /// The memory in use in bytes, with unused ends of blocks. Within the limit while the added
+    /// bytes are.
     pub fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Adds a piece. A first piece that is not small is kept as it is, with the buffer it is a part of.
+    /// Adds a piece. A first piece that is not small is kept as it is, with the buffer it is a part
+    /// of.
     pub fn push(&mut self, piece: &Bytes) {
         if self.cost > 0 || piece.len() < LEAST_BLOCK {
             return self.append(piece);

@@ -130,8 +130,8 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         (!self.begun).then_some(self.body)
     }
 
-    /// Takes a large piece of the body, or several small ones. Pending when the body is; some pieces
-    /// may be ready to be written nevertheless.
+    /// Takes a large piece of the body, or several small ones. Pending when the body is; some
+    /// pieces may be ready to be written nevertheless.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended
             && !self.blocked
@@ -286,7 +286,8 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
 
 /// Writes a field line.
 pub fn write_line(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
-    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+    let name = name.as_str().as_bytes();
+    let value = value.as_bytes();
     // One check of the capacity for all four parts.
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);

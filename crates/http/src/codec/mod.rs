@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the wire without sockets and tasks, for both sides of the proxy (RFC 9112).
 //!
-//! Reading: [`syntax`] and [`fields`] are the lines of a head and [`chunked`] the framing of a body, out
-//! of an [`Input`]. Writing: a [`MessageWriter`]. Bodies are kept as [`KeptBytes`].
+//! Reading: [`syntax`] and [`fields`] are the lines of a head and [`chunked`] the framing of a
+//! body, out of an [`Input`]. Writing: a [`MessageWriter`]. Bodies are kept as [`KeptBytes`].
 
 pub mod block;
 pub mod chunked;

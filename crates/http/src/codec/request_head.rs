@@ -75,7 +75,8 @@ impl HeadReader {
         self.searched > 0
     }
 
-    /// Continues with `bytes`, which begin where the head does. Gives the length of a complete head.
+    /// Continues with `bytes`, which begin where the head does. Gives the length of a complete
+    /// head.
     pub(crate) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, RequestRejection> {
         if self.searched == 0 {
             check_first_byte(bytes)?;
@@ -175,11 +176,13 @@ impl HeadReader {
                 return Ok((end <= limits.head_bytes).then_some(end));
             }
             let Some((name, value, length)) = good_line(rest) else { break };
-            let (start, end) = (self.line_start, self.line_start + length);
+            let start = self.line_start;
+            let end = start + length;
             if end > limits.head_bytes {
                 break;
             }
-            (self.searched, self.line_start) = (end, end);
+            self.searched = end;
+            self.line_start = end;
             self.count(limits)?;
             self.positions.push(start, rest, name, value);
             self.header(name, value, http_11)?;

@@ -18,8 +18,8 @@ enum Body {
 }
 
 impl Messages {
-    /// Gives how many bytes were read (whole heads and bodies), how many heads are among them, and what is wrong with what
-    /// follows. `bytes` begins where the last call stopped.
+    /// Gives how many bytes were read (whole heads and bodies), how many heads are among them, and
+    /// what is wrong with what follows. `bytes` begins where the last call stopped.
     fn read(&mut self, bytes: &[u8]) -> (usize, u32, Result<(), RequestRejection>) {
         let (mut done, mut heads) = (0, 0);
         while done < bytes.len() {

@@ -37,19 +37,22 @@ pub(super) fn check_first_byte(bytes: &[u8]) -> Result<(), RequestRejection> {
     }
 }
 
-/// `method SP request-target SP HTTP-version` (RFC 9112 §3), single spaces only. The line begins at `start`.
+/// `method SP request-target SP HTTP-version` (RFC 9112 §3), single spaces only. The line begins at
+/// `start`.
 pub(super) fn request_line(
     start: usize,
     line: &[u8],
     limits: &Limits,
 ) -> Result<RequestLine, RequestRejection> {
     let method_end = memchr(b' ', line).ok_or(SHAPE)?;
-    let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
+    let method = &line[..method_end];
+    let rest = &line[method_end + 1..];
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
         return Err(RequestRejection::Malformed("the method is not a token"));
     }
     let target_end = memchr(b' ', rest).ok_or(SHAPE)?;
-    let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
+    let target = &rest[..target_end];
+    let version = &rest[target_end + 1..];
     let http_11 = match version {
         b"HTTP/1.1" => true,
         b"HTTP/1.0" => false,
@@ -105,8 +108,8 @@ fn is_target_byte(byte: &u8) -> bool {
     *byte > b' ' && *byte != 0x7f && *byte != b'#'
 }
 
-/// For a target with bytes that the URI type does not carry: the URI with these percent-encoded, and
-/// path and query as received.
+/// For a target with bytes that the URI type does not carry: the URI with these percent-encoded,
+/// and path and query as received.
 #[cold]
 pub(super) fn raw_target(target: &Bytes) -> Result<(Uri, RawTarget), RequestRejection> {
     let path = match target.first() {
@@ -147,30 +150,33 @@ const LONGEST_URI: usize = u16::MAX as usize - 1;
 /// Whether all bytes are good anywhere in a target, as in almost every target. Without branches, so
 /// that the compiler checks many bytes at once.
 fn is_plain(target: &[u8]) -> bool {
-    let plain = |byte: u8| {
-        let visible = (byte > b' ') & (byte < 0x7f);
-        visible & (byte != b'#') & (byte != b'<') & (byte != b'>') & (byte != b'`') & (byte != b'"')
-    };
-    let all = |chunk: &[u8; 16]| chunk.iter().fold(true, |good, byte| good & plain(*byte));
     match target.last_chunk() {
-        None => target.iter().all(|byte| plain(*byte)),
-        Some(last) => target.as_chunks().0.iter().all(all) && all(last),
+        None => target.iter().all(|byte| is_plain_byte(*byte)),
+        Some(last) => target.as_chunks().0.iter().all(is_plain_chunk) && is_plain_chunk(last),
     }
+}
+
+fn is_plain_chunk(chunk: &[u8; 16]) -> bool {
+    chunk.iter().fold(true, |good, byte| good & is_plain_byte(*byte))
+}
+
+fn is_plain_byte(byte: u8) -> bool {
+    let visible = (byte > b' ') & (byte < 0x7f);
+    visible & (byte != b'#') & (byte != b'<') & (byte != b'>') & (byte != b'`') & (byte != b'"')
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding or user information.
 pub(crate) fn valid_host(value: &[u8]) -> bool {
-    let host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let (host_ok, port) = match value {
         [b'[', rest @ ..] => match memchr(b']', rest) {
             Some(end) => {
-                let good = |byte: &u8| host_byte(byte) || *byte == b':';
-                (end > 0 && rest[..end].iter().all(good), &rest[end + 1..])
+                let good = rest[..end].iter().all(|byte| is_host_byte(byte) || *byte == b':');
+                (end > 0 && good, &rest[end + 1..])
             }
             None => return false,
         },
         _ => {
-            let end = value.iter().position(|byte| !host_byte(byte)).unwrap_or(value.len());
+            let end = value.iter().position(|byte| !is_host_byte(byte)).unwrap_or(value.len());
             (end > 0, &value[end..])
         }
     };
@@ -180,4 +186,8 @@ pub(crate) fn valid_host(value: &[u8]) -> bool {
         _ => false,
     };
     host_ok && port_ok
+}
+
+fn is_host_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }

@@ -58,8 +58,8 @@ struct FieldSummary {
     closes: bool,
 }
 
-/// Writes a head to `out`. `exact` is the length of the body where that is known. A response without
-/// `Date` gets one where `date` is set.
+/// Writes a head to `out`. `exact` is the length of the body where that is known. A response
+/// without `Date` gets one where `date` is set.
 pub(crate) fn write_response_head(
     parts: &Parts,
     exact: Option<u64>,

@@ -10,8 +10,8 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer that returns to its thread when it is dropped. A thread writes one head after another, most
-/// of them in one write, so that no connection needs a buffer of its own.
+/// A buffer that returns to its thread when it is dropped. A thread writes one head after another,
+/// most of them in one write, so that no connection needs a buffer of its own.
 #[derive(Debug)]
 pub struct Scratch(Vec<u8>);
 

@@ -16,8 +16,8 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     Ok((name, value[1..].trim_ascii()))
 }
 
-/// The field line that `bytes` begins with: name, trimmed value, and length with CR LF. `None` where
-/// it is not complete or not plainly good; [`field`] tells more.
+/// The field line that `bytes` begins with: name, trimmed value, and length with CR LF. `None`
+/// where it is not complete or not plainly good; [`field`] tells more.
 pub fn good_line(bytes: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let letters = letters(bytes);
     let colon = letters + bytes[letters..].iter().position(|byte| !is_token(*byte))?;
@@ -46,15 +46,16 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 const ONES: u64 = u64::MAX / 255;
 const HIGH: u64 = ONES << 7;
 
-/// How many letters and hyphens `bytes` begins with: most of a name. Checks eight bytes at once, and
-/// stops where fewer are left.
+/// How many letters and hyphens `bytes` begins with: most of a name. Checks eight bytes at once,
+/// and stops where fewer are left.
 fn letters(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk() {
         let word = u64::from_le_bytes(*chunk);
         let small = (word | (ONES * 0x20)) & !HIGH;
         // The high bit of each byte tells whether it is at least `a`, and whether it is above `z`.
-        let (from_a, above_z) = (small + ONES * (0x80 - 0x61), small + ONES * (0x80 - 0x7b));
+        let from_a = small + ONES * (0x80 - 0x61);
+        let above_z = small + ONES * (0x80 - 0x7b);
         let hyphen = !(((word & !HIGH) ^ (ONES * 0x2d)) + ONES * 0x7f);
         let found = (!((from_a & !above_z) | hyphen) | word) & HIGH;
         if found != 0 {
@@ -70,7 +71,8 @@ fn field_bytes(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk() {
         let word = u64::from_le_bytes(*chunk);
-        let (low, delete) = (word.wrapping_sub(ONES * 0x20), word ^ (ONES * 0x7f));
+        let low = word.wrapping_sub(ONES * 0x20);
+        let delete = word ^ (ONES * 0x7f);
         // The lowest set bit marks the first byte that is under 0x20, or 0x7f. Higher bits may be
         // wrong.
         let found = ((low & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;

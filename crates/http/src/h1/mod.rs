@@ -75,7 +75,8 @@ enum Next {
     Tunnel,
 }
 
-/// Waits for the next head. [`HeadOutcome::Gone`] also where the drain has begun and no request has.
+/// Waits for the next head. [`HeadOutcome::Gone`] also where the drain has begun and no request
+/// has.
 async fn next_head<S: Stream>(link: &Link<S>, drain: &mut DrainSignal, may_idle: bool) -> HeadOutcome {
     let mut turn = pin!(tokio::task::yield_now());
     let mut draining = false;

@@ -34,7 +34,8 @@ pub(super) enum WriteFailure<E> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> ResponseWriter<B> {
-    /// `front` is written before the response. A response without `Date` gets one where `date` is set.
+    /// `front` is written before the response. A response without `Date` gets one where `date` is
+    /// set.
     pub(super) fn new(front: &[u8], response: Response<B>, context: ResponseContext, date: bool) -> Self {
         let (parts, body) = response.into_parts();
         let mut out = Scratch::new();

@@ -44,9 +44,9 @@ fn client(limits: Limits, drain: &DrainSignal) -> (DuplexStream, tokio::task::Jo
 }
 
 async fn read_to_end(mut client: DuplexStream) -> String {
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    client.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,11 +61,11 @@ async fn a_head_that_drips_has_no_more_time_than_one_that_stands_still() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
-    let mut answer = [0; 200];
+    let mut response = [0; 200];
     let mut reading = reading;
-    let count = reading.read(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer[..count]);
-    assert!(answer.contains("the request head did not arrive in time"), "{answer}");
+    let count = reading.read(&mut response).await.unwrap();
+    let response = String::from_utf8_lossy(&response[..count]);
+    assert!(response.contains("the request head did not arrive in time"), "{response}");
     assert_eq!(start.elapsed().as_secs(), Limits::default().header_timeout.as_secs());
     dripping.abort();
 }
@@ -82,14 +82,14 @@ async fn the_second_head_drips_in_vain_too() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
-    let mut answers = String::new();
-    while !answers.contains("did not arrive in time") {
+    let mut responses = String::new();
+    while !responses.contains("did not arrive in time") {
         let mut piece = [0; 512];
         let count = reading.read(&mut piece).await.unwrap();
-        assert!(count > 0, "{answers}");
-        answers.push_str(&String::from_utf8_lossy(&piece[..count]));
+        assert!(count > 0, "{responses}");
+        responses.push_str(&String::from_utf8_lossy(&piece[..count]));
     }
-    assert!(answers.contains("/a"), "{answers}");
+    assert!(responses.contains("/a"), "{responses}");
     assert_eq!(start.elapsed().as_secs(), Limits::default().header_timeout.as_secs());
     dripping.abort();
 }
@@ -105,7 +105,7 @@ async fn a_connection_without_a_first_byte_is_closed_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_head_in_pieces_is_answered_with_its_body_and_what_follows() {
+async fn a_first_head_in_pieces_gets_its_response_and_so_does_what_follows() {
     let (_drain, signal) = Drain::new();
     let (mut client, _serving) = client(Limits::default(), &signal);
     let requests = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
@@ -114,8 +114,8 @@ async fn a_first_head_in_pieces_is_answered_with_its_body_and_what_follows() {
         client.write_all(piece).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let answers = read_to_end(client).await;
-    assert!(answers.contains("\r\n\r\n/aHTTP/1.1 200") && answers.ends_with("\r\n\r\n/b"), "{answers}");
+    let responses = read_to_end(client).await;
+    assert!(responses.contains("\r\n\r\n/aHTTP/1.1 200") && responses.ends_with("\r\n\r\n/b"), "{responses}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,8 +129,8 @@ async fn a_drain_ends_what_has_not_begun_and_waits_for_a_head_that_has() {
     let start = Instant::now();
     assert_eq!(read_to_end(silent).await, "");
     begun.write_all(b"a\r\n\r\n").await.unwrap();
-    let answer = read_to_end(begun).await;
-    assert!(answer.contains("connection: close\r\n") && answer.ends_with("/a"), "{answer}");
+    let response = read_to_end(begun).await;
+    assert!(response.contains("connection: close\r\n") && response.ends_with("/a"), "{response}");
     assert_eq!(start.elapsed().as_secs(), 0);
 }
 
@@ -138,9 +138,9 @@ async fn a_drain_ends_what_has_not_begun_and_waits_for_a_head_that_has() {
 async fn what_is_one_too_many_is_told_so_before_it_asks() {
     let (near, client) = duplex(1 << 16);
     let serving = tokio::spawn(turn_away(near, Limits::default(), Echo));
-    let answer = read_to_end(client).await;
-    assert!(answer.contains("connection: close\r\n"), "{answer}");
-    assert!(answer.contains("too many connections"), "{answer}");
+    let response = read_to_end(client).await;
+    assert!(response.contains("connection: close\r\n"), "{response}");
+    assert!(response.contains("too many connections"), "{response}");
     serving.await.unwrap();
 }
 
@@ -150,10 +150,10 @@ async fn the_last_request_of_a_connection_is_told_so_and_the_next_is_not_begun()
     let (mut client, _serving) = client(Limits { requests: 2, ..Limits::default() }, &signal);
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
     client.write_all([request("/a"), request("/b"), request("/c")].concat().as_bytes()).await.unwrap();
-    let answers = read_to_end(client).await;
-    let (first, second) = answers.split_once("/a").unwrap();
-    assert!(!first.contains("connection: close"), "{answers}");
-    assert!(second.contains("connection: close\r\n") && second.ends_with("/b"), "{answers}");
+    let responses = read_to_end(client).await;
+    let (first, second) = responses.split_once("/a").unwrap();
+    assert!(!first.contains("connection: close"), "{responses}");
+    assert!(second.contains("connection: close\r\n") && second.ends_with("/b"), "{responses}");
 }
 
 #[test]
@@ -168,21 +168,21 @@ fn a_connection_that_has_not_asked_is_small() {
     assert!(size_of_val(&silent) < 1000, "{}", size_of_val(&silent));
 }
 
-/// Sends a request and reads its answer to the end of its body, which is the path.
+/// Sends a request and reads its response to the end of its body, which is the path.
 async fn ask(client: &mut DuplexStream, path: &str) -> String {
     client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    while !answer.ends_with(path) {
+    let mut response = String::new();
+    while !response.ends_with(path) {
         let mut piece = [0; 512];
         let count = client.read(&mut piece).await.unwrap();
-        assert!(count > 0, "{answer}");
-        answer.push_str(&String::from_utf8_lossy(&piece[..count]));
+        assert!(count > 0, "{response}");
+        response.push_str(&String::from_utf8_lossy(&piece[..count]));
     }
-    answer
+    response
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_answers_and_counts_on_and_is_closed_in_time() {
+async fn an_idle_connection_responds_and_counts_on_and_is_closed_in_time() {
     let (_drain, signal) = Drain::new();
     let limits = Limits { requests: 4, ..Limits::default() };
     let (mut counted, _serving) = client(limits, &signal);
@@ -256,8 +256,8 @@ async fn a_body_that_nobody_reads_does_not_become_a_request_nor_the_next_one_a_p
         let next = "GET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         let requests = format!("POST /a HTTP/1.1\r\nHost: a\r\n{body}{next}");
         client.write_all(requests.as_bytes()).await.unwrap();
-        let answers = read_to_end(client).await;
-        assert!(answers.contains("/aHTTP/1.1 200") && answers.ends_with("/b"), "{answers}");
+        let responses = read_to_end(client).await;
+        assert!(responses.contains("/aHTTP/1.1 200") && responses.ends_with("/b"), "{responses}");
         // Who has kept it gets no good end of it.
         let kept = bodies.recv().await.unwrap();
         assert!(matches!(kept.collect().await, Err(crate::BodyError::Disconnected)));
@@ -265,22 +265,22 @@ async fn a_body_that_nobody_reads_does_not_become_a_request_nor_the_next_one_a_p
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_whose_body_nobody_reads_and_that_is_not_there_ends_with_its_answer() {
+async fn a_connection_whose_body_nobody_reads_and_that_is_not_there_ends_with_its_response() {
     for head in
         ["Content-Length: 9", "Transfer-Encoding: chunked", "Content-Length: 9\r\nExpect: 100-continue"]
     {
         let (mut client, mut bodies, _drain) = early();
         client.write_all(format!("POST /a HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
-        let answer = read_to_end(client).await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("/a"), "{answer}");
+        let response = read_to_end(client).await;
+        assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("/a"), "{response}");
         // Where a 100 is waited for it is known from the beginning.
-        assert_eq!(answer.contains("connection: close"), head.contains("Expect"), "{answer}");
+        assert_eq!(response.contains("connection: close"), head.contains("Expect"), "{response}");
         assert!(bodies.recv().await.unwrap().collect().await.is_err());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_100_is_sent_when_the_body_is_asked_for_and_the_answer_comes_behind_it() {
+async fn a_100_is_sent_when_the_body_is_asked_for_and_the_response_comes_after_it() {
     let (_drain, signal) = Drain::new();
     let (mut client, _serving) = client(Limits::default(), &signal);
     client
@@ -291,12 +291,15 @@ async fn a_100_is_sent_when_the_body_is_asked_for_and_the_answer_comes_behind_it
     client.read_exact(&mut interim).await.unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     client.write_all(b"abcGET /b HTTP/1.0\r\n\r\n").await.unwrap();
-    let answers = read_to_end(client).await;
-    assert!(answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.contains("/aHTTP/1.0 200"), "{answers}");
+    let responses = read_to_end(client).await;
+    assert!(
+        responses.starts_with("HTTP/1.1 200 OK\r\n") && responses.contains("/aHTTP/1.0 200"),
+        "{responses}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_are_framed_as_their_requests_want() {
+async fn responses_are_framed_as_their_requests_want() {
     let (_drain, signal) = Drain::new();
     for (request, head) in [
         ("HEAD /a HTTP/1.1\r\nHost: a", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"),
@@ -309,13 +312,13 @@ async fn answers_are_framed_as_their_requests_want() {
     ] {
         let (mut client, _serving) = client(Limits::default(), &signal);
         client.write_all(format!("{request}\r\n\r\n").as_bytes()).await.unwrap();
-        let mut answer = vec![0; head.len()];
-        client.read_exact(&mut answer).await.unwrap();
-        assert_eq!(String::from_utf8_lossy(&answer), head);
+        let mut response = vec![0; head.len()];
+        client.read_exact(&mut response).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&response), head);
     }
 }
 
-/// Never answers, and never asks for a body.
+/// Never responses, and never asks for a body.
 #[derive(Clone)]
 struct Deaf;
 
@@ -355,7 +358,7 @@ async fn a_client_that_ends_its_side_has_the_grace_where_its_body_may_be_whole_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_its_100_has_no_more_time_than_one_that_does_not_take_its_answer() {
+async fn a_client_that_does_not_take_its_100_has_no_more_time_than_one_that_does_not_take_its_response() {
     let (_drain, signal) = Drain::new();
     let (near, mut client) = duplex(1 << 7);
     let serving = tokio::spawn(connection(near, Limits::default(), signal, Echo));
@@ -371,15 +374,15 @@ async fn a_client_that_does_not_take_its_100_has_no_more_time_than_one_that_does
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_a_broken_body_says_that_it_is_the_last() {
+async fn the_response_to_a_broken_body_says_that_it_is_the_last() {
     let (_drain, signal) = Drain::new();
     let (mut client, _serving) = client(Limits::default(), &signal);
     client
         .write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n")
         .await
         .unwrap();
-    let answer = read_to_end(client).await;
-    assert!(answer.contains("connection: close\r\n") && answer.ends_with("/a"), "{answer}");
+    let response = read_to_end(client).await;
+    assert!(response.contains("connection: close\r\n") && response.ends_with("/a"), "{response}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,10 @@
 //! Detects floods: HTTP/2 frames that only cause work (RFC 9113 §4.1).
 //!
-//! Some frames carry no request but make the library respond or keep state. SETTINGS and PING need an
-//! acknowledgement, RST_STREAM undoes work, CONTINUATION is parsed and thrown away. Every connection
-//! has a few of them. Each costs points, points fade with time, and too many are a flood. Frames that
-//! honest clients send in response (WINDOW_UPDATE, and PING to measure the path) are paid for by the
-//! bytes sent to them.
+//! Some frames carry no request but make the library respond or keep state. SETTINGS and PING need
+//! an acknowledgement, RST_STREAM undoes work, CONTINUATION is parsed and thrown away. Every
+//! connection has a few of them. Each costs points, points fade with time, and too many are a
+//! flood. Frames that honest clients send in response (WINDOW_UPDATE, and PING to measure the path)
+//! are paid for by the bytes sent to them.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ const FADE_PER_SECOND: u32 = 200;
 /// The most responses to sent bytes that are free. A client may have read many bytes at once.
 const MOST_PAID: u32 = 20_000;
 
-/// Header blocks may be this many times as large as a head. A head that is slightly too large then gets
-/// a response, rather than the end of the connection.
+/// Header blocks may be this many times as large as a head. A head that is slightly too large then
+/// gets a response, rather than the end of the connection.
 const HEAD_FACTOR: usize = 4;
 
 /// A CONTINUATION frame with a smaller payload counts as pointless.
@@ -186,7 +186,8 @@ fn cost(kind: u8, flags: u8, length: u32) -> u32 {
         kind::DATA if ended || length > u32::from(flags & FLAG_PADDED != 0) => 0,
         // No client has a reason for an empty frame that does not end its stream.
         kind::DATA => 20,
-        // Allows 400 at once, as from a client that gives up on everything, and 40 a second without end.
+        // Allows 400 at once, as from a client that gives up on everything, and 40 a second without
+        // end.
         kind::RST_STREAM => 5,
         kind::SETTINGS if !ended => 10,
         kind::CONTINUATION if length < TINY => 20,

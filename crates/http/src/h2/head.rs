@@ -8,7 +8,8 @@ use crate::codec::syntax::decimal;
 use crate::codec::valid_host;
 use crate::{Limits, RequestRejection};
 
-/// Rejects what RFC 9113 §8 leaves ambiguous, and brings the rest into the form of an HTTP/1.1 head.
+/// Rejects what RFC 9113 §8 leaves ambiguous, and brings the rest into the form of an HTTP/1.1
+/// head.
 pub(super) fn normalize(
     parts: &mut http::request::Parts,
     body: &hyper::body::Incoming,
@@ -50,8 +51,8 @@ pub(super) fn normalize(
     Ok(())
 }
 
-/// HTTP/1.1 would strip white space around a value (RFC 9113 §8.2.1), and the library reads an empty
-/// length as 0.
+/// HTTP/1.1 would strip white space around a value (RFC 9113 §8.2.1), and the library reads an
+/// empty length as 0.
 fn check_values(headers: &HeaderMap) -> Result<(), RequestRejection> {
     for (name, value) in headers {
         let value = value.as_bytes();
@@ -65,11 +66,12 @@ fn check_values(headers: &HeaderMap) -> Result<(), RequestRejection> {
     Ok(())
 }
 
-/// Checks that `:authority` and `Host` name the same host, and leaves it in `Host` (RFC 9113 §8.3.1).
+/// Checks that `:authority` and `Host` name the same host, and leaves it in `Host` (RFC 9113
+/// §8.3.1).
 fn check_authority(uri: &Uri, headers: &mut HeaderMap) -> Result<(), RequestRejection> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let (host, another) = (hosts.next(), hosts.next());
-    if another.is_some() {
+    let host = hosts.next();
+    if hosts.next().is_some() {
         return Err(RequestRejection::Malformed("more than one Host"));
     }
     match (uri.authority(), host) {

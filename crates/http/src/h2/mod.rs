@@ -1,7 +1,7 @@
 //! HTTP/2 towards clients (RFC 9113).
 //!
-//! Framing is the h2 crate's, behind hyper. Here is what it leaves open: which requests are ambiguous
-//! ([`head`]), which frames are a flood ([`flood`]), and every deadline.
+//! Framing is the h2 crate's, behind hyper. Here is what it leaves open: which requests are
+//! ambiguous ([`head`]), which frames are a flood ([`flood`]), and every deadline.
 
 mod flood;
 mod head;

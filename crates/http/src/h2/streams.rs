@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::lazy_timer::LazyTimer;
 
-/// Responses are handed to a stream in pieces of at most this size, so that a slow reader is seen to
-/// make progress.
+/// Responses are handed to a stream in pieces of at most this size, so that a slow reader is seen
+/// to make progress.
 const PIECE: usize = 16 * 1024;
 
 /// The streams of one connection.

@@ -17,9 +17,9 @@ const KNOWN: [&str; 2] = ["gzip", "deflate"];
 /// Removes every coding other than gzip, deflate and identity from `Accept-Encoding`, so that the
 /// upstream cannot choose one that cannot be decoded.
 ///
-/// An absent field stays absent. A line that needs no change stays byte for byte. When nothing is left,
-/// `identity` is sent. A wildcard with a weight of 0 only forbids, so it stays. Any other wildcard
-/// becomes the known codings, with its weight.
+/// An absent field stays absent. A line that needs no change stays byte for byte. When nothing is
+/// left, `identity` is sent. A wildcard with a weight of 0 only forbids, so it stays. Any other
+/// wildcard becomes the known codings, with its weight.
 pub fn narrow_accept_encoding(headers: &mut HeaderMap) {
     let Entry::Occupied(mut lines) = headers.entry(header::ACCEPT_ENCODING) else { return };
     if lines.iter().all(|line| members(line).all(stays)) {

@@ -4,6 +4,7 @@ mod codings;
 mod strip;
 mod survey;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -61,8 +62,8 @@ pub fn length(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where it is absent or not one number. Equal
-/// lines count as one.
+/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where it is absent or not one number.
+/// Equal lines count as one.
 pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
     let value = lines.next()?;
@@ -94,24 +95,18 @@ pub struct Redacted<'a>(pub &'a HeaderMap);
 
 impl fmt::Debug for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |name: &HeaderName| {
-            matches!(
-                *name,
-                header::CONTENT_TYPE
-                    | header::CONTENT_LENGTH
-                    | header::RETRY_AFTER
-                    | header::DATE
-                    | header::SERVER
-            )
-        };
-        f.debug_map()
-            .entries(self.0.iter().map(|(name, value)| {
-                (
-                    name,
-                    if shown(name) { String::from_utf8_lossy(value.as_bytes()) } else { "[redacted]".into() },
-                )
-            }))
-            .finish()
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name, shown(name, value)))).finish()
+    }
+}
+
+fn shown<'a>(name: &HeaderName, value: &'a HeaderValue) -> Cow<'a, str> {
+    match *name {
+        header::CONTENT_TYPE
+        | header::CONTENT_LENGTH
+        | header::RETRY_AFTER
+        | header::DATE
+        | header::SERVER => String::from_utf8_lossy(value.as_bytes()),
+        _ => "[redacted]".into(),
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) fn is_the_clients(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a field tells browsers what to do with the upstream's own host. Under another host it would
-/// do harm.
+/// Whether a field tells browsers what to do with the upstream's own host. Under another host it
+/// would do harm.
 pub(super) fn is_policy(name: &HeaderName) -> bool {
     match *name {
         header::STRICT_TRANSPORT_SECURITY | header::ALT_SVC => true,
@@ -48,8 +48,8 @@ pub fn strip_request(headers: &mut HeaderMap) {
 }
 
 /// Removes from a response everything hop-by-hop, and the upstream's policies for browsers:
-/// `Access-Control-*`, `Strict-Transport-Security` and `Alt-Svc`. Which pages may read a response is
-/// the proxy's decision.
+/// `Access-Control-*`, `Strict-Transport-Security` and `Alt-Svc`. Which pages may read a response
+/// is the proxy's decision.
 pub fn strip_response(headers: &mut HeaderMap) {
     strip(headers, is_policy);
 }

@@ -4,8 +4,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use super::strip::{is_hop_by_hop, is_policy, is_the_clients};
 
-/// Which fields of a request need attention. One pass over the names is cheaper than a look-up for each
-/// field that most requests do not have.
+/// Which fields of a request need attention. One pass over the names is cheaper than a look-up for
+/// each field that most requests do not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// `Via`

@@ -37,8 +37,8 @@ pub trait Listener: Sized {
     fn take(&self) -> io::Result<(Self::Stream, Self::Peer)>;
 }
 
-/// Accepts until the drain begins. Then takes the connections that the kernel has already accepted, and
-/// closes the listener.
+/// Accepts until the drain begins. Then takes the connections that the kernel has already accepted,
+/// and closes the listener.
 ///
 /// `spawn` gets every stream with the peer's address. It must not block.
 ///
@@ -58,7 +58,8 @@ pub async fn accept<L: Listener>(
         };
         match accepted {
             Ok((stream, peer)) => spawn(stream, peer),
-            // Neither a client that gave up nor a lack of descriptors is a reason to stop listening.
+            // Neither a client that gave up nor a lack of descriptors is a reason to stop
+            // listening.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");

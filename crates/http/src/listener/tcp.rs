@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 
 use super::{BACKLOG, Listener};
 
-/// The kernel's buffer for a response that the client has not read. By default it grows to megabytes
-/// for each connection.
+/// The kernel's buffer for a response that the client has not read. By default it grows to
+/// megabytes for each connection.
 const SEND_BUFFER: usize = 256 * 1024;
 
 /// The part of that buffer that may be unsent. Data on its way to a distant client does not count.
@@ -41,11 +41,11 @@ impl Listener for std::net::TcpListener {
     }
 }
 
-/// Binds `listeners` sockets to `address`, which share its connections (`SO_REUSEPORT`) and have one real
-/// port.
+/// Binds `listeners` sockets to `address`, which share its connections (`SO_REUSEPORT`) and have
+/// one real port.
 ///
-/// The first socket is bound without sharing, so that an address in use is an error even where its owner
-/// shares. A second proxy never takes half of the first one's connections.
+/// The first socket is bound without sharing, so that an address in use is an error even where its
+/// owner shares. A second proxy never takes half of the first one's connections.
 ///
 /// # Errors
 /// From the operating system, usually because the address is in use or not of this machine.

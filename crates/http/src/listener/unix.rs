@@ -33,7 +33,8 @@ impl UnixSocket {
     }
 }
 
-/// The file of a unix socket. Removed when this is dropped, unless another file has taken its place.
+/// The file of a unix socket. Removed when this is dropped, unless another file has taken its
+/// place.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -52,13 +53,13 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Binds a unix socket at `path`. Users who may write to it according to `mode` can connect. A socket
-/// that a crash has left there is replaced.
+/// Binds a unix socket at `path`. Users who may write to it according to `mode` can connect. A
+/// socket that a crash has left there is replaced.
 ///
 /// # Errors
-/// `AddrInUse` when another process listens on it; `AlreadyExists` when another kind of file is in its
-/// place; `PermissionDenied` when others could replace files in its directory; otherwise from the
-/// operating system.
+/// `AddrInUse` when another process listens on it; `AlreadyExists` when another kind of file is in
+/// its place; `PermissionDenied` when others could replace files in its directory; otherwise from
+/// the operating system.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

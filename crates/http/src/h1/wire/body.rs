@@ -37,8 +37,8 @@ pub(super) struct RequestBody {
 enum Interim {
     /// It is not awaited, or has been sent.
     Done,
-    /// This rest is unwritten: the whole text until the body is first asked for.
-    Unwritten(&'static [u8]),
+    /// This many bytes of it are written: none until the body is first asked for.
+    Unwritten(u8),
     /// It is written; TLS may still hold buffered output.
     Unflushed,
 }
@@ -63,8 +63,13 @@ pub(in crate::h1) struct ResponseStart {
 
 impl Default for RequestBody {
     fn default() -> Self {
-        let (interim, reader) = (Interim::Done, Reader::Connection);
-        Self { remaining: RemainingBody::None, turn: 0, interim, reader, share: None }
+        Self {
+            remaining: RemainingBody::None,
+            turn: 0,
+            interim: Interim::Done,
+            reader: Reader::Connection,
+            share: None,
+        }
     }
 }
 
@@ -75,7 +80,7 @@ impl RequestBody {
         self.turn = self.turn.wrapping_add(1);
         self.reader = Reader::Connection;
         let awaited = expects && !self.is_complete();
-        self.interim = if awaited { Interim::Unwritten(CONTINUE) } else { Interim::Done };
+        self.interim = if awaited { Interim::Unwritten(0) } else { Interim::Done };
     }
 
     /// Whether the body has been read to its end.
@@ -170,15 +175,19 @@ impl<S: Stream> Wire<S> {
 
     /// Sends the `100 Continue` where it is awaited. `false` when the client does not take it.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        const LENGTH: usize = CONTINUE.len();
         loop {
             let stream = Pin::new(&mut self.stream);
             let polled = match self.body.interim {
                 Interim::Done => return Poll::Ready(true),
                 Interim::Unflushed => stream.poll_flush(cx).map_ok(|()| Interim::Done),
-                Interim::Unwritten(text) => stream.poll_write(cx, text).map_ok(|written| {
-                    let rest = &text[written..];
-                    if rest.is_empty() { Interim::Unflushed } else { Interim::Unwritten(rest) }
-                }),
+                Interim::Unwritten(before) => {
+                    let polled = stream.poll_write(cx, &CONTINUE[usize::from(before)..]);
+                    polled.map_ok(|written| match usize::from(before) + written {
+                        LENGTH => Interim::Unflushed,
+                        written => Interim::Unwritten(written as u8),
+                    })
+                }
             };
             match polled {
                 Poll::Ready(Ok(interim)) => {
@@ -230,8 +239,8 @@ impl<S: Stream> Wire<S> {
     /// may send its body or not, so nothing after the request is read.
     pub(in crate::h1) fn begin_response(&mut self) -> ResponseStart {
         let (interim, awaits_continue): (&[u8], _) = match self.body.interim {
-            Interim::Unwritten(text) if text.len() == CONTINUE.len() => (b"", true),
-            Interim::Unwritten(rest) => (rest, false),
+            Interim::Unwritten(0) => (b"", true),
+            Interim::Unwritten(written) => (&CONTINUE[usize::from(written)..], false),
             // The response is flushed after it is written.
             Interim::Unflushed | Interim::Done => (b"", false),
         };

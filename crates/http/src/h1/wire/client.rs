@@ -32,11 +32,11 @@ impl Default for Client {
 }
 
 impl<S: Stream> Wire<S> {
-    /// Resolves when the client is gone: by a reset, by an end within a body, or by an end that came
-    /// `half_close_grace` ago. `written` is as in [`HalfClosed::poll_given_up`].
+    /// Resolves when the client is gone: by a reset, by an end within a body, or by an end that
+    /// came `half_close_grace` ago. `written` is as in [`HalfClosed::poll_given_up`].
     ///
-    /// Up to [`READ`] bytes that the client sends meanwhile are kept: the rest of a body, or further
-    /// requests.
+    /// Up to [`READ`] bytes that the client sends meanwhile are kept: the rest of a body, or
+    /// further requests.
     pub(in crate::h1) fn poll_left(&mut self, cx: &mut Context<'_>, written: Option<u64>) -> Poll<()> {
         // A handle that reads the body notices the end too.
         let is_watched = !matches!(self.client, Client::Gone) && self.body.watch(cx);

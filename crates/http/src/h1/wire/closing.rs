@@ -18,7 +18,8 @@ pub(super) enum Close {
     /// In order: everything written reaches the client.
     #[default]
     Orderly,
-    /// As [`Orderly`](Self::Orderly). The sending side has been ended, and input is read for a while.
+    /// As [`Orderly`](Self::Orderly). The sending side has been ended, and input is read for a
+    /// while.
     Lingering(Linger),
     /// By a reset, which tells the client that its response is not complete.
     Reset,
