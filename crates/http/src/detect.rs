@@ -88,7 +88,7 @@ impl<S: Stream> AsyncRead for PeekedStream<S> {
 }
 
 impl<S: Stream> AsyncWrite for PeekedStream<S> {
-    crate::write_through!(this => this.stream; poll_write, poll_write_vectored, poll_flush, poll_shutdown);
+    crate::write_through::write_through!(this => this.stream);
 }
 
 impl<S: Stream> Stream for TlsStream<PeekedStream<S>> {
@@ -128,16 +128,14 @@ async fn serve<H: Handler>(
 ) {
     match detect(&mut stream, limits, drain).await {
         Protocol::Http1 => {
-            let PeekedStream { stream, first } = stream;
-            Box::pin(h1::connection(stream, first, limits, drain, &handler)).await;
+            Box::pin(h1::connection(stream.stream, stream.first, limits, drain, &handler)).await;
         }
         // Boxed: it is rare and large.
         Protocol::Http2 => Box::pin(h2::connection(stream, *limits, drain.clone(), handler)).await,
         Protocol::Late => {
             // It gets the response to a late head; its time is over.
             let limits = Limits { header_timeout: Duration::ZERO, ..*limits };
-            let PeekedStream { stream, first } = stream;
-            Box::pin(h1::connection(stream, first, &limits, drain, &handler)).await;
+            Box::pin(h1::connection(stream.stream, stream.first, &limits, drain, &handler)).await;
         }
         Protocol::None => {}
     }

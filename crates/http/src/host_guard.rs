@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use http::uri::Authority;
+use http::uri::{Authority, InvalidUri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 /// Where a request comes from, set by the browser and out of reach of its pages.
@@ -93,40 +93,30 @@ pub fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Foreign> {
 /// Whether a page of another site has made the request. `false` where no page has: the user typed
 /// the address, or the client is no browser.
 pub fn is_from_foreign_page(headers: &HeaderMap) -> bool {
-    is_fetched_by_another_site(headers)
-        || headers.get(header::ORIGIN).is_some_and(|origin| !is_own_origin(origin, headers))
-}
-
-/// Whether `Sec-Fetch-Site` names another site; not where the header is absent.
-pub fn is_fetched_by_another_site(headers: &HeaderMap) -> bool {
     let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
     // `none`: the user typed the address.
     !matches!(site, None | Some(b"same-origin" | b"none"))
+        || headers.get(header::ORIGIN).is_some_and(|origin| !is_own_origin(origin, headers))
 }
 
 /// Whether an `Origin` is the host that the request is for.
-pub fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     let origin = origin.as_bytes().to_ascii_lowercase();
     let named = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     matches!((named, host), (Some(named), Some(host)) if named.eq_ignore_ascii_case(host))
 }
 
-/// An authority that cannot be parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidAuthority;
-
 /// Which authority a request is for: that of an absolute-form target, or else the `Host` (RFC 9112
 /// §3.2.2).
 ///
 /// # Errors
 /// The `Host` cannot be parsed.
-pub fn requested_authority(target: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, InvalidAuthority> {
+pub fn requested_authority(target: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, InvalidUri> {
     if let Some(authority) = target.authority() {
         return Ok(Some(authority.clone()));
     }
-    let Some(host) = headers.get(header::HOST) else { return Ok(None) };
-    Authority::try_from(host.as_bytes()).map(Some).map_err(|_| InvalidAuthority)
+    headers.get(header::HOST).map(|host| Authority::try_from(host.as_bytes())).transpose()
 }
 
 /// A host in the form in which hosts are compared: lower case, without brackets and final dot.

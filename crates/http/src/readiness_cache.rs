@@ -101,7 +101,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadinessCache<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ReadinessCache<S> {
-    crate::write_through!(this => this.stream; poll_write, poll_write_vectored, poll_flush, poll_shutdown);
+    crate::write_through::write_through!(this => this.stream);
 }
 
 #[cfg(test)]

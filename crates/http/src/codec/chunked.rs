@@ -7,26 +7,6 @@ use crate::RequestRejection;
 /// The most bytes of chunk extensions and trailers in one body.
 const OVERHEAD: usize = 15 * 1024;
 
-/// Why a body cannot be read on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChunkedError {
-    /// It is not valid; the text says what is wrong, and quotes nothing.
-    #[error("{0}")]
-    Malformed(&'static str),
-    /// Chunk extensions or trailers are over the limit.
-    #[error("it has too many chunk extensions or trailers")]
-    TooLarge,
-}
-
-impl From<ChunkedError> for RequestRejection {
-    fn from(error: ChunkedError) -> Self {
-        match error {
-            ChunkedError::Malformed(what) => Self::Malformed(what),
-            ChunkedError::TooLarge => Self::HeadTooLarge,
-        }
-    }
-}
-
 /// Follows a chunked body: framing byte by byte, data in bulk.
 #[derive(Debug, Default)]
 pub struct ChunkedReader {
@@ -91,7 +71,7 @@ impl ChunkedReader {
         bytes: &[u8],
         overhead: usize,
         lines: usize,
-    ) -> Result<(usize, Next), ChunkedError> {
+    ) -> Result<(usize, Next), RequestRejection> {
         for (at, byte) in bytes.iter().enumerate() {
             if let State::Data(left) = self.state {
                 let there = (bytes.len() - at).min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -103,7 +83,7 @@ impl ChunkedReader {
                 return Ok((at + 1, Next::End));
             }
             if self.overhead > OVERHEAD.min(overhead) || self.trailers > lines {
-                return Err(ChunkedError::TooLarge);
+                return Err(RequestRejection::HeadTooLarge);
             }
         }
         Ok((bytes.len(), Next::Unknown))
@@ -116,21 +96,22 @@ impl ChunkedReader {
         (self.state == State::DataCr && bytes.starts_with(END)).then_some(END.len())
     }
 
-    fn step(&mut self, byte: u8) -> Result<bool, ChunkedError> {
+    fn step(&mut self, byte: u8) -> Result<bool, RequestRejection> {
         if matches!(
             self.state,
             State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf
         ) {
             self.section.push(byte);
         }
-        const SIZE: ChunkedError = ChunkedError::Malformed("a chunk size is not a hexadecimal number");
-        const END: ChunkedError = ChunkedError::Malformed("a chunk does not end with CR LF");
+        const SIZE: RequestRejection =
+            RequestRejection::Malformed("a chunk size is not a hexadecimal number");
+        const END: RequestRejection = RequestRejection::Malformed("a chunk does not end with CR LF");
         self.state = match (self.state, byte) {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 self.digits += 1;
                 // 15 digits cannot overflow.
                 if self.digits > 15 {
-                    return Err(ChunkedError::Malformed("a chunk size is too large"));
+                    return Err(RequestRejection::Malformed("a chunk size is too large"));
                 }
                 self.size = self.size * 16 + u64::from((byte as char).to_digit(16).unwrap_or(0));
                 State::Size
@@ -148,7 +129,7 @@ impl ChunkedReader {
                 State::Extension
             }
             (State::Extension, _) => {
-                return Err(ChunkedError::Malformed("a control character in a chunk extension"));
+                return Err(RequestRejection::Malformed("a control character in a chunk extension"));
             }
             (State::SizeLf, b'\n') if self.size == 0 => State::TrailerStart,
             (State::SizeLf, b'\n') => State::Data(std::mem::take(&mut self.size)),
@@ -177,7 +158,7 @@ impl ChunkedReader {
             }
             (State::TrailerLf, b'\n') => State::TrailerStart,
             // `Data` does not come here: `next` skips it.
-            _ => return Err(ChunkedError::Malformed("a trailer line is not: name, colon, value")),
+            _ => return Err(RequestRejection::Malformed("a trailer line is not: name, colon, value")),
         };
         Ok(false)
     }

@@ -16,6 +16,7 @@ mod wire;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode};
@@ -27,7 +28,6 @@ use crate::codec::response_head::ResponseContext;
 use crate::incoming::{Http1Body, Incoming};
 use crate::{Abort, AsksForWebsocket, DrainSignal, Handler, Limits, RequestRejection, Stream};
 use response::{ResponseWriter, WriteFailure};
-use std::task::Poll;
 use wire::{HeadOutcome, Link};
 
 /// Drives one connection to its end: requests in order, deadlines, rejections, drain. `first` has
@@ -43,10 +43,8 @@ pub(super) async fn connection<H: Handler>(
     loop {
         let next = match next_head(&link, drain, false).await {
             // Boxed, so that an idle connection does not keep the handler's large future.
-            HeadOutcome::Head(head) => Box::pin(exchanges(&link, head, drain, handler)).await,
-            HeadOutcome::Rejected(rejection) => Next::Reject(rejection),
-            HeadOutcome::Idle => Next::Idle,
-            HeadOutcome::Gone => Next::Close { unread: false },
+            Ok(head) => Box::pin(exchanges(&link, head, drain, handler)).await,
+            Err(next) => next,
         };
         match next {
             Next::Idle => handler.idle(),
@@ -75,9 +73,13 @@ enum Next {
     Tunnel,
 }
 
-/// Waits for the next head. [`HeadOutcome::Gone`] also where the drain has begun and no request
-/// has.
-async fn next_head<S: Stream>(link: &Link<S>, drain: &mut DrainSignal, may_idle: bool) -> HeadOutcome {
+/// Waits for the next head, or for the reason why none comes. When the drain begins before a head
+/// does, the connection closes.
+async fn next_head<S: Stream>(
+    link: &Link<S>,
+    drain: &mut DrainSignal,
+    may_idle: bool,
+) -> Result<Bytes, Next> {
     let mut turn = pin!(tokio::task::yield_now());
     let mut draining = false;
     let mut looked = false;
@@ -86,11 +88,15 @@ async fn next_head<S: Stream>(link: &Link<S>, drain: &mut DrainSignal, may_idle:
         // Requests that have arrived still get a response. One turn of the runtime brings them in.
         looked = looked || (draining && turn.as_mut().poll(cx).is_ready());
         let mut wire = link.wire();
-        match wire.poll_head(cx, may_idle) {
+        Poll::Ready(match wire.poll_head(cx, may_idle) {
+            Poll::Ready(HeadOutcome::Head(head)) => Ok(head),
+            Poll::Ready(HeadOutcome::Rejected(rejection)) => Err(Next::Reject(rejection)),
+            Poll::Ready(HeadOutcome::Idle) => Err(Next::Idle),
+            Poll::Ready(HeadOutcome::Gone) => Err(Next::Close { unread: false }),
             // A head that has begun is read to its end.
-            Poll::Pending if looked && !wire.in_head() => Poll::Ready(HeadOutcome::Gone),
-            outcome => outcome,
-        }
+            Poll::Pending if looked && !wire.in_head() => Err(Next::Close { unread: false }),
+            Poll::Pending => return Poll::Pending,
+        })
     })
     .await
 }
@@ -160,10 +166,8 @@ async fn exchanges<S: Stream, H: Handler>(
             return Next::Close { unread: start.last || !skipped };
         }
         head = match next_head(link, drain, true).await {
-            HeadOutcome::Head(head) => head,
-            HeadOutcome::Rejected(rejection) => return Next::Reject(rejection),
-            HeadOutcome::Idle => return Next::Idle,
-            HeadOutcome::Gone => return Next::Close { unread: false },
+            Ok(head) => head,
+            Err(next) => return next,
         };
     }
 }

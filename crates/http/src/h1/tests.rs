@@ -393,9 +393,7 @@ async fn a_connection_rests_again_and_again() {
     for path in ["/a", "/b", "/c"] {
         let serving = async {
             // As behind a rest, where the connection waits for longer.
-            let HeadOutcome::Head(head) = next_head(&link, &mut signal, false).await else {
-                panic!("no head")
-            };
+            let Ok(head) = next_head(&link, &mut signal, false).await else { panic!("no head") };
             exchanges(&link, head, &mut signal, &Echo).await
         };
         let start = Instant::now();

@@ -37,8 +37,5 @@ impl<S: Stream> AsyncRead for Tunnel<S> {
 }
 
 impl<S: Stream> AsyncWrite for Tunnel<S> {
-    crate::write_through!(
-        this => this.0.wire().stream;
-        poll_write, poll_write_vectored, poll_flush, poll_shutdown
-    );
+    crate::write_through::write_through!(this => this.0.wire().stream);
 }

@@ -153,7 +153,6 @@ impl Quiet {
     }
 }
 
-/// Handles one request.
 async fn respond<H: Handler>(
     handler: &H,
     request: Request<hyper::body::Incoming>,

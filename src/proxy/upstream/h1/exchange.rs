@@ -11,11 +11,11 @@ use http::{Method, Response, StatusCode};
 use tokio::io::ReadBuf;
 
 use super::head::Kind;
-use super::response::{Rest, StreamedBody};
+use super::response::StreamedBody;
 use super::upload::{Stopped, Upload};
 use super::{Connection, Pool, Switched, Wire};
 use crate::http1::input::LEAST_READ;
-use crate::http1::{Framing, block};
+use crate::http1::{Framing, RemainingBody, block};
 use crate::proxy::continue_gate::ContinueGate;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
 use crate::proxy::upstream::attempt::{Attempt, Failure};
@@ -208,14 +208,15 @@ impl Exchange {
         pool: &Rc<Pool>,
     ) -> Result<Response<BodyStart>, UpstreamError> {
         let ResponseHead { head, framing, last, whole } = received;
-        let rest = if is_without_body(self.to_head, &head) { Rest::NONE } else { framing.into() };
+        let bodiless = is_without_body(self.to_head, &head);
+        let rest = if bodiless { RemainingBody::NONE } else { RemainingBody::of_response(framing) };
         let connection = self.connection;
         {
             let mut wire = connection.wire.borrow_mut();
             wire.uploads = self.upload.is_some() || wire.broken;
         }
-        let last = last || matches!(rest, Rest::ToTheEnd);
-        let whole = whole.or_else(|| matches!(rest, Rest::Sized(0)).then(Bytes::new));
+        let last = last || matches!(rest, RemainingBody::UntilClose);
+        let whole = whole.or_else(|| rest.is_none().then(Bytes::new));
         if let Some(whole) = whole {
             connection.finish(last, pool);
             return Ok(head.map(|()| BodyStart::Whole(whole)));

@@ -3,23 +3,22 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 
 use super::head::{HEAD_BYTES, HEAD_LINES};
 use super::upload::UploadTask;
 use super::{Connection, Pool, ReadBudget};
-use crate::http1::chunked::{ChunkedReader, Next};
 use crate::http1::input::LEAST_READ;
-use crate::http1::{Framing, fields};
+use crate::http1::{RemainingBody, Step};
 use crate::proxy::upstream::UpstreamError;
+use crate::server::RequestRejection;
 
 /// The body of a response. Read to its end, it returns its connection to the pool. Dropped before,
 /// it ends the connection.
 pub(in crate::proxy::upstream) struct StreamedBody {
     connection: Option<Connection>,
-    rest: Rest,
+    rest: RemainingBody,
     /// A length was announced.
     sized: bool,
     /// The connection ends with this response.
@@ -32,90 +31,16 @@ pub(in crate::proxy::upstream) struct StreamedBody {
     pool: Rc<Pool>,
 }
 
-/// The rest of a body.
-pub(super) enum Rest {
-    /// This many bytes.
-    Sized(u64),
-    /// Chunks, and then trailers.
-    Chunked(Box<ChunkedReader>),
-    /// Everything up to the end of the connection.
-    ToTheEnd,
-}
-
-impl Rest {
-    pub(super) const NONE: Self = Self::Sized(0);
-}
-
-impl From<Framing> for Rest {
-    fn from(framing: Framing) -> Self {
-        match framing {
-            Framing::Sized(length) => Self::Sized(length),
-            Framing::Chunked => Self::Chunked(Box::new(ChunkedReader::lenient())),
-            Framing::UntilClose => Self::ToTheEnd,
-        }
-    }
-}
-
-/// What the buffered bytes are.
-enum Step {
-    /// A piece of the body.
-    Data(Bytes),
-    /// The trailers, after which the body has ended.
-    Trailers(HeaderMap),
-    /// The body has ended.
-    End,
-    /// Nothing yet: more has to be read.
-    More,
-}
-
-impl Rest {
-    fn step(&mut self, read: &mut BytesMut) -> Result<Step, UpstreamError> {
-        match self {
-            Self::Sized(0) => Ok(Step::End),
-            Self::Sized(_) | Self::ToTheEnd if read.is_empty() => Ok(Step::More),
-            Self::Sized(left) => {
-                let length = read.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= length as u64;
-                Ok(Step::Data(read.split_to(length).freeze()))
-            }
-            Self::ToTheEnd => Ok(Step::Data(read.split().freeze())),
-            Self::Chunked(chunked) => {
-                let (framing, next) = chunked.next(read, HEAD_BYTES, HEAD_LINES).map_err(|why| {
-                    tracing::debug!(%why, "the body of an answer is broken");
-                    UpstreamError::Protocol
-                })?;
-                read.advance(framing);
-                match next {
-                    Next::Data(length) => {
-                        let data = read.split_to(length).freeze();
-                        if let Some(framing) = chunked.ends(read) {
-                            read.advance(framing);
-                            *self = Self::NONE;
-                        }
-                        Ok(Step::Data(data))
-                    }
-                    Next::Unknown => Ok(Step::More),
-                    Next::End => {
-                        let trailers =
-                            fields::trailers(&chunked.take_section()).ok_or(UpstreamError::Protocol)?;
-                        Ok(if trailers.is_empty() { Step::End } else { Step::Trailers(trailers) })
-                    }
-                }
-            }
-        }
-    }
-}
-
 impl StreamedBody {
     pub(super) fn new(
         mut connection: Connection,
-        rest: Rest,
+        rest: RemainingBody,
         last: bool,
         upload: Option<UploadTask>,
         pool: &Rc<Pool>,
     ) -> Self {
         connection.reading = Some(pool.begin_reading());
-        let sized = matches!(rest, Rest::Sized(_));
+        let sized = matches!(rest, RemainingBody::Sized(_));
         Self { connection: Some(connection), rest, sized, last, upload, failure: None, pool: Rc::clone(pool) }
     }
 
@@ -135,13 +60,13 @@ impl StreamedBody {
 
     /// The whole body, if its length is known and it has been read.
     pub(in crate::proxy::upstream) fn take_whole(&mut self) -> Option<Bytes> {
-        let Rest::Sized(length) = self.rest else { return None };
+        let RemainingBody::Sized(length) = self.rest else { return None };
         let whole = {
             let read = &mut self.connection.as_ref()?.wire.borrow_mut().input.bytes;
             let length = usize::try_from(length).ok().filter(|length| *length <= read.len())?;
             read.split_to(length).freeze()
         };
-        self.rest = Rest::NONE;
+        self.rest = RemainingBody::NONE;
         self.finish();
         Some(whole)
     }
@@ -155,12 +80,14 @@ impl StreamedBody {
                 return Poll::Ready(self.failure.take().map(Err));
             };
             let mut wire = connection.wire.borrow_mut();
-            let mut step = self.rest.step(&mut wire.input.bytes);
+            let take = |read: &mut BytesMut, length| read.split_to(length).freeze();
+            let step = self.rest.step(&mut wire.input.bytes, (HEAD_BYTES, HEAD_LINES), take);
+            let mut step = step.map_err(broken);
             if matches!(step, Ok(Step::More)) {
                 let most = connection.reading.as_ref().map_or(LEAST_READ, ReadBudget::bytes);
                 step = match ready!(wire.poll_body(cx, most, &self.pool)) {
                     // After a reset, an end of the connection is not the end of the body.
-                    Ok(0) if matches!(self.rest, Rest::ToTheEnd) && !wire.broken => Ok(Step::End),
+                    Ok(0) if matches!(self.rest, RemainingBody::UntilClose) && !wire.broken => Ok(Step::End),
                     Ok(0) | Err(_) => Err(UpstreamError::Terminated),
                     Ok(_) => continue,
                 };
@@ -169,7 +96,7 @@ impl StreamedBody {
             return Poll::Ready(match step {
                 Ok(Step::Data(data)) => {
                     // Not every reader polls again after the last piece.
-                    if matches!(self.rest, Rest::Sized(0)) {
+                    if self.rest.is_none() {
                         self.finish();
                     }
                     Some(Ok(Frame::data(data)))
@@ -198,9 +125,14 @@ impl StreamedBody {
 
     pub(in crate::proxy::upstream) fn size_hint(&self) -> SizeHint {
         match &self.rest {
-            Rest::Sized(left) if self.sized => SizeHint::with_exact(*left),
+            RemainingBody::Sized(left) if self.sized => SizeHint::with_exact(*left),
             // Also at its end: a chunked body stays chunked.
             _ => SizeHint::default(),
         }
     }
+}
+
+fn broken(why: RequestRejection) -> UpstreamError {
+    tracing::debug!(%why, "the body of an answer is broken");
+    UpstreamError::Protocol
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::Frame;
 
 use super::client::Client;
 use super::{Link, Wire};
-use crate::codec::Framing;
-use crate::codec::request_body::{RemainingBody, Step};
+use crate::codec::input::LEAST_READ;
+use crate::codec::{Framing, RemainingBody, Step};
 use crate::h1::read_budget::{BodyShare, MOST_READ};
 use crate::incoming::{BodyError, BodyPiece, BodySource};
 use crate::{RequestRejection, Stream};
@@ -64,7 +64,7 @@ pub(in crate::h1) struct ResponseStart {
 impl Default for RequestBody {
     fn default() -> Self {
         Self {
-            remaining: RemainingBody::None,
+            remaining: RemainingBody::NONE,
             turn: 0,
             interim: Interim::Done,
             reader: Reader::Connection,
@@ -76,7 +76,7 @@ impl Default for RequestBody {
 impl RequestBody {
     /// Begins the body of another request.
     pub(super) fn begin(&mut self, framing: Framing, expects: bool) {
-        self.remaining = framing.into();
+        self.remaining = RemainingBody::of_request(framing);
         self.turn = self.turn.wrapping_add(1);
         self.reader = Reader::Connection;
         let awaited = expects && !self.is_complete();
@@ -85,7 +85,7 @@ impl RequestBody {
 
     /// Whether the body has been read to its end.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self.remaining, RemainingBody::None)
+        self.remaining.is_none()
     }
 
     /// Registers the connection's task with the handle that reads the body. `false` where no handle
@@ -137,40 +137,43 @@ impl<S: Stream> Wire<S> {
             return Poll::Ready(Some(Err(BodyError::Disconnected)));
         }
         loop {
-            match self.body.remaining.step(&mut self.input.bytes, &self.limits) {
-                Err(rejection) => {
-                    self.body.remaining = RemainingBody::Rejected(rejection);
-                    return Poll::Ready(Some(Err(BodyError::Rejected(rejection))));
-                }
-                Ok(Step::Frame(frame)) => {
-                    self.reading.clear();
-                    if self.body.is_complete() {
-                        self.end_body(cx);
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
+            let frame = match self.step_body() {
+                Ok(Step::Data(data)) => Frame::data(data),
+                Ok(Step::Trailers(trailers)) => Frame::trailers(trailers),
                 Ok(Step::End) => {
                     self.end_body(cx);
                     return Poll::Ready(None);
                 }
-                Ok(Step::More) if !matches!(self.client, Client::Open(_)) => {
-                    self.lose_client(cx);
-                    return Poll::Ready(Some(Err(BodyError::Disconnected)));
+                Ok(Step::More) if !matches!(self.client, Client::Open(_)) => break,
+                Ok(Step::More) => {
+                    match self.poll_body(cx) {
+                        Poll::Ready(Ok(0) | Err(_)) => break,
+                        Poll::Ready(Ok(_)) => self.reading.clear(),
+                        Poll::Pending => {
+                            ready!(self.reading.poll_after(cx, self.limits.body_timeout));
+                            self.body.remaining = RemainingBody::Rejected(RequestRejection::BodyTimeout);
+                        }
+                    }
+                    continue;
                 }
-                Ok(Step::More) => {}
+                Err(rejection) => {
+                    self.body.remaining = RemainingBody::Rejected(rejection);
+                    return Poll::Ready(Some(Err(BodyError::Rejected(rejection))));
+                }
+            };
+            self.reading.clear();
+            if self.body.is_complete() {
+                self.end_body(cx);
             }
-            match self.poll_body(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    self.lose_client(cx);
-                    return Poll::Ready(Some(Err(BodyError::Disconnected)));
-                }
-                Poll::Ready(Ok(_)) => self.reading.clear(),
-                Poll::Pending => {
-                    ready!(self.reading.poll_after(cx, self.limits.body_timeout));
-                    self.body.remaining = RemainingBody::Rejected(RequestRejection::BodyTimeout);
-                }
-            }
+            return Poll::Ready(Some(Ok(frame)));
         }
+        self.lose_client(cx);
+        Poll::Ready(Some(Err(BodyError::Disconnected)))
+    }
+
+    fn step_body(&mut self) -> Result<Step, RequestRejection> {
+        let limits = (self.limits.head_bytes, self.limits.headers);
+        self.body.remaining.step(&mut self.input.bytes, limits, piece)
     }
 
     /// Sends the `100 Continue` where it is awaited. `false` when the client does not take it.
@@ -206,7 +209,6 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// Reads more of the body.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let size = self.body.share.get_or_insert_with(BodyShare::new).read_size();
         let size = match self.body.remaining {
@@ -219,7 +221,7 @@ impl<S: Stream> Wire<S> {
 
     /// The body has ended: from now on the connection's task reads.
     fn end_body(&mut self, cx: &Context<'_>) {
-        self.body.remaining = RemainingBody::None;
+        self.body.remaining = RemainingBody::NONE;
         if self.input.bytes.len() <= self.input.bytes.capacity() / 4 {
             // Frees the buffer of a long body: neither the beginning of another request nor a long
             // response should keep it.
@@ -267,10 +269,10 @@ impl<S: Stream> Wire<S> {
         self.body.turn = self.body.turn.wrapping_add(1);
         let mut skipped = 0;
         while !self.body.is_complete() && skipped <= DRAINED {
-            match self.body.remaining.step(&mut self.input.bytes, &self.limits) {
+            match self.step_body() {
                 Err(_) => return false,
-                Ok(Step::Frame(frame)) => skipped += frame.data_ref().map_or(0, Bytes::len),
-                Ok(Step::End) => {}
+                Ok(Step::Data(data)) => skipped += data.len(),
+                Ok(Step::Trailers(_) | Step::End) => {}
                 Ok(Step::More) => match self.poll_body(cx) {
                     Poll::Ready(Ok(count)) if count > 0 => {}
                     _ => return false,
@@ -280,5 +282,32 @@ impl<S: Stream> Wire<S> {
         self.body.share = None;
         self.reading.clear();
         self.body.is_complete()
+    }
+}
+
+/// Takes the first bytes of `input`. Pieces below a quarter of the buffer are copied: a small piece
+/// that is kept would otherwise keep the whole buffer.
+fn piece(input: &mut BytesMut, length: usize) -> Bytes {
+    if length >= LEAST_READ / 4 && length >= input.capacity() / 4 {
+        return input.split_to(length).freeze();
+    }
+    let piece = Bytes::copy_from_slice(&input[..length]);
+    input.advance(length);
+    piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_piece_does_not_keep_a_large_buffer() {
+        for (length, kept) in [(1, false), (LEAST_READ, false), (MOST_READ / 2, true), (MOST_READ, true)] {
+            let mut input = BytesMut::with_capacity(MOST_READ);
+            input.resize(length, 1);
+            let buffer = input.as_ptr();
+            let first = piece(&mut input, length);
+            assert_eq!((first.len(), first.as_ptr() == buffer), (length, kept));
+        }
     }
 }

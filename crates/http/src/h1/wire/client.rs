@@ -11,8 +11,7 @@ use tokio::io::ReadBuf;
 
 use super::{READ, Wire};
 use crate::Stream;
-use crate::codec::MessageWriter;
-use crate::codec::request_body::RemainingBody;
+use crate::codec::{MessageWriter, RemainingBody};
 use crate::h1::half_close::{HalfClosed, ResetCheck};
 
 /// Whether the client is still there.
