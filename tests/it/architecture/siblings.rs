@@ -8,23 +8,13 @@ use std::path::{Path, PathBuf};
 use super::modules::{Crate, Name};
 
 /// Modules whose children still have a circle. To become empty.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 6] = [
     "vbc-proxy::cassette",
     "vbc-proxy::proxy",
     "vbc-proxy::proxy::body",
     "vbc-proxy::proxy::upstream",
     "vbc-proxy::server",
-    "vbc-proxy::simulator",
-    "vbc-proxy::simulator::api::telephony",
-    "vbc-proxy::simulator::control",
-    "vbc-proxy::simulator::fault",
-    "vbc-proxy::simulator::scenario",
     "vbc-cassette",
-    "vbc-simulator",
-    "vbc-simulator::api::telephony",
-    "vbc-simulator::control",
-    "vbc-simulator::fault",
-    "vbc-simulator::scenario",
 ];
 
 /// The children of one module: who uses whom, and where first.
