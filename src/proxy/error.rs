@@ -7,6 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use thiserror::Error;
 
+use super::gate::GateRejection;
 use super::request_body::BodyFailure;
 use super::upstream::UpstreamError;
 use crate::credential::Unavailable;
@@ -32,24 +33,9 @@ pub(super) enum Error {
     /// It was refused before it became a request.
     #[error("refused: {0}")]
     Refused(RequestRejection),
-    /// `CONNECT` and `TRACE`.
-    #[error("the method is not forwarded")]
-    Method,
-    /// The request is for another host.
-    #[error("the request is for another host")]
-    ForeignAuthority,
-    /// The target names another site, as a client of an `http_proxy` writes it.
-    #[error("the target is on another site")]
-    ForeignTarget,
-    /// The authority of the target has a user name.
-    #[error("a user name in the target")]
-    UserInfo,
-    /// It comes from a web page of another origin.
-    #[error("a cross-site request")]
-    CrossSite,
-    /// It has passed this proxy before.
-    #[error("a loop")]
-    Loop,
+    /// It is not for us.
+    #[error(transparent)]
+    NotForUs(#[from] GateRejection),
     /// The proxy is shutting down.
     #[error("draining")]
     Draining,
@@ -73,10 +59,12 @@ impl Error {
         let mut response = self.problem().response(request_id);
         let headers = response.headers_mut();
         match self {
-            Self::Method => {
+            Self::NotForUs(GateRejection::Method) => {
                 headers.insert(header::ALLOW, ALLOWED);
             }
-            Self::Draining | Self::UserInfo | Self::Refused(RequestRejection::TooManyConnections) => {
+            Self::Draining
+            | Self::NotForUs(GateRejection::UserInfo)
+            | Self::Refused(RequestRejection::TooManyConnections) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -87,43 +75,7 @@ impl Error {
     fn problem(&self) -> Problem {
         match self {
             Self::Refused(refusal) | Self::Body(BodyFailure::Refused(refusal)) => refused(*refusal),
-            Self::Method => denied(
-                StatusCode::METHOD_NOT_ALLOWED,
-                ("method-not-forwarded", "Method not forwarded"),
-                "CONNECT would open a tunnel, in which nothing can be added to a request: a tool that uses \
-                 this as its proxy has to ask for http:// URLs, which are sent on by the upstream's own \
-                 scheme. TRACE would echo the credential",
-            ),
-            Self::ForeignAuthority => denied(
-                StatusCode::MISDIRECTED_REQUEST,
-                ("foreign-authority", "Not our host"),
-                "unknown host name. If clients reach this proxy by that name, add it to listen.hosts. \
-                 Other sites are not proxied",
-            ),
-            Self::ForeignTarget => denied(
-                StatusCode::MISDIRECTED_REQUEST,
-                ("foreign-authority", "Not our host"),
-                "the client uses this proxy as its http_proxy, and asked for another site. Only requests \
-                 to the upstream are forwarded: name the other site in the client's no_proxy",
-            ),
-            Self::UserInfo => problem(
-                StatusCode::BAD_REQUEST,
-                ("malformed-request", "Malformed request"),
-                "http_request_error",
-                "the request target has a user name in it",
-            ),
-            Self::CrossSite => denied(
-                StatusCode::FORBIDDEN,
-                ("cross-site", "Cross-site request"),
-                "a web page of another origin may not use this proxy; \
-                 if it is yours, add its origin to listen.origins",
-            ),
-            Self::Loop => problem(
-                StatusCode::LOOP_DETECTED,
-                ("loop", "Loop detected"),
-                "proxy_loop_detected",
-                "the request has passed this proxy before (Via); upstream.url must not lead back here",
-            ),
+            Self::NotForUs(rejection) => not_for_us(*rejection),
             Self::Draining => Problem {
                 retry_after: Some(SOON),
                 ..problem(
@@ -157,7 +109,8 @@ impl Error {
                  with a new one, could not be read back; the next request has the new token",
             ),
             Self::Unavailable(unavailable) => Problem {
-                // Without a time of its own an operator has to act. A minute keeps clients from hammering.
+                // Without a time of its own an operator has to act. A minute keeps clients from
+                // hammering.
                 retry_after: Some(unavailable.retry_after.unwrap_or(Duration::from_secs(60))),
                 ..problem(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -183,6 +136,48 @@ fn problem(
 
 fn denied(status: StatusCode, kind: (&'static str, &'static str), detail: &str) -> Problem {
     problem(status, kind, "http_request_denied", detail)
+}
+
+fn not_for_us(rejection: GateRejection) -> Problem {
+    match rejection {
+        GateRejection::Method => denied(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ("method-not-forwarded", "Method not forwarded"),
+            "CONNECT would open a tunnel, in which nothing can be added to a request: a tool that uses \
+             this as its proxy has to ask for http:// URLs, which are sent on by the upstream's own \
+             scheme. TRACE would echo the credential",
+        ),
+        GateRejection::ForeignAuthority => denied(
+            StatusCode::MISDIRECTED_REQUEST,
+            ("foreign-authority", "Not our host"),
+            "unknown host name. If clients reach this proxy by that name, add it to listen.hosts. \
+             Other sites are not proxied",
+        ),
+        GateRejection::ForeignTarget => denied(
+            StatusCode::MISDIRECTED_REQUEST,
+            ("foreign-authority", "Not our host"),
+            "the client uses this proxy as its http_proxy, and asked for another site. Only requests \
+             to the upstream are forwarded: name the other site in the client's no_proxy",
+        ),
+        GateRejection::UserInfo => problem(
+            StatusCode::BAD_REQUEST,
+            ("malformed-request", "Malformed request"),
+            "http_request_error",
+            "the request target has a user name in it",
+        ),
+        GateRejection::CrossSite => denied(
+            StatusCode::FORBIDDEN,
+            ("cross-site", "Cross-site request"),
+            "a web page of another origin may not use this proxy; \
+             if it is yours, add its origin to listen.origins",
+        ),
+        GateRejection::Loop => problem(
+            StatusCode::LOOP_DETECTED,
+            ("loop", "Loop detected"),
+            "proxy_loop_detected",
+            "the request has passed this proxy before (Via); upstream.url must not lead back here",
+        ),
+    }
 }
 
 fn refused(refusal: RequestRejection) -> Problem {

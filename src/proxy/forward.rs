@@ -1,5 +1,7 @@
 //! One request on its way to the upstream and back. Read this first.
 
+mod hooks;
+
 use std::rc::Rc;
 
 use http::{Request, Response, StatusCode, Version, header};
@@ -18,8 +20,8 @@ use super::{gate, page};
 use crate::headers::{self, ResponseSurvey};
 use crate::http1::fields;
 use crate::metrics::Source;
-use crate::server::Incoming;
-use crate::server::LazyTimer;
+use crate::server::{Abort, Incoming, LazyTimer};
+pub use hooks::Hooks;
 
 /// Forwards one request. Every decision, in order.
 ///
@@ -53,9 +55,11 @@ async fn forward(
     let mut head = proxy.outgoing(parts, call.survey, bearer)?;
     let mut retry: Option<Box<Retry<'_>>> = None;
     let mut response = loop {
-        let sent = proxy.upstream.send(&head, &body, timer).await;
-        // If the client's upload failed, the upstream's connection failed with it.
-        let response = sent.map_err(|error| body.failure().map_or(Error::Upstream(error), Error::Body))?;
+        let response = match proxy.upstream.send(&head, &body, timer).await {
+            Ok(response) => response,
+            // If the client's upload failed, the upstream's connection failed with it.
+            Err(error) => return Err(body.failure().map_or(Error::Upstream(error), Error::Body)),
+        };
         if response.status() != StatusCode::UNAUTHORIZED {
             proxy.note_accepted(&head.bearer, response.status());
             if let Some(retry) = retry {
@@ -88,11 +92,18 @@ async fn forward(
 }
 
 /// Forwards a request, or responds with the reason why not. Writes the access line.
+///
+/// # Errors
+/// A fault of the hooks cuts the connection.
 pub(super) async fn respond(
     connection: &Connection,
     request: Request<Incoming>,
     line: Option<AccessLine>,
-) -> Response<Outgoing> {
+    hooks: Option<&Hooks>,
+) -> Result<Response<Outgoing>, Abort> {
+    if let Some(hooks) = hooks {
+        return Box::pin(connection.handle_with_hooks(request, hooks)).await;
+    }
     let mut call = Call::new(&connection.proxy, &request);
     let mut response = match forward(connection, request, &mut call).await {
         Ok(response) => response,
@@ -104,7 +115,7 @@ pub(super) async fn respond(
     if let Some(line) = line {
         line.write(connection, response.status(), &call.id, None);
     }
-    response
+    Ok(response)
 }
 
 /// Rewrites the links in a body that has been received and has no coding, as most are. Returns

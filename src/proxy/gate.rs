@@ -10,13 +10,36 @@ use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
+use thiserror::Error;
 use vbc_http::host_guard::{HostGuard, is_from_foreign_page, normal_host};
 
-use super::error::Error;
 use super::links::Target;
 use crate::config::{Config, ListenAddress};
 use crate::headers::Survey;
 use crate::problem::NAME;
+
+/// Why a request is not for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum GateRejection {
+    /// `CONNECT` and `TRACE`.
+    #[error("the method is not forwarded")]
+    Method,
+    /// The request is for another host.
+    #[error("the request is for another host")]
+    ForeignAuthority,
+    /// The target names another site, as a client of an `http_proxy` writes it.
+    #[error("the target is on another site")]
+    ForeignTarget,
+    /// The authority of the target has a user name.
+    #[error("a user name in the target")]
+    UserInfo,
+    /// It comes from a web page of another origin.
+    #[error("a cross-site request")]
+    CrossSite,
+    /// It has passed this proxy before.
+    #[error("a loop")]
+    Loop,
+}
 
 /// The rules, and the last `Host` that passed them.
 pub(super) struct Gate {
@@ -46,8 +69,8 @@ impl Gate {
         }
     }
 
-    /// Whether the request is for us. Gives the origin of the page that sent it, if `listen.origins`
-    /// allows that.
+    /// Whether the request is for us. Gives the origin of the page that sent it, if
+    /// `listen.origins` allows that.
     ///
     /// # Errors
     /// Why the request is not forwarded.
@@ -56,9 +79,9 @@ impl Gate {
         request: &Request<B>,
         host: Option<&HeaderValue>,
         survey: Survey,
-    ) -> Result<Option<HeaderValue>, Error> {
+    ) -> Result<Option<HeaderValue>, GateRejection> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-            return Err(Error::Method);
+            return Err(GateRejection::Method);
         }
         let headers = request.headers();
         match request.uri().authority() {
@@ -67,47 +90,51 @@ impl Gate {
             None => self.check_host(host)?,
         }
         if survey.via && headers.get_all(header::VIA).iter().any(names_us) {
-            return Err(Error::Loop);
+            return Err(GateRejection::Loop);
         }
         if survey.browser { self.check_browser(headers) } else { Ok(None) }
     }
 
     /// Our own authority is compared by host only, because a mapped port is not the one of the
     /// listener. The upstream's includes the port, because another port is another server.
-    fn check_authority<B>(&self, request: &Request<B>, authority: &Authority) -> Result<(), Error> {
+    fn check_authority<B>(&self, request: &Request<B>, authority: &Authority) -> Result<(), GateRejection> {
         let ours = self.guard.owns(authority.host())
             || self.target.is_named_by(request.uri().scheme(), without_user(authority));
         if !ours {
             // HTTP/2 always has an authority. In HTTP/1 it means that we are used as an http_proxy.
             let is_http1 = request.version() <= Version::HTTP_11;
-            return Err(if is_http1 { Error::ForeignTarget } else { Error::ForeignAuthority });
+            return Err(if is_http1 {
+                GateRejection::ForeignTarget
+            } else {
+                GateRejection::ForeignAuthority
+            });
         }
         // RFC 9110 §4.2.4: a user name may disguise the host.
-        if authority.as_str().contains('@') { Err(Error::UserInfo) } else { Ok(()) }
+        if authority.as_str().contains('@') { Err(GateRejection::UserInfo) } else { Ok(()) }
     }
 
-    fn check_host(&self, host: Option<&HeaderValue>) -> Result<(), Error> {
+    fn check_host(&self, host: Option<&HeaderValue>) -> Result<(), GateRejection> {
         // HTTP/1.0 needs no `Host`. Browsers always send one.
         let Some(host) = host else { return Ok(()) };
         if self.last_host.borrow().as_ref() == Some(host) {
             return Ok(());
         }
-        let authority = Authority::try_from(host.as_bytes()).map_err(|_| Error::ForeignAuthority)?;
+        let authority = Authority::try_from(host.as_bytes()).map_err(|_| GateRejection::ForeignAuthority)?;
         if !self.guard.owns(authority.host()) && normal_host(authority.host()) != self.upstream {
-            return Err(Error::ForeignAuthority);
+            return Err(GateRejection::ForeignAuthority);
         }
         *self.last_host.borrow_mut() = Some(host.clone());
         Ok(())
     }
 
     /// The origin of the page that sent the request, if the configuration allows it by name.
-    fn check_browser(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
+    fn check_browser(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, GateRejection> {
         if let Some(origin) = headers.get(header::ORIGIN)
             && origin.to_str().is_ok_and(|text| self.origins.contains(&text.to_ascii_lowercase()))
         {
             return Ok(Some(origin.clone()));
         }
-        if is_from_foreign_page(headers) { Err(Error::CrossSite) } else { Ok(None) }
+        if is_from_foreign_page(headers) { Err(GateRejection::CrossSite) } else { Ok(None) }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Links to the upstream in its responses point back to this proxy, so that a tool that follows them
-//! gets a bearer too.
+//! Links to the upstream in its responses point back to this proxy, so that a tool that follows
+//! them gets a bearer too.
 //!
 //! `Location`, `Content-Location` and `Link` are checked in every response, and bodies only if they
 //! are JSON. Everything else passes byte for byte, with its length and coding.
@@ -138,7 +138,8 @@ impl Links {
         }
     }
 
-    /// A line of `Link` (RFC 8288 §3): URLs in angle brackets, and quoted strings, in which URLs stay.
+    /// A line of `Link` (RFC 8288 §3): URLs in angle brackets, and quoted strings, in which URLs
+    /// stay.
     fn link_line(&self, base: &Base, line: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut copied, mut quoted, mut at) = (Vec::new(), 0, false, 0);
         while let Some(byte) = line.get(at) {

@@ -1,7 +1,7 @@
 //! The data plane. Read `forward` first: it is one request, with every decision in order.
 //!
-//! Each thread has its own [`Proxy`]. Nothing of a request leaves its thread, and only the memory of
-//! 401s is locked, which only a 401 touches.
+//! Each thread has its own [`Proxy`]. Nothing of a request leaves its thread, and only the memory
+//! of 401s is locked, which only a 401 touches.
 
 mod admission;
 mod bearer;
@@ -14,7 +14,6 @@ mod forward;
 #[path = "../../fuzz/targets/proxy.rs"]
 pub mod fuzz;
 mod gate;
-mod hooks;
 pub mod links;
 mod outgoing;
 mod page;
@@ -44,8 +43,8 @@ use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, RequestRejectio
 use connection::{AccessLine, request_id};
 pub use connection::{Connection, Outgoing};
 use error::Error;
+pub use forward::Hooks;
 use gate::Gate;
-pub use hooks::Hooks;
 use links::Links;
 use request_body::Disk;
 use tunnel::Patience;
@@ -98,8 +97,8 @@ pub struct Proxy {
     /// Counters of responses by source and status, each looked up once.
     counters: RefCell<[Vec<Option<Counter>>; 2]>,
     next_id: Cell<u64>,
-    /// How many requests of this thread are being forwarded. A count shared by all threads would cost
-    /// each request two cache misses.
+    /// How many requests of this thread are being forwarded. A count shared by all threads would
+    /// cost each request two cache misses.
     in_flight: Cell<usize>,
     /// This thread's share of `listen.max_requests_in_flight`.
     most_in_flight: usize,
@@ -161,12 +160,11 @@ impl Handler for Connection {
     // A proxy adds no `Date` to a response that it passes on.
     const DATE: bool = false;
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
-        if let Some(hooks) = &self.proxy.hooks {
-            return Box::pin(self.handle_with_hooks(request, hooks)).await;
-        }
-        let line = AccessLine::begin(&self.proxy, &request);
-        Ok(forward::respond(self, request, line).await)
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Result<Response<Outgoing>, Abort>> {
+        let hooks = self.proxy.hooks.as_deref();
+        // Hooks begin the line themselves.
+        let line = if hooks.is_some() { None } else { AccessLine::begin(&self.proxy, &request) };
+        forward::respond(self, request, line, hooks)
     }
 
     async fn tunnel(&self, client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), Abort> {

@@ -42,8 +42,8 @@ impl Proxy {
         if survey.content_length {
             headers::keep_one_length(&mut headers);
         }
-        // The server sends the 100 when the body is first read. Any other expectation is ignored, as
-        // nginx does (RFC 9110 §10.1.1 permits 417, but does not require it).
+        // The server sends the 100 when the body is first read. Any other expectation is ignored,
+        // as nginx does (RFC 9110 §10.1.1 permits 417, but does not require it).
         let expects_continue = survey.expect
             && headers
                 .remove(header::EXPECT)

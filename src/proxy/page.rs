@@ -1,5 +1,5 @@
-//! Restricts responses that a browser shows as a page, because they are the upstream's and would act
-//! as ours.
+//! Restricts responses that a browser shows as a page, because they are the upstream's and would
+//! act as ours.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 

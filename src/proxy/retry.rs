@@ -137,8 +137,8 @@ impl<'a> Retry<'a> {
         Self { proxy, first: None, sendings: 1, late: false, latest: Latest::Same }
     }
 
-    /// Judges a 401, and decides what follows. It waits for a newer bearer, or until the same one is
-    /// old enough.
+    /// Judges a 401, and decides what follows. It waits for a newer bearer, or until the same one
+    /// is old enough.
     ///
     /// # Errors
     /// The gateway refuses the token, and no newer one can be had.

@@ -1,7 +1,7 @@
 //! Whether another token may cure a 401. Pure.
 //!
-//! A 401 from the gateway has a WSO2 code and a challenge. One from a backend has neither, or a body
-//! of its own.
+//! A 401 from the gateway has a WSO2 code and a challenge. One from a backend has neither, or a
+//! body of its own.
 
 use http::{HeaderMap, header};
 

@@ -194,6 +194,12 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
         }
     }
 
+    /// Drops the rest of the input.
+    fn poll_to_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while ready!(self.poll_piece(cx)).is_some() {}
+        Poll::Ready(())
+    }
+
     /// The next piece for the client. `None` at the end.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         let Some(mut through) = self.through.take() else {
@@ -206,15 +212,9 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
                 Ok(Step::Data(data)) => through.scanner.feed(data),
                 Ok(Step::End) => {
                     // Bytes after the end of the coding are dropped, up to the end of the body.
-                    loop {
-                        match self.poll_piece(cx) {
-                            Poll::Ready(Some(_)) => {}
-                            Poll::Ready(None) => break,
-                            Poll::Pending => {
-                                self.through = Some(through);
-                                return Poll::Pending;
-                            }
-                        }
+                    if self.poll_to_end(cx).is_pending() {
+                        self.through = Some(through);
+                        return Poll::Pending;
                     }
                     if self.is_broken() {
                         return Poll::Ready(None);

@@ -22,7 +22,8 @@ pub(in crate::proxy) enum Coding {
 }
 
 impl Coding {
-    /// The coding of a body. `Some(None)`: it has none. `None`: it is unknown, or there are several.
+    /// The coding of a body. `Some(None)`: it has none. `None`: it is unknown, or there are
+    /// several.
     pub(super) fn of(headers: &HeaderMap) -> Option<Option<Self>> {
         let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
         let Some(line) = lines.next() else { return Some(None) };
@@ -50,8 +51,8 @@ pub(super) enum Step {
 
 /// Decodes a body piece by piece, in bounded memory.
 ///
-/// Call [`next`](Self::next) until it is [`Step::Hungry`], then [`push`](Self::push) the next piece or
-/// [`finish`](Self::finish).
+/// Call [`next`](Self::next) until it is [`Step::Hungry`], then [`push`](Self::push) the next piece
+/// or [`finish`](Self::finish).
 pub(super) struct Decoder {
     queue: Queue,
     kind: Kind,

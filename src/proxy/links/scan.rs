@@ -1,8 +1,8 @@
 //! Finds the upstream's URLs in JSON that comes in pieces, and replaces them by our own address.
 //!
-//! A link is a string that begins with such a URL. A URL inside a text stays, and so does a key. JSON
-//! is not parsed. Outside of strings there are no backslashes: a quote without one before it and with
-//! `h` after it begins a string in every valid text. Invalid JSON passes, changed or not.
+//! A link is a string that begins with such a URL. A URL inside a text stays, and so does a key.
+//! JSON is not parsed. Outside of strings there are no backslashes: a quote without one before it
+//! and with `h` after it begins a string in every valid text. Invalid JSON passes, changed or not.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -52,7 +52,8 @@ impl Scanner {
         self.found
     }
 
-    /// Takes a piece, and gives the bytes that can be passed on. A piece without a link is not copied.
+    /// Takes a piece, and gives the bytes that can be passed on. A piece without a link is not
+    /// copied.
     pub(super) fn feed(&mut self, piece: Bytes) -> Bytes {
         let piece = if self.held.is_empty() {
             piece

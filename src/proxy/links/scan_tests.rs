@@ -68,7 +68,8 @@ fn a_string_too_long_for_a_key_is_not_waited_for() {
     assert_eq!(in_any_pieces(&text), format!("[\"http://localhost:8080/{long}"));
 }
 
-/// Does the same by parsing: a stack of brackets, and strings decoded as a whole. Only for valid JSON.
+/// Does the same by parsing: a stack of brackets, and strings decoded as a whole. Only for valid
+/// JSON.
 fn reference(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

@@ -10,8 +10,8 @@ pub(in crate::proxy) struct Target {
     /// In lower case.
     host: Vec<u8>,
     port: u16,
-    /// It is the default port of the upstream's scheme. So it may be omitted, and the other scheme is
-    /// recognized too.
+    /// It is the default port of the upstream's scheme. So it may be omitted, and the other scheme
+    /// is recognized too.
     default: bool,
     /// The beginnings of strings that may be a URL.
     pub(super) quoted: [Finder<'static>; 2],

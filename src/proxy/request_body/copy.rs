@@ -101,8 +101,8 @@ impl Copy {
         })
     }
 
-    /// Ready when one more piece can be kept: at once, unless the file is still being written. Drops
-    /// the copy if the file fails.
+    /// Ready when one more piece can be kept: at once, unless the file is still being written.
+    /// Drops the copy if the file fails.
     pub(super) fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Self::Disk(spool) = self
             && let Err(error) = ready!(spool.poll_capacity(cx))

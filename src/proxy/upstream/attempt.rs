@@ -1,17 +1,11 @@
-//! The outcome of one sending, and whether another may follow.
-
-use std::ops::ControlFlow;
-
-use http::Response;
+//! Sendings without a response, and whether another may follow.
 
 use super::Head;
 use super::error::UpstreamError;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
 
-/// The outcome of one sending.
-pub(super) enum Attempt<B> {
-    /// The head of a final response has come.
-    Response(Response<B>),
+/// A sending that brought no response.
+pub(super) enum FailedAttempt {
     /// The sending does not count: the pooled connection had been closed before, or the upstream
     /// refused only the expectation. The body is untouched, and is sent again.
     Uncounted(AttemptBody),
@@ -21,8 +15,8 @@ pub(super) enum Attempt<B> {
     /// A reused connection ended before the first byte of a response. The upstream may have
     /// processed the request, so only an idempotent one is sent once more.
     Unanswered(Failure),
-    /// There is no response, and the request must not be sent again.
-    Failed(UpstreamError),
+    /// The request must not be sent again.
+    Final(UpstreamError),
 }
 
 /// Why a sending brought no response, although another may.
@@ -30,6 +24,12 @@ pub(super) struct Failure {
     pub(super) error: UpstreamError,
     /// The number of the HTTP/2 connection, which the next sending avoids.
     pub(super) connection: Option<u64>,
+}
+
+impl From<UpstreamError> for FailedAttempt {
+    fn from(error: UpstreamError) -> Self {
+        Self::Final(error)
+    }
 }
 
 /// The further sending of a request that got no response: one at most.
@@ -47,24 +47,28 @@ impl Resend {
         self.avoids
     }
 
-    /// Continues with the body of the next sending, or breaks with the outcome of this request.
-    pub(super) fn after<B>(
+    /// The body of the next sending.
+    ///
+    /// # Errors
+    /// There must be none.
+    pub(super) fn after(
         &mut self,
-        attempt: Attempt<B>,
+        failed: FailedAttempt,
         head: &Head,
         body: &RequestBody,
-    ) -> ControlFlow<Result<Response<B>, UpstreamError>, AttemptBody> {
-        let (failure, next) = match attempt {
-            Attempt::Response(response) => return ControlFlow::Break(Ok(response)),
-            Attempt::Failed(error) => return ControlFlow::Break(Err(error)),
-            Attempt::Uncounted(body) => return ControlFlow::Continue(body),
-            Attempt::Unprocessed(failure, _) | Attempt::Unanswered(failure) if self.used => (failure, None),
-            Attempt::Unprocessed(failure, untouched) => (failure, untouched.or_else(|| body.attempt())),
-            Attempt::Unanswered(failure) if head.is_idempotent() => (failure, body.attempt()),
-            Attempt::Unanswered(failure) => (failure, None),
+    ) -> Result<AttemptBody, UpstreamError> {
+        let (failure, next) = match failed {
+            FailedAttempt::Final(error) => return Err(error),
+            FailedAttempt::Uncounted(body) => return Ok(body),
+            FailedAttempt::Unprocessed(failure, _) | FailedAttempt::Unanswered(failure) if self.used => {
+                (failure, None)
+            }
+            FailedAttempt::Unprocessed(failure, untouched) => (failure, untouched.or_else(|| body.attempt())),
+            FailedAttempt::Unanswered(failure) if head.is_idempotent() => (failure, body.attempt()),
+            FailedAttempt::Unanswered(failure) => (failure, None),
         };
         self.used = true;
         self.avoids = Some(failure.connection.unwrap_or(u64::MAX));
-        next.map_or(ControlFlow::Break(Err(failure.error)), ControlFlow::Continue)
+        next.ok_or(failure.error)
     }
 }

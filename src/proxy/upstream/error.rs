@@ -43,7 +43,8 @@ pub(in crate::proxy) enum UpstreamError {
     HeadTooLarge,
 }
 
-/// The error of a TLS handshake, which is only worth a warning if a request `wanted` the connection.
+/// The error of a TLS handshake, which is only worth a warning if a request `wanted` the
+/// connection.
 pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> UpstreamError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if wanted {

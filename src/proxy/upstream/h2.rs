@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
-use super::attempt::{Attempt, Failure};
+use super::attempt::{FailedAttempt, Failure};
 use super::error::{UpstreamError, is_unprocessed, stream_error};
 use super::pools::Lease;
 use crate::headers;
@@ -107,20 +107,25 @@ impl Exchange {
     }
 
     /// The outcome of an exchange that got no head.
-    pub(super) fn failure<B>(self, stopped: Stopped) -> Attempt<B> {
-        let Stopped::Stream(error) = stopped else { return Attempt::Failed(UpstreamError::Terminated) };
+    pub(super) fn failure(self, stopped: Stopped) -> FailedAttempt {
+        let Stopped::Stream(error) = stopped else { return FailedAttempt::Final(UpstreamError::Terminated) };
         tracing::debug!(%error, "a stream failed");
         let connection = Some(self.lease.number());
         if is_unprocessed(&error) {
             let untouched = self.upload.and_then(|upload| (!upload.begun).then_some(upload.body));
-            return Attempt::Unprocessed(Failure { error: UpstreamError::Refusing, connection }, untouched);
+            return FailedAttempt::Unprocessed(
+                Failure { error: UpstreamError::Refusing, connection },
+                untouched,
+            );
         }
         match stream_error(&error) {
-            UpstreamError::Protocol if !self.lease.is_settled() => Attempt::Failed(UpstreamError::NoHttp2),
-            cause if error.is_io() && self.lease.reused => {
-                Attempt::Unanswered(Failure { error: cause, connection })
+            UpstreamError::Protocol if !self.lease.is_settled() => {
+                FailedAttempt::Final(UpstreamError::NoHttp2)
             }
-            cause => Attempt::Failed(cause),
+            cause if error.is_io() && self.lease.reused => {
+                FailedAttempt::Unanswered(Failure { error: cause, connection })
+            }
+            cause => FailedAttempt::Final(cause),
         }
     }
 }
@@ -135,7 +140,8 @@ fn announced(headers: &HeaderMap) -> Result<Option<u64>, UpstreamError> {
     }
 }
 
-/// A request body as it is sent. It takes no more from the client than the upstream's window allows.
+/// A request body as it is sent. It takes no more from the client than the upstream's window
+/// allows.
 struct Upload {
     stream: SendStream<Bytes>,
     body: AttemptBody,

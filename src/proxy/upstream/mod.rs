@@ -1,7 +1,7 @@
 //! The upstream, and the only client of the API.
 //!
-//! Each thread has its own connections ([`pools`]). A request has an HTTP/1.1 connection ([`h1`]) to
-//! itself, or one stream of an HTTP/2 connection ([`h2`]). [`dial`] settles which of the two.
+//! Each thread has its own connections ([`pools`]). A request has an HTTP/1.1 connection ([`h1`])
+//! to itself, or one stream of an HTTP/2 connection ([`h2`]). [`dial`] settles which of the two.
 
 mod attempt;
 mod body;
@@ -14,8 +14,8 @@ mod pools;
 mod slots;
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::ops::ControlFlow;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -31,7 +31,7 @@ use crate::config;
 use crate::problem;
 use crate::server::LazyTimer;
 use crate::server::descriptors::Descriptors;
-use attempt::{Attempt, Failure, Resend};
+use attempt::{FailedAttempt, Failure, Resend};
 use body::ConnectionBody;
 pub(super) use body::UpstreamBody;
 use dial::Dialer;
@@ -118,8 +118,8 @@ impl Upstream {
     /// never written, or if its method is idempotent (RFC 9110 §9.2.2) and its body is replayable.
     /// And the upstream may say that it has not processed a stream (RFC 9113 §8.7).
     ///
-    /// Only the wait for the response of a pooled HTTP/1.1 connection is part of this future: almost
-    /// all requests need no other. The rest is boxed.
+    /// Only the wait for the response of a pooled HTTP/1.1 connection is part of this future:
+    /// almost all requests need no other. The rest is boxed.
     pub(super) async fn send(
         &self,
         head: &Head,
@@ -138,9 +138,9 @@ impl Upstream {
                 Some(connection) => self.ask_h1(connection, head, next, body, timer, now).await,
                 None => Box::pin(self.connect_and_ask(head, next, body, timer, resend.avoids())).await,
             };
-            match resend.after(attempt, head, body) {
-                ControlFlow::Continue(again) => next = again,
-                ControlFlow::Break(outcome) => return outcome,
+            match attempt {
+                Ok(response) => return Ok(response),
+                Err(failed) => next = resend.after(failed, head, body)?,
             }
         }
     }
@@ -152,66 +152,41 @@ impl Upstream {
         body: &RequestBody,
         timer: &Rc<LazyTimer>,
         avoids: Option<u64>,
-    ) -> Attempt<UpstreamBody> {
+    ) -> Result<Response<UpstreamBody>, FailedAttempt> {
         let idempotent = head.is_idempotent();
         let link = if head.needs_http1() {
-            self.pools.h1(idempotent, avoids.is_some()).await.map(Link::H1)
+            Link::H1(self.pools.h1(idempotent, avoids.is_some()).await?)
         } else {
-            self.pools.link(idempotent, avoids, timer).await
+            self.pools.link(idempotent, avoids, timer).await?
         };
         match link {
-            Ok(Link::H1(connection)) => {
-                self.ask_h1(connection, head, attempt, body, timer, Instant::now()).await
-            }
-            Ok(Link::H2(lease)) => self.ask_h2(lease, head, attempt, body, timer).await,
-            Err(error) => Attempt::Failed(error),
+            Link::H1(connection) => self.ask_h1(connection, head, attempt, body, timer, Instant::now()).await,
+            Link::H2(lease) => self.ask_h2(lease, head, attempt, body, timer).await,
         }
     }
 
-    async fn ask_h1(
-        &self,
+    /// Begins nothing yet: the future does.
+    fn ask_h1<'a>(
+        &'a self,
         connection: h1::Connection,
         head: &Head,
         attempt: AttemptBody,
-        body: &RequestBody,
-        timer: &Rc<LazyTimer>,
-        mut start: Instant,
-    ) -> Attempt<UpstreamBody> {
+        body: &'a RequestBody,
+        timer: &'a Rc<LazyTimer>,
+        now: Instant,
+    ) -> AskH1<'a> {
         let gate = self.expects(head, body).then(ContinueGate::default);
         if let Some(gate) = &gate {
             body.hold_back(gate.clone());
         }
         let own_lines = &self.own_lines[via_of(head.version)];
-        let mut exchange =
-            h1::Exchange::new(connection, head, own_lines, gate.clone(), body.clone(), attempt);
-        let received = poll_fn(|cx| match exchange.poll_head(cx) {
-            Poll::Ready(Ok(received)) => Poll::Ready(Ok(received)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(exchange.failure(error))),
-            Poll::Pending => {
-                let starved = body.is_starved() && !exchange.is_writing();
-                self.poll_late(cx, body, starved, gate.as_ref(), &mut start, timer)
-                    .map(|error| Err(Attempt::Failed(error)))
-            }
-        });
-        let received = match received.await {
-            Ok(received) => received,
-            Err(failed) => return failed,
-        };
-        if received.head.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let switched = exchange.into_switched().map(Box::new);
-            return Attempt::Response(received.head.map(|()| UpstreamBody::Switched(switched)));
-        }
-        if let Some(gate) = &gate
-            && let Some(again) = self.judge_expectation(received.head.status(), gate, body)
-        {
-            return Attempt::Uncounted(again);
-        }
-        match exchange.into_response(received, &self.pools.h1) {
-            Ok(response) => Attempt::Response(response.map(|start| match start {
-                h1::BodyStart::Whole(bytes) => UpstreamBody::Whole(bytes),
-                h1::BodyStart::Streamed(body) => self.streamed(ConnectionBody::H1(body), timer),
-            })),
-            Err(error) => Attempt::Failed(error),
+        AskH1 {
+            upstream: self,
+            exchange: h1::Exchange::new(connection, head, own_lines, gate.clone(), body.clone(), attempt),
+            body,
+            gate,
+            timer,
+            start: now,
         }
     }
 
@@ -222,30 +197,24 @@ impl Upstream {
         attempt: AttemptBody,
         body: &RequestBody,
         timer: &Rc<LazyTimer>,
-    ) -> Attempt<UpstreamBody> {
+    ) -> Result<Response<UpstreamBody>, FailedAttempt> {
         let connection = Some(lease.number());
         let request = head.to_http2(&self.origin, &self.via[via_of(head.version)]);
-        let mut exchange = match h2::Exchange::begin(lease, request, attempt) {
-            Ok(exchange) => exchange,
-            Err(unsent) => {
-                let failure = Failure { error: UpstreamError::Terminated, connection };
-                return Attempt::Unprocessed(failure, Some(*unsent));
-            }
-        };
+        let mut exchange = h2::Exchange::begin(lease, request, attempt).map_err(|unsent| {
+            let failure = Failure { error: UpstreamError::Terminated, connection };
+            FailedAttempt::Unprocessed(failure, Some(*unsent))
+        })?;
         let mut start = Instant::now();
         let received = poll_fn(|cx| match exchange.poll_head(cx) {
             Poll::Ready(received) => Poll::Ready(Ok(received)),
             Poll::Pending => self.poll_late(cx, body, body.is_starved(), None, &mut start, timer).map(Err),
         });
-        match received.await {
-            Err(late) => Attempt::Failed(late),
-            Ok(Err(stopped)) => exchange.failure(stopped),
-            Ok(Ok(received)) => match exchange.into_response(received) {
-                Ok(response) => {
-                    Attempt::Response(response.map(|body| self.streamed(ConnectionBody::H2(body), timer)))
-                }
-                Err(error) => Attempt::Failed(error),
-            },
+        match received.await? {
+            Ok(received) => {
+                let response = exchange.into_response(received)?;
+                Ok(response.map(|body| self.streamed(ConnectionBody::H2(body), timer)))
+            }
+            Err(stopped) => Err(exchange.failure(stopped)),
         }
     }
 
@@ -282,8 +251,9 @@ impl Upstream {
     /// Ready once the head of the response has been waited for too long.
     ///
     /// A body that is held back is released after `retry.expect_timeout`. The upload has
-    /// `upstream.idle_timeout` for each step, and then the response `upstream.response_timeout`, both
-    /// counted from `start`. While the client is `starved`, its own connection keeps the deadline.
+    /// `upstream.idle_timeout` for each step, and then the response `upstream.response_timeout`,
+    /// both counted from `start`. While the client is `starved`, its own connection keeps the
+    /// deadline.
     fn poll_late(
         &self,
         cx: &mut Context<'_>,
@@ -309,5 +279,50 @@ impl Upstream {
             (self.idle_timeout, UpstreamError::WriteTimeout)
         };
         timer.poll_deadline(cx, moved + after).map(|()| error)
+    }
+}
+
+/// The wait for the response on an HTTP/1.1 connection.
+///
+/// A future written by hand, because almost every request waits here: as an `async fn` it costs 150
+/// more instructions a request.
+struct AskH1<'a> {
+    upstream: &'a Upstream,
+    exchange: h1::Exchange,
+    body: &'a RequestBody,
+    gate: Option<ContinueGate>,
+    timer: &'a Rc<LazyTimer>,
+    start: Instant,
+}
+
+impl Future for AskH1<'_> {
+    type Output = Result<Response<UpstreamBody>, FailedAttempt>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { upstream, exchange, body, gate, timer, start } = self.get_mut();
+        let received = match exchange.poll_head(cx) {
+            Poll::Ready(Ok(received)) => received,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(exchange.failure(error))),
+            Poll::Pending => {
+                let starved = body.is_starved() && !exchange.is_writing();
+                let late = upstream.poll_late(cx, body, starved, gate.as_ref(), start, timer);
+                return late.map(|error| Err(error.into()));
+            }
+        };
+        let status = received.head.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let switched = exchange.take_switched().map(Box::new);
+            return Poll::Ready(Ok(received.head.map(|()| UpstreamBody::Switched(switched))));
+        }
+        if let Some(gate) = gate
+            && let Some(again) = upstream.judge_expectation(status, gate, body)
+        {
+            return Poll::Ready(Err(FailedAttempt::Uncounted(again)));
+        }
+        let response = exchange.take_response(received, &upstream.pools.h1)?;
+        Poll::Ready(Ok(response.map(|start| match start {
+            h1::BodyStart::Whole(bytes) => UpstreamBody::Whole(bytes),
+            h1::BodyStart::Streamed(body) => upstream.streamed(ConnectionBody::H1(body), timer),
+        })))
     }
 }

@@ -1,7 +1,7 @@
 //! The right to a connection to the upstream, which takes a file descriptor.
 //!
-//! Clients and the upstream share the descriptors of the process. Each thread has a few slots of its
-//! own, so that idle connections of other threads cannot keep it from the upstream.
+//! Clients and the upstream share the descriptors of the process. Each thread has a few slots of
+//! its own, so that idle connections of other threads cannot keep it from the upstream.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -18,7 +18,7 @@ use crate::http1::input::LEAST_READ;
 use crate::http1::{Framing, RemainingBody, block};
 use crate::proxy::continue_gate::ContinueGate;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
-use crate::proxy::upstream::attempt::{Attempt, Failure};
+use crate::proxy::upstream::attempt::{FailedAttempt, Failure};
 use crate::proxy::upstream::{Head, UpstreamError};
 
 /// The first read of a head, in bytes and on the stack. Most responses fit.
@@ -30,10 +30,11 @@ const TURN: usize = 64 * 1024;
 /// A request whose response has not come. Dropping it ends the connection.
 ///
 /// [`poll_head`](Self::poll_head) sends the request and reads the head. Then, once,
-/// [`into_response`](Self::into_response), [`into_switched`](Self::into_switched) or
+/// [`take_response`](Self::take_response), [`take_switched`](Self::take_switched) or
 /// [`failure`](Self::failure).
 pub(in crate::proxy::upstream) struct Exchange {
-    connection: Connection,
+    /// `None` once there is a response.
+    connection: Option<Connection>,
     /// The rest of the request that is to be written, with its body.
     upload: Option<Upload>,
     request: RequestBody,
@@ -98,7 +99,7 @@ impl Exchange {
         Self {
             upload: Some(Upload::new(head, own_lines, gate.is_some(), attempt)),
             request,
-            connection,
+            connection: Some(connection),
             progress: Progress::Unanswered,
             gate,
             to_head: head.method == Method::HEAD,
@@ -112,15 +113,23 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, UpstreamError>> {
-        let wire = Rc::clone(&self.connection.wire);
-        let wire = &mut *wire.borrow_mut();
-        ready!(self.poll_upload(cx, wire))?;
+        let Self { connection: Some(connection), progress, .. } = self else {
+            return Poll::Ready(Err(UpstreamError::Terminated));
+        };
+        let wire = &mut *connection.wire.borrow_mut();
+        if let Err(stopped) = ready!(poll_upload(cx, wire, &mut self.upload, &self.request)) {
+            if matches!(stopped, Stopped::Body) {
+                *progress = Progress::BodyFailed;
+            }
+            return Poll::Ready(Err(UpstreamError::Terminated));
+        }
         loop {
             if !wire.input.bytes.is_empty()
                 && let Some((length, kind)) = wire.head.read(&wire.input.bytes)?
             {
                 if let Kind::Switches | Kind::Final = kind {
-                    return Poll::Ready(self.take_head(wire, length, kind));
+                    let may_switch = self.upgrade && self.upload.is_none();
+                    return Poll::Ready(take_head(wire, length, kind, may_switch));
                 }
                 wire.input.bytes.advance(length);
                 wire.head.skip();
@@ -142,7 +151,7 @@ impl Exchange {
             let outcome = ready!(poll_more(cx, wire, self.to_head));
             // An error means that something came, and was not valid.
             if !matches!(outcome, Ok(ReadOutcome::End)) {
-                self.progress = Progress::Responding;
+                *progress = Progress::Responding;
             }
             match outcome? {
                 ReadOutcome::End if wire.input.bytes.is_empty() => {
@@ -155,62 +164,17 @@ impl Exchange {
         }
     }
 
-    /// Sends the request as far as the upstream takes it. Pending after the first write: the check
-    /// before it has registered the task for what the upstream sends.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UpstreamError>> {
-        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
-        let is_first = !upload.has_written();
-        // The connection has ended meanwhile, or there are bytes that belong to no response.
-        if is_first && !wire.is_quiet(cx) {
-            return Poll::Ready(Err(UpstreamError::Terminated));
-        }
-        let before = upload.written();
-        let sent = upload.poll(cx, &mut *wire.stream);
-        // The deadline counts from what the upstream takes, not from whole pieces.
-        if upload.written() > before {
-            self.request.note_progress();
-        }
-        match sent {
-            Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.upload = None,
-            Poll::Ready(Err(Stopped::Unwritable)) if upload.has_written() => {
-                // The upstream may have responded before it closed.
-                wire.broken = true;
-                self.upload = None;
-            }
-            Poll::Ready(Err(stopped)) => {
-                if matches!(stopped, Stopped::Body) {
-                    self.progress = Progress::BodyFailed;
-                }
-                return Poll::Ready(Err(UpstreamError::Terminated));
-            }
-        }
-        if is_first && !wire.broken { Poll::Pending } else { Poll::Ready(Ok(())) }
-    }
-
-    /// Takes a complete final head, or a 101, out of the buffer.
-    fn take_head(&self, wire: &mut Wire, length: usize, kind: Kind) -> Result<ResponseHead, UpstreamError> {
-        // A 101 must have been asked for, by a request that was sent to its end.
-        if kind == Kind::Switches && (!self.upgrade || self.upload.is_some()) {
-            tracing::debug!("an answer was refused: an upgrade that nobody asked for");
-            return Err(UpstreamError::Protocol);
-        }
-        let (framing, last) = (wire.head.framing(), wire.head.is_last());
-        let head = wire.head.take(&wire.input.bytes.split_to(length).freeze())?;
-        Ok(ResponseHead { head, framing, last, whole: None })
-    }
-
     /// The response. The rest of the upload goes on in a task of its own, because a client may read
     /// only after it has sent everything.
-    pub(in crate::proxy::upstream) fn into_response(
-        mut self,
+    pub(in crate::proxy::upstream) fn take_response(
+        &mut self,
         received: ResponseHead,
         pool: &Rc<Pool>,
     ) -> Result<Response<BodyStart>, UpstreamError> {
         let ResponseHead { head, framing, last, whole } = received;
         let bodiless = is_without_body(self.to_head, &head);
         let rest = if bodiless { RemainingBody::NONE } else { RemainingBody::of_response(framing) };
-        let connection = self.connection;
+        let connection = self.connection.take().ok_or(UpstreamError::Terminated)?;
         {
             let mut wire = connection.wire.borrow_mut();
             wire.uploads = self.upload.is_some() || wire.broken;
@@ -225,7 +189,7 @@ impl Exchange {
         if self.gate.as_ref().is_some_and(ContinueGate::is_held) {
             self.upload = None;
         }
-        let upload = self.upload.map(|upload| upload.spawn(Rc::clone(&connection.wire)));
+        let upload = self.upload.take().map(|upload| upload.spawn(Rc::clone(&connection.wire)));
         let body = StreamedBody::new(connection, rest, last, upload, pool);
         Ok(head.map(|()| BodyStart::Streamed(body)))
     }
@@ -236,29 +200,79 @@ impl Exchange {
     }
 
     /// The connection after a 101.
-    pub(in crate::proxy::upstream) fn into_switched(self) -> Option<Switched> {
+    pub(in crate::proxy::upstream) fn take_switched(&mut self) -> Option<Switched> {
         // Nobody else has it, since the request has no body.
-        let wire = Rc::into_inner(self.connection.wire)?.into_inner();
+        let wire = Rc::into_inner(self.connection.take()?.wire)?.into_inner();
         Some(Switched { stream: wire.stream, first: wire.input.bytes.freeze(), open: wire.open })
     }
 
     /// The outcome of an exchange whose head could not be read.
-    pub(in crate::proxy::upstream) fn failure<B>(&mut self, error: UpstreamError) -> Attempt<B> {
+    pub(in crate::proxy::upstream) fn failure(&mut self, error: UpstreamError) -> FailedAttempt {
         if self.progress != Progress::Unanswered {
-            return Attempt::Failed(error);
+            return FailedAttempt::Final(error);
         }
-        let pooled = self.connection.pooled;
+        let pooled = self.connection.as_ref().is_some_and(|connection| connection.pooled);
         let failure = Failure { error, connection: None };
         match self.upload.take() {
             Some(upload) if !upload.has_written() => match upload.into_untouched_body() {
-                Some(body) if pooled => Attempt::Uncounted(body),
-                untouched => Attempt::Unprocessed(failure, untouched),
+                Some(body) if pooled => FailedAttempt::Uncounted(body),
+                untouched => FailedAttempt::Unprocessed(failure, untouched),
             },
             // Also one that was opened ahead: it may be as dead as one that was used.
-            _ if pooled => Attempt::Unanswered(failure),
-            _ => Attempt::Failed(error),
+            _ if pooled => FailedAttempt::Unanswered(failure),
+            _ => FailedAttempt::Final(error),
         }
     }
+}
+
+/// Writes as much of the request as the upstream takes. Pending after the first write: the check
+/// before it has registered the task for what the upstream sends.
+fn poll_upload(
+    cx: &mut Context<'_>,
+    wire: &mut Wire,
+    rest: &mut Option<Upload>,
+    request: &RequestBody,
+) -> Poll<Result<(), Stopped>> {
+    let Some(upload) = rest else { return Poll::Ready(Ok(())) };
+    let is_first = !upload.has_written();
+    // The connection has ended meanwhile, or there are bytes that belong to no response.
+    if is_first && !wire.is_quiet(cx) {
+        return Poll::Ready(Err(Stopped::Unwritable));
+    }
+    let before = upload.written();
+    let sent = upload.poll(cx, &mut *wire.stream);
+    // The deadline counts from what the upstream takes, not from whole pieces.
+    if upload.written() > before {
+        request.note_progress();
+    }
+    match sent {
+        Poll::Pending => {}
+        Poll::Ready(Ok(())) => *rest = None,
+        Poll::Ready(Err(Stopped::Unwritable)) if upload.has_written() => {
+            // The upstream may have responded before it closed.
+            wire.broken = true;
+            *rest = None;
+        }
+        Poll::Ready(stopped) => return Poll::Ready(stopped),
+    }
+    if is_first && !wire.broken { Poll::Pending } else { Poll::Ready(Ok(())) }
+}
+
+/// Takes a complete final head, or a 101, out of the buffer.
+fn take_head(
+    wire: &mut Wire,
+    length: usize,
+    kind: Kind,
+    may_switch: bool,
+) -> Result<ResponseHead, UpstreamError> {
+    // A 101 must have been asked for, by a request that was sent to its end.
+    if kind == Kind::Switches && !may_switch {
+        tracing::debug!("an answer was refused: an upgrade that nobody asked for");
+        return Err(UpstreamError::Protocol);
+    }
+    let (framing, last) = (wire.head.framing(), wire.head.is_last());
+    let head = wire.head.take(&wire.input.bytes.split_to(length).freeze())?;
+    Ok(ResponseHead { head, framing, last, whole: None })
 }
 
 /// Whether a response has no body, whatever its fields say (RFC 9112 §6.3).

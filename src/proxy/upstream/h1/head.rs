@@ -1,8 +1,8 @@
 //! Strict reading of response heads (RFC 9112 §4 and §5).
 //!
 //! A head is refused if two readers could disagree on where the response ends: `Transfer-Encoding`
-//! together with `Content-Length`, a coding other than `chunked`, a bare LF, or lengths that differ.
-//! The next request on the connection would pay for it.
+//! together with `Content-Length`, a coding other than `chunked`, a bare LF, or lengths that
+//! differ. The next request on the connection would pay for it.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Version};
@@ -61,8 +61,8 @@ pub(super) enum Kind {
 }
 
 impl HeadReader {
-    /// Continues to read `bytes`, which begin where the head begins. Gives its length and kind once it
-    /// is complete.
+    /// Continues to read `bytes`, which begin where the head begins. Gives its length and kind once
+    /// it is complete.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
         if let Some(done) = self.good_lines(bytes)? {
             return Ok(Some(done));
@@ -201,8 +201,8 @@ impl HeadReader {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status.code).map_err(|_| UpstreamError::Protocol)?;
         *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
-        // There is capacity for the lines that are added. The bytes have been checked, except that a
-        // name may be too long for its type.
+        // There is capacity for the lines that are added. The bytes have been checked, except that
+        // a name may be too long for its type.
         *response.headers_mut() = self.places.take(head, 2).ok_or(UpstreamError::Protocol)?;
         let reason = &head[status.reason.0..status.reason.1];
         if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
@@ -231,8 +231,8 @@ const PREFIX: &[u8] = b"HTTP/1.";
 /// Where the reason phrase begins: after `HTTP/1.1 200 `.
 const REASON: usize = 13;
 
-/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4). The last space is often omitted, which is
-/// harmless.
+/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4). The last space is often omitted, which
+/// is harmless.
 fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
     let rest = line.strip_prefix(PREFIX).ok_or(UpstreamError::Protocol)?;
     let (http_11, code, reason) = match rest {

@@ -138,8 +138,8 @@ impl Connection {
         });
     }
 
-    /// A response has been read to its end. The connection returns to the pool, unless this response
-    /// was its `last` or something is left to be written or read.
+    /// A response has been read to its end. The connection returns to the pool, unless this
+    /// response was its `last` or something is left to be written or read.
     fn finish(mut self, last: bool, pool: &Pool) {
         self.reading = None;
         let is_done = {

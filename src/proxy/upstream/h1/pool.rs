@@ -102,8 +102,8 @@ impl Pool {
                 return None;
             }
             if !idempotent && idle > FRESH && !checked {
-                // Lets the runtime read what has arrived on pooled connections, mostly a close, before a
-                // request is sent that cannot be repeated.
+                // Lets the runtime read what has arrived on pooled connections, mostly a close,
+                // before a request is sent that cannot be repeated.
                 checked = true;
                 tokio::task::yield_now().await;
             }

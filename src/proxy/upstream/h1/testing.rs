@@ -83,7 +83,8 @@ pub(in crate::proxy) struct ReadResponse {
 }
 
 impl ReadResponse {
-    /// Without the part that depends on the size of the pieces: bytes after a response may come later.
+    /// Without the part that depends on the size of the pieces: bytes after a response may come
+    /// later.
     pub(in crate::proxy) fn without_kept(self) -> Self {
         Self { kept: false, ..self }
     }
@@ -126,10 +127,10 @@ pub(in crate::proxy) async fn read_response(bytes: &[u8], step: usize, head: &He
     let switched = received.head.status() == 101;
     let head = Ok((received.head.status().as_u16(), received.head.headers().clone()));
     if switched {
-        let switched = exchange.into_switched().is_some();
+        let switched = exchange.take_switched().is_some();
         return ReadResponse { head, data: vec![], trailers: None, error: None, kept: false, switched };
     }
-    match exchange.into_response(received, pool) {
+    match exchange.take_response(received, pool) {
         Ok(response) => read(head, response, pool).await,
         Err(error) => ReadResponse::failed(error),
     }

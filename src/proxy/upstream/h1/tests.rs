@@ -13,7 +13,7 @@ use super::testing::{ReadResponse, pool, request};
 use super::upload::{Stopped, Upload};
 use super::*;
 use crate::proxy::request_body::RequestBody;
-use crate::proxy::upstream::attempt::Attempt;
+use crate::proxy::upstream::attempt::FailedAttempt;
 use crate::proxy::upstream::{Head, UpstreamError};
 
 impl Stream for DuplexStream {
@@ -75,7 +75,7 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
         let attempt = body.attempt().unwrap();
         let mut exchange = Exchange::new(connection, head, b"", None, body, attempt);
         let received = poll_fn(|cx| exchange.poll_head(cx)).await.unwrap();
-        match exchange.into_response(received, &pool).unwrap().into_body() {
+        match exchange.take_response(received, &pool).unwrap().into_body() {
             BodyStart::Streamed(response) => response,
             BodyStart::Whole(_) => panic!("it is long"),
         }
@@ -306,7 +306,7 @@ async fn a_body_that_is_known_to_be_empty_by_now_is_ended_all_the_same() {
 }
 
 /// What may be done about a request on this connection when its first turn has failed.
-async fn again_on(connection: Connection) -> Attempt<()> {
+async fn again_on(connection: Connection) -> FailedAttempt {
     let body = RequestBody::empty();
     let attempt = body.attempt().unwrap();
     let mut exchange = Exchange::new(connection, &request(Method::POST, false), b"", None, body, attempt);
@@ -325,11 +325,11 @@ async fn what_was_never_written_goes_out_on_another_connection() {
     // Closed, or with bytes of nobody's, before anything was asked.
     let (connection, far) = open();
     drop(far);
-    assert!(matches!(again_on(connection).await, Attempt::Unprocessed(_, Some(_))));
+    assert!(matches!(again_on(connection).await, FailedAttempt::Unprocessed(_, Some(_))));
     let (mut connection, mut far) = open();
     connection.pooled = true;
     far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
-    assert!(matches!(again_on(connection).await, Attempt::Uncounted(_)));
+    assert!(matches!(again_on(connection).await, FailedAttempt::Uncounted(_)));
     // Written, and nothing came.
     for (pooled, begun) in [(false, false), (true, false), (true, true)] {
         let (mut connection, mut far) = open();
@@ -342,8 +342,8 @@ async fn what_was_never_written_goes_out_on_another_connection() {
             drop(far);
         };
         let (again, ()) = tokio::join!(again_on(connection), upstream);
-        assert_eq!(matches!(again, Attempt::Unanswered(_)), pooled && !begun);
-        assert_eq!(matches!(again, Attempt::Failed(_)), !pooled || begun);
+        assert_eq!(matches!(again, FailedAttempt::Unanswered(_)), pooled && !begun);
+        assert_eq!(matches!(again, FailedAttempt::Final(_)), !pooled || begun);
     }
 }
 

@@ -80,8 +80,8 @@ impl Pools {
         }
     }
 
-    /// A connection for one request. With `avoids` it is neither an HTTP/1.1 connection that was used
-    /// before, nor the HTTP/2 connection of that number.
+    /// A connection for one request. With `avoids` it is neither an HTTP/1.1 connection that was
+    /// used before, nor the HTTP/2 connection of that number.
     pub(super) async fn link(
         self: &Rc<Self>,
         idempotent: bool,
@@ -111,8 +111,8 @@ impl Pools {
         }
     }
 
-    /// Waits until a connection is idle or a slot may be free. Closes an idle connection if there is
-    /// one.
+    /// Waits until a connection is idle or a slot may be free. Closes an idle connection if there
+    /// is one.
     async fn wait_for_slot(&self, end: &mut Option<Instant>) -> Result<(), UpstreamError> {
         if self.h1.close_one() {
             return Ok(());

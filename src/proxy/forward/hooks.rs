@@ -4,17 +4,17 @@
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
 
-use super::connection::{AccessLine, Connection, Outgoing, X_REQUEST_ID, request_id};
-use super::faults::{Injector, Plan};
-use super::forward::respond;
-use super::response_body::ResponseBody;
-use super::{gate, page};
+use super::respond;
 use crate::cassette::{self, LARGEST_BODY, Outcome, Player, Recorder, Tape};
 use crate::config::{FaultEffect, Faults};
 use crate::credential::Credential;
 use crate::headers::Survey;
 use crate::metrics::Source;
 use crate::problem::Problem;
+use crate::proxy::connection::{AccessLine, Connection, Outgoing, X_REQUEST_ID, request_id};
+use crate::proxy::faults::{Injector, Plan};
+use crate::proxy::response_body::ResponseBody;
+use crate::proxy::{gate, page};
 use crate::server::{Abort, Incoming};
 
 /// Marks responses that a fault has touched, with the numbers of its rules.
@@ -66,7 +66,7 @@ impl Hooks {
     }
 
     /// Whether exchanges are recorded.
-    pub(super) fn records(&self) -> bool {
+    pub(in crate::proxy) fn records(&self) -> bool {
         self.recorder.is_some()
     }
 
@@ -87,7 +87,7 @@ impl Connection {
         let origin = match self.proxy.gate.admit(&request, request.headers().get(header::HOST), survey) {
             Ok(origin) if !self.proxy.drain.has_begun() => origin,
             // A refused request gets the same response as without hooks.
-            _ => return Ok(self.respond(request).await),
+            _ => return self.respond(request).await,
         };
         let base = self.base(&request);
         let is_navigation = survey.browser && page::is_navigation(request.headers());
@@ -119,9 +119,9 @@ impl Connection {
         Ok(response)
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<Outgoing> {
+    async fn respond(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Abort> {
         let line = AccessLine::begin(&self.proxy, &request);
-        respond(self, request, line).await
+        respond(self, request, line, None).await
     }
 
     /// The beginning of links in the response.
@@ -187,9 +187,9 @@ impl Connection {
         request: Request<Incoming>,
         origin: Option<&HeaderValue>,
     ) -> Result<Response<Outgoing>, Abort> {
-        let Some(injector) = &hooks.faults else { return Ok(self.respond(request).await) };
+        let Some(injector) = &hooks.faults else { return self.respond(request).await };
         let plan = injector.plan(request.method(), request.uri().path());
-        let Some((last, effect)) = plan.hits.last().copied() else { return Ok(self.respond(request).await) };
+        let Some((last, effect)) = plan.hits.last().copied() else { return self.respond(request).await };
         let line = AccessLine::begin(&self.proxy, &request);
         for (number, effect) in &plan.hits {
             self.proxy.metrics.count_fault(*number, name(*effect));
@@ -201,7 +201,7 @@ impl Connection {
         }
         let mut response = match effect {
             // The line has begun before the delay, and so its time includes that.
-            FaultEffect::Delay => respond(self, request, line).await,
+            FaultEffect::Delay => respond(self, request, line, None).await?,
             FaultEffect::Abort => {
                 tracing::info!(rule = injector.rule(last), "a connection is reset by a configured fault");
                 return Err(Abort);
