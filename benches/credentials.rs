@@ -1,5 +1,6 @@
-//! What many credentials cost: how long the proxy takes to start with them, what each takes of its memory, and how fast
-//! they get their tokens. `cargo bench --bench credentials [-- COUNT]`; a minute or two, most of it for the file store.
+//! Measures many credentials: the time to start with them, the memory of each, and how fast they
+//! get their tokens. `cargo bench --bench credentials [-- COUNT]` takes two minutes, most of them
+//! for the file store.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -24,7 +25,8 @@ fn main() {
     let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(10_000);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let identities = names(count).iter().map(|name| Identity::demo_user(name)).collect();
-    // One simulator for all, and not in the process that is measured: the token URL is a part of who a credential is.
+    // One simulator serves all runs, since the token URL is part of a credential's identity. It is
+    // not in the measured process.
     let options = SimulatorOptions { identities, ..SimulatorOptions::default() };
     let sim = runtime.block_on(Simulator::bind(options)).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -81,7 +83,8 @@ fn lay_out(directory: &Path, sim: &Simulator, count: usize, store: &str) {
     fs::write(directory.join("proxy.toml"), file).unwrap();
 }
 
-/// Times some starts, each after `prepare`; killed as soon as they listen, before they have done anything else.
+/// Times some starts, each after `prepare`; killed as soon as they listen, before they have done
+/// anything else.
 fn starts(directory: &Path, prepare: impl Fn()) -> String {
     let mut times: Vec<f64> = (0..STARTS)
         .map(|_| {

@@ -1,9 +1,11 @@
-//! Counts the instructions that a request costs: unlike time, they hardly vary (`scripts/instructions`).
+//! Counts the instructions that a request costs: unlike time, they hardly vary
+//! (`scripts/instructions`).
 //!
-//! The program (`VBC_PROXY_BINARY`, or the one that cargo built for this) runs under callgrind with the shipped defaults.
-//! A figure is the difference between a long run and a short one, divided by the difference in requests.
-//! `-- --check` compares with `benches/instructions.txt` and fails where a figure is more than three per cent off;
-//! `-- --write` writes that file. Needs valgrind and strace.
+//! The program (`VBC_PROXY_BINARY`, or the one that cargo built for this) runs under callgrind with
+//! the shipped defaults. A figure is the difference between a long run and a short one, divided by
+//! the difference in requests. `-- --check` compares with `benches/instructions.txt` and fails
+//! where a figure is more than three per cent off; `-- --write` writes that file. Needs valgrind
+//! and strace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -102,7 +104,8 @@ impl Calls {
         Self { receives: self.receives - other.receives, sends: self.sends - other.sends }
     }
 
-    /// Whether there are at most two of each for a request. Timers and signals may add one in a hundred requests.
+    /// Whether there are at most two of each for a request. Timers and signals may add one in a
+    /// hundred requests.
     fn is_least(&self, requests: usize) -> bool {
         let most = 2 * requests + requests / 100;
         self.receives <= most && self.sends <= most
@@ -152,7 +155,8 @@ impl Run<'_> {
         }
     }
 
-    /// Sends the requests, one after another on one connection, through a proxy that runs under `tool`.
+    /// Sends the requests, one after another on one connection, through a proxy that runs under
+    /// `tool`.
     fn under(&self, tool: &str, arguments: &[String], directory: &Path) {
         let upstream = upstream(self.request.to_owned(), self.response.to_owned());
         let config = self.configuration(directory, &upstream);

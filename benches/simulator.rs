@@ -1,11 +1,9 @@
-//! What the simulator promises: an answer within 50 ms of its start, and ten thousand requests a
-//! second on one core. `cargo bench --bench simulator`; about half a minute. It fails where a
-//! promise is not kept.
+//! Checks what the simulator promises: a response within 50 ms of its start, and ten thousand
+//! requests a second on one core. `cargo bench --bench simulator` takes half a minute.
 //!
-//! The program is asked over sockets: it has one core, whoever asks has another, and no connection
-//! has more than one request on its way. Requests are counted for each second of the server's
-//! processor time, which other work on the machine does not change; those for each second of the
-//! day are told beside it.
+//! Server and load have one core each, and a connection has one request at a time. Requests are
+//! counted per second of the server's processor time, which other work on the machine does not
+//! change. Requests per second of wall time are printed too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -66,7 +64,7 @@ struct Rate {
     by_day: f64,
 }
 
-/// Nanoseconds that a process, or a thread of it, has had a processor for.
+/// The processor time of a process or of one of its threads, in nanoseconds.
 fn processor(tasks: &str) -> Duration {
     let of = |path: &str| {
         let text = fs::read_to_string(path).unwrap();
@@ -132,7 +130,7 @@ impl Connection {
         Self { stream, room: vec![0; 64 * 1024] }
     }
 
-    /// Reads one answer to its end: its length, or its last chunk.
+    /// Reads one response to its end, by its length or its last chunk.
     fn response(&mut self) -> String {
         let mut end = 0;
         loop {

@@ -1,5 +1,5 @@
-//! The crate as a dependency: its public interface alone, with or without the command line. `scripts/test` runs this
-//! without default features too, as `cargo test --no-default-features --test library`.
+//! The crate as a dependency: only its public interface, with or without the command line.
+//! `scripts/test` compiles it without default features too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

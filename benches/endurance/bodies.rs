@@ -42,7 +42,7 @@ pub(crate) async fn run() {
     }
 }
 
-/// The peak over idle while so many clients send and fetch.
+/// The peak over idle while this many clients send and fetch.
 async fn peak(proxy: &Proxy, idle: usize, transport: Transport, clients: usize, expected: &str) -> usize {
     proxy.forget_peak();
     let pairs = (0..clients).map(|_| async {

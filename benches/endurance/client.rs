@@ -83,7 +83,7 @@ impl Client {
         }
     }
 
-    /// Sends a request with a body of so many bytes.
+    /// Sends a request with a body of this many bytes.
     pub(crate) async fn send(
         &mut self,
         method: &str,

@@ -1,4 +1,5 @@
-//! Server-sent events: how long each takes through the proxy, and when the upstream sees that its client has left.
+//! Server-sent events: how long each takes through the proxy, and when the upstream sees that its
+//! client has left.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

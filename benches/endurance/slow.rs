@@ -1,5 +1,5 @@
-//! Clients that are slow on purpose: heads that never end, answers that nobody reads. Others must
-//! not feel it, and all of them must be gone after their deadlines.
+//! Clients that are slow on purpose: heads that never end, responses that are not read. Other
+//! clients must not notice, and the slow ones must be gone after their deadlines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -160,7 +160,7 @@ async fn endless_head(address: String, stop: Arc<AtomicBool>) {
     }
 }
 
-/// Asks for a large body and reads none of it, until the proxy has given up.
+/// Requests a large body and reads nothing until the proxy gives up.
 async fn never_reads(address: String, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         // A large buffer would read for it.

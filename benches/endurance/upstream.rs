@@ -1,5 +1,4 @@
-//! The API behind the proxy: it hashes what it gets, gives as much as is asked for, and sends
-//! events.
+//! The upstream API: it hashes request bodies, sends bodies of any length, and sends events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -38,9 +37,8 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// One that speaks HTTP/1.1, or HTTP/2 by prior knowledge.
     pub(crate) async fn start(h2: bool) -> Self {
-        // The kernel of an upstream is another one. Here it is ours, and left alone it would take
-        // two megabytes for every answer that nobody reads, more than all TCP connections of the
-        // machine may have.
+        // A real upstream has its own kernel. Here the kernel would buffer two megabytes for every
+        // unread response, more than the machine's limit for all TCP connections.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(128 * 1024).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -120,14 +118,14 @@ impl Upstream {
     }
 }
 
-/// A body of so many bytes that repeat no earlier than after a prime.
+/// A body of this many bytes whose pattern repeats after a prime number of bytes.
 pub(crate) struct Pattern {
     /// How many are left.
     pub(crate) left: u64,
 }
 
-/// Two pieces that were exchanged, or a byte too few, would be seen: the pattern begins anew with
-/// every 251st byte, and a piece does not.
+/// Swapped pieces and missing bytes are noticed: the pattern restarts every 251 bytes, and pieces
+/// have other lengths.
 fn piece(at: u64, length: usize) -> Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     let pattern =

@@ -1,4 +1,4 @@
-//! Every command that a text of the program advises: it is accepted as it stands, and does what the text says.
+//! Every command that a text of the program advises is accepted and does what the text says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +42,8 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The program's texts: its sources without comments and tests, literals that go over several lines joined.
+/// The texts of the program: its sources without comments and tests, with multi-line literals
+/// joined.
 fn texts() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     for folder in ["src", "crates"] {

@@ -1,4 +1,4 @@
-//! Suites that refuse older tokens get younger ones; nobody else waits for them.
+//! Suites that refuse older tokens get younger ones. Other requests do not wait for them.
 
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use crate::harness::{RawUpstream, World};
 
-/// Asserts that each request, alone and as a second one behind a good one, is answered 400 on a
-/// connection that then ends, and that nothing of it reaches the upstream.
+/// Asserts that each request gets 400 and ends its connection, alone and after a good one. Nothing
+/// of it may reach the upstream.
 async fn assert_refused(requests: &[String]) {
     for request in requests {
         let upstream = RawUpstream::ok().await;
@@ -21,7 +21,7 @@ async fn assert_refused(requests: &[String]) {
     }
 }
 
-/// A request with these lines, and what a smuggler would hide behind it.
+/// A request with these lines, followed by what a smuggler would hide.
 fn with(lines: &str) -> String {
     format!(
         "POST /a HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -195,7 +195,7 @@ async fn chunk_sizes_and_ends_that_can_be_read_in_two_ways_are_refused() {
         let head = "POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
         let bytes = format!("{head}{body}{smuggled}");
         world.refused(bytes.as_bytes()).await.assert_problem(400, "http_request_error");
-        // And behind a good one.
+        // And after a good one.
         let mut client = world.connect().await;
         client.write(format!("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n{bytes}").as_bytes()).await;
         assert_eq!(client.response().await.text(), "ok");

@@ -1,4 +1,4 @@
-//! http.md, "Bodies": answers on their way to the client.
+//! http.md, "Bodies": responses on their way to the client.
 
 use crate::harness::{RawUpstream, World};
 
@@ -290,7 +290,7 @@ async fn a_client_that_goes_away_ends_its_request_at_the_upstream() {
     let world =
         World::builder().config("listen.half_close_grace = \"50ms\"").upstream(upstream.url()).start().await;
 
-    // Before the answer.
+    // Before the response.
     let mut client = world.connect().await;
     client.request("GET /a HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
@@ -298,7 +298,7 @@ async fn a_client_that_goes_away_ends_its_request_at_the_upstream() {
     drop(client);
     connection.gone().await;
 
-    // In the middle of it, by a reset and by an end.
+    // In the middle of the response, by a reset and by an end.
     for reset in [true, false] {
         let mut client = world.connect().await;
         client.request("GET /b HTTP/1.1", b"").await;

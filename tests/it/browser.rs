@@ -2,7 +2,7 @@
 
 use crate::harness::{RawUpstream, World};
 
-/// An upstream that lets every page read its answers.
+/// An upstream that lets every page read its responses.
 async fn permissive() -> RawUpstream {
     RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
@@ -222,7 +222,7 @@ async fn a_page_of_an_allowed_origin_may_call_and_read() {
         let head = format!("POST / HTTP/1.1\nOrigin: {origin}\nSec-Fetch-Site: cross-site");
         let response = world.send(&head, b"body").await;
         assert_eq!(response.status, 200);
-        // Ours alone, not the upstream's beside it.
+        // Only our header is there, not the upstream's.
         assert_eq!(response.all("access-control-allow-origin"), [origin]);
         assert_eq!(response.header("access-control-allow-credentials"), None);
         assert_eq!(response.all("vary"), ["Accept", "origin"]);

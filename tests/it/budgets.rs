@@ -46,7 +46,7 @@ impl Running {
 
 #[tokio::test]
 async fn uploads_in_chunks_of_one_byte_take_what_their_bytes_take() {
-    // It reads each request, and answers none.
+    // The upstream reads each request and never responds.
     let upstream = RawUpstream::scripted(|mut connection| async move {
         connection.request().await;
         std::future::pending().await
@@ -174,7 +174,7 @@ async fn a_large_body_in_chunks_of_one_byte_is_refused_by_the_admin_listener() {
 #[tokio::test]
 async fn clients_and_upstream_leave_descriptors_for_the_store() {
     const MOST: usize = 256;
-    // It reads each request, and answers none.
+    // The upstream reads each request and never responds.
     let upstream = RawUpstream::scripted(|mut connection| async move {
         connection.request().await;
         std::future::pending().await
@@ -199,7 +199,7 @@ async fn clients_and_upstream_leave_descriptors_for_the_store() {
             Some(text)
         });
     }
-    // Those that can be sent arrive, and all others are told why not.
+    // Requests that can be sent arrive. The others are refused with a reason.
     let refused = within(async {
         let mut refused = 0;
         while refused < 40 {

@@ -1,4 +1,5 @@
-//! A recorded session of 200 mixed requests, asked by curl, replays identically, and its cassette gives nothing away.
+//! A recorded session of 200 mixed requests by curl replays identically, and its cassette has no
+//! secret.
 
 mod leaks;
 mod operations;

@@ -12,7 +12,7 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const ALICE: (&str, &str) = ("alice@vbc.prod", "sim-password");
 const BOB: (&str, &str) = ("bob@vbc.prod", "bob-password");
 
-/// A proxy whose credential a person logs in to, and a browser.
+/// A proxy with an interactive login, and a browser.
 struct Desk {
     world: World,
     browser: Chromium,
@@ -34,8 +34,8 @@ impl Desk {
         Self { world, browser: Chromium::start().await, _reserved }
     }
 
-    /// Begins a login at our own page: at the address people are told, which is not the one of the
-    /// redirect URI.
+    /// Begins a login at our own page, at the announced address, which is not that of the redirect
+    /// URI.
     async fn begin(&self) {
         self.browser.open(&format!("http://{}/login/default", self.world.admin)).await;
         assert!(self.browser.url().await.starts_with(&self.world.sim.url()), "not at the login page");

@@ -1,4 +1,4 @@
-//! How commands end: their exit codes, what they say on standard error, and what a signal does to them.
+//! How commands end: exit codes, standard error, and signals.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;

@@ -203,7 +203,7 @@ async fn requests_fare_as_http_wants_and_nothing_fails_that_others_pass() {
     table::conclude("requests", &rows, 120);
 }
 
-/// What became of one answer at one client, and of the request behind it.
+/// The outcome of one response at one client, and of the next request.
 struct Passed {
     got: Vec<Got>,
     ended: bool,
@@ -224,13 +224,13 @@ impl Passed {
         self.ended && as_wanted
     }
 
-    /// Whether the next client got its own answer.
+    /// Whether the next client got its own response.
     fn leaves_the_next_alone(&self) -> bool {
         matches!(&self.behind[..], [response] if response.body == b"behind" && response.whole)
     }
 }
 
-/// Asks for every answer at one server, one by one, and each time for another one behind it.
+/// Requests every response from one server, each followed by another request.
 async fn ask_all(cases: &[Response], address: SocketAddr) -> Vec<Passed> {
     let mut outcomes = Vec::new();
     for (index, case) in cases.iter().enumerate() {
@@ -283,8 +283,8 @@ async fn responses_fare_as_http_wants_and_nothing_fails_that_others_pass() {
             faults.push("the next client did not get its own answer".into());
         }
         let asked = upstream.seen().iter().filter(|seen| seen.case == Some(index)).count();
-        // An idempotent request may go out once more where no byte of an answer came on a reused
-        // connection.
+        // An idempotent request may be sent again if a reused connection ended before a byte of the
+        // response.
         if asked != 1 && !(asked == 2 && case.bytes.is_empty()) {
             faults.push(format!("the upstream was asked {asked} times"));
         }

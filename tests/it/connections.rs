@@ -4,7 +4,7 @@ use crate::harness::{RawUpstream, World};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// An upstream that answers with the path it was asked for.
+/// An upstream that responds with the requested path.
 async fn echo() -> RawUpstream {
     RawUpstream::scripted(|mut connection| async move {
         while let Some(received) = connection.request().await {
@@ -181,7 +181,7 @@ async fn a_request_that_drips_in_byte_by_byte_is_the_same_request() {
 
 #[tokio::test]
 async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
-    // Together with the answer, as a smuggler would place them, and later.
+    // Together with the response, where a smuggler would place them, and later.
     for together in [true, false] {
         let upstream = RawUpstream::by_hand().await;
         let world = World::with_upstream(&upstream).await;

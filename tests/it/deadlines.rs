@@ -1,5 +1,5 @@
-//! Every wait has a deadline, and every deadline an answer. The deadlines are tiny here and what
-//! they wait for never comes, so that no timing decides.
+//! Every wait has a deadline, and every deadline has its response. The deadlines are tiny here, and
+//! the awaited event never happens, so that no timing decides.
 
 use crate::harness::{Client, RawUpstream, UpstreamConnection, World};
 
@@ -93,7 +93,7 @@ async fn an_upstream_that_does_not_respond_is_a_504() {
             let mut connection = upstream.accept().await;
             connection.respond(begun).await;
             client.response().await.assert_problem(504, "http_response_timeout");
-            // It is not asked again, and its late answer finds nobody.
+            // The request is not sent again, and the late response is dropped.
             connection.gone().await;
             assert_eq!(upstream.requests().len(), 1);
         }

@@ -1,4 +1,5 @@
-//! What may be built in: the rules of deny.toml, kept without cargo-deny; and the files that ship the image.
+//! Which dependencies are allowed: the rules of deny.toml, checked without cargo-deny. And the
+//! files of the image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +16,8 @@ fn rules() -> toml::Table {
     file("deny.toml").parse().unwrap()
 }
 
-/// The packages that are built for Linux with default features, development and build dependencies included.
+/// The packages that are built for Linux with default features, development and build dependencies
+/// included.
 fn resolved() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--format-version", "1"])
@@ -34,8 +36,8 @@ fn resolved() -> Vec<Value> {
     found
 }
 
-/// The names of what is really compiled for these kinds of dependencies, with all features. The metadata also lists
-/// what a feature mentions without asking for it.
+/// The packages that are compiled for these kinds of dependencies, with all features. The metadata
+/// also lists weak dependencies that are not enabled.
 fn built(edges: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--edges", edges, "--all-features", "--prefix", "none"])
@@ -73,7 +75,7 @@ fn is_ours(package: &Value) -> bool {
     name(package) == "vbc-proxy"
 }
 
-/// Whether an SPDX expression is satisfied by `allowed`. `/` is how it was written before there was `OR`.
+/// Whether an SPDX expression is satisfied by `allowed`. `/` is the old spelling of `OR`.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_ascii_whitespace().collect();
@@ -158,7 +160,8 @@ fn no_banned_crate_is_built_in() {
 fn tests_use_a_banned_crate_only_where_the_rules_say_through_whom() {
     let bans = bans();
     let with_tests = built("normal,build,dev");
-    // The look at the program alone would be worth nothing if it saw what the tests use: oauth2 tells the two apart.
+    // oauth2 is used by tests only, so it proves that the first check excludes dependencies of
+    // tests.
     assert!(with_tests.contains("oauth2") && !built("normal,build").contains("oauth2"));
     for name in with_tests {
         if let Some((reason, wrappers)) = bans.get(&name) {

@@ -21,13 +21,13 @@ struct Service {
     upstream: RawUpstream,
     /// A refresh token was presented.
     presented: Arc<Notify>,
-    /// It may be answered.
+    /// Lets the response be sent.
     response: Arc<Notify>,
 }
 
 impl Service {
-    /// One that calls `first` with the request line of whatever it is asked, and answers a refresh
-    /// token when it is let.
+    /// A service that calls `first` with each request line, and responds to a refresh token when it
+    /// is allowed to.
     async fn start(first: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let (presented, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (notes, first) = ((Arc::clone(&presented), Arc::clone(&response)), Arc::new(first));
@@ -57,8 +57,7 @@ impl Service {
         Self { upstream, presented, response }
     }
 
-    /// A directory with a proxy.toml for a credential that has a refresh token and nobody who could
-    /// log in.
+    /// A directory with a proxy.toml for a credential that has a refresh token and cannot log in.
     fn directory(&self, lines: &str) -> TempDir {
         let url = self.upstream.url();
         let text = configuration(&url, &format!("{url}/token"), lines);
@@ -76,8 +75,7 @@ fn flat(output: &Output) -> String {
     output.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Puts a file where the store's directory is, so that nothing can be stored any more, whoever one
-/// is.
+/// Puts a file in place of the store's directory, so that nothing can be stored, not even by root.
 fn block(store: &Path) {
     if store.is_dir() {
         std::fs::rename(store, store.with_extension("away")).unwrap();

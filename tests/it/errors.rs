@@ -1,4 +1,4 @@
-//! http.md, "Errors we answer": the rows that no other theme has.
+//! http.md, "Errors we answer": the rows that no other file covers.
 
 use crate::harness::{RawUpstream, World, closed_port};
 

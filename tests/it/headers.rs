@@ -16,7 +16,7 @@ async fn sent(head: &str) -> Received {
     upstream.only()
 }
 
-/// What reaches the client of an answer 200 with these header lines and no body.
+/// What reaches the client of a 200 with these header lines and no body.
 async fn answered(lines: &str) -> Response {
     let lines = lines.replace('\n', "\r\n");
     let upstream =

@@ -1,4 +1,4 @@
-//! A credential that nobody uses for a long time, in paused time: its refresh token never ends.
+//! A credential without requests for a long time, in paused time. Its refresh token never expires.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::histories::world::{Setting, World};
 const DAY: Duration = Duration::from_secs(86_400);
 const MODES: [Mode; 3] = [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep];
 
-/// A credential that only a person can log in to, and did, once.
+/// A credential with an interactive login, which was made once.
 async fn logged_in(mode: Mode) -> World {
     let world = World::new(Setting { by_password: false, mode, old_access: OldAccess::Dead }).await;
     assert!(world.log_in().await);
@@ -59,7 +59,7 @@ async fn neither_a_sleeping_machine_nor_a_clock_that_jumps_lets_it_end() {
                 3 => world.suspend(DAY),
                 _ => world.clock.shift(SignedDuration::from_hours(-24 * 7)),
             }
-            // The clock is looked at every few minutes.
+            // The clock is checked every few minutes.
             tokio::time::sleep(Duration::from_secs(330)).await;
             assert_well(&world, day).await;
             tokio::time::sleep(DAY).await;

@@ -1,5 +1,4 @@
-//! What there may be too much of: connections, requests, heads, frames. Overload answers at once,
-//! and passes.
+//! Limits of connections, requests, heads and frames. An overload is refused at once, and ends.
 
 use crate::harness::{RawUpstream, World};
 
@@ -57,7 +56,7 @@ async fn a_request_over_the_limit_is_answered_503_and_the_connection_lives() {
     let mut connection = upstream.accept().await;
     connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo").await;
     busy.head().await;
-    // The body is part of it.
+    // The body counts as part of the request.
     let mut other = world.connect().await;
     for _ in 0..2 {
         let response = other.try_get("/").await.unwrap();

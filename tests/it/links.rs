@@ -8,7 +8,7 @@ use vbc_simulator::SimulatorOptions;
 
 use crate::harness::{RawUpstream, Received, Response, World};
 
-/// An answer with these head lines and this body, of a length that is told.
+/// A response with these head lines and this body, of announced length.
 fn whole(lines: &str, body: &[u8]) -> Vec<u8> {
     let lines = lines.replace('\n', "\r\n");
     let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -28,7 +28,7 @@ fn chunked(lines: &str, body: &[u8], size: usize) -> Vec<u8> {
     out
 }
 
-/// An upstream whose answer has its own URL for `@`, so that its address can be in it.
+/// An upstream whose response contains its own URL in place of `@`.
 async fn upstream(response: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> RawUpstream {
     RawUpstream::scripted(move |mut connection| {
         let response = response.clone();

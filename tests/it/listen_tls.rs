@@ -104,7 +104,7 @@ async fn handshake(world: &World, config: &Arc<ClientConfig>) -> std::io::Result
     within(TlsConnector::from(Arc::clone(config)).connect(name, stream)).await
 }
 
-/// A request of HTTP/1 and the body of its answer.
+/// Sends an HTTP/1 request and returns the body of its response.
 async fn get(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
     let mut response = Vec::new();
@@ -225,7 +225,7 @@ async fn a_new_certificate_is_taken_for_new_handshakes_and_a_broken_one_is_not()
         files.write("cert.pem", broken);
         assert_eq!(tls.reload(), ReloadOutcome::Kept);
     }
-    // A good pair that somebody else may have written.
+    // A valid pair that another user may have written.
     let third = pair(&files.authority);
     files.write("cert.pem", &third.cert);
     files.write("key.pem", &third.key);
@@ -259,7 +259,7 @@ async fn with_client_ca_a_client_needs_a_certificate_from_there() {
     let mut known = handshake(&world, &with(pair(&clients))).await.unwrap();
     get(&mut known).await.unwrap();
     for config in [Arc::new(files.client(&[])), with(pair(&authority()))] {
-        // In TLS 1.3 the client learns of it only after its own last message.
+        // In TLS 1.3 the client learns the refusal only after its own last message.
         let refused = match handshake(&world, &config).await {
             Err(_) => true,
             Ok(mut stream) => get(&mut stream).await.is_err(),

@@ -69,8 +69,8 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
     let world = World::builder().config(r#"credentials.default.grant = "authorization_code""#).start().await;
     let port = world.admin.port();
     let own = format!("http://localhost:{port}");
-    // By another name of this machine, the browser is sent to the one that the answer comes to:
-    // cookies are per host.
+    // Under another name of this machine, the browser is redirected to the name of the redirect
+    // URI, since cookies are per host.
     let moved = world.admin(LOGIN).await;
     assert_eq!((moved.status, moved.header("location")), (302, Some(&*format!("{own}/login/default"))));
     assert!(moved.all("set-cookie").is_empty());
@@ -109,7 +109,7 @@ async fn the_page_of_all_logins_has_those_that_people_do() {
     assert_page(&world.admin("/login").await, 200, "choose", "No credential of this proxy needs a person");
 }
 
-/// The token in the form of a page that asks, and the page's address of it.
+/// The token in the form of a page, and the address that the form sends to.
 fn question(page: &str) -> (String, String) {
     let token = page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let action = page.split("action=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -173,7 +173,7 @@ async fn nobody_else_can_confirm_another_user() {
     browser.log_in(&world, ALICE).await;
     let (token, action) = question(browser.log_in(&world, BOB).await.text());
     let form = format!("token={token}&choice=replace");
-    // Without the cookie, with a token that was guessed, from another page, and with none of it.
+    // Without the cookie, with a guessed token, from another page, and without any.
     let page = Browser::new().submit(world.admin, &action, &form).await;
     assert_page(&page, 403, "refused", "another browser");
     let page = browser.submit(world.admin, &action, "token=guess&choice=replace").await;

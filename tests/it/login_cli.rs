@@ -14,8 +14,8 @@ use crate::process::{Output, Process, get, lay_out};
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const PASTE: [&str; 2] = ["login", "--no-browser"];
 
-/// A directory with a proxy.toml for a credential that a person logs in to, with its admin listener
-/// on a unix socket: the one address that is known before it is there.
+/// A directory with a proxy.toml for a credential with an interactive login. The admin listener is
+/// on a unix socket, whose address is known before the start.
 fn directory(sim: &Simulator, lines: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let url = sim.url();
@@ -300,8 +300,8 @@ async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2
     (sim, directory, admin, socket)
 }
 
-/// Begins `vbc-proxy login`, and follows the address it opens as far as the answer: gives it with
-/// the browser.
+/// Begins `vbc-proxy login` and follows the address it opens up to the authorization response.
+/// Returns it with the browser.
 async fn to_the_response(directory: &Path, admin: SocketAddr, user: &str) -> (Process, Browser, String) {
     let _ = std::fs::remove_file(directory.join("opened"));
     let program = browser_program(directory);
@@ -314,7 +314,7 @@ async fn to_the_response(directory: &Path, admin: SocketAddr, user: &str) -> (Pr
     (login, browser, response)
 }
 
-/// Begins a login in the browser, as far as the answer: gives the request that brings it.
+/// Begins a login in the browser. Returns the request that carries the authorization response.
 async fn begin(browser: &mut Browser, admin: SocketAddr, user: &str) -> String {
     let head = format!("GET /login/default HTTP/1.1\nHost: localhost:{}", admin.port());
     let begun = browser.send(admin, &head, b"").await;
@@ -366,7 +366,7 @@ async fn a_login_that_is_interrupted_ends_clean() {
     assert_eq!(sim.stats().token_requests, 0);
 }
 
-/// Answers a request that was held back as the simulator does.
+/// Responds to a request that was held back, as the simulator does.
 async fn response_by(sim: &Simulator, connection: &mut UpstreamConnection, request: &Received) {
     let mut client = Client::connect(sim.address()).await;
     client.write(&request.head).await;

@@ -1,5 +1,4 @@
-//! What goes wrong when a person logs in, what is attempted against it, and that nothing is lost by
-//! either.
+//! Failures of interactive logins and attacks on them. Nothing is lost by either.
 
 use std::time::Duration;
 
@@ -121,7 +120,7 @@ async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish
 
 #[tokio::test]
 async fn an_attacker_cannot_slip_a_victim_a_login() {
-    // The attacker begins a login and has it answered, and sends the victim's browser to the answer
+    // The attacker begins a login and sends the victim's browser to the authorization response
     // (login CSRF).
     let (world, _) = clocked(by_person()).await;
     let response = Browser::new().authorize(&world, BOB).await;

@@ -1,4 +1,4 @@
-//! The answer to a refresh is lost after the server has rotated, and there is no password to fall
+//! The response to a refresh is lost after the server has rotated, and there is no password to fall
 //! back on.
 
 use vbc_simulator::{Fault, Mode, SimulatorOptions};
@@ -40,7 +40,7 @@ async fn with_a_code_alone_a_person_is_asked_for_on_every_surface_and_a_login_re
             assert_login_needed(&world).await;
         }
         let stats = world.sim.stats();
-        // Presented once more after its answer was lost, and never again.
+        // The token is presented once more after its response was lost, and never again.
         assert_eq!((stats.refreshes.ok, stats.refreshes.failed, stats.refresh_reuse), (1, 1, 1), "{mode:?}");
 
         assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);

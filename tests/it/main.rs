@@ -1,4 +1,5 @@
-//! One test binary: real sockets, the real proxy, the simulator or a raw upstream behind it.
+//! One test binary with real sockets: the real proxy in front of the simulator or of a raw
+//! upstream.
 
 // The ban is for what serves people; a test that cannot go on should stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

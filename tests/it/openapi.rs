@@ -1,5 +1,5 @@
-//! What other people's tools make of the published specifications, tried on the simulator, directly and through the
-//! proxy. `scripts/test` installs the tools; the programs are in `tests/openapi`, with what they do.
+//! Independent tools check the simulator against the published specifications, directly and through
+//! the proxy. `scripts/test` installs the tools, and `tests/openapi` has the programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -128,7 +128,7 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
         );
     }
     assert_eq!(world.sim.stats().token_requests, before);
-    // What is sent as a form's text is not read as an answer.
+    // A body of `text/plain`, which a form can send, is not read.
     let mut client = Client::connect(world.admin).await;
     let head = "POST /credentials/default/login/answer HTTP/1.1\nContent-Type: text/plain";
     client.request(head, br#"{"login": "x", "answer": "y"}"#).await;
@@ -225,7 +225,7 @@ async fn what_is_beside_the_data_plane_is_nicer_than_it() {
     lay_out(directory.path(), &configuration(nowhere, nowhere, "store.kind = \"memory\""), "sim-password");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let (_, admin) = serve.listening().await;
-    // Answered by the runtime beside: it has its threads.
+    // The control runtime responds, on its own threads.
     assert_eq!(get(admin, "/live").await.status, 200);
     // A thread has its name, and is as nice as it will be, only once it has begun.
     let as_it_should_be = || {

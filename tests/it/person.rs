@@ -16,7 +16,7 @@ pub(crate) const ALICE: &str = "alice@vbc.prod";
 pub(crate) const BOB: &str = "bob@vbc.prod";
 pub(crate) const LOGIN: &str = "/login/default";
 
-/// A world whose credential is logged in to by a person.
+/// A world whose credential has an interactive login.
 pub(crate) fn by_person() -> WorldBuilder {
     World::builder()
         .config(r#"credentials.default.grant = "authorization_code""#)
@@ -43,7 +43,7 @@ impl Browser {
         Self::default()
     }
 
-    /// A GET of the admin listener, as a person who typed the address.
+    /// Sends a GET to the admin listener, as a browser does for a typed address.
     pub(crate) async fn visit(&mut self, admin: SocketAddr, target: &str) -> Response {
         self.send(admin, &format!("GET {target} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: none"), b"").await
     }

@@ -25,7 +25,7 @@ const DEAD: [(u16, &str, &str); 8] = [
     (400, "application/json", r#"{"error":"unsupported_grant_type"}"#),
 ];
 
-/// A refresh is answered so.
+/// Responds to a refresh.
 fn refused((status, content_type, body): (u16, &str, &str)) -> Fault {
     let (body, content_type) = (Some(body.to_owned()), Some(content_type.to_owned()));
     let effect = Effect::Status(StatusFault { status, body, content_type, ..StatusFault::default() });
@@ -117,7 +117,8 @@ async fn another_users_tokens_that_a_refresh_brings_are_not_used_and_every_surfa
         upstream.requests().iter().all(|request| !String::from_utf8_lossy(&request.head).contains("bob"))
     );
 
-    // The present token is used to its end; then the login, behind its brake.
+    // The present token is used until it expires. Then the login follows, within the limits of the
+    // brake.
     clock.shift(SignedDuration::from_secs(200));
     let (served, asked) = tokio::join!(world.get("/c"), response(ALICE));
     assert_eq!(served.status, 200);

@@ -10,8 +10,8 @@ fn response(head: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
 }
 
-/// Serves twice before a token endpoint that gives every login `answer`, and says how many logins
-/// arrived and what the last request was told.
+/// Serves twice in front of a token endpoint with this response to every login. Returns the number
+/// of logins and the text of the last response.
 async fn logins(response: Vec<u8>) -> (usize, String) {
     let endpoint = RawUpstream::responding(response).await;
     let directory = tempfile::tempdir().unwrap();

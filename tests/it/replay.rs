@@ -24,7 +24,7 @@ fn before(upstream: &str, sim: &Simulator) -> tempfile::TempDir {
     directory
 }
 
-/// An upstream that answers every request with some JSON.
+/// An upstream that responds to every request with JSON.
 async fn json() -> RawUpstream {
     let body = "{\"phone_number\":\"15551234567\"}";
     RawUpstream::responding(ANSWER.replace("29", &body.len().to_string())).await
@@ -134,7 +134,7 @@ async fn what_matches_no_record_goes_to_the_upstream_with_its_body_and_is_record
     assert_eq!((live.status, live.header("vbc-proxy-record")), (200, None));
     serve.logged("no record matches").await;
     assert_eq!(upstream.requests()[1].body, large.as_bytes());
-    // A page of another origin gets no recorded answer either.
+    // A page of another origin gets no recorded response either.
     let mut client = Client::connect(address).await;
     client.request("GET /t/calls HTTP/1.1\r\nOrigin: https://evil.example", b"").await;
     assert_eq!(client.response().await.status, 403);
@@ -340,7 +340,7 @@ async fn a_web_page_gets_nothing_by_a_name_of_its_own() {
     assert_eq!(playing.terminate().await.code, Some(0));
 }
 
-/// What is sent and what of it may not be found in the cassette.
+/// What is sent, and the parts that must not be in the cassette.
 const HEADERS: [(&str, &str); 16] = [
     ("Authorization", "Bearer s3cret"),
     ("Proxy-Authorization", "Basic s3cret"),

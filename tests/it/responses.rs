@@ -2,8 +2,8 @@
 
 use crate::harness::{RawUpstream, World};
 
-/// Asserts that each answer becomes a 502 with this error, and that the connection it came on is
-/// not used again.
+/// Asserts that each response becomes a 502 with this error, and that its connection is not used
+/// again.
 async fn assert_refused(responses: &[String], error: &str) {
     for response in responses {
         let upstream = RawUpstream::by_hand().await;

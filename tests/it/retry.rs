@@ -17,8 +17,7 @@ use crate::harness::{Client, RawUpstream, Response, World, WorldBuilder, within}
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
 
-/// What the service may do at a second login and at a refresh; the proxy must be right under all of
-/// it.
+/// What the service may do at a second login and at a refresh. The proxy must cope with each.
 const KINDS: [(Mode, OldAccess); 6] = [
     (Mode::Reuse, OldAccess::Dead),
     (Mode::Reuse, OldAccess::Alive),
@@ -91,7 +90,7 @@ fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-/// Whether the answer says, and says only, that it is the upstream's 401 and why it was not cured.
+/// Asserts that the response only says that it is the upstream's 401 and why it was not cured.
 #[track_caller]
 fn assert_passed_on(response: &Response) {
     assert_eq!(response.status, 401, "{response:?}");
@@ -305,8 +304,8 @@ async fn a_body_too_large_to_keep_is_not_replayed_but_the_next_request_has_a_fre
         assert!(response.header("proxy-status").unwrap().contains("retry.memory"), "{response:?}");
         assert_eq!(arrivals(&world.sim, CALLS).len(), 1, "{framing}");
         until(&world, |sim| sim.stats().refreshes.ok == 1).await;
-        // Its bearer is published a moment after the answer; until then the next request is one
-        // more 401, replayed.
+        // The bearer is published a moment after the response. Until then the next request gets one
+        // more 401 and is replayed.
         assert_eq!(world.send(&head, &call_of(300, 2)).await.status, 200);
         assert_eq!(world.send(&head, &body).await.status, 200);
         let stats = world.sim.stats();
@@ -419,7 +418,7 @@ async fn a_replay_that_fails_is_not_replayed_again() {
     let world = World::start().await;
     world.ready().await;
     world.sim.revoke_all_access();
-    // The 401 first, then the replay is executed and its answer lost.
+    // First the 401. Then the replay is executed and its response is lost.
     let lost = Fault::from(Effect::LoseResponse).on(CALLS).method("POST").times(2);
     let first = world.sim.inject(Fault::hang().on("/token")).unwrap();
     let head = format!("POST {CALLS} HTTP/1.1\nContent-Type: application/json");

@@ -278,7 +278,7 @@ fault = "reset_mid_body"
 endpoint = "provisioning"
 "#;
 
-/// Sends a request on a connection of its own; an answer that is cut short is as good as one.
+/// Sends a request on its own connection. A response that is cut short counts too.
 async fn ask(address: SocketAddr, line: &str, headers: &str, body: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();

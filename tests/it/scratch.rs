@@ -1,5 +1,5 @@
-//! The simulator in somebody else's crate: outside the repository, with `vbc-simulator` as its only
-//! dependency of ours.
+//! The simulator in a crate outside the repository, which depends on `vbc-simulator` and on no
+//! other member.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! Token sets at rest, encrypted: what a thief of the directory finds, and what the operator is
-//! told.
+//! Encrypted token sets: what a thief of the directory finds, and what the operator sees.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -133,7 +132,7 @@ async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
     }
 }
 
-/// Serves with a record that cannot be used: what a request is told.
+/// Serves with an unusable record. Returns the text of the response.
 async fn held(directory: &Path) -> String {
     let before = files(directory);
     let (serve, address) = serve(directory).await;

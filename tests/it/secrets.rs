@@ -1,5 +1,5 @@
-//! No credential ever leaves: not in a log line at any level, not in an answer of ours, not in a
-//! debug print.
+//! No credential leaves the process: not in a log line at any level, a response of ours or a debug
+//! print.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::process::{Issued, Output, Process, Relay, configuration, get, lay_out
 
 const GATEWAY_401: &str = r#"{"code":"900901","message":"Invalid Credentials"}"#;
 
-/// What clients send of their own, which is nobody else's business either.
+/// Secrets that clients send, which must not leave either.
 const THEIRS: [&str; 4] =
     ["their-bearer-token", "dGhlaXI6cGFzc3dvcmQ=", "their-api-key-value", "their-query-token"];
 
@@ -140,7 +140,7 @@ async fn session(format: &str, level: &str) {
         let response = raw(address, &wrong).await;
         assert!(!THEIRS.iter().any(|theirs| response.contains(theirs)), "{response}");
     }
-    // The token endpoint answers with nonsense; then it rotates, and its answer is lost.
+    // The token endpoint responds with nonsense. Then it rotates, and its response is lost.
     let html = StatusFault {
         status: 200,
         body: Some("<html>sim-secret sim-password</html>".into()),
@@ -224,7 +224,7 @@ async fn another_life(directory: &Path, responses: &mut Vec<crate::harness::Resp
     serve.terminate().await
 }
 
-/// Tokens at rest are for their owner alone.
+/// Stored tokens are for their owner alone.
 fn modes(directory: &Path) {
     let tokens = directory.join("tokens");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;

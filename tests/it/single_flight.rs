@@ -53,7 +53,7 @@ mod sync {
 
 use sync::{Mutex, Ordering};
 
-/// A question: newer than this revision, please. And where the answer goes.
+/// Asks for a newer revision than this, and has the slot for the outcome.
 struct Ask {
     refused: u64,
     answer: Arc<Mutex<Option<u64>>>,
@@ -73,7 +73,7 @@ impl World {
         Arc::new(world)
     }
 
-    /// Answers until the mailbox is closed and empty, as the refresher does.
+    /// Responds until the mailbox is closed and empty, as the refresher does.
     fn refresh(&self) {
         while self.answer_one() {}
     }
@@ -90,7 +90,7 @@ impl World {
         true
     }
 
-    /// Leaves a question; gives the place of its answer, if it was taken.
+    /// Leaves a question. Returns the slot for its outcome, if the mailbox accepted it.
     fn ask(&self, refused: u64) -> Option<Arc<Mutex<Option<u64>>>> {
         let answer = Arc::new(Mutex::new(None));
         let question = Ask { refused, answer: Arc::clone(&answer) };
@@ -109,7 +109,7 @@ fn two_who_were_refused_the_same_bearer_share_one_exchange() {
             let world = Arc::clone(&world);
             thread::spawn(move || world.ask(1).unwrap())
         });
-        // Each question is answered once: the two it waits for are all there are.
+        // Each question gets one outcome: these two are all there are.
         assert!(world.answer_one() && world.answer_one());
         let answers = askers.map(|asker| asker.join().unwrap());
         for answer in answers {
@@ -134,7 +134,7 @@ fn a_question_is_answered_or_refused_however_the_end_comes() {
         world.refresh();
         closer.join().unwrap();
         let taken = asker.join().unwrap();
-        // What was taken before the end was answered by it.
+        // A question that was accepted before the end has its outcome.
         assert_eq!(taken.map(|answer| *answer.lock()), world.published.latest().filter(|r| *r > 1).map(Some));
         assert!(world.mailbox.push(Ask { refused: 0, answer: Arc::new(Mutex::new(None)) }, 9).is_err());
     });

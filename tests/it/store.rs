@@ -112,7 +112,7 @@ async fn a_damaged_record_holds_its_credential_alone_and_unlock_reads_it_again()
 
     fs::rename(&path, directory.join("damaged")).unwrap();
     assert_eq!(post(admin, "/credentials/crm/unlock", "").await.status, 200);
-    // A request would say that a person has to log in.
+    // A request would report that an interactive login is needed.
     assert_eq!(post(admin, "/credentials/crm/refresh", "").await.status, 503);
     assert_eq!(credential(admin, "crm").await["login_needed"], true);
     assert_eq!(serve.terminate().await.code, Some(0));
@@ -200,7 +200,7 @@ async fn a_stop_with_tokens_that_could_not_be_stored_exits_1_and_says_so() {
     assert!(output.stderr.contains(told), "{}", output.stderr);
 }
 
-/// Connections that are answered one by one and stay, until one is not.
+/// Opens connections that each get a response and stay, until one gets none.
 async fn flood(address: SocketAddr, target: &str, most: usize) -> Vec<Client> {
     let mut held = Vec::new();
     while held.len() < most

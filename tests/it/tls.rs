@@ -9,8 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{RawUpstream, World, self_signed};
 
-/// An upstream with a certificate of its own for `name`. It answers every request of every
-/// connection with 200.
+/// An upstream with a self-signed certificate for `name`. It responds to every request with 200.
 pub(crate) struct TlsUpstream {
     pub(crate) url: String,
     /// Its certificate, in a file.

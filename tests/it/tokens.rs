@@ -1,5 +1,5 @@
-//! One token set and what becomes of it: the token endpoint fails, answers are lost, logins are
-//! refused, processes come and go.
+//! The life of a token set: the token endpoint fails, responses are lost, logins are refused,
+//! processes come and go.
 
 use std::path::Path;
 use std::time::Duration;
@@ -325,7 +325,7 @@ async fn a_drain_waits_for_an_exchange_and_stores_what_it_brings() {
     let mut client = world.connect().await;
     client.request(&format!("GET {USERS} HTTP/1.1"), b"").await;
     until(&world, |sim| sim.stats().token_requests == 2).await;
-    // Even when nobody waits for it any more.
+    // Even if no request waits any more.
     client.reset();
     world.begin_drain();
     world.sim.clear_faults();
@@ -336,7 +336,7 @@ async fn a_drain_waits_for_an_exchange_and_stores_what_it_brings() {
     assert_eq!(world.sim.stats().token_requests, 2, "the rotated token was stored");
 }
 
-/// A refresh token, from a login of somebody else's.
+/// A refresh token, from another user's login.
 async fn seed(sim: &Simulator) -> String {
     let form = "grant_type=password&client_id=sim-client&client_secret=sim-secret&scope=openid\
                 &username=alice%40vbc.prod&password=sim-password";

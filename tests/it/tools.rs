@@ -15,7 +15,7 @@ use crate::harness::{World, within};
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
 
-/// How a tool is told about us.
+/// How a tool is configured to use the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     BaseUrl,
@@ -179,7 +179,7 @@ async fn nodes_fetch_works() {
 async fn javas_http_client_works() {
     let mut tool = Tool::new(&["java", "-XX:TieredStopAtLevel=1", &script("Tool.java")]);
     works_by(&tool, By::BaseUrl).await;
-    // It is told by properties, and would leave loopback alone.
+    // Java takes properties, and would bypass the proxy for loopback.
     tool.proxy_options = |world| {
         vec![
             format!("-Dhttp.proxyHost={}", world.address.ip()),

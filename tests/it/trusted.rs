@@ -1,4 +1,5 @@
-//! Trusted files, outputs, and what other processes of the machine get to see. Owners are tried where the tests run as root.
+//! Trusted files, outputs, and what other processes of the machine get to see. Owners are tried
+//! where the tests run as root.
 
 use std::ffi::OsStr;
 use std::fs;

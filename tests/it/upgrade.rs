@@ -394,7 +394,7 @@ async fn a_connection_that_asked_for_another_protocol_is_closed_as_any_other() {
     for _ in 0..3 {
         let mut client = world.connect().await;
         client.request("GET / HTTP/1.1\nConnection: Upgrade, close\nUpgrade: h2c", b"").await;
-        // Not read, and no reason to reset what was answered.
+        // The bytes are not read, and must not reset the response.
         client.write(&[b'x'; 5000]).await;
         let response = client.response().await;
         assert_eq!((response.text(), response.header("connection")), ("ok", Some("close")));

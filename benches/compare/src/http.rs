@@ -1,4 +1,5 @@
-//! As much HTTP/1.1 as a load generator and its upstream need: heads are searched for a length, bodies are not looked at.
+//! The part of HTTP/1.1 that a load generator and its upstream need. Heads are searched for a
+//! length, and bodies are skipped.
 
 use std::cell::RefCell;
 use std::io;
@@ -22,12 +23,13 @@ thread_local! {
 
 /// What messages travel on.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {
-    /// Takes so many bytes and looks at none.
+    /// Discards this many bytes.
     async fn discard(&mut self, left: u64) -> io::Result<()>;
 }
 
 impl Io for TcpStream {
-    /// The kernel does not even copy them: load and upstream share one core, and the proxy's is to be the busy one.
+    /// The kernel does not even copy them. Load and upstream share one core, which must not become
+    /// the bottleneck.
     async fn discard(&mut self, mut left: u64) -> io::Result<()> {
         while left > 0 {
             let most = left.min(AT_ONCE as u64) as usize;

@@ -1,6 +1,6 @@
-//! Load on one thread: clients that ask again as soon as they are answered, that connect anew each time, or that ask at a
-//! constant rate. Latency at a constant rate counts from when a request was due, so a proxy that stalls is not spared the
-//! requests it kept from being sent (coordinated omission).
+//! Load on one thread. Clients send the next request at once, or on a new connection, or at a
+//! constant rate. At a constant rate, latency counts from the time when a request was due. So a
+//! stalled proxy is charged for the requests that it delayed (coordinated omission).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,8 +22,8 @@ use crate::stats::{median, percentile};
 const PIECE: usize = 256 * 1024;
 /// What passes before anything counts.
 const WARMING: Duration = Duration::from_millis(150);
-/// A 99th percentile is that of so long a time, and of those the median, where that is so many requests as a rule; else that of
-/// the round.
+/// A 99th percentile is that of so long a time, and of those the median, where that is so many
+/// requests as a rule; else that of the round.
 const SLICE: Duration = Duration::from_millis(50);
 const MANY: usize = 500;
 
@@ -37,7 +37,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Without a body, or with one of so many bytes.
+    /// Without a body, or with one of this many bytes.
     pub(crate) fn new(method: &str, target: &str, length: usize) -> Self {
         Self::with(method, target, length, "")
     }
@@ -105,7 +105,7 @@ struct Tally {
     stopped: Cell<bool>,
     answered: Cell<u64>,
     warm: Cell<usize>,
-    /// One more has been answered.
+    /// Counts one more response.
     done: Notify,
     /// Nanoseconds, by the slice in which a request began or was due.
     latencies: RefCell<Vec<Vec<u32>>>,
@@ -135,9 +135,9 @@ pub(crate) struct Outcome {
     pub(crate) cpu: f64,
     /// Latency in microseconds.
     pub(crate) p50: f64,
-    /// Latency in microseconds: of a twentieth of a second, the median over those of the round, where there are many requests.
-    /// When the hypervisor stops a core ten times a second for some milliseconds, they are the 99th percentile of the second,
-    /// whatever the proxy does.
+    /// Latency in microseconds: of a twentieth of a second, the median over those of the round,
+    /// where there are many requests. When the hypervisor stops a core ten times a second for some
+    /// milliseconds, they are the 99th percentile of the second, whatever the proxy does.
     pub(crate) p99: f64,
     /// Latency in microseconds, over all of the round.
     pub(crate) p999: f64,
@@ -156,7 +156,7 @@ async fn window(tally: &Tally, meter: &Meter, duration: Duration) -> Used {
     meter.read().since(&before)
 }
 
-/// To be called once all that was asked has been answered.
+/// Call this when every request has its response.
 fn outcome(tally: &Tally, used: Used) -> Outcome {
     tally.from.set(None);
     let mut slices = tally.latencies.take();
@@ -181,7 +181,7 @@ fn outcome(tally: &Tally, used: Used) -> Outcome {
     }
 }
 
-/// So many clients, each of which asks again as soon as it is answered.
+/// This many clients, each of which sends its next request at once.
 pub(crate) async fn closed(meter: &Meter, request: &Request, clients: usize, duration: Duration) -> Outcome {
     let tally = Rc::new(Tally::default());
     let tasks: Vec<JoinHandle<()>> = (0..clients)
@@ -224,7 +224,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Connects so many. Each has been answered once.
+    /// Connects this many clients. Each has received one response.
     pub(crate) async fn connect(proxy: SocketAddr, request: &Request, clients: usize) -> Self {
         let (tally, due) = (Rc::new(Tally::default()), Rc::new(RefCell::new(VecDeque::<Instant>::new())));
         let wake = Rc::new(Notify::new());

@@ -84,7 +84,7 @@ impl Meter {
         sizes.sum()
     }
 
-    /// Begins the search for a peak anew.
+    /// Restarts the search for a peak.
     pub(crate) fn forget_peak(&self) {
         for process in family(self.process) {
             let _ = fs::write(format!("/proc/{process}/clear_refs"), "5");

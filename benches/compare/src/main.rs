@@ -1,5 +1,6 @@
-//! How fast vbc-proxy is beside nginx and HAProxy: one run, in rounds in which they take turns. `scripts/bench` builds and
-//! runs it. A single thread is load and upstream, on one core; the proxy has another.
+//! Measures vbc-proxy against nginx and HAProxy, which take turns in the rounds of one run.
+//! `scripts/bench` builds and runs it. One thread is load and upstream, on one core. The proxy has
+//! another core.
 
 mod http;
 mod load;
@@ -129,7 +130,7 @@ fn refuse(reason: &str) -> ! {
     std::process::exit(2)
 }
 
-/// Tells whoever waits.
+/// Wakes the waiting task.
 pub(crate) fn say(text: &str) {
     println!("{text}");
     let _ = std::io::stdout().flush();

@@ -43,7 +43,7 @@ pub(crate) async fn take(lab: &Lab, kinds: &[Kind]) -> Vec<Memory> {
     lab.place(true);
     let (mut found, mut running) = (Vec::new(), Vec::new());
     for kind in kinds {
-        // What closed connections leave behind would hide what is looked at next.
+        // Memory that closed connections leave would hide what is measured next.
         let (quiet, fresh, used) = idle(&Proxy::start(kind, &lab.setting(&row)), &row.request).await;
         let proxy = Proxy::start(kind, &lab.setting(&row));
         let (long, after) = loaded(&proxy, &row.request).await;
@@ -97,7 +97,8 @@ async fn idle(proxy: &Proxy, request: &Request) -> (f64, f64, f64) {
     (quiet, fresh, (meter.memory() - quiet) / IDLE as f64)
 }
 
-/// What long bodies take at most, and what there is right after a load of them and of many connections.
+/// What long bodies take at most, and what there is right after a load of them and of many
+/// connections.
 async fn loaded(proxy: &Proxy, request: &Request) -> (f64, f64) {
     let meter = &proxy.meter;
     Client::connect(meter.address).await.exchange(request).await;

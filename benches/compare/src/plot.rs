@@ -11,7 +11,7 @@ const BAR: f64 = 13.0;
 const MOST: f64 = 1.6;
 const COLOURS: [&str; 3] = ["#9aa5b1", "#2b6cb0", "#63b3ed"];
 
-/// The picture, or nothing if no ratio may be told.
+/// The picture, or nothing if every ratio is too noisy.
 pub(crate) fn svg(results: &Results) -> Option<String> {
     let names = &results.names[1..];
     let mut bars = String::new();

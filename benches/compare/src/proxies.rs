@@ -44,7 +44,7 @@ impl Kind {
 pub(crate) struct Setting<'a> {
     /// Where the API is.
     pub(crate) api: SocketAddr,
-    /// Trust roots, if it is to be reached by https.
+    /// Trust roots, if the upstream is reached by https.
     pub(crate) authority: Option<&'a str>,
     /// The core it is pinned to; `None` leaves it all.
     pub(crate) core: Option<usize>,
@@ -137,7 +137,7 @@ impl Drop for Proxy {
         if let Ok(Some(_)) = self.child.try_wait() {
             return;
         }
-        // nginx takes its workers with it when it is asked, and leaves them behind when it is killed.
+        // nginx ends its workers when it is asked to stop. When it is killed, they stay.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         for _ in 0..100 {
             if let Ok(Some(_)) = self.child.try_wait() {
@@ -160,7 +160,7 @@ fn nginx(directory: &Path, listen: SocketAddr, setting: &Setting) -> String {
     let workers = if setting.core.is_some() { 1 } else { crate::machine::cores() };
     let root = crate::machine::says("id", &["-u"]) == "0";
     let user = if root { "user root;" } else { "" };
-    // Allocated for each answer: what helps a long one costs a short one.
+    // Allocated for each response: a large buffer helps long ones and costs short ones.
     let buffers = if setting.bulk {
         "proxy_buffer_size 128k; proxy_buffers 8 256k; proxy_busy_buffers_size 512k; proxy_max_temp_file_size 0;
          client_body_buffer_size 512k; proxy_request_buffering off;"

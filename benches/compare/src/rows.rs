@@ -14,7 +14,8 @@ pub(crate) const BUSY: f64 = 0.95;
 /// The constant rate, as a share of nginx's peak.
 const SHARE: f64 = 0.6;
 
-/// How large a ratio to nginx may be, or how small; for the plain build and for the one made with a profile.
+/// How large a ratio to nginx may be, or how small; for the plain build and for the one made with a
+/// profile.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Goals {
     /// At most.
@@ -116,7 +117,7 @@ pub(crate) type Rounds = Vec<Vec<Outcome>>;
 pub(crate) struct Measured {
     /// Which row.
     pub(crate) row: Row,
-    /// Each client asks as soon as it is answered.
+    /// Each client sends its next request at once.
     pub(crate) closed: Rounds,
     /// So many requests a second, and what came of them.
     pub(crate) constant: Option<(f64, Rounds)>,
@@ -228,7 +229,8 @@ pub(crate) fn is_calm(outcome: &Outcome) -> bool {
 }
 
 impl Lab {
-    /// Whether there are as many rounds as are wanted, and enough of them calm; twice as many are tried at most.
+    /// Whether there are as many rounds as are wanted, and enough of them calm; twice as many are
+    /// tried at most.
     fn enough(&self, all: &Rounds) -> bool {
         let done = all[0].len();
         let calm = (0..done).filter(|round| all.iter().all(|rounds| is_calm(&rounds[*round]))).count();

@@ -32,8 +32,9 @@ pub(crate) enum Ratio {
 }
 
 impl Ratio {
-    /// Of ratios that were each taken within one round. The standard error of the median is estimated from the median
-    /// absolute deviation, which one bad round cannot move; `error` is how large it may be, as a share of the ratio.
+    /// Of ratios that were each taken within one round. The standard error of the median is
+    /// estimated from the median absolute deviation, which one bad round cannot move; `error` is
+    /// how large it may be, as a share of the ratio.
     pub(crate) fn of(ratios: &[f64], error: f64, least: usize) -> Self {
         if ratios.len() < least {
             return Self::Few(ratios.len());
@@ -45,7 +46,7 @@ impl Ratio {
         if of_median / middle > error { Self::Noisy(of_median / middle) } else { Self::Is(middle, of_median) }
     }
 
-    /// The ratio itself, if it may be told.
+    /// The ratio, unless it is too noisy.
     pub(crate) fn value(self) -> Option<f64> {
         match self {
             Self::Is(value, _) => Some(value),

@@ -117,8 +117,8 @@ const WINDOWS: usize = 7;
 const SIZES: [usize; 4] = [1, 100, 1_000, 10_000];
 const ROUNDS: usize = 15;
 
-/// CPU per request with so many open connections that take turns. One request at a time, so that
-/// whoever has few connections has no more to do at once than who has many.
+/// CPU per request with this many open connections that take turns. There is one request at a time,
+/// so that few connections mean no more concurrent work than many.
 pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);
@@ -141,7 +141,7 @@ pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
     lines(names, &all, |outcome| outcome.cpu, false, 0.03)
 }
 
-/// CPU per request with so many credentials that have their tokens.
+/// CPU per request with this many credentials that have their tokens.
 pub(crate) async fn credentials(lab: &Lab, kind: &Kind) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);

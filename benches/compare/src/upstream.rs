@@ -1,4 +1,4 @@
-//! The API and the token endpoint behind the proxies. An answer is bytes that were made before.
+//! The API and the token endpoint for the proxies. Responses are prepared bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub(crate) fn token(number: u64) -> String {
     format!("eyJ{number:09}.{}.{}", unit.repeat(14), &unit[..43])
 }
 
-/// A body that is answered with: its kind and how long it is.
+/// The kind and the length of a response body.
 struct Response {
     first: Vec<u8>,
     pieces: usize,
@@ -215,7 +215,7 @@ impl Tokens {
         Self { url: format!("http://{address}/token"), given, hangs }
     }
 
-    /// Whether it leaves requests without an answer until it no longer does.
+    /// Whether requests wait for their response until this is false again.
     pub(crate) fn hang(&self, hangs: bool) {
         self.hangs.store(hangs, Ordering::Relaxed);
     }

@@ -19,7 +19,7 @@ use encodings::{Encoding, NAMES};
 use places::{Exchange, PLACES};
 use search::Search;
 
-/// What nobody but the clients and the service knows: people, and keys of their own.
+/// Secrets that only clients and the service know: people, and their own keys.
 const UNKNOWN: [&str; 7] = [
     "Wilhelmina Featherstone",
     "wilhelmina.f@mail.example.org",

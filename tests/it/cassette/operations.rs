@@ -61,7 +61,7 @@ const HARMLESS: [&str; 42] = [
 /// Asks, and remembers what came.
 struct Walk<'r> {
     address: SocketAddr,
-    /// Lets somebody call from outside. In replay nobody has to.
+    /// Places a call from outside. A replay needs none.
     ring: &'r dyn Fn(),
     steps: Vec<Step>,
 }

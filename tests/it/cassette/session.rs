@@ -1,4 +1,4 @@
-//! Two hundred requests of every kind, and what answers them.
+//! Two hundred requests of every kind, and the services that respond to them.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ pub(super) const SECRETS: [&str; 14] = [
     "sim-password",
 ];
 
-/// People in requests, and in answers that are not the simulator's.
+/// People in requests, and in responses that are not the simulator's.
 pub(super) const PERSONAL: [&str; 7] = [
     "15551230001",
     "555-123-0002",
@@ -139,7 +139,7 @@ impl Session {
         self.0[index].join(" ")
     }
 
-    /// Asks everything in one run of curl; gives what it wrote of each answer, head and body.
+    /// Sends every request in one run of curl. Returns head and body of each response.
     pub(super) async fn ask(&self, address: SocketAddr) -> Vec<Vec<u8>> {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("curl");
@@ -154,14 +154,14 @@ impl Session {
         }
         command.env_clear().current_dir(directory.path()).stdin(Stdio::null()).stderr(Stdio::null());
         command.env("PATH", std::env::var("PATH").unwrap());
-        // Answers that are cut short give it a status of its own.
+        // curl has a status of its own for responses that are cut short.
         let _ = within(tokio::task::spawn_blocking(move || command.status().expect("curl"))).await;
         let read = |index: usize| std::fs::read(directory.path().join(index.to_string())).unwrap_or_default();
         (0..self.0.len()).map(read).collect()
     }
 
-    /// An answer but for what the recorder must change in it: cookies that are set, details, what
-    /// repeats a credential, and codings, which it takes off; with the lengths of these alone.
+    /// A response without what the recorder must change: set cookies, details, repeated
+    /// credentials, and codings with their lengths.
     pub(super) fn comparable(&self, output: &[u8]) -> Vec<u8> {
         const CHANGED: [&str; 8] = [
             "set-cookie:",
@@ -176,7 +176,7 @@ impl Session {
         let has = |text: &[u8], word: &str| {
             text.to_ascii_lowercase().windows(word.len()).any(|window| window == word.as_bytes())
         };
-        // A replayed answer has lost its coding, so it is told by what it is about.
+        // A replayed response has lost its coding, so it is recognised by its content.
         let is_coded = |text: &[u8]| has(text, "\"items\":[{");
         if !is_coded(output) && !CHANGED.iter().any(|word| has(output, word)) {
             return output.to_vec();
@@ -188,8 +188,8 @@ impl Session {
     }
 }
 
-/// What answers the proxy: the simulator where its paths begin so, else itself. The token endpoint
-/// is a relay before the simulator, which knows what was issued.
+/// The upstream of the proxy: the simulator for its paths, otherwise this service. The token
+/// endpoint is a relay in front of the simulator, which knows the issued tokens.
 pub(super) struct Backend {
     upstream: RawUpstream,
     relay: Relay,
@@ -201,7 +201,7 @@ pub(super) struct Backend {
 struct Shared {
     simulator: OnceLock<SocketAddr>,
     url: OnceLock<String>,
-    /// Paths that have answered 401 once.
+    /// Paths that have responded with 401 once.
     refused: Mutex<HashSet<String>>,
     cured: Arc<AtomicUsize>,
 }
@@ -262,7 +262,7 @@ fn gzip(text: &str) -> Vec<u8> {
 const JSON: &str = "Content-Type: application/json\r\n";
 
 impl Shared {
-    /// Answers a request; whether the connection goes on.
+    /// Responds to a request. Returns whether the connection continues.
     async fn respond(&self, connection: &mut UpstreamConnection, request: &Received) -> bool {
         let target = request.line.split(' ').nth(1).unwrap().to_owned();
         let first = target.trim_start_matches('/').split(['/', '?']).next().unwrap();
@@ -345,8 +345,8 @@ fn audio(request: &Received) -> Vec<u8> {
     whole("206 Partial Content", &range, &sound[from..=to])
 }
 
-/// The people in an answer of the simulator: their whole names, login names and addresses, and the
-/// ways to write their numbers.
+/// The people in a response of the simulator: full names, login names and addresses, and the ways
+/// to write their numbers.
 pub(super) fn people(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let body = text.split("\r\n\r\n").last().unwrap_or_default();

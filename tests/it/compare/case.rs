@@ -1,4 +1,4 @@
-//! One line of the tables: what is sent, and what `http.md` wants to become of it.
+//! One line of the tables: what is sent, and the outcome that `http.md` demands.
 
 /// Stands in every case for the number it is known by at the upstream. As long as what takes its
 /// place, so that lengths hold.
@@ -7,11 +7,12 @@ const NUMBER: &[u8] = b"case-000";
 /// What must become of the bytes of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// So many requests reach the upstream, and each is answered by it.
+    /// This many requests reach the upstream, and each gets its response.
     Passes(usize),
-    /// So many good ones are answered, then comes this status and the end of the connection.
+    /// This many good requests get their responses. Then this status follows, and the connection
+    /// ends.
     Refused { behind: usize, status: u16 },
-    /// Nothing is answered: there was nobody to answer any more.
+    /// There is no response, since the client is gone.
     Silence,
 }
 
@@ -20,7 +21,7 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) bytes: Vec<u8>,
     pub(super) expected: Expected,
-    /// The client ends its side behind the bytes.
+    /// The client ends its side after the bytes.
     pub(super) then_ends: bool,
     /// The body that must arrive with the first request.
     pub(super) body: Option<&'static [u8]>,
@@ -59,7 +60,7 @@ pub(super) fn passes(name: &'static str, bytes: impl AsRef<[u8]>) -> Case {
     Case::new(name, bytes, Expected::Passes(1))
 }
 
-/// Requests that pass, one behind the other.
+/// Requests that pass, one after another.
 pub(super) fn all_pass(name: &'static str, count: usize, bytes: impl AsRef<[u8]>) -> Case {
     Case::new(name, bytes, Expected::Passes(count))
 }
@@ -73,7 +74,7 @@ pub(super) fn refused_with(name: &'static str, status: u16, bytes: impl AsRef<[u
     Case::new(name, bytes, Expected::Refused { behind: 0, status })
 }
 
-/// A 400 behind so many good requests.
+/// A 400 after this many good requests.
 pub(super) fn refused_behind(name: &'static str, behind: usize, bytes: impl AsRef<[u8]>) -> Case {
     Case::new(name, bytes, Expected::Refused { behind, status: 400 })
 }
@@ -104,7 +105,7 @@ pub(super) fn number_in(bytes: &[u8]) -> Option<usize> {
 /// What must become of the bytes of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Becomes {
-    /// The answer, whole.
+    /// The whole response.
     Whole { status: u16, body: &'static str },
     /// A 502 of ours.
     BadGateway,
@@ -119,7 +120,7 @@ pub(super) struct Response {
     pub(super) request: (&'static str, &'static str),
     pub(super) bytes: Vec<u8>,
     pub(super) becomes: Becomes,
-    /// The upstream ends the connection behind the bytes.
+    /// The upstream ends the connection after the bytes.
     pub(super) then_ends: bool,
     pub(super) why: &'static str,
 }

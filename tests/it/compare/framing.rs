@@ -1,8 +1,8 @@
-//! Cases about where a request ends: lengths, codings, chunks, and what a smuggler hides behind them.
+//! Cases about where a request ends: lengths, codings, chunks, and requests that a smuggler hides.
 
 use super::case::{Case, all_pass, passes, refused, refused_behind, refused_with, silent};
 
-/// What a smuggler hides; it also ends the connection, for whoever takes it for a request.
+/// The request that a smuggler hides. It also ends the connection of a server that accepts it.
 const HIDDEN: &str = "GET /case-000/hidden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// A POST with these lines and a hidden request where its body should be.
@@ -17,7 +17,7 @@ fn chunked(body: &str) -> String {
     )
 }
 
-/// The same, with a hidden request behind it on a connection that is kept.
+/// The same, followed by a hidden request on a connection that is kept.
 fn chunked_hides(body: &str) -> String {
     format!("POST /case-000 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{body}{HIDDEN}")
 }

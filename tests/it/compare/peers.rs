@@ -1,4 +1,5 @@
-//! nginx, HAProxy and Caddy as child processes, each in front of an upstream of its own. `scripts/test` installs them.
+//! nginx, HAProxy and Caddy as child processes, each in front of an upstream of its own.
+//! `scripts/test` installs them.
 
 use std::net::SocketAddr;
 use std::path::Path;

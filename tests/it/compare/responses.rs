@@ -21,7 +21,7 @@ fn cut(name: &'static str, bytes: impl AsRef<[u8]>) -> Response {
     Response::new(name, bytes, Becomes::Cut).then_ends()
 }
 
-/// A 200 with these lines and this behind them.
+/// A 200 with these lines and this body.
 fn with(lines: &str, rest: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{rest}")
 }

@@ -70,7 +70,7 @@ impl Upstream {
         Self { address, seen, task }
     }
 
-    /// Answers everything with `ok`.
+    /// Responds to every request with `ok`.
     pub(super) async fn ok() -> Self {
         Self::start(|request| {
             let body = if request.head.starts_with(b"HEAD ") { "" } else { "ok" };
@@ -96,7 +96,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next whole request; none where one ends halfway or cannot be told from the next.
+    /// The next complete request. None if it is cut short or its end is unknown.
     async fn request(&mut self) -> Option<Seen> {
         let head = self.through(b"\r\n\r\n").await?;
         let lengths = values(&head, "content-length");
@@ -148,7 +148,7 @@ impl Reader {
     }
 }
 
-/// One answer at the client.
+/// One response at the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Got {
     /// 9 where it has no head, as HTTP/0.9 has it; 0 where it is no number.
@@ -183,7 +183,7 @@ pub(super) async fn talk(
     (responses(&received, method), ended)
 }
 
-/// The final answers in what a client has read.
+/// The final responses in the bytes that a client has read.
 fn responses(mut bytes: &[u8], method: &str) -> Vec<Got> {
     // Of a pipeline only the first may be a HEAD.
     let mut methods = VecDeque::from([method]);

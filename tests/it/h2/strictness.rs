@@ -180,7 +180,7 @@ async fn a_header_list_over_the_limit_goes_nowhere() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
-    // An entry of the dynamic table, then 2,000 mentions of it: 4 KB on the wire, 200 KB of
+    // An entry of the dynamic table and 2,000 references to it: 4 KB on the wire, 200 KB of
     // headers.
     let mut block = vec![0x82, 0x86, 0x84, 0x41, 9];
     block.extend_from_slice(b"localhost");

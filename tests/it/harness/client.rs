@@ -132,7 +132,7 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// Connects, or returns `None` where nobody listens any more.
+    /// Connects, or returns `None` if there is no listener any more.
     pub(crate) async fn try_connect(address: SocketAddr) -> Option<Self> {
         let stream = within(TcpStream::connect(address)).await.ok()?;
         Some(Self { stream, buffer: Vec::new() })

@@ -255,7 +255,7 @@ pub(crate) fn reserve() -> (SocketAddr, Socket) {
     (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
-/// An address on which nobody can listen while the socket lives. A port that is only free may soon
+/// An address on which no listener can be while the socket lives. A port that is only free may soon
 /// be another test's.
 pub(crate) fn closed_port() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

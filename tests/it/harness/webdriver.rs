@@ -163,7 +163,7 @@ impl Element<'_> {
         self.command("POST", "/value", Some(&json!({ "text": text }))).await;
     }
 
-    /// What a person reads there.
+    /// The visible text.
     pub(crate) async fn text(&self) -> String {
         self.command("GET", "/text", None).await.as_str().unwrap().to_owned()
     }

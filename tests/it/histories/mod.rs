@@ -1,5 +1,6 @@
-//! Random histories of one credential: expiries, revocations, faults, restarts, kills, clock jumps, 401s, concurrent
-//! askers, in every issuance mode, by password and by code, with the simulator as the server and an oracle at the wire.
+//! Random histories of one credential: expiries, revocations, faults, restarts, kills, clock jumps,
+//! 401s, concurrent askers, in every issuance mode, by password and by code, with the simulator as
+//! the server and an oracle at the wire.
 //!
 //! `VBC_PROXY_HISTORIES` says how many (2,000 when not set; `scripts/soak` runs 200,000).
 
@@ -40,7 +41,7 @@ enum Event {
     Lifetime(u64, bool),
     Mode(Mode),
     OldAccess(OldAccess),
-    /// The token endpoint misbehaves so many times.
+    /// The token endpoint misbehaves this many times.
     Fault(Trouble, u64),
     Unreachable(bool),
     StoreFails(bool),
@@ -210,7 +211,7 @@ async fn happen(world: &mut World, event: Event) {
         Event::Lock(true) => act(Action::LockUser { user: ALICE.into(), keep_tokens: false }),
         Event::Lock(false) => act(Action::UnlockUser { user: ALICE.into() }),
         Event::Unlock => {
-            // Lifted as soon as it is asked for; a login may follow before we hear of it.
+            // The lock is lifted at once, and a login may follow before we notice.
             world.oracle.lock().unlocked();
             let _ = world.credential().unlock().await;
             world.oracle.lock().unlocked();
@@ -310,7 +311,7 @@ async fn request(world: &World) -> Given {
     Given::Upstream(Some(401), bearer.revision)
 }
 
-/// Everything is well again: then there is a token, or a person is asked to log in, and can.
+/// With all faults gone there is a token, or an interactive login is asked for and succeeds.
 async fn heal(world: &mut World, by_password: bool) {
     world.settle().await;
     world.cut_off(false);

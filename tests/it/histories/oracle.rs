@@ -1,5 +1,5 @@
-//! What must never happen at the token endpoint, whatever happens around it. It sits where the wire is: it sees each
-//! request that a credential sends and the answer that reaches it, and knows the truth about time.
+//! What must never happen at the token endpoint. The oracle sees each request of a credential and
+//! each response that reaches it, and knows the true time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,15 +11,16 @@ use tokio::time::Instant;
 /// The brake's promise: no login for so long after the server said that the account is locked.
 const LOCK: Duration = Duration::from_secs(35 * 60);
 
-/// How long it takes at most to store what an answer said: a few writes, one after the other.
+/// The longest time to store the outcome of a response: a few writes in sequence.
 const UNSTORED: Duration = Duration::from_millis(60);
 
-/// What became of a refresh token, as far as the credential was told.
+/// The state of a refresh token, as far as the credential knows.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    /// Its answer was lost, or said nothing about it: it may be presented again.
+    /// Its response was lost or inconclusive: it may be presented again.
     Open,
-    /// The credential was told then that it is used up or no longer good. Presenting it again is a fault.
+    /// The credential learned at this time that it is used up or invalid. Presenting it again is a
+    /// fault.
     Over(Instant),
 }
 
@@ -51,9 +52,9 @@ pub(super) struct Oracle {
     /// The credential is being killed: what breaks off now was not cancelled by it.
     pub(super) dying: bool,
     fates: HashMap<String, Fate>,
-    /// Passwords that were refused, and when the credential was told.
+    /// Refused passwords, and when the credential learned it.
     refused: Vec<(String, Instant)>,
-    /// When the credential was told that the account is locked.
+    /// When the credential learned that the account is locked.
     locked: Option<Instant>,
     /// An access token may have been revoked between its issue and its arrival.
     pub(super) doomed: bool,
@@ -94,7 +95,7 @@ impl Oracle {
         }
     }
 
-    /// An answer reaches the credential, or the news that none will come.
+    /// The credential receives a response, or learns that there will be none.
     pub(super) fn arrives(&mut self, asked: &Asked, answer: Option<&Response<Vec<u8>>>, now: Instant) {
         self.in_flight -= 1;
         let Some(answer) = answer else { return };
@@ -128,7 +129,7 @@ impl Oracle {
         }
     }
 
-    /// A request ends without an answer having been waited for.
+    /// A request ends before its response is awaited.
     pub(super) fn dropped(&mut self) {
         self.in_flight -= 1;
         if !self.dying {
@@ -136,8 +137,8 @@ impl Oracle {
         }
     }
 
-    /// Another life begins with what the store holds. What the last one was told is lost with it only where it had no time
-    /// to store it, or the store failed.
+    /// A new life begins with the content of the store. Knowledge of the last life is lost only if
+    /// it had no time to store it, or the store failed.
     pub(super) fn reborn(&mut self, stored: Option<&str>, store_failed: bool, now: Instant) {
         let lost = |at: Instant| store_failed || now.duration_since(at) < UNSTORED;
         if let Some(fate) = stored.and_then(|token| self.fates.get_mut(token))

@@ -1,5 +1,5 @@
-//! One credential with everything around it: the simulator without sockets, a store that can fail, two clocks, lives
-//! that end at any moment.
+//! One credential with everything around it: the simulator without sockets, a store that can fail,
+//! two clocks, lives that end at any moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ use super::oracle::{Asked, Oracle};
 
 pub(super) const ALICE: &str = "alice@vbc.prod";
 const CALLBACK: &str = "http://localhost:8081/callback";
-/// How long a request takes to arrive, and its answer.
+/// The travel time of a request, and of its response.
 const LATENCY: Duration = Duration::from_millis(20);
 /// How long a write to the store takes.
 const WRITE: Duration = Duration::from_millis(5);
@@ -46,7 +46,7 @@ struct Wire {
     unreachable: Arc<AtomicBool>,
 }
 
-/// Tells the oracle about a request that nobody waits for any more.
+/// Reports a request to the oracle that was abandoned.
 struct UnderWay(Option<Arc<Mutex<Oracle>>>);
 
 impl Drop for UnderWay {
@@ -67,7 +67,7 @@ impl Transport for Wire {
         let mut under_way = UnderWay(Some(Arc::clone(&self.oracle)));
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, Bytes::from(body));
-        // What has been sent arrives, whether or not whoever sent it is still there.
+        // A sent request arrives, also if its sender is gone.
         let service = self.service.clone();
         let served = tokio::spawn(async move {
             tokio::time::sleep(LATENCY).await;
@@ -322,8 +322,8 @@ impl World {
         }
     }
 
-    /// Several who hold one bearer are refused with it at once: they share one exchange, and whoever comes late with it
-    /// needs none.
+    /// Several requests with one bearer are refused at once: they share one exchange, and a late
+    /// one needs none.
     pub(super) async fn refuse_at_once(&self, count: u8) {
         let Some(bearer) = self.ask().await else { return };
         let (before, requests) = {
@@ -346,11 +346,11 @@ impl World {
             }
         }
         let issued = self.oracle.lock().issued - before;
-        // One exchange that nobody asked for may fall into the same moment.
+        // One scheduled exchange may fall into the same moment.
         if issued > 1 {
             self.oracle.lock().violated(format!("{count} refusals of one bearer made {issued} token sets"));
         }
-        // A refresh, the same once more where its answer was lost, and a login.
+        // A refresh, its repetition if the response was lost, and a login.
         let requests = self.oracle.lock().requests - requests;
         if requests > 4 {
             self.oracle.lock().violated(format!("{count} refusals of one bearer made {requests} requests"));
@@ -418,7 +418,7 @@ impl World {
         self.credential().redeem_code(login).await.is_ok()
     }
 
-    /// Everybody who asked aside has been answered.
+    /// Every request on the side has its outcome.
     pub(super) async fn settle(&mut self) {
         for asking in self.asking.drain(..) {
             let _ = asking.await;

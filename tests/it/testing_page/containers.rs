@@ -1,5 +1,5 @@
-//! The page's containers: GitHub's workflow and the compose files are checked by their published schemas, and played with
-//! the program itself in place of the containers. There is no docker here: what stands for its network is told below.
+//! The page's containers: GitHub's workflow and the compose files are checked by their published
+//! schemas, and run with the program itself in place of the containers. Docker is not needed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -89,8 +89,8 @@ fn image(target: Option<&str>) -> Image {
     images.remove(wanted).unwrap_or_else(|| panic!("the Dockerfile has no target {wanted}"))
 }
 
-/// The program in place of a container. Its network is this machine's loopback: every port that the container would open to
-/// all is one of the system's choice.
+/// The program in place of a container. Its network is this machine's loopback: every port that the
+/// container would open to all is one of the system's choice.
 struct Container {
     /// Held: dropped, it is killed.
     _process: Process,
@@ -210,7 +210,8 @@ fn workflow() -> (tempfile::TempDir, Value) {
     (directory, workflow)
 }
 
-/// The steps of a job that are commands, all of which must pass; `published` are the ports of services.
+/// The steps of a job that are commands, all of which must pass; `published` are the ports of
+/// services.
 async fn take_steps(job: &Value, directory: &Path, published: &BTreeMap<u16, SocketAddr>) -> String {
     let mut said = String::new();
     for step in job["steps"].as_array().unwrap() {
@@ -260,7 +261,8 @@ async fn a_job_in_a_container_reaches_the_service_by_its_name() {
     assert_answers_to_names(&[("vbc", 8080, &container), ("vbc", 8091, &container)]).await;
 }
 
-/// The job that takes the program out of the image: `docker` is a script that has the image we would have built.
+/// The job that takes the program out of the image: `docker` is a script that has the image we
+/// would have built.
 #[tokio::test]
 async fn the_workflow_with_the_program_passes() {
     let (directory, workflow) = workflow();

@@ -1,4 +1,5 @@
-//! The examples of docs/testing.md, run by the page's own commands with the true tools, which `scripts/test` installs.
+//! The examples of docs/testing.md, run by the page's own commands with the true tools, which
+//! `scripts/test` installs.
 
 mod containers;
 mod page;

@@ -1,4 +1,5 @@
-//! Runs the page's commands as its reader would: by a shell, with `vbc-proxy` and the test frameworks on the path.
+//! Runs the page's commands as its reader would: by a shell, with `vbc-proxy` and the test
+//! frameworks on the path.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -23,7 +24,7 @@ pub(super) fn python_tools() -> PathBuf {
     tools
 }
 
-/// Runs a script in `directory`, with these variables beside those that everybody has.
+/// Runs a script in `directory`, with these additional variables.
 pub(super) async fn run(directory: &Path, script: &str, variables: &[(&str, &str)]) -> Said {
     let program = Path::new(env!("CARGO_BIN_EXE_vbc-proxy")).parent().unwrap();
     let path = format!(

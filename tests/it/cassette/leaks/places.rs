@@ -8,7 +8,7 @@ pub(super) struct Case<'c> {
     pub(super) pieces: &'c [String],
 }
 
-/// A request, and what it is answered.
+/// A request and its response.
 pub(super) struct Exchange {
     line: String,
     asking: Vec<String>,

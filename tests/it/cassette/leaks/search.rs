@@ -184,14 +184,13 @@ fn from_base64(letters: &[u8]) -> Option<String> {
     readable(bytes)
 }
 
-/// The bytes as a text, where some of it can be read.
+/// The bytes as text, if any part can be read.
 fn readable(bytes: Vec<u8>) -> Option<String> {
     let printable = bytes.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ').count();
     (printable * 2 > bytes.len()).then(|| bytes.iter().map(|byte| char::from(*byte)).collect())
 }
 
-/// A text with the characters that are written as `before`, `digits` hexadecimal digits, and
-/// `behind`.
+/// Decodes characters that are written as `before`, `digits` hexadecimal digits, and `behind`.
 fn with(text: &str, before: &str, digits: usize, behind: &str) -> String {
     let mut parts = text.split(before);
     let mut out = parts.next().unwrap_or_default().to_owned();
