@@ -2,7 +2,7 @@
 //! 401s, concurrent askers, in every issuance mode, by password and by code, with the simulator as
 //! the server and an oracle at the wire.
 //!
-//! `VBC_PROXY_HISTORIES` says how many (2,000 when not set; `scripts/soak` runs 200,000).
+//! `VBC_PROXY_HISTORIES` says how many (500 when not set; `scripts/soak` runs 200,000).
 
 mod oracle;
 pub(crate) mod world;
@@ -367,7 +367,7 @@ fn run(setting: Setting, events: Vec<Event>) -> Result<(), TestCaseError> {
 
 #[test]
 fn no_history_breaks_a_promise() {
-    let cases = std::env::var("VBC_PROXY_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let cases = std::env::var("VBC_PROXY_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
     let seed = std::env::var("VBC_PROXY_SEED").ok().and_then(|text| text.parse().ok());
     let config = Config {
         cases,
