@@ -126,6 +126,13 @@ fn every_module_has_a_floor_and_every_floor_its_modules() {
 }
 
 #[test]
+fn the_library_has_few_public_modules() {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let public = lib.lines().filter(|line| line.starts_with("pub mod ")).count();
+    assert!((1..=8).contains(&public), "{public} public modules");
+}
+
+#[test]
 fn the_members_of_the_workspace_are_few_and_of_one_version() {
     let metadata: Value =
         serde_json::from_str(&cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"]))
