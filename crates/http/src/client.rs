@@ -213,7 +213,6 @@ fn authority(host: &str, port: u16, tls: bool) -> String {
     if port == if tls { 443 } else { 80 } { host } else { format!("{host}:{port}") }
 }
 
-/// Replaces the unspecified address by loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {

@@ -38,7 +38,6 @@ impl<S: Stream> PeekedStream<S> {
         Self { stream, first: BytesMut::new() }
     }
 
-    /// The bytes that were read and not given out yet.
     fn first(&self) -> &[u8] {
         &self.first
     }

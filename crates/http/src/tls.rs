@@ -138,7 +138,6 @@ impl Tls {
         }
     }
 
-    /// The configuration of the next handshake.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.read())
     }

@@ -211,7 +211,6 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         Poll::Ready(Ok(()))
     }
 
-    /// Adds a frame to the output.
     fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BodyFailure<B::Error>> {
         self.begun = true;
         let Some(frame) = frame else { return self.end() };
@@ -275,7 +274,6 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         }
     }
 
-    /// Removes the written part of the front.
     fn compact(&mut self) {
         if self.front_at > 0 {
             self.front.drain(..self.front_at);

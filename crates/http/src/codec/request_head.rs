@@ -153,7 +153,6 @@ impl HeadReader {
         Ok(received)
     }
 
-    /// Forgets the head that was being read.
     pub(crate) fn skip(&mut self) {
         let mut positions = std::mem::take(&mut self.positions);
         positions.clear();
@@ -190,7 +189,6 @@ impl HeadReader {
         Ok(None)
     }
 
-    /// Whether there may be one more field line.
     fn count(&self, limits: &Limits) -> Result<(), RequestRejection> {
         if self.positions.len() >= limits.headers { Err(RequestRejection::HeadTooLarge) } else { Ok(()) }
     }

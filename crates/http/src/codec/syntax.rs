@@ -110,28 +110,17 @@ pub const fn is_token(byte: u8) -> bool {
 
 /// `tchar` of RFC 9110 §5.6.2.
 const TOKEN: [bool; 256] = {
+    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
     let mut table = [false; 256];
-    let mut byte = 0_usize;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(
-                byte as u8,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            );
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
+    }
+    let mut at = 0;
+    while at < MARKS.len() {
+        table[MARKS[at] as usize] = true;
+        at += 1;
     }
     table
 };

@@ -172,7 +172,6 @@ async fn exchanges<S: Stream, H: Handler>(
     }
 }
 
-/// The request that the handler gets.
 fn request<S: Stream>(link: &Arc<Link<S>>, head: RequestHead) -> Request<Incoming> {
     let RequestHead { mut request, framing, asks_for_websocket, .. } = head;
     if asks_for_websocket {

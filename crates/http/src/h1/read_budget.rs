@@ -26,7 +26,6 @@ impl BodyShare {
         Self(bodies)
     }
 
-    /// The size of the next read.
     pub(super) fn read_size(&self) -> usize {
         (THREAD_BUDGET / self.0.load(Ordering::Relaxed).max(1)).clamp(LEAST_READ, MOST_READ)
     }

@@ -60,7 +60,6 @@ impl Streams {
         most > 0 && self.opened.get() >= u64::from(most)
     }
 
-    /// Ready when no stream is open.
     pub(super) fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
         if self.open.get() == 0 {
             return Poll::Ready(());

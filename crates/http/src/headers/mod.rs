@@ -14,35 +14,13 @@ pub use strip::{strip_request, strip_response, strip_trailers};
 pub use survey::{ResponseSurvey, Survey};
 
 /// Schemes of `Authorization`: registered ones, and others in use.
-const SCHEMES: [&str; 23] = [
-    "apikey",
-    "aws4-hmac-sha256",
-    "basic",
-    "bearer",
-    "concealed",
-    "digest",
-    "dpop",
-    "gnap",
-    "hawk",
-    "hoba",
-    "jwt",
-    "mutual",
-    "negotiate",
-    "ntlm",
-    "oauth",
-    "oauth2",
-    "privatetoken",
-    "scram-sha-1",
-    "scram-sha-256",
-    "sharedkey",
-    "signature",
-    "token",
-    "vapid",
-];
+const SCHEMES: &str = "apikey aws4-hmac-sha256 basic bearer concealed digest dpop gnap hawk hoba jwt mutual \
+                       negotiate ntlm oauth oauth2 privatetoken scram-sha-1 scram-sha-256 sharedkey signature \
+                       token vapid";
 
 /// Whether a word is the scheme of a credential, rather than a part of the credential.
 pub fn is_scheme(word: &str) -> bool {
-    SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
+    SCHEMES.split(' ').any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
 /// Keeps one of several `Content-Length` lines, which agree.

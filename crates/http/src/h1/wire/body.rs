@@ -74,7 +74,6 @@ impl Default for RequestBody {
 }
 
 impl RequestBody {
-    /// Begins the body of another request.
     pub(super) fn begin(&mut self, framing: Framing, expects: bool) {
         self.remaining = RemainingBody::of_request(framing);
         self.turn = self.turn.wrapping_add(1);
@@ -83,7 +82,6 @@ impl RequestBody {
         self.interim = if awaited { Interim::Unwritten(0) } else { Interim::Done };
     }
 
-    /// Whether the body has been read to its end.
     pub(super) fn is_complete(&self) -> bool {
         self.remaining.is_none()
     }
@@ -127,7 +125,6 @@ impl<S: Stream> BodySource for Link<S> {
 }
 
 impl<S: Stream> Wire<S> {
-    /// Identifies the body of the last request.
     pub(in crate::h1) fn turn(&self) -> u32 {
         self.body.turn
     }

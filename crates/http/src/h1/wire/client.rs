@@ -76,7 +76,6 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// The state of a client that has ended its side.
     fn after_end(&self) -> Client {
         match self.body.remaining {
             RemainingBody::Sized(left) if left > self.input.bytes.len() as u64 => Client::Gone,

@@ -26,7 +26,6 @@ pub(super) enum Close {
 }
 
 impl<S: Stream> Wire<S> {
-    /// Makes the coming close a reset.
     pub(in crate::h1) fn close_by_reset(&mut self) {
         self.close = Close::Reset;
     }
