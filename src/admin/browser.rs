@@ -285,11 +285,11 @@ fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
     let page = |status, title| Page::new(status, "refused", title);
     let page = match why {
         Denial::Unknown => page(StatusCode::BAD_REQUEST, "This login is not known")
-            .text("It was not started here, or so long ago that it is forgotten, or the proxy was restarted meanwhile."),
+            .text("It was not begun here, or so long ago that it is forgotten, or the proxy was restarted meanwhile."),
         Denial::Expired => page(StatusCode::BAD_REQUEST, "This login took too long")
             .text(&format!("It must be finished within {} minutes.", LIFETIME.as_secs() / 60)),
         Denial::Replaced => page(StatusCode::BAD_REQUEST, "A second login was begun after this one")
-            .text("Finish that one, in the window where it was started, or begin again."),
+            .text("Finish that one, in the window where it was begun, or begin again."),
         Denial::Used { well: true } => {
             return page(StatusCode::CONFLICT, "This login is done already")
                 .text("It ended well, and its answer works only once, so nothing was sent again. The tokens it brought are in use.")
@@ -300,8 +300,8 @@ fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
             .text("Its answer works only once, so nothing was sent again."),
         Denial::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was begun in another browser")
             .text(
-                "Or the cookie that was set when it was started is gone. A login is finished in the browser it was started \
-                 in, so that nobody can slip you theirs.",
+                "Or the cookie that was set when it was begun is gone. A login is finished in the browser it was begun in, \
+                 so that nobody can slip you theirs.",
             ),
         Denial::CommandLine | Denial::OtherLogin => {
             return page(StatusCode::BAD_REQUEST, "The command line waits for this answer")

@@ -162,7 +162,7 @@ fn denied(why: Denial) -> Response {
     };
     let detail = match why {
         Denial::Expired => "it took more than ten minutes; begin again",
-        Denial::Replaced => "several other logins to this credential were started after it; begin again",
+        Denial::Replaced => "several other logins to this credential were begun after it; begin again",
         Denial::Used { .. } => "it was answered already, and works only once; begin again",
         Denial::OtherLogin => {
             "this is the answer to another login: paste the one that the printed address leads to, or the code alone"

@@ -49,7 +49,7 @@ impl AdminClient {
         match client::send(&target, request, TIMEOUT).await {
             Ok(response) if is_live(&response) => Ok(Some(Self::Remote(target))),
             Ok(_) => {
-                let reason = format!("another program responds on admin.address ({})", name(&target));
+                let reason = format!("another program answers on admin.address ({})", name(&target));
                 Err(fail(Exit::Unavailable, reason))
             }
             Err(ClientError::Refused(_)) => Ok(None),
@@ -114,7 +114,7 @@ impl AdminClient {
         let Self::InProcess(admin) = self else { return Ok(None) };
         let closed = admin.close().await;
         if !closed.in_time {
-            let reason = "an exchange with the token endpoint did not end in time; its tokens are lost";
+            let reason = "an exchange with the token endpoint did not end in time; what it brings is lost";
             return Err(fail(Exit::Failed, reason));
         }
         if closed.unsaved {
@@ -144,7 +144,7 @@ impl AdminResponse {
                 fail(
                     Exit::Unavailable,
                     format_args!(
-                        "the response cannot be read (at {line}:{column}); is it another program or version?"
+                        "the answer cannot be read (at {line}:{column}); is it another program or version?"
                     ),
                 )
             });
@@ -152,7 +152,7 @@ impl AdminResponse {
         let exit = if self.status == StatusCode::NOT_FOUND { Exit::Usage } else { Exit::Failed };
         let detail = self
             .member("detail")
-            .unwrap_or_else(|| format!("it responded with {}; is it another program?", self.status));
+            .unwrap_or_else(|| format!("it answered {}; is it another program?", self.status));
         Err(fail(exit, detail))
     }
 
@@ -219,5 +219,5 @@ pub(super) fn name(target: &Target) -> String {
 }
 
 fn unreachable(target: &Target, error: &ClientError) -> Exit {
-    fail(Exit::Unavailable, format_args!("the admin listener {} does not respond: {error}", name(target)))
+    fail(Exit::Unavailable, format_args!("the admin listener {} does not answer: {error}", name(target)))
 }

@@ -84,7 +84,7 @@ fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Result<(), Exit> 
         HarError::Malformed(_) => fail(Exit::Failed, format_args!("{name}: {error}")),
     })?;
     report(format_args!(
-        "{records} entries imported, {skipped} left out: without a response, of another protocol, or unreadable"
+        "{records} entries taken in, {skipped} left out: without an answer, of another protocol, or unreadable"
     ));
     Ok(())
 }

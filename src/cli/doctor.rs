@@ -105,7 +105,7 @@ impl Doctor {
         let checks = doctor::accepted(&origin, &warnings);
         let name = choose_of(self.credential.as_deref(), &config)?;
         let no_proxy = match admin_client::target(&config) {
-            Some(target) => format!("no proxy responds on {}", admin_client::name(&target)),
+            Some(target) => format!("no proxy answers on {}", admin_client::name(&target)),
             None => "the admin listener is off, or its port is not known".to_owned(),
         };
         let stop = Signals::for_command()?;

@@ -16,7 +16,7 @@ const FILE: &str = "proxy.toml";
 const NEXT: &str = "\
 wrote proxy.toml
 Next, export VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD, or edit the file.
-Then run `vbc-proxy check`, which reports what is missing.";
+Then run `vbc-proxy check`, which says what is missing.";
 
 /// Write a commented proxy.toml into the working directory
 ///
@@ -31,7 +31,7 @@ impl Init {
         write(Path::new(FILE)).map_err(|error| {
             if error.kind() == ErrorKind::AlreadyExists {
                 report(format_args!(
-                    "{FILE}: it exists already and was left alone; move it away to start again"
+                    "{FILE}: it is there already and was left alone; move it away to start again"
                 ));
                 return Exit::Config;
             }

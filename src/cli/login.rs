@@ -108,7 +108,7 @@ impl Login {
         }
         if listen && !matches!(config.admin.address, Some(ListenAddress::Tcp(_))) {
             let reason =
-                "no browser can reach admin.address, which is off or a unix socket; use --no-browser";
+                "no browser can come to admin.address, which is off or a unix socket; use --no-browser";
             return Err(fail(Exit::Failed, reason));
         }
         match OfflineAdmin::open(config, name, listen).await {
@@ -120,7 +120,7 @@ impl Login {
                 let exit = fail(Exit::of_start(&error), &error);
                 if let StartError::Store { source: StoreError::InUse { .. } } = &error {
                     report(
-                        "A proxy that uses it is reached by its admin listener; give this command the same \
+                        "A proxy that runs on it is reached by its admin listener; give this command the same \
                          admin.address.",
                     );
                 }
@@ -233,7 +233,7 @@ async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) ->
     let Some(url) = before.login_url else {
         let reason = if before.by_person {
             format!(
-                "the result of a login in the browser would not reach the proxy, since the redirect URI of \
+                "the answer to a login in the browser would not come to the proxy, since the redirect URI of \
                  credential {name} does not lead to its admin listener; use `vbc-proxy login {name} --no-browser`"
             )
         } else {
@@ -269,7 +269,7 @@ async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) ->
             _ => return Err(fail(Exit::Failed, format_args!("the login failed: {detail}"))),
         }
     }
-    Err(fail(Exit::Failed, "no login was finished within ten minutes; nothing was changed"))
+    Err(fail(Exit::Failed, "nobody has logged in within ten minutes; nothing was changed"))
 }
 
 async fn credential_status(client: &AdminClient, name: &str) -> Result<CredentialStatus, Exit> {
@@ -329,10 +329,9 @@ async fn read_line() -> Result<Secret, Exit> {
     });
     match read.await {
         Ok(Ok(Some(line))) => Ok(line),
-        Ok(Ok(None)) => Err(fail(
-            Exit::Failed,
-            "standard input ended before an address or a code came; nothing was changed",
-        )),
+        Ok(Ok(None)) => {
+            Err(fail(Exit::Failed, "standard input ended before an answer came; nothing was changed"))
+        }
         Ok(Err(error)) => Err(fail(Exit::Failed, format_args!("standard input cannot be read: {error}"))),
         Err(_) => Err(Exit::Failed),
     }

@@ -49,7 +49,7 @@ struct Cli {
 const HELP: &str = "\
 To try it, run `vbc-proxy serve --simulate`.
 
-To begin, run `vbc-proxy init`, add your credentials, and run `vbc-proxy check`, which reports what is missing.
+To begin, run `vbc-proxy init`, give your credentials, and let `vbc-proxy check` say what is missing.
 
 Exit status: 0 done, 1 failed, 64 wrong usage, 69 something needed is unreachable, 78 configuration.";
 

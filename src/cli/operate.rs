@@ -57,7 +57,7 @@ impl Unlock {
     pub(crate) fn run(&self) -> Result<(), Exit> {
         let Unlocked { credential, was_on, store_trouble } = self.target.post("unlock")?;
         print(if was_on {
-            format!("credential {credential}: the brake is lifted; the next login is tried immediately")
+            format!("credential {credential}: the brake is lifted; the next login is tried at once")
         } else {
             format!("credential {credential}: nothing was held back")
         })?;

@@ -169,7 +169,7 @@ impl OpenHooks {
         if dropped > 0 {
             tracing::warn!(
                 dropped,
-                "the cassette is not complete: its writer was too slow, or could not write"
+                "the cassette is not complete: its writer could not follow, or could not write"
             );
         }
     }

@@ -73,7 +73,7 @@ impl Replay {
         }
         if !cassette.has_key() {
             tracing::warn!(
-                "the cassette has no key file: strict matching does not recognise people in requests"
+                "the cassette's key is not beside it: people in requests are not recognised by strict matching"
             );
         }
         let order = match self.order {

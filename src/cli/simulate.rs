@@ -86,7 +86,7 @@ pub(crate) struct WorldArgs {
     hosts: Vec<String>,
 }
 
-const FIELD_HELP: &str = "Respond as users report where VBC's documents say otherwise: all, or NAME[,NAME…]";
+const FIELD_HELP: &str = "Answer as users report where VBC's documents say otherwise: all, or NAME[,NAME…]";
 
 /// The long help of `--field`, with every report and its name.
 fn field_help() -> String {

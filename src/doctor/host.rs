@@ -34,7 +34,7 @@ impl Site {
             ),
             ClientError::Refused(_) => (
                 "unreachable",
-                format!("{url} refuses the connection: nothing listens there"),
+                format!("{url} refuses the connection: nobody listens there"),
                 format!("is {key} right, its port too? Else the host is down: try again later"),
             ),
             ClientError::Connect(error) => (
@@ -50,13 +50,13 @@ impl Site {
             ),
             ClientError::Timeout(patience) => (
                 "timeout",
-                format!("{url} does not respond within {} s", patience.as_secs()),
+                format!("{url} does not answer within {} s", patience.as_secs()),
                 "look for a firewall that drops packets; else the host is overloaded: try again later"
                     .to_owned(),
             ),
             ClientError::Protocol(_) | ClientError::TooLong => (
                 "not-http",
-                format!("the response of {url} is not HTTP ({error})"),
+                format!("what {url} answers is not an answer in HTTP ({error})"),
                 format!("is {key} right, its port and http:// or https:// too?"),
             ),
         };
@@ -115,7 +115,7 @@ pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
     let text = error_text::read(response.headers(), response.body());
     let quoted = text.quoted();
     if status.is_server_error() {
-        let found = format!("{url} is in trouble: it responds with {code} to a GET{quoted}");
+        let found = format!("{url} is in trouble: it answers {code} to a GET{quoted}");
         return Check::warn(name, "in-trouble", found, "where the login below fails, too: try again later");
     }
     // A token endpoint responds to a GET with 405, or an error of RFC 6749 §5.2.
@@ -125,10 +125,10 @@ pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
         _ => false,
     };
     if is_endpoint {
-        return Check::ok(name, format!("{url} responds like a token endpoint ({code} to a GET)"));
+        return Check::ok(name, format!("{url} answers like a token endpoint ({code} to a GET)"));
     }
     let what = if text.is_page { "a page for a browser" } else { "no token endpoint" };
-    let found = format!("{url} responds with {code} to a GET, like {what}{quoted}");
+    let found = format!("{url} answers {code} to a GET, like {what}{quoted}");
     Check::warn(name, "no-token-endpoint", found, format!("is {key} right, its path too?"))
 }
 
@@ -142,19 +142,18 @@ pub(super) fn gateway(site: &Site, response: &Response<Bytes>) -> Check {
     let text = error_text::read(response.headers(), response.body());
     let quoted = text.quoted();
     if status.is_server_error() {
-        let found = format!("{url} is in trouble: it responds with {code}{quoted}");
-        return Check::fail(name, "in-trouble", found, "try again later; nothing needs to be changed here");
+        let found = format!("{url} is in trouble: it answers {code}{quoted}");
+        return Check::fail(name, "in-trouble", found, "try again later; nothing is to be changed here");
     }
     match (status, text.code) {
         (StatusCode::UNAUTHORIZED, _) if !text.is_page => {
             Check::ok(name, format!("{url} asks for a token ({code}), as the gateway does"))
         }
         // Throttled or forbidden, but by the gateway.
-        (_, Some(wso2)) => Check::ok(name, format!("{url} responds as the gateway does ({code}, {wso2})")),
+        (_, Some(wso2)) => Check::ok(name, format!("{url} answers as the gateway does ({code}, {wso2})")),
         _ => {
             let what = if text.is_page { ", with a page for a browser" } else { "" };
-            let found =
-                format!("{url} responds with {code} where the gateway asks for a token{what}{quoted}");
+            let found = format!("{url} answers {code} where the gateway asks for a token{what}{quoted}");
             Check::warn(
                 name,
                 "no-gateway",
@@ -249,7 +248,7 @@ mod tests {
             assert!(check.found.contains("auth.example"), "{check:?}");
         }
         let check = token_site().unreachable(&ClientError::Timeout(Duration::from_secs(10)));
-        assert!(check.found.ends_with("does not respond within 10 s"), "{check:?}");
+        assert!(check.found.ends_with("does not answer within 10 s"), "{check:?}");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub fn judge(suite: Suite, response: &SuiteResponse<'_>, token: PresentedToken, 
             .or_else(|| by_text(suite, &text, token))
             .or_else(|| by_status(suite, response, &text, token)),
     };
-    let mut check = trouble.unwrap_or_else(|| Check::ok("", "responds"));
+    let mut check = trouble.unwrap_or_else(|| Check::ok("", "answers"));
     check.name = suite.name().into();
     check.status = Some(response.status.as_u16());
     Judgement { check, quota }
@@ -157,8 +157,8 @@ fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Check> {
         ),
         code @ 101_500..=101_599 => fail(
             "backend-down",
-            format!("the gateway does not reach the suite ({code})"),
-            "try again later; nothing needs to be changed here",
+            format!("the gateway does not reach the suite behind it ({code})"),
+            "try again later; nothing is to be changed here",
         ),
         _ => return None,
     })
@@ -187,7 +187,7 @@ fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Chec
     if says("missing hmac token") {
         return Some(fail(
             "hmac",
-            "India's recordings want an HMAC besides the token (\"Missing HMAC token\")",
+            "India's recordings want an HMAC beside the token (\"Missing HMAC token\")",
             "this proxy does not make it; outside of India use call_recording instead",
         ));
     }
@@ -275,8 +275,8 @@ fn by_status(
         300..=399 => redirected(response.headers),
         _ if text.is_page => fail(
             "page",
-            format!("a page for a browser instead of a response of the API{quoted}"),
-            "is upstream.url right? Else something on the way responds: a firewall, a proxy, a sign-in page",
+            format!("a page for a browser instead of an answer of the API{quoted}"),
+            "is upstream.url right? Else something on the way answers: a firewall, a proxy, a sign-in page",
         ),
         200..=299 => return None,
         401 if names_the_token(response.headers) => token_refused(&quoted),
@@ -290,20 +290,17 @@ fn by_status(
         405 => no_such_operation(),
         400 | 409 | 422 => warn(
             "question-refused",
-            format!("accepts the user, but not this request{quoted}"),
-            "nothing needs to be done; your own requests may pass",
+            format!("lets the user in, and does not like our question{quoted}"),
+            "nothing is to be done; your own requests may pass",
         ),
         status @ (408 | 500..) => fail(
             "backend-down",
             format!("the service is in trouble{quoted}"),
-            format!(
-                "try again later; nothing needs to be changed here{}",
-                activity(status, response.headers)
-            ),
+            format!("try again later; nothing is to be changed here{}", activity(status, response.headers)),
         ),
         _ => warn(
             "unexpected",
-            format!("an unexpected response{quoted}"),
+            format!("an answer that nobody expects{quoted}"),
             "try again; if it stays, ask Vonage",
         ),
     })
@@ -312,8 +309,8 @@ fn by_status(
 fn no_such_operation() -> Check {
     warn(
         "no-such-operation",
-        "the gateway knows the suite, but not this request",
-        "nothing needs to be done; your own requests may pass",
+        "the gateway knows the suite and not this question of ours",
+        "nothing is to be done; your own requests may pass",
     )
 }
 

@@ -92,7 +92,7 @@ impl Page {
             (None, _) if skipped > 0 => {
                 let skipped = plural(skipped, "suite was", "suites were").unwrap_or_default();
                 let warnings = warnings.map(|warnings| format!(", with {warnings}")).unwrap_or_default();
-                format!("Nothing that was checked fails{warnings}; {skipped} not asked.")
+                format!("Nothing that was looked at fails{warnings}; {skipped} not asked.")
             }
             (None, None) => "All is well.".to_owned(),
             (None, Some(warnings)) => format!("It works, with {warnings}."),
@@ -237,7 +237,7 @@ Examined by the running proxy, 2026-09-05 16:00:00 UTC
         report.suites.drain(..2);
         let text = render(&report, "x", Style::default());
         assert!(
-            text.ends_with("\nNothing that was checked fails, with 1 warning; 1 suite was not asked."),
+            text.ends_with("\nNothing that was looked at fails, with 1 warning; 1 suite was not asked."),
             "{text}"
         );
         report.suites.clear();

@@ -34,7 +34,7 @@ pub(super) fn ahead(date: Timestamp, sent: Timestamp, took: Duration) -> SignedD
 /// The check of the clocks. Each is a host and how far this machine's clock is ahead of the host's.
 pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Check {
     let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
-        return Check::skipped(name, "no response had a date to compare with");
+        return Check::skipped(name, "nobody answered with a date to compare with");
     };
     let off = ahead.abs();
     if off <= NOTABLE {
@@ -50,7 +50,7 @@ pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Ch
         [] => "set this machine's clock, and keep it right with NTP",
         [other, ..] => {
             found.push_str(&format!(", and agrees with the {other}'s"));
-            "the service's own clocks disagree: report it to Vonage; nothing needs to be done here"
+            "the service's own clocks disagree: nothing is to be done here but to tell Vonage"
         }
     };
     let mut check = Check::warn(name, "clock-skew", found, remedy);

@@ -15,7 +15,7 @@ use crate::store::Issuance;
 const SSO: &str =
     "A user who signs in through single sign-on (SSO) cannot be used: the service does not support it";
 
-const NOTHING_TO_DO: &str = "nothing needs to be done";
+const NOTHING_TO_DO: &str = "nothing is to be done";
 
 /// Code, finding and remedy of a check.
 type Diagnosis = (&'static str, String, String);
@@ -134,7 +134,7 @@ impl LoginState<'_> {
         } else if says("response to a refresh was lost") {
             ("refresh-response-lost", detail.to_owned(), NOTHING_TO_DO.to_owned())
         } else if says("has not answered yet") {
-            let found = "the token host has not responded yet; the exchange goes on";
+            let found = "the token host has not answered yet; the exchange goes on";
             ("token-endpoint-slow", found.to_owned(), "look again in a moment".to_owned())
         } else {
             return None;
@@ -153,7 +153,7 @@ impl LoginState<'_> {
             ("account-locked", format!("the account is locked (17003); no login is tried{at}"), remedy)
         } else if self.snapshot.brake && says("without an answer") {
             let found = format!(
-                "several logins ended without a response; none is tried{at}, so as not to lock the account"
+                "several logins ended without an answer; none is tried{at}, so as not to lock the account"
             );
             let remedy = format!("wait, or if the password is right, run `vbc-proxy unlock {}`", self.name);
             ("login-held", found, remedy)
@@ -162,7 +162,7 @@ impl LoginState<'_> {
                 "the login was refused without a readable reason; none is tried{at}, so as not to lock the account"
             );
             let remedy =
-                format!("check oauth.token_url, username and password; to try immediately, {unlock}. {SSO}");
+                format!("check oauth.token_url, username and password; to try at once, {unlock}. {SSO}");
             ("login-unexplained", found, remedy)
         } else if says("two other passwords") {
             let found = format!(
@@ -244,7 +244,7 @@ impl LoginState<'_> {
             "granted: {granted}; openid is not in it, and Reports refuses such a token with a bare 401"
         );
         let remedy = if has_openid(self.scope) {
-            "openid was requested and not granted: ask Vonage to allow it for the application"
+            "openid was asked for and not granted: ask Vonage to allow it for the application"
         } else {
             "add openid to the credential's scope; the next login gets a token that has it"
         };
@@ -255,7 +255,7 @@ impl LoginState<'_> {
     pub(super) fn token(&self) -> Check {
         let owner = match &self.snapshot.subject {
             Some(subject) => format!("belongs to {}", error_text::name(subject)),
-            None => "the service has not named its user".to_owned(),
+            None => "the service has not said whose it is".to_owned(),
         };
         let issuance = match self.snapshot.issuance {
             Some(Issuance::Reuse) => "the same token again (reuse)",

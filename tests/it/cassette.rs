@@ -156,7 +156,7 @@ async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_person_in_it() 
     std::fs::remove_file(directory.path().join("session.cassette.key")).unwrap();
     let (_, strict) = replay(directory.path(), &session, "127.0.0.1:0", &[]).await;
     assert_eq!(strict.code, Some(1));
-    assert!(strict.stderr.contains("cassette has no key file"), "{}", strict.stderr);
+    assert!(strict.stderr.contains("key is not beside it"), "{}", strict.stderr);
     let (_, lenient) = replay(directory.path(), &session, "127.0.0.1:0", &["--match", "lenient"]).await;
     assert_eq!(lenient.code, Some(0), "{}{}", lenient.stdout, lenient.stderr);
 }

@@ -144,7 +144,7 @@ async fn a_scope_without_openid_is_named() {
     let refuse = |sim: &Simulator| {
         sim.inject(Action::Openid { client_id: None, allowed: false }).unwrap();
     };
-    let sentences = ["openid was requested and not granted: ask Vonage", "FAIL reports 401"];
+    let sentences = ["openid was asked for and not granted: ask Vonage", "FAIL reports 401"];
     Case { prepare: &refuse, ..Case::default() }.diagnose(1, &sentences).await;
 }
 

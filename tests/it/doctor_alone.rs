@@ -157,7 +157,7 @@ async fn a_login_that_nobody_would_keep_is_not_tried() {
         assert!(text.contains("skipped login not tried: with store.kind = \"memory\""), "{}", output.stdout);
         assert!(text.contains("start the proxy, then run doctor"), "{}", output.stdout);
         assert!(
-            text.ends_with("Nothing that was checked fails; 5 suites were not asked."),
+            text.ends_with("Nothing that was looked at fails; 5 suites were not asked."),
             "{}",
             output.stdout
         );

@@ -458,6 +458,6 @@ async fn another_program_on_the_admin_address_is_not_taken_for_the_proxy() {
         let variables = [(variables[0].0, variables[0].1.as_str())];
         let output = Process::run(directory.path(), &PASTE, &variables).await;
         assert_eq!(output.code, Some(69), "{output:?}");
-        assert!(output.stderr.contains("another program responds on admin.address"), "{output:?}");
+        assert!(output.stderr.contains("another program answers on admin.address"), "{output:?}");
     }
 }

@@ -18,7 +18,7 @@ async fn a_suite_that_is_not_subscribed_is_named() {
     let sentences = [
         "FAIL reports 403 the application is not subscribed to this suite (900908)",
         "subscribe the application to Reports in the developer portal",
-        "ok telephony 200 responds",
+        "ok telephony 200 answers",
         "1 check fails.",
     ];
     Case { prepare: &unsubscribe, ..Case::default() }.diagnose(1, &sentences).await;
@@ -102,7 +102,7 @@ async fn a_suite_in_trouble_and_a_page_in_its_place_are_named() {
     let page = |sim: &Simulator| {
         sim.inject(Fault::html_body().on("/t/vbc.prod/vis")).unwrap();
     };
-    let sentences = ["a page for a browser instead of a response of the API", "is upstream.url right?"];
+    let sentences = ["a page for a browser instead of an answer of the API", "is upstream.url right?"];
     Case { prepare: &page, ..Case::default() }.diagnose(1, &sentences).await;
 }
 
@@ -113,7 +113,7 @@ async fn a_token_host_that_is_down_is_named_and_no_login_is_tried() {
     let directory = directory(&sim.url(), &format!("http://{gone}/token"), "", "sim-password");
     let sentences = [
         "FAIL token host http://",
-        "refuses the connection: nothing listens there",
+        "refuses the connection: nobody listens there",
         "is oauth.token_url right",
         "skipped login not tried: the token host is not reached",
     ];
@@ -138,7 +138,7 @@ async fn a_token_host_that_is_in_trouble_is_named() {
     };
     let sentences = [
         "WARN token host",
-        "it responds with 503 to a GET",
+        "it answers 503 to a GET",
         "FAIL login no token could be had",
         "tried again by itself",
     ];
@@ -201,7 +201,7 @@ async fn a_token_that_the_gateway_refuses_is_replaced_without_a_login() {
     sim.revoke_all_access();
     let output = doctor(directory.path(), &[], &[]).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(flat(&output).contains("ok provisioning 200 responds"), "{}", output.stdout);
+    assert!(flat(&output).contains("ok provisioning 200 answers"), "{}", output.stdout);
     let stats = sim.stats();
     assert_eq!((stats.logins.ok, stats.refreshes.ok), (1, 1));
 }
