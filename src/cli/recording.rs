@@ -9,9 +9,7 @@ use clap::{Args, ValueEnum};
 use super::exit::Exit;
 use super::output::fail;
 use crate::app::App;
-use crate::cassette::{
-    Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, RecordingCounts, Summary,
-};
+use crate::cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, Summary};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::proxy::Hooks;
@@ -101,7 +99,7 @@ pub(super) fn faults(config: &Config, allowed: bool) -> Hooks {
 /// The hooks of a proxy, opened.
 pub(super) struct OpenHooks {
     hooks: Option<Arc<Hooks>>,
-    recording: Option<(Arc<Recorder>, Arc<RecordingCounts>)>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl HookArgs {
@@ -110,7 +108,7 @@ impl HookArgs {
         let mut hooks = faults(config, self.allow_faults);
         let Some(path) = &self.record else {
             let hooks = Some(hooks).filter(|hooks| !hooks.is_empty()).map(Arc::new);
-            return Ok(OpenHooks { hooks, recording: None });
+            return Ok(OpenHooks { hooks, recorder: None });
         };
         // Read before it is opened for writing, which removes what a crash has left.
         let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
@@ -123,9 +121,8 @@ impl HookArgs {
             unknown: self.record_unknown,
             timing: self.record_timing,
         };
-        let counts = Arc::<RecordingCounts>::default();
-        let recorder = Recorder::start(path, options, secrets(config), Clock::system(), counts.clone());
-        let recorder = recorder.map_err(|error| refuse(&error))?;
+        let recorder = Recorder::start(path, options, secrets(config), Clock::system())
+            .map_err(|error| refuse(&error))?;
         tracing::info!(
             file = %path.display(),
             personal_data = if self.record_personal { "kept" } else { "hidden" },
@@ -139,7 +136,7 @@ impl HookArgs {
         }
         Ok(OpenHooks {
             hooks: Some(Arc::new(hooks.with_recorder(Arc::clone(&recorder)))),
-            recording: Some((recorder, counts)),
+            recorder: Some(recorder),
         })
     }
 }
@@ -147,9 +144,9 @@ impl HookArgs {
 impl OpenHooks {
     /// Adds the hooks to a proxy.
     pub(super) fn join(&self, app: App) -> App {
-        if let Some((_, counts)) = &self.recording {
+        if let Some(recorder) = &self.recorder {
             // Set once per proxy, whose metrics are new.
-            let _ = app.metrics().recording.set(counts.clone());
+            let _ = app.metrics().recording.set(Arc::clone(recorder.counts()));
         }
         match &self.hooks {
             Some(hooks) => app.with_hooks(Arc::clone(hooks)),
@@ -159,8 +156,9 @@ impl OpenHooks {
 
     /// Writes the queued records and logs a summary.
     pub(super) fn finish(&self) {
-        let Some((recorder, counts)) = &self.recording else { return };
+        let Some(recorder) = &self.recorder else { return };
         recorder.finish();
+        let counts = recorder.counts();
         if let Some(summary) = self.hooks.as_ref().and_then(|hooks| hooks.summary()) {
             tracing::info!("{}", describe(&summary));
         }

@@ -1,33 +1,38 @@
-//! Content codings taken off: what is compressed cannot be looked into.
+//! Removes content codings: a compressed body cannot be searched for secrets.
 
-use std::io::{self, Read};
+use std::io::Read;
 
-/// A body without its codings, of at most `most` bytes; `None` where that cannot be had.
+/// Decodes a body, up to `most` bytes. `None` if it is longer, broken, or in an unknown coding.
 pub(crate) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>> {
     let mut bytes = body.to_vec();
-    // Applied in the order they are listed (RFC 9110 §8.4).
+    // Codings are listed in the order in which they were applied (RFC 9110 §8.4).
     for coding in codings.split(',').rev() {
         bytes = match coding.trim().to_ascii_lowercase().as_str() {
             "" | "identity" => bytes,
-            "gzip" | "x-gzip" => all(flate2::read::MultiGzDecoder::new(&*bytes), most).ok()?,
-            // Some mean the bare stream, whatever RFC 9110 §8.4.1.2 says.
-            "deflate" => all(flate2::read::ZlibDecoder::new(&*bytes), most)
-                .or_else(|_| all(flate2::read::DeflateDecoder::new(&*bytes), most))
-                .ok()?,
+            "gzip" | "x-gzip" => read_all(flate2::read::MultiGzDecoder::new(&*bytes), most)?,
+            // Some senders mean the bare stream, despite RFC 9110 §8.4.1.2.
+            "deflate" => {
+                read_all(flate2::read::ZlibDecoder::new(&*bytes), most).or_else(|| inflate(&bytes, most))?
+            }
             _ => return None,
         };
     }
     Some(bytes)
 }
 
-/// Whether bytes begin as those of a file of gzip do.
+/// Decodes a bare deflate stream, up to `most` bytes.
+pub(crate) fn inflate(bytes: &[u8], most: usize) -> Option<Vec<u8>> {
+    read_all(flate2::read::DeflateDecoder::new(bytes), most)
+}
+
+/// Whether bytes start like a gzip file.
 pub(crate) fn is_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0x1f, 0x8b, 8])
 }
 
-/// Bytes in a file of gzip.
+/// Compresses bytes to a gzip file.
 #[cfg(test)]
-pub(crate) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     use std::io::Write;
 
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -35,10 +40,10 @@ pub(crate) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-fn all(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
+fn read_all(decoder: impl Read, most: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    decoder.take(most as u64 + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() <= most).then_some(bytes)
 }
 
 #[cfg(test)]

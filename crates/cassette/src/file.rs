@@ -1,4 +1,4 @@
-//! A cassette on disk: appended a line at a time, so that a crash costs at most the line that was being written.
+//! A cassette on disk. Records are appended line by line, so a crash costs at most the last one.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,117 +13,122 @@ use vbc_base::random;
 use vbc_base::secret::{fingerprint, hex};
 use vbc_base::trusted::{self, Flaw};
 
-/// How a cassette begins.
+/// The first bytes of every cassette.
 const MAGIC: &[u8] = br#"{"vbc_proxy_cassette":"#;
 
-/// The bytes of a key.
+/// The length of a key in bytes.
 pub(crate) const KEY: usize = 32;
 
-/// More than the file of a key takes.
+/// The most bytes that are read of a key file, which is shorter.
 const MOST_KEY: usize = 4096;
 
 /// Why a cassette cannot be used.
 #[derive(Debug, Error)]
 pub enum CassetteError {
-    /// The file, or the file of its key.
+    /// The file, or the file of its key, cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Somebody else could have written its key, and would then know who is behind the pseudonyms.
+    /// Another user could have written its key, and could then resolve the pseudonyms.
     #[error(transparent)]
     Untrusted(#[from] Flaw),
-    /// It is something else, and is left alone.
+    /// The file is no cassette. It is not changed.
     #[error("{} is not a cassette", path.display())]
     Foreign {
-        /// Which.
+        /// The cassette.
         path: PathBuf,
     },
-    /// Written by a newer program.
+    /// A newer program has written it.
     #[error("{} is a cassette of version {version}; this program reads version {VERSION}", path.display())]
     Newer {
-        /// Which.
+        /// The cassette.
         path: PathBuf,
         /// Its version.
         version: u32,
     },
-    /// A line in it, and not the last.
+    /// A line other than the last is no record.
     #[error("{}:{line}: not a record: {source}", path.display())]
     Damaged {
-        /// Which.
+        /// The cassette.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// Another process records to it.
+    /// Another process is recording to it.
     #[error("{} is being recorded to by another process", path.display())]
     Locked {
-        /// Which.
+        /// The cassette.
         path: PathBuf,
     },
-    /// What is added would have other pseudonyms.
+    /// Its key is missing or another one, so new records would have other pseudonyms.
     #[error("{}.key is {state}, so nothing can be added to this cassette; record to another file", path.display())]
     NoKey {
         /// The cassette.
         path: PathBuf,
-        /// What is wrong with its key.
+        /// The state of its key, for the message.
         state: &'static str,
     },
-    /// Personal data are hidden in it and would not be in what is added, or the other way round.
+    /// It was recorded with the other choice about personal data.
     #[error("personal data are {} in {}; record to another file, or {}", word(*is), path.display(), remedy(*is))]
     OtherTreatment {
-        /// Which.
+        /// The cassette.
         path: PathBuf,
-        /// What it is recorded with.
+        /// What it was recorded with.
         is: PersonalData,
     },
-    /// The thread that writes it.
+    /// The thread that writes it cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] io::Error),
 }
 
-fn word(is: PersonalData) -> &'static str {
-    match is {
+fn word(personal_data: PersonalData) -> &'static str {
+    match personal_data {
         PersonalData::Hidden => "hidden",
         PersonalData::Kept => "kept",
     }
 }
 
-fn remedy(is: PersonalData) -> &'static str {
-    match is {
+fn remedy(personal_data: PersonalData) -> &'static str {
+    match personal_data {
         PersonalData::Hidden => "without --record-personal",
         PersonalData::Kept => "with --record-personal",
     }
 }
 
-/// A cassette as it was read.
+/// A cassette that has been read.
 pub struct Cassette {
-    /// Its first line.
+    /// The first line.
     pub header: Header,
-    /// Its records, in their order.
+    /// The records, in order.
     pub records: Vec<Record>,
-    /// How many bytes at the end were no whole record: what a crash left.
+    /// The length in bytes of an incomplete record at the end, as a crash leaves it.
     pub torn: usize,
-    /// The key of its pseudonyms, where it lies beside the cassette.
+    /// The key of its pseudonyms, if its file is next to the cassette.
     pub(crate) key: Option<[u8; KEY]>,
 }
 
 impl Cassette {
-    /// Reads a cassette whole. Its file is not changed.
+    /// Reads a whole cassette. The file is not changed.
     ///
     /// # Errors
-    /// When it cannot be read, or is not one of this version.
+    /// If the file cannot be read, or is no cassette of a known version.
     pub fn read(path: &Path) -> Result<Self, CassetteError> {
         let text = std::fs::read(path).map_err(|source| in_file(path, source))?;
         let Parsed { header, records, torn } = parse(path, &text)?;
         let Some(header) = header else { return Err(CassetteError::Foreign { path: path.to_owned() }) };
         let key = read_key(path)?.filter(|key| fingerprint_of(key) == header.key);
         Ok(Self { header, records, torn, key })
+    }
+
+    /// Whether the key of its pseudonyms is known.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
     }
 }
 
@@ -134,15 +139,8 @@ impl std::fmt::Debug for Cassette {
     }
 }
 
-impl Cassette {
-    /// Whether the key of its pseudonyms lies beside it.
-    pub fn has_key(&self) -> bool {
-        self.key.is_some()
-    }
-}
-
 struct Parsed {
-    /// `None` where there is nothing yet.
+    /// `None` in an empty file.
     header: Option<Header>,
     records: Vec<Record>,
     torn: usize,
@@ -153,12 +151,11 @@ fn parse(path: &Path, text: &[u8]) -> Result<Parsed, CassetteError> {
     let mut torn = text.len() - whole;
     let mut lines: Vec<&[u8]> = text[..whole].split_inclusive(|byte| *byte == b'\n').collect();
     let Some(first) = lines.first() else {
-        // A first line that was being written.
-        let begun = MAGIC.starts_with(text) || text.starts_with(MAGIC);
-        return match begun {
-            true => Ok(Parsed { header: None, records: Vec::new(), torn }),
-            false => Err(CassetteError::Foreign { path: path.to_owned() }),
-        };
+        // A crash may have cut the first line short.
+        if MAGIC.starts_with(text) || text.starts_with(MAGIC) {
+            return Ok(Parsed { header: None, records: Vec::new(), torn });
+        }
+        return Err(CassetteError::Foreign { path: path.to_owned() });
     };
     #[derive(serde::Deserialize)]
     struct Version {
@@ -170,7 +167,7 @@ fn parse(path: &Path, text: &[u8]) -> Result<Parsed, CassetteError> {
         return Err(CassetteError::Newer { path: path.to_owned(), version });
     }
     let header = serde_json::from_slice(first).map_err(foreign)?;
-    // After a power failure the last line may have its end and not what is before it.
+    // After a power failure the last line may have its end but lack its beginning.
     if lines.len() > 1
         && let Some(last) = lines.last()
         && serde_json::from_slice::<Record>(last).is_err()
@@ -189,20 +186,20 @@ fn parse(path: &Path, text: &[u8]) -> Result<Parsed, CassetteError> {
     Ok(Parsed { header: Some(header), records, torn })
 }
 
-/// A cassette that is written to.
+/// A cassette that is open for writing. It stays locked until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Appender {
     file: File,
-    /// Where the last whole line ends.
+    /// The end of the last whole line.
     end: u64,
     /// The number of the next record.
     next: u64,
-    /// Something stands behind that end, and could not be taken back.
+    /// A partial line follows that end and could not be removed.
     is_torn: bool,
 }
 
 impl Appender {
-    /// Opens a cassette to add to it, or begins one, for its owner alone.
+    /// Opens a cassette, or creates one that only its owner can read. Also returns its key.
     pub(crate) fn open(
         path: &Path,
         personal: PersonalData,
@@ -223,11 +220,15 @@ impl Appender {
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         let Parsed { header, records, torn } = parse(path, &text)?;
-        // Only now: another file is not ours to close to others.
+        // After the check: the permissions of a foreign file must not change.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
         let end = text.len() - torn;
         if torn > 0 {
-            tracing::warn!(bytes = torn, file = %path.display(), "a record that was cut short is taken off the cassette");
+            tracing::warn!(
+                bytes = torn,
+                file = %path.display(),
+                "a record that was cut short is taken off the cassette"
+            );
             file.set_len(end as u64).map_err(failed)?;
         }
         file.seek(SeekFrom::Start(end as u64)).map_err(failed)?;
@@ -251,7 +252,7 @@ impl Appender {
         Ok((appender, key))
     }
 
-    /// Adds a record, and gives it its number. What cannot be written whole is taken back.
+    /// Numbers and appends a record. A partial write is removed again.
     pub(crate) fn add(&mut self, mut record: Record) -> io::Result<()> {
         record.n = self.next;
         self.write(&record)?;
@@ -263,26 +264,26 @@ impl Appender {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
         if self.is_torn {
-            self.take_back()?;
+            self.remove_partial_line()?;
         }
         if let Err(error) = self.file.write_all(&bytes) {
-            // Where that fails too, nothing is written before it has been done.
+            // If the removal fails too, it is tried again before the next write.
             self.is_torn = true;
-            let _ = self.take_back();
+            let _ = self.remove_partial_line();
             return Err(error);
         }
         self.end += bytes.len() as u64;
         Ok(())
     }
 
-    fn take_back(&mut self) -> io::Result<()> {
+    fn remove_partial_line(&mut self) -> io::Result<()> {
         self.file.set_len(self.end)?;
         self.file.seek(SeekFrom::Start(self.end))?;
         self.is_torn = false;
         Ok(())
     }
 
-    /// Waits until everything is on the disk.
+    /// Waits until all records are on disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -299,7 +300,7 @@ fn key_of(path: &Path, header: &Header, personal: PersonalData) -> Result<[u8; K
     }
 }
 
-/// Where the key of a cassette's pseudonyms is kept: beside it, and not in it, so that the cassette can be given away.
+/// The file of a cassette's key. It is separate so that the cassette can be shared without it.
 pub(crate) fn key_path(cassette: &Path) -> PathBuf {
     let mut path = cassette.as_os_str().to_owned();
     path.push(".key");
@@ -328,7 +329,7 @@ fn read_key(cassette: &Path) -> Result<Option<[u8; KEY]>, CassetteError> {
     Ok(Some(key))
 }
 
-/// The key that is there, or a new one.
+/// Reads the key file, or creates one.
 fn new_key(cassette: &Path) -> Result<[u8; KEY], CassetteError> {
     if let Some(key) = read_key(cassette)? {
         return Ok(key);
@@ -336,17 +337,17 @@ fn new_key(cassette: &Path) -> Result<[u8; KEY], CassetteError> {
     let path = key_path(cassette);
     let failed = |source| in_file(&path, source);
     let key: [u8; KEY] = random::secret().ok_or_else(|| failed(io::Error::other("no random bytes")))?;
-    // Under its name it is there whole or not at all. Nobody else writes one: the cassette is locked.
-    let begun = path.with_added_extension("new");
-    let write = || {
-        match std::fs::remove_file(&begun) {
+    // Renaming makes it appear whole. No other process writes it: the cassette is locked.
+    let partial = path.with_added_extension("new");
+    let write = || -> io::Result<()> {
+        match std::fs::remove_file(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&begun)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
         file.write_all((hex(&key) + "\n").as_bytes())?;
         file.sync_data()?;
-        std::fs::rename(&begun, &path)
+        std::fs::rename(&partial, &path)
     };
     write().map_err(failed)?;
     Ok(key)

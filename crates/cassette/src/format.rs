@@ -1,5 +1,6 @@
-//! What a cassette looks like: JSON Lines. The first line is a [`Header`], every other one a [`Record`] that needs no
-//! other line to be understood.
+//! The format of a cassette: JSON Lines.
+//!
+//! The first line is a [`Header`]. Every other line is a [`Record`], readable without the others.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,104 +8,111 @@ use serde::{Deserialize, Serialize};
 
 use vbc_base::clock::Timestamp;
 
-/// The version of the format that this program writes; it reads no newer one.
-pub const VERSION: u32 = 1;
+/// The version of the format that this program writes, and the newest that it reads.
+pub(crate) const VERSION: u32 = 1;
 
-/// Bodies up to this size, in bytes and without their codings, are kept; of a larger one it is only said how large it was.
+/// The largest body that is kept, in bytes and without its codings. Of a larger one only the length
+/// is recorded.
 pub const LARGEST_BODY: usize = 16 << 20;
+
+/// Header fields or trailers. Names are in lower case; a value has one character (up to U+00FF) per
+/// byte.
+pub(crate) type Fields = Vec<(String, String)>;
 
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
-    /// The version of the format; also what tells a cassette from another file.
+    /// The version of the format. Its name distinguishes a cassette from other files.
     pub vbc_proxy_cassette: u32,
-    /// What wrote it.
+    /// The program that wrote it.
     pub program: String,
     /// When it was begun.
     pub created: Timestamp,
     /// Whether phone numbers, names and e-mail addresses are pseudonyms.
     pub personal_data: PersonalData,
-    /// Which key the pseudonyms are of: its fingerprint.
+    /// The fingerprint of the key of its pseudonyms.
     pub key: String,
 }
 
-/// What became of phone numbers, names and e-mail addresses.
+/// Whether phone numbers, names and e-mail addresses are pseudonyms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PersonalData {
-    /// Replaced.
+    /// They are replaced by pseudonyms.
     Hidden,
-    /// Kept, as was asked for.
+    /// They are kept, as the recording's options asked for.
     Kept,
 }
 
-/// One request and its answer, as the client sent and saw them.
+/// One request and its response, as the client sent and received them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Its number in the cassette, from 1.
     pub n: u64,
     /// When the request arrived.
     pub at: Timestamp,
-    /// From then to the end of the answer, in milliseconds.
+    /// Milliseconds from the arrival of the request to the end of the response.
     pub millis: u64,
-    /// Scheme and authority under which the client found the proxy: links in the answer begin with it.
+    /// Scheme and authority under which the client reached the proxy. Links in the response start
+    /// with it.
     pub base: String,
-    /// What was asked.
+    /// The request.
     pub request: RecordedRequest,
-    /// What was answered.
+    /// The response.
     #[serde(rename = "answer")]
     pub response: RecordedResponse,
 }
 
-/// A request.
+/// A request as a cassette has it. One that is looked up still contains its credentials.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedRequest {
     /// The method.
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// Such as `HTTP/1.1`.
+    /// The version of HTTP, such as `HTTP/1.1`.
     pub version: String,
-    /// Names in lower case; a value has one character (up to U+00FF) a byte.
-    pub headers: Vec<(String, String)>,
+    /// Header fields. Names are in lower case; a value has one character (up to U+00FF) per byte.
+    pub headers: Fields,
     /// The body.
     #[serde(default, skip_serializing_if = "Content::is_empty")]
     pub body: Content,
-    /// What identifies a body of which only the length was recorded: HMAC-SHA-256 under the
-    /// cassette's key, the first 16 bytes in hexadecimal.
+    /// Identifies a body of which only the length was recorded: the first 16 bytes of its
+    /// HMAC-SHA-256 under the cassette's key, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_hash: Option<String>,
 }
 
 impl std::fmt::Debug for RecordedRequest {
-    /// One that has not been recorded yet has credentials in it.
+    /// Shows the method alone: the rest may contain credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RecordedRequest").field("method", &self.method).finish_non_exhaustive()
     }
 }
 
-/// An answer.
+/// A response as a cassette has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedResponse {
-    /// The status.
+    /// The status code.
     pub status: u16,
-    /// The words behind it, where they were not the usual ones.
+    /// The reason phrase, unless it was the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// As a request's.
-    pub headers: Vec<(String, String)>,
+    /// Header fields, as in a request.
+    pub headers: Fields,
     /// The body, without content codings.
     #[serde(default, skip_serializing_if = "Content::is_empty")]
     pub body: Content,
-    /// As a request's.
+    /// Identifies a body of which only the length was recorded, as in a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_hash: Option<String>,
-    /// Trailers.
+    /// The trailers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub trailers: Vec<(String, String)>,
-    /// Whether it came to its end: neither the upstream nor the client broke off.
+    pub trailers: Fields,
+    /// Whether the response ended properly: neither the upstream nor the client broke off.
     pub complete: bool,
-    /// When pieces of the body came, where that was asked for: milliseconds since the request, and bytes.
+    /// When pieces of the body came, if timing was recorded: milliseconds since the request, and
+    /// bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pieces: Vec<(u64, usize)>,
 }
@@ -113,20 +121,19 @@ pub struct RecordedResponse {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Content {
-    /// None.
+    /// No bytes.
     #[default]
     Empty,
-    /// UTF-8.
+    /// UTF-8 text.
     Text(String),
-    /// Anything else.
+    /// Bytes that are not UTF-8.
     Base64(String),
-    /// The length in bytes of a body that was not recorded: one over [`LARGEST_BODY`], or one that
-    /// has a `body_hash` since it belongs to no operation that is known.
+    /// The length in bytes of a body that was not recorded. It is over [`LARGEST_BODY`], or it
+    /// belongs to no known operation and has a `body_hash`.
     Truncated(u64),
-    /// In a content coding that could not be taken off, and therefore not looked into.
+    /// In a content coding that could not be decoded. Only older versions write this.
     Undecodable(String),
-    /// Not known: a request was answered before it had been read to its end, or a HAR did not have
-    /// it.
+    /// Unknown. The response came before the request was read to its end, or a HAR lacks the body.
     Unread,
 }
 
@@ -140,12 +147,12 @@ impl Content {
         }
     }
 
-    /// Whether there is none.
+    /// Whether it has no bytes. An unknown body does not count as empty.
     pub fn is_empty(&self) -> bool {
         *self == Self::Empty
     }
 
-    /// The bytes; `None` where they were not kept.
+    /// The bytes. `None` if they were not recorded.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match self {
             Self::Empty => Some(Vec::new()),
@@ -156,7 +163,7 @@ impl Content {
     }
 }
 
-/// The first value of a header in a list of them.
+/// The first value of a header field.
 pub(crate) fn field<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }

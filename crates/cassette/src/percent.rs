@@ -1,41 +1,34 @@
-//! Request targets in one writing: clients and archives differ in which characters they
-//! percent-encode.
+//! Percent-encoding of request targets. Clients and archives differ in which characters they encode.
 
 use std::borrow::Cow;
 
-/// Whether a URI has this byte only percent-encoded (RFC 3986 §2, and `%` aside).
-fn is_foreign(byte: u8) -> bool {
+use crate::text::is_hex;
+
+/// Whether a URI may contain this byte only percent-encoded (RFC 3986 §2). `%` is not checked.
+fn must_be_encoded(byte: u8) -> bool {
     !byte.is_ascii_graphic() || b"\"<>[\\]^`{|}".contains(&byte)
 }
 
-/// A target with every character percent-encoded that no URI has.
+/// A target with those characters percent-encoded that a URI must not contain.
 pub(crate) fn encoded(target: &str) -> Cow<'_, str> {
-    if !target.bytes().any(is_foreign) {
+    if !target.bytes().any(must_be_encoded) {
         return Cow::Borrowed(target);
     }
     let mut out = String::with_capacity(target.len() + 16);
-    for c in target.chars() {
-        match c {
-            c if c.is_ascii() && !is_foreign(c as u8) => out.push(c),
-            c => push_encoded(&mut out, c),
+    for byte in target.bytes() {
+        if must_be_encoded(byte) {
+            out.push_str(percent_encoding::percent_encode_byte(byte));
+        } else {
+            out.push(char::from(byte));
         }
     }
     Cow::Owned(out)
 }
 
-fn push_encoded(out: &mut String, c: char) {
-    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-        out.push('%');
-        for digit in [byte >> 4, byte & 15] {
-            out.extend(char::from_digit(u32::from(digit), 16).map(|digit| digit.to_ascii_uppercase()));
-        }
-    }
-}
-
-/// A target as it is compared: also with `%7b` as `%7B`, and with `%25` for a `%` that begins no
-/// escape.
+/// A target in its form for comparison: encoded, with upper-case escapes, and with `%25` for a `%`
+/// that starts no escape.
 ///
-/// Nothing is decoded: the gateway tells `%40` from `@`.
+/// Nothing is decoded: the gateway distinguishes `%40` from `@`.
 pub(crate) fn comparable(target: &str) -> String {
     let target = encoded(target);
     let mut out = String::with_capacity(target.len());
@@ -43,7 +36,7 @@ pub(crate) fn comparable(target: &str) -> String {
     while let Some(at) = rest.find('%') {
         let (before, escape) = rest.split_at(at);
         out.push_str(before);
-        match escape.get(1..3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+        match escape.get(1..3).filter(|digits| is_hex(digits, 2)) {
             Some(digits) => {
                 out.push('%');
                 out.push_str(&digits.to_ascii_uppercase());

@@ -154,10 +154,10 @@ impl Connection {
         let player = hooks.player.as_ref()?;
         let line = AccessLine::begin(&self.proxy, request);
         let body = request.body_mut().peek(LARGEST_BODY).await.ok()?;
-        let asked = cassette::asked(request, body.map(|body| body.to_vec()));
-        match player.play(&asked) {
+        let recorded = cassette::recorded_request(request, body.map(|body| body.to_vec()));
+        match player.play(&recorded) {
             Outcome::Play(record) => {
-                let replayed = cassette::response(record, &asked, base, false)
+                let replayed = cassette::response(record, &recorded, base, false)
                     .map(|body| ResponseBody::Replayed(Box::new(body)));
                 let mut response = self.count(replayed, Source::Proxy, None);
                 response.headers_mut().insert(RECORD, HeaderValue::from(record.n));
@@ -173,8 +173,8 @@ impl Connection {
                 tracing::info!(record = record.n, %why, "a record cannot be replayed; the request is forwarded");
                 None
             }
-            Outcome::NoMatch { asked, nearest } => {
-                tracing::info!(%asked, %nearest, "no record matches a request; it is forwarded and recorded");
+            Outcome::NoMatch { request, nearest } => {
+                tracing::info!(asked = %request, %nearest, "no record matches a request; it is forwarded and recorded");
                 None
             }
         }

@@ -1,16 +1,15 @@
-//! Text in the charset that its `Content-Type` names: an archive has decoded text, and replay sends
+//! Encodes text in the charset of its `Content-Type`: an archive has decoded text, a replay sends
 //! bytes.
 
+use crate::media;
+
 /// The value of a `charset` parameter, without quotes.
-pub(crate) fn charset(content_type: &str) -> Option<&str> {
-    let (_, parameters) = content_type.split_once(';')?;
-    let pairs = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
-    let mut values = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
-    values.next().map(|(_, value)| value.trim().trim_matches(['"', '\'']))
+pub(super) fn charset(content_type: &str) -> Option<&str> {
+    media::parameter(content_type, "charset").map(|value| value.trim_matches(['"', '\'']))
 }
 
-/// A content type that names UTF-8 in place of its charset.
-pub(crate) fn in_utf8(content_type: &str) -> String {
+/// A content type with UTF-8 as its charset.
+pub(super) fn in_utf8(content_type: &str) -> String {
     let parameters = content_type.split(';').map(|parameter| match parameter.split_once('=') {
         Some((name, _)) if name.trim().eq_ignore_ascii_case("charset") => " charset=utf-8",
         _ => parameter,
@@ -18,26 +17,26 @@ pub(crate) fn in_utf8(content_type: &str) -> String {
     parameters.collect::<Vec<_>>().join(";")
 }
 
-/// The bytes of a text; `None` where the charset is not known here or lacks one of the characters.
+/// The bytes of a text. `None` if the charset is unknown or lacks one of the characters.
 ///
-/// Labels mean what they mean to browsers (WHATWG Encoding): Latin-1 and ASCII are windows-1252.
-pub(crate) fn encode(text: &str, charset: &str) -> Option<Vec<u8>> {
+/// Labels have the same meaning as in browsers (WHATWG Encoding): Latin-1 and ASCII are windows-1252.
+pub(super) fn encode(text: &str, charset: &str) -> Option<Vec<u8>> {
     let units = || text.encode_utf16();
     match charset.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" | "unicode-1-1-utf-8" => Some(text.as_bytes().to_vec()),
-        // Without a byte order mark nobody could tell which of both it is.
+        // The byte order mark tells the byte order.
         "utf-16" => Some([0xfeff].into_iter().chain(units()).flat_map(u16::to_le_bytes).collect()),
         "utf-16le" => Some(units().flat_map(u16::to_le_bytes).collect()),
         "utf-16be" => Some(units().flat_map(u16::to_be_bytes).collect()),
         label => match TABLES.iter().find(|(labels, _)| labels.contains(&label)) {
             Some((_, upper)) => text.chars().map(|c| in_table(c, upper)).collect(),
-            // Every other charset that is in use has ASCII in its place.
+            // All other charsets in use extend ASCII.
             None => text.is_ascii().then(|| text.as_bytes().to_vec()),
         },
     }
 }
 
-/// The byte of a character, where a charset has these characters from 0x80 on.
+/// The byte of a character in a charset with these characters from 0x80 on.
 fn in_table(c: char, upper: &str) -> Option<u8> {
     if c.is_ascii() {
         return Some(c as u8);
@@ -45,14 +44,14 @@ fn in_table(c: char, upper: &str) -> Option<u8> {
     if let Some(at) = upper.chars().position(|known| known == c && c != NONE) {
         return Some(0x80 + u8::try_from(at).ok()?);
     }
-    // Controls stand for themselves: some decoders read Latin-1 to the letter.
+    // Control characters stand for themselves, as in a strict Latin-1.
     u8::try_from(u32::from(c)).ok().filter(|byte| *byte < 0xa0)
 }
 
-/// Where a charset has no character.
+/// Fills the positions without a character.
 const NONE: char = '\u{fffd}';
 
-/// Charsets of one byte a character: their labels, and the characters from 0x80 to 0xff.
+/// Charsets with one byte per character: their labels, and the characters from 0x80 to 0xff.
 const TABLES: [(&[&str], &str); 10] = [
     (
         &["windows-1250", "cp1250", "x-cp1250"],

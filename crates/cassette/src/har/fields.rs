@@ -1,13 +1,10 @@
-//! Header fields of archived messages, as a record has them.
+//! Header fields of archived messages in the form of a record.
 
-use crate::format::field;
-use crate::har::charset;
-use crate::redact::headers::latin1;
+use super::charset;
+use crate::format::{Fields, field};
+use crate::text::latin1;
 
-/// Names in lower case, and values with a character for each byte.
-pub(crate) type Fields = Vec<(String, String)>;
-
-/// Headers of a connection, and what no longer holds of a body whose coding is off.
+/// Fields of a connection, and those that no longer hold for a decoded body.
 const DROPPED: [&str; 8] = [
     "connection",
     "content-encoding",
@@ -19,37 +16,38 @@ const DROPPED: [&str; 8] = [
     "upgrade",
 ];
 
-pub(crate) fn value(headers: &Fields, name: &str) -> Option<String> {
+/// The first value of a field whose name is in any case.
+pub(super) fn value(headers: &Fields, name: &str) -> Option<String> {
     headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
 }
 
-pub(crate) fn charset_of(headers: &Fields) -> Option<String> {
+pub(super) fn charset_of(headers: &Fields) -> Option<String> {
     charset::charset(field(headers, "content-type")?).map(str::to_owned)
 }
 
-pub(crate) fn length(headers: &Fields) -> Option<u64> {
+pub(super) fn length(headers: &Fields) -> Option<u64> {
     field(headers, "content-length")?.parse().ok()
 }
 
-/// The length of what is there, in place of what was sent in a coding or in another charset.
-pub(crate) fn fit(headers: &mut Fields, length: usize) {
+/// Sets the length to that of the decoded body.
+pub(super) fn set_length(headers: &mut Fields, length: usize) {
     for (_, value) in headers.iter_mut().filter(|(name, _)| name == "content-length") {
         *value = length.to_string();
     }
 }
 
-/// `kind` is the type of a body where no header has one.
-pub(crate) fn with_type(headers: &mut Fields, kind: &str) {
-    // Chromium's word for no type.
+/// Adds the content type of a body, unless a header has one.
+pub(super) fn add_type(headers: &mut Fields, kind: &str) {
+    // Chromium writes `x-unknown` for no type.
     let is_known = !kind.is_empty() && kind != "x-unknown";
     if is_known && field(headers, "content-type").is_none() {
         headers.push(("content-type".to_owned(), field_value(kind)));
     }
 }
 
-/// The fields that a message has whatever carries it.
-pub(crate) fn headers(fields: Fields) -> Fields {
-    // Chromium joins several lines of a name so.
+/// The fields that do not depend on the connection, with names in lower case.
+pub(super) fn headers(fields: Fields) -> Fields {
+    // Chromium joins several lines of a field by line feeds.
     let lines = fields.iter().flat_map(|(name, value)| {
         let name = name.to_ascii_lowercase();
         value.split('\n').map(move |value| (name.clone(), field_value(value)))
@@ -57,12 +55,9 @@ pub(crate) fn headers(fields: Fields) -> Fields {
     lines.filter(|(name, _)| !name.starts_with(':') && !DROPPED.contains(&name.as_str())).collect()
 }
 
-/// A value as a record has it, with a character for each byte. What Latin-1 does not have goes out
-/// as UTF-8.
-pub(crate) fn field_value(value: &str) -> String {
+/// A value with one character per byte. Characters beyond Latin-1 become UTF-8.
+pub(super) fn field_value(value: &str) -> String {
     let value = value.trim_matches([' ', '\t', '\r']);
-    match value.chars().all(|c| u32::from(c) < 0x100) {
-        true => value.to_owned(),
-        false => latin1(value.as_bytes()),
-    }
+    let is_latin1 = value.chars().all(|c| u32::from(c) < 0x100);
+    if is_latin1 { value.to_owned() } else { latin1(value.as_bytes()) }
 }

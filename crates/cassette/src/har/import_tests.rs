@@ -1,16 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Cassette;
-use crate::Matching;
-use crate::Order;
-use crate::Outcome;
-use crate::Player;
-use crate::RecordedRequest;
-use crate::asked;
 use crate::format::{Content, Record, field};
-use crate::har;
-use crate::response;
+use crate::{Cassette, Matching, Order, Outcome, Player, RecordedRequest, har, recorded_request, response};
 use vbc_base::clock::Timestamp;
 
 /// The cassette that an archive with these entries becomes.
@@ -36,7 +28,7 @@ fn get(url: &str, answer: Value) -> Value {
 fn request(line: &str, body: &[u8]) -> RecordedRequest {
     let (method, target) = line.split_once(' ').unwrap();
     let request = http::Request::builder().method(method).uri(target).body(()).unwrap();
-    asked(&request, Some(body.to_vec()))
+    recorded_request(&request, Some(body.to_vec()))
 }
 
 /// The status that a request gets in strict replay: 501 where the record has no whole response, 404

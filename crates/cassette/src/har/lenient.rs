@@ -1,18 +1,17 @@
-//! Members of archives as programs write them, where the specification would have another type or
-//! none missing.
+//! Reads members of archives whose types deviate from the specification, or that are missing.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// What is `null` is what is not there.
-pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+/// Reads `null` like a missing member.
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// A number, or one in quotes.
-pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+/// Reads a number, also in quotes.
+pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
     Ok(match Value::deserialize(from)? {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -20,8 +19,8 @@ pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, 
     })
 }
 
-/// A text; of another value what it is in JSON.
-pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+/// Reads a text. Another value gives its JSON.
+pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     Ok(text_of(Value::deserialize(from)?))
 }
 
@@ -33,8 +32,8 @@ fn text_of(value: Value) -> String {
     }
 }
 
-/// Names and values. One without a name is left out.
-pub(crate) fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
+/// Reads names and values. A pair without a name is left out.
+pub(super) fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
     let items = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
     let pair = |mut item: Value| {
         let name = item.get("name")?.as_str().filter(|name| !name.is_empty())?.to_owned();
@@ -44,9 +43,8 @@ pub(crate) fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, S
     Ok(items.into_iter().filter_map(pair).collect())
 }
 
-/// JSON with half a surrogate pair in it, which JavaScript writes where it has cut a text: the half
-/// becomes U+FFFD.
-pub(crate) fn without_lone_surrogates(text: &str) -> String {
+/// Replaces half surrogate pairs in JSON by U+FFFD. JavaScript writes them when it truncates a text.
+pub(super) fn without_lone_surrogates(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
@@ -74,7 +72,7 @@ pub(crate) fn without_lone_surrogates(text: &str) -> String {
     out + rest
 }
 
-/// The code unit of an escape that begins here.
+/// The code unit of the escape that starts here.
 fn unit(text: &str) -> Option<u16> {
     u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }

@@ -1,6 +1,9 @@
-//! HAR 1.2, the archive format of browsers: a cassette can be looked at in the network panel of one, and what a browser
-//! or another proxy has recorded can be replayed.
+//! HAR 1.2, the archive format of browsers.
+//!
+//! [`export`] shows a cassette to the network panel of a browser. [`import`] makes a cassette of what
+//! a browser or another proxy has recorded.
 
+mod archived;
 mod charset;
 mod entry;
 mod fields;
@@ -14,41 +17,40 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use self::entry::{ParsedEntry, PseudonymMark, digest_of};
+pub use self::import::import;
 use crate::file::{Cassette, CassetteError};
-use crate::format::{Content, PersonalData, Record, RecordedResponse, field};
-use crate::har::entry as har_entry;
-use crate::har::entry::PseudonymMark;
+use crate::format::{Content, Fields, PersonalData, Record, RecordedResponse, field};
+use crate::text::split_query;
 
-pub use crate::har::import::import;
-
-/// Why an archive cannot be taken in.
+/// Why an archive cannot be imported.
 #[derive(Debug, Error)]
 pub enum HarError {
-    /// It is no archive of version 1.
+    /// The text is no HAR of version 1.
     #[error("not a HAR: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// The cassette it was to be written to.
+    /// The cassette cannot be used.
     #[error(transparent)]
     Cassette(#[from] CassetteError),
 }
 
-/// What was taken in.
+/// Counts of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportCounts {
-    /// Entries that are records now.
+    /// Entries that were imported.
     pub records: usize,
-    /// Entries without an answer, of another protocol than HTTP, or that cannot be read.
+    /// Entries that were left out: without a response, of another protocol, or unreadable.
     pub skipped: usize,
 }
 
-/// The archive of a cassette. Each entry is marked as pseudonymised, so that taking it in hides
-/// nothing twice.
+/// Converts a cassette to an archive. Each entry is marked as pseudonymised, so that an import
+/// replaces nothing twice.
 pub fn export(cassette: &Cassette) -> Value {
-    // A cassette has them as they ended, an archive as they began.
+    // A cassette is ordered by the ends of exchanges, an archive by their starts.
     let mut records: Vec<&Record> = cassette.records.iter().collect();
     records.sort_by_key(|record| record.at);
     let entries: Vec<Value> =
-        records.into_iter().map(|record| marked(entry(record), cassette.header.personal_data)).collect();
+        records.into_iter().map(|record| marked(entry_of(record), cassette.header.personal_data)).collect();
     json!({
         "log": {
             "version": "1.2",
@@ -58,113 +60,116 @@ pub fn export(cassette: &Cassette) -> Value {
     })
 }
 
-/// An entry that says what is pseudonymised in it, with a digest that no longer fits once somebody
-/// has changed it.
+/// Marks an entry as pseudonymised. The mark contains a digest, which fits no changed entry.
 fn marked(mut entry: Value, personal_data: PersonalData) -> Value {
-    if let Some(read) = har_entry::read(entry.clone()) {
-        let mark = PseudonymMark { personal_data, sha256: har_entry::digest_of(&read.record) };
+    if let Some(parsed) = ParsedEntry::parse(entry.clone()) {
+        let mark = PseudonymMark { personal_data, sha256: digest_of(&parsed.record) };
         entry["_vbcProxy"]["pseudonymised"] = json!(mark);
     }
     entry
 }
 
-fn entry(record: &Record) -> Value {
-    let (asked, answered) = (&record.request, &record.response);
-    // Asked without a `Host`.
+fn entry_of(record: &Record) -> Value {
+    let (request, response) = (&record.request, &record.response);
+    // The request may have had no `Host`.
     let base = if record.base.ends_with("://") { "http://localhost" } else { &record.base };
-    let wait = answered.pieces.first().map_or(record.millis, |(millis, _)| *millis).min(record.millis);
+    let first = response.pieces.first().map_or(record.millis, |(millis, _)| *millis);
+    let wait = first.min(record.millis);
     let mut entry = json!({
         "startedDateTime": record.at.to_string(),
         "time": record.millis,
         "request": {
-            "method": asked.method,
-            "url": format!("{base}{}", asked.target),
-            "httpVersion": asked.version,
-            "cookies": cookies(&asked.headers, "cookie"),
-            "headers": pairs(&asked.headers),
-            "queryString": query(&asked.target),
+            "method": request.method,
+            "url": format!("{base}{}", request.target),
+            "httpVersion": request.version,
+            "cookies": cookies(&request.headers, "cookie"),
+            "headers": pairs(&request.headers),
+            "queryString": query(&request.target),
             "headersSize": -1,
-            "bodySize": size(&asked.body),
+            "bodySize": size(&request.body),
         },
         "response": {
-            "status": answered.status,
-            "statusText": answered.reason.as_deref().unwrap_or_else(|| usual(answered.status)),
-            "httpVersion": asked.version,
-            "cookies": cookies(&answered.headers, "set-cookie"),
-            "headers": pairs(&answered.headers),
-            "content": content(answered),
-            "redirectURL": field(&answered.headers, "location").unwrap_or_default(),
+            "status": response.status,
+            "statusText": response.reason.as_deref().unwrap_or_else(|| usual_reason(response.status)),
+            "httpVersion": request.version,
+            "cookies": cookies(&response.headers, "set-cookie"),
+            "headers": pairs(&response.headers),
+            "content": content(response),
+            "redirectURL": field(&response.headers, "location").unwrap_or_default(),
             "headersSize": -1,
-            "bodySize": size(&answered.body),
+            "bodySize": size(&response.body),
         },
         "cache": {},
         "timings": { "send": 0, "wait": wait, "receive": record.millis - wait },
-        "_vbcProxy": { "record": record.n, "complete": answered.complete },
+        "_vbcProxy": { "record": record.n, "complete": response.complete },
     });
-    // The format has no word for why a body is not there.
-    for (member, body) in [("requestBody", &asked.body), ("responseBody", &answered.body)] {
+    // The format cannot say why a body is missing.
+    for (member, body) in [("requestBody", &request.body), ("responseBody", &response.body)] {
         if body.bytes().is_none() {
             entry["_vbcProxy"][member] = json!(body);
         }
     }
-    if let Some(text) = text_of(&asked.body) {
-        let kind = field(&asked.headers, "content-type").unwrap_or_default();
+    if let Some(text) = text_of(&request.body) {
+        let kind = field(&request.headers, "content-type").unwrap_or_default();
         entry["request"]["postData"] = json!({ "mimeType": kind, "params": [], "text": text });
     }
     entry
 }
 
-pub(crate) fn usual(status: u16) -> &'static str {
+/// The usual reason phrase of a status code.
+fn usual_reason(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
 }
 
-fn pairs(headers: &[(String, String)]) -> Vec<Value> {
+fn pairs(headers: &Fields) -> Vec<Value> {
     headers.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
 fn query(target: &str) -> Vec<Value> {
     let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let Some((_, query)) = target.split_once('?') else { return Vec::new() };
-    let parts = query.split('&').filter(|part| !part.is_empty());
-    let pair = |part: &str| {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+    let query = split_query(target).1.unwrap_or_default();
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         json!({ "name": plain(name), "value": plain(value) })
-    };
-    parts.map(pair).collect()
+    });
+    pairs.collect()
 }
 
-fn cookies(headers: &[(String, String)], name: &str) -> Vec<Value> {
+fn cookies(headers: &Fields, name: &str) -> Vec<Value> {
     let lines = headers.iter().filter(|(known, _)| known == name);
-    // A `Set-Cookie` is of one cookie; what follows it are its attributes.
+    // A `Set-Cookie` has one cookie; its attributes follow.
     let most = if name == "cookie" { usize::MAX } else { 1 };
-    let parts = lines.flat_map(|(_, value)| value.split(';').take(most));
-    let pair = |part: &str| {
+    let cookies = lines.flat_map(|(_, value)| value.split(';').take(most)).filter_map(|part| {
         let (name, value) = part.trim().split_once('=')?;
         Some(json!({ "name": name, "value": value }))
-    };
-    parts.filter_map(pair).collect()
+    });
+    cookies.collect()
 }
 
 fn size(body: &Content) -> i64 {
-    match body {
-        Content::Truncated(bytes) => i64::try_from(*bytes).unwrap_or(-1),
-        body => body.bytes().map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(-1)),
-    }
+    let size = match body {
+        Content::Truncated(bytes) => Some(*bytes),
+        body => body.bytes().map(|bytes| bytes.len() as u64),
+    };
+    size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1)
 }
 
 fn text_of(body: &Content) -> Option<String> {
     match body {
         Content::Text(text) => Some(text.clone()),
-        // The format has no word for a request's body that is no text.
-        Content::Base64(text) => Some(format!("data:;base64,{text}")),
+        // The format cannot say that a request's body is not text.
+        Content::Base64(text) => Some(format!("{BASE64_PREFIX}{text}")),
         _ => None,
     }
 }
 
-fn content(answered: &RecordedResponse) -> Value {
-    let kind = field(&answered.headers, "content-type").unwrap_or("application/octet-stream");
-    let mut content = json!({ "size": size(&answered.body).max(0), "mimeType": kind });
-    match &answered.body {
+/// Precedes the body of a request that is not text.
+const BASE64_PREFIX: &str = "data:;base64,";
+
+fn content(response: &RecordedResponse) -> Value {
+    let kind = field(&response.headers, "content-type").unwrap_or("application/octet-stream");
+    let mut content = json!({ "size": size(&response.body).max(0), "mimeType": kind });
+    match &response.body {
         Content::Text(text) => content["text"] = json!(text),
         Content::Base64(text) => {
             content["text"] = json!(text);
@@ -179,5 +184,4 @@ fn content(answered: &RecordedResponse) -> Value {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

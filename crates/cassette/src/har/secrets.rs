@@ -1,20 +1,18 @@
-//! The credentials that an archive has, to be found again wherever it repeats them.
+//! Collects the credentials in an archive, so that every repetition is found.
 
 use serde_json::Value;
 
 use crate::format::{Content, Record, field};
-use crate::redact::secrets::KnownSecrets;
-use crate::redact::{names_secret, parameter_names_secret};
+use crate::redact::{KnownSecrets, names_secret, parameter_names_secret};
+use crate::text::split_query;
 use vbc_base::secret::Secret;
 
-/// A shorter value may be a word of every day.
+/// The shortest credential that is collected. A shorter value may be an ordinary word.
 const SHORTEST: usize = 8;
 
-/// Remembers what the names of headers, parameters and members call credentials.
-pub(crate) fn collect(record: &Record, known: &mut KnownSecrets) {
-    if let Some((_, query)) = record.request.target.split_once('?') {
-        form(query, known);
-    }
+/// Adds the values of a record whose names call them credentials.
+pub(super) fn collect(record: &Record, known: &mut KnownSecrets) {
+    form(split_query(&record.request.target).1.unwrap_or_default(), known);
     let messages =
         [(&record.request.headers, &record.request.body), (&record.response.headers, &record.response.body)];
     for (headers, body) in messages {
@@ -39,7 +37,7 @@ fn add(text: &str, known: &mut KnownSecrets) {
 
 fn header(name: &str, value: &str, known: &mut KnownSecrets) {
     match name {
-        // Attributes of a cookie are none.
+        // Attributes of a cookie are not credentials.
         "set-cookie" => cookie(value.split(';').next().unwrap_or_default(), known),
         "cookie" => value.split(';').for_each(|pair| cookie(pair, known)),
         name if names_secret(name) => {

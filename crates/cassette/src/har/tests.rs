@@ -327,5 +327,5 @@ fn what_browsers_leave_out_or_add_is_no_obstacle() {
 fn a_request_without_a_host_has_a_url_all_the_same() {
     let mut record = record(1, "/a", Content::Empty, Content::Empty);
     record.base = "http://".into();
-    assert_eq!(entry(&record)["request"]["url"], "http://localhost/a");
+    assert_eq!(entry_of(&record)["request"]["url"], "http://localhost/a");
 }

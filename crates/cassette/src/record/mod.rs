@@ -1,38 +1,38 @@
-//! From the data plane to the file: a bounded channel, and a thread that hides, encodes and writes.
+//! Records exchanges. The data plane hands them over by a bounded channel; a thread redacts and
+//! writes them.
 
-pub(crate) mod tape;
-pub(crate) mod transcribe;
+mod tape;
+mod transcribe;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use self::tape::{Budget, Exchange};
+pub use self::tape::{RequestTap, ResponseTap, Tape};
+use self::transcribe::transcribe;
 use crate::file::{Appender, CassetteError};
 use crate::format::PersonalData;
-use crate::record::tape::{Budget, Exchange};
-use crate::record::transcribe::transcribe;
-use crate::redact::pseudonyms::Pseudonyms;
-use crate::redact::secrets::KnownSecrets;
-use crate::redact::{Filter, Retention};
+use crate::redact::{Filter, KnownSecrets, Pseudonyms, Retention};
 use vbc_base::clock::Clock;
 use vbc_base::secret::Secret;
 
-/// So many exchanges wait for the writer. What they hold in bytes has a limit of its own.
+/// How many exchanges may wait for the writer. Their bytes are limited by [`Budget`].
 const WAITING: usize = 1024;
 
-/// What to record, and how.
+/// Options of a recording.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordOptions {
-    /// Keep phone numbers, names, e-mail addresses and labels where a table names their place.
+    /// Keep phone numbers, names, e-mail addresses and labels where a table lists their place.
     pub personal: bool,
-    /// Keep what belongs to no operation of the VBC API as it is: bodies, paths, parameters. Only
-    /// the secrets that the process knows are taken out.
+    /// Keep bodies, paths and parameters that belong to no operation of the VBC API. Only secrets
+    /// that the process knows are removed from them.
     pub unknown: bool,
-    /// Note when each piece of an answer came.
+    /// Record when each piece of a response came.
     pub timing: bool,
 }
 
@@ -41,15 +41,15 @@ enum Message {
     Finish,
 }
 
-/// Tells the secrets of a moment, one after the other.
+/// Passes each of the current secrets to a function.
 pub type SecretSource = Box<dyn Fn(&mut dyn FnMut(&Secret)) + Send + Sync>;
 
-/// What the data plane and the writer share. No lock is held for longer than a few instructions.
+/// State that the data plane and the writer share. Locks are held for a few instructions only.
 #[derive(Default)]
 struct Shared {
-    /// Tokens that were sent and that the writer has not taken over yet.
+    /// Tokens that were sent and that the writer does not know yet.
     sent: Mutex<Vec<Secret>>,
-    /// The token that was sent last: most requests send it again.
+    /// The token that was sent last. Most requests send it again.
     last: Mutex<Option<Secret>>,
     sources: Mutex<Vec<SecretSource>>,
 }
@@ -60,41 +60,43 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// Counts the exchanges that a recorder has seen.
+/// Counts of a recorder's exchanges.
 #[derive(Debug, Default)]
 pub struct RecordingCounts {
     /// Records written.
     pub written: AtomicU64,
-    /// Exchanges without a record: the writer could not follow, or the disk failed.
+    /// Exchanges that were not recorded: the writer was too slow, or writing failed.
     pub dropped: AtomicU64,
-    /// Records without a body, because the body was too large.
+    /// Records that lack a body over [`LARGEST_BODY`](crate::LARGEST_BODY).
     pub truncated: AtomicU64,
 }
 
-/// Records exchanges to a cassette. Shared by all threads of the data plane; none of them waits for it.
+/// Records exchanges to a cassette. All threads of the data plane share it, and none waits for it.
+///
+/// [`know`](Self::know) and [`watch`](Self::watch) tell it which tokens to remove. Exchanges come in
+/// by [`Tape::begin`]. [`finish`](Self::finish) ends the recording.
 #[derive(Debug)]
 pub struct Recorder {
     sender: SyncSender<Message>,
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) clock: Clock,
-    pub(crate) timing: bool,
+    budget: Arc<Budget>,
+    clock: Clock,
+    timing: bool,
     counts: Arc<RecordingCounts>,
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Recorder {
-    /// Opens the cassette, to begin it or to add to it. `secrets` are taken out of everything, in
-    /// every encoding; what becomes of the exchanges is counted in `counts`.
+    /// Opens a cassette, which is created or appended to. `secrets` are removed from everything, in
+    /// every encoding.
     ///
     /// # Errors
-    /// When it cannot be written to, or is something else.
+    /// If the file cannot be written, or cannot be appended to.
     pub fn start(
         path: &Path,
         options: RecordOptions,
         secrets: impl IntoIterator<Item = Secret>,
         clock: Clock,
-        counts: Arc<RecordingCounts>,
     ) -> Result<Arc<Self>, CassetteError> {
         let personal = if options.personal { PersonalData::Kept } else { PersonalData::Hidden };
         let (appender, key) = Appender::open(path, personal, &clock)?;
@@ -102,6 +104,7 @@ impl Recorder {
         let mut known = KnownSecrets::default();
         secrets.into_iter().for_each(|secret| known.add(secret));
         let shared = Arc::<Shared>::default();
+        let counts = Arc::<RecordingCounts>::default();
         let writer = Writer {
             appender,
             pseudonyms: Pseudonyms::new(&key),
@@ -124,7 +127,12 @@ impl Recorder {
         }))
     }
 
-    /// Remembers a token of the proxy's, which is taken out of everything from now on.
+    /// How many exchanges were recorded, and how many were not.
+    pub fn counts(&self) -> &Arc<RecordingCounts> {
+        &self.counts
+    }
+
+    /// Remembers a token of the proxy. From now on it is removed from everything.
     pub fn know(&self, token: &str) {
         let mut last = self.shared.last.lock();
         if last.as_ref().is_none_or(|last| last.expose() != token) {
@@ -134,15 +142,16 @@ impl Recorder {
         }
     }
 
-    /// Asks `source` before each record is written: what it tells is taken out of everything.
+    /// Calls `source` before each record is written, and removes its secrets from everything.
     pub fn watch(&self, source: SecretSource) {
         self.shared.sources.lock().push(source);
     }
 
-    /// Writes what waits, and closes the file. Blocks for as long as the disk takes; what comes later is dropped.
+    /// Writes the waiting exchanges and closes the file. Later exchanges are dropped. Blocks until
+    /// everything is on disk.
     pub fn finish(&self) {
         if let Some(writer) = self.writer.lock().take() {
-            // Behind what waits; fails only where the thread has ended by itself.
+            // After the waiting exchanges. It fails only if the thread has panicked.
             let _ = self.sender.send(Message::Finish);
             if writer.join().is_err() {
                 tracing::error!("the cassette's writer ended before its work");
@@ -150,17 +159,10 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn hand_over(&self, exchange: Box<Exchange>) {
-        let lost = exchange.pieces.lost || exchange.request().lost;
-        if lost {
+    fn hand_over(&self, exchange: Box<Exchange>) {
+        let is_lost = exchange.pieces.lost || exchange.request().lost;
+        if is_lost || self.sender.try_send(Message::Exchange(exchange)).is_err() {
             self.counts.dropped.fetch_add(1, Relaxed);
-            return;
-        }
-        match self.sender.try_send(Message::Exchange(exchange)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.counts.dropped.fetch_add(1, Relaxed);
-            }
         }
     }
 }
@@ -185,7 +187,7 @@ impl Writer {
         }
     }
 
-    /// Takes over the secrets that have become known.
+    /// Learns the tokens that were sent since the last record, and those of the sources.
     fn learn(&mut self) {
         let sent = std::mem::take(&mut *self.shared.sent.lock());
         sent.iter().for_each(|token| self.known.add_token(token));
@@ -225,7 +227,6 @@ mod tests {
 
     use super::*;
     use crate::file::Cassette;
-    use crate::record::tape::Tape;
 
     fn exchange(recorder: &Arc<Recorder>, target: &str) {
         let request = Request::builder().uri(target).body(Full::<Bytes>::default()).unwrap();
@@ -238,9 +239,8 @@ mod tests {
     async fn a_writer_that_cannot_follow_costs_records_and_nobody_waits_for_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.cassette");
-        let counts = Arc::<RecordingCounts>::default();
-        let recorder =
-            Recorder::start(&path, RecordOptions::default(), [], Clock::system(), counts.clone()).unwrap();
+        let recorder = Recorder::start(&path, RecordOptions::default(), [], Clock::system()).unwrap();
+        let counts = Arc::clone(recorder.counts());
         exchange(&recorder, "/0");
         // The writer needs this lock for every record.
         let held = recorder.shared.sources.lock();
@@ -266,7 +266,6 @@ mod tests {
             RecordOptions { unknown: true, ..RecordOptions::default() },
             [],
             Clock::system(),
-            Arc::default(),
         )
         .unwrap();
         let request = Request::builder().uri("/").body(Full::<Bytes>::default()).unwrap();

@@ -1,6 +1,6 @@
-//! What the data plane keeps of an exchange while it passes: copies of pieces, within a budget.
+//! Copies an exchange while it passes through the data plane, within a budget.
 //!
-//! Nothing here waits. What does not fit is given up, and counted: the request does not notice.
+//! Nothing here waits. What exceeds the budget is dropped and counted; the request does not notice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,21 +11,21 @@ use hyper::ext::ReasonPhrase;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::Recorder;
 use crate::format::LARGEST_BODY;
-use crate::record::Recorder;
-use crate::redact::headers::latin1;
+use crate::text::latin1;
 use vbc_base::clock::Timestamp;
 use vbc_http::codec::KeptBytes;
 
-/// So many pieces have a time of their own.
+/// How many pieces of a body get a time.
 const MOST_TIMES: usize = 10_000;
 
-/// What all exchanges that are being recorded may hold together, in bytes.
+/// How many bytes all exchanges of a recorder may hold together.
 const BUDGET: usize = 64 << 20;
 
-/// Bytes that are held, by all tapes of a recorder.
+/// The bytes that all exchanges of a recorder hold.
 #[derive(Debug, Default)]
-pub(crate) struct Budget(AtomicUsize);
+pub(super) struct Budget(AtomicUsize);
 
 impl Budget {
     fn take(&self, bytes: usize) -> bool {
@@ -42,18 +42,19 @@ impl Budget {
     }
 }
 
-/// A body as far as it has passed.
-pub(crate) struct Pieces {
+/// The part of a body that has passed.
+pub(super) struct Pieces {
     data: KeptBytes,
-    /// What of the budget is taken.
+    /// Its share of the budget, in bytes.
     held: usize,
-    /// All that passed.
-    pub(crate) length: u64,
-    pub(crate) trailers: HeaderMap,
-    pub(crate) ended: bool,
-    /// There was no room for it.
-    pub(crate) lost: bool,
-    pub(crate) times: Vec<(u64, usize)>,
+    /// How many bytes have passed.
+    pub(super) length: u64,
+    pub(super) trailers: HeaderMap,
+    pub(super) ended: bool,
+    /// It exceeded the budget.
+    pub(super) lost: bool,
+    /// When pieces passed: milliseconds since the request, and bytes.
+    pub(super) times: Vec<(u64, usize)>,
     budget: Arc<Budget>,
 }
 
@@ -77,7 +78,7 @@ impl Pieces {
             return self.clear();
         }
         let before = self.data.cost();
-        // The recorder never waits, so a reference could keep a buffer for as long as the writer is behind.
+        // Copied, since a reference would keep a whole buffer until the writer gets to it.
         self.data.append(data);
         self.take(self.data.cost() - before);
     }
@@ -98,7 +99,7 @@ impl Pieces {
         }
     }
 
-    pub(crate) fn is_truncated(&self) -> bool {
+    pub(super) fn is_truncated(&self) -> bool {
         self.length > LARGEST_BODY as u64
     }
 
@@ -109,7 +110,7 @@ impl Pieces {
     }
 
     /// The body in one piece.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut whole = Vec::with_capacity(self.data.len());
         while let Some(block) = self.data.at(whole.len()) {
             whole.extend_from_slice(&block);
@@ -124,37 +125,42 @@ impl Drop for Pieces {
     }
 }
 
-/// Takes note of a request's body; among the request's extensions.
+/// Copies a request's body. The proxy puts it into the request's extensions.
 #[derive(Clone)]
 pub struct RequestTap(Arc<Mutex<Pieces>>);
 
 impl RequestTap {
-    /// A piece that has come from the client.
+    /// The client has sent a piece.
     pub fn data(&self, data: &Bytes) {
         self.0.lock().push(data);
     }
 
-    /// The client has sent all of it.
+    /// The client has sent the whole body.
     pub fn end(&self) {
         self.0.lock().ended = true;
     }
 }
 
-/// An exchange whose request has arrived. Dropped, it is not recorded.
+/// An exchange whose request has arrived.
+///
+/// Made from the head of a request by [`begin`](Self::begin). Then [`request_tap`](Self::request_tap)
+/// copies the body, and [`response`](Self::response) continues. Dropped before that, it is not
+/// recorded.
 pub struct Tape {
-    pub(crate) recorder: Arc<Recorder>,
-    pub(crate) at: Timestamp,
-    pub(crate) begun: Instant,
-    pub(crate) base: String,
-    pub(crate) method: Method,
-    pub(crate) target: String,
-    pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: RequestTap,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) at: Timestamp,
+    pub(super) started: Instant,
+    pub(super) base: String,
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+    pub(super) body: RequestTap,
 }
 
 impl Tape {
-    /// Begins with the head of a request; `base` is the scheme and authority that its client uses.
+    /// Begins with the head of a request. `base` is the scheme and authority under which the client
+    /// reached the proxy.
     pub fn begin<B: http_body::Body>(
         recorder: &Arc<Recorder>,
         request: &http::Request<B>,
@@ -165,7 +171,7 @@ impl Tape {
         Self {
             recorder: Arc::clone(recorder),
             at: recorder.clock.now(),
-            begun: Instant::now(),
+            started: Instant::now(),
             base,
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned(),
@@ -175,19 +181,19 @@ impl Tape {
         }
     }
 
-    /// For the body of the request.
+    /// Copies the body of the request.
     pub fn request_tap(&self) -> RequestTap {
         self.body.clone()
     }
 
-    /// Goes on with the head of the answer.
+    /// Continues with the head of the response.
     pub fn response<B: http_body::Body>(self, response: &http::Response<B>) -> ResponseTap {
         let mut pieces = Pieces::new(&self.recorder.budget);
         let status = response.status();
-        let none = self.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
-        pieces.ended = none || response.body().is_end_stream();
+        let has_no_body = self.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
+        pieces.ended = has_no_body || response.body().is_end_stream();
         let reason = response.extensions().get::<ReasonPhrase>().map(|reason| latin1(reason.as_bytes()));
-        let length = if none { None } else { response.body().size_hint().exact() };
+        let length = if has_no_body { None } else { response.body().size_hint().exact() };
         ResponseTap(Some(Box::new(Exchange {
             tape: self,
             status,
@@ -199,33 +205,33 @@ impl Tape {
     }
 }
 
-/// An exchange of which everything is known but, perhaps, the end of the answer's body.
-pub(crate) struct Exchange {
-    pub(crate) tape: Tape,
-    pub(crate) status: StatusCode,
-    pub(crate) reason: Option<String>,
-    pub(crate) headers: HeaderMap,
-    /// The announced length of the body.
-    pub(crate) length: Option<u64>,
-    pub(crate) pieces: Pieces,
+/// An exchange whose response has started.
+pub(super) struct Exchange {
+    pub(super) tape: Tape,
+    pub(super) status: StatusCode,
+    pub(super) reason: Option<String>,
+    pub(super) headers: HeaderMap,
+    /// The announced length of the response's body.
+    pub(super) length: Option<u64>,
+    pub(super) pieces: Pieces,
 }
 
 impl Exchange {
-    pub(crate) fn request(&self) -> parking_lot::MutexGuard<'_, Pieces> {
+    pub(super) fn request(&self) -> parking_lot::MutexGuard<'_, Pieces> {
         self.tape.body.0.lock()
     }
 }
 
-/// Takes note of an answer's body. Dropped, it hands over what it has.
+/// Copies a response's body. When it is dropped, the exchange goes to the recorder.
 pub struct ResponseTap(Option<Box<Exchange>>);
 
 impl ResponseTap {
-    /// A piece on its way to the client.
+    /// A piece goes to the client.
     pub fn data(&mut self, data: &Bytes) {
         let Some(exchange) = &mut self.0 else { return };
         exchange.pieces.push(data);
         if exchange.tape.recorder.timing {
-            let millis = exchange.tape.begun.elapsed().as_millis() as u64;
+            let millis = exchange.tape.started.elapsed().as_millis() as u64;
             exchange.pieces.note_time(millis, data.len());
         }
         if exchange.length.is_some_and(|length| exchange.pieces.length >= length) {
@@ -233,7 +239,7 @@ impl ResponseTap {
         }
     }
 
-    /// The trailers behind the body.
+    /// The body has ended with trailers.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(exchange) = &mut self.0 {
             exchange.pieces.trailers = trailers.clone();
@@ -241,7 +247,7 @@ impl ResponseTap {
         }
     }
 
-    /// The body has come to its end.
+    /// The body has ended.
     pub fn end(&mut self) {
         if let Some(exchange) = &mut self.0 {
             exchange.pieces.ended = true;
@@ -249,8 +255,8 @@ impl ResponseTap {
     }
 }
 
-/// Nothing here is hidden yet, so nothing of it is shown.
-macro_rules! shows_nothing {
+/// Shows only the name of a type: its content is not redacted yet.
+macro_rules! debug_shows_nothing {
     ($($name:ident),+) => {$(
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -260,7 +266,7 @@ macro_rules! shows_nothing {
     )+};
 }
 
-shows_nothing!(ResponseTap, RequestTap, Tape);
+debug_shows_nothing!(ResponseTap, RequestTap, Tape);
 
 impl Drop for ResponseTap {
     fn drop(&mut self) {
@@ -294,15 +300,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn debug_shows_nothing_of_an_exchange() {
+    async fn debug_debug_shows_nothing_of_an_exchange() {
         let directory = tempfile::tempdir().unwrap();
-        let (options, counts) = (Default::default(), Default::default());
+        let options = Default::default();
         let clock = vbc_base::clock::Clock::system();
-        let recorder = Recorder::start(&directory.path().join("a"), options, [], clock, counts).unwrap();
+        let recorder = Recorder::start(&directory.path().join("a"), options, [], clock).unwrap();
         recorder.know("s3cret-token");
         let request = http::Request::builder().uri("/?key=s3cret").header("authorization", "s3cret");
         let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();
-        let asked = crate::asked(&request, Some(b"s3cret".to_vec()));
+        let asked = crate::recorded_request(&request, Some(b"s3cret".to_vec()));
         let tape = Tape::begin(&recorder, &request, "http://h".into());
         let shown = format!("{asked:?}{tape:?}{:?}{recorder:?}", tape.request_tap());
         assert!(!shown.contains("s3cret"), "{shown}");

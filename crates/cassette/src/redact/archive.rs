@@ -1,31 +1,29 @@
-//! Compressed files: a known secret within one cannot be taken out, so such a file is not recorded.
-
-use std::io::Read;
+//! Compressed files. A known secret cannot be removed from one, so such a file is not recorded.
 
 use memchr::memmem;
 
+use super::secrets::KnownSecrets;
 use crate::coding;
 use crate::format::LARGEST_BODY;
-use crate::redact::secrets::KnownSecrets;
 
-/// How a file in a zip archive begins.
+/// The first bytes of a file in a zip archive.
 const ENTRY: &[u8] = b"PK\x03\x04";
 
-/// How files begin that are not read here: zstd, bzip2, xz, 7z, rar.
+/// The first bytes of formats that are not decoded here: zstd, bzip2, xz, 7z, rar.
 const OTHERS: [&[u8]; 5] = [b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!"];
 
-/// Files within files that are read.
+/// How many levels of files within files are read.
 const DEEPEST: usize = 3;
 
-/// Whether a known secret is in a compressed file, or may be since the file cannot be read.
-pub(crate) fn may_hide(known: &KnownSecrets, bytes: &[u8]) -> bool {
-    may_hide_at(known, bytes, 0)
+/// Whether a compressed file contains a known secret, or cannot be decoded and so may contain one.
+pub(super) fn may_contain_secret(known: &KnownSecrets, bytes: &[u8]) -> bool {
+    may_contain_secret_at(known, bytes, 0)
 }
 
-fn may_hide_at(known: &KnownSecrets, bytes: &[u8], depth: usize) -> bool {
+fn may_contain_secret_at(known: &KnownSecrets, bytes: &[u8], depth: usize) -> bool {
     let is_bad = |plain: Option<Vec<u8>>| {
         let Some(plain) = plain.filter(|_| depth < DEEPEST) else { return true };
-        known.is_in(&plain) || may_hide_at(known, &plain, depth + 1)
+        known.is_in(&plain) || may_contain_secret_at(known, &plain, depth + 1)
     };
     if coding::is_gzip(bytes) {
         return is_bad(coding::decode("gzip", bytes, LARGEST_BODY));
@@ -36,21 +34,17 @@ fn may_hide_at(known: &KnownSecrets, bytes: &[u8], depth: usize) -> bool {
     OTHERS.iter().any(|magic| bytes.starts_with(magic))
 }
 
-/// The content of a zip archive's file that begins here (APPNOTE.TXT 4.3.7).
+/// The content of the file that starts here in a zip archive (APPNOTE.TXT 4.3.7).
 fn entry(bytes: &[u8]) -> Option<Vec<u8>> {
     let number = |at: usize| bytes.get(at..at + 2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     let (flags, method) = (number(6)?, number(8)?);
     let data = bytes.get(30 + usize::from(number(26)?) + usize::from(number(28)?)..)?;
+    let is_encrypted = flags & 1 == 1;
     match method {
-        _ if flags & 1 == 1 => None,
-        // Not compressed: it has been read as it is.
+        _ if is_encrypted => None,
+        // Stored uncompressed: the search of the whole archive has covered it.
         0 => Some(Vec::new()),
-        8 => {
-            let mut plain = Vec::new();
-            let most = LARGEST_BODY as u64 + 1;
-            flate2::read::DeflateDecoder::new(data).take(most).read_to_end(&mut plain).ok()?;
-            (plain.len() <= LARGEST_BODY).then_some(plain)
-        }
+        8 => coding::inflate(data, LARGEST_BODY),
         _ => None,
     }
 }
@@ -77,16 +71,21 @@ mod tests {
         known.add(Secret::new("sim-password"));
         let gzip = |bytes: &[u8]| coding::gzip(bytes).unwrap();
         let (with, without) = (b"it is sim-password, twice: sim-password", b"nothing of importance");
-        assert!(may_hide(&known, &gzip(with)) && !may_hide(&known, &gzip(without)));
-        assert!(may_hide(&known, &gzip(&gzip(with))) && !may_hide(&known, &gzip(&gzip(without))));
-        assert!(may_hide(&known, &zip(with, 8, 0)) && !may_hide(&known, &zip(without, 8, 0)));
+        assert!(may_contain_secret(&known, &gzip(with)) && !may_contain_secret(&known, &gzip(without)));
+        assert!(
+            may_contain_secret(&known, &gzip(&gzip(with)))
+                && !may_contain_secret(&known, &gzip(&gzip(without)))
+        );
+        assert!(
+            may_contain_secret(&known, &zip(with, 8, 0)) && !may_contain_secret(&known, &zip(without, 8, 0))
+        );
         let two = [zip(without, 8, 0), zip(with, 8, 0)].concat();
-        assert!(may_hide(&known, &two));
+        assert!(may_contain_secret(&known, &two));
         for unread in
             [zip(without, 8, 1), zip(without, 12, 0), b"BZh91AY".to_vec(), gzip(without)[..20].to_vec()]
         {
-            assert!(may_hide(&known, &unread));
+            assert!(may_contain_secret(&known, &unread));
         }
-        assert!(!may_hide(&known, b"plain") && !may_hide(&known, b""));
+        assert!(!may_contain_secret(&known, b"plain") && !may_contain_secret(&known, b""));
     }
 }

@@ -1,37 +1,40 @@
-//! Header fields: what of their names and values is kept.
+//! Redacts header fields.
 
-use crate::multipart as boundary;
-use crate::redact::kind::{Kind, is_digits, is_harmless};
-use crate::redact::target::link;
-use crate::redact::vocabulary::FIELD_WORDS;
-use crate::redact::{Filter, Scope};
+use super::kind::{Kind, is_digits};
+use super::target::link;
+use super::vocabulary::FIELD_WORDS;
+use super::{Filter, Scope, is_harmless, is_hidden};
+use crate::media;
+use crate::text::is_hex;
 
-/// What the value of a field is.
+/// What the value of a field consists of.
 #[derive(Clone, Copy)]
 enum Rule {
-    /// Made of words of HTTP and numbers.
+    /// Words of HTTP and numbers.
     Words,
+    /// A value of a kind.
     Value(Kind),
     /// A number, or a time.
     NumberOrTime,
     /// Entity tags, or a time.
     Tags,
-    /// The authority that the client uses.
+    /// The authority under which the client reached the proxy.
     Host,
+    /// A link.
     Link,
-    /// A scheme and what it needs.
+    /// An authentication scheme and its credentials.
     Credentials,
-    /// `name=value` pairs, all of which are hidden.
+    /// `name=value` pairs, which are hidden.
     Cookies,
-    /// Such a pair and its attributes.
+    /// A hidden `name=value` pair and its attributes.
     SetCookie,
-    /// A fixed text, or a scheme and what it says.
+    /// A fixed text, or an authentication scheme and its parameters.
     Challenge,
-    /// The name is kept, the value is not.
+    /// Any value. It is hidden, the name is kept.
     Hidden,
 }
 
-/// The fields with names that are kept.
+/// The fields whose names are kept.
 const FIELDS: &[(&str, Rule)] = &[
     ("accept", Rule::Words),
     ("accept-charset", Rule::Words),
@@ -100,114 +103,105 @@ const FIELDS: &[(&str, Rule)] = &[
     ("x-request-id", Rule::Value(Kind::Id)),
 ];
 
-/// How the name of a field begins that no table names.
+/// The prefix of a hidden field name.
 const UNLISTED: &str = "x-";
 
-/// The bytes of a header's value as text: one character a byte, so that none is lost.
-pub(crate) fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char::from(*byte)).collect()
-}
-
-/// The bytes of such a text.
-pub(crate) fn from_latin1(text: &str) -> Vec<u8> {
-    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
-}
-
-/// A field with what is not kept replaced. Names are in lower case.
-pub(crate) fn field(scope: &Scope<'_>, name: &str, text: &str) -> (String, String) {
+/// Redacts a field. Its name is in lower case.
+pub(super) fn redact_field(scope: &Scope<'_>, name: &str, text: &str) -> (String, String) {
     let known = FIELDS.iter().find(|(known, _)| *known == name);
     let (name, value) = match known {
         Some((_, rule)) => (name.to_owned(), value(scope, name, *rule, text)),
-        None => (unlisted(scope, name), scope.unlisted(name, text)),
+        None => (unlisted_name(scope, name), scope.unlisted(name, text)),
     };
     (name, value.unwrap_or_else(|| text.to_owned()))
 }
 
-/// What stands for the name of a field that no table names.
-fn unlisted(scope: &Scope<'_>, name: &str) -> String {
-    let is_hidden = name.strip_prefix(UNLISTED).is_some_and(crate::redact::pseudonyms::is_hidden);
-    let keeps_unlisted = scope.keeps_unlisted && !scope.filter.known.is_in(name.as_bytes());
-    if is_hidden || keeps_unlisted {
-        name.to_owned()
-    } else {
-        UNLISTED.to_owned() + &scope.filter.pseudonyms.opaque(name)
-    }
+/// Replaces the name of a field that no table lists.
+fn unlisted_name(scope: &Scope<'_>, name: &str) -> String {
+    let is_kept = name.strip_prefix(UNLISTED).is_some_and(is_hidden)
+        || scope.keeps_unlisted && !scope.filter.known.is_in(name.as_bytes());
+    if is_kept { name.to_owned() } else { UNLISTED.to_owned() + &scope.filter.pseudonyms.opaque(name) }
 }
 
-/// What stands for a value; `None` where it is kept.
+/// Replaces a value. `None` if it is kept.
 fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String> {
     let filter = scope.filter;
-    let opaque = || scope.unlisted(name, text);
-    let is_listed = |kind| if scope.keeps_unlisted { opaque() } else { filter.value(kind, text) };
+    let unlisted = || scope.unlisted(name, text);
+    let listed = |kind| if scope.keeps_unlisted { unlisted() } else { filter.value(kind, text) };
     let hides = matches!(rule, Rule::Credentials | Rule::Cookies | Rule::SetCookie);
     if !hides && filter.known.is_in(text.as_bytes()) {
         return filter.unlisted(text, false);
     }
     match rule {
         Rule::Words if is_words(name, text) => None,
-        Rule::Words if scope.keeps_unlisted => opaque(),
+        Rule::Words if scope.keeps_unlisted => unlisted(),
         Rule::Words => words_before_details(filter, name, text)
-            .or_else(|| boundary::multipart(text).filter(|_| name == "content-type").map(str::to_owned))
-            .or_else(opaque),
-        Rule::Value(Kind::Id) if is_short_hex(text) => None,
-        Rule::Value(kind) => is_listed(kind),
+            .or_else(|| media::multipart(text).filter(|_| name == "content-type").map(str::to_owned))
+            .or_else(unlisted),
+        // The request ids of this proxy.
+        Rule::Value(Kind::Id) if is_hex(text, 16) => None,
+        Rule::Value(kind) => listed(kind),
         Rule::NumberOrTime if is_digits(text, 1..=6) || text == "-1" => None,
-        Rule::NumberOrTime => is_listed(Kind::Time),
-        Rule::Tags if scope.keeps_unlisted => opaque(),
-        Rule::Tags => tags(filter, text),
+        Rule::NumberOrTime => listed(Kind::Time),
+        Rule::Tags if scope.keeps_unlisted => unlisted(),
+        Rule::Tags => entity_tags(filter, text),
         Rule::Host if scope.base.split_once("://").is_some_and(|(_, authority)| authority == text) => None,
         Rule::Link => link(scope, text),
-        Rule::Credentials => Some(with_scheme(filter, text)),
+        Rule::Credentials => Some(after_scheme(filter, text)),
         Rule::Cookies => Some(cookies(filter, text)),
         Rule::SetCookie => Some(set_cookie(filter, text)),
         Rule::Challenge if is_harmless(Kind::Phrase, text) => None,
-        Rule::Challenge => Some(with_scheme(filter, text)),
-        Rule::Host | Rule::Hidden => opaque(),
+        Rule::Challenge => Some(after_scheme(filter, text)),
+        Rule::Host | Rule::Hidden => unlisted(),
     }
 }
 
-/// Whether a value is made of words of HTTP and numbers, such as `text/plain;charset=utf-8`.
+/// Whether a value consists of words of HTTP and numbers, such as `text/plain;charset=utf-8`.
 fn is_words(name: &str, text: &str) -> bool {
-    let is_word = |word: &str| FIELD_WORDS.contains(&&*word.to_ascii_lowercase());
-    let is_range = |word: &str| {
-        word.bytes().all(|byte| byte.is_ascii_digit() || b"-/*".contains(&byte))
-            && word.split(['-', '/']).all(|digits| digits.len() <= 9)
-    };
-    // Other numbers could be a telephone number or a PIN.
-    let is_number = |name: &str, number: &str| match name {
+    if name == "access-control-max-age" {
+        return is_digits(text, 1..=6);
+    }
+    let has_ranges = matches!(name, "range" | "content-range") && text.starts_with("bytes");
+    let mut words = text.split([' ', ',', ';', '\t']).filter(|word| !word.is_empty());
+    words.all(|word| match word.split_once('=') {
+        None => is_word(word) || has_ranges && is_range(word),
+        Some((name, value)) => {
+            let value = value.trim_matches('"');
+            is_word(name) && (is_word(value) || has_ranges && is_range(value) || is_number(name, value))
+        }
+    })
+}
+
+fn is_word(word: &str) -> bool {
+    FIELD_WORDS.contains(&&*word.to_ascii_lowercase())
+}
+
+fn is_range(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_digit() || b"-/*".contains(&byte))
+        && word.split(['-', '/']).all(|digits| digits.len() <= 9)
+}
+
+/// Whether a parameter is a harmless number. Others could be a telephone number or a PIN.
+fn is_number(name: &str, number: &str) -> bool {
+    match name {
         "q" => number.parse::<f32>().is_ok_and(|weight| (0.0..=1.0).contains(&weight)) && number.len() <= 5,
         "max-age" | "s-maxage" | "max-stale" | "min-fresh" | "stale-while-revalidate" | "stale-if-error" => {
             is_digits(number, 1..=8)
         }
         "timeout" | "max" | "received-status" => is_digits(number, 1..=3),
         _ => false,
-    };
-    let is_ranged = matches!(name, "range" | "content-range") && text.starts_with("bytes");
-    let mut words = text.split([' ', ',', ';', '\t']).filter(|word| !word.is_empty());
-    words.all(|word| match word.split_once('=') {
-        _ if name == "access-control-max-age" => is_digits(text, 1..=6),
-        None => is_word(word) || is_ranged && is_range(word),
-        Some((name, value)) => {
-            let value = value.trim_matches('"');
-            is_word(name) && (is_word(value) || is_ranged && is_range(value) || is_number(name, value))
-        }
-    })
+    }
 }
 
-/// `Proxy-Status` without its details, which are text.
+/// Hides the details of a `Proxy-Status`, which are free text.
 fn words_before_details(filter: &Filter<'_>, name: &str, text: &str) -> Option<String> {
     let (words, details) = text.split_once("; details=\"")?;
     let details = filter.pseudonyms.opaque(details.trim_end_matches('"'));
     is_words(name, words).then(|| format!("{words}; details=\"{details}\""))
 }
 
-/// The request ids of this proxy.
-fn is_short_hex(text: &str) -> bool {
-    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// Entity tags (RFC 9110 §8.8.3) stay entity tags.
-fn tags(filter: &Filter<'_>, text: &str) -> Option<String> {
+/// Replaces entity tags (RFC 9110 §8.8.3) by other entity tags.
+fn entity_tags(filter: &Filter<'_>, text: &str) -> Option<String> {
     if text == "*" || text.contains(':') && is_harmless(Kind::Time, text) {
         return None;
     }
@@ -218,7 +212,8 @@ fn tags(filter: &Filter<'_>, text: &str) -> Option<String> {
     Some(tags.collect::<Vec<_>>().join(", "))
 }
 
-fn with_scheme(filter: &Filter<'_>, text: &str) -> String {
+/// Hides everything after a known authentication scheme.
+fn after_scheme(filter: &Filter<'_>, text: &str) -> String {
     const SCHEMES: [&str; 5] = ["Bearer", "Basic", "Digest", "OAuth", "OAuth2"];
     let split = text.split_once(' ').and_then(|(scheme, rest)| {
         let known = SCHEMES.into_iter().find(|known| known.eq_ignore_ascii_case(scheme))?;
@@ -230,7 +225,7 @@ fn with_scheme(filter: &Filter<'_>, text: &str) -> String {
     }
 }
 
-/// The pairs of a `Cookie`.
+/// Hides the names and values of a `Cookie`.
 fn cookies(filter: &Filter<'_>, text: &str) -> String {
     let pairs = text.split(';').filter(|pair| !pair.trim().is_empty()).map(|pair| cookie(filter, pair));
     pairs.collect::<Vec<_>>().join("; ")
@@ -245,7 +240,7 @@ fn cookie(filter: &Filter<'_>, pair: &str) -> String {
     }
 }
 
-/// A `Set-Cookie` with the attributes that say nothing of anybody (RFC 6265 §4.1.2).
+/// Hides a `Set-Cookie` except for harmless attributes (RFC 6265 §4.1.2).
 fn set_cookie(filter: &Filter<'_>, text: &str) -> String {
     let mut parts = text.split(';');
     let pair = cookie(filter, parts.next().unwrap_or_default());

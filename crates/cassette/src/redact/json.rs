@@ -1,35 +1,89 @@
-//! JSON with values replaced where they stand: order, blanks and numbers stay as they were written.
+//! Redacts JSON in place: order, whitespace and numbers stay as they were written.
 
 use serde::de::IgnoredAny;
 
-use crate::redact::kind::Kind;
-use crate::redact::operations::{Shape, element, member, personal};
-use crate::redact::target::link;
-use crate::redact::{Scope, names_secret};
+use super::kind::Kind;
+use super::operations::{Shape, element, member, personal};
+use super::target::link;
+use super::{Scope, names_secret};
 
-struct Frame {
-    is_object: bool,
-    shape: Shape,
-}
-
+/// A document that is being redacted, from left to right.
 struct Walk<'t> {
     text: &'t str,
     out: String,
+    /// The end of what has been copied or replaced.
     copied: usize,
     scope: Scope<'t>,
+    root: Shape,
+    /// The open arrays and objects, the outermost first.
+    stack: Vec<Frame>,
+    /// The shape of the next value.
+    shape: Shape,
+    /// The next string is the name of a member.
+    expects_name: bool,
+}
+
+/// An open array or object.
+struct Frame {
+    is_object: bool,
+    /// The shape of the object, or of the array's elements.
+    shape: Shape,
 }
 
 impl Walk<'_> {
+    fn open(&mut self, is_object: bool) {
+        let shape = if is_object { self.shape } else { element(self.shape) };
+        self.stack.push(Frame { is_object, shape });
+        self.shape = shape;
+        self.expects_name = is_object;
+    }
+
+    fn close(&mut self) {
+        self.stack.pop();
+        self.shape = self.outer_shape();
+        self.expects_name = false;
+    }
+
+    fn comma(&mut self) {
+        self.shape = self.outer_shape();
+        self.expects_name = self.stack.last().is_some_and(|frame| frame.is_object);
+    }
+
+    fn outer_shape(&self) -> Shape {
+        self.stack.last().map_or(self.root, |frame| frame.shape)
+    }
+
+    fn string(&mut self, from: usize, to: usize) {
+        let inside = unquoted(&self.text[from..to]);
+        let new = if std::mem::take(&mut self.expects_name) {
+            let outer = self.stack.last().map_or(Shape::Unlisted, |frame| frame.shape);
+            self.shape = self.member_shape(outer, &inside);
+            self.new_name(&inside)
+        } else {
+            self.new_string(&inside)
+        };
+        if let Some(new) = new {
+            let quoted = serde_json::to_string(&new).unwrap_or_else(|_| "\"\"".into());
+            self.replace(from, to, &quoted);
+        }
+    }
+
+    fn number(&mut self, from: usize, to: usize) {
+        if let Some(new) = self.new_number(&self.text[from..to]) {
+            self.replace(from, to, &new);
+        }
+    }
+
     fn replace(&mut self, from: usize, to: usize, with: &str) {
         self.out.push_str(&self.text[self.copied..from]);
         self.out.push_str(with);
         self.copied = to;
     }
 
-    /// What a member may hold. What no table names may hold anything in an open scope, unless its
-    /// name says that it is a secret.
-    fn member(&self, outer: Shape, name: &str, is_top: bool) -> Shape {
-        match member(outer, name, is_top) {
+    /// The shape of a member. An open scope keeps members that no table lists, unless their name
+    /// calls them secrets.
+    fn member_shape(&self, outer: Shape, name: &str) -> Shape {
+        match member(outer, name, self.stack.len() == 1) {
             Shape::Unlisted | Shape::Open if self.scope.keeps_unlisted && names_secret(name) => {
                 Shape::Value(Kind::Secret)
             }
@@ -42,43 +96,43 @@ impl Walk<'_> {
         }
     }
 
-    /// What stands for a member's name at a place.
-    fn name(&self, name: &str, shape: Shape) -> Option<String> {
-        match shape {
+    /// Replaces a member's name. `None` if it is kept.
+    fn new_name(&self, name: &str) -> Option<String> {
+        match self.shape {
             Shape::Unlisted => self.scope.filter.unlisted(name, false),
-            // A name that calls its value a secret may be one itself.
+            // The name of a secret may itself be one.
             _ if self.scope.keeps_unlisted => self.scope.filter.unlisted(name, true),
             _ => None,
         }
     }
 
-    /// What stands for a string at a place.
-    fn string(&self, text: &str, shape: Shape) -> Option<String> {
-        match kind_of(shape) {
-            Some(Kind::Link) if self.scope.filter.known.is_in(text.as_bytes()) => {
-                Some(self.scope.filter.pseudonyms.opaque(text))
-            }
+    /// Replaces a string. `None` if it is kept.
+    fn new_string(&self, text: &str) -> Option<String> {
+        let filter = self.scope.filter;
+        match kind_of(self.shape) {
+            Some(Kind::Link) if filter.known.is_in(text.as_bytes()) => Some(filter.pseudonyms.opaque(text)),
             Some(Kind::Link) => link(&self.scope, text),
-            Some(kind) => self.scope.filter.value(kind, text),
-            None => self.scope.filter.unlisted(text, matches!(shape, Shape::Open)),
+            Some(kind) => filter.value(kind, text),
+            None => filter.unlisted(text, matches!(self.shape, Shape::Open)),
         }
     }
 
-    /// What stands for a number at a place.
-    fn number(&self, text: &str, shape: Shape) -> Option<String> {
-        if matches!(shape, Shape::Open) && !self.scope.filter.known.is_in(text.as_bytes()) {
+    /// Replaces a number. `None` if it is kept.
+    fn new_number(&self, text: &str) -> Option<String> {
+        let filter = self.scope.filter;
+        if matches!(self.shape, Shape::Open) && !filter.known.is_in(text.as_bytes()) {
             return None;
         }
-        let new = match kind_of(shape) {
-            Some(kind) => self.scope.filter.value(kind, text)?,
+        let new = match kind_of(self.shape) {
+            Some(kind) => filter.value(kind, text)?,
             None => String::new(),
         };
         let is_number = !new.is_empty() && new.bytes().all(|byte| byte.is_ascii_digit());
-        Some(if is_number { new } else { self.scope.filter.pseudonyms.number(text) })
+        Some(if is_number { new } else { filter.pseudonyms.number(text) })
     }
 }
 
-/// The kind of one value at a place; where a list was specified, that of its elements.
+/// The kind of a single value. Where a list was specified, it is the kind of its elements.
 fn kind_of(shape: Shape) -> Option<Kind> {
     match element(shape) {
         Shape::Value(kind) => Some(kind),
@@ -86,86 +140,57 @@ fn kind_of(shape: Shape) -> Option<Kind> {
     }
 }
 
-/// The document with what is not kept replaced; `None` where the text is no JSON. A document that
-/// was cut short is read as far as it goes; a string without its end is taken away.
-pub(crate) fn redact(scope: Scope<'_>, text: &str, root: Shape) -> Option<String> {
+/// Redacts a document. `None` if the text is not JSON.
+///
+/// A truncated document is redacted up to its end; an unfinished string is removed.
+pub(super) fn redact(scope: Scope<'_>, text: &str, root: Shape) -> Option<String> {
     if !is_document(text) {
         return None;
     }
     let bytes = text.as_bytes();
-    let mut walk = Walk { text, out: String::with_capacity(text.len()), copied: 0, scope };
-    let mut stack: Vec<Frame> = Vec::new();
-    let (mut at, mut wants_key, mut current) = (0, false, root);
+    let out = String::with_capacity(text.len());
+    let stack = Vec::new();
+    let mut walk = Walk { text, out, copied: 0, scope, root, stack, shape: root, expects_name: false };
+    let mut at = 0;
     while at < bytes.len() {
+        let mut end = at + 1;
         match bytes[at] {
-            open @ (b'{' | b'[') => {
-                let is_object = open == b'{';
-                let shape = if is_object { current } else { element(current) };
-                stack.push(Frame { is_object, shape });
-                (wants_key, current) = (is_object, shape);
-                at += 1;
-            }
-            b'}' | b']' => {
-                stack.pop();
-                current = stack.last().map_or(root, |frame| frame.shape);
-                wants_key = false;
-                at += 1;
-            }
-            b',' => {
-                wants_key = stack.last().is_some_and(|frame| frame.is_object);
-                current = stack.last().map_or(root, |frame| frame.shape);
-                at += 1;
-            }
+            b'{' => walk.open(true),
+            b'[' => walk.open(false),
+            b'}' | b']' => walk.close(),
+            b',' => walk.comma(),
             b'"' => {
-                let Some(end) = end_of_string(bytes, at) else {
+                let Some(closed) = end_of_string(bytes, at) else {
                     walk.replace(at, text.len(), "");
                     break;
                 };
-                let inside = unquoted(&text[at..end]);
-                let new = if wants_key {
-                    let outer = stack.last().map_or(Shape::Unlisted, |frame| frame.shape);
-                    current = walk.member(outer, &inside, stack.len() == 1);
-                    wants_key = false;
-                    walk.name(&inside, current)
-                } else {
-                    walk.string(&inside, current)
-                };
-                if let Some(new) = new {
-                    let quoted = serde_json::to_string(&new).unwrap_or_else(|_| "\"\"".into());
-                    walk.replace(at, end, &quoted);
-                }
-                at = end;
+                end = closed;
+                walk.string(at, end);
             }
             b'-' | b'0'..=b'9' => {
-                let part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
-                let end = at + bytes[at..].iter().take_while(part).count();
-                if let Some(new) = walk.number(&text[at..end], current) {
-                    walk.replace(at, end, &new);
-                }
-                at = end;
+                end = end_of_word(bytes, at);
+                walk.number(at, end);
             }
-            _ => at += 1,
+            _ => {}
         }
+        at = end;
     }
-    let Walk { text, mut out, copied, .. } = walk;
-    out.push_str(&text[copied..]);
-    Some(out)
+    Some(walk.out + &text[walk.copied..])
 }
 
-/// The strings (without quotes and escapes), numbers, words and signs of a document in their order;
-/// `None` where the text is no JSON.
+/// The tokens of a document in order: strings without quotes and escapes, numbers, words and signs.
+/// `None` if the text is not JSON.
 pub(crate) fn tokens(text: &str) -> Option<Vec<String>> {
     if !is_document(text) {
         return None;
     }
-    let (bytes, mut found, mut at) = (text.as_bytes(), Vec::new(), 0);
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
     while at < bytes.len() {
         let end = match bytes[at] {
             b'"' => end_of_string(bytes, at).unwrap_or(bytes.len()),
-            byte if byte.is_ascii_alphanumeric() || b"-+.".contains(&byte) => {
-                let part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-+.".contains(byte);
-                at + bytes[at..].iter().take_while(part).count()
-            }
+            byte if is_of_word(byte) => end_of_word(bytes, at),
             _ => at + 1,
         };
         let token = text.get(at..end).unwrap_or_default();
@@ -179,18 +204,19 @@ pub(crate) fn tokens(text: &str) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// Whether a text is JSON: one document or several, of which the last may be cut short. A lone
-/// number or word is no more JSON than it is text.
+/// Whether a text is JSON: one document or several, of which the last may be truncated. A lone
+/// number or word does not count, since it could as well be text.
 fn is_document(text: &str) -> bool {
     let Some(first @ (b'{' | b'[' | b'"')) = text.trim_start().bytes().next() else { return false };
-    let mut found = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
-    match found.find_map(Result::err) {
+    let mut documents = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    match documents.find_map(Result::err) {
         None => true,
         Some(error) => error.is_eof() && first != b'"',
     }
 }
 
-/// What a string says. What is no Unicode in it, such as half of a pair, is not taken for nothing.
+/// The content of a quoted string. Invalid parts, such as half a surrogate pair, do not make it
+/// empty.
 fn unquoted(quoted: &str) -> String {
     if let Ok(text) = serde_json::from_str(quoted) {
         return text;
@@ -223,7 +249,7 @@ fn unquoted(quoted: &str) -> String {
     String::from_utf16_lossy(&units)
 }
 
-/// Where the string that begins here ends, with its closing quote.
+/// The end of the string that starts here, after its closing quote.
 fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     let mut next = at + 1;
     loop {
@@ -233,6 +259,15 @@ fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
             _ => next += 1,
         }
     }
+}
+
+/// The end of the number or word that starts here.
+fn end_of_word(bytes: &[u8], at: usize) -> usize {
+    at + bytes[at..].iter().take_while(|byte| is_of_word(**byte)).count()
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-+.".contains(&byte)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 use super::*;
 use crate::redact::operations::OPERATIONS;
-use crate::redact::pseudonyms::{Pseudonyms, is_hidden};
-use crate::redact::secrets::KnownSecrets;
-use crate::redact::{Filter, Retention};
+use crate::redact::{Filter, KnownSecrets, Pseudonyms, Retention, is_hidden};
 
 fn shown(text: &str, shape: Shape, keeps_unlisted: bool) -> Option<String> {
     let (pseudonyms, known) = (Pseudonyms::new(&[1; 32]), KnownSecrets::default());

@@ -1,34 +1,42 @@
-//! Decides of each value of a recording whether it is kept.
+//! Decides which values of a recording are kept, and replaces the others.
+//!
+//! [`Filter`] decides about single values, by the table of [`operations`], the known [`secrets`] and
+//! what is [retained](Retention) besides. [`message`] applies it to whole requests and responses.
 
-pub(crate) mod archive;
-pub(crate) mod headers;
+mod archive;
+mod harmless;
+mod headers;
 pub(crate) mod json;
-pub(crate) mod kind;
+mod kind;
+mod message;
+mod names;
 pub(crate) mod operations;
-pub(crate) mod pseudonyms;
-pub(crate) mod secrets;
-pub(crate) mod target;
+mod pseudonyms;
+mod secrets;
+mod target;
 mod vocabulary;
 
-use percent_encoding::percent_decode_str;
+pub(crate) use harmless::is_harmless;
+pub(crate) use kind::Kind;
+pub(crate) use names::{names_secret, parameter_names_secret};
+pub(crate) use pseudonyms::{Pseudonyms, is_hidden, may_be_recorded_as};
+pub(crate) use secrets::KnownSecrets;
 
-use crate::redact::kind::{Kind, is_harmless};
-use crate::redact::operations::{Operation, Shape};
-use crate::redact::pseudonyms::{Pseudonyms, is_hidden};
-use crate::redact::secrets::KnownSecrets;
+use operations::{Operation, PathMatch, Shape};
 
-/// What is kept of a recording besides what is harmless.
+/// What a recording keeps besides harmless values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retention {
-    /// Telephone numbers, names, e-mail addresses and labels where a table names their place.
+    /// Telephone numbers, names, e-mail addresses and labels where a table lists their place.
     pub(crate) personal: bool,
-    /// What belongs to no operation of the API, without the secrets that are known.
+    /// Everything outside the operations of the API, except known secrets.
     pub(crate) unknown: bool,
-    /// What no table names within an operation too: an archive that a person exported.
+    /// Within an operation also what no table lists: for an archive that a person exported.
     pub(crate) unlisted: bool,
 }
 
-/// Keeps or replaces a value by the table of operations, the known secrets and [`Retention`].
+/// Keeps or replaces values. [`record`](Self::record) and [`request`](Self::request) take whole
+/// messages, the other methods single values.
 #[derive(Clone, Copy)]
 pub(crate) struct Filter<'f> {
     pub(crate) pseudonyms: &'f Pseudonyms,
@@ -36,134 +44,77 @@ pub(crate) struct Filter<'f> {
     pub(crate) retention: Retention,
 }
 
-/// What a request is to the table of operations: decides over its parameters and both bodies.
+/// The operation of a request. It decides about the parameters and both bodies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) operation: Option<&'static Operation>,
-    /// What no table names is kept here.
-    pub(crate) keeps_unlisted: bool,
+struct Endpoint {
+    operation: Option<&'static Operation>,
+    /// Values that no table lists are kept.
+    keeps_unlisted: bool,
 }
 
-/// Where values of a message stand: what decides over them.
+/// Decides about the values of one message.
 #[derive(Clone, Copy)]
-pub(crate) struct Scope<'s> {
-    pub(crate) filter: &'s Filter<'s>,
-    /// Scheme and authority under which the recording's client found the proxy: links to it are
-    /// kept.
-    pub(crate) base: &'s str,
-    /// What no table names is kept here.
-    pub(crate) keeps_unlisted: bool,
+struct Scope<'s> {
+    filter: &'s Filter<'s>,
+    /// Scheme and authority under which the client reached the proxy. Links to it are kept.
+    base: &'s str,
+    /// Values that no table lists are kept.
+    keeps_unlisted: bool,
 }
 
 impl Scope<'_> {
-    /// What stands for a value that no table names, but its field's name may call a secret.
-    pub(crate) fn unlisted(&self, name: &str, text: &str) -> Option<String> {
+    /// Replaces a value that no table lists. It is not kept if its field's name calls it a secret.
+    fn unlisted(&self, name: &str, text: &str) -> Option<String> {
         self.filter.unlisted(text, self.keeps_unlisted && !names_secret(name))
     }
 }
 
 impl Endpoint {
-    /// What the body of the request may hold; `None` where only its length is recorded.
-    pub(crate) fn request(self) -> Option<Shape> {
-        self.shape(|operation| operation.request)
+    /// The shape of the request's body. `None` if only its length is recorded.
+    fn request(self) -> Option<Shape> {
+        self.operation.map(|operation| operation.request).or(self.outside_api())
     }
 
-    /// What the body of the response may hold; `None` where only its length is recorded.
-    pub(crate) fn response(self) -> Option<Shape> {
-        self.shape(|operation| operation.response)
+    /// The shape of the response's body. `None` if only its length is recorded.
+    fn response(self) -> Option<Shape> {
+        self.operation.map(|operation| operation.response).or(self.outside_api())
     }
 
-    /// What decides over the values of a message at this place.
-    pub(crate) fn scope<'s>(self, filter: &'s Filter<'s>, base: &'s str) -> Scope<'s> {
-        Scope { filter, base, keeps_unlisted: self.keeps_unlisted }
-    }
-
-    fn shape(self, of: impl Fn(&Operation) -> Shape) -> Option<Shape> {
-        match self.operation {
-            Some(operation) => Some(of(operation)),
-            None => self.keeps_unlisted.then_some(Shape::Open),
-        }
+    fn outside_api(self) -> Option<Shape> {
+        self.keeps_unlisted.then_some(Shape::Open)
     }
 }
 
 impl Filter<'_> {
-    /// The place of a request for this path.
-    pub(crate) fn place(&self, found: &operations::PathMatch) -> Endpoint {
-        let keeps_unlisted = self.retention.unlisted || (found.operation.is_none() && self.retention.unknown);
-        Endpoint { operation: found.operation, keeps_unlisted }
+    fn endpoint(&self, path: &PathMatch) -> Endpoint {
+        let keeps_unlisted = self.retention.unlisted || (path.operation.is_none() && self.retention.unknown);
+        Endpoint { operation: path.operation, keeps_unlisted }
     }
 
-    /// What stands for a value at a place of this kind; `None` where the value is kept.
-    pub(crate) fn value(&self, kind: Kind, text: &str) -> Option<String> {
+    /// Replaces a value of a kind. `None` if it is kept.
+    fn value(&self, kind: Kind, text: &str) -> Option<String> {
         if is_hidden(text) {
             return None;
         }
         let is_kept = is_harmless(kind, text) || (self.retention.personal && kind.is_personal());
-        match is_kept {
-            false => Some(self.pseudonyms.of(kind, text)),
-            true => self.known.is_in(text.as_bytes()).then(|| self.pseudonyms.opaque(text)),
+        if !is_kept {
+            return Some(self.pseudonyms.of(kind, text));
         }
+        self.known.is_in(text.as_bytes()).then(|| self.pseudonyms.opaque(text))
     }
 
-    /// What stands for a name or a value that no table names; `None` where it is kept.
-    pub(crate) fn unlisted(&self, text: &str, keeps_unlisted: bool) -> Option<String> {
+    /// Replaces a name or a value that no table lists. `None` if it is kept.
+    fn unlisted(&self, text: &str, keeps_unlisted: bool) -> Option<String> {
         if text.is_empty() || is_hidden(text) {
             return None;
         }
         if !keeps_unlisted {
             return Some(self.pseudonyms.of(Kind::Secret, text));
         }
-        if self.known.is_in(text.as_bytes()) {
-            let rest = self.known.without(text.as_bytes()).and_then(|rest| String::from_utf8(rest).ok());
-            return Some(rest.unwrap_or_else(|| self.pseudonyms.opaque(text)));
+        if !self.known.is_in(text.as_bytes()) {
+            return None;
         }
-        None
-    }
-}
-
-/// Whether a field's name says that its value is a credential. Used where everything is kept, and
-/// where requests are compared: the name of a field is never a reason to keep its value.
-pub(crate) fn names_secret(name: &str) -> bool {
-    const PARTS: [&str; 14] = [
-        "token",
-        "secret",
-        "passw",
-        "passcode",
-        "passphrase",
-        "apikey",
-        "authorization",
-        "credential",
-        "cookie",
-        "session",
-        "signature",
-        "assertion",
-        "bearer",
-        "verifier",
-    ];
-    const WHOLE: [&str; 9] = ["auth", "jwt", "otp", "pass", "pin", "pwd", "sid", "sig", "ticket"];
-    let plain: String = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
-    let bare: String = plain.chars().filter(char::is_ascii_alphanumeric).collect();
-    let last = plain.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    PARTS.iter().any(|part| bare.contains(part)) || WHOLE.contains(&last)
-}
-
-/// The same for a parameter of a query or a form: codes and keys are credentials there.
-pub(crate) fn parameter_names_secret(name: &str) -> bool {
-    matches!(name, "code" | "key" | "nonce" | "state") || names_secret(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_secrets_are_told_from_others() {
-        for name in ["access_token", "clientSecret", "X-Api-Key", "PASSWORD", "voicemail_pin", "pass%77ord"] {
-            assert!(names_secret(name), "{name}");
-        }
-        for name in ["page", "code", "extension", "spin", "status", "keyword"] {
-            assert!(!names_secret(name), "{name}");
-        }
-        assert!(parameter_names_secret("code") && !parameter_names_secret("page"));
+        let rest = self.known.without(text.as_bytes()).and_then(|rest| String::from_utf8(rest).ok());
+        Some(rest.unwrap_or_else(|| self.pseudonyms.opaque(text)))
     }
 }

@@ -1,13 +1,14 @@
-//! The operations of the VBC API, and what of each is harmless: the allow-list of a recording.
+//! The operations of the VBC API and their harmless values: the allow-list of a recording.
 //!
-//! The tables come from the specifications. A parameter, a member or a header field that no table
-//! names is replaced, with its name. A new operation of the API is a new line here.
+//! The tables come from the specifications. A parameter or a member that no table lists is replaced
+//! together with its name. A new operation of the API needs a new line here.
 
-use crate::redact::kind::Kind::{
+use super::kind::Kind::{
     self, Email, Extension, File, Id, Link, Name, Number, Phone, Phrase, Secret, Text, Time, Word,
 };
+use super::kind::{is_digits, is_id};
 
-/// What JSON may hold at a place.
+/// What JSON may contain at a place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// A string or a number of a kind.
@@ -16,13 +17,13 @@ pub(crate) enum Shape {
     List(&'static Shape),
     /// An object with these members, in groups.
     Object(&'static [&'static [Member]]),
-    /// No place that a table names.
+    /// No table lists this place.
     Unlisted,
-    /// A place outside the API whose values are kept, without known secrets.
+    /// A place outside the API. Its values are kept, except known secrets.
     Open,
 }
 
-/// A member of an object: its name, and what it may hold.
+/// A member of an object: its name, and what it may contain.
 pub(crate) type Member = (&'static str, Shape);
 
 /// One operation of the API.
@@ -31,19 +32,12 @@ pub(crate) struct Operation {
     pub(crate) method: &'static str,
     /// The suites that have it.
     suites: &'static [&'static str],
-    /// The path after the suite and its version; `{}` stands for an identifier, `{user}` for a
-    /// login name or an identifier.
+    /// The path after the suite and its version. `{}` stands for an identifier, `{user}` for a login
+    /// name or an identifier.
     path: &'static str,
     pub(crate) query: &'static [&'static [Parameter]],
     pub(crate) request: Shape,
     pub(crate) response: Shape,
-}
-
-#[cfg(test)]
-impl Operation {
-    pub(crate) fn request_path(&self) -> String {
-        format!("/t/vbc.prod/{}{}", self.suites[0], self.path)
-    }
 }
 
 /// A parameter of a query: its name, and the kind of its value.
@@ -51,14 +45,14 @@ pub(crate) type Parameter = (&'static str, Kind);
 
 use Shape::{List, Object, Open, Unlisted, Value};
 
-/// Members of an object: those that are values by their kind, then those that are more.
+/// Members of an object: single values by their kind, then nested shapes.
 macro_rules! members {
     ($($kind:ident: $($name:literal),+;)* $(=> $($inner:literal: $shape:expr),+)?) => {
         &[$($(($name, Value($kind))),+,)* $($(($inner, $shape)),+)?]
     };
 }
 
-/// Parameters of a query, by the kind of their values.
+/// Parameters of a query by the kind of their values.
 macro_rules! parameters {
     ($($kind:ident: $($name:literal),+;)+) => { &[$($(($name, $kind)),+),+] };
 }
@@ -74,7 +68,7 @@ const PAGE: &[Member] = members! {
 };
 const PAGED: &[Parameter] = parameters! { Number: "page", "page_size"; };
 
-/// Errors of the gateway, of the suites, and this proxy's own (RFC 9457).
+/// Errors of the gateway, of the suites and of this proxy (RFC 9457).
 const ERROR: &[Member] = members! {
     Id: "code", "instance";
     Number: "status";
@@ -118,17 +112,17 @@ const ONE_EXTENSION: Shape = Object(&[
     PAGE,
     members! { => "_embedded": Object(&[members! { => "extension": EXTENSION, "data": EXTENSION }]) },
 ]);
-const EXTENSIONS_ASKED: &[Parameter] = parameters! {
+const EXTENSION_FILTERS: &[Parameter] = parameters! {
     Id: "location_id";
     Phone: "phone_number";
     Email: "login_name", "email";
 };
-const USERS_ASKED: &[Parameter] = parameters! {
+const USER_FILTERS: &[Parameter] = parameters! {
     Name: "first_name", "last_name";
     Email: "login_name", "email";
 };
 
-/// A HAL page of one shape, or a single one.
+/// A HAL page of elements of one shape, or a single element.
 macro_rules! hal {
     ($name:literal: $shape:expr) => {
         Object(&[PAGE, &[("_embedded", Object(&[&[($name, List(&$shape))]]))]])
@@ -158,7 +152,7 @@ const JOB: Shape = Object(&[members! {
 }]);
 const JOBS: Shape = hal!("jobs": JOB);
 const JOB_IDS: Shape = Object(&[members! { => "job_ids": List(&Value(Id)) }]);
-/// What a list of recordings and an export are filtered by, as members or as parameters.
+/// The filters of a list of recordings and of an export, as parameters or as members.
 macro_rules! recording_filters {
     ($into:ident) => {
         $into! {
@@ -172,10 +166,10 @@ macro_rules! recording_filters {
         }
     };
 }
-const RECORDINGS_ASKED: &[Parameter] = recording_filters!(parameters);
+const RECORDING_FILTERS: &[Parameter] = recording_filters!(parameters);
 const EXPORT: Shape = Object(&[recording_filters!(members)]);
 const ORDERED: &[Parameter] = parameters! { Word: "order"; };
-const DOWNLOAD_ASKED: &[Parameter] = parameters! { Id: "job_id", "jobId"; Email: "login_name"; };
+const DOWNLOAD_PARAMETERS: &[Parameter] = parameters! { Id: "job_id", "jobId"; Email: "login_name"; };
 
 // Reports.
 const CALL_LOG: Shape = Object(&[members! {
@@ -190,7 +184,7 @@ const CALL_LOG: Shape = Object(&[members! {
     Extension: "destination_extension", "source_extension";
     Text: "custom_tag";
 }]);
-const CALL_LOGS_ASKED: &[Parameter] = parameters! {
+const CALL_LOG_FILTERS: &[Parameter] = parameters! {
     Time: "start:gte", "start:lte", "end:gte", "end:lte";
     Phone: "to", "from";
     Email: "source_user", "destination_user";
@@ -214,7 +208,7 @@ const NUMBERED: &[Member] = members! {
 const CALLS: Shape = Object(&[NUMBERED, members! { => "calls": List(&CALL) }]);
 const LEGS: Shape = Object(&[NUMBERED, PARTY, members! { => "legs": List(&LEG) }]);
 const CONTACT: Shape = Object(&[members! { Word: "type"; Phone: "destination"; }]);
-const CALL_ASKED: Shape = Object(&[members! {
+const CALL_REQUEST: Shape = Object(&[members! {
     Word: "type", "state", "stream", "recording", "service";
     Secret: "dtmf", "url", "stream_url";
     => "from": CONTACT, "to": CONTACT
@@ -230,7 +224,7 @@ const DEVICE: Shape = Object(&[members! {
     => "registration": LAST, "provisioned": LAST
 }]);
 const DEVICES: Shape = Object(&[NUMBERED, members! { => "devices": List(&DEVICE) }]);
-const NUMBERED_ASKED: &[Parameter] = parameters! {
+const NUMBERED_FILTERS: &[Parameter] = parameters! {
     Extension: "extension";
     Number: "page", "page_size";
     Word: "order";
@@ -246,7 +240,7 @@ const UCIS: Shape = List(&Object(&[members! {
 }]));
 const VIS_SELF: Shape = Object(&[members! {
     Id: "id", "accountId";
-    // The first is how the specification spells it.
+    // The specification misspells the first one.
     Text: "acountLabel", "accountLabel";
     Name: "firstName", "lastName";
     Email: "emailAddress";
@@ -279,7 +273,7 @@ const WEBHOOK: Shape = Object(&[members! {
     Time: "expireAt", "createdAt", "renewedAt", "purgeAt";
     => "events": List(&Value(Word)), "statistics": STATISTICS
 }]);
-const EVENTS_ASKED: &[Parameter] = parameters! {
+const EVENT_FILTERS: &[Parameter] = parameters! {
     Word: "types", "direction", "states", "order", "sort";
     Time: "fromDate", "toDate";
     Number: "offset", "size";
@@ -291,7 +285,7 @@ const REPORTS: &[&str] = &["reports"];
 const TELEPHONY: &[&str] = &["telephony"];
 const VIS: &[&str] = &["vis"];
 
-/// A shape, or none.
+/// The given shape, or [`Unlisted`].
 macro_rules! or_unlisted {
     () => {
         Unlisted
@@ -301,8 +295,8 @@ macro_rules! or_unlisted {
     };
 }
 
-/// Method, suites and path; what a response may hold; and, where there are some, the parameters and
-/// what a request may hold.
+/// Method, suites and path; the shape of a response; then, if any, the parameters and the shape of a
+/// request.
 macro_rules! operations {
     ($($method:ident $suites:ident $path:literal
         => $response:expr $(, [$($query:expr),*] $(, $request:expr)?)?;)+) => {
@@ -319,12 +313,12 @@ macro_rules! operations {
 
 operations! {
     GET RECORDING_API "/api/accounts/{}/company_call_recordings"
-        => RECORDINGS, [RECORDINGS_ASKED, ORDERED, PAGED];
+        => RECORDINGS, [RECORDING_FILTERS, ORDERED, PAGED];
     GET RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => RECORDING;
     DELETE RECORDING_API "/api/accounts/{}/company_call_recordings/{}" => Unlisted;
     POST RECORDING_API "/api/accounts/{}/company_call_recordings/export" => JOB_IDS, [], EXPORT;
     GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings"
-        => RECORDINGS, [RECORDINGS_ASKED, ORDERED, PAGED];
+        => RECORDINGS, [RECORDING_FILTERS, ORDERED, PAGED];
     GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs"
         => JOBS, [parameters! { Word: "status"; }, PAGED];
     GET RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/jobs/{}" => JOB;
@@ -333,32 +327,32 @@ operations! {
     POST RECORDING_API "/api/accounts/{}/users/{user}/call_recordings/export"
         => JOB_IDS, [], EXPORT;
     GET RECORDING_API "/api/audio/recording/{}" => Unlisted;
-    GET RECORDING_API "/api/bulkDownload/retrieve" => Unlisted, [DOWNLOAD_ASKED];
+    GET RECORDING_API "/api/bulkDownload/retrieve" => Unlisted, [DOWNLOAD_PARAMETERS];
     GET PROVISIONING "/api/accounts/{}" => hal!("data": ACCOUNT);
     GET PROVISIONING "/api/accounts/{}/locations" => hal!("data": LOCATION), [PAGED];
     GET PROVISIONING "/api/accounts/{}/locations/{}" => hal!("data": LOCATION);
     GET PROVISIONING "/api/accounts/{}/extensions"
-        => hal!("data": EXTENSION), [EXTENSIONS_ASKED, PAGED];
+        => hal!("data": EXTENSION), [EXTENSION_FILTERS, PAGED];
     GET PROVISIONING "/api/accounts/{}/extensions/{}" => ONE_EXTENSION;
-    GET PROVISIONING "/api/accounts/{}/users" => hal!("data": USER), [USERS_ASKED, PAGED];
+    GET PROVISIONING "/api/accounts/{}/users" => hal!("data": USER), [USER_FILTERS, PAGED];
     GET PROVISIONING "/api/accounts/{}/users/{user}" => hal!("data": USER);
-    GET REPORTS "/accounts/{}/call-logs" => hal!("call_logs": CALL_LOG), [CALL_LOGS_ASKED, PAGED];
-    GET TELEPHONY "/cc/accounts/{}/calls" => CALLS, [NUMBERED_ASKED];
-    POST TELEPHONY "/cc/accounts/{}/calls" => Value(Id), [], CALL_ASKED;
+    GET REPORTS "/accounts/{}/call-logs" => hal!("call_logs": CALL_LOG), [CALL_LOG_FILTERS, PAGED];
+    GET TELEPHONY "/cc/accounts/{}/calls" => CALLS, [NUMBERED_FILTERS];
+    POST TELEPHONY "/cc/accounts/{}/calls" => Value(Id), [], CALL_REQUEST;
     GET TELEPHONY "/cc/accounts/{}/calls/{}" => CALL;
-    PUT TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED, [], CALL_ASKED;
+    PUT TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED, [], CALL_REQUEST;
     DELETE TELEPHONY "/cc/accounts/{}/calls/{}" => MODIFIED;
-    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs" => LEGS, [NUMBERED_ASKED];
+    GET TELEPHONY "/cc/accounts/{}/calls/{}/legs" => LEGS, [NUMBERED_FILTERS];
     GET TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => LEG;
-    PUT TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => MODIFIED, [], CALL_ASKED;
+    PUT TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => MODIFIED, [], CALL_REQUEST;
     DELETE TELEPHONY "/cc/accounts/{}/calls/{}/legs/{}" => MODIFIED;
-    GET TELEPHONY "/registration/accounts/{}/devices" => DEVICES, [NUMBERED_ASKED];
+    GET TELEPHONY "/registration/accounts/{}/devices" => DEVICES, [NUMBERED_FILTERS];
     GET TELEPHONY "/registration/accounts/{}/devices/{}" => DEVICE;
     GET VIS "/self" => VIS_SELF;
     GET VIS "/self/account" => VIS_ACCOUNT;
-    GET VIS "/self/calls" => EVENTS, [EVENTS_ASKED];
+    GET VIS "/self/calls" => EVENTS, [EVENT_FILTERS];
     POST VIS "/self/calls" => EVENTS, [], TO_NUMBER;
-    GET VIS "/self/calls/count" => COUNT, [EVENTS_ASKED];
+    GET VIS "/self/calls/count" => COUNT, [EVENT_FILTERS];
     GET VIS "/self/calls/{}" => EVENTS;
     DELETE VIS "/self/calls/{}" => EVENTS;
     PUT VIS "/self/calls/{}/answer" => EVENTS;
@@ -366,8 +360,8 @@ operations! {
     DELETE VIS "/self/calls/{}/hold" => EVENTS;
     PUT VIS "/self/calls/{}/vmtransfer" => EVENTS;
     POST VIS "/self/calls/{}/transfer" => EVENTS, [], TO_NUMBER;
-    GET VIS "/self/events" => EVENTS, [EVENTS_ASKED];
-    GET VIS "/self/events/count" => COUNT, [EVENTS_ASKED];
+    GET VIS "/self/events" => EVENTS, [EVENT_FILTERS];
+    GET VIS "/self/events/count" => COUNT, [EVENT_FILTERS];
     GET VIS "/self/events/{}" => EVENTS;
     POST VIS "/self/webhooks" => WEBHOOK, [], WEBHOOK;
     GET VIS "/self/webhooks" => List(&WEBHOOK);
@@ -376,106 +370,100 @@ operations! {
     PUT VIS "/self/webhooks/{}/renew" => WEBHOOK;
 }
 
-/// How the paths of the API begin.
+/// The first segments of every path of the API.
 const TENANT: &[&str] = &["t", "vbc.prod"];
 
-/// Where a path stands in the table.
+/// How a path matches the table.
 pub(crate) struct PathMatch {
-    /// The operation, where the whole path and the method are one's.
+    /// The operation. `None` unless the whole path and the method match.
     pub(crate) operation: Option<&'static Operation>,
-    /// What each part of the path is, as far as an operation's path begins so. A literal part is
-    /// [`SegmentKind::Literal`].
-    pub(crate) parts: Vec<SegmentKind>,
+    /// The kind of each segment, as far as the path of some operation matches.
+    pub(crate) segments: Vec<SegmentKind>,
 }
 
-/// A part of a path, between two slashes.
+/// The kind of a path segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SegmentKind {
     /// A fixed word of the path.
     Literal,
     /// A value of a kind.
     Value(Kind),
-    /// Nothing that a table names.
+    /// No table lists it.
     Unlisted,
 }
 
-/// Looks up a path, which begins with a slash and has no query. `HEAD` counts as `GET`.
+/// Looks up a path, which starts with a slash and has no query. `HEAD` counts as `GET`.
 pub(crate) fn find(method: &str, path: &str) -> PathMatch {
     let method = if method == "HEAD" { "GET" } else { method };
-    let asked: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
-    let mut best = PathMatch { operation: None, parts: vec![SegmentKind::Unlisted; asked.len()] };
-    let mut most = 0;
+    let path: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    let mut best = PathMatch { operation: None, segments: vec![SegmentKind::Unlisted; path.len()] };
+    let mut longest = 0;
     for operation in OPERATIONS {
         for suite in operation.suites {
-            let (parts, all) = compare(operation, suite, &asked);
-            let known = parts.iter().take_while(|part| **part != SegmentKind::Unlisted).count();
-            let is_it = all && operation.method == method;
-            // Literal parts are listed before identifiers: the first whole match is the right one.
-            if (is_it && best.operation.is_none()) || known > most && best.operation.is_none() {
-                most = known;
-                best = PathMatch { operation: is_it.then_some(operation), parts };
+            let (segments, is_whole) = compare(operation, suite, &path);
+            // Literal segments are listed before identifiers, so the first whole match is right.
+            if is_whole && operation.method == method {
+                return PathMatch { operation: Some(operation), segments };
+            }
+            let known = segments.iter().take_while(|kind| **kind != SegmentKind::Unlisted).count();
+            if known > longest {
+                longest = known;
+                best.segments = segments;
             }
         }
     }
     best
 }
 
-/// The parts of a path under one operation, and whether the whole path is its.
-fn compare(operation: &Operation, suite: &str, asked: &[&str]) -> (Vec<SegmentKind>, bool) {
-    // One slash at the end changes nothing, as the gateway takes it.
-    let is_end = |at: usize, part: &str| part.is_empty() && at + 1 == asked.len();
+/// The segments of a path under one operation, and whether the whole path matches.
+fn compare(operation: &Operation, suite: &str, path: &[&str]) -> (Vec<SegmentKind>, bool) {
     let mut wanted = operation.path.split('/').skip(1);
-    let mut parts = Vec::with_capacity(asked.len());
-    for (at, part) in asked.iter().enumerate() {
+    let mut segments = Vec::with_capacity(path.len());
+    for (at, segment) in path.iter().enumerate() {
+        // Like the gateway, ignore one slash at the end.
+        let is_end = segment.is_empty() && at + 1 == path.len();
         let kind = match at {
-            0 | 1 if TENANT[at] == *part => SegmentKind::Literal,
-            2 if suite == *part => SegmentKind::Literal,
+            0 | 1 if TENANT[at] == *segment => SegmentKind::Literal,
+            2 if suite == *segment => SegmentKind::Literal,
             0..=2 => SegmentKind::Unlisted,
-            3 if is_version(part) => SegmentKind::Literal,
-            _ if is_end(at, part) => SegmentKind::Literal,
+            3 if is_version(segment) => SegmentKind::Literal,
+            _ if is_end => SegmentKind::Literal,
             _ => match wanted.next() {
                 Some("{}") => SegmentKind::Value(Id),
-                Some("{user}") => {
-                    SegmentKind::Value(if crate::redact::kind::is_harmless(Id, part) { Id } else { Email })
-                }
-                Some(word) if word == *part => SegmentKind::Literal,
+                Some("{user}") if is_id(segment) => SegmentKind::Value(Id),
+                Some("{user}") => SegmentKind::Value(Email),
+                Some(word) if word == *segment => SegmentKind::Literal,
                 _ => SegmentKind::Unlisted,
             },
         };
-        parts.push(kind);
+        segments.push(kind);
         if kind == SegmentKind::Unlisted {
-            parts.resize(asked.len(), SegmentKind::Unlisted);
-            return (parts, false);
+            segments.resize(path.len(), SegmentKind::Unlisted);
+            return (segments, false);
         }
     }
-    let all = asked.len() > 3 && wanted.next().is_none();
-    (parts, all)
+    let is_whole = path.len() > 3 && wanted.next().is_none();
+    (segments, is_whole)
 }
 
-/// `v1`: the gateway serves a default version under a path without one.
-fn is_version(part: &str) -> bool {
-    part.strip_prefix('v')
-        .is_some_and(|digits| matches!(digits.len(), 1 | 2) && digits.bytes().all(|b| b.is_ascii_digit()))
+/// `v1`. Under a path without a version the gateway serves the default one.
+fn is_version(segment: &str) -> bool {
+    segment.strip_prefix('v').is_some_and(|digits| is_digits(digits, 1..=2))
 }
 
-/// The members of an object of this shape; an array stands for each of its elements.
+/// The shape of an object's member. An array stands for each of its elements.
 pub(crate) fn member(shape: Shape, name: &str, is_top: bool) -> Shape {
-    let found = |groups: &[&[Member]]| {
-        groups.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
-    };
-    let own = match shape {
+    let groups = match shape {
         Open => return Open,
-        Object(groups) => found(groups),
-        List(inner) => match *inner {
-            Object(groups) => found(groups),
-            _ => None,
-        },
-        Value(_) | Unlisted => None,
+        Object(groups) | List(&Object(groups)) => groups,
+        _ => &[],
     };
-    own.or_else(|| found(&[ERROR]).filter(|_| is_top)).unwrap_or(Unlisted)
+    let errors: &[&[Member]] = if is_top { &[ERROR] } else { &[] };
+    let mut members = groups.iter().chain(errors).copied().flatten();
+    members.find(|(known, _)| *known == name).map_or(Unlisted, |(_, shape)| *shape)
 }
 
-/// What an array of this shape holds; where one value was specified, each element is such a value.
+/// The shape of an array's elements. Where a single value was specified, each element is one.
 pub(crate) fn element(shape: Shape) -> Shape {
     match shape {
         List(inner) => *inner,
@@ -483,18 +471,18 @@ pub(crate) fn element(shape: Shape) -> Shape {
     }
 }
 
-/// Whether a name is a parameter's or a member's of any operation.
+/// Whether a name belongs to a parameter or a member of a request of any operation.
 pub(crate) fn is_listed_name(text: &str) -> bool {
-    let asked =
-        |operation: &Operation| operation.query.iter().copied().flatten().any(|(name, _)| *name == text);
-    let sent = |operation: &Operation| match operation.request {
-        Object(groups) => groups.iter().copied().flatten().any(|(name, _)| *name == text),
-        _ => false,
-    };
-    OPERATIONS.iter().any(|operation| asked(operation) || sent(operation))
+    OPERATIONS.iter().any(|operation| {
+        parameter(Some(operation), text).is_some()
+            || match operation.request {
+                Object(groups) => groups.iter().copied().flatten().any(|(name, _)| *name == text),
+                _ => false,
+            }
+    })
 }
 
-/// The kind of a value whose name says that it is about a person, where no table names its place.
+/// The kind of a value that no table lists and whose name says that it is about a person.
 pub(crate) fn personal(name: &str) -> Option<Kind> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     Some(match &*plain.to_ascii_lowercase() {
@@ -507,13 +495,19 @@ pub(crate) fn personal(name: &str) -> Option<Kind> {
 
 /// The kind of a parameter's value.
 pub(crate) fn parameter(operation: Option<&Operation>, name: &str) -> Option<Kind> {
-    let listed = operation?.query.iter().copied().flatten();
-    listed.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    let mut listed = operation?.query.iter().copied().flatten();
+    listed.find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Operation {
+        pub(crate) fn request_path(&self) -> String {
+            format!("/t/vbc.prod/{}{}", self.suites[0], self.path)
+        }
+    }
 
     #[test]
     fn every_operation_is_found_by_its_path_with_and_without_a_version() {
@@ -524,7 +518,7 @@ mod tests {
             for path in [versioned, path.clone() + "/", path] {
                 let found = find(operation.method, &path);
                 assert!(found.operation.is_some_and(|found| std::ptr::eq(found, operation)), "{path}");
-                assert!(!found.parts.contains(&SegmentKind::Unlisted), "{path}");
+                assert!(!found.segments.contains(&SegmentKind::Unlisted), "{path}");
             }
         }
         assert!(find("HEAD", "/t/vbc.prod/vis/v1/self").operation.is_some());
@@ -535,7 +529,7 @@ mod tests {
         let found = find("GET", "/t/vbc.prod/reports/accounts/123/other/call-logs");
         assert!(found.operation.is_none());
         assert_eq!(
-            found.parts[..5],
+            found.segments[..5],
             [
                 SegmentKind::Literal,
                 SegmentKind::Literal,
@@ -544,7 +538,7 @@ mod tests {
                 SegmentKind::Value(Id)
             ]
         );
-        assert_eq!(found.parts[5..], [SegmentKind::Unlisted, SegmentKind::Unlisted]);
+        assert_eq!(found.segments[5..], [SegmentKind::Unlisted, SegmentKind::Unlisted]);
         for (method, path) in [
             ("PATCH", "/t/vbc.prod/vis/v1/self"),
             ("GET", "/token/t/vbc.prod/vis/v1/self"),

@@ -1,20 +1,58 @@
-//! What stands in place of what is not kept: stable, keyed pseudonyms of the same kind.
+//! Stable, keyed pseudonyms, which have the form of the values that they replace.
 
 use aws_lc_rs::hmac;
 
-use crate::redact::kind::{Kind, is_uuid};
+use super::kind::{Kind, is_uuid};
+use crate::text::is_hex;
 use vbc_base::secret::hex;
 
-/// A login name's tenant, which says nothing about a person.
+/// The tenant of a login name, which says nothing about a person.
 const TENANT: &str = "@vbc.prod";
 
-/// How a pseudonym begins that has no form of its own.
+/// The prefix of a pseudonym without a form.
 const HIDDEN: &str = "hidden-";
 
-/// What stands for a piece of a known secret.
+/// Replaces a piece of a known secret.
 pub(crate) const REMOVED: &str = "hidden-bearer";
 
-/// Pseudonyms under one key: nobody without the key can try who or what one stands for.
+/// Whether a text is a pseudonym without a form. Such a text is never replaced again.
+pub(crate) fn is_hidden(text: &str) -> bool {
+    text == REMOVED || text.strip_prefix(HIDDEN).is_some_and(|digits| is_hex(digits, 16))
+}
+
+/// Whether a text can have become `recorded` by replacing pieces: the text around them is the same.
+/// A text that was replaced as a whole matches nothing but itself.
+pub(crate) fn may_be_recorded_as(text: &str, recorded: &str) -> bool {
+    if is_hidden(recorded) {
+        return recorded == REMOVED;
+    }
+    let mut rest = text;
+    let mut around = recorded;
+    let mut from = 0;
+    let mut is_first = true;
+    while let Some(at) = around[from..].find(HIDDEN).map(|at| from + at) {
+        let Some(pseudonym) = pseudonym_at(around, at) else {
+            from = at + HIDDEN.len();
+            continue;
+        };
+        let before = &around[..at];
+        let found = if is_first { rest.starts_with(before).then_some(0) } else { rest.find(before) };
+        let Some(found) = found else { return false };
+        rest = &rest[found + before.len()..];
+        around = &around[at + pseudonym.len()..];
+        from = 0;
+        is_first = false;
+    }
+    if is_first { text == recorded } else { rest.ends_with(around) }
+}
+
+/// The pseudonym without a form that starts here.
+fn pseudonym_at(text: &str, at: usize) -> Option<&str> {
+    let lengths = [HIDDEN.len() + 16, REMOVED.len()];
+    lengths.iter().find_map(|length| text.get(at..at + length).filter(|word| is_hidden(word)))
+}
+
+/// Makes pseudonyms under one key. Without the key nobody can test guesses at the originals.
 pub(crate) struct Pseudonyms {
     key: hmac::Key,
 }
@@ -25,58 +63,25 @@ impl std::fmt::Debug for Pseudonyms {
     }
 }
 
-/// Whether a text is a pseudonym without a form of its own. Such a text stays as it is.
-pub(crate) fn is_hidden(text: &str) -> bool {
-    let is_word = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    text == REMOVED || text.strip_prefix(HIDDEN).is_some_and(is_word)
-}
-
-/// Whether a text may be what was recorded so, of which pieces were replaced: what stands around
-/// them is the same. A text that was replaced as a whole tells nothing.
-pub(crate) fn may_be_recorded_as(text: &str, recorded: &str) -> bool {
-    if is_hidden(recorded) {
-        return recorded == REMOVED;
-    }
-    let (mut rest, mut around, mut from) = (text, recorded, 0);
-    let mut is_first = true;
-    while let Some(at) = around[from..].find(HIDDEN).map(|at| from + at) {
-        let word = |length| around.get(at..at + HIDDEN.len() + length).filter(|word| is_hidden(word));
-        let Some(word) = word(16).or_else(|| word(6)) else {
-            from = at + HIDDEN.len();
-            continue;
-        };
-        let before = &around[..at];
-        let found = if is_first { rest.starts_with(before).then_some(0) } else { rest.find(before) };
-        let Some(found) = found else { return false };
-        rest = &rest[found + before.len()..];
-        (around, from, is_first) = (&around[at + word.len()..], 0, false);
-    }
-    if is_first { text == recorded } else { rest.ends_with(around) }
-}
-
 impl Pseudonyms {
-    /// Those under this key.
+    /// Pseudonyms under this key.
     pub(crate) fn new(key: &[u8]) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
     }
 
-    fn digest(&self, kind: &str, text: &str) -> [u8; 32] {
+    fn digest(&self, kind: &str, bytes: &[u8]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(kind.as_bytes());
         context.update(b"\0");
-        context.update(text.as_bytes());
+        context.update(bytes);
         let mut digest = [0; 32];
         digest.copy_from_slice(context.sign().as_ref());
         digest
     }
 
-    /// What identifies a body that is not recorded: 16 bytes of HMAC-SHA-256, in hexadecimal.
-    /// Nobody without the key can try which body it was.
+    /// Identifies a body that is not recorded: 16 bytes of HMAC-SHA-256, in hexadecimal.
     pub(crate) fn of_body(&self, bytes: &[u8]) -> String {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(b"body\0");
-        context.update(bytes);
-        hex(&context.sign().as_ref()[..16])
+        hex(&self.digest("body", bytes)[..16])
     }
 
     /// The pseudonym of a value.
@@ -86,16 +91,15 @@ impl Pseudonyms {
             Kind::Phone if is_phone(text) => self.phone(text),
             Kind::Email => self.email(text),
             Kind::Name => self.name(text),
-            // A caller's id is a number, or who calls.
+            // A caller id is a number or a name.
             Kind::Phone if !text.bytes().any(|byte| byte.is_ascii_digit() || byte == b'@') => self.name(text),
-            _ => self.of_look(text),
+            _ => self.of_form(text),
         }
     }
 
-    /// The pseudonym of a value of which only its look says what it is.
-    fn of_look(&self, text: &str) -> String {
-        let has_scheme = text.starts_with("https://") || text.starts_with("http://");
-        if has_scheme {
+    /// The pseudonym of a value whose form alone tells its kind.
+    fn of_form(&self, text: &str) -> String {
+        if text.starts_with("https://") || text.starts_with("http://") {
             return format!("https://{}.example.com/", self.opaque(text));
         }
         if is_uuid(text) {
@@ -105,8 +109,8 @@ impl Pseudonyms {
             return self.email(text);
         }
         if text.parse::<std::net::Ipv4Addr>().is_ok() {
-            // The addresses that RFC 2544 sets apart for benchmarks.
-            let [a, b, c, ..] = self.digest("address", text);
+            // RFC 2544 reserves these addresses for benchmarks.
+            let [a, b, c, ..] = self.digest("address", text.as_bytes());
             return format!("198.{}.{b}.{c}", 18 + a % 2);
         }
         if is_phone(text) {
@@ -115,78 +119,75 @@ impl Pseudonyms {
         self.opaque(text)
     }
 
-    /// A word without any form, for a name or a secret.
+    /// A pseudonym without a form, for a name or a secret.
     pub(crate) fn opaque(&self, text: &str) -> String {
         if is_hidden(text) {
             return text.to_owned();
         }
-        HIDDEN.to_owned() + &hex(&self.digest("credential", text)[..8])
+        HIDDEN.to_owned() + &hex(&self.digest("credential", text.as_bytes())[..8])
     }
 
-    /// A number with as many digits, in JSON.
+    /// A number with as many digits, for JSON.
     pub(crate) fn number(&self, text: &str) -> String {
         let most = text.bytes().filter(u8::is_ascii_digit).count().clamp(1, 15);
-        let digest = self.digest("number", text);
+        let digest = self.digest("number", text.as_bytes());
         digest.iter().take(most).map(|byte| char::from(b'1' + byte % 9)).collect()
     }
 
     fn uuid(&self, text: &str) -> String {
-        let digits = hex(&self.digest("uuid", &text.to_ascii_lowercase())[..16]);
+        let digits = hex(&self.digest("uuid", text.to_ascii_lowercase().as_bytes())[..16]);
         [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]).join("-")
     }
 
-    /// The same digits written in another way have the same pseudonym, written in that way.
+    /// Replaces digits and keeps the punctuation, which does not change the pseudonym.
     fn phone(&self, text: &str) -> String {
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        let digest = self.digest("phone", &digits);
+        let digest = self.digest("phone", digits.as_bytes());
         let mut index = 0;
         let replace = |c: char| {
             if !c.is_ascii_digit() {
                 return c;
             }
             index += 1;
-            // The first digit names the numbering plan. No plan has a 0 or a 1 after a country's
-            // code.
+            // The first digit names the numbering plan and is kept. No plan has a 0 or a 1 after a
+            // country code.
             if index == 1 { c } else { char::from(b'2' + digest[index % 32] % 8) }
         };
         text.chars().map(replace).collect()
     }
 
-    /// An address has a domain; a login name may come without.
+    /// An address keeps a domain. A login name may come without one.
     fn email(&self, text: &str) -> String {
         let whole = text.to_ascii_lowercase();
-        let domain = match whole.contains('@') {
-            true if whole.ends_with(TENANT) => TENANT,
-            true => "@example.com",
-            false => "",
-        };
-        let kind = if domain.is_empty() { "name" } else { "email" };
-        word(&self.digest(kind, &whole), if domain.is_empty() { 4 } else { 5 }) + domain
+        if !whole.contains('@') {
+            return spoken_word(&self.digest("name", whole.as_bytes()), 4);
+        }
+        let domain = if whole.ends_with(TENANT) { TENANT } else { "@example.com" };
+        spoken_word(&self.digest("email", whole.as_bytes()), 5) + domain
     }
 
-    /// Each word by itself, so that a first name is the same with and without the last.
+    /// Replaces each word by itself, so that a first name is the same with and without the last.
     fn name(&self, text: &str) -> String {
         let words = text.split([' ', '-', '.', ',', '\'']).filter(|word| !word.is_empty());
-        let words: Vec<String> = words.map(|word| self.word(word)).collect();
+        let words: Vec<String> = words.map(|word| self.word_of_name(word)).collect();
         words.join(" ")
     }
 
-    fn word(&self, text: &str) -> String {
+    fn word_of_name(&self, text: &str) -> String {
         if is_hidden(text) {
             return text.to_owned();
         }
-        let made = word(&self.digest("name", &text.to_lowercase()), 4);
-        let mut letters = text.chars().filter(|c| c.is_alphabetic());
-        match (letters.next().is_some_and(char::is_uppercase), letters.next().is_some_and(char::is_uppercase))
-        {
-            (true, true) => made.to_ascii_uppercase(),
-            (true, false) => made[..1].to_ascii_uppercase() + &made[1..],
-            (false, _) => made,
+        let word = spoken_word(&self.digest("name", text.to_lowercase().as_bytes()), 4);
+        let mut letters = text.chars().filter(|c| c.is_alphabetic()).map(char::is_uppercase);
+        match (letters.next().unwrap_or(false), letters.next().unwrap_or(false)) {
+            (true, true) => word.to_ascii_uppercase(),
+            (true, false) => word[..1].to_ascii_uppercase() + &word[1..],
+            (false, _) => word,
         }
     }
 }
 
-/// Whether it is nothing but a telephone number, however a country writes one.
+/// Whether a text is a telephone number alone, in the notation of any country.
 fn is_phone(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     (7..=15).contains(&digits)
@@ -203,8 +204,8 @@ fn is_email(text: &str) -> bool {
     })
 }
 
-/// A word that can be spoken, of that many syllables.
-fn word(digest: &[u8; 32], syllables: usize) -> String {
+/// A word that can be spoken, with this many syllables.
+fn spoken_word(digest: &[u8; 32], syllables: usize) -> String {
     const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
     const VOWELS: &[u8; 5] = b"aeiou";
     let syllable = |pair: &[u8]| {

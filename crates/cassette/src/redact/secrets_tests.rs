@@ -75,7 +75,7 @@ fn many_secrets_make_no_search_slower() {
     let mut known = KnownSecrets::default();
     let values: Vec<String> = (0..20_000).map(|n| format!("s{n:06}-{}", n % 7)).collect();
     for value in &values {
-        known.count(&Secret::new(value.as_str()));
+        known.index(&Secret::new(value.as_str()));
     }
     // By a list this would be 400 million comparisons.
     known.lasting.push(Secret::new("x"));

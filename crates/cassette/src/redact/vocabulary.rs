@@ -1,9 +1,9 @@
-//! The words and fixed texts of the VBC API and of HTTP that a recording keeps as they are.
+//! Words and fixed texts of the VBC API and of HTTP that a recording keeps.
 
-/// The values of enumerations, as the specifications list them and the service was seen to send.
+/// The values of enumerations that the specifications list or that the service sends.
 #[rustfmt::skip]
 pub(crate) const WORDS: &[&str] = &[
-    // Truth values in text.
+    // Booleans as text.
     "true", "false",
     // Directions and orders.
     "INBOUND", "OUTBOUND", "INTRA_PBX", "Inbound", "Outbound", "Internal", "inbound", "outbound",
@@ -22,8 +22,9 @@ pub(crate) const WORDS: &[&str] = &[
     // Types.
     "CALL", "SMS", "click2dial", "click2dialme", "odr", "default", "device", "extension", "pstn",
     "feature_code", "Home", "Work", "Mobile", "Fax", "Other", "home", "work", "mobile", "fax",
-    "other", "start", "stop", "ccr", "ocr", "HMAC_SHA256", "NONE", "HEADER", "BODY", "USER_UCI", "ACCOUNT_UCI", "VBC", "AU", "AA",
-    "AS", "Account User", "Account Administrator", "Account Super User", "UX", "startTime",
+    "other", "start", "stop", "ccr", "ocr", "HMAC_SHA256", "NONE", "HEADER", "BODY", "USER_UCI",
+    "ACCOUNT_UCI", "VBC", "AU", "AA", "AS", "Account User", "Account Administrator",
+    "Account Super User", "UX", "startTime",
     "endTime", "id",
     // Places.
     "US", "CA", "GB", "IN", "AU", "America/New York", "America/Chicago", "America/Denver",
@@ -42,7 +43,7 @@ pub(crate) const WORDS: &[&str] = &[
     "urn:vbc-proxy:too-many-connections", "urn:vbc-proxy:upstream-failed",
 ];
 
-/// Fixed texts of responses. One that ends with `*` goes on with a time, a number or words.
+/// Fixed texts of responses. After a `*` follows a time, a number or words.
 pub(crate) const PHRASES: &[&str] = &[
     // The gateway.
     "Invalid Credentials",
@@ -136,15 +137,16 @@ pub(crate) const PHRASES: &[&str] = &[
     "Bearer error=\"invalid_token\"",
 ];
 
-/// What the values of header fields are made of, in lower case.
+/// The words of header field values, in lower case.
 #[rustfmt::skip]
 pub(crate) const FIELD_WORDS: &[&str] = &[
     // Media types.
     "*/*", "application/*", "text/*", "audio/*", "image/*", "*", "application/json",
     "application/problem+json", "application/xml", "application/zip", "application/octet-stream",
     "application/x-www-form-urlencoded", "application/xhtml+xml", "application/hal+json",
-    "application/signed-exchange", "multipart/form-data", "multipart/mixed", "text/plain", "text/html", "text/csv", "text/event-stream",
-    "audio/mpeg", "audio/mp3", "audio/wav", "image/webp", "image/avif", "image/apng", "charset",
+    "application/signed-exchange", "multipart/form-data", "multipart/mixed", "text/plain",
+    "text/html", "text/csv", "text/event-stream", "audio/mpeg", "audio/mp3", "audio/wav",
+    "image/webp", "image/avif", "image/apng", "charset",
     "utf-8", "us-ascii", "iso-8859-1", "q", "v", "b3",
     // Codings, ranges and connections.
     "gzip", "x-gzip", "deflate", "br", "zstd", "compress", "identity", "chunked", "trailers",

@@ -1,19 +1,17 @@
-//! Recorded answers for requests that are like the recorded ones.
+//! Finds recorded responses for requests that are like the recorded ones.
 
 use http::uri::Authority;
 use parking_lot::Mutex;
 
+use super::matching::{ComparableRequest, Matching};
 use crate::file::Cassette;
-use crate::format::{Record, RecordedRequest};
-use crate::redact::pseudonyms::Pseudonyms;
-use crate::redact::secrets::KnownSecrets;
-use crate::redact::{Filter, Retention};
-use crate::replay::matching::{ComparableRequest, Matching, unplayable};
+use crate::format::{Content, LARGEST_BODY, PersonalData, Record, RecordedRequest, RecordedResponse};
+use crate::redact::{Filter, KnownSecrets, Pseudonyms, Retention};
 
-/// In which order recorded requests may be asked again.
+/// In which order records may be requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Any. Of several that match each is played once, in their order, and the last of them from then on.
+    /// In any order. If several records match, each is played once in turn, then the last one again.
     #[default]
     Any,
     /// As they were recorded.
@@ -21,185 +19,186 @@ pub enum Order {
 }
 
 /// A cassette that is being played.
+///
+/// [`play`](Self::play) finds and counts; [`summary`](Self::summary) reports the counts.
 #[derive(Debug)]
 pub struct Player {
     matching: Matching,
     order: Order,
     tracks: Vec<Track>,
-    /// Those of the cassette; without its key, nobody's.
+    /// Made under the cassette's key. Without the key they are never compared.
     pseudonyms: Pseudonyms,
     has_key: bool,
-    /// Whether people are named in the cassette.
+    /// The cassette contains personal data.
     personal: bool,
     state: Mutex<State>,
 }
 
+/// A record and its request in the form for comparison.
 #[derive(Debug)]
 struct Track {
     record: Record,
-    face: ComparableRequest,
+    request: ComparableRequest,
 }
 
 impl Track {
-    /// Whether it has an answer that can be played.
-    fn is_whole(&self) -> bool {
-        unplayable(&self.record.response.body, self.record.response.body_hash.as_deref()).is_none()
+    fn is_playable(&self) -> bool {
+        why_unplayable(&self.record.response).is_none()
     }
 }
 
 #[derive(Debug)]
 struct State {
+    /// How often each track was played.
     plays: Vec<u64>,
+    /// The index after the track that was played last.
     next: usize,
     unmatched: u64,
 }
 
-/// What was found for a request.
+/// The result of a search.
 #[derive(Debug)]
 pub enum Outcome<'p> {
-    /// The record whose answer it gets.
+    /// The record whose response is played.
     Play(&'p Record),
-    /// The record that matches has no whole answer; and why.
+    /// A record matches but lacks a whole response, for this reason.
     Unplayable(&'p Record, String),
-    /// Nothing; and what was nearest, in words.
+    /// No record matches.
     NoMatch {
-        /// The request, with nobody named.
-        asked: String,
-        /// The nearest record and in what it differs; empty where there is none.
+        /// The request in one line, redacted.
+        request: String,
+        /// The nearest record and its differences, in words.
         nearest: String,
     },
 }
 
-/// What became of a cassette.
+/// What was played of a cassette.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many records there are.
+    /// How many records the cassette has.
     pub records: usize,
-    /// Requests that were answered.
+    /// How many requests matched a record.
     pub played: u64,
-    /// Requests that found no match.
+    /// How many requests matched none.
     pub unmatched: u64,
-    /// What was never asked for: numbers and requests.
+    /// The numbers and requests of records that were never played.
     pub never_asked: Vec<(u64, String)>,
 }
 
 impl Player {
-    /// Takes a cassette in.
+    /// Prepares a cassette for playing.
     pub fn new(cassette: Cassette, matching: Matching, order: Order) -> Self {
         let records = cassette.records.into_iter();
         let tracks: Vec<Track> = records
-            .map(|record| Track { face: ComparableRequest::of_recorded(&record.request), record })
+            .map(|record| Track { request: ComparableRequest::of_recorded(&record.request), record })
             .collect();
-        let personal = cassette.header.personal_data == crate::PersonalData::Kept;
+        let personal = cassette.header.personal_data == PersonalData::Kept;
         let has_key = cassette.key.is_some();
         let pseudonyms = Pseudonyms::new(&cassette.key.unwrap_or_default());
         let state = State { plays: vec![0; tracks.len()], next: 0, unmatched: 0 };
         Self { matching, order, tracks, pseudonyms, has_key, personal, state: Mutex::new(state) }
     }
 
-    /// How many records there are.
+    /// How many records the cassette has.
     pub fn len(&self) -> usize {
         self.tracks.len()
     }
 
-    /// Whether there is nothing to be played.
+    /// Whether the cassette has no records.
     pub fn is_empty(&self) -> bool {
         self.tracks.is_empty()
     }
 
-    /// The hosts under which the proxy was found when it was recorded.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = String> {
+    /// The hosts under which clients reached the proxy during the recording.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = String> {
         self.tracks.iter().filter_map(|track| host_of(&track.record.base))
     }
 
     /// Finds the record for a request, and counts it as played.
-    pub fn play(&self, asked: &RecordedRequest) -> Outcome<'_> {
+    pub fn play(&self, request: &RecordedRequest) -> Outcome<'_> {
         let retention = Retention { personal: self.personal, ..Retention::default() };
-        let face = self.face(asked, retention);
-        // One with a whole answer goes before one without: a recording of everything may follow
-        // another.
-        let found = self.find(&face, true).or_else(|| {
-            // As a recording of everything and an import have hidden it.
-            let more = [
-                Retention { unknown: true, ..retention },
-                Retention { unknown: true, unlisted: true, ..retention },
-            ];
-            let faces =
-                more.into_iter().filter(|_| self.has_key).map(|retention| self.face(asked, retention));
-            let faces: Vec<ComparableRequest> = faces.collect();
-            let any = || std::iter::once(&face).chain(&faces);
-            faces
-                .iter()
-                .find_map(|face| self.find(face, true))
-                .or_else(|| any().find_map(|face| self.find(face, false)))
-        });
+        let mut forms = vec![self.comparable(request, retention)];
+        // A cassette may have several records of a request. Those with a whole response go first.
+        let mut found = self.find(&forms[0], true);
+        if found.is_none() && self.has_key {
+            // As a recording with `--record-unknown` and an import would have redacted it.
+            let unknown = Retention { unknown: true, ..retention };
+            let imported = Retention { unlisted: true, ..unknown };
+            forms.extend([unknown, imported].map(|retention| self.comparable(request, retention)));
+            found = forms[1..].iter().find_map(|form| self.find(form, true));
+        }
+        let found = found.or_else(|| forms.iter().find_map(|form| self.find(form, false)));
         let Some(track) = found else {
-            let mut state = self.state.lock();
-            state.unmatched += 1;
-            let next = state.next;
-            drop(state);
-            return Outcome::NoMatch { asked: face.name(), nearest: self.nearest(&face, next) };
+            let next = {
+                let mut state = self.state.lock();
+                state.unmatched += 1;
+                state.next
+            };
+            return Outcome::NoMatch { request: forms[0].name(), nearest: self.nearest(&forms[0], next) };
         };
-        let answer = &track.record.response;
-        match unplayable(&answer.body, answer.body_hash.as_deref()) {
+        match why_unplayable(&track.record.response) {
             Some(why) => Outcome::Unplayable(&track.record, why),
             None => Outcome::Play(&track.record),
         }
     }
 
-    /// Takes the record that matches. Others need not wait while requests are read.
-    fn find(&self, face: &ComparableRequest, is_whole: bool) -> Option<&Track> {
+    /// Finds a matching track and counts it. Requests are prepared before the lock is taken.
+    fn find(&self, request: &ComparableRequest, must_be_playable: bool) -> Option<&Track> {
         let mut state = self.state.lock();
         let index = match self.order {
-            Order::Any => self.best(face, &state.plays, is_whole),
-            Order::Recorded => {
-                let next = self.tracks.get(state.next);
-                next.filter(|track| face.is_like(&track.face, self.matching)).map(|_| state.next)
-            }
-        }?;
+            Order::Any => self.best(request, &state.plays, must_be_playable)?,
+            Order::Recorded => state.next,
+        };
         let track = self.tracks.get(index)?;
+        if self.order == Order::Recorded && !request.is_like(&track.request, self.matching) {
+            return None;
+        }
         state.plays[index] += 1;
         state.next = index + 1;
         Some(track)
     }
 
-    fn face(&self, asked: &RecordedRequest, retention: Retention) -> ComparableRequest {
+    fn comparable(&self, request: &RecordedRequest, retention: Retention) -> ComparableRequest {
         let known = KnownSecrets::default();
         let filter = Filter { pseudonyms: &self.pseudonyms, known: &known, retention };
-        ComparableRequest::of_asked(asked, &filter, self.has_key)
+        ComparableRequest::of_sent(request, &filter, self.has_key)
     }
 
-    /// Of the most similar ones the first that has not been played, or the last.
-    fn best(&self, face: &ComparableRequest, plays: &[u64], is_whole: bool) -> Option<usize> {
-        let alike =
-            self.tracks.iter().enumerate().filter(|(_, track)| {
-                (!is_whole || track.is_whole()) && face.is_like(&track.face, self.matching)
-            });
+    /// The first of the most similar tracks that has not been played, or the last of them.
+    fn best(&self, request: &ComparableRequest, plays: &[u64], must_be_playable: bool) -> Option<usize> {
         let mut best: Option<(u32, usize)> = None;
-        for (index, track) in alike {
-            let similarity = face.similarity(&track.face);
-            best = match best {
-                Some((most, _)) if similarity < most => best,
-                Some((most, old)) if similarity == most && plays.get(old) == Some(&0) => best,
-                _ => Some((similarity, index)),
+        for (index, track) in self.tracks.iter().enumerate() {
+            if must_be_playable && !track.is_playable() || !request.is_like(&track.request, self.matching) {
+                continue;
+            }
+            let similarity = request.similarity(&track.request);
+            let is_better = match best {
+                Some((most, old)) => similarity > most || similarity == most && plays[old] > 0,
+                None => true,
             };
+            if is_better {
+                best = Some((similarity, index));
+            }
         }
         best.map(|(_, index)| index)
     }
 
-    fn nearest(&self, face: &ComparableRequest, next: usize) -> String {
-        let describe = |what: &str, track: &Track| {
-            let differences = face.differences(&track.face).join("; ");
-            format!("{what} is record {}, {}: {differences}", track.record.n, track.face.name())
+    fn nearest(&self, request: &ComparableRequest, next: usize) -> String {
+        let (label, track) = match self.order {
+            Order::Recorded => match self.tracks.get(next) {
+                Some(track) => ("next in order", track),
+                None => return "all records have been played".into(),
+            },
+            Order::Any => {
+                let tracks = self.tracks.iter().rev();
+                match tracks.max_by_key(|track| request.similarity(&track.request)) {
+                    Some(track) => ("nearest", track),
+                    None => return "the cassette is empty".into(),
+                }
+            }
         };
-        if self.order == Order::Recorded {
-            return match self.tracks.get(next) {
-                Some(track) => describe("next in order", track),
-                None => "all records have been played".into(),
-            };
-        }
-        let nearest = self.tracks.iter().rev().max_by_key(|track| face.similarity(&track.face));
-        nearest.map(|track| describe("nearest", track)).unwrap_or_else(|| "the cassette is empty".into())
+        let differences = request.differences(&track.request).join("; ");
+        format!("{label} is record {}, {}: {differences}", track.record.n, track.request.name())
     }
 
     /// What has been played so far.
@@ -210,7 +209,7 @@ impl Player {
             records: self.tracks.len(),
             played: state.plays.iter().sum(),
             unmatched: state.unmatched,
-            never_asked: unplayed.map(|(track, _)| (track.record.n, track.face.name())).collect(),
+            never_asked: unplayed.map(|(track, _)| (track.record.n, track.request.name())).collect(),
         }
     }
 }
@@ -219,6 +218,27 @@ impl Player {
 fn host_of(base: &str) -> Option<String> {
     let authority = Authority::try_from(base.split_once("://")?.1).ok()?;
     Some(authority.host().to_owned())
+}
+
+/// Why a response cannot be played. `None` if it can.
+fn why_unplayable(response: &RecordedResponse) -> Option<String> {
+    match &response.body {
+        Content::Truncated(bytes) if response.body_hash.is_some() => Some(format!(
+            "its body of {bytes} bytes was not recorded, since it belongs to no operation of the VBC API \
+             or is of another type; record with --record-unknown to keep such bodies"
+        )),
+        Content::Truncated(bytes) => Some(format!(
+            "its body of {bytes} bytes is not in the cassette: bodies up to {} MiB are recorded, and an \
+             imported HAR may have left it out",
+            LARGEST_BODY >> 20
+        )),
+        Content::Undecodable(coding) => Some(format!(
+            "its body was in a coding ({coding}) that could not be decoded, and was not recorded; record \
+             with a client that does not ask for it"
+        )),
+        Content::Unread => Some("its body was not in the HAR that it was imported from".to_owned()),
+        Content::Empty | Content::Text(_) | Content::Base64(_) => None,
+    }
 }
 
 #[cfg(test)]

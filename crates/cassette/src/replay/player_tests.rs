@@ -1,6 +1,5 @@
 use super::*;
-use crate::format::{Content, Header, PersonalData, RecordedResponse, VERSION};
-use crate::record::transcribe::retranscribe;
+use crate::format::{Header, VERSION};
 use vbc_base::clock::Timestamp;
 
 const KEY: [u8; 32] = [7; 32];
@@ -47,7 +46,7 @@ fn with_key(
         let request = asked(line, body);
         let record =
             Record { n, at: Timestamp::UNIX_EPOCH, millis: 0, base: "http://h".into(), request, response };
-        let mut record = retranscribe(record, &filter);
+        let mut record = filter.record(record);
         // What is played is of no concern here.
         (record.response.body, record.response.body_hash) = (Content::Text(n.to_string()), None);
         record
@@ -160,7 +159,7 @@ fn a_body_that_was_not_recorded_is_known_by_its_hash_and_without_the_key_by_its_
     let mut keyless = with_key(&lines, Matching::Strict, Order::Any, None, Retention::default());
     for track in &mut keyless.tracks {
         track.record.request.target = "/t/vbc.prod/other".into();
-        track.face = ComparableRequest::of_recorded(&track.record.request);
+        track.request = ComparableRequest::of_recorded(&track.record.request);
     }
     assert_eq!(plays(&keyless, "POST /t/vbc.prod/other", "seven"), 2);
     assert_eq!(plays(&keyless, "POST /t/vbc.prod/other", "seventh"), 0);
@@ -182,7 +181,7 @@ fn a_record_with_a_whole_answer_is_played_before_one_without() {
             Some(KEY),
             Retention { unknown: true, ..Retention::default() },
         );
-        player.tracks[1].face = open.tracks[0].face.clone();
+        player.tracks[1].request = open.tracks[0].request.clone();
         assert_eq!(plays(&player, line, "x"), 2);
         player.tracks[1].record.response.body = Content::Truncated(9);
         assert!(matches!(player.play(&asked(line, "x")), Outcome::Unplayable(..)));
@@ -194,7 +193,7 @@ fn what_was_recorded_before_the_table_plays_still() {
     let lines = [(JANE, "")];
     let mut player = player(&lines, Matching::Strict, Order::Any);
     let pseudonyms = Pseudonyms::new(&KEY);
-    let phone = pseudonyms.of(crate::redact::kind::Kind::Phone, "15551234567");
+    let phone = pseudonyms.of(crate::redact::Kind::Phone, "15551234567");
     // Phone numbers and credentials were replaced wherever they stood, and everything else was
     // kept.
     let request = RecordedRequest {
@@ -204,7 +203,7 @@ fn what_was_recorded_before_the_table_plays_still() {
         )),
         ..asked("POST /", "")
     };
-    player.tracks[0].face = ComparableRequest::of_recorded(&request);
+    player.tracks[0].request = ComparableRequest::of_recorded(&request);
     let body = format!("{{\"call\":\"{phone}\", \"note\":\"x\", \"pin\":\"1234\"}}");
     assert_eq!(plays(&player, &format!("POST /any/{phone}?sort=up&api_key=mine"), &body), 1);
     assert_eq!(plays(&player, "POST /any/15551234567?sort=up&api_key=mine", &body), 1);
@@ -219,11 +218,11 @@ fn what_was_recorded_before_the_table_plays_still() {
     ];
     for (recorded, body, number) in cases {
         let request = RecordedRequest { body: Content::Text(recorded.into()), ..asked("POST /any?to=x", "") };
-        player.tracks[0].face = ComparableRequest::of_recorded(&request);
+        player.tracks[0].request = ComparableRequest::of_recorded(&request);
         assert_eq!(plays(&player, "POST /any?to=x", body), number, "{recorded} {body}");
     }
     let request = asked("GET /any?to=http://h/%3Ftoken=hidden-0123456789abcdef%26a", "");
-    player.tracks[0].face = ComparableRequest::of_recorded(&request);
+    player.tracks[0].request = ComparableRequest::of_recorded(&request);
     assert_eq!(plays(&player, "GET /any?to=http://h/%3Ftoken=abc%26a", ""), 1);
     assert_eq!(plays(&player, "GET /any?to=http://h/%3Ftoken=abc%26b", ""), 0);
 }
@@ -306,7 +305,7 @@ fn accepts(recorded: &str, asking: &str) -> bool {
         request
     };
     let mut one = player(&[("GET /a", "")], Matching::Strict, Order::Any);
-    one.tracks[0].face = ComparableRequest::of_recorded(&with(recorded));
+    one.tracks[0].request = ComparableRequest::of_recorded(&with(recorded));
     matches!(one.play(&with(asking)), Outcome::Play(_))
 }
 
@@ -340,7 +339,7 @@ fn the_same_accept_is_preferred_to_one_that_is_like_it() {
     let mut two = player(&[("GET /a", ""), ("GET /a", "")], Matching::Strict, Order::Any);
     let mut other = asked("GET /a", "");
     other.headers[0].1 = "application/json, */*".into();
-    two.tracks[0].face = ComparableRequest::of_recorded(&other);
+    two.tracks[0].request = ComparableRequest::of_recorded(&other);
     assert_eq!(plays(&two, "GET /a", ""), 2);
     assert!(matches!(two.play(&other), Outcome::Play(record) if record.n == 1));
 }

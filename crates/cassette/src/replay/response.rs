@@ -1,4 +1,4 @@
-//! The answer of a record, as it goes out again.
+//! Sends the response of a record again.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,34 +11,35 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
+use memchr::memmem;
 use tokio::time::{Instant, Sleep};
 
 use crate::format::{Content, Record, RecordedRequest};
-use crate::redact::headers::{from_latin1, latin1};
-use crate::replay::player::{Outcome, Player};
-use vbc_http::problem::Problem;
+use crate::media;
+use crate::text::{from_latin1, latin1, replaced};
 
-/// Marks what replay says in its own name.
-const MARKER: HeaderName = HeaderName::from_static("vbc-proxy-replay");
-
-/// Why a recorded answer ends before its end.
+/// The recorded response was cut short, so its replay is too.
 #[derive(Debug, thiserror::Error)]
 #[error("it was cut short when it was recorded")]
 pub struct CutShort;
 
-/// The body of a recorded answer.
+/// The body of a replayed response, or of a response in the replay's own name.
 #[derive(Debug)]
 pub struct ReplayedBody {
+    /// The pieces that are left, and when they are due.
     pieces: VecDeque<(Option<Instant>, Bytes)>,
     trailers: Option<HeaderMap>,
-    cut: bool,
+    /// It ends with [`CutShort`].
+    is_cut: bool,
+    /// The head and all pieces had a chance to be written before [`CutShort`].
     flushed: bool,
+    /// How many of the announced bytes are left.
     left: Option<u64>,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-/// A request as it is looked up.
-pub fn asked<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> RecordedRequest {
+/// A request in the form in which a [`Player`](crate::Player) looks it up. `None` is an unknown body.
+pub fn recorded_request<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> RecordedRequest {
     let headers = request.headers().iter();
     RecordedRequest {
         method: request.method().to_string(),
@@ -50,99 +51,37 @@ pub fn asked<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> RecordedRe
     }
 }
 
-/// The answer to a request: the recorded one, or a problem in our own name, which is logged as well. Links that led to
-/// where the recording's client found the proxy lead to `base`. With `timing` pieces come when they came.
-pub fn answer(
-    player: &Player,
-    asked: &RecordedRequest,
-    base: &str,
-    timing: bool,
-    id: &str,
-) -> Response<ReplayedBody> {
-    match player.play(asked) {
-        Outcome::Play(record) => response(record, asked, base, timing),
-        Outcome::Unplayable(record, why) => {
-            let detail =
-                format!("record {}, {} {}: {why}", record.n, record.request.method, record.request.target);
-            tracing::warn!(id, %detail, "a record cannot be replayed");
-            problem(
-                StatusCode::NOT_IMPLEMENTED,
-                "record-incomplete",
-                "The record has no whole answer",
-                detail,
-                "incomplete",
-                id,
-            )
-        }
-        Outcome::NoMatch { asked, nearest } => {
-            tracing::warn!(id, %asked, %nearest, "no record matches a request");
-            let detail = format!("no record matches {asked}; {nearest}");
-            problem(StatusCode::NOT_FOUND, "no-match", "No record matches", detail, "no-match", id)
-        }
-    }
-}
-
-/// An answer in the name of replay, marked as such.
-pub(crate) fn problem(
-    status: StatusCode,
-    kind: &'static str,
-    title: &'static str,
-    detail: String,
-    mark: &'static str,
-    id: &str,
-) -> Response<ReplayedBody> {
-    let error = Some("proxy_internal_response");
-    let problem = Problem { status, kind, title, detail, error, retry_after: None };
-    let mut response = problem.response(id).map(ReplayedBody::own);
-    response.headers_mut().insert(MARKER, HeaderValue::from_static(mark));
-    if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert("x-request-id", id);
-    }
-    response
-}
-
-/// The answer of a record. Links that led to where the recording's client found the proxy lead to `base`; with `timing`
-/// pieces come when they came.
+/// The response of a record.
+///
+/// `base` is the scheme and authority under which the client reaches the replay; links to the
+/// recording's base are rewritten to it. With `timing` the pieces of the body come as they came.
 pub fn response(
     record: &Record,
-    asked: &RecordedRequest,
+    request: &RecordedRequest,
     base: &str,
     timing: bool,
 ) -> Response<ReplayedBody> {
     let recorded = &record.response;
     let mut headers = fields(&recorded.headers);
     let mut body = recorded.body.bytes().unwrap_or_default();
-    let moved = record.base != base;
-    if moved {
-        for name in [header::LOCATION, header::CONTENT_LOCATION, header::LINK] {
-            let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
-            headers.remove(&name);
-            for value in values {
-                let value = with_base(value.as_bytes(), &record.base, base);
-                headers.extend(HeaderValue::from_bytes(&value).ok().map(|value| (name.clone(), value)));
-            }
-        }
+    if record.base != base {
+        rewrite_links(&mut headers, &record.base, base);
         if may_have_links(&headers, &body) {
             body = with_base(&body, &record.base, base);
         }
     }
-    let bare = asked.method == Method::HEAD.as_str() || matches!(recorded.status, 204 | 304);
+    let has_no_body = request.method == Method::HEAD.as_str() || matches!(recorded.status, 204 | 304);
     let announced = headers.get(header::CONTENT_LENGTH).and_then(vbc_http::headers::length);
-    // A body that was cut short keeps the length that was announced for it.
-    let left = match announced {
-        Some(length) if bare || !recorded.complete => Some(length),
-        Some(_) => Some(body.len() as u64),
-        None => None,
-    };
+    // A body that was cut short keeps its announced length.
+    let keeps_length = has_no_body || !recorded.complete;
+    let left = announced.map(|length| if keeps_length { length } else { body.len() as u64 });
     if let Some(length) = left {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let pieces = if bare { VecDeque::new() } else { pieces(body, &recorded.pieces, timing) };
-    let trailers = Some(fields(&recorded.trailers)).filter(|trailers| !trailers.is_empty());
     let mut response = Response::new(ReplayedBody {
-        pieces,
-        trailers,
-        cut: !recorded.complete,
+        pieces: if has_no_body { VecDeque::new() } else { pieces(body, &recorded.pieces, timing) },
+        trailers: Some(fields(&recorded.trailers)).filter(|trailers| !trailers.is_empty()),
+        is_cut: !recorded.complete,
         flushed: false,
         left,
         waiting: None,
@@ -157,15 +96,25 @@ pub fn response(
     response
 }
 
-/// JSON and events, as the proxy rewrites them. Telephony sends JSON as text.
+fn rewrite_links(headers: &mut HeaderMap, old: &str, new: &str) {
+    for name in [header::LOCATION, header::CONTENT_LOCATION, header::LINK] {
+        let http::header::Entry::Occupied(mut entry) = headers.entry(name) else { continue };
+        for value in entry.iter_mut() {
+            if let Ok(rewritten) = HeaderValue::from_bytes(&with_base(value.as_bytes(), old, new)) {
+                *value = rewritten;
+            }
+        }
+    }
+}
+
+/// Whether the proxy rewrites links in a body of this type: JSON and events. Telephony sends JSON as
+/// text.
 fn may_have_links(headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = || body.trim_ascii_start().starts_with(b"{") || body.trim_ascii_start().starts_with(b"[");
-    match &*essence {
+    match &*media::essence(kind) {
         "text/event-stream" | "application/x-ndjson" | "application/jsonl" => true,
-        "" | "text/plain" => is_json(),
-        essence => essence == "application/json" || essence.ends_with("+json"),
+        "" | "text/plain" => matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')),
+        essence => media::is_json(essence),
     }
 }
 
@@ -181,23 +130,16 @@ fn fields(pairs: &[(String, String)]) -> HeaderMap {
     headers
 }
 
-/// Links with another base; not one to an authority that only begins alike.
+/// Rewrites links to another base. An authority that only starts like the old one is kept.
 fn with_base(text: &[u8], old: &str, new: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut from = 0;
-    for at in memchr::memmem::find_iter(text, old) {
-        let end = at + old.len();
-        let ends = text.get(end).is_none_or(|next| !next.is_ascii_alphanumeric() && !b".:-@".contains(next));
-        if ends {
-            out.extend_from_slice(&text[from..at]);
-            out.extend_from_slice(new.as_bytes());
-            from = end;
-        }
-    }
-    out.extend_from_slice(&text[from..]);
-    out
+    let ranges = memmem::find_iter(text, old).map(|at| at..at + old.len()).filter(|range| {
+        let next = text.get(range.end);
+        next.is_none_or(|next| !next.is_ascii_alphanumeric() && !b".:-@".contains(next))
+    });
+    replaced(text, ranges, new.as_bytes())
 }
 
+/// A body in the pieces in which it came. They cover it whatever their recorded lengths are.
 fn pieces(body: Vec<u8>, times: &[(u64, usize)], timing: bool) -> VecDeque<(Option<Instant>, Bytes)> {
     let mut body = Bytes::from(body);
     let mut pieces = VecDeque::new();
@@ -215,16 +157,16 @@ fn pieces(body: Vec<u8>, times: &[(u64, usize)], timing: bool) -> VecDeque<(Opti
 }
 
 impl ReplayedBody {
-    /// One of ours.
-    fn own(mut body: Full<Bytes>) -> Self {
-        let length = body.size_hint().exact();
+    /// A body in the replay's own name.
+    pub(super) fn own(mut body: Full<Bytes>) -> Self {
+        let left = body.size_hint().exact();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let data = match Pin::new(&mut body).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             _ => Bytes::new(),
         };
         let pieces = VecDeque::from([(None, data)]);
-        Self { pieces, trailers: None, cut: false, flushed: false, left: length, waiting: None }
+        Self { pieces, trailers: None, is_cut: false, flushed: false, left, waiting: None }
     }
 }
 
@@ -247,21 +189,22 @@ impl Body for ReplayedBody {
             this.left = this.left.map(|left| left.saturating_sub(piece.len() as u64));
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        if this.cut && !std::mem::replace(&mut this.flushed, true) {
-            // An error takes with it what has not been written yet: head and pieces first.
+        if this.is_cut && !std::mem::replace(&mut this.flushed, true) {
+            // An error discards unwritten output, so the head and the pieces are written first.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if std::mem::take(&mut this.cut) {
+        if std::mem::take(&mut this.is_cut) {
             return Poll::Ready(Some(Err(CutShort)));
         }
         Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        // A length without bytes is that of an answer which has none: hyper would not write it for an empty body.
+        // A length without bytes belongs to a response without a body. hyper would not write it for
+        // a body that has ended.
         self.pieces.is_empty()
-            && !self.cut
+            && !self.is_cut
             && self.trailers.is_none()
             && self.left.is_none_or(|left| left == 0)
     }

@@ -1,136 +1,115 @@
-//! A cassette as a service: recorded answers, and no network behind.
+//! Serves a cassette without an upstream.
 
+use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use tokio::task::JoinSet;
 
+use super::player::{Outcome, Player, Summary};
+use super::response::{ReplayedBody, recorded_request, response};
 use crate::format::LARGEST_BODY;
-use crate::replay::player::{Player, Summary};
-use crate::replay::response::{ReplayedBody, answer, asked, problem};
 use vbc_base::random;
 use vbc_base::secret::hex;
 use vbc_http::codec::kept::read_all;
 use vbc_http::host_guard::HostGuard;
+use vbc_http::problem::Problem;
 use vbc_http::{Abort, Drain, Handler, Incoming, Limits, RequestRejection};
 
-/// How long answers under way may take once it is to end.
-const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long responses under way may take after the shutdown has begun.
+const DRAIN: Duration = Duration::from_secs(5);
 
-/// A listener that plays a cassette.
+/// Marks responses in the replay's own name.
+const MARKER: HeaderName = HeaderName::from_static("vbc-proxy-replay");
+
+const AS_HTTP_PROXY: &str = "the client uses this replay as its http_proxy, and asked for a site that is not in the \
+                             recording: name that site in the client's no_proxy";
+const UNKNOWN_HOST: &str = "unknown host name; use an address, or start the replay with --host NAME";
+
+/// A listener that plays a cassette: [`bind`](Self::bind) it, then [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct Replay {
-    listener: std::net::TcpListener,
-    player: Arc<Player>,
-    guard: Arc<HostGuard>,
-    timing: bool,
+    listener: TcpListener,
+    service: Service,
 }
 
 impl Replay {
-    /// Binds an address. With `timing` pieces of answers come when they came, where that was recorded. `hosts` are names that
-    /// it is called by, beside addresses, names without a dot, and what the recording's clients called the proxy.
+    /// Binds an address. With `timing` pieces of responses come when they came, if that was recorded.
+    /// `hosts` are further names that it serves, besides addresses, names without a dot, and the
+    /// names under which the recording's clients reached the proxy.
     ///
     /// # Errors
-    /// When it cannot be bound.
+    /// If the address cannot be bound.
     pub fn bind(address: SocketAddr, player: Player, timing: bool, hosts: &[String]) -> io::Result<Self> {
         let listener = vbc_http::bind(address, 1)?.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let guard = Arc::new(HostGuard::lenient(player.hosts().chain(hosts.iter().cloned())));
-        Ok(Self { listener, player: Arc::new(player), guard, timing })
+        Ok(Self { listener, service: Service { player: Arc::new(player), guard, timing } })
     }
 
-    /// Where it listens.
+    /// The address that is bound.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// If the system does not tell it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` ends, then lets answers under way finish. To be called on a runtime that runs local tasks.
+    /// Serves until `shutdown` resolves, then lets responses under way finish. Needs a runtime that
+    /// runs local tasks.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Summary {
         let (drain, signal) = Drain::new();
-        let connections = Rc::new(std::cell::RefCell::new(tokio::task::JoinSet::new()));
-        let (player, guard, timing) = (Arc::clone(&self.player), self.guard, self.timing);
-        let (open, each) = (Rc::clone(&connections), signal.clone());
-        let accepting =
-            tokio::task::spawn_local(vbc_http::accept(self.listener, signal, move |stream, _| {
-                let handler = Service { player: Arc::clone(&player), guard: Arc::clone(&guard), timing };
+        let player = Arc::clone(&self.service.player);
+        let service = self.service;
+        let connections = Rc::new(RefCell::new(JoinSet::new()));
+        let open = Rc::clone(&connections);
+        let on_connection = {
+            let signal = signal.clone();
+            move |stream, _| {
                 let mut open = open.borrow_mut();
                 while open.try_join_next().is_some() {}
-                open.spawn_local(vbc_http::open(stream, Limits::default(), each.clone(), handler));
-            }));
+                open.spawn_local(vbc_http::open(stream, Limits::default(), signal.clone(), service.clone()));
+            }
+        };
+        let accepting = tokio::task::spawn_local(vbc_http::accept(self.listener, signal, on_connection));
         shutdown.await;
         drain.begin();
         let _ = accepting.await;
         let mut left = connections.take();
         let _ = tokio::time::timeout(DRAIN, async { while left.join_next().await.is_some() {} }).await;
-        self.player.summary()
+        player.summary()
     }
 }
 
+/// Responds to the requests of one connection.
+#[derive(Clone, Debug)]
 struct Service {
     player: Arc<Player>,
     guard: Arc<HostGuard>,
     timing: bool,
 }
 
-fn id() -> String {
-    hex(&random::bytes::<8>())
-}
-
-fn base(authority: Option<&http::uri::Authority>, headers: &HeaderMap) -> String {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    format!("http://{}", authority.map(|authority| authority.as_str()).or(host).unwrap_or_default())
-}
-
-const AS_HTTP_PROXY: &str = "the client uses this replay as its http_proxy, and asked for a site that is not in the \
-                             recording: name that site in the client's no_proxy";
-
-/// HTTP/2 always names an authority; in HTTP/1 only clients of an `http_proxy` do.
-fn is_for_an_http_proxy(head: &Parts) -> bool {
-    head.version <= Version::HTTP_11 && head.uri.authority().is_some()
-}
-
 impl Handler for Service {
     type Body = ReplayedBody;
 
-    // Recorded answers have the date of their recording, or none.
+    // A recorded response has the date of its recording, or none.
     const DATE: bool = false;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<ReplayedBody>, Abort> {
         let (parts, body) = request.into_parts();
         if self.guard.check_host(&parts.uri, &parts.headers).is_err() {
-            let detail = match is_for_an_http_proxy(&parts) {
-                true => AS_HTTP_PROXY,
-                false => "unknown host name; use an address, or start the replay with --host NAME",
-            };
-            let detail = detail.to_owned();
-            let status = StatusCode::MISDIRECTED_REQUEST;
-            return Ok(problem(
-                status,
-                "foreign-host",
-                "Not a host of this replay",
-                detail,
-                "refused",
-                &id(),
-            ));
+            let detail = if is_for_an_http_proxy(&parts) { AS_HTTP_PROXY } else { UNKNOWN_HOST };
+            return Ok(Own::FOREIGN_HOST.response(detail.to_owned(), &id()));
         }
-        let body = match read_all(body, LARGEST_BODY).await {
-            Ok(Some(body)) => body,
-            Ok(None) => {
-                let detail = "a body of this size is in no cassette".to_owned();
-                let status = StatusCode::PAYLOAD_TOO_LARGE;
-                return Ok(problem(status, "body-too-large", "Body too large", detail, "no-match", &id()));
-            }
-            Err(_) => return Err(Abort),
+        let Some(body) = read_all(body, LARGEST_BODY).await.map_err(|_| Abort)? else {
+            return Ok(Own::BODY_TOO_LARGE.response("a body of this size is in no cassette".into(), &id()));
         };
         let request = Request::from_parts(parts, ());
-        let asked = asked(&request, Some(body.to_vec()));
-        let base = base(request.uri().authority(), request.headers());
-        Ok(answer(&self.player, &asked, &base, self.timing, &id()))
+        Ok(self.play(&request, body.to_vec(), &id()))
     }
 
     fn reject(&self, rejection: RequestRejection) -> Response<ReplayedBody> {
@@ -141,6 +120,93 @@ impl Handler for Service {
             RequestRejection::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             RequestRejection::Malformed(_) => StatusCode::BAD_REQUEST,
         };
-        problem(status, "refused", "Request refused", rejection.to_string(), "refused", &id())
+        Own { status, ..Own::REFUSED }.response(rejection.to_string(), &id())
     }
+}
+
+impl Service {
+    /// The recorded response, or a problem in the replay's own name, which is logged too.
+    fn play(&self, request: &Request<()>, body: Vec<u8>, id: &str) -> Response<ReplayedBody> {
+        let recorded = recorded_request(request, Some(body));
+        match self.player.play(&recorded) {
+            Outcome::Play(record) => response(record, &recorded, &base(request), self.timing),
+            Outcome::Unplayable(record, why) => {
+                let request = &record.request;
+                let detail = format!("record {}, {} {}: {why}", record.n, request.method, request.target);
+                tracing::warn!(id, %detail, "a record cannot be replayed");
+                Own::INCOMPLETE.response(detail, id)
+            }
+            Outcome::NoMatch { request, nearest } => {
+                tracing::warn!(id, asked = %request, %nearest, "no record matches a request");
+                Own::NO_MATCH.response(format!("no record matches {request}; {nearest}"), id)
+            }
+        }
+    }
+}
+
+/// A kind of response in the replay's own name.
+struct Own {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    /// The value of [`MARKER`].
+    mark: &'static str,
+}
+
+impl Own {
+    const FOREIGN_HOST: Self = Self {
+        status: StatusCode::MISDIRECTED_REQUEST,
+        kind: "foreign-host",
+        title: "Not a host of this replay",
+        mark: "refused",
+    };
+    const BODY_TOO_LARGE: Self = Self {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        kind: "body-too-large",
+        title: "Body too large",
+        mark: "no-match",
+    };
+    const INCOMPLETE: Self = Self {
+        status: StatusCode::NOT_IMPLEMENTED,
+        kind: "record-incomplete",
+        title: "The record has no whole answer",
+        mark: "incomplete",
+    };
+    const NO_MATCH: Self = Self {
+        status: StatusCode::NOT_FOUND,
+        kind: "no-match",
+        title: "No record matches",
+        mark: "no-match",
+    };
+    const REFUSED: Self =
+        Self { status: StatusCode::BAD_REQUEST, kind: "refused", title: "Request refused", mark: "refused" };
+
+    fn response(self, detail: String, id: &str) -> Response<ReplayedBody> {
+        let Self { status, kind, title, mark } = self;
+        let error = Some("proxy_internal_response");
+        let problem = Problem { status, kind, title, detail, error, retry_after: None };
+        let mut response = problem.response(id).map(ReplayedBody::own);
+        response.headers_mut().insert(MARKER, HeaderValue::from_static(mark));
+        if let Ok(id) = HeaderValue::try_from(id) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        response
+    }
+}
+
+fn id() -> String {
+    hex(&random::bytes::<8>())
+}
+
+/// Scheme and authority under which the client reaches the replay.
+fn base(request: &Request<()>) -> String {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    format!("http://{}", authority.or(host).unwrap_or_default())
+}
+
+/// Whether the client uses an `http_proxy`. Only such clients name an authority in HTTP/1; HTTP/2
+/// always names one.
+fn is_for_an_http_proxy(head: &Parts) -> bool {
+    head.version <= Version::HTTP_11 && head.uri.authority().is_some()
 }

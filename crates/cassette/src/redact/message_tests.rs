@@ -1,13 +1,11 @@
 use super::*;
-use crate::redact::Retention;
-use crate::redact::pseudonyms::Pseudonyms;
-use crate::redact::secrets::KnownSecrets;
+use crate::redact::{KnownSecrets, Pseudonyms, Retention};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
 const TOKEN: &str = "22781206-c176-4cde-8110-e6fc10bbb1c5";
 
-/// The record of one exchange, as it is written.
+/// The redacted record of one exchange.
 fn written(line: &str, sent: &str, kind: &str, answered: &str, retention: Retention) -> Record {
     let (method, target) = line.split_once(' ').unwrap();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -51,7 +49,7 @@ fn written(line: &str, sent: &str, kind: &str, answered: &str, retention: Retent
     known.add(Secret::new("sim-secret"));
     known.add_token(&Secret::new(TOKEN));
     let pseudonyms = Pseudonyms::new(&[1; 32]);
-    retranscribe(record, &Filter { pseudonyms: &pseudonyms, known: &known, retention })
+    Filter { pseudonyms: &pseudonyms, known: &known, retention }.record(record)
 }
 
 fn text(content: &Content) -> &str {
@@ -77,7 +75,7 @@ fn what_the_table_names_is_kept_and_everything_else_is_replaced() {
     assert!(record.request.target.starts_with(
         "/t/vbc.prod/reports/v1/accounts/12345/call-logs?start:gte=2026-11-01%2000:00:00&page=2&from=1"
     ));
-    let answer = text(&record.response.body);
+    let response = text(&record.response.body);
     for kept in [
         "{ \"page\" : 2, ",
         r#""self":{"href":"http://127.0.0.1:8080/t/vbc.prod/reports/accounts/self/call-logs?page=2"}"#,
@@ -86,15 +84,15 @@ fn what_the_table_names_is_kept_and_everything_else_is_replaced() {
         r#""start":"2026-11-29 08:03:31""#,
         r#""direction":"Inbound","recorded":true,"charge":0.25,"length":"#,
     ] {
-        assert!(answer.contains(kept), "{kept} in {answer}");
+        assert!(response.contains(kept), "{kept} in {response}");
     }
-    let new: serde_json::Value = serde_json::from_str(answer).unwrap();
+    let new: serde_json::Value = serde_json::from_str(response).unwrap();
     assert_eq!(new["_embedded"]["call_logs"][0].as_object().unwrap().len(), 11);
     assert!(new["_embedded"]["call_logs"][0]["length"].is_u64());
     // The same value has the same pseudonym, wherever it stands.
     let phone = new["_embedded"]["call_logs"][0]["from"].as_str().unwrap();
     assert!(record.request.target.contains(&format!("from={phone}&")));
-    assert_eq!(field(&record.response.headers, "content-length"), Some(&*answer.len().to_string()));
+    assert_eq!(field(&record.response.headers, "content-length"), Some(&*response.len().to_string()));
     assert_eq!(field(&record.response.headers, "date"), Some("Tue, 01 Dec 2026 04:24:03 GMT"));
     assert_eq!(field(&record.request.headers, "host"), Some("127.0.0.1:8080"));
 }
@@ -105,10 +103,10 @@ fn personal_data_stay_where_that_was_asked_for_and_secrets_do_not() {
         r#"{"firstName":"Jane","emailAddress":"jane@x.org","contactNumber":"15551234567","pin":"s3cret"}"#;
     let retention = Retention { personal: true, ..Retention::default() };
     let record = written("GET /t/vbc.prod/vis/v1/self", "", "application/json", body, retention);
-    let answer = text(&record.response.body);
+    let response = text(&record.response.body);
     assert!(
-        answer.starts_with(&body[..body.find("\"pin\"").unwrap()]) && !answer.contains("s3cret"),
-        "{answer}"
+        response.starts_with(&body[..body.find("\"pin\"").unwrap()]) && !response.contains("s3cret"),
+        "{response}"
     );
     let body = r#"{"events":["CALL"],"signingKey":"s3cret","url":"https://s3cret.example/"}"#;
     let record = written("POST /t/vbc.prod/vis/v1/self/webhooks", body, "application/json", body, retention);
@@ -179,9 +177,9 @@ fn a_secret_is_found_in_a_name_that_calls_its_value_one_and_in_what_is_packed() 
     for name in [format!("token {TOKEN}"), "password sim-secret".to_owned()] {
         let body = format!("{{\"{name}\":1,\"token\":2}}");
         let record = written("GET /other", "", "application/json", &body, retention);
-        let answer = text(&record.response.body);
-        assert!(!answer.contains(TOKEN) && !answer.contains("sim-secret"), "{answer}");
-        assert!(answer.contains("\"token\":"), "{answer}");
+        let response = text(&record.response.body);
+        assert!(!response.contains(TOKEN) && !response.contains("sim-secret"), "{response}");
+        assert!(response.contains("\"token\":"), "{response}");
     }
     let mut known = KnownSecrets::default();
     known.add(Secret::new("sim-secret"));
@@ -190,10 +188,10 @@ fn a_secret_is_found_in_a_name_that_calls_its_value_one_and_in_what_is_packed() 
     let scope = Scope { filter: &filter, base: "", keeps_unlisted: true };
     for (body, is_kept) in [("a sim-secret", false), ("another", true)] {
         let packed = coding::gzip(body.as_bytes()).unwrap();
-        let new = redacted(scope, Some("application/gzip"), &packed, Shape::Open);
+        let new = redact_body(scope, Some("application/gzip"), &packed, Shape::Open);
         assert_eq!(new, is_kept.then_some(packed.clone()), "{body}");
         let cut = &packed[..packed.len() - 9];
-        assert_eq!(redacted(scope, Some("application/gzip"), cut, Shape::Open), None, "{body}");
+        assert_eq!(redact_body(scope, Some("application/gzip"), cut, Shape::Open), None, "{body}");
     }
 }
 
@@ -224,8 +222,8 @@ fn what_is_unknown_is_kept_where_that_was_asked_for() {
 
 #[test]
 fn pieces_keep_their_times_when_lengths_change() {
-    assert_eq!(stretched(&[(1, 10), (2, 10)], 20, 10), [(1, 5), (2, 5)]);
-    assert_eq!(stretched(&[(1, 10)], 0, 10), [(1, 10)]);
+    assert_eq!(rescaled(&[(1, 10), (2, 10)], 20, 10), [(1, 5), (2, 5)]);
+    assert_eq!(rescaled(&[(1, 10)], 0, 10), [(1, 10)]);
 }
 
 #[test]
@@ -272,8 +270,8 @@ fn digits_that_could_be_a_number_or_a_pin_are_kept_only_where_numbers_are() {
         ("cache-control", "max-age=31536000", true),
         ("content-type", "text/plain; charset=utf-8", true),
     ] {
-        assert_eq!(fields::field(&scope, name, value).1 == value, is_kept, "{name}: {value}");
+        assert_eq!(headers::redact_field(&scope, name, value).1 == value, is_kept, "{name}: {value}");
     }
-    let kind = fields::field(&scope, "content-type", "multipart/form-data; boundary=s3cret").1;
+    let kind = headers::redact_field(&scope, "content-type", "multipart/form-data; boundary=s3cret").1;
     assert_eq!(kind, "multipart/form-data");
 }
