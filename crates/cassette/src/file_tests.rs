@@ -55,7 +55,7 @@ fn records_are_read_back_and_more_are_added_under_the_same_key() {
 }
 
 #[test]
-fn a_key_that_was_being_written_in_a_crash_is_written_anew() {
+fn a_key_that_was_being_written_in_a_crash_is_written_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.cassette");
     let begun = directory.path().join("a.cassette.key.new");
@@ -155,12 +155,12 @@ fn what_a_failing_disk_has_half_written_is_taken_back_before_more_is_added() {
     let path = directory.path().join("a.cassette");
     let (mut appender, _) = open(&path).unwrap();
     appender.add(record("/1")).unwrap();
-    // Neither written to nor cut.
+    // It is neither written nor truncated.
     let writable = std::mem::replace(&mut appender.file, File::open(&path).unwrap());
     assert!(appender.add(record("/lost")).is_err());
     assert!(appender.add(record("/lost")).is_err());
     appender.file = writable;
-    // As if half of a line had been.
+    // A line was written by half.
     appender.file.write_all(b"{\"n\":2,").unwrap();
     appender.add(record("/2")).unwrap();
     drop(appender);

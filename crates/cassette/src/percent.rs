@@ -1,4 +1,4 @@
-//! Percent-encoding of request targets. Clients and archives differ in which characters they encode.
+//! Percent-encoding of request targets, which clients and archives apply differently.
 
 use std::borrow::Cow;
 

@@ -34,3 +34,16 @@ pub(crate) fn from_latin1(text: &str) -> Vec<u8> {
 pub(crate) fn split_query(target: &str) -> (&str, Option<&str>) {
     target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
 }
+
+/// Implements `Debug` so that only the names of types are shown: their contents may be secret.
+macro_rules! debug_shows_nothing {
+    ($($name:ident),+) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+pub(crate) use debug_shows_nothing;

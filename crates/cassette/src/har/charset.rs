@@ -19,7 +19,7 @@ pub(super) fn in_utf8(content_type: &str) -> String {
 
 /// The bytes of a text. `None` if the charset is unknown or lacks one of the characters.
 ///
-/// Labels have the same meaning as in browsers (WHATWG Encoding): Latin-1 and ASCII are windows-1252.
+/// Labels mean the same as in browsers (WHATWG Encoding): Latin-1 and ASCII are windows-1252.
 pub(super) fn encode(text: &str, charset: &str) -> Option<Vec<u8>> {
     let units = || text.encode_utf16();
     match charset.to_ascii_lowercase().as_str() {

@@ -42,7 +42,7 @@ struct ProxyMembers {
     pseudonymised: Option<PseudonymMark>,
 }
 
-/// Marks an entry in which credentials, and personal data unless it is kept, are already pseudonyms.
+/// Marks an entry whose credentials are pseudonyms, as is its personal data unless it is kept.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PseudonymMark {
@@ -113,8 +113,8 @@ impl ParsedEntry {
         Some(Self { record: Record { n: 0, at, millis, base, request, response }, mark })
     }
 
-    /// Whether [`export`](super::export) wrote it and replaced all that an import would replace, and
-    /// nobody has changed it since.
+    /// Whether it is unchanged since an [`export`](super::export) wrote it, and contains pseudonyms
+    /// for all that an import would replace.
     pub(super) fn is_pseudonymised(&self, keep_personal: bool) -> bool {
         self.mark.as_ref().is_some_and(|mark| {
             let is_enough = keep_personal || mark.personal_data == PersonalData::Hidden;

@@ -5,7 +5,7 @@ use crate::format::{Content, Record, field};
 use crate::{Cassette, Matching, Order, Outcome, Player, RecordedRequest, har, recorded_request, response};
 use vbc_base::clock::Timestamp;
 
-/// The cassette that an archive with these entries becomes.
+/// The cassette that is imported from an archive with these entries.
 fn cassette(entries: Value) -> Cassette {
     taken_in(&json!({ "log": { "entries": entries } }).to_string(), true).1
 }
@@ -17,11 +17,11 @@ fn taken_in(archive: &str, keep_personal: bool) -> (ImportCounts, Cassette) {
     (imported, Cassette::read(&path).unwrap())
 }
 
-fn get(url: &str, answer: Value) -> Value {
+fn get(url: &str, response: Value) -> Value {
     json!({
         "startedDateTime": "2026-11-24T16:06:12Z",
         "request": { "method": "GET", "url": url, "headers": [], "bodySize": 0 },
-        "response": answer,
+        "response": response,
     })
 }
 
@@ -81,12 +81,12 @@ fn a_response_that_has_no_body_is_whole_without_one() {
         (304, json!({ "bodySize": 0 })),
         (302, json!({ "content": { "size": -1 }, "redirectURL": "/there" })),
     ] {
-        let mut answer = json!({ "status": code });
-        answer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut response = json!({ "status": code });
+        response.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         assert_eq!(
-            status(cassette(json!([get("http://h/", answer.clone())])), "GET /", b""),
+            status(cassette(json!([get("http://h/", response.clone())])), "GET /", b""),
             code,
-            "{answer}"
+            "{response}"
         );
     }
     let mut entry = get("http://h/", json!({ "status": 200, "content": { "size": -1 } }));
@@ -111,13 +111,13 @@ fn a_posted_body_that_the_archive_does_not_have_may_have_been_any() {
         entry["request"] = json!({ "method": "POST", "url": "http://h/" });
         entry["request"].as_object_mut().unwrap().extend(posted.as_object().unwrap().clone());
         assert_eq!(status(cassette(json!([entry.clone()])), "POST /", b"abcde"), 200, "{posted}");
-        // Its type is not in the archive either.
+        // The archive lacks its type too.
         let player = Player::new(cassette(json!([entry])), Matching::Strict, Order::Any);
         let mut typed = request("POST /", b"abcde");
         typed.headers.push(("content-type".into(), "text/plain".into()));
         assert!(matches!(player.play(&typed), Outcome::Play(_)), "{posted}");
     }
-    // Of a file that was sent there is the name alone.
+    // The archive has only the name of a file.
     let mut entry = get("http://h/", json!({ "status": 200, "content": { "text": "a" } }));
     entry["request"]["postData"] = json!({ "mimeType": parts, "params": [{ "name": "f", "fileName": "x" }] });
     assert_eq!(cassette(json!([entry])).records[0].request.body, Content::Unread);
@@ -133,8 +133,8 @@ fn a_posted_body_that_the_archive_does_not_have_may_have_been_any() {
 
 #[test]
 fn a_known_body_is_preferred_to_one_that_may_have_been_any() {
-    let entry = |text: Option<&str>, answer: &str| {
-        let mut entry = get("http://h/", json!({ "status": 200, "content": { "text": answer } }));
+    let entry = |text: Option<&str>, response: &str| {
+        let mut entry = get("http://h/", json!({ "status": 200, "content": { "text": response } }));
         entry["request"] = json!({ "method": "POST", "url": "http://h/", "bodySize": 1 });
         if let Some(text) = text {
             entry["request"]["postData"] = json!({ "mimeType": "", "text": text });
@@ -176,18 +176,18 @@ fn text_goes_out_in_its_charset() {
             "http://h/",
             json!({ "status": 200, "headers": headers, "content": content })
         )]));
-        let answer = &cassette.records[0].response;
-        assert_eq!(answer.body.bytes().unwrap(), bytes, "{headers}");
+        let response = &cassette.records[0].response;
+        assert_eq!(response.body.bytes().unwrap(), bytes, "{headers}");
         let length = bytes.len().to_string();
         assert!(
-            field(&answer.headers, "content-length").is_none_or(|announced| announced == length),
+            field(&response.headers, "content-length").is_none_or(|announced| announced == length),
             "{headers}"
         );
         if headers.to_string().contains("big5") {
-            assert_eq!(field(&answer.headers, "content-type"), Some("text/plain; charset=utf-8"));
+            assert_eq!(field(&response.headers, "content-type"), Some("text/plain; charset=utf-8"));
         }
     }
-    // A request's too: so that the client that sends them finds the record.
+    // The request's too, so that a client that sends them finds the record.
     let mut entry = get("http://h/", json!({ "status": 200, "content": { "text": "a" } }));
     entry["request"] = json!({ "method": "POST", "url": "http://h/", "postData": {
         "mimeType": "text/plain; charset=ISO-8859-1", "text": "jané",
@@ -231,11 +231,11 @@ fn a_coding_that_is_still_on_comes_off_and_a_compressed_file_stays_one() {
             .remove(0)
             .response
     };
-    let answer = with("audio/mpeg");
-    assert_eq!(answer.body.bytes().unwrap(), b"plain");
-    let names: Vec<&str> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let response = with("audio/mpeg");
+    assert_eq!(response.body.bytes().unwrap(), b"plain");
+    let names: Vec<&str> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["content-length", "content-type"]);
-    assert_eq!(field(&answer.headers, "content-length"), Some("5"));
+    assert_eq!(field(&response.headers, "content-length"), Some("5"));
     assert_eq!(with("application/x-gzip").body.bytes().unwrap()[..2], [0x1f, 0x8b]);
 }
 
@@ -263,9 +263,9 @@ fn a_url_is_found_however_its_characters_are_written() {
 #[test]
 fn what_latin_1_does_not_have_goes_out_as_utf_8() {
     let headers = json!([{ "name": "X-Name", "value": " Łódź " }, { "name": "X-Old", "value": "jan\u{e9}" }]);
-    let answer =
+    let response =
         json!({ "status": 200, "statusText": "Łatwe", "headers": headers, "content": { "text": "a" } });
-    let cassette = cassette(json!([get("http://h/", answer)]));
+    let cassette = cassette(json!([get("http://h/", response)]));
     let played = played(&cassette);
     assert_eq!(played.headers()["x-name"].as_bytes(), "Łódź".as_bytes());
     assert_eq!(played.headers()["x-old"].as_bytes(), b"jan\xe9");
@@ -311,13 +311,13 @@ fn members_of_other_types_cost_no_entry() {
 const PERSON: &str =
     r#"{"phone_number":"15551234567","first_name":"Jane","access_token":"s3cret-0123456789"}"#;
 
-/// A cassette with a person in it, hidden, and its archive.
+/// A cassette with a hidden person, and its archive.
 fn exported() -> (Vec<Record>, Value) {
     let mut entry = get(
         "http://h/users/jane?phone=15551234567",
         json!({ "status": 200, "content": { "mimeType": "application/json", "text": PERSON } }),
     );
-    // One of no table, which is replaced as well.
+    // No table lists it, so it is replaced too.
     entry["request"]["method"] = json!("PURGE");
     entry["request"]["headers"] = json!([{ "name": "Authorization", "value": "Bearer s3cret-0123456789" }]);
     let archive = json!({ "log": { "entries": [entry] } }).to_string();
@@ -330,7 +330,7 @@ fn exported() -> (Vec<Record>, Value) {
 #[test]
 fn what_was_exported_is_pseudonymised_no_second_time() {
     let (records, archive) = exported();
-    // Written in another way, and with a comment.
+    // In another layout, and with a comment.
     let mut other = archive.clone();
     other["log"]["entries"][0]["comment"] = json!("seen");
     for text in [archive.to_string(), format!("{archive:#}"), other.to_string()] {

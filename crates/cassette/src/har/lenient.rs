@@ -43,7 +43,7 @@ pub(super) fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, S
     Ok(items.into_iter().filter_map(pair).collect())
 }
 
-/// Replaces half surrogate pairs in JSON by U+FFFD. JavaScript writes them when it truncates a text.
+/// Replaces half surrogate pairs in JSON by U+FFFD. JavaScript writes them for truncated texts.
 pub(super) fn without_lone_surrogates(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,7 +1,7 @@
 //! HAR 1.2, the archive format of browsers.
 //!
-//! [`export`] shows a cassette to the network panel of a browser. [`import`] makes a cassette of what
-//! a browser or another proxy has recorded.
+//! [`export`] makes a cassette readable for the network panel of a browser. [`import`] makes a
+//! cassette from a recording of a browser or another proxy.
 
 mod archived;
 mod charset;

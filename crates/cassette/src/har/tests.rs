@@ -5,10 +5,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use vbc_base::clock::{Clock, Timestamp};
 
-/// Its name, and of what kind it is.
+/// The name of a member, and a check of its type.
 type Member = (&'static str, fn(&Value) -> bool);
 
-/// What HAR 1.2 requires of each object: its members, and of what kind they are.
+/// Checks the members that HAR 1.2 requires of an object, and their types.
 fn assert_has(value: &Value, members: &[Member]) {
     for (member, is) in members {
         assert!(value.get(member).is_some_and(is), "{member} in {value}");
@@ -21,7 +21,7 @@ fn assert_pairs(value: &Value) {
     }
 }
 
-/// The members that an object may have; others begin with an underscore.
+/// Checks that an object has no other members, except with an underscore.
 #[track_caller]
 fn assert_only(value: &Value, members: &[&str]) {
     for member in value.as_object().unwrap().keys() {
@@ -106,7 +106,7 @@ fn assert_response(response: &Value) {
     }
 }
 
-fn record(n: u64, target: &str, asked: Content, answered: Content) -> Record {
+fn record(n: u64, target: &str, sent: Content, received: Content) -> Record {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Record {
         n,
@@ -121,7 +121,7 @@ fn record(n: u64, target: &str, asked: Content, answered: Content) -> Record {
                 pair("cookie", "a=hidden-0123456789abcdef; b=hidden-0123456789abcdef"),
                 pair("content-type", "text/x"),
             ],
-            body: asked,
+            body: sent,
             body_hash: None,
         },
         response: RecordedResponse {
@@ -131,7 +131,7 @@ fn record(n: u64, target: &str, asked: Content, answered: Content) -> Record {
                 pair("location", "/there"),
                 pair("set-cookie", "a=hidden-0123456789abcdef; Path=/"),
             ],
-            body: answered,
+            body: received,
             body_hash: None,
             trailers: Vec::new(),
             complete: n != 3,
@@ -264,7 +264,7 @@ fn what_a_header_does_not_say_the_archive_says_elsewhere() {
         .collect();
     assert_eq!((records[0].base.as_str(), records[0].request.target.as_str()), ("https://h:8", "/a?b"));
     assert_eq!(field(&records[0].request.headers, "content-type"), Some("text/xml"));
-    // Bodies are kept: of XML and of parts nothing says which values are credentials.
+    // Bodies are kept: nothing in XML and multipart tells which values are credentials.
     assert_eq!(bodies[0], "<token>s3cret</token>");
     assert_eq!(field(&records[0].response.headers, "content-type"), Some("text/xml"));
     assert_eq!(records[1].request.target, "/?a=1");
@@ -277,7 +277,7 @@ fn what_a_header_does_not_say_the_archive_says_elsewhere() {
     assert!(bodies[2].ends_with(file), "{bodies:?}");
 }
 
-/// As Chromium's network panel and Firefox's write them, but for what is of no concern here.
+/// Archives in the style of the network panels of Chromium and Firefox.
 #[test]
 fn what_browsers_leave_out_or_add_is_no_obstacle() {
     let chromium = json!({

@@ -18,6 +18,7 @@ use self::transcribe::transcribe;
 use crate::file::{Appender, CassetteError};
 use crate::format::PersonalData;
 use crate::redact::{Filter, KnownSecrets, Pseudonyms, Retention};
+use crate::text::debug_shows_nothing;
 use vbc_base::clock::Clock;
 use vbc_base::secret::Secret;
 
@@ -36,8 +37,11 @@ pub struct RecordOptions {
     pub timing: bool,
 }
 
+/// A message to the writer.
 enum Message {
+    /// An exchange that has ended.
     Exchange(Box<Exchange>),
+    /// Nothing follows: the writer ends.
     Finish,
 }
 
@@ -54,11 +58,7 @@ struct Shared {
     sources: Mutex<Vec<SecretSource>>,
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
+debug_shows_nothing!(Shared);
 
 /// Counts of a recorder's exchanges.
 #[derive(Debug, Default)]
@@ -73,8 +73,8 @@ pub struct RecordingCounts {
 
 /// Records exchanges to a cassette. All threads of the data plane share it, and none waits for it.
 ///
-/// [`know`](Self::know) and [`watch`](Self::watch) tell it which tokens to remove. Exchanges come in
-/// by [`Tape::begin`]. [`finish`](Self::finish) ends the recording.
+/// [`know`](Self::know) and [`watch`](Self::watch) tell it which tokens to remove. [`Tape::begin`]
+/// starts an exchange. [`finish`](Self::finish) ends the recording.
 #[derive(Debug)]
 pub struct Recorder {
     sender: SyncSender<Message>,
@@ -167,6 +167,7 @@ impl Recorder {
     }
 }
 
+/// The state of the writing thread.
 struct Writer {
     appender: Appender,
     pseudonyms: Pseudonyms,
@@ -174,6 +175,7 @@ struct Writer {
     counts: Arc<RecordingCounts>,
     known: KnownSecrets,
     shared: Arc<Shared>,
+    /// The last record could not be written.
     failing: bool,
 }
 
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_let_go_before_its_end_is_recorded_as_cut_short() {
+    async fn a_response_that_is_dropped_before_its_end_is_recorded_as_cut_short() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.cassette");
         let recorder = Recorder::start(
@@ -273,7 +275,7 @@ mod tests {
         let mut response = tape.response(&Response::new(Full::new(Bytes::from_static(b"all of it"))));
         response.data(&Bytes::from_static(b"all"));
         drop(response);
-        // One whose request was never answered is not.
+        // An exchange without a response is not recorded.
         drop(Tape::begin(&recorder, &request, "http://h".into()));
         recorder.finish();
         let cassette = Cassette::read(&path).unwrap();

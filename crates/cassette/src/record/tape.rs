@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Recorder;
 use crate::format::LARGEST_BODY;
-use crate::text::latin1;
+use crate::text::{debug_shows_nothing, latin1};
 use vbc_base::clock::Timestamp;
 use vbc_http::codec::KeptBytes;
 
@@ -143,9 +143,8 @@ impl RequestTap {
 
 /// An exchange whose request has arrived.
 ///
-/// Made from the head of a request by [`begin`](Self::begin). Then [`request_tap`](Self::request_tap)
-/// copies the body, and [`response`](Self::response) continues. Dropped before that, it is not
-/// recorded.
+/// [`begin`](Self::begin) takes the head of a request, [`request_tap`](Self::request_tap) copies its
+/// body, and [`response`](Self::response) continues. Dropped before that, it is not recorded.
 pub struct Tape {
     pub(super) recorder: Arc<Recorder>,
     pub(super) at: Timestamp,
@@ -253,17 +252,6 @@ impl ResponseTap {
             exchange.pieces.ended = true;
         }
     }
-}
-
-/// Shows only the name of a type: its content is not redacted yet.
-macro_rules! debug_shows_nothing {
-    ($($name:ident),+) => {$(
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($name)).finish_non_exhaustive()
-            }
-        }
-    )+};
 }
 
 debug_shows_nothing!(ResponseTap, RequestTap, Tape);

@@ -29,7 +29,7 @@ fn names_and_values_that_no_table_names_are_replaced_at_every_depth() {
 
 #[test]
 fn a_value_of_another_type_than_specified_is_still_of_its_kind() {
-    // One where a list was specified, and the other way round.
+    // A single value in place of a list, and the other way round.
     let text =
         r#"{"_embedded":{"data":{"id":7,"first_name":["Jane"],"extensions":{"extension_number":1001}}}}"#;
     let new = shown(text, users(), false).unwrap();
@@ -65,7 +65,7 @@ fn escapes_are_no_way_around_the_table() {
     let new = shown(text, users(), false).unwrap();
     assert!(new.starts_with(r#"{"\u0070age":1,""#), "{new}");
     assert!(!new.contains("ne\"") && !new.contains("u0033") && new.contains(r#""id":"\u0037""#), "{new}");
-    // Half of a pair is no reason not to look.
+    // Half a surrogate pair does not stop the search.
     let new = shown(r#"{"t\ud83d":"s3cret\ud83d","pa\"ge\\":"x\\"}"#, users(), false).unwrap();
     assert!(!new.contains("s3cret") && !new.contains("ge\\"), "{new}");
 }

@@ -6,7 +6,7 @@ use vbc_base::secret::Secret;
 const TOKEN: &str = "22781206-c176-4cde-8110-e6fc10bbb1c5";
 
 /// The redacted record of one exchange.
-fn written(line: &str, sent: &str, kind: &str, answered: &str, retention: Retention) -> Record {
+fn written(line: &str, sent: &str, kind: &str, received: &str, retention: Retention) -> Record {
     let (method, target) = line.split_once(' ').unwrap();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let record = Record {
@@ -33,12 +33,12 @@ fn written(line: &str, sent: &str, kind: &str, answered: &str, retention: Retent
             reason: Some("s3cret-reason".into()),
             headers: vec![
                 pair("content-type", kind),
-                pair("content-length", &answered.len().to_string()),
+                pair("content-length", &received.len().to_string()),
                 pair("date", "Tue, 01 Dec 2026 04:24:03 GMT"),
                 pair("etag", "\"s3cret-tag\""),
                 pair("set-cookie", "s3cret=1; Path=/"),
             ],
-            body: Content::of(answered.as_bytes().to_vec()),
+            body: Content::of(received.as_bytes().to_vec()),
             body_hash: None,
             trailers: vec![pair("x-trailer", "s3cret-trailer")],
             complete: true,
@@ -89,7 +89,7 @@ fn what_the_table_names_is_kept_and_everything_else_is_replaced() {
     let new: serde_json::Value = serde_json::from_str(response).unwrap();
     assert_eq!(new["_embedded"]["call_logs"][0].as_object().unwrap().len(), 11);
     assert!(new["_embedded"]["call_logs"][0]["length"].is_u64());
-    // The same value has the same pseudonym, wherever it stands.
+    // A value has the same pseudonym everywhere.
     let phone = new["_embedded"]["call_logs"][0]["from"].as_str().unwrap();
     assert!(record.request.target.contains(&format!("from={phone}&")));
     assert_eq!(field(&record.response.headers, "content-length"), Some(&*response.len().to_string()));

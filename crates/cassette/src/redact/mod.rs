@@ -1,7 +1,7 @@
 //! Decides which values of a recording are kept, and replaces the others.
 //!
-//! [`Filter`] decides about single values, by the table of [`operations`], the known [`secrets`] and
-//! what is [retained](Retention) besides. [`message`] applies it to whole requests and responses.
+//! [`Filter`] decides about single values by the table of [`operations`], the known [`secrets`] and
+//! the options of [`Retention`]. [`message`] applies it to whole requests and responses.
 
 mod archive;
 mod harmless;

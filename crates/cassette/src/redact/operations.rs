@@ -32,8 +32,8 @@ pub(crate) struct Operation {
     pub(crate) method: &'static str,
     /// The suites that have it.
     suites: &'static [&'static str],
-    /// The path after the suite and its version. `{}` stands for an identifier, `{user}` for a login
-    /// name or an identifier.
+    /// The path after the suite and its version. `{}` stands for an identifier, `{user}` for one or
+    /// for a login name.
     path: &'static str,
     pub(crate) query: &'static [&'static [Parameter]],
     pub(crate) request: Shape,
@@ -295,8 +295,8 @@ macro_rules! or_unlisted {
     };
 }
 
-/// Method, suites and path; the shape of a response; then, if any, the parameters and the shape of a
-/// request.
+/// Method, suites and path; the shape of a response; the parameters, if any; the shape of a request,
+/// if any.
 macro_rules! operations {
     ($($method:ident $suites:ident $path:literal
         => $response:expr $(, [$($query:expr),*] $(, $request:expr)?)?;)+) => {

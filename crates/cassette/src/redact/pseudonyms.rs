@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 
 use super::kind::{Kind, is_uuid};
-use crate::text::is_hex;
+use crate::text::{debug_shows_nothing, is_hex};
 use vbc_base::secret::hex;
 
 /// The tenant of a login name, which says nothing about a person.
@@ -57,11 +57,7 @@ pub(crate) struct Pseudonyms {
     key: hmac::Key,
 }
 
-impl std::fmt::Debug for Pseudonyms {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pseudonyms").finish_non_exhaustive()
-    }
-}
+debug_shows_nothing!(Pseudonyms);
 
 impl Pseudonyms {
     /// Pseudonyms under this key.

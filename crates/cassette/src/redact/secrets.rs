@@ -15,7 +15,7 @@ use memchr::memchr;
 
 use self::encodings::{decode16, decode64, decoded_whole, digit64, runs, steps, unescape};
 use super::pseudonyms::REMOVED;
-use crate::text::{latin1, replaced};
+use crate::text::{debug_shows_nothing, latin1, replaced};
 use vbc_base::secret::Secret;
 
 /// How many bytes in a row identify a secret.
@@ -70,11 +70,7 @@ impl Hasher for Identity {
     }
 }
 
-impl std::fmt::Debug for KnownSecrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KnownSecrets").finish_non_exhaustive()
-    }
-}
+debug_shows_nothing!(KnownSecrets);
 
 /// The last [`ROW`] bytes before each end in a text, in lower case. The last byte is the lowest.
 fn windows(bytes: &[u8]) -> impl Iterator<Item = (usize, u128)> {

@@ -77,7 +77,7 @@ fn many_secrets_make_no_search_slower() {
     for value in &values {
         known.index(&Secret::new(value.as_str()));
     }
-    // By a list this would be 400 million comparisons.
+    // A search in a list would need 400 million comparisons.
     known.lasting.push(Secret::new("x"));
     assert!(values.iter().all(|value| known.is_in(format!("a {value} b").as_bytes())));
     assert!(!known.is_in(b"s9-is-not-one"));
@@ -111,7 +111,7 @@ fn old_tokens_are_forgotten_and_passwords_are_not() {
         known.add_token(&Secret::new(format!("another-token-of-some-length-{n}")));
     }
     assert!(!known.is_in(TOKEN.as_bytes()) && known.is_in(b"pass+w0rd/12"));
-    // What tokens share is forgotten with the last of them.
+    // A row that tokens share is forgotten with the last of them.
     assert!(known.is_in(b"another-token-of-some-length-"));
     for n in 0..TOKENS {
         known.add_token(&Secret::new(format!("{n}")));

@@ -11,7 +11,7 @@ use crate::redact::{Filter, KnownSecrets, Pseudonyms, Retention};
 /// In which order records may be requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// In any order. If several records match, each is played once in turn, then the last one again.
+    /// In any order. If several records match, each is played once in turn, then the last again.
     #[default]
     Any,
     /// As they were recorded.

@@ -16,8 +16,7 @@ fn asked(line: &str, body: &str) -> RecordedRequest {
     }
 }
 
-/// Records these requests as a recorder does that keeps what is unknown; the response to each is its
-/// number.
+/// A cassette with these requests, recorded with `unknown`. The response to each is its number.
 fn player(lines: &[(&str, &str)], matching: Matching, order: Order) -> Player {
     let retention = Retention { unknown: true, ..Retention::default() };
     with_key(lines, matching, order, Some(KEY), retention)
@@ -47,7 +46,7 @@ fn with_key(
         let record =
             Record { n, at: Timestamp::UNIX_EPOCH, millis: 0, base: "http://h".into(), request, response };
         let mut record = filter.record(record);
-        // What is played is of no concern here.
+        // The players must find it playable.
         (record.response.body, record.response.body_hash) = (Content::Text(n.to_string()), None);
         record
     });
@@ -77,7 +76,7 @@ fn a_method_of_no_table_is_played_as_it_was_recorded() {
     }
 }
 
-/// The number of the record that is played; 0 for none.
+/// The number of the record that is played. 0 is none.
 fn plays(player: &Player, line: &str, body: &str) -> u64 {
     match player.play(&asked(line, body)) {
         Outcome::Play(record) => record.n,
@@ -93,7 +92,7 @@ fn nearest(player: &Player, line: &str) -> String {
 }
 
 #[test]
-fn the_same_request_twice_gets_both_answers_and_then_the_last_again() {
+fn the_same_request_twice_gets_both_responses_and_then_the_last_again() {
     let player = player(&[("GET /a", ""), ("GET /b", ""), ("GET /a", "")], Matching::Strict, Order::Any);
     let played: Vec<_> = ["GET /a", "GET /a", "GET /a", "GET /b"].map(|line| plays(&player, line, "")).into();
     assert_eq!(played, [1, 3, 3, 2]);
@@ -126,7 +125,7 @@ fn people_are_recognised_by_their_names_and_by_their_pseudonyms() {
     assert!(!format!("{} {:?}", recorded.target, recorded.body).to_lowercase().contains("jane"));
     assert_eq!(plays(&player, JANE, "{\"email\":\"jane@x.org\"}"), 1);
     assert!(matches!(player.play(&recorded), Outcome::Play(_)));
-    // One of each.
+    // One part named, the other a pseudonym.
     let (path, query) = recorded.target.split_once('?').unwrap();
     let (_, named) = JANE.split_once('?').unwrap();
     for mixed in [format!("GET {path}?{named}"), JANE.replace(named, query)] {
@@ -166,14 +165,14 @@ fn a_body_that_was_not_recorded_is_known_by_its_hash_and_without_the_key_by_its_
 }
 
 #[test]
-fn a_record_with_a_whole_answer_is_played_before_one_without() {
+fn a_record_with_a_whole_response_is_played_before_one_without() {
     for matching in [Matching::Strict, Matching::Lenient] {
         let line = "POST /t/vbc.prod/other?a=1";
         let mut player =
             with_key(&[(line, "x"), (line, "x")], matching, Order::Any, Some(KEY), Retention::default());
         player.tracks[0].record.response.body = Content::Truncated(9);
         assert_eq!((plays(&player, line, "x"), plays(&player, line, "x")), (2, 2));
-        // As it is where the second was recorded with all that is unknown.
+        // Like a second recording with `unknown`.
         let open = with_key(
             &[(line, "x")],
             matching,
@@ -194,8 +193,7 @@ fn what_was_recorded_before_the_table_plays_still() {
     let mut player = player(&lines, Matching::Strict, Order::Any);
     let pseudonyms = Pseudonyms::new(&KEY);
     let phone = pseudonyms.of(crate::redact::Kind::Phone, "15551234567");
-    // Phone numbers and credentials were replaced wherever they stood, and everything else was
-    // kept.
+    // Phone numbers and credentials were replaced everywhere, and everything else was kept.
     let request = RecordedRequest {
         target: format!("/any/{phone}?sort=up&api_key=hidden-0123456789abcdef"),
         body: Content::Text(format!(
@@ -208,7 +206,7 @@ fn what_was_recorded_before_the_table_plays_still() {
     assert_eq!(plays(&player, &format!("POST /any/{phone}?sort=up&api_key=mine"), &body), 1);
     assert_eq!(plays(&player, "POST /any/15551234567?sort=up&api_key=mine", &body), 1);
     assert_eq!(plays(&player, "POST /any/15551234567?sort=down&api_key=mine", &body), 0);
-    // Credentials within a value, and in a text of no form.
+    // Credentials within a value, and in plain text.
     let cases = [
         ("{\"url\":\"http://h/x?token=hidden-0123456789abcdef\"}", "{\"url\":\"http://h/x?token=abc\"}", 1),
         ("{\"url\":\"http://h/x?token=hidden-0123456789abcdef\"}", "{\"url\":\"http://i/x?token=abc\"}", 0),
@@ -294,7 +292,7 @@ fn credentials_in_a_body_do_not_count() {
     assert_eq!(plays(&player, "POST /a", "{\"page\":1,\"pin\":\"s3cret-1\",\"x\":1}"), 0);
 }
 
-/// Whether a request with one `Accept` gets what was recorded for another; an empty one is none.
+/// Whether a request with one `Accept` matches a record with another. An empty one is none.
 fn accepts(recorded: &str, asking: &str) -> bool {
     let with = |accept: &str| {
         let mut request = asked("GET /a", "");

@@ -38,7 +38,7 @@ pub struct ReplayedBody {
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-/// A request in the form in which a [`Player`](crate::Player) looks it up. `None` is an unknown body.
+/// A request in the form that a [`Player`](crate::Player) looks up. `None` is an unknown body.
 pub fn recorded_request<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> RecordedRequest {
     let headers = request.headers().iter();
     RecordedRequest {
@@ -107,8 +107,8 @@ fn rewrite_links(headers: &mut HeaderMap, old: &str, new: &str) {
     }
 }
 
-/// Whether the proxy rewrites links in a body of this type: JSON and events. Telephony sends JSON as
-/// text.
+/// Whether the proxy rewrites links in a body of this type: JSON and events. Telephony sends JSON
+/// as text.
 fn may_have_links(headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match &*media::essence(kind) {
