@@ -111,14 +111,8 @@ pub(super) fn start_in(log: &Log, file: File) -> Logging {
 
 /// `for_people` decides what `log.format = "auto"` means.
 fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: bool) -> Logging {
-    let bare = log.level.chars().all(|c| c.is_ascii_alphabetic());
-    let directives = if bare {
-        format!("warn,vbc_proxy={level},access=info", level = log.level)
-    } else {
-        log.level.clone()
-    };
     // The configuration has checked it.
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(directives(&log.level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let queue = match Queue::start(out) {
         Ok(queue) => queue,
         Err(error) => {
@@ -146,4 +140,45 @@ fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: boo
         report("vbc-proxy: logging was set up before");
     }
     Logging(Some(queue))
+}
+
+/// The filter of a level. Directives for `vbc_proxy` apply to all crates of this program.
+fn directives(level: &str) -> String {
+    if level.chars().all(|c| c.is_ascii_alphabetic()) {
+        return format!("warn,vbc_={level},access=info");
+    }
+    level.replace("vbc_proxy=", "vbc_=")
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[test]
+    fn a_level_applies_to_every_crate_of_this_program_and_to_no_library() {
+        for (level, ours, of_libraries) in [
+            ("debug", true, false),
+            ("info", false, false),
+            ("vbc_proxy=debug", true, false),
+            ("debug,h2=info", true, false),
+        ] {
+            let filter = EnvFilter::try_new(directives(level)).unwrap();
+            let subscriber = tracing_subscriber::registry().with(filter);
+            tracing::subscriber::with_default(subscriber, || {
+                assert_eq!(
+                    tracing::enabled!(target: "vbc_proxy::cli", tracing::Level::DEBUG),
+                    ours,
+                    "{level}"
+                );
+                assert_eq!(
+                    tracing::enabled!(target: "vbc_http::tls", tracing::Level::DEBUG),
+                    ours,
+                    "{level}"
+                );
+                assert_eq!(tracing::enabled!(target: "h2", tracing::Level::DEBUG), of_libraries, "{level}");
+            });
+        }
+    }
 }
