@@ -302,11 +302,11 @@ impl Credential {
         outcome
     }
 
-    /// A usable bearer that was minted no longer than `max_age` ago, or the current one if none can
-    /// be had. Joins the present exchange. Cancel safe, as [`bearer`](Self::bearer).
+    /// A usable bearer that was minted no longer than `max_age` ago. Joins the present exchange.
+    /// Cancel safe, as [`bearer`](Self::bearer).
     ///
     /// # Errors
-    /// [`Unavailable`], as [`bearer`](Self::bearer).
+    /// [`Unavailable`], as [`bearer`](Self::bearer). The bearer in use stays in use.
     pub async fn younger(&self, max_age: Duration) -> Result<Bearer, Unavailable> {
         self.ask_within(Duration::ZERO, |respond_to| Message::Younger { max_age, respond_to }).await
     }

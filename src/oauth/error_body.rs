@@ -32,8 +32,7 @@ const KNOWN: &[&str] = &[
     "slow_down",
 ];
 
-/// The body of an error.
-#[derive(Debug)]
+/// The body of an error. It has no `Debug`: a token response may be read as one, secrets included.
 pub struct ErrorBody<'a> {
     text: Cow<'a, str>,
     /// The text as JSON, if it is JSON.

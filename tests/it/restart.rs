@@ -23,7 +23,7 @@ const KILLS: usize = 100;
 
 /// In one of this many lives, only a 401 asks for the next token, and the life after it finds a
 /// young one.
-const PATIENT_LIVES: usize = 16;
+const PATIENT_LIVES: usize = 4;
 
 async fn serve(directory: &Path) -> (Process, SocketAddr) {
     let mut serve = Process::start(directory, &["serve"], &[]);
@@ -175,7 +175,7 @@ fn record(directory: &Path) -> Option<(PathBuf, Value)> {
     Some((path, record))
 }
 
-/// Makes the stored token two seconds older, as if the proxy had been down for that long.
+/// Makes the stored token two seconds older, so that a 401 counts against it at once.
 fn age(directory: &Path) {
     let Some((path, mut record)) = record(directory) else { return };
     let Some(issued) = record["tokens"]["issued_at"].as_str() else { return };
