@@ -150,9 +150,3 @@ impl RecordError {
         }
     }
 }
-
-impl From<String> for RecordError {
-    fn from(detail: String) -> Self {
-        Self::Damaged(detail)
-    }
-}

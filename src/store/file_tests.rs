@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::contract::{full_record, key};
 use super::super::directory::{LOCK, is_record};
+use super::super::tests::contract::{full_record, key};
 use super::super::wire;
 use super::*;
 

@@ -3,8 +3,6 @@
 //! A store keeps one [`Record`] for each credential identity. It is written before its token set is
 //! used, so the store is at most one write behind what the proxy sends.
 
-#[cfg(test)]
-mod contract;
 mod directory;
 mod error;
 mod file;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::clock::Timestamp;
 use crate::oauth::TokenSet;
 
@@ -54,7 +56,7 @@ pub struct Record {
 ///
 /// It holds until `next_attempt`, over restarts, for one configuration. The configuration may still
 /// be right: an application can be unlocked on the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationBlock {
     /// Fingerprint of the configuration that was refused.
     pub fingerprint: String,
@@ -67,7 +69,8 @@ pub struct ApplicationBlock {
 }
 
 /// What a second login of the same identity was observed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Issuance {
     /// It returns the living pair, with the rest of its lifetime.
     Reuse,
@@ -81,44 +84,56 @@ pub enum Issuance {
 ///
 /// Secrets are represented by fingerprints, and what is known of a secret is noted under each of
 /// them: one for each application that sends it, and a salted one of user name and password alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LoginHistory {
     /// Fingerprints of secrets that the server refused, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub refused: Vec<String>,
     /// The account was reported locked: no login before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Timestamp>,
     /// Fingerprints of secrets that were tried since one worked. A lock holds each of them back;
     /// another secret has one try in it.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub attempted: Vec<String>,
     /// Fingerprints of the secret that last worked.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub proven: Vec<String>,
     /// The number of logins that were begun and whose outcome is unknown: a crash came between
     /// sending and storing, or the response was lost.
+    #[serde(skip_serializing_if = "is_default")]
     pub unresolved: u32,
     /// When the last login was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Timestamp>,
     /// Secrets that were tried and have not worked, oldest first. Each is kept for a day.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trials: Vec<Trial>,
     /// Several secrets were refused within a day. No untested one is tried until an operator
     /// unlocks.
+    #[serde(skip_serializing_if = "is_default")]
     pub exhausted: bool,
 }
 
 /// The last login with a secret that is not known to be right.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
     /// Fingerprints of the secret.
     pub secret: Vec<String>,
     /// When the login was begun.
     pub at: Timestamp,
     /// Its outcome.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub outcome: TrialOutcome,
 }
 
 /// The outcome of a login, as far as the next one depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TrialOutcome {
     /// It does not say whether the secret is right.
+    #[default]
     Open,
     /// A refusal without a readable reason.
     Unexplained,
@@ -131,6 +146,25 @@ impl LoginHistory {
     pub fn into_kept(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
+}
+
+/// Whether a field of a record file has its default, and is left out.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Format 1 of the record files had one fingerprint where format 2 has a list.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
 }
 
 #[cfg(test)]

@@ -159,8 +159,7 @@ pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<PlainReco
 }
 
 fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, RecordError> {
-    let envelope: Envelope<'_> =
-        serde_json::from_slice(bytes).map_err(|error| RecordError::Damaged(wire::locate(&error)))?;
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| wire::locate(&error))?;
     let id = &*envelope.key;
     if id.len() != ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(damaged("the id of its key is not one"));

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::TokenStore;
-use super::super::contract::{full_record, key};
 use super::super::file::FileStore;
 use super::super::record::Record;
+use super::super::tests::contract::{full_record, key};
 use super::*;
 
 const DEFAULT_FILE: &str = "default.01234567.json";

@@ -1,6 +1,6 @@
 //! The format of record files.
 
-use super::super::contract::{full_record, key};
+use super::super::tests::contract::{full_record, key};
 use super::*;
 
 #[test]
@@ -10,6 +10,96 @@ fn a_record_reads_back_as_it_was_written() {
         let bytes = encode(&key, &record).unwrap();
         assert_eq!(decode(&key, &bytes).unwrap(), record);
     }
+}
+
+#[test]
+fn a_record_is_written_to_the_letter() {
+    let bytes = encode(&key("default", "i"), &full_record(1)).unwrap();
+    let at = |seconds: i64| Timestamp::new(1_790_000_000 + seconds, 123_456_789).unwrap();
+    let expected = format!(
+        r#"{{
+  "format": 2,
+  "credential": "default",
+  "identity": "i",
+  "revision": 1,
+  "tokens": {{
+    "access_token": "token-access-1",
+    "refresh_token": "token-refresh-1",
+    "issued_at": "{}",
+    "minted_at": "{}",
+    "expires_at": "{}",
+    "refresh_issued_at": "{}",
+    "scope": "openid"
+  }},
+  "subject": "alice@vbc.prod",
+  "other_subject": "bob",
+  "refresh_pending": true,
+  "login_needed": true,
+  "spent_seed": "5eed",
+  "full_lifetime": 86400,
+  "issuance": "renew_revoke",
+  "brake": {{
+    "refused": [
+      "0badc0de",
+      "decade"
+    ],
+    "locked_until": "{}",
+    "attempted": [
+      "attempted"
+    ],
+    "proven": [
+      "proven"
+    ],
+    "unresolved": 2,
+    "last_attempt": "{}",
+    "trials": [
+      {{
+        "secret": [
+          "tried"
+        ],
+        "at": "{}"
+      }},
+      {{
+        "secret": [
+          "odd"
+        ],
+        "at": "{}",
+        "outcome": "unexplained"
+      }},
+      {{
+        "secret": [
+          "decade"
+        ],
+        "at": "{}",
+        "outcome": "refused"
+      }}
+    ],
+    "exhausted": true
+  }},
+  "application": {{
+    "fingerprint": "app1",
+    "failures": 3,
+    "next_attempt": "{}",
+    "reason": "invalid_client"
+  }}
+}}
+"#,
+        at(0),
+        at(-3),
+        at(86_400),
+        at(-86_400),
+        at(2100),
+        at(-7),
+        at(-9),
+        at(-8),
+        at(-7),
+        at(1200)
+    );
+    assert_eq!(std::str::from_utf8(&bytes).unwrap(), expected);
+    let empty = encode(&key("default", "i"), &Record { revision: 7, ..Record::default() }).unwrap();
+    let expected =
+        "{\n  \"format\": 2,\n  \"credential\": \"default\",\n  \"identity\": \"i\",\n  \"revision\": 7\n}\n";
+    assert_eq!(std::str::from_utf8(&empty).unwrap(), expected);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Every store keeps the contract.
 
+pub(super) mod contract;
+
 use std::sync::Arc;
 
-use super::contract::every_store_rule;
 use super::*;
+use contract::every_store_rule;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_store_keeps_the_rules() {

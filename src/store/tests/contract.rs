@@ -1,20 +1,21 @@
-//! The contract of stores. A new store runs [`every_store_rule`] in `tests.rs`.
+//! The contract of stores. A new store runs [`every_store_rule`] in `tests/mod.rs`.
 
 use std::sync::Arc;
 
-use super::error::StoreError;
-use super::record::{ApplicationBlock, Issuance, Key, LoginHistory, Record, Trial, TrialOutcome};
-use super::{SharedStore, TokenStore};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
 use crate::secret::Secret;
+use crate::store::{
+    ApplicationBlock, Issuance, Key, LoginHistory, Record, SharedStore, StoreError, TokenStore, Trial,
+    TrialOutcome,
+};
 
-pub(super) fn key(credential: &str, identity: &str) -> Key {
+pub(in crate::store) fn key(credential: &str, identity: &str) -> Key {
     Key { credential: credential.into(), identity: identity.into() }
 }
 
 /// A record with every field set, different for each revision.
-pub(super) fn full_record(revision: u64) -> Record {
+pub(in crate::store) fn full_record(revision: u64) -> Record {
     let at = |seconds: i64| Timestamp::new(1_790_000_000 + seconds, 123_456_789).unwrap();
     Record {
         revision,
