@@ -1,15 +1,22 @@
 //! The HTTP client for authorization servers, and the only user of reqwest.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::error::EndpointError;
-use super::request_body::RequestBody;
 use super::response_body::MAX_BODY;
 
 /// The limit for connecting, whatever the timeout of the whole exchange.
@@ -89,7 +96,7 @@ impl HttpClient {
     async fn send(&self, head: Parts, body: RequestBody) -> Result<Response<Vec<u8>>, reqwest::Error> {
         let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers);
         // A request without content has no length either.
-        let request = if body.is_empty() { request } else { request.body(reqwest::Body::wrap(body)) };
+        let request = if body.is_end_stream() { request } else { request.body(reqwest::Body::wrap(body)) };
         receive(request.send().await?).await
     }
 }
@@ -97,8 +104,10 @@ impl HttpClient {
 impl Transport for HttpClient {
     async fn exchange(&self, request: Request<String>) -> Result<Response<Vec<u8>>, TransportError> {
         let (head, body) = request.into_parts();
-        let (body, taken) = RequestBody::new(body);
-        self.send(head, body).await.map_err(|error| self.transport_error(&error, taken.is_taken()))
+        let body = RequestBody::new(body);
+        let taken = Arc::clone(&body.taken);
+        let received = self.send(head, body).await;
+        received.map_err(|error| self.transport_error(&error, taken.load(Ordering::Acquire)))
     }
 }
 
@@ -143,4 +152,60 @@ fn cause(error: &reqwest::Error) -> String {
     }
     let text = if error.source().is_none() { "unknown reason".to_owned() } else { reason.to_string() };
     if error.is_dns() { format!("name not resolved: {text}") } else { text }
+}
+
+/// A form in one piece, zeroed when the last reference is dropped, with a flag for whether the
+/// connection has taken it. A form that was taken may not have been written yet.
+struct RequestBody {
+    bytes: Bytes,
+    taken: Arc<AtomicBool>,
+}
+
+impl RequestBody {
+    /// An empty body counts as taken: the head alone is the request.
+    fn new(text: String) -> Self {
+        let bytes = Bytes::from_owner(Zeroizing::new(text));
+        let taken = Arc::new(AtomicBool::new(bytes.is_empty()));
+        Self { bytes, taken }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.taken.store(true, Ordering::Release);
+        let bytes = std::mem::take(&mut self.bytes);
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_taken_when_its_first_piece_is() {
+        let mut body = RequestBody::new("grant_type=password".to_owned());
+        assert_eq!(body.size_hint().exact(), Some(19));
+        assert!(!body.taken.load(Ordering::Relaxed) && !body.is_end_stream());
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(frame, "grant_type=password");
+        assert!(body.taken.load(Ordering::Relaxed) && body.is_end_stream());
+        assert!(body.frame().await.is_none());
+    }
 }

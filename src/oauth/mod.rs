@@ -15,7 +15,6 @@ mod http_client;
 mod judge;
 mod lenient;
 mod redact;
-mod request_body;
 mod response;
 mod response_body;
 mod retry_after;
