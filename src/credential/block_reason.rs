@@ -36,11 +36,6 @@ pub(super) enum BlockReason {
 }
 
 impl BlockReason {
-    /// The block of a record that `error` makes unreadable. A failed read is none: it is retried.
-    pub(super) fn of_record(error: &StoreError, name: &str, has_login: bool) -> Option<Self> {
-        error.is_of_record().then(|| Self::Record(unusable_record(error, name, has_login).into()))
-    }
-
     /// What remains of a stored block for the configuration with this fingerprint.
     ///
     /// A clock that was set back between two runs does not extend it.

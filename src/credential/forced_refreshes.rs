@@ -34,7 +34,7 @@ pub(super) struct ForcedRefreshes {
     /// When the latest ones began, oldest first. At most [`MOST`].
     at: Vec<Instant>,
     spacing: Duration,
-    total: u64,
+    pub(super) total: u64,
 }
 
 impl ForcedRefreshes {
@@ -68,10 +68,6 @@ impl ForcedRefreshes {
         if self.at.len() >= EASY {
             self.spacing = (self.spacing * 2).min(LONGEST / self.hurry);
         }
-    }
-
-    pub(super) fn total(&self) -> u64 {
-        self.total
     }
 }
 

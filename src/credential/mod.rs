@@ -56,9 +56,6 @@ pub use snapshot::Snapshot;
 /// How long a request waits for an exchange that another request has waited for in vain.
 const SHORT_WAIT: Duration = Duration::from_millis(800);
 
-/// The trouble of a credential whose token has expired while no exchange has failed.
-const EXPIRED: &str = "the token has expired; a new one is on its way";
-
 /// The handle of a credential. It is cheap to clone. Dropping the last clone ends the refresher.
 ///
 /// Requests use [`reader`](Self::reader), [`bearer`](Self::bearer), [`replace`](Self::replace) and
@@ -159,7 +156,8 @@ impl Credential {
         {
             // Timers may have slept through its end.
             self.shared.nudge(&bearer, Timestamp::MAX);
-            snapshot.trouble.get_or_insert_with(|| EXPIRED.to_owned());
+            let expired = "the token has expired; a new one is on its way";
+            snapshot.trouble.get_or_insert_with(|| expired.to_owned());
         }
         if let Some(prefixes) = &*self.shared.rejected_prefixes.lock() {
             snapshot.refused_paths = prefixes.remembered(now);
@@ -174,13 +172,13 @@ impl Credential {
 
     /// The number of refreshes that 401s have forced.
     pub fn forced_refreshes(&self) -> u64 {
-        self.shared.rejected_prefixes.lock().as_ref().map_or(0, |prefixes| prefixes.forced.total())
+        self.shared.rejected_prefixes.lock().as_ref().map_or(0, |prefixes| prefixes.forced.total)
     }
 
     /// How often the gateway has refused by name a token that a refresh had just brought, or that
     /// could not be replaced yet.
     pub fn new_tokens_refused(&self) -> u64 {
-        self.shared.rejected_prefixes.lock().as_ref().map_or(0, |prefixes| prefixes.new_refused())
+        self.shared.rejected_prefixes.lock().as_ref().map_or(0, |prefixes| prefixes.new_refused)
     }
 
     /// A reader for one thread's requests.

@@ -68,7 +68,7 @@ pub struct RejectedPrefixes {
     /// for which revision. All 401s for one revision force the same refresh.
     unproven: [Vec<(Timestamp, u64)>; 2],
     half_fruitful: Vec<Timestamp>,
-    new_refused: u64,
+    pub(super) new_refused: u64,
     warned: Option<Instant>,
 }
 
@@ -102,10 +102,6 @@ impl RejectedPrefixes {
             self.warned = Some(now);
         }
         is_due
-    }
-
-    pub(super) fn new_refused(&self) -> u64 {
-        self.new_refused
     }
 
     /// Decides about a 401 at `prefix` for a bearer of `revision`.
@@ -389,7 +385,7 @@ mod tests {
         let mut memory = RejectedPrefixes::new(1);
         let start = Instant::now();
         let due = [0, 1, 59, 60, 61].map(|at| memory.note_new_refused(start + Duration::from_secs(at)));
-        assert_eq!((due, memory.new_refused()), ([true, false, false, true, false], 5));
+        assert_eq!((due, memory.new_refused), ([true, false, false, true, false], 5));
     }
 
     #[test]

@@ -71,12 +71,6 @@ impl<T> AuthorizationServer<T> {
     }
 }
 
-impl<T> fmt::Debug for AuthorizationServer<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorizationServer").field("token_url", &self.shown).finish_non_exhaustive()
-    }
-}
-
 /// The token endpoint of one credential.
 pub struct Endpoint<T = HttpClient> {
     server: Arc<AuthorizationServer<T>>,
@@ -128,15 +122,6 @@ impl<T: Transport> Endpoint<T> {
         let response = TokenResponse { status: head.status, headers: &head.headers, body: &body };
         response::read(&response, grant, redactor, self.server.clock.now())
     }
-
-    async fn ask_subject(&self, token: &AccessToken) -> Option<String> {
-        let mut request = Request::new(String::new());
-        *request.uri_mut() = self.server.userinfo_url.clone()?;
-        request.headers_mut().insert(AUTHORIZATION, token.header_value()?);
-        let received = self.server.http.exchange(request).await.ok()?;
-        let claims = ResponseBody::read(received.headers(), received.body());
-        received.status().is_success().then(|| response::subject_of(claims.object().ok()?))?
-    }
 }
 
 /// A URL that grants or tokens may be sent to.
@@ -168,7 +153,12 @@ impl<T: Transport> Redeem for Endpoint<T> {
     }
 
     async fn subject(&self, token: &AccessToken) -> Option<String> {
-        self.ask_subject(token).await
+        let mut request = Request::new(String::new());
+        *request.uri_mut() = self.server.userinfo_url.clone()?;
+        request.headers_mut().insert(AUTHORIZATION, token.header_value()?);
+        let received = self.server.http.exchange(request).await.ok()?;
+        let claims = ResponseBody::read(received.headers(), received.body());
+        received.status().is_success().then(|| response::subject_of(claims.object().ok()?))?
     }
 }
 

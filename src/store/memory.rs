@@ -21,17 +21,6 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
-
-    fn replace(&self, key: &Key, expected: u64, record: &Record) -> Result<(), StoreError> {
-        check_revision(expected, record)?;
-        let mut records = self.records.lock();
-        let found = records.get(key).map_or(0, |stored| stored.revision);
-        if found != expected {
-            return Err(StoreError::Conflict { expected, found });
-        }
-        records.insert(key.clone(), Box::new(record.clone()));
-        Ok(())
-    }
 }
 
 impl TokenStore for MemoryStore {
@@ -42,6 +31,15 @@ impl TokenStore for MemoryStore {
     }
 
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()> {
-        Box::pin(async move { self.replace(key, expected, record) })
+        Box::pin(async move {
+            check_revision(expected, record)?;
+            let mut records = self.records.lock();
+            let found = records.get(key).map_or(0, |stored| stored.revision);
+            if found != expected {
+                return Err(StoreError::Conflict { expected, found });
+            }
+            records.insert(key.clone(), Box::new(record.clone()));
+            Ok(())
+        })
     }
 }

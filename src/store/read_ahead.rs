@@ -30,7 +30,46 @@ pub(super) struct ReadAhead {
 impl ReadAhead {
     /// Reads a directory. Records that cannot be read are left out; loading them reports why.
     pub(super) fn read(directory: &Path, keys: Option<&Keys>) -> Result<Self, StoreError> {
-        Ok(Self { records: read_all(directory, keys)?, done: HashSet::new() })
+        let mut records = HashMap::new();
+        let mut plain = 0;
+        let mut older = 0;
+        for entry in entries(directory)? {
+            let path = entry?.path();
+            let Some(name) = path.file_name().filter(|name| *name != LOCK) else { continue };
+            // With keys every file is read, so that no copy under another name stays readable.
+            if !(is_record(name) || keys.is_some() && fs::metadata(&path).is_ok_and(|file| file.is_file())) {
+                continue;
+            }
+            let content = match read(&path, name, keys) {
+                Ok(Some(content)) => content,
+                Ok(None) => continue,
+                Err(error) => {
+                    let reason = error.describe();
+                    tracing::warn!(path = %path.display(), reason, "left a file in the token store as it is");
+                    continue;
+                }
+            };
+            if let (Some(keys), Some(stale)) = (keys, &content.stale) {
+                let sealed = seal_content(keys, &content.key, content.record.revision, stale, &path)?;
+                match replace(directory, &path, &sealed) {
+                    Ok(_) if content.was_plain => plain += 1,
+                    Ok(_) => older += 1,
+                    Err(StoreError::Io { source, .. }) if is_full(&source) => tracing::warn!(
+                        path = %path.display(), reason = system_reason(&source),
+                        "a token record could not be encrypted with the first key of store.key_file"
+                    ),
+                    Err(error) => return Err(error),
+                }
+            }
+            if name == OsStr::new(&file_name(&content.key)) {
+                records.insert(content.key, content.record);
+            }
+        }
+        if plain + older > 0 {
+            sync_directory(directory)?;
+            tracing::info!(plain, older, "token records were encrypted with the first key of store.key_file");
+        }
+        Ok(Self { records, done: HashSet::new() })
     }
 
     pub(super) fn revisions(&self) -> impl Iterator<Item = (&Key, u64)> {
@@ -62,49 +101,6 @@ struct FileContent {
     /// The plain form, if it must be encrypted again.
     stale: Option<Zeroizing<Vec<u8>>>,
     was_plain: bool,
-}
-
-fn read_all(directory: &Path, keys: Option<&Keys>) -> Result<HashMap<Key, Record>, StoreError> {
-    let mut records = HashMap::new();
-    let mut plain = 0;
-    let mut older = 0;
-    for entry in entries(directory)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().filter(|name| *name != LOCK) else { continue };
-        // With keys every file is read, so that no copy under another name stays readable.
-        if !(is_record(name) || keys.is_some() && fs::metadata(&path).is_ok_and(|file| file.is_file())) {
-            continue;
-        }
-        let content = match read(&path, name, keys) {
-            Ok(Some(content)) => content,
-            Ok(None) => continue,
-            Err(error) => {
-                let reason = error.describe();
-                tracing::warn!(path = %path.display(), reason, "left a file in the token store as it is");
-                continue;
-            }
-        };
-        if let (Some(keys), Some(stale)) = (keys, &content.stale) {
-            let sealed = seal_content(keys, &content.key, content.record.revision, stale, &path)?;
-            match replace(directory, &path, &sealed) {
-                Ok(_) if content.was_plain => plain += 1,
-                Ok(_) => older += 1,
-                Err(StoreError::Io { source, .. }) if is_full(&source) => tracing::warn!(
-                    path = %path.display(), reason = system_reason(&source),
-                    "a token record could not be encrypted with the first key of store.key_file"
-                ),
-                Err(error) => return Err(error),
-            }
-        }
-        if name == OsStr::new(&file_name(&content.key)) {
-            records.insert(content.key, content.record);
-        }
-    }
-    if plain + older > 0 {
-        sync_directory(directory)?;
-        tracing::info!(plain, older, "token records were encrypted with the first key of store.key_file");
-    }
-    Ok(records)
 }
 
 /// Reads a file. `None` if it is not a record.

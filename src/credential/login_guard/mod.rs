@@ -40,13 +40,9 @@ pub fn login_key(username: &str) -> Key {
 
 /// The guards of all users.
 pub struct LoginGuards {
-    records: Arc<Records>,
-    by_user: Mutex<HashMap<Arc<str>, Arc<LoginGuard>>>,
-}
-
-struct Records {
     store: Arc<dyn TokenStore>,
     clock: Clock,
+    by_user: Mutex<HashMap<Arc<str>, Arc<LoginGuard>>>,
 }
 
 impl std::fmt::Debug for LoginGuards {
@@ -58,7 +54,7 @@ impl std::fmt::Debug for LoginGuards {
 impl LoginGuards {
     /// Guards with records in `store`. Nothing is read yet.
     pub fn new(store: Arc<dyn TokenStore>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { records: Arc::new(Records { store, clock }), by_user: Mutex::default() })
+        Arc::new(Self { store, clock, by_user: Mutex::default() })
     }
 
     /// Registers a login, so that what becomes of its password elsewhere counts for it too.
@@ -90,10 +86,11 @@ impl LoginGuards {
     }
 
     fn guard(&self, user: Arc<str>) -> LoginGuard {
-        let watch = ClockWatch::new(&self.records.clock);
+        let watch = ClockWatch::new(&self.clock);
         LoginGuard {
             user,
-            records: Arc::clone(&self.records),
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
             secrets: Mutex::default(),
             memory: Mutex::new(Memory { history: LoginHistory::default(), watch, was_read: false }),
             unsaved: AtomicBool::new(false),
@@ -105,7 +102,8 @@ impl LoginGuards {
 
 struct LoginGuard {
     user: Arc<str>,
-    records: Arc<Records>,
+    store: Arc<dyn TokenStore>,
+    clock: Clock,
     secrets: Mutex<Vec<LoginSecret>>,
     memory: Mutex<Memory>,
     /// The store lacks what the memory has.
@@ -145,12 +143,12 @@ impl LoginGuard {
     fn with_history<T>(&self, access: impl FnOnce(&mut LoginHistory, Timestamp) -> T) -> T {
         let mut memory = self.memory.lock();
         let Memory { history, watch, .. } = &mut *memory;
-        if let Some(back) = watch.set_back(&self.records.clock) {
+        if let Some(back) = watch.set_back(&self.clock) {
             let trials = history.trials.iter_mut().map(|trial| &mut trial.at);
             let times = [&mut history.locked_until, &mut history.last_attempt].into_iter().flatten();
             times.chain(trials).for_each(|at| *at = earlier(*at, back));
         }
-        access(history, self.records.clock.now())
+        access(history, self.clock.now())
     }
 
     /// Whether the history holds no login back, whatever its secret.
@@ -160,7 +158,7 @@ impl LoginGuard {
 
     /// Loads the record, and merges it into the history the first time.
     async fn read(&self) -> Result<StoredRecord, StoreError> {
-        let (store, key) = (Arc::clone(&self.records.store), login_key(&self.user));
+        let (store, key) = (Arc::clone(&self.store), login_key(&self.user));
         let stored = match StoredRecord::load(Arc::clone(&store), key.clone()).await {
             // The record was deleted, or replaced by an older one. The memory is newer.
             Err(StoreError::Meddled { written, .. }) if self.memory.lock().was_read => {

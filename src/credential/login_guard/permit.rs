@@ -36,9 +36,6 @@ impl LoginPermit {
     }
 
     /// Reads the store's record, so that it counts from the start.
-    ///
-    /// # Errors
-    /// The record cannot be read.
     pub(in crate::credential) async fn read(&self) -> Result<(), StoreError> {
         self.guard.read().await?;
         if !self.guard.is_clear() {
@@ -51,17 +48,9 @@ impl LoginPermit {
         self.guard.trouble.lock().clone()
     }
 
-    /// Whether the store's record is known to be unreadable.
-    pub(in crate::credential) fn is_unreadable(&self) -> bool {
-        matches!(*self.guard.trouble.lock(), Some(Trouble::Unreadable(_)))
-    }
-
     /// Moves an unreadable record out of the way. The operator who asks answers for the account.
-    ///
-    /// # Errors
-    /// The record could not be moved.
     pub(in crate::credential) async fn set_aside(&self, reason: &str) -> Result<(), StoreError> {
-        set_record_aside(&*self.guard.records.store, &login_key(&self.guard.user), reason).await
+        set_record_aside(&*self.guard.store, &login_key(&self.guard.user), reason).await
     }
 
     pub(in crate::credential) fn is_unsaved(&self) -> bool {
@@ -105,6 +94,8 @@ impl From<StoreError> for BeginError {
 /// The exclusive right to log in as the user, or to change its history.
 ///
 /// A login calls [`begin`](Self::begin), and [`finish`](Self::finish) once its outcome is known.
+/// Every change fails only if the stored record cannot be read. A failed write is no error; it is
+/// retried later.
 pub(in crate::credential) struct LoginTurn<'a> {
     _turn: MutexGuard<'a, ()>,
     guard: &'a LoginGuard,
@@ -148,11 +139,7 @@ impl LoginTurn<'_> {
     }
 
     /// Notes the outcome of the login: success, or a failure of this class.
-    ///
     /// An ambiguous login stays begun and unresolved.
-    ///
-    /// # Errors
-    /// As [`note`](Self::note).
     pub(in crate::credential) async fn finish(&mut self, failure: Option<Class>) -> Result<(), StoreError> {
         let recognized = match failure {
             None | Some(Class::NotJudged | Class::Unsupported) => Ok(()),
@@ -183,9 +170,6 @@ impl LoginTurn<'_> {
     }
 
     /// Notes that the server reported the account as locked.
-    ///
-    /// # Errors
-    /// As [`note`](Self::note).
     pub(in crate::credential) async fn note_lock(&mut self) -> Result<(), StoreError> {
         self.note(rules::locked).await
     }
@@ -197,25 +181,16 @@ impl LoginTurn<'_> {
     }
 
     /// Merges in a history that an older version kept elsewhere.
-    ///
-    /// # Errors
-    /// As [`note`](Self::note).
     pub(in crate::credential) async fn absorb(&mut self, other: &LoginHistory) -> Result<(), StoreError> {
         self.note(|history, _, _| rules::absorb(history, other)).await
     }
 
     /// Forgets the history: an operator unlocks.
-    ///
-    /// # Errors
-    /// As [`note`](Self::note).
     pub(in crate::credential) async fn clear(&mut self) -> Result<(), StoreError> {
         self.note(|history, _, _| *history = LoginHistory::default()).await
     }
 
     /// Changes the history, given all fingerprints of the secret, and stores it.
-    ///
-    /// # Errors
-    /// The record cannot be read. A failed write is no error; it is retried later.
     pub(super) async fn note(
         &mut self,
         change: impl FnOnce(&mut LoginHistory, &[String], Timestamp),

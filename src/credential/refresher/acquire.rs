@@ -8,7 +8,6 @@ use crate::clock;
 use crate::credential::bearer::Unavailable;
 use crate::credential::block_reason::unusable_login_history;
 use crate::credential::login_guard::{self, BeginError, LoginDecision, LoginPermit};
-use crate::credential::options::Login;
 use crate::oauth::{Class, Grant, Redeem, TokenError};
 
 impl<R: Redeem> Refresher<R> {
@@ -117,7 +116,12 @@ impl<R: Redeem> Refresher<R> {
                 return Err(self.block(BlockReason::LoginHistory(text.into())));
             }
         }
-        let outcome = self.redeem(&password_grant(&login)).await;
+        let grant = Grant::Password {
+            username: login.username.to_string(),
+            password: login.password,
+            scope: login.scope.to_string(),
+        };
+        let outcome = self.redeem(&grant).await;
         if let Err(error) = turn.finish(outcome.as_ref().err().map(|error| error.class)).await {
             tracing::error!(%error, "the outcome of a login could not be stored; it is known, and storing is tried again");
         }
@@ -219,14 +223,6 @@ impl<R: Redeem> Refresher<R> {
             tracing::warn!(credential = %self.shared.name, "that the brake was lifted could not be stored yet");
         }
         Ok(held)
-    }
-}
-
-fn password_grant(login: &Login) -> Grant {
-    Grant::Password {
-        username: login.username.to_string(),
-        password: login.password.clone(),
-        scope: login.scope.to_string(),
     }
 }
 

@@ -12,7 +12,6 @@ mod refresh;
 mod report;
 mod respond;
 mod saving;
-mod waiting_list;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use tokio::time::Instant;
 use super::bearer::{Bearer, Unavailable, ends_in};
 use super::block_reason::BlockReason;
 use super::clock_watch::{ClockWatch, earlier};
-use super::login_guard::{LoginDecision, LoginPermit};
+use super::login_guard::{LoginDecision, LoginPermit, Trouble};
 use super::message::Message;
 use super::options::Options;
 use super::record::StoredRecord;
@@ -34,8 +33,8 @@ use crate::clock::{self, Clock, Timestamp};
 use crate::oauth::Redeem;
 use crate::random;
 use code_login::UnconfirmedLogin;
+use respond::WaitingList;
 pub(super) use saving::load_record;
-use waiting_list::WaitingList;
 
 /// Timers stop while a machine is suspended, so the wall clock is checked after 1/`CHECKS` of each
 /// pause, within these limits. The upper limit lets ten thousand credentials leave a machine
@@ -252,7 +251,10 @@ impl<R: Redeem> Refresher<R> {
     /// Updates a block of the login guard. The guard is the user's, so another credential or an
     /// operator may have changed it, and locks end.
     fn recheck_block(&mut self) {
-        let is_unreadable = self.permit.as_ref().is_some_and(LoginPermit::is_unreadable);
+        let is_unreadable = self
+            .permit
+            .as_ref()
+            .is_some_and(|permit| matches!(permit.trouble(), Some(Trouble::Unreadable(_))));
         if !is_unreadable && matches!(self.blocked, Some(BlockReason::LoginHistory(_))) {
             self.blocked = None;
             self.report();

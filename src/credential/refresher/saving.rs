@@ -47,8 +47,11 @@ async fn move_login_history(stored: &mut StoredRecord, permit: &LoginPermit) {
     }
 }
 
+/// The block of a record that cannot be read. A failed read is none: it is retried.
 pub(super) fn record_block(stored: &StoredRecord, options: &Options) -> Option<BlockReason> {
-    BlockReason::of_record(stored.unreadable()?, &options.name, options.login.is_some())
+    let error = stored.unreadable().filter(|error| error.is_of_record())?;
+    let text = unusable_record(error, &options.name, options.login.is_some());
+    Some(BlockReason::Record(text.into()))
 }
 
 impl<R: Redeem> Refresher<R> {
