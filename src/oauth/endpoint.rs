@@ -162,38 +162,21 @@ impl<T: Transport> Redeem for Endpoint<T> {
     }
 }
 
+/// Enough for what is no value in a form: names and separators.
+const NAMES: usize = 1024;
+
 /// The headers and the form of one exchange. `None` if the client does not fit in a header.
 fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let mut form = Serializer::new(String::with_capacity(form_capacity(client, grant)));
-    form.append_pair("grant_type", grant.name());
-    match grant {
-        Grant::Password { username, password, scope } => {
-            form.append_pair("username", username).append_pair("password", password.expose());
-            // A scope has at least one token (RFC 6749 §3.3).
-            if !scope.is_empty() {
-                form.append_pair("scope", scope);
-            }
-        }
-        Grant::AuthorizationCode { code, redirect_uri, verifier } => {
-            form.append_pair("code", code.expose()).append_pair("redirect_uri", redirect_uri);
-            if let Some(verifier) = verifier {
-                form.append_pair("code_verifier", verifier.expose());
-            }
-        }
-        // Without a scope the previous one is granted again (RFC 6749 §6).
-        Grant::RefreshToken { refresh_token } => {
-            form.append_pair("refresh_token", refresh_token.expose());
-        }
-    }
+    let mut parameters = grant.parameters();
     // Exactly one of the two: WSO2 refuses a request that carries both.
     match client.auth_for(grant) {
         ClientAuth::Body => {
-            form.append_pair("client_id", &client.client_id);
-            form.append_pair("client_secret", client.client_secret.expose());
+            parameters.push(("client_id", &client.client_id));
+            parameters.push(("client_secret", client.client_secret.expose()));
         }
         ClientAuth::Basic => {
             let value = Zeroizing::new(["Basic ", &client.basic_credentials()].concat());
@@ -202,25 +185,11 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
             headers.insert(AUTHORIZATION, value);
         }
     }
+    // Form encoding makes up to three bytes of one. A buffer that grows leaves copies behind.
+    let length: usize = parameters.iter().map(|(_, value)| 3 * value.len()).sum();
+    let mut form = Serializer::new(String::with_capacity(NAMES + length));
+    form.append_pair("grant_type", grant.name()).extend_pairs(parameters);
     Some((headers, form.finish()))
-}
-
-/// The capacity for a whole form. A buffer that grows leaves copies of secrets behind.
-fn form_capacity(client: &ClientIdentity, grant: &Grant) -> usize {
-    /// Enough for names, separators, and what is no secret.
-    const OVERHEAD: usize = 1024;
-    let grant = match grant {
-        Grant::Password { username, password, scope } => {
-            username.len() + password.expose().len() + scope.len()
-        }
-        Grant::AuthorizationCode { code, redirect_uri, verifier } => {
-            let verifier = verifier.as_ref().map_or(0, |verifier| verifier.expose().len());
-            code.expose().len() + redirect_uri.len() + verifier
-        }
-        Grant::RefreshToken { refresh_token } => refresh_token.expose().len(),
-    };
-    // Form encoding makes up to three bytes of one.
-    OVERHEAD + 3 * (grant + client.client_id.len() + client.client_secret.expose().len())
 }
 
 #[cfg(test)]

@@ -281,7 +281,7 @@ fn an_endpoint_is_small_beside_the_server_it_shares() {
 
 #[test]
 fn a_url_that_cannot_be_used_is_refused() {
-    let refusal = |url: &str| server(url).unwrap_err();
+    let refusal = |url: &str| server(url).err().unwrap();
     assert!(matches!(refusal("ftp://localhost/token"), EndpointError::NotHttp));
     assert!(matches!(refusal("https://user:pass@localhost/token"), EndpointError::UserInfo));
     assert!(!refusal("https://user:pass@localhost/token").to_string().contains("pass@"));

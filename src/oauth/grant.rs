@@ -40,4 +40,29 @@ impl Grant {
             Self::RefreshToken { .. } => "refresh_token",
         }
     }
+
+    pub(super) fn is_refresh(&self) -> bool {
+        matches!(self, Self::RefreshToken { .. })
+    }
+
+    /// The parameters of the token request, without `grant_type`.
+    pub(super) fn parameters(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Password { username, password, scope } => {
+                let mut parameters = vec![("username", &**username), ("password", password.expose())];
+                // A scope has at least one token (RFC 6749 §3.3).
+                if !scope.is_empty() {
+                    parameters.push(("scope", scope));
+                }
+                parameters
+            }
+            Self::AuthorizationCode { code, redirect_uri, verifier } => {
+                let mut parameters = vec![("code", code.expose()), ("redirect_uri", redirect_uri)];
+                parameters.extend(verifier.iter().map(|verifier| ("code_verifier", verifier.expose())));
+                parameters
+            }
+            // Without a scope the previous one is granted again (RFC 6749 §6).
+            Self::RefreshToken { refresh_token } => vec![("refresh_token", refresh_token.expose())],
+        }
+    }
 }

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
@@ -92,13 +91,6 @@ impl HttpClient {
         };
         TransportError { sent, message }
     }
-
-    async fn send(&self, head: Parts, body: RequestBody) -> Result<Response<Vec<u8>>, reqwest::Error> {
-        let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers);
-        // A request without content has no length either.
-        let request = if body.is_end_stream() { request } else { request.body(reqwest::Body::wrap(body)) };
-        receive(request.send().await?).await
-    }
 }
 
 impl Transport for HttpClient {
@@ -106,8 +98,10 @@ impl Transport for HttpClient {
         let (head, body) = request.into_parts();
         let body = RequestBody::new(body);
         let taken = Arc::clone(&body.taken);
-        let received = self.send(head, body).await;
-        received.map_err(|error| self.transport_error(&error, taken.load(Ordering::Acquire)))
+        let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers);
+        // A request without content has no length either.
+        let request = if body.is_end_stream() { request } else { request.body(reqwest::Body::wrap(body)) };
+        exchange(request).await.map_err(|error| self.transport_error(&error, taken.load(Ordering::Acquire)))
     }
 }
 
@@ -120,10 +114,11 @@ fn connect_timeout(timeout: Duration) -> Duration {
 /// More than a response with tokens takes.
 const USUAL_BODY: usize = 16 * 1024;
 
-/// Reads the response, up to one byte beyond the limit.
+/// Sends a request and reads the response, up to one byte beyond the limit.
 ///
 /// A failure whose body is cut off is judged by what was received: its status says a lot.
-async fn receive(mut sent: reqwest::Response) -> Result<Response<Vec<u8>>, reqwest::Error> {
+async fn exchange(request: reqwest::RequestBuilder) -> Result<Response<Vec<u8>>, reqwest::Error> {
+    let mut sent = request.send().await?;
     let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
     // A vector that grows leaves copies of the tokens behind.
     let announced = sent.content_length().and_then(|length| usize::try_from(length).ok());

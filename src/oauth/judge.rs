@@ -38,16 +38,16 @@ impl Evidence<'_> {
     fn by_error(&self, error: &str) -> Class {
         match error {
             "invalid_client" => Class::Configuration,
-            "unauthorized_client" | "unsupported_grant_type" if self.is_refresh() => Class::Unsupported,
+            "unauthorized_client" | "unsupported_grant_type" if self.grant.is_refresh() => Class::Unsupported,
             "unauthorized_client" | "unsupported_grant_type" => Class::Configuration,
-            "invalid_scope" if !self.is_refresh() => Class::Configuration,
+            "invalid_scope" if !self.grant.is_refresh() => Class::Configuration,
             "server_error" | "temporarily_unavailable" | "slow_down" => Class::Ambiguous,
             _ if refuses(error) => Class::Refused,
             // An unknown error is not that of a token endpoint: "Realm does not exist".
             _ if self.is_wrong_url() => Class::WrongUrl,
             // A refresh token that a server in trouble has not refused may be good. A password is
             // not sent again.
-            _ if self.status.is_server_error() && self.is_refresh() => Class::Ambiguous,
+            _ if self.status.is_server_error() && self.grant.is_refresh() => Class::Ambiguous,
             _ => Class::Refused,
         }
     }
@@ -58,8 +58,8 @@ impl Evidence<'_> {
             _ if self.is_wrong_url() => Class::WrongUrl,
             StatusCode::SERVICE_UNAVAILABLE => Class::NotJudged,
             // A login can simply be repeated. A refresh token may be spent.
-            status if status.is_success() && !self.is_refresh() => Class::NotJudged,
-            status if status.is_client_error() && self.is_refresh() => Class::Refused,
+            status if status.is_success() && !self.grant.is_refresh() => Class::NotJudged,
+            status if status.is_client_error() && self.grant.is_refresh() => Class::Refused,
             status if status.is_client_error() => Class::Unexplained,
             _ => Class::Ambiguous,
         }
@@ -81,10 +81,6 @@ impl Evidence<'_> {
 
     fn is_wrong_url(&self) -> bool {
         matches!(self.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
-    }
-
-    fn is_refresh(&self) -> bool {
-        matches!(self.grant, Grant::RefreshToken { .. })
     }
 
     /// WSO2's code 17003, or an `invalid_grant` that says the account is locked.

@@ -55,16 +55,12 @@ impl Reader<'_> {
         loop {
             self.skip_separators();
             let name = match self.rest.chars().next() {
-                None => {
-                    self.cut();
-                    break;
-                }
                 Some('}') => {
                     self.advance(1);
                     break;
                 }
                 Some(quote @ ('"' | '\'')) => self.string(quote),
-                Some(_) => self.bare().to_owned(),
+                _ => self.bare().to_owned(),
             };
             self.skip_space();
             if !self.rest.starts_with([':', '=']) {
@@ -85,15 +81,11 @@ impl Reader<'_> {
         loop {
             self.skip_separators();
             match self.rest.chars().next() {
-                None => {
-                    self.cut();
-                    break;
-                }
                 Some(']') => {
                     self.advance(1);
                     break;
                 }
-                Some('}' | ':' | '=') => {
+                None | Some('}' | ':' | '=') => {
                     self.cut();
                     break;
                 }
@@ -109,34 +101,29 @@ impl Reader<'_> {
         let mut text = String::new();
         let mut units = Vec::new();
         loop {
-            let Some(c) = self.take() else {
-                self.complete = false;
-                break;
-            };
-            let unit = if c == '\\' { self.escape(&mut text, &mut units) } else { false };
-            if unit {
+            let next = self.take();
+            if next == Some('\\') {
+                self.escape(&mut text, &mut units);
                 continue;
             }
             flush(&mut units, &mut text);
-            match c {
-                '\\' => {}
-                _ if c == quote => break,
-                _ => text.push(c),
+            match next {
+                Some(c) if c != quote => text.push(c),
+                _ => {
+                    self.complete &= next.is_some();
+                    return text;
+                }
             }
         }
-        flush(&mut units, &mut text);
-        text
     }
 
-    /// Reads what follows a backslash. Returns whether it was a UTF-16 unit, which may be half of a
-    /// character.
-    fn escape(&mut self, text: &mut String, units: &mut Vec<u16>) -> bool {
+    /// Reads what follows a backslash. A UTF-16 unit may be half of a character.
+    fn escape(&mut self, text: &mut String, units: &mut Vec<u16>) {
         if let Some(unit) =
             self.rest.strip_prefix('u').and_then(|rest| u16::from_str_radix(rest.get(..4)?, 16).ok())
         {
             self.advance(5);
-            units.push(unit);
-            return true;
+            return units.push(unit);
         }
         flush(units, text);
         match self.take() {
@@ -149,7 +136,6 @@ impl Reader<'_> {
             Some(c) => text.push(c),
             None => self.complete = false,
         }
-        false
     }
 
     /// A number, a literal, or a word without quotes.

@@ -140,7 +140,7 @@ impl FailureReader<'_> {
     /// A 2xx that cannot be used. The server may have spent a refresh token, and its successor is
     /// lost. A login can simply be repeated.
     fn lost(&self, what: &str) -> TokenError {
-        let class = if self.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
+        let class = if self.grant.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
         self.fail(class, format!("not an OAuth answer: {what}"))
     }
 
@@ -191,10 +191,6 @@ impl FailureReader<'_> {
             message: format!("answered {}, {what}", self.response.status.as_u16()),
             retry_after: self.retry_after(),
         }
-    }
-
-    fn is_refresh(&self) -> bool {
-        matches!(self.grant, Grant::RefreshToken { .. })
     }
 
     /// WSO2's code for an exceeded quota, 9008xx: as `code` in JSON, else anywhere in the text. An

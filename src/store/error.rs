@@ -133,10 +133,8 @@ pub(super) enum RecordError {
     Damaged(String),
     /// It is whole, but of another version or identity.
     Foreign(String),
-    /// There are no keys. It needs the one with this id.
-    NoKey(String),
-    /// None of the keys has this id.
-    UnknownKey(String),
+    /// None of the keys has this id, if there are any.
+    NoKey { key: String, has_keys: bool },
 }
 
 impl RecordError {
@@ -145,8 +143,7 @@ impl RecordError {
         match self {
             Self::Damaged(detail) => StoreError::Damaged { what, detail },
             Self::Foreign(detail) => StoreError::Foreign { what, detail },
-            Self::NoKey(key) => StoreError::NoKey { what, key, has_keys: false },
-            Self::UnknownKey(key) => StoreError::NoKey { what, key, has_keys: true },
+            Self::NoKey { key, has_keys } => StoreError::NoKey { what, key, has_keys },
         }
     }
 }

@@ -164,10 +164,9 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, RecordError>
     if id.len() != ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(damaged("the id of its key is not one"));
     }
-    let keys = keys.ok_or_else(|| RecordError::NoKey(id.to_owned()))?;
-    let mut sealers = keys.0.iter().filter(|sealer| sealer.id == id).peekable();
+    let mut sealers = keys.iter().flat_map(|keys| &keys.0).filter(|sealer| sealer.id == id).peekable();
     if sealers.peek().is_none() {
-        return Err(RecordError::UnknownKey(id.to_owned()));
+        return Err(RecordError::NoKey { key: id.to_owned(), has_keys: keys.is_some() });
     }
     let sealed = STANDARD.decode(&*envelope.sealed).map_err(|_| damaged("its content is not base64"))?;
     let (nonce, sealed) =
@@ -187,7 +186,7 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, RecordError>
     };
     Ok(PlainRecord {
         content,
-        is_current: keys.is_first(id),
+        is_current: keys.is_some_and(|keys| keys.is_first(id)),
         key: Key { credential: envelope.credential.into(), identity: envelope.identity.into() },
     })
 }

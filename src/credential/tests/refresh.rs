@@ -88,7 +88,7 @@ async fn after_a_clock_that_jumped_ahead_the_state_says_that_the_token_expired_a
     world.clock.shift(SignedDuration::from_hours(48));
     let snapshot = credential.snapshot();
     assert!(!snapshot.usable);
-    assert_eq!(snapshot.trouble.as_deref(), Some(EXPIRED));
+    assert_eq!(snapshot.trouble.as_deref(), Some("the token has expired; a new one is on its way"));
     // Only `/ready` has asked, and no timer has fired.
     while !credential.snapshot().usable {
         tokio::task::yield_now().await;
