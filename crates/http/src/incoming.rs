@@ -57,6 +57,12 @@ impl Incoming {
         Self { source: Source::Empty, peeked: None }
     }
 
+    /// For tests: a body that has been received.
+    #[cfg(any(test, fuzzing, feature = "testing"))]
+    pub fn received(data: Bytes) -> Self {
+        Self { source: Source::Empty, peeked: Some(Box::new(Peeked { data, trailers: None })) }
+    }
+
     pub(crate) fn http1(body: Http1Body) -> Self {
         Self { source: Source::Http1(body), peeked: None }
     }

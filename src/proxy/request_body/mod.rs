@@ -156,10 +156,14 @@ impl RequestBody {
         Some(AttemptBody(Some(Attempt { source: Rc::clone(shared), number, at: Position::default(), exact })))
     }
 
-    /// Holds the latest sending back until the gate opens.
-    pub(super) fn hold_back(&self, gate: ContinueGate) {
-        if let Some(mut source) = self.source_mut() {
+    /// Holds the latest sending back until the gate opens. Without a gate it flows, even if an
+    /// earlier gate held it.
+    pub(super) fn hold_back(&self, gate: Option<ContinueGate>) {
+        let Some(mut source) = self.source_mut() else { return };
+        if let Some(gate) = gate {
             source.sending.state = SendingState::Held(gate);
+        } else if matches!(source.sending.state, SendingState::Held(_)) {
+            source.sending.state = SendingState::Flowing;
         }
     }
 

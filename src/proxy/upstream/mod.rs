@@ -165,7 +165,7 @@ impl Upstream {
         }
     }
 
-    /// Begins nothing yet: the future does.
+    /// Writes nothing yet: the future does.
     fn ask_h1<'a>(
         &'a self,
         connection: h1::Connection,
@@ -176,9 +176,8 @@ impl Upstream {
         now: Instant,
     ) -> AskH1<'a> {
         let gate = self.expects(head, body).then(ContinueGate::default);
-        if let Some(gate) = &gate {
-            body.hold_back(gate.clone());
-        }
+        // The body may come from a sending that failed while a gate of its own held it.
+        body.hold_back(gate.clone());
         let own_lines = &self.own_lines[via_of(head.version)];
         AskH1 {
             upstream: self,
@@ -198,6 +197,7 @@ impl Upstream {
         body: &RequestBody,
         timer: &Rc<LazyTimer>,
     ) -> Result<Response<UpstreamBody>, FailedAttempt> {
+        body.hold_back(None);
         let connection = Some(lease.number());
         let request = head.to_http2(&self.origin, &self.via[via_of(head.version)]);
         let mut exchange = h2::Exchange::begin(lease, request, attempt).map_err(|unsent| {
@@ -326,3 +326,6 @@ impl Future for AskH1<'_> {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests;

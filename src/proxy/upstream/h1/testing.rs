@@ -94,6 +94,15 @@ impl ReadResponse {
     }
 }
 
+/// A pooled connection that the upstream has closed.
+#[cfg(test)]
+pub(in crate::proxy::upstream) fn stale_connection() -> Connection {
+    let closed = ScriptedUpstream { asked: true, ..ScriptedUpstream::new(b"", 1) };
+    let mut connection = Connection::new(closed, Open::counted(&Gauge::default()));
+    connection.pooled = true;
+    connection
+}
+
 /// A request without a body.
 pub(in crate::proxy) fn request(method: Method, upgrade: bool) -> Head {
     Head {
