@@ -69,7 +69,7 @@ impl Doctor {
         match loaded {
             Ok(loaded) => self.examine_here(loaded).await,
             Err(findings) => {
-                let report = self.report_of(doctor::refused(&findings));
+                let report = self.report_of(doctor::refused(findings.iter()));
                 let examiner = "Stopped: fix the configuration first".to_owned();
                 Ok(Outcome { report, examiner, exit: Some(Exit::Config) })
             }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::error::Complaint;
+use crate::trusted::Flaw;
 
 /// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl fmt::Display for ListenAddress {
 }
 
 /// Reads `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`.
-pub(super) fn tcp(text: &str) -> Result<SocketAddr, Complaint> {
+pub(super) fn tcp(text: &str) -> Result<SocketAddr, Flaw> {
     let text = text.trim();
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
@@ -36,12 +36,12 @@ pub(super) fn tcp(text: &str) -> Result<SocketAddr, Complaint> {
     }
     let remedy =
         "write IP address and port, for example \"127.0.0.1:8080\", \"[::1]:8080\" or \"localhost:8080\"";
-    Err(Complaint::new(format!("{text:?} is not an address"), remedy))
+    Err(Flaw::new(format!("{text:?} is not an address"), remedy))
 }
 
 /// Reads an address as [`tcp`] does, or `unix:/run/vbc-proxy/admin.sock`. A relative path starts
 /// from `base`.
-pub(super) fn listen(text: &str, base: &Path) -> Result<ListenAddress, Complaint> {
+pub(super) fn listen(text: &str, base: &Path) -> Result<ListenAddress, Flaw> {
     /// The longest path on every system, without the zero byte after it.
     const MOST: usize = 103;
     let Some(path) = text.trim().strip_prefix("unix:") else {
@@ -51,22 +51,21 @@ pub(super) fn listen(text: &str, base: &Path) -> Result<ListenAddress, Complaint
     let named = !path.is_empty() && !path.ends_with('/');
     let path = base.join(path);
     if !named || path.file_name().is_none() {
-        return Err(Complaint::new("the path of the unix socket is missing", example));
+        return Err(Flaw::new("the path of the unix socket is missing", example));
     }
     if path.as_os_str().len() > MOST {
-        let message = format!("the path of a unix socket has at most {MOST} bytes");
-        return Err(Complaint::new(message, example));
+        return Err(Flaw::new(format!("the path of a unix socket has at most {MOST} bytes"), example));
     }
     Ok(ListenAddress::Unix(path))
 }
 
 /// Reads the permissions of a socket, as `chmod` takes them: `"0660"`.
-pub(super) fn socket_mode(text: &str) -> Result<u32, Complaint> {
+pub(super) fn socket_mode(text: &str) -> Result<u32, Flaw> {
     let remedy = "write \"0600\" (its owner alone), \"0660\" (and its group) or \"0666\" (everyone)";
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     match mode {
         Some(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(mode),
-        _ => Err(Complaint::new(format!("{text:?} are no permissions for a socket"), remedy)),
+        _ => Err(Flaw::new(format!("{text:?} are no permissions for a socket"), remedy)),
     }
 }
 

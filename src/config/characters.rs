@@ -46,7 +46,6 @@ impl Characters {
         Some(format!("character {position} (U+{:04X}{name})", u32::from(c)))
     }
 
-    /// Describes the characters that are allowed.
     pub(super) fn allowed(self) -> &'static str {
         match self {
             Self::Ascii => "only visible ASCII characters and blanks",

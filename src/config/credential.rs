@@ -10,7 +10,7 @@ use vbc_base::units::show_duration;
 
 use super::document::{Entry, Table};
 use super::environment::as_variable;
-use super::error::{Complaint, Location};
+use super::error::Location;
 use super::kind::{Kind, YEAR, check_given, choice, number, quiet_flag, settings, span, text};
 use super::page::Page;
 use super::secrets::{self, first_refresh_token, identifier, secret, user_name};
@@ -19,6 +19,7 @@ use super::{units, urls};
 use crate::credential::RefreshAt;
 use crate::oauth::ClientAuth;
 use crate::secret::{Secret, fingerprint};
+use crate::trusted::Flaw;
 
 const SUFFIX: &str = "@vbc.prod";
 
@@ -110,23 +111,24 @@ fn redirect_uri() -> Kind<String> {
 
 /// `refresh_at` or `refresh_before`.
 fn early_refresh() -> Kind<RefreshAt> {
-    let share = || number(0.05, 0.95);
-    let before = || span(Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+    let share = number(0.05, 0.95);
+    let before = span(Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+    let description = format!("{}, or {}", share.description, before.description);
     let read = move |section: &mut Section<'_, '_>, key: &str| {
         if section.is_given(key)
             && let Some(location) = section.key_location("refresh_before")
         {
-            let complaint = Complaint::new("refresh_at is given as well", "keep one of the two");
-            section.report_at(location, "refresh_before", complaint);
+            let flaw = Flaw::new("refresh_at is given as well", "keep one of the two");
+            section.report_at(location, "refresh_before", flaw);
         }
-        let share = share().read(section, key).map(RefreshAt::Share);
-        before().read(section, "refresh_before").map(RefreshAt::Before).or(share)
+        let share = share.read(section, key).map(RefreshAt::Share);
+        before.read(section, "refresh_before").map(RefreshAt::Before).or(share)
     };
     let print = |page: &mut Page, key: &str, value: &RefreshAt| match value {
         RefreshAt::Share(share) => page.bare(key, share),
         RefreshAt::Before(time) => page.text("refresh_before", show_duration(*time)),
     };
-    Kind::new(format!("{}, or {}", share().description, before().description), read, print)
+    Kind::new(description, read, print)
 }
 
 /// Ages by path prefix. The longest prefix comes first, so that the first one that fits counts.
@@ -191,7 +193,6 @@ pub(super) fn read_all(reader: &mut Reader<'_>, root: &mut Table) -> Vec<Credent
     credentials
 }
 
-/// Checks the names, each by itself and against the others.
 fn check_names(reader: &mut Reader<'_>, table: &Table, location: &Location) {
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (name, entry) in table {
@@ -202,28 +203,28 @@ fn check_names(reader: &mut Reader<'_>, table: &Table, location: &Location) {
             reader.report(
                 entry.key_location.clone(),
                 &key,
-                Complaint::new("this is no name for a credential", remedy),
+                Flaw::new("this is no name for a credential", remedy),
             );
         }
         if let Some(other) = seen.insert(as_variable(name), name) {
             let message = format!("the name is too like credentials.{}", other.escape_debug());
             let remedy = "upper and lower case, `-` and `_` are the same in variables; choose another name";
-            reader.report(entry.key_location.clone(), &key, Complaint::new(message, remedy));
+            reader.report(entry.key_location.clone(), &key, Flaw::new(message, remedy));
         }
     }
     if table.is_empty() && !reader.simulate {
-        let complaint =
-            Complaint::new("there is no credential", "add [credentials.default]; `vbc-proxy init` shows how");
-        reader.report(location.clone(), "credentials", complaint);
+        let flaw =
+            Flaw::new("there is no credential", "add [credentials.default]; `vbc-proxy init` shows how");
+        reader.report(location.clone(), "credentials", flaw);
     }
     if table.len() > 1 && !table.contains_key("default") {
         let message = "there are several credentials and none is called `default`";
         let remedy = "give the one that requests use the name [credentials.default]";
-        reader.report(location.clone(), "credentials", Complaint::new(message, remedy));
+        reader.report(location.clone(), "credentials", Flaw::new(message, remedy));
     } else if table.len() > 1 && !reader.simulate {
         let message = "there are several credentials, and every request uses credentials.default";
         let remedy = "requests cannot choose a credential in this version; run a proxy for each that is used";
-        reader.warn(location.clone(), "credentials", Complaint::new(message, remedy));
+        reader.warn(location.clone(), "credentials", Flaw::new(message, remedy));
     }
 }
 
@@ -243,7 +244,7 @@ impl FirstCredentials {
         let Some(username) = credential.username.as_ref().filter(|_| !reader.simulate) else { return };
         let name = &credential.name;
         let mut warn = |message: String, remedy: &str| {
-            reader.warn(location.clone(), format!("credentials.{name}"), Complaint::new(message, remedy));
+            reader.warn(location.clone(), format!("credentials.{name}"), Flaw::new(message, remedy));
         };
         if let Some(password) = &credential.password {
             let new = || (password.clone(), name.clone());
@@ -296,21 +297,20 @@ impl Credential {
     fn checked(mut self, section: &mut Section<'_, '_>) -> Self {
         if self.grant == GrantKind::Password && !section.is_wrong("grant") {
             for key in ["username", "password"] {
-                let names = Self::SHAPE.alternatives(key);
-                check_given(section, names, " and grant = \"password\" needs it");
+                check_given(section, section.names(key), " and grant = \"password\" needs it");
             }
         }
         if self.client_id.chars().any(char::is_control) || self.client_id.trim() != self.client_id {
             let message = "there are blanks around it or control characters in it";
             let location = secrets::location(section, "client_id");
-            section.report_at(location, "client_id", Complaint::new(message, "write only the key"));
+            section.report_at(location, "client_id", Flaw::new(message, "write only the key"));
         }
         if let Some(username) = &self.username {
             match with_suffix(username, self.allow_api_user) {
                 Ok(username) => self.username = Some(username.into()),
-                Err(complaint) => {
+                Err(flaw) => {
                     let location = secrets::location(section, "username");
-                    section.report_at(location, "username", complaint);
+                    section.report_at(location, "username", flaw);
                     self.username = None;
                 }
             }
@@ -318,15 +318,15 @@ impl Credential {
         self.allow_api_user &= self.username.as_ref().is_some_and(|name| name.ends_with(".api@vbc.prod"));
         if section.is_given("scope") && !self.scope.split(' ').any(|word| word == "openid") {
             let message = "openid is not in it, and some suites refuse such tokens";
-            section.warn("scope", Complaint::new(message, "add openid"));
+            section.warn("scope", Flaw::new(message, "add openid"));
         }
         self.warn_of_basic(section);
         let redirect = self.redirect_uri.as_ref().and_then(|uri| Url::parse(uri).ok());
         if redirect.is_some_and(|url| {
             url.scheme() == "http" && !urls::is_loopback(url.host_str().unwrap_or_default())
         }) {
-            let complaint = Complaint::new("authorization codes would travel in the clear", "write https");
-            section.warn("redirect_uri", complaint);
+            let flaw = Flaw::new("authorization codes would travel in the clear", "write https");
+            section.warn("redirect_uri", flaw);
         }
         self
     }
@@ -352,8 +352,8 @@ impl Credential {
                     "form-encoding, which RFC 6749 asks for with {with} changes {name}, and servers such as WSO2 do \
                      not decode it"
                 );
-                let complaint = Complaint::new(message, format!("write client_auth = \"body\"{when}"));
-                section.warn_at(location.clone(), "client_auth", complaint);
+                let flaw = Flaw::new(message, format!("write client_auth = \"body\"{when}"));
+                section.warn_at(location.clone(), "client_auth", flaw);
             }
         }
     }
@@ -368,20 +368,20 @@ fn refuse_password_of_code(section: &mut Section<'_, '_>) {
         if let Some(location) = section.discard(key) {
             let message = "grant = \"authorization_code\" uses no password: a person logs in";
             let remedy = "remove it, or write grant = \"password\"";
-            section.report_at(location, key, Complaint::new(message, remedy));
+            section.report_at(location, key, Flaw::new(message, remedy));
         }
     }
 }
 
 /// The user name as the service knows it: with `@vbc.prod`, appended to an e-mail address too.
-fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Complaint> {
+fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Flaw> {
     let bare = name.strip_suffix(SUFFIX).unwrap_or(name);
     if bare.is_empty() || bare.trim() != bare || bare.chars().any(char::is_control) {
         let message = "the name is empty, or has blanks around it or control characters in it";
-        return Err(Complaint::new(message, "write the VBC user name, such as \"alice\""));
+        return Err(Flaw::new(message, "write the VBC user name, such as \"alice\""));
     }
     if bare.ends_with(SUFFIX) {
-        return Err(Complaint::new(
+        return Err(Flaw::new(
             format!("it ends with {SUFFIX} twice"),
             "write it once, or leave it to be appended",
         ));
@@ -391,7 +391,7 @@ fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Complaint> {
                        request";
         let remedy = "use the name and password of a VBC user; if your tenant accepts this one, set \
                       allow_api_user = true";
-        return Err(Complaint::new(message, remedy));
+        return Err(Flaw::new(message, remedy));
     }
     Ok(format!("{bare}{SUFFIX}"))
 }
@@ -404,12 +404,11 @@ fn scope() -> Kind<Arc<str>> {
     let parse = move |text: &str| {
         let remedy = "write words with one blank between, such as \"openid\"";
         let is_scope = text.split(' ').all(is_token);
-        if is_scope { Ok(text.into()) } else { Err(Complaint::new("this is not a scope", remedy)) }
+        if is_scope { Ok(text.into()) } else { Err(Flaw::new("this is not a scope", remedy)) }
     };
     text("words separated by blanks", parse, |scope: &Arc<str>| scope.to_string())
 }
 
-/// Whether form-encoding changes a value.
 fn encoding_changes(value: &str) -> bool {
     byte_serialize(value.as_bytes()).collect::<String>() != value
 }

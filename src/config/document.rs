@@ -8,9 +8,9 @@ use toml::de::{DeTable, DeValue};
 use vbc_base::lines::Lines;
 use zeroize::Zeroizing;
 
-use super::error::{Complaint, Finding, Location};
+use super::error::{Finding, Location};
+use crate::trusted::Flaw;
 
-/// The entries of a table by their keys.
 pub(super) type Table = BTreeMap<String, Entry>;
 
 /// A key's value, and where the key is.
@@ -19,7 +19,6 @@ pub(super) struct Entry {
     pub(super) item: Item,
 }
 
-/// A value and its location.
 pub(super) struct Item {
     pub(super) location: Location,
     pub(super) value: Value,
@@ -42,6 +41,10 @@ pub(super) enum Value {
 }
 
 impl Value {
+    pub(super) fn text(text: &str) -> Self {
+        Self::Text(Zeroizing::new(text.to_owned()))
+    }
+
     /// The kind of value, as findings name it.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -63,6 +66,11 @@ impl Item {
 }
 
 impl Entry {
+    /// An entry that no file has: key and value have the same location.
+    pub(super) fn new(location: Location, value: Value) -> Self {
+        Self { key_location: location.clone(), item: Item { location, value } }
+    }
+
     /// The default of a key, written as TOML in its table.
     pub(super) fn default_value(literal: &str) -> Self {
         let value = match literal {
@@ -71,21 +79,11 @@ impl Entry {
             "[]" => Value::List(Vec::new()),
             "{}" => Value::Table(Table::new()),
             _ => match literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                Some(text) => Value::Text(Zeroizing::new(text.to_owned())),
+                Some(text) => Value::text(text),
                 None => Value::Number(literal.to_owned()),
             },
         };
-        let location = Location::Environment;
-        Self { key_location: location.clone(), item: Item { location, value } }
-    }
-
-    /// The text of an environment variable.
-    pub(super) fn variable(name: &str, text: &str) -> Self {
-        let location = Location::Variable(name.into());
-        Self {
-            key_location: location.clone(),
-            item: Item { location, value: Value::Text(Zeroizing::new(text.to_owned())) },
-        }
+        Self::new(Location::Environment, value)
     }
 }
 
@@ -97,13 +95,12 @@ pub(super) fn parse(file: &Arc<str>, text: &str) -> (Table, Vec<Finding>) {
     let findings = errors.iter().map(|error| {
         let location = tree.location(&error.span().unwrap_or_default());
         let message = format!("this is not TOML: {}", error.message());
-        Finding::new(location, "", Complaint::new(message, remedy(error.message())))
+        Finding::new(location, "", Flaw::new(message, remedy(error.message())))
     });
     let findings = findings.collect();
     (tree.table(table.into_inner()), findings)
 }
 
-/// The remedy for a syntax error, chosen by the parser's message.
 fn remedy(message: &str) -> &'static str {
     if message.contains("duplicate") {
         "keep one of the two"
@@ -114,7 +111,6 @@ fn remedy(message: &str) -> &'static str {
     }
 }
 
-/// Makes the tree.
 struct Tree<'t> {
     file: Arc<str>,
     lines: Lines<'t>,

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use zeroize::Zeroizing;
-
-use super::document::{Entry, Item, Table, Value};
-use super::error::{Complaint, Finding, Location};
+use super::document::{Entry, Table, Value};
+use super::error::Location;
 use super::schema::{self, Schema, Shape};
+use super::section::Reader;
 use super::variables::{Variable, Variables, not_text, trim};
+use crate::trusted::Flaw;
 
 const PREFIX: &str = "VBC_PROXY_";
 
@@ -21,42 +21,34 @@ pub(super) const STAND_INS: [(&str, &str); 4] = [
     ("VBC_PASSWORD", "password_env"),
 ];
 
-/// The outcome of [`lay_over`].
-#[derive(Default)]
-pub(super) struct Overlay {
-    /// Variables that replaced the value of a key.
-    pub(super) used: Vec<String>,
-    /// Findings about variables that cannot be read.
-    pub(super) findings: Vec<Finding>,
-    /// Warnings about variables that name no key.
-    pub(super) warnings: Vec<Finding>,
-}
-
-/// Puts the values of all `VBC_PROXY_*` variables into the tree.
-pub(super) fn lay_over(root: &mut Table, environment: &Variables, schema: &'static Schema) -> Overlay {
-    let names = Names::new(schema, root);
-    let mut overlay = Overlay::default();
+/// Puts the values of all `VBC_PROXY_*` variables into the tree. Returns the names of those that
+/// replaced the value of a key. One that cannot be read is a finding, and an unknown one a warning.
+pub(super) fn lay_over(reader: &mut Reader<'_>, root: &mut Table) -> Vec<String> {
+    let environment = reader.environment;
+    let names = Names::new(reader.schema, root);
+    let mut used = Vec::new();
     for name in environment.not_text.iter().filter(|name| name.starts_with(PREFIX)) {
-        overlay.findings.push(Finding::new(Location::Variable(name.as_str().into()), "", not_text(name)));
+        reader.report(Location::Variable(name.as_str().into()), "", not_text(name));
     }
     for (name, text) in environment.starting_with(PREFIX) {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-        let entry = Entry::variable(name, text);
+        let location = Location::Variable(name.into());
+        let entry = Entry::new(location.clone(), Value::text(text));
         if let Some((shape, key)) = names.section_key(rest) {
-            put(table_at(root, shape.name, name), shape, key, entry);
+            put(table_at(root, shape.name, &location), shape, key, entry);
         } else if let Some((credential, key)) = names.credential_key(rest) {
-            let table = table_at(root, "credentials", name);
-            let table = table.and_then(|table| table_at(table, &credential, name));
-            put(table, &schema.credential, key, entry);
+            let table = table_at(root, "credentials", &location);
+            let table = table.and_then(|table| table_at(table, &credential, &location));
+            put(table, &names.schema.credential, key, entry);
         } else if let Some(section) = names.later_section(rest) {
-            table_at(root, section, name);
+            table_at(root, section, &location);
         } else {
-            overlay.warnings.push(names.unknown(name));
+            reader.warn(location, "", names.unknown(name));
             continue;
         }
-        overlay.used.push(name.to_owned());
+        used.push(name.to_owned());
     }
-    overlay
+    used
 }
 
 /// A name as it appears in a variable: upper case, `-` as `_`.
@@ -69,12 +61,8 @@ fn variable(section: &str, key: &str) -> String {
 }
 
 /// The table at `key`, which is made if there is none. `None`: another kind of value is there.
-fn table_at<'t>(table: &'t mut Table, key: &str, variable: &str) -> Option<&'t mut Table> {
-    let new = || {
-        let location = Location::Variable(variable.into());
-        let item = Item { location: location.clone(), value: Value::Table(Table::new()) };
-        Entry { key_location: location, item }
-    };
+fn table_at<'t>(table: &'t mut Table, key: &str, variable: &Location) -> Option<&'t mut Table> {
+    let new = || Entry::new(variable.clone(), Value::Table(Table::new()));
     match &mut table.entry(key.to_owned()).or_insert_with(new).item.value {
         Value::Table(table) => Some(table),
         _ => None,
@@ -140,13 +128,10 @@ impl Names {
         })
     }
 
-    /// The warning about a variable that names no key.
-    fn unknown(&self, name: &str) -> Finding {
+    fn unknown(&self, name: &str) -> Flaw {
         let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-        let keys = self.schema.sections.iter().flat_map(|shape| {
-            let variable = |key| variable(shape.name, key);
-            shape.names().map(variable)
-        });
+        let keys = self.schema.sections.iter();
+        let keys = keys.flat_map(|shape| shape.names().map(|key| variable(shape.name, key)));
         // There may be thousands of credentials. So the credential or the key must be spelt right.
         let of_credential = |credential: &String| {
             let is_named = rest.contains(credential.as_str());
@@ -164,8 +149,7 @@ impl Names {
                 .into(),
             None => "unset it".into(),
         };
-        let complaint = Complaint::new("no key of the configuration has this name", remedy);
-        Finding::new(Location::Variable(name.into()), "", complaint)
+        Flaw::new("no key of the configuration has this name", remedy)
     }
 }
 
@@ -191,13 +175,9 @@ pub(super) fn stand_in(root: &mut Table, environment: &Variables) -> Vec<String>
     let grant = environment.get("VBC_PROXY_CREDENTIALS_DEFAULT_GRANT");
     let code = matches!(grant, Variable::Text(grant) if !matches!(trim(grant), "" | "password"));
     let wanted = |name: &str| !code || matches!(name, "VBC_CLIENT_ID" | "VBC_CLIENT_SECRET");
-    let location = Location::Environment;
-    let entry =
-        |value| Entry { key_location: location.clone(), item: Item { location: location.clone(), value } };
+    let entry = |value| Entry::new(Location::Environment, value);
     let keys = STAND_INS.iter().filter(|(name, _)| wanted(name));
-    let credential: Table = keys
-        .map(|(name, key)| ((*key).to_owned(), entry(Value::Text(Zeroizing::new((*name).to_owned())))))
-        .collect();
+    let credential: Table = keys.map(|(name, key)| ((*key).to_owned(), entry(Value::text(name)))).collect();
     let credentials = Table::from([("default".to_owned(), entry(Value::Table(credential)))]);
     root.insert("credentials".to_owned(), entry(Value::Table(credentials)));
     used

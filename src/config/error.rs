@@ -53,8 +53,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(location: Location, key: impl Into<String>, complaint: Complaint) -> Self {
-        let Complaint { message, remedy } = complaint;
+    pub(super) fn new(location: Location, key: impl Into<String>, flaw: Flaw) -> Self {
+        let Flaw { message, remedy } = flaw;
         Self { location, key: key.into(), message, remedy }
     }
 
@@ -98,15 +98,6 @@ impl Findings {
     }
 }
 
-impl<'a> IntoIterator for &'a Findings {
-    type Item = &'a Finding;
-    type IntoIter = std::slice::Iter<'a, Finding>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
 impl fmt::Display for Findings {
     /// One line a finding, without a newline at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,19 +111,6 @@ impl fmt::Display for Findings {
 
 impl std::error::Error for Findings {}
 
-/// What is wrong with a value, and what to write instead. With a location it becomes a [`Finding`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Complaint {
-    pub(super) message: String,
-    pub(super) remedy: String,
-}
-
-impl From<Flaw> for Complaint {
-    fn from(flaw: Flaw) -> Self {
-        Self { message: flaw.message, remedy: flaw.remedy }
-    }
-}
-
 /// The remedy for a file that cannot be read.
 pub(super) fn remedy_for(error: &std::io::Error) -> &'static str {
     match error.kind() {
@@ -142,15 +120,9 @@ pub(super) fn remedy_for(error: &std::io::Error) -> &'static str {
     }
 }
 
-impl Complaint {
-    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { message: message.into(), remedy: remedy.into() }
-    }
-
-    /// For a key, section or value of a feature that this version does not have.
-    pub(super) fn not_available(what: &str) -> Self {
-        Self::new(format!("{what} is not available in this version"), "remove it")
-    }
+/// For a key, section or value of a feature that this version does not have.
+pub(super) fn not_available(what: &str) -> Flaw {
+    Flaw::new(format!("{what} is not available in this version"), "remove it")
 }
 
 #[cfg(test)]
@@ -159,13 +131,13 @@ mod tests {
 
     fn at(line: usize) -> Finding {
         let location = Location::Line { file: "proxy.toml".into(), line, column: 1 };
-        Finding::new(location, "listen.workers", Complaint::new("is odd", "make it even"))
+        Finding::new(location, "listen.workers", Flaw::new("is odd", "make it even"))
     }
 
     #[test]
     fn findings_are_sorted_by_line_and_the_environment_comes_last() {
         let variable =
-            Finding::new(Location::Variable("VBC_PROXY_LOG_LEVEL".into()), "", Complaint::new("no", ""));
+            Finding::new(Location::Variable("VBC_PROXY_LOG_LEVEL".into()), "", Flaw::new("no", ""));
         let findings = Findings::new(vec![variable, at(10), at(9), at(9)]);
         let text = findings.to_string();
         let expected = "proxy.toml:9:1: listen.workers: is odd; make it even\n\

@@ -7,11 +7,12 @@ use http::{Method, StatusCode};
 use vbc_base::units::show_duration;
 
 use super::document::Table;
-use super::error::{Complaint, Finding, Findings, Location};
+use super::error::{Finding, Findings, Location};
 use super::kind::{DAY, Kind, number, settings};
 use super::page::Page;
 use super::section::Reader;
 use super::{units, urls};
+use crate::trusted::Flaw;
 
 const FORM: &str = "write for example \"10% GET /t/vbc.prod/reports/** status 503 retry-after 5s\", \
                     \"5% /t/** abort\" or \"20% /** delay 2s\"";
@@ -115,14 +116,23 @@ impl fmt::Display for FaultRule {
 }
 
 impl Faults {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {
+        let mut section = reader.section(root, &Self::SHAPE);
+        let mut faults = Self::read_keys(&mut section);
+        if !faults.rules.is_empty() {
+            faults.location = Some(section.location("rules"));
+            let remedy = "`serve` and `run` ask for --allow-faults; keep it out of production";
+            section.warn("rules", Flaw::new("requests are made to fail on purpose", remedy));
+        }
+        faults
+    }
+
     /// The findings of a start without `--allow-faults`. `None`: there are no rules.
     pub fn not_allowed(&self) -> Option<Findings> {
         let location = self.location.clone().filter(|_| !self.rules.is_empty())?;
-        let complaint = Complaint::new(
-            "requests would be made to fail on purpose",
-            "start with --allow-faults if that is meant, as in staging, or remove the section",
-        );
-        Some(Findings::new(vec![Finding::new(location, "faults.rules", complaint)]))
+        let remedy = "start with --allow-faults if that is meant, as in staging, or remove the section";
+        let flaw = Flaw::new("requests would be made to fail on purpose", remedy);
+        Some(Findings::new(vec![Finding::new(location, "faults.rules", flaw)]))
     }
 }
 
@@ -135,22 +145,9 @@ fn rules() -> Kind<Vec<FaultRule>> {
     Kind::new("a list of rules", |section, key| section.one_or_more(key, rule), print)
 }
 
-impl Faults {
-    pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {
-        let mut section = reader.section(root, &Self::SHAPE);
-        let mut faults = Self::read_keys(&mut section);
-        if !faults.rules.is_empty() {
-            faults.location = Some(section.location("rules"));
-            let remedy = "`serve` and `run` ask for --allow-faults; keep it out of production";
-            section.warn("rules", Complaint::new("requests are made to fail on purpose", remedy));
-        }
-        faults
-    }
-}
-
 /// Reads `10% GET /t/** delay 2s status 503 retry-after 5s`.
-fn rule(text: &str) -> Result<FaultRule, Complaint> {
-    let wrong = |message: String| Complaint::new(message, FORM);
+fn rule(text: &str) -> Result<FaultRule, Flaw> {
+    let wrong = |message: String| Flaw::new(message, FORM);
     let mut words = text.split_ascii_whitespace();
     let percent = words.next().and_then(|word| word.strip_suffix('%')).and_then(|word| word.parse().ok());
     let Some(percent) = percent.filter(|percent| (0.0..=100.0).contains(percent)) else {
@@ -187,33 +184,29 @@ fn rule(text: &str) -> Result<FaultRule, Complaint> {
     Ok(rule)
 }
 
-fn wait(text: &str) -> Result<Duration, Complaint> {
+fn wait(text: &str) -> Result<Duration, Flaw> {
     units::duration_within(text, Duration::ZERO, DAY)
 }
 
-fn status(text: &str) -> Result<StatusCode, Complaint> {
+fn status(text: &str) -> Result<StatusCode, Flaw> {
     let status = text.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
     // A 1xx is no final response, and a 304 or 204 has no body that could name its sender.
     status.filter(|status| (400..600).contains(&status.as_u16())).ok_or_else(|| {
-        Complaint::new(format!("{text:?} is no status of an error"), "write a number from 400 to 599")
+        Flaw::new(format!("{text:?} is no status of an error"), "write a number from 400 to 599")
     })
 }
 
-fn route(method: Option<Method>, path: &str) -> Result<Route, Complaint> {
+fn route(method: Option<Method>, path: &str) -> Result<Route, Flaw> {
     urls::path_prefix(path)?;
-    let (path, open) = match path.strip_suffix("/**") {
-        Some(path) => (path, true),
-        None => (path, false),
-    };
+    let fixed = path.strip_suffix("/**");
+    let path = fixed.unwrap_or(path);
     let segments: Vec<String> = path.split('/').skip(1).map(str::to_owned).collect();
     if segments.iter().any(|segment| segment.contains('*') && segment != "*") {
         let message = format!("{path:?} has a `*` that is not a whole segment");
-        return Err(Complaint::new(
-            message,
-            "write `*` for one segment, `/**` at the end for all that follow",
-        ));
+        let remedy = "write `*` for one segment, `/**` at the end for all that follow";
+        return Err(Flaw::new(message, remedy));
     }
-    Ok(Route { method, segments, open })
+    Ok(Route { method, segments, open: fixed.is_some() })
 }
 
 #[cfg(test)]
@@ -249,9 +242,9 @@ mod tests {
             ("10% /t/**/x abort", "not a whole segment"),
             ("10% /t delay 5", "a duration needs a unit"),
         ] {
-            let complaint = rule(text).unwrap_err();
-            assert!(complaint.message.contains(message), "{text}: {complaint:?}");
-            assert!(!complaint.remedy.is_empty());
+            let flaw = rule(text).unwrap_err();
+            assert!(flaw.message.contains(message), "{text}: {flaw:?}");
+            assert!(!flaw.remedy.is_empty());
         }
     }
 

@@ -8,11 +8,12 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::error::{Complaint, remedy_for};
+use super::error::remedy_for;
 use super::kind::Kind;
 use super::section::Section;
 use crate::encoding::{self, NotUtf8};
 use crate::store::StoreKey;
+use crate::trusted::{self, Flaw};
 
 const KEY_BYTES: usize = StoreKey::BYTES;
 /// Far more than anybody's keys.
@@ -42,19 +43,21 @@ pub(super) fn key_file() -> Kind<KeyFile> {
     let read = |section: &mut Section<'_, '_>, key: &str| {
         let path = section.path(key).filter(|_| !section.reader.simulate)?;
         let shown = path.display();
-        let bytes = section.trusted(key, &path, MAX_BYTES, true).map_err(|error| match error.kind() {
+        let file = trusted::read(&path, MAX_BYTES);
+        let bytes = file.map(|file| section.checked(key, &path, file, true));
+        let bytes = bytes.map_err(|error| match error.kind() {
             ErrorKind::FileTooLarge => {
-                Complaint::new(format!("{shown} is too large for a file of keys"), "correct the path")
+                Flaw::new(format!("{shown} is too large for a file of keys"), "correct the path")
             }
             _ => {
                 let remedy = format!("{}; {MAKE_ONE}", remedy_for(&error));
-                Complaint::new(format!("cannot read {shown}: {error}"), remedy)
+                Flaw::new(format!("cannot read {shown}: {error}"), remedy)
             }
         });
-        let (keys, complaints) = parse(&section.accept(key, bytes)?, &path);
-        let sound = complaints.is_empty();
-        for complaint in complaints {
-            section.report(key, complaint);
+        let (keys, flaws) = parse(&section.accept(key, bytes)?, &path);
+        let sound = flaws.is_empty();
+        for flaw in flaws {
+            section.report(key, flaw);
         }
         sound.then_some(KeyFile { path, keys })
     };
@@ -62,13 +65,13 @@ pub(super) fn key_file() -> Kind<KeyFile> {
 }
 
 /// Reads one key from each line, or a key of 32 bytes that are no text.
-fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
+fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Flaw>) {
     let shown = path.display();
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     if bytes.len() == KEY_BYTES && !bytes.iter().all(is_text) {
         return match StoreKey::from_bytes(bytes).filter(is_random) {
             Some(key) => (vec![key], Vec::new()),
-            None => (Vec::new(), vec![Complaint::new(format!("{shown} is no random key"), MAKE_ONE)]),
+            None => (Vec::new(), vec![Flaw::new(format!("{shown} is no random key"), MAKE_ONE)]),
         };
     }
     let text = match encoding::decode(bytes) {
@@ -81,10 +84,10 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
                 }
             };
             let remedy = format!("{}, or make a key: {MAKE_ONE}", error.remedy());
-            return (Vec::new(), vec![Complaint::new(message, remedy)]);
+            return (Vec::new(), vec![Flaw::new(message, remedy)]);
         }
     };
-    let (mut keys, mut complaints) = (Vec::new(), Vec::new());
+    let (mut keys, mut flaws) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
@@ -92,8 +95,7 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
         }
         match decode(line) {
             Some(key) if !is_random(&key) => {
-                let message = format!("line {number} of {shown} is no random key");
-                complaints.push(Complaint::new(message, MAKE_ONE));
+                flaws.push(Flaw::new(format!("line {number} of {shown} is no random key"), MAKE_ONE));
             }
             Some(key) if keys.contains(&key) => {}
             Some(key) => keys.push(key),
@@ -103,14 +105,14 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Complaint>) {
                     "write {KEY_BYTES} bytes as base64 or as {} hexadecimal digits; {MAKE_ONE}",
                     2 * KEY_BYTES
                 );
-                complaints.push(Complaint::new(message, remedy));
+                flaws.push(Flaw::new(message, remedy));
             }
         }
     }
-    if keys.is_empty() && complaints.is_empty() {
-        complaints.push(Complaint::new(format!("there is no key in {shown}"), MAKE_ONE));
+    if keys.is_empty() && flaws.is_empty() {
+        flaws.push(Flaw::new(format!("there is no key in {shown}"), MAKE_ONE));
     }
-    (keys, complaints)
+    (keys, flaws)
 }
 
 /// Reads hexadecimal or base64, of either alphabet, with or without padding.
@@ -146,14 +148,14 @@ mod tests {
     }
 
     fn keys(text: impl AsRef<[u8]>) -> Vec<[u8; KEY_BYTES]> {
-        let (keys, complaints) = parse(text.as_ref(), Path::new("store.key"));
-        assert_eq!(complaints, []);
+        let (keys, flaws) = parse(text.as_ref(), Path::new("store.key"));
+        assert_eq!(flaws, []);
         keys.iter().map(|key| *key.expose()).collect()
     }
 
-    fn complaints(text: impl AsRef<[u8]>) -> Vec<String> {
-        let (_, complaints) = parse(text.as_ref(), Path::new("store.key"));
-        complaints.into_iter().map(|complaint| complaint.message).collect()
+    fn flaws(text: impl AsRef<[u8]>) -> Vec<String> {
+        let (_, flaws) = parse(text.as_ref(), Path::new("store.key"));
+        flaws.into_iter().map(|flaw| flaw.message).collect()
     }
 
     #[test]
@@ -173,18 +175,18 @@ mod tests {
     fn a_file_of_exactly_32_bytes_is_a_key() {
         assert_eq!(keys(key(11)), [key(11)]);
         // A text of 32 characters is half a key in hexadecimal, not a key.
-        assert_eq!(complaints("0123456789abcdef0123456789abcdef"), ["line 1 of store.key is no key"]);
-        assert_eq!(complaints([0x80; 33]), ["store.key is neither text nor exactly 32 bytes"]);
+        assert_eq!(flaws("0123456789abcdef0123456789abcdef"), ["line 1 of store.key is no key"]);
+        assert_eq!(flaws([0x80; 33]), ["store.key is neither text nor exactly 32 bytes"]);
         let text = format!("\u{feff}{}", STANDARD.encode(key(1)));
         let utf_16 = text.encode_utf16().flat_map(u16::to_le_bytes);
-        assert_eq!(complaints(utf_16.collect::<Vec<_>>()), ["store.key is UTF-16, not UTF-8"]);
-        assert_eq!(complaints([0; 32]), ["store.key is no random key"]);
+        assert_eq!(flaws(utf_16.collect::<Vec<_>>()), ["store.key is UTF-16, not UTF-8"]);
+        assert_eq!(flaws([0; 32]), ["store.key is no random key"]);
     }
 
     #[test]
     fn broken_lines_are_numbered_and_not_quoted() {
         let text = format!("hunter2\n{}\n\n{}=\n{}", STANDARD.encode(key(1)), "A".repeat(40), "0".repeat(64));
-        let found = complaints(text);
+        let found = flaws(text);
         assert_eq!(
             found,
             [
@@ -193,7 +195,7 @@ mod tests {
                 "line 5 of store.key is no random key",
             ]
         );
-        assert_eq!(complaints("# nothing\n\n"), ["there is no key in store.key"]);
-        assert_eq!(complaints(""), ["there is no key in store.key"]);
+        assert_eq!(flaws("# nothing\n\n"), ["there is no key in store.key"]);
+        assert_eq!(flaws(""), ["there is no key in store.key"]);
     }
 }

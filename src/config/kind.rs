@@ -11,27 +11,27 @@ use vbc_base::units::{show_duration, show_size};
 
 use super::document::Value;
 use super::environment::as_variable;
-use super::error::{Complaint, Location, remedy_for};
+use super::error::{Location, remedy_for};
 use super::page::Page;
 use super::schema::{Schema, Shape};
 use super::section::{Reader, Section};
 use super::variables::Variables;
 use super::{units, urls};
-use crate::trusted::PEM_BYTES;
+use crate::trusted::{self, Flaw, PEM_BYTES};
 
 /// The values of a key: how they are described in the documents, read, and printed without secrets.
 pub(super) struct Kind<T> {
     /// For example `a duration from 1ms to 1d`.
     pub(super) description: String,
-    read: Box<dyn Fn(&mut Section<'_, '_>, &str) -> Option<T>>,
-    print: Box<dyn Fn(&mut Page, &str, &T)>,
+    read: Box<dyn Fn(&mut Section<'_, '_>, &str) -> Option<T> + Send + Sync>,
+    print: Box<dyn Fn(&mut Page, &str, &T) + Send + Sync>,
 }
 
 impl<T> Kind<T> {
     pub(super) fn new(
         description: impl Into<String>,
-        read: impl Fn(&mut Section<'_, '_>, &str) -> Option<T> + 'static,
-        print: impl Fn(&mut Page, &str, &T) + 'static,
+        read: impl Fn(&mut Section<'_, '_>, &str) -> Option<T> + Send + Sync + 'static,
+        print: impl Fn(&mut Page, &str, &T) + Send + Sync + 'static,
     ) -> Self {
         Self { description: description.into(), read: Box::new(read), print: Box::new(print) }
     }
@@ -41,7 +41,6 @@ impl<T> Kind<T> {
         (self.read)(section, key)
     }
 
-    /// Prints the value, without secrets.
     pub(super) fn print(&self, page: &mut Page, key: &str, value: &T) {
         (self.print)(page, key, value);
     }
@@ -94,11 +93,10 @@ macro_rules! settings {
                 later: &[$($($later),+)?],
             };
 
-            /// Reads the keys, each by itself.
             pub(super) fn read_keys(section: &mut $crate::config::section::Section<'_, '_>) -> Self {
                 Self {
                     $($field: settings!(
-                        @read section, settings!(@names $field $($($name)+)?), $kind, $($default)?
+                        @read section, settings!(@names $field $($($name)+)?), $type, $kind, $($default)?
                     ),)*
                     $($($extra: $extra_value,)+)?
                 }
@@ -107,7 +105,7 @@ macro_rules! settings {
             /// Prints the keys, without secrets.
             pub(super) fn print(&self, page: &mut $crate::config::page::Page) {
                 $(settings!(
-                    @print page, settings!(@names $field $($($name)+)?), $kind, &self.$field, $($default)?
+                    @print page, settings!(@names $field $($($name)+)?), $type, $kind, &self.$field, $($default)?
                 );)*
             }
         }
@@ -124,36 +122,58 @@ macro_rules! settings {
     (@default) => { None };
     (@default $default:tt) => { Some(stringify!($default)) };
 
-    (@read $section:ident, $names:expr, $kind:expr,) => {
-        $kind.read($section, $names[0])
+    // There may be thousands of credentials, so kinds and defaults are built once.
+    (@once $type:ty, $kind:expr) => {{
+        static KIND: std::sync::LazyLock<$crate::config::kind::Kind<$type>> =
+            std::sync::LazyLock::new(|| $kind);
+        &*KIND
+    }};
+    (@once_optional $type:ty, $kind:expr) => {
+        settings!(@once <$type as $crate::config::kind::Optional>::Value, $kind)
     };
-    (@read $section:ident, $names:expr, $kind:expr, required) => {
-        $crate::config::kind::required(&$kind, $section, $names)
+    (@read $section:ident, $names:expr, $type:ty, $kind:expr,) => {
+        settings!(@once_optional $type, $kind).read($section, $names[0])
     };
-    (@read $section:ident, $names:expr, $kind:expr, $default:tt) => {
-        $crate::config::kind::or_default(&$kind, $section, $names[0], stringify!($default))
+    (@read $section:ident, $names:expr, $type:ty, $kind:expr, required) => {
+        $crate::config::kind::required(settings!(@once $type, $kind), $section, $names)
     };
-    (@print $page:ident, $names:expr, $kind:expr, $value:expr,) => {
+    (@read $section:ident, $names:expr, $type:ty, $kind:expr, $default:tt) => {
+        settings!(@once $type, $kind).read($section, $names[0]).unwrap_or_else(|| {
+            static DEFAULT: std::sync::LazyLock<$type> = std::sync::LazyLock::new(|| {
+                $crate::config::kind::default_of(&$kind, $names[0], stringify!($default))
+            });
+            DEFAULT.clone()
+        })
+    };
+    (@print $page:ident, $names:expr, $type:ty, $kind:expr, $value:expr,) => {
         if let Some(value) = $value {
-            $kind.print($page, $names[0], value);
+            settings!(@once_optional $type, $kind).print($page, $names[0], value);
         }
     };
-    (@print $page:ident, $names:expr, $kind:expr, $value:expr, $default:tt) => {
-        $kind.print($page, $names[0], $value);
+    (@print $page:ident, $names:expr, $type:ty, $kind:expr, $value:expr, $default:tt) => {
+        settings!(@once $type, $kind).print($page, $names[0], $value);
     };
 }
 pub(super) use settings;
 
-/// Reads a key that has a default.
+/// An optional field, whose kind is that of its value.
+pub(super) trait Optional {
+    type Value;
+}
+
+impl<T> Optional for Option<T> {
+    type Value = T;
+}
+
+/// The default of a key. A path stays relative.
 #[expect(clippy::expect_used, reason = "for defaults in the tables, which a test reads")]
-pub(super) fn or_default<T>(kind: &Kind<T>, section: &mut Section<'_, '_>, key: &str, default: &str) -> T {
-    kind.read(section, key).unwrap_or_else(|| {
+pub(super) fn default_of<T>(kind: &Kind<T>, key: &str, default: &str) -> T {
+    defaults(&NOTHING, |section| {
         section.put_default(key, default);
         kind.read(section, key).expect("a default that its kind accepts")
     })
 }
 
-/// Reads a key without which there is no configuration.
 pub(super) fn required<T: From<String>>(kind: &Kind<T>, section: &mut Section<'_, '_>, names: &[&str]) -> T {
     check_given(section, names, "");
     kind.read(section, names[0]).unwrap_or_else(|| String::new().into())
@@ -167,12 +187,12 @@ pub(super) fn check_given(section: &mut Section<'_, '_>, names: &[&str], reason:
     let name = names[0];
     let example = format!("{name}_env = \"VBC_{}\"", as_variable(name));
     let remedy = format!("give {name}, {name}_file or {name}_env, for example {example}");
-    section.report(name, Complaint::new(format!("it is missing{reason}"), remedy));
+    section.report(name, Flaw::new(format!("it is missing{reason}"), remedy));
 }
 
-/// Reads a section in which nothing is given.
+const NOTHING: Shape = Shape { name: "", doc: "", keys: &[], later: &[] };
+
 pub(super) fn defaults<T>(shape: &'static Shape, read: impl FnOnce(&mut Section<'_, '_>) -> T) -> T {
-    const NOTHING: Shape = Shape { name: "", doc: "", keys: &[], later: &[] };
     const EMPTY: Schema = Schema { sections: &[], credential: NOTHING, later: &[] };
     let environment = Variables::default();
     let mut reader = Reader::new(&EMPTY, &environment, Location::Environment);
@@ -183,18 +203,15 @@ pub(super) const KIB: usize = 1 << 10;
 pub(super) const MIB: usize = 1 << 20;
 pub(super) const TIB: u64 = 1 << 40;
 
-/// A day, the longest of most durations.
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
-/// A year, the longest of the others.
 pub(super) const YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// The shortest duration of a deadline.
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A text in quotes that `parse` accepts and `show` prints.
 pub(super) fn text<T>(
     description: impl Into<String>,
-    parse: impl Fn(&str) -> Result<T, Complaint> + 'static,
-    show: impl Fn(&T) -> String + 'static,
+    parse: impl Fn(&str) -> Result<T, Flaw> + Send + Sync + 'static,
+    show: impl Fn(&T) -> String + Send + Sync + 'static,
 ) -> Kind<T> {
     Kind::new(
         description,
@@ -208,14 +225,12 @@ pub(super) fn url(example: &'static str) -> Kind<Url> {
     text("a URL", move |text| urls::url(text, example), Url::to_string)
 }
 
-/// A duration in this range.
 pub(super) fn span(least: Duration, most: Duration) -> Kind<Duration> {
     let description = format!("a duration from {} to {}", show_duration(least), show_duration(most));
     let parse = move |text: &str| units::duration_within(text, least, most);
     text(description, parse, |value| show_duration(*value))
 }
 
-/// A number of bytes of at least `least` and at most `most`.
 pub(super) fn size<T>(least: T, most: T) -> Kind<T>
 where
     T: Copy + TryInto<u64> + TryFrom<u64>,
@@ -230,10 +245,9 @@ where
     text(description, parse, move |size| show_size(bytes(*size)))
 }
 
-/// A number of at least `least` and at most `most`.
 pub(super) fn number<T>(least: T, most: T) -> Kind<T>
 where
-    T: Copy + FromStr + PartialOrd + Display + 'static,
+    T: Copy + FromStr + PartialOrd + Display + Send + Sync + 'static,
 {
     let read = move |section: &mut Section<'_, '_>, key: &str| {
         let item = section.take(key)?;
@@ -245,29 +259,15 @@ where
         let number = text.and_then(|text| text.replace('_', "").parse().ok());
         let remedy = || format!("write a number from {least} to {most}, without quotes");
         let number = number.filter(|number| least <= *number && *number <= most);
-        let number = number.ok_or_else(|| Complaint::new("this is not a number that makes sense", remedy()));
+        let number = number.ok_or_else(|| Flaw::new("this is not a number that makes sense", remedy()));
         section.accept(key, number)
     };
     let description = format!("a number from {least} to {most}");
     Kind::new(description, read, |page, key, value| page.bare(key, value))
 }
 
-/// `true` or `false`.
 pub(super) fn flag() -> Kind<bool> {
-    let read = |section: &mut Section<'_, '_>, key: &str| {
-        let item = section.take(key)?;
-        let value = match &item.value {
-            Value::Bool(value) => Ok(*value),
-            Value::Text(text) if item.is_variable() && **text == "true" => Ok(true),
-            Value::Text(text) if item.is_variable() && **text == "false" => Ok(false),
-            _ => {
-                let remedy = "write true or false, without quotes";
-                Err(Complaint::new("this is neither true nor false", remedy))
-            }
-        };
-        section.accept(key, value)
-    };
-    Kind::new("true or false", read, |page, key, value| page.bare(key, value))
+    Kind::new("true or false", read_flag, |page, key, value| page.bare(key, value))
 }
 
 /// `true` or `false`, printed only if it is true.
@@ -277,17 +277,27 @@ pub(super) fn quiet_flag() -> Kind<bool> {
             page.bare(key, value);
         }
     };
-    Kind::new("true or false", |section, key| flag().read(section, key), print)
+    Kind::new("true or false", read_flag, print)
 }
 
-/// One of these words.
-pub(super) fn choice<T: Copy + PartialEq>(words: &'static [(&'static str, T)]) -> Kind<T> {
+fn read_flag(section: &mut Section<'_, '_>, key: &str) -> Option<bool> {
+    let item = section.take(key)?;
+    let value = match &item.value {
+        Value::Bool(value) => Ok(*value),
+        Value::Text(text) if item.is_variable() && **text == "true" => Ok(true),
+        Value::Text(text) if item.is_variable() && **text == "false" => Ok(false),
+        _ => Err(Flaw::new("this is neither true nor false", "write true or false, without quotes")),
+    };
+    section.accept(key, value)
+}
+
+pub(super) fn choice<T: Copy + PartialEq + Sync>(words: &'static [(&'static str, T)]) -> Kind<T> {
     let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
     let description = quoted.join(" or ");
     let remedy = format!("write {description}");
     let parse = move |text: &str| {
         let known = words.iter().find(|(word, _)| *word == text);
-        let unknown = || Complaint::new(format!("{text:?} is not known"), remedy.clone());
+        let unknown = || Flaw::new(format!("{text:?} is not known"), remedy.clone());
         known.map(|(_, value)| *value).ok_or_else(unknown)
     };
     let show = move |value: &T| {
@@ -297,11 +307,10 @@ pub(super) fn choice<T: Copy + PartialEq>(words: &'static [(&'static str, T)]) -
     text(description, parse, show)
 }
 
-/// A set of texts that `parse` accepts.
-pub(super) fn set(what: &str, parse: fn(&str) -> Result<String, Complaint>) -> Kind<BTreeSet<String>> {
+pub(super) fn set(what: &str, parse: fn(&str) -> Result<String, Flaw>) -> Kind<BTreeSet<String>> {
     let read = move |section: &mut Section<'_, '_>, key: &str| {
         let remedy = "write for example [\"one\", \"two\"]";
-        let values = section.items(key, &Complaint::new("this is not a list of texts", remedy), parse)?;
+        let values = section.items(key, &Flaw::new("this is not a list of texts", remedy), parse)?;
         Some(values.into_iter().collect())
     };
     Kind::new(format!("a list of {what}"), read, |page, key, value| page.list(key, value))
@@ -317,15 +326,16 @@ pub(super) fn ca_file() -> Kind<PathBuf> {
     let read = |section: &mut Section<'_, '_>, key: &str| {
         let path = section.path(key).filter(|_| !section.reader.simulate)?;
         let shown = path.display();
-        let complaint = match section.trusted(key, &path, PEM_BYTES, false) {
-            Err(error) => Complaint::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
+        let content = trusted::read(&path, PEM_BYTES).map(|file| section.checked(key, &path, file, false));
+        let flaw = match content {
+            Err(error) => Flaw::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
             Ok(bytes) if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") => {
                 let remedy = "it must be PEM: -----BEGIN CERTIFICATE-----";
-                Complaint::new(format!("{shown} holds no certificate"), remedy)
+                Flaw::new(format!("{shown} holds no certificate"), remedy)
             }
             Ok(_) => return Some(path),
         };
-        section.accept(key, Err(complaint))
+        section.accept(key, Err(flaw))
     };
     let print = |page: &mut Page, key: &str, value: &PathBuf| page.text(key, value.display());
     Kind::new("a file with PEM certificates", read, print)

@@ -9,12 +9,13 @@ use vbc_base::units::show_size;
 
 use super::address::{self, ListenAddress};
 use super::document::{Table, Value};
-use super::error::{Complaint, Location};
+use super::error::Location;
 use super::kind::{DAY, KIB, Kind, MIB, MILLISECOND, flag, number, set, settings, size, span, text, url};
 use super::page::Page;
 use super::section::{Reader, Section};
 use super::tls::{ListenTls, tls_table};
 use super::{units, urls};
+use crate::trusted::Flaw;
 
 /// More connections, or requests at once, than any machine of today serves.
 const MOST_CONNECTIONS: usize = 10_000_000;
@@ -129,7 +130,7 @@ fn admin_address() -> Kind<Option<ListenAddress>> {
         let value = section.take(key)?.value;
         let address = if let Value::List(_) = value {
             let remedy = "write one address, for example \"127.0.0.1:8081\"";
-            Err(Complaint::new("there can be one address only", remedy))
+            Err(Flaw::new("there can be one address only", remedy))
         } else {
             value.parse(|text| match text.trim() {
                 "off" => Ok(None),
@@ -150,7 +151,7 @@ fn connection_limit() -> Kind<Option<usize>> {
         section.parsed(key, |text| match text.replace('_', "").parse() {
             Ok(count) if (1..=MOST_CONNECTIONS).contains(&count) => Ok(Some(count)),
             _ if text == "auto" => Ok(None),
-            _ => Err(Complaint::new(
+            _ => Err(Flaw::new(
                 format!("{text:?} is not a number that makes sense"),
                 format!("write \"auto\", or a number from 1 to {MOST_CONNECTIONS}"),
             )),
@@ -196,11 +197,11 @@ fn open_to_anyone(section: &mut Section<'_, '_>, location: &Location, allowed: b
         let message = "anyone who can reach this address could use the credentials";
         let remedy =
             "listen on 127.0.0.1, or set listen.allow_anonymous = true if the network keeps strangers out";
-        section.report_at(location.clone(), "address", Complaint::new(message, remedy));
+        section.report_at(location.clone(), "address", Flaw::new(message, remedy));
     } else if !section.reader.simulate {
         let message = "anyone who can reach this address can use the credentials (listen.allow_anonymous)";
-        let complaint = Complaint::new(message, "make sure the network keeps strangers out");
-        section.warn_at(location.clone(), "address", complaint);
+        let flaw = Flaw::new(message, "make sure the network keeps strangers out");
+        section.warn_at(location.clone(), "address", flaw);
     }
 }
 
@@ -213,8 +214,8 @@ impl Admin {
             // opens it.
             if matches!(address, ListenAddress::Tcp(tcp) if !tcp.ip().is_loopback()) {
                 let remedy = "write \"127.0.0.1:8081\", or a unix socket, \"unix:/run/vbc-proxy/admin.sock\"";
-                let complaint = Complaint::new("the admin listener is for this machine alone", remedy);
-                section.report("address", complaint);
+                let flaw = Flaw::new("the admin listener is for this machine alone", remedy);
+                section.report("address", flaw);
             }
             listeners.push(Listener("admin.address", address.clone(), section.location("address")));
         }
@@ -249,8 +250,8 @@ pub(super) fn check_addresses(reader: &mut Reader<'_>, listeners: &[Listener]) {
         };
         let mut earlier = listeners.iter().take(index);
         if let Some(Listener(other, ..)) = earlier.find(|Listener(_, other, _)| other == address) {
-            let complaint = Complaint::new(format!("{other} is {address} too"), remedy);
-            reader.report(location.clone(), *key, complaint);
+            let flaw = Flaw::new(format!("{other} is {address} too"), remedy);
+            reader.report(location.clone(), *key, flaw);
         }
     }
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::Config;
 use super::document::{self, Table};
 use super::environment;
-use super::error::{Complaint, Finding, Findings, Location, remedy_for};
+use super::error::{Finding, Findings, Location, remedy_for};
 use super::section::Reader;
 use super::sections::SCHEMA;
 use super::variables::Variables;
@@ -55,12 +55,6 @@ pub(super) enum Purpose {
     Find,
 }
 
-impl Purpose {
-    fn of(options: &LoadOptions) -> Self {
-        if options.simulate { Self::Simulate } else { Self::Serve }
-    }
-}
-
 /// The text of a configuration, and where it comes from.
 pub(super) struct Source {
     pub(super) name: Arc<str>,
@@ -75,7 +69,8 @@ pub(super) struct Source {
 impl Config {
     /// Reads the file and the environment.
     pub fn load(options: &LoadOptions) -> Result<Loaded, Findings> {
-        load(options.file.as_deref(), Purpose::of(options), &Variables::of_process())
+        let purpose = if options.simulate { Purpose::Simulate } else { Purpose::Serve };
+        load(options.file.as_deref(), purpose, &Variables::of_process())
     }
 
     /// Reads where a running proxy listens, without secrets.
@@ -101,22 +96,22 @@ pub(super) fn load(file: Option<&Path>, purpose: Purpose, variables: &Variables)
     let source = match file.map_or_else(|| open(Path::new(DEFAULT_FILE)), open) {
         Ok(source) => Some(source),
         Err((ErrorKind::NotFound, _)) if file.is_none() => None,
-        Err((_, complaint)) => {
+        Err((_, flaw)) => {
             let name = file.unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
-            return Err(Findings::new(vec![Finding::new(Location::File(name.into()), "", complaint)]));
+            return Err(Findings::new(vec![Finding::new(Location::File(name.into()), "", flaw)]));
         }
     };
     read(source, variables, purpose)
 }
 
-fn open(path: &Path) -> Result<Source, (ErrorKind, Complaint)> {
+fn open(path: &Path) -> Result<Source, (ErrorKind, Flaw)> {
     let unreadable = |error: io::Error| {
         let remedy = match error.kind() {
             ErrorKind::NotFound => "correct the path, or run `vbc-proxy init` to write a proxy.toml",
             ErrorKind::PermissionDenied | ErrorKind::IsADirectory => remedy_for(&error),
             _ => "correct the path",
         };
-        (error.kind(), Complaint::new(format!("cannot read it: {error}"), remedy))
+        (error.kind(), Flaw::new(format!("cannot read it: {error}"), remedy))
     };
     let (content, checks) = trusted::read(path, MAX_BYTES).map_err(unreadable)?.into_parts();
     let not_text = |error: NotUtf8| {
@@ -127,7 +122,7 @@ fn open(path: &Path) -> Result<Source, (ErrorKind, Complaint)> {
                 format!("line {line} is not UTF-8; the file may be Latin-1 (Windows-1252)")
             }
         };
-        (ErrorKind::InvalidData, Complaint::new(message, error.remedy()))
+        (ErrorKind::InvalidData, Flaw::new(message, error.remedy()))
     };
     let text = encoding::decode(&content).map_err(not_text)?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
@@ -153,21 +148,18 @@ pub(super) fn read(
     if source.is_none() && !simulate {
         origins.extend(environment::stand_in(&mut root, variables));
     }
-    let overlay = environment::lay_over(&mut root, variables, &SCHEMA);
-    origins.extend(overlay.used);
-    if source.is_none() && !simulate && !root.contains_key("credentials") {
-        return Err(nothing_at_all(overlay.findings));
-    }
     let whole = source.as_ref().map_or(Location::Environment, |source| Location::File(source.name.clone()));
     let mut reader = Reader {
-        findings: overlay.findings,
-        warnings: overlay.warnings,
         base: source.as_ref().map(|source| source.base.clone()).unwrap_or_default(),
         simulate,
         lenient: purpose == Purpose::Simulate,
         broken: syntax.iter().filter_map(Finding::line).min(),
         ..Reader::new(&SCHEMA, variables, whole)
     };
+    origins.extend(environment::lay_over(&mut reader, &mut root));
+    if source.is_none() && !simulate && !root.contains_key("credentials") {
+        return Err(nothing_at_all(reader.findings));
+    }
     let config = Config::read(&mut reader, &mut root);
     if let Some(Source { name, file: Some((path, checks)), .. }) = source {
         let of_secret =
@@ -184,7 +176,7 @@ pub(super) fn read(
 fn distrusted(source: &Source) -> Option<Findings> {
     let (_, checks) = source.file.as_ref()?;
     let location = Location::File(source.name.clone());
-    let finding = |flaw: &Flaw| Finding::new(location.clone(), "", flaw.clone().into());
+    let finding = |flaw: &Flaw| Finding::new(location.clone(), "", flaw.clone());
     let findings: Vec<_> = checks.flaws.iter().map(finding).collect();
     (!findings.is_empty()).then(|| Findings::new(findings))
 }
@@ -221,6 +213,6 @@ fn nothing_at_all(mut findings: Vec<Finding>) -> Findings {
     );
     let remedy = "run `vbc-proxy init` for a commented file, set the four variables, or try `vbc-proxy serve \
                   --simulate`, which needs no account";
-    findings.push(Finding::new(Location::Environment, "", Complaint::new(message, remedy)));
+    findings.push(Finding::new(Location::Environment, "", Flaw::new(message, remedy)));
     Findings::new(findings)
 }

@@ -7,12 +7,10 @@ use std::fmt::{Arguments, Display, Write};
 pub(super) struct Page(String);
 
 impl Page {
-    /// The text so far.
     pub(super) fn into_text(self) -> String {
         self.0
     }
 
-    /// Begins a section.
     pub(super) fn section(&mut self, name: &str) -> &mut Self {
         let gap = if self.0.is_empty() { "" } else { "\n" };
         self.line(format_args!("{gap}[{name}]"));
@@ -35,7 +33,6 @@ impl Page {
         self.line(format_args!("{key} = {value}"));
     }
 
-    /// Writes a comment.
     pub(super) fn comment(&mut self, text: &str) {
         self.line(format_args!("# {text}"));
     }

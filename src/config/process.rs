@@ -3,8 +3,8 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::error::Complaint;
 use super::kind::{Kind, choice, flag, settings, text};
+use crate::trusted::Flaw;
 
 settings! {
     /// Logs go to standard error.
@@ -47,7 +47,7 @@ fn log_level() -> Kind<String> {
 }
 
 /// Reads a level or a filter. A lone word that is no level would be a filter for a target: a slip.
-fn level(text: &str) -> Result<String, Complaint> {
+fn level(text: &str) -> Result<String, Flaw> {
     let is_slip = |part: &str| {
         let is_lone = !part.contains(['=', '[', ':']);
         is_lone && part.parse::<LevelFilter>().is_err()
@@ -55,7 +55,7 @@ fn level(text: &str) -> Result<String, Complaint> {
     if text.split(',').map(str::trim).any(is_slip) || EnvFilter::try_new(text).is_err() {
         let remedy =
             "write error, warn, info, debug, trace or off; or for example \"info,vbc_proxy::oauth=debug\"";
-        return Err(Complaint::new(format!("{text:?} is not a log level"), remedy));
+        return Err(Flaw::new(format!("{text:?} is not a log level"), remedy));
     }
     Ok(text.to_owned())
 }

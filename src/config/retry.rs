@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::Table;
-use super::error::Complaint;
 use super::kind::{DAY, Kind, MIB, TIB, settings, size, span};
 use super::section::{Reader, Section};
+use crate::trusted::Flaw;
 
 settings! {
     /// A request that got a 401 is sent again with a new token, if its body was kept.
@@ -46,26 +46,26 @@ impl Retry {
         let location = section.key_location("disk").unwrap_or_else(|| section.location("disk"));
         if retry.disk > 0 && retry.disk <= retry.memory as u64 {
             let remedy = "raise retry.disk, or write \"0B\" to keep nothing on disk";
-            let complaint = Complaint::new("this is not over retry.memory: nothing would go there", remedy);
-            section.report_at(location, "disk", complaint);
+            let flaw = Flaw::new("this is not over retry.memory: nothing would go there", remedy);
+            section.report_at(location, "disk", flaw);
         } else if retry.disk > retry.disk_total {
             let remedy = "raise retry.disk_total or lower retry.disk";
-            section.report_at(location, "disk", Complaint::new("this is over retry.disk_total", remedy));
+            section.report_at(location, "disk", Flaw::new("this is over retry.disk_total", remedy));
         } else if retry.disk > 0
-            && let Err(complaint) = check_directory(&retry.disk_path)
+            && let Err(flaw) = check_directory(&retry.disk_path)
         {
             let given = section.is_given("disk_path");
             let location = if given { section.location("disk_path") } else { location };
-            section.report_at(location, "disk_path", complaint);
+            section.report_at(location, "disk_path", flaw);
         }
         retry
     }
 }
 
 /// Makes a file as a request does.
-fn check_directory(path: &Path) -> Result<(), Complaint> {
+fn check_directory(path: &Path) -> Result<(), Flaw> {
     tempfile::tempfile_in(path).map(drop).map_err(|error| {
         let message = format!("no file can be made in {}: {error}", path.display());
-        Complaint::new(message, "name a directory that is there and that the proxy may write to")
+        Flaw::new(message, "name a directory that is there and that the proxy may write to")
     })
 }

@@ -11,30 +11,25 @@ pub(super) struct Key {
     pub(super) default: Option<&'static str>,
     /// The lines of the shipped `proxy.toml`. Empty: one line with the default, commented out.
     pub(super) lines: &'static [&'static str],
-    /// Describes the values it takes.
     pub(super) values: fn() -> String,
 }
 
 /// A section, as its table declares it.
 pub(super) struct Shape {
-    /// Its name.
     pub(super) name: &'static str,
     /// Its meaning, line by line.
     #[cfg_attr(not(test), allow(dead_code, reason = "tests write and compare the documents"))]
     pub(super) doc: &'static str,
-    /// Its keys.
     pub(super) keys: &'static [Key],
     /// Keys of features that this version does not have: they are refused as such.
     pub(super) later: &'static [&'static str],
 }
 
 impl Shape {
-    /// All names of all keys.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().flat_map(|key| key.names.iter().copied())
     }
 
-    /// Whether a key has this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.names().any(|known| known == name)
     }
@@ -56,17 +51,14 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    /// The names of all sections.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.sections.iter().map(|shape| shape.name).chain([self.credential.name])
     }
 
-    /// The section with a key of this name.
     pub(super) fn home(&self, name: &str) -> Option<&'static str> {
         self.sections.iter().find(|shape| shape.has(name)).map(|shape| shape.name)
     }
 
-    /// The remedy for a key that `shape` does not have.
     pub(super) fn remedy_for_unknown_key(&self, shape: &Shape, key: &str) -> String {
         if let Some(near) = nearest(key, shape.names()) {
             format!("did you mean `{near}`?")

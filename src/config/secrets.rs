@@ -11,14 +11,15 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::characters::Characters;
-use super::error::{Complaint, Location, remedy_for};
+use super::error::{Location, remedy_for};
 use super::kind::Kind;
 use super::page::Page;
 use super::section::Section;
 use super::variables::{self, Variable};
 use crate::clock::{self, Clock, Timestamp};
+use crate::encoding;
 use crate::secret::Secret;
-use crate::{encoding, trusted};
+use crate::trusted::{self, Flaw};
 
 /// More than any secret; a guard against the wrong file.
 const MAX_BYTES: usize = 64 * 1024;
@@ -51,46 +52,37 @@ pub(super) fn first_refresh_token() -> Kind<Secret> {
 
 /// `NAME`, `NAME_file` or `NAME_env`.
 fn sensitive<T: 'static>(store: fn(Zeroizing<String>) -> T, print: fn(&mut Page, &str, &T)) -> Kind<T> {
-    let read = move |section: &mut Section<'_, '_>, key: &str| {
-        find(section, key.trim_end_matches("_file")).map(store)
-    };
+    let read = move |section: &mut Section<'_, '_>, key: &str| find(section, key).map(store);
     Kind::new("a text, a file or a variable", read, print)
 }
 
 /// Where the value is given, in any of its forms.
-pub(super) fn location(section: &Section<'_, '_>, name: &str) -> Location {
-    let forms = forms(name);
-    let given = forms.iter().find(|key| section.is_given(key));
-    section.location(given.map_or(name, String::as_str))
-}
-
-fn forms(name: &str) -> [String; 3] {
-    [name.to_owned(), format!("{name}_file"), format!("{name}_env")]
+pub(super) fn location(section: &Section<'_, '_>, key: &str) -> Location {
+    let given = section.names(key).iter().find(|name| section.is_given(name));
+    section.location(given.unwrap_or(&key))
 }
 
 /// Reads the form that is given. Returns `None` also with a finding, and under `--simulate`, which
 /// reads no files and variables.
-fn find(section: &mut Section<'_, '_>, name: &str) -> Option<Zeroizing<String>> {
-    let [inline, file, env] = forms(name);
-    let mut given: Vec<(Location, &String)> = [&inline, &file, &env]
-        .into_iter()
-        .filter_map(|key| Some((section.key_location(key)?, key)))
-        .collect();
-    given.sort_by(|(a, _), (b, _)| a.cmp(b));
+fn find(section: &mut Section<'_, '_>, key: &str) -> Option<Zeroizing<String>> {
+    let names = section.names(key).iter();
+    let mut given: Vec<_> = names.filter_map(|name| Some((section.key_location(name)?, *name))).collect();
+    given.sort();
+    let name = key.trim_end_matches("_file");
     let key = match given.as_slice() {
         [] => return None,
         [(_, only)] => *only,
         [(_, first), (location, second), ..] => {
-            let remedy = format!("keep one of {name}, {file} and {env}");
-            let complaint = Complaint::new(format!("{first} is given as well"), remedy);
-            section.report_at(location.clone(), second, complaint);
+            let remedy = format!("keep one of {name}, {name}_file and {name}_env");
+            let flaw = Flaw::new(format!("{first} is given as well"), remedy);
+            section.report_at(location.clone(), second, flaw);
             return None;
         }
     };
     let text = section.secret(key)?;
-    let (subject, value) = if *key == file {
+    let (subject, value) = if key.ends_with("_file") {
         from_file(section, key, &text)?
-    } else if *key == env {
+    } else if key.ends_with("_env") {
         from_variable(section, key, &text)?
     } else {
         ("the value".into(), from_text(section, key, text)?)
@@ -99,7 +91,7 @@ fn find(section: &mut Section<'_, '_>, name: &str) -> Option<Zeroizing<String>> 
     let Some(refused) = characters.refused(&value) else { return Some(value) };
     let message = format!("{subject} has a character that RFC 6749 does not allow here: {refused}");
     let remedy = format!("write the value without it; there may be {}", characters.allowed());
-    section.report(key, Complaint::new(message, remedy));
+    section.report(key, Flaw::new(message, remedy));
     None
 }
 
@@ -109,7 +101,7 @@ fn from_text(
     value: Zeroizing<String>,
 ) -> Option<Zeroizing<String>> {
     if value.is_empty() {
-        section.report(key, Complaint::new("the value is empty", "write it, or give it as a file"));
+        section.report(key, Flaw::new("the value is empty", "write it, or give it as a file"));
         return None;
     }
     match section.location(key) {
@@ -144,13 +136,13 @@ fn from_variable(
             Ok((format!("the variable {name}"), Zeroizing::new(variables::trim(value).to_owned())))
         }
         Variable::Text(_) => {
-            Err(Complaint::new(format!("the variable {name} is empty"), format!("export {name}=…")))
+            Err(Flaw::new(format!("the variable {name} is empty"), format!("export {name}=…")))
         }
         Variable::NotText => Err(variables::not_text(name)),
         Variable::NotSet if is_conventional(name) => {
-            Err(Complaint::new(format!("the variable {name} is not set"), format!("export {name}=…")))
+            Err(Flaw::new(format!("the variable {name} is not set"), format!("export {name}=…")))
         }
-        Variable::NotSet => Err(Complaint::new(
+        Variable::NotSet => Err(Flaw::new(
             "the variable named here is not set",
             "write the name of an environment variable, such as \"VBC_CLIENT_ID\", not the value itself",
         )),
@@ -173,27 +165,22 @@ fn from_file(section: &mut Section<'_, '_>, key: &str, path: &str) -> Option<(St
     let path = section.reader.resolve(path);
     let shown = path.display().to_string();
     let read = settled(|| age(&path), || trusted::read(&path, MAX_BYTES), thread::sleep);
-    let content = read.map(|file| {
-        let (content, checks) = file.into_parts();
-        let (location, key) = (section.location(key), section.path_of(key));
-        section.reader.report_checks((&location, &key), &path, checks, true);
-        content
-    });
+    let content = read.map(|file| section.checked(key, &path, file, true));
     let value = match content.map(|content| encoding::decode(&content)) {
         Ok(Ok(text)) if variables::trim(&text).is_empty() => {
-            Err(Complaint::new(format!("{shown} is empty"), "write the value into it"))
+            Err(Flaw::new(format!("{shown} is empty"), "write the value into it"))
         }
         Ok(Ok(text)) => Ok((shown, Zeroizing::new(variables::trim(&text).to_owned()))),
-        Ok(Err(error)) => Err(Complaint::new(error.of(&shown), error.remedy())),
+        Ok(Err(error)) => Err(Flaw::new(error.of(&shown), error.remedy())),
         Err(error) => Err(match error.kind() {
             ErrorKind::FileTooLarge => {
-                Complaint::new(format!("{shown} is too large for a secret"), "correct the path")
+                Flaw::new(format!("{shown} is too large for a secret"), "correct the path")
             }
-            ErrorKind::TimedOut => Complaint::new(
+            ErrorKind::TimedOut => Flaw::new(
                 format!("{shown} keeps changing"),
                 "write it once, for example beside its place, and rename it",
             ),
-            _ => Complaint::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
+            _ => Flaw::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
         }),
     };
     section.accept(key, value)

@@ -2,16 +2,15 @@
 //! reading goes on and one run reports all findings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::document::{Entry, Item, Table, Value};
-use super::error::{Complaint, Finding, Location};
+use super::error::{Finding, Location, not_available};
 use super::schema::{Schema, Shape};
 use super::variables::Variables;
-use crate::trusted::{self, Checks};
+use crate::trusted::{self, Checks, Flaw, TrustedFile};
 
 /// State shared by all sections while a configuration is read.
 pub(super) struct Reader<'e> {
@@ -77,19 +76,18 @@ impl<'e> Reader<'e> {
             if shape.has(key) {
                 return true;
             }
-            let complaint = if shape.later.contains(&key.as_str()) {
-                Complaint::not_available("this key")
+            let flaw = if shape.later.contains(&key.as_str()) {
+                not_available("this key")
             } else {
-                let remedy = self.schema.remedy_for_unknown_key(shape, key);
-                Complaint::new("there is no such key", remedy)
+                Flaw::new("there is no such key", self.schema.remedy_for_unknown_key(shape, key))
             };
             let key = self.printable(key, &entry.key_location);
-            self.report(entry.key_location.clone(), format!("{path}.{key}"), complaint);
+            self.report(entry.key_location.clone(), format!("{path}.{key}"), flaw);
             false
         });
         let places = |entry: &Entry| (entry.key_location.clone(), vec![entry.item.location.clone()]);
         let given = entries.iter().map(|(key, entry)| (key.clone(), places(entry))).collect();
-        Section { reader: self, path, location, given, entries }
+        Section { reader: self, shape, path, location, given, entries }
     }
 
     /// The table of an entry. Anything else is a finding and counts as an empty table.
@@ -98,8 +96,8 @@ impl<'e> Reader<'e> {
             None => Table::new(),
             Some((_, Value::Table(table))) => table,
             Some((location, _)) => {
-                let complaint = Complaint::new("this is a section", format!("write it as [{path}]"));
-                self.report(location, path, complaint);
+                let flaw = Flaw::new("this is a section", format!("write it as [{path}]"));
+                self.report(location, path, flaw);
                 Table::new()
             }
         }
@@ -113,18 +111,16 @@ impl<'e> Reader<'e> {
         }
     }
 
-    /// Adds a finding.
-    pub(super) fn report(&mut self, location: Location, key: impl Into<String>, complaint: Complaint) {
-        self.findings.push(Finding::new(location, key, complaint));
+    pub(super) fn report(&mut self, location: Location, key: impl Into<String>, flaw: Flaw) {
+        self.findings.push(Finding::new(location, key, flaw));
     }
 
-    /// Adds a warning.
-    pub(super) fn warn(&mut self, location: Location, key: impl Into<String>, complaint: Complaint) {
-        self.warnings.push(Finding::new(location, key, complaint));
+    pub(super) fn warn(&mut self, location: Location, key: impl Into<String>, flaw: Flaw) {
+        self.warnings.push(Finding::new(location, key, flaw));
     }
 
     /// A path of the configuration, relative to the file.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+    pub(super) fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.base.join(path)
     }
 
@@ -139,9 +135,9 @@ impl<'e> Reader<'e> {
     ) {
         for flaw in checks.flaws {
             if self.lenient {
-                self.warn(location.clone(), key, flaw.into());
+                self.warn(location.clone(), key, flaw);
             } else {
-                self.report(location.clone(), key, flaw.into());
+                self.report(location.clone(), key, flaw);
             }
         }
         let exposed = checks.exposed.filter(|_| secret);
@@ -149,7 +145,7 @@ impl<'e> Reader<'e> {
         let unchecked = directories.filter(|directory| self.directories.insert(directory.clone()));
         let replaceable = unchecked.filter_map(|directory| trusted::replaceable(path, &directory));
         for flaw in exposed.into_iter().chain(replaceable.collect::<Vec<_>>()) {
-            self.warn(location.clone(), key, flaw.into());
+            self.warn(location.clone(), key, flaw);
         }
     }
 }
@@ -160,6 +156,7 @@ impl<'e> Reader<'e> {
 /// that checks of several keys can report where each of them is.
 pub(super) struct Section<'r, 'e> {
     pub(super) reader: &'r mut Reader<'e>,
+    shape: &'static Shape,
     path: String,
     location: Location,
     /// Of each key that is given: where it is, and where its values are.
@@ -173,7 +170,6 @@ impl Section<'_, '_> {
         self.locations(key).first().unwrap_or(&self.location).clone()
     }
 
-    /// Where the values of a list are.
     pub(super) fn locations(&self, key: &str) -> &[Location] {
         self.given.get(key).map_or(&[], |(_, values)| values)
     }
@@ -183,12 +179,15 @@ impl Section<'_, '_> {
         self.given.get(key).map(|(location, _)| location.clone())
     }
 
+    pub(super) fn names(&self, key: &str) -> &'static [&'static str] {
+        self.shape.alternatives(key)
+    }
+
     /// Whether a key is given, right or wrong.
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.given.contains_key(key)
     }
 
-    /// Whether a key has a finding.
     pub(super) fn is_wrong(&self, key: &str) -> bool {
         let path = self.path_of(key);
         self.reader.findings.iter().any(|finding| finding.key == path)
@@ -208,31 +207,26 @@ impl Section<'_, '_> {
         self.given.remove(key).map(|(location, _)| location)
     }
 
-    /// The full path of a key.
     pub(super) fn path_of(&self, key: &str) -> String {
         format!("{}.{key}", self.path)
     }
 
-    /// Adds a finding about the value of a key.
-    pub(super) fn report(&mut self, key: &str, complaint: Complaint) {
-        self.report_at(self.location(key), key, complaint);
+    pub(super) fn report(&mut self, key: &str, flaw: Flaw) {
+        self.report_at(self.location(key), key, flaw);
     }
 
-    /// Adds a finding about a key.
-    pub(super) fn report_at(&mut self, location: Location, key: &str, complaint: Complaint) {
+    pub(super) fn report_at(&mut self, location: Location, key: &str, flaw: Flaw) {
         let path = self.path_of(key);
-        self.reader.report(location, path, complaint);
+        self.reader.report(location, path, flaw);
     }
 
-    /// Adds a warning about the value of a key.
-    pub(super) fn warn(&mut self, key: &str, complaint: Complaint) {
-        self.warn_at(self.location(key), key, complaint);
+    pub(super) fn warn(&mut self, key: &str, flaw: Flaw) {
+        self.warn_at(self.location(key), key, flaw);
     }
 
-    /// Adds a warning about a key.
-    pub(super) fn warn_at(&mut self, location: Location, key: &str, complaint: Complaint) {
+    pub(super) fn warn_at(&mut self, location: Location, key: &str, flaw: Flaw) {
         let path = self.path_of(key);
-        self.reader.warn(location, path, complaint);
+        self.reader.warn(location, path, flaw);
     }
 
     /// Puts the default of a key in the place of a value. Does not make the key count as given.
@@ -240,29 +234,27 @@ impl Section<'_, '_> {
         self.entries.insert(key.to_owned(), Entry::default_value(literal));
     }
 
-    /// Reads a trusted file that a key names. Findings about its owner and permissions are added;
+    /// The content of a file that a key names. Findings about its owner and permissions are added;
     /// its content is returned all the same, so that further findings can follow.
-    pub(super) fn trusted(
+    pub(super) fn checked(
         &mut self,
         key: &str,
         path: &Path,
-        limit: usize,
+        file: TrustedFile,
         secret: bool,
-    ) -> io::Result<Zeroizing<Vec<u8>>> {
-        let (content, checks) = trusted::read(path, limit)?.into_parts();
+    ) -> Zeroizing<Vec<u8>> {
+        let (content, checks) = file.into_parts();
         let (location, key) = (self.location(key), self.path_of(key));
         self.reader.report_checks((&location, &key), path, checks, secret);
-        Ok(content)
+        content
     }
 
-    /// Takes a value as it is.
     pub(super) fn take(&mut self, key: &str) -> Option<Item> {
         self.entries.remove(key).map(|entry| entry.item)
     }
 
-    /// Adds a finding if the value is wrong.
-    pub(super) fn accept<T>(&mut self, key: &str, value: Result<T, Complaint>) -> Option<T> {
-        value.map_err(|complaint| self.report(key, complaint)).ok()
+    pub(super) fn accept<T>(&mut self, key: &str, value: Result<T, Flaw>) -> Option<T> {
+        value.map_err(|flaw| self.report(key, flaw)).ok()
     }
 
     /// A text that may be a secret.
@@ -276,20 +268,15 @@ impl Section<'_, '_> {
 
     /// A text that `parse` accepts. A bare number is passed to it as written, so that it can ask
     /// for a unit.
-    pub(super) fn parsed<T>(
-        &mut self,
-        key: &str,
-        parse: impl FnOnce(&str) -> Result<T, Complaint>,
-    ) -> Option<T> {
+    pub(super) fn parsed<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, Flaw>) -> Option<T> {
         let value = self.take(key)?.value.parse(parse);
         self.accept(key, value)
     }
 
-    /// A path, relative to the configuration.
     pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
         let text = self.secret(key)?;
         if text.is_empty() {
-            self.report(key, Complaint::new("the path is empty", "write a path or remove the key"));
+            self.report(key, Flaw::new("the path is empty", "write a path or remove the key"));
             return None;
         }
         Some(self.reader.resolve(&text))
@@ -300,8 +287,8 @@ impl Section<'_, '_> {
     pub(super) fn items<T>(
         &mut self,
         key: &str,
-        not_a_list: &Complaint,
-        parse: impl Fn(&str) -> Result<T, Complaint>,
+        not_a_list: &Flaw,
+        parse: impl Fn(&str) -> Result<T, Flaw>,
     ) -> Option<Vec<T>> {
         let (mut values, mut locations) = (Vec::new(), Vec::new());
         for (location, text) in self.take(key)?.texts() {
@@ -310,7 +297,7 @@ impl Section<'_, '_> {
                     values.push(value);
                     locations.push(location);
                 }
-                Err(complaint) => self.report_at(location, key, complaint),
+                Err(flaw) => self.report_at(location, key, flaw),
             }
         }
         if let Some((_, values)) = self.given.get_mut(key)
@@ -325,17 +312,17 @@ impl Section<'_, '_> {
     pub(super) fn one_or_more<T>(
         &mut self,
         key: &str,
-        parse: impl Fn(&str) -> Result<T, Complaint>,
+        parse: impl Fn(&str) -> Result<T, Flaw>,
     ) -> Option<Vec<T>> {
         let entry = self.entries.get(key)?;
         if matches!(&entry.item.value, Value::Text(_)) && !entry.item.is_variable() {
             return self.parsed(key, parse).map(|value| vec![value]);
         }
         let neither = "this is neither a text nor a list of texts";
-        let neither = Complaint::new(neither, "write for example \"127.0.0.1:8080\"");
+        let neither = Flaw::new(neither, "write for example \"127.0.0.1:8080\"");
         let values = self.items(key, &neither, parse)?;
         if values.is_empty() && self.is_given(key) && !self.is_wrong(key) {
-            self.report(key, Complaint::new("the list is empty", "write at least one, or remove the key"));
+            self.report(key, Flaw::new("the list is empty", "write at least one, or remove the key"));
         }
         Some(values)
     }
@@ -345,21 +332,20 @@ impl Section<'_, '_> {
         &mut self,
         key: &str,
         example: &str,
-        parse: impl Fn(&str, &str) -> Result<(K, V), Complaint>,
+        parse: impl Fn(&str, &str) -> Result<(K, V), Flaw>,
     ) -> Option<BTreeMap<K, V>> {
         let mut values = BTreeMap::new();
         for (location, name, value) in self.take(key)?.pairs() {
-            let none = || {
-                Complaint::new("this is not a table of texts", format!("write for example {key} = {example}"))
-            };
+            let none =
+                || Flaw::new("this is not a table of texts", format!("write for example {key} = {example}"));
             match value.ok_or_else(none).and_then(|value| parse(&name, &value)) {
                 Ok((name, value)) => {
                     if values.insert(name, value).is_some() {
-                        let complaint = Complaint::new("a name is given twice", "keep one of the two");
-                        self.report_at(location, key, complaint);
+                        let flaw = Flaw::new("a name is given twice", "keep one of the two");
+                        self.report_at(location, key, flaw);
                     }
                 }
-                Err(complaint) => self.report_at(location, key, complaint),
+                Err(flaw) => self.report_at(location, key, flaw),
             }
         }
         Some(values)
@@ -368,7 +354,7 @@ impl Section<'_, '_> {
 
 impl Value {
     /// Parses a text, or a number as it is written.
-    pub(super) fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Result<T, Complaint> {
+    pub(super) fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Flaw>) -> Result<T, Flaw> {
         match self {
             Self::Text(text) => parse(text),
             Self::Number(text) => parse(text),
@@ -376,8 +362,8 @@ impl Value {
         }
     }
 
-    fn not_a_text(&self) -> Complaint {
-        Complaint::new(format!("this is {}", self.kind()), "write a text in quotes")
+    fn not_a_text(&self) -> Flaw {
+        Flaw::new(format!("this is {}", self.kind()), "write a text in quotes")
     }
 
     /// A text, or a number as it is written.
@@ -430,7 +416,6 @@ impl Item {
     }
 }
 
-/// The parts of a variable with commas between them.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::credential::{self, Credential, GrantKind};
 use super::document::{Table, Value};
-use super::error::Complaint;
+use super::error::not_available;
 use super::faults::Faults;
 use super::listen::{Admin, Listen, Simulator, check_addresses};
 use super::page::Page;
@@ -18,6 +18,7 @@ use super::section::Reader;
 use super::store::{Store, StoreKeys};
 use super::upstream::{OAuth, Upstream};
 use super::urls::Origin;
+use crate::trusted::Flaw;
 
 /// All sections and keys.
 pub(super) const SCHEMA: Schema = Schema {
@@ -159,7 +160,7 @@ impl Config {
                 self.oauth.authorize_url, self.oauth.token_url
             );
             let remedy = "give authorize_url as well, the login page of the same server";
-            reader.warn(reader.whole.clone(), "oauth.authorize_url", Complaint::new(message, remedy));
+            reader.warn(reader.whole.clone(), "oauth.authorize_url", Flaw::new(message, remedy));
         }
     }
 }
@@ -173,8 +174,8 @@ fn report_unknown_sections(reader: &mut Reader<'_>, root: &mut Table) {
         }
         let is_table = matches!(entry.item.value, Value::Table(_));
         let home = schema.home(name).filter(|_| !is_table);
-        let complaint = if schema.later.contains(&name.as_str()) {
-            Complaint::not_available("this section")
+        let flaw = if schema.later.contains(&name.as_str()) {
+            not_available("this section")
         } else {
             let remedy = match (home, schema::nearest(name, schema.names())) {
                 (Some(home), _) => format!("it belongs to [{home}]"),
@@ -182,10 +183,10 @@ fn report_unknown_sections(reader: &mut Reader<'_>, root: &mut Table) {
                 (None, None) => format!("there are: {}", schema.names().collect::<Vec<_>>().join(", ")),
             };
             let what = if is_table { "section" } else { "key outside of sections" };
-            Complaint::new(format!("there is no such {what}"), remedy)
+            Flaw::new(format!("there is no such {what}"), remedy)
         };
         let name = reader.printable(name, &entry.key_location);
-        reader.report(entry.key_location.clone(), name, complaint);
+        reader.report(entry.key_location.clone(), name, flaw);
         false
     });
 }

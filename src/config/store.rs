@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::document::Table;
-use super::error::Complaint;
+use super::error::not_available;
 use super::keys::{KeyFile, key_file};
 use super::kind::{Kind, path, settings, text};
 use super::page::Page;
 use super::section::Reader;
+use crate::trusted::Flaw;
 
 /// `[store]`.
 #[derive(Clone, Debug)]
@@ -55,8 +56,8 @@ fn store_kind() -> Kind<StoreKind> {
         match text {
             "file" => Ok(StoreKind::File),
             "memory" => Ok(StoreKind::Memory),
-            "postgres" => Err(Complaint { remedy, ..Complaint::not_available("\"postgres\"") }),
-            other => Err(Complaint::new(format!("{other:?} is not a store"), remedy)),
+            "postgres" => Err(Flaw { remedy, ..not_available("\"postgres\"") }),
+            other => Err(Flaw::new(format!("{other:?} is not a store"), remedy)),
         }
     };
     let show = |kind: &StoreKind| if *kind == StoreKind::File { "file".into() } else { "memory".into() };
@@ -66,25 +67,25 @@ fn store_kind() -> Kind<StoreKind> {
 impl Store {
     pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {
         let mut section = reader.section(root, &StoreKeys::SHAPE);
-        let StoreKeys { kind, path, key_file } = StoreKeys::read_keys(&mut section);
-        let key_location = section.key_location("key_file");
-        if let (Some(keys), Some(location)) = (&key_file, &key_location)
-            && keys.path.starts_with(&path)
-        {
+        let StoreKeys { kind, mut path, key_file } = StoreKeys::read_keys(&mut section);
+        if !section.is_given("path") {
+            path = section.reader.resolve(&path);
+        }
+        let is_given = section.is_given("key_file");
+        let location = section.key_location("key_file").unwrap_or_else(|| section.location("key_file"));
+        if key_file.as_ref().is_some_and(|keys| keys.path.starts_with(&path)) {
             let message = "the key lies beside what it protects: whoever copies the directory has both";
-            let complaint = Complaint::new(message, "keep it in another directory");
-            section.warn_at(location.clone(), "key_file", complaint);
+            let flaw = Flaw::new(message, "keep it in another directory");
+            section.warn_at(location.clone(), "key_file", flaw);
         }
-        if kind == StoreKind::File {
-            return Self::File { path, key_file };
-        }
-        if let Some(location) = key_location
-            && !section.reader.simulate
-        {
+        if kind == StoreKind::Memory && is_given && !section.reader.simulate {
             let message = "a store in memory writes nothing that a key could protect";
-            section.warn_at(location, "key_file", Complaint::new(message, "remove it"));
+            section.warn_at(location, "key_file", Flaw::new(message, "remove it"));
         }
-        Self::Memory
+        match kind {
+            StoreKind::File => Self::File { path, key_file },
+            StoreKind::Memory => Self::Memory,
+        }
     }
 
     pub(super) fn print(&self, page: &mut Page) {

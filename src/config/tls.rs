@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::{Complaint, Location};
+use super::error::Location;
 use super::kind::Kind;
 use super::page::Page;
 use super::section::Section;
 use crate::clock::{Clock, Timestamp};
 use crate::server::TlsIdentity;
-use crate::trusted::{self, PEM_BYTES, TrustedFile};
+use crate::trusted::{self, Flaw, PEM_BYTES, TrustedFile};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -31,28 +31,7 @@ pub struct ListenTls {
 /// Why the files cannot be used. Their content is never quoted.
 #[derive(Debug, Error)]
 #[error("{}", .0.message)]
-pub struct TlsFileError(Complaint);
-
-/// Something for each of the files.
-struct Files<T> {
-    cert: T,
-    key: T,
-    client_ca: Option<T>,
-}
-
-impl<T> Files<T> {
-    /// Converts each of them, given the name of its key.
-    fn try_map<U>(
-        self,
-        mut convert: impl FnMut(&str, T) -> Result<U, TlsFileError>,
-    ) -> Result<Files<U>, TlsFileError> {
-        Ok(Files {
-            cert: convert("cert", self.cert)?,
-            key: convert("key", self.key)?,
-            client_ca: self.client_ca.map(|file| convert("client_ca", file)).transpose()?,
-        })
-    }
-}
+pub struct TlsFileError(Flaw);
 
 impl ListenTls {
     /// Reads the files.
@@ -60,39 +39,44 @@ impl ListenTls {
     /// # Errors
     /// The first thing that is wrong with them.
     pub fn load(&self) -> Result<TlsIdentity, TlsFileError> {
-        let trusted =
-            |_: &str, (_, file): (_, TrustedFile)| file.trusted().map_err(|flaw| TlsFileError(flaw.into()));
-        self.understand(&self.open()?.try_map(trusted)?)
+        let trusted = |file: TrustedFile| file.trusted().map_err(TlsFileError);
+        let contents = self.open()?.into_iter().map(trusted).collect::<Result<Vec<_>, _>>()?;
+        self.understand(&contents)
     }
 
-    fn open(&self) -> Result<Files<(&Path, TrustedFile)>, TlsFileError> {
-        let paths = Files { cert: &*self.cert, key: &*self.key, client_ca: self.client_ca.as_deref() };
-        paths.try_map(|_, path| {
-            let file = trusted::read(path, PEM_BYTES).map_err(|error| {
+    /// The paths that are given, by the names of their keys.
+    fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let client_ca = self.client_ca.as_deref().map(|path| ("client_ca", path));
+        [("cert", &*self.cert), ("key", &*self.key)].into_iter().chain(client_ca)
+    }
+
+    /// Opens the files, in the order of [`paths`](Self::paths).
+    fn open(&self) -> Result<Vec<TrustedFile>, TlsFileError> {
+        let open = |(_, path): (_, &Path)| {
+            trusted::read(path, PEM_BYTES).map_err(|error| {
                 let message = format!("cannot read {}: {error}", path.display());
-                TlsFileError(Complaint::new(message, "correct the path or the file's permissions"))
-            })?;
-            Ok((path, file))
-        })
+                TlsFileError(Flaw::new(message, "correct the path or the file's permissions"))
+            })
+        };
+        self.paths().map(open).collect()
     }
 
-    fn understand(&self, content: &Files<Zeroizing<Vec<u8>>>) -> Result<TlsIdentity, TlsFileError> {
-        let Files { cert, key, client_ca } = content;
-        let chain = certificates(&self.cert, cert)?;
-        let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| empty(&self.key, "private key"))?;
+    /// Reads the contents, in the order of [`paths`](Self::paths).
+    fn understand(&self, contents: &[Zeroizing<Vec<u8>>]) -> Result<TlsIdentity, TlsFileError> {
+        let content = |index: usize| contents.get(index).map_or(&[][..], |content| content);
+        let chain = certificates(&self.cert, content(0))?;
+        let private =
+            PrivateKeyDer::from_pem_slice(content(1)).map_err(|_| empty(&self.key, "private key"))?;
         let certificate = CertifiedKey::from_der(chain, private, &default_provider()).map_err(|error| {
             let (cert, key) = (self.cert.display(), self.key.display());
             let message = format!("{cert} and {key} cannot be used together: {error}");
             let remedy =
                 "give the key that the certificate was made for; the first certificate of the file is ours";
-            TlsFileError(Complaint::new(message, remedy))
+            TlsFileError(Flaw::new(message, remedy))
         })?;
-        let client_roots = match (&self.client_ca, client_ca) {
-            (Some(path), Some(pem)) => Some(roots(path, pem)?),
-            _ => None,
-        };
+        let client_roots = self.client_ca.as_deref().map(|path| roots(path, content(2))).transpose()?;
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        for content in [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten() {
+        for content in contents {
             digest.update(&content.len().to_be_bytes());
             digest.update(content);
         }
@@ -101,16 +85,11 @@ impl ListenTls {
     }
 }
 
-/// When the certificate expires, if its date can be read.
-fn expires(identity: &TlsIdentity) -> Option<Timestamp> {
-    not_after(identity.certificate.cert.first()?)
-}
-
 /// For a file without what it is for, or that is not PEM.
 fn empty(path: &Path, wanted: &str) -> TlsFileError {
     let message = format!("{} holds no {wanted}", path.display());
     let remedy = format!("it must be PEM: -----BEGIN {}-----", wanted.to_ascii_uppercase());
-    TlsFileError(Complaint::new(message, remedy))
+    TlsFileError(Flaw::new(message, remedy))
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
@@ -125,7 +104,7 @@ fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
         roots.add(certificate).map_err(|error| {
             let message = format!("{} holds a certificate that cannot be a root: {error}", path.display());
             let remedy = "give the certificate of the authority that clients' certificates come from";
-            TlsFileError(Complaint::new(message, remedy))
+            TlsFileError(Flaw::new(message, remedy))
         })?;
     }
     Ok(roots)
@@ -134,11 +113,8 @@ fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
 /// `{ cert = …, key = …, client_ca = … }`. The files are not read under `--simulate`.
 pub(super) fn tls_table() -> Kind<ListenTls> {
     let print = |page: &mut Page, key: &str, tls: &ListenTls| {
-        let paths =
-            [("cert", Some(&tls.cert)), ("key", Some(&tls.key)), ("client_ca", tls.client_ca.as_ref())];
-        let given = paths.into_iter().filter_map(|(name, path)| Some((name, path?.display().to_string())));
-        let table = given.map(|(name, path)| (name.to_owned(), path.into())).collect();
-        page.bare(key, toml::Value::Table(table));
+        let shown = |(name, path): (&str, &Path)| (name.to_owned(), path.display().to_string().into());
+        page.bare(key, toml::Value::Table(tls.paths().map(shown).collect()));
     };
     Kind::new("a table with `cert`, `key` and, optionally, `client_ca`", read, print)
 }
@@ -147,23 +123,22 @@ fn read(section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
     let location = section.key_location(key)?;
     let tls = read_paths(section, key, &location).filter(|_| !section.reader.simulate)?;
     let path_of_key = section.path_of(key);
-    let report_checks = |name: &str, (path, file): (&Path, TrustedFile)| {
-        let (content, checks) = file.into_parts();
-        section.reader.report_checks((&location, &path_of_key), path, checks, name == "key");
-        Ok(content)
-    };
-    let content = tls.open().and_then(|opened| opened.try_map(report_checks));
-    let loaded = content.and_then(|content| tls.understand(&content));
-    match loaded {
-        Err(TlsFileError(complaint)) => {
-            section.report_at(location, key, complaint);
-            return None;
+    let contents = tls.open().map(|files| {
+        let mut contents = Vec::new();
+        for ((name, path), file) in tls.paths().zip(files) {
+            let (content, checks) = file.into_parts();
+            section.reader.report_checks((&location, &path_of_key), path, checks, name == "key");
+            contents.push(content);
         }
-        Ok(identity) if expires(&identity).is_some_and(|end| end <= Clock::system().now()) => {
-            let message = format!("the certificate in {} has expired", tls.cert.display());
-            section.warn_at(location, key, Complaint::new(message, "put a new one in its place"));
-        }
-        Ok(_) => {}
+        contents
+    });
+    let loaded = contents.and_then(|contents| tls.understand(&contents));
+    let identity =
+        loaded.map_err(|TlsFileError(flaw)| section.report_at(location.clone(), key, flaw)).ok()?;
+    let expires = identity.certificate.cert.first().and_then(|certificate| not_after(certificate));
+    if expires.is_some_and(|end| end <= Clock::system().now()) {
+        let message = format!("the certificate in {} has expired", tls.cert.display());
+        section.warn_at(location, key, Flaw::new(message, "put a new one in its place"));
     }
     Some(tls)
 }
@@ -171,8 +146,8 @@ fn read(section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
 fn read_paths(section: &mut Section<'_, '_>, key: &str, location: &Location) -> Option<ListenTls> {
     let parse = |name: &str, value: &str| match name {
         "cert" | "key" | "client_ca" if !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        "cert" | "key" | "client_ca" => Err(Complaint::new("the path is empty", "write a path")),
-        _ => Err(Complaint::new(format!("there is no such key: {name}"), "there are: cert, key, client_ca")),
+        "cert" | "key" | "client_ca" => Err(Flaw::new("the path is empty", "write a path")),
+        _ => Err(Flaw::new(format!("there is no such key: {name}"), "there are: cert, key, client_ca")),
     };
     let mut given = section.map(key, "{ cert = \"cert.pem\", key = \"key.pem\" }", parse)?;
     if section.is_wrong(key) {
@@ -183,8 +158,8 @@ fn read_paths(section: &mut Section<'_, '_>, key: &str, location: &Location) -> 
         (Some(cert), Some(key), client_ca) => Some(ListenTls { cert, key, client_ca }),
         _ => {
             let remedy = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
-            let complaint = Complaint::new("a certificate and its key are needed", remedy);
-            section.report_at(location.clone(), key, complaint);
+            let flaw = Flaw::new("a certificate and its key are needed", remedy);
+            section.report_at(location.clone(), key, flaw);
             None
         }
     }
@@ -212,10 +187,7 @@ fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     };
     let digits = format!("{century}{time}");
     let part = |from: usize, to: usize| digits.get(from..to);
-    let (date, hour) =
-        ((part(0, 4)?, part(4, 6)?, part(6, 8)?), (part(8, 10)?, part(10, 12)?, part(12, 14)?));
-    let text = format!("{}-{}-{}T{}:{}:{}Z", date.0, date.1, date.2, hour.0, hour.1, hour.2);
-    text.parse().ok()
+    format!("{}T{}Z", part(0, 8)?, part(8, 14)?).parse().ok()
 }
 
 /// The first element of DER: its tag, its content, and what follows.

@@ -2,66 +2,58 @@
 
 use std::time::Duration;
 
+use crate::trusted::Flaw;
 use vbc_base::units::{Quantity, SIZES, TIMES, show_duration, show_size};
 
-use super::error::Complaint;
-
 /// Reads `"10s"`, `"250ms"`, `"1h30m"`: larger units first, each of them once.
-pub(super) fn duration(text: &str) -> Result<Duration, Complaint> {
+pub(super) fn duration(text: &str) -> Result<Duration, Flaw> {
     let quantity = Quantity::parse(text, TIMES).filter(Quantity::is_descending);
     let millis = quantity.and_then(|quantity| quantity.total());
     millis.map(Duration::from_millis).ok_or_else(|| {
         if is_bare_number(text) {
             let remedy = format!("write for example \"{text}s\"; the units are ms, s, m, h and d");
-            return Complaint::new("a duration needs a unit", remedy);
+            return Flaw::new("a duration needs a unit", remedy);
         }
         let remedy = "write for example \"10s\", \"250ms\" or \"1h30m\"";
-        Complaint::new(format!("{text:?} is not a duration"), remedy)
+        Flaw::new(format!("{text:?} is not a duration"), remedy)
     })
 }
 
-/// Reads a duration within a range.
-pub(super) fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Duration, Complaint> {
-    let value = duration(text)?;
-    if value < least {
-        let remedy = format!("at least {} makes sense", show_duration(least));
-        return Err(Complaint::new(format!("{text:?} is too short"), remedy));
+pub(super) fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Duration, Flaw> {
+    match duration(text)? {
+        value if value < least => Err(outside(text, "too short", "least", &show_duration(least))),
+        value if value > most => Err(outside(text, "too long", "most", &show_duration(most))),
+        value => Ok(value),
     }
-    if value > most {
-        let remedy = format!("at most {} makes sense", show_duration(most));
-        return Err(Complaint::new(format!("{text:?} is too long"), remedy));
-    }
-    Ok(value)
 }
 
 /// Reads `"64KiB"`, `"1MB"`, `"0B"`.
-pub(super) fn size(text: &str) -> Result<u64, Complaint> {
+pub(super) fn size(text: &str) -> Result<u64, Flaw> {
     let quantity = Quantity::parse(text, SIZES).filter(|quantity| quantity.units().count() == 1);
     quantity.and_then(|quantity| quantity.total()).ok_or_else(|| {
         if is_bare_number(text) {
             let units = "the units are B, kB, KiB, MB, MiB, GB, GiB";
             let remedy = format!("write for example \"{text}B\" or \"64KiB\"; {units}");
-            return Complaint::new("a size needs a unit", remedy);
+            return Flaw::new("a size needs a unit", remedy);
         }
-        let remedy = "write for example \"64KiB\" or \"1MB\"";
-        Complaint::new(format!("{text:?} is not a size"), remedy)
+        Flaw::new(format!("{text:?} is not a size"), "write for example \"64KiB\" or \"1MB\"")
     })
 }
 
-/// Reads a size within a range of bytes.
-pub(super) fn size_within(text: &str, least: u64, most: u64) -> Result<u64, Complaint> {
-    let bytes = size(text)?;
-    if bytes < least {
-        let remedy = format!("at least {} makes sense", show_size(least));
-        return Err(Complaint::new(format!("{text:?} is too little"), remedy));
+pub(super) fn size_within(text: &str, least: u64, most: u64) -> Result<u64, Flaw> {
+    match size(text)? {
+        bytes if bytes < least => Err(outside(text, "too little", "least", &show_size(least))),
+        bytes if bytes > most => Err(too_much(text, most)),
+        bytes => Ok(bytes),
     }
-    if bytes > most { Err(too_much(text, most)) } else { Ok(bytes) }
 }
 
-/// For a size over `most` bytes.
-pub(super) fn too_much(text: &str, most: u64) -> Complaint {
-    let remedy = format!("at most {} makes sense", show_size(most));
-    Complaint::new(format!("{text:?} is too much"), remedy)
+pub(super) fn too_much(text: &str, most: u64) -> Flaw {
+    outside(text, "too much", "most", &show_size(most))
+}
+
+fn outside(text: &str, what: &str, bound: &str, value: &str) -> Flaw {
+    Flaw::new(format!("{text:?} is {what}"), format!("at {bound} {value} makes sense"))
 }
 
 fn is_bare_number(text: &str) -> bool {

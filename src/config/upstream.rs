@@ -6,10 +6,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::document::Table;
-use super::error::Complaint;
 use super::kind::{DAY, Kind, MILLISECOND, ca_file, choice, flag, settings, span, text, url};
 use super::section::{Reader, Section};
 use super::urls::{self, Origin};
+use crate::trusted::Flaw;
 
 settings! {
     /// The API.
@@ -121,6 +121,6 @@ impl OAuth {
 /// Warns if a URL is given that is neither encrypted nor on this machine.
 fn warn_in_the_clear(section: &mut Section<'_, '_>, key: &str, content: &str, plain: bool, host: &str) {
     if plain && section.is_given(key) && !urls::is_loopback(host) && !section.reader.simulate {
-        section.warn(key, Complaint::new(format!("{content} would travel in the clear"), "write https"));
+        section.warn(key, Flaw::new(format!("{content} would travel in the clear"), "write https"));
     }
 }

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
+use crate::trusted::Flaw;
 use http::uri::Authority;
-use url::{Host, Url};
-
-use super::error::Complaint;
+use url::{Host, Position, Url};
 
 /// A scheme and an authority: where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,62 +22,47 @@ impl fmt::Display for Origin {
     }
 }
 
-impl Default for Origin {
-    fn default() -> Self {
-        Self { tls: true, authority: Authority::from_static("api.vonage.com") }
-    }
-}
-
 /// Reads the scheme and authority of a server, without path.
-pub(super) fn origin(text: &str) -> Result<Origin, Complaint> {
+pub(super) fn origin(text: &str) -> Result<Origin, Flaw> {
     let url = http_url(text, "https://api.vonage.com")?;
     if url.path() != "/" || url.query().is_some() {
         let bare = url.origin().ascii_serialization();
         let remedy = format!("write {bare:?}: path and query of each request are passed on as they come");
-        return Err(Complaint::new("the upstream is a scheme and a host, without a path", remedy));
+        return Err(Flaw::new("the upstream is a scheme and a host, without a path", remedy));
     }
-    let authority = match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (Some(host), None) => host.to_owned(),
-        (None, _) => String::new(),
-    };
-    match Authority::try_from(authority) {
-        Ok(authority) => Ok(Origin { tls: url.scheme() == "https", authority }),
-        Err(_) => Err(Complaint::new(
-            "the host is not one HTTP can name",
-            "write for example \"https://api.vonage.com\"",
-        )),
-    }
+    let authority = Authority::try_from(&url[Position::BeforeHost..Position::AfterPort]).map_err(|_| {
+        Flaw::new("the host is not one HTTP can name", "write for example \"https://api.vonage.com\"")
+    })?;
+    Ok(Origin { tls: url.scheme() == "https", authority })
 }
 
 /// Reads a URL that may have a path, but no query.
-pub(super) fn url(text: &str, example: &str) -> Result<Url, Complaint> {
+pub(super) fn url(text: &str, example: &str) -> Result<Url, Flaw> {
     let url = http_url(text, example)?;
     if url.query().is_some() {
-        return Err(Complaint::new("the URL must have no query", "write it up to the question mark"));
+        return Err(Flaw::new("the URL must have no query", "write it up to the question mark"));
     }
     Ok(url)
 }
 
 /// Reads the URL to which an authorization server sends the browser back. It stays as it is
 /// written: the server compares it byte for byte with the registered one.
-pub(super) fn redirect_uri(text: &str) -> Result<String, Complaint> {
+pub(super) fn redirect_uri(text: &str) -> Result<String, Flaw> {
     let example = "http://localhost:8081/callback";
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         let remedy = "write it exactly as it is registered with the application";
-        return Err(Complaint::new("there are blanks or control characters in it", remedy));
+        return Err(Flaw::new("there are blanks or control characters in it", remedy));
     }
     http_url(text, example).map(|_| text.to_owned())
 }
 
-/// Reads a prefix of request paths.
-pub(super) fn path_prefix(text: &str) -> Result<String, Complaint> {
+pub(super) fn path_prefix(text: &str) -> Result<String, Flaw> {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '?' | '#');
     if text.starts_with('/') && text.chars().all(plain) {
         return Ok(text.to_owned());
     }
     let message = format!("{} is not the beginning of a path", quoted_url(text));
-    Err(Complaint::new(message, "write it from its first slash on, such as \"/t/vbc.prod/reports\""))
+    Err(Flaw::new(message, "write it from its first slash on, such as \"/t/vbc.prod/reports\""))
 }
 
 /// Replaces the last segment of a URL, if that is `from`.
@@ -90,43 +74,40 @@ pub(super) fn sibling(url: &Url, from: &str, to: &str) -> Option<Url> {
 }
 
 /// Reads a web origin. Returns it as browsers send it, in lower case.
-pub(super) fn web_origin(text: &str) -> Result<String, Complaint> {
+pub(super) fn web_origin(text: &str) -> Result<String, Flaw> {
     let example = "write scheme and host, for example \"https://app.example\"";
     if text == "*" {
-        return Err(Complaint::new("\"*\" would let every web page use the credentials", example));
+        return Err(Flaw::new("\"*\" would let every web page use the credentials", example));
     }
     let url = http_url(text, "https://app.example")?;
     if url.path() != "/" || url.query().is_some() {
-        return Err(Complaint::new("a web origin has no path", example));
+        return Err(Flaw::new("a web origin has no path", example));
     }
     Ok(url.origin().ascii_serialization())
 }
 
 /// Reads a host name or address without a port. Returns it in lower case.
-pub(super) fn host_name(text: &str) -> Result<String, Complaint> {
+pub(super) fn host_name(text: &str) -> Result<String, Flaw> {
     Host::parse(text.trim()).map(|host| host.to_string()).map_err(|_| {
         let message = format!("{} is not a host name", quoted_url(text));
-        Complaint::new(message, "write it without scheme, port and path, for example \"vbc.internal\"")
+        Flaw::new(message, "write it without scheme, port and path, for example \"vbc.internal\"")
     })
 }
 
 /// Reads an absolute http or https URL with a host, without user info and fragment.
-pub(super) fn http_url(text: &str, example: &str) -> Result<Url, Complaint> {
+pub(super) fn http_url(text: &str, example: &str) -> Result<Url, Flaw> {
     let remedy = format!("write for example {example:?}");
     let url = Url::parse(text.trim())
-        .map_err(|_| Complaint::new(format!("{} is not a URL", quoted_url(text)), remedy.clone()))?;
+        .map_err(|_| Flaw::new(format!("{} is not a URL", quoted_url(text)), remedy.clone()))?;
     if !matches!(url.scheme(), "http" | "https") {
         let message = format!("the scheme of {} is neither https nor http", quoted_url(text));
-        return Err(Complaint::new(message, remedy));
+        return Err(Flaw::new(message, remedy));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Complaint::new(
-            "the URL must carry no user name and password",
-            "write only scheme and host",
-        ));
+        return Err(Flaw::new("the URL must carry no user name and password", "write only scheme and host"));
     }
     if url.fragment().is_some() {
-        return Err(Complaint::new("the URL must have no fragment", "write it up to the `#`"));
+        return Err(Flaw::new("the URL must have no fragment", "write it up to the `#`"));
     }
     Ok(url)
 }
@@ -136,7 +117,6 @@ fn quoted_url(text: &str) -> String {
     if text.contains(['@', '?', '#']) { "the value".into() } else { format!("{text:?}") }
 }
 
-/// Whether a host is this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
     match Host::parse(host) {
         Ok(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -167,12 +147,12 @@ mod tests {
     fn a_password_in_a_url_is_not_quoted() {
         for text in ["https://u:hunter2@x", "ftp://u:hunter2@x", "http://u:hunter2@x y", "ftp://x?k=hunter2"]
         {
-            for complaint in [
+            for flaw in [
                 origin(text).unwrap_err(),
                 url(text, "https://x").unwrap_err(),
                 web_origin(text).unwrap_err(),
             ] {
-                assert!(!format!("{complaint:?}").contains("hunter2"), "{complaint:?}");
+                assert!(!format!("{flaw:?}").contains("hunter2"), "{flaw:?}");
             }
         }
     }

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::trusted::Flaw;
 use zeroize::Zeroizing;
-
-use super::error::Complaint;
 
 /// Environment variables. A value may be a secret, so all are wiped when dropped.
 #[derive(Default)]
 pub(super) struct Variables {
-    texts: BTreeMap<String, Zeroizing<String>>,
+    pub(super) texts: BTreeMap<String, Zeroizing<String>>,
     /// The names of variables whose values are not UTF-8.
     pub(super) not_text: BTreeSet<String>,
 }
@@ -48,7 +47,6 @@ impl Variables {
         }
     }
 
-    /// Whether the variable is set to something.
     pub(super) fn is_set(&self, name: &str) -> bool {
         match self.get(name) {
             Variable::NotSet => false,
@@ -64,31 +62,13 @@ impl Variables {
     }
 }
 
-#[cfg(test)]
-impl FromIterator<(String, String)> for Variables {
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let texts = variables.into_iter().map(|(name, text)| (name, Zeroizing::new(text))).collect();
-        Self { texts, not_text: BTreeSet::new() }
-    }
-}
-
-#[cfg(test)]
-impl Variables {
-    /// Adds a variable whose value is not UTF-8.
-    pub(super) fn with_garbage(mut self, name: &str) -> Self {
-        self.not_text.insert(name.to_owned());
-        self
-    }
-}
-
 /// Removes a leading byte order mark and trailing line ends, as files and `echo` leave them.
 pub(super) fn trim(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n'])
 }
 
-/// For a variable whose value is not UTF-8.
-pub(super) fn not_text(name: &str) -> Complaint {
-    Complaint::new(
+pub(super) fn not_text(name: &str) -> Flaw {
+    Flaw::new(
         format!("the value of the variable {name} is not UTF-8"),
         format!("export {name} again, as UTF-8"),
     )

@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn of(lines: &str) -> Vec<Check> {
-        refused(&Config::from_toml(&toml(lines)).unwrap_err())
+        refused(Config::from_toml(&toml(lines)).unwrap_err().iter())
     }
 
     #[test]

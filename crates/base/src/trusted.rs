@@ -28,14 +28,21 @@ const GROUP_READ: u32 = 0o040;
 const GROUP_WRITE: u32 = 0o020;
 const STICKY: u32 = 0o1000;
 
-/// A fault in the owner or the permissions of a file, and its remedy.
+/// A fault of a file or of a value in the configuration, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}; {remedy}")]
 pub struct Flaw {
-    /// The fault. It names the file.
+    /// The fault. That of a file names the file.
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+}
+
+impl Flaw {
+    /// A fault and its remedy.
+    pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { message: message.into(), remedy: remedy.into() }
+    }
 }
 
 /// The content of a file, with the checks of its owner and permissions.

@@ -143,8 +143,8 @@ mod section_of_a_test {
     fn kettle(lines: &str, variables: &[(&str, &str)]) -> (Kettle, Vec<String>) {
         let (mut root, _) = document::parse(&"proxy.toml".into(), &format!("[kettle]\n{lines}"));
         let variables = environment(variables);
-        overlay::lay_over(&mut root, &variables, &TEST_SCHEMA);
         let mut reader = Reader::new(&TEST_SCHEMA, &variables, Location::Environment);
+        overlay::lay_over(&mut reader, &mut root);
         let kettle = Kettle::read_keys(&mut reader.section(&mut root, &Kettle::SHAPE));
         (kettle, shown(&reader.findings))
     }

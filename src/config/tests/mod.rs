@@ -26,6 +26,21 @@ fn environment(variables: &[(&str, &str)]) -> Variables {
     variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+impl FromIterator<(String, String)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let texts = variables.into_iter().map(|(name, text)| (name, text.into())).collect();
+        Self { texts, ..Self::default() }
+    }
+}
+
+impl Variables {
+    /// Adds a variable whose value is not UTF-8.
+    fn with_garbage(mut self, name: &str) -> Self {
+        self.not_text.insert(name.to_owned());
+        self
+    }
+}
+
 fn source(text: &str, base: impl Into<PathBuf>) -> Source {
     Source { name: "proxy.toml".into(), text: text.to_owned().into(), base: base.into(), file: None }
 }
