@@ -218,7 +218,6 @@ impl Metrics {
     }
 }
 
-/// Registers a metric and returns its handle.
 fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     registry.register(name, help, metric.clone());

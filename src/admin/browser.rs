@@ -27,7 +27,6 @@ const CONFIRM_COOKIE: Cookie = Cookie { prefix: "vbc-proxy-confirm-", path: "/lo
 
 /// The last sentence of every failure.
 const UNCHANGED: &str = "Nothing was replaced: whatever tokens there were are still in use.";
-/// At most this many credentials are listed.
 const LISTED: usize = 500;
 
 /// `GET /login`: the credentials with an interactive login.
@@ -120,7 +119,10 @@ fn leads_elsewhere(name: &str, options: &AuthorizeOptions) -> Response {
             "The redirect URI of this credential is {}, which does not lead to this listener.",
             &options.redirect_uri,
         )
-        .code("Log in from the command line instead, and paste the answer there: {}", &no_browser(name));
+        .code(
+            "Log in from the command line instead, and paste the answer there: {}",
+            &format!("vbc-proxy login {name} --no-browser"),
+        );
     match Url::parse(&options.redirect_uri) {
         Ok(url) if url.path() == CALLBACK => page
             .text("If that address is forwarded to this listener, begin there:")
@@ -128,10 +130,6 @@ fn leads_elsewhere(name: &str, options: &AuthorizeOptions) -> Response {
             .response(),
         _ => page.response(),
     }
-}
-
-fn no_browser(name: &str) -> String {
-    format!("vbc-proxy login {name} --no-browser")
 }
 
 fn no_random_bytes() -> Response {
@@ -153,7 +151,8 @@ pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) 
         Ok(login) => login,
         Err(why) => return denied(&inner, why, inner.logins.credential_of(&state).as_deref()),
     };
-    let (name, key) = (login.credential.clone(), login.key.clone());
+    let name = login.credential.clone();
+    let key = login.key.clone();
     let mut response = match answer.outcome {
         Err(error) => {
             inner.note_refusal(&login, &error);

@@ -20,7 +20,6 @@ pub(super) const CALLBACK: &str = "/callback";
 
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The path of the page where a login to this credential begins.
 pub(super) fn login_path(credential: &str) -> String {
     format!("/login/{}", encode(credential))
 }
@@ -35,7 +34,6 @@ pub fn encode(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }
 
-/// A login that has started.
 pub(super) struct StartedLogin {
     /// The authorization request, for the user's browser.
     pub(super) url: Url,
@@ -65,14 +63,14 @@ impl Inner {
         Some(StartedLogin { url, binding })
     }
 
-    /// Notes that the authorization server gave no code.
     pub(super) fn note_refusal(&self, login: &RedeemableLogin, error: &AuthorizationError) {
         self.note(&login.key, &login.credential, "refused", None, error.to_string());
     }
 
     /// Prepares a confirmation. `None` when the system has no random bytes.
     pub(super) fn wait(&self, key: &Key, number: u64) -> Option<Confirmation> {
-        let (token, cookie) = (unguessable()?, unguessable()?);
+        let token = unguessable()?;
+        let cookie = unguessable()?;
         self.logins.wait(self.options.clock.now(), key, number, &token, &cookie);
         Some(Confirmation { token, cookie })
     }
@@ -184,7 +182,8 @@ pub(super) async fn confirm(
     name: &str,
     number: u64,
 ) -> Result<LoginSummary, LoginError> {
-    let (inner, name) = (Arc::clone(inner), name.to_owned());
+    let inner = Arc::clone(inner);
+    let name = name.to_owned();
     let task = tokio::spawn(async move {
         let outcome = match inner.find(&name) {
             Some(credential) => credential.confirm(number).await,

@@ -116,7 +116,6 @@ struct Inner {
 }
 
 impl Logins {
-    /// Remembers a login that starts now.
     pub(super) fn begin(
         &self,
         now: Timestamp,
@@ -264,7 +263,6 @@ impl Logins {
         Ok(Key(login.state.clone()))
     }
 
-    /// Notes how a login ended.
     pub(super) fn note(&self, key: &Key, credential: &str, last: LastLogin) {
         let mut inner = self.inner.lock();
         let login = inner.logins.iter_mut().find(|login| login.state == key.0);
@@ -274,7 +272,6 @@ impl Logins {
         inner.last.insert(credential.to_owned(), last);
     }
 
-    /// How the credential's last login ended.
     pub(super) fn last(&self, credential: &str) -> Option<LastLogin> {
         self.inner.lock().last.get(credential).cloned()
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -15,7 +16,6 @@ use crate::clock::Timestamp;
 use crate::credential::{Credential, Snapshot};
 use crate::metrics::registry;
 
-/// The body of `/metrics`.
 pub(super) fn render(inner: &Arc<Inner>) -> String {
     let mut also: Registry = registry();
     also.register_collector(Box::new(Credentials(Arc::clone(inner))));
@@ -68,26 +68,6 @@ fn seconds(at: Option<Timestamp>) -> i64 {
     at.map_or(0, |at| at.as_second())
 }
 
-impl Collector for Credentials {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let credentials = &self.0.options.credentials;
-        let snapshots: Vec<(&str, Snapshot)> =
-            credentials.iter().map(|credential| (credential.name(), credential.snapshot())).collect();
-        for (name, help, value) in GAUGES {
-            let gauge = ConstGauge::new(0_i64);
-            let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-            for (credential, snapshot) in &snapshots {
-                if let Some(value) = value(snapshot) {
-                    let labels = [("credential", *credential)];
-                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-                }
-            }
-        }
-        totals(credentials, &mut encoder)?;
-        exchanges(credentials, &mut encoder)
-    }
-}
-
 /// A counter of every credential: its name, its help text, and its value.
 type Total = (&'static str, &'static str, fn(&Credential) -> u64);
 
@@ -100,27 +80,35 @@ const TOTALS: [Total; 2] = [
     ),
 ];
 
-fn totals(credentials: &[Credential], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    for (name, help, value) in TOTALS {
-        let counter = ConstCounter::new(0_u64);
-        let mut family = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+impl Collector for Credentials {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let credentials = &self.0.options.credentials;
+        let snapshots: Vec<(&str, Snapshot)> =
+            credentials.iter().map(|credential| (credential.name(), credential.snapshot())).collect();
+        for (name, help, value) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (credential, snapshot) in &snapshots {
+                if let Some(value) = value(snapshot) {
+                    let labels = [("credential", *credential)];
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        for (name, help, value) in TOTALS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for credential in credentials {
+                let labels = [("credential", credential.name())];
+                ConstCounter::new(value(credential)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Exchanges with the token endpoint, by grant and outcome";
+        let mut family = encoder.encode_descriptor("refreshes", help, None, MetricType::Counter)?;
         for credential in credentials {
-            let labels = [("credential", credential.name())];
-            ConstCounter::new(value(credential)).encode(family.encode_family(&labels)?)?;
+            for (grant, outcome, count) in credential.exchanges() {
+                let labels = [("credential", credential.name()), ("grant", grant), ("outcome", outcome)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
-
-fn exchanges(credentials: &[Credential], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let help = "Exchanges with the token endpoint, by grant and outcome";
-    let counter = ConstCounter::new(0_u64);
-    let mut family = encoder.encode_descriptor("refreshes", help, None, counter.metric_type())?;
-    for credential in credentials {
-        for (grant, outcome, count) in credential.exchanges() {
-            let labels = [("credential", credential.name()), ("grant", grant), ("outcome", outcome)];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-        }
-    }
-    Ok(())
 }

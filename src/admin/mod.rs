@@ -2,14 +2,12 @@
 //! interactive logins.
 
 mod browser;
-mod examine;
 mod foreign;
 mod login;
 mod logins;
 mod metrics;
 mod operate;
 mod page;
-mod readiness;
 mod routes;
 mod status;
 mod terminal;
@@ -35,10 +33,9 @@ use crate::problem::Problem;
 use crate::server::{Abort, BodyError, Handler, Incoming, RequestRejection};
 use logins::Logins;
 
-pub use examine::{Examiner, NoReport};
 pub use login::{credential_path, encode};
 pub use logins::{LIFETIME as LOGIN_LIFETIME, LastLogin};
-pub use operate::{Refreshed, Unlocked, list};
+pub use operate::{Examiner, NoReport, Refreshed, Unlocked, list};
 pub use status::{CredentialStatus, RecordingStatus, Status};
 pub use terminal::LoginOutcome;
 
@@ -140,22 +137,27 @@ impl Handler for Admin {
     fn reject(&self, rejection: RequestRejection) -> Response<Body> {
         let status = match rejection {
             RequestRejection::HeadTimeout | RequestRejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            RequestRejection::TooManyConnections => return too_many_connections(),
+            RequestRejection::TooManyConnections => {
+                let detail = "the admin listener has reached its limit of connections; close some of them";
+                let wait = Duration::from_secs(1);
+                return retry_later("too-many-connections", "Too many connections", detail, wait);
+            }
             _ => StatusCode::BAD_REQUEST,
         };
         problem(status, "malformed-request", "Malformed request", "the request breaks the rules of HTTP/1.1")
     }
 }
 
-fn too_many_connections() -> Response<Body> {
-    let problem = Problem {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        kind: "too-many-connections",
-        title: "Too many connections",
-        detail: "the admin listener has reached its limit of connections; close some of them".into(),
-        error: None,
-        retry_after: Some(Duration::from_secs(1)),
-    };
+/// A 503 with the time after which a retry makes sense.
+fn retry_later(
+    kind: &'static str,
+    title: &'static str,
+    detail: impl Into<String>,
+    wait: Duration,
+) -> Response<Body> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let detail = detail.into();
+    let problem = Problem { status, kind, title, detail, error: None, retry_after: Some(wait) };
     problem.response("admin").map(Body::new)
 }
 

@@ -1,17 +1,19 @@
-//! Operations on a credential: refresh it, lift its brake.
+//! Operations on a credential: refresh it, lift its brake, examine it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::{Inner, problem};
+use super::{Inner, problem, retry_later};
 use crate::clock::Timestamp;
 use crate::credential::{Credential, Unavailable};
-use crate::problem::Problem;
 
 /// The response of `POST /credentials/{name}/refresh`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +65,42 @@ pub(super) async fn unlock(State(inner): State<Arc<Inner>>, Path(name): Path<Str
     }
 }
 
+/// Examines the credential of this name with these suites, or with all if there are none. Returns a
+/// report in JSON.
+pub type Examiner =
+    Arc<dyn Fn(String, Vec<String>) -> BoxFuture<'static, Result<Bytes, NoReport>> + Send + Sync>;
+
+/// Why there is no report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoReport {
+    /// There is no credential of this name.
+    NoSuchCredential,
+    /// The request is wrong; the text says why.
+    Question(String),
+}
+
+/// Takes `?suite=…`, any number of times. A POST, because it may log in.
+pub(super) async fn examine(
+    State(inner): State<Arc<Inner>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let suites = url::form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "suite")
+        .map(|(_, suite)| suite.into_owned());
+    match (inner.options.examiner)(name, suites.collect()).await {
+        Ok(report) => {
+            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+            (headers, report).into_response()
+        }
+        Err(NoReport::NoSuchCredential) => inner.no_such_credential(),
+        Err(NoReport::Question(detail)) => {
+            problem(StatusCode::BAD_REQUEST, "bad-question", "Bad question", detail)
+        }
+    }
+}
+
 impl Inner {
     /// The credential of this name.
     pub(super) fn find(&self, name: &str) -> Option<&Credential> {
@@ -89,17 +127,10 @@ pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-pub(super) fn unavailable(error: Unavailable) -> Response {
-    let problem = Problem {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        kind: "no-usable-token",
-        title: "No usable token",
-        detail: error.detail,
-        error: None,
-        // Without a known time: soon, but not in a loop.
-        retry_after: Some(error.retry_after.unwrap_or(std::time::Duration::from_secs(60))),
-    };
-    problem.response("admin").map(axum::body::Body::new)
+fn unavailable(error: Unavailable) -> Response {
+    // Without a known time: soon, but not in a loop.
+    let wait = error.retry_after.unwrap_or(Duration::from_secs(60));
+    retry_later("no-usable-token", "No usable token", error.detail, wait)
 }
 
 pub(super) fn json(body: &impl Serialize) -> Response {

@@ -33,7 +33,6 @@ code{font:.95em ui-monospace,monospace;padding:.1em .3em;border-radius:.25rem;ba
 button{font:inherit;padding:.5rem 1rem;margin:.25rem .5rem .25rem 0;cursor:pointer}\
 li{margin:.35rem 0}";
 
-/// A page under construction.
 pub(super) struct Page {
     status: StatusCode,
     outcome: &'static str,
@@ -68,13 +67,11 @@ impl Page {
         self
     }
 
-    /// A link on a line of its own.
     pub(super) fn link(mut self, href: &str, text: &str) -> Self {
         let _ = write!(self.body, "<p><a href=\"{}\">{}</a></p>", escape(href), escape(text));
         self
     }
 
-    /// A list of links.
     pub(super) fn links(mut self, links: impl Iterator<Item = (String, String)>) -> Self {
         self.body.push_str("<ul>");
         for (href, text) in links {
@@ -99,7 +96,6 @@ impl Page {
         self
     }
 
-    /// The finished page.
     pub(super) fn response(self) -> Response<Body> {
         let Self { status, outcome, title, body } = self;
         let html = format!(

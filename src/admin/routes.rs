@@ -8,9 +8,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{StatusCode, header};
 
-use super::readiness::readiness;
-use super::status::{CredentialStatus, RecordingStatus, Status};
-use super::{Inner, browser, examine, operate, problem, terminal};
+use super::status::{CredentialStatus, RecordingStatus, Status, readiness};
+use super::{Inner, browser, operate, problem, terminal};
 use crate::credential::Credential;
 
 /// Larger than any form or JSON that these routes expect.
@@ -32,7 +31,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/callback", get(browser::callback))
         .route("/credentials/{name}/refresh", post(operate::refresh))
         .route("/credentials/{name}/unlock", post(operate::unlock))
-        .route("/credentials/{name}/doctor", post(examine::examine))
+        .route("/credentials/{name}/doctor", post(operate::examine))
         .route("/credentials/{name}/login", post(terminal::begin))
         .route("/credentials/{name}/login/answer", post(terminal::submit))
         .fallback(async || problem(StatusCode::NOT_FOUND, "no-such-page", "No such page", PAGES))
@@ -48,7 +47,6 @@ async fn live() -> Response {
     no_store("text/plain; charset=utf-8", "live\n".into())
 }
 
-/// For all credentials together, or with `?credential=NAME` for that one alone.
 async fn ready(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Response {
     let Some(credentials) = selected(&inner, query) else { return inner.no_such_credential() };
     let readiness = readiness(&inner, credentials);
@@ -60,7 +58,6 @@ async fn metrics(State(inner): State<Arc<Inner>>) -> Response {
     no_store("application/openmetrics-text; version=1.0.0; charset=utf-8", super::metrics::render(&inner))
 }
 
-/// All credentials, or with `?credential=NAME` that one alone.
 async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> Response {
     let Some(credentials) = selected(&inner, query) else { return inner.no_such_credential() };
     let readiness = readiness(&inner, credentials);

@@ -1,4 +1,4 @@
-//! `/status.json`, which `vbc-proxy status` reads too.
+//! `/ready`, and `/status.json`, which `vbc-proxy status` reads too.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -8,7 +8,7 @@ use super::Inner;
 use super::logins::LastLogin;
 use crate::cassette::RecordingCounts;
 use crate::clock::Timestamp;
-use crate::credential::Credential;
+use crate::credential::{Credential, Snapshot};
 use crate::store::Issuance;
 
 /// The state of a running proxy. Holds no secret.
@@ -154,5 +154,63 @@ fn issuance(mode: Issuance) -> &'static str {
         Issuance::Reuse => "reuse",
         Issuance::RenewRevoke => "renew_revoke",
         Issuance::RenewKeep => "renew_keep",
+    }
+}
+
+/// The response of `/ready`.
+#[derive(Debug, Serialize)]
+pub(super) struct Readiness {
+    pub(super) ready: bool,
+    /// Why it is not ready; empty when it is.
+    pub(super) reasons: Vec<String>,
+    /// The credentials whose requests get 503, and why, while others have a token.
+    pub(super) degraded: Vec<String>,
+    /// The credentials that have a token but cannot be refreshed: a refresh brought another user's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<String>,
+}
+
+/// Ready means: not draining, and at least one of these credentials has a usable token. Without any
+/// credential, when a cassette is replayed, there is nothing to wait for.
+pub(super) fn readiness(inner: &Inner, credentials: &[Credential]) -> Readiness {
+    let mut unusable = Vec::new();
+    let mut warnings = Vec::new();
+    for credential in credentials {
+        let snapshot = credential.snapshot();
+        if !snapshot.usable {
+            unusable.push(explain(inner, credential.name(), snapshot));
+        } else if snapshot.other_user.is_some() {
+            warnings.push(explain(inner, credential.name(), snapshot));
+        }
+    }
+    let draining = inner.draining.load(Relaxed);
+    let none_usable = unusable.len() == credentials.len();
+    let (mut reasons, degraded) = if none_usable { (unusable, Vec::new()) } else { (Vec::new(), unusable) };
+    if draining {
+        reasons.insert(0, "draining: the proxy is shutting down".to_owned());
+    }
+    Readiness { ready: reasons.is_empty(), reasons, degraded, warnings }
+}
+
+/// Why a credential has no usable token, and the remedy.
+fn explain(inner: &Inner, name: &str, snapshot: Snapshot) -> String {
+    let why = snapshot.trouble.unwrap_or_else(|| {
+        let why = match snapshot.revision {
+            0 => "the first token has not been issued yet",
+            _ => "the token has ended, and the next one has not been issued yet",
+        };
+        why.to_owned()
+    });
+    let how = if snapshot.login_needed { how_to_log_in(inner, name) } else { String::new() };
+    format!("credential {name}: {why}{how}")
+}
+
+fn how_to_log_in(inner: &Inner, name: &str) -> String {
+    match inner.login_url(name) {
+        Some(url) => format!("; log in at {url}"),
+        None if inner.options.interactive.contains_key(name) => {
+            format!("; log in with `vbc-proxy login {name} --no-browser`")
+        }
+        None => String::new(),
     }
 }

@@ -37,7 +37,6 @@ fn limits() -> Limits {
 /// At most this many connections over the limit get a 503 at the same time; others are just closed.
 const REJECTED_WITH_RESPONSE: usize = 8;
 
-/// The limit of connections to the admin listener.
 #[derive(Clone)]
 pub(super) struct AdminAdmission {
     clients: Arc<Admission>,
@@ -89,7 +88,6 @@ impl AdminListener {
     }
 }
 
-/// Serves accepted connections.
 struct Connector {
     signal: DrainSignal,
     admin: Admin,
@@ -108,7 +106,8 @@ impl Connector {
     }
 
     fn serve(&self, stream: impl Stream, peer: Peer) {
-        let (open, admin) = (self.open.clone(), self.admin.clone());
+        let open = self.open.clone();
+        let admin = self.admin.clone();
         if let Ok(admitted) = self.admission.clients.admit(&peer) {
             let connection = server::connection(stream, limits(), self.signal.clone(), admin);
             tokio::spawn(async move {

@@ -16,14 +16,13 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use super::open_connections::{OpenConnections, OpenGuard};
+use super::connection::{OpenConnections, OpenGuard};
 use crate::metrics::{Load, Metrics};
 
 /// Up to this many long-lived connections are collected on one thread.
 ///
-/// They are usually those of one client: a browser opens six. With an upstream milliseconds away,
-/// they do not need a second core. On one thread they share upstream connections, and one wake-up
-/// serves several of them. Spread over two threads they cost a quarter more.
+/// They are usually those of one client: a browser opens six. On one thread they share upstream
+/// connections and wake-ups; spread over two threads they cost a quarter more.
 const SMALL_POOL: i64 = 6;
 
 /// Long-lived connections: a thread keeps at most its fair share plus 1/`SLACK`, capped at
@@ -39,19 +38,15 @@ const MOST_SLACK: i64 = 16;
 /// Connections are short-lived if within a [`WINDOW`] this many times more end than are open. They
 /// live for less than 25 ms then, as with one connection per request and a near upstream.
 ///
-/// The hash gives each thread an even share of short-lived connections over time. A handover (out
-/// of one epoll, into the other, a wake-up) is a large part of their cost. The limit for
-/// long-lived ones would hand over half of them on two threads, and seven of eight on eight. So a
-/// thread hands over a short-lived one only if it has more than twice as many as another, plus
-/// two: one in nine at worst, usually far fewer. Longer-lived connections arrive so rarely that
-/// handovers do not matter.
+/// The hash spreads them evenly over time, and a handover is a large part of their cost. So a thread
+/// hands one over only if it has more than twice as many as another, plus two: one in nine at worst.
+/// The limit for long-lived ones would hand over half of them on two threads.
 const SHORT_LIVED_RATIO: u64 = 4;
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// One thread's view of all threads.
 ///
-/// A clone keeps the other threads' inboxes open. A thread drops its last one when it accepts no
-/// more connections.
+/// A clone keeps all inboxes open, so a thread drops its last one when it accepts no more.
 pub(super) struct Balance<T> {
     own: usize,
     workers: Arc<[WorkerHandle<T>]>,
@@ -82,7 +77,8 @@ impl<T> Balance<T> {
     /// The views of this many threads. Each thread receives connections from its receiver until all
     /// views are dropped.
     pub(super) fn new(workers: usize, metrics: &Metrics) -> Vec<(Self, UnboundedReceiver<T>)> {
-        let (mut handles, mut inboxes) = (Vec::new(), Vec::new());
+        let mut handles = Vec::new();
+        let mut inboxes = Vec::new();
         for worker in 0..workers {
             let load = metrics.load(worker);
             let open = OpenConnections::new(load.clone(), metrics.connections.clone());
@@ -110,7 +106,8 @@ impl<T> Balance<T> {
     /// this one keeps it.
     pub(super) fn less_loaded(&mut self) -> Option<OtherWorker<'_, T>> {
         // The sums of all threads: a thread that hands over everything would see no connection end.
-        let (mut open, mut ended) = (self.workers.len() as i64, 0_u64);
+        let mut open = self.workers.len() as i64;
+        let mut ended = 0_u64;
         for worker in self.workers.iter() {
             open += worker.load.get();
             ended = ended.wrapping_add(worker.open.ended());

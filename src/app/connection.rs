@@ -1,12 +1,16 @@
 //! A client's connection before a byte of it is read: owned by a thread's runtime, or on its way
-//! from one to another.
+//! from one to another. And the count of a thread's connections.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 
-use super::open_connections::OpenGuard;
+use crate::metrics::Load;
 use crate::server::{ConnectionPermit, Peer};
 
 /// A connection that this thread's runtime owns.
@@ -33,7 +37,6 @@ impl Slot {
         Self { _permit: permit, open }
     }
 
-    /// Counts the connection for another thread.
     pub(super) fn move_to(&mut self, open: OpenGuard) {
         self.open = open;
     }
@@ -53,7 +56,6 @@ impl Connection {
         }
     }
 
-    /// Removes it from the runtime.
     pub(super) fn detach(self) -> io::Result<DetachedConnection> {
         Ok(match self {
             Self::Tcp(stream, peer) => DetachedConnection::Tcp(stream.into_std()?, peer),
@@ -63,12 +65,64 @@ impl Connection {
 }
 
 impl DetachedConnection {
-    /// Gives it to the current runtime.
     pub(super) fn attach(self) -> io::Result<Connection> {
         Ok(match self {
             Self::Tcp(stream, peer) => Connection::Tcp(TcpStream::from_std(stream)?, peer),
             Self::Unix(stream) => Connection::Unix(UnixStream::from_std(stream)?),
         })
+    }
+}
+
+/// The open connections of one thread.
+///
+/// Another thread counts a connection here before it hands it over. Every connection ends on this
+/// thread, or with its runtime.
+#[derive(Default)]
+pub(super) struct OpenConnections {
+    here: Load,
+    all_threads: Gauge,
+    ended: AtomicU64,
+    changed: Notify,
+}
+
+/// Counts as one open connection until it is dropped.
+pub(super) struct OpenGuard(Arc<OpenConnections>);
+
+impl OpenConnections {
+    pub(super) fn new(here: Load, all_threads: Gauge) -> Arc<Self> {
+        Arc::new(Self { here, all_threads, ..Self::default() })
+    }
+
+    pub(super) fn count(self: &Arc<Self>) -> OpenGuard {
+        self.here.inc();
+        self.all_threads.inc();
+        OpenGuard(Arc::clone(self))
+    }
+
+    pub(super) fn get(&self) -> i64 {
+        self.here.get()
+    }
+
+    /// How many have ended since the start.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Waits until none is open. Reliable only once no other thread hands over connections.
+    pub(super) async fn none(&self) {
+        while self.here.get() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.here.dec();
+        self.0.all_threads.dec();
+        // Relaxed: the number guards no memory.
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.0.changed.notify_one();
     }
 }
 

@@ -1,6 +1,7 @@
-//! Starts the configured credentials.
+//! Starts and closes the configured credentials, and inspects their store for `check`.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use tokio::task::JoinHandle;
 use super::start_error::StartError;
 use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
-use crate::credential::{Credential, Login, LoginGuards, Options};
+use crate::credential::{
+    Credential, Login, LoginGuards, Options, login_key, record_finding, unusable_login_history,
+};
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, HttpClient};
 use crate::secret::fingerprint;
-use crate::store::{FileStore, Keys, MemoryStore, SharedStore, StoreError};
+use crate::store::{FileStore, Key, Keys, MemoryStore, SharedStore, StoreError};
 use crate::tls;
 
 /// At most this many exchanges that no request waits for are under way at once.
@@ -92,8 +95,7 @@ fn client_identity(
     client
 }
 
-/// The options of a configured credential.
-pub(super) fn options(credential: &config::Credential, config: &Config) -> Options {
+fn options(credential: &config::Credential, config: &Config) -> Options {
     let user = credential.username.clone().unwrap_or_default();
     let login = match (credential.grant, &credential.password) {
         (GrantKind::Password, Some(password)) => Some(Login::new(
@@ -118,7 +120,6 @@ pub(super) fn options(credential: &config::Credential, config: &Config) -> Optio
     }
 }
 
-/// Opens the configured token store.
 fn open_store(config: &Config) -> Result<SharedStore, StoreError> {
     Ok(match &config.store {
         config::Store::Memory => Arc::new(MemoryStore::default()),
@@ -127,6 +128,24 @@ fn open_store(config: &Config) -> Result<SharedStore, StoreError> {
             Arc::new(FileStore::open_sealed(path, Keys::new(&file.keys)?)?)
         }
     })
+}
+
+/// Closes the credentials: each finishes and stores an exchange under way. Returns whether each
+/// ended within `timeout`.
+pub(super) async fn close(
+    credentials: Vec<(Credential, JoinHandle<()>)>,
+    timeout: Duration,
+) -> Vec<(Credential, bool)> {
+    for (credential, _) in &credentials {
+        credential.close();
+    }
+    let mut closed = Vec::with_capacity(credentials.len());
+    for (credential, task) in credentials {
+        // A task that has been awaited to its end must not be awaited again.
+        let in_time = task.is_finished() || tokio::time::timeout(timeout, task).await.is_ok();
+        closed.push((credential, in_time));
+    }
+    closed
 }
 
 /// Whether something of a credential was not stored and ends with this process. Logs an error then.
@@ -149,4 +168,44 @@ pub(super) fn is_lost(credential: &Credential) -> bool {
         );
     }
     snapshot.unsaved || snapshot.note_unsaved
+}
+
+/// What a start with the configured store would find.
+#[derive(Debug, Default)]
+pub struct StoreFindings {
+    /// The start would fail with this error.
+    pub fatal: Option<StoreError>,
+    /// A sentence for each credential that would be held, or log in.
+    pub records: Vec<String>,
+}
+
+/// Inspects the token store without changing it: a proxy may be using it.
+pub fn examine_store(config: &Config) -> StoreFindings {
+    let config::Store::File { path, key_file } = &config.store else { return StoreFindings::default() };
+    let keys = match key_file.as_ref().map(|file| Keys::new(&file.keys)).transpose() {
+        Ok(keys) => keys,
+        Err(error) => return StoreFindings { fatal: Some(error), records: Vec::new() },
+    };
+    let fatal = FileStore::inspect_directory(path).err();
+    StoreFindings { fatal, records: records(config, path, keys.as_ref()) }
+}
+
+fn records(config: &Config, path: &Path, keys: Option<&Keys>) -> Vec<String> {
+    let mut findings = Vec::new();
+    for credential in &config.credentials {
+        let name = &credential.name;
+        let options = options(credential, config);
+        let key = Key { credential: name.as_str().into(), identity: options.identity };
+        if let Err(error) = FileStore::inspect(path, keys, &key) {
+            findings.push(format!(
+                "credential {name}: {}",
+                record_finding(&error, name, options.login.is_some())
+            ));
+        }
+        let user = options.login.map(|login| login.username);
+        if let Some(Err(error)) = user.map(|user| FileStore::inspect(path, keys, &login_key(&user))) {
+            findings.push(format!("credential {name}: {}", unusable_login_history(&error.describe(), name)));
+        }
+    }
+    findings
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustls::ClientConfig;
 
 use super::CREDENTIAL_GRACE;
-use super::credentials::{start, token_tls};
+use super::credentials::{close, start, token_tls};
 use super::start_error::StartError;
 use crate::admin::{Examiner, NoReport};
 use crate::clock::Clock;
@@ -51,15 +51,8 @@ pub async fn examine(
         report = doctor.examine(name, suites) => Some(report.ok_or(StartError::NoCredential)),
         () = stop => None,
     };
-    for credential in &handles {
-        credential.close();
-    }
-    let mut lost = Vec::new();
-    for (credential, task) in credentials {
-        // The task stores what came in before it ends.
-        let ended = tokio::time::timeout(config.oauth.timeout + CREDENTIAL_GRACE, task).await.is_ok();
-        lost.extend(check_lost(&credential, ended));
-    }
+    let closed = close(credentials, config.oauth.timeout + CREDENTIAL_GRACE).await;
+    let lost = closed.iter().filter_map(|(credential, in_time)| check_lost(credential, *in_time)).collect();
     Ok(Examined { report: report.transpose()?, lost })
 }
 

@@ -13,18 +13,14 @@ const FEW_DESCRIPTORS: u64 = 4096;
 /// The most connections without `listen.max_connections`.
 const AUTO_CONNECTIONS: usize = 50_000;
 
-/// The limits of one process.
 pub(super) struct ConnectionLimits {
-    /// For clients.
     pub(super) clients: Arc<Admission>,
-    /// For the admin listener.
     pub(super) admin: AdminAdmission,
     /// The file descriptors that clients, the upstream and bodies in files share.
     pub(super) descriptors: Arc<Descriptors>,
 }
 
 impl ConnectionLimits {
-    /// Divides the limit of file descriptors.
     pub(super) fn new(config: &Config, limit: u64, workers: usize) -> Self {
         let division = Division::of(limit, workers, config.listen.addresses.len());
         let asked = config.listen.max_connections;

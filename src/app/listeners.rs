@@ -46,7 +46,6 @@ impl Socket {
         }
     }
 
-    /// Accepts connections until the drain begins.
     pub(super) async fn accept(
         self,
         signal: DrainSignal,
@@ -63,28 +62,23 @@ impl Socket {
     }
 }
 
-/// All listeners for clients, bound and not yet served.
-pub(super) struct Listeners {
-    /// Their real addresses, in the order of the configuration.
-    pub(super) addresses: Vec<ListenAddress>,
-    /// For each thread, one socket per address.
-    pub(super) workers: Vec<Vec<Socket>>,
-}
-
-impl Listeners {
-    /// Binds all addresses for this many threads.
-    pub(super) fn bind(listen: &Listen, workers: usize) -> Result<Self, StartError> {
-        let mut bound = Self { addresses: Vec::new(), workers: (0..workers).map(|_| Vec::new()).collect() };
-        for address in &listen.addresses {
-            let sockets = Socket::bind(address, workers, listen.unix_mode, "listen.address")?;
-            let real = sockets.first().and_then(Socket::address);
-            bound.addresses.push(real.unwrap_or_else(|| address.clone()));
-            for (worker, socket) in bound.workers.iter_mut().zip(sockets) {
-                worker.push(socket);
-            }
+/// Binds all addresses for clients. Returns the real addresses, in the order of the configuration,
+/// and for each thread one socket per address.
+pub(super) fn bind(
+    listen: &Listen,
+    workers: usize,
+) -> Result<(Vec<ListenAddress>, Vec<Vec<Socket>>), StartError> {
+    let mut addresses = Vec::new();
+    let mut bound: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+    for address in &listen.addresses {
+        let sockets = Socket::bind(address, workers, listen.unix_mode, "listen.address")?;
+        let real = sockets.first().and_then(Socket::address);
+        addresses.push(real.unwrap_or_else(|| address.clone()));
+        for (worker, socket) in bound.iter_mut().zip(sockets) {
+            worker.push(socket);
         }
-        Ok(bound)
     }
+    Ok((addresses, bound))
 }
 
 /// The addresses as messages show them: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.

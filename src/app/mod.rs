@@ -15,9 +15,7 @@ mod examine;
 mod limits;
 mod listeners;
 mod offline_admin;
-mod open_connections;
 mod start_error;
-mod store_check;
 mod worker;
 
 use std::future::Future;
@@ -41,13 +39,13 @@ use crate::tls;
 use admin_listener::AdminListener;
 use balance::Balance;
 use limits::ConnectionLimits;
-use listeners::{Listeners, Socket};
+use listeners::Socket;
 use worker::Worker;
 
+pub use credentials::{StoreFindings, examine_store};
 pub use examine::{Examined, examine};
 pub use offline_admin::{Closed, OfflineAdmin};
 pub use start_error::StartError;
-pub use store_check::{StoreFindings, examine_store};
 
 /// The time for a credential to finish an exchange after the drain, on top of the exchange's own
 /// timeout.
@@ -102,8 +100,7 @@ impl App {
         let listen_tls = listen_tls.transpose()?.map(Arc::new);
         let limit = descriptors::raise();
         // Listeners first: a second proxy on the same address fails before it touches the store.
-        let Listeners { addresses, workers: sockets } =
-            Listeners::bind(&config.listen, workers(&config.listen, limit))?;
+        let (addresses, sockets) = listeners::bind(&config.listen, workers(&config.listen, limit))?;
         let admin = AdminListener::bind(config.admin.address.as_ref())?;
         let credentials = credentials::start(&config, &tls, &clock, false).await?;
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
@@ -239,7 +236,15 @@ impl App {
         let drained = join(threads).await && !failed;
         let timeout = self.shared.config.oauth.timeout + CREDENTIAL_GRACE;
         let mut ended = if drained { Ended::Drained } else { Ended::CutShort };
-        ended = close(self.credentials, timeout).await.unwrap_or(ended);
+        for (credential, in_time) in credentials::close(self.credentials, timeout).await {
+            if !in_time {
+                tracing::error!(credential = credential.name(), "an exchange did not end in time");
+                ended = Ended::CutShort;
+            }
+            if credentials::is_lost(&credential) {
+                ended = Ended::Unsaved;
+            }
+        }
         if let Some(watch) = certificate_watch {
             watch.abort();
         }
@@ -260,24 +265,6 @@ async fn join(threads: Vec<oneshot::Receiver<Ended>>) -> bool {
         drained &= !thread.is_terminated() && thread.await == Ok(Ended::Drained);
     }
     drained
-}
-
-/// Closes the credentials. Returns how that changes the end of the run.
-async fn close(credentials: Vec<(Credential, JoinHandle<()>)>, timeout: Duration) -> Option<Ended> {
-    let mut ended = None;
-    for (credential, _) in &credentials {
-        credential.close();
-    }
-    for (credential, task) in credentials {
-        if !task.is_finished() && tokio::time::timeout(timeout, task).await.is_err() {
-            tracing::error!(credential = credential.name(), "an exchange did not end in time");
-            ended = Some(Ended::CutShort);
-        }
-        if credentials::is_lost(&credential) {
-            ended = Some(Ended::Unsaved);
-        }
-    }
-    ended
 }
 
 /// The number of threads that serve connections, under this limit of file descriptors.

@@ -12,9 +12,8 @@ use tokio::sync::oneshot;
 
 use super::Ended;
 use super::balance::Balance;
-use super::connection::{Connection, Handover, Slot};
+use super::connection::{Connection, Handover, OpenConnections, Slot};
 use super::listeners::Socket;
-use super::open_connections::OpenConnections;
 use super::start_error::StartError;
 use crate::config::Config;
 use crate::proxy::{self, Proxy};
@@ -161,8 +160,10 @@ impl Connector {
         let peer = connection.peer();
         match (connection, &self.tls) {
             (Connection::Tcp(stream, _), Some(tls)) => {
-                let (tls, handler) = (Arc::clone(tls), self.proxy.handler(peer));
-                let (limits, signal) = (self.limits, self.signal.clone());
+                let tls = Arc::clone(tls);
+                let handler = self.proxy.handler(peer);
+                let limits = self.limits;
+                let signal = self.signal.clone();
                 // Boxed, here and below: the runtime moves a future several times.
                 tokio::task::spawn_local(Box::pin(async move {
                     server::open_tls(stream, &tls, limits, signal, handler).await;

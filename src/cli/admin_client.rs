@@ -39,10 +39,8 @@ pub(super) struct AdminResponse {
 }
 
 impl AdminClient {
-    /// The admin listener that the configuration names, if a proxy responds there.
-    ///
-    /// # Errors
-    /// When something else listens there, or what listens does not respond.
+    /// The admin listener that the configuration names, if a proxy responds there. Fails if
+    /// another program listens there.
     pub(super) async fn running(config: &Config) -> Result<Option<Self>, Exit> {
         let Some(target) = target(config) else { return Ok(None) };
         let request = Request::get("/live").body(Bytes::new()).map_err(|_| Exit::Failed)?;
@@ -58,19 +56,14 @@ impl AdminClient {
     }
 
     /// The running proxy, and the credential of it that [`choose`] finds.
-    ///
-    /// # Errors
-    /// When no proxy runs, or it has no such credential.
     pub(super) async fn of_running(config: &Config, wanted: Option<&str>) -> Result<(Self, String), Exit> {
         let target = admin_target(config)?;
         let Some(client) = Self::running(config).await? else { return Err(no_proxy(&target)) };
         let status: Status = client.send("GET", "/status.json", None).await?.json()?;
-        let names: Vec<_> = status.credentials.iter().map(|credential| credential.name.as_str()).collect();
-        let name = choose(wanted, &names)?;
+        let name = choose(wanted, status.credentials.iter().map(|credential| credential.name.as_str()))?;
         Ok((client, name))
     }
 
-    /// Sends a request, with a JSON body if there is one.
     pub(super) async fn send(
         &self,
         method: &str,
@@ -100,16 +93,12 @@ impl AdminClient {
         }
     }
 
-    /// Whether the routes are in this process.
     pub(super) fn is_in_process(&self) -> bool {
         matches!(self, Self::InProcess(_))
     }
 
     /// Ends what runs in this process; an exchange under way is finished and stored first.
-    /// Returns `None` for a running proxy, which goes on.
-    ///
-    /// # Errors
-    /// When tokens are lost with this process.
+    /// `None` for a running proxy, which goes on. Fails if tokens are lost with this process.
     pub(super) async fn close(self) -> Result<Option<Closed>, Exit> {
         let Self::InProcess(admin) = self else { return Ok(None) };
         let closed = admin.close().await;
@@ -119,34 +108,26 @@ impl AdminClient {
         }
         if closed.unsaved {
             let reason = closed.store_trouble.unwrap_or_default();
-            return Err(fail(
-                Exit::Failed,
-                format_args!(
-                    "the new tokens could not be stored and end with this command: {reason}; free space or make \
-                     store.path writable, then log in again"
-                ),
-            ));
+            let reason = format!(
+                "the new tokens could not be stored and end with this command: {reason}; free space or make \
+                 store.path writable, then log in again"
+            );
+            return Err(fail(Exit::Failed, reason));
         }
         Ok(Some(closed))
     }
 }
 
 impl AdminResponse {
-    /// Its JSON.
-    ///
-    /// # Errors
-    /// When it is a problem, or no such JSON.
+    /// Its JSON. Fails if it is a problem, or no such JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Exit> {
         if self.status.is_success() {
             return serde_json::from_slice(&self.body).map_err(|error| {
                 // The body is not quoted: it may hold a secret.
-                let (line, column) = (error.line(), error.column());
-                fail(
-                    Exit::Unavailable,
-                    format_args!(
-                        "the answer cannot be read (at {line}:{column}); is it another program or version?"
-                    ),
-                )
+                let at = format!("{}:{}", error.line(), error.column());
+                let reason =
+                    format!("the answer cannot be read (at {at}); is it another program or version?");
+                fail(Exit::Unavailable, reason)
             });
         }
         let exit = if self.status == StatusCode::NOT_FOUND { Exit::Usage } else { Exit::Failed };
@@ -183,9 +164,6 @@ pub(super) fn target(config: &Config) -> Option<Target> {
 }
 
 /// [`target`], for a command that needs a running proxy.
-///
-/// # Errors
-/// When the configuration does not tell the address.
 pub(super) fn admin_target(config: &Config) -> Result<Target, Exit> {
     target(config).ok_or_else(|| {
         let reason = if config.admin.address.is_none() {
@@ -197,16 +175,13 @@ pub(super) fn admin_target(config: &Config) -> Result<Target, Exit> {
     })
 }
 
-/// Reports that no proxy listens on the admin address.
 pub(super) fn no_proxy(target: &Target) -> Exit {
-    fail(
-        Exit::Unavailable,
-        format_args!(
-            "no proxy is running at {} (admin.address); start it with `vbc-proxy serve`, or name its \
-             configuration file with --config",
-            name(target)
-        ),
-    )
+    let reason = format!(
+        "no proxy is running at {} (admin.address); start it with `vbc-proxy serve`, or name its \
+         configuration file with --config",
+        name(target)
+    );
+    fail(Exit::Unavailable, reason)
 }
 
 /// The address as messages show it.

@@ -50,7 +50,6 @@ impl ConfigArgs {
     }
 }
 
-/// Reports the findings of a configuration that cannot be used.
 pub(super) fn refuse_config(findings: &Findings) -> Exit {
     report(findings);
     let count = findings.iter().count();
@@ -59,24 +58,24 @@ pub(super) fn refuse_config(findings: &Findings) -> Exit {
 }
 
 /// The wanted credential; without one, the only one or the one called `default`.
-pub(super) fn choose(wanted: Option<&str>, names: &[&str]) -> Result<String, Exit> {
-    let chosen = match (wanted, names) {
+pub(super) fn choose<'a>(wanted: Option<&str>, names: impl Iterator<Item = &'a str>) -> Result<String, Exit> {
+    let names: Vec<_> = names.collect();
+    let chosen = match (wanted, names.as_slice()) {
         (Some(wanted), _) => names.iter().find(|name| **name == wanted),
         (None, [only]) => Some(only),
         (None, _) => names.iter().find(|name| **name == "default"),
     };
-    chosen.map(|name| (*name).to_owned()).ok_or_else(|| {
-        let what = match wanted {
-            Some(wanted) => format!("there is no credential {wanted:?}"),
-            None => "say which credential".to_owned(),
-        };
-        let known = crate::admin::list(names.iter().copied());
-        fail(Exit::Usage, format_args!("{what}; there is {known}"))
-    })
+    if let Some(name) = chosen {
+        return Ok((*name).to_owned());
+    }
+    let what = match wanted {
+        Some(wanted) => format!("there is no credential {wanted:?}"),
+        None => "say which credential".to_owned(),
+    };
+    let known = crate::admin::list(names.into_iter());
+    Err(fail(Exit::Usage, format_args!("{what}; there is {known}")))
 }
 
-/// [`choose`] among the credentials of a configuration.
 pub(super) fn choose_of(wanted: Option<&str>, config: &Config) -> Result<String, Exit> {
-    let names: Vec<_> = config.credentials.iter().map(|credential| credential.name.as_str()).collect();
-    choose(wanted, &names)
+    choose(wanted, config.credentials.iter().map(|credential| credential.name.as_str()))
 }

@@ -12,7 +12,7 @@ use super::runtime;
 use super::signals::Signals;
 use crate::admin::{Status, credential_path};
 use crate::app::{self, Examined};
-use crate::client;
+use crate::client::{self, Target};
 use crate::clock::Clock;
 use crate::config::{Config, Findings, Loaded};
 use crate::doctor::{self, Check, Report, Style, Suite, Verdict};
@@ -62,9 +62,9 @@ impl Doctor {
         let bare = Config::find(self.config.config.as_deref());
         let loaded = self.config.read(false);
         if let Ok(Loaded { config, .. }) = &bare
-            && let Some(proxy) = RunningProxy::find(config).await
+            && let Some((target, status)) = running_proxy(config).await
         {
-            return self.examine_there(&proxy, &loaded).await;
+            return self.examine_there(target, &status, &loaded).await;
         }
         match loaded {
             Ok(loaded) => self.examine_here(loaded).await,
@@ -79,13 +79,16 @@ impl Doctor {
     /// In the running proxy, which has the token.
     async fn examine_there(
         &self,
-        proxy: &RunningProxy,
+        target: Target,
+        status: &Status,
         loaded: &Result<Loaded, Findings>,
     ) -> Result<Outcome, Exit> {
-        let names: Vec<_> =
-            proxy.status.credentials.iter().map(|credential| credential.name.as_str()).collect();
-        let name = choose(self.credential.as_deref(), &names)?;
-        let mut report = proxy.examine(&name, &self.suites()).await?;
+        let examiner = format!("Examined by the running proxy (admin {})", admin_client::name(&target));
+        let names = status.credentials.iter().map(|credential| credential.name.as_str());
+        let name = choose(self.credential.as_deref(), names)?;
+        let query: Vec<_> = self.suites().iter().map(|suite| format!("suite={suite}")).collect();
+        let path = format!("{}?{}", credential_path(&name, "doctor"), query.join("&"));
+        let mut report: Report = AdminClient::Remote(target).send("POST", &path, None).await?.json()?;
         let (checks, exit) = match loaded {
             Ok(loaded) => (doctor::accepted(&loaded.origin, &loaded.warnings), None),
             Err(findings) => {
@@ -95,7 +98,6 @@ impl Doctor {
             }
         };
         report.precede(checks);
-        let examiner = format!("Examined by the running proxy (admin {})", proxy.name);
         Ok(Outcome { report, examiner, exit })
     }
 
@@ -176,26 +178,10 @@ impl Doctor {
     }
 }
 
-struct RunningProxy {
-    client: AdminClient,
-    /// The address of its admin listener, as the report shows it.
-    name: String,
-    status: Status,
-}
-
-impl RunningProxy {
-    /// The proxy whose admin listener is where the configuration says, if it responds there.
-    async fn find(config: &Config) -> Option<Self> {
-        let target = admin_client::target(config)?;
-        let request = Request::get("/status.json").body(Bytes::new()).ok()?;
-        let response = client::send(&target, request, admin_client::TIMEOUT).await.ok()?;
-        let status = serde_json::from_slice(response.body()).ok()?;
-        Some(Self { name: admin_client::name(&target), client: AdminClient::Remote(target), status })
-    }
-
-    async fn examine(&self, name: &str, suites: &[Suite]) -> Result<Report, Exit> {
-        let query = suites.iter().map(|suite| format!("suite={suite}")).collect::<Vec<_>>().join("&");
-        let path = format!("{}?{query}", credential_path(name, "doctor"));
-        self.client.send("POST", &path, None).await?.json()
-    }
+/// The proxy whose admin listener is where the configuration says, if it responds there.
+async fn running_proxy(config: &Config) -> Option<(Target, Status)> {
+    let target = admin_client::target(config)?;
+    let request = Request::get("/status.json").body(Bytes::new()).ok()?;
+    let response = client::send(&target, request, admin_client::TIMEOUT).await.ok()?;
+    Some((target, serde_json::from_slice(response.body()).ok()?))
 }

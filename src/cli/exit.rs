@@ -28,7 +28,6 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The exit status of the process.
     pub(super) fn code(self) -> u8 {
         match self {
             Self::Failed => 1,

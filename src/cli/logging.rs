@@ -100,7 +100,8 @@ impl Drop for Logging {
 /// them log the bytes that pass through them.
 pub(super) fn start(log: &Log) -> Logging {
     let stderr = std::io::stderr();
-    let (is_terminal, is_colourful) = (stderr.is_terminal(), is_colourful(&stderr));
+    let is_terminal = stderr.is_terminal();
+    let is_colourful = is_colourful(&stderr);
     start_with(log, Box::new(stderr), is_terminal, is_colourful)
 }
 

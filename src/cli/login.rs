@@ -1,6 +1,8 @@
 //! `vbc-proxy login`.
 
+use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Args;
@@ -10,17 +12,16 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::admin_client::AdminClient;
-use super::browser;
 use super::config_args::{ConfigArgs, choose_of};
 use super::exit::Exit;
 use super::output::{fail, print, report};
-use super::runtime;
 use super::signals::Signals;
+use super::{privacy, runtime};
 use crate::admin::{
     CredentialStatus, LOGIN_LIFETIME, LastLogin, LoginOutcome, Status, credential_path, encode,
 };
 use crate::app::{Closed, OfflineAdmin, StartError};
-use crate::config::{self, GrantKind, ListenAddress, Loaded, Store};
+use crate::config::{GrantKind, ListenAddress, Loaded, Store};
 use crate::credential::is_same_user;
 use crate::secret::Secret;
 use crate::store::StoreError;
@@ -28,7 +29,6 @@ use crate::store::StoreError;
 /// The interval at which the outcome of a login in the browser is polled.
 const POLL: Duration = Duration::from_millis(300);
 
-/// A user of whom the service tells no name.
 const UNNAMED: &str = "a user whose name the service does not tell";
 
 /// Log in through the browser (credentials with grant = "authorization_code")
@@ -90,16 +90,15 @@ impl Login {
     /// Opens the token store in this process, where no proxy runs.
     async fn open(&self, name: &str, listen: bool) -> Result<AdminClient, Exit> {
         let config = self.config.load(false)?.config;
-        let interactive = config.credentials.iter().filter(|credential| is_interactive(credential));
+        let credentials = config.credentials.iter();
+        let interactive = credentials.filter(|credential| credential.grant == GrantKind::AuthorizationCode);
         let names: Vec<_> = interactive.map(|credential| credential.name.as_str()).collect();
         if !names.contains(&name) {
             let names = crate::admin::list(names.into_iter());
-            return Err(fail(
-                Exit::Failed,
-                format_args!(
-                    "credential {name} logs in by itself, with its user name and password; a person logs in to: {names}"
-                ),
-            ));
+            let reason = format!(
+                "credential {name} logs in by itself, with its user name and password; a person logs in to: {names}"
+            );
+            return Err(fail(Exit::Failed, reason));
         }
         if matches!(config.store, Store::Memory) {
             let reason = "no proxy runs, and with store.kind = \"memory\" the login would end with this command; start \
@@ -134,13 +133,11 @@ impl Login {
         let begun: BegunLogin = client.send("POST", &credential_path(name, "login"), None).await?.json()?;
         if self.code.is_some() {
             if begun.pkce {
-                return Err(fail(
-                    Exit::Failed,
-                    format_args!(
-                        "credential {name} has pkce = true: a code is good only together with the challenge it was \
-                         asked for with; use --no-browser"
-                    ),
-                ));
+                let reason = format!(
+                    "credential {name} has pkce = true: a code is good only together with the challenge it was \
+                     asked for with; use --no-browser"
+                );
+                return Err(fail(Exit::Failed, reason));
             }
         } else {
             report("Open this address in any browser and log in:");
@@ -223,10 +220,6 @@ struct BegunLogin {
     pkce: bool,
 }
 
-fn is_interactive(credential: &config::Credential) -> bool {
-    credential.grant == GrantKind::AuthorizationCode
-}
-
 /// Opens the login page in a browser and polls for the outcome.
 async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) -> Result<(), Exit> {
     let before = credential_status(client, name).await?;
@@ -243,7 +236,7 @@ async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) ->
     };
     report("Log in here, within ten minutes:");
     print(&url)?;
-    if !browser::open(&url, secret_variables) {
+    if !open_browser(&url, secret_variables) {
         report("No browser could be opened; open the address yourself, or stop this and use --no-browser.");
     }
     let end = Instant::now() + LOGIN_LIFETIME;
@@ -281,7 +274,6 @@ async fn credential_status(client: &AdminClient, name: &str) -> Result<Credentia
     })
 }
 
-/// Reports the outcome of an interrupted login.
 fn report_interrupted(closed: Option<Closed>, name: &str) {
     report(match closed {
         Some(Closed { renewed: true, .. }) => {
@@ -335,4 +327,35 @@ async fn read_line() -> Result<Secret, Exit> {
         Ok(Err(error)) => Err(fail(Exit::Failed, format_args!("standard input cannot be read: {error}"))),
         Err(_) => Err(Exit::Failed),
     }
+}
+
+/// Opens `url` and returns whether a browser was started.
+///
+/// The URL must hold no secret: other users see it among the arguments. `$BROWSER` comes first.
+/// Without it the desktop's own command is used, so that no text browser takes the terminal.
+/// The browser inherits no secret; `secret_variables` are those that the configuration names.
+fn open_browser(url: &str, secret_variables: &[String]) -> bool {
+    if let Some(browsers) = variable("BROWSER") {
+        let browsers = browsers.to_string_lossy();
+        let mut names = browsers.split(':').filter(|name| !name.is_empty());
+        return names.any(|name| start_browser(name, url, secret_variables));
+    }
+    if cfg!(target_os = "macos") {
+        return start_browser("open", url, secret_variables);
+    }
+    let has_desktop = variable("DISPLAY").or(variable("WAYLAND_DISPLAY")).is_some();
+    has_desktop && start_browser("xdg-open", url, secret_variables)
+}
+
+/// An environment variable that is not empty.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn start_browser(program: &str, url: &str, secret_variables: &[String]) -> bool {
+    let mut command = Command::new(program);
+    privacy::without_secrets(&mut command, secret_variables);
+    let child = command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    // Not waited for: it may be the browser itself. The system adopts it when this process ends.
+    child.is_ok()
 }

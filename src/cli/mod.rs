@@ -5,13 +5,11 @@
 //! standard output, everything else to standard error.
 
 mod admin_client;
-mod browser;
 mod cassette;
 mod check;
 mod config_args;
 mod doctor;
 mod exit;
-mod inherit;
 mod init;
 mod logging;
 mod login;
@@ -21,7 +19,6 @@ mod privacy;
 mod recording;
 mod replay;
 mod run;
-mod run_log;
 mod runtime;
 mod serve;
 mod signals;

@@ -96,14 +96,12 @@ pub(super) fn faults(config: &Config, allowed: bool) -> Hooks {
     if allowed { hooks.with_faults(&config.faults) } else { hooks }
 }
 
-/// The hooks of a proxy, opened.
 pub(super) struct OpenHooks {
     hooks: Option<Arc<Hooks>>,
     recorder: Option<Arc<Recorder>>,
 }
 
 impl HookArgs {
-    /// Opens the cassette and prepares the hooks.
     pub(super) fn open(&self, config: &Config) -> Result<OpenHooks, Exit> {
         let mut hooks = faults(config, self.allow_faults);
         let Some(path) = &self.record else {
@@ -142,7 +140,6 @@ impl HookArgs {
 }
 
 impl OpenHooks {
-    /// Adds the hooks to a proxy.
     pub(super) fn join(&self, app: App) -> App {
         if let Some(recorder) = &self.recorder {
             // Set once per proxy, whose metrics are new.
@@ -162,7 +159,8 @@ impl OpenHooks {
         if let Some(summary) = self.hooks.as_ref().and_then(|hooks| hooks.summary()) {
             tracing::info!("{}", describe(&summary));
         }
-        let (written, dropped) = (counts.written.load(Relaxed), counts.dropped.load(Relaxed));
+        let written = counts.written.load(Relaxed);
+        let dropped = counts.dropped.load(Relaxed);
         tracing::info!(written, dropped, truncated = counts.truncated.load(Relaxed), "recorded");
         if dropped > 0 {
             tracing::warn!(
@@ -173,7 +171,6 @@ impl OpenHooks {
     }
 }
 
-/// Reports why a cassette cannot be used.
 pub(super) fn refuse(error: &CassetteError) -> Exit {
     let exit = match error {
         CassetteError::Locked { .. } => Exit::Unavailable,

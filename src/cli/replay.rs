@@ -63,9 +63,7 @@ enum OrderArg {
 
 impl Replay {
     pub(crate) fn run(&self) -> Result<(), Exit> {
-        if !check_reach(self.listen, "--listen", self.allow_anonymous, ALLOW_ANONYMOUS) {
-            return Err(Exit::Usage);
-        }
+        check_reach(self.listen, "--listen", self.allow_anonymous, (Exit::Usage, ALLOW_ANONYMOUS))?;
         let _logging = logging::start(&Log::default());
         let cassette = Cassette::read(&self.cassette).map_err(|error| refuse(&error))?;
         if cassette.torn > 0 {

@@ -1,33 +1,37 @@
 //! `vbc-proxy run`.
 
 use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
 use clap::Args;
 use rustix::process::{Pid, Rlimit, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::SignalKind;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::config_args::{ConfigArgs, refuse_config};
 use super::exit::Exit;
+use super::logging::{self, Logging};
 use super::output::{fail, report};
-use super::run_log::RunLog;
-use super::serve::{identities, warn_of_ignored_proxies};
-use super::signals::{StopRequest, StopRequests, caught, survive_file_size_limit};
-use super::{inherit, privacy, recording, runtime, simulate};
+use super::serve::warn_of_ignored_proxies;
+use super::signals::{Signals, StopRequest};
+use super::{privacy, recording, runtime, simulate};
 use crate::app::App;
-use crate::config::{Config, ListenAddress};
-use crate::simulator::Simulator;
+use crate::config::{Config, ListenAddress, Log};
 
 /// A shell's status for a command that does not exist, and for one that cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
+
+/// The signals that are forwarded to the command.
+const FORWARDED: [Signal; 6] =
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
 /// Run a command with the proxy alongside
 ///
@@ -94,22 +98,24 @@ impl Run {
         command: &mut Command,
         inherited: Rlimit,
     ) -> Result<Ended, Exit> {
-        let mut signals = Forwarded::catch()?;
+        let mut signals = Signals::catch(&FORWARDED)?;
         // Held until the end: dropping it stops it.
-        let mut simulator = None;
-        if self.simulate {
-            let started = simulate::start(&config.simulator, identities(&config), &self.world).await?;
-            config.point_at(started.address());
-            self.world.make_repeatable(&mut config);
-            simulator = Some(started);
-        }
+        let simulator = if self.simulate {
+            Some(simulate::start_for_proxy(&mut config, &self.world).await?)
+        } else {
+            None
+        };
         let hooks = recording::faults(&config, self.allow_faults);
         let bound = App::bind(config).await;
         let mut app = bound.map_err(|error| fail(Exit::of_start(&error), &error))?;
         if !hooks.is_empty() {
             app = app.with_hooks(Arc::new(hooks));
         }
-        set_addresses(command, &app, simulator.as_ref());
+        command.env("VBC_BASE_URL", app.name()).env("VBC_ADMIN_URL", app.admin_name());
+        if let Some(simulator) = &simulator {
+            command.env("VBC_SIMULATOR_URL", simulator.url());
+            command.env("VBC_CONTROL_URL", simulator.control_url());
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let mut proxy = tokio::spawn(app.run(async move {
             let _ = stopped.await;
@@ -119,18 +125,18 @@ impl Run {
             Err(error) => return Ok(Ended::NotRun(self.report_not_run(&error))),
         };
         let (status, proxy_ended) = tokio::select! {
-            status = signals.forward_until_end(&mut child) => (status, false),
+            status = forward_until_end(&mut signals, &mut child) => (status, false),
             _ = &mut proxy => {
                 report("vbc-proxy: the proxy ended by itself; ending the command too");
                 send(&child, Signal::TERM);
-                (signals.forward_until_end(&mut child).await, true)
+                (forward_until_end(&mut signals, &mut child).await, true)
             }
         };
         drop(stop);
         if !proxy_ended {
             tokio::select! {
                 _ = proxy => {}
-                () = signals.second_stop() => {
+                () = second_stop(&mut signals) => {
                     tracing::warn!("a second signal: ending at once");
                     return Err(Exit::Failed);
                 }
@@ -179,16 +185,8 @@ impl Run {
         let mut words = self.command.iter();
         let mut command = Command::new(words.next().cloned().unwrap_or_default());
         command.args(words).kill_on_drop(true);
-        inherit::without_secrets(command.as_std_mut(), secret_variables);
+        privacy::without_secrets(command.as_std_mut(), secret_variables);
         command
-    }
-}
-
-/// Sets the variables that tell the command the addresses.
-fn set_addresses(command: &mut Command, app: &App, simulator: Option<&Simulator>) {
-    command.env("VBC_BASE_URL", app.name()).env("VBC_ADMIN_URL", app.admin_name());
-    if let Some(simulator) = simulator {
-        command.env("VBC_SIMULATOR_URL", simulator.url()).env("VBC_CONTROL_URL", simulator.control_url());
     }
 }
 
@@ -226,63 +224,85 @@ fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// The signals that are forwarded to the command.
-struct Forwarded {
-    arrived: UnboundedReceiver<Signal>,
-    /// Whether the terminal itself sends the command the signals of its keys.
-    at_terminal: bool,
-    requests: StopRequests,
+/// Forwards signals to the command until it ends.
+async fn forward_until_end(signals: &mut Signals, child: &mut Child) -> std::io::Result<ExitStatus> {
+    // The terminal itself sends the command the signals of its keys.
+    let at_terminal = std::io::stdin().is_terminal();
+    loop {
+        let signal = tokio::select! {
+            status = child.wait() => return status,
+            signal = signals.next() => signal,
+        };
+        let is_repeat = is_stop(signal) && signals.stop_requested() == StopRequest::Repeat;
+        let by_key = matches!(signal, Signal::INT | Signal::QUIT);
+        let has_arrived = is_repeat || (by_key && at_terminal);
+        if !has_arrived {
+            send(child, signal);
+        }
+    }
 }
 
-impl Forwarded {
-    fn catch() -> Result<Self, Exit> {
-        survive_file_size_limit()?;
-        let (sender, arrived) = unbounded_channel();
-        for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
-            let mut caught = caught(SignalKind::from_raw(signal.as_raw()))?;
-            let sender = sender.clone();
-            tokio::spawn(
-                async move { while caught.recv().await.is_some() && sender.send(signal).is_ok() {} },
-            );
-        }
-        let at_terminal = std::io::stdin().is_terminal();
-        Ok(Self { arrived, at_terminal, requests: StopRequests::default() })
-    }
-
-    async fn forward_until_end(&mut self, child: &mut Child) -> std::io::Result<ExitStatus> {
-        loop {
-            let signal = tokio::select! {
-                status = child.wait() => return status,
-                signal = self.next() => signal,
-            };
-            let is_repeat = is_stop(signal) && self.requests.arrived() == StopRequest::Repeat;
-            let by_key = matches!(signal, Signal::INT | Signal::QUIT);
-            let has_arrived = is_repeat || (by_key && self.at_terminal);
-            if !has_arrived {
-                send(child, signal);
-            }
-        }
-    }
-
-    /// Waits for a signal to stop that follows the first by a second or more.
-    async fn second_stop(&mut self) {
-        loop {
-            let signal = self.next().await;
-            if is_stop(signal) && self.requests.arrived() == StopRequest::Second {
-                return;
-            }
-        }
-    }
-
-    async fn next(&mut self) -> Signal {
-        match self.arrived.recv().await {
-            Some(signal) => signal,
-            // The senders live as long as the runtime.
-            None => std::future::pending().await,
+/// Waits for a signal to stop that follows the first by a second or more.
+async fn second_stop(signals: &mut Signals) {
+    loop {
+        let signal = signals.next().await;
+        if is_stop(signal) && signals.stop_requested() == StopRequest::Second {
+            return;
         }
     }
 }
 
 fn is_stop(signal: Signal) -> bool {
     matches!(signal, Signal::TERM | Signal::INT)
+}
+
+/// The log of one run: a file, so that the terminal shows only the command's own output.
+struct RunLog {
+    logging: Logging,
+    /// `None` where it goes to standard error.
+    path: Option<PathBuf>,
+}
+
+impl RunLog {
+    /// Begins to log: to a file or, if `verbose`, to standard error.
+    fn begin(log: &Log, verbose: bool) -> Self {
+        if verbose {
+            return Self { logging: logging::start(log), path: None };
+        }
+        match create() {
+            Ok((file, path)) => Self { logging: logging::start_in(log, file), path: Some(path) },
+            Err(error) => {
+                let folder = std::env::temp_dir();
+                report(format_args!(
+                    "vbc-proxy: no log file in {}: {error}; the log follows here (TMPDIR names another folder)",
+                    folder.display()
+                ));
+                Self { logging: logging::start(log), path: None }
+            }
+        }
+    }
+
+    /// Ends the log. `failed` keeps the file and reports its name.
+    fn end(self, failed: bool) {
+        // Dropping writes all lines.
+        drop(self.logging);
+        let Some(path) = self.path else { return };
+        let is_empty = path.metadata().is_ok_and(|file| file.len() == 0);
+        if !failed || is_empty {
+            let _ = std::fs::remove_file(&path);
+            return;
+        }
+        report(format_args!(
+            "vbc-proxy: the command failed; what the proxy logged is in {} (--verbose shows it as it comes)",
+            path.display()
+        ));
+    }
+}
+
+/// Creates a new file, for its owner only.
+fn create() -> std::io::Result<(File, PathBuf)> {
+    let number = u64::from_be_bytes(crate::random::bytes());
+    let path = std::env::temp_dir().join(format!("vbc-proxy-run-{number:016x}.log"));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    Ok((file, path))
 }

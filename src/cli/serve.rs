@@ -11,7 +11,6 @@ use super::{logging, runtime, simulate};
 use crate::app::{App, Ended};
 use crate::config::Config;
 use crate::memory;
-use crate::simulator::Identity;
 
 /// Run the proxy
 ///
@@ -47,14 +46,12 @@ impl Serve {
     async fn serve(&self, mut config: Config) -> Result<(), Exit> {
         let signals = Signals::new()?;
         // Held until the end: dropping it stops it.
-        let mut simulator = None;
-        if self.simulate {
+        let simulator = if self.simulate {
             check_simulator_reach(&config)?;
-            let started = simulate::start(&config.simulator, identities(&config), &self.world).await?;
-            config.point_at(started.address());
-            self.world.make_repeatable(&mut config);
-            simulator = Some(started);
-        }
+            Some(simulate::start_for_proxy(&mut config, &self.world).await?)
+        } else {
+            None
+        };
         let hooks = self.hooks.open(&config)?;
         let bound = App::bind(config).await;
         let app = hooks.join(bound.map_err(|error| fail(Exit::of_start(&error), &error))?);
@@ -79,26 +76,13 @@ impl Serve {
     }
 }
 
-/// The identities that the simulator needs besides its demo identity: the users of all credentials.
-pub(super) fn identities(config: &Config) -> Vec<Identity> {
-    let demo = Identity::demo();
-    let users = config.credentials.iter().filter_map(|credential| credential.username.as_deref());
-    let others = users.filter(|user| *user != demo.user);
-    others.map(|user| Identity { user: user.to_owned(), ..demo.clone() }).collect()
-}
-
 /// `listen.allow_anonymous` opens the simulator of `serve --simulate` to other machines too.
 fn check_simulator_reach(config: &Config) -> Result<(), Exit> {
-    const REMEDY: &str = "use a loopback address, or set listen.allow_anonymous = true";
+    // The addresses come from the file or from variables.
+    let otherwise = (Exit::Config, "use a loopback address, or set listen.allow_anonymous = true");
     let allowed = config.listen.allow_anonymous;
-    let check = |address, key| simulate::check_reach(address, key, allowed, REMEDY);
-    let simulator = &config.simulator;
-    if check(simulator.address, "simulator.address") && check(simulator.control, "simulator.control") {
-        Ok(())
-    } else {
-        // The addresses come from the file or from variables.
-        Err(Exit::Config)
-    }
+    simulate::check_reach(config.simulator.address, "simulator.address", allowed, otherwise)?;
+    simulate::check_reach(config.simulator.control, "simulator.control", allowed, otherwise)
 }
 
 /// Warns of each proxy variable. An egress proxy is a decision for the configuration, not for a

@@ -4,7 +4,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::Signal;
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -15,55 +17,32 @@ use super::output::{fail, report};
 /// its group, and a supervisor or a double Ctrl-C does likewise.
 const SAME_STOP: Duration = Duration::from_secs(1);
 
-/// Tells a repeated signal from a second one.
-#[derive(Debug, Default)]
-pub(super) struct StopRequests {
-    first: Option<Instant>,
-}
-
 /// The meaning of a signal to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopRequest {
-    /// Stop in order.
+    /// The first: stop in order.
     First,
-    /// A repetition of the first; changes nothing.
+    /// Within [`SAME_STOP`] of the first: changes nothing.
     Repeat,
-    /// Stop immediately.
+    /// Later: stop immediately.
     Second,
 }
 
-impl StopRequests {
-    /// Classifies a signal that has just arrived.
-    pub(super) fn arrived(&mut self) -> StopRequest {
-        let now = Instant::now();
-        match self.first {
-            None => {
-                self.first = Some(now);
-                StopRequest::First
-            }
-            Some(first) if now.duration_since(first) < SAME_STOP => StopRequest::Repeat,
-            Some(_) => StopRequest::Second,
-        }
-    }
-}
-
-/// The signals that stop, caught from construction on.
+/// Caught signals, from construction on. All are requests to stop, except those that only `run`
+/// catches.
 ///
 /// Constructors: [`Signals::new`] for services, [`Signals::for_command`] for commands that end by
-/// themselves. A service then waits for [`first`](Self::first) or
+/// themselves, [`Signals::catch`] for `run`. A service then waits for [`first`](Self::first) or
 /// [`first_of_two`](Self::first_of_two).
 pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// Set where the loss of the terminal stops the command.
-    hangup: Option<Signal>,
-    requests: StopRequests,
+    arrived: UnboundedReceiver<Signal>,
+    first: Option<Instant>,
 }
 
 impl Signals {
     /// Catches SIGTERM and SIGINT. SIGHUP is reported and ends nothing.
     pub(super) fn new() -> Result<Self, Exit> {
-        let mut hangup = caught(SignalKind::hangup())?;
+        let mut hangup = caught(Signal::HUP)?;
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 tracing::warn!(
@@ -71,23 +50,28 @@ impl Signals {
                 );
             }
         });
-        Self::catch(None)
+        Self::catch(&[Signal::TERM, Signal::INT])
     }
 
-    fn catch(hangup: Option<Signal>) -> Result<Self, Exit> {
-        survive_file_size_limit()?;
-        Ok(Self {
-            terminate: caught(SignalKind::terminate())?,
-            interrupt: caught(SignalKind::interrupt())?,
-            hangup,
-            requests: StopRequests::default(),
-        })
+    /// Catches these signals.
+    pub(super) fn catch(signals: &[Signal]) -> Result<Self, Exit> {
+        // By default SIGXFSZ ends the process. Caught, a write beyond the limit of file sizes fails.
+        caught(Signal::XFSZ)?;
+        let (sender, arrived) = unbounded_channel();
+        for &signal in signals {
+            let mut caught = caught(signal)?;
+            let sender = sender.clone();
+            tokio::spawn(
+                async move { while caught.recv().await.is_some() && sender.send(signal).is_ok() {} },
+            );
+        }
+        Ok(Self { arrived, first: None })
     }
 
     /// For a command that ends by itself. The first signal resolves the future, which may be
     /// dropped at any time; the second ends the process. Here SIGHUP is a signal like the others.
     pub(super) fn for_command() -> Result<impl Future<Output = ()>, Exit> {
-        let mut signals = Self::catch(Some(caught(SignalKind::hangup())?))?;
+        let mut signals = Self::catch(&[Signal::TERM, Signal::INT, Signal::HUP])?;
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {
             signals.first().await;
@@ -96,7 +80,7 @@ impl Signals {
                  second signal ends at once",
             );
             let _ = stop.send(());
-            signals.second().await;
+            while signals.next_request().await != StopRequest::Second {}
             std::process::exit(Exit::Failed.code().into());
         });
         Ok(async move {
@@ -108,48 +92,49 @@ impl Signals {
 
     /// Waits for the first signal.
     pub(super) async fn first(&mut self) {
-        while self.next().await != StopRequest::First {}
-    }
-
-    /// Waits for a signal that follows the first by a second or more.
-    async fn second(&mut self) {
-        while self.next().await != StopRequest::Second {}
-    }
-
-    async fn next(&mut self) -> StopRequest {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = hangup => {}
-        }
-        self.requests.arrived()
+        while self.next_request().await != StopRequest::First {}
     }
 
     /// Waits for the first signal, then spawns a task that ends the process at the second.
     pub(super) async fn first_of_two(mut self) {
         self.first().await;
         tokio::spawn(async move {
-            self.second().await;
+            while self.next_request().await != StopRequest::Second {}
             tracing::warn!("a second signal: ending at once");
             std::process::exit(Exit::Failed.code().into());
         });
     }
+
+    async fn next_request(&mut self) -> StopRequest {
+        self.next().await;
+        self.stop_requested()
+    }
+
+    /// Waits for a signal.
+    pub(super) async fn next(&mut self) -> Signal {
+        match self.arrived.recv().await {
+            Some(signal) => signal,
+            // The senders live as long as the runtime.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Classifies a request to stop that has just arrived.
+    pub(super) fn stop_requested(&mut self) -> StopRequest {
+        match self.first {
+            None => {
+                self.first = Some(Instant::now());
+                StopRequest::First
+            }
+            Some(first) if first.elapsed() < SAME_STOP => StopRequest::Repeat,
+            Some(_) => StopRequest::Second,
+        }
+    }
 }
 
-/// Makes a write beyond the limit of file sizes fail. By default SIGXFSZ ends the process.
-pub(super) fn survive_file_size_limit() -> Result<(), Exit> {
-    caught(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
-}
-
-/// Catches one kind of signal.
-pub(super) fn caught(kind: SignalKind) -> Result<Signal, Exit> {
-    signal(kind).map_err(|error| fail(Exit::Failed, format_args!("signals cannot be caught: {error}")))
+fn caught(signal: Signal) -> Result<unix::Signal, Exit> {
+    unix::signal(SignalKind::from_raw(signal.as_raw()))
+        .map_err(|error| fail(Exit::Failed, format_args!("signals cannot be caught: {error}")))
 }
 
 #[cfg(test)]
@@ -158,12 +143,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_signal_within_a_second_of_the_first_is_the_same_stop() {
-        let mut requests = StopRequests::default();
-        assert_eq!(requests.arrived(), StopRequest::First);
-        assert_eq!(requests.arrived(), StopRequest::Repeat);
+        let mut signals = Signals::catch(&[]).unwrap();
+        assert_eq!(signals.stop_requested(), StopRequest::First);
+        assert_eq!(signals.stop_requested(), StopRequest::Repeat);
         tokio::time::advance(Duration::from_millis(999)).await;
-        assert_eq!(requests.arrived(), StopRequest::Repeat);
+        assert_eq!(signals.stop_requested(), StopRequest::Repeat);
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(requests.arrived(), StopRequest::Second);
+        assert_eq!(signals.stop_requested(), StopRequest::Second);
     }
 }

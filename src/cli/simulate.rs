@@ -38,17 +38,19 @@ pub(crate) struct Simulate {
     world: WorldArgs,
 }
 
-/// The remedy for an address that other machines can reach.
 pub(super) const ALLOW_ANONYMOUS: &str = "use a loopback address, or add --allow-anonymous";
 
-/// Whether an address may be listened on: it is loopback, or other machines are `allowed`.
-/// Otherwise reports why not.
-pub(super) fn check_reach(address: SocketAddr, key: &str, allowed: bool, remedy: &str) -> bool {
-    let fits = allowed || address.ip().to_canonical().is_loopback();
-    if !fits {
-        report(format_args!("vbc-proxy: anyone who can reach {address} ({key}) could use it; {remedy}"));
+/// Fails with `exit` unless the address is loopback, or other machines are `allowed`.
+pub(super) fn check_reach(
+    address: SocketAddr,
+    key: &str,
+    allowed: bool,
+    (exit, remedy): (Exit, &str),
+) -> Result<(), Exit> {
+    if allowed || address.ip().to_canonical().is_loopback() {
+        return Ok(());
     }
-    fits
+    Err(fail(exit, format_args!("anyone who can reach {address} ({key}) could use it; {remedy}")))
 }
 
 /// The options of a simulator.
@@ -101,25 +103,11 @@ impl WorldArgs {
     /// Fails if there are any of these options, but no `simulator`.
     pub(super) fn needs(&self, simulator: bool) -> Result<(), Exit> {
         if !simulator && *self != Self::default() {
-            return Err(fail(
-                Exit::Usage,
-                "--scenario, --seed, --quota, --webhooks, --field, --public-base and --host are about the simulator: \
-                 add --simulate",
-            ));
+            let reason = "--scenario, --seed, --quota, --webhooks, --field, --public-base and --host are about the \
+                          simulator: add --simulate";
+            return Err(fail(Exit::Usage, reason));
         }
         Ok(())
-    }
-
-    /// Lets one thread serve all connections if runs are to be repeatable, unless the configuration
-    /// sets the number of threads.
-    ///
-    /// The kernel chooses the thread of a client's connection, and each thread has its own
-    /// connections to the simulator.
-    pub(super) fn make_repeatable(&self, config: &mut Config) {
-        let is_repeatable = self.seed.is_some() || self.scenario.is_some();
-        if is_repeatable && config.listen.workers == 0 {
-            config.listen.workers = 1;
-        }
     }
 
     /// Applies the scenario, then the other options, which take precedence.
@@ -180,21 +168,36 @@ impl Simulate {
         for (address, option, name, key) in addresses {
             let (origin, exit) = if option.is_some() { (name, Exit::Usage) } else { (key, Exit::Config) };
             *address = option.unwrap_or(*address);
-            if !check_reach(*address, origin, self.allow_anonymous, ALLOW_ANONYMOUS) {
-                return Err(exit);
-            }
+            check_reach(*address, origin, self.allow_anonymous, (exit, ALLOW_ANONYMOUS))?;
         }
         Ok(())
     }
 }
 
+/// Starts the simulator with the users of all credentials, and points the proxy at it.
+pub(super) async fn start_for_proxy(config: &mut Config, world: &WorldArgs) -> Result<Simulator, Exit> {
+    let demo = Identity::demo();
+    let users = config.credentials.iter().filter_map(|credential| credential.username.as_deref());
+    let others = users.filter(|user| *user != demo.user);
+    let others = others.map(|user| Identity { user: user.to_owned(), ..demo.clone() }).collect();
+    let simulator = start(&config.simulator, others, world).await?;
+    config.point_at(simulator.address());
+    // The kernel chooses the thread of a client's connection, and each thread has its own
+    // connections to the simulator. With one thread a run can be repeated.
+    let is_repeatable = world.seed.is_some() || world.scenario.is_some();
+    if is_repeatable && config.listen.workers == 0 {
+        config.listen.workers = 1;
+    }
+    Ok(simulator)
+}
+
 /// Starts the simulator at the configured addresses, with `identities` besides its own.
-pub(super) async fn start(
+async fn start(
     config: &config::Simulator,
     identities: Vec<Identity>,
     world: &WorldArgs,
 ) -> Result<Simulator, Exit> {
-    let (address, control) = (config.address, config.control);
+    let config::Simulator { address, control, .. } = *config;
     // Links that a client follows must not leave this machine.
     let public_base = String::new();
     let mut options =
@@ -210,7 +213,6 @@ pub(super) async fn start(
     })
 }
 
-/// Prints the line with its addresses.
 pub(super) fn announce(simulator: &Simulator) -> Result<(), Exit> {
     print(format_args!("vbc-proxy simulator on {} (control {})", simulator.url(), simulator.control_url()))
 }
@@ -236,7 +238,9 @@ mod tests {
 
     #[test]
     fn an_address_that_others_can_reach_wants_to_be_allowed() {
-        let check = |address: &str, allowed| check_reach(address.parse().unwrap(), "--listen", allowed, "");
+        let check = |address: &str, allowed| {
+            check_reach(address.parse().unwrap(), "--listen", allowed, (Exit::Usage, "")).is_ok()
+        };
         for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(check(address, false), "{address}");
         }

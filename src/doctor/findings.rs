@@ -58,10 +58,7 @@ fn check(verdict: Verdict, finding: &Finding) -> Check {
     let found = format!("{}: {key}{}", finding.location, finding.message);
     let (code, remedy) = diagnosis(finding);
     let remedy = if remedy.is_empty() { finding.remedy.clone() } else { remedy.to_owned() };
-    match verdict {
-        Verdict::Fail => Check::fail(NAME, code, found, remedy),
-        _ => Check::warn(NAME, code, found, remedy),
-    }
+    Check { verdict, ..Check::fail(NAME, code, found, remedy) }
 }
 
 /// The code of a finding, and a longer remedy than the loader's for the most costly mistakes.

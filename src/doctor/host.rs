@@ -108,7 +108,8 @@ impl Site {
 /// Judges the response of the token host to a GET without credentials: is it a token endpoint?
 pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
     let Site { name, key, url, .. } = site;
-    let (status, code) = (response.status(), response.status().as_u16());
+    let status = response.status();
+    let code = status.as_u16();
     if status.is_redirection() {
         return redirected(site, response.headers());
     }
@@ -135,7 +136,8 @@ pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
 /// Judges the response of the upstream to a request without a token: is it the gateway?
 pub(super) fn gateway(site: &Site, response: &Response<Bytes>) -> Check {
     let Site { name, key, url, .. } = site;
-    let (status, code) = (response.status(), response.status().as_u16());
+    let status = response.status();
+    let code = status.as_u16();
     if status.is_redirection() {
         return redirected(site, response.headers());
     }

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
 
 use super::error_text::{self, ErrorText};
 use super::report::{Check, Quota};
 use super::skew::rounded;
-use super::suite::{Suite, SuiteResponse};
+use super::suite::Suite;
 use super::{host, quota};
 use crate::clock::Timestamp;
 
@@ -37,29 +38,29 @@ fn fail(code: &'static str, found: impl Into<String>, remedy: impl Into<String>)
     Check::fail("", code, found, remedy)
 }
 
-/// A check with a warning; [`judge`] sets its name and status.
 fn warn(code: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Check {
     Check::warn("", code, found, remedy)
 }
 
 /// Judges the response of `suite`, received at `now`, to a request with this token.
-pub fn judge(suite: Suite, response: &SuiteResponse<'_>, token: PresentedToken, now: Timestamp) -> Judgement {
-    let text = error_text::read(response.headers, response.body);
+pub fn judge(suite: Suite, response: &Response<Bytes>, token: PresentedToken, now: Timestamp) -> Judgement {
+    let text = error_text::read(response.headers(), response.body());
     let quota = quota::exceeded(response, &text, now);
     let trouble = match &quota {
-        Some(quota) => Some(throttled(quota, response.status)),
+        Some(quota) => Some(throttled(quota, response.status())),
         None => by_code(suite, &text, token.openid)
             .or_else(|| by_text(suite, &text, token))
             .or_else(|| by_status(suite, response, &text, token)),
     };
     let mut check = trouble.unwrap_or_else(|| Check::ok("", "answers"));
     check.name = suite.name().into();
-    check.status = Some(response.status.as_u16());
+    check.status = Some(response.status().as_u16());
     Judgement { check, quota }
 }
 
 fn throttled(quota: &Quota, status: StatusCode) -> Check {
-    let (what, details) = (quota::describe(quota), quota::details(quota));
+    let what = quota::describe(quota);
+    let details = quota::details(quota);
     let disguise =
         if status.is_success() { format!(", with status {}", status.as_u16()) } else { String::new() };
     if quota::is_block(quota) {
@@ -266,20 +267,20 @@ fn refused_somehow(suite: Suite, text: &ErrorText, token: PresentedToken) -> Che
 
 fn by_status(
     suite: Suite,
-    response: &SuiteResponse<'_>,
+    response: &Response<Bytes>,
     text: &ErrorText,
     token: PresentedToken,
 ) -> Option<Check> {
     let quoted = text.quoted();
-    Some(match response.status.as_u16() {
-        300..=399 => redirected(response.headers),
+    Some(match response.status().as_u16() {
+        300..=399 => redirected(response.headers()),
         _ if text.is_page => fail(
             "page",
             format!("a page for a browser instead of an answer of the API{quoted}"),
             "is upstream.url right? Else something on the way answers: a firewall, a proxy, a sign-in page",
         ),
         200..=299 => return None,
-        401 if names_the_token(response.headers) => token_refused(&quoted),
+        401 if names_the_token(response.headers()) => token_refused(&quoted),
         401 => refused_somehow(suite, text, token),
         403 => fail(
             "forbidden",
@@ -296,7 +297,7 @@ fn by_status(
         status @ (408 | 500..) => fail(
             "backend-down",
             format!("the service is in trouble{quoted}"),
-            format!("try again later; nothing is to be changed here{}", activity(status, response.headers)),
+            format!("try again later; nothing is to be changed here{}", activity(status, response.headers())),
         ),
         _ => warn(
             "unexpected",

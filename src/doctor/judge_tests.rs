@@ -5,6 +5,13 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
+fn response(status: StatusCode, headers: HeaderMap, body: impl Into<Vec<u8>>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.into()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
 fn presented(openid: bool) -> PresentedToken {
     PresentedToken { openid, age: Duration::from_secs(1) }
 }
@@ -12,18 +19,13 @@ fn presented(openid: bool) -> PresentedToken {
 fn judged(suite: Suite, status: u16, body: &str, openid: bool) -> Judgement {
     let headers = HeaderMap::new();
     let status = StatusCode::from_u16(status).unwrap();
-    judge(suite, &SuiteResponse { status, headers: &headers, body: body.as_bytes() }, presented(openid), NOW)
+    judge(suite, &response(status, headers, body), presented(openid), NOW)
 }
 
 fn with_header(status: u16, name: http::HeaderName, value: &str, body: &str) -> Judgement {
     let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
     let status = StatusCode::from_u16(status).unwrap();
-    judge(
-        Suite::Reports,
-        &SuiteResponse { status, headers: &headers, body: body.as_bytes() },
-        presented(true),
-        NOW,
-    )
+    judge(Suite::Reports, &response(status, headers, body), presented(true), NOW)
 }
 
 #[track_caller]
@@ -129,9 +131,8 @@ fn a_missing_openid_is_told_from_a_missing_role() {
 #[test]
 fn an_old_token_is_named_before_the_role_where_reports_refuses_it() {
     let refuse = |minutes: u64| {
-        let headers = HeaderMap::new();
-        let body = br#"{"title":"Problem with provided token"}"#;
-        let response = SuiteResponse { status: StatusCode::UNAUTHORIZED, headers: &headers, body };
+        let body = r#"{"title":"Problem with provided token"}"#;
+        let response = response(StatusCode::UNAUTHORIZED, HeaderMap::new(), body);
         let token = PresentedToken { openid: true, age: Duration::from_secs(minutes * 60) };
         judge(Suite::Reports, &response, token, NOW)
     };
@@ -263,8 +264,7 @@ proptest::proptest! {
         for suite in Suite::ALL {
             for body in [body.clone(), [&b"{\"code\":\"9008"[..], &body].concat()] {
                 let status = StatusCode::from_u16(status).unwrap();
-                let headers = HeaderMap::new();
-                let check = judge(suite, &SuiteResponse { status, headers: &headers, body: &body }, presented(openid), NOW).check;
+                let check = judge(suite, &response(status, HeaderMap::new(), body), presented(openid), NOW).check;
                 assert!(!check.found.is_empty());
                 assert!(check.verdict == Verdict::Ok || check.remedy.is_some(), "{check:?}");
                 assert!(!check.found.contains(char::is_control), "{check:?}");

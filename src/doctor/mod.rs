@@ -37,7 +37,7 @@ use judge::TOKEN_REFUSED;
 pub use judge::{Judgement, PresentedToken, judge};
 pub use render::{Style, render};
 pub use report::{Check, Quota, Report, Verdict};
-pub use suite::{Suite, SuiteResponse, UnknownSuite};
+pub use suite::{Suite, UnknownSuite};
 
 /// Why no suite is asked; the login check has the cause.
 const NO_TOKEN: &str = "no token to ask with";
@@ -64,7 +64,6 @@ enum Process {
     },
 }
 
-/// A credential and its configuration.
 struct Identity {
     credential: Credential,
     grant: GrantKind,
@@ -273,7 +272,6 @@ impl Doctor {
         round.quota = judgement.quota.or(round.quota.take());
     }
 
-    /// Sends one request and judges its response.
     async fn ask_and_judge(
         &self,
         suite: Suite,
@@ -286,11 +284,7 @@ impl Doctor {
         let token = PresentedToken { openid, age };
         round.requests += 1;
         match self.upstream.send(path, Some(bearer)).await {
-            Ok(response) => {
-                let (head, body) = response.into_parts();
-                let response = SuiteResponse { status: head.status, headers: &head.headers, body: &body };
-                judge(suite, &response, token, self.clock.now())
-            }
+            Ok(response) => judge(suite, &response, token, self.clock.now()),
             Err(error) => {
                 let site = Site { name: suite.name(), ..self.upstream.site.clone() };
                 Judgement { check: site.unreachable(&error), quota: None }
@@ -311,7 +305,6 @@ struct Round {
     no_new_token: Option<Check>,
 }
 
-/// The number of exchanges with this grant so far.
 fn exchanges(credential: &Credential, grant: &str) -> u64 {
     let exchanges = credential.exchanges().filter(|(exchanged, ..)| *exchanged == grant);
     exchanges.map(|(_, _, count)| count).sum()

@@ -43,7 +43,6 @@ pub(super) struct HostExamination {
 }
 
 impl Host {
-    /// The token endpoint.
     pub(super) fn token_endpoint(config: &Config, tls: Arc<ClientConfig>) -> Self {
         let url = &config.oauth.token_url;
         Self {
@@ -90,7 +89,8 @@ impl Host {
         clock: &Clock,
         judge: impl Fn(&Site, &Response<Bytes>) -> Check,
     ) -> HostExamination {
-        let (sent, started) = (clock.now(), tokio::time::Instant::now());
+        let sent = clock.now();
+        let started = tokio::time::Instant::now();
         match self.send(&self.path, None).await {
             Ok(response) => {
                 let took = started.elapsed();

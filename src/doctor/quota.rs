@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
+use http::{Response, StatusCode};
 use jiff::fmt::strtime;
 
 use super::error_text::ErrorText;
 use super::report::{Check, Quota};
 use super::skew;
-use super::suite::SuiteResponse;
 use crate::clock::{self, Timestamp};
 
 /// The quota that is used up, by a response. One deployment throttles with status 200, so the code
 /// decides too.
-pub(super) fn exceeded(response: &SuiteResponse<'_>, text: &ErrorText, now: Timestamp) -> Option<Quota> {
+pub(super) fn exceeded(response: &Response<Bytes>, text: &ErrorText, now: Timestamp) -> Option<Quota> {
     let code = text.code.filter(|code| (900_800..=900_807).contains(code));
-    if response.status != StatusCode::TOO_MANY_REQUESTS && code.is_none() {
+    if response.status() != StatusCode::TOO_MANY_REQUESTS && code.is_none() {
         return None;
     }
     let of = match code {
@@ -30,7 +30,7 @@ pub(super) fn exceeded(response: &SuiteResponse<'_>, text: &ErrorText, now: Time
         Some(900_807) => "burst",
         _ => "request",
     };
-    let retry_after = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let until = retry_after
         .and_then(|value| moment(value, now))
         .or_else(|| text.next_access.as_deref().and_then(next_access));

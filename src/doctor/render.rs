@@ -49,12 +49,6 @@ impl Page {
         self.line(check, &format!("{name:<16}"), TEXT);
     }
 
-    /// Like [`check`](Self::check), with a column for the status of the response.
-    fn suite(&mut self, suite: &Check) {
-        let status = suite.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-        self.line(suite, &format!("{:<16}{status:<5}", suite.name), TEXT + 5);
-    }
-
     fn line(&mut self, check: &Check, columns: &str, text: usize) {
         let mut start = format!("  {}  {columns}", self.style.verdict(check.verdict));
         for line in wrap(&check.found, WIDTH - text) {
@@ -80,7 +74,8 @@ impl Page {
         }
         self.lines.push(self.style.bold("  suites, each asked one question:"));
         for suite in suites {
-            self.suite(suite);
+            let status = suite.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+            self.line(suite, &format!("{:<16}{status:<5}", suite.name), TEXT + 5);
         }
     }
 

@@ -44,12 +44,13 @@ pub struct Check {
 impl Check {
     /// A check that passes.
     pub fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Ok, found)
+        let found = found.into();
+        Self { name: name.into(), verdict: Verdict::Ok, code: None, status: None, found, remedy: None }
     }
 
     /// A check that was not made.
     pub fn skipped(name: &'static str, found: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Skipped, found)
+        Self { verdict: Verdict::Skipped, ..Self::ok(name, found) }
     }
 
     /// A check with a warning.
@@ -59,7 +60,7 @@ impl Check {
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::trouble(name, Verdict::Warn, code, found, remedy)
+        Self { verdict: Verdict::Warn, ..Self::fail(name, code, found, remedy) }
     }
 
     /// A check that fails.
@@ -69,22 +70,8 @@ impl Check {
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::trouble(name, Verdict::Fail, code, found, remedy)
-    }
-
-    fn trouble(
-        name: &'static str,
-        verdict: Verdict,
-        code: &'static str,
-        found: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
         let remedy = Some(remedy.into()).filter(|remedy| !remedy.is_empty());
-        Self { code: Some(code.into()), remedy, ..Self::new(name, verdict, found) }
-    }
-
-    fn new(name: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict, code: None, status: None, found: found.into(), remedy: None }
+        Self { verdict: Verdict::Fail, code: Some(code.into()), remedy, ..Self::ok(name, found) }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
 
 use crate::clock::Timestamp;
@@ -21,17 +20,6 @@ pub enum Suite {
     CallRecording,
     /// The Vonage Integration Platform.
     Vis,
-}
-
-/// The response of a suite to the request.
-#[derive(Clone, Copy, Debug)]
-pub struct SuiteResponse<'a> {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Its body, or the beginning of the body.
-    pub body: &'a [u8],
 }
 
 /// The error for a word that names no suite.

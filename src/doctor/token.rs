@@ -45,7 +45,6 @@ impl LoginState<'_> {
         self.snapshot.scope.as_deref().unwrap_or(self.scope)
     }
 
-    /// Whether the scope has `openid`.
     pub(super) fn has_openid(&self) -> bool {
         has_openid(self.granted())
     }
@@ -234,7 +233,6 @@ impl LoginState<'_> {
         }
     }
 
-    /// The check of the granted scope.
     pub(super) fn scope(&self) -> Check {
         let granted = error_text::name(self.granted());
         if self.has_openid() {
