@@ -56,7 +56,7 @@ impl Signals {
     /// Catches these signals.
     pub(super) fn catch(signals: &[Signal]) -> Result<Self, Exit> {
         // By default SIGXFSZ ends the process. Caught, a write beyond the limit of file sizes fails.
-        caught(Signal::XFSZ)?;
+        drop(caught(Signal::XFSZ)?);
         let (sender, arrived) = unbounded_channel();
         for &signal in signals {
             let mut caught = caught(signal)?;

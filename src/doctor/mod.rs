@@ -2,7 +2,7 @@
 //!
 //! [`Doctor::examine`] contacts the token host and the upstream, gets a token from the credential,
 //! and sends each suite one harmless request with it. It runs where the token is: in the proxy, or
-//! in the command while no proxy runs. The [`Report`] contains no secret. All judgements are pure:
+//! in the command while no proxy runs. The [`Report`] contains no secret. The judgements are pure functions:
 //! `judge` (the response of a suite), `host` (an unreachable or wrong host), `skew` (clocks),
 //! `token` (logins), `findings` (the configuration).
 
@@ -10,7 +10,6 @@ mod error_text;
 mod findings;
 mod host;
 mod judge;
-mod probe;
 mod quota;
 mod render;
 mod report;
@@ -28,8 +27,7 @@ use crate::clock::{self, Clock};
 use crate::config::{Config, GrantKind};
 use crate::credential::rejected_prefixes::Kind;
 use crate::credential::{Bearer, Credential, Snapshot};
-use host::Site;
-use probe::Host;
+use host::{Host, Site};
 use token::LoginState;
 
 pub use findings::{accepted, beside_a_running_proxy, refused};
