@@ -169,9 +169,7 @@ pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) 
             Ok(done) => logged_in(&name, &done),
         },
     };
-    if let Some(options) = inner.options.interactive.get(&name) {
-        LOGIN_COOKIE.clear(&mut response, &name, options);
-    }
+    LOGIN_COOKIE.clear(&mut response, &inner, &name);
     response
 }
 
@@ -210,9 +208,7 @@ pub(super) async fn confirm(
             .text("You can close this window.")
             .response()
     };
-    if let Some(options) = inner.options.interactive.get(&name) {
-        CONFIRM_COOKIE.clear(&mut response, &name, options);
-    }
+    CONFIRM_COOKIE.clear(&mut response, &inner, &name);
     response
 }
 
@@ -252,8 +248,8 @@ fn ask(
     if let Some(options) = inner.options.interactive.get(name) {
         let set = CONFIRM_COOKIE.set(name, options, &confirmation.cookie);
         response.headers_mut().append(header::SET_COOKIE, set);
-        LOGIN_COOKIE.clear(&mut response, name, options);
     }
+    LOGIN_COOKIE.clear(&mut response, inner, name);
     response
 }
 
@@ -354,8 +350,10 @@ impl Cookie {
         self.line(credential, options, value.expose(), LIFETIME.as_secs())
     }
 
-    fn clear(&self, response: &mut Response, credential: &str, options: &AuthorizeOptions) {
-        response.headers_mut().append(header::SET_COOKIE, self.line(credential, options, "", 0));
+    fn clear(&self, response: &mut Response, inner: &Inner, credential: &str) {
+        if let Some(options) = inner.options.interactive.get(credential) {
+            response.headers_mut().append(header::SET_COOKIE, self.line(credential, options, "", 0));
+        }
     }
 
     /// A `Set-Cookie`. The name depends on the redirect URI too: all ports of a host share cookies.

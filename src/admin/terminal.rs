@@ -40,13 +40,6 @@ pub enum LoginOutcome {
     },
 }
 
-impl From<LoginSummary> for LoginOutcome {
-    fn from(done: LoginSummary) -> Self {
-        let LoginSummary { subject, expires_at, unsaved } = done;
-        Self::LoggedIn { subject, expires_at, unsaved }
-    }
-}
-
 /// `POST /credentials/{name}/login`: starts a login.
 pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<String>) -> Response {
     if inner.find(&name).is_none() {
@@ -138,7 +131,9 @@ pub(super) async fn submit(
 
 fn outcome(outcome: Result<LoginSummary, LoginError>) -> Response {
     let error = match outcome {
-        Ok(done) => return json(&LoginOutcome::from(done)),
+        Ok(LoginSummary { subject, expires_at, unsaved }) => {
+            return json(&LoginOutcome::LoggedIn { subject, expires_at, unsaved });
+        }
         Err(LoginError::OtherUser { expected, found, confirm }) => {
             return json(&LoginOutcome::OtherUser { expected, found, confirm });
         }

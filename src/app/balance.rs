@@ -38,9 +38,9 @@ const MOST_SLACK: i64 = 16;
 /// Connections are short-lived if within a [`WINDOW`] this many times more end than are open. They
 /// live for less than 25 ms then, as with one connection per request and a near upstream.
 ///
-/// The hash spreads them evenly over time, and a handover is a large part of their cost. So a thread
-/// hands one over only if it has more than twice as many as another, plus two: one in nine at worst.
-/// The limit for long-lived ones would hand over half of them on two threads.
+/// The hash spreads them evenly over time, and a handover is a large part of their cost. So a
+/// thread hands one over only if it has more than twice as many as another, plus two: one in nine
+/// at worst. The limit for long-lived ones would hand over half of them on two threads.
 const SHORT_LIVED_RATIO: u64 = 4;
 const WINDOW: Duration = Duration::from_millis(100);
 

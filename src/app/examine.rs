@@ -76,14 +76,8 @@ fn check_lost(credential: &Credential, ended: bool) -> Option<Check> {
 }
 
 /// The doctor for the admin routes, which do not depend on it.
-pub(super) fn examiner(
-    config: &Config,
-    tls: &Arc<ClientConfig>,
-    credentials: &[Credential],
-    clock: &Clock,
-) -> Result<Examiner, StartError> {
-    let doctor = doctor(config, tls, credentials, clock)?;
-    Ok(Arc::new(move |name, suites| {
+pub(super) fn examiner(doctor: Doctor) -> Examiner {
+    Arc::new(move |name, suites| {
         let doctor = doctor.clone();
         Box::pin(async move {
             let suites: Result<Vec<Suite>, _> = suites.iter().map(|suite| suite.parse()).collect();
@@ -96,10 +90,10 @@ pub(super) fn examiner(
                 .map(Bytes::from)
                 .map_err(|error| NoReport::Question(error.to_string()))
         })
-    }))
+    })
 }
 
-fn doctor(
+pub(super) fn doctor(
     config: &Config,
     tls: &Arc<ClientConfig>,
     credentials: &[Credential],

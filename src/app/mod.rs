@@ -106,7 +106,7 @@ impl App {
         let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
         let admin = match admin {
             Some(listener) => {
-                let examiner = examine::examiner(&config, &tls, &handles, &clock)?;
+                let examiner = examine::examiner(examine::doctor(&config, &tls, &handles, &clock)?);
                 let handles = handles.clone();
                 let address = listener.address();
                 let routes =

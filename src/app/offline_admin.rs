@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::CREDENTIAL_GRACE;
 use super::admin_listener::{AdminAdmission, AdminListener, routes};
 use super::credentials::start;
-use super::examine::examiner;
+use super::examine::{doctor, examiner};
 use super::start_error::StartError;
 use crate::admin::Admin;
 use crate::clock::Clock;
@@ -68,7 +68,7 @@ impl OfflineAdmin {
         let mut credentials = start(&config, &tls, &clock, true).await?;
         let (credential, refresher) = credentials.pop().ok_or(StartError::NoCredential)?;
         let handles = vec![credential.clone()];
-        let examiner = examiner(&config, &tls, &handles, &clock)?;
+        let examiner = examiner(doctor(&config, &tls, &handles, &clock)?);
         let admin = routes(&config, handles, &metrics, &clock, &config.listen.addresses, address, examiner);
         let (drain, signal) = Drain::new();
         let served = listener.map(|listener| {

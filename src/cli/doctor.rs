@@ -86,7 +86,7 @@ impl Doctor {
         let examiner = format!("Examined by the running proxy (admin {})", admin_client::name(&target));
         let names = status.credentials.iter().map(|credential| credential.name.as_str());
         let name = choose(self.credential.as_deref(), names)?;
-        let query: Vec<_> = self.suites().iter().map(|suite| format!("suite={suite}")).collect();
+        let query: Vec<_> = self.suites().iter().map(|suite| format!("suite={}", suite.name())).collect();
         let path = format!("{}?{}", credential_path(&name, "doctor"), query.join("&"));
         let mut report: Report = AdminClient::Remote(target).send("POST", &path, None).await?.json()?;
         let (checks, exit) = match loaded {

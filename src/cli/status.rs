@@ -119,15 +119,10 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
         Some(at) => format!("  token      NOT USABLE, ended {at:.0}"),
         None => "  token      NONE".to_owned(),
     });
-    if let Some(subject) = &credential.subject {
-        lines.push(format!("  user       {subject}"));
-    }
-    if let Some(scope) = &credential.scope {
-        lines.push(format!("  scope      {scope}"));
-    }
-    if let Some(at) = credential.next_attempt {
-        lines.push(format!("  refresh    in {}, at {at:.0}", span(now, at)));
-    }
+    lines.extend(credential.subject.as_ref().map(|subject| format!("  user       {subject}")));
+    lines.extend(credential.scope.as_ref().map(|scope| format!("  scope      {scope}")));
+    let next = credential.next_attempt;
+    lines.extend(next.map(|at| format!("  refresh    in {}, at {at:.0}", span(now, at))));
     lines.push(format!("  exchanges  {} with the token endpoint", credential.exchanges));
     if let Some(issuance) = &credential.issuance {
         lines.push(format!("  issuance   {issuance}: {}", explain(issuance)));
@@ -145,9 +140,7 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     } else if credential.note_unsaved {
         lines.push("  store      UNSAVED: a note of a login is only in memory".to_owned());
     }
-    if let Some(trouble) = &credential.trouble {
-        lines.push(format!("  trouble    {trouble}"));
-    }
+    lines.extend(credential.trouble.as_ref().map(|trouble| format!("  trouble    {trouble}")));
     lines
 }
 

@@ -2,9 +2,9 @@
 //!
 //! [`Doctor::examine`] contacts the token host and the upstream, gets a token from the credential,
 //! and sends each suite one harmless request with it. It runs where the token is: in the proxy, or
-//! in the command while no proxy runs. The [`Report`] contains no secret. The judgements are pure functions:
-//! `judge` (the response of a suite), `host` (an unreachable or wrong host), `skew` (clocks),
-//! `token` (logins), `findings` (the configuration).
+//! in the command while no proxy runs. The [`Report`] contains no secret. The judgements are pure
+//! functions: `judge` (the response of a suite), `host` (an unreachable or wrong host), `skew`
+//! (clocks), `token` (logins), `findings` (the configuration).
 
 mod error_text;
 mod findings;
@@ -17,7 +17,6 @@ mod skew;
 mod suite;
 mod token;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,8 +72,8 @@ struct Identity {
 }
 
 impl Doctor {
-    /// A doctor for these credentials of `config`, with the TLS settings that they use. It runs in
-    /// a proxy, unless [`in_command`](Self::in_command) says otherwise.
+    /// A doctor for the credentials of `config`, in their order, with the TLS settings that they
+    /// use. It runs in a proxy, unless [`in_command`](Self::in_command) says otherwise.
     pub fn new(
         config: &Config,
         token_tls: Arc<ClientConfig>,
@@ -82,18 +81,14 @@ impl Doctor {
         credentials: &[Credential],
         clock: Clock,
     ) -> Self {
-        let known: HashMap<&str, _> =
-            config.credentials.iter().map(|configured| (configured.name.as_str(), configured)).collect();
-        let identities = credentials.iter().filter_map(|credential| {
-            let configured = known.get(credential.name())?;
-            Some(Identity {
-                credential: credential.clone(),
-                grant: configured.grant,
-                username: configured.username.clone(),
-                scope: Arc::clone(&configured.scope),
-                refresh_lifetime: configured.refresh_token_lifetime,
-                max_age: configured.max_age.clone(),
-            })
+        let identities = credentials.iter().zip(&config.credentials);
+        let identities = identities.map(|(credential, configured)| Identity {
+            credential: credential.clone(),
+            grant: configured.grant,
+            username: configured.username.clone(),
+            scope: Arc::clone(&configured.scope),
+            refresh_lifetime: configured.refresh_token_lifetime,
+            max_age: configured.max_age.clone(),
         });
         Self {
             token_host: Host::token_endpoint(config, token_tls),
