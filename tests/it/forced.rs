@@ -113,6 +113,34 @@ async fn a_request_is_sent_three_times_at_most_and_forces_one_refresh() {
 }
 
 #[tokio::test]
+async fn newer_tokens_without_end_do_not_keep_a_request_going() {
+    let release = Arc::new(Notify::new());
+    let released = Arc::clone(&release);
+    let upstream = RawUpstream::scripted(move |mut connection| {
+        let release = Arc::clone(&released);
+        async move {
+            while connection.request().await.is_some() {
+                release.notified().await;
+                connection.write(NAMED.as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    let world = World::builder().upstream(upstream.url()).hurry(20).start().await;
+    world.ready().await;
+    let mut client = world.connect().await;
+    client.request("GET /t/vbc.prod/reports/a HTTP/1.1", b"").await;
+    for sending in 1..=3 {
+        upstream.arrived(sending).await;
+        let refreshed = post(world.admin, "/credentials/default/refresh", "").await;
+        assert_eq!(refreshed.status, 200, "{refreshed:?}");
+        release.notify_one();
+    }
+    assert_eq!(client.response().await.status, 401);
+    assert_eq!(upstream.requests().len(), 3);
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_known_after_two_seconds_is_replaced() {
     // The gateway never learns the second token.
     let mut tokens: Vec<String> = Vec::new();
