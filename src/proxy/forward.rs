@@ -62,7 +62,7 @@ async fn forward(
         };
         if response.status() != StatusCode::UNAUTHORIZED {
             proxy.note_accepted(&head.bearer, response.status());
-            if let Some(retry) = retry {
+            if let Some(retry) = retry.take() {
                 retry.accepted();
             }
             break response.map(ResponseBody::Upstream);
@@ -74,8 +74,12 @@ async fn forward(
             Next::PassOn(response) => break response,
         }
     };
+    // A rewrite may wait for the upstream's whole body. Meanwhile the client's body and an open
+    // trial are not kept.
     body.keep_no_more();
-    fields::recycle(head.headers);
+    drop((body, retry));
+    fields::recycle(std::mem::take(&mut head.headers));
+    drop(head);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         drop(admitted);
         return Ok(switch(connection, response, call));
