@@ -88,6 +88,20 @@ mod tests {
     }
 
     #[test]
+    fn bodies_that_the_gateway_does_not_write_are_judged_all_the_same() {
+        assert_eq!(by_body(r#"{"code":"900902","fault":{"code":"900901"}}"#), TOKEN, "the fault's code");
+        assert_eq!(by_body(r#"<e:fault a="b"><e:code lang="en">900901</e:code></e:fault>"#), TOKEN);
+        assert_eq!(by_body("<fault><code>900904</code><e:code>900902</e:code></fault>"), TOKEN, "the first");
+        let invalid_utf_8 = b"{\"code\":\"900901\",\"message\":\"\xff\"}";
+        assert_eq!(judge(&HeaderMap::new(), invalid_utf_8), TOKEN);
+        // Seven digits are no code of the gateway: the challenge decides.
+        let mut headers = HeaderMap::new();
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer error="invalid_token""#));
+        assert_eq!(judge(&headers, br#"{"code":"9009010"}"#), TOKEN);
+        assert_eq!(by_body(r#"{"code":"9009010"}"#), UNCLEAR);
+    }
+
+    #[test]
     fn codes_that_are_not_about_the_token_are_passed_on() {
         for code in ["900902", "900905", "900907", "900909", "900911"] {
             let body = format!(r#"{{"code":"{code}"}}"#);
