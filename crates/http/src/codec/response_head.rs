@@ -9,7 +9,8 @@ use vbc_base::clock::Clock;
 
 use super::message::{Framing, write_decimal, write_line};
 use super::request_head::RequestHead;
-use super::syntax::{decimal, lists};
+use super::syntax::lists;
+use crate::headers::length;
 
 /// What a response depends on in its request.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +111,7 @@ fn write_fields(headers: &HeaderMap, out: &mut Vec<u8>) -> FieldSummary {
     for (name, value) in headers {
         match *name {
             header::CONTENT_LENGTH => {
-                summary.length = summary.length.or_else(|| decimal(value.as_bytes()));
+                summary.length = summary.length.or_else(|| length(value));
                 continue;
             }
             header::TRANSFER_ENCODING => continue,

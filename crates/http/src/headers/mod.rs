@@ -9,6 +9,7 @@ use std::fmt;
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+use crate::codec::syntax::decimal;
 pub use codings::narrow_accept_encoding;
 pub use strip::{strip_request, strip_response, strip_trailers};
 pub use survey::{ResponseSurvey, Survey};
@@ -37,7 +38,7 @@ pub fn keep_one_length(headers: &mut HeaderMap) {
 
 /// The number in a `Content-Length`.
 pub fn length(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.parse().ok()
+    decimal(value.as_bytes())
 }
 
 /// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where it is absent or not one number.

@@ -215,3 +215,15 @@ fn redacted_headers_show_no_unknown_value() {
     let shown = format!("{:?}", Redacted(&headers));
     assert!(!shown.contains("s3cret") && shown.contains("a/b"), "{shown}");
 }
+
+#[test]
+fn a_length_is_digits_alone_and_not_too_many() {
+    let read = |text: &'static str| length(&HeaderValue::from_static(text));
+    assert_eq!(
+        [read("0"), read("007"), read("999999999999999999")],
+        [Some(0), Some(7), Some(999_999_999_999_999_999)]
+    );
+    for text in ["", "+1", "-1", " 1", "1,1", "0x1", "1000000000000000000"] {
+        assert_eq!(read(text), None, "{text}");
+    }
+}
