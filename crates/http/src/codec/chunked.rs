@@ -103,27 +103,10 @@ impl ChunkedReader {
         ) {
             self.section.push(byte);
         }
-        const SIZE: RequestRejection =
-            RequestRejection::Malformed("a chunk size is not a hexadecimal number");
         const END: RequestRejection = RequestRejection::Malformed("a chunk does not end with CR LF");
         self.state = match (self.state, byte) {
-            (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                self.digits += 1;
-                // 15 digits cannot overflow.
-                if self.digits > 15 {
-                    return Err(RequestRejection::Malformed("a chunk size is too large"));
-                }
-                self.size = self.size * 16 + u64::from((byte as char).to_digit(16).unwrap_or(0));
-                State::Size
-            }
-            (State::Size, _) if self.digits == 0 => return Err(SIZE),
-            (State::Size | State::Padding, b' ' | b'\t') if self.lenient => {
-                self.overhead += 1;
-                State::Padding
-            }
-            (State::Size | State::Padding, b';') => State::Extension,
-            (State::Size | State::Padding | State::Extension, b'\r') => State::SizeLf,
-            (State::Size | State::Padding, _) => return Err(SIZE),
+            (State::Size | State::Padding, byte) => self.size_byte(byte)?,
+            (State::Extension, b'\r') => State::SizeLf,
             (State::Extension, byte) if is_field_byte(byte) => {
                 self.overhead += 1;
                 State::Extension
@@ -161,5 +144,30 @@ impl ChunkedReader {
             _ => return Err(RequestRejection::Malformed("a trailer line is not: name, colon, value")),
         };
         Ok(false)
+    }
+
+    /// A byte of a size, or of what may follow one.
+    fn size_byte(&mut self, byte: u8) -> Result<State, RequestRejection> {
+        const SIZE: RequestRejection =
+            RequestRejection::Malformed("a chunk size is not a hexadecimal number");
+        Ok(match byte {
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' if self.state == State::Size => {
+                self.digits += 1;
+                // 15 digits cannot overflow.
+                if self.digits > 15 {
+                    return Err(RequestRejection::Malformed("a chunk size is too large"));
+                }
+                self.size = self.size * 16 + u64::from((byte as char).to_digit(16).unwrap_or(0));
+                State::Size
+            }
+            _ if self.digits == 0 => return Err(SIZE),
+            b' ' | b'\t' if self.lenient => {
+                self.overhead += 1;
+                State::Padding
+            }
+            b';' => State::Extension,
+            b'\r' => State::SizeLf,
+            _ => return Err(SIZE),
+        })
     }
 }

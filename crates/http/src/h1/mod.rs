@@ -28,7 +28,7 @@ use crate::codec::response_head::ResponseContext;
 use crate::incoming::{Http1Body, Incoming};
 use crate::{Abort, AsksForWebsocket, DrainSignal, Handler, Limits, RequestRejection, Stream};
 use response::{ResponseWriter, WriteFailure};
-use wire::{HeadOutcome, Link};
+use wire::{HeadOutcome, Link, ResponseStart};
 
 /// Drives one connection to its end: requests in order, deadlines, rejections, drain. `first` has
 /// been read from the stream already.
@@ -136,14 +136,8 @@ async fn exchanges<S: Stream, H: Handler>(
         if switches && !asks_for_websocket {
             return reset(link);
         }
-        let start = {
-            let mut wire = link.wire();
-            if wire.closes_by_reset() {
-                // The client did not take its `100 Continue`.
-                return Next::Close { unread: false };
-            }
-            wire.begin_response()
-        };
+        // Without a start, the client did not take its `100 Continue`.
+        let Some(start) = begin_response(link) else { return Next::Close { unread: false } };
         let last = !switches && (context.last || start.last || drain.has_begun());
         let context = ResponseContext { last, ..context };
         let mut writer = ResponseWriter::new(start.interim, response, context, H::DATE);
@@ -170,6 +164,11 @@ async fn exchanges<S: Stream, H: Handler>(
             Err(next) => return next,
         };
     }
+}
+
+fn begin_response<S: Stream>(link: &Link<S>) -> Option<ResponseStart> {
+    let mut wire = link.wire();
+    (!wire.closes_by_reset()).then(|| wire.begin_response())
 }
 
 fn request<S: Stream>(link: &Arc<Link<S>>, head: RequestHead) -> Request<Incoming> {
