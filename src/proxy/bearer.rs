@@ -19,18 +19,13 @@ impl Proxy {
 
     /// The bearer for this path, if the cached one is too old for it or there is none.
     pub(super) async fn bearer(&self, path: &str) -> Result<Bearer, Unavailable> {
-        let max_age = self.max_age(path);
-        let cached = {
-            let mut reader = self.bearer.borrow_mut();
-            reader.cached_within(max_age).map(|(bearer, young)| (bearer.clone(), young))
-        };
+        let cached = self.bearer.borrow_mut().cached().cloned();
         let old = match cached {
-            Some((bearer, true)) => return Ok(bearer),
-            Some((bearer, false)) => bearer,
+            Some(bearer) => bearer,
             // Even the token of a new login may be too old for this path.
             None => self.credential.bearer().await?,
         };
-        match max_age {
+        match self.max_age(path) {
             Some(max_age) if !old.is_younger(max_age, self.credential.clock().now()) => {
                 match self.credential.younger(max_age).await {
                     Ok(young) => Ok(young),

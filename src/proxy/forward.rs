@@ -113,9 +113,7 @@ pub(super) async fn respond(
         Ok(response) => response,
         Err(error) => connection.fail(&error, &call.id),
     };
-    if let Some(origin) = &call.origin {
-        gate::allow_page(origin, response.headers_mut());
-    }
+    gate::allow_page(call.origin.as_ref(), response.headers_mut());
     if let Some(line) = line {
         line.write(connection, response.status(), &call.id, None);
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use thiserror::Error;
 use vbc_http::host_guard::{HostGuard, is_from_foreign_page, normal_host};
@@ -101,13 +101,8 @@ impl Gate {
         let ours = self.guard.owns(authority.host())
             || self.target.is_named_by(request.uri().scheme(), without_user(authority));
         if !ours {
-            // HTTP/2 always has an authority. In HTTP/1 it means that we are used as an http_proxy.
-            let is_http1 = request.version() <= Version::HTTP_11;
-            return Err(if is_http1 {
-                GateRejection::ForeignTarget
-            } else {
-                GateRejection::ForeignAuthority
-            });
+            // We are used as an http_proxy: only the target of an HTTP/1 request has an authority.
+            return Err(GateRejection::ForeignTarget);
         }
         // RFC 9110 §4.2.4: a user name may disguise the host.
         if authority.as_str().contains('@') { Err(GateRejection::UserInfo) } else { Ok(()) }
@@ -154,7 +149,7 @@ pub(super) fn preflight(origin: &HeaderValue, request: &HeaderMap) -> Response<F
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    allow_page(origin, headers);
+    allow_page(Some(origin), headers);
     for (question, permission) in [
         (header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_ALLOW_METHODS),
         (header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_ALLOW_HEADERS),
@@ -167,8 +162,9 @@ pub(super) fn preflight(origin: &HeaderValue, request: &HeaderMap) -> Response<F
     response
 }
 
-/// Lets a page of this origin read the response.
-pub(super) fn allow_page(origin: &HeaderValue, headers: &mut HeaderMap) {
+/// Lets a page of this origin read the response, if there is one.
+pub(super) fn allow_page(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    let Some(origin) = origin else { return };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.append(header::VARY, HeaderValue::from_static("origin"));
 }

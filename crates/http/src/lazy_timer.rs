@@ -13,7 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// One timer for many waits, one after another.
 ///
 /// Registering and removing a timer for every wait costs more than the wait. A timer that was set
-/// for an earlier wait therefore keeps running, and moves only when it fires or fires too late.
+/// for an earlier wait therefore keeps running. It is reset only when it fires, or would fire after
+/// the deadline.
 ///
 /// [`poll_deadline`](Self::poll_deadline) and [`within`](Self::within) wait for a given instant.
 /// [`poll_after`](Self::poll_after) waits for a duration from its first call after

@@ -24,7 +24,7 @@ pub(crate) struct Linger {
 }
 
 impl Linger {
-    /// Resolves when the client has ended its side, or when it has sent or taken too much.
+    /// Resolves when the client has ended its side, or when it has sent too much or taken too long.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut (impl AsyncRead + Unpin)) -> Poll<()> {
         let mut scratch = [const { MaybeUninit::uninit() }; 4096];
         while self.read < BYTES {

@@ -95,7 +95,7 @@ impl Connection {
             if is_navigation {
                 page::confine(replayed.status(), replayed.headers_mut());
             }
-            allow(origin.as_ref(), &mut replayed);
+            gate::allow_page(origin.as_ref(), replayed.headers_mut());
             return Ok(replayed);
         }
         let tape = hooks.recorder.as_ref().map(|recorder| {
@@ -217,7 +217,7 @@ impl Connection {
                     retry_after,
                 };
                 let mut response = self.own(problem.response(id.to_str().unwrap_or_default()), &id);
-                allow(origin, &mut response);
+                gate::allow_page(origin, response.headers_mut());
                 if let Some(line) = line {
                     line.write(self, status, &id, Some("fault"));
                 }
@@ -228,12 +228,6 @@ impl Connection {
             response.headers_mut().insert(FAULT, mark);
         }
         Ok(response)
-    }
-}
-
-fn allow(origin: Option<&HeaderValue>, response: &mut Response<Outgoing>) {
-    if let Some(origin) = origin {
-        gate::allow_page(origin, response.headers_mut());
     }
 }
 

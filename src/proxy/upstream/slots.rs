@@ -89,20 +89,20 @@ impl Drop for Slot {
 /// Counts a connection while it is open, and holds its slot.
 pub(in crate::proxy) struct Open {
     gauge: Gauge,
-    _place: Option<Slot>,
+    _slot: Option<Slot>,
 }
 
 impl Open {
     pub(super) fn new(gauge: &Gauge, slot: Slot) -> Self {
         gauge.inc();
-        Self { gauge: gauge.clone(), _place: Some(slot) }
+        Self { gauge: gauge.clone(), _slot: Some(slot) }
     }
 
     /// For a connection of a test.
     #[cfg(any(test, fuzzing))]
     pub(super) fn counted(gauge: &Gauge) -> Self {
         gauge.inc();
-        Self { gauge: gauge.clone(), _place: None }
+        Self { gauge: gauge.clone(), _slot: None }
     }
 }
 

@@ -82,11 +82,11 @@ async fn next_head<S: Stream>(
 ) -> Result<Bytes, Next> {
     let mut turn = pin!(tokio::task::yield_now());
     let mut draining = false;
-    let mut looked = false;
+    let mut turn_passed = false;
     poll_fn(|cx| {
         draining = draining || drain.poll_begun(cx).is_ready();
         // Requests that have arrived still get a response. One turn of the runtime brings them in.
-        looked = looked || (draining && turn.as_mut().poll(cx).is_ready());
+        turn_passed = turn_passed || (draining && turn.as_mut().poll(cx).is_ready());
         let mut wire = link.wire();
         Poll::Ready(match wire.poll_head(cx, may_idle) {
             Poll::Ready(HeadOutcome::Head(head)) => Ok(head),
@@ -94,7 +94,7 @@ async fn next_head<S: Stream>(
             Poll::Ready(HeadOutcome::Idle) => Err(Next::Idle),
             Poll::Ready(HeadOutcome::Gone) => Err(Next::Close { unread: false }),
             // A head that has begun is read to its end.
-            Poll::Pending if looked && !wire.in_head() => Err(Next::Close { unread: false }),
+            Poll::Pending if turn_passed && !wire.in_head() => Err(Next::Close { unread: false }),
             Poll::Pending => return Poll::Pending,
         })
     })

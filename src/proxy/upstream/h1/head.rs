@@ -36,7 +36,7 @@ pub(super) struct HeadReader {
     protocols: usize,
     /// One of them is not `websocket`.
     foreign: bool,
-    places: FieldPositions,
+    positions: FieldPositions,
 }
 
 #[derive(Clone, Copy)]
@@ -142,10 +142,10 @@ impl HeadReader {
         value: &[u8],
         status: Status,
     ) -> Result<(), UpstreamError> {
-        if self.places.len() >= HEAD_LINES {
+        if self.positions.len() >= HEAD_LINES {
             return Err(UpstreamError::HeadTooLarge);
         }
-        self.places.push(start, line, name, value);
+        self.positions.push(start, line, name, value);
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = syntax::decimal(value).ok_or(UpstreamError::Protocol)?;
@@ -190,9 +190,9 @@ impl HeadReader {
 
     /// Drops the head, so that the next can be read.
     pub(super) fn skip(&mut self) {
-        let mut places = std::mem::take(&mut self.places);
-        places.clear();
-        *self = Self { places, ..Self::default() };
+        let mut positions = std::mem::take(&mut self.positions);
+        positions.clear();
+        *self = Self { positions, ..Self::default() };
     }
 
     /// The complete head, of which these are the bytes. The next head can be read then.
@@ -203,7 +203,7 @@ impl HeadReader {
         *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
         // There is capacity for the lines that are added. The bytes have been checked, except that
         // a name may be too long for its type.
-        *response.headers_mut() = self.places.take(head, 2).ok_or(UpstreamError::Protocol)?;
+        *response.headers_mut() = self.positions.take(head, 2).ok_or(UpstreamError::Protocol)?;
         let reason = &head[status.reason.0..status.reason.1];
         if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
             && let Ok(reason) = ReasonPhrase::try_from(reason)
