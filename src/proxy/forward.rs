@@ -14,7 +14,7 @@ use super::links::{Coding, Rewrite};
 use super::outgoing::to_websocket;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
-use super::retry::{Next, Retry};
+use super::retry::{self, Next, Retry};
 use super::upstream::UpstreamBody;
 use super::{gate, page};
 use crate::headers::{self, ResponseSurvey};
@@ -68,8 +68,7 @@ async fn forward(
             break response.map(ResponseBody::Upstream);
         }
         // At most three sendings: `Retry` counts them.
-        let retry = retry.get_or_insert_with(|| Box::new(Retry::new(proxy)));
-        match Box::pin(retry.after_401(response, &head, &body)).await? {
+        match Box::pin(retry::after_401(&mut retry, proxy, response, &head, &body)).await? {
             Next::Send(bearer) => head.bearer = bearer,
             Next::PassOn(response) => break response,
         }

@@ -108,12 +108,12 @@ impl Outcome {
 
 /// A request that has got a 401, and what has been tried for it since.
 ///
-/// [`after_401`](Self::after_401) is called for each 401, and [`accepted`](Self::accepted) once
-/// a sending got another status.
+/// [`after_401`] is called for each 401, and [`accepted`](Self::accepted) once a sending got another
+/// status.
 pub(super) struct Retry<'a> {
     proxy: &'a Proxy,
-    /// The verdict on the first 401. `None` until that has been read.
-    first: Option<Verdict>,
+    /// The verdict on the first 401.
+    first: Verdict,
     /// How often the request has been sent.
     sendings: u32,
     /// Its late sending has been used.
@@ -131,36 +131,35 @@ enum Latest<'a> {
     Forced(Trial<'a>),
 }
 
+/// Judges a 401, and decides what follows. It waits for a newer bearer, or until the same one is
+/// old enough. `retry` is empty for the first 401 of a request.
+///
+/// # Errors
+/// The gateway refuses the token, and no newer one can be had.
+pub(super) async fn after_401<'a>(
+    retry: &mut Option<Box<Retry<'a>>>,
+    proxy: &'a Proxy,
+    response: Response<UpstreamBody>,
+    head: &Head,
+    body: &RequestBody,
+) -> Result<Next, Error> {
+    let response = UnauthorizedResponse::read(response).await?;
+    let retry = retry.get_or_insert_with(|| Box::new(Retry::new(proxy, response.verdict)));
+    let decision = retry.decide(response.verdict, head, body).await?;
+    retry.sendings += 1;
+    Ok(match decision {
+        Decision::Send(bearer) => Next::Send(bearer),
+        Decision::PassOn(why) => Next::PassOn(response.pass_on(why)),
+    })
+}
+
 impl<'a> Retry<'a> {
     /// For a request that has been sent once.
-    pub(super) fn new(proxy: &'a Proxy) -> Self {
-        Self { proxy, first: None, sendings: 1, late: false, latest: Latest::Same }
-    }
-
-    /// Judges a 401, and decides what follows. It waits for a newer bearer, or until the same one
-    /// is old enough.
-    ///
-    /// # Errors
-    /// The gateway refuses the token, and no newer one can be had.
-    pub(super) async fn after_401(
-        &mut self,
-        response: Response<UpstreamBody>,
-        head: &Head,
-        body: &RequestBody,
-    ) -> Result<Next, Error> {
-        let response = UnauthorizedResponse::read(response).await?;
-        if self.first.is_none() {
-            self.first = Some(response.verdict);
-            if response.verdict == Verdict::Curable(Kind::Token) {
-                self.proxy.credential.seek_proof();
-            }
+    fn new(proxy: &'a Proxy, first: Verdict) -> Self {
+        if first == Verdict::Curable(Kind::Token) {
+            proxy.credential.seek_proof();
         }
-        let decision = self.decide(response.verdict, head, body).await?;
-        self.sendings += 1;
-        Ok(match decision {
-            Decision::Send(bearer) => Next::Send(bearer),
-            Decision::PassOn(why) => Next::PassOn(response.pass_on(why)),
-        })
+        Self { proxy, first, sendings: 1, late: false, latest: Latest::Same }
     }
 
     async fn decide(&mut self, verdict: Verdict, head: &Head, body: &RequestBody) -> Result<Decision, Error> {
@@ -225,7 +224,7 @@ impl<'a> Retry<'a> {
                 _ => Ok(self.pass_on(why)),
             };
         }
-        let trial = Trial::new(self.proxy, prefix, kind, bearer.revision);
+        let mut trial = Trial::new(self.proxy, prefix, kind, bearer.revision);
         let held = credential.forced_in();
         if !held.is_zero() && !self.late {
             drop(trial);
@@ -237,7 +236,8 @@ impl<'a> Retry<'a> {
         }
         match credential.replace(bearer, kind).await {
             Ok(replacement) if replacement.fresh => {
-                self.latest = Latest::Forced(Trial { minted: Instant::now(), ..trial });
+                trial.minted = Instant::now();
+                self.latest = Latest::Forced(trial);
                 Ok(Decision::Send(replacement.bearer))
             }
             Ok(replacement) => {
@@ -314,60 +314,46 @@ impl<'a> Retry<'a> {
     }
 
     fn count(&self, outcome: Outcome) {
-        let Some(first) = self.first else { return };
-        self.proxy.metrics.retries(first.label(), outcome.label()).inc();
+        self.proxy.metrics.retries(self.first.label(), outcome.label()).inc();
     }
 }
 
-/// A path prefix on trial in the memory of 401s, which learns how the trial ends in any case.
+/// A path prefix on trial in the memory of 401s. Dropping it reports that the trial was abandoned,
+/// unless another outcome was reported.
 struct Trial<'a> {
-    prefix: PathPrefix<'a>,
-    minted: Instant,
-}
-
-/// Reports to the memory that the trial was abandoned, unless another outcome was reported.
-struct PathPrefix<'a> {
     proxy: &'a Proxy,
-    name: String,
+    prefix: String,
     kind: Kind,
     /// The revision that was refused first.
     by: u64,
+    minted: Instant,
     /// No outcome has been reported.
     open: bool,
 }
 
 impl<'a> Trial<'a> {
     fn new(proxy: &'a Proxy, prefix: &str, kind: Kind, by: u64) -> Self {
-        let prefix = PathPrefix { proxy, name: prefix.to_owned(), kind, by, open: true };
-        Self { prefix, minted: Instant::now() }
+        Self { proxy, prefix: prefix.to_owned(), kind, by, minted: Instant::now(), open: true }
     }
 
     fn cured(mut self) {
-        let prefix = &mut self.prefix;
-        prefix.open = false;
-        prefix.proxy.credential.rejected_prefixes().cured(&prefix.name, prefix.kind, prefix.by);
+        self.open = false;
+        self.proxy.credential.rejected_prefixes().cured(&self.prefix, self.kind, self.by);
     }
 
     /// The token of this revision, minted for the trial, got a 401 of kind `second` too.
     fn refused(mut self, revision: u64, second: Kind) {
-        let prefix = &mut self.prefix;
-        prefix.open = false;
-        let now = prefix.proxy.credential.clock().now();
-        prefix.proxy.credential.rejected_prefixes().rejected(
-            &prefix.name,
-            prefix.by,
-            revision,
-            prefix.kind,
-            second,
-            now,
-        );
+        self.open = false;
+        let credential = &self.proxy.credential;
+        let now = credential.clock().now();
+        credential.rejected_prefixes().rejected(&self.prefix, self.by, revision, self.kind, second, now);
     }
 }
 
-impl Drop for PathPrefix<'_> {
+impl Drop for Trial<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.proxy.credential.rejected_prefixes().abandoned(&self.name, self.kind);
+            self.proxy.credential.rejected_prefixes().abandoned(&self.prefix, self.kind);
         }
     }
 }

@@ -27,11 +27,11 @@ pub(in crate::proxy) enum UpstreamBody {
 
 /// A body that is read as it is asked for, each read within `upstream.idle_timeout`.
 pub(in crate::proxy) struct StreamedBody {
-    connection: ConnectionBody,
-    idle_timeout: Duration,
+    pub(super) connection: ConnectionBody,
+    pub(super) idle_timeout: Duration,
     /// When the read that is pending began.
-    waiting_since: Option<Instant>,
-    timer: Rc<LazyTimer>,
+    pub(super) waiting_since: Option<Instant>,
+    pub(super) timer: Rc<LazyTimer>,
 }
 
 /// A body as its connection reads it.
@@ -43,15 +43,6 @@ pub(super) enum ConnectionBody {
 }
 
 impl UpstreamBody {
-    pub(super) fn streamed(
-        connection: ConnectionBody,
-        idle_timeout: Duration,
-        timer: &Rc<LazyTimer>,
-    ) -> Self {
-        let timer = timer.clone();
-        Self::Streamed(Box::new(StreamedBody { connection, idle_timeout, waiting_since: None, timer }))
-    }
-
     /// The whole body, if it has been received. Leaves an empty one.
     pub(in crate::proxy) fn take_whole(&mut self) -> Option<Bytes> {
         match self {

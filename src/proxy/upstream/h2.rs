@@ -8,11 +8,11 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use tokio::task::AbortHandle;
 
 use super::attempt::{FailedAttempt, Failure};
 use super::error::{UpstreamError, is_unprocessed, stream_error};
 use super::pools::Lease;
+use super::upload_task::UploadTask;
 use crate::headers;
 use crate::proxy::BoxError;
 use crate::proxy::request_body::AttemptBody;
@@ -242,19 +242,9 @@ impl Upload {
     }
 
     fn spawn(mut self) -> UploadTask {
-        let task = tokio::task::spawn_local(async move {
+        UploadTask::spawn(async move {
             std::future::poll_fn(|cx| self.poll(cx)).await;
-        });
-        UploadTask(task.abort_handle())
-    }
-}
-
-/// An upload that continues after the head of its response. It ends with the response.
-struct UploadTask(AbortHandle);
-
-impl Drop for UploadTask {
-    fn drop(&mut self) {
-        self.0.abort();
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod h2;
 mod head;
 mod pools;
 mod slots;
+mod upload_task;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -32,8 +33,8 @@ use crate::problem;
 use crate::server::LazyTimer;
 use crate::server::descriptors::Descriptors;
 use attempt::{FailedAttempt, Failure, Resend};
-use body::ConnectionBody;
 pub(super) use body::UpstreamBody;
+use body::{ConnectionBody, StreamedBody};
 use dial::Dialer;
 pub(super) use error::UpstreamError;
 pub(super) use h1::Switched;
@@ -219,7 +220,9 @@ impl Upstream {
     }
 
     fn streamed(&self, body: ConnectionBody, timer: &Rc<LazyTimer>) -> UpstreamBody {
-        UpstreamBody::streamed(body, self.idle_timeout, timer)
+        let (idle_timeout, timer) = (self.idle_timeout, timer.clone());
+        let streamed = StreamedBody { connection: body, idle_timeout, waiting_since: None, timer };
+        UpstreamBody::Streamed(Box::new(streamed))
     }
 
     /// Whether a request is sent with `Expect: 100-continue`. Only HTTP/1.1 needs it: an HTTP/2

@@ -38,24 +38,15 @@ pub(in crate::proxy::upstream) struct Exchange {
     /// The rest of the request that is to be written, with its body.
     upload: Option<Upload>,
     request: RequestBody,
-    progress: Progress,
+    /// Something has been received, valid or not, or the client did not send the body that it
+    /// announced. The request must not be sent again.
+    is_final: bool,
     /// A 100 releases it.
     gate: Option<ContinueGate>,
     to_head: bool,
     upgrade: bool,
     /// Bytes of interim responses that were read in this turn.
     interim: usize,
-}
-
-/// How far an exchange has come. It decides whether the request may be sent again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// Nothing has been received.
-    Unanswered,
-    /// The client did not send the body that it announced.
-    BodyFailed,
-    /// Something has been received, valid or not.
-    Responding,
 }
 
 /// The head of a response, and the framing of its body.
@@ -100,7 +91,7 @@ impl Exchange {
             upload: Some(Upload::new(head, own_lines, gate.is_some(), attempt)),
             request,
             connection: Some(connection),
-            progress: Progress::Unanswered,
+            is_final: false,
             gate,
             to_head: head.method == Method::HEAD,
             upgrade: head.upgrade,
@@ -113,14 +104,12 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, UpstreamError>> {
-        let Self { connection: Some(connection), progress, .. } = self else {
+        let Self { connection: Some(connection), is_final, .. } = self else {
             return Poll::Ready(Err(UpstreamError::Terminated));
         };
         let wire = &mut *connection.wire.borrow_mut();
         if let Err(stopped) = ready!(poll_upload(cx, wire, &mut self.upload, &self.request)) {
-            if matches!(stopped, Stopped::Body) {
-                *progress = Progress::BodyFailed;
-            }
+            *is_final |= matches!(stopped, Stopped::Body);
             return Poll::Ready(Err(UpstreamError::Terminated));
         }
         loop {
@@ -150,9 +139,7 @@ impl Exchange {
             }
             let outcome = ready!(poll_more(cx, wire, self.to_head));
             // An error means that something came, and was not valid.
-            if !matches!(outcome, Ok(ReadOutcome::End)) {
-                *progress = Progress::Responding;
-            }
+            *is_final |= !matches!(outcome, Ok(ReadOutcome::End));
             match outcome? {
                 ReadOutcome::End if wire.input.bytes.is_empty() => {
                     return Poll::Ready(Err(UpstreamError::Terminated));
@@ -208,13 +195,13 @@ impl Exchange {
 
     /// The outcome of an exchange whose head could not be read.
     pub(in crate::proxy::upstream) fn failure(&mut self, error: UpstreamError) -> FailedAttempt {
-        if self.progress != Progress::Unanswered {
+        if self.is_final {
             return FailedAttempt::Final(error);
         }
         let pooled = self.connection.as_ref().is_some_and(|connection| connection.pooled);
         let failure = Failure { error, connection: None };
         match self.upload.take() {
-            Some(upload) if !upload.has_written() => match upload.into_untouched_body() {
+            Some(upload) if upload.written() == 0 => match upload.into_untouched_body() {
                 Some(body) if pooled => FailedAttempt::Uncounted(body),
                 untouched => FailedAttempt::Unprocessed(failure, untouched),
             },
@@ -234,12 +221,12 @@ fn poll_upload(
     request: &RequestBody,
 ) -> Poll<Result<(), Stopped>> {
     let Some(upload) = rest else { return Poll::Ready(Ok(())) };
-    let is_first = !upload.has_written();
+    let before = upload.written();
+    let is_first = before == 0;
     // The connection has ended meanwhile, or there are bytes that belong to no response.
     if is_first && !wire.is_quiet(cx) {
         return Poll::Ready(Err(Stopped::Unwritable));
     }
-    let before = upload.written();
     let sent = upload.poll(cx, &mut *wire.stream);
     // The deadline counts from what the upstream takes, not from whole pieces.
     if upload.written() > before {
@@ -248,7 +235,7 @@ fn poll_upload(
     match sent {
         Poll::Pending => {}
         Poll::Ready(Ok(())) => *rest = None,
-        Poll::Ready(Err(Stopped::Unwritable)) if upload.has_written() => {
+        Poll::Ready(Err(Stopped::Unwritable)) if upload.written() > 0 => {
             // The upstream may have responded before it closed.
             wire.broken = true;
             *rest = None;

@@ -8,24 +8,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header;
 use http_body::Body;
-use tokio::task::AbortHandle;
 
 use super::{Stream, Wire};
 use crate::http1::{Framing, MessageWriter, Scratch, write_decimal, write_line};
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::upstream::Head;
+use crate::proxy::upstream::upload_task::UploadTask;
 
 /// One sending of a request. It takes the next piece from the client once the last is written.
 pub(super) struct Upload<B: Body = AttemptBody>(MessageWriter<B>);
-
-/// An upload that continues after the head of its response. It ends with the response.
-pub(super) struct UploadTask(AbortHandle);
-
-impl Drop for UploadTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// Why a sending stopped.
 pub(super) enum Stopped {
@@ -56,11 +47,6 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         };
         front.extend_from_slice(b"\r\n");
         Self(MessageWriter::new(front, framing, body))
-    }
-
-    /// Whether anything has been written.
-    pub(super) fn has_written(&self) -> bool {
-        self.0.written() > 0
     }
 
     /// How many bytes have been written.
@@ -103,13 +89,12 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     where
         B: 'static,
     {
-        let task = tokio::task::spawn_local(async move {
+        UploadTask::spawn(async move {
             let sent = poll_fn(|cx| self.poll(cx, &mut *wire.borrow_mut().stream)).await;
             let mut wire = wire.borrow_mut();
             wire.uploads = sent.is_err();
             wire.broken |= matches!(sent, Err(Stopped::Unwritable));
-        });
-        UploadTask(task.abort_handle())
+        })
     }
 }
 
