@@ -76,7 +76,7 @@ impl Route {
 
 /// Responds to a request to the control plane.
 pub(crate) async fn respond(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
-    let mut response = match admit(head, &engine.options.hosts) {
+    let mut response = match admit(head, &engine.host_guard) {
         Err(Foreign::Host) => refuse(
             421,
             "the control plane does not go by this Host name; use an address, or start it with --host NAME",
@@ -88,8 +88,8 @@ pub(crate) async fn respond(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> 
     response
 }
 
-fn admit(head: &Parts, hosts: &[String]) -> Result<(), Foreign> {
-    HostGuard::lenient(hosts.iter().cloned()).check_host(&head.uri, &head.headers)?;
+fn admit(head: &Parts, guard: &HostGuard) -> Result<(), Foreign> {
+    guard.check_host(&head.uri, &head.headers)?;
     check_page(&head.method, &head.headers)
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use vbc_http::host_guard::HostGuard;
 
 use crate::fault::{Fault, FaultError};
 use crate::options::SimulatorOptions;
@@ -20,6 +21,8 @@ pub(crate) use exchange::Arrival;
 pub(crate) struct Engine {
     /// The options of the start. A scenario may have replaced them; the state has the current ones.
     pub(crate) options: Arc<SimulatorOptions>,
+    /// Knows the hosts of the control plane.
+    pub(crate) host_guard: HostGuard,
     pub(crate) state: Mutex<State>,
     /// Notified when faults are removed, so that hanging requests check again.
     pub(crate) released: Notify,
@@ -33,9 +36,10 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(options: SimulatorOptions) -> Self {
         let options = Arc::new(options);
+        let host_guard = HostGuard::lenient(options.hosts.iter().cloned());
         let state = Mutex::new(State::begin(Arc::clone(&options), 0));
         let [released, changed] = [Notify::new(), Notify::new()];
-        Self { options, state, released, changed, delayed: Mutex::default() }
+        Self { options, host_guard, state, released, changed, delayed: Mutex::default() }
     }
 
     /// Locks the state, after everything that is due has happened.
