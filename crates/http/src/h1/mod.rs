@@ -28,7 +28,7 @@ use crate::codec::response_head::ResponseContext;
 use crate::incoming::{Http1Body, Incoming};
 use crate::{Abort, AsksForWebsocket, DrainSignal, Handler, Limits, RequestRejection, Stream};
 use response::{ResponseWriter, WriteFailure};
-use wire::{HeadOutcome, Link, ResponseStart};
+use wire::{HeadOutcome, Link};
 
 /// Drives one connection to its end: requests in order, deadlines, rejections, drain. `first` has
 /// been read from the stream already.
@@ -111,8 +111,7 @@ async fn exchanges<S: Stream, H: Handler>(
     handler: &H,
 ) -> Next {
     loop {
-        let taken = link.wire().take_head(&head);
-        let request_head = match taken {
+        let request_head = match link.wire().take_head(&head) {
             Ok(request_head) => request_head,
             Err(rejection) => return Next::Reject(rejection),
         };
@@ -136,8 +135,7 @@ async fn exchanges<S: Stream, H: Handler>(
         if switches && !asks_for_websocket {
             return reset(link);
         }
-        // Without a start, the client did not take its `100 Continue`.
-        let Some(start) = begin_response(link) else { return Next::Close { unread: false } };
+        let Some(start) = link.wire().begin_response() else { return Next::Close { unread: false } };
         let last = !switches && (context.last || start.last || drain.has_begun());
         let context = ResponseContext { last, ..context };
         let mut writer = ResponseWriter::new(start.interim, response, context, H::DATE);
@@ -164,11 +162,6 @@ async fn exchanges<S: Stream, H: Handler>(
             Err(next) => return next,
         };
     }
-}
-
-fn begin_response<S: Stream>(link: &Link<S>) -> Option<ResponseStart> {
-    let mut wire = link.wire();
-    (!wire.closes_by_reset()).then(|| wire.begin_response())
 }
 
 fn request<S: Stream>(link: &Arc<Link<S>>, head: RequestHead) -> Request<Incoming> {

@@ -235,8 +235,12 @@ impl<S: Stream> Wire<S> {
     }
 
     /// A response begins, after which no `100 Continue` is sent. A client that still waits for one
-    /// may send its body or not, so nothing after the request is read.
-    pub(in crate::h1) fn begin_response(&mut self) -> ResponseStart {
+    /// may send its body or not, so nothing after the request is read. `None` if the client did not
+    /// take its `100 Continue`.
+    pub(in crate::h1) fn begin_response(&mut self) -> Option<ResponseStart> {
+        if self.closes_by_reset() {
+            return None;
+        }
         let (interim, awaits_continue): (&[u8], _) = match self.body.interim {
             Interim::Unwritten(0) => (b"", true),
             Interim::Unwritten(written) => (&CONTINUE[usize::from(written)..], false),
@@ -253,7 +257,7 @@ impl<S: Stream> Wire<S> {
         };
         let most = self.limits.requests;
         let spent = most > 0 && self.requests >= most;
-        ResponseStart { interim, last: awaits_continue || unreadable || spent }
+        Some(ResponseStart { interim, last: awaits_continue || unreadable || spent })
     }
 
     /// Drains what has been received of a body that nobody has read. Whether the connection can be

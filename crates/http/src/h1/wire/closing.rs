@@ -30,7 +30,7 @@ impl<S: Stream> Wire<S> {
         self.close = Close::Reset;
     }
 
-    pub(in crate::h1) fn closes_by_reset(&self) -> bool {
+    pub(super) fn closes_by_reset(&self) -> bool {
         matches!(self.close, Close::Reset)
     }
 
