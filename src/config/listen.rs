@@ -182,7 +182,7 @@ impl Listen {
             listeners.push(Listener("listen.address", address.clone(), location));
         }
         if listen.target_size > listen.head_size {
-            if section.is_given("target_size") {
+            if section.is_given("target_size") && !section.is_wrong("target_size") {
                 let size = show_size(listen.target_size as u64);
                 section.report("target_size", units::too_much(&size, listen.head_size as u64));
             }

@@ -316,7 +316,7 @@ impl Section<'_, '_> {
     ) -> Option<Vec<T>> {
         let entry = self.entries.get(key)?;
         if matches!(&entry.item.value, Value::Text(_)) && !entry.item.is_variable() {
-            return self.parsed(key, parse).map(|value| vec![value]);
+            return Some(self.parsed(key, parse).into_iter().collect());
         }
         let neither = "this is neither a text nor a list of texts";
         let neither = Flaw::new(neither, "write for example \"127.0.0.1:8080\"");

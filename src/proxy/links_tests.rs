@@ -31,7 +31,7 @@ fn links_point_to_where_the_client_found_us() {
     assert_eq!(base(&links, "/a", Some("vbc.internal:81")), text("http://vbc.internal:81"));
     assert_eq!(base(&links, "/a", None), text("http://127.0.0.1:8080"));
     assert_eq!(base(&links, "http://localhost:8080/a", Some("x")), text("http://localhost:8080"));
-    // What it finds under that name is us, whoever's it is.
+    // Under that name it finds us.
     assert_eq!(base(&links, "/a", Some("api.vonage.com")), text("http://api.vonage.com"));
     for proxied in ["http://api.vonage.com/a", "https://api.vonage.com:443/a", "http://API.vonage.com:80/"] {
         assert_eq!(base(&links, proxied, Some("api.vonage.com")), None, "{proxied}");

@@ -24,7 +24,8 @@ impl<'t> Lines<'t> {
         Self { bytes, lines, characters }
     }
 
-    /// The line and the column in characters of a byte, both from 1. A position after the text is its end.
+    /// The line and the column (in characters) of a byte, both from 1. A position after the text
+    /// is its end.
     pub fn position(&self, byte: usize) -> (usize, usize) {
         let byte = byte.min(self.bytes.len());
         let line = self.lines.partition_point(|start| *start <= byte);

@@ -22,8 +22,8 @@ pub const SIZES: &[Unit] = &[
 
 /// A text split into numbers with units.
 ///
-/// Blanks may separate number and unit, and the parts. The order of the units is free: a caller can ask for
-/// it with [`is_descending`](Self::is_descending).
+/// Blanks may separate number and unit, and the parts. The order of the units is free: a caller can
+/// ask for it with [`is_descending`](Self::is_descending).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantity {
     parts: Vec<(u64, u64)>,

@@ -57,7 +57,7 @@ fn without_file(variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
     read(None, &environment(variables), Purpose::Serve)
 }
 
-/// What is found in `text` beside a good credential.
+/// The findings in `text` together with a good credential.
 fn found(text: &str) -> Vec<String> {
     match load(&format!("{text}{CREDENTIAL}"), &[]) {
         Ok(_) => Vec::new(),

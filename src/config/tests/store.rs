@@ -9,7 +9,7 @@ use crate::config::KeyFile;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// A configuration beside a key file of this content.
+/// A configuration, with a key file of this content in its folder.
 fn beside(directory: &Path, key: &str, mode: u32, store: &str) -> Result<Loaded, Findings> {
     let path = directory.join("store.key");
     fs::write(&path, key).unwrap();
